@@ -1,0 +1,1 @@
+"""From loops to LLVM IR, objects and code in memory; the only package that knows LLVM."""

@@ -1,0 +1,1 @@
+"""The graph IR: types, operations, text form, verifier, reference interpreter."""

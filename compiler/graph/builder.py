@@ -1,0 +1,134 @@
+"""Making graphs: `GraphBuilder` from nothing, `Rewriter` from an older graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from ..errors import Location
+from ..ops.base import Operator, lookup
+from .ir import Array, Attribute, Attributes, Graph, Operation, Value
+from .types import DType, TensorType
+
+
+class GraphBuilder:
+    """Makes a graph one operation at a time; result types are inferred by each operator's shape rule."""
+
+    def __init__(self, name: str, attributes: Attributes | None = None) -> None:
+        self.name = name
+        self.attributes: dict[str, Attribute] = dict(attributes or {})
+        self.inputs: list[Value] = []
+        self.operations: list[Operation] = []
+
+    def input(self, name: str, type: TensorType) -> Value:  # noqa: A002 (the field's own word)
+        """Declare a graph input."""
+        value = Value(type, name)
+        self.inputs.append(value)
+        return value
+
+    def append(self, operation: Operation) -> Operation:
+        """Add an operation as it is."""
+        self.operations.append(operation)
+        return operation
+
+    def operation(
+        self,
+        operator: Operator,
+        operands: Sequence[Value],
+        attributes: Attributes | None = None,
+        *,
+        location: Location | None = None,
+        name: str | None = None,
+        body: Graph | None = None,
+    ) -> Operation:
+        """Add an operation; attributes are completed and checked, result types inferred (`ShapeError` if unfit)."""
+        complete = operator.complete(attributes or {})
+        if body is not None:
+            types: Sequence[TensorType] = tuple(v.type for v in body.outputs)
+        else:
+            types = operator.infer(tuple(v.type for v in operands), complete)
+        names = [name] if len(types) == 1 else [None] * len(types)
+        results = tuple(Value(t, n) for t, n in zip(types, names, strict=True))
+        return self.append(Operation(operator, tuple(operands), complete, results, location, body))
+
+    def emit(
+        self,
+        operator: str,
+        *operands: Value,
+        location: Location | None = None,
+        name: str | None = None,
+        **attributes: Attribute,
+    ) -> Value:
+        """Add an operation by operator name and return its only result."""
+        return self.operation(lookup(operator), operands, attributes, location=location, name=name).result
+
+    def constant(self, value: Array, location: Location | None = None) -> Value:
+        """Add a constant."""
+        return self.emit("constant", value=value, location=location)
+
+    def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
+        """Add a constant of rank 0."""
+        return self.constant(np.array(value, dtype.numpy), location)
+
+    def finish(self, outputs: Iterable[Value]) -> Graph:
+        """Close the graph."""
+        return Graph(
+            self.name,
+            tuple(self.inputs),
+            tuple(self.operations),
+            tuple(outputs),
+            MappingProxyType(dict(self.attributes)),
+        )
+
+
+class Rewriter(GraphBuilder):
+    """Rebuilds a graph operation by operation; passes drive it.
+
+    Before -> after, for a pass that removes identities::
+
+        rewriter = Rewriter(graph)
+        for op in graph.operations:
+            if op.name == "identity":
+                rewriter.replace(op.result, rewriter[op.operands[0]])
+            else:
+                rewriter.copy(op)
+        return rewriter.close()
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph.name, graph.attributes)
+        self.graph = graph
+        self.inputs = list(graph.inputs)
+        self._new: dict[Value, Value] = {v: v for v in graph.inputs}
+
+    def __getitem__(self, old: Value) -> Value:
+        """The value that stands for `old` in the new graph."""
+        return self._new[old]
+
+    def __contains__(self, old: Value) -> bool:
+        return old in self._new
+
+    def replace(self, old: Value, new: Value) -> None:
+        """From now on `new` stands for `old`."""
+        self._new[old] = new
+
+    def copy(self, op: Operation) -> Operation:
+        """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
+        operands = tuple(self._new[v] for v in op.operands)
+        if operands == op.operands:
+            copied = self.append(op)
+        elif op.body is not None or all(n.type == o.type for n, o in zip(operands, op.operands, strict=True)):
+            results = tuple(Value(r.type, r.name) for r in op.results)
+            copied = self.append(Operation(op.operator, operands, op.attributes, results, op.location, op.body))
+        else:
+            name = op.results[0].name if len(op.results) == 1 else None
+            copied = self.operation(op.operator, operands, op.attributes, location=op.location, name=name)
+        for old, new in zip(op.results, copied.results, strict=True):
+            self._new[old] = new
+        return copied
+
+    def close(self) -> Graph:
+        """Finish the graph with the outputs of the old one."""
+        return self.finish(self._new[v] for v in self.graph.outputs)

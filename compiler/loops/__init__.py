@@ -1,0 +1,1 @@
+"""The loop IR and the vocabulary in which operators state their lowering."""

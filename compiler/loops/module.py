@@ -1,0 +1,65 @@
+"""A whole program at loop level: kernels, the order in which they are called, and the memory that they share."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ..errors import Location
+from ..graph.ir import Graph
+from ..graph.types import TensorType
+from .ir import Kernel
+
+
+class Memory(enum.Enum):
+    """The regions of memory of a running program."""
+
+    ARENA = "arena"
+    WEIGHTS = "weights"
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a kernel argument lies: a byte offset in arena or weights, or the number of an input or output."""
+
+    memory: Memory
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.memory.value}[{self.offset}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel launch. Serial kernels run on the first thread alone."""
+
+    kernel: str
+    arguments: tuple[Slot, ...]
+    barrier: bool
+    """All threads wait for each other after this call."""
+    label: str
+    """The operators it carries out, for profiles: "conv2d+relu"."""
+    macs: int = 0
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A compiled network before code generation.
+
+    `setup` computes the packed weights from the parameters; its outputs go, in order, to `weight_offsets` in the
+    weights region.
+    """
+
+    name: str
+    kernels: tuple[Kernel, ...]
+    """Each distinct kernel once."""
+    calls: tuple[Call, ...]
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    arena_bytes: int
+    weights_bytes: int
+    weight_offsets: tuple[int, ...]
+    setup: Graph

@@ -1,0 +1,175 @@
+"""What an operator is, and the registry of all of them.
+
+One class per operator holds everything netc knows about it: operands, attributes, shape rule (`infer`), NumPy meaning
+(`evaluate`), loop lowering (`compute`), cost. A *layer* is what people write in a `.net` file: a function that creates
+parameters and emits operators; layers stand beside the operators that they use.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
+
+from ..errors import NetcError, ShapeError, near_miss
+from ..graph.ir import Array, Attribute, Attributes, Value
+from ..graph.types import TensorType
+from ..loops.compute import Compute, Element
+from ..loops.ir import Expr
+
+REQUIRED = object()
+"""Default of an attribute that must be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSpec:
+    """Declared attribute of an operator; `kind` is a class, or a tuple of classes, that its values belong to."""
+
+    kind: type | tuple[type, ...]
+    doc: str
+    default: Any = REQUIRED
+
+
+class Operator(ABC):
+    """Base class of all operators. Instances carry no state."""
+
+    name: ClassVar[str]
+    operands: ClassVar[tuple[str, ...]]
+    """Names of the operands; "bias?" may be absent (only trailing ones), "*values" stands for any number."""
+    attributes: ClassVar[Mapping[str, AttributeSpec]] = MappingProxyType({})
+    elementwise: ClassVar[bool] = False
+    """Each result element depends only on the elements at the same (broadcast) place."""
+    commutative: ClassVar[bool] = False
+
+    @property
+    def doc(self) -> str:
+        """First line of the class docstring."""
+        return (self.__doc__ or "").strip().splitlines()[0]
+
+    @abstractmethod
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        """Shape rule: result types from operand types; raises `ShapeError` with both shapes where they do not fit."""
+
+    @abstractmethod
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        """The meaning, in NumPy."""
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Element:
+        """Loop lowering: the result element at `index`, as an expression or a reduction over operand elements."""
+        raise NotImplementedError(f"{self.name} has no loop lowering; it must be decomposed or folded before")
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        """Multiply-accumulate operations of one execution; 0 for operators that are not contractions."""
+        return 0
+
+    def complete(self, given: Attributes) -> Attributes:
+        """Fill in defaults and check names and kinds of attributes."""
+        for key in given:
+            if key not in self.attributes:
+                raise NetcError(f"{self.name} has no attribute `{key}`", hint=near_miss(key, self.attributes))
+        complete: dict[str, Attribute] = {}
+        for key, spec in self.attributes.items():
+            value = given.get(key, spec.default)
+            if value is REQUIRED:
+                raise NetcError(f"{self.name} needs the attribute `{key}`: {spec.doc}")
+            if isinstance(value, list):
+                value = tuple(value)
+            if value is not spec.default and not isinstance(value, spec.kind):
+                raise NetcError(f"attribute `{key}` of {self.name} can't be {value!r}: {spec.doc}")
+            complete[key] = value
+        return MappingProxyType(complete)
+
+    def check_arity(self, count: int) -> None:
+        """Raise `ShapeError` unless `count` operands fit the declaration."""
+        required = sum(not n.startswith("*") and not n.endswith("?") for n in self.operands)
+        unlimited = any(n.startswith("*") for n in self.operands)
+        if count < required or (count > len(self.operands) and not unlimited):
+            raise ShapeError(f"{self.name} takes {', '.join(self.operands)}, not {count} operands")
+
+
+_OPERATORS: dict[str, Operator] = {}
+
+
+def register(operator: type[Operator]) -> type[Operator]:
+    """Class decorator: put an operator into the registry."""
+    if operator.name in _OPERATORS:
+        raise ValueError(f"operator {operator.name} is defined twice")
+    _OPERATORS[operator.name] = operator()
+    return operator
+
+
+def lookup(name: str) -> Operator:
+    """The operator called `name`, or `NetcError` with a near miss."""
+    try:
+        return _OPERATORS[name]
+    except KeyError:
+        raise NetcError(f"there is no operator `{name}`", hint=near_miss(name, _OPERATORS)) from None
+
+
+def operators() -> Mapping[str, Operator]:
+    """All operators by name."""
+    return MappingProxyType(_OPERATORS)
+
+
+class LayerBuilder(Protocol):
+    """What a layer needs of the frontend: parameters under the current name, and operations at the current place."""
+
+    def param(
+        self,
+        name: str,
+        shape: Sequence[int],
+        *,
+        init: str,
+        trainable: bool = True,
+        checkpoint: str | None = None,
+    ) -> Value:
+        """Create the parameter `name` below the layer's own path; see the `param` operator for the attributes."""
+        ...
+
+    def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation and return its result."""
+        ...
+
+
+LayerFunction = Callable[..., Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A building block of the language: `function(builder, tensors..., hyperparameters...)` returns a tensor.
+
+    The Python signature is the language signature: parameters annotated `Value` are tensors, the others are
+    compile-time values with their defaults.
+    """
+
+    name: str
+    function: LayerFunction
+    signature: inspect.Signature
+
+    @property
+    def doc(self) -> str:
+        """First line of the docstring."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+_LAYERS: dict[str, Layer] = {}
+
+
+def layer(name: str) -> Callable[[LayerFunction], LayerFunction]:
+    """Decorator: make a function a layer of the language."""
+
+    def add(function: LayerFunction) -> LayerFunction:
+        if name in _LAYERS:
+            raise ValueError(f"layer {name} is defined twice")
+        _LAYERS[name] = Layer(name, function, inspect.signature(function, eval_str=True))
+        return function
+
+    return add
+
+
+def layers() -> Mapping[str, Layer]:
+    """All layers by name."""
+    return MappingProxyType(_LAYERS)

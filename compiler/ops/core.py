@@ -1,0 +1,83 @@
+"""Operators without arithmetic: parameters, constants, changes of layout, fused groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InternalError, ShapeError
+from ..graph.ir import Array, Attributes
+from ..graph.types import DType, TensorType
+from ..loops.compute import Compute
+from ..loops.ir import Expr
+from .base import AttributeSpec, Operator, register
+
+
+@register
+class Param(Operator):
+    """A weight tensor; its value is bound when a program is loaded."""
+
+    name = "param"
+    operands = ()
+    attributes = {
+        "shape": AttributeSpec(tuple, "shape of the tensor"),
+        "dtype": AttributeSpec(str, "element type", "f32"),
+        "init": AttributeSpec(str, "he_normal, zeros, ones or normal(stddev)", "zeros"),
+        "trainable": AttributeSpec(bool, "false for running statistics", True),
+        "checkpoint": AttributeSpec(
+            (str, type(None)), 'order of dimensions in checkpoints where it differs, such as "oihw" for HWIO', None
+        ),
+    }
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return (TensorType(DType(attributes["dtype"]), attributes["shape"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        raise InternalError("a parameter has no value of its own; bind weights first")
+
+
+@register
+class Constant(Operator):
+    """A tensor known at compile time."""
+
+    name = "constant"
+    operands = ()
+    attributes = {"value": AttributeSpec(np.ndarray, "the tensor")}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        value: Array = attributes["value"]
+        return (TensorType(DType.of(value.dtype), value.shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (attributes["value"],)
+
+
+@register
+class Relayout(Operator):
+    """The same tensor in another layout; the result's type says which."""
+
+    name = "relayout"
+    operands = ("x",)
+    elementwise = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return (operands[0].dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return operands
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, index)
+
+
+@register
+class Fused(Operator):
+    """A group of operations that becomes one kernel; its body is a graph whose inputs stand for the operands."""
+
+    name = "fused"
+    operands = ("*values",)
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        raise ShapeError("a fused operation takes its types from its body")
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        raise InternalError("the interpreter evaluates the body of a fused operation")

@@ -1,0 +1,100 @@
+"""Geometry of sliding windows, shared by convolution and pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes
+from ..loops.ir import Expr
+
+SpatialSize = int | tuple[int, ...]
+"""A number for every spatial dimension, or one for each."""
+Padding = str | int | tuple[int | tuple[int, int], ...]
+""""same", "valid", a number for every border, one for each dimension, or (before, after) for each."""
+
+
+def per_dimension(what: str, value: SpatialSize, spatial: int) -> tuple[int, ...]:
+    """Spread a size over the spatial dimensions; it must be positive."""
+    sizes = (value,) * spatial if isinstance(value, int) else tuple(value)
+    if len(sizes) != spatial:
+        raise ShapeError(f"{what} has {len(sizes)} numbers, but there are {spatial} spatial dimensions")
+    if any(not isinstance(s, int) or s < 1 for s in sizes):
+        raise ShapeError(f"{what} must be positive, not {value}")
+    return sizes
+
+
+def dilated(kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
+    """Extent of a window whose elements stand `dilations` apart."""
+    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+
+
+def normalize_padding(pad: Padding, extent: tuple[int, ...]) -> str | tuple[tuple[int, int], ...]:
+    """Bring the language's forms of padding to "same", "valid" or pairs."""
+    if isinstance(pad, str):
+        if pad not in ("same", "valid"):
+            raise ShapeError(f'padding can\'t be "{pad}"', hint="use same, valid or a number such as 1")
+        return pad
+    sizes = (pad,) * len(extent) if isinstance(pad, int) else tuple(pad)
+    pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in sizes)
+    if len(pairs) != len(extent) or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ShapeError(f"padding {pad} doesn't fit {len(extent)} spatial dimensions")
+    return tuple((p[0], p[1]) for p in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window of `kernel` elements, `dilations` apart, moved by `strides` over `size` elements padded by `padding`."""
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    output: tuple[int, ...]
+
+    def input_index(self, out: Sequence[Expr], k: Sequence[Expr]) -> tuple[Expr, ...]:
+        """The input place of window element `k` at output place `out`; it may lie in the padding."""
+        return tuple(
+            o * s + e * d - before
+            for o, e, s, d, (before, _) in zip(out, k, self.strides, self.dilations, self.padding, strict=True)
+        )
+
+    def patches(self, x: Array, padding: float) -> Array:
+        """A view of x [N, size..., C] as [N, output..., C, kernel...]."""
+        padded = np.pad(x, ((0, 0), *self.padding, (0, 0)), constant_values=np.asarray(padding, x.dtype))
+        spatial = len(self.size)
+        extent = dilated(self.kernel, self.dilations)
+        view: Any = np.lib.stride_tricks.sliding_window_view(padded, extent, axis=tuple(range(1, spatial + 1)))
+        places = tuple(slice(0, (o - 1) * s + 1, s) for o, s in zip(self.output, self.strides, strict=True))
+        elements = tuple(slice(None, None, d) for d in self.dilations)
+        result: Array = view[(slice(None), *places, slice(None), *elements)]
+        return result
+
+
+def window_of(name: str, size: tuple[int, ...], kernel: tuple[int, ...], attributes: Attributes) -> Window:
+    """The window that an operator's `strides`, `padding` and `dilations` describe.
+
+    "same" follows TensorFlow: ceil(size / stride) results, the odd pixel of padding after.
+    """
+    strides: Any = attributes["strides"]
+    dilations: Any = attributes.get("dilations", (1,) * len(size))
+    padding: Any = attributes["padding"]
+    if not len(size) == len(kernel) == len(strides) == len(dilations):
+        raise ShapeError(
+            f"{name}: window {list(kernel)} with strides {list(strides)} doesn't fit {len(size)} dimensions"
+        )
+    extent = dilated(kernel, dilations)
+    if padding == "same":
+        totals = [max((-(-i // s) - 1) * s + e - i, 0) for i, e, s in zip(size, extent, strides, strict=True)]
+        padding = tuple((t // 2, t - t // 2) for t in totals)
+    elif padding == "valid":
+        padding = ((0, 0),) * len(size)
+    output = tuple((i + p[0] + p[1] - e) // s + 1 for i, e, s, p in zip(size, extent, strides, padding, strict=True))
+    if any(i + p[0] + p[1] < e for i, e, p in zip(size, extent, padding, strict=True)):
+        raise ShapeError(f"{name}: a window of {list(extent)} doesn't fit into {list(size)} padded by {list(padding)}")
+    return Window(size, tuple(kernel), tuple(strides), tuple(dilations), padding, output)

@@ -1,0 +1,1 @@
+"""From graph to loops: the generic lowering and the tuned schedules on top of it."""

@@ -1,0 +1,1 @@
+"""The shipped networks (`*.net`) and what goes with them."""

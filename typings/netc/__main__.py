@@ -1,0 +1,1 @@
+../../driver/__main__.py
