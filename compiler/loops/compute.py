@@ -53,3 +53,7 @@ class Compute(Protocol):
     def load_padded(self, operand: int, index: tuple[Expr, ...], padding: float) -> Expr:
         """The element at `index`, or `padding` where it lies outside."""
         ...
+
+    def splat(self, scalar: Expr) -> Expr:
+        """A scalar expression in every lane that is being computed."""
+        ...

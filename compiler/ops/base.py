@@ -12,13 +12,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import NetcError, ShapeError, near_miss
 from ..graph.ir import Array, Attribute, Attributes, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Element
 from ..loops.ir import Expr
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 REQUIRED = object()
 """Default of an attribute that must be given."""
@@ -43,6 +46,8 @@ class Operator(ABC):
     elementwise: ClassVar[bool] = False
     """Each result element depends only on the elements at the same (broadcast) place."""
     commutative: ClassVar[bool] = False
+    contraction: ClassVar[bool] = False
+    """A sum of products with a weight (operand 1) and an optional bias (operand 2): convolutions and dense."""
 
     @property
     def doc(self) -> str:
@@ -60,6 +65,10 @@ class Operator(ABC):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Element:
         """Loop lowering: the result element at `index`, as an expression or a reduction over operand elements."""
         raise NotImplementedError(f"{self.name} has no loop lowering; it must be decomposed or folded before")
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+        """Composite operators: the result made of simpler operators. None for all others, which `compute` lowers."""
+        return None
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         """Multiply-accumulate operations of one execution; 0 for operators that are not contractions."""

@@ -28,6 +28,7 @@ class Convolution(Operator):
         "dilations": AttributeSpec(tuple, "distance between the window's elements"),
         "groups": AttributeSpec(int, "number of independent channel groups", 1),
     }
+    contraction = True
     spatial: ClassVar[int]
 
     def window(self, x: TensorType, weight: TensorType, attributes: Attributes) -> Window:

@@ -1,0 +1,86 @@
+"""Batch normalisation and dropout: operators that training and inference see differently."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes, Value
+from ..graph.types import TensorType
+from ..loops.compute import Compute
+from ..loops.ir import Expr, Unary
+from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+
+
+@register
+class BatchNorm(Operator):
+    """(x - mean) / sqrt(variance + eps) * gamma + beta, for each channel (the last dimension).
+
+    Source: Ioffe and Szegedy, "Batch Normalization", 2015 (with running statistics, as in inference).
+    """
+
+    name = "batch_norm"
+    operands = ("x", "gamma", "beta", "mean", "variance")
+    attributes = {
+        "eps": AttributeSpec((int, float), "added to the variance", 1e-5),
+        "momentum": AttributeSpec((int, float), "share of the new batch in the running statistics", 0.1),
+    }
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, *channels = operands
+        for name, operand in zip(self.operands[1:], channels, strict=True):
+            if operand.shape != x.shape[-1:]:
+                raise ShapeError(f"batch_norm: {name} {operand} doesn't fit the {x.shape[-1]} channels of {x}")
+        return (x.dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, gamma, beta, mean, variance = operands
+        eps = np.asarray(attributes["eps"], x.dtype)
+        return ((x - mean) / np.sqrt(variance + eps) * gamma + beta,)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        gamma, beta, mean, variance = (c.load(i, index[-1:]) for i in range(1, 5))
+        deviation = Unary("sqrt", variance + float(attributes["eps"]))
+        return (c.load(0, index) - mean) / deviation * gamma + beta
+
+
+@layer("batch_norm")
+def batch_norm(b: LayerBuilder, x: Value, eps: float = 1e-5, momentum: float = 0.1) -> Value:
+    """Normalise each channel to mean beta and deviation gamma."""
+    if x.type.rank < 2:
+        raise ShapeError(f"batch_norm takes [N, ..., channels], not {x.type}")
+    channels = x.type.shape[-1:]
+    return b.emit(
+        "batch_norm",
+        x,
+        b.param("weight", channels, init="ones"),
+        b.param("bias", channels, init="zeros"),
+        b.param("running_mean", channels, init="zeros", trainable=False),
+        b.param("running_var", channels, init="ones", trainable=False),
+        eps=eps,
+        momentum=momentum,
+    )
+
+
+@register
+class Dropout(Operator):
+    """Zero a random share `rate` of the elements while training; inference passes x on.
+
+    Source: Srivastava et al., "Dropout", 2014.
+    """
+
+    name = "dropout"
+    operands = ("x",)
+    attributes = {"rate": AttributeSpec((int, float), "share of elements that is dropped, 0 <= rate < 1")}
+    elementwise = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if not 0 <= attributes["rate"] < 1:
+            raise ShapeError(f"dropout rate must lie in 0 <= rate < 1, not {attributes['rate']}")
+        return (operands[0].dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return operands
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, index)

@@ -1,0 +1,136 @@
+"""Pooling over sliding windows, channels last."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes, Value
+from ..graph.types import DType, TensorType
+from ..loops.compute import Compute, Reduction
+from ..loops.ir import Cast, Const, Expr, maximum, minimum
+from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
+
+_POOL_ATTRIBUTES = {
+    "size": AttributeSpec(tuple, "extent of the window in each spatial dimension"),
+    "strides": AttributeSpec(tuple, "step of the window"),
+    "padding": AttributeSpec((str, tuple), '"same", "valid", or (before, after) for each spatial dimension'),
+}
+
+
+class Pooling(Operator):
+    """Base of the pooling operators: x [N, spatial..., C] to [N, output..., C]."""
+
+    operands = ("x",)
+    attributes = _POOL_ATTRIBUTES
+
+    def window(self, x: tuple[int, ...], attributes: Attributes) -> Window:
+        """Geometry of the sliding window over a tensor of shape x."""
+        window = window_of(self.name, x[1:-1], attributes["size"], attributes)
+        if any(max(p) >= k for p, k in zip(window.padding, window.kernel, strict=True)):
+            raise ShapeError(f"{self.name}: padding {list(window.padding)} must be smaller than {list(window.kernel)}")
+        return window
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        if x.rank < 3:
+            raise ShapeError(f"{self.name} takes [N, spatial..., channels], not {x}")
+        return (TensorType(x.dtype, (x.shape[0], *self.window(x.shape, attributes).output, x.shape[-1])),)
+
+
+@register
+class MaxPool(Pooling):
+    """Largest element of each window; padding never wins."""
+
+    name = "max_pool"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        window = self.window(x.shape, attributes)
+        lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
+        return (window.patches(x, lowest).max(axis=tuple(range(-len(window.kernel), 0))),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        window = self.window(c.type(0).shape, attributes)
+        n, *out, ch = index
+
+        def element(r: tuple[Expr, ...]) -> Expr:
+            # An element that is counted twice does no harm, so places in the padding move to the border.
+            place = [
+                p if before == after == 0 else minimum(maximum(p, 0), size - 1)
+                for p, size, (before, after) in zip(
+                    window.input_index(out, r), window.size, window.padding, strict=True
+                )
+            ]
+            return c.load(0, (n, *place, ch))
+
+        return Reduction("max", window.kernel, element)
+
+
+@register
+class AvgPool(Pooling):
+    """Mean of each window; elements in the padding are not counted (as in TensorFlow)."""
+
+    name = "avg_pool"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        window = self.window(x.shape, attributes)
+        axes = tuple(range(-len(window.kernel), 0))
+        ones = np.ones((1, *x.shape[1:-1], 1), x.dtype)
+        return (window.patches(x, 0).sum(axis=axes) / window.patches(ones, 0).sum(axis=axes),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        window = self.window(c.type(0).shape, attributes)
+        n, *out, ch = index
+        dtype = c.type(0).dtype
+
+        def element(r: tuple[Expr, ...]) -> Expr:
+            return c.load_padded(0, (n, *window.input_index(out, r), ch), 0.0)
+
+        if all(p == (0, 0) for p in window.padding):
+            scale = 1 / math.prod(window.kernel)
+            return Reduction("add", window.kernel, element, lambda total: total * scale)
+        count: Expr = Const(1)
+        for o, k, s, size, (before, _) in zip(
+            out, window.kernel, window.strides, window.size, window.padding, strict=True
+        ):
+            first = o * s - before
+            count = count * (minimum(first + k, size) - maximum(first, 0))
+        return Reduction("add", window.kernel, element, lambda total: total / c.splat(Cast(count, dtype)))
+
+
+def _pool(b: LayerBuilder, name: str, x: Value, size: SpatialSize, stride: SpatialSize | None, pad: Padding) -> Value:
+    spatial = x.type.rank - 2
+    if spatial < 1:
+        raise ShapeError(f"{name} takes [N, spatial..., channels], not {x.type}")
+    sizes = per_dimension("size", size, spatial)
+    strides = sizes if stride is None else per_dimension("stride", stride, spatial)
+    return b.emit(name, x, size=sizes, strides=strides, padding=normalize_padding(pad, sizes))
+
+
+@layer("max_pool")
+def max_pool(
+    b: LayerBuilder, x: Value, size: SpatialSize, stride: SpatialSize | None = None, pad: Padding = "valid"
+) -> Value:
+    """Largest element of each window; the stride is the size unless given."""
+    return _pool(b, "max_pool", x, size, stride, pad)
+
+
+@layer("avg_pool")
+def avg_pool(
+    b: LayerBuilder, x: Value, size: SpatialSize, stride: SpatialSize | None = None, pad: Padding = "valid"
+) -> Value:
+    """Mean of each window, padding not counted; the stride is the size unless given."""
+    return _pool(b, "avg_pool", x, size, stride, pad)
+
+
+@layer("global_avg_pool")
+def global_avg_pool(b: LayerBuilder, x: Value) -> Value:
+    """Mean over all spatial dimensions: [N, spatial..., C] to [N, C]."""
+    if x.type.rank < 3 or x.type.dtype is DType.BOOL:
+        raise ShapeError(f"global_avg_pool takes [N, spatial..., channels], not {x.type}")
+    return b.emit("reduce_mean", x, axes=tuple(range(1, x.type.rank - 1)), keepdims=False)

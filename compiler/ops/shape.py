@@ -1,0 +1,218 @@
+"""Operators that move elements without changing them: reshape, transpose, pad, concat, slice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes, Value
+from ..graph.types import TensorType
+from ..loops.compute import Compute
+from ..loops.ir import Binary, Const, Expr, Select
+from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .reduction import normalize_axis
+
+
+@register
+class Identity(Operator):
+    """x itself."""
+
+    name = "identity"
+    operands = ("x",)
+    elementwise = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return (operands[0].dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return operands
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, index)
+
+
+@register
+class Reshape(Operator):
+    """The same elements, in row-major order, under another shape; one size may be -1."""
+
+    name = "reshape"
+    operands = ("x",)
+    attributes = {"shape": AttributeSpec(tuple, "new sizes; -1 stands for what is left")}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        shape = list(attributes["shape"])
+        if any(not isinstance(s, int) or s < -1 for s in shape) or shape.count(-1) > 1:
+            raise ShapeError(f"reshape: {shape} is not a shape")
+        if -1 in shape:
+            known = math.prod(s for s in shape if s != -1)
+            shape[shape.index(-1)] = x.size // known if known else 0
+        if math.prod(shape) != x.size:
+            raise ShapeError(f"reshape can't bring {x} ({x.size} elements) to {list(attributes['shape'])}")
+        return (TensorType(x.dtype, tuple(shape)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (operands[0].reshape(attributes["shape"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        x = c.type(0)
+        (result,) = self.infer((x,), attributes)
+        if result.shape[-1:] == x.shape[-1:]:
+            # Keep the last index as it is, so that vectors stay vectors.
+            return c.load(0, (*_unravel(_ravel(index[:-1], result.shape[:-1]), x.shape[:-1]), index[-1]))
+        return c.load(0, _unravel(_ravel(index, result.shape), x.shape))
+
+
+def _ravel(index: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
+    position: Expr = Const(0)
+    for i, size in zip(index, shape, strict=True):
+        position = position * size + i
+    return position
+
+
+def _unravel(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+    index: list[Expr] = []
+    for size in reversed(shape[1:]):
+        index.append(position % size)
+        position = position // size
+    return (*((position,) if shape else ()), *reversed(index))
+
+
+@register
+class Transpose(Operator):
+    """Dimensions in another order: result dimension d is dimension permutation[d] of x."""
+
+    name = "transpose"
+    operands = ("x",)
+    attributes = {"permutation": AttributeSpec(tuple, "old dimension for each new one")}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        permutation = attributes["permutation"]
+        if sorted(permutation) != list(range(x.rank)):
+            raise ShapeError(f"transpose: {list(permutation)} is not an order of the {x.rank} dimensions of {x}")
+        return (TensorType(x.dtype, tuple(x.shape[p] for p in permutation)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (operands[0].transpose(attributes["permutation"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        permutation = attributes["permutation"]
+        return c.load(0, tuple(index[permutation.index(d)] for d in range(len(permutation))))
+
+
+@register
+class Pad(Operator):
+    """x surrounded by `value`: padding holds (before, after) for each dimension."""
+
+    name = "pad"
+    operands = ("x",)
+    attributes = {
+        "padding": AttributeSpec(tuple, "(before, after) for each dimension"),
+        "value": AttributeSpec((int, float), "the new elements", 0.0),
+    }
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        padding = attributes["padding"]
+        if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
+            raise ShapeError(f"pad: {list(padding)} doesn't give (before, after) for each dimension of {x}")
+        return (TensorType(x.dtype, tuple(s + b + a for s, (b, a) in zip(x.shape, padding, strict=True))),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        return (np.pad(x, attributes["padding"], constant_values=np.asarray(attributes["value"], x.dtype)),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        place = tuple(i - before for i, (before, _) in zip(index, attributes["padding"], strict=True))
+        return c.load_padded(0, place, attributes["value"])
+
+
+@register
+class Concat(Operator):
+    """Tensors one after the other along an axis."""
+
+    name = "concat"
+    operands = ("*values",)
+    attributes = {"axis": AttributeSpec(int, "dimension along which the tensors are joined", -1)}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if not operands:
+            raise ShapeError("concat needs at least one tensor")
+        first = operands[0]
+        axis = normalize_axis(self.name, attributes["axis"], first.rank)
+        for other in operands[1:]:
+            same = other.rank == first.rank and all(
+                a == b for d, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if d != axis
+            )
+            if not same or other.dtype is not first.dtype:
+                raise ShapeError(f"concat can't join {first} and {other} along dimension {axis}")
+        shape = list(first.shape)
+        shape[axis] = sum(o.shape[axis] for o in operands)
+        return (TensorType(first.dtype, tuple(shape)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (np.concatenate(operands, axis=attributes["axis"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        axis = normalize_axis(self.name, attributes["axis"], len(index))
+        starts = [0]
+        for operand in range(c.count):
+            starts.append(starts[-1] + c.type(operand).shape[axis])
+
+        def piece(operand: int) -> Expr:
+            place = (*index[:axis], index[axis] - starts[operand], *index[axis + 1 :])
+            return c.load_padded(operand, place, 0.0)
+
+        result = piece(c.count - 1)
+        for operand in reversed(range(c.count - 1)):
+            result = Select(Binary("lt", index[axis], Const(starts[operand + 1])), piece(operand), result)
+        return result
+
+
+@register
+class Slice(Operator):
+    """The elements from `begin` on, `size` of them in each dimension."""
+
+    name = "slice"
+    operands = ("x",)
+    attributes = {
+        "begin": AttributeSpec(tuple, "first index in each dimension"),
+        "size": AttributeSpec(tuple, "number of elements in each dimension"),
+    }
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        begin, size = attributes["begin"], attributes["size"]
+        if len(begin) != x.rank or len(size) != x.rank:
+            raise ShapeError(f"slice: begin {list(begin)} and size {list(size)} don't fit the rank of {x}")
+        if any(b < 0 or n < 1 or b + n > s for b, n, s in zip(begin, size, x.shape, strict=True)):
+            raise ShapeError(f"slice: {list(size)} elements from {list(begin)} on don't lie inside {x}")
+        return (TensorType(x.dtype, tuple(size)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        places = tuple(slice(b, b + n) for b, n in zip(attributes["begin"], attributes["size"], strict=True))
+        return (operands[0][places],)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, tuple(i + b for i, b in zip(index, attributes["begin"], strict=True)))
+
+
+@layer("flatten")
+def flatten(b: LayerBuilder, x: Value, order: str = "channels_last") -> Value:
+    """All dimensions but the first in one; order="channels_first" visits channel by channel, as PyTorch does."""
+    if order not in ("channels_last", "channels_first"):
+        raise ShapeError(f'flatten: order can\'t be "{order}"', hint="use channels_last or channels_first")
+    if x.type.rank < 2:
+        raise ShapeError(f"flatten takes [N, ...], not {x.type}")
+    if order == "channels_first" and x.type.rank > 2:
+        x = b.emit("transpose", x, permutation=(0, x.type.rank - 1, *range(1, x.type.rank - 1)))
+    return b.emit("reshape", x, shape=(x.type.shape[0], math.prod(x.type.shape[1:])))
+
+
+@layer("concat")
+def concat(b: LayerBuilder, *values: Value, axis: int = -1) -> Value:
+    """Tensors one after the other along an axis (the channels unless told otherwise)."""
+    return b.emit("concat", *values, axis=axis)
