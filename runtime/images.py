@@ -1,0 +1,188 @@
+"""Pictures into tensors: decoding with Pillow, and the preprocessing that a net declares.
+
+What stands in a net's `preprocess` decides its accuracy, so each step is exact: the central square has a side of
+round(crop x short side) with left and top rounded down, `resize` is Pillow's antialiased filter of that name, and a
+pixel becomes (pixel / divide - mean) / std, rounded to float32 once. EXIF rotation and colour profiles are ignored
+and transparency is dropped, as in the pipelines that the public checkpoints were trained with.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ..compiler.errors import NetcError, near_miss
+from ..compiler.graph.ir import Graph
+from ..compiler.graph.types import TensorType
+
+Pixels = NDArray[np.uint8]
+"""A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_KEYS = ("crop", "resize", "divide", "mean", "std", "labels")
+
+
+def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Pixels:
+    """Read a picture of any kind that Pillow knows, from a file or from the bytes of one.
+
+    Grey pictures give one channel, all others three; 16-bit grey is scaled to 8 bits; of an animation the first frame
+    counts. Raises `NetcError`, naming the file (`name` for bytes), if it is missing, damaged or unreasonably large.
+    """
+    shown = name or (f"{len(source)} bytes" if isinstance(source, bytes) else str(source))
+    try:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+            data = source if isinstance(source, bytes) else Path(source).read_bytes()
+            with Image.open(io.BytesIO(data)) as image:
+                return _to_pixels(image)
+    except FileNotFoundError:
+        raise NetcError(f"there is no picture {shown}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = f"{Image.MAX_IMAGE_PIXELS or 0:,} pixels"
+        raise NetcError(f"picture {shown} is too large: more than {limit}", hint="scale it down first") from None
+    except Exception as error:  # Pillow's decoders raise whatever they stumble over in a damaged file
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not a picture that Pillow can read"
+        raise NetcError(f"can't read picture {shown}: {reason or type(error).__name__}") from None
+
+
+def _to_pixels(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I"):
+        return _scale_16_bit(np.asarray(image))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no range to scale to 0..255")
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    return _as_hwc(image.convert(mode))
+
+
+def _scale_16_bit(values: NDArray[Any]) -> Pixels:
+    eight: Pixels = ((np.clip(values, 0, 65535).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return eight[:, :, np.newaxis]
+
+
+def _as_hwc(image: Image.Image) -> Pixels:
+    pixels: Pixels = np.asarray(image, np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def _as_image(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a picture goes through before it becomes a tensor; `crop` None keeps all of it."""
+
+    height: int
+    width: int
+    channels: int
+    crop: float | None = None
+    resize: str = "bilinear"
+    divide: float = 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @staticmethod
+    def of(graph: Graph) -> Preprocess:
+        """The preprocessing that `graph` declares for its only input [N, H, W, 1 or 3]; pixel / 255 if it has none.
+
+        Raises `NetcError` if the input is no picture or the declaration has unknown keys or values.
+        """
+        height, width, channels = _picture_shape(graph)
+        declared = declaration(graph)
+        for key in declared:
+            if key not in _KEYS:
+                raise NetcError(f"preprocess of {graph.name} has no `{key}`", hint=near_miss(key, _KEYS))
+        resize = declared.get("resize", "bilinear")
+        if resize not in _FILTERS:
+            hint = near_miss(str(resize), _FILTERS) or "known: " + ", ".join(_FILTERS)
+            raise NetcError(f"preprocess of {graph.name}: there is no resize filter {resize}", hint=hint)
+        crop = declared.get("crop")
+        return Preprocess(
+            height,
+            width,
+            channels,
+            None if crop is None else _number(graph, "crop", crop, highest=1.0),
+            resize,
+            _number(graph, "divide", declared.get("divide", 255)),
+            _per_channel(graph, "mean", declared.get("mean", 0), channels),
+            _per_channel(graph, "std", declared.get("std", 1), channels),
+        )
+
+    def pixels(self, picture: Pixels) -> Pixels:
+        """Convert, crop and resize a picture to uint8 [height, width, channels]."""
+        image = _as_image(picture)
+        if picture.shape[2] != self.channels:
+            image = image.convert("L" if self.channels == 1 else "RGB")
+        if self.crop is not None:
+            image = _central_square(image, self.crop)
+        if image.size != (self.width, self.height):
+            image = image.resize((self.width, self.height), _FILTERS[self.resize])
+        return _as_hwc(image)
+
+    def normalize(self, pixels: Pixels) -> NDArray[np.float32]:
+        """(pixel / divide - mean) / std for uint8 [..., channels], computed in float64 and rounded to float32."""
+        scale = np.arange(256, dtype=np.float64)[:, np.newaxis] / self.divide
+        table = ((scale - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        table = np.broadcast_to(table, (256, self.channels))
+        values: NDArray[np.float32] = table[pixels, np.arange(self.channels)]
+        return values
+
+    def __call__(self, picture: Pixels) -> NDArray[np.float32]:
+        """From a decoded picture to float32 [height, width, channels]."""
+        return self.normalize(self.pixels(picture))
+
+
+def declaration(graph: Graph) -> Mapping[str, Any]:
+    """The net's own `preprocess` definition; empty if it has none."""
+    declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
+    return declared
+
+
+def _central_square(image: Image.Image, crop: float) -> Image.Image:
+    side = max(1, round(crop * min(image.size)))
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def _picture_shape(graph: Graph) -> tuple[int, int, int]:
+    if len(graph.inputs) != 1:
+        raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs, not one picture")
+    type_: TensorType = graph.inputs[0].type
+    if type_.rank != 4 or type_.shape[3] not in (1, 3):
+        raise NetcError(f"the input of net {graph.name} is {type_}, not pictures [N, height, width, 1 or 3]")
+    return type_.shape[1], type_.shape[2], type_.shape[3]
+
+
+def _number(graph: Graph, key: str, value: object, highest: float = float("inf")) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
+        bound = "" if highest == float("inf") else f" up to {highest:g}"
+        raise NetcError(f"preprocess of {graph.name}: {key} must be a positive number{bound}, not {value}")
+    return float(value)
+
+
+def _per_channel(graph: Graph, key: str, value: object, channels: int) -> tuple[float, ...]:
+    items = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    if len(items) not in (1, channels) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in items):
+        expected = f"a number or {channels} numbers" if channels > 1 else "a number"
+        raise NetcError(f"preprocess of {graph.name}: {key} must be {expected}, not {value}")
+    if key == "std" and not all(items):
+        raise NetcError(f"preprocess of {graph.name}: std can't be 0")
+    return tuple(float(v) for v in items)

@@ -1,0 +1,268 @@
+"""Weights on disk (safetensors) and initial weights, as mappings from parameter names to arrays.
+
+Checkpoints keep other orders of dimensions than netc: the `checkpoint` attribute of a `param` names the file's order
+("oihw": output channels, input channels, height, width); in the graph the input and output channels come last. Both
+mappings make an array only when it is asked for, so that a network of half a gigabyte is never in memory twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..compiler.errors import NetcError, near_miss
+from ..compiler.graph.ir import Array, Attributes, Graph, Operation
+from ..compiler.graph.types import DType
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+"""Element types of safetensors; BF16 is read as its bits."""
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_IGNORED_SUFFIX = ".num_batches_tracked"
+_LISTED = 10
+"""How many tensors of each kind of trouble a message lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """One tensor in a file: its type and shape there, and the byte at which it starts."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+    def __str__(self) -> str:
+        return f"{self.dtype.lower()}[{','.join(map(str, self.shape))}]"
+
+
+def read_weights(path: str | os.PathLike[str], graph: Graph) -> Mapping[str, Array]:
+    """Open a safetensors file as the weights of `graph`.
+
+    Returns a mapping from parameter name to an array of the parameter's shape and type. Arrays are read when they are
+    looked up and may be transposed views. Raises one `NetcError` that lists everything that does not fit: missing,
+    surplus (except `*.num_batches_tracked`) and misshapen tensors and unsuitable element types.
+    """
+    file = Path(path)
+    tensors = _read_header(file)
+    _check(file, tensors, graph)
+    return _FileWeights(file, tensors, {_name(op): op for op in graph.parameters})
+
+
+def initial_weights(graph: Graph, seed: int = 0) -> Mapping[str, Array]:
+    """Weights drawn by each parameter's `init` attribute, as a mapping that draws an array when it is looked up.
+
+    A parameter's values depend on `seed` and its name alone, not on the order or number of the others.
+    """
+    return _InitialWeights({_name(op): op for op in graph.parameters}, seed)
+
+
+def write_weights(path: str | os.PathLike[str], graph: Graph, arrays: Mapping[str, Array]) -> None:
+    """Write the parameters of `graph` to a safetensors file in checkpoint layout.
+
+    The file appears complete or not at all. Raises `NetcError` if `arrays` lacks a parameter, has one of another shape,
+    or the file can't be written.
+    """
+    tensors: dict[str, Array] = {}
+    for op in graph.parameters:
+        name, shape = _name(op), op.result.type.shape
+        if name not in arrays:
+            raise NetcError(f"there is no value for parameter `{name}`", hint=near_miss(name, arrays))
+        if arrays[name].shape != shape:
+            raise NetcError(f"parameter `{name}` has shape {list(shape)}, its value {list(arrays[name].shape)}")
+        ordered = arrays[name].transpose(np.argsort(_from_checkpoint(op.attributes, len(shape))))
+        tensors[name] = np.ascontiguousarray(ordered, op.result.type.dtype.numpy)
+    file = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+            part = Path(folder) / "part"
+            save_file(tensors, part)
+            part.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise NetcError(f"can't write weights to {file}: {error}") from None
+
+
+# ---- orders of dimensions -------------------------------------------------------------------------------------------
+
+
+def _from_checkpoint(attributes: Attributes, rank: int) -> tuple[int, ...]:
+    """The axes that transpose a tensor of the file to the parameter's order: spatial ones first, then i, then o."""
+    order: str | None = attributes["checkpoint"]
+    if order is None:
+        return tuple(range(rank))
+    ours = [letter for letter in order if letter not in "io"] + ["i", "o"]
+    return tuple(order.index(letter) for letter in ours)
+
+
+def _checkpoint_shape(op: Operation) -> tuple[int, ...]:
+    shape = op.result.type.shape
+    axes = _from_checkpoint(op.attributes, len(shape))
+    return tuple(shape[axes.index(d)] for d in range(len(shape)))
+
+
+def _name(op: Operation) -> str:
+    name = op.result.name
+    assert name is not None, "parameters have names"
+    return name
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def _read_header(file: Path) -> Mapping[str, _Tensor]:
+    """What the file holds. The library checks that the file is whole and its header sound; offsets are read here."""
+    try:
+        with safe_open(file, framework="numpy"):
+            pass
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header: dict[str, Any] = json.loads(stream.read(length))
+    except FileNotFoundError:
+        raise NetcError(f"there is no weights file {file}") from None
+    except SafetensorError as error:
+        reason = f"{file} is not a safetensors file, or a damaged or truncated one ({error})"
+        raise NetcError(reason, hint="weights are read from .safetensors files only") from None
+    except OSError as error:
+        raise NetcError(f"can't read weights from {file}: {error.strerror or error}") from None
+    header.pop("__metadata__", None)
+    return {
+        name: _Tensor(entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+        for name, entry in header.items()
+    }
+
+
+class _FileWeights(Mapping[str, Array]):
+    """Reads one tensor at a time; plain reads, as pages of a memory map would count as the process's own memory."""
+
+    def __init__(self, file: Path, tensors: Mapping[str, _Tensor], parameters: Mapping[str, Operation]) -> None:
+        self._file = file
+        self._tensors = tensors
+        self._parameters = parameters
+
+    def __getitem__(self, name: str) -> Array:
+        op = self._parameters[name]
+        tensor = self._tensors[name]
+        try:
+            flat = np.fromfile(self._file, _DTYPES[tensor.dtype], math.prod(tensor.shape), offset=tensor.start)
+        except OSError as error:
+            raise NetcError(f"can't read weights from {self._file}: {error.strerror or error}") from None
+        if flat.size != math.prod(tensor.shape):
+            raise NetcError(f"{self._file} was truncated while it was read")
+        if tensor.dtype == "BF16":
+            flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        array: Array = flat.astype(op.result.type.dtype.numpy, copy=False).reshape(tensor.shape)
+        return array.transpose(_from_checkpoint(op.attributes, array.ndim))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
+def _check(file: Path, tensors: Mapping[str, _Tensor], graph: Graph) -> None:
+    """Raise one `NetcError` for all differences between what the file holds and what the graph needs."""
+    needed = {_name(op): op for op in graph.parameters}
+    missing = [name for name in needed if name not in tensors]
+    surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIX)]
+    misshapen, unsuitable = [], []
+    for name, op in needed.items():
+        if tensor := tensors.get(name):
+            if tensor.shape != _checkpoint_shape(op):
+                expected = ",".join(map(str, _checkpoint_shape(op)))
+                misshapen.append(f"{name}: the file has {tensor}, the net needs [{expected}]")
+            if not _suits(tensor.dtype, op.result.type.dtype):
+                unsuitable.append(f"{name}: the file has {tensor}, the net needs {op.result.type.dtype}")
+    groups: list[tuple[str, list[str], Callable[[str], str]]] = [
+        ("missing", missing, lambda name: _with_near_miss(name, surplus)),
+        ("surplus", surplus, lambda name: _with_near_miss(name, missing)),
+        ("misshapen", misshapen, str),
+        ("of an unsuitable type", unsuitable, str),
+    ]
+    if any(entries for _, entries, _ in groups):
+        counts = ", ".join(f"{len(entries)} {title}" for title, entries, _ in groups if entries)
+        lines = [line for title, entries, show in groups for line in _listing(title, entries, show)]
+        raise NetcError("\n".join([f"{file} does not fit net {graph.name}: {counts} tensors", *lines]))
+
+
+def _suits(found: str, wanted: DType) -> bool:
+    """Floats convert to each other; anything else must be of the very type."""
+    if wanted.is_float:
+        return found in _FLOATS
+    return found in _DTYPES and found not in _FLOATS and _DTYPES[found] == wanted.numpy
+
+
+def _with_near_miss(name: str, candidates: Sequence[str]) -> str:
+    cure = near_miss(name, candidates)
+    return f"{name} ({cure})" if cure else name
+
+
+def _listing(title: str, entries: Sequence[str], show: Callable[[str], str]) -> list[str]:
+    lines = [f"  {title}: {show(entry)}" for entry in entries[:_LISTED]]
+    if len(entries) > _LISTED:
+        lines.append(f"  {title}: ... and {len(entries) - _LISTED} more")
+    return lines
+
+
+# ---- initial values -------------------------------------------------------------------------------------------------
+
+_NORMAL = re.compile(r"normal\(([-+.0-9e]+)\)")
+
+
+class _InitialWeights(Mapping[str, Array]):
+    def __init__(self, parameters: Mapping[str, Operation], seed: int) -> None:
+        self._parameters = parameters
+        self._seed = seed
+
+    def __getitem__(self, name: str) -> Array:
+        op = self._parameters[name]
+        dtype, shape = op.result.type.dtype.numpy, op.result.type.shape
+        rule: str = op.attributes["init"]
+        if rule == "zeros":
+            return np.zeros(shape, dtype)
+        if rule == "ones":
+            return np.ones(shape, dtype)
+        values = _generator(self._seed, name).standard_normal(shape, np.float32)
+        values *= np.float32(_deviation(rule, shape))
+        return values.astype(dtype, copy=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    key = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.SFC64(int.from_bytes(key, "little")))
+
+
+def _deviation(rule: str, shape: tuple[int, ...]) -> float:
+    """Standard deviation of a rule; He's (2015) is sqrt(2 / fan-in), the fan-in being all dimensions but the last."""
+    if rule == "he_normal":
+        return math.sqrt(2 / math.prod(shape[:-1]))
+    if match := _NORMAL.fullmatch(rule):
+        return float(match[1])
+    raise NetcError(f"there is no initialisation `{rule}`", hint="use he_normal, zeros, ones or normal(stddev)")

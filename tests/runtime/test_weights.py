@@ -1,0 +1,189 @@
+"""Weights: layouts, messages about files that don't fit, damaged files, initial values."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from netc.compiler.errors import NetcError
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.ir import Graph
+from netc.runtime.weights import initial_weights, read_weights, write_weights
+
+RNG = np.random.default_rng(0)
+
+
+def graph_of(**params: tuple[tuple[int, ...], str | None]) -> Graph:
+    builder = GraphBuilder("small")
+    values = [
+        builder.emit("param", name=name.replace("__", "."), shape=shape, checkpoint=order, init="he_normal")
+        for name, (shape, order) in params.items()
+    ]
+    return builder.finish(values)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape, np.float32)
+
+
+def test_convolution_and_dense_are_transposed(tmp_path: Path) -> None:
+    graph = graph_of(
+        c1__weight=((3, 5, 6), "oiw"),
+        c2__weight=((3, 4, 5, 6), "oihw"),
+        c3__weight=((2, 3, 4, 5, 6), "oidhw"),
+        fc__weight=((5, 6), "oi"),
+        fc__bias=((6,), None),
+    )
+    stored = {
+        "c1.weight": floats(6, 5, 3),
+        "c2.weight": floats(6, 5, 3, 4),
+        "c3.weight": floats(6, 5, 2, 3, 4),
+        "fc.weight": floats(6, 5),
+        "fc.bias": floats(6),
+    }
+    save_file(stored, tmp_path / "w.safetensors")
+    weights = read_weights(tmp_path / "w.safetensors", graph)
+    assert list(weights) == list(stored)
+    assert weights["c2.weight"].shape == (3, 4, 5, 6)
+    assert weights["c2.weight"][2, 1, 4, 3] == stored["c2.weight"][3, 4, 2, 1]
+    assert weights["c1.weight"][2, 4, 3] == stored["c1.weight"][3, 4, 2]
+    assert weights["c3.weight"][1, 2, 3, 4, 5] == stored["c3.weight"][5, 4, 1, 2, 3]
+    np.testing.assert_array_equal(weights["fc.weight"], stored["fc.weight"].T)
+    np.testing.assert_array_equal(weights["fc.bias"], stored["fc.bias"])
+
+
+def test_write_then_read_is_the_same(tmp_path: Path) -> None:
+    graph = graph_of(c__weight=((3, 4, 5, 6), "oihw"), d__weight=((5, 6), "oi"), b=((7,), None))
+    arrays = dict(initial_weights(graph, seed=3))
+    write_weights(tmp_path / "w.safetensors", graph, arrays)
+    weights = read_weights(tmp_path / "w.safetensors", graph)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(weights[name], array)
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_write_refuses_missing_and_misshapen_values(tmp_path: Path) -> None:
+    graph = graph_of(fc__weight=((5, 6), "oi"))
+    with pytest.raises(NetcError, match=r"no value for parameter `fc.weight`"):
+        write_weights(tmp_path / "w.safetensors", graph, {})
+    with pytest.raises(NetcError, match=r"shape \[5, 6\], its value \[6, 5\]"):
+        write_weights(tmp_path / "w.safetensors", graph, {"fc.weight": floats(6, 5)})
+    with pytest.raises(NetcError, match="can't write weights"):
+        write_weights(tmp_path / "none" / "w.safetensors", graph, {"fc.weight": floats(5, 6)})
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_floats_are_converted(tmp_path: Path, dtype: type) -> None:
+    stored = floats(6).astype(dtype)
+    save_file({"b": stored}, tmp_path / "w.safetensors")
+    value = read_weights(tmp_path / "w.safetensors", graph_of(b=((6,), None)))["b"]
+    assert value.dtype == np.float32
+    np.testing.assert_array_equal(value, stored.astype(np.float32))
+
+
+def write_raw(path: Path, header: bytes, data: bytes) -> None:
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+
+
+def test_bfloat16_is_converted(tmp_path: Path) -> None:
+    exact = np.array([1.0, -2.5, 0.15625], np.float32)
+    bits = (exact.view(np.uint32) >> 16).astype("<u2").tobytes()
+    write_raw(tmp_path / "w.safetensors", b'{"b":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]}}', bits)
+    value = read_weights(tmp_path / "w.safetensors", graph_of(b=((3,), None)))["b"]
+    np.testing.assert_array_equal(value, exact)
+
+
+def test_one_message_lists_everything_that_does_not_fit(tmp_path: Path) -> None:
+    graph = graph_of(
+        conv1__weight=((3, 3, 1, 4), "oihw"), conv1__bias=((4,), None), fc__weight=((5, 6), "oi"), fc__bias=((6,), None)
+    )
+    stored = {
+        "conv1.weight": floats(4, 1, 3, 3),
+        "conv1.biass": floats(4),
+        "fc.weight": floats(5, 6),
+        "fc.bias": np.zeros(6, np.int32),
+        "bn.num_batches_tracked": np.zeros((), np.int64),
+    }
+    save_file(stored, tmp_path / "w.safetensors")
+    with pytest.raises(NetcError) as caught:
+        read_weights(tmp_path / "w.safetensors", graph)
+    (diagnostic,) = caught.value.diagnostics
+    text = diagnostic.message
+    assert "1 missing, 1 surplus, 1 misshapen, 1 of an unsuitable type" in text
+    assert "missing: conv1.bias (did you mean conv1.biass?)" in text
+    assert "surplus: conv1.biass (did you mean conv1.bias?)" in text
+    assert "fc.weight: the file has f32[5,6], the net needs [6,5]" in text
+    assert "fc.bias: the file has i32[6], the net needs f32" in text
+    assert "num_batches_tracked" not in text
+
+
+def test_message_about_a_wholly_other_file_is_bounded(tmp_path: Path) -> None:
+    graph = graph_of(**{f"layer{i}": ((2,), None) for i in range(500)})
+    save_file({f"other{i}": floats(1) for i in range(500)}, tmp_path / "w.safetensors")
+    with pytest.raises(NetcError) as caught:
+        read_weights(tmp_path / "w.safetensors", graph)
+    assert len(str(caught.value).splitlines()) == 23
+    assert "missing: ... and 490 more" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: b"PK\x03\x04 not at all",
+        lambda data: data[:-1],
+        lambda data: data[:20],
+        lambda data: b"\xff" * 8 + data[8:],
+        lambda data: data[:9] + b"\xff\xff" + data[11:],
+        lambda data: data + b"more",
+    ],
+)
+def test_damaged_file_gives_one_clear_message(tmp_path: Path, damage) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"b": floats(6)}, path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(NetcError, match="damaged or truncated"):
+        read_weights(path, graph_of(b=((6,), None)))
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(NetcError, match="there is no weights file"):
+        read_weights(tmp_path / "none.safetensors", graph_of(b=((6,), None)))
+    with pytest.raises(NetcError, match=r"can't read weights|damaged"):
+        read_weights(tmp_path, graph_of(b=((6,), None)))
+
+
+def test_initial_weights_depend_on_seed_and_name_only() -> None:
+    both = initial_weights(graph_of(a=((50, 40), None), b=((50, 40), None)), seed=1)
+    alone = initial_weights(graph_of(b=((50, 40), None)), seed=1)
+    np.testing.assert_array_equal(both["b"], alone["b"])
+    assert not np.array_equal(both["a"], both["b"])
+    other_seed = initial_weights(graph_of(b=((50, 40), None)), seed=2)
+    assert not np.array_equal(other_seed["b"], alone["b"])
+
+
+def test_initial_rules() -> None:
+    builder = GraphBuilder("rules")
+    for name, rule in [("h", "he_normal"), ("n", "normal(0.01)"), ("z", "zeros"), ("o", "ones")]:
+        builder.emit("param", name=name, shape=(3, 3, 50, 100), init=rule)
+    weights = initial_weights(builder.finish(()))
+    assert weights["h"].std() == pytest.approx(np.sqrt(2 / 450), rel=0.02)
+    assert weights["n"].std() == pytest.approx(0.01, rel=0.02)
+    assert not weights["z"].any()
+    assert (weights["o"] == 1).all()
+
+
+def test_unknown_initialisation_is_refused() -> None:
+    builder = GraphBuilder("rules")
+    builder.emit("param", name="w", shape=(3,), init="xavier")
+    with pytest.raises(NetcError, match="no initialisation `xavier`"):
+        initial_weights(builder.finish(()))["w"]
+
+
+def test_initial_weights_are_quick() -> None:
+    graph = graph_of(w=((5000, 1000), None))
+    started = time.process_time()
+    initial_weights(graph)["w"]
+    assert time.process_time() - started < 1  # 5 M parameters; about 0.05 s on an idle core
