@@ -48,6 +48,8 @@ class Operator(ABC):
     commutative: ClassVar[bool] = False
     contraction: ClassVar[bool] = False
     """A sum of products with a weight (operand 1) and an optional bias (operand 2): convolutions and dense."""
+    anchor: ClassVar[bool] = False
+    """Elementwise operators on the result may join it in one kernel: contractions, pooling, reductions."""
 
     @property
     def doc(self) -> str:

@@ -29,6 +29,7 @@ class Convolution(Operator):
         "groups": AttributeSpec(int, "number of independent channel groups", 1),
     }
     contraction = True
+    anchor = True
     spatial: ClassVar[int]
 
     def window(self, x: TensorType, weight: TensorType, attributes: Attributes) -> Window:

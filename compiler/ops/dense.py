@@ -17,6 +17,7 @@ class Dense(Operator):
     name = "dense"
     operands = ("x", "weight", "bias?")
     contraction = True
+    anchor = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, weight, *bias = operands

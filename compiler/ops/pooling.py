@@ -26,6 +26,7 @@ class Pooling(Operator):
 
     operands = ("x",)
     attributes = _POOL_ATTRIBUTES
+    anchor = True
 
     def window(self, x: tuple[int, ...], attributes: Attributes) -> Window:
         """Geometry of the sliding window over a tensor of shape x."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Attributes, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
 from .base import AttributeSpec, Operator, register
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 def normalize_axis(name: str, axis: int, rank: int) -> int:
@@ -32,6 +34,7 @@ class Reduce(Operator):
         "axes": AttributeSpec((tuple, type(None)), "dimensions that are reduced; all if absent", None),
         "keepdims": AttributeSpec(bool, "keep reduced dimensions with size 1", False),
     }
+    anchor = True
     loop_op: ClassVar[str]
 
     def axes(self, rank: int, attributes: Attributes) -> tuple[int, ...]:
