@@ -1,0 +1,57 @@
+"""Names of a net's classes, as its `preprocess` declares them: a list, or a text file with one name on each line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..compiler.errors import NetcError
+from ..compiler.graph.ir import Graph
+from .images import declaration
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Class names by output index; without names a class is called by its number, and `note` may say why."""
+
+    names: tuple[str, ...] | None = None
+    note: str | None = None
+
+    def __getitem__(self, index: int) -> str:
+        return self.names[index] if self.names is not None else f"class {index}"
+
+
+def read_labels(graph: Graph, folders: Sequence[Path]) -> Labels:
+    """The class names of `graph`; a labels file is looked for in `folders`, in that order.
+
+    Raises `NetcError` if the file is not text or the number of names is not that of the net's outputs.
+    """
+    declared = declaration(graph).get("labels")
+    if declared is None:
+        return Labels()
+    if isinstance(declared, Sequence) and not isinstance(declared, str):
+        return _checked(graph, tuple(str(name) for name in declared), "preprocess")
+    paths = [folder / str(declared) for folder in folders]
+    for path in paths:
+        if path.is_file():
+            return _checked(graph, _read_lines(path), str(path))
+    looked = ", ".join(str(path) for path in paths) or "nowhere"
+    return Labels(note=f"labels file {declared} not found (looked for {looked}); classes are given by number")
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise NetcError(f"labels file {path} is not UTF-8 text") from None
+    except OSError as error:
+        raise NetcError(f"can't read labels file {path}: {error.strerror or error}") from None
+    return tuple(line.strip() for line in text.removeprefix("\ufeff").splitlines())
+
+
+def _checked(graph: Graph, names: tuple[str, ...], origin: str) -> Labels:
+    classes = graph.outputs[0].type.shape[-1]
+    if len(names) != classes:
+        raise NetcError(f"{origin} names {len(names)} classes, but net {graph.name} has {classes}")
+    return Labels(names)
