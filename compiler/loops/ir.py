@@ -345,6 +345,21 @@ def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
             yield from statements(s.otherwise)
 
 
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The direct subexpressions of an expression."""
+    match expr:
+        case Binary(_, a, b):
+            return (a, b)
+        case Unary(_, a) | Cast(a, _) | Bitcast(a, _) | Broadcast(a, _) | Reduce(_, a):
+            return (a,)
+        case Fma(a, b, c) | Select(a, b, c):
+            return (a, b, c)
+        case Load(_, indices, _):
+            return indices
+        case _:
+            return ()
+
+
 # ---- construction ---------------------------------------------------------------------------------------------------
 
 

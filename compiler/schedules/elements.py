@@ -1,0 +1,188 @@
+"""Evaluating the elements of a group: operators' `compute` rules on scalars or vectors, over buffers and registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+from ..errors import InternalError
+from ..graph.ir import Operation, Value
+from ..graph.types import TensorType
+from ..loops.compute import Element, Reduction
+from ..loops.interval import Interval, interval
+from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Stmt, Var, children, maximum, minimum
+
+
+class NotVectorizableError(Exception):
+    """Neighbouring elements of the result don't come from neighbouring elements of the operands."""
+
+
+def depends_on(expr: Expr, var: Var) -> bool:
+    """True if `var` occurs in `expr`."""
+    return expr == var or any(depends_on(e, var) for e in children(expr))
+
+
+def moves_with(expr: Expr, var: Var) -> bool:
+    """True if `expr` is `var` plus or minus something that doesn't depend on it."""
+    if expr == var:
+        return True
+    if isinstance(expr, Binary) and expr.op == "add":
+        a, b = expr.lhs, expr.rhs
+        return (moves_with(a, var) and not depends_on(b, var)) or (moves_with(b, var) and not depends_on(a, var))
+    if isinstance(expr, Binary) and expr.op == "sub":
+        return moves_with(expr.lhs, var) and not depends_on(expr.rhs, var)
+    return False
+
+
+def physical(type_: TensorType, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The place of an element in the buffer, margins included."""
+    return tuple(i + before for i, (before, _) in zip(index, type_.margins, strict=True))
+
+
+@dataclass
+class Elements:
+    """Evaluates values of a group at given places.
+
+    `lane` is the variable that counts the last dimension when vectors of `lanes` elements are computed (None: single
+    elements). `known` holds values that are already computed at the current place, such as an accumulator.
+    """
+
+    buffers: Mapping[Value, Buffer]
+    producers: Mapping[Value, Operation]
+    constants: Mapping[Value, float | int | bool]
+    lanes: int = 1
+    lane: Var | None = None
+    known: dict[Value, Expr] = field(default_factory=dict)
+    ranges: Mapping[str, Interval] = field(default_factory=dict)
+    """Smallest and largest value of loop variables."""
+    statements: list[Stmt] = field(default_factory=list)
+    prefix: str = "t"
+    _memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def element(self, value: Value, index: tuple[Expr, ...]) -> Expr:
+        """The element (or vector of elements) of `value` at `index`."""
+        if value in self.known:
+            return self.known[value]
+        key = (value, index)
+        if key not in self._memo:
+            self._memo[key] = self._compute(value, index)
+        return self._memo[key]
+
+    def _compute(self, value: Value, index: tuple[Expr, ...]) -> Expr:
+        if value in self.constants:
+            return Const(self.constants[value], value.type.dtype, self.lanes)
+        if value in self.buffers:
+            return self.load(value, index)
+        op = self.producers[value]
+        element = self.rule(op, index)
+        if isinstance(element, Reduction):
+            raise InternalError(f"{op.name} is a reduction and can't be inlined")
+        return self.let(element)
+
+    def rule(self, op: Operation, index: tuple[Expr, ...]) -> Element:
+        """What an operation's lowering rule says about its result at `index`."""
+        return op.operator.compute(OperandView(self, op), index, op.attributes)
+
+    @contextmanager
+    def nested(self) -> Iterator[list[Stmt]]:
+        """Collect statements for an inner block; what is computed there is not visible outside."""
+        saved = self.statements, self._memo
+        self.statements, self._memo = [], dict(self._memo)
+        try:
+            yield self.statements
+        finally:
+            self.statements, self._memo = saved
+
+    def let(self, value: Expr) -> Expr:
+        """Name a value that may be used more than once."""
+        if isinstance(value, (Var, Const)):
+            return value
+        statement = Let(f"{self.prefix}{next(self._numbers)}", value)
+        self.statements.append(statement)
+        return statement.var
+
+    def load(self, value: Value, index: tuple[Expr, ...]) -> Expr:
+        """Read a buffer: a vector where the last index moves with the lane, else one element in every lane."""
+        buffer, place = self.buffers[value], physical(value.type, index)
+        if len(buffer.shape) != len(place):
+            raise InternalError(f"buffer {buffer.name} of rank {len(buffer.shape)} is read with {len(place)} indices")
+        if self.lane is None:
+            return Load(buffer, place)
+        if any(depends_on(i, self.lane) for i in place[:-1]):
+            raise NotVectorizableError
+        if not place or not depends_on(place[-1], self.lane):
+            return Broadcast(Load(buffer, place), self.lanes)
+        if not moves_with(place[-1], self.lane):
+            raise NotVectorizableError
+        return Load(buffer, place, self.lanes)
+
+    def splat(self, scalar: Expr) -> Expr:
+        """A scalar in every lane."""
+        if self.lane is None:
+            return scalar
+        if depends_on(scalar, self.lane):
+            raise NotVectorizableError
+        return Broadcast(scalar, self.lanes)
+
+    def guarded(self, value: Value, index: tuple[Expr, ...], padding: float) -> Expr:
+        """The element at `index`, or `padding` outside; places are clamped so that every load is legal."""
+        inside: Expr | None = None
+        place: list[Expr] = []
+        for i, size in zip(index, value.type.shape, strict=True):
+            low, high = interval(i, self.ranges)
+            if (low < 0 or high >= size) and not self._vector_place(i):
+                test = Binary("and", Binary("le", Const(0), i), Binary("lt", i, Const(size)))
+                inside = test if inside is None else Binary("and", inside, test)
+                place.append(minimum(maximum(i, 0), size - 1))
+            else:
+                place.append(i)
+        element = self.element(value, tuple(place))
+        if inside is None:
+            return element
+        return Select(self.splat(inside), element, Const(padding, value.type.dtype, self.lanes))
+
+    def _vector_place(self, index: Expr) -> bool:
+        # The lane variable itself always lies inside; anything else that moves with it needs a test per lane.
+        if self.lane is None or not depends_on(index, self.lane):
+            return False
+        if index != self.lane:
+            raise NotVectorizableError
+        return True
+
+
+@dataclass(frozen=True)
+class OperandView:
+    """How one operation of a group sees its operands (the `Compute` that its rule receives)."""
+
+    elements: Elements
+    operation: Operation
+
+    @property
+    def count(self) -> int:
+        """Number of operands."""
+        return len(self.operation.operands)
+
+    def type(self, operand: int) -> TensorType:
+        """Type of an operand."""
+        return self.operation.operands[operand].type
+
+    def load(self, operand: int, index: tuple[Expr, ...]) -> Expr:
+        """The element of an operand at `index`."""
+        return self.elements.element(self.operation.operands[operand], index)
+
+    def load_broadcast(self, operand: int, index: tuple[Expr, ...]) -> Expr:
+        """The element that broadcasts to `index`."""
+        shape = self.type(operand).shape
+        tail = index[len(index) - len(shape) :]
+        return self.load(operand, tuple(Const(0) if s == 1 else i for i, s in zip(tail, shape, strict=True)))
+
+    def load_padded(self, operand: int, index: tuple[Expr, ...], padding: float) -> Expr:
+        """The element at `index`, or `padding` where it lies outside."""
+        return self.elements.guarded(self.operation.operands[operand], index, padding)
+
+    def splat(self, scalar: Expr) -> Expr:
+        """A scalar in every lane."""
+        return self.elements.splat(scalar)

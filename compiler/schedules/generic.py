@@ -1,0 +1,178 @@
+"""The generic lowering: loops over the result's elements, vectors along the last dimension where operands allow it.
+
+It serves every operator through its `compute` rule, with elementwise neighbours inlined, and is what the tuned
+schedules are checked against.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ..codegen.target import Target
+from ..errors import InternalError
+from ..graph.ir import Value
+from ..loops.compute import Reduction
+from ..loops.interval import Interval
+from ..loops.ir import (
+    Allocate,
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    Fma,
+    For,
+    Kernel,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    binary,
+)
+from .elements import Elements, NotVectorizableError, physical
+from .group import Group
+from .kernel import Names, Scheduled
+from .loops import kind_for, loop, vector_loop
+
+UNROLLED_WINDOW = 9
+"""Reductions over at most this many elements are expanded."""
+
+_START = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
+
+
+def schedule_generic(group: Group, target: Target, threads: int) -> Scheduled:
+    """Lower any group; raises `InternalError` for operators without a loop lowering."""
+    try:
+        return _Generic(group, target.vector_lanes, threads).schedule()
+    except NotVectorizableError:
+        return _Generic(group, 1, threads).schedule()
+
+
+class _Generic:
+    def __init__(self, group: Group, lanes: int, threads: int) -> None:
+        self.group = group
+        self.shape = group.result.type.shape
+        self.lanes = lanes if self.shape else 1
+        self.threads = threads
+        self.names = Names()
+        self.ranges: dict[str, Interval] = {}
+        values = dict.fromkeys(v for op in group.members for v in op.operands if v in group.outer)
+        self.buffers: dict[Value, Buffer] = {
+            v: Buffer(f"x{i}", v.type.dtype, v.type.buffer_shape) for i, v in enumerate(values)
+        }
+        self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
+
+    def schedule(self) -> Scheduled:
+        body = self._loops()
+        arguments = [self.group.outer[v] for v in self.buffers]
+        kernel = Kernel("", (*self.buffers.values(), self.y), tuple(body))
+        return Scheduled(kernel, (*arguments, self.group.operation.result))
+
+    def _work(self) -> int:
+        """Rough number of operations."""
+        reads = max([v.type.size for v in self.buffers] or [0])
+        return max(self.group.macs, reads, math.prod(self.shape)) * len(self.group.members)
+
+    def _loops(self) -> list[Stmt]:
+        if not self.shape:
+            return self._element((), None, 1)
+        *outer, last = self.shape
+        kind = kind_for(self._work())
+        if math.prod(outer) == 1:
+            return self._vectors((Const(0),) * len(outer), last, kind)
+        shared = self._shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0
+        return self._nest(outer, shared, lambda index: self._vectors(index, last, LoopKind.SERIAL))
+
+    def _shared_dimensions(self, outer: list[int]) -> int:
+        """How many leading dimensions the parallel loop runs over: enough to keep the threads evenly busy."""
+        for count in range(1, len(outer) + 1):
+            if math.prod(outer[:count]) >= 8 * self.threads:
+                return count
+        return len(outer)
+
+    def _nest(self, outer: list[int], shared: int, body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
+        """Loops over the leading dimensions, the first `shared` of them in one parallel loop."""
+
+        def inner(index: tuple[Expr, ...]) -> list[Stmt]:
+            d = len(index)
+            if d == len(outer):
+                return body(index)
+            self.ranges[f"i{d}"] = (0, outer[d] - 1)
+            return loop(f"i{d}", outer[d], lambda i: inner((*index, i)))
+
+        if not shared:
+            return inner(())
+        total = math.prod(outer[:shared])
+        self.ranges["p"] = (0, total - 1)
+        position: Expr = Var("p")
+        index: list[Expr] = []
+        for size in reversed(outer[1:shared]):
+            index.append(position % size)
+            position = position // size
+        index.append(position)
+        return [For("p", Const(0), Const(total), tuple(inner(tuple(reversed(index)))), LoopKind.PARALLEL)]
+
+    def _vectors(self, index: tuple[Expr, ...], last: int, kind: LoopKind) -> list[Stmt]:
+        def body(lane: Var, width: int) -> list[Stmt]:
+            self.ranges[lane.name] = (0, last - 1)
+            return self._element((*index, lane), lane if self.lanes > 1 else None, width)
+
+        return vector_loop(self.names, last, self.lanes, body, kind)
+
+    def _element(self, index: tuple[Expr, ...], lane: Var | None, width: int) -> list[Stmt]:
+        """Compute and store one vector (or element) of the result."""
+        elements = Elements(
+            self.buffers,
+            self.group.producers,
+            self.group.constants,
+            lanes=width if lane is not None else 1,
+            lane=lane,
+            ranges=self.ranges,
+            prefix=self.names.fresh("t") + "_",
+        )
+        anchor = self.group.anchor
+        if not anchor.operator.elementwise:
+            rule = elements.rule(anchor, index)
+            if isinstance(rule, Reduction):
+                elements.known[anchor.result] = self._reduce(elements, rule)
+            else:
+                elements.known[anchor.result] = elements.let(rule)
+        result = elements.element(self.group.result, index)
+        return [*elements.statements, Store(self.y, physical(self.group.result.type, index), result)]
+
+    def _reduce(self, elements: Elements, rule: Reduction) -> Expr:
+        """Loops over the reduced elements with one accumulator."""
+        type_ = VectorType(self.group.anchor.result.type.dtype, elements.lanes)
+        accumulator = Buffer(self.names.fresh("acc"), type_.dtype, (1,), Space.REGISTER, lanes=type_.lanes)
+        here = (Const(0),)
+        start = _START[rule.op]
+        if not type_.dtype.is_float:
+            raise InternalError(f"the generic lowering has no integer reduction `{rule.op}`")
+        kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
+
+        def combine(r: tuple[Expr, ...]) -> list[Stmt]:
+            with elements.nested() as statements:
+                term = rule.body(r)
+                total = Load(accumulator, here)
+                if rule.op == "add" and isinstance(term, Binary) and term.op == "mul":
+                    value: Expr = Fma(term.lhs, term.rhs, total)
+                else:
+                    value = binary(rule.op, total, term)
+                return [*statements, Store(accumulator, here, value)]
+
+        def nest(r: tuple[Expr, ...]) -> list[Stmt]:
+            d = len(r)
+            if d == len(rule.extents):
+                return combine(r)
+            name = self.names.fresh("r")
+            self.ranges[name] = (0, rule.extents[d] - 1)
+            return loop(name, rule.extents[d], lambda i: nest((*r, i)), kind)
+
+        elements.statements.append(Allocate(accumulator))
+        elements.statements.append(Store(accumulator, here, Const(start, type_.dtype, type_.lanes)))
+        elements.statements += nest(())
+        total = elements.let(Load(accumulator, here))
+        return elements.let(rule.finish(total)) if rule.finish else total

@@ -1,0 +1,80 @@
+"""The unit of lowering: one operation of the graph, or one `fused` group, seen as an anchor and its epilogue.
+
+The anchor is the operation that a schedule turns into loops (a convolution, a pooling ...); everything after it is
+elementwise and is evaluated on each result while it is still in registers. A group without such an operation has its
+last elementwise operation as anchor, and the operations before it are inlined where they are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..graph.ir import Operation, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """`operation` and what is inside it."""
+
+    operation: Operation
+    members: tuple[Operation, ...]
+    anchor: Operation
+    result: Value
+    outer: Mapping[Value, Value]
+    """Value inside the group -> value of the graph, for all that comes from outside, constants aside."""
+    producers: Mapping[Value, Operation]
+    """Value inside the group -> member that makes it."""
+    constants: Mapping[Value, float | int | bool]
+    """Values from outside that are one number known at compile time."""
+
+    @property
+    def label(self) -> str:
+        """The operators, joined: "conv2d+relu"."""
+        return "+".join(op.name for op in self.members if op.name != "constant")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations of all members."""
+        return sum(
+            op.operator.macs(tuple(v.type for v in op.operands), tuple(v.type for v in op.results), op.attributes)
+            for op in self.members
+        )
+
+    @property
+    def epilogue_inputs(self) -> tuple[Value, ...]:
+        """Values from outside that members other than the anchor read, in order."""
+        read = (v for op in self.members if op is not self.anchor for v in op.operands)
+        return tuple(dict.fromkeys(v for v in read if v in self.outer))
+
+
+def literal(operation: Operation | None) -> float | int | bool | None:
+    """The number that a constant operation with one element stands for; None for anything else."""
+    if operation is None or operation.name != "constant" or operation.result.type.size != 1:
+        return None
+    number: float | int | bool = operation.attributes["value"].reshape(()).item()
+    return number
+
+
+def group_of(operation: Operation, makers: Mapping[Value, Operation]) -> Group:
+    """See an operation as a group; `makers` are the graph's producers, to recognise constants."""
+    if operation.body is None:
+        members: tuple[Operation, ...] = (operation,)
+        result = operation.result
+        outer = {v: v for v in operation.operands}
+    else:
+        members = operation.body.operations
+        result = operation.body.outputs[0]
+        outer = dict(zip(operation.body.inputs, operation.operands, strict=True))
+    anchors = [op for op in members if not op.operator.elementwise and op.name != "constant"]
+    constants = {v: n for v, w in outer.items() if (n := literal(makers.get(w))) is not None}
+    constants |= {op.result: n for op in members if (n := literal(op)) is not None}
+    return Group(
+        operation,
+        members,
+        anchors[0] if anchors else members[-1],
+        result,
+        {v: w for v, w in outer.items() if v not in constants},
+        {r: op for op in members for r in op.results},
+        constants,
+    )

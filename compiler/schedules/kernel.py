@@ -1,0 +1,61 @@
+"""What a schedule gives back: a kernel and where its arguments come from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from itertools import count
+
+from ..graph.ir import Value
+from ..loops.ir import Expr, Kernel, Let, Stmt, Var
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operator with its attributes, applied to a weight when it is loaded."""
+
+    operator: str
+    attributes: tuple[tuple[str, Hashable], ...]
+
+
+def step(operator: str, **attributes: Hashable) -> Step:
+    """Make a step."""
+    return Step(operator, tuple(attributes.items()))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A weight that is brought into another form when it is loaded."""
+
+    value: Value
+    steps: tuple[Step, ...]
+
+
+Argument = Value | Packed
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A kernel (still without a name) with one argument for each parameter; the last one is the result."""
+
+    kernel: Kernel
+    arguments: tuple[Argument, ...]
+
+
+class Names:
+    """Fresh names for one kernel, the same on every run."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, count[int]] = {}
+
+    def fresh(self, stem: str) -> str:
+        """`stem`, then stem1, stem2 ..."""
+        n = next(self._counters.setdefault(stem, count()))
+        return f"{stem}{n}" if n else stem
+
+
+def let(block: list[Stmt], name: str, value: Expr) -> Var:
+    """Append a `Let` to a block and return the variable."""
+    statement = Let(name, value)
+    block.append(statement)
+    return statement.var

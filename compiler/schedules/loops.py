@@ -1,0 +1,53 @@
+"""Small helpers that schedules share: loops over ranges and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..loops.ir import Binary, Const, Expr, For, If, LoopKind, Stmt, Var
+from .kernel import Names, let
+from .tiling import vector_widths
+
+PARALLEL_WORK = 60_000
+"""Below this many operations a kernel runs on one thread: sharing it out would cost more than it saves."""
+
+
+def kind_for(work: int) -> LoopKind:
+    """Parallel if there is enough work to share, else serial."""
+    return LoopKind.PARALLEL if work >= PARALLEL_WORK else LoopKind.SERIAL
+
+
+def loop(var: str, extent: int, body: Callable[[Expr], list[Stmt]], kind: LoopKind = LoopKind.SERIAL) -> list[Stmt]:
+    """`body` for 0 <= var < extent; without a loop where there is only one iteration."""
+    if extent == 1 and kind is not LoopKind.PARALLEL:
+        return body(Const(0))
+    return [For(var, Const(0), Const(extent), tuple(body(Var(var))), kind)]
+
+
+def vector_loop(
+    names: Names,
+    extent: int,
+    lanes: int,
+    body: Callable[[Var, int], list[Stmt]],
+    kind: LoopKind = LoopKind.SERIAL,
+) -> list[Stmt]:
+    """`body(lane, width)` for vectors that cover 0 .. extent: full ones in a loop, then ever smaller ones."""
+    whole, rest = divmod(extent, lanes)
+
+    def full(block_index: Expr) -> list[Stmt]:
+        block: list[Stmt] = []
+        lane = let(block, names.fresh("c"), block_index * lanes)
+        return [*block, *body(lane, lanes)]
+
+    last: list[Stmt] = []
+    start = whole * lanes
+    for width in vector_widths(rest, lanes):
+        lane = let(last, names.fresh("c"), Const(start))
+        last += body(lane, width)
+        start += width
+    if kind is LoopKind.SERIAL or not last or not whole:
+        serial = loop(names.fresh("v"), whole, full, kind) if whole else []
+        return [*serial, *last]
+    var = names.fresh("v")
+    choose = If(Binary("lt", Var(var), Const(whole)), tuple(full(Var(var))), tuple(last))
+    return [For(var, Const(0), Const(whole + 1), (choose,), kind)]

@@ -1,0 +1,98 @@
+"""Kernels that serve layouts: zeroing a buffer's margins, and copying a tensor into another layout."""
+
+from __future__ import annotations
+
+import math
+
+from ..codegen.target import Target
+from ..graph.types import TensorType
+from ..loops.ir import Buffer, Const, Expr, Kernel, Load, Space, Stmt, Store
+from .group import Group
+from .kernel import Names, Scheduled
+from .loops import kind_for, loop, vector_loop
+
+
+def has_zero_margins(type_: TensorType) -> bool:
+    """True if the tensor has margins before its last dimension, which readers expect to be zero."""
+    return any(margin != (0, 0) for margin in type_.margins[:-1])
+
+
+def clear_margins(type_: TensorType, target: Target) -> Kernel:
+    """A kernel that zeroes the margins of all dimensions but the last."""
+    names = Names()
+    views: list[Buffer] = []
+    body: list[Stmt] = []
+    for d in range(type_.rank - 1):
+        if type_.margins[d] != (0, 0):
+            view, statements = _clear_dimension(type_, d, names, target)
+            views.append(view)
+            body += statements
+    return Kernel("", tuple(views), tuple(body))
+
+
+def _clear_dimension(type_: TensorType, d: int, names: Names, target: Target) -> tuple[Buffer, list[Stmt]]:
+    """Zero what lies before and after dimension d, inside the interior of the dimensions before it."""
+    whole = type_.buffer_shape
+    rest = math.prod(whole[d + 1 :])
+    view = Buffer(names.fresh("y"), type_.dtype, (*whole[:d], whole[d] * rest), Space.OUT)
+    before, after = (m * rest for m in type_.margins[d])
+    second = view.shape[-1] - after
+
+    def fill(index: tuple[Expr, ...], start: int, length: int) -> list[Stmt]:
+        return vector_loop(
+            names,
+            length,
+            target.vector_lanes,
+            lambda c, width: [Store(view, (*index, c + start), Const(0.0, type_.dtype, width))],
+        )
+
+    def nest(index: tuple[Expr, ...]) -> list[Stmt]:
+        e = len(index)
+        if e == d:
+            return [*fill(index, 0, before), *fill(index, second, after)]
+        first = type_.margins[e][0]
+        return loop(names.fresh("i"), type_.shape[e], lambda i: nest((*index, i + first)))
+
+    return view, nest(())
+
+
+def schedule_relayout(group: Group, target: Target, threads: int) -> Scheduled | None:
+    """Copy row by row where rows (width times channels) are contiguous on both sides."""
+    if group.anchor.name != "relayout" or len(group.members) != 1:
+        return None
+    source, result = group.anchor.operands[0].type, group.result.type
+    if source.rank < 3 or source.margins[-1] != (0, 0) or result.margins[-1] != (0, 0):
+        return None
+    names = Names()
+    x = Buffer("x", source.dtype, _rows(source))
+    y = Buffer("y", result.dtype, _rows(result), Space.OUT)
+    *outer, width, channels = source.shape
+
+    def copy(index: tuple[Expr, ...]) -> list[Stmt]:
+        read = tuple(i + m[0] for i, m in zip(index, source.margins, strict=False))
+        write = tuple(i + m[0] for i, m in zip(index, result.margins, strict=False))
+        x0, y0 = (t.margins[-2][0] * channels for t in (source, result))
+        return vector_loop(
+            names,
+            width * channels,
+            target.vector_lanes,
+            lambda c, lanes: [Store(y, (*write, c + y0), Load(x, (*read, c + x0), lanes))],
+        )
+
+    def inner(index: tuple[Expr, ...]) -> list[Stmt]:
+        d = len(index)
+        return copy(index) if d == len(outer) else loop(f"i{d}", outer[d], lambda i: inner((*index, i)))
+
+    shared = outer[0] * outer[1] if len(outer) > 1 else outer[0]
+
+    def row(p: Expr) -> list[Stmt]:
+        return inner((p // outer[1], p % outer[1]) if len(outer) > 1 else (p,))
+
+    body = loop("p", shared, row, kind_for(source.size))
+    arguments = (group.outer[group.anchor.operands[0]], group.operation.result)
+    return Scheduled(Kernel("", (x, y), tuple(body)), arguments)
+
+
+def _rows(type_: TensorType) -> tuple[int, ...]:
+    *outer, width, channels = type_.buffer_shape
+    return (*outer, width * channels)

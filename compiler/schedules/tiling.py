@@ -1,0 +1,87 @@
+"""Choosing register tiles: how many result pixels by how many vectors of channels a micro-kernel keeps in registers.
+
+A tile of R pixels by V vectors needs R * V accumulators, V registers for the weights and one for the broadcast
+element. It is chosen by an estimate of cycles: one fused multiply-add, one vector load or two scalar broadcasts each
+cycle, and at least `LATENCY` accumulators to hide the latency of the multiply-add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LATENCY = 4
+LOOP_OVERHEAD = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A micro-kernel's extent: `rows` x `columns` pixels by vectors of `widths` channels."""
+
+    rows: int
+    columns: int
+    widths: tuple[int, ...]
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.rows * self.columns
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return sum(self.widths)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """A / b, rounded up."""
+    return -(-a // b)
+
+
+def vector_widths(channels: int, lanes: int) -> tuple[int, ...]:
+    """Split a number of channels into vectors: full ones first, then ever smaller powers of two."""
+    widths: list[int] = []
+    while channels:
+        while lanes > channels:
+            lanes //= 2
+        widths.append(lanes)
+        channels -= lanes
+    return tuple(widths)
+
+
+def _cycles(pixels: int, vectors: int) -> float:
+    """Estimated cycles for one step along the reduction dimension."""
+    return max(pixels * vectors, vectors + pixels / 2, LATENCY) + LOOP_OVERHEAD
+
+
+def _column_cost(width: int, columns: int, rows: int, vectors: int) -> float:
+    whole, rest = divmod(width, columns)
+    return whole * _cycles(rows * columns, vectors) + (_cycles(rows * rest, vectors) if rest else 0)
+
+
+def _grid_cost(height: int, width: int, rows: int, columns: int, vectors: int) -> float:
+    whole, rest = divmod(height, rows)
+    cost = whole * _column_cost(width, columns, rows, vectors)
+    return cost + (_column_cost(width, columns, rest, vectors) if rest else 0)
+
+
+def _candidates(height: int, width: int, vectors: int, registers: int) -> list[tuple[int, int]]:
+    most = max(1, (registers - vectors - 1) // vectors)
+    return [(r, c) for c in range(1, min(width, most) + 1) for r in range(1, min(height, most // c) + 1)]
+
+
+def choose_tile(height: int, width: int, channels: int, *, lanes: int, registers: int, max_vectors: int = 4) -> Tile:
+    """The tile with the least estimated time over a height x width grid with `channels` results each."""
+    best: tuple[float, Tile] | None = None
+    whole_vectors = max(1, channels // lanes)
+    for vectors in range(1, min(max_vectors, whole_vectors) + 1):
+        tiles, rest = divmod(channels, vectors * lanes)
+        tail = len(vector_widths(rest, lanes))
+        for rows, columns in _candidates(height, width, vectors, registers):
+            cost = tiles * _grid_cost(height, width, rows, columns, vectors)
+            if tail:
+                cost += _grid_cost(height, width, rows, columns, tail)
+            if best is None or cost < best[0]:
+                widths = vector_widths(min(channels, vectors * lanes), lanes)
+                best = (cost, Tile(rows, columns, widths))
+    assert best is not None
+    return best[1]
