@@ -105,7 +105,6 @@ def geometry(group: Group) -> Geometry | None:
     if min(origin) < 0 or any(m[1] < p[1] for m, p in zip(margins, window.padding, strict=True)):
         return None
     shape = x.buffer_shape
-    pair = lambda values: (values[0], values[1]) if not one else (1, values[0])  # noqa: E731
     return Geometry(
         images,
         height,

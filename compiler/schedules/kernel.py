@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from ..graph.ir import Value
 from ..loops.ir import Expr, Kernel, Let, Stmt, Var
@@ -12,13 +12,13 @@ from ..loops.ir import Expr, Kernel, Let, Stmt, Var
 
 @dataclass(frozen=True)
 class Step:
-    """An operator with its attributes, applied to a weight when it is loaded."""
+    """An operator with its attributes (hashable), applied to a weight when it is loaded."""
 
     operator: str
-    attributes: tuple[tuple[str, Hashable], ...]
+    attributes: tuple[tuple[str, Any], ...]
 
 
-def step(operator: str, **attributes: Hashable) -> Step:
+def step(operator: str, **attributes: Any) -> Step:
     """Make a step."""
     return Step(operator, tuple(attributes.items()))
 
