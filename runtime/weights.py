@@ -47,11 +47,11 @@ _LISTED = 10
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """One tensor in a file: its type and shape there, and the byte at which it starts."""
+    """A tensor that was found: its type and shape, and the byte of the file at which it starts."""
 
     dtype: str
     shape: tuple[int, ...]
-    start: int
+    start: int = 0
 
     def __str__(self) -> str:
         return f"{self.dtype.lower()}[{','.join(map(str, self.shape))}]"
@@ -66,8 +66,22 @@ def read_weights(path: str | os.PathLike[str], graph: Graph) -> Mapping[str, Arr
     """
     file = Path(path)
     tensors = _read_header(file)
-    _check(file, tensors, graph)
+    _check(str(file), tensors, graph, _checkpoint_shape)
     return _FileWeights(file, tensors, {_name(op): op for op in graph.parameters})
+
+
+def check_weights(arrays: Mapping[str, Array], graph: Graph) -> Mapping[str, Array]:
+    """Return `arrays`, already in the graph's own layout, if they fit the parameters of `graph`.
+
+    Raises the same `NetcError` as `read_weights` if they don't.
+    """
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    found = {
+        name: _Tensor(names.get(array.dtype, str(array.dtype)), array.shape)
+        for name, array in ((name, np.asarray(array)) for name, array in arrays.items())
+    }
+    _check("the given mapping", found, graph, lambda op: op.result.type.shape)
+    return arrays
 
 
 def initial_weights(graph: Graph, seed: int = 0) -> Mapping[str, Array]:
@@ -181,19 +195,20 @@ class _FileWeights(Mapping[str, Array]):
         return len(self._parameters)
 
 
-def _check(file: Path, tensors: Mapping[str, _Tensor], graph: Graph) -> None:
-    """Raise one `NetcError` for all differences between what the file holds and what the graph needs."""
+def _check(
+    origin: str, tensors: Mapping[str, _Tensor], graph: Graph, shape_of: Callable[[Operation], tuple[int, ...]]
+) -> None:
+    """Raise one `NetcError` for all differences between what was found and what the graph needs."""
     needed = {_name(op): op for op in graph.parameters}
     missing = [name for name in needed if name not in tensors]
     surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIX)]
     misshapen, unsuitable = [], []
     for name, op in needed.items():
         if tensor := tensors.get(name):
-            if tensor.shape != _checkpoint_shape(op):
-                expected = ",".join(map(str, _checkpoint_shape(op)))
-                misshapen.append(f"{name}: the file has {tensor}, the net needs [{expected}]")
+            if tensor.shape != shape_of(op):
+                misshapen.append(f"{name}: found {tensor}, the net needs [{','.join(map(str, shape_of(op)))}]")
             if not _suits(tensor.dtype, op.result.type.dtype):
-                unsuitable.append(f"{name}: the file has {tensor}, the net needs {op.result.type.dtype}")
+                unsuitable.append(f"{name}: found {tensor}, the net needs {op.result.type.dtype}")
     groups: list[tuple[str, list[str], Callable[[str], str]]] = [
         ("missing", missing, lambda name: _with_near_miss(name, surplus)),
         ("surplus", surplus, lambda name: _with_near_miss(name, missing)),
@@ -203,7 +218,7 @@ def _check(file: Path, tensors: Mapping[str, _Tensor], graph: Graph) -> None:
     if any(entries for _, entries, _ in groups):
         counts = ", ".join(f"{len(entries)} {title}" for title, entries, _ in groups if entries)
         lines = [line for title, entries, show in groups for line in _listing(title, entries, show)]
-        raise NetcError("\n".join([f"{file} does not fit net {graph.name}: {counts} tensors", *lines]))
+        raise NetcError("\n".join([f"{origin} does not fit net {graph.name}: {counts} tensors", *lines]))
 
 
 def _suits(found: str, wanted: DType) -> bool:

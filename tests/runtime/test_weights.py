@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.runtime.weights import initial_weights, read_weights, write_weights
+from netc.runtime.weights import check_weights, initial_weights, read_weights, write_weights
 
 RNG = np.random.default_rng(0)
 
@@ -114,9 +114,19 @@ def test_one_message_lists_everything_that_does_not_fit(tmp_path: Path) -> None:
     assert "1 missing, 1 surplus, 1 misshapen, 1 of an unsuitable type" in text
     assert "missing: conv1.bias (did you mean conv1.biass?)" in text
     assert "surplus: conv1.biass (did you mean conv1.bias?)" in text
-    assert "fc.weight: the file has f32[5,6], the net needs [6,5]" in text
-    assert "fc.bias: the file has i32[6], the net needs f32" in text
+    assert "fc.weight: found f32[5,6], the net needs [6,5]" in text
+    assert "fc.bias: found i32[6], the net needs f32" in text
     assert "num_batches_tracked" not in text
+
+
+def test_given_arrays_are_checked_like_a_file() -> None:
+    graph = graph_of(fc__weight=((5, 6), "oi"), fc__bias=((6,), None))
+    arrays = {"fc.weight": floats(5, 6), "fc.bias": floats(6)}
+    assert check_weights(arrays, graph) is arrays
+    with pytest.raises(NetcError) as caught:
+        check_weights({"fc.weight": floats(6, 5), "fc.bais": floats(6)}, graph)
+    assert "missing: fc.bias (did you mean fc.bais?)" in str(caught.value)
+    assert "fc.weight: found f32[6,5], the net needs [5,6]" in str(caught.value)
 
 
 def test_message_about_a_wholly_other_file_is_bounded(tmp_path: Path) -> None:
