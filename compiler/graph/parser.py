@@ -341,17 +341,14 @@ class _Parser:
     def scalar(self) -> bool | int | float:
         """A number or truth value."""
         token = self.next
+        if token.kind not in ("int", "float") and token.text not in ("true", "false"):
+            self.unexpected("a value")
+        if token.kind == "int" and len(token.text) > 20:
+            self.fail("this number is too large", token)
         self.position += 1
-        if token.text in ("true", "false"):
-            return token.text == "true"
-        if token.kind == "float":
-            return float(token.text)
         if token.kind == "int":
-            if len(token.text) > 20:
-                self.fail("this number is too large", token)
             return int(token.text)
-        self.position -= 1
-        self.unexpected("a value")
+        return float(token.text) if token.kind == "float" else token.text == "true"
 
     def dense_literal(self) -> _Dense:
         """The part of an array literal before its type."""

@@ -1,0 +1,138 @@
+"""The reference interpreter: what a graph means, in NumPy.
+
+It is slow and plain on purpose. Tests hold everything else against it, and the weight set-up of compiled programs
+(`evaluate_outputs`) runs on it. Layouts don't change a value's meaning and are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from ..errors import InternalError, NetcError, near_miss
+from .ir import Array, Graph, Operation, Value
+from .types import TensorType
+
+NO_PARAMETERS: Mapping[str, Array] = MappingProxyType({})
+SHARED_BYTES = 1 << 16
+"""Largest value that `evaluate_outputs` keeps for later outputs."""
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Mapping[str, Array] | Sequence[Array] = (),
+    params: Mapping[str, Array] = NO_PARAMETERS,
+) -> tuple[Array, ...]:
+    """Run a graph on inputs by name or by position; returns the outputs.
+
+    Inputs and parameters must have exactly the types of the graph, else `NetcError`. A value is let go after its last
+    use, and a parameter is looked up only when it is needed.
+    """
+    values = dict(zip(graph.inputs, _bound_inputs(graph, inputs), strict=True))
+    _run(graph.operations, values, params, frozenset(graph.outputs))
+    return tuple(values[v] for v in graph.outputs)
+
+
+def evaluate_outputs(graph: Graph, params: Mapping[str, Array] = NO_PARAMETERS) -> Iterator[Array]:
+    """Run a graph without inputs, yielding its outputs one by one.
+
+    Each output is computed from its own operations alone, so no more than those are in memory at a time; of what
+    several outputs share, values of up to 64 KiB are kept and larger ones are computed again.
+    """
+    if graph.inputs:
+        raise InternalError("only a graph without inputs can be run output by output")
+    position = {op: i for i, op in enumerate(graph.operations)}
+    kept: dict[Value, Array] = {}
+    for output in graph.outputs:
+        values = dict(kept)
+        cone = sorted(_cone(graph, output, kept), key=position.__getitem__)
+        small = frozenset(r for op in cone for r in op.results if r.type.bytes <= SHARED_BYTES)
+        _run(cone, values, params, small | {output})
+        kept.update((v, values[v]) for v in small)
+        yield values[output]
+
+
+def _cone(graph: Graph, output: Value, known: Mapping[Value, Array]) -> set[Operation]:
+    """The operations that `output` needs, those behind known values left out."""
+    cone: set[Operation] = set()
+    waiting = [output]
+    while waiting:
+        value = waiting.pop()
+        if value in known or graph.producers[value] in cone:
+            continue
+        op = graph.producers[value]
+        cone.add(op)
+        waiting.extend(op.operands)
+    return cone
+
+
+def _run(
+    operations: Iterable[Operation],
+    values: dict[Value, Array],
+    params: Mapping[str, Array],
+    wanted: frozenset[Value],
+) -> None:
+    """Evaluate operations in order; only `wanted` values outlive their last use."""
+    operations = tuple(operations)
+    last_use = {v: i for i, op in enumerate(operations) for v in (*op.results, *op.operands)}
+    for i, op in enumerate(operations):
+        results = _evaluate(op, tuple(values[v] for v in op.operands), params)
+        for value, result in zip(op.results, results, strict=True):
+            _check(op, value.type, result)
+            values[value] = result
+        for value in (*op.operands, *op.results):
+            if last_use[value] == i and value not in wanted:
+                values.pop(value, None)
+
+
+def _evaluate(op: Operation, operands: tuple[Array, ...], params: Mapping[str, Array]) -> tuple[Array, ...]:
+    if op.name == "param":
+        return (_bound_param(op, params),)
+    if op.body is not None:
+        return evaluate_body(op.body, operands)
+    with np.errstate(all="ignore"):
+        return op.operator.evaluate(operands, op.attributes)
+
+
+def evaluate_body(body: Graph, operands: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Run the body of a fused operation on the values of its operands."""
+    values = dict(zip(body.inputs, operands, strict=True))
+    _run(body.operations, values, NO_PARAMETERS, frozenset(body.outputs))
+    return tuple(values[v] for v in body.outputs)
+
+
+def _check(op: Operation, type_: TensorType, result: Array) -> None:
+    if result.shape != type_.shape or result.dtype != type_.dtype.numpy:
+        raise InternalError(f"{op.name} gave {result.dtype}{list(result.shape)} where its type is {type_}")
+
+
+def _bound_inputs(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -> list[Array]:
+    names = [v.name or str(i) for i, v in enumerate(graph.inputs)]
+    if isinstance(inputs, Mapping):
+        for name in inputs:
+            if name not in names:
+                raise NetcError(f"@{graph.name} has no input `{name}`", hint=near_miss(name, names))
+        missing = [n for n in names if n not in inputs]
+        if missing:
+            raise NetcError(f"@{graph.name} needs the inputs {', '.join(missing)}")
+        inputs = [inputs[n] for n in names]
+    if len(inputs) != len(names):
+        raise NetcError(f"@{graph.name} takes {len(names)} inputs ({', '.join(names)}), not {len(inputs)}")
+    return [
+        _fitting(f"input `{n}`", v.type, np.asarray(a)) for n, v, a in zip(names, graph.inputs, inputs, strict=True)
+    ]
+
+
+def _bound_param(op: Operation, params: Mapping[str, Array]) -> Array:
+    name = op.result.name or ""
+    if name not in params:
+        raise NetcError(f"there is no value for the parameter `{name}`", hint=near_miss(name, params))
+    return _fitting(f"parameter `{name}`", op.result.type, np.asarray(params[name]))
+
+
+def _fitting(what: str, type_: TensorType, value: Array) -> Array:
+    if value.shape != type_.shape or value.dtype != type_.dtype.numpy:
+        raise NetcError(f"{what} is {type_.dense()}, but {value.dtype}{list(value.shape)} was given")
+    return value

@@ -1,0 +1,147 @@
+"""Checks that a graph is sound: definitions before uses, unique names, legal operands and attributes, true types.
+
+A graph that fails was broken by netc itself, so the error is an `InternalError` that shows the graph with the
+operation marked. Text from people is checked by the parser, with errors of its own kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..errors import InternalError, NetcError
+from ..ops.base import operators
+from .ir import Graph, Operation, Value
+from .printer import format_attribute, print_graph
+
+
+def verify(graph: Graph, *, sound: set[Operation] | None = None) -> None:
+    """Raise `InternalError` if the graph breaks an invariant.
+
+    `sound` holds operations that passed before: what concerns an operation alone is not checked for them again, and
+    new ones are added. Operations never change, so one set serves a whole pipeline.
+    """
+    sound = set() if sound is None else sound
+    try:
+        _check_scope(graph)
+        _check_top(graph)
+        for op in graph.operations:
+            if op not in sound:
+                _blame(op, _check_operation)
+        sound.update(graph.operations)
+    except _BrokenError as broken:
+        raise InternalError(_report(graph, broken)) from None
+
+
+class _BrokenError(Exception):
+    """A broken invariant, and the operation that breaks it (None: the graph itself)."""
+
+    def __init__(self, message: str, op: Operation | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.op = op
+
+
+def _report(graph: Graph, broken: _BrokenError) -> str:
+    if broken.op is None:
+        return f"graph @{graph.name} is not sound: {broken.message}\n{print_graph(graph)}"
+    text = print_graph(graph, marks={broken.op: broken.message})
+    return f"graph @{graph.name} is not sound: {broken.op.name}: {broken.message}\n{text}"
+
+
+def _blame(op: Operation, check: Callable[[Operation], None]) -> None:
+    """Run a check; whatever it raises becomes a broken invariant of `op`."""
+    try:
+        check(op)
+    except _BrokenError as broken:
+        raise _BrokenError(broken.message, broken.op or op) from None
+    except NetcError as error:
+        raise _BrokenError("; ".join(d.message for d in error.diagnostics), op) from error
+    except Exception as error:
+        raise _BrokenError(f"the check failed with {type(error).__name__}: {error}", op) from error
+
+
+def _check_scope(graph: Graph) -> None:
+    """Every value is defined once, under a name of its own, before it is used."""
+    defined: set[Value] = set()
+    names: set[str] = set()
+    _define(graph.inputs, defined, names, None)
+    for op in graph.operations:
+        for place, operand in enumerate(op.operands):
+            if operand not in defined:
+                raise _BrokenError(f"operand {place} is not defined before its use", op)
+        _define(op.results, defined, names, op)
+    for place, output in enumerate(graph.outputs):
+        if output not in defined:
+            raise _BrokenError(f"output {place} is not defined")
+
+
+def _define(values: Iterable[Value], defined: set[Value], names: set[str], op: Operation | None) -> None:
+    for value in values:
+        if value in defined:
+            raise _BrokenError(f"a value of type {value.type} is defined twice", op)
+        defined.add(value)
+        if value.name is not None:
+            if value.name in names:
+                raise _BrokenError(f"the name `{value.name}` is given twice", op)
+            names.add(value.name)
+
+
+def _check_top(graph: Graph) -> None:
+    """What holds for a network but not for the body of a fused operation."""
+    for what, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for place, value in enumerate(values):
+            if value.type.layout is not None:
+                raise _BrokenError(f"{what} {place} must be dense, but is {value.type}")
+    if any(v.name is None for v in graph.inputs):
+        raise _BrokenError("an input has no name")
+
+
+def _check_operation(op: Operation) -> None:
+    """What can be said about an operation by itself."""
+    if operators().get(op.name) is not op.operator:
+        raise _BrokenError("this operator is not registered")
+    _check_attributes(op)
+    op.operator.check_arity(len(op.operands))
+    if (op.body is not None) != (op.name == "fused"):
+        raise _BrokenError("a fused operation, and no other, has a body")
+    if op.name == "param" and op.result.name is None:
+        raise _BrokenError("a parameter needs a name")
+    if op.body is not None:
+        _check_body(op, op.body)
+        return
+    inferred = op.operator.infer(tuple(v.type for v in op.operands), op.attributes)
+    given = tuple(r.type for r in op.results)
+    if tuple(t.dense() for t in inferred) != tuple(t.dense() for t in given):
+        raise _BrokenError(f"the type should be {_types(inferred)}, but is {_types(given)}")
+
+
+def _check_attributes(op: Operation) -> None:
+    complete = op.operator.complete(op.attributes)
+    if complete.keys() != op.attributes.keys():
+        missing = ", ".join(complete.keys() - op.attributes.keys())
+        raise _BrokenError(f"attributes are missing: {missing}")
+    if any(isinstance(v, list) for v in op.attributes.values()):
+        raise _BrokenError("lists among the attributes must be tuples")
+    if op.name != "constant":
+        format_attribute(op.attributes)
+
+
+def _check_body(op: Operation, body: Graph) -> None:
+    """The body is sound and fits the operation, layouts included."""
+    operands, inputs = tuple(v.type for v in op.operands), tuple(v.type for v in body.inputs)
+    if operands != inputs:
+        raise _BrokenError(f"the body takes {_types(inputs)}, but the operands are {_types(operands)}")
+    results, outputs = tuple(r.type for r in op.results), tuple(v.type for v in body.outputs)
+    if results != outputs:
+        raise _BrokenError(f"the body gives {_types(outputs)}, but the results are {_types(results)}")
+    if body.attributes:
+        raise _BrokenError("a body has no attributes")
+    for inner in body.operations:
+        if inner.name in ("param", "fused"):
+            raise _BrokenError(f"a body can't hold {inner.name}", inner)
+        _blame(inner, _check_operation)
+    _check_scope(body)
+
+
+def _types(types: Iterable[object]) -> str:
+    return f"({', '.join(map(str, types))})"
