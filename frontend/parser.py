@@ -1,0 +1,144 @@
+"""Text of a .net file -> syntax tree.
+
+Each definition is parsed by itself. After a syntax error the statement around it (or, in a definition's head, the whole
+definition) is left out and the rest is parsed again, so that one run reports several errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedToken
+from lark.lexer import PatternStr
+
+from ..compiler.errors import Diagnostic
+from .ast import Definition, Expr
+from .lexer import Chunk, Comment, Lexer, Source
+from .syntax import describe_error, statement_around
+from .tree import TreeBuilder
+
+MAX_ERRORS = 20
+"""Errors after which a run stops looking for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxTree:
+    """What a text holds; with diagnostics the definitions are incomplete."""
+
+    definitions: tuple[Definition, ...]
+    comments: tuple[Comment, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@cache
+def grammar() -> Lark:
+    """The LALR parser for `grammar.lark`."""
+    text = files("netc.frontend").joinpath("grammar.lark").read_text("utf-8")
+    return Lark(
+        text,
+        parser="lalr",
+        lexer="basic",
+        start=["definition", "expression"],
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
+
+
+@cache
+def literals() -> Mapping[str, str]:
+    """Token type of each keyword and operator of the grammar."""
+    return {t.pattern.value: t.name for t in grammar().terminals if isinstance(t.pattern, PatternStr)}
+
+
+@cache
+def _spelling() -> Mapping[str, str]:
+    return {name: text for text, name in literals().items()}
+
+
+def parse(text: str, file: str) -> SyntaxTree:
+    """Parse a whole file; problems are in the result's diagnostics."""
+    source = Source(text, file)
+    tokens = Lexer(source, literals()).run()
+    diagnostics: list[Diagnostic] = []
+    definitions: list[Definition] = []
+    after_error = False
+    for chunk in tokens.chunks:
+        if after_error and not chunk.is_definition:
+            continue  # most likely the rest of the definition before
+        found, problems = _definition(chunk, source)
+        diagnostics += problems
+        if found is not None:
+            definitions.append(found)
+        after_error = bool(problems)
+        if len(diagnostics) >= MAX_ERRORS:
+            break
+    diagnostics.sort(key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0))
+    return SyntaxTree(tuple(definitions), tuple(tokens.comments), tuple(diagnostics[:MAX_ERRORS]))
+
+
+def parse_expression(source: Source) -> tuple[Expr | None, list[Diagnostic]]:
+    """Parse a single expression, such as one inside the braces of a string."""
+    chunks = Lexer(source, literals(), whole=False).run().chunks
+    diagnostics = [d for chunk in chunks for d in chunk.diagnostics]
+    if diagnostics:
+        return None, diagnostics
+    flat = [token for chunk in chunks for token in chunk.tokens]
+    if not flat:
+        return None, [Diagnostic("an expression is missing here", source.location(source.start, source.end))]
+    tree = _feed(flat, "expression")
+    if isinstance(tree, _Stop):
+        return None, [tree.describe(flat, source.file)]
+    builder = TreeBuilder(source, parse_expression)
+    expression: Expr = builder.transform(tree)
+    return expression, builder.diagnostics
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Where and why the parser could not go on."""
+
+    index: int
+    token: Token
+    allowed: frozenset[str]
+
+    def describe(self, tokens: list[Token], file: str) -> Diagnostic:
+        previous = tokens[self.index - 1] if self.index else None
+        return describe_error(self.token, previous, self.allowed, _spelling(), file)
+
+
+def _definition(chunk: Chunk, source: Source) -> tuple[Definition | None, list[Diagnostic]]:
+    tokens = list(chunk.tokens)
+    problems = list(chunk.diagnostics)
+    suspect_lines = {d.location.line for d in problems if d.location}
+    while not chunk.broken and len(problems) < MAX_ERRORS:
+        tree = _feed(tokens, "definition")
+        if not isinstance(tree, _Stop):
+            builder = TreeBuilder(source, parse_expression)
+            definition: Definition = builder.transform(tree)
+            return definition, problems + builder.diagnostics
+        problem = tree.describe(tokens, source.file)
+        if problem.location is None or problem.location.line not in suspect_lines:
+            problems.append(problem)
+        stretch = statement_around(tokens, tree.index)
+        if stretch is None:
+            break
+        del tokens[stretch[0] : stretch[1]]
+    return None, problems
+
+
+def _feed(tokens: list[Token], start: str) -> Tree[Token] | _Stop:
+    """Run the parser over tokens; they must not be empty."""
+    parser = grammar().parse_interactive(start=start)
+    end = Token.new_borrow_pos("$END", "", tokens[-1])
+    for index, token in enumerate([*tokens, end]):
+        try:
+            tree = parser.feed_token(token)
+        except UnexpectedToken:
+            allowed: set[str] = parser.accepts()  # type: ignore[no-untyped-call]
+            return _Stop(index, token, frozenset(allowed))
+    assert isinstance(tree, Tree), "the end of the tokens ends the parse"
+    return tree
