@@ -1,0 +1,452 @@
+"""Loop-IR expressions to LLVM instructions.
+
+Scalar `i64` values stay symbolic (`index.Linear`) until an instruction needs them; everything else becomes one
+instruction per node. Fast-math is never used: sums keep their order, and only `Fma` nodes fuse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..errors import InternalError
+from ..graph.types import DType
+from ..loops.interval import UNKNOWN, Interval
+from ..loops.ir import (
+    COMPARISON,
+    INDEX,
+    Binary,
+    Bitcast,
+    Broadcast,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    Fma,
+    Load,
+    Reduce,
+    Select,
+    Space,
+    Unary,
+    Var,
+)
+from . import text
+from .index import Atom, Linear
+from .math import expand
+from .target import MinMax, Target
+from .text import LLVMType, llvm_type
+from .writer import FunctionWriter
+
+_INDEX = llvm_type(DType.I64)
+_BOOL = llvm_type(DType.BOOL)
+
+
+class Value(NamedTuple):
+    """An operand of an instruction."""
+
+    type: LLVMType
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.type.text} {self.name}"
+
+
+class ExpressionEmitter:
+    """Emits expressions into a function; `KernelEmitter` adds statements."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.out = FunctionWriter()
+        self.variables: dict[str, Value | Linear] = {}
+        self.registers: dict[str, list[str]] = {}
+        """Current value of each element of each register buffer."""
+        self.pointers: dict[str, str] = {}
+        self._strides: dict[str, tuple[int, ...]] = {}
+        self._emitters: dict[type[Expr], Callable[..., Value]] = {
+            Const: self._const,
+            Var: self._var,
+            Binary: self._binary,
+            Unary: self._unary,
+            Fma: self._fma,
+            Select: self._select,
+            Cast: self._cast,
+            Bitcast: self._bitcast,
+            Broadcast: self._broadcast,
+            Load: self._load,
+            Reduce: self._reduce,
+        }
+
+    def value(self, expr: Expr) -> Value:
+        """Emit an expression."""
+        kind = type(expr)
+        if kind is Var:
+            return self._var(expr)  # type: ignore[arg-type]
+        if kind in (Binary, Select) and expr.type == INDEX:
+            return Value(_INDEX, self.operand(self.index(expr)))
+        return self._emitters[kind](expr)
+
+    # ---- index expressions ------------------------------------------------------------------------------------------
+
+    def index(self, expr: Expr) -> Linear:
+        """Emit a scalar `i64` expression as far as needed and return it as a linear form."""
+        match expr:
+            case Const(value, _, _):
+                return Linear(int(value))
+            case Var(name, _):
+                bound = self.variables[name]
+                return bound if isinstance(bound, Linear) else self.atom(bound.name)
+            case Binary("add", a, b):
+                return self.index(a).plus(self.index(b))
+            case Binary("sub", a, b):
+                return self.index(a).plus(self.index(b), -1)
+            case Binary(op, a, b):
+                return self._index_binary(op, self.index(a), self.index(b))
+            case Select(condition, a, b):
+                return self._index_select(condition, a, b)
+            case _:
+                return self.atom(self._emitters[type(expr)](expr).name)
+
+    def _index_select(self, condition: Expr, a: Expr, b: Expr) -> Linear:
+        holds = self.value(condition).name
+        if holds in ("true", "false"):
+            return self.index(a if holds == "true" else b)
+        x, y = self.index(a), self.index(b)
+        reach = (min(x.range[0], y.range[0]), max(x.range[1], y.range[1]))
+        return self.atom(self.out.emit(f"select i1 {holds}, i64 {self.operand(x)}, i64 {self.operand(y)}"), reach)
+
+    def atom(self, name: str, reach: Interval = UNKNOWN, depth: int | None = None) -> Linear:
+        """A value of LLVM's as a linear form."""
+        return Linear(0, {Atom(name, self.out.order, self.out.depth if depth is None else depth, reach): 1})
+
+    def operand(self, form: Linear) -> str:
+        """The `i64` operand that a linear form stands for."""
+        total, depth = "", 0
+        for atom, coefficient in form.ordered():
+            depth = max(depth, atom.depth)
+            part = atom.name
+            if coefficient != 1:
+                part = self.out.pure(atom.depth, f"mul i64 {part}, {coefficient}")
+            total = self.out.pure(depth, f"add i64 {total}, {part}") if total else part
+        if not total:
+            return str(form.constant)
+        return self.out.pure(depth, f"add i64 {total}, {form.constant}") if form.constant else total
+
+    def _index_binary(self, op: str, a: Linear, b: Linear) -> Linear:
+        if op == "mul" and (not a.terms or not b.terms):
+            return b.times(a.constant) if not a.terms else a.times(b.constant)
+        if op in ("floordiv", "mod") and not b.terms and b.constant > 0:
+            return self._divide(op, a, b.constant)
+        if op in ("min", "max"):
+            return self._extremum(op, a, b)
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        if op == "mul":
+            return self.atom(self.out.pure(depth, f"mul i64 {self.operand(a)}, {self.operand(b)}"), UNKNOWN, depth)
+        return self.atom(self._arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
+
+    def _divide(self, op: str, a: Linear, divisor: int) -> Linear:
+        quotient, rest = a.split(divisor)
+        low, high = rest.range
+        if low >= 0 and high < divisor:
+            return quotient if op == "floordiv" else rest
+        low, high = a.range
+        depth = max((atom.depth for atom in a.terms), default=0)
+        if op == "mod":
+            return a.plus(self._divide("floordiv", a, divisor), -divisor) if low < 0 else self._remainder(a, divisor)
+        if low >= 0:
+            name = self.out.pure(depth, f"udiv i64 {self.operand(a)}, {divisor}")
+        else:
+            name = self._floor_divide(depth, self.operand(a), divisor)
+        return self.atom(name, (low // divisor, high // divisor) if math.isfinite(high - low) else UNKNOWN, depth)
+
+    def _remainder(self, a: Linear, divisor: int) -> Linear:
+        depth = max((atom.depth for atom in a.terms), default=0)
+        return self.atom(self.out.pure(depth, f"urem i64 {self.operand(a)}, {divisor}"), (0, divisor - 1), depth)
+
+    def _floor_divide(self, depth: int, a: str, divisor: int) -> str:
+        pure = self.out.pure
+        if divisor & (divisor - 1) == 0:
+            return pure(depth, f"ashr i64 {a}, {divisor.bit_length() - 1}")
+        toward_zero = pure(depth, f"sdiv i64 {a}, {divisor}")
+        rest = pure(depth, f"srem i64 {a}, {divisor}")
+        return pure(depth, f"add i64 {toward_zero}, {pure(depth, f'ashr i64 {rest}, 63')}")
+
+    def _extremum(self, op: str, a: Linear, b: Linear) -> Linear:
+        (a_low, a_high), (b_low, b_high) = a.range, b.range
+        if (a_high <= b_low) if op == "min" else (a_low >= b_high):
+            return a
+        if (b_high <= a_low) if op == "min" else (b_low >= a_high):
+            return b
+        pick = min if op == "min" else max
+        reach = (pick(a_low, b_low), pick(a_high, b_high))
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        x, y = self.operand(a), self.operand(b)
+        below = self.out.pure(depth, f"icmp {'slt' if op == 'min' else 'sgt'} i64 {x}, {y}")
+        return self.atom(self.out.pure(depth, f"select i1 {below}, i64 {x}, i64 {y}"), reach, depth)
+
+    def _compare_index(self, op: str, a: Linear, b: Linear) -> Value:
+        low, high = a.plus(b, -1).range
+        known: dict[str, tuple[bool, bool]] = {
+            "lt": (high < 0, low >= 0),
+            "le": (high <= 0, low > 0),
+            "eq": (low == high == 0, low > 0 or high < 0),
+            "ne": (low > 0 or high < 0, low == high == 0),
+        }
+        always, never = known[op]
+        if always or never:
+            return Value(_BOOL, "true" if always else "false")
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        x, y = self.operand(a), self.operand(b)
+        return Value(_BOOL, self.out.pure(depth, f"{text.SIGNED_COMPARE[op]} i64 {x}, {y}"))
+
+    # ---- leaves -----------------------------------------------------------------------------------------------------
+
+    def _const(self, expr: Const) -> Value:
+        kind = llvm_type(expr.dtype, expr.lanes)
+        return Value(kind, text.constant(expr.value, kind))
+
+    def _var(self, expr: Var) -> Value:
+        bound = self.variables[expr.name]
+        return Value(_INDEX, self.operand(bound)) if isinstance(bound, Linear) else bound
+
+    def let(self, expr: Expr) -> Expr:
+        """Emit an expression under a name that no program can write, and return the variable."""
+        name = self.out.fresh("")
+        self.variables[name] = self.index(expr) if expr.type == INDEX else self.value(expr)
+        return Var(name, expr.type)
+
+    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """Pointer to an element: variable terms outermost first, then the constant as displacement."""
+        strides = self._strides.get(buffer.name)
+        if strides is None:
+            strides = self._strides[buffer.name] = byte_strides(buffer)
+        place = Linear(0)
+        for i, stride in zip(indices, strides, strict=True):
+            place = place.plus(Linear(int(i.value)) if type(i) is Const else self.index(i), stride)
+        pointer, depth, pure = self.pointers[buffer.name], 0, self.out.pure
+        for atom, coefficient in place.ordered():
+            step = atom.name if coefficient == 1 else pure(atom.depth, f"mul i64 {atom.name}, {coefficient}")
+            depth = max(depth, atom.depth)
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {step}")
+        if place.constant:
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {place.constant}")
+        return pointer
+
+    def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
+        """Number of a register buffer's element; its indices must be constant by now."""
+        flat = 0
+        for i, size in zip(indices, buffer.shape, strict=True):
+            place = self.index(i)
+            if place.terms or not 0 <= place.constant < size:
+                raise InternalError(f"index of register buffer %{buffer.name} is not a constant within {buffer.shape}")
+            flat = flat * size + place.constant
+        return flat
+
+    def _load(self, expr: Load) -> Value:
+        buffer = expr.buffer
+        if buffer.space is Space.REGISTER:
+            kind = llvm_type(buffer.dtype, buffer.lanes)
+            return Value(kind, self.registers[buffer.name][self.register(buffer, expr.indices)])
+        kind = llvm_type(buffer.dtype, expr.lanes)
+        stored = text.memory_type(kind)
+        pointer = self.address(buffer, expr.indices)
+        loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
+        if stored is not kind:
+            loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
+        return Value(kind, loaded)
+
+    # ---- operations -------------------------------------------------------------------------------------------------
+
+    def _binary(self, expr: Binary) -> Value:
+        op = expr.op
+        if op in COMPARISON:
+            if expr.lhs.type == INDEX:
+                return self._compare_index(op, self.index(expr.lhs), self.index(expr.rhs))
+            return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))
+        kind, a = self.value(expr.lhs)
+        if a in _ABSORBING.get(op, ()):
+            return Value(kind, a)
+        b = self.value(expr.rhs).name
+        if b in _ABSORBING.get(op, ()) or a in _NEUTRAL.get(op, ()):
+            return Value(kind, b)
+        if b in _NEUTRAL.get(op, ()):
+            return Value(kind, a)
+        return Value(kind, self._arithmetic(op, kind, a, b))
+
+    def _compare(self, op: str, a: Value, b: Value) -> Value:
+        kind = a.type
+        table = text.UNSIGNED_COMPARE if kind.is_unsigned else text.SIGNED_COMPARE
+        name = (text.FLOAT_COMPARE if kind.dtype.is_float else table)[op]
+        return Value(llvm_type(DType.BOOL, kind.lanes), self.out.emit(f"{name} {kind.text} {a.name}, {b.name}"))
+
+    def _arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+        if op in ("min", "max"):
+            return self._min_max(op, kind, a, b)
+        if op in ("floordiv", "mod"):
+            return self._floor_division(op, kind, a, b)
+        if kind.dtype.is_float:
+            name = text.FLOAT_BINARY[op]
+        else:
+            table = text.UNSIGNED_BINARY if kind.is_unsigned else text.SIGNED_BINARY
+            name = text.BITWISE.get(op) or table[op]
+        return self.out.emit(f"{name} {kind.text} {a}, {b}")
+
+    def _min_max(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+        if kind.dtype.is_float and self.target.min_max is MinMax.INTRINSIC:
+            name = "llvm.minimum." if op == "min" else "llvm.maximum."
+            return self.out.call(kind.text, name + kind.suffix, (kind.text, a), (kind.text, b))
+        if kind.dtype.is_float:  # a NaN in `a` comes through, and x86 does this in one instruction
+            compare = f"fcmp {'olt' if op == 'min' else 'ogt'}"
+            a, b = b, a
+        else:
+            compare = f"icmp {'u' if kind.is_unsigned else 's'}{'lt' if op == 'min' else 'gt'}"
+        holds = self.out.emit(f"{compare} {kind.text} {a}, {b}")
+        mask = llvm_type(DType.BOOL, kind.lanes).text
+        return self.out.emit(f"select {mask} {holds}, {kind.text} {a}, {kind.text} {b}")
+
+    def _floor_division(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+        t, emit = kind.text, self.out.emit
+        if kind.is_unsigned:
+            return emit(f"{'udiv' if op == 'floordiv' else 'urem'} {t} {a}, {b}")
+        rest = emit(f"srem {t} {a}, {b}")
+        zero = text.constant(0, kind)
+        mask = llvm_type(DType.BOOL, kind.lanes).text
+        differ = emit(f"icmp slt {t} {emit(f'xor {t} {rest}, {b}')}, {zero}")
+        adjust = emit(f"and {mask} {emit(f'icmp ne {t} {rest}, {zero}')}, {differ}")
+        if op == "mod":
+            return emit(f"select {mask} {adjust}, {t} {emit(f'add {t} {rest}, {b}')}, {t} {rest}")
+        quotient = emit(f"sdiv {t} {a}, {b}")
+        return emit(f"add {t} {quotient}, {emit(f'sext {mask} {adjust} to {t}')}")
+
+    def _unary(self, expr: Unary) -> Value:
+        op = expr.op
+        if op in ("exp", "log", "tanh"):
+            return self.value(expand(op, self.let(expr.value), self.let))
+        kind, x = self.value(expr.value)
+        t, floating = kind.text, kind.dtype.is_float
+        if op == "neg":
+            return Value(kind, self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}"))
+        if op == "not":
+            if x in ("true", "false"):
+                return Value(kind, "false" if x == "true" else "true")
+            ones = text.constant(True if kind.dtype is DType.BOOL else -1, kind)
+            return Value(kind, self.out.emit(f"xor {t} {x}, {ones}"))
+        if not floating:
+            if op == "floor" or kind.is_unsigned:
+                return Value(kind, x)
+            return Value(kind, self.out.call(t, f"llvm.abs.{kind.suffix}", (t, x), ("i1", "false")))
+        if op == "floor" and not self.target.has_rounding:
+            return Value(kind, self._floor_by_conversion(kind, x))
+        name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt", "floor": "llvm.floor"}[op]
+        return Value(kind, self.out.call(t, f"{name}.{kind.suffix}", (t, x)))
+
+    def _floor_by_conversion(self, kind: LLVMType, x: str) -> str:
+        """Floor on machines without a rounding instruction: through an integer, where |x| is small enough to matter."""
+        bits = {DType.F64: 52, DType.F32: 23, DType.F16: 10}[kind.dtype]
+        whole = llvm_type(DType.I64 if kind.dtype is DType.F64 else DType.I32, kind.lanes)
+        mask, t, emit = llvm_type(DType.BOOL, kind.lanes).text, kind.text, self.out.emit
+        size = self.out.call(t, f"llvm.fabs.{kind.suffix}", (t, x))
+        small = emit(f"fcmp olt {t} {size}, {text.constant(2.0**bits, kind)}")
+        safe = emit(f"select {mask} {small}, {t} {x}, {t} {text.constant(0.0, kind)}")
+        truncated = emit(f"sitofp {whole.text} {emit(f'fptosi {t} {safe} to {whole.text}')} to {t}")
+        over = emit(f"fcmp ogt {t} {truncated}, {safe}")
+        lower = emit(f"fsub {t} {truncated}, {text.constant(1.0, kind)}")
+        floored = emit(f"select {mask} {over}, {t} {lower}, {t} {truncated}")
+        return emit(f"select {mask} {small}, {t} {floored}, {t} {x}")
+
+    def _fma(self, expr: Fma) -> Value:
+        kind, a = self.value(expr.a)
+        b, c = self.value(expr.b).name, self.value(expr.c).name
+        t = kind.text
+        if not kind.dtype.is_float or not self.target.has_fma:  # a library call per lane would be the alternative
+            product = self._arithmetic("mul", kind, a, b)
+            return Value(kind, self._arithmetic("add", kind, product, c))
+        return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
+
+    def _select(self, expr: Select) -> Value:
+        condition = self.value(expr.condition)
+        if condition.name in ("true", "false"):
+            return self.value(expr.then if condition.name == "true" else expr.otherwise)
+        then, otherwise = self.value(expr.then), self.value(expr.otherwise)
+        return Value(then.type, self.out.emit(f"select {condition}, {then}, {otherwise}"))
+
+    def _broadcast(self, expr: Broadcast) -> Value:
+        scalar = self.value(expr.value)
+        kind = llvm_type(scalar.type.dtype, expr.lanes)
+        if expr.lanes == 1:
+            return scalar
+        if isinstance(expr.value, Const):
+            return Value(kind, text.constant(expr.value.value, kind))
+        depth, t = self.out.depth, kind.text
+        first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
+        zeros = f"<{expr.lanes} x i32> zeroinitializer"
+        return Value(kind, self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}"))
+
+    def _reduce(self, expr: Reduce) -> Value:
+        """Halves are combined until one lane is left, so that the order of a sum is the same on every machine."""
+        kind, x = self.value(expr.value)
+        lanes = kind.lanes
+        while lanes > 1 and lanes % 2 == 0:
+            lanes //= 2
+            half = llvm_type(kind.dtype, lanes)
+            parts = [self._lanes(kind, x, start, lanes) for start in (0, lanes)]
+            x, kind = self._arithmetic(expr.op, half, *parts), half
+        scalar = llvm_type(kind.dtype)
+        if lanes == 1:
+            return Value(scalar, x)
+        parts = [self.out.emit(f"extractelement {kind.text} {x}, i64 {i}") for i in range(lanes)]
+        total = parts[0]
+        for part in parts[1:]:
+            total = self._arithmetic(expr.op, scalar, total, part)
+        return Value(scalar, total)
+
+    def _lanes(self, kind: LLVMType, x: str, start: int, count: int) -> str:
+        if count == 1:
+            return self.out.emit(f"extractelement {kind.text} {x}, i64 {start}")
+        places = ", ".join(f"i32 {start + i}" for i in range(count))
+        return self.out.emit(f"shufflevector {kind.text} {x}, {kind.text} poison, <{count} x i32> <{places}>")
+
+    # ---- conversions ------------------------------------------------------------------------------------------------
+
+    def _cast(self, expr: Cast) -> Value:
+        source, x = self.value(expr.value)
+        goal = llvm_type(expr.dtype, source.lanes)
+        if goal is source:
+            return Value(source, x)
+        if goal.dtype is DType.BOOL:
+            compare = "fcmp une" if source.dtype.is_float else "icmp ne"
+            return Value(goal, self.out.emit(f"{compare} {source.text} {x}, {text.constant(0, source)}"))
+        operation = _conversion(source, goal)
+        return Value(goal, self.out.emit(f"{operation} {source.text} {x} to {goal.text}") if operation else x)
+
+    def _bitcast(self, expr: Bitcast) -> Value:
+        value = self.value(expr.value)
+        goal = llvm_type(expr.dtype, value.type.lanes)
+        return Value(goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}"))
+
+
+_ABSORBING = {"and": ("false",), "or": ("true",)}
+_NEUTRAL = {"and": ("true",), "or": ("false",)}
+
+
+def _conversion(source: LLVMType, goal: LLVMType) -> str | None:
+    """LLVM's instruction from one element type to another; None where the bits stay."""
+    if source.dtype.is_float and goal.dtype.is_float:
+        return "fpext" if goal.dtype.itemsize > source.dtype.itemsize else "fptrunc"
+    if source.dtype.is_float:
+        return "fptoui" if goal.is_unsigned else "fptosi"
+    if goal.dtype.is_float:
+        return "uitofp" if source.is_unsigned else "sitofp"
+    wide, narrow = goal.dtype.itemsize, source.dtype.itemsize
+    if source.dtype is DType.BOOL or wide > narrow:
+        return "zext" if source.is_unsigned else "sext"
+    return "trunc" if wide < narrow else None
+
+
+def byte_strides(buffer: Buffer) -> tuple[int, ...]:
+    """Bytes from one index to the next, for each dimension of a buffer in memory."""
+    strides, step = [], buffer.dtype.itemsize
+    for size in reversed(buffer.shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))

@@ -1,0 +1,72 @@
+"""From LLVM text to machine code: target machines, the pass pipeline, assembly and objects.
+
+The text that this package writes is already in SSA form, rotated, and free of common address arithmetic, so a few
+cheap passes are enough. LLVM's loop unroller and vectorisers are left out on purpose: they break register tiles.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from ..errors import InternalError, NetcError
+from .target import Target
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
+    """LLVM's description of a target, for position-independent code."""
+    _initialize()
+    try:
+        description = llvm.Target.from_triple(target.triple)
+    except RuntimeError as error:
+        raise NetcError(f"this LLVM can't make code for {target.triple}: {error}") from error
+    return description.create_target_machine(
+        cpu=target.cpu, features=target.features, opt=level, reloc="pic", codemodel="default"
+    )
+
+
+def parse(text: str) -> llvm.ModuleRef:
+    """Read and verify LLVM text; broken text is a bug of netc's."""
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise InternalError(f"code generation wrote LLVM text that doesn't verify: {error}\n\n{text}") from error
+    return module
+
+
+def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """Run the pass pipeline in place."""
+    options = llvm.create_pipeline_tuning_options()
+    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, builder)
+    return module
+
+
+def compile_text(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+    """Parse and optimise LLVM text for a target."""
+    machine = target_machine(target)
+    return optimize(parse(text), machine), machine
+
+
+def object_code(text: str, target: Target) -> bytes:
+    """The object file of LLVM text."""
+    module, machine = compile_text(text, target)
+    return bytes(machine.emit_object(module))
+
+
+def assembly(text: str, target: Target) -> str:
+    """The assembly of LLVM text."""
+    module, machine = compile_text(text, target)
+    return str(machine.emit_assembly(module))
