@@ -1,1 +1,95 @@
-"""Passes: functions from graph to graph, each with a name, and pipelines of them in text form."""
+"""Passes from graph to graph: `run(graph, "fold-batch-norm,fuse")`, or each by itself, `fuse(graph)`.
+
+A lower-case name is the pass with its default options; the class of the same name takes others:
+`AssignLayouts(pitch=False)(graph)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from ..graph.ir import Graph
+from . import pipelines
+from .assign_layouts import AssignLayouts, assign_layouts
+from .base import Pass, format_pipeline
+from .base import parse_pipeline as _parse_pipeline
+from .canonicalize import Canonicalize, canonicalize
+from .cse import Cse, cse
+from .dce import Dce, dce
+from .decompose import Decompose, decompose
+from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
+from .fold_constants import FoldConstants, fold_constants
+from .fuse import Fuse, fuse
+from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
+from .simplify_inference import SimplifyInference, simplify_inference
+from .verify import Verify, verify
+
+PASSES: Mapping[str, type[Pass]] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            AssignLayouts,
+            Canonicalize,
+            Cse,
+            Dce,
+            Decompose,
+            FoldBatchNorm,
+            FoldConstants,
+            Fuse,
+            SimplifyInference,
+            Verify,
+        )
+    }
+)
+"""All passes by name."""
+
+
+def parse_pipeline(text: str) -> tuple[Pass, ...]:
+    """Read a list of passes such as `cse,assign-layouts{pitch=false}`; raises `NetcError` with near misses."""
+    return _parse_pipeline(text, PASSES)
+
+
+def run(
+    graph: Graph, pipeline: str | Sequence[Pass], *, observers: Sequence[Observer] = (), verify: bool = True
+) -> Graph:
+    """Carry out a pipeline, given as text or as passes; the graph is verified before it and after each pass."""
+    passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else tuple(pipeline)
+    return PassManager(passes, observers, verify).run(graph)
+
+
+__all__ = [
+    "PASSES",
+    "AssignLayouts",
+    "Canonicalize",
+    "Cse",
+    "Dce",
+    "Decompose",
+    "FoldBatchNorm",
+    "FoldConstants",
+    "Fuse",
+    "Observer",
+    "Pass",
+    "PassManager",
+    "SimplifyInference",
+    "Step",
+    "Timing",
+    "Verify",
+    "assign_layouts",
+    "canonicalize",
+    "cse",
+    "dce",
+    "decompose",
+    "fold_batch_norm",
+    "fold_constants",
+    "format_pipeline",
+    "fuse",
+    "parse_pipeline",
+    "pipelines",
+    "print_after",
+    "print_changed",
+    "record_timings",
+    "run",
+    "simplify_inference",
+    "verify",
+]

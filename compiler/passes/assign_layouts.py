@@ -1,0 +1,182 @@
+"""assign-layouts: give tensors the margins that let kernels run without bounds checks and cache conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..graph.analysis import static_values
+from ..graph.builder import Rewriter
+from ..graph.ir import Graph, Operation, Value
+from ..graph.types import Layout, TensorType
+from ..ops.base import lookup
+from ..ops.convolution import Conv2D
+from ..ops.window import dilated
+from .base import Pass
+
+Margins = tuple[tuple[int, int], ...]
+
+PITCH_BYTES = 2048
+"""Rows whose length is a multiple of this fall onto few sets of the L1 cache."""
+PITCH_MARGIN = 16
+"""Elements put after the channels to spread such rows."""
+DENSE_ONLY = frozenset({"reshape"})
+"""Operators that see memory as one run of elements, in operand and result."""
+
+
+@dataclass(frozen=True)
+class AssignLayouts(Pass):
+    """Give values the margins that the convolutions that read them want.
+
+    The rule, for a value of shape [N, H, W, C] that is the first operand of conv2d operations, inside fused bodies or
+    not:
+
+    - H and W get margins of zeros: before and after, the largest padding of all these convolutions, and after it also
+      whatever their last window reaches.
+    - With `pitch`, C gets a margin of 16 elements after it if C elements take a multiple of 2048 bytes and one of the
+      convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
+      from the L1 cache.
+    - A value that can't carry margins (an input or output of the graph, operand or result of a reshape) stays dense,
+      and where H or W need a margin, the convolutions that need it read a `relayout` of it. For the sake of the pitch
+      alone nothing is copied. Values known when weights are loaded stay as they are.
+
+    What a value means doesn't change. Whatever layouts the graph had before are assigned anew.
+
+    Before::
+
+        %0 = relu(%x) : f32[1,56,56,64]
+        %1 = conv2d(%0, %w) {padding = "same", ...} : f32[1,56,56,64]
+
+    After::
+
+        %0 = relu(%x) : f32[1,56,56,64]{0:0,1:1,1:1,0:0}
+        %1 = conv2d(%0, %w) {padding = "same", ...} : f32[1,56,56,64]
+    """
+
+    name = "assign-layouts"
+    pitch: bool = True
+
+    def run(self, graph: Graph) -> Graph:
+        plan = _Plan(graph, self.pitch)
+        rewriter = Rewriter(graph)
+        copies: dict[Value, Value] = {}
+        for op in graph.operations:
+            operands = tuple(
+                _relayout(rewriter, v, plan, copies) if plan.needs_copy(op, v) else rewriter[v] for v in op.operands
+            )
+            copied = rewriter.append(_rebuilt(op, operands, tuple(map(plan.type_of, op.results))))
+            for old, new in zip(op.results, copied.results, strict=True):
+                rewriter.replace(old, new)
+        return rewriter.close()
+
+
+assign_layouts = AssignLayouts()
+
+
+class _Plan:
+    """The margins that convolutions want of each value, and which values may have them."""
+
+    def __init__(self, graph: Graph, pitch: bool) -> None:
+        self.graph = graph
+        self.static = static_values(graph)
+        self.outputs = frozenset(graph.outputs)
+        self.wanted: dict[Value, Margins] = {}
+        for op in graph.operations:
+            for conv, value in _convolutions(op):
+                margins = _padding(conv)
+                if pitch and _wants_pitch(conv):
+                    margins = (*margins[:-1], (0, PITCH_MARGIN))
+                before = self.wanted.get(value, margins)
+                self.wanted[value] = tuple(_larger(p, q) for p, q in zip(before, margins, strict=True))
+
+    def carries(self, value: Value) -> bool:
+        """True if the value may have margins."""
+        producer = self.graph.producers.get(value)
+        if producer is None or value in self.static or value in self.outputs:
+            return False
+        return not any(op.name in DENSE_ONLY for op in (producer, *self.graph.users[value]))
+
+    def type_of(self, value: Value) -> TensorType:
+        """The type of a result with its layout."""
+        if value in self.wanted and self.carries(value):
+            return value.type.with_layout(Layout(self.wanted[value]))
+        return value.type.dense()
+
+    def needs_copy(self, op: Operation, value: Value) -> bool:
+        """True if `op` must read a relayout of the value."""
+        if value not in self.wanted or value in self.static or self.carries(value):
+            return False
+        return any(read is value and _has_margin(_padding(conv)) for conv, read in _convolutions(op))
+
+
+def _convolutions(op: Operation) -> Iterator[tuple[Operation, Value]]:
+    """The conv2d operations that `op` carries out, each with the value (outside the body) that it reads."""
+    if op.body is None:
+        if isinstance(op.operator, Conv2D):
+            yield op, op.operands[0]
+        return
+    outside = dict(zip(op.body.inputs, op.operands, strict=True))
+    for inner in op.body.operations:
+        if isinstance(inner.operator, Conv2D) and inner.operands[0] in outside:
+            yield inner, outside[inner.operands[0]]
+
+
+def _padding(conv: Operation) -> Margins:
+    """The margins that a convolution needs of its first operand."""
+    assert isinstance(conv.operator, Conv2D)
+    window = conv.operator.window(conv.operands[0].type, conv.operands[1].type, conv.attributes)
+    last = [(out - 1) * stride for out, stride in zip(window.output, window.strides, strict=True)]
+    ends = [start + extent for start, extent in zip(last, dilated(window.kernel, window.dilations), strict=True)]
+    margins = tuple(
+        (before, max(after, end - before - size))
+        for end, size, (before, after) in zip(ends, window.size, window.padding, strict=True)
+    )
+    return ((0, 0), *margins, (0, 0))
+
+
+def _wants_pitch(conv: Operation) -> bool:
+    x, weight = conv.operands[0].type, conv.operands[1].type
+    return weight.shape[:2] == (1, 1) and x.shape[-1] * x.dtype.itemsize % PITCH_BYTES == 0
+
+
+def _larger(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return max(a[0], b[0]), max(a[1], b[1])
+
+
+def _has_margin(margins: Margins) -> bool:
+    return any(before or after for before, after in margins)
+
+
+def _relayout(rewriter: Rewriter, value: Value, plan: _Plan, copies: dict[Value, Value]) -> Value:
+    """The copy of a value that has margins; made once, before its first use."""
+    if value not in copies:
+        type_ = value.type.with_layout(Layout(plan.wanted[value]))
+        producer = plan.graph.producers.get(value)
+        location = producer.location if producer else None
+        operator = lookup("relayout")
+        copy = Operation(operator, (rewriter[value],), operator.complete({}), (Value(type_),), location)
+        copies[value] = rewriter.append(copy).result
+    return copies[value]
+
+
+def _rebuilt(op: Operation, operands: tuple[Value, ...], types: tuple[TensorType, ...]) -> Operation:
+    """The operation with other operands and result types; a body gets them too."""
+    if operands == op.operands and types == tuple(r.type for r in op.results):
+        return op
+    results = tuple(Value(t, r.name) for t, r in zip(types, op.results, strict=True))
+    body = _rebuilt_body(op.body, operands, types) if op.body is not None else None
+    return Operation(op.operator, operands, op.attributes, results, op.location, body)
+
+
+def _rebuilt_body(body: Graph, operands: tuple[Value, ...], types: tuple[TensorType, ...]) -> Graph:
+    """The body with the types of the operands for its inputs and those of the results for its outputs."""
+    inputs = tuple(Value(o.type, v.name) for o, v in zip(operands, body.inputs, strict=True))
+    values = dict(zip(body.inputs, inputs, strict=True))
+    output_types = dict(zip(body.outputs, types, strict=True))
+    operations: list[Operation] = []
+    for op in body.operations:
+        results = tuple(Value(output_types.get(r, r.type), r.name) for r in op.results)
+        new = Operation(op.operator, tuple(values[v] for v in op.operands), op.attributes, results, op.location)
+        values.update(zip(op.results, results, strict=True))
+        operations.append(new)
+    return Graph(body.name, inputs, tuple(operations), tuple(values[v] for v in body.outputs))

@@ -1,0 +1,47 @@
+"""decompose: write composite operators as the simpler ones that they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..graph.builder import Rewriter
+from ..graph.ir import Graph
+from .base import Pass
+
+
+@dataclass(frozen=True)
+class Decompose(Pass):
+    """Replace operators that have a `decompose` rule, such as softmax, by its result.
+
+    Before::
+
+        %0 = softmax(%x) {axis = -1}
+
+    After::
+
+        %0 = reduce_max(%x) {axes = [-1], keepdims = true}
+        %1 = sub(%x, %0)
+        %2 = exp(%1)
+        %3 = reduce_sum(%2) {axes = [-1], keepdims = true}
+        %4 = div(%2, %3)
+    """
+
+    name = "decompose"
+
+    def run(self, graph: Graph) -> Graph:
+        rewriter = Rewriter(graph)
+        changed = False
+        for op in graph.operations:
+            start = len(rewriter.operations)
+            result = op.operator.decompose(rewriter, tuple(rewriter[v] for v in op.operands), op.attributes)
+            if result is None:
+                rewriter.copy(op)
+                continue
+            new = rewriter.operations[start:]
+            rewriter.operations[start:] = [replace(o, location=o.location or op.location) for o in new]
+            rewriter.replace(op.result, result)
+            changed = True
+        return rewriter.close() if changed else graph
+
+
+decompose = Decompose()

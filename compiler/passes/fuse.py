@@ -1,0 +1,184 @@
+"""fuse: gather operations that one kernel carries out into `fused` operations.
+
+A group has a single exit: only its last value is used outside. So no path can leave a group and come back, and putting
+the group at the place of its last member keeps every definition before its uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..graph.analysis import operations_between, post_dominators, static_values
+from ..graph.builder import Rewriter
+from ..graph.ir import Graph, Operation, Value
+from ..ops.base import lookup
+from .base import Pass
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Group anchors (contractions, pooling, reductions) with the elementwise operations after them.
+
+    An anchor takes in the elementwise operations that its result must pass through (bias, activation, residual sum,
+    a swish's two paths), as long as they have its shape and no value but the last is used elsewhere. Elementwise
+    operations that no anchor takes form groups among themselves. What depends on parameters and constants only stays
+    outside, because it runs once, when weights are loaded; constants of one element are copied into the bodies.
+    `limit` is the largest number of operations in a group.
+
+    Before::
+
+        %0 = conv2d(%x, %weight, %bias)
+        %1 = add(%0, %y)
+        %2 = relu(%1)
+
+    After::
+
+        %0 = fused(%x = %x, %weight = %weight, %bias = %bias, %b = %y) {
+          %0 = conv2d(%x, %weight, %bias)
+          %1 = add(%0, %b)
+          %2 = relu(%1)
+          return %2
+        }
+    """
+
+    name = "fuse"
+    limit: int = 32
+
+    def run(self, graph: Graph) -> Graph:
+        grouping = _Grouping(graph, self.limit)
+        # The last anchor takes what several could take: what the others give is ready by then.
+        for op in reversed(graph.operations):
+            if op.operator.anchor and grouping.is_free(op):
+                grouping.grow(op)
+        for op in graph.operations:
+            if grouping.is_joinable(op):
+                grouping.grow(op)
+        for op in reversed(graph.operations):
+            grouping.join_only_user(op)
+        return _rewrite(graph, grouping)
+
+
+class _Grouping:
+    """Which operations run together."""
+
+    def __init__(self, graph: Graph, limit: int) -> None:
+        self.graph = graph
+        self.limit = limit
+        self.static = static_values(graph)
+        self.dominators = post_dominators(graph)
+        self.outputs = frozenset(graph.outputs)
+        self.groups: dict[Operation, list[Operation]] = {}
+        """The group of each grouped operation; its exit is the last member."""
+
+    def is_free(self, op: Operation) -> bool:
+        """True if the operation may start or join a group."""
+        return (
+            op not in self.groups
+            and len(op.results) == 1
+            and op.body is None
+            and op.result not in self.static
+            and op.result.type.layout is None
+        )
+
+    def is_joinable(self, op: Operation) -> bool:
+        """True if the operation can come after others in a group."""
+        return op.operator.elementwise and self.is_free(op)
+
+    def grow(self, first: Operation) -> None:
+        """Make a group of an operation and the elementwise ones that its result must pass through."""
+        group = self.groups[first] = [first]
+        while (last := self.dominators[group[-1]]) is not None:
+            new = [*operations_between(self.graph, group[-1], last), last]
+            shape = first.result.type.shape
+            if len(group) + len(new) > self.limit:
+                return
+            if not all(self.is_joinable(op) and op.result.type.shape == shape for op in new):
+                return
+            group.extend(new)
+            self.groups.update((op, group) for op in new)
+
+    def join_only_user(self, op: Operation) -> None:
+        """Merge an elementwise group into the one group of its shape that uses its result."""
+        group = self.groups.get(op)
+        if group is None or group[-1] is not op or op.result in self.outputs or group[0].operator.anchor:
+            return
+        users = self.graph.users[op.result]
+        target = self.groups.get(users[0]) if users else None
+        if target is None or any(self.groups.get(user) is not target for user in users):
+            return
+        exit_ = target[-1]
+        fits = exit_.result.type.shape == op.result.type.shape and len(target) + len(group) <= self.limit
+        # An anchor's own operands are read in its inner loop: computing them there would repeat the work.
+        if fits and not any(user.operator.anchor for user in users):
+            target[:0] = group
+            self.groups.update((member, target) for member in group)
+
+
+def _rewrite(graph: Graph, grouping: _Grouping) -> Graph:
+    position = {op: i for i, op in enumerate(graph.operations)}
+    rewriter = Rewriter(graph)
+    fused = False
+    for op in graph.operations:
+        group = grouping.groups.get(op, [op])
+        if len(group) == 1:
+            rewriter.copy(op)
+        elif group[-1] is op:
+            _emit(rewriter, graph, sorted(group, key=position.__getitem__))
+            fused = True
+    return rewriter.close() if fused else graph
+
+
+def _emit(rewriter: Rewriter, graph: Graph, members: Sequence[Operation]) -> None:
+    """Add a fused operation that stands for `members`, the last of which is their exit."""
+    exit_ = members[-1].result
+    anchor = next((op for op in members if op.operator.anchor), members[0])
+    outside, body = _body(graph, members, exit_)
+    operands = [rewriter[v] for v in outside]
+    operation = rewriter.operation(lookup("fused"), operands, location=anchor.location, name=exit_.name, body=body)
+    rewriter.replace(exit_, operation.result)
+
+
+def _body(graph: Graph, members: Sequence[Operation], exit_: Value) -> tuple[list[Value], Graph]:
+    """The values that a group takes from outside, and its body."""
+    inside = {op.result for op in members}
+    inner: dict[Value, Value] = {}
+    inputs: dict[Value, Value] = {}
+    constants: list[Operation] = []
+    names: set[str] = set()
+    for op in members:
+        for place, value in enumerate(op.operands):
+            if value in inside or value in inner:
+                continue
+            producer = graph.producers.get(value)
+            if producer is not None and producer.name == "constant" and value.type.size == 1:
+                constant = _copied(producer, {})
+                constants.append(constant)
+                inner[value] = constant.result
+            else:
+                inner[value] = inputs[value] = Value(value.type, _input_name(op, place, names))
+    operations = list(constants)
+    for op in members:
+        copied = _copied(op, inner)
+        inner[op.result] = copied.result
+        operations.append(copied)
+    return list(inputs), Graph("fused", tuple(inputs.values()), tuple(operations), (inner[exit_],))
+
+
+def _copied(op: Operation, values: dict[Value, Value]) -> Operation:
+    operands = tuple(values[v] for v in op.operands)
+    return Operation(op.operator, operands, op.attributes, (Value(op.result.type),), op.location)
+
+
+def _input_name(op: Operation, place: int, taken: set[str]) -> str:
+    """A name for an input of a body, after the operand it is first used as."""
+    declared = op.operator.operands[min(place, len(op.operator.operands) - 1)].strip("*?")
+    name, number = declared, 1
+    while name in taken:
+        number += 1
+        name = f"{declared}{number}"
+    taken.add(name)
+    return name
+
+
+fuse = Fuse()
