@@ -41,7 +41,7 @@ from .elements import Elements, physical
 from .group import Group
 from .kernel import Names, Packed, Scheduled, let, step
 from .loops import kind_for, loop
-from .tiling import Tile, ceil_div, choose_tile, vector_widths
+from .tiling import Tile, ceil_div, choose_tile, conflicts, vector_widths
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
@@ -206,6 +206,7 @@ class ContractionEmitter:
             lanes=lanes,
             registers=target.vector_registers,
             max_vectors=8 if pixels == 1 else 4,
+            evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         self.grid = grid_of(g, self.tile)
         self.tiles, rest = divmod(self.filters, self.tile.channels)
@@ -241,6 +242,13 @@ class ContractionEmitter:
             self.arguments.append(outer[value])
         self.params.append(self.y)
         self.arguments.append(self.group.operation.result)
+
+    def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
+        """Byte offsets of the input pixels that a tile reads in one step."""
+        (sy, sx), size = self.g.strides, self.dtype.itemsize
+        return [
+            (r * sy * self.g.buffer[2] + c * sx * self.g.pitch) * size for r in range(rows) for c in range(columns)
+        ]
 
     def _view(self, value: Value) -> tuple[int, ...]:
         shape = value.type.buffer_shape

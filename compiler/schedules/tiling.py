@@ -2,15 +2,23 @@
 
 A tile of R pixels by V vectors needs R * V accumulators, V registers for the weights and one for the broadcast
 element. It is chosen by an estimate of cycles: one fused multiply-add, one vector load or two scalar broadcasts each
-cycle, and at least `LATENCY` accumulators to hide the latency of the multiply-add.
+cycle, and at least `LATENCY` accumulators to hide the latency of the multiply-add. Tiles whose pixels fall onto the
+same few sets of the L1 cache would evict each other at every step; they count double.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 LATENCY = 4
 LOOP_OVERHEAD = 1.0
+CONFLICT_PENALTY = 2.0
+CACHE_LINE = 64
+CACHE_WAYS = 8
+RESERVED_WAYS = 2
+"""Ways of each set that the weights and the result need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,27 @@ def _candidates(height: int, width: int, vectors: int, registers: int) -> list[t
     return [(r, c) for c in range(1, min(width, most) + 1) for r in range(1, min(height, most // c) + 1)]
 
 
-def choose_tile(height: int, width: int, channels: int, *, lanes: int, registers: int, max_vectors: int = 4) -> Tile:
-    """The tile with the least estimated time over a height x width grid with `channels` results each."""
+def conflicts(offsets: list[int], l1_bytes: int) -> bool:
+    """True if more of these byte offsets share a set of the L1 cache than it has room for."""
+    sets = max(1, l1_bytes // (CACHE_LINE * CACHE_WAYS))
+    lines = {offset // CACHE_LINE for offset in offsets}
+    return max(Counter(line % sets for line in lines).values()) > CACHE_WAYS - RESERVED_WAYS
+
+
+def choose_tile(
+    height: int,
+    width: int,
+    channels: int,
+    *,
+    lanes: int,
+    registers: int,
+    max_vectors: int = 4,
+    evicts: Callable[[int, int], bool] = lambda rows, columns: False,
+) -> Tile:
+    """The tile with the least estimated time over a height x width grid with `channels` results each.
+
+    `evicts(rows, columns)` tells whether the pixels of such a tile displace each other from the cache.
+    """
     best: tuple[float, Tile] | None = None
     whole_vectors = max(1, channels // lanes)
     for vectors in range(1, min(max_vectors, whole_vectors) + 1):
@@ -80,6 +107,8 @@ def choose_tile(height: int, width: int, channels: int, *, lanes: int, registers
             cost = tiles * _grid_cost(height, width, rows, columns, vectors)
             if tail:
                 cost += _grid_cost(height, width, rows, columns, tail)
+            if evicts(rows, columns):
+                cost *= CONFLICT_PENALTY
             if best is None or cost < best[0]:
                 widths = vector_widths(min(channels, vectors * lanes), lanes)
                 best = (cost, Tile(rows, columns, widths))
