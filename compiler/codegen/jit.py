@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InternalError
 from ..loops.ir import Kernel
 from . import machine
-from .llvm import emit_kernel
+from .llvm import emit_kernel, symbol
 from .target import Target
 
 
@@ -48,7 +48,7 @@ class CompiledKernel:
     @property
     def address(self) -> int:
         """Where the function starts: `void f(void *buffers..., int64_t tid, int64_t nthreads)`."""
-        return self.loaded.addresses[self.kernel.name]
+        return self.loaded.addresses[symbol(self.kernel.name)]
 
     @cached_property
     def assembly(self) -> str:
@@ -72,15 +72,12 @@ class CompiledKernel:
 
 def kernel_text(kernel: Kernel, target: Target) -> str:
     """A module of LLVM text with one kernel that can be called from outside."""
-    function, intrinsics = emit_kernel(kernel, target, linkage="dso_local")
-    return "\n".join([f'target triple = "{target.triple}"', "", function, *intrinsics.values(), ""])
+    return machine.header(target) + emit_kernel(kernel, target, linkage="dso_local")
 
 
 def load_kernel(kernel: Kernel, target: Target | None = None) -> CompiledKernel:
     """Compile one kernel for this machine (or another target that it can run) and load it."""
     target = target or Target.host()
     text = kernel_text(kernel, target)
-    return CompiledKernel(kernel, target, text, load_object(machine.object_code(text, target), target, [kernel.name]))
-
-
-__all__ = ["CompiledKernel", "LoadedObject", "kernel_text", "load_kernel", "load_object"]
+    code = machine.object_code(text, target)
+    return CompiledKernel(kernel, target, text, load_object(code, target, [symbol(kernel.name)]))

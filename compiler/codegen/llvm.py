@@ -1,6 +1,6 @@
 """Loop kernels to LLVM functions.
 
-    define internal void @NAME(ptr noalias %a0, ..., i64 %tid, i64 %nthreads)
+    define internal void @"kernel.NAME"(ptr noalias %a0, ..., i64 %tid, i64 %nthreads)
 
 A kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
 n * (tid + 1) / nthreads); any other kernel does its work on thread 0. Register buffers become SSA values with phis at
@@ -24,14 +24,14 @@ from .text import llvm_type
 Registers = dict[str, list[str]]
 
 
-def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal") -> tuple[str, dict[str, str]]:
-    """The text of a kernel's function, and the declarations of the intrinsics that it calls."""
+def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal") -> str:
+    """The text of a kernel's function."""
     return KernelEmitter(kernel, target).emit(linkage)
 
 
-def symbol(name: str) -> str:
-    """A global name in LLVM's quoting."""
-    return f'@"{name}"'
+def symbol(kernel: str) -> str:
+    """The symbol of a kernel's function; the prefix keeps it apart from the C library's."""
+    return f"kernel.{kernel}"
 
 
 class KernelEmitter(ExpressionEmitter):
@@ -44,8 +44,8 @@ class KernelEmitter(ExpressionEmitter):
         self.out.fresh()
         self._register_types: dict[str, str] = {}
 
-    def emit(self, linkage: str) -> tuple[str, dict[str, str]]:
-        """The function and the declarations it needs."""
+    def emit(self, linkage: str) -> str:
+        """The function's text."""
         kernel = self.kernel
         if kernel.is_parallel:
             self.block(kernel.body)
@@ -54,11 +54,11 @@ class KernelEmitter(ExpressionEmitter):
             self._branch(first, kernel.body, ())
         parameters = ", ".join(f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params))
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
-        header = f"define {linkage} void {symbol(kernel.name)}({parameters}, i64 %tid, i64 %nthreads) {attributes} {{"
+        header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}, i64 %tid, i64 %nthreads) {attributes} {{'
         if not kernel.params:
             header = header.replace("(, ", "(")
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
-        return "\n".join(body), self.out.intrinsics
+        return "\n".join(body)
 
     # ---- statements -------------------------------------------------------------------------------------------------
 

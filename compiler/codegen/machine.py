@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from ..errors import InternalError, NetcError
 from .target import Target
+
+PASSES = ("instruction_combine", "simplify_cfg")
 
 
 @cache
@@ -20,6 +23,7 @@ def _initialize() -> None:
     llvm.initialize_all_asmprinters()
 
 
+@cache
 def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
     """LLVM's description of a target, for position-independent code."""
     _initialize()
@@ -32,6 +36,12 @@ def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
     )
 
 
+def header(target: Target) -> str:
+    """The first lines of a module for a target."""
+    layout = target_machine(target).target_data
+    return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
+
+
 def parse(text: str) -> llvm.ModuleRef:
     """Read and verify LLVM text; broken text is a bug of netc's."""
     try:
@@ -42,22 +52,27 @@ def parse(text: str) -> llvm.ModuleRef:
     return module
 
 
-def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     """Run the pass pipeline in place."""
     options = llvm.create_pipeline_tuning_options()
     options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-    builder = llvm.create_pass_builder(machine, options)
     passes = llvm.create_new_module_pass_manager()
-    passes.add_instruction_combine_pass()
-    passes.add_simplify_cfg_pass()
-    passes.run(module, builder)
-    return module
+    for name in PASSES:
+        getattr(passes, f"add_{name}_pass")()
+    passes.run(module, llvm.create_pass_builder(machine, options))
 
 
 def compile_text(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """Parse and optimise LLVM text for a target."""
     machine = target_machine(target)
-    return optimize(parse(text), machine), machine
+    module = parse(text)
+    optimize(module, machine)
+    return module, machine
+
+
+def optimized(text: str, target: Target) -> str:
+    """LLVM text after LLVM's passes."""
+    return str(compile_text(text, target)[0])
 
 
 def object_code(text: str, target: Target) -> bytes:
@@ -70,3 +85,9 @@ def assembly(text: str, target: Target) -> str:
     """The assembly of LLVM text."""
     module, machine = compile_text(text, target)
     return str(machine.emit_assembly(module))
+
+
+def fingerprint(target: Target) -> str:
+    """What besides the text decides an object's bytes: compiler versions, passes, and the target."""
+    version = ".".join(map(str, llvm.llvm_version_info))
+    return f"llvmlite {llvmlite.__version__}, LLVM {version}, {','.join(PASSES)}, {target!r}"

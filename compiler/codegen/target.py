@@ -58,7 +58,7 @@ class Target:
     dot_product: DotProduct = DotProduct.NONE
     min_max: MinMax = MinMax.SELECT
     pause: str = ""
-    """Assembly for the body of a short busy-waiting loop."""
+    """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())
     """Extra LLVM function attributes."""
 
@@ -108,7 +108,7 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         l2_bytes=512 * 1024,
         has_fma=lanes >= 8,
         has_rounding=lanes >= 8,
-        pause="pause",
+        pause="call void @llvm.x86.sse2.pause()",
         attributes=wide,
     )
     return replace(base, **changes)
@@ -125,7 +125,7 @@ def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) ->
         l2_bytes=512 * 1024,
         has_fma=True,
         min_max=MinMax.INTRINSIC,
-        pause="yield",
+        pause="call void @llvm.aarch64.isb(i32 15)",
     )
     return replace(base, **changes)
 

@@ -26,7 +26,6 @@ class FunctionWriter:
         self.entry: list[str] = []
         self.scopes: list[Scope] = [Scope(0)]
         self.label = "entry"
-        self.intrinsics: dict[str, str] = {}
         self._count = 0
 
     @property
@@ -72,9 +71,7 @@ class FunctionWriter:
         return found
 
     def call(self, result: str, name: str, *arguments: tuple[str, str]) -> str:
-        """Call an intrinsic, declaring it; arguments are (type, operand)."""
-        types = ", ".join(t for t, _ in arguments)
-        self.intrinsics[name] = f"declare {result} @{name}({types})"
+        """Call an intrinsic; arguments are (type, operand). LLVM's parser declares intrinsics by itself."""
         return self.emit(f"call {result} @{name}({', '.join(f'{t} {v}' for t, v in arguments)})")
 
     def begin(self) -> Scope:
