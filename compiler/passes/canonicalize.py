@@ -40,6 +40,7 @@ class Canonicalize(Pass):
     name = "canonicalize"
 
     def run(self, graph: Graph) -> Graph:
+        graph = dce(graph)  # Uses by dead operations don't count.
         for _ in range(MAX_SWEEPS):
             swept = _sweep(graph)
             if swept is graph:

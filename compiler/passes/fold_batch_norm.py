@@ -35,6 +35,7 @@ class FoldBatchNorm(Pass):
     name = "fold-batch-norm"
 
     def run(self, graph: Graph) -> Graph:
+        graph = dce(graph)  # Uses by dead operations don't count.
         outputs = frozenset(graph.outputs)
         rewriter = Rewriter(graph)
         folded = False

@@ -14,6 +14,7 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..ops.base import lookup
 from .base import Pass
+from .dce import dce
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Fuse(Pass):
     limit: int = 32
 
     def run(self, graph: Graph) -> Graph:
+        graph = dce(graph)  # Uses by dead operations don't count.
         grouping = _Grouping(graph, self.limit)
         # The last anchor takes what several could take: what the others give is ready by then.
         for op in reversed(graph.operations):
@@ -101,7 +103,9 @@ class _Grouping:
     def join_only_user(self, op: Operation) -> None:
         """Merge an elementwise group into the one group of its shape that uses its result."""
         group = self.groups.get(op)
-        if group is None or group[-1] is not op or op.result in self.outputs or group[0].operator.anchor:
+        if group is None or group[-1] is not op or op.result in self.outputs:
+            return
+        if any(member.operator.anchor for member in group):
             return
         users = self.graph.users[op.result]
         target = self.groups.get(users[0]) if users else None
@@ -126,7 +130,7 @@ def _rewrite(graph: Graph, grouping: _Grouping) -> Graph:
         elif group[-1] is op:
             _emit(rewriter, graph, sorted(group, key=position.__getitem__))
             fused = True
-    return rewriter.close() if fused else graph
+    return dce(rewriter.close()) if fused else graph
 
 
 def _emit(rewriter: Rewriter, graph: Graph, members: Sequence[Operation]) -> None:

@@ -1,0 +1,47 @@
+"""Random networks mean the same before and after every pass and pipeline, and their texts read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from netc.compiler import passes
+from netc.compiler.graph import evaluate, parse_graph
+from random_graphs import random_case
+
+EXACT = ("verify", "dce", "cse", "fuse", "assign-layouts", "decompose", "fold-constants", "dce,fuse,cse,assign-layouts")
+CLOSE = (
+    "canonicalize",
+    "simplify-inference",
+    "fold-batch-norm",
+    "fuse{limit=3},canonicalize,cse",
+    "fold-batch-norm,fuse,assign-layouts,canonicalize,cse,dce",
+    passes.pipelines.INFERENCE,
+)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_passes_keep_the_meaning(seed: int) -> None:
+    case = random_case(seed)
+    expected = evaluate(case.graph, case.inputs, case.params)
+    for pipeline in EXACT + CLOSE:
+        graph = passes.run(case.graph, pipeline)
+        results = evaluate(graph, case.inputs, case.params)
+        for wanted, got in zip(expected, results, strict=True):
+            tolerance = 0 if pipeline in EXACT else 1e-5 * max(1.0, float(np.abs(wanted).max()))
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance, err_msg=f"{pipeline}\n{case.graph}")
+        text = str(graph)
+        assert str(parse_graph(text)) == text
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("pipeline", [*passes.PASSES, passes.pipelines.INFERENCE])
+def test_passes_are_deterministic_and_settle(seed: int, pipeline: str) -> None:
+    graph = random_case(seed).graph
+    once = passes.run(graph, pipeline)
+    assert str(passes.run(graph, pipeline)) == str(once)
+    assert str(passes.run(once, pipeline)) == str(once)
+
+
+def test_random_cases_hold_most_operators() -> None:
+    found = {op.name for seed in range(25) for op in random_case(seed).graph.operations}
+    assert len(found) >= 30
