@@ -1,1 +1,49 @@
-"""netc: a graph compiler that takes a neural network from a small readable text to device code."""
+"""netc: a graph compiler that takes a neural network from a small readable text to device code.
+
+>>> import netc
+>>> program = netc.compile("resnet50", weights="resnet50.safetensors", batch=1, threads=2)
+>>> scores = program(image)  # float32 [1, 224, 224, 3] -> float32 [1, 1000]
+>>> graph = netc.load("resnet50")
+>>> print(netc.passes.run(graph, "fold-batch-norm,fuse"))
+
+Names are imported when they are first used, so that `import netc` itself takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netc.compiler import passes
+    from netc.compiler.errors import Diagnostic, Location, NetcError
+    from netc.compiler.graph.ir import Graph
+    from netc.compiler.graph.parser import parse_graph
+    from netc.pipeline import compile, load  # noqa: A004 (the public name)
+    from netc.runtime.program import Program
+
+__all__ = ["Diagnostic", "Graph", "Location", "NetcError", "Program", "compile", "load", "parse_graph", "passes"]
+
+_HOMES = {
+    "Diagnostic": "netc.compiler.errors",
+    "Graph": "netc.compiler.graph.ir",
+    "Location": "netc.compiler.errors",
+    "NetcError": "netc.compiler.errors",
+    "Program": "netc.runtime.program",
+    "compile": "netc.pipeline",
+    "load": "netc.pipeline",
+    "parse_graph": "netc.compiler.graph.parser",
+}
+"""The module that defines each public name."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "passes":
+        return importlib.import_module("netc.compiler.passes")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netc' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -35,7 +35,7 @@ class Evaluation:
 
 
 def evaluate(
-    program: Callable[[Array], Array],
+    program: Callable[[Array], Array | tuple[Array, ...]],
     graph: Graph,
     dataset: Dataset,
     limit: int | None = None,

@@ -1,0 +1,104 @@
+"""`netc bench`: how fast a net runs, and where the time goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+import numpy as np
+
+from ..compiler.graph.ir import Array, Graph
+from ..options import batch_option, json_option, network_options, target_options, weights_options
+from ..output import duration, format_table
+from ..pipeline import Compilation, Request, build, load_program
+from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile_rows
+from ..summary import total_macs
+
+
+@click.command("bench")
+@network_options
+@weights_options
+@batch_option
+@target_options
+@click.option("--seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True, help="How long to measure.")
+@click.option("--profile", is_flag=True, help="Also print a table of times by operator.")
+@json_option
+def bench_command(
+    model: str,
+    net: str | None,
+    sizes: dict[str, int],
+    weights: str | None,
+    seed: int,
+    batch: int,
+    threads: int | None,
+    cpu: str | None,
+    seconds: float,
+    profile: bool,
+    as_json: bool,
+) -> None:
+    """Measure a net: median, minimum and 95th percentile of its run time, and the share of the machine's peak."""
+    c = build(Request(model, net, batch, sizes, threads, cpu))
+    with load_program(c, weights, seed) as program:
+        inputs = _random_inputs(c.graph)
+        timing = benchmark(lambda: program(*inputs), seconds)
+        rows = profile_rows(program, inputs) if profile else None
+    peak = peak_flops(c.target, c.threads)
+    if as_json:
+        click.echo(json.dumps(_summary(c, timing, peak, rows), indent=1))
+    else:
+        click.echo(_report(c, timing, peak) + ("\n" + _profile_table(rows) if rows else ""), nl=False)
+
+
+def _random_inputs(graph: Graph) -> list[Array]:
+    """Normally distributed floats, small whole numbers for other types; the same on every run."""
+    random = np.random.default_rng(0)
+    return [
+        random.standard_normal(v.type.shape).astype(v.type.dtype.numpy)
+        if v.type.dtype.is_float
+        else random.integers(0, 2, v.type.shape).astype(v.type.dtype.numpy)
+        for v in graph.inputs
+    ]
+
+
+def _summary(c: Compilation, timing: Timing, peak: float, rows: Sequence[ProfileRow] | None) -> dict[str, object]:
+    rate = 2 * total_macs(c.graph) / timing.median
+    summary: dict[str, object] = {
+        "net": c.graph.name,
+        "batch": c.request.batch,
+        "threads": c.threads,
+        "cpu": c.target.cpu,
+        "runs": len(timing.seconds),
+        "median_ms": timing.median * 1e3,
+        "min_ms": timing.minimum * 1e3,
+        "p95_ms": timing.p95 * 1e3,
+        "gflops": rate / 1e9,
+        "peak_gflops": peak / 1e9,
+        "peak_share": rate / peak,
+    }
+    if rows is not None:
+        summary["profile"] = [asdict(row) for row in rows]
+    return summary
+
+
+def _report(c: Compilation, timing: Timing, peak: float) -> str:
+    rate = 2 * total_macs(c.graph) / timing.median
+    threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
+    return (
+        f"{c.graph.name}, batch {c.request.batch}, {threads}, {c.target.cpu}, {len(timing.seconds)} runs\n"
+        f"median {duration(timing.median)}, min {duration(timing.minimum)}, p95 {duration(timing.p95)}\n"
+        f"{rate / 1e9:.1f} GFLOP/s, {rate / peak:.0%} of this machine's measured peak of {peak / 1e9:.1f} GFLOP/s\n"
+    )
+
+
+def _profile_table(rows: Sequence[ProfileRow]) -> str:
+    total = sum(row.seconds for row in rows)
+    return format_table(
+        ("operators", "at", "ms", "share", "GFLOP/s"),
+        [
+            (row.label, row.location, f"{row.seconds * 1e3:.3f}", f"{row.share:.1%}", f"{row.gflops:.1f}")
+            for row in rows
+        ],
+        ("total", "", f"{total * 1e3:.3f}", "100.0%", ""),
+    )

@@ -1,0 +1,63 @@
+"""`netc eval`: accuracy of a net on a data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import click
+
+from ..options import batch_option, json_option, network_options, target_options
+from ..output import duration
+from ..pipeline import Request, build, load_program
+from ..runtime.datasets import load_dataset
+from ..runtime.evaluate import Evaluation, evaluate
+
+
+@click.command("eval")
+@network_options
+@click.option("--weights", required=True, metavar="FILE", help="Weights (safetensors).")
+@click.option("--data", required=True, metavar="NAME", help="mnist, cifar10 or imagenet-samples.")
+@click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
+@click.option("--split", default="test", show_default=True, help="test or train.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many samples.")
+@batch_option
+@target_options
+@json_option
+def eval_command(
+    model: str,
+    net: str | None,
+    sizes: dict[str, int],
+    weights: str,
+    data: str,
+    data_dir: str | None,
+    split: str,
+    limit: int | None,
+    batch: int,
+    threads: int | None,
+    cpu: str | None,
+    as_json: bool,
+) -> None:
+    """Measure a net's accuracy on a data set."""
+    dataset = load_dataset(data, data_dir, split)
+    compilation = build(Request(model, net, batch, sizes, threads, cpu))
+    program = load_program(compilation, weights)
+    total = min(limit or len(dataset), len(dataset))
+    start = time.perf_counter()
+    with click.progressbar(length=total, label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        result = evaluate(program, compilation.graph, dataset, limit, lambda done: bar.update(done - bar.pos))
+    click.echo(_as_text(result, data, time.perf_counter() - start) if not as_json else _as_json(result), nl=as_json)
+
+
+def _as_json(result: Evaluation) -> str:
+    fields = ("samples", "top1_correct", "top5_correct", "top1", "top5")
+    return json.dumps({field: getattr(result, field) for field in fields}, indent=1)
+
+
+def _as_text(result: Evaluation, data: str, seconds: float) -> str:
+    return (
+        f"{data}: {result.samples} samples in {duration(seconds)}\n"
+        f"top-1  {result.top1:7.2%}  ({result.top1_correct} right)\n"
+        f"top-5  {result.top5:7.2%}  ({result.top5_correct} right)\n"
+    )

@@ -1,0 +1,63 @@
+"""`netc run`: a net's answer about one picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+import numpy as np
+
+from ..compiler.errors import NetcError
+from ..compiler.graph.ir import Array, Graph
+from ..options import json_option, network_options, target_options, weights_options
+from ..picture import Class, best_classes, class_labels, load_picture
+from ..pipeline import Request, build, load_program
+
+
+@click.command("run")
+@network_options
+@weights_options
+@click.option("--image", metavar="FILE", help="The picture; default: a sample that ships with netc.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to print.")
+@target_options
+@json_option
+def run_command(
+    model: str,
+    net: str | None,
+    sizes: dict[str, int],
+    weights: str | None,
+    seed: int,
+    image: str | None,
+    top: int,
+    threads: int | None,
+    cpu: str | None,
+    as_json: bool,
+) -> None:
+    """Run a net on a picture and print its most probable classes."""
+    compilation = build(Request(model, net, 1, sizes, threads, cpu))
+    graph = compilation.graph
+    tensor, note = load_picture(graph, image)
+    labels = class_labels(graph, model)
+    notes = [note, labels.note]
+    if weights is None:
+        notes.append(f"no --weights given: He initialisation with seed {seed}, so the answer means nothing")
+    for text in filter(None, notes):
+        click.echo(f"note: {text}", err=True)
+    scores = load_program(compilation, weights, seed)(tensor)
+    best = best_classes(_scores(graph, scores), labels, top)
+    click.echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
+
+
+def _scores(graph: Graph, output: Array | tuple[Array, ...]) -> Array:
+    if isinstance(output, tuple) or output.ndim != 2:
+        gives = ", ".join(str(v.type) for v in graph.outputs)
+        raise NetcError(f"net {graph.name} gives {gives}, not scores of classes", hint="call it from Python instead")
+    if not np.isfinite(output).all():
+        raise NetcError(f"net {graph.name} gives infinities or NaNs", hint="are these the net's weights?")
+    scores: Array = output[0]
+    return scores
+
+
+def _as_text(best: list[Class]) -> str:
+    return "".join(f"{c.probability:8.2%}  {c.name}\n" for c in best)

@@ -1,0 +1,58 @@
+"""`netc show`: the layers of a net with shapes, parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from ..compiler.graph.ir import Graph
+from ..frontend import load_network
+from ..options import batch_option, json_option, network_options
+from ..output import format_table, quantity
+from ..summary import Layer, layers, parameter_bytes, total_macs, trainable_parameters
+
+
+@click.command("show")
+@network_options
+@batch_option
+@json_option
+def show_command(model: str, net: str | None, sizes: dict[str, int], batch: int, as_json: bool) -> None:
+    """Show the layers of a net: name, operator, output shape, parameters, multiply-accumulates."""
+    graph = load_network(model, net=net, batch=batch, sizes=sizes)
+    click.echo(json.dumps(_as_json(graph), indent=1) if as_json else _as_text(graph), nl=as_json)
+
+
+def _as_json(graph: Graph) -> dict[str, object]:
+    return {
+        "net": graph.name,
+        "inputs": [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.inputs],
+        "outputs": [{"dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.outputs],
+        "layers": [asdict(layer) for layer in layers(graph)],
+        "parameters": trainable_parameters(graph),
+        "parameter_bytes": parameter_bytes(graph),
+        "macs": total_macs(graph),
+    }
+
+
+def _as_text(graph: Graph) -> str:
+    inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+    outputs = ", ".join(str(v.type) for v in graph.outputs)
+    parameters, macs = trainable_parameters(graph), total_macs(graph)
+    table = format_table(
+        ("layer", "operator", "shape", "parameters", "MACs"),
+        [_row(layer) for layer in layers(graph)],
+        ("total", "", "", f"{parameters:,}", f"{macs:,}"),
+    )
+    size = quantity(parameter_bytes(graph), "B")
+    return f"net {graph.name}({inputs}) -> {outputs}\n\n{table}\n{size} of parameters, {quantity(2 * macs, 'FLOP')}\n"
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    shape = " x ".join(map(str, layer.shape))
+    return layer.name, layer.operator, shape, _count(layer.parameters), _count(layer.macs)
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value else ""

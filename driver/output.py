@@ -1,0 +1,70 @@
+"""Writing results: to stdout, or to a file that appears complete or not at all; and plain text tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from .compiler.errors import NetcError
+
+NUMBER = r"-+.0123456789%, x"
+
+
+def write_result(data: str | bytes, path: str | None) -> None:
+    """Write text or bytes to `path`, or to stdout if it is None or "-"; bytes are not sent to a terminal."""
+    if path is None or path == "-":
+        if isinstance(data, bytes) and sys.stdout.isatty():
+            raise NetcError("this would write machine code to the terminal", hint="give -o FILE or redirect stdout")
+        click.echo(data, nl=False)
+        return
+    try:
+        _write_file(Path(path), data.encode("utf-8") if isinstance(data, str) else data)
+    except OSError as error:
+        raise NetcError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Write beside the file, then rename; what is no regular file (/dev/null, a pipe) is written as it is."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str] | None = None) -> str:
+    """Columns of text under headers; columns that hold numbers only are aligned to the right."""
+    body = [*rows, footer] if footer else list(rows)
+    widths = [max(len(row[column]) for row in [headers, *body]) for column in range(len(headers))]
+    numeric = [all(set(row[column]) <= set(NUMBER) for row in body) for column in range(len(headers))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(row, widths, numeric, strict=True)
+        return "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    lines = [line(headers), rule, *map(line, rows)]
+    return "\n".join([*lines, rule, line(footer)] if footer else lines) + "\n"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A number with a decimal prefix: 8.18 GFLOP."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time in ms, or in s from one second on."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"

@@ -1,0 +1,48 @@
+"""`--print-after`, `--print-changed`, `--time-passes`: a look between passes, written to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import click
+
+from .compiler.errors import NetcError, near_miss
+from .compiler.passes import PASSES, Observer, Timing, print_after, print_changed, record_timings
+from .options import combine
+from .output import duration, format_table
+
+pass_options: Callable[[Callable[..., Any]], Callable[..., Any]] = combine(
+    click.option("--print-after", multiple=True, metavar="PASS", help="Print the graph after this pass, or `all`."),
+    click.option("--print-changed", is_flag=True, help="Print the graph after each pass that changed it."),
+    click.option("--time-passes", is_flag=True, help="Say how long each pass took."),
+)
+
+
+class PassLog:
+    """What the three options ask for, as observers of a pass manager."""
+
+    def __init__(self, after: Collection[str], changed: bool, time: bool) -> None:
+        for name in after:
+            if name != "all" and name not in PASSES:
+                raise NetcError(f"--print-after: there is no pass `{name}`", hint=near_miss(name, PASSES))
+        self._timings: list[Timing] = []
+        self._time = time
+        self.observers: list[Observer] = [record_timings(self._timings)]
+        if after:
+            self.observers.append(print_after(_write, after))
+        if changed:
+            self.observers.append(print_changed(_write))
+
+    def report(self) -> None:
+        """Write the times of the passes, if they were asked for."""
+        if self._time:
+            rows = [(t.name, duration(t.seconds), str(t.operations)) for t in self._timings]
+            total = duration(sum(t.seconds for t in self._timings))
+            click.echo(
+                format_table(("pass", "time", "operations left"), rows, ("total", total, "")), nl=False, err=True
+            )
+
+
+def _write(text: str) -> None:
+    click.echo(text.rstrip("\n"), err=True)

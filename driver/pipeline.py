@@ -1,0 +1,178 @@
+"""The road from a network's text to a program on this machine: one straight list of stages.
+
+    graph       .net text -> graph                      frontend
+    optimized   graph -> graph                          compiler.passes, the inference pipeline
+    loops       graph -> kernels over buffers           compiler.schedules
+    llvm        kernels -> LLVM IR                      compiler.codegen
+    asm         LLVM IR -> assembly, for people         compiler.codegen
+    object      LLVM IR -> machine code                 compiler.codegen, or the cache
+    (program)   machine code and weights -> callable    runtime
+
+`build` walks it as far as it is asked to and keeps what stands at the end of each stage.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .compiler import passes
+from .compiler.codegen import Target, assembly, emit_module
+from .compiler.graph.ir import Array, Graph
+from .compiler.loops.module import Module
+from .compiler.schedules import lower
+from .frontend import load_network
+from .runtime.cache import CompiledObject, compile_object
+from .runtime.program import Program
+from .runtime.weights import check_weights, initial_weights, read_weights
+
+STAGES = ("graph", "optimized", "loops", "llvm", "asm", "object")
+
+Source = str | os.PathLike[str] | Graph
+"""A path to a `.net` file, the name of a shipped net, or a graph."""
+Weights = str | os.PathLike[str] | Mapping[str, Array] | None
+"""A safetensors file, arrays by parameter name in the graph's layout, or None: seeded initial values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine."""
+
+    source: Source
+    net: str | None = None
+    batch: int = 1
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    threads: int | None = None
+    cpu: str | None = None
+    observers: Sequence[passes.Observer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """How long a stage took, and what came out in a few words."""
+
+    name: str
+    seconds: float
+    result: str
+
+
+class Compilation:
+    """What stands at the end of each stage; an attribute is there once `build` has come that far."""
+
+    graph: Graph
+    optimized: Graph
+    module: Module
+    llvm: str
+    asm: str
+    object: CompiledObject
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.target = Target.named(request.cpu) if request.cpu else Target.host()
+        self.threads = request.threads or available_cores()
+        self.stages: list[StageReport] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[list[str]]:
+        """Time a stage; what it appends to the list is its result in words."""
+        result: list[str] = []
+        start = time.perf_counter()
+        yield result
+        self.stages.append(StageReport(name, time.perf_counter() - start, "".join(result)))
+
+    def emit(self, stage: str) -> str | bytes:
+        """What stands at the end of one of `STAGES`: text, or object code."""
+        value = getattr(self, "module" if stage == "loops" else stage)
+        return value.code if isinstance(value, CompiledObject) else str(value)
+
+
+def build(request: Request, until: str = "object") -> Compilation:
+    """Walk the stages up to and including `until`, one of `STAGES`. Raises `NetcError` for what the user can cure."""
+    c = Compilation(request)
+
+    with c.stage("graph") as result:
+        c.graph = load(request.source, net=request.net, batch=request.batch, sizes=request.sizes)
+        result.append(f"{len(c.graph.operations)} operations")
+    if until == "graph":
+        return c
+
+    with c.stage("optimized") as result:
+        c.optimized = passes.run(c.graph, passes.pipelines.INFERENCE, observers=request.observers)
+        result.append(f"{len(c.optimized.operations)} operations")
+    if until == "optimized":
+        return c
+
+    with c.stage("loops") as result:
+        c.module = lower(c.optimized, c.target, c.threads)
+        result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
+    if until == "loops":
+        return c
+
+    with c.stage("llvm") as result:
+        c.llvm = emit_module(c.module, c.target)
+        result.append(f"{c.llvm.count(chr(10)):,} lines")
+    if until == "llvm":
+        return c
+
+    if until == "asm":  # on nobody's way to the object: LLVM makes either from the same text
+        with c.stage("asm"):
+            c.asm = assembly(c.llvm, c.target)
+        return c
+
+    with c.stage("object") as result:
+        c.object = compile_object(c.llvm, c.target)
+        result.append(f"{len(c.object.code):,} bytes, {'from the cache' if c.object.hit else 'compiled'}")
+    return c
+
+
+def load_program(c: Compilation, weights: Weights = None, seed: int = 0) -> Program:
+    """The last stage: link the object of a compilation into this process and pack the weights for it."""
+    return Program(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
+
+
+def compile(  # noqa: A001 (the public name)
+    source: Source,
+    *,
+    weights: Weights = None,
+    batch: int = 1,
+    threads: int | None = None,
+    cpu: str | None = None,
+    net: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Program:
+    """Compile a network for this machine.
+
+    `source` is a path to a `.net` file, the name of a shipped net, or a graph (whose batch is what it is). `weights`
+    is a safetensors file or a mapping from parameter name to array in the graph's layout; None draws He-normal ones by
+    `seed`. `batch` binds the free size N and `sizes` others; `threads` None uses all cores. Returns a callable from
+    NHWC arrays to arrays. Raises `NetcError` for whatever the caller can cure.
+    """
+    request = Request(source, net, batch, sizes or {}, threads, cpu)
+    return load_program(build(request), weights, seed)
+
+
+def find_weights(weights: Weights, graph: Graph, seed: int = 0) -> Mapping[str, Array]:
+    """The values of a graph's parameters from a file, from a mapping, or drawn by `seed`."""
+    if weights is None:
+        return initial_weights(graph, seed)
+    if isinstance(weights, Mapping):
+        return check_weights(weights, graph)
+    return read_weights(weights, graph)
+
+
+def load(source: Source, *, net: str | None = None, batch: int = 1, sizes: Mapping[str, int] | None = None) -> Graph:
+    """Read a network: a path to a `.net` file, the name of a shipped net, or a graph, which is returned as it is."""
+    if isinstance(source, Graph):
+        return source
+    return load_network(source, net=net, batch=batch, sizes=sizes)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,295 @@
+"""The command line as a whole: exit codes, one message for each failure, stdout and stderr kept apart."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netc.compiler.errors import InternalError
+from netc.runtime.images import Preprocess
+
+from .conftest import Call
+
+GRAPH = """\
+graph @t(%x: f32[1,4]) -> (f32[1,4]) {
+  %0 = relu(%x) : f32[1,4]
+  %1 = relu(%x) : f32[1,4]
+  %2 = add(%0, %1) : f32[1,4]
+  return %2
+}
+"""
+SMALLER = """\
+graph @t(%x: f32[1,4]) -> (f32[1,4]) {
+  %0 = relu(%x) : f32[1,4]
+  %1 = add(%0, %0) : f32[1,4]
+  return %1
+}
+"""
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    path = tmp_path / "graph.ir"
+    path.write_text(GRAPH)
+    return path
+
+
+# ---- opt ------------------------------------------------------------------------------------------------------------
+
+
+def test_opt_runs_a_pipeline(netc: Call, graph: Path) -> None:
+    result = netc("opt", "cse,dce", graph)
+    assert (result.code, result.out, result.err) == (0, SMALLER, "")
+
+
+def test_opt_reports_on_stderr(netc: Call, graph: Path) -> None:
+    result = netc("opt", "cse,dce", graph, "--print-after", "cse", "--print-changed", "--time-passes")
+    assert result.out == SMALLER
+    assert result.err.count("after cse") == 2
+    assert "dce: no change" in result.err
+    assert "total" in result.err
+
+
+def test_opt_writes_a_file(netc: Call, graph: Path, tmp_path: Path) -> None:
+    result = netc("opt", "cse,dce", graph, "-o", tmp_path / "out.ir")
+    assert (result.code, result.out) == (0, "")
+    assert (tmp_path / "out.ir").read_text() == SMALLER
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["opt", "csee"], "did you mean cse?"),
+        (["opt", "cse,,"], "is not a list of passes"),
+        (["opt", "cse", "none.ir"], "can't read none.ir"),
+        (["opt", "cse", ".", "--print-after", "cee"], "did you mean cse?"),
+        (["opy"], "did you mean opt"),
+        (["show", "resnet5"], "did you mean resnet50?"),
+        (["show", "none.net"], "none.net"),
+        (["compile", "resnet50", "--cpu", "znver44"], "did you mean znver4?"),
+        (["compile", "resnet50", "--emit", "graf"], "graf"),
+        (["compile", "resnet50", "-o", "x"], "-o needs --emit"),
+        (["compile", "resnet50", "--batch", "0"], "0 is not in the range"),
+        (["compile", "resnet50", "--set", "L"], "--set takes NAME=SIZE"),
+        (["run", "cnn_mnist", "--image", "none.png"], "no picture none.png"),
+        (["run", "cnn_mnist", "--weights", "none.safetensors"], "no weights file none.safetensors"),
+        (["eval", "cnn_mnist", "--weights", "w", "--data", "imagenet"], "imagenet"),
+    ],
+)
+def test_wrong_input_gives_one_message_and_exit_code_2(netc: Call, arguments: list[str], message: str) -> None:
+    result = netc(*arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert result.err.lower().count("error:") == 1
+    assert result.out == ""
+
+
+# ---- failures of other kinds ----------------------------------------------------------------------------------------
+
+
+def test_interrupt_is_130(netc: Call, graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, KeyboardInterrupt())
+    assert netc("opt", "cse", graph).code == 130
+
+
+@pytest.mark.parametrize("error", [InternalError("the pass cse broke the graph"), TypeError("cse broke the graph")])
+def test_bug_is_1_and_says_so(netc: Call, graph: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    fail_with(monkeypatch, error)
+    result = netc("opt", "cse", graph)
+    assert result.code == 1
+    assert "cse broke the graph" in result.err
+    assert "bug in netc" in result.err
+    assert "Traceback" not in result.err
+    monkeypatch.setenv("NETC_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        netc("opt", "cse", graph)
+
+
+def test_lack_of_memory_is_2(netc: Call, graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, MemoryError())
+    result = netc("opt", "cse", graph)
+    assert (result.code, result.err) == (2, "error: not enough memory\n")
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("netc.compiler.passes.run", fail)
+
+
+def run_process(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "netc", *map(str, arguments)], capture_output=True, **options)
+
+
+def test_closed_pipe_is_quiet(graph: Path) -> None:
+    command = f"{sys.executable} -m netc opt cse {graph} | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert result.stderr == b""
+
+
+def test_help_names_every_command() -> None:
+    result = run_process("--help")
+    assert result.returncode == 0
+    for command in (b"run", b"compile", b"bench", b"eval", b"opt", b"check", b"show"):
+        assert b"\n  " + command in result.stdout
+
+
+def test_names_beyond_ascii_reach_any_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "größe.ir"
+    path.write_text("graph", encoding="utf-8")
+    result = run_process("opt", "cse", path, env={"PYTHONIOENCODING": "ascii", "PATH": ""})
+    assert result.returncode == 2
+    assert b"gr\\xf6\\xdfe.ir" in result.stderr
+
+
+# ---- check and show -------------------------------------------------------------------------------------------------
+
+
+def test_check_accepts_a_sound_file(netc: Call, tiny: Path) -> None:
+    result = netc("check", tiny)
+    assert (result.code, result.out) == (0, f"{tiny}: no errors\n")
+    result = netc("check", tiny, "--json")
+    assert (result.code, json.loads(result.out)) == (0, [])
+
+
+def test_check_locates_errors(netc: Call, tiny: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("relu", "rellu"))
+    result = netc("check", tiny)
+    assert result.code == 2
+    assert "tiny.net:2:36: error" in result.err
+    assert "^^^^^" in result.err
+    result = netc("check", tiny, "--json")
+    (diagnostic,) = json.loads(result.out)
+    assert (result.code, diagnostic["line"], diagnostic["column"]) == (2, 2, 36)
+
+
+def test_show_counts(netc: Call, tiny: Path) -> None:
+    shown = json.loads(netc("show", tiny, "--json").out)
+    assert shown["parameters"] == (3 * 3 * 4 + 4) + (6 * 6 * 4 * 10 + 10)
+    assert shown["macs"] == 12 * 12 * 9 * 4 + 6 * 6 * 4 * 10
+    convolution = shown["layers"][0]
+    assert (convolution["name"], convolution["shape"], convolution["parameters"]) == ("conv1", [1, 12, 12, 4], 40)
+    table = netc("show", tiny, "--batch", "2").out
+    assert "conv1" in table
+    assert "2 x 12 x 12 x 4" in table
+    assert "1,490" in table
+
+
+# ---- compile --------------------------------------------------------------------------------------------------------
+
+
+def test_compile_says_what_it_did(netc: Call, tiny: Path) -> None:
+    result = netc("compile", tiny, "--threads", "2", "--time-passes")
+    assert result.code == 0
+    for word in ("tiny, batch 1", "2 threads", "optimized", "total", "FLOP", "1,490", "arena", "kernels", "cache"):
+        assert word in result.out
+    assert "fold-batch-norm" in result.err
+
+
+def test_compile_summary_for_tools(netc: Call, tiny: Path) -> None:
+    first = json.loads(netc("compile", tiny, "--batch", "3", "--threads", "1", "--json").out)
+    again = json.loads(netc("compile", tiny, "--batch", "3", "--threads", "1", "--json").out)
+    assert (first["cached"], again["cached"]) == (False, True)
+    assert first["parameters"] == 1490
+    assert first["macs"] == 3 * (12 * 12 * 9 * 4 + 6 * 6 * 4 * 10)
+    assert first["object_bytes"] == again["object_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "start"),
+    [
+        ("graph", b"graph @tiny"),
+        ("optimized", b"graph @tiny"),
+        ("loops", b""),
+        ("llvm", b""),
+        ("asm", b"\t.file"),
+        ("object", b"\x7fELF"),
+    ],
+)
+def test_every_stage_can_be_written(netc: Call, tiny: Path, tmp_path: Path, stage: str, start: bytes) -> None:
+    path = tmp_path / "out"
+    result = netc("compile", tiny, "--emit", stage, "-o", path, "--cpu", "x86-64-v3", "--threads", "1")
+    assert (result.code, result.out, result.err) == (0, "", "")
+    first = path.read_bytes()
+    assert first.lstrip().startswith(start)
+    netc("compile", tiny, "--emit", stage, "-o", path, "--cpu", "x86-64-v3", "--threads", "1")
+    assert path.read_bytes() == first
+
+
+def test_emitted_graph_can_be_optimized_by_opt(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "graph.ir"
+    path.write_text(netc("compile", tiny, "--emit", "graph").out)
+    by_opt = netc("opt", netc_inference(), path).out
+    assert by_opt == netc("compile", tiny, "--emit", "optimized").out
+
+
+def netc_inference() -> str:
+    from netc.compiler.passes.pipelines import INFERENCE
+
+    return INFERENCE
+
+
+# ---- run, bench, eval -----------------------------------------------------------------------------------------------
+
+
+def test_run_prints_the_best_classes(netc: Call, tiny: Path, tiny_weights: Path, picture: Path) -> None:
+    result = netc("run", tiny, "--weights", tiny_weights, "--image", picture, "--top", "3", "--threads", "1")
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert len(lines) == 3
+    assert all("%  class " in line for line in lines)
+    as_json = json.loads(netc("run", tiny, "--weights", tiny_weights, "--image", picture, "--top", "10", "--json").out)
+    assert sum(c["probability"] for c in as_json) == pytest.approx(1)
+    assert [c["probability"] for c in as_json] == sorted((c["probability"] for c in as_json), reverse=True)
+
+
+def test_run_without_anything_says_what_it_uses(netc: Call, tiny: Path) -> None:
+    result = netc("run", tiny, "--seed", "7", "--threads", "1")
+    assert result.code == 0
+    assert "He initialisation with seed 7" in result.err
+    assert "sample picture" in result.err
+    assert len(result.out.splitlines()) == 5
+
+
+def test_run_uses_labels_beside_the_net(netc: Call, tiny: Path) -> None:
+    tiny.write_text(tiny.read_text().replace("divide = 255", 'divide = 255, labels = "names.txt"'))
+    result = netc("run", tiny, "--threads", "1")
+    assert "names.txt not found" in result.err
+    (tiny.parent / "names.txt").write_text("".join(f"name{i}\n" for i in range(10)))
+    result = netc("run", tiny, "--threads", "1")
+    assert "%  name" in result.out
+
+
+def test_bench_reports_times_and_rates(netc: Call, tiny: Path) -> None:
+    options = ("--threads", "1", "--seconds", "0")
+    result = netc("bench", tiny, *options, "--profile")
+    assert result.code == 0
+    for word in ("median", "min", "p95", "GFLOP/s", "peak", "conv2d"):
+        assert word in result.out
+    shown = json.loads(netc("bench", tiny, *options, "--profile", "--json").out)
+    assert 0 < shown["min_ms"] <= shown["median_ms"] <= shown["p95_ms"]
+    assert shown["gflops"] > 0
+    assert 0 < shown["peak_share"] < 2
+    assert sum(row["share"] for row in shown["profile"]) == pytest.approx(1)
+
+
+def test_eval_measures_accuracy(netc: Call, tiny: Path, tiny_weights: Path, mnist: Path) -> None:
+    command = ("eval", tiny, "--weights", tiny_weights, "--data", "mnist", "--data-dir", mnist, "--threads", "1")
+    result = netc(*command)
+    assert result.code == 0
+    assert "mnist: 5 samples" in result.out
+    assert "top-1" in result.out
+    one, three = (json.loads(netc(*command, "--batch", batch, "--json").out) for batch in (1, 3))
+    assert one == three
+    assert one["samples"] == 5
+    assert json.loads(netc(*command, "--limit", "2", "--json").out)["samples"] == 2
+
+
+def test_preprocessing_of_the_small_net(tiny: Path) -> None:
+    from netc.pipeline import load
+
+    assert Preprocess.of(load(tiny)).divide == 255
