@@ -1,0 +1,56 @@
+"""From options to a net's input and back to named classes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from netc.compiler.graph.ir import Graph, Value
+from netc.compiler.graph.types import DType, TensorType
+from netc.models import FOLDER
+from netc.models.draw_samples import panda, seven
+from netc.picture import best_classes, load_picture
+from netc.runtime.images import decode
+from netc.runtime.labels import Labels
+
+
+def net(*shape: int) -> Graph:
+    return Graph("net", (Value(TensorType(DType.F32, shape), "image"),), (), ())
+
+
+def test_best_classes_are_softmax_probabilities_in_order() -> None:
+    best = best_classes(np.log([0.2, 0.5, 0.3]), Labels(("a", "b", "c")), 2)
+    assert [(c.index, c.name) for c in best] == [(1, "b"), (2, "c")]
+    assert [c.probability for c in best] == pytest.approx([0.5, 0.3])
+
+
+def test_large_scores_do_not_overflow_and_ties_keep_order() -> None:
+    best = best_classes(np.array([1e38, 1e38, -1e38], np.float32), Labels(), 5)
+    assert [c.probability for c in best] == [0.5, 0.5, 0]
+    assert [c.name for c in best] == ["class 0", "class 1", "class 2"]
+
+
+def test_samples_that_ship_fit_their_kind_of_net() -> None:
+    colour, note = load_picture(net(2, 32, 32, 3), None)
+    assert colour.shape == (2, 32, 32, 3)
+    assert "sample.png" in (note or "")
+    digit, note = load_picture(net(1, 28, 28, 1), None)
+    assert "digit.png" in (note or "")
+    assert (digit[0, 0].max(), digit.max()) == (0, 1)  # black background, white ink
+    np.testing.assert_array_equal(digit[0], decode(FOLDER / "digit.png") / np.float32(255))
+
+
+def test_a_given_picture_needs_no_note(tmp_path: Path) -> None:
+    Image.new("RGB", (5, 4), (255, 0, 0)).save(tmp_path / "red.png")
+    tensor, note = load_picture(net(1, 4, 5, 3), str(tmp_path / "red.png"))
+    assert note is None
+    assert tensor[0, 0, 0].tolist() == [1, 0, 0]
+
+
+def test_sample_pictures_are_small_and_drawn_by_the_script() -> None:
+    assert (FOLDER / "sample.png").stat().st_size < 20_000
+    for name, drawn in (("sample.png", panda().convert("RGB")), ("digit.png", seven())):
+        shipped = decode(FOLDER / name)
+        difference = np.asarray(drawn, np.float32).reshape(shipped.shape) - shipped
+        assert np.abs(difference).mean() < 1  # versions of Pillow may round pixels differently
