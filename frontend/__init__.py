@@ -1,3 +1,36 @@
-"""Text and foreign formats in, graph out."""
+"""Text and foreign formats in, graph out.
+
+`load_network` is the way in; `check` finds everything that is wrong with a file; `parse` gives the syntax tree.
+"""
+
+from .diagnostics import SourceError, render, to_json
+from .loading import (
+    available_models,
+    check,
+    check_text,
+    load_network,
+    load_recipe,
+    load_text,
+    models_folder,
+)
+from .parser import SyntaxTree
+from .parser import parse as parse_source
+from .settings import Recipe
 
 assert __name__ == "netc.frontend", "import netc.frontend, not the folder `frontend` itself"
+
+__all__ = [
+    "Recipe",
+    "SourceError",
+    "SyntaxTree",
+    "available_models",
+    "check",
+    "check_text",
+    "load_network",
+    "load_recipe",
+    "load_text",
+    "models_folder",
+    "parse_source",
+    "render",
+    "to_json",
+]

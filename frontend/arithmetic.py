@@ -1,0 +1,230 @@
+"""Compile-time arithmetic: operators and builtin functions over numbers, text and lists, all with stated limits."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ..compiler.errors import Location
+from .tree import MAX_INTEGER
+from .values import Builtin, Tensor, describe, error, is_number, text
+
+MAX_LIST = 10_000
+"""Longest list."""
+MAX_TEXT = 10_000
+"""Longest text."""
+
+Function = Callable[..., Any]
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+}
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def binary(symbol: str, left: Any, right: Any, location: Location) -> Any:
+    """`left symbol right` for compile-time values."""
+    if symbol == "+" and isinstance(left, tuple) and isinstance(right, tuple):
+        return checked(_limited_length(len(left) + len(right), location) and left + right, location)
+    if symbol == "+" and isinstance(left, str) and isinstance(right, str):
+        return checked(left + right, location)
+    if symbol == "*" and isinstance(left, tuple) and isinstance(right, int) and not isinstance(right, bool):
+        return _limited_length(len(left) * right, location) and left * right
+    if not (is_number(left) and is_number(right)):
+        raise error(f"`{symbol}` can't combine {describe(left)} and {describe(right)}", location)
+    if symbol == "**":
+        _check_power(left, right, location)
+    return guarded(lambda: _ARITHMETIC[symbol](left, right), location)
+
+
+def _check_power(base: int | float, exponent: int | float, location: Location) -> None:
+    if isinstance(base, int) and isinstance(exponent, int) and exponent > 64 and abs(base) > 1:
+        raise error("this power is too large", location, "integers go up to 2**63 - 1")
+
+
+def _limited_length(length: int, location: Location) -> bool:
+    if length > MAX_LIST:
+        raise error(f"a list of {length} items is too long", location, f"lists hold up to {MAX_LIST} items")
+    return True
+
+
+def unary(symbol: str, value: Any, location: Location) -> Any:
+    """`-value`, `+value` or `not value` for compile-time values."""
+    if symbol == "not":
+        return not truth(value, location)
+    if not is_number(value):
+        raise error(f"`{symbol}` doesn't apply to {describe(value)}", location)
+    return -value if symbol == "-" else value
+
+
+def compare(symbol: str, left: Any, right: Any, location: Location) -> bool:
+    """`left symbol right`, a truth value."""
+    if isinstance(left, Tensor) or isinstance(right, Tensor):
+        raise error("a tensor's elements are not known at compile time and can't be compared", location)
+    if symbol in ("==", "!="):
+        return (_same(left, right)) is (symbol == "==")
+    if is_number(left) and is_number(right):
+        return _ORDER[symbol](left, right)
+    raise error(f"`{symbol}` can't compare {describe(left)} and {describe(right)}", location)
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, bool) is not isinstance(right, bool):
+        return False
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right)
+
+
+def truth(value: Any, location: Location) -> bool:
+    """The truth value of a condition; only true and false have one."""
+    if isinstance(value, bool):
+        return value
+    hint = f"compare it, for example `{'x' if isinstance(value, Tensor) else text(value)} > 0`"
+    if isinstance(value, Tensor):
+        hint = "conditions are decided at compile time"
+    raise error(f"a condition must be true or false, not {describe(value)}", location, hint if len(hint) < 80 else None)
+
+
+def guarded(function: Callable[[], Any], location: Location) -> Any:
+    """Call `function`; arithmetic errors and results beyond the limits become errors at `location`."""
+    try:
+        return checked(function(), location)
+    except ZeroDivisionError:
+        raise error("division by zero", location) from None
+    except OverflowError:
+        raise error("the result is too large", location) from None
+    except ValueError as problem:
+        raise error(f"the result is not defined: {problem}", location) from None
+
+
+def checked(value: Any, location: Location) -> Any:
+    """Return `value` if it is within the limits of the language."""
+    if isinstance(value, complex):
+        raise error("a root of a negative number is not defined", location)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise error("the result is not a finite number", location)
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise error("the result is too large", location, "integers go up to 2**63 - 1")
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise error(f"this text is longer than {MAX_TEXT} characters", location)
+    if isinstance(value, tuple):
+        _limited_length(len(value), location)
+    return value
+
+
+# --- builtin functions; errors (ValueError, OverflowError, ...) are given their place by `guarded`
+
+
+def _range(*bounds: int) -> tuple[int, ...]:
+    if not 1 <= len(bounds) <= 3:
+        raise ValueError("range takes 1 to 3 whole numbers")
+    if len(bounds) == 3 and bounds[2] == 0:
+        raise ValueError("the step of a range can't be 0")
+    numbers = range(*bounds)
+    if len(numbers) > MAX_LIST:
+        raise ValueError(f"a range holds up to {MAX_LIST} numbers, not {len(numbers)}")
+    return tuple(numbers)
+
+
+def _zip(*lists: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    lengths = {len(items) for items in lists}
+    if len(lengths) > 1:
+        raise ValueError(f"zip takes lists of one length, not of {' and '.join(str(len(x)) for x in lists)}")
+    return tuple(zip(*lists, strict=True))
+
+
+def _enumerate(items: tuple[Any, ...], start: int = 0) -> tuple[tuple[int, Any], ...]:
+    return tuple(enumerate(items, start))
+
+
+def _reversed(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    return items[::-1]
+
+
+def _len(items: tuple[Any, ...] | str) -> int:
+    return len(items)
+
+
+def _sum(items: tuple[float, ...]) -> float:
+    return sum(items)
+
+
+def _extreme(function: Function) -> Function:
+    def extreme(*numbers: float) -> float:
+        if not numbers:
+            raise ValueError("of no numbers at all")
+        result: float = function(numbers)
+        return result
+
+    return extreme
+
+
+def _int(value: int | float | bool) -> int:
+    return int(value)
+
+
+def _float(value: int | float | bool) -> float:
+    return float(value)
+
+
+def _abs(value: float) -> float:
+    return abs(value)
+
+
+def _round(value: float, digits: int | None = None) -> float:
+    return round(value, digits) if digits is None or abs(digits) < 400 else float(value)
+
+
+def _str(value: object) -> str:
+    return text(value)
+
+
+def _of_one_number(function: Function) -> Function:
+    def of_one_number(value: float) -> float:
+        result: float = function(value)
+        return result
+
+    return of_one_number
+
+
+BUILTINS: Mapping[str, Builtin] = MappingProxyType(
+    {
+        b.name: b
+        for b in (
+            Builtin("range", _range),
+            Builtin("zip", _zip),
+            Builtin("enumerate", _enumerate),
+            Builtin("reversed", _reversed),
+            Builtin("len", _len),
+            Builtin("sum", _sum),
+            Builtin("max", _extreme(max), "maximum"),
+            Builtin("min", _extreme(min), "minimum"),
+            Builtin("int", _int),
+            Builtin("float", _float),
+            Builtin("str", _str),
+            Builtin("round", _round),
+            Builtin("floor", _of_one_number(math.floor)),
+            Builtin("ceil", _of_one_number(math.ceil)),
+            Builtin("abs", _abs, "abs"),
+            Builtin("sqrt", _of_one_number(math.sqrt), "sqrt"),
+            Builtin("exp", _of_one_number(math.exp), "exp"),
+            Builtin("log", _of_one_number(math.log), "log"),
+        )
+    }
+)
+"""Functions of compile-time values. Those that name an operator take tensors too."""

@@ -1,0 +1,295 @@
+"""Syntax tree -> graph: calls of blocks, funcs, layers and operators, and the nets they make.
+
+Blocks are inlined, loops unrolled, conditions decided; what remains is a dataflow graph whose operations know the place
+in the text they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..compiler.errors import Diagnostic, NetcError, near_miss
+from ..compiler.graph.ir import Attributes, Graph, Value
+from ..compiler.ops import Layer, Operator
+from . import arithmetic, ast
+from .annotations import free_sizes, hyperparameter_kind, is_tensor_annotation, match_tensor, tensor_type
+from .expressions import POISON
+from .names import recursion
+from .signatures import Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
+from .state import CallSite, Frame, LimitError, State
+from .statements import RUNNING, StatementRunner
+from .tensors import apply_operator
+from .values import Builtin, Definition, Poisoned, Tensor, contains_tensor, describe, error
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is bound when a net is elaborated."""
+
+    batch: int = 1
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def elaborate(net: Definition, options: Options, attributes: Attributes) -> tuple[Graph | None, list[Diagnostic]]:
+    """Make the graph of a net; with diagnostics there is none."""
+    state = State(net.name)
+    state.builder.attributes.update(attributes)
+    try:
+        outputs = Elaborator(state).net(net, options)
+    except LimitError:
+        outputs = None
+    except RecursionError:
+        outputs = None
+        state.diagnostics[("", None)] = Diagnostic("the net is nested too deeply", net.node.location)
+    diagnostics = list(state.diagnostics.values())
+    if diagnostics or outputs is None:
+        return None, diagnostics
+    return state.builder.finish(outputs), []
+
+
+def unfold(net: Definition) -> tuple[Definition, list[ast.Specialisation]]:
+    """The net that a chain of specialisations is made from, and the chain, outermost first."""
+    chain: list[ast.Specialisation] = []
+    seen = [net]
+    while isinstance(net.node, ast.Specialisation):
+        chain.append(net.node)
+        base = net.scope.find(net.node.base.id, net.node.base.location)
+        if base is None or base.kind != "net":
+            raise error(f"there is no net `{net.node.base.id}`", net.node.base.location)
+        if base in seen:
+            raise NetcError([recursion([d.name for d in seen[seen.index(base) :]], net.node.base.location)])
+        net = base
+        seen.append(net)
+    return net, chain
+
+
+class Elaborator(StatementRunner):
+    """Calls: inlines definitions, runs layers, emits operators."""
+
+    # --- nets
+
+    def net(self, net: Definition, options: Options) -> tuple[Value, ...] | None:
+        """Elaborate an entry point and return its outputs, None if errors were reported."""
+        try:
+            base, given = self._specialise(net)
+            procedure = base.node
+            assert isinstance(procedure, ast.Net)
+            frame = Frame(net.name, base.scope, procedure=procedure)
+            try:
+                self._hyperparameters(procedure, frame, given, options)
+                self._inputs(procedure, frame, options)
+            except NetcError as problem:
+                self.state.report(problem, frame, procedure.name.location)
+                return None
+            return self._outputs(self._body(frame, procedure), procedure)
+        except NetcError as problem:
+            self.state.report(problem, Frame(net.name, net.scope), net.node.name.location)
+        except Poisoned:
+            pass
+        return None
+
+    def _specialise(self, net: Definition) -> tuple[Definition, dict[str, Given]]:
+        base, _ = unfold(net)
+        given: dict[str, Given] = {}
+        while isinstance(net.node, ast.Specialisation):
+            frame = Frame(net.name, net.scope)
+            for argument in net.node.arguments:
+                if argument.name is not None and argument.name not in given:
+                    given[argument.name] = Given(self.evaluate(argument.value, frame), argument.location)
+            net = net.scope.find(net.node.base.id, net.node.base.location)
+        return base, given
+
+    def _hyperparameters(self, net: ast.Net, frame: Frame, given: dict[str, Given], options: Options) -> None:
+        given = {**given, **{k: Given(_frozen(v), net.name.location) for k, v in options.hyperparameters.items()}}
+        parameters = {p.name.id: p for p in net.parameters if not is_tensor_annotation(p.annotation)}
+        for name, value in given.items():
+            if name not in parameters:
+                hint = near_miss(name, parameters) or f"it has {', '.join(parameters) or 'none'}"
+                raise error(f"net {net.name.id} has no hyperparameter `{name}`", value.location, hint)
+        for name, parameter in parameters.items():
+            if name in given:
+                self._check_kind(net.name.id, parameter, given[name])
+                frame.variables[name] = self._block_named(given[name].value, parameter, frame)
+            elif parameter.default is None:
+                hint = f"`net NAME = {net.name.id}({name} = ...)` makes a net with a value for it"
+                raise error(f"net {frame.name} needs a value for `{name}`", parameter.location, hint)
+            else:
+                self._default(net, parameter, frame)
+
+    def _block_named(self, value: Any, parameter: ast.Parameter, frame: Frame) -> Any:
+        wants_block = parameter.annotation is not None and parameter.annotation.name == "block"
+        if wants_block and isinstance(value, str):
+            return self.look_up(ast.Name(parameter.location, value), Frame(frame.name, frame.scope), called=True)
+        return value
+
+    def _inputs(self, net: ast.Net, frame: Frame, options: Options) -> None:
+        tensors = [p for p in net.parameters if is_tensor_annotation(p.annotation)]
+        if not tensors:
+            raise error(
+                f"net {net.name.id} has no input", net.name.location, "write for example image: f32[N, 28, 28, 1]"
+            )
+        free = {name: at for p in tensors for name, at in free_sizes(p.annotation, frame.variables).items()}
+        known = {"N": options.batch, **options.sizes}
+        for name in options.sizes:
+            if name not in free:
+                raise error(f"net {net.name.id} has no free size {name}", net.name.location, near_miss(name, free))
+        if options.batch != 1 and "N" not in free:
+            raise error(f"net {net.name.id} has no free batch size N", net.name.location, "write N as the first size")
+        for name, location in free.items():
+            if name not in known:
+                raise error(f"the free size {name} of net {net.name.id} is not given", location)
+            frame.variables[name] = known[name]
+        for parameter in tensors:
+            assert parameter.annotation is not None
+            if parameter.default is not None:
+                raise error("an input has no default", parameter.default.location)
+            kind = tensor_type(parameter.annotation, lambda size: self.evaluate(size, frame))
+            frame.variables[parameter.name.id] = self.state.builder.input(parameter.name.id, kind)
+
+    def _outputs(self, result: Any, net: ast.Net) -> tuple[Value, ...]:
+        values = result if isinstance(result, tuple) else (result,)
+        for value in values:
+            if not isinstance(value, Tensor):
+                raise error(f"net {net.name.id} must return tensors, not {describe(value)}", net.name.location)
+        if not values:
+            raise error(f"net {net.name.id} returns an empty list", net.name.location)
+        return values
+
+    # --- calls
+
+    def call(
+        self, site: CallSite, callee: Any, label: str | None, positional: list[Given], named: dict[str, Given]
+    ) -> Any:
+        """Call a definition, layer, operator or builtin function."""
+        if isinstance(callee, Layer):
+            return self._layer(site, callee, label, positional, named)
+        if isinstance(callee, Definition) and not isinstance(callee.node, ast.Func):
+            return self._block(site, callee, label, positional, named)
+        if label is not None and not isinstance(callee, Operator):
+            raise error(f"{callee.name} has no parameters that @{label} could name", site.location)
+        if isinstance(callee, Definition):
+            return self._func(site, callee, positional, named)
+        if isinstance(callee, Operator):
+            return self._operator(site, callee, positional, named)
+        return self._builtin(site, callee, positional, named)
+
+    def _layer(
+        self, site: CallSite, layer: Layer, label: str | None, positional: list[Given], named: dict[str, Given]
+    ) -> Any:
+        slots = slots_of_layer(layer)
+        bound = bind(layer.name, slots, positional, named, site.location)
+        site.path = site.frame.component(layer.name, label)
+        by_position: list[Any] = []
+        if any(slot.variadic for slot in slots):
+            for slot in slots:
+                if slot.named_only:
+                    break
+                value = bound.pop(slot.name, ())
+                by_position += value if slot.variadic else [value]
+        return layer.function(site, *by_position, **bound)
+
+    def _operator(self, site: CallSite, operator: Operator, positional: list[Given], named: dict[str, Given]) -> Any:
+        bound = bind(operator.name, slots_of_operator(operator), positional, named, site.location)
+        operands: list[Value] = []
+        for name in operator.operands:
+            value = bound.pop(name.strip("*?"), ())
+            operands += value if isinstance(value, tuple) else (value,)
+        return site.emit(operator.name, *operands, **bound)
+
+    def _builtin(self, site: CallSite, builtin: Builtin, positional: list[Given], named: dict[str, Given]) -> Any:
+        values = tuple(v for g in positional for v in (g.value if isinstance(g.value, tuple) else (g.value,)))
+        if builtin.operator is not None and not named and contains_tensor(values):
+            return apply_operator(builtin, values, site.emit, site.location)
+        slots = slots_of_function(builtin.function)
+        bound = bind(builtin.name, slots, positional, named, site.location)
+        variadic = [v for slot in slots if slot.variadic for v in bound.pop(slot.name, ())]
+        return arithmetic.guarded(lambda: builtin.function(*variadic, **bound), site.location)
+
+    def _func(self, site: CallSite, func: Definition, positional: list[Given], named: dict[str, Given]) -> Any:
+        for given in [*positional, *named.values()]:
+            if contains_tensor(given.value):
+                hint = "a `block` works on tensors"
+                raise error(f"{func.name} is a func: it computes numbers, not tensors", given.location, hint)
+        assert isinstance(func.node, ast.Func)
+        return self._procedure(site, func, func.node, site.frame.path, positional, named)
+
+    def _block(
+        self, site: CallSite, block: Definition, label: str | None, positional: list[Given], named: dict[str, Given]
+    ) -> Any:
+        base = block
+        if isinstance(block.node, ast.Specialisation):
+            base, given = self._specialise(block)
+            named = {**given, **named}
+        assert isinstance(base.node, ast.Procedure)
+        path = site.frame.component(block.name, label)
+        return self._procedure(site, base, base.node, path, positional, named)
+
+    def _procedure(
+        self,
+        site: CallSite,
+        definition: Definition,
+        procedure: ast.Procedure,
+        path: str,
+        positional: list[Given],
+        named: dict[str, Given],
+    ) -> Any:
+        self._refuse_recursion(definition, site)
+        slots = [_slot(p) for p in procedure.parameters]
+        bound = bind(definition.name, slots, positional, named, site.location)
+        frame = Frame(definition.name, definition.scope, path, site.frame, site.location, procedure)
+        frame.variables.update(bound)
+        try:
+            for parameter in procedure.parameters:
+                if parameter.name.id not in bound:
+                    self._default(procedure, parameter, frame)
+            for parameter in procedure.parameters:
+                if is_tensor_annotation(parameter.annotation):
+                    value = frame.variables[parameter.name.id]
+                    match_tensor(
+                        parameter, value, frame.variables, lambda size: self.evaluate(size, frame), site.location
+                    )
+        except NetcError as problem:
+            self.state.report(problem, frame, site.location)
+            raise Poisoned from None
+        return self._body(frame, procedure)
+
+    def _refuse_recursion(self, definition: Definition, site: CallSite) -> None:
+        names: list[str] = []
+        frame: Frame | None = site.frame
+        while frame is not None:
+            names.insert(0, frame.name)
+            if frame.procedure is definition.node:
+                raise NetcError([recursion(names, site.location)])
+            frame = frame.caller
+
+    def _default(self, procedure: ast.Procedure, parameter: ast.Parameter, frame: Frame) -> None:
+        assert parameter.default is not None, "bind has asked for the others"
+        value = self.evaluate(parameter.default, frame)
+        self._check_kind(procedure.name.id, parameter, Given(value, parameter.default.location))
+        frame.variables[parameter.name.id] = value
+
+    def _check_kind(self, name: str, parameter: ast.Parameter, given: Given) -> None:
+        bind(name, [_slot(parameter)], [given], {}, given.location)
+
+    def _body(self, frame: Frame, procedure: ast.Procedure) -> Any:
+        result = self.run(procedure.body, frame)
+        if result is POISON or (result is RUNNING and frame.damaged):
+            raise Poisoned
+        if result is RUNNING:
+            hint = "end it with `return value`"
+            trail = frame.trail()
+            self.state.add(Diagnostic(f"{procedure.name.id} returns nothing", procedure.name.location, hint, trail))
+            raise Poisoned
+        return result
+
+
+def _slot(parameter: ast.Parameter) -> Slot:
+    return Slot(parameter.name.id, hyperparameter_kind(parameter.annotation), parameter.default is None)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of Python's become lists of the language."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value

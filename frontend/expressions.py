@@ -1,0 +1,184 @@
+"""Evaluation of expressions: compile-time values are computed, operations on tensors go into the graph."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..compiler.errors import Location, NetcError
+from . import arithmetic, ast
+from .modules import candidates, library, unknown_name
+from .names import local_names
+from .signatures import Given
+from .state import CallSite, Frame, State
+from .tensors import tensor_binary, tensor_unary
+from .values import Poisoned, Tensor, describe, error, is_callee, text
+
+POISON = object()
+"""Value of a variable that an error has left undefined."""
+
+LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
+"""Labels after `@`: words of letters, digits and _, joined by dots."""
+
+
+class ExpressionEvaluator(ABC):
+    """Evaluates expressions in a frame; what a call does is left to the subclass."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._evaluators: Mapping[type[ast.Node], Callable[[Any, Frame], Any]] = {
+            ast.Literal: lambda node, frame: node.value,
+            ast.String: self._string,
+            ast.Name: self._name,
+            ast.Sequence: self._sequence,
+            ast.Unary: self._unary,
+            ast.Binary: self._binary,
+            ast.Compare: self._compare,
+            ast.Conditional: self._conditional,
+            ast.Call: self._call,
+            ast.Pipe: self._pipe,
+            ast.Index: self._index,
+        }
+
+    @abstractmethod
+    def call(
+        self, site: CallSite, callee: Any, label: str | None, positional: list[Given], named: dict[str, Given]
+    ) -> Any:
+        """Call `callee` and return its result."""
+
+    def evaluate(self, node: ast.Expr, frame: Frame) -> Any:
+        """The value of an expression. Raises `NetcError`, or `Poisoned` where the reason is known already."""
+        self.state.enter(frame, node.location)
+        try:
+            return self._evaluators[type(node)](node, frame)
+        finally:
+            self.state.leave()
+
+    def _string(self, node: ast.String, frame: Frame) -> str:
+        parts = [p if isinstance(p, str) else text(self.evaluate(p, frame)) for p in node.parts]
+        result: str = arithmetic.checked("".join(parts), node.location)
+        return result
+
+    def _name(self, node: ast.Name, frame: Frame) -> Any:
+        if node.id in frame.variables:
+            value = frame.variables[node.id]
+            if value is POISON:
+                raise Poisoned
+            return value
+        return self.look_up(node, frame)
+
+    def look_up(self, node: ast.Name, frame: Frame, *, called: bool = False) -> Any:
+        """What a name means outside the frame's variables."""
+        found = frame.scope.find(node.id, node.location) or library(node.id)
+        if found is None:
+            if isinstance(frame.procedure, ast.Procedure) and node.id in local_names(frame.procedure):
+                raise error(f"`{node.id}` has no value yet", node.location)
+            known = candidates(frame.scope, frame.variables)
+            raise NetcError([unknown_name(node.id, known, node.location, called=called)])
+        return found
+
+    def _sequence(self, node: ast.Sequence, frame: Frame) -> tuple[Any, ...]:
+        return tuple([self.evaluate(item, frame) for item in node.items])
+
+    def _unary(self, node: ast.Unary, frame: Frame) -> Any:
+        value = self.evaluate(node.operand, frame)
+        if isinstance(value, Tensor):
+            return tensor_unary(node.operator, value, self._emitter(frame, node.location), node.location)
+        return arithmetic.unary(node.operator, value, node.location)
+
+    def _binary(self, node: ast.Binary, frame: Frame) -> Any:
+        """Chains such as a + b + c lean to the left; they are walked in a loop, not by recursion."""
+        chain = [node]
+        while isinstance(chain[-1].left, ast.Binary):
+            chain.append(chain[-1].left)
+        value = self.evaluate(chain[-1].left, frame)
+        for link in reversed(chain):
+            value = self._combine(link, value, frame)
+        return value
+
+    def _combine(self, node: ast.Binary, left: Any, frame: Frame) -> Any:
+        if node.operator in ("and", "or"):
+            if arithmetic.truth(left, node.left.location) is (node.operator == "or"):
+                return left
+            return arithmetic.truth(self.evaluate(node.right, frame), node.right.location)
+        right = self.evaluate(node.right, frame)
+        return self.apply(node.operator, left, right, frame, node.location)
+
+    def apply(self, operator: str, left: Any, right: Any, frame: Frame, location: Location) -> Any:
+        """`left operator right`."""
+        if isinstance(left, Tensor) or isinstance(right, Tensor):
+            return tensor_binary(operator, left, right, self._emitter(frame, location), location)
+        return arithmetic.binary(operator, left, right, location)
+
+    def _emitter(self, frame: Frame, location: Location) -> Callable[..., Any]:
+        return CallSite(self.state, frame, location).emit
+
+    def _compare(self, node: ast.Compare, frame: Frame) -> bool:
+        left = self.evaluate(node.operands[0], frame)
+        for symbol, operand in zip(node.operators, node.operands[1:], strict=True):
+            right = self.evaluate(operand, frame)
+            if not arithmetic.compare(symbol, left, right, node.location):
+                return False
+            left = right
+        return True
+
+    def _conditional(self, node: ast.Conditional, frame: Frame) -> Any:
+        condition = arithmetic.truth(self.evaluate(node.condition, frame), node.condition.location)
+        return self.evaluate(node.yes if condition else node.no, frame)
+
+    def _index(self, node: ast.Index, frame: Frame) -> Any:
+        items = self.evaluate(node.value, frame)
+        index = self.evaluate(node.index, frame)
+        if not isinstance(items, tuple):
+            hint = "to take a part of a tensor, use slice" if isinstance(items, Tensor) else None
+            raise error(f"only lists have items, not {describe(items)}", node.location, hint)
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise error(f"an item is chosen by a whole number, not {describe(index)}", node.index.location)
+        if not -len(items) <= index < len(items):
+            raise error(f"there is no item {index} in a list of {len(items)}", node.index.location)
+        return items[index]
+
+    # --- calls
+
+    def _pipe(self, node: ast.Pipe, frame: Frame) -> Any:
+        value, location = self.evaluate(node.value, frame), node.value.location
+        for stage in node.stages:
+            self.state.enter(frame, stage.location)
+            value = self._call(stage, frame, Given(value, location))
+            self.state.leave()
+            location = stage.location
+        return value
+
+    def _call(self, node: ast.Call, frame: Frame, piped: Given | None = None) -> Any:
+        callee = self._callee(node.callee, frame)
+        label = None if node.label is None else self._label(node.label, frame)
+        positional = [] if piped is None else [piped]
+        named: dict[str, Given] = {}
+        for argument in node.arguments:
+            given = Given(self.evaluate(argument.value, frame), argument.value.location)
+            if argument.name is None:
+                positional.append(given)
+            else:
+                named[argument.name] = given
+        return self.call(CallSite(self.state, frame, node.location), callee, label, positional, named)
+
+    def _callee(self, node: ast.Expr, frame: Frame) -> Any:
+        if isinstance(node, ast.Name) and node.id not in frame.variables:
+            callee = self.look_up(node, frame, called=True)
+        else:
+            callee = self.evaluate(node, frame)
+        if is_callee(callee):
+            return callee
+        hint = None
+        if isinstance(node, ast.Name) and node.id in frame.variables and is_callee(library(node.id)):
+            hint = f"here the variable `{node.id}` hides what is otherwise called so"
+        raise error(f"{describe(callee)} can't be called", node.location, hint)
+
+    def _label(self, node: ast.Expr, frame: Frame) -> str:
+        label = str(self.evaluate(node, frame))
+        if not LABEL.fullmatch(label):
+            hint = "letters, digits and _, joined by dots"
+            raise error(f"\"{label}\" can't be a part of a parameter's name", node.location, hint)
+        return label

@@ -1,0 +1,182 @@
+"""From a path or a model's name to a graph: reads the files, picks the net, elaborates it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..compiler.errors import Diagnostic, NetcError, near_miss
+from ..compiler.graph.ir import Graph
+from . import ast
+from .annotations import free_sizes, is_tensor_annotation
+from .diagnostics import SourceError
+from .elaborate import Options, elaborate, unfold
+from .modules import Loader, Module
+from .names import check_names
+from .settings import Recipe, preprocess_of, recipe_of, resolve_preprocess
+from .values import Definition
+
+
+def models_folder() -> Path:
+    """Where the shipped models and their label files lie."""
+    return Path(str(files("netc.models")))
+
+
+def available_models() -> tuple[str, ...]:
+    """Names of the shipped models."""
+    return tuple(sorted(path.stem for path in models_folder().glob("*.net")))
+
+
+def load_network(
+    source: str | os.PathLike[str],
+    *,
+    net: str | None = None,
+    batch: int = 1,
+    sizes: Mapping[str, int] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+) -> Graph:
+    """Load a net from a .net file, or a shipped model by name.
+
+    `net` picks one of several nets in a file (default: the one named like the file, or the only one). `batch` binds
+    the free size N, `sizes` the others; `hyperparameters` override defaults. Raises `NetcError` with all errors found.
+    """
+    return _graph(_open(source), net, Options(batch, sizes or {}, hyperparameters or {}))
+
+
+def load_text(
+    text: str,
+    file: str = "<text>",
+    *,
+    net: str | None = None,
+    batch: int = 1,
+    sizes: Mapping[str, int] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+) -> Graph:
+    """Load a net from text; see `load_network`. Imports are looked for in the current folder."""
+    return _graph(_open_text(text, file), net, Options(batch, sizes or {}, hyperparameters or {}))
+
+
+def load_recipe(source: str | os.PathLike[str], *, net: str | None = None) -> Recipe | None:
+    """The `train` recipe of a net; arguments as for `load_network`."""
+    opened = _open(source)
+    opened.loader.finish()
+    return recipe_of(_choose(opened.module, net))
+
+
+def check(source: str | os.PathLike[str]) -> list[Diagnostic]:
+    """All problems that can be found in a file: syntax, names, and the nets that need no further values."""
+    try:
+        return _check(_open(source))
+    except NetcError as problem:
+        return list(problem.diagnostics)
+
+
+def check_text(text: str, file: str = "<text>") -> list[Diagnostic]:
+    """All problems that can be found in a text; see `check`."""
+    return _check(_open_text(text, file))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    loader: Loader
+    module: Module
+
+
+def _open(source: str | os.PathLike[str]) -> _Opened:
+    loader = Loader(models_folder())
+    return _Opened(loader, loader.load(_path_of(source)))
+
+
+def _open_text(text: str, file: str) -> _Opened:
+    loader = Loader(models_folder())
+    return _Opened(loader, loader.load_text(text, file))
+
+
+def _path_of(source: str | os.PathLike[str]) -> Path:
+    """A path as it is given; a bare word is a shipped model."""
+    path = Path(source)
+    name = str(source)
+    if path.suffix == ".net" or len(path.parts) != 1 or path.exists():
+        return path
+    shipped = models_folder() / f"{name}.net"
+    if name not in available_models():
+        hint = near_miss(name, available_models()) or "there are " + ", ".join(available_models())
+        raise NetcError(f"there is no model `{name}`", hint=hint)
+    return shipped.relative_to(Path.cwd()) if shipped.is_relative_to(Path.cwd()) else shipped
+
+
+def _graph(opened: _Opened, net: str | None, options: Options) -> Graph:
+    opened.loader.finish()
+    definition = _choose(opened.module, net)
+    preprocess, problems = preprocess_of(definition)
+    attributes = {} if preprocess is None else {"preprocess": preprocess}
+    graph, diagnostics = elaborate(definition, options, attributes)
+    diagnostics = problems + diagnostics
+    if graph is None or diagnostics:
+        names = check_names(opened.module)
+        raise SourceError(_merged(names, diagnostics), opened.loader.sources)
+    return graph
+
+
+def _choose(module: Module, name: str | None) -> Definition:
+    """The net called `name`; by default the one named like the file, or the only one."""
+    own = module.nets()
+    if name is None:
+        stem = Path(module.file).stem
+        if (found := module.find(stem)) is not None and found.kind == "net":
+            return found
+        if len(own) == 1:
+            return next(iter(own.values()))
+        hint = f"choose one of {', '.join(own)}" if own else "write `net name(image: f32[N, 28, 28, 1]) { ... }`"
+        count = "several nets, none of them named like it" if own else "no net"
+        raise NetcError(f"{module.file} has {count}", hint=hint)
+    found = module.find(name)
+    if found is None or found.kind != "net":
+        nets = {n for m in module.reachable() for n in m.nets()}
+        cure = near_miss(name, nets) or ("it has " + ", ".join(sorted(nets)) if nets else None)
+        raise NetcError(f"{module.file} has no net `{name}`", hint=cure)
+    return found
+
+
+def _check(opened: _Opened) -> list[Diagnostic]:
+    if opened.loader.diagnostics:
+        return opened.loader.diagnostics
+    module = opened.module
+    found = check_names(module)
+    for preprocess in module.preprocesses:
+        found += resolve_preprocess(preprocess, module)[1]
+    for definition in module.nets().values():
+        if _is_complete(definition):
+            found += elaborate(definition, Options(), {})[1]
+    return _merged(found, [])
+
+
+def _is_complete(net: Definition) -> bool:
+    """Whether a net can be elaborated without further values."""
+    try:
+        base, chain = unfold(net)
+    except NetcError:
+        return False  # the check of names has reported it
+    given = {argument.name for node in chain for argument in node.arguments}
+    parameters = base.node.parameters if isinstance(base.node, ast.Net) else ()
+    names = {p.name.id: None for p in parameters}
+    for parameter in parameters:
+        if is_tensor_annotation(parameter.annotation):
+            if set(free_sizes(parameter.annotation, names)) - {"N"}:
+                return False
+        elif parameter.default is None and parameter.name.id not in given:
+            return False
+    return True
+
+
+def _merged(first: list[Diagnostic], second: list[Diagnostic]) -> list[Diagnostic]:
+    """Both lists without repetitions, in the order of the text."""
+    unique = {(d.message, d.location): d for d in [*first, *second]}
+    return sorted(
+        unique.values(),
+        key=lambda d: (d.location.file, d.location.line, d.location.column) if d.location else ("", 0, 0),
+    )

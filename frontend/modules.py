@@ -1,0 +1,184 @@
+"""Files and their imports: reading, parsing, and the scope in which each file's names are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
+from ..compiler.ops import layers, operators
+from . import ast
+from .diagnostics import SourceError
+from .parser import parse
+from .tensors import FUNCTIONS
+from .values import Callee, Definition, error
+
+MAX_FILE = 1 << 20
+"""Largest file, in bytes."""
+MAX_FILES = 100
+"""Most files that a net may be spread over."""
+
+WORDS = ("same", "valid")
+"""Names that stand for themselves, as text, where nothing else is called so."""
+
+_INTERNAL = frozenset(("param", "constant", "relayout", "fused"))
+
+
+@dataclass(eq=False)
+class Module:
+    """One parsed file."""
+
+    file: str
+    folder: Path | None
+    definitions: dict[str, Definition] = field(default_factory=dict[str, Definition])
+    imports: list[Module] = field(default_factory=list["Module"])
+    recipes: list[ast.Train] = field(default_factory=list[ast.Train])
+    preprocesses: list[ast.Preprocess] = field(default_factory=list[ast.Preprocess])
+
+    def find(self, name: str, location: Location | None = None) -> Definition | None:
+        """The definition called `name`: this file's own, or that of an imported file."""
+        if name in self.definitions:
+            return self.definitions[name]
+        found = {d: None for module in self.reachable() if (d := module.definitions.get(name))}
+        if len(found) > 1:
+            places = " and ".join(str(d.node.name.location) for d in found)
+            raise error(f"`{name}` is defined in two imported files", location, f"at {places}")
+        return next(iter(found), None)
+
+    def reachable(self) -> Iterator[Module]:
+        """The file and all it imports, directly or not."""
+        seen: dict[int, Module] = {}
+        pending = [self]
+        while pending:
+            module = pending.pop()
+            if id(module) not in seen:
+                seen[id(module)] = module
+                yield module
+                pending += reversed(module.imports)
+
+    def names(self) -> set[str]:
+        """All definitions that the file sees."""
+        return {name for module in self.reachable() for name in module.definitions}
+
+    def nets(self) -> dict[str, Definition]:
+        """The nets and specialisations that the file defines."""
+        return {n: d for n, d in self.definitions.items() if d.kind == "net"}
+
+
+def library(name: str) -> Callee | str | None:
+    """What `name` means everywhere: a layer, a builtin function, an operator or a word."""
+    found: Callee | None = layers().get(name) or FUNCTIONS.get(name)
+    if found is None and name not in _INTERNAL:
+        found = operators().get(name)
+    return found or (name if name in WORDS else None)
+
+
+def library_names() -> set[str]:
+    """All names that `library` knows."""
+    return {*layers(), *FUNCTIONS, *(set(operators()) - _INTERNAL), *WORDS}
+
+
+def unknown_name(name: str, known: Iterable[str], location: Location, *, called: bool = False) -> Diagnostic:
+    """The complaint about a name that means nothing."""
+    cure = near_miss(name, {*known, *library_names()})
+    if cure is None and name in ("True", "False", "None"):
+        cure = f"write {name.lower()}"
+    what = "block, layer or function" if called else "name"
+    return Diagnostic(f"there is no {what} `{name}`", location, cure)
+
+
+class Loader:
+    """Reads a file and what it imports; each file is read once. Problems are collected in `diagnostics`."""
+
+    def __init__(self, library_folder: Path) -> None:
+        self.library_folder = library_folder
+        self.modules: dict[Path, Module] = {}
+        self.sources: dict[str, str] = {}
+        self.diagnostics: list[Diagnostic] = []
+        self._active: list[tuple[Path, str]] = []
+
+    def load(self, path: Path, location: Location | None = None) -> Module:
+        """Load a file. `location` is where it is imported."""
+        key = path.resolve()
+        if any(key == active for active, _ in self._active):
+            circle = " -> ".join([*(file for _, file in self._active), str(path)])
+            raise error("files import each other in a circle", location, circle)
+        if key in self.modules:
+            return self.modules[key]
+        if len(self.modules) >= MAX_FILES:
+            raise error(f"a net may be spread over {MAX_FILES} files at most", location)
+        text = _read(path, location)
+        self._active.append((key, str(path)))
+        self.modules[key] = self.load_text(text, str(path), path.parent)
+        self._active.pop()
+        return self.modules[key]
+
+    def load_text(self, text: str, file: str, folder: Path | None = None) -> Module:
+        """Load a text as if it were the file `file`."""
+        self.sources[file] = text
+        tree = parse(text, file)
+        self.diagnostics += tree.diagnostics
+        module = Module(file, folder)
+        for definition in tree.definitions:
+            self._add(module, definition)
+        return module
+
+    def finish(self) -> None:
+        """Raise what was found wrong, if anything."""
+        if self.diagnostics:
+            raise SourceError(self.diagnostics, self.sources)
+
+    def _add(self, module: Module, node: ast.Definition) -> None:
+        if isinstance(node, ast.Import):
+            try:
+                module.imports.append(self.load(self._find(node.path, module), node.location))
+            except NetcError as problem:
+                self.diagnostics += problem.diagnostics
+        elif isinstance(node, ast.Train):
+            module.recipes.append(node)
+        elif isinstance(node, ast.Preprocess):
+            module.preprocesses.append(node)
+        elif (other := module.definitions.get(node.name.id)) is not None:
+            place = f"first at {other.node.name.location}"
+            self.diagnostics.append(Diagnostic(f"`{node.name.id}` is defined twice", node.name.location, place))
+        else:
+            module.definitions[node.name.id] = Definition(node, module)
+
+    def _find(self, name: str, module: Module) -> Path:
+        """Imports are relative to the importing file; what isn't there may be a shipped file."""
+        beside = Path(name) if module.folder is None else module.folder / name
+        shipped = self.library_folder / name
+        return shipped if not beside.exists() and shipped.exists() else beside
+
+
+def _read(path: Path, location: Location | None) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise error(f"{path} is too large", location, f"files may have {MAX_FILE} bytes")
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise error(f"there is no file {path}", location, _sibling(path)) from None
+    except IsADirectoryError:
+        raise error(f"{path} is a folder, not a file", location) from None
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        raise error(f"{path} is not UTF-8 text: byte {data[problem.start]:#04x} in line {line}", location) from None
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        raise error(f"can't read {path}: {reason}", location) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _sibling(path: Path) -> str | None:
+    try:
+        return near_miss(path.name, [p.name for p in path.parent.iterdir() if p.suffix == ".net"])
+    except OSError:
+        return None
+
+
+def candidates(module: Module, local: Mapping[str, object] | Iterable[str] = ()) -> set[str]:
+    """What a misspelt name in a file may have meant."""
+    return {*local, *module.names()}

@@ -1,0 +1,155 @@
+"""Checks of names that need no elaboration, over all definitions of a file, used or not.
+
+Reported here: names that nothing binds, blocks that call each other in a circle, recipes and preprocessings of nets
+that don't exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
+from . import ast
+from .modules import Module, candidates, library, unknown_name
+from .values import Definition
+
+FREE_SIZE = re.compile(r"[A-Z][A-Z0-9_]*")
+"""Names of free sizes."""
+
+Calls = dict[Definition, dict[Definition, Location]]
+
+
+def check_names(module: Module) -> list[Diagnostic]:
+    """All problems with names in a file; imported files are not looked into."""
+    found: list[Diagnostic] = []
+    calls: Calls = {}
+    for definition in module.definitions.values():
+        node = definition.node
+        found += _check_specialisation(definition) if isinstance(node, ast.Specialisation) else _check_body(definition)
+        calls[definition] = dict(_callees(definition))
+    found += _circles(calls)
+    for net in [*(r.net for r in module.recipes), *(p.net for p in module.preprocesses)]:
+        found += _check_target(module, net)
+    return found
+
+
+def assigned_names(node: ast.Node) -> set[str]:
+    """Names that assignments and loops within `node` bind."""
+    bound: set[str] = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Assign | ast.For):
+            bound |= {n.id for n in ast.walk(child.target) if isinstance(n, ast.Name)}
+    return bound
+
+
+def local_names(procedure: ast.Procedure) -> set[str]:
+    """Everything that is bound in a definition: parameters, free sizes, assigned names."""
+    sizes = {
+        node.id
+        for parameter in procedure.parameters
+        if parameter.annotation and parameter.annotation.sizes
+        for size in parameter.annotation.sizes
+        for node in ast.walk(size)
+        if isinstance(node, ast.Name) and FREE_SIZE.fullmatch(node.id)
+    }
+    return {p.name.id for p in procedure.parameters} | sizes | assigned_names(procedure.body)
+
+
+def _check_body(definition: Definition) -> Iterator[Diagnostic]:
+    procedure = definition.node
+    assert isinstance(procedure, ast.Procedure)
+    local = local_names(procedure)
+    callees = {id(n.callee) for n in ast.walk(procedure) if isinstance(n, ast.Call)}
+    for name in _names_read(procedure):
+        yield from _check_name(name, definition.scope, local, id(name) in callees)
+
+
+def _check_name(name: ast.Name, module: Module, local: set[str], called: bool) -> Iterator[Diagnostic]:
+    try:
+        known = name.id in local or module.find(name.id, name.location) or library(name.id)
+    except NetcError as problem:
+        yield from problem.diagnostics
+        return
+    if not known:
+        yield unknown_name(name.id, candidates(module, local), name.location, called=called)
+
+
+def _names_read(procedure: ast.Procedure) -> Iterator[ast.Name]:
+    bound = {id(procedure.name)} | {id(p.name) for p in procedure.parameters}
+    for node in ast.walk(procedure):
+        if isinstance(node, ast.Assign | ast.For):
+            bound |= {id(n) for n in ast.walk(node.target)}
+        if isinstance(node, ast.Name) and id(node) not in bound:
+            yield node
+
+
+def _check_specialisation(definition: Definition) -> Iterator[Diagnostic]:
+    node, module = definition.node, definition.scope
+    assert isinstance(node, ast.Specialisation)
+    try:
+        base = module.find(node.base.id, node.base.location)
+    except NetcError as problem:
+        yield from problem.diagnostics
+        return
+    if base is None or base.kind != "net":
+        yield _no_net(module, node.base)
+    for argument in node.arguments:
+        for name in ast.walk(argument.value):
+            if isinstance(name, ast.Name):
+                yield from _check_name(name, module, set(), False)
+
+
+def _check_target(module: Module, net: ast.Name) -> Iterator[Diagnostic]:
+    try:
+        definition = module.find(net.id, net.location)
+    except NetcError as problem:
+        yield from problem.diagnostics
+        return
+    if definition is None or definition.kind != "net":
+        yield _no_net(module, net)
+
+
+def _no_net(module: Module, name: ast.Name) -> Diagnostic:
+    nets = {n for m in module.reachable() for n in m.nets()}
+    return Diagnostic(f"there is no net `{name.id}`", name.location, near_miss(name.id, nets))
+
+
+def _callees(definition: Definition) -> Iterator[tuple[Definition, Location]]:
+    """What a definition calls by name, or specialises."""
+    node, module = definition.node, definition.scope
+    if isinstance(node, ast.Specialisation):
+        calls = [node.base]
+    else:
+        local = local_names(node)
+        calls = [n.callee for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.callee, ast.Name)]
+        calls = [name for name in calls if name.id not in local]
+    for name in calls:
+        if (callee := module.definitions.get(name.id)) is not None:
+            yield callee, name.location
+
+
+def _circles(calls: Calls) -> Iterator[Diagnostic]:
+    """Depth-first search; each circle is reported once, where it closes."""
+    done: set[Definition] = set()
+    for start in calls:
+        if start in done:
+            continue
+        path = [start]
+        pending = [iter(calls[start].items())]
+        while pending:
+            callee, location = next(pending[-1], (None, None))
+            if callee is None:
+                done.add(path.pop())
+                pending.pop()
+            elif callee in path:
+                yield recursion([d.name for d in path[path.index(callee) :]], location)
+            elif callee not in done:
+                path.append(callee)
+                pending.append(iter(calls.get(callee, {}).items()))
+
+
+def recursion(circle: list[str], location: Location | None) -> Diagnostic:
+    """The complaint about definitions that lead back to themselves."""
+    chain = " -> ".join([*circle, circle[0]])
+    return Diagnostic(f"{circle[0]} leads back to itself: {chain}", location, "recursion is not allowed; use `for`")

@@ -1,0 +1,155 @@
+"""What one elaboration keeps: the graph so far, the names of its parameters, its errors, and how much it has done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..compiler.errors import Diagnostic, Location, NetcError
+from ..compiler.graph.builder import GraphBuilder
+from ..compiler.graph.ir import Attribute, Value
+from . import ast
+from .modules import Module
+from .parser import MAX_ERRORS
+from .values import error
+
+MAX_STEPS = 1_000_000
+"""Statements and expressions that are evaluated at compile time."""
+MAX_DEPTH = 150
+"""Statements, expressions and calls that may be open inside each other."""
+MAX_OPERATIONS = 100_000
+"""Operations of a graph."""
+MAX_ELEMENTS = 2**31
+"""Elements of one tensor."""
+
+
+class LimitError(Exception):
+    """A limit is passed, or enough errors are found: elaboration stops."""
+
+
+@dataclass(eq=False)
+class Frame:
+    """One call of a definition that is being elaborated."""
+
+    name: str
+    scope: Module
+    path: str = ""
+    """Parameter names start with it."""
+    caller: Frame | None = None
+    called_at: Location | None = None
+    procedure: ast.Procedure | None = None
+    variables: dict[str, object] = field(default_factory=dict[str, object])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    """How often each block or layer has been called here."""
+    damaged: bool = False
+    """Something in here could not be elaborated."""
+
+    def component(self, callee: str, label: str | None) -> str:
+        """The path of a call: its label, or the callee's name and which of its calls in this frame it is."""
+        self.counts[callee] += 1
+        return join(self.path, label if label is not None else f"{callee}_{self.counts[callee]}")
+
+    def trail(self) -> tuple[tuple[str, Location], ...]:
+        """The blocks that led here, innermost first."""
+        trail: list[tuple[str, Location]] = []
+        frame: Frame | None = self
+        while frame is not None and frame.called_at is not None:
+            trail.append((frame.name, frame.called_at))
+            frame = frame.caller
+        return tuple(trail)
+
+
+def join(path: str, name: str) -> str:
+    """Append to a dotted path."""
+    return f"{path}.{name}" if path else name
+
+
+class State:
+    """Mutable state of one elaboration."""
+
+    def __init__(self, name: str, known: Sequence[Diagnostic] = ()) -> None:
+        self.builder = GraphBuilder(name)
+        self.parameters: dict[str, Location] = {}
+        self.diagnostics: dict[tuple[str, Location | None], Diagnostic] = {}
+        for diagnostic in known:
+            self.add(diagnostic)
+        self.steps = 0
+        self.depth = 0
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Keep a diagnostic; the same message at the same place is kept once."""
+        self.diagnostics.setdefault((diagnostic.message, diagnostic.location), diagnostic)
+        if len(self.diagnostics) >= MAX_ERRORS:
+            raise LimitError
+
+    def report(self, problem: NetcError, frame: Frame, location: Location) -> None:
+        """Keep an error that was raised in `frame`; where it has no place of its own, `location` is its place."""
+        for diagnostic in problem.diagnostics:
+            trail = diagnostic.trail or frame.trail()
+            self.add(replace(diagnostic, location=diagnostic.location or location, trail=trail))
+
+    def enter(self, frame: Frame, location: Location) -> None:
+        """Count one more open statement or expression; every `enter` is followed by a `leave`."""
+        self.steps += 1
+        self.depth += 1
+        if self.steps > MAX_STEPS:
+            self._stop(f"elaboration takes more than {MAX_STEPS} steps", frame, location)
+        if self.depth > MAX_DEPTH:
+            self._stop(f"this is nested too deeply (more than {MAX_DEPTH} levels)", frame, location)
+
+    def leave(self) -> None:
+        """Undo `enter`."""
+        self.depth -= 1
+
+    def _stop(self, message: str, frame: Frame, location: Location) -> None:
+        self.add(Diagnostic(message, location, trail=frame.trail()))
+        raise LimitError
+
+    def emit(self, frame: Frame, location: Location, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation to the graph."""
+        if len(self.builder.operations) >= MAX_OPERATIONS:
+            self._stop(f"the net has more than {MAX_OPERATIONS} operations", frame, location)
+        name = attributes.pop("parameter_name", None)
+        value = self.builder.emit(operator, *operands, location=location, name=name, **attributes)
+        if value.type.size > MAX_ELEMENTS:
+            raise error(f"{operator} gives a tensor of more than 2**31 elements: {value.type}", location)
+        return value
+
+
+@dataclass(eq=False)
+class CallSite:
+    """Where a layer is called; the builder that the layer's function works with."""
+
+    state: State
+    frame: Frame
+    location: Location
+    path: str = ""
+
+    def param(
+        self,
+        name: str,
+        shape: Sequence[int],
+        *,
+        init: str,
+        trainable: bool = True,
+        checkpoint: str | None = None,
+    ) -> Value:
+        """Create the parameter `name` below the path of the call."""
+        full = join(self.path, name)
+        if full in self.state.parameters:
+            place = f"the other one is made at {self.state.parameters[full]}; tell them apart with @name"
+            raise error(f"two parameters are called `{full}`", self.location, place)
+        self.state.parameters[full] = self.location
+        return self.emit(
+            "param",
+            parameter_name=full,
+            shape=tuple(shape),
+            init=init,
+            trainable=trainable,
+            checkpoint=checkpoint,
+        )
+
+    def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation at the place of the call."""
+        return self.state.emit(self.frame, self.location, operator, *operands, **attributes)

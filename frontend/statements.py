@@ -1,0 +1,100 @@
+"""Execution of statements. An error leaves the variables of its statement undefined, and the next statement is tried:
+independent errors are all found in one run, and those that only follow from others are not reported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..compiler.errors import Location, NetcError
+from . import arithmetic, ast
+from .expressions import POISON, ExpressionEvaluator
+from .names import assigned_names
+from .state import Frame
+from .values import Poisoned, describe, error
+
+RUNNING = object()
+"""Result of a statement that doesn't return."""
+
+
+class StatementRunner(ExpressionEvaluator):
+    """Runs the body of a definition in a frame."""
+
+    def run(self, body: ast.Body, frame: Frame) -> Any:
+        """Run statements in order; the value that is returned, POISON if it is undefined, or RUNNING."""
+        for statement in body.statements:
+            self.state.enter(frame, statement.location)
+            try:
+                result = self._execute(statement, frame)
+            except Poisoned:
+                result = self._poison(statement, frame)
+            except NetcError as problem:
+                self.state.report(problem, frame, statement.location)
+                result = self._poison(statement, frame)
+            finally:
+                self.state.leave()
+            if result is not RUNNING:
+                return result
+        return RUNNING
+
+    def _poison(self, statement: ast.Statement, frame: Frame) -> Any:
+        frame.damaged = True
+        for name in assigned_names(statement):
+            frame.variables[name] = POISON
+        return POISON if isinstance(statement, ast.Return) else RUNNING
+
+    def _execute(self, statement: ast.Statement, frame: Frame) -> Any:
+        if isinstance(statement, ast.Assign):
+            self._assign(statement, frame)
+            return RUNNING
+        if isinstance(statement, ast.Return):
+            return self.evaluate(statement.value, frame)
+        if isinstance(statement, ast.For):
+            return self._for(statement, frame)
+        return self._if(statement, frame)
+
+    def _assign(self, statement: ast.Assign, frame: Frame) -> None:
+        if statement.operator is None:
+            value = self.evaluate(statement.value, frame)
+        else:
+            assert isinstance(statement.target, ast.Name), "the tree builder allows nothing else"
+            old = self.evaluate(statement.target, frame)
+            new = self.evaluate(statement.value, frame)
+            value = self.apply(statement.operator, old, new, frame, statement.location)
+        self._bind(statement.target, value, statement.value.location, frame)
+
+    def _bind(self, target: ast.Target, value: Any, location: Location, frame: Frame) -> None:
+        if isinstance(target, ast.Name):
+            frame.variables[target.id] = value
+            return
+        if not isinstance(value, tuple):
+            raise error(f"{len(target.items)} names can't be assigned from {describe(value)}", location)
+        if len(value) != len(target.items):
+            raise error(f"{len(target.items)} names can't be assigned from a list of {len(value)}", location)
+        for item, part in zip(target.items, value, strict=True):
+            self._bind(item, part, location, frame)
+
+    def _for(self, statement: ast.For, frame: Frame) -> Any:
+        items = self.evaluate(statement.iterable, frame)
+        if not isinstance(items, tuple):
+            hint = "write range(...) to count" if isinstance(items, int) else None
+            raise error(f"`for` goes over lists, not {describe(items)}", statement.iterable.location, hint)
+        for item in items:
+            self.state.enter(frame, statement.location)
+            self.state.leave()
+            self._bind(statement.target, item, statement.iterable.location, frame)
+            result = self.run(statement.body, frame)
+            if result is not RUNNING:
+                return result
+        return RUNNING
+
+    def _if(self, statement: ast.If, frame: Frame) -> Any:
+        """Chains of `else if` are walked in a loop, not by recursion."""
+        while not arithmetic.truth(self.evaluate(statement.condition, frame), statement.condition.location):
+            if statement.no is None:
+                return RUNNING
+            following = statement.no.statements
+            if len(following) != 1 or not isinstance(following[0], ast.If):
+                return self.run(statement.no, frame)
+            statement = following[0]
+        return self.run(statement.yes, frame)

@@ -1,0 +1,173 @@
+"""What expressions of the language evaluate to, and how messages speak of it.
+
+Compile-time values are Python's own: int, float, bool, str, None and tuples (the language's lists). A tensor is a
+`Value` of the graph. What can be called is a `Definition` of the user's, a layer, an operator or a builtin function.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeGuard, Union, get_args, get_origin
+
+from ..compiler.errors import Location, NetcError
+from ..compiler.graph.ir import Value
+from ..compiler.ops import Layer, Operator
+from . import ast
+
+Tensor = Value
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Definition:
+    """A net, block, func or specialisation, and the scope in which its body is read."""
+
+    node: ast.Net | ast.Block | ast.Func | ast.Specialisation
+    scope: Any
+    """The `Module` that defines it (not named here: modules hold definitions)."""
+
+    @property
+    def name(self) -> str:
+        """The name it is defined under."""
+        return self.node.name.id
+
+    @property
+    def kind(self) -> str:
+        """The keyword that defines it."""
+        if isinstance(self.node, ast.Func):
+            return "func"
+        return "block" if isinstance(self.node, ast.Block) else "net"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Builtin:
+    """A function of the language over compile-time values; tensors go to the operator `operator`, if there is one."""
+
+    name: str
+    function: Callable[..., Any]
+    operator: str | None = None
+
+
+Callee = Definition | Layer | Operator | Builtin
+
+
+class Poisoned(Exception):  # noqa: N818 (not an error of its own)
+    """Raised where a value is needed that an error, reported already, has left undefined."""
+
+
+def error(message: str, location: Location | None = None, hint: str | None = None) -> NetcError:
+    """An error at a place in the text."""
+    return NetcError(message, location=location, hint=hint)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether `value` is a compile-time number (truth values are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_callee(value: object) -> TypeGuard[Callee]:
+    """Whether `value` can be called."""
+    return isinstance(value, Definition | Layer | Operator | Builtin)
+
+
+def contains_tensor(value: object) -> bool:
+    """Whether `value` is a tensor or a list that holds one."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Tensor):
+            return True
+        if isinstance(item, tuple):
+            pending += item
+    return False
+
+
+def text(value: object) -> str:
+    """A value as the language writes it; long lists are cut."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        items = [text(v) if not isinstance(v, tuple) else "[...]" if v else "[]" for v in value[:8]]
+        return "[" + ", ".join(items + ["..."] * (len(value) > 8)) + "]"
+    if isinstance(value, Tensor):
+        return str(value.type)
+    if is_callee(value):
+        return value.name
+    return str(value)
+
+
+def describe(value: object) -> str:
+    """A value with its kind, for messages: "the number 3", "a tensor f32[1,10]"."""
+    if isinstance(value, Tensor):
+        return f"a tensor {value.type}"
+    if isinstance(value, bool) or value is None:
+        return f"`{text(value)}`"
+    if isinstance(value, str):
+        return f'the text "{value if len(value) <= 60 else value[:60] + "..."}"'
+    if is_number(value):
+        return f"the number {value}"
+    if isinstance(value, tuple):
+        return f"the list {text(value)}"
+    if isinstance(value, Definition):
+        return f"the {value.kind} {value.name}"
+    return f"the {type(value).__name__.lower()} {text(value)}"
+
+
+def list_of(annotation: Any) -> Any:
+    """The annotation of lists of a kind."""
+    return types.GenericAlias(tuple, (annotation, ...))
+
+
+def fits(annotation: Any, value: object) -> bool:
+    """Whether a value belongs to a kind, given as a Python annotation (int, `tuple[int, ...]`, unions, ...)."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any or annotation is object:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(fits(a, value) for a in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return all(fits(arguments[0], item) for item in value)
+        return len(value) == len(arguments) and all(map(fits, arguments, value))
+    if annotation is None or annotation is types.NoneType:
+        return value is None
+    if annotation is float:
+        return is_number(value)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+_KINDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    bool: ("true or false", "truth values"),
+    str: ("text", "texts"),
+    tuple: ("a list", "lists"),
+    Tensor: ("a tensor", "tensors"),
+    Callee: ("a block", "blocks"),
+    None: ("none", "none"),
+    types.NoneType: ("none", "none"),
+}
+
+
+def describe_kind(annotation: Any, plural: bool = False) -> str:
+    """A kind in words: "a whole number or a list of whole numbers"."""
+    if annotation in _KINDS:
+        return _KINDS[annotation][plural]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        names = dict.fromkeys(describe_kind(a, plural) for a in arguments if a is not types.NoneType)
+        if "a number" in names:
+            names.pop("a whole number", None)
+        return " or ".join(names)
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"{'lists' if plural else 'a list'} of {describe_kind(arguments[0], plural=True)}"
+        return f"{'lists' if plural else 'a list'} of {len(arguments)} {describe_kind(arguments[0], plural=True)}"
+    return "any value"
