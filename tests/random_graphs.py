@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from netc.compiler.errors import Location
 from netc.compiler.graph import Array, DType, Graph, GraphBuilder, TensorType, Value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from netc.compiler import passes
 from netc.compiler.graph import parse_graph
 

@@ -44,7 +44,7 @@ class _Scope:
     """The values that may be used at a place, by name, or by number if they have none."""
 
     values: dict[str | int, Value]
-    depth: int = 0
+    is_body: bool = False
 
 
 class _Parser:
@@ -132,7 +132,7 @@ class _Parser:
         scope = _Scope({})
         inputs = tuple(self.list_of("(", ")", lambda: self.input(scope)))
         self.take("arrow", "`->`")
-        outputs = self.list_of("(", ")", lambda: (self.next, self.type()))
+        outputs = self.list_of("(", ")", lambda: (self.next, self.dense_type()))
         attributes: Attribute = MappingProxyType({})
         if self.next.text == "attributes":
             self.position += 1
@@ -144,8 +144,10 @@ class _Parser:
     def input(self, scope: _Scope) -> Value:
         """An input with its type."""
         token = self.take("value", "an input, such as %image")
+        if token.text[1:].isdigit():
+            self.fail("an input needs a name, not a number", token)
         self.take(":")
-        return self.define(token, self.type(), scope)
+        return self.define(token, self.dense_type(), scope)
 
     def check_outputs(self, returned: Sequence[Value], declared: Sequence[tuple[Token, TensorType]]) -> None:
         """Compare the types of the returned values with those of the header."""
@@ -182,10 +184,11 @@ class _Parser:
         token = self.take("word", "the name of an operator")
         with self.at(token):
             operator = lookup(token.text)
-        inner = _Scope({}, scope.depth + 1) if operator.name == "fused" else None
+        self.check_place(operator, token, names[0], scope)
+        inner = _Scope({}, is_body=True) if operator.name == "fused" else None
         operands, inputs = self.operands(scope, inner)
         given = self.attributes(operator)
-        body = self.body(inner, inputs, token) if inner else None
+        body = Graph("fused", inputs, *self.region(inner)) if inner is not None else None
         types = self.result_types()
         location = self.comments.get(self.source.line(self.tokens[self.position - 1].offset))
         self.check_count(names, types)
@@ -213,12 +216,12 @@ class _Parser:
         values = self.list_of("(", ")", operand) if self.next.kind == "(" else []
         return tuple(values), tuple(inputs)
 
-    def body(self, scope: _Scope, inputs: tuple[Value, ...], token: Token) -> Graph:
-        """The body of a fused operation."""
-        if scope.depth > MAX_DEPTH:
-            self.fail(f"bodies nest more than {MAX_DEPTH} deep", token)
-        operations, outputs = self.region(scope)
-        return Graph("fused", inputs, operations, outputs)
+    def check_place(self, operator: Operator, token: Token, name: Token, scope: _Scope) -> None:
+        """Some operators can't stand everywhere."""
+        if scope.is_body and operator.name in ("param", "fused"):
+            self.fail(f"a body can't hold {operator.name}", token)
+        if operator.name == "param" and name.text[1:].isdigit():
+            self.fail("a parameter needs a name, not a number", name)
 
     def result_types(self) -> list[tuple[Token, TensorType]]:
         """The types behind the colon."""
@@ -286,6 +289,14 @@ class _Parser:
             size = type_.with_layout(type_.layout).bytes
         if type_.rank > MAX_RANK or size > MAX_ELEMENTS * 8:
             self.fail(f"this type is too large: at most {MAX_RANK} dimensions, {MAX_ELEMENTS:,} elements", token)
+        return type_
+
+    def dense_type(self) -> TensorType:
+        """A type without a layout, as inputs and outputs have."""
+        token = self.next
+        type_ = self.type()
+        if type_.layout is not None:
+            self.fail("inputs and outputs of a graph have no layout", token)
         return type_
 
     def attributes(self, operator: Operator) -> dict[str, Attribute]:

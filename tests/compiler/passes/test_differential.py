@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from random_graphs import random_case
+
 from netc.compiler import passes
 from netc.compiler.graph import evaluate, parse_graph
-from random_graphs import random_case
 
 EXACT = ("verify", "dce", "cse", "fuse", "assign-layouts", "decompose", "fold-constants", "dce,fuse,cse,assign-layouts")
 CLOSE = (

@@ -1,0 +1,40 @@
+"""Every registered operator is complete, named by convention, and described."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from netc.compiler.graph import GraphBuilder, parse_graph, parse_type
+from netc.compiler.ops import Operator, lookup, operators
+
+
+@pytest.mark.parametrize("name", operators())
+def test_operator_is_complete(name: str) -> None:
+    operator = lookup(name)
+    assert operator.name == name
+    assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
+    assert type(operator).__doc__, "an operator needs a docstring"
+    assert operator.doc.endswith((".", ":")), operator.doc
+    for method in ("infer", "evaluate"):
+        assert getattr(type(operator), method) is not getattr(Operator, method)
+    places = [o.strip("*?") for o in operator.operands]
+    assert len(set(places)) == len(places)
+    for key, spec in operator.attributes.items():
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", key)
+        assert spec.doc
+
+
+@pytest.mark.parametrize("name", [n for n, o in operators().items() if o.commutative])
+def test_commutative_operators_take_two_operands(name: str) -> None:
+    assert len(lookup(name).operands) == 2
+
+
+@pytest.mark.parametrize("name", [n for n, o in operators().items() if o.operands == ("x",) and o.elementwise])
+def test_elementwise_operators_print_and_parse(name: str) -> None:
+    b = GraphBuilder("g")
+    x = b.input("x", parse_type("f32[2,3]"))
+    given = {key: 0.5 for key, spec in lookup(name).attributes.items()}
+    text = str(b.finish([b.emit(name, x, **given)]))
+    assert str(parse_graph(text)) == text
