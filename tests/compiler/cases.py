@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import netc.compiler.ops  # noqa: F401 (fills the registry)
 import numpy as np
+
+import netc.compiler.ops  # noqa: F401 (fills the registry)
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.types import DType, TensorType

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from netc.compiler.codegen import Target, emit_module, object_code
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
