@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -24,20 +24,30 @@ def combine(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorate
     return apply
 
 
-def _sizes(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, int]:
-    sizes = {}
+def _settings(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, object]:
+    settings: dict[str, object] = {}
     for value in values:
-        match = re.fullmatch(r"([A-Z]\w*)=([1-9]\d{0,8})", value)
-        if not match:
-            raise NetcError(f"--set takes NAME=SIZE, not `{value}`", hint="for example --set L=128")
-        sizes[match[1]] = int(match[2])
-    return sizes
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            raise NetcError(f"--set takes NAME=VALUE, not `{value}`", hint="for example --set classes=100")
+        try:
+            settings[name] = json.loads(text)
+        except ValueError:
+            settings[name] = text
+    return settings
 
 
 network_options = combine(
     click.argument("model"),
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
-    click.option("--set", "sizes", multiple=True, metavar="NAME=SIZE", callback=_sizes, help="Bind a free size."),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_settings,
+        help="A hyperparameter or free size.",
+    ),
 )
 
 batch_option = click.option(

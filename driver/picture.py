@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
-from .models import FOLDER
+from .frontend import models_folder
 from .runtime.datasets import data_folder
 from .runtime.images import Preprocess, decode
 from .runtime.labels import Labels, read_labels
@@ -32,7 +32,7 @@ def load_picture(graph: Graph, image: str | None) -> tuple[NDArray[np.float32], 
     Without one it is the sample that ships with netc: a panda in colour, a digit in grey.
     """
     preprocess = Preprocess.of(graph)
-    sample = FOLDER / ("digit.png" if preprocess.channels == 1 else "sample.png")
+    sample = models_folder() / ("digit.png" if preprocess.channels == 1 else "sample.png")
     note = None if image else f"no --image given: using the sample picture {sample}"
     tensor = preprocess(decode(image or sample))
     return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), note
@@ -40,7 +40,7 @@ def load_picture(graph: Graph, image: str | None) -> tuple[NDArray[np.float32], 
 
 def class_labels(graph: Graph, model: str) -> Labels:
     """The net's class names: the file that it names lies beside the net, with the shipped nets, or with the data."""
-    folders = [FOLDER, *_label_data_folders()]
+    folders = [models_folder(), *_label_data_folders()]
     if Path(model).is_file():
         folders.insert(0, Path(model).parent)
     return read_labels(graph, folders)

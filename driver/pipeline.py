@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from .compiler import passes
 from .compiler.codegen import Target, assembly, emit_module
@@ -39,12 +40,15 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine."""
+    """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
+
+    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name.
+    """
 
     source: Source
     net: str | None = None
     batch: int = 1
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     cpu: str | None = None
     observers: Sequence[passes.Observer] = ()
@@ -94,7 +98,7 @@ def build(request: Request, until: str = "object") -> Compilation:
     c = Compilation(request)
 
     with c.stage("graph") as result:
-        c.graph = load(request.source, net=request.net, batch=request.batch, sizes=request.sizes)
+        c.graph = load(request.source, net=request.net, batch=request.batch, settings=request.settings)
         result.append(f"{len(c.graph.operations)} operations")
     if until == "graph":
         return c
@@ -141,17 +145,17 @@ def compile(  # noqa: A001 (the public name)
     threads: int | None = None,
     cpu: str | None = None,
     net: str | None = None,
-    sizes: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Program:
     """Compile a network for this machine.
 
     `source` is a path to a `.net` file, the name of a shipped net, or a graph (whose batch is what it is). `weights`
     is a safetensors file or a mapping from parameter name to array in the graph's layout; None draws He-normal ones by
-    `seed`. `batch` binds the free size N and `sizes` others; `threads` None uses all cores. Returns a callable from
-    NHWC arrays to arrays. Raises `NetcError` for whatever the caller can cure.
+    `seed`. `batch` binds the free size N, `settings` the net's other sizes and hyperparameters; `threads` None uses all
+    cores. Returns a callable from NHWC arrays to arrays. Raises `NetcError` for whatever the caller can cure.
     """
-    request = Request(source, net, batch, sizes or {}, threads, cpu)
+    request = Request(source, net, batch, settings or {}, threads, cpu)
     return load_program(build(request), weights, seed)
 
 
@@ -164,11 +168,13 @@ def find_weights(weights: Weights, graph: Graph, seed: int = 0) -> Mapping[str, 
     return read_weights(weights, graph)
 
 
-def load(source: Source, *, net: str | None = None, batch: int = 1, sizes: Mapping[str, int] | None = None) -> Graph:
+def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:
     """Read a network: a path to a `.net` file, the name of a shipped net, or a graph, which is returned as it is."""
     if isinstance(source, Graph):
         return source
-    return load_network(source, net=net, batch=batch, sizes=sizes)
+    sizes = {name: value for name, value in (settings or {}).items() if name[0].isupper()}
+    hyperparameters = {name: value for name, value in (settings or {}).items() if name not in sizes}
+    return load_network(source, net=net, batch=batch, sizes=sizes, hyperparameters=hyperparameters)
 
 
 def available_cores() -> int:

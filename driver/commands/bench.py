@@ -28,7 +28,7 @@ from ..summary import total_macs
 def bench_command(
     model: str,
     net: str | None,
-    sizes: dict[str, int],
+    settings: dict[str, object],
     weights: str | None,
     seed: int,
     batch: int,
@@ -39,7 +39,7 @@ def bench_command(
     as_json: bool,
 ) -> None:
     """Measure a net: median, minimum and 95th percentile of its run time, and the share of the machine's peak."""
-    c = build(Request(model, net, batch, sizes, threads, cpu))
+    c = build(Request(model, net, batch, settings, threads, cpu))
     with load_program(c, weights, seed) as program:
         inputs = _random_inputs(c.graph)
         timing = benchmark(lambda: program(*inputs), seconds)

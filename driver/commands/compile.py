@@ -26,7 +26,7 @@ from ..summary import parameter_bytes, total_macs, trainable_parameters
 def compile_command(
     model: str,
     net: str | None,
-    sizes: dict[str, int],
+    settings: dict[str, object],
     batch: int,
     threads: int | None,
     cpu: str | None,
@@ -41,7 +41,7 @@ def compile_command(
     if output and not emit:
         raise NetcError("-o needs --emit", hint="for example --emit object -o net.o")
     log = PassLog(print_after, print_changed, time_passes)
-    request = Request(model, net, batch, sizes, threads, cpu, tuple(log.observers))
+    request = Request(model, net, batch, settings, threads, cpu, tuple(log.observers))
     compilation = build(request, until=emit or STAGES[-1])
     if emit:
         write_result(compilation.emit(emit), output)

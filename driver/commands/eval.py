@@ -28,7 +28,7 @@ from ..runtime.evaluate import Evaluation, evaluate
 def eval_command(
     model: str,
     net: str | None,
-    sizes: dict[str, int],
+    settings: dict[str, object],
     weights: str,
     data: str,
     data_dir: str | None,
@@ -41,7 +41,7 @@ def eval_command(
 ) -> None:
     """Measure a net's accuracy on a data set."""
     dataset = load_dataset(data, data_dir, split)
-    compilation = build(Request(model, net, batch, sizes, threads, cpu))
+    compilation = build(Request(model, net, batch, settings, threads, cpu))
     program = load_program(compilation, weights)
     total = min(limit or len(dataset), len(dataset))
     start = time.perf_counter()

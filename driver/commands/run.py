@@ -25,7 +25,7 @@ from ..pipeline import Request, build, load_program
 def run_command(
     model: str,
     net: str | None,
-    sizes: dict[str, int],
+    settings: dict[str, object],
     weights: str | None,
     seed: int,
     image: str | None,
@@ -35,7 +35,7 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Run a net on a picture and print its most probable classes."""
-    compilation = build(Request(model, net, 1, sizes, threads, cpu))
+    compilation = build(Request(model, net, 1, settings, threads, cpu))
     graph = compilation.graph
     tensor, note = load_picture(graph, image)
     labels = class_labels(graph, model)

@@ -8,9 +8,9 @@ from dataclasses import asdict
 import click
 
 from ..compiler.graph.ir import Graph
-from ..frontend import load_network
 from ..options import batch_option, json_option, network_options
 from ..output import format_table, quantity
+from ..pipeline import load
 from ..summary import Layer, layers, parameter_bytes, total_macs, trainable_parameters
 
 
@@ -18,9 +18,9 @@ from ..summary import Layer, layers, parameter_bytes, total_macs, trainable_para
 @network_options
 @batch_option
 @json_option
-def show_command(model: str, net: str | None, sizes: dict[str, int], batch: int, as_json: bool) -> None:
+def show_command(model: str, net: str | None, settings: dict[str, object], batch: int, as_json: bool) -> None:
     """Show the layers of a net: name, operator, output shape, parameters, multiply-accumulates."""
-    graph = load_network(model, net=net, batch=batch, sizes=sizes)
+    graph = load(model, net=net, batch=batch, settings=settings)
     click.echo(json.dumps(_as_json(graph), indent=1) if as_json else _as_text(graph), nl=as_json)
 
 

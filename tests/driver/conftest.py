@@ -75,3 +75,15 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8)).save(path)
     return path
+
+
+@pytest.fixture
+def mnist(tmp_path: Path) -> Path:
+    """A data folder with a very small mnist test set."""
+    home = tmp_path / "data" / "mnist"
+    home.mkdir(parents=True)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+    sizes = b"".join(n.to_bytes(4, "big") for n in (2051, *pictures.shape))
+    (home / "t10k-images-idx3-ubyte").write_bytes(sizes + pictures.tobytes())
+    (home / "t10k-labels-idx1-ubyte").write_bytes((2049).to_bytes(4, "big") + (5).to_bytes(4, "big") + bytes(range(5)))
+    return home.parent

@@ -8,7 +8,7 @@ from PIL import Image
 
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.types import DType, TensorType
-from netc.models import FOLDER
+from netc.frontend import models_folder
 from netc.models.draw_samples import panda, seven
 from netc.picture import best_classes, load_picture
 from netc.runtime.images import decode
@@ -38,7 +38,7 @@ def test_samples_that_ship_fit_their_kind_of_net() -> None:
     digit, note = load_picture(net(1, 28, 28, 1), None)
     assert "digit.png" in (note or "")
     assert (digit[0, 0].max(), digit.max()) == (0, 1)  # black background, white ink
-    np.testing.assert_array_equal(digit[0], decode(FOLDER / "digit.png") / np.float32(255))
+    np.testing.assert_array_equal(digit[0], decode(models_folder() / "digit.png") / np.float32(255))
 
 
 def test_a_given_picture_needs_no_note(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_a_given_picture_needs_no_note(tmp_path: Path) -> None:
 
 
 def test_sample_pictures_are_small_and_drawn_by_the_script() -> None:
-    assert (FOLDER / "sample.png").stat().st_size < 20_000
+    assert (models_folder() / "sample.png").stat().st_size < 20_000
     for name, drawn in (("sample.png", panda().convert("RGB")), ("digit.png", seven())):
-        shipped = decode(FOLDER / name)
+        shipped = decode(models_folder() / name)
         difference = np.asarray(drawn, np.float32).reshape(shipped.shape) - shipped
         assert np.abs(difference).mean() < 1  # versions of Pillow may round pixels differently
