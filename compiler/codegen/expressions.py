@@ -109,8 +109,9 @@ class ExpressionEmitter:
 
     def _index_select(self, condition: Expr, a: Expr, b: Expr) -> Linear:
         holds = self.value(condition).name
-        if holds in ("true", "false"):
-            return self.index(a if holds == "true" else b)
+        known = text.truth(holds)
+        if known is not None:
+            return self.index(a if known else b)
         x, y = self.index(a), self.index(b)
         reach = (min(x.range[0], y.range[0]), max(x.range[1], y.range[1]))
         return self.atom(self.out.emit(f"select i1 {holds}, i64 {self.operand(x)}, i64 {self.operand(y)}"), reach)
@@ -264,14 +265,20 @@ class ExpressionEmitter:
                 return self._compare_index(op, self.index(expr.lhs), self.index(expr.rhs))
             return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))
         kind, a = self.value(expr.lhs)
-        if a in _ABSORBING.get(op, ()):
-            return Value(kind, a)
+        if kind.dtype is DType.BOOL and op in ("and", "or"):
+            return Value(kind, self._logical(op, kind, a, expr.rhs))
         b = self.value(expr.rhs).name
-        if b in _ABSORBING.get(op, ()) or a in _NEUTRAL.get(op, ()):
-            return Value(kind, b)
-        if b in _NEUTRAL.get(op, ()):
-            return Value(kind, a)
         return Value(kind, self._arithmetic(op, kind, a, b))
+
+    def _logical(self, op: str, kind: LLVMType, a: str, rhs: Expr) -> str:
+        """And, or on booleans; known operands decide or drop out."""
+        absorbing = op == "or"
+        if text.truth(a) is absorbing:
+            return a
+        b = self.value(rhs).name
+        if text.truth(a) is not None or text.truth(b) is absorbing:
+            return b
+        return a if text.truth(b) is not None else self.out.emit(f"{op} {kind.text} {a}, {b}")
 
     def _compare(self, op: str, a: Value, b: Value) -> Value:
         kind = a.type
@@ -327,8 +334,9 @@ class ExpressionEmitter:
         if op == "neg":
             return Value(kind, self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}"))
         if op == "not":
-            if x in ("true", "false"):
-                return Value(kind, "false" if x == "true" else "true")
+            known = text.truth(x)
+            if known is not None:
+                return Value(kind, text.constant(not known, kind))
             ones = text.constant(True if kind.dtype is DType.BOOL else -1, kind)
             return Value(kind, self.out.emit(f"xor {t} {x}, {ones}"))
         if not floating:
@@ -365,8 +373,9 @@ class ExpressionEmitter:
 
     def _select(self, expr: Select) -> Value:
         condition = self.value(expr.condition)
-        if condition.name in ("true", "false"):
-            return self.value(expr.then if condition.name == "true" else expr.otherwise)
+        known = text.truth(condition.name)
+        if known is not None:
+            return self.value(expr.then if known else expr.otherwise)
         then, otherwise = self.value(expr.then), self.value(expr.otherwise)
         return Value(then.type, self.out.emit(f"select {condition}, {then}, {otherwise}"))
 
@@ -375,8 +384,8 @@ class ExpressionEmitter:
         kind = llvm_type(scalar.type.dtype, expr.lanes)
         if expr.lanes == 1:
             return scalar
-        if isinstance(expr.value, Const):
-            return Value(kind, text.constant(expr.value.value, kind))
+        if scalar.name[0] != "%":
+            return Value(kind, f"splat ({scalar})")
         depth, t = self.out.depth, kind.text
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
         zeros = f"<{expr.lanes} x i32> zeroinitializer"
@@ -423,10 +432,6 @@ class ExpressionEmitter:
         value = self.value(expr.value)
         goal = llvm_type(expr.dtype, value.type.lanes)
         return Value(goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}"))
-
-
-_ABSORBING = {"and": ("false",), "or": ("true",)}
-_NEUTRAL = {"and": ("true",), "or": ("false",)}
 
 
 def _conversion(source: LLVMType, goal: LLVMType) -> str | None:

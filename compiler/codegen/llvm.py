@@ -111,10 +111,11 @@ class KernelEmitter(ExpressionEmitter):
 
     def _if(self, stmt: If) -> None:
         condition = self.value(stmt.condition).name
-        if condition in ("true", "false"):
-            self.block(stmt.then if condition == "true" else stmt.otherwise)
-        else:
+        known = text.truth(condition)
+        if known is None:
             self._branch(condition, stmt.then, stmt.otherwise)
+        else:
+            self.block(stmt.then if known else stmt.otherwise)
 
     # ---- control flow -----------------------------------------------------------------------------------------------
 

@@ -81,6 +81,13 @@ def constant(value: int | float | bool, type: LLVMType) -> str:  # noqa: A002
     return scalar if type.lanes == 1 else f"splat ({type.scalar} {scalar})"
 
 
+def truth(operand: str) -> bool | None:
+    """What a boolean operand, scalar or the same in every lane, is known to be."""
+    return _TRUTH.get(operand)
+
+
+_TRUTH = {"true": True, "false": False, "splat (i1 true)": True, "splat (i1 false)": False}
+
 FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 SIGNED_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "sdiv", "shr": "ashr"}
 UNSIGNED_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "udiv", "shr": "lshr"}

@@ -9,6 +9,7 @@ from ..errors import Location
 from ..graph.ir import Graph
 from ..graph.types import TensorType
 from .ir import Kernel
+from .printer import print_module
 
 
 class Memory(enum.Enum):
@@ -63,3 +64,6 @@ class Module:
     weights_bytes: int
     weight_offsets: tuple[int, ...]
     setup: Graph
+
+    def __str__(self) -> str:
+        return print_module(self)
