@@ -19,11 +19,13 @@ class Memory(enum.Enum):
     WEIGHTS = "weights"
     INPUT = "input"
     OUTPUT = "output"
+    STATE = "state"
+    """Parameters that the program itself changes, as a training step does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a kernel argument lies: a byte offset in arena or weights, or the number of an input or output."""
+    """Where a kernel argument lies: a byte offset in arena, weights or state, or the number of an input or output."""
 
     memory: Memory
     offset: int
@@ -64,6 +66,9 @@ class Module:
     weights_bytes: int
     weight_offsets: tuple[int, ...]
     setup: Graph
+    state: tuple[tuple[str, TensorType, int], ...] = ()
+    """Name, type and byte offset of each parameter in the state region."""
+    state_bytes: int = 0
 
     def __str__(self) -> str:
         return print_module(self)
