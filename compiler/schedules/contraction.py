@@ -1,8 +1,9 @@
 """Register-tiled schedule for convolutions and dense layers: a sum of products with a weight, then an epilogue.
 
 Loops, outermost first: blocks of result pixels (or tiles of channels) shared out to the threads; tiles of channels;
-rows and columns of pixel tiles; then, inside the micro-kernel, the window and the input channels. The weight is packed
-into panels [channel tile][window and input channel][channel], so that the innermost loop reads it front to back. The
+rows and columns of pixel tiles; then, inside the micro-kernel, the window and the input channels. A weight known at
+load time is packed into panels [channel tile][window and input channel][channel], so that the innermost loop reads it
+front to back; one that the program computes or changes is read as it lies, [window and input channel][channel]. The
 padding of a convolution must lie in the input buffer's margins (see the pass `assign-layouts`), hence no bounds checks.
 
 Pixels of a 1x1 convolution or a dense layer without margins form one long row ("flat").
@@ -220,16 +221,13 @@ class ContractionEmitter:
         width = self.tile.channels
         panels = self.tiles + bool(self.last_widths)
         self.x = Buffer("x", self.dtype, self.g.buffer)
-        self.w = Buffer("w", self.dtype, (panels, self.g.depth, width))
+        self.packed = self.group.outer[operands[1]] in self.group.static
+        w_shape = (panels, self.g.depth, width) if self.packed else (self.g.depth, self.filters)
+        self.w = Buffer("w", self.dtype, w_shape)
         self.y = Buffer("y", self.dtype, self._view(self.group.result), Space.OUT)
-        steps = [step("reshape", shape=(self.g.depth, self.filters))]
-        if panels * width > self.filters:
-            steps.append(step("pad", padding=((0, 0), (0, panels * width - self.filters))))
-        steps.append(step("reshape", shape=(self.g.depth, panels, width)))
-        steps.append(step("transpose", permutation=(1, 0, 2)))
         outer = self.group.outer
         self.params = [self.x, self.w]
-        self.arguments: list[Value | Packed] = [outer[operands[0]], Packed(outer[operands[1]], tuple(steps))]
+        self.arguments: list[Value | Packed] = [outer[operands[0]], self._weight_argument(outer[operands[1]])]
         self.bias: Buffer | None = None
         if len(operands) > 2:
             self.bias = Buffer("b", self.dtype, (self.filters,))
@@ -243,12 +241,26 @@ class ContractionEmitter:
         self.params.append(self.y)
         self.arguments.append(self.group.operation.result)
 
+    def _weight_argument(self, weight: Value) -> Value | Packed:
+        """The weight as the kernel reads it."""
+        if not self.packed:
+            return weight
+        panels, depth, width = self.w.shape
+        steps = [step("reshape", shape=(depth, self.filters))]
+        if panels * width > self.filters:
+            steps.append(step("pad", padding=((0, 0), (0, panels * width - self.filters))))
+        steps.append(step("reshape", shape=(depth, panels, width)))
+        steps.append(step("transpose", permutation=(1, 0, 2)))
+        return Packed(weight, tuple(steps))
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
+        return (j, depth, Const(offset)) if self.packed else (depth, channel)
+
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""
         (sy, sx), size = self.g.strides, self.dtype.itemsize
-        return [
-            (r * sy * self.g.buffer[2] + c * sx * self.g.pitch) * size for r in range(rows) for c in range(columns)
-        ]
+        return [(r * sy * self.g.buffer[2] + c * sx * self.g.pitch) * size for r in range(rows) for c in range(columns)]
 
     def _view(self, value: Value) -> tuple[int, ...]:
         shape = value.type.buffer_shape
@@ -417,8 +429,9 @@ class MicroKernel:
         block: list[Stmt] = []
         weights: list[Expr] = []
         offset = 0
-        for width in self.widths:
-            weights.append(let(block, o.names.fresh("w"), Load(o.w, (j, depth, Const(offset)), width)))
+        for width, channel in zip(self.widths, self.channels, strict=True):
+            place = o.weight_index(j, depth, channel, offset)
+            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width)))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:

@@ -7,7 +7,7 @@ last elementwise operation as anchor, and the operations before it are inlined w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..graph.ir import Operation, Value
@@ -27,6 +27,8 @@ class Group:
     """Value inside the group -> member that makes it."""
     constants: Mapping[Value, float | int | bool]
     """Values from outside that are one number known at compile time."""
+    static: Collection[Value] = ()
+    """Values of the graph that are known when weights are loaded, so that they can be packed."""
 
     @property
     def label(self) -> str:
@@ -56,7 +58,7 @@ def literal(operation: Operation | None) -> float | int | bool | None:
     return number
 
 
-def group_of(operation: Operation, makers: Mapping[Value, Operation]) -> Group:
+def group_of(operation: Operation, makers: Mapping[Value, Operation], static: Collection[Value] = ()) -> Group:
     """See an operation as a group; `makers` are the graph's producers, to recognise constants."""
     if operation.body is None:
         members: tuple[Operation, ...] = (operation,)
@@ -77,4 +79,5 @@ def group_of(operation: Operation, makers: Mapping[Value, Operation]) -> Group:
         {v: w for v, w in outer.items() if v not in constants},
         {r: op for op in members for r in op.results},
         constants,
+        static,
     )

@@ -105,7 +105,7 @@ class _Lowering:
     def _call(self, op: Operation) -> None:
         if len(op.results) != 1:
             raise InternalError(f"{op.name} has {len(op.results)} results; the lowering knows only one")
-        group = group_of(op, self.graph.producers)
+        group = group_of(op, self.graph.producers, self.weights)
         scheduled = next(s for f in SCHEDULES if (s := f(group, self.target, self.threads)) is not None)
         if has_zero_margins(op.result.type):
             clear = clear_margins(op.result.type, self.target)

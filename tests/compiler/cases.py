@@ -40,12 +40,12 @@ class OpCase:
         arrays = [rng.standard_normal(s, dtype=np.float32) for s in self.shapes]
         return [np.asarray(np.abs(a) + np.float32(0.1)) for a in arrays] if self.positive else arrays
 
-    def graph(self) -> Graph:
-        """A graph with this one operation."""
+    def graph(self, *, with_params: bool = True) -> Graph:
+        """A graph with this one operation; weights are parameters, or inputs too."""
         b = GraphBuilder("case")
         values = []
         for i, shape in enumerate(self.shapes):
-            if i >= self.weights:
+            if with_params and i >= self.weights:
                 values.append(b.emit("param", shape=shape, name=f"w{i}"))
             else:
                 values.append(b.input(f"x{i}", TensorType(DType.F32, shape)))

@@ -33,14 +33,23 @@ def execute(graph: Graph, arrays: list[Any], params: dict[str, Any], threads: in
 @pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 def test_compiled_equals_meaning(case: OpCase, pipeline: str) -> None:
-    graph = case.graph()
     operands = case.operands()
     inputs = operands[: case.weights]
     params = {f"w{i}": a for i, a in enumerate(operands) if i >= case.weights}
+    check(case, run(case.graph(), PIPELINES[pipeline]), inputs, params)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.weights < len(c.shapes)], ids=lambda c: c.id)
+def test_weights_that_are_computed(case: OpCase) -> None:
+    """Weights that aren't known at load time are read as they lie, unpacked."""
+    check(case, run(case.graph(with_params=False), PIPELINES["tuned"]), case.operands(), {})
+
+
+def check(case: OpCase, graph: Graph, inputs: list[Any], params: dict[str, Any]) -> None:
     (expected,) = evaluate(graph, inputs, params)
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
     for threads in (1, 3):
-        result = execute(run(graph, PIPELINES[pipeline]), inputs, params, threads)
+        result = execute(graph, inputs, params, threads)
         assert result.shape == expected.shape
         assert result.dtype == expected.dtype
-        scale = max(1.0, float(np.abs(expected).max(initial=0)))
         np.testing.assert_allclose(result / scale, expected / scale, atol=case.tolerance, rtol=0)
