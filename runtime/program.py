@@ -30,6 +30,9 @@ ALIGNMENT = 64
 """Of arena and weights, in bytes."""
 
 
+_BYTE = ctypes.c_char
+
+
 class Context(ctypes.Structure):
     """`struct netc_context` of `netc.h`."""
 
@@ -55,8 +58,8 @@ class _Session:
         self.weights = weights
         self.arena = aligned_bytes(module.arena_bytes)
         self.buffers = (ctypes.c_void_p * (len(module.inputs) + len(module.outputs)))()
-        self.memory = aligned_bytes(ctypes.sizeof(Context))
-        self.context = Context.from_buffer(self.memory)
+        memory: Any = aligned_bytes(ctypes.sizeof(Context))
+        self.context = Context.from_buffer(memory)
         self.context.arena = self.arena.ctypes.data
         self.context.weights = weights.ctypes.data
         self.context.buffers = ctypes.addressof(self.buffers)
@@ -112,15 +115,15 @@ class Program:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
         if named or len(arrays) != len(self._expected):
             arrays = self._by_name(arrays, named)
-        arrays = tuple(
+        operands = [
             a
             if type(a) is np.ndarray and a.dtype == dtype and a.shape == shape and a.flags.c_contiguous
             else self._prepared(i, a)
             for i, (a, (dtype, shape)) in enumerate(zip(arrays, self._expected, strict=True))
-        )
-        results = tuple(np.empty(shape, dtype) for shape, dtype in self._results)
-        self._run(arrays, results)
-        return results[0] if len(results) == 1 else results
+        ]
+        results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        self._run([*operands, *results])
+        return results[0] if len(results) == 1 else tuple(results)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them."""
@@ -148,7 +151,8 @@ class Program:
     ) -> None:
         self.close()
 
-    def _run(self, arrays: Sequence[Array], results: Sequence[Array]) -> None:
+    def _run(self, arrays: Sequence[Array]) -> None:
+        """Run on all inputs and outputs."""
         session = self._session
         with self._lock:
             if session.process != os.getpid():
@@ -156,8 +160,8 @@ class Program:
                     raise NetcError(f"program {self.module.name} is closed")
                 session.start()
             buffers = session.buffers
-            for i, array in enumerate((*arrays, *results)):
-                buffers[i] = array.ctypes.data
+            for i, array in enumerate(arrays):
+                buffers[i] = _address(array)
             session.run_function(session.address)
 
     def _by_name(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -191,6 +195,13 @@ class Program:
 
 def _text(type: TensorType) -> str:  # noqa: A002 (the field's own word)
     return f"{type.dtype.numpy}[{','.join(map(str, type.shape))}]"
+
+
+def _address(array: Any) -> int:
+    """Where an array's elements lie; `ctypes.data` says the same in three times the time."""
+    if array.flags.writeable and array.size:
+        return ctypes.addressof(_BYTE.from_buffer(array))
+    return int(array.ctypes.data)
 
 
 def aligned_bytes(size: int) -> Array:

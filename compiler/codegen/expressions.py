@@ -431,7 +431,9 @@ class ExpressionEmitter:
     def _bitcast(self, expr: Bitcast) -> Value:
         value = self.value(expr.value)
         goal = llvm_type(expr.dtype, value.type.lanes)
-        return Value(goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}"))
+        return Value(
+            goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}")
+        )
 
 
 def _conversion(source: LLVMType, goal: LLVMType) -> str | None:

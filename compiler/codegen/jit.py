@@ -62,7 +62,7 @@ class CompiledKernel:
         return ctypes.CFUNCTYPE(None, *pointers, ctypes.c_int64, ctypes.c_int64)(self.address)
 
     def run(self, arrays: Sequence[NDArray[Any]], tid: int = 0, nthreads: int = 1) -> None:
-        """Run one thread's share on arrays of exactly the parameters' types and shapes; outputs are written in place."""
+        """Run one thread's share on arrays of the parameters' types and shapes; outputs are written in place."""
         for array, buffer in zip(arrays, self.kernel.params, strict=True):
             fits = array.dtype == buffer.dtype.numpy and array.shape == buffer.shape and array.flags.c_contiguous
             if not fits:

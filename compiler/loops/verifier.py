@@ -83,7 +83,7 @@ def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int
         place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
         size = math.prod(buffer.shape) * buffer.dtype.itemsize
         if memory in regions:
-            _check(0 <= offset and offset + size <= regions[memory], f"{place} ends outside its region")
+            _check(offset >= 0 and offset + size <= regions[memory], f"{place} ends outside its region")
         else:
             _check(0 <= offset < len(tensors[memory]), f"{place} doesn't exist")
             _check(size <= tensors[memory][offset][1].bytes, f"{place} is smaller than the kernel's buffer")
@@ -116,7 +116,9 @@ class _Verifier:
         scope = _Scope()
         for buffer in kernel.params:
             self.declare(buffer, scope)
-            _check(buffer.space in (Space.ARGUMENT, Space.OUT), f"parameter %{buffer.name} lies in {buffer.space.value}")
+            _check(
+                buffer.space in (Space.ARGUMENT, Space.OUT), f"parameter %{buffer.name} lies in {buffer.space.value}"
+            )
         loops = [s for s in kernel.body if isinstance(s, For) and s.kind is LoopKind.PARALLEL]
         _check(len(loops) <= 1, "there are two parallel loops")
         self.shared = bool(loops)
