@@ -66,5 +66,8 @@ def quantity(value: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in ms, or in s from one second on."""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"
+    """A time in ms to three digits, or in s from one second on."""
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    decimals = 1 if seconds >= 0.01 else 2 if seconds >= 0.001 else 3
+    return f"{seconds * 1e3:.{decimals}f} ms"

@@ -22,11 +22,13 @@ from typing import Any
 
 from .compiler import passes
 from .compiler.codegen import Target, assembly, emit_module
+from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.loops.module import Module
 from .compiler.schedules import lower
 from .frontend import load_network
 from .runtime.cache import CompiledObject, compile_object
+from .runtime.host import available_cores, runs_here
 from .runtime.program import Program
 from .runtime.weights import check_weights, initial_weights, read_weights
 
@@ -134,6 +136,9 @@ def build(request: Request, until: str = "object") -> Compilation:
 
 def load_program(c: Compilation, weights: Weights = None, seed: int = 0) -> Program:
     """The last stage: link the object of a compilation into this process and pack the weights for it."""
+    if not runs_here(c.target):
+        hint = "`netc compile --emit object` writes its code without running it"
+        raise NetcError(f"this machine, {Target.host()}, can't run code for {c.target}", hint=hint)
     return Program(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
 
 
@@ -175,10 +180,3 @@ def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Ma
     sizes = {name: value for name, value in (settings or {}).items() if name[0].isupper()}
     hyperparameters = {name: value for name, value in (settings or {}).items() if name not in sizes}
     return load_network(source, net=net, batch=batch, sizes=sizes, hyperparameters=hyperparameters)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..compiler.codegen.jit import load_kernel
 from ..compiler.codegen.target import Target
+from ..compiler.errors import Location
 from ..compiler.graph.types import DType
 from ..compiler.loops.ir import Allocate, Buffer, Const, Fma, For, Kernel, Let, Load, LoopKind, Space, Store, Var
 from .program import Array, Program
@@ -79,13 +81,18 @@ def profile_rows(program: Program, inputs: Sequence[Array], runs: int = 10) -> l
     return [
         ProfileRow(
             call.label,
-            str(call.location or ""),
+            _place(call.location),
             float(seconds),
             float(seconds) / total,
             2 * call.macs / float(seconds) / 1e9 if seconds else 0.0,
         )
         for call, seconds in zip(program.module.calls, times, strict=True)
     ]
+
+
+def _place(location: Location | None) -> str:
+    """`resnet.net:17:12`: the file's name without its folder."""
+    return f"{Path(location.file).name}:{location.line}:{location.column}" if location else ""
 
 
 # ---- the machine's peak ---------------------------------------------------------------------------------------------

@@ -46,9 +46,10 @@ def test_every_package_is_listed() -> None:
 
 def test_every_data_file_is_packaged() -> None:
     for package, patterns in SETUPTOOLS["package-data"].items():
-        folder = next(ROOT / f for f, p in FOLDERS.items() if package == p or package.startswith(f"{p}."))
+        root = ".".join(package.split(".")[:2])
+        folder = next(ROOT / f for f, p in FOLDERS.items() if p == root).joinpath(*package.split(".")[2:])
         for pattern in patterns:
-            assert list(folder.rglob(pattern)), f"{package}: nothing matches {pattern}"
+            assert list(folder.glob(pattern)), f"{package}: nothing matches {pattern}"
     assert {path.suffix for path in (ROOT / "models").iterdir() if path.is_file()} <= {".net", ".png", ".py", ".txt"}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netc.compiler.codegen import Target
 from netc.compiler.errors import InternalError
 from netc.compiler.passes.pipelines import INFERENCE
 
@@ -285,3 +286,11 @@ def test_eval_measures_accuracy(netc: Call, tiny: Path, tiny_weights: Path, mnis
     assert one == three
     assert one["samples"] == 5
     assert json.loads(netc(*command, "--limit", "2", "--json").out)["samples"] == 2
+
+
+def test_code_for_another_machine_is_not_run(netc: Call, tiny: Path) -> None:
+    foreign = "cortex-a72" if Target.host().triple.startswith("x86_64") else "haswell"
+    result = netc("run", tiny, "--cpu", foreign)
+    assert result.code == 2
+    assert f"can't run code for {foreign}" in result.err
+    assert netc("compile", tiny, "--cpu", foreign).code == 0

@@ -72,5 +72,8 @@ def test_quantity(value: float, text: str) -> None:
     assert quantity(value, "FLOP") == text
 
 
-def test_duration() -> None:
-    assert (duration(0.0123), duration(1.234)) == ("12.3 ms", "1.23 s")
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.234, "1.23 s"), (0.1234, "123.4 ms"), (0.00123, "1.23 ms"), (0.000123, "0.123 ms")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
