@@ -36,6 +36,10 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+class BadArgumentError(ValueError):
+    """Raised by builtin functions; the message is for people."""
+
+
 def binary(symbol: str, left: Any, right: Any, location: Location) -> Any:
     """`left symbol right` for compile-time values."""
     if symbol == "+" and isinstance(left, tuple) and isinstance(right, tuple):
@@ -108,8 +112,10 @@ def guarded(function: Callable[[], Any], location: Location) -> Any:
         raise error("division by zero", location) from None
     except OverflowError:
         raise error("the result is too large", location) from None
-    except ValueError as problem:
-        raise error(f"the result is not defined: {problem}", location) from None
+    except BadArgumentError as problem:
+        raise error(str(problem), location) from None
+    except ValueError:
+        raise error("the result is not defined", location) from None
 
 
 def checked(value: Any, location: Location) -> Any:
@@ -127,24 +133,24 @@ def checked(value: Any, location: Location) -> Any:
     return value
 
 
-# --- builtin functions; errors (ValueError, OverflowError, ...) are given their place by `guarded`
+# --- builtin functions; errors (BadArgumentError, OverflowError, ...) are given their place by `guarded`
 
 
 def _range(*bounds: int) -> tuple[int, ...]:
     if not 1 <= len(bounds) <= 3:
-        raise ValueError("range takes 1 to 3 whole numbers")
+        raise BadArgumentError("range takes 1 to 3 whole numbers")
     if len(bounds) == 3 and bounds[2] == 0:
-        raise ValueError("the step of a range can't be 0")
+        raise BadArgumentError("the step of a range can't be 0")
     numbers = range(*bounds)
     if len(numbers) > MAX_LIST:
-        raise ValueError(f"a range holds up to {MAX_LIST} numbers, not {len(numbers)}")
+        raise BadArgumentError(f"a range holds up to {MAX_LIST} numbers, not {len(numbers)}")
     return tuple(numbers)
 
 
 def _zip(*lists: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
     lengths = {len(items) for items in lists}
     if len(lengths) > 1:
-        raise ValueError(f"zip takes lists of one length, not of {' and '.join(str(len(x)) for x in lists)}")
+        raise BadArgumentError(f"zip takes lists of one length, not of {' and '.join(str(len(x)) for x in lists)}")
     return tuple(zip(*lists, strict=True))
 
 
@@ -167,7 +173,7 @@ def _sum(items: tuple[float, ...]) -> float:
 def _extreme(function: Function) -> Function:
     def extreme(*numbers: float) -> float:
         if not numbers:
-            raise ValueError("of no numbers at all")
+            raise BadArgumentError("max and min need a number")
         result: float = function(numbers)
         return result
 

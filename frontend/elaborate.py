@@ -16,12 +16,12 @@ from ..compiler.ops import Layer, Operator
 from . import arithmetic, ast
 from .annotations import free_sizes, hyperparameter_kind, is_tensor_annotation, match_tensor, tensor_type
 from .expressions import POISON
-from .names import recursion
+from .names import recursion, unknown_hyperparameter
 from .signatures import Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
 from .state import CallSite, Frame, LimitError, State
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
-from .values import Builtin, Definition, Poisoned, Tensor, contains_tensor, describe, error
+from .values import Builtin, Definition, Poisoned, Tensor, applying, contains_tensor, describe, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def elaborate(net: Definition, options: Options, attributes: Attributes) -> tupl
         outputs = None
     except RecursionError:
         outputs = None
-        state.diagnostics[("", None)] = Diagnostic("the net is nested too deeply", net.node.location)
+        state.diagnostics[""] = Diagnostic("the net is nested too deeply", net.node.name.location)
     diagnostics = list(state.diagnostics.values())
     if diagnostics or outputs is None:
         return None, diagnostics
@@ -107,8 +107,7 @@ class Elaborator(StatementRunner):
         parameters = {p.name.id: p for p in net.parameters if not is_tensor_annotation(p.annotation)}
         for name, value in given.items():
             if name not in parameters:
-                hint = near_miss(name, parameters) or f"it has {', '.join(parameters) or 'none'}"
-                raise error(f"net {net.name.id} has no hyperparameter `{name}`", value.location, hint)
+                raise NetcError([unknown_hyperparameter(net, name, parameters, value.location)])
         for name, parameter in parameters.items():
             if name in given:
                 self._check_kind(net.name.id, parameter, given[name])
@@ -189,7 +188,8 @@ class Elaborator(StatementRunner):
                     break
                 value = bound.pop(slot.name, ())
                 by_position += value if slot.variadic else [value]
-        return layer.function(site, *by_position, **bound)
+        with applying(layer.name, site.location):
+            return layer.function(site, *by_position, **bound)
 
     def _operator(self, site: CallSite, operator: Operator, positional: list[Given], named: dict[str, Given]) -> Any:
         bound = bind(operator.name, slots_of_operator(operator), positional, named, site.location)
@@ -245,15 +245,13 @@ class Elaborator(StatementRunner):
             for parameter in procedure.parameters:
                 if parameter.name.id not in bound:
                     self._default(procedure, parameter, frame)
-            for parameter in procedure.parameters:
-                if is_tensor_annotation(parameter.annotation):
-                    value = frame.variables[parameter.name.id]
-                    match_tensor(
-                        parameter, value, frame.variables, lambda size: self.evaluate(size, frame), site.location
-                    )
         except NetcError as problem:
             self.state.report(problem, frame, site.location)
             raise Poisoned from None
+        for parameter in procedure.parameters:
+            if is_tensor_annotation(parameter.annotation):
+                value = frame.variables[parameter.name.id]
+                match_tensor(parameter, value, frame.variables, lambda size: self.evaluate(size, frame), site.location)
         return self._body(frame, procedure)
 
     def _refuse_recursion(self, definition: Definition, site: CallSite) -> None:

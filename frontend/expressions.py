@@ -157,7 +157,7 @@ class ExpressionEvaluator(ABC):
         positional = [] if piped is None else [piped]
         named: dict[str, Given] = {}
         for argument in node.arguments:
-            given = Given(self.evaluate(argument.value, frame), argument.value.location)
+            given = Given(self.evaluate(argument.value, frame), argument.location)
             if argument.name is None:
                 positional.append(given)
             else:

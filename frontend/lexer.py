@@ -148,6 +148,7 @@ class Lexer:
         self.known: set[str] = set()
         self.pending_newline: Token | None = None
         self.line_start = True
+        self.in_pipe = False
         self.dead_line = -1
 
     def run(self) -> Tokens:
@@ -190,9 +191,15 @@ class Lexer:
                 self.out.chunks.append(Chunk())
             else:
                 self.chunk.tokens.append(self.pending_newline)
+        if kind in ("LBRACE", "RBRACE") or (self.pending_newline is not None and kind not in _CONTINUES_BEFORE):
+            self.in_pipe = False
         self.pending_newline = None
         self.chunk.tokens.append(self._token(kind, text, offset))
+        self.in_pipe = self.in_pipe or (kind == "PIPE" and self._at_statement_level())
         self.line_start = False
+
+    def _at_statement_level(self) -> bool:
+        return not self.open or self.open[-1][0] == "{"
 
     def _token(self, kind: str, text: str, offset: int) -> Token:
         line, column = self.source.position(offset)
@@ -209,7 +216,7 @@ class Lexer:
 
     def _newline(self, text: str, offset: int) -> None:
         self.line_start = self.line_start or text == "\n"
-        if any(opener != "{" for opener, _ in self.open[-1:]):
+        if not self._at_statement_level():
             return
         last = self._last()
         if last is not None and last.type not in _CONTINUES_AFTER and self.pending_newline is None:
@@ -307,12 +314,15 @@ class Lexer:
         """Whether `//` just before `offset` is a floor division.
 
         It is where a value stands before it on the same line and the rest of the line reads as arithmetic: numbers,
-        operators, brackets and names that the file has used before, no two values side by side.
+        operators, brackets and names that the file has used before, no two values side by side. After `|>` outside
+        brackets it never is: stages of a pipe are not divided.
         """
         if not self.whole:
             return True
         last = self._last()
         if self.line_start or self.pending_newline or last is None or last.type not in _OPERAND_ENDS:
+            return False
+        if self.in_pipe and self._at_statement_level():
             return False
         return self._reads_as_arithmetic(offset)
 

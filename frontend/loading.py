@@ -18,6 +18,7 @@ from .elaborate import Options, elaborate, unfold
 from .modules import Loader, Module
 from .names import check_names
 from .settings import Recipe, preprocess_of, recipe_of, resolve_preprocess
+from .state import identity
 from .values import Definition
 
 
@@ -137,7 +138,7 @@ def _choose(module: Module, name: str | None) -> Definition:
     found = module.find(name)
     if found is None or found.kind != "net":
         nets = {n for m in module.reachable() for n in m.nets()}
-        cure = near_miss(name, nets) or ("it has " + ", ".join(sorted(nets)) if nets else None)
+        cure = near_miss(name, sorted(nets)) or ("it has " + ", ".join(sorted(nets)) if nets else None)
         raise NetcError(f"{module.file} has no net `{name}`", hint=cure)
     return found
 
@@ -175,7 +176,9 @@ def _is_complete(net: Definition) -> bool:
 
 def _merged(first: list[Diagnostic], second: list[Diagnostic]) -> list[Diagnostic]:
     """Both lists without repetitions, in the order of the text."""
-    unique = {(d.message, d.location): d for d in [*first, *second]}
+    unique: dict[object, Diagnostic] = {}
+    for diagnostic in [*first, *second]:
+        unique.setdefault(identity(diagnostic), diagnostic)
     return sorted(
         unique.values(),
         key=lambda d: (d.location.file, d.location.line, d.location.column) if d.location else ("", 0, 0),

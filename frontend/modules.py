@@ -81,7 +81,7 @@ def library_names() -> set[str]:
 
 def unknown_name(name: str, known: Iterable[str], location: Location, *, called: bool = False) -> Diagnostic:
     """The complaint about a name that means nothing."""
-    cure = near_miss(name, {*known, *library_names()})
+    cure = near_miss(name, sorted(known)) or near_miss(name, sorted(library_names()))
     if cure is None and name in ("True", "False", "None"):
         cure = f"write {name.lower()}"
     what = "block, layer or function" if called else "name"

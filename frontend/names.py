@@ -7,7 +7,7 @@ that don't exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from . import ast
@@ -94,10 +94,25 @@ def _check_specialisation(definition: Definition) -> Iterator[Diagnostic]:
         return
     if base is None or base.kind != "net":
         yield _no_net(module, node.base)
+    elif isinstance(base.node, ast.Net):
+        yield from _check_hyperparameters(node, base.node)
     for argument in node.arguments:
         for name in ast.walk(argument.value):
             if isinstance(name, ast.Name):
                 yield from _check_name(name, module, set(), False)
+
+
+def _check_hyperparameters(node: ast.Specialisation, net: ast.Net) -> Iterator[Diagnostic]:
+    names = [p.name.id for p in net.parameters if not (p.annotation and p.annotation.sizes)]
+    for argument in node.arguments:
+        if argument.name is not None and argument.name not in {p.name.id for p in net.parameters}:
+            yield unknown_hyperparameter(net, argument.name, names, argument.location)
+
+
+def unknown_hyperparameter(net: ast.Net, name: str, known: Iterable[str], location: Location) -> Diagnostic:
+    """The complaint about a value for a hyperparameter that the net doesn't have."""
+    hint = near_miss(name, known) or f"it has {', '.join(known) or 'none'}"
+    return Diagnostic(f"net {net.name.id} has no hyperparameter `{name}`", location, hint)
 
 
 def _check_target(module: Module, net: ast.Name) -> Iterator[Diagnostic]:
@@ -112,7 +127,7 @@ def _check_target(module: Module, net: ast.Name) -> Iterator[Diagnostic]:
 
 def _no_net(module: Module, name: ast.Name) -> Diagnostic:
     nets = {n for m in module.reachable() for n in m.nets()}
-    return Diagnostic(f"there is no net `{name.id}`", name.location, near_miss(name.id, nets))
+    return Diagnostic(f"there is no net `{name.id}`", name.location, near_miss(name.id, sorted(nets)))
 
 
 def _callees(definition: Definition) -> Iterator[tuple[Definition, Location]]:

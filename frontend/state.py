@@ -12,7 +12,7 @@ from ..compiler.graph.ir import Attribute, Value
 from . import ast
 from .modules import Module
 from .parser import MAX_ERRORS
-from .values import error
+from .values import applying, error
 
 MAX_STEPS = 1_000_000
 """Statements and expressions that are evaluated at compile time."""
@@ -22,6 +22,12 @@ MAX_OPERATIONS = 100_000
 """Operations of a graph."""
 MAX_ELEMENTS = 2**31
 """Elements of one tensor."""
+
+
+def identity(diagnostic: Diagnostic) -> object:
+    """Diagnostics with the same identity say the same: one of them is enough."""
+    at = diagnostic.location
+    return diagnostic.message, at and (at.file, at.line, at.column)
 
 
 class LimitError(Exception):
@@ -68,18 +74,16 @@ def join(path: str, name: str) -> str:
 class State:
     """Mutable state of one elaboration."""
 
-    def __init__(self, name: str, known: Sequence[Diagnostic] = ()) -> None:
+    def __init__(self, name: str) -> None:
         self.builder = GraphBuilder(name)
         self.parameters: dict[str, Location] = {}
-        self.diagnostics: dict[tuple[str, Location | None], Diagnostic] = {}
-        for diagnostic in known:
-            self.add(diagnostic)
+        self.diagnostics: dict[object, Diagnostic] = {}
         self.steps = 0
         self.depth = 0
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic; the same message at the same place is kept once."""
-        self.diagnostics.setdefault((diagnostic.message, diagnostic.location), diagnostic)
+        self.diagnostics.setdefault(identity(diagnostic), diagnostic)
         if len(self.diagnostics) >= MAX_ERRORS:
             raise LimitError
 
@@ -111,7 +115,8 @@ class State:
         if len(self.builder.operations) >= MAX_OPERATIONS:
             self._stop(f"the net has more than {MAX_OPERATIONS} operations", frame, location)
         name = attributes.pop("parameter_name", None)
-        value = self.builder.emit(operator, *operands, location=location, name=name, **attributes)
+        with applying(operator, location):
+            value = self.builder.emit(operator, *operands, location=location, name=name, **attributes)
         if value.type.size > MAX_ELEMENTS:
             raise error(f"{operator} gives a tensor of more than 2**31 elements: {value.type}", location)
         return value

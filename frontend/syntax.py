@@ -13,6 +13,7 @@ _VALUE_STARTS = frozenset(("NAME", "NUMBER", "STRING", "LPAR"))
 _OPERATORS = frozenset(
     ("PIPE", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "POWER", "COMPARE", "AND", "OR", "AUGMENT", "AT")
 )
+COMMENT_HINT = "here `//` divides: a comment after a value needs two words, or a line of its own"
 _DESCRIPTIONS = {
     "NAME": "a name",
     "NUMBER": "a number",
@@ -103,7 +104,9 @@ def _hint(token: Token, previous: Token | None, allowed: Collection[str]) -> str
     if previous is not None and previous.type == "NAME" and token.type == "NAME":
         keyword = near_miss(before, ("for", "if", "return", "else"))
         return keyword if keyword and NEWLINE in allowed else None
-    if token.type in ("PLUS", "MINUS", "STAR", "SLASH", "FLOOR") and "PIPE" in allowed:
+    if token.type == "FLOOR":
+        return COMMENT_HINT
+    if token.type in ("PLUS", "MINUS", "STAR", "SLASH") and "PIPE" in allowed:
         return "`|>` binds looser than arithmetic: put the pipe into parentheses"
     if token.type == "COLON" and "LBRACE" in allowed:
         return "bodies stand in braces"

@@ -12,7 +12,8 @@ from ..compiler.errors import Location
 from ..compiler.graph.ir import Value
 from ..compiler.graph.types import DType
 from ..compiler.ops import operators
-from .arithmetic import BUILTINS
+from .arithmetic import BUILTINS, BadArgumentError
+from .syntax import COMMENT_HINT
 from .values import Builtin, Tensor, describe, error, is_number
 
 MAX_POWER = 16
@@ -29,7 +30,7 @@ def tensor_binary(symbol: str, left: Any, right: Any, emit: Emit, location: Loca
     if symbol == "**" and isinstance(left, Tensor) and is_number(right):
         return _power(left, right, emit, location)
     if symbol not in _OPERATORS:
-        hint = "a comment after a value needs two words, or a line of its own" if symbol == "//" else None
+        hint = COMMENT_HINT if symbol == "//" else None
         raise error(f"`{symbol}` doesn't apply to tensors", location, hint)
     a, b = as_tensors((left, right), emit, location)
     return emit(_OPERATORS[symbol], a, b)
@@ -103,7 +104,7 @@ def _rank(x: Tensor) -> int:
 
 def _channels(x: Tensor) -> int:
     if not x.type.shape:
-        raise ValueError("a tensor of rank 0 has no channels")
+        raise BadArgumentError("a tensor of rank 0 has no channels")
     return x.type.shape[-1]
 
 

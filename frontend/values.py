@@ -7,8 +7,9 @@ Compile-time values are Python's own: int, float, bool, str, None and tuples (th
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard, Union, get_args, get_origin
 
 from ..compiler.errors import Location, NetcError
@@ -59,6 +60,21 @@ class Poisoned(Exception):  # noqa: N818 (not an error of its own)
 def error(message: str, location: Location | None = None, hint: str | None = None) -> NetcError:
     """An error at a place in the text."""
     return NetcError(message, location=location, hint=hint)
+
+
+@contextmanager
+def applying(name: str, location: Location) -> Iterator[None]:
+    """Around the work of a layer or an operator: its errors get a place.
+
+    Shape rules check what is likely to be wrong; whatever else they stumble over, such as text in a list of sizes, is
+    the user's to cure all the same.
+    """
+    try:
+        yield
+    except NetcError as problem:
+        raise NetcError([replace(d, location=d.location or location) for d in problem.diagnostics]) from None
+    except (TypeError, ValueError, LookupError, ArithmeticError, MemoryError) as problem:
+        raise error(f"{name} can't work with these arguments: {problem}", location) from None
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
