@@ -25,7 +25,7 @@ from ..loops.ir import (
 from ..ops.convolution import Conv2D
 from .elements import Elements, physical
 from .group import Group
-from .kernel import Names, Packed, Scheduled, let, step
+from .kernel import Names, Scheduled, let
 from .loops import kind_for, loop, vector_loop
 from .tiling import ceil_div
 
@@ -58,9 +58,8 @@ class _Depthwise:
         self.x = Buffer("x", self.dtype, self.x_type.buffer_shape)
         self.w = Buffer("w", self.dtype, (kh, kw, channels))
         self.y = Buffer("y", self.dtype, group.result.type.buffer_shape, Space.OUT)
-        pack = Packed(group.outer[operands[1]], (step("reshape", shape=(kh, kw, channels)),))
         self.params = [self.x, self.w]
-        self.arguments: list[Value | Packed] = [group.outer[operands[0]], pack]
+        self.arguments: list[Value] = [group.outer[operands[0]], group.outer[operands[1]]]
         self.bias: Buffer | None = None
         if len(operands) > 2:
             self.bias = Buffer("b", self.dtype, (channels,))

@@ -54,22 +54,33 @@ def schedule_generic(group: Group, target: Target, threads: int) -> Scheduled:
 class _Generic:
     def __init__(self, group: Group, lanes: int, threads: int) -> None:
         self.group = group
-        self.shape = group.result.type.shape
+        self.shape = group.results[0].type.shape
+        if any(r.type.shape != self.shape for r in group.results):
+            raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")
         self.lanes = lanes if self.shape else 1
         self.threads = threads
         self.names = Names()
         self.ranges: dict[str, Interval] = {}
-        values = dict.fromkeys(v for op in group.members for v in op.operands if v in group.outer)
+        overwritten = set(group.in_place.values())
+        read = (v for op in group.members for v in op.operands if v in group.outer)
+        values = dict.fromkeys(v for v in read if v not in overwritten)
         self.buffers: dict[Value, Buffer] = {
             v: Buffer(f"x{i}", v.type.dtype, v.type.buffer_shape) for i, v in enumerate(values)
         }
-        self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
+        self.outputs = [
+            Buffer(f"y{i}" if i else "y", r.type.dtype, r.type.buffer_shape, Space.OUT)
+            for i, r in enumerate(group.results)
+        ]
+        self.inputs = dict(self.buffers)
+        for result, output in zip(group.results, self.outputs, strict=True):
+            if result in group.in_place:
+                self.buffers[group.in_place[result]] = output
 
     def schedule(self) -> Scheduled:
         body = self._loops()
-        arguments = [self.group.outer[v] for v in self.buffers]
-        kernel = Kernel("", (*self.buffers.values(), self.y), tuple(body))
-        return Scheduled(kernel, (*arguments, self.group.operation.result))
+        arguments = [self.group.outer[v] for v in self.inputs]
+        kernel = Kernel("", (*self.inputs.values(), *self.outputs), tuple(body))
+        return Scheduled(kernel, (*arguments, *self.group.operation.results))
 
     def _work(self) -> int:
         """Rough number of operations."""
@@ -140,8 +151,13 @@ class _Generic:
                 elements.known[anchor.result] = self._reduce(elements, rule)
             else:
                 elements.known[anchor.result] = elements.let(rule)
-        result = elements.element(self.group.result, index)
-        return [*elements.statements, Store(self.y, physical(self.group.result.type, index), result)]
+        # All values before the first store: a result may overwrite an operand of another one.
+        values = [elements.let(elements.element(r, index)) for r in self.group.results]
+        stores = [
+            Store(output, physical(result.type, index), value)
+            for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
+        ]
+        return [*elements.statements, *stores]
 
     def _reduce(self, elements: Elements, rule: Reduction) -> Expr:
         """Loops over the reduced elements with one accumulator."""

@@ -8,7 +8,7 @@ last elementwise operation as anchor, and the operations before it are inlined w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..graph.ir import Operation, Value
 
@@ -20,7 +20,8 @@ class Group:
     operation: Operation
     members: tuple[Operation, ...]
     anchor: Operation
-    result: Value
+    results: tuple[Value, ...]
+    """Values inside the group that the operation's results stand for."""
     outer: Mapping[Value, Value]
     """Value inside the group -> value of the graph, for all that comes from outside, constants aside."""
     producers: Mapping[Value, Operation]
@@ -29,6 +30,19 @@ class Group:
     """Values from outside that are one number known at compile time."""
     static: Collection[Value] = ()
     """Values of the graph that are known when weights are loaded, so that they can be packed."""
+    in_place: Mapping[Value, Value] = field(default_factory=dict)
+    """Result of the group -> value from outside whose memory it overwrites, element by element."""
+
+    @property
+    def result(self) -> Value:
+        """The only result."""
+        (result,) = self.results
+        return result
+
+    @property
+    def is_elementwise(self) -> bool:
+        """True if all members compute each element from elements at the same place."""
+        return all(op.operator.elementwise or op.name == "constant" for op in self.members)
 
     @property
     def label(self) -> str:
@@ -62,11 +76,11 @@ def group_of(operation: Operation, makers: Mapping[Value, Operation], static: Co
     """See an operation as a group; `makers` are the graph's producers, to recognise constants."""
     if operation.body is None:
         members: tuple[Operation, ...] = (operation,)
-        result = operation.result
+        results = operation.results
         outer = {v: v for v in operation.operands}
     else:
         members = operation.body.operations
-        result = operation.body.outputs[0]
+        results = operation.body.outputs
         outer = dict(zip(operation.body.inputs, operation.operands, strict=True))
     anchors = [op for op in members if not op.operator.elementwise and op.name != "constant"]
     constants = {v: n for v, w in outer.items() if (n := literal(makers.get(w))) is not None}
@@ -75,7 +89,7 @@ def group_of(operation: Operation, makers: Mapping[Value, Operation], static: Co
         operation,
         members,
         anchors[0] if anchors else members[-1],
-        result,
+        results,
         {v: w for v, w in outer.items() if v not in constants},
         {r: op for op in members for r in op.results},
         constants,

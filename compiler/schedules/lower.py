@@ -1,17 +1,16 @@
 """From a graph to a loop module: every operation becomes a kernel call, every value a place in memory.
 
 Operations that depend on parameters and constants alone are not compiled: they go to the set-up graph, which is
-evaluated once when weights are loaded, and whose results (packed for the kernels that read them) form the weights
-region.
+evaluated once when weights are loaded (see `weights`). Parameters that the graph itself changes live in the state
+region (see `state`); everything else that is neither input nor output shares the arena (see `memory`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..codegen.target import Target
-from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
@@ -22,7 +21,9 @@ from .generic import schedule_generic
 from .group import Group, group_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_zero_margins, schedule_relayout
-from .memory import Lifetime, align, plan_arena
+from .memory import Lifetime, plan_arena
+from .state import order_updates, state_of
+from .weights import WeightRegion, weight_values
 
 Schedule = Callable[[Group, Target, int], Scheduled | None]
 
@@ -34,19 +35,13 @@ SCHEDULES: tuple[Schedule, ...] = (
 )
 """Tried in order; the generic lowering takes whatever is left."""
 
+VIEWS = ("reshape", "identity")
+"""Operators that, between dense tensors, only give memory another shape."""
+
 
 def lower(graph: Graph, target: Target, threads: int = 1) -> Module:
     """Lower a graph (usually after the inference pipeline) for `threads` threads of `target`."""
     return _Lowering(graph, target, threads).module()
-
-
-def weight_values(graph: Graph) -> set[Value]:
-    """Values that depend on parameters and constants alone."""
-    known: set[Value] = set()
-    for op in graph.operations:
-        if all(v in known for v in op.operands):
-            known.update(op.results)
-    return known
 
 
 class _Lowering:
@@ -54,65 +49,61 @@ class _Lowering:
         self.graph = graph
         self.target = target
         self.threads = threads
-        self.weights = weight_values(graph)
+        self.state = state_of(graph)
+        self.weights = weight_values(graph, self.state.params)
+        self.region = WeightRegion(graph)
         self.kernels: dict[Kernel, str] = {}
         self.calls: list[tuple[Call, tuple[Argument, ...]]] = []
         self.aliases: dict[Value, Value] = {}
-        self.setup = GraphBuilder(f"{graph.name}.setup")
-        self.setup_values: dict[Value, Value] = {}
-        self.packed: dict[Argument, int] = {}
-        self.packed_values: list[Value] = []
-        self.weight_offsets: list[int] = []
-        self.weights_bytes = 0
+        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
+        self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
 
     def module(self) -> Module:
         """Lower the whole graph."""
-        for op in self.graph.operations:
-            if op.results[0] in self.weights:
+        for op in order_updates(self.graph, self.state):
+            if op.results[0] in self.weights or op.name == "param":
                 continue
             if self._is_view(op):
                 self.aliases[op.result] = self._root(op.operands[0])
             else:
                 self._call(op)
-        self._copy_outputs()
-        arena, arena_bytes = self._plan()
-        calls = tuple(
-            replace(call, arguments=tuple(self._slot(a, arena) for a in arguments)) for call, arguments in self.calls
-        )
+        self._write_outputs()
+        self._write_updates()
+        arena_bytes = self._plan_arena()
+        calls = tuple(replace(call, arguments=tuple(map(self._slot, arguments))) for call, arguments in self.calls)
+        parallel = {name: kernel.is_parallel for kernel, name in self.kernels.items()}
         return Module(
             self.graph.name,
             tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
-            _barriers(calls, {name: kernel.is_parallel for kernel, name in self.kernels.items()}),
+            _barriers(calls, parallel),
             tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
-            tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.graph.outputs)),
+            tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.state.results)),
             arena_bytes,
-            self.weights_bytes,
-            tuple(self.weight_offsets),
-            self.setup.finish(self.packed_values),
+            self.region.bytes,
+            tuple(self.region.offsets),
+            self.region.setup,
+            self.state.table,
+            self.state.bytes,
         )
 
     # ---- operations to calls ----
 
     def _is_view(self, op: Operation) -> bool:
-        """A reshape (or identity) of a dense tensor is the same memory."""
-        return (
-            op.name in ("reshape", "identity") and op.operands[0].type.layout is None and op.result.type.layout is None
-        )
+        return op.name in VIEWS and op.operands[0].type.layout is None and op.result.type.layout is None
 
     def _root(self, value: Value) -> Value:
         return self.aliases.get(value, value)
 
     def _call(self, op: Operation) -> None:
-        if len(op.results) != 1:
-            raise InternalError(f"{op.name} has {len(op.results)} results; the lowering knows only one")
+        """Schedule an operation, and the clearing of its results' margins before it."""
         group = group_of(op, self.graph.producers, self.weights)
+        group = replace(group, in_place=self._in_place(group))
         scheduled = next(s for f in SCHEDULES if (s := f(group, self.target, self.threads)) is not None)
-        if has_zero_margins(op.result.type):
-            clear = clear_margins(op.result.type, self.target)
-            name = self._name(clear, "clear_margins")
-            self.calls.append(
-                (Call(name, (), False, "clear_margins", 0, op.location), (op.result,) * len(clear.params))
-            )
+        for result in op.results:
+            if has_zero_margins(result.type):
+                clear = clear_margins(result.type, self.target)
+                call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
+                self.calls.append((call, (result,) * len(clear.params)))
         name = self._name(scheduled.kernel, group.anchor.name)
         self.calls.append((Call(name, (), True, group.label, group.macs, op.location), scheduled.arguments))
 
@@ -122,25 +113,54 @@ class _Lowering:
             self.kernels[kernel] = f"{stem}_{number}"
         return self.kernels[kernel]
 
-    def _copy_outputs(self) -> None:
-        """Outputs that no call of their own can write (inputs, weights, views, repeated ones) are copied."""
-        written: set[Value] = set()
-        self.output_slots: dict[Value, int] = {}
-        for number, value in enumerate(self.graph.outputs):
-            root = self._root(value)
-            produced = root in self.graph.producers and root not in self.weights
-            if produced and root not in written and root.type.layout is None:
-                written.add(root)
-                self.output_slots[root] = number
-                continue
-            copy = GraphBuilder("copy")
-            copied = copy.emit("identity", value, name=f"output{number}")
-            self._call(copy.operations[0])
-            self.output_slots[copied] = number
+    def _in_place(self, group: Group) -> Mapping[Value, Value]:
+        """Results that may overwrite a parameter: new values for it, when its old one is not read later."""
+        if not group.is_elementwise:
+            return {}
+        in_place: dict[Value, Value] = {}
+        for inner, result in zip(group.results, group.operation.results, strict=True):
+            for param, update in self.state.updates.items():
+                if self._root(update) is result and self._is_last_reader(group.operation, param):
+                    self.places[result] = self.places[param]
+                    old = next((v for v, outer in group.outer.items() if outer is param), None)
+                    if old is not None:
+                        in_place[inner] = old
+        return in_place
+
+    def _is_last_reader(self, op: Operation, param: Value) -> bool:
+        """True if all other operations that read `param` have been lowered."""
+        if param.type != op.results[0].type or param in self.aliases.values():
+            return False
+        lowered = {call_operand for _, arguments in self.calls for call_operand in arguments}
+        return all(other is op or any(r in lowered for r in other.results) for other in self.graph.users[param])
+
+    # ---- results ----
+
+    def _write_outputs(self) -> None:
+        """Give outputs their places; those that no call of their own can write there are copied."""
+        for number, value in enumerate(self.state.results):
+            self._deliver(value, Slot(Memory.OUTPUT, number))
+
+    def _write_updates(self) -> None:
+        """Copy the new values of parameters that could not be written in place."""
+        for param, update in self.state.updates.items():
+            if self.places.get(self._root(update)) != self.places[param]:
+                self._deliver(update, self.places[param], copy=True)
+
+    def _deliver(self, value: Value, slot: Slot, *, copy: bool = False) -> None:
+        root = self._root(value)
+        produced = root in self.graph.producers and root not in self.weights
+        if produced and root not in self.places and root.type.layout is None and not copy:
+            self.places[root] = slot
+            return
+        builder = GraphBuilder("copy")
+        copied = builder.emit("identity", value)
+        self._call(builder.operations[0])
+        self.places[copied] = slot
 
     # ---- values to memory ----
 
-    def _plan(self) -> tuple[dict[Value, int], int]:
+    def _plan_arena(self) -> int:
         first: dict[Value, int] = {}
         last: dict[Value, int] = {}
         for position, (_, arguments) in enumerate(self.calls):
@@ -149,45 +169,18 @@ class _Lowering:
                     root = self._root(argument)
                     first.setdefault(root, position)
                     last[root] = position
-        external = {*self.graph.inputs, *self.output_slots}
-        lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in external]
+        lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
         offsets, size = plan_arena(lifetimes)
-        return dict(offsets), size
+        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in offsets.items()}
+        return size
 
-    def _slot(self, argument: Argument, arena: dict[Value, int]) -> Slot:
+    def _slot(self, argument: Argument) -> Slot:
         if isinstance(argument, Packed) or argument in self.weights:
-            return Slot(Memory.WEIGHTS, self._weight_offset(argument))
-        root = self._root(argument)
-        if root in self.output_slots:
-            return Slot(Memory.OUTPUT, self.output_slots[root])
-        if root in arena:
-            return Slot(Memory.ARENA, arena[root])
-        return Slot(Memory.INPUT, self.graph.inputs.index(root))
-
-    def _weight_offset(self, argument: Argument) -> int:
-        """Place of a weight in the weights region; the set-up graph gets the operations that make it."""
-        if argument not in self.packed:
-            value = self._setup_value(argument.value if isinstance(argument, Packed) else argument)
-            for step in argument.steps if isinstance(argument, Packed) else ():
-                value = self.setup.emit(step.operator, value, **dict(step.attributes))
-            self.packed[argument] = self.weights_bytes
-            self.packed_values.append(value)
-            self.weight_offsets.append(self.weights_bytes)
-            self.weights_bytes += align(value.type.bytes)
-        return self.packed[argument]
-
-    def _setup_value(self, value: Value) -> Value:
-        """Carry the operations that make a weight over to the set-up graph."""
-        if value not in self.setup_values:
-            op = self.graph.producers[value]
-            operands = [self._setup_value(v) for v in op.operands]
-            copied = Operation(op.operator, tuple(operands), op.attributes, op.results, op.location, op.body)
-            self.setup.append(copied)
-            self.setup_values.update(zip(op.results, copied.results, strict=True))
-        return self.setup_values[value]
+            return Slot(Memory.WEIGHTS, self.region.place(argument))
+        return self.places[self._root(argument)]
 
 
-def _barriers(calls: tuple[Call, ...], parallel: dict[str, bool]) -> tuple[Call, ...]:
+def _barriers(calls: tuple[Call, ...], parallel: Mapping[str, bool]) -> tuple[Call, ...]:
     """Drop the barrier after a serial call if the next one is serial too: the same thread runs both.
 
     Calls that clear margins need none: they touch no byte that the call after them touches.

@@ -1,0 +1,58 @@
+"""The weights region: what is known when weights are loaded, packed for the kernels that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..graph.builder import GraphBuilder
+from ..graph.ir import Graph, Operation, Value
+from .kernel import Argument, Packed
+from .memory import align
+
+
+def weight_values(graph: Graph, changing: Collection[Value] = ()) -> set[Value]:
+    """Values that depend on constants and parameters alone, other than the `changing` ones."""
+    known: set[Value] = set()
+    for op in graph.operations:
+        if all(v in known for v in op.operands) and not any(r in changing for r in op.results):
+            known.update(op.results)
+    return known
+
+
+class WeightRegion:
+    """Gives weights their places, and collects the operations that make them in a set-up graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.offsets: list[int] = []
+        self.bytes = 0
+        self._builder = GraphBuilder(f"{graph.name}.setup")
+        self._values: dict[Value, Value] = {}
+        self._places: dict[Argument, int] = {}
+        self._outputs: list[Value] = []
+
+    @property
+    def setup(self) -> Graph:
+        """The graph whose outputs go to `offsets`."""
+        return self._builder.finish(self._outputs)
+
+    def place(self, argument: Argument) -> int:
+        """Byte offset of a weight, which gets a place if it has none yet."""
+        if argument not in self._places:
+            value = self._carry(argument.value if isinstance(argument, Packed) else argument)
+            for step in argument.steps if isinstance(argument, Packed) else ():
+                value = self._builder.emit(step.operator, value, **dict(step.attributes))
+            self._places[argument] = self.bytes
+            self._outputs.append(value)
+            self.offsets.append(self.bytes)
+            self.bytes += align(value.type.bytes)
+        return self._places[argument]
+
+    def _carry(self, value: Value) -> Value:
+        """Take the operations that make a value over to the set-up graph."""
+        if value not in self._values:
+            op = self.graph.producers[value]
+            operands = tuple(self._carry(v) for v in op.operands)
+            self._builder.append(Operation(op.operator, operands, op.attributes, op.results, op.location, op.body))
+            self._values.update((r, r) for r in op.results)
+        return self._values[value]
