@@ -50,7 +50,8 @@ def test_every_data_file_is_packaged() -> None:
         folder = next(ROOT / f for f, p in FOLDERS.items() if p == root).joinpath(*package.split(".")[2:])
         for pattern in patterns:
             assert list(folder.glob(pattern)), f"{package}: nothing matches {pattern}"
-    assert {path.suffix for path in (ROOT / "models").iterdir() if path.is_file()} <= {".md", ".net", ".png", ".py", ".txt"}
+    suffixes = {path.suffix for path in (ROOT / "models").iterdir() if path.is_file()}
+    assert suffixes <= {".md", ".net", ".png", ".py", ".txt"}
 
 
 def test_dependencies_point_one_way() -> None:
