@@ -57,7 +57,10 @@ class _Session:
         self.stop_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_stop"])
         self.weights = weights
         self.arena = aligned_bytes(module.arena_bytes)
-        self.buffers = (ctypes.c_void_p * (len(module.inputs) + len(module.outputs)))()
+        self.state = aligned_bytes(module.state_bytes)
+        tensors = len(module.inputs) + len(module.outputs)
+        self.buffers = (ctypes.c_void_p * (tensors + 1))()
+        self.buffers[tensors] = self.state.ctypes.data
         memory: Any = aligned_bytes(ctypes.sizeof(Context))
         self.context = Context.from_buffer(memory)
         self.context.arena = self.arena.ctypes.data
@@ -86,7 +89,8 @@ class Program:
     """A network compiled for this machine: `program(x)` runs it.
 
     Inputs are arrays by position or by name, outputs are fresh arrays: one, or a tuple where the network has several.
-    Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends its worker threads;
+    `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
+    written between calls. Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends its worker threads;
     otherwise that happens when it is collected.
     """
 
@@ -106,6 +110,9 @@ class Program:
         self.outputs = dict(module.outputs)
         loaded = load_object(code, target or Target.host(), ("netc_start", "netc_run", "netc_stop"))
         self._session = _Session(loaded, module, pack_weights(module, params), threads)
+        self.state = _views(self._session.state, module)
+        for name, view in self.state.items():
+            view[...] = params[name]
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
         self._lock = threading.Lock()
@@ -191,6 +198,15 @@ class Program:
             found = f"{array.dtype}[{','.join(map(str, array.shape))}]"
             raise NetcError(f"input `{name}` takes {_text(wanted)}, not {found}")
         return np.ascontiguousarray(array)
+
+
+def _views(region: Array, module: Module) -> dict[str, Array]:
+    """The tensors of the state region by name."""
+    views: dict[str, Array] = {}
+    for name, type_, offset in module.state:
+        data = region[offset : offset + type_.bytes].view(type_.dtype.numpy)
+        views[name] = data.reshape(type_.shape)
+    return views
 
 
 def _text(type: TensorType) -> str:  # noqa: A002 (the field's own word)

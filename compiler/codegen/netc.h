@@ -3,7 +3,8 @@
  *   struct netc_context c = {0};
  *   c.arena = aligned_alloc(64, netc_arena_bytes);       // scratch memory, contents kept between runs, zero at first
  *   c.weights = weights;                                 // netc_weights_bytes, 64-byte aligned, as netc wrote them
- *   c.buffers = (void *[]){image, scores};               // inputs, then outputs: dense row-major arrays
+ *   c.buffers = (void *[]){image, scores};               // inputs, then outputs: dense row-major arrays; then
+ *                                                        // the state, for programs that change their parameters
  *   c.threads = 2;
  *   if (netc_start(&c)) abort();
  *   netc_run(&c);                                        // as often as you like

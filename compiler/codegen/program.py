@@ -21,7 +21,7 @@ SPINS = 2000
 _MONOTONIC_CLOCK = {"linux": 1, "apple": 6, "darwin": 6, "freebsd": 4}
 """CLOCK_MONOTONIC of each system's time.h, by a part of its triple."""
 
-_REGION = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights"}
+_REGION = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: "%state"}
 
 
 def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
@@ -61,6 +61,9 @@ def _sequence(module: Module) -> str:
     for i in range(len(module.inputs) + len(module.outputs)):
         lines.append(f"  %buffer{i}.at = getelementptr ptr, ptr %buffers, i64 {i}")
         lines.append(f"  %buffer{i} = load ptr, ptr %buffer{i}.at, align 8")
+    if module.state:
+        lines.append(f"  %state.at = getelementptr ptr, ptr %buffers, i64 {len(module.inputs) + len(module.outputs)}")
+        lines.append("  %state = load ptr, ptr %state.at, align 8")
     lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
     for number, call in enumerate(module.calls):
         lines += _call(number, call, len(module.inputs))

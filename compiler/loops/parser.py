@@ -129,9 +129,9 @@ class _Parser:
         line = self.text.count("\n", 0, start) + 1
         return Location(self.file, line, start - self.text.rfind("\n", 0, start))
 
-    def fail(self, message: str, hint: str | None = None) -> NoReturn:
-        """Raise an error at the current token."""
-        raise NetcError(message, location=self.location(self.start), hint=hint)
+    def fail(self, message: str, hint: str | None = None, at: int | None = None) -> NoReturn:
+        """Raise an error at an offset, or at the current token."""
+        raise NetcError(message, location=self.location(self.start if at is None else at), hint=hint)
 
     def expect(self, token: str) -> None:
         """Go past a certain token."""
@@ -297,7 +297,7 @@ class _Parser:
         return For(var, start, stop, self.block(inner), kind, step)
 
     def access(self, name: str, scope: _Scope) -> tuple[Buffer, tuple[Expr, ...]]:
-        """The indices of a buffer."""
+        """The indices of a buffer, after its name."""
         buffer = scope.buffers.get(name)
         if buffer is None:
             self.fail(f"there is no buffer %{name}", near_miss(name, scope.buffers))
@@ -332,21 +332,23 @@ class _Parser:
 
     def named(self, scope: _Scope) -> Expr:
         """A variable, or an element of a register buffer."""
+        start = self.start
         name = self.name("%")
         if self.token == "[":
             return Load(*self.access(name, scope))
         kind = scope.variables.get(name)
         if kind is None:
-            self.fail(f"there is no value %{name}", near_miss(name, scope.variables))
+            self.fail(f"there is no value %{name}", near_miss(name, scope.variables), start)
         return Var(name, kind)
 
     def literal(self) -> Const:
         """`3` for an index, `3: i32` or `0.5: f32x16` for other types."""
+        start = self.start
         sign = "-" if self.skip("-") else ""
         text = sign + self.advance()
         if not self.skip(":"):
             if not text.lstrip("-").isdecimal():
-                self.fail(f"a literal that is no index takes a type, such as {text}: f32")
+                self.fail(f"a literal that is no index takes a type, such as {text}: f32", at=start)
             return Const(int(text))
         kind = self.element_type()
         if kind.dtype is DType.BOOL:
@@ -354,12 +356,12 @@ class _Parser:
         try:
             value = float(text) if kind.dtype.is_float else int(text)
         except ValueError:
-            self.fail(f"{text} is not a number of type {kind}")
+            self.fail(f"{text} is not a number of type {kind}", at=start)
         return Const(value, kind.dtype, kind.lanes)
 
     def call(self, scope: _Scope) -> Expr:
         """An operation by name."""
-        op = self.token
+        op, start = self.token, self.start
         if self.kind != "word" or op not in _CALLS:
             self.fail(f"expected an expression, found {self.found}", near_miss(op, _CALLS))
         self.advance()
@@ -367,7 +369,7 @@ class _Parser:
             kind = self.element_type()
             buffer, indices = self.access(self.name("%"), scope)
             if buffer.dtype is not kind.dtype:
-                self.fail(f"%{buffer.name} holds {buffer.dtype}, not {kind.dtype}")
+                self.fail(f"%{buffer.name} holds {buffer.dtype}, not {kind.dtype}", at=start)
             return Load(buffer, indices, kind.lanes)
         if op in ("cast", "bitcast"):
             dtype = self.dtype()
@@ -395,9 +397,10 @@ class _Parser:
 
     def arguments(self, scope: _Scope, count: int) -> list[Expr]:
         """The arguments of an operation."""
+        start = self.start
         arguments = self.list_of("(", ")", lambda: self.expr(scope))
         if len(arguments) != count:
-            self.fail(f"this operation takes {count} argument(s), not {len(arguments)}")
+            self.fail(f"this operation takes {count} argument(s), not {len(arguments)}", at=start)
         return arguments
 
     # ---- modules ----
@@ -415,6 +418,8 @@ class _Parser:
         offsets = tuple(self.list_of("[", "]", self.integer))
         inputs = self.while_word("input", self.tensor)
         outputs = self.while_word("output", self.tensor)
+        state_bytes = self.integer() if self.skip("state") else 0
+        state = self.while_word("at", self.state_tensor)
         kernels: list[Kernel] = []
         while self.token == "kernel":
             kernels.append(self.kernel())
@@ -423,7 +428,17 @@ class _Parser:
         setup, length = self.text[self.start :], self.text.rindex("}") - self.start
         graph = parse_graph("\n" * (self.location(self.start).line - 1) + setup[:length], self.file)
         return Module(
-            name, tuple(kernels), tuple(calls), tuple(inputs), tuple(outputs), arena, weights, offsets, self._end(graph)
+            name,
+            tuple(kernels),
+            tuple(calls),
+            tuple(inputs),
+            tuple(outputs),
+            arena,
+            weights,
+            offsets,
+            self._end(graph),
+            tuple(state),
+            state_bytes,
         )
 
     def _end(self, graph: T) -> T:
@@ -438,6 +453,12 @@ class _Parser:
         while self.skip(word):
             items.append(item())
         return items
+
+    def state_tensor(self) -> tuple[str, TensorType, int]:
+        """A parameter in the state region, after `at`."""
+        offset = self.integer()
+        name, type_ = self.tensor()
+        return name, type_, offset
 
     def module_call(self) -> Call:
         """A call after its keyword."""

@@ -62,6 +62,9 @@ def print_module(module: Module, *, setup: bool = True) -> str:
     lines.append(f"  weights {module.weights_bytes} at [{offsets}]")
     lines += [f"  input {_name(name)}: {type_}" for name, type_ in module.inputs]
     lines += [f"  output {_name(name)}: {type_}" for name, type_ in module.outputs]
+    if module.state:
+        lines.append(f"  state {module.state_bytes}")
+    lines += [f"  at {offset} {_name(name)}: {type_}" for name, type_, offset in module.state]
     for kernel in module.kernels:
         lines += ["", *_indented(print_kernel(kernel))]
     lines += ["", *(f"  {_call(call)}" for call in module.calls)]

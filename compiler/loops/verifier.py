@@ -77,7 +77,11 @@ def verify_module(module: Module) -> None:
 def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int]]) -> None:
     """Arguments are as many as parameters and lie inside the memory they are in."""
     _check(len(slots) == len(kernel.params), f"@{kernel.name} takes {len(kernel.params)} arguments, not {len(slots)}")
-    regions = {Memory.ARENA: module.arena_bytes, Memory.WEIGHTS: module.weights_bytes}
+    regions = {
+        Memory.ARENA: module.arena_bytes,
+        Memory.WEIGHTS: module.weights_bytes,
+        Memory.STATE: module.state_bytes,
+    }
     tensors = {Memory.INPUT: module.inputs, Memory.OUTPUT: module.outputs}
     for (memory, offset), buffer in zip(slots, kernel.params, strict=True):
         place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
@@ -87,7 +91,7 @@ def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int
         else:
             _check(0 <= offset < len(tensors[memory]), f"{place} doesn't exist")
             _check(size <= tensors[memory][offset][1].bytes, f"{place} is smaller than the kernel's buffer")
-        writable = memory in (Memory.ARENA, Memory.OUTPUT)
+        writable = memory in (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
         _check(writable or buffer.space is not Space.OUT, f"{place} is written, but it is read only")
 
 

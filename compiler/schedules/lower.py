@@ -115,16 +115,17 @@ class _Lowering:
 
     def _in_place(self, group: Group) -> Mapping[Value, Value]:
         """Results that may overwrite a parameter: new values for it, when its old one is not read later."""
-        if not group.is_elementwise:
-            return {}
         in_place: dict[Value, Value] = {}
         for inner, result in zip(group.results, group.operation.results, strict=True):
             for param, update in self.state.updates.items():
-                if self._root(update) is result and self._is_last_reader(group.operation, param):
-                    self.places[result] = self.places[param]
-                    old = next((v for v, outer in group.outer.items() if outer is param), None)
-                    if old is not None:
-                        in_place[inner] = old
+                if self._root(update) is not result or not self._is_last_reader(group.operation, param):
+                    continue
+                old = next((v for v, outer in group.outer.items() if outer is param), None)
+                if old is not None and not group.is_elementwise:
+                    continue
+                self.places[result] = self.places[param]
+                if old is not None:
+                    in_place[inner] = old
         return in_place
 
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
@@ -143,20 +144,26 @@ class _Lowering:
 
     def _write_updates(self) -> None:
         """Copy the new values of parameters that could not be written in place."""
-        for param, update in self.state.updates.items():
-            if self.places.get(self._root(update)) != self.places[param]:
-                self._deliver(update, self.places[param], copy=True)
+        moved = {p: u for p, u in self.state.updates.items() if self.places.get(self._root(u)) != self.places[p]}
+        # A value that lies in the state region may be overwritten before its turn comes.
+        safe = {p: self._copy(u) if self._root(u) in self.places else u for p, u in moved.items()}
+        for param, update in safe.items():
+            self.places[self._copy(update)] = self.places[param]
 
-    def _deliver(self, value: Value, slot: Slot, *, copy: bool = False) -> None:
+    def _deliver(self, value: Value, slot: Slot) -> None:
         root = self._root(value)
         produced = root in self.graph.producers and root not in self.weights
-        if produced and root not in self.places and root.type.layout is None and not copy:
+        if produced and root not in self.places and root.type.layout is None:
             self.places[root] = slot
-            return
+        else:
+            self.places[self._copy(value)] = slot
+
+    def _copy(self, value: Value) -> Value:
+        """A copy of a value, made by a call of its own."""
         builder = GraphBuilder("copy")
         copied = builder.emit("identity", value)
         self._call(builder.operations[0])
-        self.places[copied] = slot
+        return copied
 
     # ---- values to memory ----
 
