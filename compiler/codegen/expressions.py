@@ -422,6 +422,8 @@ class ExpressionEmitter:
         goal = llvm_type(expr.dtype, source.lanes)
         if goal is source:
             return Value(source, x)
+        if (source.dtype, goal.dtype) == (DType.F64, DType.F16):  # directly, this would be a call of a library
+            source, x = self._cast(Cast(expr.value, DType.F32))
         if goal.dtype is DType.BOOL:
             compare = "fcmp une" if source.dtype.is_float else "icmp ne"
             return Value(goal, self.out.emit(f"{compare} {source.text} {x}, {text.constant(0, source)}"))

@@ -32,7 +32,10 @@ def load_object(code: bytes, target: Target, symbols: Sequence[str]) -> LoadedOb
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in symbols:
         builder.export_symbol(name)
-    tracker = builder.link(jit, "netc")
+    try:
+        tracker = builder.link(jit, "netc")
+    except RuntimeError as error:
+        raise InternalError(f"can't load compiled code: {error}") from error
     return LoadedObject({name: int(tracker[name]) for name in symbols}, (tracker, jit))
 
 

@@ -1,0 +1,71 @@
+"""exp, log and tanh against long-double arithmetic, in units in the last place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.codegen.jit import load_kernel
+from netc.compiler.codegen.target import Target
+from netc.compiler.graph.types import DType
+from netc.compiler.loops.ir import VectorType
+from netc.compiler.loops.parser import parse_kernel
+
+from ..loops.kernels import typed_unary
+from .test_kernels import TARGETS
+
+COUNT = 1 << 14
+FUNCTIONS: dict[str, Any] = {"exp": np.exp, "log": np.log, "tanh": np.tanh}
+
+
+def compiled(op: str, x: Any, lanes: int, cpu: str = "host") -> Any:
+    dtype = DType.of(x.dtype)
+    kernel = parse_kernel(typed_unary(f"{op}(%v)", VectorType(dtype, lanes), dtype, x.size))
+    y = np.zeros_like(x)
+    load_kernel(kernel, Target.named(cpu)).run([x, y])
+    return y
+
+
+def samples(op: str, dtype: DType) -> Any:
+    """Ordinary numbers, and some over the whole range in which the result is a normal number."""
+    info = np.finfo(dtype.numpy)
+    rng = np.random.default_rng(1)
+    smallest, largest = np.log(float(info.tiny)), np.log(float(info.max))
+    if op == "exp":
+        near, far = rng.standard_normal(COUNT // 2), rng.uniform(smallest, largest - 0.01, COUNT // 2)
+    elif op == "log":
+        near = np.abs(1 + 0.3 * rng.standard_normal(COUNT // 2)) + 1e-6
+        far = np.exp(rng.uniform(smallest, largest - 0.01, COUNT // 2))
+    else:
+        near, far = rng.standard_normal(COUNT // 2), rng.standard_normal(COUNT // 2) * np.exp(rng.uniform(-8, 3))
+    return np.concatenate([near, far]).astype(dtype.numpy)
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64], ids=str)
+@pytest.mark.parametrize("op", FUNCTIONS)
+def test_errors_stay_within_two_units(op: str, dtype: DType, lanes: int, cpu: str) -> None:
+    x = samples(op, dtype)
+    exact = FUNCTIONS[op](x.astype(np.longdouble))
+    error = np.abs(compiled(op, x, lanes, cpu) - exact) / np.spacing(np.abs(exact).astype(dtype.numpy))
+    assert error.max() < 2
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64, DType.F16], ids=str)
+@pytest.mark.parametrize("op", FUNCTIONS)
+def test_special_values(op: str, dtype: DType) -> None:
+    info = np.finfo(dtype.numpy)
+    numbers = [0.0, -0.0, np.inf, -np.inf, np.nan, info.max, -info.max, -1.0 if op == "log" else 0.0]
+    with np.errstate(all="ignore"):
+        expected = FUNCTIONS[op](np.array(numbers, dtype.numpy))
+    np.testing.assert_array_max_ulp(compiled(op, np.array(numbers, dtype.numpy), 8), expected, 2)
+
+
+def test_subnormal_numbers() -> None:
+    x = np.array([1e-45, 1e-40, 5e-39, 1e-38], np.float32)
+    np.testing.assert_allclose(compiled("log", x, 4), np.log(x), rtol=1e-6)
+    x = np.array([-90, -95, -100, -103], np.float32)
+    np.testing.assert_allclose(compiled("exp", x, 4), np.exp(x), rtol=1e-6, atol=2e-45)
