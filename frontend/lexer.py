@@ -26,12 +26,12 @@ _SCAN = re.compile(
     r"""(?P<blank>[ \t]+)
       | (?P<newline>\n|;)
       | (?P<slashes>//)
-      | (?P<NUMBER>(?:\d[\d_]*(?:\.\d[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d+)?)
+      | (?P<NUMBER>(?:[0-9][0-9_]*(?:\.[0-9][0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?)
       | (?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<STRING>"(?:\\.|[^"\\\n])*")
       | (?P<operator>\|>|\*\*|[=!<>]=|[-+*/]=|[-+*/%<>=(){}\[\],:@])
-      | (?P<quoted>'[^'\n]*'|"[^\n]*)
-      | (?P<strange>&&|\|\||\#[^\n]*|[^\sA-Za-z0-9_"'(){}\[\],:@;]|\s)""",
+      | (?P<quoted>'[^'\n]*'?|"[^\n]*)
+      | (?P<strange>&&|\|\||\#[^\n]*|(?s:.))""",
     re.VERBOSE,
 )
 _NUMBER_TAIL = re.compile(r"[A-Za-z0-9_.]+")
@@ -62,7 +62,8 @@ _CONTINUES = frozenset(
 """Tokens that continue a statement on both sides: a line end before or after them is dropped."""
 _CONTINUES_AFTER = _CONTINUES | {"COMMA", "NOT", "IN", "RETURN", "AUGMENT", "COLON", "AT"}
 _CONTINUES_BEFORE = _CONTINUES | {"LBRACE"}
-_WORDS_IN_ARITHMETIC = frozenset(("and", "or", "not", "then", "else", "true", "false", "none"))
+_WORDS_IN_ARITHMETIC = frozenset(("and", "or", "not"))
+_ENDS_ARITHMETIC = frozenset((",", "{", "}", "|>", "then", "else"))
 _FUNCTIONS_IN_ARITHMETIC = frozenset(("int", "float", "round", "floor", "ceil", "abs", "max", "min", "len", "sum"))
 _CURES = {
     "#": "comments start with //",
@@ -285,7 +286,8 @@ class Lexer:
     def _strange(self, kind: str, text: str, offset: int) -> None:
         if kind == "quoted":
             if text.startswith("'"):
-                self._complain("text stands in double quotes", offset, offset + len(text), f'write "{text[1:-1]}"')
+                written = text.strip("'")
+                self._complain("text stands in double quotes", offset, offset + len(text), f'write "{written}"')
             else:
                 self._complain("text has no closing quote on its line", offset, offset + len(text))
             self._emit("STRING", '""', offset)
@@ -314,8 +316,9 @@ class Lexer:
         """Whether `//` just before `offset` is a floor division.
 
         It is where a value stands before it on the same line and the rest of the line reads as arithmetic: numbers,
-        operators, brackets and names that the file has used before, no two values side by side. After `|>` outside
-        brackets it never is: stages of a pipe are not divided.
+        operators, brackets and names that the file has used before, no two values side by side. The rest ends where
+        the expression can't go on: at a comma, a brace, a closing bracket, `|>`, `then`, `else` or further slashes.
+        After `|>` outside brackets it never is: stages of a pipe are not divided.
         """
         if not self.whole:
             return True
@@ -327,21 +330,20 @@ class Lexer:
         return self._reads_as_arithmetic(offset)
 
     def _reads_as_arithmetic(self, offset: int) -> bool:
-        after_value, seen = False, False
+        after_value, seen, depth = False, False, 0
         while offset < self.source.end:
             match = _SCAN.match(self.source.text, offset, self.source.end)
             assert match is not None, "the last alternative takes any character"
             kind, text, offset = match.lastgroup, match.group(), match.end()
-            if kind in ("newline", "slashes"):
-                break
             if kind == "blank":
                 continue
-            if kind in ("quoted", "strange", "STRING"):
+            depth += (text in ("(", "[")) - (text in (")", "]"))
+            if kind in ("newline", "slashes") or depth < 0 or (depth == 0 and text in _ENDS_ARITHMETIC):
+                break
+            if kind in ("quoted", "strange"):
                 return False
-            if text in _WORDS_IN_ARITHMETIC:
-                after_value = text in ("true", "false", "none")
-            elif kind in ("NUMBER", "NAME"):
-                if after_value or (kind == "NAME" and not self._used(text)):
+            if kind in ("NUMBER", "NAME", "STRING") and text not in _WORDS_IN_ARITHMETIC:
+                if after_value or (kind == "NAME" and depth == 0 and not self._used(text)):
                     return False
                 after_value = seen = True
             elif not seen and text not in ("(", "-", "+"):

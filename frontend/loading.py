@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def load_network(
     `net` picks one of several nets in a file (default: the one named like the file, or the only one). `batch` binds
     the free size N, `sizes` the others; `hyperparameters` override defaults. Raises `NetcError` with all errors found.
     """
-    return _graph(_open(source), net, Options(batch, sizes or {}, hyperparameters or {}))
+    return _graph(_open(source), net, _options(batch, sizes, hyperparameters))
 
 
 def load_text(
@@ -58,7 +59,7 @@ def load_text(
     hyperparameters: Mapping[str, Any] | None = None,
 ) -> Graph:
     """Load a net from text; see `load_network`. Imports are looked for in the current folder."""
-    return _graph(_open_text(text, file), net, Options(batch, sizes or {}, hyperparameters or {}))
+    return _graph(_open_text(text, file), net, _options(batch, sizes, hyperparameters))
 
 
 def load_recipe(source: str | os.PathLike[str], *, net: str | None = None) -> Recipe | None:
@@ -81,6 +82,11 @@ def check_text(text: str, file: str = "<text>") -> list[Diagnostic]:
     return _check(_open_text(text, file))
 
 
+def _options(batch: int, sizes: Mapping[str, int] | None, hyperparameters: Mapping[str, Any] | None) -> Options:
+    bound = {name: operator.index(size) for name, size in (sizes or {}).items()}
+    return Options(operator.index(batch), bound, hyperparameters or {})
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
     loader: Loader
@@ -101,7 +107,7 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
     """A path as it is given; a bare word is a shipped model."""
     path = Path(source)
     name = str(source)
-    if path.suffix == ".net" or len(path.parts) != 1 or path.exists():
+    if path.suffix == ".net" or len(path.parts) != 1 or os.path.exists(path):
         return path
     shipped = models_folder() / f"{name}.net"
     if name not in available_models():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,7 @@ class Loader:
 
     def load(self, path: Path, location: Location | None = None) -> Module:
         """Load a file. `location` is where it is imported."""
-        key = path.resolve()
+        key = _identity(path)
         if any(key == active for active, _ in self._active):
             circle = " -> ".join([*(file for _, file in self._active), str(path)])
             raise error("files import each other in a circle", location, circle)
@@ -149,7 +150,14 @@ class Loader:
         """Imports are relative to the importing file; what isn't there may be a shipped file."""
         beside = Path(name) if module.folder is None else module.folder / name
         shipped = self.library_folder / name
-        return shipped if not beside.exists() and shipped.exists() else beside
+        return shipped if not os.path.exists(beside) and os.path.exists(shipped) else beside
+
+
+def _identity(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return path  # reading it will tell what is wrong
 
 
 def _read(path: Path, location: Location | None) -> str:

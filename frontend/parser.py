@@ -101,20 +101,21 @@ def parse_expression(source: Source) -> tuple[Expr | None, list[Diagnostic]]:
 class _Stop:
     """Where and why the parser could not go on."""
 
+    whole: str
     index: int
     token: Token
     allowed: frozenset[str]
 
     def describe(self, tokens: list[Token], file: str) -> Diagnostic:
         previous = tokens[self.index - 1] if self.index else None
-        return describe_error(self.token, previous, self.allowed, _spelling(), file)
+        return describe_error(self.token, previous, self.allowed, _spelling(), file, self.whole)
 
 
 def _definition(chunk: Chunk, source: Source) -> tuple[Definition | None, list[Diagnostic]]:
     tokens = list(chunk.tokens)
     problems = list(chunk.diagnostics)
     suspect_lines = {d.location.line for d in problems if d.location}
-    while not chunk.broken and len(problems) < MAX_ERRORS:
+    while tokens and not chunk.broken and len(problems) < MAX_ERRORS:
         tree = _feed(tokens, "definition")
         if not isinstance(tree, _Stop):
             builder = TreeBuilder(source, parse_expression)
@@ -139,6 +140,6 @@ def _feed(tokens: list[Token], start: str) -> Tree[Token] | _Stop:
             tree = parser.feed_token(token)
         except UnexpectedToken:
             allowed: set[str] = parser.accepts()  # type: ignore[no-untyped-call]
-            return _Stop(index, token, frozenset(allowed))
+            return _Stop(start, index, token, frozenset(allowed))
     assert isinstance(tree, Tree), "the end of the tokens ends the parse"
     return tree

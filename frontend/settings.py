@@ -11,7 +11,7 @@ from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from . import ast
 from .elaborate import Elaborator, unfold
 from .modules import Module
-from .state import Frame, State
+from .state import Frame, LimitError, State
 from .values import Definition, Poisoned, describe, error, is_number
 
 RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
@@ -72,6 +72,8 @@ def resolve_preprocess(node: ast.Preprocess, module: Module) -> tuple[Mapping[st
             state.report(problem, frame, setting.location)
         except Poisoned:
             pass
+        except LimitError:
+            break
     return MappingProxyType(resolved), list(state.diagnostics.values())
 
 

@@ -38,6 +38,10 @@ class Given:
     location: Location
 
 
+_NUMBERS = tuple[int | tuple[int, ...], ...]
+"""What operators take where they declare a tuple: axes, shapes, pairs of margins."""
+
+
 def bind(
     name: str,
     slots: Sequence[Slot],
@@ -118,7 +122,9 @@ def slots_of_operator(operator: Operator) -> tuple[Slot, ...]:
     ]
     variadic = any(slot.variadic for slot in slots)
     for name, spec in operator.attributes.items():
-        kinds = spec.kind if isinstance(spec.kind, tuple) else (spec.kind,)
+        kinds = tuple(
+            _NUMBERS if k is tuple else k for k in (spec.kind if isinstance(spec.kind, tuple) else (spec.kind,))
+        )
         slots.append(Slot(name, Union[kinds], spec.default is REQUIRED, named_only=variadic))  # noqa: UP007
     return tuple(slots)
 

@@ -21,7 +21,6 @@ _DESCRIPTIONS = {
     "COMPARE": "a comparison",
     "AUGMENT": "an assignment such as +=",
     NEWLINE: "a new line",
-    "$END": "the end of the definition",
 }
 _FOREIGN_WORDS = {
     "def": "a piece of a network is a `block`, arithmetic is a `func`",
@@ -37,17 +36,17 @@ _FOREIGN_WORDS = {
 
 
 def describe_error(
-    token: Token, previous: Token | None, allowed: Collection[str], spelling: Mapping[str, str], file: str
+    token: Token, previous: Token | None, allowed: Collection[str], spelling: Mapping[str, str], file: str, whole: str
 ) -> Diagnostic:
-    """Say what is wrong at `token`, where the tokens `allowed` (types) could stand."""
+    """Say what is wrong at `token`, where the tokens `allowed` (types) could stand; `whole` is what is parsed."""
     location = location_of(token, file)
-    found = _found(token)
+    found = _found(token, whole)
     if token.type in ("$END", NEWLINE) and previous is not None:
         location = Location(file, previous.end_line or 0, previous.end_column or 0, previous.end_line or 0, 0)
     if "NET" in allowed:
         return _not_a_definition(token, location)
     return Diagnostic(
-        f"expected {_expected(allowed, spelling)}, not {found}", location, _hint(token, previous, allowed)
+        f"expected {_expected(allowed, spelling, whole)}, not {found}", location, _hint(token, previous, allowed)
     )
 
 
@@ -56,16 +55,16 @@ def location_of(token: Token, file: str) -> Location:
     return Location(file, token.line or 1, token.column or 1, token.end_line or 1, token.end_column or 1)
 
 
-def _found(token: Token) -> str:
+def _found(token: Token, whole: str) -> str:
     if token.type == "$END":
-        return "the end of the definition"
+        return f"the end of the {whole}"
     if token.type == NEWLINE:
         return "`;`" if token == ";" else "the end of the line"
     text = str(token)
     return f"`{text if len(text) <= 40 else text[:40] + '...'}`"
 
 
-def _expected(allowed: Collection[str], spelling: Mapping[str, str]) -> str:
+def _expected(allowed: Collection[str], spelling: Mapping[str, str], whole: str) -> str:
     """Shorten the list of allowed tokens to the alternatives that help."""
     rest = set(allowed)
     parts: list[str] = []
@@ -77,7 +76,8 @@ def _expected(allowed: Collection[str], spelling: Mapping[str, str]) -> str:
         rest -= _OPERATORS
         if rest - {"LPAR", "LSQB"} and not rest & {"NAME", "STRING"}:
             rest -= {"LPAR", "LSQB"}
-    parts += sorted(_DESCRIPTIONS.get(kind, f"`{spelling.get(kind, kind)}`") for kind in rest)
+    descriptions = {**_DESCRIPTIONS, "$END": f"the end of the {whole}"}
+    parts += sorted(descriptions.get(kind, f"`{spelling.get(kind, kind)}`") for kind in rest)
     if len(parts) > 1:
         return ", ".join(parts[:-1]) + " or " + parts[-1]
     return parts[0] if parts else "something else"
@@ -87,7 +87,7 @@ def _not_a_definition(token: Token, location: Location) -> Diagnostic:
     text = str(token)
     cure = _FOREIGN_WORDS.get(text) or near_miss(text, DEFINITION_KEYWORDS)
     return Diagnostic(
-        f"a file is made of net, block, func, import, train and preprocess, not of {_found(token)}", location, cure
+        f"a file is made of net, block, func, import, train and preprocess, not of `{token}`", location, cure
     )
 
 

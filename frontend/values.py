@@ -73,8 +73,8 @@ def applying(name: str, location: Location) -> Iterator[None]:
         yield
     except NetcError as problem:
         raise NetcError([replace(d, location=d.location or location) for d in problem.diagnostics]) from None
-    except (TypeError, ValueError, LookupError, ArithmeticError, MemoryError) as problem:
-        raise error(f"{name} can't work with these arguments: {problem}", location) from None
+    except (TypeError, ValueError, LookupError, ArithmeticError, MemoryError):
+        raise error(f"{name} can't work with these arguments", location) from None
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
