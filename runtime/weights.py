@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,8 +111,10 @@ def write_weights(path: str | os.PathLike[str], graph: Graph, arrays: Mapping[st
     file = Path(path)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
-            part = Path(folder) / "part"
-            save_file(tensors, part)
+            part, usual = Path(folder) / "part", Path(folder) / "usual"
+            save_file(tensors, part)  # readable by the owner alone
+            usual.touch()
+            shutil.copymode(usual, part)
             part.replace(file)
     except (OSError, SafetensorError) as error:
         raise NetcError(f"can't write weights to {file}: {error}") from None

@@ -62,6 +62,8 @@ def test_write_then_read_is_the_same(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(weights[name], array)
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_write_refuses_missing_and_misshapen_values(tmp_path: Path) -> None:
