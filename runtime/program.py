@@ -90,8 +90,8 @@ class Program:
 
     Inputs are arrays by position or by name, outputs are fresh arrays: one, or a tuple where the network has several.
     `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
-    written between calls. Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends its worker threads;
-    otherwise that happens when it is collected.
+    written between calls. Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends
+    its worker threads; otherwise that happens when it is collected.
     """
 
     def __init__(
@@ -120,29 +120,12 @@ class Program:
 
     def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
-        if named or len(arrays) != len(self._expected):
-            arrays = self._by_name(arrays, named)
-        operands = [
-            a
-            if type(a) is np.ndarray and a.dtype == dtype and a.shape == shape and a.flags.c_contiguous
-            else self._prepared(i, a)
-            for i, (a, (dtype, shape)) in enumerate(zip(arrays, self._expected, strict=True))
-        ]
-        results = [np.empty(shape, dtype) for shape, dtype in self._results]
-        self._run([*operands, *results])
-        return results[0] if len(results) == 1 else tuple(results)
+        return self._invoke(arrays, named, None)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them."""
         stamps = np.zeros(len(self.module.calls) + 1, np.int64)
-        session = self._session
-        with self._lock:
-            session.context.profile = stamps.ctypes.data
-        try:
-            self(*arrays, **named)
-        finally:
-            with self._lock:
-                session.context.profile = None
+        self._invoke(arrays, named, stamps.ctypes.data)
         return [int(t) for t in np.diff(stamps)]
 
     def close(self) -> None:
@@ -158,8 +141,23 @@ class Program:
     ) -> None:
         self.close()
 
-    def _run(self, arrays: Sequence[Array]) -> None:
-        """Run on all inputs and outputs."""
+    def _invoke(
+        self, arrays: Sequence[Array], named: Mapping[str, Array], profile: int | None
+    ) -> Array | tuple[Array, ...]:
+        if named or len(arrays) != len(self._expected):
+            arrays = self._by_name(arrays, named)
+        operands = [
+            a
+            if type(a) is np.ndarray and a.dtype == dtype and a.shape == shape and a.flags.c_contiguous
+            else self._prepared(i, a)
+            for i, (a, (dtype, shape)) in enumerate(zip(arrays, self._expected, strict=True))
+        ]
+        results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        self._run([*operands, *results], profile)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
+        """Run on all inputs and outputs; `profile` is where time stamps go."""
         session = self._session
         with self._lock:
             if session.process != os.getpid():
@@ -169,6 +167,7 @@ class Program:
             buffers = session.buffers
             for i, array in enumerate(arrays):
                 buffers[i] = _address(array)
+            session.context.profile = profile
             session.run_function(session.address)
 
     def _by_name(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> tuple[Array, ...]:

@@ -55,11 +55,7 @@ class KernelEmitter(ExpressionEmitter):
         pointers = [f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
         parameters = ", ".join([*pointers, "i64 %tid", "i64 %nthreads"])
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
-        header = (
-            f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
-        )
-        if not kernel.params:
-            header = header.replace("(, ", "(")
+        header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
         return "\n".join(body)
 

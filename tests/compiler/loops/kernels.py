@@ -37,6 +37,7 @@ kernel @scale(%x: f32[4,32], %y: out f32[4,32]) {
 }
 """
 
+
 def tile(rows: int, lanes: int) -> str:
     """A matrix product in tiles of `rows` by two vectors of `lanes`, with bias and relu."""
     vector, width = f"f32x{lanes}", 2 * lanes

@@ -76,9 +76,7 @@ def module() -> Module:
         Call("tile", slots, True, "dense+relu", 1920, Location("m.net", 3, 5)),
         Call("tile", slots, False, "", 0, Location("a file.net", 3, 5, 4, 1)),
     )
-    return Module(
-        "m", (kernel,), calls, (("x", x),), (("y", y),), 64, 704, (0, 640), setup.finish([weight, bias])
-    )
+    return Module("m", (kernel,), calls, (("x", x),), (("y", y),), 64, 704, (0, 640), setup.finish([weight, bias]))
 
 
 def test_modules_survive_the_round_trip() -> None:
