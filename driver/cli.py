@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("error: not enough memory")
     except OSError as error:
-        return _fail(f"error: {error}")
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"error: {place}{error.strerror or error}")
     except Exception as error:
         if os.environ.get("NETC_TRACEBACK"):
             raise

@@ -294,3 +294,12 @@ def test_code_for_another_machine_is_not_run(netc: Call, tiny: Path) -> None:
     assert result.code == 2
     assert f"can't run code for {foreign}" in result.err
     assert netc("compile", tiny, "--cpu", foreign).code == 0
+
+
+def test_full_disk_is_an_error(graph: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "netc", "opt", "cse", str(graph)]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (result.returncode, result.stderr) == (2, b"error: No space left on device\n")
