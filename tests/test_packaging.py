@@ -94,3 +94,12 @@ def test_public_names_exist() -> None:
         assert getattr(netc, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = netc.nothing
+
+
+def test_ci_runs_the_set_up_commands_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in readme.splitlines() if line.startswith("    pip install ")]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace(" --quiet", "")
+    assert len(commands) == 2
+    for command in commands:
+        assert command in script
