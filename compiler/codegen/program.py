@@ -67,6 +67,9 @@ def _sequence(module: Module) -> str:
     lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
     for number, call in enumerate(module.calls):
         lines += _call(number, call, len(module.inputs))
+        if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
+            lines.append("  call void @netc.barrier(ptr %ctx, i64 %nthreads)")
+        lines.append(f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number + 1})")
     return "\n".join([*lines, "  ret void", "}", ""])
 
 
@@ -81,9 +84,6 @@ def _call(number: int, call: Call, inputs: int) -> list[str]:
         arguments.append(f"ptr {name}")
     operands = ", ".join([*arguments, "i64 %tid", "i64 %nthreads"])
     lines.append(f'  call void @"{symbol(call.kernel)}"({operands})')
-    if call.barrier:
-        lines.append("  call void @netc.barrier(ptr %ctx, i64 %nthreads)")
-    lines.append(f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number + 1})")
     return lines
 
 

@@ -66,15 +66,17 @@ class Target:
     @cache
     def host() -> Target:
         """The machine that this process runs on."""
-        cpu = str(llvm.get_host_cpu_name())
         triple = str(llvm.get_process_triple())
         features = dict(llvm.get_host_cpu_features())
-        known = _CPUS.get(cpu)
-        base = known if known and known.triple.split("-")[0] == triple.split("-")[0] else _by_features(triple, features)
+        base = _by_features(triple, features)  # not by name: virtual machines hide features of their processors
         l1, l2 = _host_caches()
-        flat = ",".join(("+" if features[f] else "-") + f for f in sorted(features))
         return replace(
-            base, triple=triple, cpu=cpu, features=flat, l1_bytes=l1 or base.l1_bytes, l2_bytes=l2 or base.l2_bytes
+            base,
+            triple=triple,
+            cpu=str(llvm.get_host_cpu_name()),
+            features=",".join(("+" if features[f] else "-") + f for f in sorted(features)),
+            l1_bytes=l1 or base.l1_bytes,
+            l2_bytes=l2 or base.l2_bytes,
         )
 
     @staticmethod
@@ -167,7 +169,7 @@ _CPUS: dict[str, Target] = {
 
 
 def _by_features(triple: str, features: dict[str, bool]) -> Target:
-    """A target for a processor that the table lacks, from what LLVM detected."""
+    """What a processor with these features can do."""
     if triple.startswith(("aarch64", "arm64")):
         return _arm("generic", triple, dot_product=DotProduct.NEON if features.get("dotprod") else DotProduct.NONE)
     if triple.startswith("x86_64"):

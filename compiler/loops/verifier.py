@@ -43,9 +43,13 @@ from .ir import (
     Var,
     VectorType,
     children,
+    statements,
 )
 from .module import Memory, Module
 from .printer import print_expr, print_kernel
+
+STACK_BYTES = 128 * 1024
+"""Most that the stack buffers of a kernel may take together; some systems give threads little more than this."""
 
 
 class _ViolationError(Exception):
@@ -126,6 +130,9 @@ class _Verifier:
         loops = [s for s in kernel.body if isinstance(s, For) and s.kind is LoopKind.PARALLEL]
         _check(len(loops) <= 1, "there are two parallel loops")
         self.shared = bool(loops)
+        stack = [s.buffer for s in statements(kernel.body) if isinstance(s, Allocate) and s.buffer.space is Space.STACK]
+        taken = sum(math.prod(b.shape) * b.dtype.itemsize for b in stack)
+        _check(taken <= STACK_BYTES, f"stack buffers take {taken} bytes, more than {STACK_BYTES}")
         self.block(kernel.body, scope)
 
     def declare(self, buffer: Buffer, scope: _Scope) -> None:

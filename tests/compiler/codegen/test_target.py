@@ -54,6 +54,16 @@ def test_code_needs_only_libc_and_threads() -> None:
     assert {name for name in called if not name.startswith((".", "netc.", "kernel.", '"'))} <= declared
 
 
+def test_symbols_may_have_another_prefix() -> None:
+    text = emit_module(module(), Target.named("x86-64"), prefix="lenet")
+    shown = {line.split("@")[1].split("(")[0].split()[0] for line in text.splitlines() if _is_visible(line)}
+    assert shown == {"lenet_start", "lenet_run", "lenet_stop", "lenet_arena_bytes", "lenet_weights_bytes"}
+
+
+def _is_visible(line: str) -> bool:
+    return (line.startswith("define") and "internal" not in line) or (line.startswith("@") and "constant" in line)
+
+
 def test_systems_without_posix_threads_are_refused() -> None:
     windows = Target("x86_64-pc-windows-msvc", "x86-64", "", 4, 16, 32768, 524288, has_fma=False)
     with pytest.raises(NetcError, match="POSIX threads"):
