@@ -1,0 +1,294 @@
+"""The training loop: steps, evaluation, metrics, checkpoints; it yields events and prints nothing.
+
+Everything that decides the weights is in the trainer's state and in `Progress`, and both are in every checkpoint: a run
+that is killed at any moment goes on from its newest checkpoint to the same bits as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...compiler.errors import NetcError
+from .batches import Batch, BatchStream
+from .checkpoint import State
+from .events import EpochDone, Evaluating, Event, Finished, Interrupted, Saved, Skipped, Started, Stepped
+from .files import replace_file
+from .run import Run
+from .samples import Tensor
+from .sources import Labels
+
+
+class Trainer(Protocol):
+    """A compiled training step with its state."""
+
+    batch: int
+    seed: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory that a step takes."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the last step: loss, correct (samples), learning_rate, gradient_norm."""
+        ...
+
+    def step(self, x: Tensor, labels: Labels) -> float:
+        """One update on a batch; returns the mean loss before it."""
+        ...
+
+    def state(self) -> State:
+        """Everything that decides later steps."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Go back to a state."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """How long to train, and how often to log and save. A checkpoint is also written after every epoch."""
+
+    epochs: int
+    log_steps: int = 50
+    checkpoint_steps: int | None = None
+    checkpoint_seconds: float | None = 120.0
+
+
+@dataclass(slots=True)
+class Sums:
+    """Totals over some steps."""
+
+    steps: int = 0
+    samples: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, loss: float, correct: float, samples: int, seconds: float) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.samples += samples
+        self.loss += loss
+        self.correct += correct
+        self.seconds += seconds
+
+    def means(self) -> dict[str, float]:
+        """Loss, accuracy and images per second."""
+        return {
+            "loss": self.loss / max(self.steps, 1),
+            "accuracy": self.correct / max(self.samples, 1),
+            "images_per_second": self.samples / max(self.seconds, 1e-9),
+        }
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; `step` may equal the steps of an epoch: then its evaluation is still to come."""
+
+    epoch: int = 0
+    step: int = 0
+    total_step: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    best: Mapping[str, float] = field(default_factory=dict[str, float])
+    window: Sums = field(default_factory=Sums)
+    """Since the last record."""
+    learning_rate: float = 0.0
+    """Of the last step."""
+    in_epoch: Sums = field(default_factory=Sums)
+
+    @staticmethod
+    def of(saved: Mapping[str, Any]) -> Progress:
+        """The progress that a checkpoint holds."""
+        fields: dict[str, Any] = dict(saved)
+        fields |= {name: Sums(**saved[name]) for name in ("window", "in_epoch")}
+        return Progress(**fields)
+
+
+Evaluate = Callable[[], Mapping[str, float]]
+"""Results of the present weights on the test split; `accuracy` decides which weights are the best."""
+Diagnose = Callable[[Tensor, Labels], str | None]
+"""Where the first value that is not finite appears for a batch, in words."""
+
+
+class TrainingLoop:
+    """Trains a net in a run folder; goes on from its newest checkpoint if there is one.
+
+    `stop` is asked after every step: when it answers true, the loop saves and ends. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        stream: BatchStream,
+        run: Run,
+        options: LoopOptions,
+        *,
+        evaluate: Evaluate | None = None,
+        diagnose: Diagnose | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._trainer = trainer
+        self._stream = stream
+        self._run = run
+        self._options = options
+        self._evaluate = evaluate
+        self._diagnose = diagnose
+        self._stop = stop
+        self._clock = clock
+        self._progress = Progress()
+        self._skipped: set[str] = set()
+        self._saved_at = 0.0
+        self._began = (0.0, 0)
+        """Time, and total steps, when this process began to train."""
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end, or until told to stop. Raises `NetcError` when the loss is no longer finite."""
+        yield self._restore()
+        progress, epochs = self._progress, self._options.epochs
+        batches = self._stream.batches(progress.epoch, progress.step, epochs)
+        self._saved_at, self._began = self._clock(), (self._clock(), progress.total_step)
+        while progress.epoch < epochs:
+            if self._stop():
+                yield from self._interrupt()
+                return
+            if progress.step < self._stream.steps_per_epoch:
+                yield from self._step(batches)
+            else:
+                yield Evaluating(progress.epoch + 1)
+                yield from self._finish_epoch()
+        yield Finished(self._run.path, progress.best, progress.best_epoch, len(self._skipped))
+
+    def _restore(self) -> Started:
+        found, problems = self._run.checkpoints.latest()
+        if found is not None:
+            self._trainer.load_state(found.state)
+            self._progress = Progress.of(found.progress["loop"])
+        self._run.rewind_log(found.progress["log_position"] if found is not None else 0)
+        self._skipped = {str(r["reason"]) for r in self._run.records() if r["kind"] == "skipped"}
+        return Started(
+            self._options.epochs,
+            self._stream.steps_per_epoch,
+            self._stream.batch,
+            self._trainer.peak_bytes,
+            self._progress.epoch,
+            self._progress.step,
+            found.path if found is not None else None,
+            problems,
+        )
+
+    # ---- a step -----------------------------------------------------------------------------------------------------
+
+    def _step(self, batches: Iterator[Batch]) -> Iterator[Event]:
+        progress = self._progress
+        start = self._clock()
+        batch = next(batches)
+        loss = float(self._trainer.step(batch.images, batch.labels))
+        if not math.isfinite(loss):
+            raise self._diverged(loss, batch)
+        seconds = self._clock() - start
+        metrics = {key: float(value) for key, value in self._trainer.metrics.items()}
+        progress.learning_rate = metrics["learning_rate"]
+        for sums in (progress.window, progress.in_epoch):
+            sums.add(loss, metrics["correct"], len(batch.labels), seconds)
+        progress.step += 1
+        progress.total_step += 1
+        yield from self._note_skipped(batch.skipped)
+        if progress.total_step % self._options.log_steps == 0:
+            self._log_window(metrics)
+        yield self._stepped()
+        if self._checkpoint_due():
+            yield self._save()
+
+    def _note_skipped(self, reasons: tuple[str, ...]) -> Iterator[Event]:
+        for reason in reasons:
+            if reason not in self._skipped:
+                self._skipped.add(reason)
+                self._run.log({"kind": "skipped", "reason": reason})
+                yield Skipped(reason, len(self._skipped))
+
+    def _log_window(self, metrics: Mapping[str, float]) -> None:
+        progress = self._progress
+        record = {"kind": "step", "epoch": progress.epoch + 1, "step": progress.total_step, **progress.window.means()}
+        others = {key: value for key, value in metrics.items() if key not in ("loss", "correct")}
+        self._run.log(record | others)
+        progress.window = Sums()
+
+    def _stepped(self) -> Stepped:
+        progress = self._progress
+        began, steps = self._began
+        pace = (self._clock() - began) / (progress.total_step - steps)
+        left = self._options.epochs * self._stream.steps_per_epoch - progress.total_step
+        return Stepped(
+            progress.epoch + 1,
+            progress.step,
+            progress.total_step,
+            learning_rate=progress.learning_rate,
+            seconds_left=pace * left,
+            **progress.in_epoch.means(),
+        )
+
+    def _diverged(self, loss: float, batch: Batch) -> NetcError:
+        progress = self._progress
+        where = self._diagnose(batch.images, batch.labels) if self._diagnose is not None else None
+        rate = self._trainer.metrics["learning_rate"]
+        first = f"; first in {where}" if where else ""
+        return NetcError(
+            f"the loss became {loss} at step {progress.total_step + 1} (epoch {progress.epoch + 1}, batch "
+            f"{progress.step + 1}){first}",
+            hint=f"lower the learning rate (it is {rate:g}), warm up (warmup=1 in the schedule), or --clip-norm 1",
+        )
+
+    # ---- the end of an epoch ----------------------------------------------------------------------------------------
+
+    def _finish_epoch(self) -> Iterator[Event]:
+        progress, sums = self._progress, self._progress.in_epoch
+        test = {key: float(value) for key, value in self._evaluate().items()} if self._evaluate is not None else {}
+        score = test.get("accuracy", -sums.loss)
+        is_best = progress.best_score is None or score > progress.best_score
+        if is_best:
+            progress.best_score, progress.best_epoch = score, progress.epoch + 1
+            progress.best = test or sums.means()
+        for path in (self._run.last, self._run.best)[: 1 + is_best]:
+            replace_file(path, self._trainer.save)
+        means = sums.means() | {"learning_rate": progress.learning_rate, "seconds": sums.seconds}
+        record = {"kind": "epoch", "epoch": progress.epoch + 1, "step": progress.total_step, **means}
+        self._run.log(record | {f"test_{key}": value for key, value in test.items()})
+        done = EpochDone(progress.epoch + 1, **means, test=test, is_best=is_best)
+        progress.epoch, progress.step, progress.in_epoch = progress.epoch + 1, 0, Sums()
+        saved = self._save()
+        yield done
+        yield saved
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _checkpoint_due(self) -> bool:
+        steps, seconds = self._options.checkpoint_steps, self._options.checkpoint_seconds
+        if steps is not None and self._progress.total_step % steps == 0:
+            return True
+        return seconds is not None and self._clock() - self._saved_at >= seconds
+
+    def _save(self) -> Saved:
+        progress = self._progress
+        content = {"loop": asdict(progress), "log_position": self._run.log_position(), "seed": self._trainer.seed}
+        path = self._run.checkpoints.write(progress.total_step, self._trainer.state(), content)
+        self._saved_at = self._clock()
+        return Saved(path, progress.total_step)
+
+    def _interrupt(self) -> Iterator[Event]:
+        if self._progress.total_step > 0:
+            yield self._save()
+        yield Interrupted(self._run.path, self._progress.epoch, self._progress.step)

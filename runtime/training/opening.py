@@ -1,0 +1,199 @@
+"""From the names of data sets to sources: mnist, cifar10, imagenet-samples, `imagefolder:DIR`, `FILE.npz`.
+
+What is missing is reported with the places that were searched and how to get it; damaged files are named.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from ...compiler.errors import NetcError, near_miss
+from ..cache import ObjectCache
+from ..datasets import data_folder, load_dataset
+from ..images import decode
+from .sources import ArchiveReader, ArraySource, FileSource, Labels, Source
+from .spec import Spec, Value, parse_spec
+
+SPLITS = ("train", "test")
+_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
+_FOLDERS = {"train": ("train",), "test": ("val", "validation", "test")}
+"""What an image folder may call each split."""
+
+
+def open_source(text: str, split: str = "train", folder: str | os.PathLike[str] | None = None) -> Source:
+    """Open one split, "train" or "test", of a data set.
+
+    `text` is `mnist`, `cifar10`, `imagenet-samples` (both splits are the same pictures), `imagefolder:DIR` or a path
+    to an `.npz` file; the first two can be narrowed, as in `mnist(classes = [0, 1])`, whose classes are then numbered
+    from 0. `folder` is where named data sets lie (see `data_folder`). Raises `NetcError` for unknown names and for
+    missing or damaged files, with the places that were searched.
+    """
+    if split not in SPLITS:
+        raise NetcError(f"there is no split `{split}`", hint="there are train and test")
+    if text.startswith("imagefolder:"):
+        return _image_folder(Path(text.removeprefix("imagefolder:")).expanduser(), split)
+    if text.endswith(".npz"):
+        return _arrays(Path(text).expanduser(), split)
+    spec = parse_spec(text.replace("imagenet-samples", "imagenet_samples"))
+    if spec.name not in _NAMED:
+        hint = near_miss(spec.name, _NAMED) or "there are " + ", ".join([*_NAMED, "imagefolder:DIR", "FILE.npz"])
+        raise NetcError(f"there is no data set `{spec.name}`", hint=hint)
+    classes = spec.bind({"classes": None})["classes"]
+    source = _NAMED[spec.name](split, folder)
+    return source if classes is None else _narrowed(source, spec, classes)
+
+
+def _narrowed(source: Source, spec: Spec, classes: Value) -> Source:
+    given = classes if isinstance(classes, tuple) else (classes,)
+    chosen = [c for c in given if isinstance(c, int) and not isinstance(c, bool) and 0 <= c < source.classes]
+    if len(chosen) < max(2, len(given)) or len(set(chosen)) < len(chosen):
+        raise NetcError(f"`{spec}`: `classes` must be two or more different ones of 0 to {source.classes - 1}")
+    numbers = np.full(source.classes, -1, np.int32)
+    numbers[chosen] = np.arange(len(chosen))
+    labels = numbers[source.labels]
+    kept = np.flatnonzero(labels >= 0).tolist()
+    if isinstance(source, ArraySource):
+        return replace(source, classes=len(chosen), labels=labels[kept], values=source.values[kept])
+    return replace(source, classes=len(chosen), labels=labels[kept], keys=[source.keys[i] for i in kept])
+
+
+# ---- named data sets ------------------------------------------------------------------------------------------------
+
+
+def _mnist(split: str, folder: str | os.PathLike[str] | None) -> Source:
+    return _in_memory("mnist", split, folder)
+
+
+def _cifar10(split: str, folder: str | os.PathLike[str] | None) -> Source:
+    """The archive of JPEG files takes a while to decode; the result is kept in the cache of compiled objects."""
+    home = data_folder(folder) / "cifar10"
+    files = sorted((str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in home.glob("*.*"))
+    key = hashlib.sha256(repr((split, files, PIL.__version__)).encode()).hexdigest()
+    cache = ObjectCache.default()
+    data = np.frombuffer(cache.get(f"cifar10-{key}") or b"", np.uint8).reshape(-1, 1 + 32 * 32 * 3)
+    if len(data):
+        return ArraySource("cifar10", 10, data[:, 0].astype(np.int32), data[:, 1:].reshape(-1, 32, 32, 3))
+    source = _in_memory("cifar10", split, folder)
+    records = np.concatenate([source.labels[:, np.newaxis], source.values.reshape(len(source), -1)], axis=1)
+    cache.put(f"cifar10-{key}", records.astype(np.uint8).tobytes())
+    return source
+
+
+def _in_memory(name: str, split: str, folder: str | os.PathLike[str] | None) -> ArraySource:
+    dataset = load_dataset(name, folder, split)
+    pictures, labels = zip(*dataset, strict=True)
+    return ArraySource(name, dataset.classes, np.array(labels, np.int32), np.stack(pictures))
+
+
+def _imagenet_samples(split: str, folder: str | os.PathLike[str] | None) -> Source:
+    dataset = load_dataset("imagenet-samples", folder)  # checks that the files are there and fit
+    home = data_folder(folder) / "imagenet_samples"
+    with (home / "labels.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    labels = np.array([int(row["class"]) for row in rows], np.int32)
+    reader = ArchiveReader(home / "images.zip")
+    return FileSource("imagenet-samples", dataset.classes, labels, [row["file"] for row in rows], reader)
+
+
+_NAMED: Mapping[str, Callable[[str, str | os.PathLike[str] | None], Source]] = {
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "imagenet_samples": _imagenet_samples,
+}
+
+
+# ---- image folders --------------------------------------------------------------------------------------------------
+
+
+def _image_folder(home: Path, split: str) -> Source:
+    """The ImageNet layout: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg; classes are numbered in sorted order."""
+    train = _split_folder(home, "train")
+    classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise NetcError(f"{train} holds no folders of classes", hint=_LAYOUT)
+    chosen = _split_folder(home, split)
+    keys: list[str] = []
+    labels: list[int] = []
+    unknown = {e.name for e in chosen.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes)
+    if unknown:
+        raise NetcError(f"{chosen} has classes that {train} lacks: {', '.join(sorted(unknown)[:10])}")
+    for number, name in enumerate(classes):
+        found = _pictures(chosen / name)
+        keys += found
+        labels += [number] * len(found)
+    if not keys:
+        raise NetcError(f"{chosen} holds no pictures", hint=_LAYOUT)
+    return FileSource(f"imagefolder:{home}", len(classes), np.array(labels, np.int32), keys, decode)
+
+
+_LAYOUT = "the layout is DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg"
+
+
+def _split_folder(home: Path, split: str) -> Path:
+    candidates = [home / name for name in _FOLDERS[split]]
+    for path in candidates:
+        if path.is_dir():
+            return path
+    looked = "\n".join(f"  {path}" for path in candidates)
+    raise NetcError(f"there is no {split} split in {home}; looked for\n{looked}", hint=_LAYOUT)
+
+
+def _pictures(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry.path for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in _SUFFIXES)
+
+
+# ---- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def _arrays(path: Path, split: str) -> Source:
+    """`x_train`, `y_train`, `x_test` and `y_test`; pictures as uint8 [n, H, W] or [n, H, W, C], else real numbers."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = list(archive.files)
+            missing = [name for name in (f"x_{split}", f"y_{split}") if name not in names]
+            if missing:
+                raise NetcError(f"{path} has no {' and no '.join(missing)}", hint="it has " + ", ".join(names))
+            values = archive[f"x_{split}"]
+            labels = {s: archive[f"y_{s}"] for s in SPLITS if f"y_{s}" in names}
+    except FileNotFoundError:
+        raise NetcError(f"there is no data file {path}", hint=f"looked for {path.absolute()}") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise NetcError(f"{path} can't be read as .npz or is damaged: {error}") from None
+    checked = {s: _class_numbers(f"y_{s} in {path}", array) for s, array in labels.items()}
+    classes = 1 + max(int(numbers.max(initial=0)) for numbers in checked.values())
+    return ArraySource(path.name, classes, checked[split], _values(f"x_{split} in {path}", values, checked[split]))
+
+
+def _class_numbers(name: str, array: NDArray[Any]) -> Labels:
+    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        raise NetcError(f"{name} must hold one class number for each sample, not {_described(array)}")
+    return labels.astype(np.int32)
+
+
+def _values(name: str, values: NDArray[Any], labels: Labels) -> NDArray[np.uint8] | NDArray[np.float32]:
+    if values.ndim < 2 or len(values) != len(labels) or len(values) == 0:
+        raise NetcError(f"{name} is {_described(values)}, which doesn't fit its {len(labels)} labels")
+    if values.dtype == np.uint8 and values.ndim >= 3:
+        return values if values.ndim > 3 else values[..., np.newaxis]
+    if values.dtype.kind not in "fiu":
+        raise NetcError(f"{name} must hold numbers, not {_described(values)}")
+    return values.astype(np.float32)
+
+
+def _described(array: NDArray[Any]) -> str:
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"

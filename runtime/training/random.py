@@ -1,0 +1,61 @@
+"""Random numbers that depend on what they are for, not on when they are drawn.
+
+A number is a hash (SplitMix64 by Steele, Lea and Flood, 2014) of a seed, an epoch, a sample and the purpose. So a batch
+comes out the same whether one process makes it or ten, whole or row by row, from the start or after a resumption.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+_Bits = NDArray[np.uint64]
+
+_MASK = (1 << 64) - 1
+_STEP = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRandom:
+    """Independent uniform numbers for each of some samples in one epoch.
+
+    `samples` are the samples' numbers in their data set, int64 [n].
+    """
+
+    seed: int
+    epoch: int
+    samples: Integers
+
+    def uniform(self, purpose: str) -> NDArray[np.float64]:
+        """Float64 [n] in [0, 1), always the same ones for the same purpose."""
+        return (self._bits(purpose) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def below(self, purpose: str, limit: int) -> Integers:
+        """Int64 [n] in 0 .. limit - 1."""
+        return (self.uniform(purpose) * limit).astype(np.int64)
+
+    def _bits(self, purpose: str) -> _Bits:
+        key = _mix_integer(_mix_integer(self.seed & _MASK) ^ self.epoch) ^ zlib.crc32(purpose.encode())
+        return _mix(self.samples.astype(np.uint64) * np.uint64(_STEP) ^ np.uint64(_mix_integer(key)))
+
+
+def permutation(count: int, seed: int, epoch: int) -> Integers:
+    """The order of `count` samples in an epoch: int64 [count], the same on every platform and version."""
+    keys = SampleRandom(seed, epoch, np.arange(count, dtype=np.int64)).uniform("order")
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def _mix(values: _Bits) -> _Bits:
+    values = values + np.uint64(_STEP)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: _Bits = values ^ (values >> np.uint64(31))
+    return mixed
+
+
+def _mix_integer(value: int) -> int:
+    return int(_mix(np.array([value], np.uint64))[0])

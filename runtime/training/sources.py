@@ -1,0 +1,74 @@
+"""Where samples come from: arrays in memory, or pictures in files that are decoded when they are needed.
+
+A source gives any of its samples at any time; shuffling, augmentation and batching are built on that. `opening` makes
+sources from the names that people write.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compiler.errors import NetcError
+from ..images import Pixels, decode
+
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Samples in memory: uint8 pictures [count, H, W, C] or float32 values [count, ...]."""
+
+    name: str
+    classes: int
+    labels: Labels
+    values: NDArray[np.uint8] | NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Pictures in files: sample i is what `reader` decodes from `keys[i]`; a damaged one raises `NetcError` there."""
+
+    name: str
+    classes: int
+    labels: Labels
+    keys: Sequence[str]
+    reader: Callable[[str], Pixels]
+    """Can be pickled, for worker processes."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Source = ArraySource | FileSource
+
+
+@dataclass
+class ArchiveReader:
+    """Decodes members of a zip file, which each process opens for itself."""
+
+    path: Path
+    archive: zipfile.ZipFile | None = field(default=None, repr=False)
+
+    def __call__(self, member: str) -> Pixels:
+        """Decode one member; raises `NetcError` if it is damaged."""
+        try:
+            if self.archive is None:
+                self.archive = zipfile.ZipFile(self.path)
+            data = self.archive.read(member)
+        except (OSError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+            raise NetcError(f"{member} in {self.path} is damaged: {error.args[0] if error.args else error}") from None
+        return decode(data, f"{member} in {self.path}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "archive": None}
