@@ -105,13 +105,14 @@ class Elaborator(StatementRunner):
     def _hyperparameters(self, net: ast.Net, frame: Frame, given: dict[str, Given], options: Options) -> None:
         given = {**given, **{k: Given(_frozen(v), net.name.location) for k, v in options.hyperparameters.items()}}
         parameters = {p.name.id: p for p in net.parameters if not is_tensor_annotation(p.annotation)}
-        for name, value in given.items():
+        for name, item in given.items():
             if name not in parameters:
-                raise NetcError([unknown_hyperparameter(net, name, parameters, value.location)])
+                raise NetcError([unknown_hyperparameter(net, name, parameters, item.location)])
         for name, parameter in parameters.items():
             if name in given:
-                self._check_kind(net.name.id, parameter, given[name])
-                frame.variables[name] = self._block_named(given[name].value, parameter, frame)
+                value = Given(self._block_named(given[name].value, parameter, frame), given[name].location)
+                self._check_kind(net.name.id, parameter, value)
+                frame.variables[name] = value.value
             elif parameter.default is None:
                 hint = f"`net NAME = {net.name.id}({name} = ...)` makes a net with a value for it"
                 raise error(f"net {frame.name} needs a value for `{name}`", parameter.location, hint)

@@ -18,7 +18,7 @@ MAX_STEPS = 1_000_000
 """Statements and expressions that are evaluated at compile time."""
 MAX_DEPTH = 150
 """Statements, expressions and calls that may be open inside each other."""
-MAX_OPERATIONS = 100_000
+MAX_OPERATIONS = 50_000
 """Operations of a graph."""
 MAX_ELEMENTS = 2**31
 """Elements of one tensor."""

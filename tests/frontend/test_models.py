@@ -1,0 +1,151 @@
+"""The shipped networks: published parameter counts, and names and shapes of the public checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from netc.compiler.errors import NetcError
+from netc.compiler.graph.ir import Graph
+from netc.frontend import available_models, check, load_network, models_folder
+
+DATA = Path(os.environ.get("NETC_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+WEIGHTS = DATA.parent / "weights"
+
+PARAMETERS = {
+    "mlp_mnist": 669_706,
+    "cnn_mnist": 3_489_130,
+    "cnn_cifar": 2_431_018,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "mobilenet_v2": 3_504_872,
+    "mobilenet_v2_tf": 3_506_153,
+    "efficientnet_edgetpu_s": 5_438_392,
+    "efficientnet_edgetpu_m": 6_899_496,
+    "efficientnet_edgetpu_l": 10_589_712,
+}
+
+FAMILIES = ("cnn", "efficientnet_edgetpu", "resnet", "vgg")
+
+ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1)}
+"""For each layout of checkpoints, where its dimensions are in netc's."""
+
+SOME_SHAPES = {
+    "vgg19": {
+        "features.34.weight": (512, 512, 3, 3),
+        "classifier.0.weight": (4096, 25088),
+        "classifier.6.bias": (1000,),
+    },
+    "resnet34": {"layer2.0.downsample.0.weight": (128, 64, 1, 1), "layer4.2.bn2.running_var": (512,)},
+    "resnet50": {
+        "conv1.weight": (64, 3, 7, 7),
+        "layer1.0.downsample.1.weight": (256,),
+        "layer3.5.conv2.weight": (256, 256, 3, 3),
+        "fc.weight": (1000, 2048),
+    },
+    "mobilenet_v2": {
+        "features.0.0.weight": (32, 3, 3, 3),
+        "features.1.conv.0.0.weight": (32, 1, 3, 3),
+        "features.2.conv.1.0.weight": (96, 1, 3, 3),
+        "features.17.conv.3.running_mean": (320,),
+        "classifier.1.weight": (1000, 1280),
+    },
+    "efficientnet_edgetpu_s": {
+        "conv_stem.weight": (32, 3, 3, 3),
+        "blocks.0.0.conv_exp.weight": (96, 32, 3, 3),
+        "blocks.3.0.conv_dw.weight": (384, 1, 5, 5),
+        "blocks.5.1.bn3.bias": (192,),
+        "conv_head.weight": (1280, 192, 1, 1),
+    },
+    "efficientnet_edgetpu_l": {"conv_stem.weight": (40, 3, 3, 3), "conv_head.weight": (1536, 232, 1, 1)},
+}
+
+
+def shapes(graph: Graph) -> dict[str | None, tuple[int, ...]]:
+    """Shapes of the parameters as checkpoints hold them."""
+    found = {}
+    for parameter in graph.parameters:
+        shape, order = parameter.result.type.shape, ORDERS[parameter.attributes["checkpoint"]]
+        found[parameter.result.name] = tuple(shape[i] for i in order) if order else shape
+    return found
+
+
+def test_all_models_are_known() -> None:
+    assert set(available_models()) == {*PARAMETERS, *FAMILIES}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_parameter_counts(name: str) -> None:
+    graph = load_network(name)
+    assert sum(p.result.type.size for p in graph.parameters if p.attributes["trainable"]) == PARAMETERS[name]
+    assert graph.name == name
+    assert graph.inputs[0].type.shape[0] == 1
+    assert (models_folder() / graph.attributes["preprocess"]["labels"]).is_file()
+
+
+@pytest.mark.parametrize("name", available_models())
+def test_models_have_no_errors(name: str) -> None:
+    assert check(models_folder() / f"{name}.net") == []
+
+
+@pytest.mark.parametrize("name", SOME_SHAPES)
+def test_names_and_shapes_of_public_checkpoints(name: str) -> None:
+    found = shapes(load_network(name))
+    assert {key: found[key] for key in SOME_SHAPES[name]} == SOME_SHAPES[name]
+
+
+@pytest.mark.parametrize("name", ["mlp_mnist", "cnn_mnist", "cnn_cifar", "mobilenet_v2_tf"])
+def test_names_and_shapes_of_trained_weights(name: str) -> None:
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.exists():
+        pytest.skip(f"there are no trained weights at {path}; NETC_DATA names the folder beside them")
+    with safe_open(path, "np") as file:
+        expected = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    assert shapes(load_network(name)) == expected
+
+
+@pytest.mark.parametrize(("name", "size"), [("s", 224), ("m", 240), ("l", 300)])
+def test_compound_scaling_of_the_input(name: str, size: int) -> None:
+    assert load_network(f"efficientnet_edgetpu_{name}", batch=2).inputs[0].type.shape == (2, size, size, 3)
+
+
+def test_padding_of_mobilenet() -> None:
+    first = {}
+    for name in ("mobilenet_v2", "mobilenet_v2_tf"):
+        graph = load_network(name)
+        first[name] = next(op for op in graph.operations if op.name == "conv2d").attributes["padding"]
+        assert graph.outputs[0].type.shape == (1, 1001 if name.endswith("tf") else 1000)
+    assert first == {"mobilenet_v2": ((1, 1), (1, 1)), "mobilenet_v2_tf": "same"}
+
+
+def test_classes_of_imagenet() -> None:
+    names = (models_folder() / "imagenet_1000.txt").read_text("utf-8").splitlines()
+    assert len(names) == 1000
+    assert (names[0], names[388], names[999]) == ("tench", "giant panda", "toilet tissue")
+    assert (models_folder() / "imagenet_1001.txt").read_text("utf-8").splitlines() == ["background", *names]
+    table = DATA / "imagenet_samples" / "labels.csv"
+    if not table.exists():
+        pytest.skip(f"there are no class names to compare with at {table}; NETC_DATA names the folder")
+    with table.open(encoding="utf-8") as file:
+        assert names == [row["name"] for row in csv.DictReader(file)]
+
+
+def test_misspelt_models_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NetcError, match="there is no model `resnet5`") as caught:
+        load_network("resnet5")
+    assert caught.value.diagnostics[0].hint == "did you mean resnet50?"
+    (tmp_path / "mine.net").write_text("net mine(x: f32[N]) { return relu(x) }")
+    with pytest.raises(NetcError, match="there is no file mien") as caught:
+        load_network("mien.net")
+    assert caught.value.diagnostics[0].hint == "did you mean mine.net?"
+    assert load_network("./mine.net").name == "mine"
