@@ -1,0 +1,58 @@
+"""The examples and the limits of the language reference hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from netc.frontend import check_text, load_text, parse_source
+from netc.frontend.arithmetic import BUILTINS, MAX_LIST, MAX_TEXT
+from netc.frontend.lexer import MAX_NESTING
+from netc.frontend.modules import MAX_FILE, MAX_FILES
+from netc.frontend.parser import MAX_ERRORS, literals
+from netc.frontend.state import MAX_DEPTH, MAX_ELEMENTS, MAX_OPERATIONS, MAX_STEPS
+from netc.frontend.tensors import MAX_POWER, QUERIES
+from netc.frontend.tree import MAX_INTEGER
+
+REFERENCE = (Path(__file__).parents[2] / "docs" / "language.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```\n(.*?)```", REFERENCE, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples(number: int) -> None:
+    assert check_text(EXAMPLES[number]) == []
+
+
+def test_example_of_parameter_names() -> None:
+    (example,) = [e for e in EXAMPLES if "net named" in e]
+    names = [p.result.name or "" for p in load_text(example).parameters]
+    mentioned = re.findall(r"`([a-z0-9_.]+\.(?:weight|bias))`", REFERENCE)
+    assert len(mentioned) == 7
+    assert set(mentioned) <= set(names)
+
+
+def test_example_of_comments() -> None:
+    (example,) = [e for e in EXAMPLES if "func examples" in e]
+    comments = [c.text for c in parse_source(example, "t").comments]
+    assert [c.split()[1] for c in comments] == ["divides", "one", "divisor:", "result"]
+
+
+def test_limits_are_the_stated_ones() -> None:
+    table = REFERENCE[REFERENCE.index("## Limits") :]
+    assert (MAX_FILE, MAX_FILES, MAX_NESTING, MAX_DEPTH) == (1 << 20, 100, 100, 150)
+    assert "1 MiB; 100 |\n| open brackets | 100 |" in table
+    assert f"| {MAX_DEPTH} |" in table
+    assert f"| {MAX_STEPS:,} |" in table
+    assert f"| {MAX_LIST:,}; {MAX_TEXT:,} |" in table
+    assert f"| {MAX_OPERATIONS:,} |" in table
+    assert (MAX_INTEGER, MAX_ELEMENTS) == (2**63 - 1, 2**31)
+    assert f"up to {MAX_ERRORS} errors" in REFERENCE
+    assert f"from 1 to {MAX_POWER} is a product" in REFERENCE
+
+
+def test_all_functions_and_keywords_are_mentioned() -> None:
+    keywords = {word for word in literals() if word.isalpha()}
+    for name in {*BUILTINS, *QUERIES, *keywords}:
+        assert re.search(rf"`{name}[`(]", REFERENCE), name
