@@ -72,6 +72,15 @@ class GraphBuilder:
         """Add a constant of rank 0."""
         return self.constant(np.array(value, dtype.numpy), location)
 
+    def inline(self, graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """Add the operations of another graph, its inputs standing for `arguments`, and return its outputs."""
+        values = dict(zip(graph.inputs, arguments, strict=True))
+        for op in graph.operations:
+            operands = [values[v] for v in op.operands]
+            new = self.operation(op.operator, operands, op.attributes, location=op.location, body=op.body)
+            values.update(zip(op.results, new.results, strict=True))
+        return tuple(values[v] for v in graph.outputs)
+
     def finish(self, outputs: Iterable[Value]) -> Graph:
         """Close the graph."""
         return Graph(

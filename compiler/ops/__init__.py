@@ -1,21 +1,50 @@
 """All operators and layers; importing this package fills the registry."""
 
-from . import convolution, core, dense, elementwise, normalization, pooling, reduction, shape
+from . import (
+    conversion,
+    convolution,
+    convolution_gradients,
+    core,
+    dense,
+    differentiation,
+    elementwise,
+    normalization,
+    pooling,
+    pooling_gradients,
+    random,
+    reduction,
+    selection,
+    shape,
+    softplus,
+    statistics,
+    transpose_convolution,
+    trigonometry,
+)
 from .base import Layer, LayerBuilder, Operator, layers, lookup, operators
 
 __all__ = [
     "Layer",
     "LayerBuilder",
     "Operator",
+    "conversion",
     "convolution",
+    "convolution_gradients",
     "core",
     "dense",
+    "differentiation",
     "elementwise",
     "layers",
     "lookup",
     "normalization",
     "operators",
     "pooling",
+    "pooling_gradients",
+    "random",
     "reduction",
+    "selection",
     "shape",
+    "softplus",
+    "statistics",
+    "transpose_convolution",
+    "trigonometry",
 ]

@@ -1,8 +1,8 @@
 """What an operator is, and the registry of all of them.
 
 One class per operator holds everything netc knows about it: operands, attributes, shape rule (`infer`), NumPy meaning
-(`evaluate`), loop lowering (`compute`), cost. A *layer* is what people write in a `.net` file: a function that creates
-parameters and emits operators; layers stand beside the operators that they use.
+(`evaluate`), loop lowering (`compute`), gradient, cost. A *layer* is what people write in a `.net` file: a function
+that creates parameters and emits operators; layers stand beside the operators that they use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import NetcError, ShapeError, near_miss
-from ..graph.ir import Array, Attribute, Attributes, Value
+from ..graph.ir import Array, Attribute, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Element
 from ..loops.ir import Expr
@@ -50,6 +50,10 @@ class Operator(ABC):
     """A sum of products with a weight (operand 1) and an optional bias (operand 2): convolutions and dense."""
     anchor: ClassVar[bool] = False
     """Elementwise operators on the result may join it in one kernel: contractions, pooling, reductions."""
+    piecewise_constant: ClassVar[bool] = False
+    """The derivative is zero wherever there is one (comparisons, sign): differentiation ends here, silently."""
+    non_differentiable: ClassVar[str] = ""
+    """Why there is no gradient, for operators without one: differentiation through them is refused with this reason."""
 
     @property
     def doc(self) -> str:
@@ -68,9 +72,26 @@ class Operator(ABC):
         """Loop lowering: the result element at `index`, as an expression or a reduction over operand elements."""
         raise NotImplementedError(f"{self.name} has no loop lowering; it must be decomposed or folded before")
 
+    def input_margins(
+        self, operands: Sequence[TensorType], attributes: Attributes
+    ) -> tuple[tuple[int, int], ...] | None:
+        """Margins of zeros around operand 0 that spare a kernel all bounds checks; None where it needs none."""
+        return None
+
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
         """Composite operators: the result made of simpler operators. None for all others, which `compute` lowers."""
         return None
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        """Gradient rule: operations that compute the cotangent of each operand (None: zero) from those of the results.
+
+        `op` is the operation as it stands in the graph under construction, so that its operands and results may be
+        used. The rule is linear in the cotangents. Raises `NetcError` for operators without a gradient.
+        """
+        if self.piecewise_constant:
+            return (None,) * len(op.operands)
+        reason = self.non_differentiable or "no rule is known"
+        raise NetcError(f"{self.name} can't be differentiated: {reason}", location=op.location)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         """Multiply-accumulate operations of one execution; 0 for operators that are not contractions."""

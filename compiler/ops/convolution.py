@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Value
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .gradients import sum_to
 from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, window_of
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
+
+WINDOW_ATTRIBUTES = {
+    "strides": AttributeSpec(tuple, "step of the window in each spatial dimension"),
+    "padding": AttributeSpec(
+        (str, tuple), '"same", "valid", or (before, after) for each spatial dimension; zeros are added'
+    ),
+    "dilations": AttributeSpec(tuple, "distance between the window's elements"),
+    "groups": AttributeSpec(int, "number of independent channel groups", 1),
+}
 
 
 class Convolution(Operator):
     """Base of conv1d, conv2d and conv3d: x [N, spatial..., C], weight [kernel..., C / groups, F], bias [F]."""
 
     operands = ("x", "weight", "bias?")
-    attributes = {
-        "strides": AttributeSpec(tuple, "step of the window in each spatial dimension"),
-        "padding": AttributeSpec(
-            (str, tuple), '"same", "valid", or (before, after) for each spatial dimension; zeros are added'
-        ),
-        "dilations": AttributeSpec(tuple, "distance between the window's elements"),
-        "groups": AttributeSpec(int, "number of independent channel groups", 1),
-    }
+    attributes = WINDOW_ATTRIBUTES
     contraction = True
     anchor = True
     spatial: ClassVar[int]
@@ -55,6 +62,9 @@ class Convolution(Operator):
             raise ShapeError(f"{self.name}: bias {bias[0]} doesn't fit {weight.shape[-1]} filters")
         window = self.window(x, weight, attributes)
         return (TensorType(x.dtype, (x.shape[0], *window.output, weight.shape[-1])),)
+
+    def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
+        return self.window(operands[0], operands[1], attributes).margins
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands
@@ -89,6 +99,16 @@ class Convolution(Operator):
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * math.prod(operands[1].shape[:-1])
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,) = cotangents
+        x, weight, *bias = op.operands
+        size, kernel = x.type.shape[1:-1], weight.type.shape[: self.spatial]
+        return (
+            b.emit(f"{self.name}_input_gradient", dy, weight, size=size, **op.attributes),
+            b.emit(f"{self.name}_weight_gradient", x, dy, kernel=kernel, **op.attributes),
+            *(sum_to(b, dy, v.type.shape) for v in bias),
+        )
 
 
 @register

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..errors import InternalError, ShapeError
-from ..graph.ir import Array, Attributes
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Expr
 from .base import AttributeSpec, Operator, register
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -68,6 +73,9 @@ class Relayout(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, index)
 
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return cotangents
+
 
 @register
 class Fused(Operator):
@@ -75,6 +83,7 @@ class Fused(Operator):
 
     name = "fused"
     operands = ("*values",)
+    non_differentiable = "it is made of operations that are; differentiate before fusing"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         raise ShapeError("a fused operation takes its types from its body")

@@ -1,13 +1,20 @@
-"""Dense (fully connected) layers: the matrix product of the last dimension with a weight."""
+"""Dense (fully connected) layers: the matrix product of the last dimension with a weight; matrix products."""
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Value
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
-from .base import LayerBuilder, Operator, layer, register
+from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .gradients import reshaped, sum_to
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -43,6 +50,68 @@ class Dense(Operator):
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[1]
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        x, weight, *bias = op.operands
+        shape = x.type.shape
+        rows = math.prod(shape[:-1])
+        dy = reshaped(b, cotangents[0], (rows, weight.type.shape[1]))
+        dx = b.emit("matmul", dy, weight, transpose_b=True)
+        dweight = b.emit("matmul", reshaped(b, x, (rows, shape[-1])), dy, transpose_a=True)
+        return reshaped(b, dx, shape), dweight, *(sum_to(b, dy, v.type.shape) for v in bias)
+
+
+@register
+class MatMul(Operator):
+    """Product of two matrices, each of them transposed first if told so: [M, K] times [K, N]."""
+
+    name = "matmul"
+    operands = ("a", "b")
+    attributes = {
+        "transpose_a": AttributeSpec(bool, "a is [K, M]", False),
+        "transpose_b": AttributeSpec(bool, "b is [N, K]", False),
+    }
+    anchor = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        a, b = operands
+        if a.rank != 2 or b.rank != 2 or a.dtype is not b.dtype:
+            raise ShapeError(f"matmul takes two matrices of one element type, not {a} and {b}")
+        m, k = a.shape[::-1] if attributes["transpose_a"] else a.shape
+        k2, n = b.shape[::-1] if attributes["transpose_b"] else b.shape
+        if k != k2:
+            raise ShapeError(f"matmul can't multiply [{m},{k}] by [{k2},{n}]: the inner sizes differ")
+        return (TensorType(a.dtype, (m, n)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        a, b = operands
+        product: Array = (a.T if attributes["transpose_a"] else a) @ (b.T if attributes["transpose_b"] else b)
+        return (product,)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        m, n = index
+        transpose_a, transpose_b = attributes["transpose_a"], attributes["transpose_b"]
+
+        def term(r: tuple[Expr, ...]) -> Expr:
+            (k,) = r
+            return c.load(0, (k, m) if transpose_a else (m, k)) * c.load(1, (n, k) if transpose_b else (k, n))
+
+        return Reduction("add", (c.type(0).shape[0 if transpose_a else 1],), term)
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        return operands[0].size * results[0].shape[1]
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,) = cotangents
+        x, y = op.operands
+        ta, tb = op.attributes["transpose_a"], op.attributes["transpose_b"]
+        if ta:
+            dx = b.emit("matmul", y, dy, transpose_a=tb, transpose_b=True)
+        else:
+            dx = b.emit("matmul", dy, y, transpose_b=not tb)
+        if tb:
+            return dx, b.emit("matmul", dy, x, transpose_a=True, transpose_b=ta)
+        return dx, b.emit("matmul", x, dy, transpose_a=not ta)
 
 
 @layer("dense")

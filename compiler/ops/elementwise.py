@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr, Select, Unary, binary, const, maximum, minimum
 from .base import AttributeSpec, Operator, register
+from .gradients import scaled, sum_to, where, where_above, where_between
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 def broadcast_shapes(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,6 +51,14 @@ class BinaryOperator(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return binary(self.loop_op, c.load_broadcast(0, index), c.load_broadcast(1, index))
 
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value, ...]:
+        partials = self.partials(b, op, cotangents[0])
+        return tuple(sum_to(b, d, v.type.shape) for d, v in zip(partials, op.operands, strict=True))
+
+    @abstractmethod
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        """Cotangents of both operands, of the result's shape: `gradient` undoes the broadcasting."""
+
 
 @register
 class Add(BinaryOperator):
@@ -57,6 +69,9 @@ class Add(BinaryOperator):
     ufunc = np.add
     loop_op = "add"
 
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        return dy, dy
+
 
 @register
 class Sub(BinaryOperator):
@@ -65,6 +80,9 @@ class Sub(BinaryOperator):
     name = "sub"
     ufunc = np.subtract
     loop_op = "sub"
+
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        return dy, b.emit("neg", dy)
 
 
 @register
@@ -76,6 +94,10 @@ class Mul(BinaryOperator):
     ufunc = np.multiply
     loop_op = "mul"
 
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        x, y = op.operands
+        return b.emit("mul", dy, y), b.emit("mul", dy, x)
+
 
 @register
 class Div(BinaryOperator):
@@ -84,6 +106,10 @@ class Div(BinaryOperator):
     name = "div"
     ufunc = np.divide
     loop_op = "div"
+
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        da = b.emit("div", dy, op.operands[1])
+        return da, b.emit("neg", b.emit("mul", da, op.result))
 
 
 @register
@@ -95,6 +121,9 @@ class Maximum(BinaryOperator):
     ufunc = np.maximum
     loop_op = "max"
 
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        return _shares(b, "greater", op, dy)
+
 
 @register
 class Minimum(BinaryOperator):
@@ -104,6 +133,16 @@ class Minimum(BinaryOperator):
     commutative = True
     ufunc = np.minimum
     loop_op = "min"
+
+    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+        return _shares(b, "less", op, dy)
+
+
+def _shares(b: GraphBuilder, wins: str, op: Operation, dy: Value) -> tuple[Value, Value]:
+    """The cotangents of two operands of which the one that `wins` is the result; equal ones get half each."""
+    x, y = op.operands
+    tie = where(b, b.emit("equal", x, y), scaled(b, dy, 0.5))
+    return b.emit("select", b.emit(wins, x, y), dy, tie), b.emit("select", b.emit(wins, y, x), dy, tie)
 
 
 class UnaryOperator(Operator):
@@ -121,6 +160,13 @@ class UnaryOperator(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return self.element(c.load(0, index), attributes)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return (self.chain(b, op, cotangents[0]),)
+
+    @abstractmethod
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value | None:
+        """The cotangent of x: `dy` times the derivative, written with the result where that spares keeping x."""
 
     @abstractmethod
     def function(self, x: Any, attributes: Attributes) -> Any:
@@ -143,6 +189,9 @@ class Relu(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return maximum(x, 0)
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return where_above(b, op.result, 0, dy)
+
 
 @register
 class Clamp(UnaryOperator):
@@ -161,6 +210,9 @@ class Clamp(UnaryOperator):
         low, high = attributes["low"], attributes["high"]
         return minimum(maximum(x, low), high)
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return where_between(b, op.result, op.attributes["low"], op.attributes["high"], dy)
+
 
 @register
 class Relu6(UnaryOperator):
@@ -173,6 +225,9 @@ class Relu6(UnaryOperator):
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return minimum(maximum(x, 0), 6)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return where_between(b, op.result, 0, 6, dy)
 
 
 @register
@@ -189,6 +244,12 @@ class LeakyRelu(UnaryOperator):
         alpha = attributes["alpha"]
         return Select(Binary("lt", const(0, x.type), x), x, x * alpha)
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        alpha = op.attributes["alpha"]
+        x = op.result if alpha > 0 else op.operands[0]
+        positive = b.emit("greater", x, b.scalar(0.0, x.type.dtype))
+        return b.emit("select", positive, dy, scaled(b, dy, alpha))
+
 
 @register
 class Neg(UnaryOperator):
@@ -201,6 +262,9 @@ class Neg(UnaryOperator):
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("neg", x)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return b.emit("neg", dy)
 
 
 @register
@@ -215,6 +279,9 @@ class Abs(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("abs", x)
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return b.emit("mul", dy, b.emit("sign", op.operands[0]))
+
 
 @register
 class Sqrt(UnaryOperator):
@@ -227,6 +294,9 @@ class Sqrt(UnaryOperator):
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("sqrt", x)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return b.emit("div", scaled(b, dy, 0.5), op.result)
 
 
 @register
@@ -241,6 +311,9 @@ class Exp(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("exp", x)
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return b.emit("mul", dy, op.result)
+
 
 @register
 class Log(UnaryOperator):
@@ -254,6 +327,9 @@ class Log(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("log", x)
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return b.emit("div", dy, op.operands[0])
+
 
 @register
 class Tanh(UnaryOperator):
@@ -266,6 +342,10 @@ class Tanh(UnaryOperator):
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("tanh", x)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        square = b.emit("mul", op.result, op.result)
+        return b.emit("mul", dy, b.emit("sub", b.scalar(1.0, dy.type.dtype), square))
 
 
 @register
@@ -281,6 +361,10 @@ class Sigmoid(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return 1.0 / (1.0 + Unary("exp", Unary("neg", x)))
 
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        rest = b.emit("sub", b.scalar(1.0, dy.type.dtype), op.result)
+        return b.emit("mul", dy, b.emit("mul", op.result, rest))
+
 
 @register
 class HardSigmoid(UnaryOperator):
@@ -293,3 +377,24 @@ class HardSigmoid(UnaryOperator):
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return minimum(maximum(x + 3.0, 0), 6) * (1 / 6)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return scaled(b, where_between(b, op.operands[0], -3, 3, dy), 1 / 6)
+
+
+@register
+class Sign(UnaryOperator):
+    """1 where x > 0, -1 where x < 0, else x (0 or NaN)."""
+
+    name = "sign"
+    piecewise_constant = True
+
+    def function(self, x: Any, attributes: Attributes) -> Any:
+        return np.sign(x)
+
+    def element(self, x: Expr, attributes: Attributes) -> Expr:
+        negative = Select(Binary("lt", x, const(0, x.type)), const(-1, x.type), x)
+        return Select(Binary("lt", const(0, x.type), x), const(1, x.type), negative)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> None:
+        return None

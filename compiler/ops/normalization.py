@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Value
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Unary
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .gradients import scaled, sum_to
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -42,6 +48,19 @@ class BatchNorm(Operator):
         gamma, beta, mean, variance = (c.load(i, index[-1:]) for i in range(1, 5))
         deviation = Unary("sqrt", variance + float(attributes["eps"]))
         return (c.load(0, index) - mean) / deviation * gamma + beta
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,) = cotangents
+        x, gamma, _, mean, variance = op.operands
+        channels = gamma.type.shape
+        shifted = b.emit("add", variance, b.scalar(op.attributes["eps"], x.type.dtype))
+        deviation = b.emit("sqrt", shifted)
+        scale = b.emit("div", gamma, deviation)
+        dbeta = sum_to(b, dy, channels)
+        centred = b.emit("sub", x, mean)
+        dgamma = b.emit("div", sum_to(b, b.emit("mul", dy, centred), channels), deviation)
+        dvariance = scaled(b, b.emit("div", b.emit("mul", gamma, dgamma), shifted), -0.5)
+        return b.emit("mul", dy, scale), dgamma, dbeta, b.emit("neg", b.emit("mul", dbeta, scale)), dvariance
 
 
 @layer("batch_norm")
@@ -84,3 +103,6 @@ class Dropout(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, index)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return cotangents

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Value
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import DType, TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
 from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
 
-_POOL_ATTRIBUTES = {
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
+
+POOL_ATTRIBUTES = {
     "size": AttributeSpec(tuple, "extent of the window in each spatial dimension"),
     "strides": AttributeSpec(tuple, "step of the window"),
     "padding": AttributeSpec((str, tuple), '"same", "valid", or (before, after) for each spatial dimension'),
@@ -24,8 +29,8 @@ _POOL_ATTRIBUTES = {
 class Pooling(Operator):
     """Base of the pooling operators: x [N, spatial..., C] to [N, output..., C]."""
 
-    operands = ("x",)
-    attributes = _POOL_ATTRIBUTES
+    operands: ClassVar[tuple[str, ...]] = ("x",)
+    attributes = POOL_ATTRIBUTES
     anchor = True
 
     def window(self, x: tuple[int, ...], attributes: Attributes) -> Window:
@@ -44,7 +49,7 @@ class Pooling(Operator):
 
 @register
 class MaxPool(Pooling):
-    """Largest element of each window; padding never wins."""
+    """Largest element of each window; padding never wins. The first of several equal ones takes the gradient."""
 
     name = "max_pool"
 
@@ -70,6 +75,12 @@ class MaxPool(Pooling):
 
         return Reduction("max", window.kernel, element)
 
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (x,) = op.operands
+        index = b.emit("max_pool_index", x, op.result, **op.attributes)
+        size = x.type.shape[1:-1]
+        return (b.emit("max_pool_gradient", index, cotangents[0], input_size=size, **op.attributes),)
+
 
 @register
 class AvgPool(Pooling):
@@ -92,16 +103,31 @@ class AvgPool(Pooling):
         def element(r: tuple[Expr, ...]) -> Expr:
             return c.load_padded(0, (n, *window.input_index(out, r), ch), 0.0)
 
-        if all(p == (0, 0) for p in window.padding):
-            scale = 1 / math.prod(window.kernel)
-            return Reduction("add", window.kernel, element, lambda total: total * scale)
-        count: Expr = Const(1)
+        count = window_count(window)
+        if isinstance(count, int):
+            return Reduction("add", window.kernel, element, lambda total: total * (1 / count))
+        return Reduction("add", window.kernel, element, lambda total: total / c.splat(Cast(count(out), dtype)))
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        size = op.operands[0].type.shape[1:-1]
+        return (b.emit("avg_pool_gradient", cotangents[0], input_size=size, **op.attributes),)
+
+
+def window_count(window: Window) -> int | Callable[[Sequence[Expr]], Expr]:
+    """How many elements outside the padding a window has: one number for all, or the rule for an output place."""
+    if all(p == (0, 0) for p in window.padding):
+        return math.prod(window.kernel)
+
+    def count(out: Sequence[Expr]) -> Expr:
+        total: Expr = Const(1)
         for o, k, s, size, (before, _) in zip(
             out, window.kernel, window.strides, window.size, window.padding, strict=True
         ):
             first = o * s - before
-            count = count * (minimum(first + k, size) - maximum(first, 0))
-        return Reduction("add", window.kernel, element, lambda total: total / c.splat(Cast(count, dtype)))
+            total = total * (minimum(first + k, size) - maximum(first, 0))
+        return total
+
+    return count
 
 
 def _pool(b: LayerBuilder, name: str, x: Value, size: SpatialSize, stride: SpatialSize | None, pad: Padding) -> Value:

@@ -1,4 +1,4 @@
-"""Reductions over whole dimensions, and softmax, which is made of them."""
+"""Reductions over whole dimensions, and what is made of them: softmax, its logarithm, the logarithm of a sum."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Value
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
 from .base import AttributeSpec, Operator, register
+from .gradients import reshaped, scaled, where
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
@@ -81,6 +82,16 @@ class Reduce(Operator):
 
         return Reduction(self.loop_op, extents, element, lambda total: self.finish(total, math.prod(extents)))
 
+    def kept(self, b: GraphBuilder, op: Operation, value: Value) -> Value:
+        """A value of the result's shape with the reduced dimensions back, of size 1."""
+        shape = op.operands[0].type.shape
+        axes = self.axes(len(shape), op.attributes)
+        return reshaped(b, value, tuple(1 if d in axes else s for d, s in enumerate(shape)))
+
+    def spread(self, b: GraphBuilder, op: Operation, value: Value) -> Value:
+        """A value of the result's shape, repeated over the reduced dimensions."""
+        return b.emit("broadcast_to", self.kept(b, op, value), shape=op.operands[0].type.shape)
+
 
 @register
 class ReduceSum(Reduce):
@@ -91,6 +102,9 @@ class ReduceSum(Reduce):
 
     def function(self, x: Array, **arguments: Any) -> Any:
         return np.sum(x, **arguments)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return (self.spread(b, op, cotangents[0]),)
 
 
 @register
@@ -106,9 +120,27 @@ class ReduceMean(Reduce):
     def finish(self, total: Expr, count: int) -> Expr:
         return total * (1 / count)
 
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        count = op.operands[0].type.size // op.result.type.size
+        return (self.spread(b, op, scaled(b, cotangents[0], 1 / count)),)
+
+
+class Extremum(Reduce):
+    """Base of reduce_max and reduce_min; equal extreme elements share the gradient evenly."""
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (x,) = op.operands
+        dtype = x.type.dtype
+        chosen = b.emit("equal", x, self.kept(b, op, op.result))
+        ones = b.emit("select", chosen, b.scalar(1.0, dtype), b.scalar(0.0, dtype))
+        axes = self.axes(x.type.rank, op.attributes)
+        count = b.emit("reduce_sum", ones, axes=axes, keepdims=op.attributes["keepdims"])
+        share = b.emit("div", cotangents[0], count)
+        return (where(b, chosen, self.spread(b, op, share)),)
+
 
 @register
-class ReduceMax(Reduce):
+class ReduceMax(Extremum):
     """Largest element over dimensions."""
 
     name = "reduce_max"
@@ -116,6 +148,17 @@ class ReduceMax(Reduce):
 
     def function(self, x: Array, **arguments: Any) -> Any:
         return np.max(x, **arguments)
+
+
+@register
+class ReduceMin(Extremum):
+    """Smallest element over dimensions."""
+
+    name = "reduce_min"
+    loop_op = "min"
+
+    def function(self, x: Array, **arguments: Any) -> Any:
+        return np.min(x, **arguments)
 
 
 @register
@@ -140,3 +183,73 @@ class Softmax(Operator):
         axes = (attributes["axis"],)
         e = b.emit("exp", b.emit("sub", x, b.emit("reduce_max", x, axes=axes, keepdims=True)))
         return b.emit("div", e, b.emit("reduce_sum", e, axes=axes, keepdims=True))
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,), y = cotangents, op.result
+        total = b.emit("reduce_sum", b.emit("mul", dy, y), axes=(op.attributes["axis"],), keepdims=True)
+        return (b.emit("mul", y, b.emit("sub", dy, total)),)
+
+
+@register
+class LogSoftmax(Operator):
+    """x - log(sum(exp(x))) along an axis, computed without overflow: the logarithm of softmax."""
+
+    name = "log_softmax"
+    operands = ("x",)
+    attributes = {"axis": AttributeSpec(int, "dimension along which the exponentials sum to 1", -1)}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        normalize_axis(self.name, attributes["axis"], operands[0].rank)
+        return (operands[0].dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        shifted = x - x.max(axis=attributes["axis"], keepdims=True)
+        return (shifted - np.log(np.exp(shifted).sum(axis=attributes["axis"], keepdims=True)),)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        (x,) = operands
+        axes = (attributes["axis"],)
+        shifted = b.emit("sub", x, b.emit("reduce_max", x, axes=axes, keepdims=True))
+        total = b.emit("reduce_sum", b.emit("exp", shifted), axes=axes, keepdims=True)
+        return b.emit("sub", shifted, b.emit("log", total))
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,) = cotangents
+        total = b.emit("reduce_sum", dy, axes=(op.attributes["axis"],), keepdims=True)
+        return (b.emit("sub", dy, b.emit("mul", b.emit("exp", op.result), total)),)
+
+
+@register
+class LogSumExp(Operator):
+    """log(sum(exp(x))) over an axis, computed without overflow."""
+
+    name = "logsumexp"
+    operands = ("x",)
+    attributes = {"axis": AttributeSpec(int, "dimension that is summed over", -1)}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        axis = normalize_axis(self.name, attributes["axis"], x.rank)
+        return (TensorType(x.dtype, x.shape[:axis] + x.shape[axis + 1 :]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        axis = attributes["axis"]
+        largest = x.max(axis=axis)
+        return (np.asarray(largest + np.log(np.exp(x - np.expand_dims(largest, axis)).sum(axis=axis)), x.dtype),)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        (x,) = operands
+        axes = (attributes["axis"],)
+        (result,) = self.infer((x.type,), attributes)
+        largest = b.emit("reduce_max", x, axes=axes, keepdims=True)
+        total = b.emit("reduce_sum", b.emit("exp", b.emit("sub", x, largest)), axes=axes, keepdims=True)
+        return reshaped(b, b.emit("add", largest, b.emit("log", total)), result.shape)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (x,) = op.operands
+        axis = normalize_axis(self.name, op.attributes["axis"], x.type.rank)
+        kept = (*x.type.shape[:axis], 1, *x.type.shape[axis + 1 :])
+        share = b.emit("exp", b.emit("sub", x, reshaped(b, op.result, kept)))
+        return (b.emit("mul", share, reshaped(b, cotangents[0], kept)),)

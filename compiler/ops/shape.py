@@ -1,18 +1,23 @@
-"""Operators that move elements without changing them: reshape, transpose, pad, concat, slice."""
+"""Operators that move elements without changing them: reshape, transpose, broadcast, pad, concat, slice."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Value
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .gradients import sum_to
 from .reduction import normalize_axis
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -31,6 +36,9 @@ class Identity(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, index)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return cotangents
 
 
 @register
@@ -63,6 +71,9 @@ class Reshape(Operator):
             # Keep the last index as it is, so that vectors stay vectors.
             return c.load(0, (*_unravel(_ravel(index[:-1], result.shape[:-1]), x.shape[:-1]), index[-1]))
         return c.load(0, _unravel(_ravel(index, result.shape), x.shape))
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return (b.emit("reshape", cotangents[0], shape=op.operands[0].type.shape),)
 
 
 def _ravel(index: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
@@ -102,6 +113,37 @@ class Transpose(Operator):
         permutation = attributes["permutation"]
         return c.load(0, tuple(index[permutation.index(d)] for d in range(len(permutation))))
 
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        permutation = op.attributes["permutation"]
+        inverse = tuple(permutation.index(d) for d in range(len(permutation)))
+        return (b.emit("transpose", cotangents[0], permutation=inverse),)
+
+
+@register
+class BroadcastTo(Operator):
+    """x repeated along the dimensions that a larger shape adds before it or stretches from size 1."""
+
+    name = "broadcast_to"
+    operands = ("x",)
+    attributes = {"shape": AttributeSpec(tuple, "shape of the result")}
+    elementwise = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,), shape = operands, attributes["shape"]
+        added = len(shape) - x.rank
+        if added < 0 or any(s not in (1, n) for s, n in zip(x.shape, shape[added:], strict=True)):
+            raise ShapeError(f"broadcast_to can't bring {x} to {list(shape)}")
+        return (TensorType(x.dtype, shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (np.broadcast_to(operands[0], attributes["shape"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load_broadcast(0, index)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return (sum_to(b, cotangents[0], op.operands[0].type.shape),)
+
 
 @register
 class Pad(Operator):
@@ -128,6 +170,10 @@ class Pad(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         place = tuple(i - before for i, (before, _) in zip(index, attributes["padding"], strict=True))
         return c.load_padded(0, place, attributes["value"])
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        begin = tuple(before for before, _ in op.attributes["padding"])
+        return (b.emit("slice", cotangents[0], begin=begin, size=op.operands[0].type.shape),)
 
 
 @register
@@ -171,6 +217,16 @@ class Concat(Operator):
             result = Select(Binary("lt", index[axis], Const(starts[operand + 1])), piece(operand), result)
         return result
 
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,) = cotangents
+        axis = normalize_axis(self.name, op.attributes["axis"], dy.type.rank)
+        begin = [0] * dy.type.rank
+        pieces = []
+        for operand in op.operands:
+            pieces.append(b.emit("slice", dy, begin=tuple(begin), size=operand.type.shape))
+            begin[axis] += operand.type.shape[axis]
+        return tuple(pieces)
+
 
 @register
 class Slice(Operator):
@@ -198,6 +254,12 @@ class Slice(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, tuple(i + b for i, b in zip(index, attributes["begin"], strict=True)))
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        begin, size = op.attributes["begin"], op.attributes["size"]
+        shape = op.operands[0].type.shape
+        padding = tuple((first, s - first - n) for first, n, s in zip(begin, size, shape, strict=True))
+        return (b.emit("pad", cotangents[0], padding=padding),)
 
 
 @layer("flatten")

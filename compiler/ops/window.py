@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes
-from ..loops.ir import Expr
+from ..graph.types import DType
+from ..loops.ir import Binary, Const, Expr, maximum, minimum
 
 SpatialSize = int | tuple[int, ...]
 """A number for every spatial dimension, or one for each."""
@@ -64,6 +65,17 @@ class Window:
             for o, e, s, d, (before, _) in zip(out, k, self.strides, self.dilations, self.padding, strict=True)
         )
 
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """Elements before and after a tensor [N, size..., C] that the windows reach, for each of its dimensions."""
+        spatial = []
+        for out, stride, extent, size, (before, after) in zip(
+            self.output, self.strides, dilated(self.kernel, self.dilations), self.size, self.padding, strict=True
+        ):
+            end = (out - 1) * stride + extent
+            spatial.append((before, max(after, end - before - size)))
+        return ((0, 0), *spatial, (0, 0))
+
     def patches(self, x: Array, padding: float) -> Array:
         """A view of x [N, size..., C] as [N, output..., C, kernel...]."""
         padded = np.pad(x, ((0, 0), *self.padding, (0, 0)), constant_values=np.asarray(padding, x.dtype))
@@ -74,6 +86,65 @@ class Window:
         elements = tuple(slice(None, None, d) for d in self.dilations)
         result: Array = view[(slice(None), *places, slice(None), *elements)]
         return result
+
+    def scatter(self, contributions: Array) -> Array:
+        """The adjoint of `patches`: [N, output..., C, kernel...] added up where it came from, [N, size..., C]."""
+        spatial = len(self.size)
+        padded_size = (before + s + after for s, (before, after) in zip(self.size, self.padding, strict=True))
+        shape = (contributions.shape[0], *padded_size, contributions.shape[spatial + 1])
+        padded = np.zeros(shape, contributions.dtype)
+        for element in np.ndindex(self.kernel):
+            starts = (e * d for e, d in zip(element, self.dilations, strict=True))
+            places = tuple(
+                slice(first, first + (o - 1) * s + 1, s)
+                for first, o, s in zip(starts, self.output, self.strides, strict=True)
+            )
+            padded[(slice(None), *places)] += contributions[(..., *element)]
+        inside = tuple(slice(before, before + s) for s, (before, _) in zip(self.size, self.padding, strict=True))
+        return padded[(slice(None), *inside)]
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How many candidates `covering` has for the windows over one input place, in each dimension."""
+        return tuple(
+            -(-k // s) if d == 1 else k for k, s, d in zip(self.kernel, self.strides, self.dilations, strict=True)
+        )
+
+    def covering(self, place: Sequence[Expr], candidate: Sequence[Expr]) -> Covering:
+        """One candidate, out of `reach`, for the windows that cover an input place."""
+        out: list[Expr] = []
+        element: list[Expr] = []
+        valid: Expr = Const(True, DType.BOOL)
+        for p, r, k, s, d, (before, _), size in zip(
+            place, candidate, self.kernel, self.strides, self.dilations, self.padding, self.output, strict=True
+        ):
+            shifted = p + before
+            if d == 1:  # Window elements that cover the place are s apart.
+                e: Expr = shifted % s + r * s
+                o: Expr = shifted // s - r
+                tests = [Binary("lt", e, Const(k))]
+            else:
+                e, distance = r, shifted - r * d
+                o = distance // s
+                tests = [Binary("eq", distance % s, Const(0))]
+            tests += [Binary("le", Const(0), o), Binary("lt", o, Const(size))]
+            for test in tests:
+                valid = Binary("and", valid, test)
+            out.append(minimum(maximum(o, 0), size - 1))
+            element.append(minimum(e, k - 1))
+        return Covering(tuple(out), tuple(element), valid)
+
+
+@dataclass(frozen=True, slots=True)
+class Covering:
+    """A window at output place `out`, whose element `element` lies over an input place if `valid` holds.
+
+    Both are legal places in any case.
+    """
+
+    out: tuple[Expr, ...]
+    element: tuple[Expr, ...]
+    valid: Expr
 
 
 def window_of(name: str, size: tuple[int, ...], kernel: tuple[int, ...], attributes: Attributes) -> Window:

@@ -1,7 +1,7 @@
 """Passes from graph to graph: `run(graph, "fold-batch-norm,fuse")`, or each by itself, `fuse(graph)`.
 
 A lower-case name is the pass with its default options; the class of the same name takes others:
-`AssignLayouts(pitch=False)(graph)`.
+`AssignLayouts(pitch=False)(graph)`. `differentiate` and `jvp` are functions of a graph and what to differentiate.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from .canonicalize import Canonicalize, canonicalize
 from .cse import Cse, cse
 from .dce import Dce, dce
 from .decompose import Decompose, decompose
+from .differentiate import Differentiate, differentiate
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
+from .jvp import Jvp, jvp
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
 from .simplify_inference import SimplifyInference, simplify_inference
 from .verify import Verify, verify
@@ -34,9 +36,11 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Cse,
             Dce,
             Decompose,
+            Differentiate,
             FoldBatchNorm,
             FoldConstants,
             Fuse,
+            Jvp,
             SimplifyInference,
             Verify,
         )
@@ -65,9 +69,11 @@ __all__ = [
     "Cse",
     "Dce",
     "Decompose",
+    "Differentiate",
     "FoldBatchNorm",
     "FoldConstants",
     "Fuse",
+    "Jvp",
     "Observer",
     "Pass",
     "PassManager",
@@ -80,10 +86,12 @@ __all__ = [
     "cse",
     "dce",
     "decompose",
+    "differentiate",
     "fold_batch_norm",
     "fold_constants",
     "format_pipeline",
     "fuse",
+    "jvp",
     "parse_pipeline",
     "pipelines",
     "print_after",

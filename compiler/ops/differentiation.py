@@ -1,0 +1,80 @@
+"""Operators that say how to differentiate: where a gradient ends, and what it is where a user knows better."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes, Graph, Operation, Value
+from ..graph.types import TensorType
+from ..loops.compute import Compute
+from ..loops.ir import Expr
+from .base import AttributeSpec, Operator, register
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
+
+
+@register
+class StopGradient(Operator):
+    """x itself, but a constant to differentiation."""
+
+    name = "stop_gradient"
+    operands = ("x",)
+    elementwise = True
+    piecewise_constant = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return (operands[0].dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return operands
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, index)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        return operands[0]
+
+
+@register
+class CustomGradient(Operator):
+    """y itself, with a gradient of its own: y was made from the values, and `gradient` says how they get theirs.
+
+    The graph `gradient` takes y, the values and dy, the cotangent of y, and returns the cotangents of the values. They
+    must be linear in dy. Differentiation doesn't look behind y: a value that isn't listed gets no gradient from it.
+    `decompose` leaves only y.
+    """
+
+    name = "custom_gradient"
+    operands = ("y", "*values")
+    attributes = {"gradient": AttributeSpec(Graph, "graph from y, the values and dy to the values' cotangents")}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        gradient: Graph = attributes["gradient"]
+        y, *values = operands
+        for what, wanted, given in (
+            ("take", [y, *values, y], gradient.inputs),
+            ("return", values, gradient.outputs),
+        ):
+            types = [v.type.dense() for v in given]
+            if types != [t.dense() for t in wanted]:
+                raise ShapeError(
+                    f"custom_gradient: @{gradient.name} must {what} ({', '.join(map(str, wanted))}), "
+                    f"not ({', '.join(map(str, types))})"
+                )
+        if any(op.name == "param" for op in gradient.operations):
+            raise ShapeError(
+                f"custom_gradient: @{gradient.name} can't hold parameters", hint="pass them among the values"
+            )
+        return (y.dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return operands[:1]
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        return operands[0]
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        # Reading the result, not operand 0, lets higher derivatives use the custom gradient again.
+        return None, *b.inline(op.attributes["gradient"], (op.result, *op.operands[1:], *cotangents))
