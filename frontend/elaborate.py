@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..compiler.errors import Diagnostic, NetcError, near_miss
+from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from ..compiler.graph.ir import Attributes, Graph, Value
 from ..compiler.ops import Layer, Operator
 from . import arithmetic, ast
 from .annotations import free_sizes, hyperparameter_kind, is_tensor_annotation, match_tensor, tensor_type
 from .expressions import POISON
 from .names import recursion, unknown_hyperparameter
-from .signatures import Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
+from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
 from .state import CallSite, Frame, LimitError, State
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
@@ -103,7 +103,8 @@ class Elaborator(StatementRunner):
         return base, given
 
     def _hyperparameters(self, net: ast.Net, frame: Frame, given: dict[str, Given], options: Options) -> None:
-        given = {**given, **{k: Given(_frozen(v), net.name.location) for k, v in options.hyperparameters.items()}}
+        overrides = {k: _from_python(k, v, net.name.location) for k, v in options.hyperparameters.items()}
+        given = {**given, **overrides}
         parameters = {p.name.id: p for p in net.parameters if not is_tensor_annotation(p.annotation)}
         for name, item in given.items():
             if name not in parameters:
@@ -160,27 +161,23 @@ class Elaborator(StatementRunner):
 
     # --- calls
 
-    def call(
-        self, site: CallSite, callee: Any, label: str | None, positional: list[Given], named: dict[str, Given]
-    ) -> Any:
+    def call(self, site: CallSite, callee: Any, label: str | None, arguments: Arguments) -> Any:
         """Call a definition, layer, operator or builtin function."""
         if isinstance(callee, Layer):
-            return self._layer(site, callee, label, positional, named)
+            return self._layer(site, callee, label, arguments)
         if isinstance(callee, Definition) and not isinstance(callee.node, ast.Func):
-            return self._block(site, callee, label, positional, named)
+            return self._block(site, callee, label, arguments)
         if label is not None and not isinstance(callee, Operator):
             raise error(f"{callee.name} has no parameters that @{label} could name", site.location)
         if isinstance(callee, Definition):
-            return self._func(site, callee, positional, named)
+            return self._func(site, callee, arguments)
         if isinstance(callee, Operator):
-            return self._operator(site, callee, positional, named)
-        return self._builtin(site, callee, positional, named)
+            return self._operator(site, callee, arguments)
+        return self._builtin(site, callee, arguments)
 
-    def _layer(
-        self, site: CallSite, layer: Layer, label: str | None, positional: list[Given], named: dict[str, Given]
-    ) -> Any:
+    def _layer(self, site: CallSite, layer: Layer, label: str | None, arguments: Arguments) -> Any:
         slots = slots_of_layer(layer)
-        bound = bind(layer.name, slots, positional, named, site.location)
+        bound = bind(layer.name, slots, arguments, site.location)
         site.path = site.frame.component(layer.name, label)
         by_position: list[Any] = []
         if any(slot.variadic for slot in slots):
@@ -192,41 +189,39 @@ class Elaborator(StatementRunner):
         with applying(layer.name, site.location):
             return layer.function(site, *by_position, **bound)
 
-    def _operator(self, site: CallSite, operator: Operator, positional: list[Given], named: dict[str, Given]) -> Any:
-        bound = bind(operator.name, slots_of_operator(operator), positional, named, site.location)
+    def _operator(self, site: CallSite, operator: Operator, arguments: Arguments) -> Any:
+        bound = bind(operator.name, slots_of_operator(operator), arguments, site.location)
         operands: list[Value] = []
         for name in operator.operands:
             value = bound.pop(name.strip("*?"), ())
             operands += value if isinstance(value, tuple) else (value,)
         return site.emit(operator.name, *operands, **bound)
 
-    def _builtin(self, site: CallSite, builtin: Builtin, positional: list[Given], named: dict[str, Given]) -> Any:
-        values = tuple(v for g in positional for v in (g.value if isinstance(g.value, tuple) else (g.value,)))
-        if builtin.operator is not None and not named and contains_tensor(values):
+    def _builtin(self, site: CallSite, builtin: Builtin, arguments: Arguments) -> Any:
+        values = tuple(v for g in arguments.positional for v in (g.value if isinstance(g.value, tuple) else (g.value,)))
+        if builtin.operator is not None and not arguments.named and contains_tensor(values):
             return apply_operator(builtin, values, site.emit, site.location)
         slots = slots_of_function(builtin.function)
-        bound = bind(builtin.name, slots, positional, named, site.location)
+        bound = bind(builtin.name, slots, arguments, site.location)
         variadic = [v for slot in slots if slot.variadic for v in bound.pop(slot.name, ())]
         return arithmetic.guarded(lambda: builtin.function(*variadic, **bound), site.location)
 
-    def _func(self, site: CallSite, func: Definition, positional: list[Given], named: dict[str, Given]) -> Any:
-        for given in [*positional, *named.values()]:
+    def _func(self, site: CallSite, func: Definition, arguments: Arguments) -> Any:
+        for given in arguments:
             if contains_tensor(given.value):
                 hint = "a `block` works on tensors"
                 raise error(f"{func.name} is a func: it computes numbers, not tensors", given.location, hint)
         assert isinstance(func.node, ast.Func)
-        return self._procedure(site, func, func.node, site.frame.path, positional, named)
+        return self._procedure(site, func, func.node, site.frame.path, arguments)
 
-    def _block(
-        self, site: CallSite, block: Definition, label: str | None, positional: list[Given], named: dict[str, Given]
-    ) -> Any:
+    def _block(self, site: CallSite, block: Definition, label: str | None, arguments: Arguments) -> Any:
         base = block
         if isinstance(block.node, ast.Specialisation):
             base, given = self._specialise(block)
-            named = {**given, **named}
+            arguments = Arguments(arguments.positional, {**given, **arguments.named})
         assert isinstance(base.node, ast.Procedure)
         path = site.frame.component(block.name, label)
-        return self._procedure(site, base, base.node, path, positional, named)
+        return self._procedure(site, base, base.node, path, arguments)
 
     def _procedure(
         self,
@@ -234,12 +229,11 @@ class Elaborator(StatementRunner):
         definition: Definition,
         procedure: ast.Procedure,
         path: str,
-        positional: list[Given],
-        named: dict[str, Given],
+        arguments: Arguments,
     ) -> Any:
         self._refuse_recursion(definition, site)
         slots = [_slot(p) for p in procedure.parameters]
-        bound = bind(definition.name, slots, positional, named, site.location)
+        bound = bind(definition.name, slots, arguments, site.location)
         frame = Frame(definition.name, definition.scope, path, site.frame, site.location, procedure)
         frame.variables.update(bound)
         try:
@@ -271,7 +265,7 @@ class Elaborator(StatementRunner):
         frame.variables[parameter.name.id] = value
 
     def _check_kind(self, name: str, parameter: ast.Parameter, given: Given) -> None:
-        bind(name, [_slot(parameter)], [given], {}, given.location)
+        bind(name, [_slot(parameter)], Arguments((given,)), given.location)
 
     def _body(self, frame: Frame, procedure: ast.Procedure) -> Any:
         result = self.run(procedure.body, frame)
@@ -289,6 +283,10 @@ def _slot(parameter: ast.Parameter) -> Slot:
     return Slot(parameter.name.id, hyperparameter_kind(parameter.annotation), parameter.default is None)
 
 
-def _frozen(value: Any) -> Any:
-    """Lists of Python's become lists of the language."""
-    return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
+def _from_python(name: str, value: Any, location: Location) -> Given:
+    """A value that Python code gives for a hyperparameter, as a value of the language."""
+    if isinstance(value, list | tuple):
+        return Given(tuple(_from_python(name, item, location).value for item in value), location)
+    if not isinstance(value, bool | int | float | str | None):
+        raise error(f"hyperparameter `{name}` can't be {value!r}", location)
+    return Given(arithmetic.checked(value, location), location)

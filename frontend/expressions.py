@@ -11,7 +11,7 @@ from ..compiler.errors import Location, NetcError
 from . import arithmetic, ast
 from .modules import candidates, library, unknown_name
 from .names import local_names
-from .signatures import Given
+from .signatures import Arguments, Given
 from .state import CallSite, Frame, State
 from .tensors import tensor_binary, tensor_unary
 from .values import Poisoned, Tensor, describe, error, is_callee, text
@@ -43,9 +43,7 @@ class ExpressionEvaluator(ABC):
         }
 
     @abstractmethod
-    def call(
-        self, site: CallSite, callee: Any, label: str | None, positional: list[Given], named: dict[str, Given]
-    ) -> Any:
+    def call(self, site: CallSite, callee: Any, label: str | None, arguments: Arguments) -> Any:
         """Call `callee` and return its result."""
 
     def evaluate(self, node: ast.Expr, frame: Frame) -> Any:
@@ -162,7 +160,8 @@ class ExpressionEvaluator(ABC):
                 positional.append(given)
             else:
                 named[argument.name] = given
-        return self.call(CallSite(self.state, frame, node.location), callee, label, positional, named)
+        arguments = Arguments(tuple(positional), named)
+        return self.call(CallSite(self.state, frame, node.location), callee, label, arguments)
 
     def _callee(self, node: ast.Expr, frame: Frame) -> Any:
         if isinstance(node, ast.Name) and node.id not in frame.variables:

@@ -7,8 +7,8 @@ bound and checked, and their misuse reported, in one way.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Union
 
@@ -42,17 +42,23 @@ _NUMBERS = tuple[int | tuple[int, ...], ...]
 """What operators take where they declare a tuple: axes, shapes, pairs of margins."""
 
 
-def bind(
-    name: str,
-    slots: Sequence[Slot],
-    positional: Sequence[Given],
-    named: Mapping[str, Given],
-    location: Location,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a call gives."""
+
+    positional: tuple[Given, ...] = ()
+    named: Mapping[str, Given] = field(default_factory=dict[str, Given])
+
+    def __iter__(self) -> Iterator[Given]:
+        yield from self.positional
+        yield from self.named.values()
+
+
+def bind(name: str, slots: Sequence[Slot], arguments: Arguments, location: Location) -> dict[str, Any]:
     """Match arguments to slots. The result holds what was given; variadic slots get a tuple."""
-    bound = _bind_positions(name, slots, positional, location)
+    bound = _bind_positions(name, slots, arguments.positional)
     by_name = {slot.name: slot for slot in slots if not slot.variadic}
-    for key, given in named.items():
+    for key, given in arguments.named.items():
         if key not in by_name:
             raise error(f"{name} has no argument `{key}`", given.location, near_miss(key, by_name) or _takes(slots))
         if key in bound:
@@ -64,9 +70,7 @@ def bind(
     return {slot.name: _checked(name, slot, bound[slot.name]) for slot in slots if slot.name in bound}
 
 
-def _bind_positions(
-    name: str, slots: Sequence[Slot], positional: Sequence[Given], location: Location
-) -> dict[str, Given]:
+def _bind_positions(name: str, slots: Sequence[Slot], positional: Sequence[Given]) -> dict[str, Given]:
     bound: dict[str, Given] = {}
     rest = list(positional)
     for slot in slots:

@@ -110,11 +110,18 @@ class State:
         self.add(Diagnostic(message, location, trail=frame.trail()))
         raise LimitError
 
-    def emit(self, frame: Frame, location: Location, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+    def emit(
+        self,
+        frame: Frame,
+        location: Location,
+        operator: str,
+        *operands: Value,
+        name: str | None = None,
+        **attributes: Attribute,
+    ) -> Value:
         """Add an operation to the graph."""
         if len(self.builder.operations) >= MAX_OPERATIONS:
             self._stop(f"the net has more than {MAX_OPERATIONS} operations", frame, location)
-        name = attributes.pop("parameter_name", None)
         with applying(operator, location):
             value = self.builder.emit(operator, *operands, location=location, name=name, **attributes)
         if value.type.size > MAX_ELEMENTS:
@@ -148,7 +155,7 @@ class CallSite:
         self.state.parameters[full] = self.location
         return self.emit(
             "param",
-            parameter_name=full,
+            name=full,
             shape=tuple(shape),
             init=init,
             trainable=trainable,

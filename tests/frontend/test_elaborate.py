@@ -177,6 +177,10 @@ def test_specialisation_and_hyperparameters() -> None:
         load_text(text, net="base")
     with pytest.raises(NetcError, match="net base has no hyperparameter `width`"):
         load_text(text, net="top", hyperparameters={"width": 3})
+    with pytest.raises(NetcError, match="hyperparameter `size` can't be"):
+        load_text(text, net="top", hyperparameters={"size": {}})
+    with pytest.raises(NetcError, match="not a finite number"):
+        load_text(text, net="top", hyperparameters={"size": float("nan")})
 
 
 def test_nets_can_be_called() -> None:
