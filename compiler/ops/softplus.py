@@ -1,0 +1,31 @@
+"""Softplus, the smooth relative of relu."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph.ir import Attributes, Operation, Value
+from ..loops.ir import Expr, Unary, maximum
+from .base import register
+from .elementwise import UnaryOperator
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
+
+
+@register
+class Softplus(UnaryOperator):
+    """log(1 + exp(x)), computed without overflow."""
+
+    name = "softplus"
+
+    def function(self, x: Any, attributes: Attributes) -> Any:
+        return np.logaddexp(0, x)
+
+    def element(self, x: Expr, attributes: Attributes) -> Expr:
+        return maximum(x, 0) + Unary("log", Unary("exp", Unary("neg", Unary("abs", x))) + 1.0)
+
+    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+        return b.emit("mul", dy, b.emit("sigmoid", op.operands[0]))

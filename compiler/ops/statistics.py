@@ -1,0 +1,58 @@
+"""Statistics of channels, for batch normalisation in training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes, Operation, Value
+from ..graph.types import TensorType
+from ..loops.compute import Compute, Reduction
+from ..loops.ir import Expr
+from .base import Operator, register
+from .gradients import scaled
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
+
+
+@register
+class ChannelVariance(Operator):
+    """Mean of (x - mean)^2 for each channel (the last dimension), given the mean of each channel of x.
+
+    Two passes over x, but no cancellation. The derivative with respect to the mean is zero at the mean, so the
+    gradient rule is that of x alone.
+    """
+
+    name = "channel_variance"
+    operands = ("x", "mean")
+    anchor = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, mean = operands
+        if x.rank < 1 or mean.dense() != TensorType(x.dtype, x.shape[-1:]):
+            raise ShapeError(f"channel_variance: the mean {mean} doesn't fit the channels of {x}")
+        return (mean.dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, mean = operands
+        deviation: Array = x - mean
+        return (np.asarray(np.mean(deviation * deviation, axis=tuple(range(x.ndim - 1))), x.dtype),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        x = c.type(0)
+        mean = c.load(1, index)
+
+        def squared_deviation(r: tuple[Expr, ...]) -> Expr:
+            deviation = c.load(0, (*r, *index)) - mean
+            return deviation * deviation
+
+        share = x.shape[-1] / x.size
+        return Reduction("add", x.shape[:-1], squared_deviation, lambda total: total * share)
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        x, mean = op.operands
+        slope = scaled(b, cotangents[0], 2 * x.type.shape[-1] / x.type.size)
+        return b.emit("mul", b.emit("sub", x, mean), slope), None

@@ -1,0 +1,23 @@
+"""Training: losses, optimisers, schedules, and the step that they make with a net, as one graph."""
+
+from .losses import LOSSES, Loss, parse_loss
+from .optimizers import OPTIMIZERS, Optimizer, parse_optimizer
+from .schedules import SCHEDULES, Schedule, parse_schedule
+from .spec import make_spec
+from .step import Exchange, Gradients, training_step
+
+__all__ = [
+    "LOSSES",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Exchange",
+    "Gradients",
+    "Loss",
+    "Optimizer",
+    "Schedule",
+    "make_spec",
+    "parse_loss",
+    "parse_optimizer",
+    "parse_schedule",
+    "training_step",
+]

@@ -1,0 +1,154 @@
+"""Losses: one number for how far a prediction is from its labels, and how many predictions are right.
+
+A loss says what labels it takes, emits its value (a mean over the batch) and, where that makes sense, the number of
+correct predictions. Everything is emitted as ordinary operations, so that gradients come from differentiation.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from ..errors import ShapeError
+from ..graph.types import DType, TensorType
+from .formula import Formula
+from .spec import Spec, parse_spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Spec):
+    """Base of the losses."""
+
+    kind: ClassVar[str] = "loss"
+
+    @abstractmethod
+    def labels(self, prediction: TensorType) -> TensorType:
+        """Type of the labels that belong to a prediction; `ShapeError` if the prediction doesn't fit the loss."""
+
+    @abstractmethod
+    def value(self, prediction: Formula, labels: Formula) -> Formula:
+        """The loss, a scalar of the prediction's element type."""
+
+    def correct(self, prediction: Formula, labels: Formula) -> Formula | None:
+        """The number of correct predictions, a scalar of the prediction's element type; None if there is no such."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxCrossEntropy(Loss):
+    """Classes against scores: -sum(target * log(softmax(scores))), the mean over the batch.
+
+    Prediction f32[N, classes], labels i32[N]. The target is 1 at the label, or with label smoothing
+    1 - label_smoothing there and label_smoothing / classes added everywhere (Szegedy et al., 2016), as in PyTorch.
+    """
+
+    name: ClassVar[str] = "softmax_cross_entropy"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.require(0 <= self.label_smoothing < 1, "label_smoothing must lie in 0 <= label_smoothing < 1")
+
+    def labels(self, prediction: TensorType) -> TensorType:
+        """See `Loss`."""
+        if prediction.rank < 2:
+            raise ShapeError(f"{self.name} takes scores [N, classes], not {prediction}")
+        return TensorType(DType.I32, prediction.shape[:-1])
+
+    def value(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        *_, classes = prediction.type.shape
+        target = labels.apply("one_hot", depth=classes, dtype=str(prediction.type.dtype))
+        if self.label_smoothing:
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / classes
+        return (prediction.apply("log_softmax") * target).sum() * (-1 / labels.type.size)
+
+    def correct(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        right = prediction.apply("argmax", axis=-1).apply("equal", labels)
+        return right.cast(prediction.type.dtype).sum()
+
+
+class _Binary(Loss):
+    """Base of the losses that tell two classes apart by the sign of a score; [N, 1] counts as [N]."""
+
+    def labels(self, prediction: TensorType) -> TensorType:
+        """See `Loss`."""
+        shape = prediction.shape
+        return TensorType(prediction.dtype, shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape)
+
+    def _scores(self, prediction: Formula, labels: Formula) -> Formula:
+        return prediction.apply("reshape", shape=labels.type.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmoidCrossEntropy(_Binary):
+    """Yes or no against scores: the cross-entropy of sigmoid(score) with labels from 0 to 1, the mean over all scores.
+
+    Prediction and labels f32[N, ...]; the labels of f32[N, 1] are f32[N].
+    """
+
+    name: ClassVar[str] = "sigmoid_cross_entropy"
+
+    def value(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`. -t log(p) - (1 - t) log(1 - p) with p = sigmoid(x) is softplus(x) - t x."""
+        scores = self._scores(prediction, labels)
+        return (scores.apply("softplus") - scores * labels).mean()
+
+    def correct(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        right = (self._scores(prediction, labels) * (labels - 0.5)).greater(0)
+        return right.cast(prediction.type.dtype).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hinge(_Binary):
+    """Labels -1 and 1 against scores: max(0, margin - label * score), the mean over all scores.
+
+    Prediction and labels f32[N, ...]; the labels of f32[N, 1] are f32[N]. margin = 0 is the perceptron's own rule
+    (Rosenblatt, 1958); margin = 1 that of support vector machines.
+    """
+
+    name: ClassVar[str] = "hinge"
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.require(self.margin >= 0, "margin must not be negative")
+
+    def value(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        return (self.margin - self._scores(prediction, labels) * labels).apply("relu").mean()
+
+    def correct(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        right = (self._scores(prediction, labels) * labels).greater(0)
+        return right.cast(prediction.type.dtype).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanSquaredError(Loss):
+    """Targets against values of the same shape: the mean of the squared differences over all elements."""
+
+    name: ClassVar[str] = "mean_squared_error"
+
+    def labels(self, prediction: TensorType) -> TensorType:
+        """See `Loss`."""
+        return prediction.dense()
+
+    def value(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        error = prediction - labels
+        return (error * error).mean()
+
+
+LOSSES: Mapping[str, type[Loss]] = MappingProxyType(
+    {loss.name: loss for loss in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, Hinge)}
+)
+"""All losses by name."""
+
+
+def parse_loss(text: str) -> Loss:
+    """Read a loss such as `softmax_cross_entropy(label_smoothing=0.1)`; raises `NetcError`."""
+    return parse_spec(text, Loss.kind, LOSSES)

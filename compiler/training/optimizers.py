@@ -1,0 +1,256 @@
+"""Optimisers: how a parameter, its gradient and what the optimiser remembers make the next value of the parameter.
+
+Each optimiser is a frozen dataclass whose fields are its options. Numbers that all parameters share (the learning
+rate, bias corrections) are scalars computed once in f64; the rest is elementwise, so that an update is one pass over
+the parameter, its gradient and its slots.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from .formula import Formula
+from .spec import Spec, parse_spec
+
+Slots = Mapping[str, Formula]
+"""What the optimiser remembers about a parameter, by name; each has the parameter's shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Spec):
+    """Base of the optimisers."""
+
+    kind: ClassVar[str] = "optimizer"
+    lr: float
+    """Base learning rate; the schedule multiplies it."""
+    weight_decay: float = 0.0
+    """Factor of the parameter that is added to its gradient (L2 regularisation) where nothing else is said."""
+
+    def __post_init__(self) -> None:
+        self.require(self.lr >= 0, "lr must not be negative")
+        self.require(self.weight_decay >= 0, "weight_decay must not be negative")
+
+    @property
+    @abstractmethod
+    def slots(self) -> Mapping[str, str]:
+        """Names of the slots and how they start (`init` of a `param`)."""
+
+    def scalars(self, rate: Formula, updates: Formula) -> Mapping[str, Formula]:
+        """Scalars that all parameters share, in f64, from the learning rate and the number of updates before this."""
+        return {"rate": rate}
+
+    @abstractmethod
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """The next value of a parameter and of its slots.
+
+        `decay` is `weight_decay`, or 0 for parameters that are excluded from it; scalars have the parameter's type.
+        """
+
+    def _within(self, name: str, low: float = 0.0, high: float = 1.0) -> None:
+        self.require(low <= getattr(self, name) < high, f"{name} must lie in {low:g} <= {name} < {high:g}")
+
+
+def _decayed(gradient: Formula, weight: Formula, decay: float) -> Formula:
+    """The gradient with that of L2 regularisation."""
+    return gradient + weight * decay if decay else gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd(Optimizer):
+    """Stochastic gradient descent, with momentum as in PyTorch: v = momentum * v + g, w = w - lr * v.
+
+    With `nesterov`, w = w - lr * (g + momentum * v). Source of the latter: Sutskever et al., 2013.
+    """
+
+    name: ClassVar[str] = "sgd"
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        self._within("momentum")
+        self.require(not self.nesterov or self.momentum > 0, "nesterov needs momentum above 0")
+
+    @property
+    def slots(self) -> Mapping[str, str]:
+        """See `Optimizer`."""
+        return {"momentum": "zeros"} if self.momentum else {}
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        gradient = _decayed(gradient, weight, decay)
+        if not self.momentum:
+            return weight - gradient * scalars["rate"], {}
+        velocity = slots["momentum"] * self.momentum + gradient
+        step = gradient + velocity * self.momentum if self.nesterov else velocity
+        return weight - step * scalars["rate"], {"momentum": velocity}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RmsProp(Optimizer):
+    """RMSProp as TensorFlow and EfficientNet have it: s = decay * s + (1 - decay) * g^2, starting from 1;
+    v = momentum * v + lr * g / sqrt(s + eps), w = w - v.
+
+    Unlike PyTorch's, eps stands inside the root and the rate inside the momentum. Source: Tan and Le,
+    "EfficientNet", 2019.
+    """
+
+    name: ClassVar[str] = "rmsprop"
+    decay: float = 0.9
+    momentum: float = 0.9
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        self._within("decay")
+        self._within("momentum")
+        self.require(self.eps > 0, "eps must be positive")
+
+    @property
+    def slots(self) -> Mapping[str, str]:
+        """See `Optimizer`."""
+        return {"square": "ones", **({"momentum": "zeros"} if self.momentum else {})}
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        gradient = _decayed(gradient, weight, decay)
+        square = slots["square"] * self.decay + gradient * gradient * (1 - self.decay)
+        step = gradient * scalars["rate"] / (square + self.eps).sqrt()
+        if not self.momentum:
+            return weight - step, {"square": square}
+        velocity = slots["momentum"] * self.momentum + step
+        return weight - velocity, {"square": square, "momentum": velocity}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """Adam with bias correction as in PyTorch; weight decay adds to the gradient.
+
+    m = beta1 * m + (1 - beta1) * g, s = beta2 * s + (1 - beta2) * g^2 and, after t updates with this one,
+    w = w - lr / (1 - beta1^t) * m / (sqrt(s) / sqrt(1 - beta2^t) + eps). Source: Kingma and Ba, "Adam", 2015.
+    """
+
+    name: ClassVar[str] = "adam"
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        self._within("beta1")
+        self._within("beta2")
+        self.require(self.eps > 0, "eps must be positive")
+
+    @property
+    def slots(self) -> Mapping[str, str]:
+        """See `Optimizer`."""
+        return {"mean": "zeros", "square": "zeros"}
+
+    def scalars(self, rate: Formula, updates: Formula) -> Mapping[str, Formula]:
+        """See `Optimizer`."""
+        first, second = (1 - _power(beta, updates + 1) for beta in (self.beta1, self.beta2))
+        return {"rate": rate, "step": rate / first, "scale": 1 / second.sqrt()}
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        return self._adapt(weight, _decayed(gradient, weight, decay), slots, scalars)
+
+    def _adapt(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula]
+    ) -> tuple[Formula, Slots]:
+        mean = slots["mean"] * self.beta1 + gradient * (1 - self.beta1)
+        square = slots["square"] * self.beta2 + gradient * gradient * (1 - self.beta2)
+        step = mean * scalars["step"] / (square.sqrt() * scalars["scale"] + self.eps)
+        return weight - step, {"mean": mean, "square": square}
+
+
+def _power(base: float, exponent: Formula) -> Formula:
+    """A number to the power of a formula."""
+    return (exponent * math.log(base)).exp() if base else exponent.number(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay as in PyTorch: the parameter shrinks by lr * weight_decay first.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+    """
+
+    name: ClassVar[str] = "adamw"
+    weight_decay: float = 1e-2
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        if decay:
+            weight = weight * (1 - scalars["rate"] * decay)
+        return self._adapt(weight, gradient, slots, scalars)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lars(Optimizer):
+    """SGD with momentum and a rate for each layer: v = momentum * v + lr * ratio * (g + decay * w), w = w - v.
+
+    ratio = trust * |w| / (|g| + decay * |w| + eps) for weights of rank 2 and more where both norms are above 0, else
+    1: biases and normalisation keep the global rate. Source: You, Gitman, Ginsburg, "Large batch training of
+    convolutional networks", 2017.
+    """
+
+    name: ClassVar[str] = "lars"
+    momentum: float = 0.9
+    trust: float = 1e-3
+    eps: float = 1e-9
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        self._within("momentum")
+        self.require(self.trust > 0, "trust must be positive")
+        self.require(self.eps > 0, "eps must be positive")
+
+    @property
+    def slots(self) -> Mapping[str, str]:
+        """See `Optimizer`."""
+        return {"momentum": "zeros"}
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        rate = scalars["rate"]
+        if weight.type.rank >= 2:
+            rate = rate * self._ratio(weight, gradient, decay)
+        velocity = slots["momentum"] * self.momentum + _decayed(gradient, weight, decay) * rate
+        return weight - velocity, {"momentum": velocity}
+
+    def _ratio(self, weight: Formula, gradient: Formula, decay: float) -> Formula:
+        size, slope = ((x * x).sum().sqrt() for x in (weight, gradient))
+        ratio = size * self.trust / (slope + size * decay + self.eps)
+        return size.minimum(slope).greater(0).where(ratio, ratio.number(1))
+
+
+OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType({o.name: o for o in (Sgd, RmsProp, Adam, AdamW, Lars)})
+"""All optimisers by name."""
+
+
+def parse_optimizer(text: str) -> Optimizer:
+    """Read an optimiser such as `sgd(lr=0.1, momentum=0.9)`; raises `NetcError`."""
+    return parse_spec(text, Optimizer.kind, OPTIMIZERS)

@@ -1,0 +1,248 @@
+"""One training step as one graph: forward, loss, gradients, update; no side effects.
+
+The step's graph takes the net's inputs and `labels`. Everything that lasts is a `param`. The first outputs are the
+metrics that the attribute `metrics` names, the others the next values of the parameters that the attribute `updates`
+names, in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
+
+from ..errors import NetcError
+from ..graph.builder import GraphBuilder, Rewriter
+from ..graph.ir import Graph, Value
+from ..graph.types import DType, TensorType
+from ..passes.dce import dce
+from ..passes.differentiate import differentiate
+from .formula import Formula
+from .losses import Loss, parse_loss
+from .mode import TrainingMode
+from .optimizers import Optimizer, parse_optimizer
+from .schedules import Schedule, parse_schedule
+from .state import State
+
+Gradients = Mapping[str, Value]
+"""The gradient of the loss for each trained parameter, by the parameter's name."""
+Exchange = Callable[[GraphBuilder, Gradients], Gradients]
+"""Emits what makes the gradients of one machine those of all machines."""
+
+COUNT = TensorType(DType.I64, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train; see `training_step`."""
+
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    steps_per_epoch: float
+    clip_norm: float | None
+    accumulate: int
+    ema: float | None
+    decay: Literal["all", "weights"]
+    seed: int
+    exchange: Exchange
+
+    def __post_init__(self) -> None:
+        _require(self.steps_per_epoch > 0, "steps_per_epoch must be positive")
+        _require(self.accumulate >= 1, "accumulate must be at least 1")
+        _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm must be positive")
+        _require(self.ema is None or 0 <= self.ema < 1, "ema must lie in 0 <= ema < 1")
+        _require(self.decay in ("all", "weights"), f"decay is `all` or `weights`, not `{self.decay}`")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise NetcError(message)
+
+
+def on_one_machine(b: GraphBuilder, gradients: Gradients) -> Gradients:
+    """The exchange of a machine that trains alone: nothing."""
+    return gradients
+
+
+def training_step(
+    graph: Graph,
+    *,
+    loss: str | Loss,
+    optimizer: str | Optimizer,
+    schedule: str | Schedule = "constant",
+    steps_per_epoch: float = 1,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
+    decay: Literal["all", "weights"] = "all",
+    seed: int = 0,
+    exchange: Exchange = on_one_machine,
+) -> Graph:
+    """The graph of one training step of a net that has one output, the prediction.
+
+    Loss, optimizer and schedule are as text or as objects; `steps_per_epoch` counts calls, and the schedule needs it.
+
+    - `clip_norm`: gradients are scaled so that the norm of all of them together is at most this.
+    - `accumulate`: only every so many calls the parameters move, by the mean of the gradients since the last time.
+      Running statistics move in each call.
+    - `ema`: keep a moving average `ema.NAME` of each weight and running statistic: average = d * average +
+      (1 - d) * new with d = min(ema, (1 + updates) / (10 + updates)). It starts at the value of the first call.
+    - `decay`: weight decay applies to all parameters, as in PyTorch, or to those of rank 2 and more ("weights").
+    - `seed`: of dropout.
+    - `exchange` stands between the gradients of this machine's batch and all that is done with them; this is where
+      several machines sum theirs.
+
+    Parameters added: `optimizer.SLOT.NAME`; `optimizer.step`, the number of updates done (i64); with `accumulate`,
+    `optimizer.micro_step` (i64) and `optimizer.gradient.NAME`; `ema.NAME`. They are not trainable and start as their
+    `init` says. Metrics: loss, correct (number of right predictions, if the loss has such), learning_rate, and
+    gradient_norm (before clipping) with `clip_norm`; scalars of the prediction's element type.
+    Raises `NetcError` for settings and nets that can't be trained.
+    """
+    recipe = Recipe(
+        loss=parse_loss(loss) if isinstance(loss, str) else loss,
+        optimizer=parse_optimizer(optimizer) if isinstance(optimizer, str) else optimizer,
+        schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
+        steps_per_epoch=steps_per_epoch,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+        ema=ema,
+        decay=decay,
+        seed=seed,
+        exchange=exchange,
+    )
+    forward = _forward(dce(graph), recipe)
+    trained = [op.result.name or "" for op in forward.graph.parameters if op.attributes["trainable"]]
+    _require(bool(trained), f"@{graph.name} has no trainable parameters")
+    differentiated = differentiate(forward.graph, of=0, wrt=trained)
+    return _Update(differentiated, forward, recipe, trained).graph()
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """The net in training mode with its loss. Outputs: metrics, then next values of running statistics."""
+
+    graph: Graph
+    metrics: tuple[str, ...]
+    statistics: tuple[str, ...]
+
+
+def _forward(graph: Graph, recipe: Recipe) -> _Forward:
+    if len(graph.outputs) != 1:
+        raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
+    b = Rewriter(graph)
+    mode = TrainingMode(b, recipe.seed, lambda: _call_number(State(b), recipe).value)
+    mode.copy()
+    prediction = Formula(b, b[graph.outputs[0]])
+    labels = Formula(b, b.input("labels", recipe.loss.labels(prediction.type)))
+    metrics = {"loss": recipe.loss.value(prediction, labels)}
+    correct = recipe.loss.correct(prediction, labels)
+    if correct is not None:
+        metrics["correct"] = correct
+    outputs = [*(m.value for m in metrics.values()), *mode.statistics.values()]
+    return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics))
+
+
+def _call_number(state: State, recipe: Recipe) -> Formula:
+    """How many calls came before, an i64 scalar."""
+    step = state.param("optimizer.step", COUNT)
+    if recipe.accumulate == 1:
+        return step
+    return step * recipe.accumulate + state.param("optimizer.micro_step", COUNT)
+
+
+class _Update:
+    """Adds to a graph of gradients what is done with them."""
+
+    def __init__(self, graph: Graph, forward: _Forward, recipe: Recipe, trained: list[str]) -> None:
+        self.recipe = recipe
+        self.source = graph
+        self.b = Rewriter(graph)
+        for op in graph.operations:
+            self.b.copy(op)
+        values = [Formula(self.b, self.b[v]) for v in graph.outputs]
+        places = iter(values)
+        self.metrics = {name: next(places) for name in forward.metrics}
+        self.statistics = {name: next(places) for name in forward.statistics}
+        self.gradients = {name: next(places).value for name in trained}
+        self.state = State(self.b)
+        self.weights = {name: Formula(self.b, self.state.parameters[name]) for name in trained}
+        self.step = self.state.param("optimizer.step", COUNT)
+        self.updates = self.step.cast(DType.F64)
+        self.due: Formula | None = None
+
+    def graph(self) -> Graph:
+        """The whole step."""
+        gradients = self._formulas(self.recipe.exchange(self.b, self.gradients))
+        if self.recipe.accumulate > 1:
+            gradients = self._accumulate(gradients)
+        if self.recipe.clip_norm is not None:
+            gradients = self._clip(gradients, self.recipe.clip_norm)
+        for name, statistic in self.statistics.items():
+            self.state.replace(name, statistic)
+        self._optimize(gradients)
+        if self.recipe.ema is not None:
+            self._average(self.recipe.ema)
+        self.state.replace("optimizer.step", self.step + 1, self.due)
+        outputs = [*(m.value for m in self.metrics.values()), *self.state.updates.values()]
+        self.b.attributes["metrics"] = tuple(self.metrics)
+        self.b.attributes["updates"] = tuple(self.state.updates)
+        return dce(self.b.finish(outputs))
+
+    def _formulas(self, values: Mapping[str, Value]) -> dict[str, Formula]:
+        return {name: Formula(self.b, value) for name, value in values.items()}
+
+    def _accumulate(self, gradients: Mapping[str, Formula]) -> dict[str, Formula]:
+        """Add the gradients to those of earlier calls; `due` says whether it is time for an update."""
+        count = self.recipe.accumulate
+        micro_step = self.state.param("optimizer.micro_step", COUNT)
+        self.due = micro_step.apply("equal", count - 1)
+        self.state.replace("optimizer.micro_step", self.due.where(micro_step.number(0), micro_step + 1))
+        totals: dict[str, Formula] = {}
+        for name, gradient in gradients.items():
+            slot = f"optimizer.gradient.{name}"
+            totals[name] = self.state.param(slot, gradient.type.dense()) + gradient * (1 / count)
+            self.state.replace(slot, self.due.where(gradient.number(0), totals[name]))
+        return totals
+
+    def _clip(self, gradients: Mapping[str, Formula], limit: float) -> dict[str, Formula]:
+        """Scale the gradients to a norm of at most `limit`; the 1e-6 is PyTorch's."""
+        squares = [(g * g).sum() for g in gradients.values()]
+        norm = reduce(Formula.__add__, squares).sqrt()
+        self.metrics["gradient_norm"] = norm
+        scale = (limit / (norm + 1e-6)).minimum(1)
+        return {name: g * scale for name, g in gradients.items()}
+
+    def _optimize(self, gradients: Mapping[str, Formula]) -> None:
+        """Apply the optimiser to every trained parameter."""
+        optimizer = self.recipe.optimizer
+        per_epoch = self.recipe.steps_per_epoch / self.recipe.accumulate
+        rate = self.recipe.schedule.factor(self.updates, per_epoch) * optimizer.lr
+        self.metrics["learning_rate"] = rate.cast(self.metrics["loss"].type.dtype)
+        scalars = optimizer.scalars(rate, self.updates)
+        typed = {
+            dtype: {name: scalar.cast(dtype) for name, scalar in scalars.items()}
+            for dtype in dict.fromkeys(w.type.dtype for w in self.weights.values())
+        }
+        for name, weight in self.weights.items():
+            slots = {
+                slot: self.state.param(f"optimizer.{slot}.{name}", weight.type.dense(), init)
+                for slot, init in optimizer.slots.items()
+            }
+            decayed = self.recipe.decay == "all" or weight.type.rank >= 2
+            decay = optimizer.weight_decay if decayed else 0.0
+            new, new_slots = optimizer.update(weight, gradients[name], slots, typed[weight.type.dtype], decay)
+            self.state.replace(name, new, self.due)
+            for slot, value in new_slots.items():
+                self.state.replace(f"optimizer.{slot}.{name}", value, self.due)
+
+    def _average(self, decay: float) -> None:
+        """Move the averages of weights and running statistics towards their new values."""
+        factor = ((self.updates + 1) / (self.updates + 10)).minimum(decay)
+        started = self.updates.greater(0)
+        for name in (*self.weights, *self.statistics):
+            old, new = (Formula(self.b, v) for v in (self.state.parameters[name], self.state.updates[name]))
+            average = started.where(self.state.param(f"ema.{name}", old.type.dense()), old)
+            keep = factor.cast(old.type.dtype)
+            self.state.replace(f"ema.{name}", average * keep + new * (1 - keep), self.due)
