@@ -162,7 +162,7 @@ def _pictures(folder: Path) -> list[str]:
 def _arrays(path: Path, split: str) -> Source:
     """`x_train`, `y_train`, `x_test` and `y_test`; pictures as uint8 [n, H, W] or [n, H, W, C], else real numbers."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
             names = list(archive.files)
             missing = [name for name in (f"x_{split}", f"y_{split}") if name not in names]
             if missing:
@@ -171,7 +171,7 @@ def _arrays(path: Path, split: str) -> Source:
             labels = {s: archive[f"y_{s}"] for s in SPLITS if f"y_{s}" in names}
     except FileNotFoundError:
         raise NetcError(f"there is no data file {path}", hint=f"looked for {path.absolute()}") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise NetcError(f"{path} can't be read as .npz or is damaged: {error}") from None
     checked = {s: _class_numbers(f"y_{s} in {path}", array) for s, array in labels.items()}
     classes = 1 + max(int(numbers.max(initial=0)) for numbers in checked.values())

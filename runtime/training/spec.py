@@ -10,6 +10,7 @@ import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from types import MappingProxyType
 
 from ...compiler.errors import NetcError, near_miss
@@ -86,7 +87,8 @@ def format_value(value: Value) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(format_value, value)) + "]"
     if isinstance(value, str):
-        return value if value.isidentifier() and value not in _CONSTANTS else json.dumps(value)
+        is_word = value.isascii() and value.isidentifier() and not iskeyword(value) and value not in _CONSTANTS
+        return value if is_word else json.dumps(value, ensure_ascii=False)
     return repr(value)
 
 

@@ -1,0 +1,215 @@
+"""Opening data sets: what is found, and what is said about what isn't."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.errors import NetcError
+from netc.runtime.training.opening import open_source
+from netc.runtime.training.sources import ArchiveReader, ArraySource, FileSource
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+# ---- named data sets ------------------------------------------------------------------------------------------------
+
+
+def write_idx(path: Path, values: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    header = b"".join(n.to_bytes(4, "big") for n in (0x800 + values.ndim, *values.shape))
+    path.write_bytes(header + values.tobytes())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with small mnist and cifar10."""
+    random = np.random.default_rng(0)
+    for name in ("mnist", "cifar10"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for prefix, count in (("train", 40), ("t10k", 20)):
+        pixels = random.integers(0, 256, (count, 28, 28), np.uint8)
+        write_idx(tmp_path / f"data/mnist/{prefix}-images-idx3-ubyte", pixels)
+        write_idx(tmp_path / f"data/mnist/{prefix}-labels-idx1-ubyte", np.arange(count).astype(np.uint8) % 10)
+    for name in ("test_batch", *(f"data_batch_{i}" for i in range(1, 6))):
+        records = random.integers(0, 256, (7, 3073), np.uint8)
+        records[:, 0] %= 10
+        (tmp_path / f"data/cifar10/{name}.bin").write_bytes(records.tobytes())
+    return tmp_path / "data"
+
+
+def test_mnist(folder: Path) -> None:
+    source = open_source("mnist", "train", folder)
+    assert isinstance(source, ArraySource)
+    assert (source.values.shape, source.values.dtype, source.classes) == ((40, 28, 28, 1), np.uint8, 10)
+    assert source.labels.tolist() == [i % 10 for i in range(40)]
+    assert len(open_source("mnist", "test", folder)) == 20
+
+
+def test_classes_can_be_chosen(folder: Path) -> None:
+    whole, source = open_source("mnist", "train", folder), open_source("mnist(classes=[7, 2])", "train", folder)
+    assert isinstance(whole, ArraySource)
+    assert isinstance(source, ArraySource)
+    assert (source.classes, source.labels.tolist()) == (2, [1, 0] * 4)
+    np.testing.assert_array_equal(source.values, whole.values[[2, 7, 12, 17, 22, 27, 32, 37]])
+
+
+def test_cifar10_comes_back_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_source("cifar10", "train", folder)
+    monkeypatch.setattr("netc.runtime.training.opening.load_dataset", None)
+    second = open_source("cifar10", "train", folder)
+    assert isinstance(first, ArraySource)
+    assert isinstance(second, ArraySource)
+    assert first.values.shape == (35, 32, 32, 3)
+    np.testing.assert_array_equal(first.values, second.values)
+    np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_cifar10_is_read_again_when_the_files_change(folder: Path) -> None:
+    open_source("cifar10", "test", folder)
+    path = folder / "cifar10" / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:3073])
+    assert len(open_source("cifar10", "test", folder)) == 1
+
+
+def test_imagenet_samples(image_folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "data" / "imagenet_samples"
+    home.mkdir(parents=True)
+    with zipfile.ZipFile(home / "images.zip", "w") as archive:
+        for number in range(4):
+            archive.write(image_folder / "train" / "ant" / f"{number}.png", f"{number}.png")
+    rows = [f"{n}.png,n{n},{10 * n},name" for n in range(4)]
+    (home / "labels.csv").write_text("\n".join(["file,wnid,class,name", *rows]))
+    source = open_source("imagenet-samples", "train", tmp_path / "data")
+    assert isinstance(source, FileSource)
+    assert (source.labels.tolist(), source.classes) == ([0, 10, 20, 30], 1000)
+    picture = source.reader(source.keys[2])
+    again = pickle.loads(pickle.dumps(source.reader))
+    np.testing.assert_array_equal(again(source.keys[2]), picture)
+    with pytest.raises(NetcError, match=r"9\.png in .*images\.zip is damaged"):
+        source.reader("9.png")
+    assert isinstance(source.reader, ArchiveReader)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mnits", "did you mean mnist"),
+        ("svhn", "imagefolder:DIR"),
+        ("mnist(classes=[1])", "two or more"),
+        ("mnist(classes=[1, 1])", "two or more"),
+        ("mnist(classes=[1, 10])", "0 to 9"),
+        ("mnist(digits=[1, 2])", "no argument `digits`"),
+        ("mnist, cifar10", "should be one name"),
+    ],
+)
+def test_refuses_other_names(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(NetcError, match=message):
+        open_source(text, "train", folder)
+
+
+def test_missing_data_say_where_they_were_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(NetcError) as caught:
+        open_source("mnist", "train", tmp_path)
+    (finding,) = caught.value.diagnostics
+    assert str(tmp_path / "mnist" / "train-images-idx3-ubyte.gz") in finding.message
+    assert "idx files" in (finding.hint or "")
+
+
+def test_a_damaged_idx_file_stops(folder: Path) -> None:
+    path = folder / "mnist" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(NetcError, match="train-images-idx3-ubyte is damaged"):
+        open_source("mnist", "train", folder)
+
+
+def test_there_are_two_splits(folder: Path) -> None:
+    with pytest.raises(NetcError, match="no split `val`"):
+        open_source("mnist", "val", folder)
+
+
+# ---- image folders --------------------------------------------------------------------------------------------------
+
+
+def test_image_folder(image_folder: Path) -> None:
+    (image_folder / "train" / "ant" / "notes.txt").write_text("no picture")
+    (image_folder / "train" / "README").write_text("no class")
+    source = open_source(f"imagefolder:{image_folder}", "train")
+    assert isinstance(source, FileSource)
+    assert (source.classes, source.labels.tolist()) == (3, [0] * 4 + [1] * 4 + [2] * 4)
+    assert [Path(k).parent.name for k in source.keys] == ["ant"] * 4 + ["bee"] * 4 + ["cat"] * 4
+    assert len(open_source(f"imagefolder:{image_folder}", "test")) == 6
+
+
+def test_a_class_may_lack_in_val_but_not_in_train(image_folder: Path) -> None:
+    (image_folder / "val" / "ant").rename(image_folder / "val" / "dog")
+    with pytest.raises(NetcError, match="lacks: dog"):
+        open_source(f"imagefolder:{image_folder}", "test")
+    (image_folder / "val" / "dog").rename(image_folder / "elsewhere")
+    assert open_source(f"imagefolder:{image_folder}", "test").labels.tolist() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("make", "message"), [([], "no train split"), (["train"], "no folders of classes")])
+def test_incomplete_image_folders(tmp_path: Path, make: list[str], message: str) -> None:
+    for name in make:
+        (tmp_path / name).mkdir()
+    with pytest.raises(NetcError, match=message) as caught:
+        open_source(f"imagefolder:{tmp_path}", "train")
+    assert "DIR/train/CLASS" in str(caught.value)
+
+
+def test_empty_classes(tmp_path: Path) -> None:
+    (tmp_path / "train" / "ant").mkdir(parents=True)
+    with pytest.raises(NetcError, match="holds no pictures"):
+        open_source(f"imagefolder:{tmp_path}", "train")
+
+
+# ---- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def save(path: Path, **arrays: Any) -> str:
+    np.savez(path, **{k: np.asarray(v) for k, v in arrays.items()})
+    return str(path)
+
+
+def test_arrays(tmp_path: Path) -> None:
+    pixels = np.zeros((3, 5, 5), np.uint8)
+    path = save(tmp_path / "a.npz", x_train=pixels, y_train=[0, 1, 0], x_test=np.ones((2, 4)), y_test=[[2], [0]])
+    train, test = open_source(path, "train"), open_source(path, "test")
+    assert isinstance(train, ArraySource)
+    assert isinstance(test, ArraySource)
+    assert (train.values.shape, train.values.dtype, train.classes) == ((3, 5, 5, 1), np.uint8, 3)
+    assert (test.values.shape, test.values.dtype, test.labels.tolist()) == ((2, 4), np.float32, [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": [[1.0]]}, "no y_train"),
+        ({"x_train": [[1.0]], "y_train": [0, 1]}, "doesn't fit its 2 labels"),
+        ({"x_train": [[1.0]], "y_train": [0.5]}, "one class number"),
+        ({"x_train": [[1.0]], "y_train": [-1]}, "one class number"),
+        ({"x_train": [["a"]], "y_train": [0]}, "must hold numbers"),
+        ({"x_train": [[object()]], "y_train": [0]}, "damaged"),
+        ({"x_train": np.zeros((0, 2)), "y_train": np.zeros(0, int)}, "fit its 0 labels"),
+    ],
+)
+def test_unsuitable_arrays(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    with pytest.raises(NetcError, match=message):
+        open_source(save(tmp_path / "a.npz", **arrays), "train")
+
+
+def test_damaged_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"PK\3\4 not really")
+    with pytest.raises(NetcError, match=r"a\.npz can't be read"):
+        open_source(str(path), "train")
+    with pytest.raises(NetcError, match="there is no data file"):
+        open_source(str(tmp_path / "b.npz"), "train")
