@@ -81,7 +81,7 @@ def _run(
         results = _evaluate(op, tuple(values[v] for v in op.operands), params)
         for value, result in zip(op.results, results, strict=True):
             _check(op, value.type, result)
-            values[value] = result
+            values[value] = np.asarray(result)  # NumPy gives scalars where arrays of rank 0 are combined
         for value in (*op.operands, *op.results):
             if last_use[value] == i and value not in wanted:
                 values.pop(value, None)
