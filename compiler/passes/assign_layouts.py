@@ -10,8 +10,6 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..graph.types import Layout, TensorType
 from ..ops.base import lookup
-from ..ops.convolution import Conv2D
-from ..ops.window import dilated
 from .base import Pass
 
 Margins = tuple[tuple[int, int], ...]
@@ -20,6 +18,8 @@ PITCH_BYTES = 2048
 """Rows whose length is a multiple of this fall onto few sets of the L1 cache."""
 PITCH_MARGIN = 16
 """Elements put after the channels to spread such rows."""
+SERVED_RANK = 4
+"""Tensors [N, H, W, C]; kernels over other ranks check bounds."""
 DENSE_ONLY = frozenset({"reshape"})
 """Operators that see memory as one run of elements, in operand and result."""
 
@@ -28,11 +28,10 @@ DENSE_ONLY = frozenset({"reshape"})
 class AssignLayouts(Pass):
     """Give values the margins that the convolutions that read them want.
 
-    The rule, for a value of shape [N, H, W, C] that is the first operand of conv2d operations, inside fused bodies or
-    not:
+    The rule, for a value of shape [N, H, W, C] that is the first operand of convolutions and their like (operators
+    with `input_margins`), inside fused bodies or not:
 
-    - H and W get margins of zeros: before and after, the largest padding of all these convolutions, and after it also
-      whatever their last window reaches.
+    - H and W get margins of zeros: before and after, as far as any of these convolutions reaches.
     - With `pitch`, C gets a margin of 16 elements after it if C elements take a multiple of 2048 bytes and one of the
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
       from the L1 cache.
@@ -82,8 +81,7 @@ class _Plan:
         self.outputs = frozenset(graph.outputs)
         self.wanted: dict[Value, Margins] = {}
         for op in graph.operations:
-            for conv, value in _convolutions(op):
-                margins = _padding(conv)
+            for conv, value, margins in _readers(op):
                 if pitch and _wants_pitch(conv):
                     margins = (*margins[:-1], (0, PITCH_MARGIN))
                 before = self.wanted.get(value, margins)
@@ -106,37 +104,27 @@ class _Plan:
         """True if `op` must read a relayout of the value."""
         if value not in self.wanted or value in self.static or self.carries(value):
             return False
-        return any(read is value and _has_margin(_padding(conv)) for conv, read in _convolutions(op))
+        return any(read is value and _has_margin(margins) for _, read, margins in _readers(op))
 
 
-def _convolutions(op: Operation) -> Iterator[tuple[Operation, Value]]:
-    """The conv2d operations that `op` carries out, each with the value (outside the body) that it reads."""
-    if op.body is None:
-        if isinstance(op.operator, Conv2D):
-            yield op, op.operands[0]
-        return
-    outside = dict(zip(op.body.inputs, op.operands, strict=True))
-    for inner in op.body.operations:
-        if isinstance(inner.operator, Conv2D) and inner.operands[0] in outside:
-            yield inner, outside[inner.operands[0]]
-
-
-def _padding(conv: Operation) -> Margins:
-    """The margins that a convolution needs of its first operand."""
-    assert isinstance(conv.operator, Conv2D)
-    window = conv.operator.window(conv.operands[0].type, conv.operands[1].type, conv.attributes)
-    last = [(out - 1) * stride for out, stride in zip(window.output, window.strides, strict=True)]
-    ends = [start + extent for start, extent in zip(last, dilated(window.kernel, window.dilations), strict=True)]
-    margins = tuple(
-        (before, max(after, end - before - size))
-        for end, size, (before, after) in zip(ends, window.size, window.padding, strict=True)
-    )
-    return ((0, 0), *margins, (0, 0))
+def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
+    """The operations that `op` carries out whose kernels want margins: the value (outside) and what they want."""
+    outside = {v: v for v in op.operands}
+    members: tuple[Operation, ...] = (op,)
+    if op.body is not None:
+        outside = dict(zip(op.body.inputs, op.operands, strict=True))
+        members = op.body.operations
+    for member in members:
+        margins = member.operator.input_margins([v.type for v in member.operands], member.attributes)
+        if margins is not None and len(margins) == SERVED_RANK and member.operands[0] in outside:
+            yield member, outside[member.operands[0]], margins
 
 
 def _wants_pitch(conv: Operation) -> bool:
     x, weight = conv.operands[0].type, conv.operands[1].type
-    return weight.shape[:2] == (1, 1) and x.shape[-1] * x.dtype.itemsize % PITCH_BYTES == 0
+    return (
+        weight.rank == SERVED_RANK and weight.shape[:2] == (1, 1) and x.shape[-1] * x.dtype.itemsize % PITCH_BYTES == 0
+    )
 
 
 def _larger(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:

@@ -30,18 +30,18 @@ from .loops import kind_for, loop, vector_loop
 from .tiling import ceil_div
 
 
-def schedule_depthwise(group: Group, target: Target, threads: int) -> Scheduled | None:
+def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a depthwise conv2d with multiplier 1 and padding in the margins."""
     anchor = group.anchor
     if not isinstance(anchor.operator, Conv2D) or any(v not in group.outer for v in anchor.operands):
-        return None
+        return ()
     x, weight = (v.type for v in anchor.operands[:2])
     if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1] or not x.dtype.is_float:
-        return None
+        return ()
     window = anchor.operator.window(x, weight, anchor.attributes)
     if any(m[0] < p[0] or m[1] < p[1] for m, p in zip(x.margins[1:-1], window.padding, strict=True)):
-        return None
-    return _Depthwise(group, anchor.operator, target).schedule()
+        return ()
+    return (_Depthwise(group, anchor.operator, target).schedule(),)
 
 
 class _Depthwise:

@@ -43,12 +43,12 @@ UNROLLED_WINDOW = 9
 _START = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
 
 
-def schedule_generic(group: Group, target: Target, threads: int) -> Scheduled:
+def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Lower any group; raises `InternalError` for operators without a loop lowering."""
     try:
-        return _Generic(group, target.vector_lanes, threads).schedule()
+        return (_Generic(group, target.vector_lanes, threads).schedule(),)
     except NotVectorizableError:
-        return _Generic(group, 1, threads).schedule()
+        return (_Generic(group, 1, threads).schedule(),)
 
 
 class _Generic:

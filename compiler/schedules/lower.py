@@ -23,17 +23,19 @@ from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_zero_margins, schedule_relayout
 from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
+from .weight_gradient import schedule_weight_gradient
 from .weights import WeightRegion, weight_values
 
-Schedule = Callable[[Group, Target, int], Scheduled | None]
+Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 
 SCHEDULES: tuple[Schedule, ...] = (
     schedule_depthwise,
     schedule_contraction,
+    schedule_weight_gradient,
     schedule_relayout,
     schedule_generic,
 )
-"""Tried in order; the generic lowering takes whatever is left."""
+"""Tried in order until one returns kernels; the generic lowering takes whatever is left."""
 
 VIEWS = ("reshape", "identity")
 """Operators that, between dense tensors, only give memory another shape."""
@@ -98,14 +100,16 @@ class _Lowering:
         """Schedule an operation, and the clearing of its results' margins before it."""
         group = group_of(op, self.graph.producers, self.weights)
         group = replace(group, in_place=self._in_place(group))
-        scheduled = next(s for f in SCHEDULES if (s := f(group, self.target, self.threads)) is not None)
+        kernels = next(k for schedule in SCHEDULES if (k := schedule(group, self.target, self.threads)))
         for result in op.results:
             if has_zero_margins(result.type):
                 clear = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
                 self.calls.append((call, (result,) * len(clear.params)))
-        name = self._name(scheduled.kernel, group.anchor.name)
-        self.calls.append((Call(name, (), True, group.label, group.macs, op.location), scheduled.arguments))
+        for scheduled in kernels:
+            name = self._name(scheduled.kernel, group.anchor.name)
+            macs = group.macs // len(kernels)
+            self.calls.append((Call(name, (), True, group.label, macs, op.location), scheduled.arguments))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         if kernel not in self.kernels:

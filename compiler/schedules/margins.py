@@ -56,13 +56,13 @@ def _clear_dimension(type_: TensorType, d: int, names: Names, target: Target) ->
     return view, nest(())
 
 
-def schedule_relayout(group: Group, target: Target, threads: int) -> Scheduled | None:
+def schedule_relayout(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Copy row by row where rows (width times channels) are contiguous on both sides."""
     if group.anchor.name != "relayout" or len(group.members) != 1:
-        return None
+        return ()
     source, result = group.anchor.operands[0].type, group.result.type
     if source.rank < 3 or source.margins[-1] != (0, 0) or result.margins[-1] != (0, 0):
-        return None
+        return ()
     names = Names()
     x = Buffer("x", source.dtype, _rows(source))
     y = Buffer("y", result.dtype, _rows(result), Space.OUT)
@@ -90,7 +90,7 @@ def schedule_relayout(group: Group, target: Target, threads: int) -> Scheduled |
 
     body = loop("p", shared, row, kind_for(source.size))
     arguments = (group.outer[group.anchor.operands[0]], group.operation.result)
-    return Scheduled(Kernel("", (x, y), tuple(body)), arguments)
+    return (Scheduled(Kernel("", (x, y), tuple(body)), arguments),)
 
 
 def _rows(type_: TensorType) -> tuple[int, ...]:

@@ -114,3 +114,53 @@ def choose_tile(
                 best = (cost, Tile(rows, columns, widths))
     assert best is not None
     return best[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`count` tiles of `columns` pixels side by side from column `start` on."""
+
+    start: int
+    count: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One row of tiles: `rows` pixels high."""
+
+    rows: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All bands of one image: `full` equal ones, then perhaps a lower (for flat grids: shorter) last one."""
+
+    band: Band
+    full: int
+    last: Band | None
+
+    @property
+    def count(self) -> int:
+        """Bands of one image."""
+        return self.full + (self.last is not None)
+
+
+def _segments(width: int, columns: int) -> tuple[Segment, ...]:
+    whole, rest = divmod(width, columns)
+    segments = [Segment(0, whole, columns)] if whole else []
+    if rest:
+        segments.append(Segment(whole * columns, 1, rest))
+    return tuple(segments)
+
+
+def grid_of(height: int, width: int, tile: Tile, *, flat: bool) -> Grid:
+    """Divide a height x width result into bands of tiles; a flat one is a single row, of which each band is a part."""
+    if flat:
+        full, rest = divmod(width, tile.columns)
+        last = Band(1, _segments(rest, rest)) if rest else None
+        return Grid(Band(1, _segments(tile.columns, tile.columns)), full, last)
+    full, rest = divmod(height, tile.rows)
+    segments = _segments(width, tile.columns)
+    return Grid(Band(tile.rows, segments), full, Band(rest, segments) if rest else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,27 +29,47 @@ class OpCase:
     positive: bool = False
     tolerance: float = 2e-6
     """Largest error allowed, relative to the largest result."""
+    dtypes: Mapping[int, DType] = field(default_factory=dict)
+    """Element types of the operands that are not f32."""
+    below: Mapping[int, int] = field(default_factory=dict)
+    """Operands that are whole numbers, from 0 up to this."""
 
     @property
     def id(self) -> str:
-        attributes = ",".join(f"{k}={v}" for k, v in self.attributes.items())
-        return f"{self.op}-{'-'.join('x'.join(map(str, s)) for s in self.shapes)}-{attributes}".replace(" ", "")
+        attributes = ",".join(f"{k}={v.name if isinstance(v, Graph) else v}" for k, v in self.attributes.items())
+        types = "".join(f"-{self.dtypes[i]}" for i in self.dtypes)
+        shapes = "-".join("x".join(map(str, s)) for s in self.shapes)
+        return f"{self.op}-{shapes}{types}-{attributes}".replace(" ", "")
 
-    def operands(self) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    def dtype(self, operand: int, float_type: DType = DType.F32) -> DType:
+        """Element type of an operand; f32 may be computed in another type."""
+        given = self.dtypes.get(operand, DType.F32)
+        return float_type if given is DType.F32 else given
+
+    def operands(self, float_type: DType = DType.F32) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Random operands, the same on every run."""
         rng = np.random.default_rng(zlib.crc32(self.id.encode()))
-        arrays = [rng.standard_normal(s, dtype=np.float32) for s in self.shapes]
-        return [np.asarray(np.abs(a) + np.float32(0.1)) for a in arrays] if self.positive else arrays
+        arrays = []
+        for i, shape in enumerate(self.shapes):
+            array = rng.standard_normal(shape, dtype=np.float32)
+            if self.positive:
+                array = np.abs(array) + np.float32(0.1)
+            if i in self.below:
+                array = rng.integers(0, self.below[i], shape).astype(np.float32)
+            dtype = self.dtype(i, float_type)
+            arrays.append(np.asarray(array > 0 if dtype is DType.BOOL else np.asarray(array).astype(dtype.numpy)))
+        return arrays
 
-    def graph(self, *, with_params: bool = True) -> Graph:
-        """A graph with this one operation; weights are parameters, or inputs too."""
+    def graph(self, float_type: DType = DType.F32, *, with_params: bool = True) -> Graph:
+        """A graph with this one operation; without params, all operands are inputs."""
         b = GraphBuilder("case")
         values = []
         for i, shape in enumerate(self.shapes):
+            dtype = self.dtype(i, float_type)
             if with_params and i >= self.weights:
-                values.append(b.emit("param", shape=shape, name=f"w{i}"))
+                values.append(b.emit("param", shape=shape, dtype=str(dtype), name=f"w{i}"))
             else:
-                values.append(b.input(f"x{i}", TensorType(DType.F32, shape)))
+                values.append(b.input(f"x{i}", TensorType(dtype, shape)))
         return b.finish([b.emit(self.op, *values, **self.attributes)])
 
 
@@ -76,6 +97,41 @@ def conv(
 
 def pool(op: str, x: Shape, size: Shape, strides: Shape, padding: Any) -> OpCase:
     return OpCase(op, (x,), {"size": size, "strides": strides, "padding": padding})
+
+
+def conv_gradients(x: Shape, *arguments: Any, **options: Any) -> tuple[OpCase, OpCase]:
+    """The derivatives of a convolution, given like the convolution."""
+    case = conv(x, *arguments, **options, bias=False)
+    weight = case.shapes[1]
+    (y,) = (v.type.shape for v in case.graph().outputs)
+    return (
+        OpCase(
+            f"{case.op}_input_gradient", (y, weight), {"size": x[1:-1], **case.attributes}, weights=1, tolerance=5e-6
+        ),
+        OpCase(f"{case.op}_weight_gradient", (x, y), {"kernel": weight[:-2], **case.attributes}, tolerance=5e-6),
+    )
+
+
+def pool_gradients(x: Shape, size: Shape, strides: Shape, padding: Any) -> tuple[OpCase, ...]:
+    """What pooling is differentiated to, given like the pooling."""
+    case = pool("max_pool", x, size, strides, padding)
+    (y,) = (v.type.shape for v in case.graph().outputs)
+    back = {"input_size": x[1:-1], **case.attributes}
+    elements = math.prod(size)
+    return (
+        OpCase("avg_pool_gradient", (y,), back),
+        OpCase("max_pool_index", (x, y), case.attributes, below={0: 3, 1: 3}),
+        OpCase("max_pool_gradient", (y, y), back, below={0: elements}),
+        OpCase("max_pool_gather", (x, y), case.attributes, below={1: elements}),
+    )
+
+
+def doubled_gradient() -> Graph:
+    """A gradient for a function of one vector: twice the cotangent of its result."""
+    b = GraphBuilder("doubled")
+    vector = TensorType(DType.F32, (5,))
+    _, _, dy = (b.input(name, vector) for name in ("y", "x", "dy"))
+    return b.finish([b.emit("add", dy, dy)])
 
 
 BINARY_SHAPES: tuple[tuple[Shape, Shape], ...] = (
@@ -122,6 +178,21 @@ CASES: tuple[OpCase, ...] = (
     conv((2, 19, 6), 11, (5,), (2,), "same"),
     conv((1, 4, 5, 6, 3), 7, (2, 3, 3), (1, 2, 1), "same"),
     *(
+        OpCase(
+            "transpose_conv2d",
+            (x, weight, weight[-1:])[: 2 + bias],
+            {"size": size, "strides": strides, "padding": padding},
+            weights=1,
+            tolerance=5e-6,
+        )
+        for x, weight, size, strides, padding, bias in (
+            ((1, 5, 6, 8), (3, 3, 8, 20), (5, 6), (1, 1), ((1, 1), (1, 1)), True),
+            ((2, 7, 7, 16), (3, 3, 16, 33), (14, 14), (2, 2), ((1, 1), (1, 1)), False),
+            ((1, 4, 5, 6), (1, 1, 6, 16), (8, 9), (2, 2), ((0, 0), (0, 0)), True),
+            ((1, 6, 4, 5), (7, 2, 5, 9), (13, 9), (2, 3), ((3, 2), (0, 1)), False),
+        )
+    ),
+    *(
         pool(op, x, size, strides, padding)
         for op in ("max_pool", "avg_pool")
         for x, size, strides, padding in (
@@ -133,7 +204,7 @@ CASES: tuple[OpCase, ...] = (
     ),
     *(
         OpCase(op, ((2, 5, 6, 21),), {"axes": axes, "keepdims": keepdims})
-        for op in ("reduce_sum", "reduce_mean", "reduce_max")
+        for op in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min")
         for axes in ((1, 2), (3,), None)
         for keepdims in (False, True)
     ),
@@ -150,4 +221,65 @@ CASES: tuple[OpCase, ...] = (
     OpCase("batch_norm", ((2, 5, 6, 20), (20,), (20,), (20,), (20,)), {"eps": 1e-3}, weights=1, positive=True),
     OpCase("dropout", ((3, 20),), {"rate": 0.5}),
     OpCase("relayout", ((2, 3, 20),)),
+    # comparison and choice
+    *(
+        OpCase(op, shapes, below={0: 3, 1: 3})
+        for op in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+        for shapes in (((2, 3, 37), (2, 3, 37)), ((4, 33), (33,)), ((), ()))
+    ),
+    OpCase("equal", ((4, 33), (33,)), dtypes={0: DType.I32, 1: DType.I32}, below={0: 3, 1: 3}),
+    *(
+        OpCase("select", shapes, dtypes={0: DType.BOOL})
+        for shapes in (((3, 37), (3, 37), (3, 37)), ((3, 1), (2, 3, 20), ()), ((17,), (), (4, 17)), ((), (), ()))
+    ),
+    OpCase("sign", ((2, 3, 37),)),
+    OpCase("sign", ((40,),), below={0: 2}),
+    OpCase("broadcast_to", ((3, 1, 20),), {"shape": (2, 3, 4, 20)}),
+    OpCase("broadcast_to", ((4, 1),), {"shape": (4, 33)}),
+    OpCase("broadcast_to", ((),), {"shape": (3, 5)}),
+    # numbers and classes
+    *(
+        OpCase("cast", ((3, 37),), {"dtype": str(goal)}, dtypes={0: source})
+        for source, goal in (
+            (DType.F32, DType.F64),
+            (DType.F64, DType.F32),
+            (DType.F32, DType.I32),
+            (DType.I32, DType.F32),
+            (DType.I64, DType.I32),
+            (DType.BOOL, DType.F32),
+            (DType.F32, DType.BOOL),
+        )
+    ),
+    OpCase("one_hot", ((7,),), {"depth": 10}, dtypes={0: DType.I32}, below={0: 13}),
+    OpCase("one_hot", ((2, 3),), {"depth": 300}, dtypes={0: DType.U8}, below={0: 256}),
+    OpCase("argmax", ((5, 1001),)),
+    OpCase("argmax", ((3, 7, 20),), {"axis": 1}, below={0: 4}),
+    OpCase("log_softmax", ((3, 1001),)),
+    OpCase("log_softmax", ((2, 5, 7),), {"axis": 1}),
+    OpCase("logsumexp", ((3, 101),)),
+    OpCase("logsumexp", ((2, 5, 7),), {"axis": -2}),
+    # differentiation
+    OpCase("stop_gradient", ((3, 20),)),
+    OpCase("custom_gradient", ((5,), (5,)), {"gradient": doubled_gradient()}),
+    *(
+        OpCase("matmul", (a[:: -1 if ta else 1], b[:: -1 if tb else 1]), {"transpose_a": ta, "transpose_b": tb})
+        for a, b in (((5, 33), (33, 65)), ((1, 7), (7, 10)))
+        for ta in (False, True)
+        for tb in (False, True)
+    ),
+    *conv_gradients((2, 9, 9, 3), 8, (3, 3), (1, 1), "same"),
+    *conv_gradients((2, 10, 7, 5), 20, (3, 3), (2, 2), "same"),
+    *conv_gradients((1, 8, 9, 4), 6, (2, 4), (1, 3), ((0, 1), (2, 0))),
+    *conv_gradients((1, 12, 12, 4), 6, (3, 3), (1, 1), "same", dilations=(2, 2)),
+    *conv_gradients((1, 12, 11, 4), 6, (3, 2), (2, 3), "valid", dilations=(2, 3)),
+    *conv_gradients((1, 9, 9, 12), 8, (3, 3), (1, 1), "same", groups=4),
+    *conv_gradients((2, 9, 9, 20), 20, (3, 3), (2, 2), "same", groups=20),
+    *conv_gradients((2, 7, 7, 32), 20, (1, 1), (2, 2), "valid"),
+    *conv_gradients((2, 19, 6), 11, (5,), (2,), "same"),
+    *conv_gradients((1, 4, 5, 6, 3), 7, (2, 3, 3), (1, 2, 1), "same"),
+    *pool_gradients((1, 8, 8, 19), (2, 2), (2, 2), "valid"),
+    *pool_gradients((2, 9, 7, 5), (3, 3), (2, 2), ((1, 1), (1, 1))),
+    *pool_gradients((1, 10, 10, 32), (3, 3), (2, 2), "same"),
+    *pool_gradients((1, 12, 3), (4,), (3,), "same"),
+    *pool_gradients((1, 11, 3), (2,), (3,), "valid"),
 )

@@ -1,0 +1,171 @@
+"""Geometry of contractions: which input elements and weights each result of a convolution or dense layer sums.
+
+A `Walk` describes one nest of loops: a grid of result pixels, the window of input pixels that each one reads, the
+weight that goes with each window element, and where the results lie. Convolutions and dense layers are one walk; a
+transposed convolution of stride s is s * s walks, one for each phase of the result, none of which multiplies by the
+zeros that the stride puts between input pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from ..graph.types import TensorType
+from ..ops.convolution import Convolution
+from ..ops.transpose_convolution import TransposeConv2D
+from .group import Group
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The numbers start, start + step, start + 2 * step ..."""
+
+    start: int = 0
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A result grid and how it walks over the input buffer, seen as [images, rows, columns * pitch]."""
+
+    images: int
+    height: int
+    width: int
+    window: Pair
+    strides: Pair
+    dilations: Pair
+    origin: Pair
+    """Buffer row and column of the first window element of the first result."""
+    channels: int
+    pitch: int
+    """Elements from one input pixel to the next."""
+    buffer: tuple[int, int, int]
+    kernel: Pair
+    """Extent of the weight, of which the window may see a part."""
+    taps: tuple[Line, Line]
+    """Row and column of the weight for each row and column of the window."""
+    results: tuple[Line, Line]
+    """Row and column of the result for each row and column of the grid."""
+    flat: bool = False
+    """All pixels form one long row."""
+
+    @property
+    def depth(self) -> int:
+        """Length of the sum over the whole weight."""
+        return self.kernel[0] * self.kernel[1] * self.channels
+
+    @property
+    def merges_columns(self) -> bool:
+        """True if a window row is one run of elements, in the input as in the weight."""
+        contiguous = self.pitch == self.channels and self.dilations[1] == 1 and self.taps[1] == Line()
+        return self.window[1] == 1 or contiguous
+
+
+_WHOLE = (Line(), Line())
+
+
+def walks(group: Group) -> tuple[Walk, ...]:
+    """How the anchor walks over its input; empty where the tiled schedule can't serve it."""
+    operator = group.anchor.operator
+    if isinstance(operator, Convolution):
+        return _convolution(group, operator)
+    if isinstance(operator, TransposeConv2D):
+        return _transposed(group, operator)
+    x = group.anchor.operands[0].type
+    return (_flat(x),) if _flat_epilogue(group) else ()
+
+
+def _flat(x: TensorType) -> Walk:
+    pitch, pixels = x.buffer_shape[-1], math.prod(x.shape[:-1])
+    one = (1, 1)
+    buffer = (1, 1, pixels * pitch)
+    return Walk(1, 1, pixels, one, one, one, (0, 0), x.shape[-1], pitch, buffer, one, _WHOLE, _WHOLE, flat=True)
+
+
+def _flat_epilogue(group: Group) -> bool:
+    """True if every other operand has the result's shape, or is the same for all pixels."""
+    shape = group.result.type.shape
+    own = set(group.anchor.operands)
+    return all(v.type.shape == shape or math.prod(v.type.shape[:-1]) == 1 for v in group.outer if v not in own)
+
+
+def _convolution(group: Group, operator: Convolution) -> tuple[Walk, ...]:
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    y = anchor.result.type
+    if x.rank > 4 or anchor.attributes["groups"] != 1:
+        return ()
+    window = operator.window(x, weight, anchor.attributes)
+    outs = [v.type for v in (group.result, *group.outer) if v.type.shape == y.shape]
+    dense = all(m == (0, 0) for t in (x, *outs) for m in t.margins[1:-1])
+    if dense and set(window.kernel) == {1} and set(window.strides) == {1} and _flat_epilogue(group):
+        return (_flat(x),)
+    origin = _origin(x, window.padding)
+    if origin is None:
+        return ()
+    kernel = _pair(window.kernel, 1)
+    return (
+        Walk(
+            y.shape[0],
+            1 if y.rank == 3 else y.shape[1],
+            y.shape[-2],
+            kernel,
+            _pair(window.strides, 1),
+            _pair(window.dilations, 1),
+            _pair(origin, 0),
+            x.shape[-1],
+            x.buffer_shape[-1],
+            _rows(x),
+            kernel,
+            _WHOLE,
+            _WHOLE,
+        ),
+    )
+
+
+def _origin(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | None:
+    """Where the padded tensor starts in its buffer; None if the margins don't hold the padding."""
+    margins = x.margins[1:-1]
+    if any(m[0] < p[0] or m[1] < p[1] for m, p in zip(margins, padding, strict=True)):
+        return None
+    return tuple(m[0] - p[0] for m, p in zip(margins, padding, strict=True))
+
+
+def _rows(x: TensorType) -> tuple[int, int, int]:
+    """[N, W, C] or [N, H, W, C] as images, rows, elements of a row."""
+    shape = x.buffer_shape
+    return (shape[0], 1 if x.rank == 3 else shape[1], shape[-2] * shape[-1])
+
+
+def _pair(values: tuple[int, ...], first: int) -> Pair:
+    """Vertical and horizontal value; `first` is the vertical one where there is only one dimension."""
+    return (first, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def _transposed(group: Group, operator: TransposeConv2D) -> tuple[Walk, ...]:
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    phases = [operator.phases(x, weight, anchor.attributes, d) for d in range(2)]
+    needed = operator.input_margins(tuple(v.type for v in anchor.operands), anchor.attributes)
+    if any(m[0] < n[0] or m[1] < n[1] for m, n in zip(x.margins[1:-1], needed[1:-1], strict=True)):
+        return ()
+    base = Walk(
+        x.shape[0], 0, 0, (0, 0), (1, 1), (1, 1), (0, 0), x.shape[-1], x.buffer_shape[-1], _rows(x),
+        (weight.shape[0], weight.shape[1]), _WHOLE, _WHOLE,
+    )  # fmt: skip
+    return tuple(
+        replace(
+            base,
+            height=rows.count,
+            width=columns.count,
+            window=(rows.taps, columns.taps),
+            origin=(x.margins[1][0] + rows.first_input, x.margins[2][0] + columns.first_input),
+            taps=(Line(rows.first_tap, -rows.stride), Line(columns.first_tap, -columns.stride)),
+            results=(Line(rows.first_result, rows.stride), Line(columns.first_result, columns.stride)),
+        )
+        for rows in phases[0]
+        for columns in phases[1]
+    )

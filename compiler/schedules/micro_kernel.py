@@ -1,0 +1,173 @@
+"""The innermost piece of a contraction: one register tile of results, from the first product to the stored result.
+
+A tile of R pixels by V vectors of channels keeps R * V accumulators in registers. Each step along the sum loads V
+vectors of weights and, for each pixel, one input element that is broadcast to all lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..graph.ir import Value
+from ..graph.types import DType
+from ..loops.ir import Allocate, Broadcast, Buffer, Const, Expr, Fma, Load, LoopKind, Space, Stmt, Store, Var
+from .elements import Elements, physical
+from .geometry import Walk
+from .group import Group
+from .kernel import Names, let
+from .loops import loop
+from .tiling import Tile
+
+UNROLL_LIMIT = 4
+"""Innermost loops up to this length are expanded."""
+
+
+class Owner(Protocol):
+    """What a micro-kernel needs to know of the kernel that it is part of."""
+
+    group: Group
+    g: Walk
+    tile: Tile
+    dtype: DType
+    names: Names
+    x: Buffer
+    w: Buffer
+    y: Buffer
+    bias: Buffer | None
+    extras: dict[Value, Buffer]
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
+        ...
+
+
+class MicroKernel:
+    """One register tile."""
+
+    def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+        self.o = owner
+        self.rows = rows
+        self.columns = columns
+        self.widths = widths
+        shape = (rows * columns,)
+        name = owner.names.fresh
+        self.accumulators = [Buffer(name("acc"), owner.dtype, shape, Space.REGISTER, lanes=w) for w in widths]
+        self.block: list[Stmt] = []
+
+    def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
+        """The statements for the tile whose first pixel is (row, column) of `image`."""
+        self._start(j)
+        self._accumulate(image, row, column, j)
+        self._finish(image, row, column)
+        return self.block
+
+    def _pixels(self, body: Callable[[Expr, Expr], list[Stmt]]) -> list[Stmt]:
+        """`body(r, s)` for all pixels of the tile, expanded."""
+
+        def row(r: Expr) -> list[Stmt]:
+            return loop("s", self.columns, lambda s: body(r, s), LoopKind.UNROLL)
+
+        return loop("r", self.rows, row, LoopKind.UNROLL)
+
+    def _start(self, j: Expr) -> None:
+        o = self.o
+        self.channels: list[Expr] = []
+        offset = 0
+        values: list[Expr] = []
+        for accumulator, width in zip(self.accumulators, self.widths, strict=True):
+            self.block.append(Allocate(accumulator))
+            channel = let(self.block, o.names.fresh("c"), j * o.tile.channels + offset)
+            self.channels.append(channel)
+            offset += width
+            if o.bias:
+                values.append(let(self.block, o.names.fresh("bias"), Load(o.bias, (channel,), width)))
+            else:
+                values.append(Const(0.0, o.dtype, width))
+
+        def clear(r: Expr, s: Expr) -> list[Stmt]:
+            place = (r * self.columns + s,)
+            return [Store(a, place, v) for a, v in zip(self.accumulators, values, strict=True)]
+
+        self.block += self._pixels(clear)
+
+    def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
+        o, g = self.o, self.o.g
+        (kh, kw), (dy, dx) = g.window, g.dilations
+        y0 = let(self.block, o.names.fresh("iy"), row * g.strides[0] + g.origin[0])
+        x0 = let(self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch)
+        inner, outer = (kw * g.channels, 1) if g.merges_columns else (g.channels, kw)
+
+        def step(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
+            row, column = (tap * line.step + line.start for tap, line in zip((ky, kx), g.taps, strict=True))
+            depth = (row * g.kernel[1] + column) * g.channels + k
+            return self._step(image, y0 + ky * dy, x0 + (kx * (dx * g.pitch) + k), j, depth)
+
+        small = inner <= UNROLL_LIMIT
+        kind = LoopKind.UNROLL if small else LoopKind.SERIAL
+        window = LoopKind.UNROLL if small and inner * outer * kh <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
+        if not kh * kw:
+            return
+        self.block += loop(
+            "ky",
+            kh,
+            lambda ky: loop("kx", outer, lambda kx: loop("k", inner, lambda k: step(ky, kx, k), kind), window),
+            window,
+        )
+
+    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        """One multiply-add for every accumulator."""
+        o, g = self.o, self.o.g
+        block: list[Stmt] = []
+        weights: list[Expr] = []
+        offset = 0
+        for width, channel in zip(self.widths, self.channels, strict=True):
+            place = o.weight_index(j, depth, channel, offset)
+            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width)))
+            offset += width
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
+            inside: list[Stmt] = []
+            element = let(inside, "a", Load(o.x, place))
+            at = (r * self.columns + s,)
+            for accumulator, weight, width in zip(self.accumulators, weights, self.widths, strict=True):
+                spread = Broadcast(element, width) if width > 1 else element
+                inside.append(Store(accumulator, at, Fma(spread, weight, Load(accumulator, at))))
+            return inside
+
+        return [*block, *self._pixels(pixel)]
+
+    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
+        o = self.o
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            block: list[Stmt] = []
+            at = (r * self.columns + s,)
+            for v, (accumulator, width) in enumerate(zip(self.accumulators, self.widths, strict=True)):
+                channel = self.channels[v]
+                index = (*self._place(image, row + r, column + s), channel)
+                elements = Elements(
+                    o.extras,
+                    o.group.producers,
+                    o.group.constants,
+                    lanes=width,
+                    lane=channel if isinstance(channel, Var) else None,
+                    known={o.group.anchor.result: Load(accumulator, at)},
+                    prefix=f"v{v}_",
+                )
+                result = elements.element(o.group.result, index)
+                block += elements.statements
+                block.append(Store(o.y, physical(o.group.result.type, index), result))
+            return block
+
+        self.block += self._pixels(pixel)
+
+    def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
+        """A result pixel as leading indices of the result."""
+        rank = self.o.group.result.type.rank
+        if self.o.g.flat:
+            return (*(Const(0),) * (rank - 2), column)[: rank - 1]
+        rows, columns = self.o.g.results
+        place = (row * rows.step + rows.start, column * columns.step + columns.start)
+        return (image, *place[-(rank - 2) :])
