@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Attribute = Any
-"""bool, int, float, str, None, ndarray, or a tuple or mapping of attributes; each operator declares its own."""
+"""bool, int, float, str, None, ndarray, Graph, or a tuple or mapping of attributes; each operator declares its own."""
 Attributes = Mapping[str, Attribute]
 
 

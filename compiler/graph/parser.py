@@ -54,6 +54,7 @@ class _Parser:
         self.source = source
         self.tokens, self.comments = tokenize(source)
         self.position = 0
+        self.graphs = 0
 
     # Tokens
 
@@ -338,6 +339,8 @@ class _Parser:
                 return literal
             self.take(":", "`:` and the array's type")
             return self.dense(literal, self.type())
+        if token.text == "graph":
+            return self.nested_graph(token)
         if token.kind == "string":
             self.position += 1
             text = unquoted(token.text)
@@ -348,6 +351,15 @@ class _Parser:
             self.position += 1
             return None
         return self.scalar()
+
+    def nested_graph(self, token: Token) -> Graph:
+        """A graph as the value of an attribute."""
+        self.graphs += 1
+        if self.graphs > MAX_DEPTH:
+            self.fail(f"graphs nest more than {MAX_DEPTH} deep", token)
+        graph = self.graph()
+        self.graphs -= 1
+        return graph
 
     def scalar(self) -> bool | int | float:
         """A number or truth value."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InternalError, Location
+from . import ir
 from .syntax import FROM_TYPE, PLAIN_FILE, PLAIN_KEY, PLAIN_NAME, format_array, format_float, quoted
 from .types import DType
 
@@ -79,7 +80,7 @@ class _Printer:
         """One operation; a fused one takes several lines."""
         head = f"{indent}{_joined(names, op.results)} = {op.name}"
         tail = f" : {', '.join(str(r.type) for r in op.results)}{self.location(op.location)}"
-        attributes = _operation_attributes(op)
+        attributes = _operation_attributes(op).replace("\n", "\n" + indent)  # those of graphs take several lines
         if op.body is None:
             operands = f"({_joined(names, op.operands)})" if op.operands or op.operator.operands else ""
             yield f"{head}{operands}{attributes}{tail}"
@@ -136,6 +137,8 @@ def format_attribute(value: Any) -> str:
             return f"{format_array(value)} : {DType.of(value.dtype)}[{','.join(map(str, value.shape))}]"
         case tuple() | list():
             return "[" + ",".join(map(format_attribute, value)) + "]"
+        case ir.Graph():
+            return print_graph(value).rstrip("\n")
         case Mapping():
             return "{" + ", ".join(f"{_key(k)} = {format_attribute(v)}" for k, v in value.items()) + "}"
     raise InternalError(f"an attribute can't be a {type(value).__name__}: {value!r}")

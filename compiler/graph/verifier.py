@@ -122,8 +122,19 @@ def _check_attributes(op: Operation) -> None:
         raise _BrokenError(f"attributes are missing: {missing}")
     if any(isinstance(v, list) for v in op.attributes.values()):
         raise _BrokenError("lists among the attributes must be tuples")
+    for value in op.attributes.values():
+        if isinstance(value, Graph):
+            _check_nested(value)
     if op.name != "constant":
         format_attribute(op.attributes)
+
+
+def _check_nested(graph: Graph) -> None:
+    """A graph that is an attribute is sound by itself."""
+    _check_scope(graph)
+    _check_top(graph)
+    for op in graph.operations:
+        _blame(op, _check_operation)
 
 
 def _check_body(op: Operation, body: Graph) -> None:

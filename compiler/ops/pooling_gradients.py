@@ -90,7 +90,10 @@ class AvgPoolGradient(FromWindows):
 
 @register
 class MaxPoolIndex(Pooling):
-    """Which element of its window max_pool took: the first that equals y, counted row by row, as a float."""
+    """Which element of its window max_pool took: the first that equals y, counted row by row, as a float.
+
+    It is the size of the window where no element equals y, as for NaN.
+    """
 
     name = "max_pool_index"
     operands = ("x", "y")
@@ -107,8 +110,8 @@ class MaxPoolIndex(Pooling):
         x, y = operands
         window = self.window(x.shape, attributes)
         patches = window.patches(x, -np.inf)
-        first = (patches.reshape(*y.shape, -1) == y[..., np.newaxis]).argmax(axis=-1)
-        return (first.astype(x.dtype),)
+        equal = patches.reshape(*y.shape, -1) == y[..., np.newaxis]
+        return (np.where(equal.any(axis=-1), equal.argmax(axis=-1), equal.shape[-1]).astype(x.dtype),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         window = self.window(c.type(0).shape, attributes)
@@ -174,7 +177,8 @@ class MaxPoolGather(Pooling):
         x, index = operands
         patches = self.window(x.shape, attributes).patches(x, 0)
         flat = patches.reshape(*index.shape, -1)
-        return (np.take_along_axis(flat, index[..., np.newaxis].astype(np.int64), axis=-1)[..., 0],)
+        named = index[..., np.newaxis] == np.arange(flat.shape[-1])
+        return (np.where(named, flat, np.zeros((), x.dtype)).sum(axis=-1),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         window = self.window(c.type(0).shape, attributes)

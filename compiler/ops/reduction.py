@@ -90,7 +90,11 @@ class Reduce(Operator):
 
     def spread(self, b: GraphBuilder, op: Operation, value: Value) -> Value:
         """A value of the result's shape, repeated over the reduced dimensions."""
-        return b.emit("broadcast_to", self.kept(b, op, value), shape=op.operands[0].type.shape)
+        shape = op.operands[0].type.shape
+        axes = self.axes(len(shape), op.attributes)
+        if axes != tuple(range(len(axes))):  # Leading dimensions are added by broadcasting.
+            value = self.kept(b, op, value)
+        return b.emit("broadcast_to", value, shape=shape)
 
 
 @register
