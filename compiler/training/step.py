@@ -174,6 +174,7 @@ class _Update:
 
     def graph(self) -> Graph:
         """The whole step."""
+        rate = self._learning_rate()
         gradients = self._formulas(self.recipe.exchange(self.b, self.gradients))
         if self.recipe.accumulate > 1:
             gradients = self._accumulate(gradients)
@@ -181,7 +182,7 @@ class _Update:
             gradients = self._clip(gradients, self.recipe.clip_norm)
         for name, statistic in self.statistics.items():
             self.state.replace(name, statistic)
-        self._optimize(gradients)
+        self._optimize(gradients, rate)
         if self.recipe.ema is not None:
             self._average(self.recipe.ema)
         self.state.replace("optimizer.step", self.step + 1, self.due)
@@ -214,12 +215,16 @@ class _Update:
         scale = (limit / (norm + 1e-6)).minimum(1)
         return {name: g * scale for name, g in gradients.items()}
 
-    def _optimize(self, gradients: Mapping[str, Formula]) -> None:
+    def _learning_rate(self) -> Formula:
+        """The rate of this update, in f64."""
+        per_epoch = self.recipe.steps_per_epoch / self.recipe.accumulate
+        rate = self.recipe.schedule.factor(self.updates, per_epoch) * self.recipe.optimizer.lr
+        self.metrics["learning_rate"] = rate.cast(self.metrics["loss"].type.dtype)
+        return rate
+
+    def _optimize(self, gradients: Mapping[str, Formula], rate: Formula) -> None:
         """Apply the optimiser to every trained parameter."""
         optimizer = self.recipe.optimizer
-        per_epoch = self.recipe.steps_per_epoch / self.recipe.accumulate
-        rate = self.recipe.schedule.factor(self.updates, per_epoch) * optimizer.lr
-        self.metrics["learning_rate"] = rate.cast(self.metrics["loss"].type.dtype)
         scalars = optimizer.scalars(rate, self.updates)
         typed = {
             dtype: {name: scalar.cast(dtype) for name, scalar in scalars.items()}

@@ -26,16 +26,17 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def small_net(dtype: DType = DType.F64, *, dropout: float = 0.0) -> Graph:
-    """Dense, batch norm, relu, dropout, dense: [8, 3] to scores of three classes."""
+def small_net(dtype: DType = DType.F64, *, dropout: float = 0.0, bias: bool = True) -> Graph:
+    """Dense (with or without bias), batch norm, relu, dropout, dense: [8, 3] to scores of three classes."""
     b = GraphBuilder("small")
     x = b.input("x", TensorType(dtype, (8, 3)))
-    w = {n: b.emit("param", shape=s, dtype=str(dtype), name=n) for n, s in SHAPES.items()}
+    shapes = {name: shape for name, shape in SHAPES.items() if bias or name != "fc1.bias"}
+    w = {n: b.emit("param", shape=s, dtype=str(dtype), name=n) for n, s in shapes.items()}
     mean, variance = (
         b.emit("param", shape=(4,), dtype=str(dtype), name=f"bn.running_{n}", init=init, trainable=False)
         for n, init in (("mean", "zeros"), ("var", "ones"))
     )
-    hidden = b.emit("dense", x, w["fc1.weight"], w["fc1.bias"])
+    hidden = b.emit("dense", x, *(w[n] for n in ("fc1.weight", "fc1.bias") if n in w))
     hidden = b.emit("relu", b.emit("batch_norm", hidden, w["bn.weight"], w["bn.bias"], mean, variance))
     hidden = b.emit("dropout", hidden, rate=dropout)
     return b.finish([b.emit("dense", hidden, w["fc2.weight"], w["fc2.bias"])])

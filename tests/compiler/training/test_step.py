@@ -1,0 +1,208 @@
+"""The training step: state, options, metrics and the seam for several machines; compiled, it does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.errors import NetcError
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.ir import Graph, Value
+from netc.compiler.graph.parser import parse_graph
+from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.graph.verifier import verify
+from netc.compiler.passes import run
+from netc.compiler.schedules import lower
+from netc.compiler.training import training_step
+from netc.runtime.program import Program
+
+from .small_net import SHAPES, Array, Training, batches, initial_state, small_net
+
+SETTINGS: dict[str, Any] = {"loss": "softmax_cross_entropy", "optimizer": "sgd(lr=0.5)"}
+
+
+def train(graph: Graph | None = None, **options: Any) -> Training:
+    step = training_step(graph or small_net(), **{**SETTINGS, **options})
+    verify(step)
+    return Training(step)
+
+
+def test_interface() -> None:
+    step = training_step(small_net(), **SETTINGS)
+    assert [v.name for v in step.inputs] == ["x", "labels"]
+    assert step.inputs[1].type == TensorType(DType.I32, (8,))
+    assert step.attributes["metrics"] == ("loss", "correct", "learning_rate")
+    assert set(step.attributes["updates"]) == {*SHAPES, "bn.running_mean", "bn.running_var", "optimizer.step"}
+    types = {op.result.name: op.result.type for op in step.parameters}
+    new = step.outputs[len(step.attributes["metrics"]) :]
+    assert [v.type for v in new] == [types[n] for n in step.attributes["updates"]]
+    assert str(parse_graph(str(step))) == str(step)
+
+
+def test_slots_are_not_trainable() -> None:
+    step = training_step(small_net(), **{**SETTINGS, "optimizer": "rmsprop(lr=0.1)"}, ema=0.9, accumulate=2)
+    added = {op.result.name: op.attributes for op in step.parameters if op.result.name not in SHAPES}
+    assert not any(a["trainable"] for a in added.values())
+    assert added["optimizer.square.fc1.weight"]["init"] == "ones"
+    expected = {"optimizer.step", "optimizer.micro_step", "bn.running_mean", "bn.running_var"}
+    for kind in ("optimizer.square", "optimizer.momentum", "optimizer.gradient", "ema"):
+        expected |= {f"{kind}.{name}" for name in SHAPES}
+    assert set(added) == expected | {"ema.bn.running_mean", "ema.bn.running_var"}
+
+
+def test_metrics() -> None:
+    training = train(schedule="exponential(gamma=0.25)", steps_per_epoch=2, clip_norm=1e-3)
+    assert training.step.attributes["metrics"] == ("loss", "correct", "learning_rate", "gradient_norm")
+    before = dict(training.state)
+    (x, labels), (x2, labels2), *_ = batches()
+    first = training(x, labels)
+    assert first["learning_rate"] == 0.5
+    assert first["correct"] == round(float(first["correct"])) <= 8
+    moved = np.sqrt(sum(float(((training.state[n] - before[n]) ** 2).sum()) for n in SHAPES))
+    assert moved == pytest.approx(0.5 * 1e-3 * first["gradient_norm"] / (first["gradient_norm"] + 1e-6))
+    assert training(x2, labels2)["learning_rate"] == pytest.approx(0.25)
+    assert training.state["optimizer.step"] == 2
+
+
+def test_correct_counts_right_predictions() -> None:
+    b = GraphBuilder("scores")
+    x = b.input("x", TensorType(DType.F64, (4, 3)))
+    scale = b.emit("param", shape=(1,), dtype="f64", name="fc1.bias")
+    training = train(b.finish([b.emit("mul", x, scale)]))
+    training.state["fc1.bias"] = np.ones(1)
+    scores = np.array([[1, 5, 2], [9, 1, 1], [0, 0, 1], [3, 2, 1]], np.float64)
+    assert training(scores, np.array([1, 0, 0, 0], np.int32))["correct"] == 3
+
+
+@pytest.mark.parametrize(("loss", "labels"), [("hinge", (1, -1, -1, 1)), ("sigmoid_cross_entropy", (1, 0, 0, 1))])
+def test_correct_counts_right_signs(loss: str, labels: tuple[int, ...]) -> None:
+    b = GraphBuilder("perceptron")
+    x = b.input("x", TensorType(DType.F64, (4, 1)))
+    training = train(b.finish([b.emit("mul", x, b.emit("param", shape=(1,), dtype="f64", name="fc1.bias"))]), loss=loss)
+    training.state["fc1.bias"] = np.ones(1)
+    assert training.step.inputs[1].type == TensorType(DType.F64, (4,))
+    assert training(np.array([[2.0], [-1], [3], [0.5]]), np.array(labels, np.float64))["correct"] == 3
+
+
+def test_mean_squared_error_counts_nothing() -> None:
+    assert train(loss="mean_squared_error").step.attributes["metrics"] == ("loss", "learning_rate")
+
+
+def test_decay_of_weights_only() -> None:
+    every = train(optimizer="sgd(lr=0.1, weight_decay=0.5)")
+    weights = train(optimizer="sgd(lr=0.1, weight_decay=0.5)", decay="weights")
+    none = train(optimizer="sgd(lr=0.1)")
+    for training in (every, weights, none):
+        training(*next(batches()))
+    for name, shape in SHAPES.items():
+        same = none if len(shape) == 1 else every
+        np.testing.assert_array_equal(weights.state[name], same.state[name])
+        assert not np.allclose(every.state[name], none.state[name])
+
+
+def linear(rows: int) -> Graph:
+    b = GraphBuilder("linear")
+    x = b.input("x", TensorType(DType.F64, (rows, 3)))
+    return b.finish([b.emit("dense", x, b.emit("param", shape=(3, 4), dtype="f64", name="fc1.weight"))])
+
+
+def test_accumulated_batches_count_like_one() -> None:
+    """Without batch norm, two halves are one batch."""
+    halves = train(linear(4), optimizer="adam(lr=0.1)", accumulate=2)
+    one = train(linear(8), optimizer="adam(lr=0.1)")
+    for number, (data, labels) in enumerate(batches(), 1):
+        start = halves.state["fc1.weight"]
+        halves(data[:4], labels[:4])
+        np.testing.assert_array_equal(halves.state["fc1.weight"], start)
+        assert halves.state["optimizer.micro_step"] == 1
+        halves(data[4:], labels[4:])
+        one(data, labels)
+        assert halves.state["optimizer.step"] == one.state["optimizer.step"] == number
+    np.testing.assert_allclose(halves.state["fc1.weight"], one.state["fc1.weight"], rtol=1e-12)
+    assert not halves.state["optimizer.gradient.fc1.weight"].any()
+
+
+def test_moving_average() -> None:
+    training = train(ema=0.15)
+    names = (*SHAPES, "bn.running_mean", "bn.running_var")
+    averages = {n: training.state[n] for n in names}
+    for done, (x, labels) in enumerate(batches()):
+        training(x, labels)
+        keep = min(0.15, (1 + done) / (10 + done))
+        for name in names:
+            averages[name] = keep * averages[name] + (1 - keep) * training.state[name]
+            np.testing.assert_allclose(training.state[f"ema.{name}"], averages[name], rtol=1e-12)
+
+
+def test_exchange_stands_between_gradients_and_update() -> None:
+    seen: list[str] = []
+
+    def double(b: GraphBuilder, gradients: Mapping[str, Value]) -> Mapping[str, Value]:
+        seen.extend(gradients)
+        return {name: b.emit("add", g, g) for name, g in gradients.items()}
+
+    twice, plain = train(exchange=double), train(optimizer="sgd(lr=1)")
+    for training in (twice, plain):
+        training(*next(batches()))
+    assert seen == list(SHAPES)
+    for name in SHAPES:
+        np.testing.assert_allclose(twice.state[name], plain.state[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accumulate": 0}, "accumulate must be at least 1"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive"),
+        ({"ema": 1.0}, "ema must lie in"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be positive"),
+        ({"decay": "some"}, "decay is `all` or `weights`"),
+        ({"loss": "softmax_crossentropy"}, "did you mean softmax_cross_entropy?"),
+    ],
+)
+def test_mistakes(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(NetcError, match=message.replace("?", r"\?")):
+        training_step(small_net(), **{**SETTINGS, **options})
+
+
+def test_nets_that_cannot_be_trained() -> None:
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (2, 3)))
+    with pytest.raises(NetcError, match="@g has no trainable parameters"):
+        training_step(b.finish([b.emit("relu", x)]), **SETTINGS)
+    with pytest.raises(NetcError, match="@g has 2 outputs"):
+        training_step(b.finish([x, x]), **SETTINGS)
+
+
+COMPILED: tuple[dict[str, Any], ...] = (
+    {"optimizer": "sgd(lr=0.5, momentum=0.9, nesterov=true, weight_decay=0.01)"},
+    {"optimizer": "adam(lr=0.1)", "schedule": "cosine(epochs=6, warmup=2)"},
+    {"optimizer": "adamw(lr=0.1)", "schedule": "step(every=2)", "ema": 0.9},
+    {"optimizer": "rmsprop(lr=0.1)", "schedule": "polynomial(epochs=6, power=2)", "clip_norm": 0.5},
+    {"optimizer": "lars(lr=5, weight_decay=0.01)", "schedule": "step(at=[1, 4])", "accumulate": 2},
+)
+
+
+@pytest.mark.parametrize("pipeline", ["decompose", "canonicalize,decompose,canonicalize,fold-constants,cse,dce,fuse"])
+@pytest.mark.parametrize("options", COMPILED, ids=lambda o: o["optimizer"].split("(")[0])
+def test_compiled_step(options: dict[str, Any], pipeline: str) -> None:
+    # No bias before the batch norm: its gradient is nothing but rounding errors, which Adam would make steps of.
+    net = small_net(DType.F32, dropout=0.25, bias=False)
+    step = training_step(net, **{**SETTINGS, **options}, seed=7)
+    reference, target = Training(step), Target.host()
+    module = lower(run(step, pipeline), target, 2)
+    code = object_code(emit_module(module, target), target)
+    with Program(module, code, target, 2, initial_state(step)) as program:
+        for x, labels in batches(DType.F32):
+            close(program(x, labels), tuple(reference(x, labels).values()))
+        for name, view in program.state.items():
+            close((view,), (reference.state[name],))
+
+
+def close(results: tuple[Array, ...], expected: tuple[Array, ...]) -> None:
+    for result, value in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=1e-4, atol=1e-6)
