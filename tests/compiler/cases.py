@@ -190,6 +190,7 @@ CASES: tuple[OpCase, ...] = (
             ((2, 7, 7, 16), (3, 3, 16, 33), (14, 14), (2, 2), ((1, 1), (1, 1)), False),
             ((1, 4, 5, 6), (1, 1, 6, 16), (8, 9), (2, 2), ((0, 0), (0, 0)), True),
             ((1, 6, 4, 5), (7, 2, 5, 9), (13, 9), (2, 3), ((3, 2), (0, 1)), False),
+            ((1, 3, 3, 4), (2, 2, 4, 5), (9, 7), (2, 2), ((0, 0), (0, 0)), True),
         )
     ),
     *(
@@ -232,6 +233,12 @@ CASES: tuple[OpCase, ...] = (
         OpCase("select", shapes, dtypes={0: DType.BOOL})
         for shapes in (((3, 37), (3, 37), (3, 37)), ((3, 1), (2, 3, 20), ()), ((17,), (), (4, 17)), ((), (), ()))
     ),
+    *(OpCase(op, ((2, 3, 37),)) for op in ("sin", "cos", "softplus")),
+    # statistics of channels, and random numbers that depend on a counter
+    OpCase("channel_variance", ((3, 5, 7, 37), (37,))),
+    OpCase("channel_variance", ((40, 1), (1,))),
+    OpCase("random_uniform", ((),), {"shape": (3, 5, 37), "seed": 1}, dtypes={0: DType.I64}, below={0: 9}, tolerance=0),
+    OpCase("random_uniform", ((),), {"shape": (), "stream": 3}, dtypes={0: DType.I64}, below={0: 9}, tolerance=0),
     OpCase("sign", ((2, 3, 37),)),
     OpCase("sign", ((40,),), below={0: 2}),
     OpCase("broadcast_to", ((3, 1, 20),), {"shape": (2, 3, 4, 20)}),
