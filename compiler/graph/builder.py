@@ -73,11 +73,15 @@ class GraphBuilder:
         return self.constant(np.array(value, dtype.numpy), location)
 
     def inline(self, graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
-        """Add the operations of another graph, its inputs standing for `arguments`, and return its outputs."""
+        """Add the operations of another graph, its inputs standing for `arguments`, and return its outputs.
+
+        Of the names, only those of parameters are kept.
+        """
         values = dict(zip(graph.inputs, arguments, strict=True))
         for op in graph.operations:
             operands = [values[v] for v in op.operands]
-            new = self.operation(op.operator, operands, op.attributes, location=op.location, body=op.body)
+            name = op.result.name if op.name == "param" else None
+            new = self.operation(op.operator, operands, op.attributes, location=op.location, name=name, body=op.body)
             values.update(zip(op.results, new.results, strict=True))
         return tuple(values[v] for v in graph.outputs)
 

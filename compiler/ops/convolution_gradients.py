@@ -100,6 +100,21 @@ class InputGradient(ConvolutionGradient):
 
         return Reduction("add", (*window.reach, filters), term)
 
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+        """Where a transposed convolution says the same, it is one, because it has a schedule."""
+        dy, weight = operands
+        if self.spatial != 2 or attributes["groups"] != 1 or set(attributes["dilations"]) != {1}:
+            return None
+        window = window_of(self.name, attributes["size"], weight.type.shape[:-2], attributes)
+        return b.emit(
+            "transpose_conv2d",
+            dy,
+            b.emit("transpose", weight, permutation=(0, 1, 3, 2)),
+            size=attributes["size"],
+            strides=attributes["strides"],
+            padding=window.padding,
+        )
+
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * math.prod(operands[1].shape[:-1])
 

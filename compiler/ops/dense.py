@@ -71,7 +71,6 @@ class MatMul(Operator):
         "transpose_a": AttributeSpec(bool, "a is [K, M]", False),
         "transpose_b": AttributeSpec(bool, "b is [N, K]", False),
     }
-    anchor = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands
@@ -88,15 +87,13 @@ class MatMul(Operator):
         product: Array = (a.T if attributes["transpose_a"] else a) @ (b.T if attributes["transpose_b"] else b)
         return (product,)
 
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        m, n = index
-        transpose_a, transpose_b = attributes["transpose_a"], attributes["transpose_b"]
-
-        def term(r: tuple[Expr, ...]) -> Expr:
-            (k,) = r
-            return c.load(0, (k, m) if transpose_a else (m, k)) * c.load(1, (n, k) if transpose_b else (k, n))
-
-        return Reduction("add", (c.type(0).shape[0 if transpose_a else 1],), term)
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        x, y = operands
+        if attributes["transpose_a"]:
+            x = b.emit("transpose", x, permutation=(1, 0))
+        if attributes["transpose_b"]:
+            y = b.emit("transpose", y, permutation=(1, 0))
+        return b.emit("dense", x, y)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * results[0].shape[1]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes
+from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Const, Expr, Select
 from .base import AttributeSpec, Operator, register
+from .gradients import sum_to
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +131,24 @@ class TransposeConv2D(Operator):
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[0] * operands[1].shape[1] * operands[1].shape[3]
+
+    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (dy,) = cotangents
+        x, weight, *bias = op.operands
+        # The convolution that this is the adjoint of. Its last windows lie outside x where the result has rows or
+        # columns that no input reaches.
+        padding, surplus = [], []
+        for d, (stride, (before, _)) in enumerate(zip(op.attributes["strides"], op.attributes["padding"], strict=True)):
+            reached = (x.type.shape[1 + d] - 1) * stride + weight.type.shape[d] - before
+            after = max(reached - dy.type.shape[1 + d], 0)
+            padding.append((before, after))
+            surplus.append((dy.type.shape[1 + d] + after - reached) // stride)
+        window = {"strides": op.attributes["strides"], "padding": tuple(padding), "dilations": (1, 1)}
+        filters = b.emit("transpose", weight, permutation=(0, 1, 3, 2))
+        dx = b.emit("conv2d", dy, filters, **window)
+        if any(surplus):
+            dx = b.emit("slice", dx, begin=(0, 0, 0, 0), size=x.type.shape)
+            x = b.emit("pad", x, padding=((0, 0), *((0, n) for n in surplus), (0, 0)))
+        dfilters = b.emit("conv2d_weight_gradient", dy, x, kernel=weight.type.shape[:2], **window)
+        dweight = b.emit("transpose", dfilters, permutation=(0, 1, 3, 2))
+        return dx, dweight, *(sum_to(b, dy, v.type.shape) for v in bias)
