@@ -1,6 +1,6 @@
 """Training: losses, optimisers, schedules, and the step that they make with a net, as one graph."""
 
-from .losses import LOSSES, Loss, parse_loss
+from .losses import LOSSES, GraphLoss, Loss, parse_loss
 from .optimizers import OPTIMIZERS, Optimizer, parse_optimizer
 from .schedules import SCHEDULES, Schedule, parse_schedule
 from .spec import make_spec
@@ -12,6 +12,7 @@ __all__ = [
     "SCHEDULES",
     "Exchange",
     "Gradients",
+    "GraphLoss",
     "Loss",
     "Optimizer",
     "Schedule",

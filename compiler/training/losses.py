@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from ..errors import ShapeError
+from ..graph.ir import Graph
 from ..graph.types import DType, TensorType
 from .formula import Formula
 from .spec import Spec, parse_spec
@@ -141,6 +142,30 @@ class MeanSquaredError(Loss):
         """See `Loss`."""
         error = prediction - labels
         return (error * error).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphLoss(Loss):
+    """A loss of the user's own: a graph from prediction and labels to the loss, of which the mean counts."""
+
+    name: ClassVar[str] = "graph_loss"
+    graph: Graph
+
+    def __post_init__(self) -> None:
+        fits = len(self.graph.inputs) == 2 and len(self.graph.outputs) == 1 and not self.graph.parameters
+        self.require(fits, f"@{self.graph.name} must map prediction and labels to one result, without parameters")
+
+    def labels(self, prediction: TensorType) -> TensorType:
+        """See `Loss`."""
+        expected, labels = (v.type.dense() for v in self.graph.inputs)
+        if expected != prediction.dense():
+            raise ShapeError(f"the loss @{self.graph.name} takes {expected}, but the prediction is {prediction}")
+        return labels
+
+    def value(self, prediction: Formula, labels: Formula) -> Formula:
+        """See `Loss`."""
+        (result,) = prediction.builder.inline(self.graph, (prediction.value, labels.value))
+        return prediction.with_value(result).mean() if result.type.rank else prediction.with_value(result)
 
 
 LOSSES: Mapping[str, type[Loss]] = MappingProxyType(

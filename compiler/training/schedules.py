@@ -30,6 +30,11 @@ class Schedule(Spec):
     def __post_init__(self) -> None:
         self.require(self.warmup >= 0, "warmup must not be negative")
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the rate depends on the epoch."""
+        return True
+
     def factor(self, updates: Formula, updates_per_epoch: float) -> Formula:
         """The factor of the base rate for the update after `updates` others (a scalar f64); gives a scalar f64."""
         curve = self.curve(updates * (1 / updates_per_epoch))
@@ -51,6 +56,11 @@ class Constant(Schedule):
     """The same rate throughout."""
 
     name: ClassVar[str] = "constant"
+
+    @property
+    def counts_epochs(self) -> bool:
+        """See `Schedule`."""
+        return self.warmup > 0
 
     def curve(self, epoch: Formula) -> Formula:
         """See `Schedule`."""

@@ -40,7 +40,7 @@ class Recipe:
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule
-    steps_per_epoch: float
+    steps_per_epoch: float | None
     clip_norm: float | None
     accumulate: int
     ema: float | None
@@ -49,7 +49,9 @@ class Recipe:
     exchange: Exchange
 
     def __post_init__(self) -> None:
-        _require(self.steps_per_epoch > 0, "steps_per_epoch must be positive")
+        known = self.steps_per_epoch is not None
+        _require(known or not self.schedule.counts_epochs, f"`{self.schedule}` needs to know steps_per_epoch")
+        _require(self.steps_per_epoch is None or self.steps_per_epoch > 0, "steps_per_epoch must be positive")
         _require(self.accumulate >= 1, "accumulate must be at least 1")
         _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm must be positive")
         _require(self.ema is None or 0 <= self.ema < 1, "ema must lie in 0 <= ema < 1")
@@ -72,7 +74,7 @@ def training_step(
     loss: str | Loss,
     optimizer: str | Optimizer,
     schedule: str | Schedule = "constant",
-    steps_per_epoch: float = 1,
+    steps_per_epoch: float | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
@@ -82,7 +84,8 @@ def training_step(
 ) -> Graph:
     """The graph of one training step of a net that has one output, the prediction.
 
-    Loss, optimizer and schedule are as text or as objects; `steps_per_epoch` counts calls, and the schedule needs it.
+    Loss, optimizer and schedule are as text or as objects. `steps_per_epoch` counts calls; all schedules but the
+    constant one need it.
 
     - `clip_norm`: gradients are scaled so that the norm of all of them together is at most this.
     - `accumulate`: only every so many calls the parameters move, by the mean of the gradients since the last time.
@@ -217,7 +220,7 @@ class _Update:
 
     def _learning_rate(self) -> Formula:
         """The rate of this update, in f64."""
-        per_epoch = self.recipe.steps_per_epoch / self.recipe.accumulate
+        per_epoch = (self.recipe.steps_per_epoch or 1) / self.recipe.accumulate
         rate = self.recipe.schedule.factor(self.updates, per_epoch) * self.recipe.optimizer.lr
         self.metrics["learning_rate"] = rate.cast(self.metrics["loss"].type.dtype)
         return rate

@@ -17,7 +17,7 @@ from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.graph.verifier import verify
 from netc.compiler.passes import run
 from netc.compiler.schedules import lower
-from netc.compiler.training import training_step
+from netc.compiler.training import GraphLoss, training_step
 from netc.runtime.program import Program
 
 from .small_net import SHAPES, Array, Training, batches, initial_state, small_net
@@ -160,13 +160,37 @@ def test_exchange_stands_between_gradients_and_update() -> None:
         ({"clip_norm": 0.0}, "clip_norm must be positive"),
         ({"ema": 1.0}, "ema must lie in"),
         ({"steps_per_epoch": 0}, "steps_per_epoch must be positive"),
+        ({"schedule": "cosine(epochs=3)"}, r"`cosine\(epochs=3\)` needs to know steps_per_epoch"),
+        ({"schedule": "constant(warmup=1)"}, r"`constant\(warmup=1\)` needs to know steps_per_epoch"),
         ({"decay": "some"}, "decay is `all` or `weights`"),
-        ({"loss": "softmax_crossentropy"}, "did you mean softmax_cross_entropy?"),
+        ({"loss": "softmax_crossentropy"}, r"did you mean softmax_cross_entropy\?"),
     ],
 )
 def test_mistakes(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(NetcError, match=message.replace("?", r"\?")):
+    with pytest.raises(NetcError, match=message):
         training_step(small_net(), **{**SETTINGS, **options})
+
+
+def own_loss(shape: tuple[int, ...] = (8, 3)) -> GraphLoss:
+    """The mean of the squared differences, as a user would write it."""
+    b = GraphBuilder("own")
+    prediction, target = (b.input(n, TensorType(DType.F64, shape)) for n in ("prediction", "target"))
+    difference = b.emit("sub", prediction, target)
+    return GraphLoss(graph=b.finish([b.emit("mul", difference, difference)]))
+
+
+def test_own_loss() -> None:
+    own, library = train(loss=own_loss()), train(loss="mean_squared_error")
+    for x, labels in batches():
+        target = np.eye(3)[labels]
+        assert own(x, target)["loss"] == pytest.approx(float(library(x, target)["loss"]), rel=1e-12)
+
+
+def test_own_loss_that_does_not_fit() -> None:
+    with pytest.raises(NetcError, match=r"the loss @own takes f64\[8,4\], but the prediction is f64\[8,3\]"):
+        train(loss=own_loss((8, 4)))
+    with pytest.raises(NetcError, match="@small must map prediction and labels to one result"):
+        GraphLoss(graph=small_net())
 
 
 def test_nets_that_cannot_be_trained() -> None:
@@ -192,7 +216,7 @@ COMPILED: tuple[dict[str, Any], ...] = (
 def test_compiled_step(options: dict[str, Any], pipeline: str) -> None:
     # No bias before the batch norm: its gradient is nothing but rounding errors, which Adam would make steps of.
     net = small_net(DType.F32, dropout=0.25, bias=False)
-    step = training_step(net, **{**SETTINGS, **options}, seed=7)
+    step = training_step(net, **{**SETTINGS, **options}, steps_per_epoch=1, seed=7)
     reference, target = Training(step), Target.host()
     module = lower(run(step, pipeline), target, 2)
     code = object_code(emit_module(module, target), target)
