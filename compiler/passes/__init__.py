@@ -23,6 +23,7 @@ from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
 from .jvp import Jvp, jvp
+from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
 from .simplify_inference import SimplifyInference, simplify_inference
 from .verify import Verify, verify
@@ -41,6 +42,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             FoldConstants,
             Fuse,
             Jvp,
+            LowerGradients,
             SimplifyInference,
             Verify,
         )
@@ -74,6 +76,7 @@ __all__ = [
     "FoldConstants",
     "Fuse",
     "Jvp",
+    "LowerGradients",
     "Observer",
     "Pass",
     "PassManager",
@@ -92,6 +95,7 @@ __all__ = [
     "format_pipeline",
     "fuse",
     "jvp",
+    "lower_gradients",
     "parse_pipeline",
     "pipelines",
     "print_after",

@@ -19,3 +19,19 @@ INFERENCE = ",".join(
     ]
 )
 """From the graph of a network to the one that is lowered to loops."""
+
+TRAINING = ",".join(
+    [
+        # The step holds batch norm and dropout in their training form, and gradients of everything.
+        "canonicalize",
+        "lower-gradients",
+        "decompose",
+        "canonicalize",
+        "fold-constants",
+        "cse",
+        "dce",
+        "fuse",
+        "assign-layouts",
+    ]
+)
+"""From the graph of a training step to the one that is lowered to loops."""

@@ -15,6 +15,7 @@ import math
 from ..codegen.target import Target
 from ..graph.ir import Value
 from ..loops.ir import Binary, Buffer, Const, Expr, For, If, Kernel, LoopKind, Space, Stmt, Var, minimum
+from ..ops.dense import MatMul
 from .geometry import Walk, walks
 from .group import Group
 from .kernel import Names, Packed, Scheduled, step
@@ -189,7 +190,10 @@ class ContractionEmitter:
 
 def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a contraction; empty where its form needs the generic lowering."""
-    if not group.anchor.operator.contraction or not group.result.type.dtype.is_float:
+    operator = group.anchor.operator
+    if isinstance(operator, MatMul) and group.anchor.attributes["transpose_b"]:
+        return ()
+    if not (operator.contraction or isinstance(operator, MatMul)) or not group.result.type.dtype.is_float:
         return ()
     if any(v not in group.outer for v in group.anchor.operands):
         return ()

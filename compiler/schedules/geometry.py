@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..graph.types import TensorType
 from ..ops.convolution import Convolution
+from ..ops.dense import MatMul
 from ..ops.transpose_convolution import TransposeConv2D
 from .group import Group
 
@@ -51,6 +52,8 @@ class Walk:
     """Row and column of the result for each row and column of the grid."""
     flat: bool = False
     """All pixels form one long row."""
+    channel_rows: bool = False
+    """The channels lie along the rows of the buffer: the left side of a product is transposed."""
 
     @property
     def depth(self) -> int:
@@ -75,7 +78,13 @@ def walks(group: Group) -> tuple[Walk, ...]:
     if isinstance(operator, TransposeConv2D):
         return _transposed(group, operator)
     x = group.anchor.operands[0].type
-    return (_flat(x),) if _flat_epilogue(group) else ()
+    if not _flat_epilogue(group):
+        return ()
+    if isinstance(operator, MatMul) and group.anchor.attributes["transpose_a"]:
+        rows, columns = x.shape
+        buffer = (1, x.buffer_shape[0], x.buffer_shape[1])
+        return (replace(_flat(x), width=columns, channels=rows, pitch=1, buffer=buffer, channel_rows=True),)
+    return (_flat(x),)
 
 
 def _flat(x: TensorType) -> Walk:

@@ -23,6 +23,7 @@ from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_zero_margins, schedule_relayout
 from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
+from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .weights import WeightRegion, weight_values
 
@@ -33,6 +34,7 @@ SCHEDULES: tuple[Schedule, ...] = (
     schedule_contraction,
     schedule_weight_gradient,
     schedule_relayout,
+    schedule_transpose,
     schedule_generic,
 )
 """Tried in order until one returns kernels; the generic lowering takes whatever is left."""

@@ -101,6 +101,8 @@ class MicroKernel:
         def step(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
             row, column = (tap * line.step + line.start for tap, line in zip((ky, kx), g.taps, strict=True))
             depth = (row * g.kernel[1] + column) * g.channels + k
+            if g.channel_rows:
+                return self._step(image, y0 + k, x0, j, depth)
             return self._step(image, y0 + ky * dy, x0 + (kx * (dx * g.pitch) + k), j, depth)
 
         small = inner <= UNROLL_LIMIT

@@ -215,6 +215,8 @@ CASES: tuple[OpCase, ...] = (
     OpCase("reshape", ((2, 30),), {"shape": (4, 3, 5)}),
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (0, 3, 1, 2)}),
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (2, 0, 1, 3)}),
+    OpCase("transpose", ((35, 50),), {"permutation": (1, 0)}),
+    OpCase("transpose", ((2, 3, 16, 48),), {"permutation": (0, 1, 3, 2)}),
     OpCase("pad", ((2, 3, 5),), {"padding": ((0, 1), (2, 0), (1, 1)), "value": 1.5}),
     OpCase("concat", ((2, 3, 5), (2, 3, 16), (2, 3, 1))),
     OpCase("concat", ((2, 3, 20), (2, 1, 20)), {"axis": 1}),
@@ -270,11 +272,13 @@ CASES: tuple[OpCase, ...] = (
     OpCase("custom_gradient", ((5,), (5,)), {"gradient": doubled_gradient()}),
     *(
         OpCase("matmul", (a[:: -1 if ta else 1], b[:: -1 if tb else 1]), {"transpose_a": ta, "transpose_b": tb})
-        for a, b in (((5, 33), (33, 65)), ((1, 7), (7, 10)))
+        for a, b in (((5, 33), (33, 65)), ((1, 7), (7, 10)), ((70, 50), (50, 37)))
         for ta in (False, True)
         for tb in (False, True)
     ),
     *conv_gradients((2, 9, 9, 3), 8, (3, 3), (1, 1), "same"),
+    *conv_gradients((3, 12, 12, 32), 40, (3, 3), (1, 1), "same"),
+    *conv_gradients((1, 28, 28, 1), 32, (3, 3), (1, 1), "same"),
     *conv_gradients((2, 10, 7, 5), 20, (3, 3), (2, 2), "same"),
     *conv_gradients((1, 8, 9, 4), 6, (2, 4), (1, 3), ((0, 1), (2, 0))),
     *conv_gradients((1, 12, 12, 4), 6, (3, 3), (1, 1), "same", dilations=(2, 2)),

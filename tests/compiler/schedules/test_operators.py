@@ -10,14 +10,14 @@ import pytest
 from netc.compiler.codegen import Target, emit_module, object_code
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.passes import run
+from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
 from netc.runtime.program import Program
 
 from ..cases import CASES, OpCase
 
 PIPELINES = {
-    "tuned": "canonicalize,fold-batch-norm,simplify-inference,decompose,fold-constants,cse,dce,fuse,assign-layouts",
+    "tuned": pipelines.TRAINING,
     "generic": "decompose",
 }
 
@@ -39,10 +39,17 @@ def test_compiled_equals_meaning(case: OpCase, pipeline: str) -> None:
     check(case, run(case.graph(), PIPELINES[pipeline]), inputs, params)
 
 
+@pytest.mark.parametrize("case", [c for c in CASES if c.op in ("batch_norm", "dropout")], ids=lambda c: c.id)
+def test_operators_that_inference_simplifies(case: OpCase) -> None:
+    operands = case.operands()
+    params = {f"w{i}": a for i, a in enumerate(operands) if i >= case.weights}
+    check(case, run(case.graph(), pipelines.INFERENCE), operands[: case.weights], params)
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if c.weights < len(c.shapes)], ids=lambda c: c.id)
 def test_weights_that_are_computed(case: OpCase) -> None:
     """Weights that aren't known at load time are read as they lie, unpacked."""
-    check(case, run(case.graph(with_params=False), PIPELINES["tuned"]), case.operands(), {})
+    check(case, run(case.graph(with_params=False), pipelines.TRAINING), case.operands(), {})
 
 
 def check(case: OpCase, graph: Graph, inputs: list[Any], params: dict[str, Any]) -> None:

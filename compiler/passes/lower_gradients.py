@@ -1,0 +1,72 @@
+"""lower-gradients: bring the operators that gradients are made of into the forms that have schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..graph.builder import Rewriter
+from ..graph.ir import Graph, Operation, Value
+from ..ops.window import window_of
+from .base import Pass
+
+
+@dataclass(frozen=True)
+class LowerGradients(Pass):
+    """Turn gradients of convolutions and products with transposed matrices into what the schedules serve.
+
+    - conv2d_input_gradient without groups and dilation becomes transpose_conv2d with the weight's last two dimensions
+      exchanged.
+    - matmul with a transposed right side becomes one with an explicit transpose. (A transposed left side costs
+      nothing: its elements are read one by one in any case.)
+
+    Before::
+
+        %1 = conv2d_input_gradient(%dy, %w) {size = [28,28], strides = [2,2], ...} : f32[8,28,28,64]
+
+    After::
+
+        %0 = transpose(%w) {permutation = [0,1,3,2]} : f32[3,3,128,64]
+        %1 = transpose_conv2d(%dy, %0) {size = [28,28], strides = [2,2], ...} : f32[8,28,28,64]
+    """
+
+    name = "lower-gradients"
+
+    def run(self, graph: Graph) -> Graph:
+        rewriter = Rewriter(graph)
+        for op in graph.operations:
+            lowered = self._lower(rewriter, op)
+            if lowered is None:
+                rewriter.copy(op)
+            else:
+                rewriter.replace(op.result, lowered)
+        return rewriter.close()
+
+    def _lower(self, b: Rewriter, op: Operation) -> Value | None:
+        if op.name == "conv2d_input_gradient":
+            return self._input_gradient(b, op)
+        if op.name == "matmul" and op.attributes["transpose_b"]:
+            left, right = (b[v] for v in op.operands)
+            right = b.emit("transpose", right, permutation=(1, 0), location=op.location)
+            transpose_a = op.attributes["transpose_a"]
+            return b.emit("matmul", left, right, transpose_a=transpose_a, location=op.location)
+        return None
+
+    def _input_gradient(self, b: Rewriter, op: Operation) -> Value | None:
+        attributes = op.attributes
+        if attributes["groups"] != 1 or set(attributes["dilations"]) != {1}:
+            return None
+        dy, weight = (b[v] for v in op.operands)
+        window = window_of(op.name, attributes["size"], weight.type.shape[:2], attributes)
+        weight = b.emit("transpose", weight, permutation=(0, 1, 3, 2), location=op.location)
+        return b.emit(
+            "transpose_conv2d",
+            dy,
+            weight,
+            size=attributes["size"],
+            strides=attributes["strides"],
+            padding=window.padding,
+            location=op.location,
+        )
+
+
+lower_gradients = LowerGradients()
