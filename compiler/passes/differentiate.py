@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from ..errors import NetcError, near_miss
 from ..graph.ir import Graph, Operation, Value
 from .base import Pass
-from .dce import dce
 from .reverse_mode import Continuation, pull_back
 
 
@@ -30,9 +29,8 @@ class Differentiate(Pass):
         %0 = mul(%x, %w)
         %1 = reduce_sum(%0)
         %2 = constant {value = dense<1.0>}
-        %3 = reshape(%2) {shape = [1]}
-        %4 = broadcast_to(%3) {shape = [4]}
-        %w.grad = mul(%4, %x)
+        %3 = broadcast_to(%2) {shape = [4]}
+        %w.grad = mul(%3, %x)
         return %1, %w.grad
     """
 
@@ -50,8 +48,8 @@ def differentiate(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | V
     `of` is an output by number or by name, or any value; it is differentiated as the sum of its elements if it has
     several. `wrt` holds names of parameters and inputs, or values; None stands for all trainable parameters. Each
     gradient has the type of what it belongs to and is called NAME.grad (NAME.grad2 ... if that is taken); it is zero
-    where `of` doesn't depend on it. Inputs stay as they are; what the outputs don't need goes. Gradient operations
-    have the locations of those that they come from.
+    where `of` doesn't depend on it. All that the graph holds stays as it is. Gradient operations have the locations of
+    those that they come from.
 
     Gradients are operations like all others: apply the function again for higher derivatives. Raises `NetcError` for
     unknown names, and where an operator on the way can't be differentiated.
@@ -63,8 +61,8 @@ def differentiate(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | V
     seeds = {target: b.filled(1, target.type.dense())}
     gradients = pull_back(b, graph.operations, seeds, dict.fromkeys(sources))
     values = [gradients[v] if v in gradients else b.filled(0, v.type.dense()) for v in sources]
-    differentiated = dce(b.finish((*graph.outputs, *values)))
-    return with_names(differentiated, {g: f"{v.name}.grad" for v, g in zip(sources, values, strict=True) if v.name})
+    names = {g: f"{v.name}.grad" for v, g in zip(sources, values, strict=True) if v.name}
+    return with_names(b.close((*graph.outputs, *values)), names)
 
 
 def output_of(graph: Graph, of: int | str | Value) -> Value:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ..errors import InternalError
 from ..graph.ir import Graph, Value
 from .base import Pass
-from .dce import dce
 from .differentiate import sources_of, with_names
 from .reverse_mode import Continuation, pull_back
 
@@ -68,7 +67,7 @@ def jvp(graph: Graph, wrt: Sequence[str | Value] | None = None) -> Graph:
             seeds[cotangent] = b.emit("add", seeds[cotangent], tangent) if cotangent in seeds else tangent
     pushed = pull_back(b, b.operations[linear:], seeds, placeholders.values())
     found = {v: pushed.get(u) or b.filled(0, v.type.dense()) for v, u in placeholders.items()}
-    result = dce(b.finish((*graph.outputs, *(found[v] for v in outputs))))
+    result = b.close((*graph.outputs, *(found[v] for v in outputs)))
     _check_linear(result)
     return with_names(result, {t: f"{v.name}.tangent" for v, t in found.items() if v.name})
 

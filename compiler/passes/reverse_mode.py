@@ -7,6 +7,7 @@ value's readers give it are added.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Attributes, Graph, Operation, Value
 from ..graph.types import TensorType
 from ..ops.base import Operator
+from .dce import dce
 
 
 class Continuation(GraphBuilder):
@@ -22,6 +24,7 @@ class Continuation(GraphBuilder):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph.name, graph.attributes)
+        self.given = graph.operations
         self.inputs = list(graph.inputs)
         self.operations = list(graph.operations)
         self.location: Location | None = None
@@ -39,6 +42,12 @@ class Continuation(GraphBuilder):
         """Add an operation; see `GraphBuilder`."""
         location = location or self.location
         return super().operation(operator, operands, attributes, location=location, name=name, body=body)
+
+    def close(self, outputs: Iterable[Value]) -> Graph:
+        """Finish the graph, without those of the added operations that the outputs don't need."""
+        graph = self.finish(outputs)
+        kept = {*self.given, *dce(graph).operations}
+        return replace(graph, operations=tuple(op for op in graph.operations if op in kept))
 
     def filled(self, number: float, type_: TensorType) -> Value:
         """A constant tensor with the same number everywhere; takes no memory to speak of."""
