@@ -4,7 +4,7 @@ from .losses import LOSSES, GraphLoss, Loss, parse_loss
 from .optimizers import OPTIMIZERS, Optimizer, parse_optimizer
 from .schedules import SCHEDULES, Schedule, parse_schedule
 from .spec import make_spec
-from .step import Exchange, Gradients, training_step
+from .step import Exchange, Gradients, loss_graph, training_step
 
 __all__ = [
     "LOSSES",
@@ -16,6 +16,7 @@ __all__ = [
     "Loss",
     "Optimizer",
     "Schedule",
+    "loss_graph",
     "make_spec",
     "parse_loss",
     "parse_optimizer",

@@ -8,8 +8,9 @@ names, in that order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from types import MappingProxyType
 from typing import Literal
 
 from ..errors import NetcError
@@ -115,11 +116,23 @@ def training_step(
         seed=seed,
         exchange=exchange,
     )
-    forward = _forward(dce(graph), recipe)
+    forward = _forward(dce(graph), recipe.loss, recipe.seed, recipe.accumulate)
     trained = [op.result.name or "" for op in forward.graph.parameters if op.attributes["trainable"]]
     _require(bool(trained), f"@{graph.name} has no trainable parameters")
     differentiated = differentiate(forward.graph, of=0, wrt=trained)
     return _Update(differentiated, forward, recipe, trained).graph()
+
+
+def loss_graph(graph: Graph, *, loss: str | Loss, seed: int = 0) -> Graph:
+    """The graph of a net in training mode with its loss: what `differentiate` takes.
+
+    Inputs are the net's and `labels`, outputs the metrics that the attribute `metrics` names: loss, and correct where
+    the loss has such. Running statistics stay as they are.
+    """
+    forward = _forward(dce(graph), parse_loss(loss) if isinstance(loss, str) else loss, seed, 1)
+    attributes = MappingProxyType({**graph.attributes, "metrics": forward.metrics})
+    outputs = forward.graph.outputs[: len(forward.metrics)]
+    return dce(replace(forward.graph, outputs=outputs, attributes=attributes))
 
 
 @dataclass(frozen=True)
@@ -131,28 +144,29 @@ class _Forward:
     statistics: tuple[str, ...]
 
 
-def _forward(graph: Graph, recipe: Recipe) -> _Forward:
+def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int) -> _Forward:
     if len(graph.outputs) != 1:
         raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
+    _require(all(v.name != "labels" for v in graph.inputs), "an input is called `labels`, which is what a loss takes")
     b = Rewriter(graph)
-    mode = TrainingMode(b, recipe.seed, lambda: _call_number(State(b), recipe).value)
+    mode = TrainingMode(b, seed, lambda: _call_number(State(b), accumulate).value)
     mode.copy()
     prediction = Formula(b, b[graph.outputs[0]])
-    labels = Formula(b, b.input("labels", recipe.loss.labels(prediction.type)))
-    metrics = {"loss": recipe.loss.value(prediction, labels)}
-    correct = recipe.loss.correct(prediction, labels)
+    labels = Formula(b, b.input("labels", loss.labels(prediction.type)))
+    metrics = {"loss": loss.value(prediction, labels)}
+    correct = loss.correct(prediction, labels)
     if correct is not None:
         metrics["correct"] = correct
     outputs = [*(m.value for m in metrics.values()), *mode.statistics.values()]
     return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics))
 
 
-def _call_number(state: State, recipe: Recipe) -> Formula:
+def _call_number(state: State, accumulate: int) -> Formula:
     """How many calls came before, an i64 scalar."""
     step = state.param("optimizer.step", COUNT)
-    if recipe.accumulate == 1:
+    if accumulate == 1:
         return step
-    return step * recipe.accumulate + state.param("optimizer.micro_step", COUNT)
+    return step * accumulate + state.param("optimizer.micro_step", COUNT)
 
 
 class _Update:

@@ -11,13 +11,14 @@ import pytest
 from netc.compiler.codegen import Target, emit_module, object_code
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.graph.verifier import verify
-from netc.compiler.passes import run
+from netc.compiler.passes import differentiate, run
 from netc.compiler.schedules import lower
-from netc.compiler.training import GraphLoss, training_step
+from netc.compiler.training import GraphLoss, loss_graph, training_step
 from netc.runtime.program import Program
 
 from .small_net import SHAPES, Array, Training, batches, initial_state, small_net
@@ -41,6 +42,18 @@ def test_interface() -> None:
     new = step.outputs[len(step.attributes["metrics"]) :]
     assert [v.type for v in new] == [types[n] for n in step.attributes["updates"]]
     assert str(parse_graph(str(step))) == str(step)
+
+
+def test_loss_graph() -> None:
+    graph = loss_graph(small_net(), loss="softmax_cross_entropy")
+    assert graph.attributes["metrics"] == ("loss", "correct")
+    assert {op.result.name for op in graph.parameters} == set(SHAPES)
+    state = initial_state(graph)
+    x, labels = next(batches())
+    loss, *_, gradient = evaluate(differentiate(graph, "0", ["fc2.bias"]), [x, labels], state)
+    training = train()
+    assert loss == training(x, labels)["loss"]
+    np.testing.assert_allclose(training.state["fc2.bias"], state["fc2.bias"] - 0.5 * gradient, rtol=1e-12)
 
 
 def test_slots_are_not_trainable() -> None:
@@ -200,6 +213,9 @@ def test_nets_that_cannot_be_trained() -> None:
         training_step(b.finish([b.emit("relu", x)]), **SETTINGS)
     with pytest.raises(NetcError, match="@g has 2 outputs"):
         training_step(b.finish([x, x]), **SETTINGS)
+    labels = b.input("labels", TensorType(DType.F32, (2, 3)))
+    with pytest.raises(NetcError, match="an input is called `labels`"):
+        training_step(b.finish([labels]), **SETTINGS)
 
 
 COMPILED: tuple[dict[str, Any], ...] = (
