@@ -37,17 +37,19 @@ def _settings(context: click.Context, parameter: click.Parameter, values: Sequen
     return settings
 
 
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_settings,
+    help="A hyperparameter or free size.",
+)
+
 network_options = combine(
     click.argument("model"),
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=_settings,
-        help="A hyperparameter or free size.",
-    ),
+    settings_option,
 )
 
 batch_option = click.option(

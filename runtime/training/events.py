@@ -34,10 +34,10 @@ class Stepped:
     """Steps of this epoch that are done."""
     total_step: int
     loss: float
-    accuracy: float
     learning_rate: float
     images_per_second: float
     seconds_left: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class EpochDone:
 
     epoch: int
     loss: float
-    accuracy: float
     learning_rate: float
     images_per_second: float
     seconds: float
     test: Mapping[str, float]
     is_best: bool
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

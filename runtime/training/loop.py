@@ -36,7 +36,7 @@ class Trainer(Protocol):
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the last step: loss, correct (samples), learning_rate, gradient_norm."""
+        """Of the last step: loss, learning_rate, gradient_norm; correct (samples) if the loss knows right and wrong."""
         ...
 
     def step(self, x: Tensor, labels: Labels) -> float:
@@ -73,24 +73,25 @@ class Sums:
     steps: int = 0
     samples: int = 0
     loss: float = 0.0
-    correct: float = 0.0
+    correct: float | None = 0.0
+    """None for a loss that knows no right and wrong."""
     seconds: float = 0.0
 
-    def add(self, loss: float, correct: float, samples: int, seconds: float) -> None:
+    def add(self, loss: float, correct: float | None, samples: int, seconds: float) -> None:
         """Count a step."""
         self.steps += 1
         self.samples += samples
         self.loss += loss
-        self.correct += correct
+        self.correct = None if self.correct is None or correct is None else self.correct + correct
         self.seconds += seconds
 
     def means(self) -> dict[str, float]:
-        """Loss, accuracy and images per second."""
-        return {
+        """Loss, images per second, and accuracy if there is one."""
+        means = {
             "loss": self.loss / max(self.steps, 1),
-            "accuracy": self.correct / max(self.samples, 1),
             "images_per_second": self.samples / max(self.seconds, 1e-9),
         }
+        return means if self.correct is None else means | {"accuracy": self.correct / max(self.samples, 1)}
 
 
 @dataclass(slots=True)
@@ -203,7 +204,7 @@ class TrainingLoop:
         metrics = {key: float(value) for key, value in self._trainer.metrics.items()}
         progress.learning_rate = metrics["learning_rate"]
         for sums in (progress.window, progress.in_epoch):
-            sums.add(loss, metrics["correct"], len(batch.labels), seconds)
+            sums.add(loss, metrics.get("correct"), len(batch.labels), seconds)
         progress.step += 1
         progress.total_step += 1
         yield from self._note_skipped(batch.skipped)
@@ -222,10 +223,15 @@ class TrainingLoop:
 
     def _log_window(self, metrics: Mapping[str, float]) -> None:
         progress = self._progress
-        record = {"kind": "step", "epoch": progress.epoch + 1, "step": progress.total_step, **progress.window.means()}
         others = {key: value for key, value in metrics.items() if key not in ("loss", "correct")}
-        self._run.log(record | others)
+        self._run.log(self._record("step") | progress.window.means() | others)
         progress.window = Sums()
+
+    def _record(self, kind: str) -> dict[str, str | float]:
+        """What every record begins with; `position` counts epochs, with a fraction."""
+        progress, steps = self._progress, self._stream.steps_per_epoch
+        place = {"step": progress.total_step, "position": progress.total_step / steps}
+        return {"kind": kind, "epoch": progress.epoch + 1, **place}
 
     def _stepped(self) -> Stepped:
         progress = self._progress
@@ -265,8 +271,7 @@ class TrainingLoop:
         for path in (self._run.last, self._run.best)[: 1 + is_best]:
             replace_file(path, self._trainer.save)
         means = sums.means() | {"learning_rate": progress.learning_rate, "seconds": sums.seconds}
-        record = {"kind": "epoch", "epoch": progress.epoch + 1, "step": progress.total_step, **means}
-        self._run.log(record | {f"test_{key}": value for key, value in test.items()})
+        self._run.log(self._record("epoch") | means | {f"test_{key}": value for key, value in test.items()})
         done = EpochDone(progress.epoch + 1, **means, test=test, is_best=is_best)
         progress.epoch, progress.step, progress.in_epoch = progress.epoch + 1, 0, Sums()
         saved = self._save()

@@ -64,7 +64,7 @@ def test_events_of_a_run(tmp_path: Path) -> None:
     assert (events[0].steps_per_epoch, events[0].epoch, events[0].resumed) == (7, 0, None)
     stepped = [e for e in events if isinstance(e, Stepped)]
     assert [(e.epoch, e.step, e.total_step) for e in stepped] == [(i // 7 + 1, i % 7 + 1, i + 1) for i in range(14)]
-    assert all(e.images_per_second > 0 and 0 <= e.accuracy <= 1 for e in stepped)
+    assert all(e.images_per_second > 0 and e.accuracy is not None and 0 <= e.accuracy <= 1 for e in stepped)
     assert stepped[-1].seconds_left == 0
     assert [e.epoch for e in events if isinstance(e, EpochDone)] == [1, 2]
     assert isinstance(events[-1], Finished)
@@ -274,3 +274,19 @@ def test_records_are_json_of_plain_numbers(undisturbed: Path) -> None:
     for line in (undisturbed / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line, parse_constant=lambda name: pytest.fail(name))
         assert all(isinstance(v, str | int | float) for v in record.values())
+
+
+def test_a_loss_without_right_and_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = FakeTrainer()
+    step = trainer.step
+
+    def without_correct(x: Any, labels: Any) -> float:
+        loss = step(x, labels)
+        trainer.metrics = {key: value for key, value in trainer.metrics.items() if key != "correct"}
+        return loss
+
+    monkeypatch.setattr(trainer, "step", without_correct)
+    with open_run(tmp_path / "run") as run:
+        events = list(TrainingLoop(trainer, stream_of(pictures()), run, LoopOptions(1, log_steps=2)).events())
+    assert {e.accuracy for e in events if isinstance(e, Stepped | EpochDone)} == {None}
+    assert not any("accuracy" in record for record in read_records(tmp_path / "run"))

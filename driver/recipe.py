@@ -1,0 +1,214 @@
+"""How to train a net: the `train` block of its file, overridden by flags, completed by defaults.
+
+A resolved recipe is plain text and numbers. It is kept with the run, so that the run can be continued or repeated
+without the file or the flags.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from .compiler.errors import Location, NetcError, near_miss
+from .frontend import Recipe, ast
+from .runtime.training.spec import Spec, Value, format_value, parse_spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecipe:
+    """Everything that decides the result of training a net."""
+
+    data: str
+    epochs: int
+    loss: str = "softmax_cross_entropy"
+    optimizer: str = "sgd(lr=0.1, momentum=0.9)"
+    schedule: str = "constant"
+    batch: int = 128
+    augment: str = ""
+    seed: int = 0
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings by name."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(settings: Mapping[str, Any]) -> TrainingRecipe:
+        """The recipe that a run keeps; raises `NetcError` if it is incomplete."""
+        names = {f.name for f in fields(TrainingRecipe)}
+        try:
+            return TrainingRecipe(**{name: value for name, value in settings.items() if name in names})
+        except TypeError:
+            raise NetcError("the run's recipe is incomplete: it was written by another version of netc") from None
+
+
+_DEFAULT_EPOCHS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    expected: str
+    accepts: Callable[[Value], bool]
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(least: int) -> _Kind:
+    return _Kind(
+        f"a whole number from {least} on", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least
+    )
+
+
+_SHARE = _Kind("a number from 0 up to, but not including, 1", lambda v: _is_number(v) and 0 <= v < 1)  # type: ignore[operator]
+_NOT_NEGATIVE = _Kind("a number from 0 on", lambda v: _is_number(v) and v >= 0)  # type: ignore[operator]
+_TEXTS = ("data", "loss", "optimizer", "schedule", "augment")
+_NUMBERS: Mapping[str, _Kind] = {
+    "epochs": _whole(1),
+    "batch": _whole(1),
+    "seed": _whole(0),
+    "accumulate": _whole(1),
+    "label_smoothing": _SHARE,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _NOT_NEGATIVE,
+    "ema": _SHARE,
+}
+
+
+def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> TrainingRecipe:
+    """Combine a net's own recipe, if it has one, with what the flags give (None: not given).
+
+    `--epochs` stretches or shrinks the schedule of the file, its warm-up included; without it, training lasts as long
+    as the schedule. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to train on.
+    """
+    settings = _read(written) if written is not None else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    schedule = parse_spec(given.get("schedule") or settings.get("schedule") or "constant")
+    length = settings.get("epochs", _length(schedule)) if "schedule" not in given else _length(schedule)
+    epochs = given.get("epochs") or length or _DEFAULT_EPOCHS
+    if "schedule" not in given and length and epochs != length:
+        schedule = _scaled(schedule, epochs / length)
+    combined = settings | given | {"epochs": epochs, "schedule": str(schedule)}
+    if "data" not in combined:
+        net = f"net {written.net} has a recipe without `data`" if written is not None else "the net has no recipe"
+        raise NetcError(f"{net}: nothing says what to train on", hint="give --data, for example --data mnist")
+    return TrainingRecipe(**combined)
+
+
+def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe:
+    """The recipe with which a run goes on: the one it was started with, from which flags must not differ.
+
+    Only the epochs may, if the schedule doesn't depend on them.
+    """
+    for name, value in flags.items():
+        old = getattr(kept, name)
+        if value is None or value == old or (isinstance(value, str) and _same_text(value, old)):
+            continue
+        if name == "epochs" and _length(parse_spec(kept.schedule)) is None:
+            kept = replace(kept, epochs=value)
+            continue
+        flag = name.replace("_", "-")
+        hint = f"leave --{flag} out, or start a new run"
+        raise NetcError(f"this run was started with {name} = {old}, it can't go on with {value}", hint=hint)
+    return kept
+
+
+def _same_text(one: str, other: object) -> bool:
+    return isinstance(other, str) and "".join(one.split()) == "".join(other.split())
+
+
+def _length(schedule: Spec) -> int | None:
+    epochs = schedule.named.get("epochs")
+    return math.ceil(epochs) if isinstance(epochs, int | float) else None
+
+
+def _scaled(schedule: Spec, factor: float) -> Spec:
+    """A schedule with everything that it counts in epochs multiplied."""
+
+    def scaled(value: Value) -> Value:
+        if isinstance(value, tuple):
+            return tuple(map(scaled, value))
+        if isinstance(value, int | float):
+            product = value * factor
+            return int(product) if product == int(product) else product
+        return value
+
+    counted = ("epochs", "warmup", "every", "at")
+    named = {key: scaled(value) if key in counted else value for key, value in schedule.named.items()}
+    return replace(schedule, named=named)
+
+
+# ---- the train block ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Turns expressions of a recipe into text and values."""
+
+    found: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def setting(self, name: str, expression: ast.Expr) -> None:
+        if name in _TEXTS:
+            self.found[name] = self.text(expression)
+            return
+        if name not in _NUMBERS:
+            known = (*_TEXTS, *_NUMBERS)
+            hint = near_miss(name, known) or "there are " + ", ".join(known)
+            raise NetcError(f"a recipe has no setting `{name}`", location=expression.location, hint=hint)
+        value, kind = self.value(expression), _NUMBERS[name]
+        if not kind.accepts(value):
+            message = f"`{name}` must be {kind.expected}, not {format_value(value)}"
+            raise NetcError(message, location=expression.location)
+        self.found[name] = value
+
+    def text(self, expression: ast.Expr) -> str:
+        """A setting that names something: a word, a call, a list of them, or a text that holds the same."""
+        match expression:
+            case ast.String() | ast.Literal(value=None):
+                value = self.value(expression)
+                return "" if value is None else str(value)
+            case ast.Sequence(items=items):
+                return ", ".join(str(self.spec(item)) for item in items)
+        return str(self.spec(expression))
+
+    def spec(self, expression: ast.Expr) -> Spec:
+        match expression:
+            case ast.Name(id=name):
+                return Spec(name)
+            case ast.Call(callee=ast.Name(id=name), label=None, arguments=arguments):
+                positional = tuple(self.value(a.value) for a in arguments if a.name is None)
+                return Spec(name, positional, {a.name: self.value(a.value) for a in arguments if a.name is not None})
+        raise _unsuitable(expression.location)
+
+    def value(self, expression: ast.Expr) -> Value:
+        match expression:
+            case ast.Literal(value=value):
+                return value
+            case ast.Name(id=name):
+                return name
+            case ast.String(parts=parts) if all(isinstance(p, str) for p in parts):
+                return "".join(p for p in parts if isinstance(p, str))
+            case ast.Unary(operator="-", operand=ast.Literal(value=int() | float() as number)):
+                return -number
+            case ast.Sequence(items=items):
+                return tuple(map(self.value, items))
+        raise _unsuitable(expression.location)
+
+
+def _read(written: Recipe) -> dict[str, Any]:
+    reader = _Reader()
+    for name, expression in written.settings.items():
+        reader.setting(name, expression)
+    return reader.found
+
+
+def _unsuitable(location: Location) -> NetcError:
+    hint = "a recipe holds numbers, texts, names and calls such as sgd(lr = 0.1)"
+    return NetcError("this can't stand in a recipe", location=location, hint=hint)
