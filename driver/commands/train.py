@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -30,7 +30,7 @@ from ..runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker
 from ..runtime.training.events import Interrupted
 from ..runtime.training.loop import Evaluate, LoopOptions, Trainer, TrainingLoop
 from ..runtime.training.opening import open_source
-from ..runtime.training.run import Run, new_run_path
+from ..runtime.training.run import Run, new_run_path, read_description
 from ..runtime.training.samples import Preparation, preparation_for
 from ..runtime.training.scoring import score
 from ..runtime.training.sources import ArraySource, Source
@@ -87,23 +87,31 @@ def train_command(
     **flags: Any,
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    asked = _Setup(model or "", net, settings, size, weights, threads)
+    setup = _Setup(model or "", net, settings, size, weights, threads)
+    options = LoopOptions(0, log_every, save_every, save_seconds)
+    workers = available_cores() if workers is None else workers
     if resume is not None:
         if run_dir is not None:
             raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
-        run = Run.open(Path(resume))
-        setup, recipe = asked.resumed(run), check_same(TrainingRecipe.from_json(run.recipe), flags)
-    elif model is None:
+        return _resume(Path(resume), setup, flags, options, data_dir, workers)
+    if model is None:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
-    else:
-        setup, recipe = asked, resolve_recipe(load_recipe(model, net=net), flags)
-        run = None
-    job = _Job.prepare(setup, recipe, data_dir, available_cores() if workers is None else workers)
-    if run is None:
-        run = Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
-    elif run.recipe["network"] != job.fingerprint:
-        raise NetcError(f"the network is not the one that {run.path} was started with", hint="restore its .net file")
-    return _train(job, run, LoopOptions(recipe.epochs, log_every, save_every, save_seconds))
+    job = _Job.prepare(setup, resolve_recipe(load_recipe(model, net=net), flags), data_dir, workers)
+    stream = job.stream()
+    run = Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
+    return _train(job, stream, run, options)
+
+
+def _resume(
+    path: Path, asked: _Setup, flags: Mapping[str, Any], options: LoopOptions, data_dir: str | None, workers: int
+) -> int:
+    kept = read_description(path)["recipe"]
+    if lacking := {*_IDENTITY, "threads", "network"} - kept.keys():
+        raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
+    job = _Job.prepare(asked.resumed(kept), check_same(TrainingRecipe.from_json(kept), flags), data_dir, workers)
+    if kept["network"] != job.fingerprint:
+        raise NetcError(f"the network is not the one that {path} was started with", hint="restore its .net file")
+    return _train(job, job.stream(), Run.open(path), options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +138,9 @@ class _Setup:
             raise NetcError(f"net {graph.name} takes {shape} and has no hyperparameter `size`", hint="leave --size out")
         return graph
 
-    def resumed(self, run: Run) -> _Setup:
-        """The set-up of a run, from which what is given now must not differ, except for the number of threads."""
-        kept = {name: run.recipe[name] for name in (*_IDENTITY, "threads")}
+    def resumed(self, recipe: Mapping[str, Any]) -> _Setup:
+        """The set-up that a run keeps; what is given now must not differ from it, except for the number of threads."""
+        kept = {name: recipe[name] for name in (*_IDENTITY, "threads")}
         for name in _IDENTITY:
             given = getattr(self, name)
             if given and given != kept[name]:
@@ -233,8 +241,9 @@ class _Job:
         return evaluate
 
 
-def _train(job: _Job, run: Run, options: LoopOptions) -> int:
-    with run, job.stream() as stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
+def _train(job: _Job, stream: BatchStream, run: Run, options: LoopOptions) -> int:
+    options = replace(options, epochs=job.recipe.epochs)
+    with run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
         watcher.line(f"run {run.path}")
         trainer = job.trainer(stream.steps_per_epoch)
         diagnose = getattr(trainer, "diagnose", None)

@@ -1,0 +1,117 @@
+"""Recipes: what a file says, what flags change, and what a resumed run insists on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netc.compiler.errors import NetcError
+from netc.frontend import load_recipe
+from netc.recipe import TrainingRecipe, check_same, resolve_recipe
+
+NET = "net tiny(image: f32[N, 4, 4, 1]) { return image |> flatten |> dense@fc(3) }\n"
+TRAIN = """
+train tiny {
+  data = mnist(classes = [0, 1])
+  optimizer = sgd(lr = 0.1, nesterov = true, weight_decay = 5e-4)
+  schedule = cosine(epochs = 8, warmup = 1)
+  augment = [crop(4), flip]
+  batch = 32
+  ema = none
+}
+"""
+
+
+def resolve(tmp_path: Path, block: str = TRAIN, **flags: Any) -> TrainingRecipe:
+    path = tmp_path / "tiny.net"
+    path.write_text(NET + block)
+    return resolve_recipe(load_recipe(path), flags)
+
+
+def test_a_recipe_from_a_file(tmp_path: Path) -> None:
+    recipe = resolve(tmp_path, TRAIN.replace("  ema = none\n", ""))
+    assert recipe == TrainingRecipe(
+        data="mnist(classes=[0, 1])",
+        epochs=8,
+        optimizer="sgd(lr=0.1, nesterov=true, weight_decay=0.0005)",
+        schedule="cosine(epochs=8, warmup=1)",
+        augment="crop(4), flip",
+        batch=32,
+    )
+    assert TrainingRecipe.from_json(recipe.as_json() | {"model": "tiny"}) == recipe
+
+
+def test_texts_and_negative_numbers(tmp_path: Path) -> None:
+    block = 'train tiny { data = "imagefolder:/a b", augment = "flip", optimizer = sgd(lr = -0.5, at = [1, 2]) }'
+    recipe = resolve(tmp_path, block)
+    assert (recipe.data, recipe.augment) == ("imagefolder:/a b", "flip")
+    assert recipe.optimizer == "sgd(lr=-0.5, at=[1, 2])"
+
+
+def test_flags_override(tmp_path: Path) -> None:
+    block = TRAIN.replace("  ema = none\n", "")
+    recipe = resolve(tmp_path, block, batch=7, augment="none", optimizer="adam(lr=1e-3)", seed=None)
+    assert (recipe.batch, recipe.augment, recipe.optimizer, recipe.seed) == (7, "none", "adam(lr=1e-3)", 0)
+
+
+def test_epochs_stretch_the_schedule_of_the_file(tmp_path: Path) -> None:
+    block = TRAIN.replace("  ema = none\n", "")
+    assert resolve(tmp_path, block, epochs=16).schedule == "cosine(epochs=16, warmup=2)"
+    assert resolve(tmp_path, block, epochs=2).schedule == "cosine(epochs=2, warmup=0.25)"
+    assert resolve(tmp_path, block, epochs=2).epochs == 2
+    steps = "train tiny { data = mnist, epochs = 10, schedule = step(at = [5, 8], gamma = 0.1) }"
+    assert resolve(tmp_path, steps, epochs=20).schedule == "step(at=[10, 16], gamma=0.1)"
+
+
+def test_a_schedule_that_is_given_is_as_it_is(tmp_path: Path) -> None:
+    block = TRAIN.replace("  ema = none\n", "")
+    recipe = resolve(tmp_path, block, schedule="cosine(epochs=3)")
+    assert (recipe.epochs, recipe.schedule) == (3, "cosine(epochs=3)")
+    recipe = resolve(tmp_path, block, schedule="cosine(epochs=3)", epochs=2)
+    assert (recipe.epochs, recipe.schedule) == (2, "cosine(epochs=3)")
+
+
+def test_a_net_without_a_recipe(tmp_path: Path) -> None:
+    assert resolve(tmp_path, "", data="mnist").epochs == 10
+    with pytest.raises(NetcError, match="no recipe: nothing says what to train on"):
+        resolve(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batches = 3", "no setting `batches`"),
+        ("batch = 0", "whole number from 1 on"),
+        ("batch = 1.5", "whole number from 1 on"),
+        ("seed = true", "whole number from 0 on"),
+        ("ema = 1", "up to, but not including, 1"),
+        ("weight_decay = -1", "from 0 on"),
+        ("loss = 1 + 1", "can't stand in a recipe"),
+        ("optimizer = sgd(lr = 1 / 2)", "can't stand in a recipe"),
+        ("augment = 4", "can't stand in a recipe"),
+    ],
+)
+def test_unsuitable_settings_are_located(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(NetcError, match=message) as caught:
+        resolve(tmp_path, f"train tiny {{\n  data = mnist\n  {setting}\n}}")
+    location = caught.value.diagnostics[0].location
+    assert location is not None
+    assert location.line == 4
+
+
+def test_a_resumed_run_keeps_its_recipe() -> None:
+    kept = TrainingRecipe(data="mnist", epochs=3, augment="crop(4), flip", schedule="cosine(epochs=3)")
+    assert check_same(kept, {"data": "mnist", "augment": "crop(4),flip", "batch": None, "epochs": 3}) == kept
+    with pytest.raises(NetcError, match="batch = 128, it can't go on with 64"):
+        check_same(kept, {"batch": 64})
+    with pytest.raises(NetcError, match="epochs = 3"):
+        check_same(kept, {"epochs": 4})
+    endless = TrainingRecipe(data="mnist", epochs=3)
+    assert check_same(endless, {"epochs": 4}).epochs == 4
+
+
+def test_a_recipe_of_another_version() -> None:
+    with pytest.raises(NetcError, match="another version"):
+        TrainingRecipe.from_json({"batch": 3})
