@@ -21,8 +21,22 @@ if TYPE_CHECKING:
     from netc.compiler.graph.parser import parse_graph
     from netc.pipeline import compile, load  # noqa: A004 (the public name)
     from netc.runtime.program import Program
+    from netc.runtime.trainer import Trainer
+    from netc.training import compile_training
 
-__all__ = ["Diagnostic", "Graph", "Location", "NetcError", "Program", "compile", "load", "parse_graph", "passes"]
+__all__ = [
+    "Diagnostic",
+    "Graph",
+    "Location",
+    "NetcError",
+    "Program",
+    "Trainer",
+    "compile",
+    "compile_training",
+    "load",
+    "parse_graph",
+    "passes",
+]
 
 _HOMES = {
     "Diagnostic": "netc.compiler.errors",
@@ -30,7 +44,9 @@ _HOMES = {
     "Location": "netc.compiler.errors",
     "NetcError": "netc.compiler.errors",
     "Program": "netc.runtime.program",
+    "Trainer": "netc.runtime.trainer",
     "compile": "netc.pipeline",
+    "compile_training": "netc.training",
     "load": "netc.pipeline",
     "parse_graph": "netc.compiler.graph.parser",
 }

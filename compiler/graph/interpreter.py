@@ -78,7 +78,7 @@ def _run(
     operations = tuple(operations)
     last_use = {v: i for i, op in enumerate(operations) for v in (*op.results, *op.operands)}
     for i, op in enumerate(operations):
-        results = _evaluate(op, tuple(values[v] for v in op.operands), params)
+        results = evaluate_operation(op, tuple(values[v] for v in op.operands), params)
         for value, result in zip(op.results, results, strict=True):
             _check(op, value.type, result)
             values[value] = np.asarray(result)  # NumPy gives scalars where arrays of rank 0 are combined
@@ -87,7 +87,10 @@ def _run(
                 values.pop(value, None)
 
 
-def _evaluate(op: Operation, operands: tuple[Array, ...], params: Mapping[str, Array]) -> tuple[Array, ...]:
+def evaluate_operation(
+    op: Operation, operands: tuple[Array, ...], params: Mapping[str, Array] = NO_PARAMETERS
+) -> tuple[Array, ...]:
+    """The results of one operation on the values of its operands."""
     if op.name == "param":
         return (_bound_param(op, params),)
     if op.body is not None:

@@ -8,6 +8,7 @@ differentiation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -132,6 +133,7 @@ class InputGradient(ConvolutionGradient):
 class WeightGradient(ConvolutionGradient):
     """Base: x [N, size..., C], dy [N, output..., F] to [kernel..., C / groups, F]."""
 
+    anchor = False  # kernels add to the result block by block, so nothing can be done with it in registers
     operands = ("x", "dy")
     attributes = {"kernel": AttributeSpec(tuple, "extent of the window"), **WINDOW_ATTRIBUTES}
 
@@ -141,6 +143,9 @@ class WeightGradient(ConvolutionGradient):
         weight = (*attributes["kernel"], x.shape[-1] // attributes["groups"], dy.shape[-1])
         self.check(x.shape, weight, dy, attributes)
         return (TensorType(x.dtype, weight),)
+
+    def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
+        return window_of(self.name, operands[0].shape[1:-1], attributes["kernel"], attributes).margins
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, dy = operands

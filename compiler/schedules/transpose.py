@@ -16,7 +16,9 @@ from .loops import kind_for, loop
 from .tiling import ceil_div
 
 TILE = 16
-"""f32 elements of a cache line."""
+"""Columns of a tile: f32 elements of a cache line."""
+TILE_ROWS = 8
+"""Rows of a tile; the cache lines of more would displace each other where rows are a power of two apart."""
 
 
 def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -41,15 +43,15 @@ def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Sche
         def tile(t: Expr) -> list[Stmt]:
             row, column = Var("r"), Var("c")
             move = Store(y, (matrix, column, row), Load(x, (matrix, row, column)))
-            inner = For("r", t * TILE, _end(t * TILE, rows), (move,))
-            return [For("c", first, _end(first, columns), (inner,))]
+            inner = For("r", t * TILE_ROWS, _end(t * TILE_ROWS, TILE_ROWS, rows), (move,))
+            return [For("c", first, _end(first, TILE, columns), (inner,))]
 
-        return loop("t", ceil_div(rows, TILE), tile)
+        return loop("t", ceil_div(rows, TILE_ROWS), tile)
 
     body = loop("p", matrices * bands, band, kind_for(source.type.size))
     return (Scheduled(Kernel("", (x, y), tuple(body)), (group.outer[source], group.operation.result)),)
 
 
-def _end(start: Expr, size: int) -> Expr:
-    """Where a tile ends that starts at `start`."""
-    return minimum(start + TILE, size) if size % TILE else start + TILE
+def _end(start: Expr, extent: int, size: int) -> Expr:
+    """Where a tile of `extent` elements ends that starts at `start`."""
+    return minimum(start + extent, size) if size % extent else start + extent

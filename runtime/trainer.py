@@ -1,0 +1,136 @@
+"""A compiled training step with its state: weights, running statistics, what the optimiser remembers.
+
+The step is one program (see `netc.compiler.training`); its state lies in the program's state region and never leaves
+it between steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..compiler.codegen.target import Target
+from ..compiler.errors import NetcError, near_miss
+from ..compiler.graph.interpreter import evaluate_operation
+from ..compiler.graph.ir import Graph, Operation, Value
+from ..compiler.loops.module import Module
+from .program import Program
+from .weights import write_weights
+
+Array = NDArray[Any]
+
+
+class Trainer:
+    """Trains a network: `step(x, labels)` makes one update and returns the loss before it.
+
+    `net` is the network, `step_graph` the graph of one step as `training_step` makes it, `module` and `code` what it
+    was compiled to, `params` values for all parameters of the step. Not thread-safe: steps depend on each other.
+    """
+
+    def __init__(
+        self,
+        net: Graph,
+        step_graph: Graph,
+        module: Module,
+        code: bytes,
+        target: Target,
+        threads: int,
+        params: Mapping[str, Array],
+        seed: int = 0,
+    ) -> None:
+        self.net = net
+        self.step_graph = step_graph
+        self.program = Program(module, code, target, threads, params)
+        self.batch = net.inputs[0].type.shape[0]
+        self.threads = threads
+        self.seed = seed
+        self._params = params
+        self._names: tuple[str, ...] = tuple(step_graph.attributes["metrics"])
+        self._labels = module.inputs[-1][1].dtype.numpy
+        self.metrics: Mapping[str, float] = {}
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that a step works on: weights and other state, intermediate results, inputs."""
+        module = self.program.module
+        inputs = sum(type_.bytes for _, type_ in module.inputs)
+        return module.arena_bytes + module.weights_bytes + module.state_bytes + inputs
+
+    def step(self, x: Array, labels: Array) -> float:
+        """Train on one batch: x float32 [batch, ...], labels int32 [batch] (or what the loss takes).
+
+        Returns the mean loss before the update; `metrics` then holds all scalars of the step. Raises `NetcError` where
+        shapes don't fit.
+        """
+        results = self.program(x, np.asarray(labels, self._labels))
+        values = results if isinstance(results, tuple) else (results,)
+        self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
+        return self.metrics["loss"]
+
+    def state(self) -> dict[str, Array]:
+        """A copy of everything that decides later steps, by name."""
+        return {name: view.copy() for name, view in self.program.state.items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Go back to a state that `state` returned; `NetcError` if it is that of another network or optimiser."""
+        views = self.program.state
+        for name in (*views, *state):
+            if name not in state or name not in views:
+                where = "lacks" if name in views else "has"
+                candidates = state if name in views else views
+                raise NetcError(f"the saved state {where} `{name}`", hint=near_miss(name, candidates))
+            if state[name].shape != views[name].shape or state[name].dtype != views[name].dtype:
+                found, wanted = (f"{a.dtype}{list(a.shape)}" for a in (state[name], views[name]))
+                raise NetcError(f"the saved state has `{name}` as {found}, but it must be {wanted}")
+        for name, view in views.items():
+            view[...] = state[name]
+
+    def weights(self, *, averaged: bool = False) -> dict[str, Array]:
+        """The network's parameters by name, in the graph's layout; `averaged`: moving averages where there are some."""
+        state = self.program.state
+        names = [op.result.name or "" for op in self.net.parameters]
+        found = {name: state[name] if name in state else self._params[name] for name in names}
+        if averaged:
+            found |= {name: state[f"ema.{name}"] for name in names if f"ema.{name}" in state}
+        return {name: array.copy() for name, array in found.items()}
+
+    def save(self, path: str | os.PathLike[str], *, averaged: bool = False) -> None:
+        """Write the network's weights as safetensors, in the layout of checkpoints."""
+        write_weights(path, self.net, self.weights(averaged=averaged))
+
+    def diagnose(self, x: Array, labels: Array) -> str | None:
+        """Where a batch first gives something that isn't finite: an operation of the network, or a parameter."""
+        params = self.weights()
+        for name, array in params.items():
+            if not np.isfinite(array).all():
+                return f"the parameter {name}"
+        values: dict[Value, Array] = {self.net.inputs[0]: x}
+        for op in self.net.operations:
+            operands = tuple(values[v] for v in op.operands)
+            values.update(zip(op.results, evaluate_operation(op, operands, params), strict=True))
+            if not all(np.isfinite(values[r]).all() for r in op.results):
+                return _place(op)
+        return None
+
+    def close(self) -> None:
+        """End the worker threads; no step can follow."""
+        self.program.close()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _place(op: Operation) -> str:
+    """An operation in words: its operator, the layer that it belongs to, and where it is written."""
+    layer = next((v.name.rpartition(".")[0] for v in op.operands if v.name and "." in v.name), "")
+    return op.name + (f" of layer {layer}" if layer else "") + (f" ({op.location})" if op.location else "")

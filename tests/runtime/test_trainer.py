@@ -1,0 +1,99 @@
+"""The compiled training step against the reference interpreter, and its state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import netc
+from netc.compiler.graph.interpreter import evaluate
+from netc.runtime.weights import initial_weights
+
+NET = """
+block unit(x, filters, stride) {
+  y = x |> conv@conv(filters, 3, stride, bias = false) |> batch_norm@bn |> relu
+  if stride == 1 and channels(x) == filters { y = y + x }
+  return y
+}
+net tiny(image: f32[N, 9, 9, 3]) {
+  return image |> unit@a(8, 1) |> unit@b(8, 1) |> unit@c(12, 2) |> max_pool(2) |> flatten |> dropout(0.25)
+    |> dense@fc1(20) |> relu |> dense@fc2(5)
+}
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.net"
+    path.write_text(NET)
+    return path
+
+
+def batches(count: int) -> list[tuple[Any, Any]]:
+    rng = np.random.default_rng(3)
+    return [
+        (rng.standard_normal((6, 9, 9, 3), dtype=np.float32), rng.integers(0, 5, 6).astype(np.int32))
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("optimizer", ["sgd(lr=0.05, momentum=0.9)", "adam(lr=0.003)"])
+def test_steps_follow_the_interpreter(source: Path, optimizer: str, threads: int) -> None:
+    with netc.compile_training(source, batch=6, threads=threads, optimizer=optimizer, seed=4) as trainer:
+        graph = trainer.step_graph
+        state: dict[str, Any] = dict(initial_weights(graph, 4))
+        metrics = graph.attributes["metrics"]
+        for x, labels in batches(4):
+            results = evaluate(graph, [x, labels], state)
+            state |= dict(zip(graph.attributes["updates"], results[len(metrics) :], strict=True))
+            assert trainer.step(x, labels) == pytest.approx(float(results[0]), rel=2e-4)
+            assert trainer.metrics["correct"] == results[1]
+
+
+def test_going_back_to_a_state_repeats_the_same_bits(source: Path) -> None:
+    first, second, third = batches(3)
+    with netc.compile_training(source, batch=6, threads=2) as trainer:
+        trainer.step(*first)
+        saved = trainer.state()
+        losses = [trainer.step(*second), trainer.step(*third)]
+        final = trainer.state()
+    with netc.compile_training(source, batch=6, threads=2, seed=trainer.seed) as again:
+        again.load_state(saved)
+        assert [again.step(*second), again.step(*third)] == losses
+        for name, array in again.state().items():
+            np.testing.assert_array_equal(array, final[name], err_msg=name)
+
+
+def test_saved_weights_are_those_of_the_network(source: Path, tmp_path: Path) -> None:
+    (x, labels), *_ = batches(1)
+    with netc.compile_training(source, batch=6, threads=1, ema=0.9) as trainer:
+        trainer.step(x, labels)
+        trainer.save(tmp_path / "w.safetensors")
+        weights = trainer.weights()
+    program = netc.compile(source, weights=tmp_path / "w.safetensors", batch=6, threads=1)
+    (expected,) = evaluate(netc.load(source, batch=6), [x], weights)
+    np.testing.assert_allclose(program(x), expected, atol=1e-4)
+
+
+def test_a_state_of_another_network_is_refused(source: Path) -> None:
+    with netc.compile_training(source, batch=6, threads=1) as trainer:
+        state = trainer.state()
+        state["fc3.weight"] = state.pop("fc2.weight")
+        with pytest.raises(netc.NetcError, match=r"lacks `fc2.weight`"):
+            trainer.load_state(state)
+
+
+def test_the_place_where_numbers_stop_being_finite_is_found(source: Path) -> None:
+    (x, labels), *_ = batches(1)
+    with netc.compile_training(source, batch=6, threads=1) as trainer:
+        assert trainer.diagnose(x, labels) is None
+        trainer.program.state["b.conv.weight"][...] = 1e38
+        place = trainer.diagnose(x, labels)
+        assert place is not None
+        assert "b.conv" in place
+        trainer.program.state["fc1.bias"][2] = np.nan
+        assert trainer.diagnose(x, labels) == "the parameter fc1.bias"
