@@ -1,7 +1,8 @@
 """Passes from graph to graph: `run(graph, "fold-batch-norm,fuse")`, or each by itself, `fuse(graph)`.
 
 A lower-case name is the pass with its default options; the class of the same name takes others:
-`AssignLayouts(pitch=False)(graph)`. `differentiate` and `jvp` are functions of a graph and what to differentiate.
+`AssignLayouts(pitch=False)(graph)`. `differentiate(graph, of="loss", wrt=["w"])` and `jvp(graph, wrt=["x"])`
+take what to differentiate besides.
 """
 
 from __future__ import annotations

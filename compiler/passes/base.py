@@ -72,7 +72,8 @@ def format_pipeline(passes: Sequence[Pass]) -> str:
 
 def _make_pass(name: str, text: str, registry: Mapping[str, type[Pass]]) -> Pass:
     if name not in registry:
-        raise NetcError(f"there is no pass `{name}`", hint=near_miss(name, registry))
+        hint = near_miss(name, registry) or "there are " + ", ".join(registry)
+        raise NetcError(f"there is no pass `{name}`", hint=hint)
     kind = registry[name]
     declared = {f.name.replace("_", "-"): f for f in fields(kind)}
     hints = get_type_hints(kind)

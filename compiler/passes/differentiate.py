@@ -16,7 +16,8 @@ class Differentiate(Pass):
     """Add the gradients of an output with respect to parameters and inputs to the outputs of a graph.
 
     `of` is the number or the name of the output; `wrt` holds names of parameters and inputs, joined by `+` (all
-    trainable parameters if empty). See the function `differentiate` for what the new outputs mean.
+    trainable parameters if empty). In Python, `differentiate(graph, of="loss", wrt=["w"])` takes both as
+    `add_gradients` does, which says what the new outputs mean.
 
     Before::
 
@@ -24,7 +25,7 @@ class Differentiate(Pass):
         %1 = reduce_sum(%0)
         return %1
 
-    After `differentiate{wrt=w}`::
+    After::
 
         %0 = mul(%x, %w)
         %1 = reduce_sum(%0)
@@ -39,10 +40,20 @@ class Differentiate(Pass):
     wrt: str = ""
 
     def run(self, graph: Graph) -> Graph:
-        return differentiate(graph, self.of, self.wrt.split("+") if self.wrt else None)
+        return add_gradients(graph, self.of, self.wrt.split("+") if self.wrt else None)
+
+    def __call__(
+        self, graph: Graph, of: int | str | Value | None = None, wrt: Sequence[str | Value] | None = None
+    ) -> Graph:
+        """Carry out the pass; `of` and `wrt`, where given, replace its options. See `add_gradients`."""
+        of = self.of if of is None else of
+        return add_gradients(graph, of, self.wrt.split("+") if wrt is None and self.wrt else wrt)
 
 
-def differentiate(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | Value] | None = None) -> Graph:
+differentiate = Differentiate()
+
+
+def add_gradients(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | Value] | None = None) -> Graph:
     """The graph with the gradients of one output behind its outputs, in the order of `wrt`.
 
     `of` is an output by number or by name, or any value; it is differentiated as the sum of its elements if it has

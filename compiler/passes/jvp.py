@@ -16,8 +16,8 @@ from .reverse_mode import Continuation, pull_back
 class Jvp(Pass):
     """Add the tangents of all outputs, given those of parameters and inputs: the Jacobian times a vector.
 
-    `wrt` holds names of parameters and inputs, joined by `+` (all trainable parameters if empty). See the function
-    `jvp` for inputs and outputs of the result.
+    `wrt` holds names of parameters and inputs, joined by `+` (all trainable parameters if empty). In Python,
+    `jvp(graph, wrt=["x"])` takes it as `add_tangents` does, which says what the new inputs and outputs mean.
 
     Before::
 
@@ -25,7 +25,7 @@ class Jvp(Pass):
           %0 = exp(%x)
           return %0
 
-    After `jvp{wrt=x}`::
+    After::
 
         graph @g(%x: f32[4], %x.tangent: f32[4]) -> (f32[4], f32[4]) {
           %0 = exp(%x)
@@ -37,15 +37,22 @@ class Jvp(Pass):
     wrt: str = ""
 
     def run(self, graph: Graph) -> Graph:
-        return jvp(graph, self.wrt.split("+") if self.wrt else None)
+        return add_tangents(graph, self.wrt.split("+") if self.wrt else None)
+
+    def __call__(self, graph: Graph, wrt: Sequence[str | Value] | None = None) -> Graph:
+        """Carry out the pass; `wrt`, where given, replaces its option. See `add_tangents`."""
+        return add_tangents(graph, self.wrt.split("+") if wrt is None and self.wrt else wrt)
 
 
-def jvp(graph: Graph, wrt: Sequence[str | Value] | None = None) -> Graph:
+jvp = Jvp()
+
+
+def add_tangents(graph: Graph, wrt: Sequence[str | Value] | None = None) -> Graph:
     """The graph with a tangent for each floating-point output behind its outputs.
 
     `wrt` holds names of parameters and inputs, or values; None stands for all trainable parameters. For each of them
     an input NAME.tangent of its type is added behind the inputs; the tangents of the outputs are the derivatives in
-    that direction. Raises `NetcError` as `differentiate` does.
+    that direction. Raises `NetcError` as `add_gradients` does.
 
     The gradient rules are linear in the cotangents u, so reverse mode gives J^T u as linear operations on u, and
     reverse mode through those, with the tangents as seeds, gives J times the tangents. No operator needs a second

@@ -35,6 +35,7 @@ def test_commutative_operators_take_two_operands(name: str) -> None:
 def test_elementwise_operators_print_and_parse(name: str) -> None:
     b = GraphBuilder("g")
     x = b.input("x", parse_type("f32[2,3]"))
-    given = {key: 0.5 for key, spec in lookup(name).attributes.items()}
+    examples = {str: "f64", tuple: (2, 3)}
+    given = {key: examples.get(spec.kind, 0.5) for key, spec in lookup(name).attributes.items()}
     text = str(b.finish([b.emit(name, x, **given)]))
     assert str(parse_graph(text)) == text

@@ -53,6 +53,10 @@ def test_every_operator_has_a_gradient_or_says_why_not(name: str) -> None:
         assert has_rule or operator.piecewise_constant
 
 
+def test_every_operator_has_cases() -> None:
+    assert operators().keys() - {case.op for case in CASES} == {"param", "constant", "fused"}
+
+
 @pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda c: c.id)
 def test_gradient(case: OpCase) -> None:
     point, wrt = point_of(case)
