@@ -9,7 +9,7 @@ from .builder import GraphBuilder, Rewriter
 from .interpreter import evaluate, evaluate_outputs
 from .parser import parse_graph
 from .printer import print_graph
-from .types import DType, Layout, TensorType, parse_type
+from .types import DType, Layout, Quantization, TensorType, parse_type
 from .verifier import verify
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "LayerRow",
     "Layout",
     "Operation",
+    "Quantization",
     "Rewriter",
     "TensorType",
     "Totals",

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import Location
 from ..ops.base import Operator, lookup
 from .ir import Array, Attribute, Attributes, Graph, Operation, Value
-from .types import DType, TensorType
+from .types import DType, Quantization, TensorType
 
 
 class GraphBuilder:
@@ -48,7 +48,7 @@ class GraphBuilder:
         if body is not None:
             types: Sequence[TensorType] = tuple(v.type for v in body.outputs)
         else:
-            types = operator.infer(tuple(v.type for v in operands), complete)
+            types = operator.result_types(tuple(v.type for v in operands), complete)
         names = [name] if len(types) == 1 else [None] * len(types)
         results = tuple(Value(t, n) for t, n in zip(types, names, strict=True))
         return self.append(Operation(operator, tuple(operands), complete, results, location, body))
@@ -64,9 +64,16 @@ class GraphBuilder:
         """Add an operation by operator name and return its only result."""
         return self.operation(lookup(operator), operands, attributes, location=location, name=name).result
 
-    def constant(self, value: Array, location: Location | None = None) -> Value:
+    def constant(
+        self,
+        value: Array,
+        location: Location | None = None,
+        *,
+        quantization: Quantization | None = None,
+        name: str | None = None,
+    ) -> Value:
         """Add a constant."""
-        return self.emit("constant", value=value, location=location)
+        return self.emit("constant", value=value, quantization=quantization, location=location, name=name)
 
     def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
         """Add a constant of rank 0."""

@@ -17,7 +17,7 @@ from ..ops.base import Operator, lookup
 from .ir import Attribute, Graph, Operation, Value
 from .lexer import Source, Token, tokenize, unquoted
 from .syntax import FROM_TYPE, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK, Elements, array_from_base64, array_from_elements
-from .types import TensorType, parse_type
+from .types import Quantization, TensorType, parse_quantization, parse_type
 
 T = TypeVar("T")
 
@@ -283,7 +283,8 @@ class _Parser:
     def type(self) -> TensorType:
         """A tensor type of bounded size."""
         token = self.take("type", "a type, such as f32[1,28,28,1]")
-        if any(len(number) > 12 for number in token.text.replace(":", ",").replace("[", ",").split(",")):
+        sizes = token.text.partition("<")[0].replace(":", ",").replace("[", ",").split(",")
+        if any(len(size) > 12 for size in sizes):
             self.fail("this type is too large", token)
         with self.at(token):
             type_ = parse_type(token.text)
@@ -347,10 +348,21 @@ class _Parser:
             if text is None:
                 self.fail("this string has a broken escape", token)
             return text
+        if token.kind == "<":
+            return self.quantization()
         if token.text == "none":
             self.position += 1
             return None
         return self.scalar()
+
+    def quantization(self) -> Quantization:
+        """A quantization as the value of an attribute."""
+        first = self.take("<")
+        while self.next.kind not in (">", "end"):
+            self.position += 1
+        last = self.take(">")
+        with self.at(first):
+            return parse_quantization(self.source.text[first.offset : last.offset + 1])
 
     def nested_graph(self, token: Token) -> Graph:
         """A graph as the value of an attribute."""
@@ -411,7 +423,11 @@ def _with_type(
 ) -> dict[str, Attribute]:
     """The given attributes, with those that the result type gives."""
     type_ = result[1]
-    derived: dict[str, Any] = {"shape": type_.shape, "dtype": str(type_.dtype)}
+    derived: dict[str, Any] = {
+        "shape": type_.shape,
+        "dtype": str(type_.dtype),
+        "quantization": type_.quantization,
+    }
     for key in FROM_TYPE.get(operator.name, ()):
         if key in given:
             raise NetcError(f"{operator.name} takes its {key} from the result type", hint=f"remove `{key} = ...`")
@@ -424,4 +440,4 @@ def _inferred(
 ) -> tuple[TensorType, ...]:
     if body is not None:
         return tuple(v.type for v in body.outputs)
-    return operator.infer(tuple(v.type for v in operands), attributes)
+    return operator.result_types(tuple(v.type for v in operands), attributes)

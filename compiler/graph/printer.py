@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InternalError, Location
 from . import ir
 from .syntax import FROM_TYPE, PLAIN_FILE, PLAIN_KEY, PLAIN_NAME, format_array, format_float, quoted
-from .types import DType
+from .types import DType, Quantization
 
 if TYPE_CHECKING:
     from .ir import Graph, Operation, Value
@@ -137,6 +137,8 @@ def format_attribute(value: Any) -> str:
             return f"{format_array(value)} : {DType.of(value.dtype)}[{','.join(map(str, value.shape))}]"
         case tuple() | list():
             return "[" + ",".join(map(format_attribute, value)) + "]"
+        case Quantization():
+            return str(value)
         case ir.Graph():
             return print_graph(value).rstrip("\n")
         case Mapping():

@@ -25,7 +25,9 @@ PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 PLAIN_FILE = re.compile(r"[^\s\"\x00-\x1f\x7f]+")
 
-FROM_TYPE: Mapping[str, tuple[str, ...]] = MappingProxyType({"param": ("shape", "dtype")})
+FROM_TYPE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"param": ("shape", "dtype", "quantization"), "constant": ("quantization",)}
+)
 """Attributes that are not written because the result type gives them."""
 
 LISTED = 32

@@ -3,6 +3,10 @@
 `f32[1,56,56,64]` is a dense row-major tensor. `f32[1,56,56,64]{0:0,1:1,1:1,0:16}` is the same tensor inside a larger
 buffer: each dimension has a margin of elements before and after it. Margins are how convolution padding (spatial
 margins, kept at zero) and conflict-free row pitches (a margin after the channels) are expressed.
+
+`i8[1,56,56,64]<0.0235:-128>` holds quantized numbers: element q stands for 0.0235 * (q + 128). Weights may have a scale
+for each channel: `i8[3,3,1,2]<axis=3 0.01,0.02>`. Scales are float32, written in the fewest digits that read back to
+the same bits; a zero point of 0 is left out.
 """
 
 from __future__ import annotations
@@ -85,12 +89,69 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """What integers stand for: element q is the number scale * (q - zero_point).
+
+    One scale for the whole tensor, or one for each index of dimension `axis`. Scales are float32 values; there are as
+    many zero points as scales.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        with np.errstate(over="ignore"):
+            object.__setattr__(self, "scales", tuple(float(np.float32(s)) for s in self.scales))
+        if not self.scales or len(self.scales) != len(self.zero_points):
+            raise NetcError(f"{len(self.scales)} scales don't go with {len(self.zero_points)} zero points")
+        if any(not 0 < s < math.inf for s in self.scales):
+            raise NetcError("scales must be positive and finite")
+        if any(not -(1 << 31) <= z < 1 << 31 for z in self.zero_points):
+            raise NetcError("zero points must be 32-bit integers")
+        if self.axis is None and len(self.scales) > 1:
+            raise NetcError(f"{len(self.scales)} scales need an axis")
+
+    @staticmethod
+    def of(scale: float, zero_point: int = 0) -> Quantization:
+        """One scale and zero point for a whole tensor."""
+        return Quantization((scale,), (zero_point,))
+
+    @property
+    def scale(self) -> float:
+        """The only scale."""
+        (scale,) = self.scales
+        return scale
+
+    @property
+    def zero_point(self) -> int:
+        """The only zero point."""
+        (zero_point,) = self.zero_points
+        return zero_point
+
+    @property
+    def is_per_tensor(self) -> bool:
+        """True if one scale serves all elements."""
+        return self.axis is None
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """True if a tensor of `shape` can be quantized like this."""
+        return self.axis is None or (0 <= self.axis < len(shape) and len(self.scales) == shape[self.axis])
+
+    def __str__(self) -> str:
+        axis = "" if self.axis is None else f"axis={self.axis} "
+        pairs = zip(self.scales, self.zero_points, strict=True)
+        return f"<{axis}{','.join(f'{np.float32(s)!s}:{z}' if z else str(np.float32(s)) for s, z in pairs)}>"
+
+
+@dataclass(frozen=True, slots=True)
 class TensorType:
-    """Element type, shape and layout (None: dense row-major) of a value."""
+    """Element type, shape, layout (None: dense row-major) and quantization (None: plain numbers) of a value."""
 
     dtype: DType
     shape: tuple[int, ...]
     layout: Layout | None = None
+    quantization: Quantization | None = None
 
     @property
     def size(self) -> int:
@@ -119,20 +180,25 @@ class TensorType:
 
     def dense(self) -> TensorType:
         """The same tensor without margins."""
-        return TensorType(self.dtype, self.shape)
+        return TensorType(self.dtype, self.shape, None, self.quantization)
+
+    def with_quantization(self, quantization: Quantization | None) -> TensorType:
+        """The same tensor whose elements stand for other numbers."""
+        return TensorType(self.dtype, self.shape, self.layout, quantization)
 
     def with_layout(self, layout: Layout | None) -> TensorType:
         """The same tensor in another layout; a layout without margins becomes None."""
         if layout is not None and not any(before or after for before, after in layout.margins):
             layout = None
-        return TensorType(self.dtype, self.shape, layout)
+        return TensorType(self.dtype, self.shape, layout, self.quantization)
 
     def __str__(self) -> str:
-        return f"{self.dtype}[{','.join(map(str, self.shape))}]{self.layout or ''}"
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]{self.layout or ''}{self.quantization or ''}"
 
 
-TYPE_PATTERN = r"[a-z]+[0-9]+\[[0-9,]*\](?:\{[0-9:,]*\})?"
-_TYPE = re.compile(r"([a-z]+[0-9]+)\[([0-9,]*)\](?:\{([0-9:,]*)\})?")
+QUANTIZATION_PATTERN = r"<(?:axis=[0-9]{1,9}[ ])?[0-9][0-9.e+:,-]*>"
+TYPE_PATTERN = rf"[a-z]+[0-9]+\[[0-9,]*\](?:\{{[0-9:,]*\}})?(?:{QUANTIZATION_PATTERN})?"
+_TYPE = re.compile(rf"([a-z]+[0-9]+)\[([0-9,]*)\](?:\{{([0-9:,]*)\}})?({QUANTIZATION_PATTERN})?")
 
 
 def parse_type(text: str) -> TensorType:
@@ -148,4 +214,23 @@ def parse_type(text: str) -> TensorType:
         if len(pairs) != len(shape) or any(len(p) != 2 or not all(p) for p in pairs):
             raise NetcError(f"layout of `{text}` must give before:after for each of its {len(shape)} dimensions")
         layout = Layout(tuple((int(p[0]), int(p[1])) for p in pairs))
-    return TensorType(names[match[1]], shape).with_layout(layout)
+    quantization = parse_quantization(match[4]) if match[4] else None
+    if quantization is not None and (names[match[1]].is_float or not quantization.fits(shape)):
+        raise NetcError(f"the quantization of `{text}` doesn't fit its elements or its shape")
+    return TensorType(names[match[1]], shape, None, quantization).with_layout(layout)
+
+
+def parse_quantization(text: str) -> Quantization:
+    """Read the text form of a quantization, `<0.5:-3>` or `<axis=3 0.1,0.2:4>`."""
+    inner = text.strip("<>")
+    axis, _, pairs = inner.rpartition(" ")
+    scales: list[float] = []
+    zero_points: list[int] = []
+    try:
+        for pair in pairs.split(","):
+            scale, _, zero_point = pair.partition(":")
+            scales.append(float(scale))
+            zero_points.append(int(zero_point or 0))
+    except ValueError:
+        raise NetcError(f"`{text}` is not a quantization", hint="write for example <0.0235:-128>") from None
+    return Quantization(tuple(scales), tuple(zero_points), int(axis.removeprefix("axis=")) if axis else None)

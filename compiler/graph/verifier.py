@@ -109,7 +109,7 @@ def _check_operation(op: Operation) -> None:
     if op.body is not None:
         _check_body(op, op.body)
         return
-    inferred = op.operator.infer(tuple(v.type for v in op.operands), op.attributes)
+    inferred = op.operator.result_types(tuple(v.type for v in op.operands), op.attributes)
     given = tuple(r.type for r in op.results)
     if tuple(t.dense() for t in inferred) != tuple(t.dense() for t in given):
         raise _BrokenError(f"the type should be {_types(inferred)}, but is {_types(given)}")

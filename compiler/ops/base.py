@@ -48,6 +48,8 @@ class Operator(ABC):
     commutative: ClassVar[bool] = False
     contraction: ClassVar[bool] = False
     """A sum of products with a weight (operand 1) and an optional bias (operand 2): convolutions and dense."""
+    keeps_quantization: ClassVar[bool] = False
+    """Results hold elements of the operands, unchanged: they are quantized as these are."""
     anchor: ClassVar[bool] = False
     """Elementwise operators on the result may join it in one kernel: contractions, pooling, reductions."""
     piecewise_constant: ClassVar[bool] = False
@@ -63,6 +65,17 @@ class Operator(ABC):
     @abstractmethod
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         """Shape rule: result types from operand types; raises `ShapeError` with both shapes where they do not fit."""
+
+    def result_types(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        """Result types with their quantization: what `infer` says, or that of the operands where it is kept."""
+        inferred = self.infer(operands, attributes)
+        if not self.keeps_quantization:
+            return inferred
+        kept = {operand.quantization for operand in operands}
+        quantization = kept.pop() if len(kept) == 1 else None
+        if quantization is None or not quantization.is_per_tensor:
+            return tuple(t.with_quantization(None) for t in inferred)
+        return tuple(t.with_quantization(quantization) for t in inferred)
 
     @abstractmethod
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

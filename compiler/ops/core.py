@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InternalError, ShapeError
 from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import DType, TensorType
+from ..graph.types import DType, Quantization, TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Expr
 from .base import AttributeSpec, Operator, register
@@ -31,10 +31,11 @@ class Param(Operator):
         "checkpoint": AttributeSpec(
             (str, type(None)), 'order of dimensions in checkpoints where it differs, such as "oihw" for HWIO', None
         ),
+        "quantization": AttributeSpec((Quantization, type(None)), "what its elements stand for, if quantized", None),
     }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (TensorType(DType(attributes["dtype"]), attributes["shape"]),)
+        return (_quantized(TensorType(DType(attributes["dtype"]), attributes["shape"]), attributes),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         raise InternalError("a parameter has no value of its own; bind weights first")
@@ -46,14 +47,25 @@ class Constant(Operator):
 
     name = "constant"
     operands = ()
-    attributes = {"value": AttributeSpec(np.ndarray, "the tensor")}
+    attributes = {
+        "value": AttributeSpec(np.ndarray, "the tensor"),
+        "quantization": AttributeSpec((Quantization, type(None)), "what its elements stand for, if quantized", None),
+    }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         value: Array = attributes["value"]
-        return (TensorType(DType.of(value.dtype), value.shape),)
+        return (_quantized(TensorType(DType.of(value.dtype), value.shape), attributes),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (attributes["value"],)
+
+
+def _quantized(type_: TensorType, attributes: Attributes) -> TensorType:
+    """The type with the quantization that the attributes give, which must fit."""
+    quantization: Quantization | None = attributes["quantization"]
+    if quantization is not None and (type_.dtype.is_float or not quantization.fits(type_.shape)):
+        raise ShapeError(f"{type_} can't be quantized as {quantization}")
+    return type_.with_quantization(quantization)
 
 
 @register

@@ -117,6 +117,7 @@ class Maximum(BinaryOperator):
     """The larger of two elements."""
 
     name = "maximum"
+    keeps_quantization = True
     commutative = True
     ufunc = np.maximum
     loop_op = "max"
@@ -130,6 +131,7 @@ class Minimum(BinaryOperator):
     """The smaller of two elements."""
 
     name = "minimum"
+    keeps_quantization = True
     commutative = True
     ufunc = np.minimum
     loop_op = "min"
@@ -198,6 +200,7 @@ class Clamp(UnaryOperator):
     """min(max(x, low), high)."""
 
     name = "clamp"
+    keeps_quantization = True
     attributes = {
         "low": AttributeSpec((int, float), "smallest result"),
         "high": AttributeSpec((int, float), "largest result"),

@@ -52,6 +52,7 @@ class MaxPool(Pooling):
     """Largest element of each window; padding never wins. The first of several equal ones takes the gradient."""
 
     name = "max_pool"
+    keeps_quantization = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands

@@ -46,6 +46,7 @@ class Reshape(Operator):
     """The same elements, in row-major order, under another shape; one size may be -1."""
 
     name = "reshape"
+    keeps_quantization = True
     operands = ("x",)
     attributes = {"shape": AttributeSpec(tuple, "new sizes; -1 stands for what is left")}
 
@@ -96,6 +97,7 @@ class Transpose(Operator):
     """Dimensions in another order: result dimension d is dimension permutation[d] of x."""
 
     name = "transpose"
+    keeps_quantization = True
     operands = ("x",)
     attributes = {"permutation": AttributeSpec(tuple, "old dimension for each new one")}
 
@@ -124,6 +126,7 @@ class BroadcastTo(Operator):
     """x repeated along the dimensions that a larger shape adds before it or stretches from size 1."""
 
     name = "broadcast_to"
+    keeps_quantization = True
     operands = ("x",)
     attributes = {"shape": AttributeSpec(tuple, "shape of the result")}
     elementwise = True
@@ -150,6 +153,7 @@ class Pad(Operator):
     """x surrounded by `value`: padding holds (before, after) for each dimension."""
 
     name = "pad"
+    keeps_quantization = True
     operands = ("x",)
     attributes = {
         "padding": AttributeSpec(tuple, "(before, after) for each dimension"),
@@ -181,6 +185,7 @@ class Concat(Operator):
     """Tensors one after the other along an axis."""
 
     name = "concat"
+    keeps_quantization = True
     operands = ("*values",)
     attributes = {"axis": AttributeSpec(int, "dimension along which the tensors are joined", -1)}
 
@@ -233,6 +238,7 @@ class Slice(Operator):
     """The elements from `begin` on, `size` of them in each dimension."""
 
     name = "slice"
+    keeps_quantization = True
     operands = ("x",)
     attributes = {
         "begin": AttributeSpec(tuple, "first index in each dimension"),

@@ -11,7 +11,16 @@ from random_graphs import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Location, NetcError
-from netc.compiler.graph import Array, GraphBuilder, evaluate, parse_graph, parse_type, print_graph, verify
+from netc.compiler.graph import (
+    Array,
+    GraphBuilder,
+    Quantization,
+    evaluate,
+    parse_graph,
+    parse_type,
+    print_graph,
+    verify,
+)
 
 
 def header(body: str, result: str = "f32[2]") -> str:
@@ -194,3 +203,40 @@ def test_damaged_text_is_refused_or_sound(seed: int) -> None:
             verify(graph)
     assert len(places) > 20
     assert None not in places
+
+
+QUANTIZED = """\
+graph @quantized(%x: i8[1,4,4,2]<0.0078125:-1>) -> (i8[1,2,2,2]<0.0078125:-1>, i8[4,8]<0.0078125:-1>) {
+  %w = constant {value = dense<1>} : i8[3,2]<axis=1 0.1,1.2345679e-05:3>
+  %0 = max_pool(%x) {size = [2,2], strides = [2,2], padding = "valid"} : i8[1,2,2,2]{0:0,1:1,0:0,0:0}<0.0078125:-1>
+  %1 = reshape(%x) {shape = [4,8]} : i8[4,8]<0.0078125:-1>
+  %2 = relayout(%0) : i8[1,2,2,2]<0.0078125:-1>
+  return %2, %1
+}
+"""
+
+
+def test_quantization() -> None:
+    graph = parse_graph(QUANTIZED)
+    assert str(graph) == QUANTIZED
+    verify(graph)
+    weights = graph.operations[0].result.type.quantization
+    assert weights == Quantization((0.1, 1.2345679e-05), (0, 3), axis=1)
+    assert graph.operations[0].attributes["quantization"] == weights
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("i8[2]<axis=0 0.1>", "doesn't fit its elements or its shape"),
+        ("f32[2]<0.1>", "doesn't fit its elements or its shape"),
+        ("i8[2]<0.1,0.2>", "need an axis"),
+        ("i8[2]<0.0:1>", "must be positive"),
+        ("i8[2]<1e99>", "must be positive and finite"),
+        ("i8[2]<0.1:99999999999>", "32-bit"),
+        ("i8[2]<0.1:1:2>", "is not a quantization"),
+    ],
+)
+def test_wrong_quantization(text: str, message: str) -> None:
+    with pytest.raises(NetcError, match=message):
+        parse_type(text)
