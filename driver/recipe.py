@@ -28,8 +28,9 @@ class TrainingRecipe:
     batch: int = 128
     augment: str = ""
     seed: int = 0
-    label_smoothing: float = 0.0
-    weight_decay: float = 0.0
+    label_smoothing: float | None = None
+    weight_decay: float | None = None
+    """In place of the options of loss and optimiser; None leaves them as they are."""
     clip_norm: float | None = None
     accumulate: int = 1
     ema: float | None = None

@@ -231,7 +231,7 @@ class _Job:
         def evaluate() -> Mapping[str, float]:
             with tempfile.TemporaryDirectory(prefix="netc-") as folder:
                 weights = Path(folder) / "weights.safetensors"
-                trainer.save(weights)
+                trainer.save(weights, averaged=self.recipe.ema is not None)
                 with load_program(compilation, str(weights)) as program:
                     maker = self.maker(self.test, self.test_preparation)
                     result = score(program, self.test, maker, self.recipe.batch)
@@ -242,7 +242,7 @@ class _Job:
 
 
 def _train(job: _Job, stream: BatchStream, run: Run, options: LoopOptions) -> int:
-    options = replace(options, epochs=job.recipe.epochs)
+    options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     with run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
         watcher.line(f"run {run.path}")
         trainer = job.trainer(stream.steps_per_epoch)

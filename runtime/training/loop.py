@@ -51,8 +51,8 @@ class Trainer(Protocol):
         """Go back to a state."""
         ...
 
-    def save(self, path: Path) -> None:
-        """Write the weights as safetensors."""
+    def save(self, path: Path, *, averaged: bool = False) -> None:
+        """Write the weights, or their moving averages, as safetensors."""
         ...
 
 
@@ -64,6 +64,8 @@ class LoopOptions:
     log_steps: int = 50
     checkpoint_steps: int | None = None
     checkpoint_seconds: float | None = 120.0
+    averaged: bool = False
+    """Whether best and last weights are moving averages."""
 
 
 @dataclass(slots=True)
@@ -269,7 +271,7 @@ class TrainingLoop:
             progress.best_score, progress.best_epoch = score, progress.epoch + 1
             progress.best = test or sums.means()
         for path in (self._run.last, self._run.best)[: 1 + is_best]:
-            replace_file(path, self._trainer.save)
+            replace_file(path, self._save_weights)
         means = sums.means() | {"learning_rate": progress.learning_rate, "seconds": sums.seconds}
         self._run.log(self._record("epoch") | means | {f"test_{key}": value for key, value in test.items()})
         done = EpochDone(progress.epoch + 1, **means, test=test, is_best=is_best)
@@ -277,6 +279,9 @@ class TrainingLoop:
         saved = self._save()
         yield done
         yield saved
+
+    def _save_weights(self, path: Path) -> None:
+        self._trainer.save(path, averaged=self._options.averaged)
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.numpy import load_file
 
 import netc as package
 from netc.compiler.graph.ir import Graph
@@ -74,8 +75,9 @@ class Trainer:
         self.weights = {name: np.array(state[name]) for name in self.weights}
         self.steps = int(state["steps"])
 
-    def save(self, path: Path) -> None:
-        write_weights(path, self.graph, self.weights)
+    def save(self, path: Path, *, averaged: bool = False) -> None:
+        factor = np.float32(0.5 if averaged else 1)
+        write_weights(path, self.graph, {name: factor * array for name, array in self.weights.items()})
 
     def diagnose(self, x: NDArray[np.float32], labels: NDArray[np.int32]) -> str:
         return "fc (tiny.net:2)"
@@ -148,6 +150,13 @@ def test_flags_override_the_recipe(netc: Call, net: Path, stand: Stand) -> None:
     assert stand.made[0].seed == 4
     recipe = json.loads(Path("here/run.json").read_text())["recipe"]
     assert (recipe["augment"], recipe["schedule"]) == ("flip", "cosine(epochs=1)")
+
+
+def test_moving_averages_are_what_is_kept(netc: Call, net: Path) -> None:
+    for name, options in (("plain", ()), ("averaged", ("--ema", 0.9))):
+        assert netc("train", net, "--run-dir", name, *options).code == 0
+    plain, averaged = (load_file(f"{name}/last.safetensors") for name in ("plain", "averaged"))
+    np.testing.assert_array_equal(averaged["fc.weight"], plain["fc.weight"] / 2)
 
 
 def test_interrupt_saves_and_says_how_to_go_on(netc: Call, net: Path, stand: Stand) -> None:

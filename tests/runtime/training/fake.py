@@ -63,7 +63,8 @@ class FakeTrainer:
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         self.weight, self.velocity, self.steps = state["weight"], state["velocity"], int(state["steps"])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, averaged: bool = False) -> None:
+        assert not averaged
         save_file({"weight": self.weight}, path)
 
 
