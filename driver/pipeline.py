@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex
 
 from .compiler import passes
 from .compiler.codegen import Target, assembly, emit_module
@@ -33,6 +34,7 @@ from .runtime.program import Program
 from .runtime.weights import check_weights, initial_weights, read_weights
 
 STAGES = ("graph", "optimized", "loops", "llvm", "asm", "object")
+MAX_THREADS = 1024
 
 Source = str | os.PathLike[str] | Graph
 """A path to a `.net` file, the name of a shipped net, or a graph."""
@@ -78,7 +80,7 @@ class Compilation:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.target = Target.named(request.cpu) if request.cpu else Target.host()
-        self.threads = request.threads or available_cores()
+        self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
         self.stages: list[StageReport] = []
 
     @contextmanager
@@ -93,6 +95,12 @@ class Compilation:
         """What stands at the end of one of `STAGES`: text, or object code."""
         value = getattr(self, "module" if stage == "loops" else stage)
         return value.code if isinstance(value, CompiledObject) else str(value)
+
+
+def _checked_threads(threads: int) -> int:
+    if not isinstance(threads, SupportsIndex) or not 1 <= (count := operator.index(threads)) <= MAX_THREADS:
+        raise NetcError(f"a program runs on 1 to {MAX_THREADS} threads, not {threads!r}")
+    return count
 
 
 def build(request: Request, until: str = "object") -> Compilation:
@@ -177,6 +185,8 @@ def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Ma
     """Read a network: a path to a `.net` file, the name of a shipped net, or a graph, which is returned as it is."""
     if isinstance(source, Graph):
         return source
-    sizes = {name: value for name, value in (settings or {}).items() if name[0].isupper()}
+    if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
+        raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
+    sizes = {name: value for name, value in (settings or {}).items() if name[:1].isupper()}
     hyperparameters = {name: value for name, value in (settings or {}).items() if name not in sizes}
     return load_network(source, net=net, batch=batch, sizes=sizes, hyperparameters=hyperparameters)

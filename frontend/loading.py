@@ -113,7 +113,7 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
     if name not in available_models():
         hint = near_miss(name, available_models()) or "there are " + ", ".join(available_models())
         raise NetcError(f"there is no model `{name}`", hint=hint)
-    return shipped.relative_to(Path.cwd()) if shipped.is_relative_to(Path.cwd()) else shipped
+    return shipped
 
 
 def _graph(opened: _Opened, net: str | None, options: Options) -> Graph:

@@ -109,11 +109,16 @@ class Loader:
             return self.modules[key]
         if len(self.modules) >= MAX_FILES:
             raise error(f"a net may be spread over {MAX_FILES} files at most", location)
-        text = _read(path, location)
-        self._active.append((key, str(path)))
-        self.modules[key] = self.load_text(text, str(path), path.parent)
+        text, name = _read(path, location), self._shown(path)
+        self._active.append((key, name))
+        self.modules[key] = self.load_text(text, name, path.parent)
         self._active.pop()
         return self.modules[key]
+
+    def _shown(self, path: Path) -> str:
+        """What a file is called in locations; shipped files have the same name wherever netc is installed."""
+        shipped = path.is_relative_to(self.library_folder)
+        return f"netc/models/{path.relative_to(self.library_folder).as_posix()}" if shipped else str(path)
 
     def load_text(self, text: str, file: str, folder: Path | None = None) -> Module:
         """Load a text as if it were the file `file`."""

@@ -71,8 +71,9 @@ def load_dataset(name: str, folder: str | os.PathLike[str] | None = None, split:
 
 
 def _default_folders() -> list[Path]:
-    """`../shared/data` from the repository that holds this file, and from the current folder; often the same."""
-    roots = (Path(__file__).resolve().parents[1], Path.cwd())
+    """`../shared/data` from the current folder and, unless netc is installed elsewhere, from its repository."""
+    repository = Path(__file__).resolve().parents[1]
+    roots = [Path.cwd(), *([repository] if (repository / "pyproject.toml").is_file() else [])]
     return list(dict.fromkeys(root.parent / "shared" / "data" for root in roots))
 
 

@@ -118,6 +118,11 @@ class Program:
         self._lock = threading.Lock()
         self._close = weakref.finalize(self, _Session.stop, self._session)
 
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
+        outputs = ", ".join(map(str, self.outputs.values()))
+        return f"<Program {self.module.name}({inputs}) -> {outputs}, threads={self.threads}>"
+
     def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
         return self._invoke(arrays, named, None)

@@ -150,13 +150,15 @@ def _name(op: Operation) -> str:
 def _read_header(file: Path) -> Mapping[str, _Tensor]:
     """What the file holds. The library checks that the file is whole and its header sound; offsets are read here."""
     try:
-        with safe_open(file, framework="numpy"):
-            pass
         with file.open("rb") as stream:
+            with safe_open(file, framework="numpy"):
+                pass
             length = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = json.loads(stream.read(length))
     except FileNotFoundError:
         raise NetcError(f"there is no weights file {file}") from None
+    except IsADirectoryError:
+        raise NetcError(f"{file} is a folder, not a weights file") from None
     except SafetensorError as error:
         reason = f"{file} is not a safetensors file, or a damaged or truncated one ({error})"
         raise NetcError(reason, hint="weights are read from .safetensors files only") from None
@@ -221,7 +223,7 @@ def _check(
     if any(entries for _, entries, _ in groups):
         counts = ", ".join(f"{len(entries)} {title}" for title, entries, _ in groups if entries)
         lines = [line for title, entries, show in groups for line in _listing(title, entries, show)]
-        raise NetcError("\n".join([f"{origin} does not fit net {graph.name}: {counts} tensors", *lines]))
+        raise NetcError("\n".join([f"{origin} does not fit net {graph.name}; tensors: {counts}", *lines]))
 
 
 def _suits(found: str, wanted: DType) -> bool:

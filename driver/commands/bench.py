@@ -38,7 +38,11 @@ def bench_command(
     profile: bool,
     as_json: bool,
 ) -> None:
-    """Measure a net: median, minimum and 95th percentile of its run time, and the share of the machine's peak."""
+    """Measure how fast a net runs.
+
+    MODEL is a shipped model's name or the path of a .net file. Prints median, minimum and 95th percentile of the run
+    time, and the arithmetic rate, also as a share of what this machine was measured to reach.
+    """
     c = build(Request(model, net, batch, settings, threads, cpu))
     with load_program(c, weights, seed) as program:
         inputs = _random_inputs(c.graph)
@@ -85,10 +89,11 @@ def _summary(c: Compilation, timing: Timing, peak: float, rows: Sequence[Profile
 def _report(c: Compilation, timing: Timing, peak: float) -> str:
     rate = 2 * total_macs(c.graph) / timing.median
     threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
+    speed = f"{rate / 1e9:.1f} GFLOP/s, {rate / peak:.0%} of this machine's measured peak of {peak / 1e9:.1f} GFLOP/s"
     return (
         f"{c.graph.name}, batch {c.request.batch}, {threads}, {c.target.cpu}, {len(timing.seconds)} runs\n"
         f"median {duration(timing.median)}, min {duration(timing.minimum)}, p95 {duration(timing.p95)}\n"
-        f"{rate / 1e9:.1f} GFLOP/s, {rate / peak:.0%} of this machine's measured peak of {peak / 1e9:.1f} GFLOP/s\n"
+        f"{speed if rate else 'no multiply-accumulates'}\n"
     )
 
 

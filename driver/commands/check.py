@@ -14,7 +14,10 @@ from ..options import json_option
 @click.argument("file")
 @json_option
 def check_command(file: str, as_json: bool) -> int:
-    """Check a .net file; exit code 2 if there is anything wrong with it."""
+    """Find the errors in a .net file.
+
+    The exit code is 2 if there are any.
+    """
     diagnostics = check(file)
     if as_json:
         click.echo(to_json(diagnostics))

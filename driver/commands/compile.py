@@ -37,7 +37,10 @@ def compile_command(
     time_passes: bool,
     as_json: bool,
 ) -> None:
-    """Compile a net for a processor and say what was done; the result stays in the cache."""
+    """Compile a net and say what was done, stage by stage.
+
+    MODEL is a shipped model's name or the path of a .net file. Object code stays in the cache.
+    """
     if output and not emit:
         raise NetcError("-o needs --emit", hint="for example --emit object -o net.o")
     log = PassLog(print_after, print_changed, time_passes)

@@ -39,7 +39,10 @@ def eval_command(
     cpu: str | None,
     as_json: bool,
 ) -> None:
-    """Measure a net's accuracy on a data set."""
+    """Measure a net's accuracy on a data set.
+
+    MODEL is a shipped model's name or the path of a .net file.
+    """
     dataset = load_dataset(data, data_dir, split)
     compilation = build(Request(model, net, batch, settings, threads, cpu))
     program = load_program(compilation, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -16,7 +17,17 @@ from ..output import write_result
 from ..passlog import PassLog, pass_options
 
 
-@click.command("opt")
+def _list_of_passes() -> str:
+    """What `--help` says at its end: every pass and the names of its options."""
+    lines = ["\b\nPasses:"]
+    for name, kind in passes.PASSES.items():
+        options = ",".join(field.name.replace("_", "-") for field in fields(kind))
+        lines.append(f"  {name}{{{options}}}" if options else f"  {name}")
+        lines.append(f"      {(kind.__doc__ or '').strip().splitlines()[0]}")
+    return "\n".join(lines)
+
+
+@click.command("opt", epilog=_list_of_passes())
 @click.argument("pipeline")
 @click.argument("file", default="-")
 @output_option
@@ -24,7 +35,10 @@ from ..passlog import PassLog, pass_options
 def opt_command(
     pipeline: str, file: str, output: str | None, print_after: tuple[str, ...], print_changed: bool, time_passes: bool
 ) -> None:
-    """Run a PIPELINE of passes, such as "fold-batch-norm,cse,fuse", over a graph in FILE (default: stdin)."""
+    """Run a pipeline of passes over a graph in text form.
+
+    PIPELINE names passes, such as "fold-batch-norm,cse,fuse{limit=8}"; FILE holds the graph (default: stdin).
+    """
     log = PassLog(print_after, print_changed, time_passes)
     parsed = passes.parse_pipeline(pipeline)
     graph = passes.run(_read_graph(file), parsed, observers=log.observers)

@@ -34,17 +34,21 @@ def run_command(
     cpu: str | None,
     as_json: bool,
 ) -> None:
-    """Run a net on a picture and print its most probable classes."""
+    """Run a net on a picture and print its most probable classes.
+
+    MODEL is a shipped model's name or the path of a .net file.
+    """
     compilation = build(Request(model, net, 1, settings, threads, cpu))
     graph = compilation.graph
     tensor, note = load_picture(graph, image)
     labels = class_labels(graph, model)
+    program = load_program(compilation, weights, seed)
     notes = [note, labels.note]
     if weights is None:
         notes.append(f"no --weights given: He initialisation with seed {seed}, so the answer means nothing")
     for text in filter(None, notes):
         click.echo(f"note: {text}", err=True)
-    scores = load_program(compilation, weights, seed)(tensor)
+    scores = program(tensor)
     best = best_classes(_scores(graph, scores), labels, top)
     click.echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
 

@@ -19,7 +19,10 @@ from ..summary import Layer, layers, parameter_bytes, total_macs, trainable_para
 @batch_option
 @json_option
 def show_command(model: str, net: str | None, settings: dict[str, object], batch: int, as_json: bool) -> None:
-    """Show the layers of a net: name, operator, output shape, parameters, multiply-accumulates."""
+    """List a net's layers: shapes, parameters, multiply-accumulates.
+
+    MODEL is a shipped model's name or the path of a .net file.
+    """
     graph = load(model, net=net, batch=batch, settings=settings)
     click.echo(json.dumps(_as_json(graph), indent=1) if as_json else _as_text(graph), nl=as_json)
 

@@ -9,6 +9,7 @@ import pytest
 
 from netc.compiler.codegen import Target
 from netc.compiler.errors import InternalError
+from netc.compiler.passes import PASSES
 from netc.compiler.passes.pipelines import INFERENCE
 
 from .conftest import Call
@@ -303,3 +304,22 @@ def test_full_disk_is_an_error(graph: Path) -> None:
         command = [sys.executable, "-m", "netc", "opt", "cse", str(graph)]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert (result.returncode, result.stderr) == (2, b"error: No space left on device\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_a_closed_stdout_is_no_bug(graph: Path) -> None:
+    command = f"{sys.executable} -m netc opt dce {graph} >&-"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_opt_lists_the_passes(netc: Call, graph: Path) -> None:
+    help_text = netc("opt", "--help").out
+    for name in PASSES:
+        assert f"  {name}" in help_text
+    assert "there are assign-layouts, canonicalize" in netc("opt", "nosuch", graph).err
+
+
+def test_shipped_files_have_the_same_name_everywhere(netc: Call) -> None:
+    assert "// netc/models/cnn.net:7:" in netc("compile", "cnn_mnist", "--emit", "graph").out
+    assert netc("show", "cnn_mnist", "--set", "clases=3").err.startswith("netc/models/cnn.net:")

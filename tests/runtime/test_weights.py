@@ -163,7 +163,7 @@ def test_damaged_file_gives_one_clear_message(tmp_path: Path, damage) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(NetcError, match="there is no weights file"):
         read_weights(tmp_path / "none.safetensors", graph_of(b=((6,), None)))
-    with pytest.raises(NetcError, match=r"can't read weights|damaged"):
+    with pytest.raises(NetcError, match="is a folder"):
         read_weights(tmp_path, graph_of(b=((6,), None)))
 
 
