@@ -1,0 +1,68 @@
+"""What the benchmarks share: where the reference data lies, what machine this is, tables in Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from netc.compiler.codegen import Target
+from netc.compiler.errors import NetcError
+from netc.runtime.datasets import data_folder
+
+NETS = (
+    "mlp_mnist",
+    "cnn_mnist",
+    "cnn_cifar",
+    "vgg19",
+    "resnet34",
+    "resnet50",
+    "mobilenet_v2",
+    "efficientnet_edgetpu_s",
+)
+"""The nets that are compared with PyTorch."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of options whose help begins with the script's own description."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def beside_data(*parts: str) -> Path:
+    """A file or folder beside the data folder (see NETC_DATA); ends the script if there is none."""
+    try:
+        path = data_folder().parent.joinpath(*parts)
+    except NetcError as error:
+        raise SystemExit(str(error)) from None
+    if not path.exists():
+        raise SystemExit(f"there is no {path}; say where it is by an option, or by NETC_DATA for all of them")
+    return path
+
+
+def setting(*packages: str) -> str:
+    """The circumstances of a measurement in one line: day, machine, versions."""
+    parts = [
+        datetime.date.today().isoformat(),
+        f"{_processor()} ({Target.host().cpu})",
+        f"{len(os.sched_getaffinity(0))} cores",
+        f"Python {platform.python_version()}",
+        *(f"{package} {version(package)}" for package in ("netc", "numpy", "llvmlite", *packages)),
+    ]
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; all columns but the first are aligned to the right."""
+    lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
