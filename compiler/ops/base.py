@@ -52,6 +52,8 @@ class Operator(ABC):
     """Results hold elements of the operands, unchanged: they are quantized as these are."""
     anchor: ClassVar[bool] = False
     """Elementwise operators on the result may join it in one kernel: contractions, pooling, reductions."""
+    reads_once: ClassVar[bool] = False
+    """An anchor that reads each element of its operand once, so that what makes them may join its kernel."""
     piecewise_constant: ClassVar[bool] = False
     """The derivative is zero wherever there is one (comparisons, sign): differentiation ends here, silently."""
     non_differentiable: ClassVar[str] = ""

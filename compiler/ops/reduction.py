@@ -36,6 +36,7 @@ class Reduce(Operator):
         "keepdims": AttributeSpec(bool, "keep reduced dimensions with size 1", False),
     }
     anchor = True
+    reads_once = True
     loop_op: ClassVar[str]
 
     def axes(self, rank: int, attributes: Attributes) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from .differentiate import Differentiate, differentiate
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
+from .fuse_updates import FuseUpdates, fuse_updates
 from .jvp import Jvp, jvp
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
@@ -42,6 +43,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             FoldBatchNorm,
             FoldConstants,
             Fuse,
+            FuseUpdates,
             Jvp,
             LowerGradients,
             SimplifyInference,
@@ -76,6 +78,7 @@ __all__ = [
     "FoldBatchNorm",
     "FoldConstants",
     "Fuse",
+    "FuseUpdates",
     "Jvp",
     "LowerGradients",
     "Observer",
@@ -95,6 +98,7 @@ __all__ = [
     "fold_constants",
     "format_pipeline",
     "fuse",
+    "fuse_updates",
     "jvp",
     "lower_gradients",
     "parse_pipeline",

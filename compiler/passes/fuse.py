@@ -22,10 +22,10 @@ class Fuse(Pass):
     """Group anchors (contractions, pooling, reductions) with the elementwise operations after them.
 
     An anchor takes in the elementwise operations that its result must pass through (bias, activation, residual sum,
-    a swish's two paths), as long as they have its shape and no value but the last is used elsewhere. Elementwise
-    operations that no anchor takes form groups among themselves. What depends on parameters and constants only stays
-    outside, because it runs once, when weights are loaded; constants of one element are copied into the bodies.
-    `limit` is the largest number of operations in a group.
+    a swish's two paths), as long as they have its shape and no value but the last is used elsewhere. A reduction also
+    takes in those that make its operand. Elementwise operations that no anchor takes form groups among themselves.
+    What depends on parameters and constants only stays outside, because it runs once, when weights are loaded;
+    constants of one element are copied into the bodies. `limit` is the largest number of operations in a group.
 
     Before::
 
@@ -111,10 +111,12 @@ class _Grouping:
         target = self.groups.get(users[0]) if users else None
         if target is None or any(self.groups.get(user) is not target for user in users):
             return
-        exit_ = target[-1]
-        fits = exit_.result.type.shape == op.result.type.shape and len(target) + len(group) <= self.limit
-        # An anchor's own operands are read in its inner loop: computing them there would repeat the work.
-        if fits and not any(user.operator.anchor for user in users):
+        # An anchor's own operands are read in its inner loop: computing them there repeats the work, unless it reads
+        # each element once.
+        anchors = [user.operator for user in users if user.operator.anchor]
+        same_shape = target[-1].result.type.shape == op.result.type.shape and not anchors
+        reduced = len(users) == len(anchors) == 1 and anchors[0].reads_once
+        if (same_shape or reduced) and len(target) + len(group) <= self.limit:
             target[:0] = group
             self.groups.update((member, target) for member in group)
 

@@ -31,6 +31,7 @@ TRAINING = ",".join(
         "cse",
         "dce",
         "fuse",
+        "fuse-updates",
         "assign-layouts",
     ]
 )

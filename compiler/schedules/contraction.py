@@ -73,6 +73,9 @@ class ContractionEmitter:
             self.arguments.append(outer[operands[2]])
         self.extras: dict[Value, Buffer] = {}
         for value in self.group.epilogue_inputs:
+            if value in self.group.in_place.values():
+                self.extras[value] = self.y
+                continue
             self.extras[value] = Buffer(f"e{len(self.extras)}", value.type.dtype, self._view(value))
             self.params.append(self.extras[value])
             self.arguments.append(outer[value])

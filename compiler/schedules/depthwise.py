@@ -67,6 +67,9 @@ class _Depthwise:
             self.arguments.append(group.outer[operands[2]])
         self.extras: dict[Value, Buffer] = {}
         for value in group.epilogue_inputs:
+            if value in group.in_place.values():
+                self.extras[value] = self.y
+                continue
             self.extras[value] = Buffer(f"e{len(self.extras)}", value.type.dtype, value.type.buffer_shape)
             self.params.append(self.extras[value])
             self.arguments.append(group.outer[value])

@@ -39,10 +39,17 @@ class Group:
         (result,) = self.results
         return result
 
-    @property
-    def is_elementwise(self) -> bool:
-        """True if all members compute each element from elements at the same place."""
-        return all(op.operator.elementwise or op.name == "constant" for op in self.members)
+    def reads_in_place(self, value: Value) -> bool:
+        """True if each element of a value from outside is needed only for the result element at the same place."""
+        if self.anchor.operator.elementwise:
+            return True
+        waiting, seen = list(self.anchor.operands), set[Value]()
+        while waiting:
+            current = waiting.pop()
+            if current not in seen:
+                seen.add(current)
+                waiting += self.producers[current].operands if current in self.producers else ()
+        return value not in seen
 
     @property
     def label(self) -> str:

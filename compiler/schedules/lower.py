@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..codegen.target import Target
+from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
@@ -25,7 +26,7 @@ from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
-from .weights import WeightRegion, weight_values
+from .weights import WeightRegion
 
 Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 
@@ -54,7 +55,7 @@ class _Lowering:
         self.target = target
         self.threads = threads
         self.state = state_of(graph)
-        self.weights = weight_values(graph, self.state.params)
+        self.weights = static_values(graph)
         self.region = WeightRegion(graph)
         self.kernels: dict[Kernel, str] = {}
         self.calls: list[tuple[Call, tuple[Argument, ...]]] = []
@@ -127,7 +128,7 @@ class _Lowering:
                 if self._root(update) is not result or not self._is_last_reader(group.operation, param):
                     continue
                 old = next((v for v, outer in group.outer.items() if outer is param), None)
-                if old is not None and not group.is_elementwise:
+                if old is not None and not group.reads_in_place(old):
                     continue
                 self.places[result] = self.places[param]
                 if old is not None:

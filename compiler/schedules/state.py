@@ -58,18 +58,18 @@ def order_updates(graph: Graph, state: State) -> tuple[Operation, ...]:
 
     That frees gradients early, and lets new values overwrite old ones.
     """
-    makers = {graph.producers[v]: p for p, v in state.updates.items() if v in graph.producers}
+    makers = [(graph.producers[v], p) for p, v in state.updates.items() if v in graph.producers]
     if not makers:
         return graph.operations
     position = {op: i for i, op in enumerate(graph.operations)}
     waits: dict[Operation, set[Operation]] = {
         op: {graph.producers[v] for v in op.operands if v in graph.producers} for op in graph.operations
     }
-    for maker, param in makers.items():
+    for maker, param in makers:
         readers = {op for op in graph.users[param] if op is not maker}
         if not any(_depends(graph, op, maker, position) for op in readers):
             waits[maker] |= readers
-    return _topological(waits, position, set(makers))
+    return _topological(waits, position, {maker for maker, _ in makers})
 
 
 def _depends(graph: Graph, op: Operation, on: Operation, position: Mapping[Operation, int]) -> bool:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from .kernel import Argument, Packed
 from .memory import align
-
-
-def weight_values(graph: Graph, changing: Collection[Value] = ()) -> set[Value]:
-    """Values that depend on constants and parameters alone, other than the `changing` ones."""
-    known: set[Value] = set()
-    for op in graph.operations:
-        if all(v in known for v in op.operands) and not any(r in changing for r in op.results):
-            known.update(op.results)
-    return known
 
 
 class WeightRegion:
