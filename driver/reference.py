@@ -1,0 +1,165 @@
+"""The reference of operators and layers, written from their definitions alone.
+
+    python -m netc.reference > docs/operators.md
+
+What an operator or layer says of itself (operands, attributes, defaults, docstring, gradient) is all that stands there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
+from typing import get_args
+
+import numpy as np
+
+from .compiler.graph.ir import Graph, Value
+from .compiler.graph.types import Quantization
+from .compiler.ops import Layer, Operator, layers, operators
+from .compiler.ops.base import REQUIRED, AttributeSpec
+from .frontend import load_text
+
+COMMAND = "python -m netc.reference > docs/operators.md"
+
+_HEAD = f"""\
+# Layers and operators
+
+Written from the definitions in `compiler/ops` by `{COMMAND}`; a test compares the two.
+
+A **layer** is what a `.net` file calls: it creates parameters under the name given by `@` and emits operators. An
+**operator** is what stands in the graph; those without parameters of their own can be called in a `.net` file too.
+Tensors are channels-last. `x?` may be absent, `*x` stands for any number of tensors.
+
+## Layers
+"""
+
+_OPERATORS = """\
+## Operators
+
+Attributes stand in braces, with their defaults if they have any. The last column says whether gradients pass: *yes*,
+*zero* (the derivative vanishes wherever it exists), or *no*.
+"""
+
+_KINDS: Mapping[object, str] = {
+    bool: "true or false",
+    np.ndarray: "tensor",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    tuple: "list",
+    NoneType: "none",
+    Graph: "graph",
+    Quantization: "quantization",
+}
+"""What kinds of attributes are called; a class that is not listed goes by its own name."""
+
+
+_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
+"""Values for the examples of layers, by the name of the argument."""
+
+
+def reference() -> str:
+    """The whole reference in Markdown."""
+    parts = [_HEAD, *map(_layer, layers().values()), _OPERATORS]
+    parts += [_group(name, group) for name, group in _groups(operators().values()).items()]
+    return "\n".join(parts)
+
+
+def _layer(layer: Layer) -> str:
+    tensors_and_values = list(layer.signature.parameters.values())[1:]  # the first one is the builder
+    signature = ", ".join(map(_parameter, tensors_and_values))
+    doc = inspect.getdoc(layer.function) or ""
+    return f"### `{layer.name}({signature})`\n\n{doc}\n\n{_example(layer)}\n"
+
+
+def _example(layer: Layer) -> str:
+    """A call with the types and parameters that come of it, as the frontend finds them."""
+    arguments = []
+    for parameter in list(layer.signature.parameters.values())[2:]:
+        if parameter.default is parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            arguments.append(f"{parameter.name} = {_SAMPLES[parameter.name]}")
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in layer.signature.parameters.values()):
+        arguments.append("x")
+    call = f"{layer.name}@name({', '.join(arguments)})"
+    graph = load_text(f"net example(x: f32[2, 8, 8, 4]) {{ return x |> {call} }}")
+    made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
+    types = f"{graph.inputs[0].type} -> {graph.outputs[0].type}"
+    return f"For example `x |> {call}`: `{types}`" + (f", with {made}." if made else ".")
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else ""
+    if parameter.annotation is Value:
+        return star + parameter.name
+    default = "" if parameter.default is parameter.empty else f" = {_value(parameter.default)}"
+    return f"{parameter.name}{default}"
+
+
+def _groups(found: Iterable[Operator]) -> dict[str, list[Operator]]:
+    """Operators by the module that defines them, modules in alphabetical order."""
+    groups: dict[str, list[Operator]] = {}
+    for operator in found:
+        groups.setdefault(type(operator).__module__, []).append(operator)
+    return dict(sorted(groups.items()))
+
+
+def _group(module: str, group: Sequence[Operator]) -> str:
+    title = module.partition(".ops.")[2].replace(".", " ").replace("_", " ").capitalize()
+    first_line = (sys.modules[module].__doc__ or "").strip().splitlines()[0]
+    rows = [f"| `{_signature(o)}` | {_cell(o.doc)} | {_gradient(o)} |" for o in group]
+    lines = [f"### {title}", "", first_line, "", "| operator | meaning | gradient |", "| --- | --- | --- |", *rows]
+    attributes = _attributes(group)
+    return "\n".join([*lines, *(["", *attributes] if attributes else []), ""])
+
+
+def _signature(operator: Operator) -> str:
+    attributes = ", ".join(
+        key if spec.default is REQUIRED else f"{key} = {_value(spec.default)}"
+        for key, spec in operator.attributes.items()
+    )
+    return f"{operator.name}({', '.join(operator.operands)})" + (f" {{{attributes}}}" if attributes else "")
+
+
+def _attributes(group: Sequence[Operator]) -> list[str]:
+    """One line for each attribute of a group; it says whose the attribute is where another has the same name."""
+    owners: dict[tuple[str, str], list[str]] = {}
+    for operator in group:
+        for key, spec in operator.attributes.items():
+            owners.setdefault((key, f"({_kind(spec)}): {spec.doc}"), []).append(operator.name)
+    keys = [key for key, _ in owners]
+    return [
+        f"- `{key}` {'of ' + ', '.join(names) + ' ' if keys.count(key) > 1 else ''}{meaning}"
+        for (key, meaning), names in owners.items()
+    ]
+
+
+def _kind(spec: AttributeSpec) -> str:
+    kinds = spec.kind if isinstance(spec.kind, tuple) else get_args(spec.kind) or (spec.kind,)
+    if set(kinds) >= {int, float}:
+        kinds = (float, *(kind for kind in kinds if kind not in (int, float)))
+    return " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
+
+
+def _gradient(operator: Operator) -> str:
+    if operator.piecewise_constant:
+        return "zero"
+    return "no" if operator.non_differentiable or type(operator).gradient is Operator.gradient else "yes"
+
+
+def _value(value: object) -> str:
+    """A default as a `.net` file spells it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
