@@ -106,9 +106,10 @@ class SigmoidCrossEntropy(_Binary):
 
 @dataclass(frozen=True, kw_only=True)
 class Hinge(_Binary):
-    """Labels -1 and 1 against scores: max(0, margin - label * score), the mean over all scores.
+    """Signs against scores: max(0, margin - sign * score), the mean over all scores.
 
-    Prediction and labels f32[N, ...]; the labels of f32[N, 1] are f32[N]. margin = 0 is the perceptron's own rule
+    Prediction and labels f32[N, ...]; the labels of f32[N, 1] are f32[N]. The sign is 1 for labels above 0 and -1 for
+    all others, so that labels may be 0 and 1 as well as -1 and 1. margin = 0 is the perceptron's own rule
     (Rosenblatt, 1958); margin = 1 that of support vector machines.
     """
 
@@ -120,12 +121,16 @@ class Hinge(_Binary):
 
     def value(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`."""
-        return (self.margin - self._scores(prediction, labels) * labels).apply("relu").mean()
+        return (self.margin - self._signed(prediction, labels)).apply("relu").mean()
 
     def correct(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`."""
-        right = (self._scores(prediction, labels) * labels).greater(0)
-        return right.cast(prediction.type.dtype).sum()
+        return self._signed(prediction, labels).greater(0).cast(prediction.type.dtype).sum()
+
+    def _signed(self, prediction: Formula, labels: Formula) -> Formula:
+        """The scores, with the sign turned where the label isn't above 0: positive where they are right."""
+        scores = self._scores(prediction, labels)
+        return labels.greater(0).where(scores, -scores)
 
 
 @dataclass(frozen=True, kw_only=True)
