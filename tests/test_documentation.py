@@ -1,0 +1,64 @@
+"""What docs/architecture.md shows is what its commands and its Python print; `--update-golden` writes it anew.
+
+A block that begins with `$ ` is a shell command and its output. A Python block that prints is followed by a block of
+what it printed; all Python blocks of a page run in one process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("architecture.md",)
+COMMAND = re.compile(r"^```\n(\$ (.*)\n)[^`]*?```$", re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n((?!\$).*?)```\n)?", re.MULTILINE | re.DOTALL)
+MARK = "# ---- end of block ----"
+SHELL = 'set -e; netc() { "$PYTHON" -m netc "$@"; }; '
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_shows_what_is_printed(
+    page: str, update_golden: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
+    path = ROOT / "docs" / page
+    text = path.read_text(encoding="utf-8")
+    current = COMMAND.sub(lambda match: f"```\n{match[1]}{_shell(match[2])}```", text)
+    outputs = iter(_python([match[1] for match in PYTHON.finditer(current)]))
+    current = PYTHON.sub(lambda match: _with_output(match[1], next(outputs)), current)
+    if update_golden:
+        path.write_text(current, encoding="utf-8")
+    assert current == path.read_text(encoding="utf-8"), f"{page} is out of date; run pytest --update-golden"
+
+
+def test_pages_hold_examples() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert len(COMMAND.findall(text)) >= 8
+    assert len(PYTHON.findall(text)) == 3
+
+
+def _shell(command: str) -> str:
+    return _run(["bash", "-c", SHELL + command])
+
+
+def _python(blocks: list[str]) -> list[str]:
+    code = f"\nprint({MARK!r})\n".join(blocks)
+    return _run([sys.executable, "-c", code]).split(f"{MARK}\n")
+
+
+def _run(command: list[str]) -> str:
+    environment = {**os.environ, "PYTHON": sys.executable}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{command[-1]}\n{result.stderr}"
+    return result.stdout
+
+
+def _with_output(code: str, output: str) -> str:
+    shown = f"\n```\n{output.rstrip()}\n```\n" if output.strip() else ""
+    return f"```python\n{code}```\n{shown}"
