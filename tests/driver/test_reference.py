@@ -12,7 +12,7 @@ def test_reference_is_up_to_date(update_golden: bool) -> None:
     text = reference()
     if update_golden:
         PATH.write_text(text, encoding="utf-8")
-    assert text == PATH.read_text(encoding="utf-8"), f"operators have changed; run `{COMMAND}`, or pytest --update-golden"
+    assert text == PATH.read_text(encoding="utf-8"), f"operators have changed: run `{COMMAND}`"
 
 
 def test_reference_names_everything() -> None:
