@@ -1,0 +1,27 @@
+"""Prediction of what the Edge TPU compiler does with a model, before there is one.
+
+`predict(model_facts(graph))` for a netc graph, `predict(read_tflite(data))` for a TFLite file: a `Report` of where each
+operator runs and why, what its parameters take, and how long an inference lasts. Rules and evidence: docs/edgetpu.md.
+"""
+
+from __future__ import annotations
+
+from .facts import ModelFacts, OperatorFacts, TensorFacts
+from .from_tflite import read_tflite
+from .release import LATEST, Release
+from .report import Report, Row, predict
+from .status import Objection, Status
+
+__all__ = [
+    "LATEST",
+    "ModelFacts",
+    "Objection",
+    "OperatorFacts",
+    "Release",
+    "Report",
+    "Row",
+    "Status",
+    "TensorFacts",
+    "predict",
+    "read_tflite",
+]
