@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 from ..errors import InternalError
 from ..graph.types import DType
@@ -22,6 +21,7 @@ from ..loops.ir import (
     Buffer,
     Cast,
     Const,
+    Dot4,
     Expr,
     Fma,
     Load,
@@ -32,24 +32,15 @@ from ..loops.ir import (
     Var,
 )
 from . import text
+from .dot_product import dot4
 from .index import Atom, Linear
 from .math import expand
 from .target import MinMax, Target
-from .text import LLVMType, llvm_type
+from .text import LLVMType, Value, llvm_type
 from .writer import FunctionWriter
 
 _INDEX = llvm_type(DType.I64)
 _BOOL = llvm_type(DType.BOOL)
-
-
-class Value(NamedTuple):
-    """An operand of an instruction."""
-
-    type: LLVMType
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.type.text} {self.name}"
 
 
 class ExpressionEmitter:
@@ -69,6 +60,7 @@ class ExpressionEmitter:
             Binary: self._binary,
             Unary: self._unary,
             Fma: self._fma,
+            Dot4: self._dot4,
             Select: self._select,
             Cast: self._cast,
             Bitcast: self._bitcast,
@@ -143,7 +135,7 @@ class ExpressionEmitter:
         depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
         if op == "mul":
             return self.atom(self.out.pure(depth, f"mul i64 {self.operand(a)}, {self.operand(b)}"), UNKNOWN, depth)
-        return self.atom(self._arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
+        return self.atom(self.arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
 
     def _divide(self, op: str, a: Linear, divisor: int) -> Linear:
         quotient, rest = a.split(divisor)
@@ -268,7 +260,7 @@ class ExpressionEmitter:
         if kind.dtype is DType.BOOL and op in ("and", "or"):
             return Value(kind, self._logical(op, kind, a, expr.rhs))
         b = self.value(expr.rhs).name
-        return Value(kind, self._arithmetic(op, kind, a, b))
+        return Value(kind, self.arithmetic(op, kind, a, b))
 
     def _logical(self, op: str, kind: LLVMType, a: str, rhs: Expr) -> str:
         """And, or on booleans; known operands decide or drop out."""
@@ -286,7 +278,8 @@ class ExpressionEmitter:
         name = (text.FLOAT_COMPARE if kind.dtype.is_float else table)[op]
         return Value(llvm_type(DType.BOOL, kind.lanes), self.out.emit(f"{name} {kind.text} {a.name}, {b.name}"))
 
-    def _arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+    def arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+        """Emit an operation of `ARITHMETIC` on two operands of one type."""
         if op in ("min", "max"):
             return self._min_max(op, kind, a, b)
         if op in ("floordiv", "mod"):
@@ -367,9 +360,12 @@ class ExpressionEmitter:
         b, c = self.value(expr.b).name, self.value(expr.c).name
         t = kind.text
         if not kind.dtype.is_float or not self.target.has_fma:  # a library call per lane would be the alternative
-            product = self._arithmetic("mul", kind, a, b)
-            return Value(kind, self._arithmetic("add", kind, product, c))
+            product = self.arithmetic("mul", kind, a, b)
+            return Value(kind, self.arithmetic("add", kind, product, c))
         return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
+
+    def _dot4(self, expr: Dot4) -> Value:
+        return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
 
     def _select(self, expr: Select) -> Value:
         condition = self.value(expr.condition)
@@ -380,15 +376,18 @@ class ExpressionEmitter:
         return Value(then.type, self.out.emit(f"select {condition}, {then}, {otherwise}"))
 
     def _broadcast(self, expr: Broadcast) -> Value:
-        scalar = self.value(expr.value)
-        kind = llvm_type(scalar.type.dtype, expr.lanes)
-        if expr.lanes == 1:
+        return self.splat(self.value(expr.value), expr.lanes)
+
+    def splat(self, scalar: Value, lanes: int) -> Value:
+        """A scalar in every lane."""
+        kind = llvm_type(scalar.type.dtype, lanes)
+        if lanes == 1:
             return scalar
         if scalar.name[0] != "%":
             return Value(kind, f"splat ({scalar})")
         depth, t = self.out.depth, kind.text
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
-        zeros = f"<{expr.lanes} x i32> zeroinitializer"
+        zeros = f"<{lanes} x i32> zeroinitializer"
         return Value(kind, self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}"))
 
     def _reduce(self, expr: Reduce) -> Value:
@@ -399,14 +398,14 @@ class ExpressionEmitter:
             lanes //= 2
             half = llvm_type(kind.dtype, lanes)
             parts = [self._lanes(kind, x, start, lanes) for start in (0, lanes)]
-            x, kind = self._arithmetic(expr.op, half, *parts), half
+            x, kind = self.arithmetic(expr.op, half, *parts), half
         scalar = llvm_type(kind.dtype)
         if lanes == 1:
             return Value(scalar, x)
         parts = [self.out.emit(f"extractelement {kind.text} {x}, i64 {i}") for i in range(lanes)]
         total = parts[0]
         for part in parts[1:]:
-            total = self._arithmetic(expr.op, scalar, total, part)
+            total = self.arithmetic(expr.op, scalar, total, part)
         return Value(scalar, total)
 
     def _lanes(self, kind: LLVMType, x: str, start: int, count: int) -> str:
@@ -427,7 +426,7 @@ class ExpressionEmitter:
         if goal.dtype is DType.BOOL:
             compare = "fcmp une" if source.dtype.is_float else "icmp ne"
             return Value(goal, self.out.emit(f"{compare} {source.text} {x}, {text.constant(0, source)}"))
-        operation = _conversion(source, goal)
+        operation = text.conversion(source, goal)
         return Value(goal, self.out.emit(f"{operation} {source.text} {x} to {goal.text}") if operation else x)
 
     def _bitcast(self, expr: Bitcast) -> Value:
@@ -436,20 +435,6 @@ class ExpressionEmitter:
         return Value(
             goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}")
         )
-
-
-def _conversion(source: LLVMType, goal: LLVMType) -> str | None:
-    """LLVM's instruction from one element type to another; None where the bits stay."""
-    if source.dtype.is_float and goal.dtype.is_float:
-        return "fpext" if goal.dtype.itemsize > source.dtype.itemsize else "fptrunc"
-    if source.dtype.is_float:
-        return "fptoui" if goal.is_unsigned else "fptosi"
-    if goal.dtype.is_float:
-        return "uitofp" if source.is_unsigned else "sitofp"
-    wide, narrow = goal.dtype.itemsize, source.dtype.itemsize
-    if source.dtype is DType.BOOL or wide > narrow:
-        return "zext" if source.is_unsigned else "sext"
-    return "trunc" if wide < narrow else None
 
 
 def byte_strides(buffer: Buffer) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..graph.types import DType
 from ..loops.ir import VectorType
@@ -36,6 +37,16 @@ class LLVMType:
     def is_unsigned(self) -> bool:
         """True if comparisons and conversions treat it as unsigned."""
         return self.dtype in (DType.U8, DType.BOOL)
+
+
+class Value(NamedTuple):
+    """An operand of an instruction."""
+
+    type: LLVMType
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.type.text} {self.name}"
 
 
 _TYPES: dict[tuple[DType, int], LLVMType] = {}
@@ -95,3 +106,17 @@ BITWISE = {"and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 FLOAT_COMPARE = {"lt": "fcmp olt", "le": "fcmp ole", "eq": "fcmp oeq", "ne": "fcmp une"}
 SIGNED_COMPARE = {"lt": "icmp slt", "le": "icmp sle", "eq": "icmp eq", "ne": "icmp ne"}
 UNSIGNED_COMPARE = {"lt": "icmp ult", "le": "icmp ule", "eq": "icmp eq", "ne": "icmp ne"}
+
+
+def conversion(source: LLVMType, goal: LLVMType) -> str | None:
+    """LLVM's instruction from one element type to another; None where the bits stay."""
+    if source.dtype.is_float and goal.dtype.is_float:
+        return "fpext" if goal.dtype.itemsize > source.dtype.itemsize else "fptrunc"
+    if source.dtype.is_float:
+        return "fptoui" if goal.is_unsigned else "fptosi"
+    if goal.dtype.is_float:
+        return "uitofp" if source.is_unsigned else "sitofp"
+    wide, narrow = goal.dtype.itemsize, source.dtype.itemsize
+    if source.dtype is DType.BOOL or wide > narrow:
+        return "zext" if source.is_unsigned else "sext"
+    return "trunc" if wide < narrow else None

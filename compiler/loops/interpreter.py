@@ -23,6 +23,7 @@ from .ir import (
     Buffer,
     Cast,
     Const,
+    Dot4,
     Expr,
     Fma,
     For,
@@ -110,6 +111,10 @@ class _Interpreter:
                 return self._typed(_UNARY[op](self.value(a, values)), expr)
             case Fma(a, b, c):
                 return self._fma(expr, *(self.value(x, values) for x in (a, b, c)))
+            case Dot4(a, b, c):
+                left, right = (np.asarray(self.value(x, values), np.int64) for x in (a, b))
+                sums = np.atleast_1d(np.asarray(self.value(c, values), np.int64)) + right.reshape(-1, 4) @ left
+                return self._typed(sums if expr.type.lanes > 1 else sums[0], expr)
             case Select(condition, a, b):
                 chosen = np.where(self.value(condition, values), self.value(a, values), self.value(b, values))
                 return self._typed(chosen, expr)

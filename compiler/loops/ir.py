@@ -251,6 +251,22 @@ class Reduce(Expr):
         return VectorType(self.value.type.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Dot4(Expr):
+    """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[j] * b[4 * i + j].
+
+    `a` has four lanes, `b` four times as many as the i32 sums in `c`; each may be signed or not. Sums wrap around.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    @property
+    def type(self) -> VectorType:
+        return self.c.type
+
+
 # ---- statements -----------------------------------------------------------------------------------------------------
 
 
@@ -352,7 +368,7 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return (a, b)
         case Unary(_, a) | Cast(a, _) | Bitcast(a, _) | Broadcast(a, _) | Reduce(_, a):
             return (a,)
-        case Fma(a, b, c) | Select(a, b, c):
+        case Fma(a, b, c) | Select(a, b, c) | Dot4(a, b, c):
             return (a, b, c)
         case Load(_, indices, _):
             return indices

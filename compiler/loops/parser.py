@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
@@ -28,6 +28,7 @@ from .ir import (
     Buffer,
     Cast,
     Const,
+    Dot4,
     Expr,
     Fma,
     For,
@@ -64,7 +65,8 @@ _DTYPES = {d.value: d for d in DType}
 _LOOPS = {kind.value: kind for kind in LoopKind}
 _SIGNS = {sign: (op, level) for op, (sign, level) in INFIX.items()}
 _BINARY = (*ARITHMETIC, *INTEGER, *COMPARISON)
-_CALLS = (*_BINARY, *UNARY, "fma", "select", "cast", "bitcast", "broadcast", "reduce", "load")
+_TERNARY: Mapping[str, type[Fma] | type[Select] | type[Dot4]] = {"fma": Fma, "select": Select, "dot4": Dot4}
+_CALLS = (*_BINARY, *UNARY, *_TERNARY, "cast", "bitcast", "broadcast", "reduce", "load")
 _MAX_DEPTH = 200
 
 
@@ -381,7 +383,7 @@ class _Parser:
             return Unary(op, *self.arguments(scope, 1))
         if op in _BINARY:
             return Binary(op, *self.arguments(scope, 2))
-        return (Fma if op == "fma" else Select)(*self.arguments(scope, 3))
+        return _TERNARY[op](*self.arguments(scope, 3))
 
     def across_lanes(self, op: str, scope: _Scope) -> Expr:
         """`broadcast<16>(...)` or `reduce<add>(...)`."""

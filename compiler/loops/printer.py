@@ -24,6 +24,7 @@ from .ir import (
     Buffer,
     Cast,
     Const,
+    Dot4,
     Expr,
     Fma,
     For,
@@ -93,6 +94,8 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
             return f"{op}({print_expr(a)})"
         case Fma(a, b, c):
             return f"fma({_list((a, b, c))})"
+        case Dot4(a, b, c):
+            return f"dot4({_list((a, b, c))})"
         case Select(a, b, c):
             return f"select({_list((a, b, c))})"
         case Cast(a, dtype):

@@ -26,6 +26,7 @@ from .ir import (
     Buffer,
     Cast,
     Const,
+    Dot4,
     Expr,
     Fma,
     For,
@@ -245,6 +246,11 @@ def _problem(expr: Expr, types: Sequence[VectorType], scope: _Scope) -> str | No
             return None if op in UNARY else f"there is no operation {op}"
         case Fma():
             return None if len(set(types)) == 1 else f"operands differ: {_joined(types)}"
+        case Dot4():
+            a, b, c = types
+            bytes_ = (DType.I8, DType.U8)
+            fits = a.lanes == 4 and b.lanes == 4 * c.lanes and a.dtype in bytes_ and b.dtype in bytes_
+            return None if fits and c.dtype is DType.I32 else f"operands don't fit: {_joined(types)}"
         case Select():
             condition = types[0] in (VectorType(DType.BOOL), VectorType(DType.BOOL, types[1].lanes))
             return None if condition and types[1] == types[2] else f"operands don't fit: {_joined(types)}"
