@@ -12,10 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from netc.cli import cli
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("architecture.md",)
+PAGES = ("architecture.md", "command-line.md")
 COMMAND = re.compile(r"^```\n(\$ (.*)\n)[^`]*?```$", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n((?!\$).*?)```\n)?", re.MULTILINE | re.DOTALL)
 MARK = "# ---- end of block ----"
@@ -41,6 +44,16 @@ def test_pages_hold_examples() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert len(COMMAND.findall(text)) >= 8
     assert len(PYTHON.findall(text)) == 3
+
+
+def test_options_are_explained() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^## netc (\w+)$", text, re.MULTILINE):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert any(f"`{o}" in text for o in option.opts), f"{option.opts} of netc {name} is not explained"
 
 
 def _shell(command: str) -> str:
