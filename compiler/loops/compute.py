@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..graph.types import TensorType
+from ..graph.types import DType, TensorType
 from .ir import Expr
 
 
@@ -25,6 +25,8 @@ class Reduction:
     extents: tuple[int, ...]
     body: Callable[[tuple[Expr, ...]], Expr]
     finish: Callable[[Expr], Expr] | None = None
+    dtype: DType | None = None
+    """Element type in which they are combined; that of the result, if none is given."""
 
 
 Element = Expr | Reduction

@@ -1,0 +1,33 @@
+"""Operators of other tools that netc knows nothing about: kept in the graph, shown, refused when it runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import NetcError
+from ..graph.ir import Array, Attributes
+from ..graph.types import TensorType, parse_type
+from .base import AttributeSpec, Operator, register
+
+
+@register
+class Opaque(Operator):
+    """An operator known by name only; `results` are the types that it is said to give."""
+
+    name = "opaque"
+    operands = ("*values",)
+    attributes = {
+        "operator": AttributeSpec(str, "its name where it comes from"),
+        "results": AttributeSpec(tuple, "types of its results, as text"),
+        "options": AttributeSpec((np.ndarray, type(None)), "its options, bytes that netc can't read", None),
+    }
+    non_differentiable = "netc doesn't know what it computes"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return tuple(parse_type(text) for text in attributes["results"])
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        raise NetcError(
+            f"netc can't run the operator {attributes['operator']}",
+            hint="it is known by name only; cut the graph before it",
+        )

@@ -1,0 +1,184 @@
+"""Functions of one 8-bit number, as tables of their 256 values; softmax in fixed point."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import NetcError, ShapeError
+from ...graph.ir import Array, Attributes, Value
+from ...graph.types import DType, Quantization, TensorType
+from ...loops.compute import Compute
+from ...loops.ir import Expr
+from ..base import AttributeSpec, Operator, register
+from . import fixed_point as fp
+from .base import check_quantized, per_tensor, quantization
+from .functions import FixedPoint, reciprocal
+
+if TYPE_CHECKING:
+    from ...graph.builder import GraphBuilder
+
+BYTES = (DType.I8, DType.U8)
+
+
+def all_values(dtype: DType) -> Array:
+    """The 256 values of an 8-bit type, smallest first, as int64."""
+    info = np.iinfo(str(dtype.numpy))
+    return np.arange(info.min, info.max + 1, dtype=np.int64)
+
+
+@register
+class Lookup(Operator):
+    """The entry of a table [256] for each 8-bit number; the table begins with the smallest number."""
+
+    name = "lookup"
+    operands = ("x", "table")
+    attributes = {"y": AttributeSpec((Quantization, type(None)), "what the results stand for", None)}
+    anchor = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, table = operands
+        if x.dtype not in BYTES or table.shape != (256,):
+            raise ShapeError(f"lookup can't find {x} in {table}")
+        return (TensorType(table.dtype, x.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, table = operands
+        return (table[x.astype(np.int64) - np.iinfo(x.dtype).min],)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        lowest = np.iinfo(str(c.type(0).dtype.numpy)).min
+        return c.load(1, (fp.wide(c.load(0, index)) - int(lowest),))
+
+
+class ByteFunction(Operator):
+    """Base of the operators that are a function of one 8-bit number."""
+
+    operands = ("x",)
+    attributes = {"x": quantization("x"), "y": quantization("the result")}
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        check_quantized(self, operands, attributes, "x")
+        per_tensor(self, attributes, "x", "y")
+        if x.dtype not in BYTES:
+            raise ShapeError(f"{self.name} takes 8-bit integers, not {x}")
+        return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
+
+    @abstractmethod
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        """The function of int64 values; what lies outside the element type saturates."""
+
+    def table(self, dtype: DType, attributes: Attributes) -> Array:
+        """The results for all numbers of an element type, smallest first."""
+        return fp.saturate(self.function(all_values(dtype), dtype, attributes), dtype)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        table = self.table(DType.of(x.dtype), attributes)
+        return (table[x.astype(np.int64) - np.iinfo(x.dtype).min],)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        (x,) = operands
+        table = b.constant(self.table(x.type.dtype, attributes))
+        return b.emit("lookup", x, table, y=attributes["y"])
+
+
+class Saturating(ByteFunction):
+    """Base of logistic and tanh: fixed-point functions whose ends are reached within a known radius."""
+
+    def scaled(self, x: Array, attributes: Attributes) -> tuple[Array, Array]:
+        """The operand with four integer bits, and -1, 0 or 1 where it lies below, within or above the radius."""
+        given: Quantization = attributes["x"]
+        multiplier, shift = fp.quantize_multiplier(given.scale * (1 << 27))
+        radius = input_radius(4, shift)
+        offset = x - given.zero_point
+        end = np.where(offset <= -radius, -1, np.where(offset >= radius, 1, 0))
+        return fp.multiply(np.where(end == 0, offset, 0), multiplier, shift), end
+
+
+def input_radius(integer_bits: int, left_shift: int) -> int:
+    """Largest input whose scaled value is held by `integer_bits`."""
+    return int(((1 << integer_bits) - 1) * (1 << (31 - integer_bits)) / 2.0**left_shift)
+
+
+@register
+class QLogistic(Saturating):
+    """1 / (1 + exp(-x)) of 8-bit numbers; the result's scale is 1/256, its zero point the smallest number."""
+
+    name = "q_logistic"
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        scaled, end = self.scaled(x, attributes)
+        lowest = int(np.iinfo(str(dtype.numpy)).min)
+        inner = fp.shift_right(FixedPoint(32).logistic(scaled, 4), 23) + lowest
+        return np.where(end < 0, lowest, np.where(end > 0, lowest + 255, inner))
+
+
+@register
+class QTanh(Saturating):
+    """Hyperbolic tangent of 8-bit numbers; the result's scale is 1/128, its zero point the middle."""
+
+    name = "q_tanh"
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        scaled, end = self.scaled(x, attributes)
+        lowest = int(np.iinfo(str(dtype.numpy)).min)
+        inner = fp.shift_right(FixedPoint(32).tanh(scaled, 4), 24) + lowest + 128
+        return np.where(end < 0, lowest, np.where(end > 0, lowest + 255, inner))
+
+
+DIFFERENCE_BITS = 5
+"""Integer bits of the differences whose exponentials softmax adds up."""
+SUM_BITS = 12
+"""Integer bits of the sum of exponentials: rows may be up to 4096 long in the worst case."""
+
+
+@register
+class QSoftmax(Operator):
+    """exp(beta * x) / sum(exp(beta * x)) over the last dimension; the result's scale is 1/256 (1/65536 for i16)."""
+
+    name = "q_softmax"
+    operands = ("x",)
+    attributes = {
+        "x": quantization("x"),
+        "y": quantization("the result"),
+        "dtype": AttributeSpec(str, "element type of the result: that of x, or i16"),
+        "beta": AttributeSpec(float, "factor of the exponents", 1.0),
+    }
+    anchor = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        check_quantized(self, operands, attributes, "x")
+        per_tensor(self, attributes, "x", "y")
+        if x.rank < 1 or x.dtype not in BYTES or attributes["dtype"] not in (str(x.dtype), "i16"):
+            raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
+        return (TensorType(DType(attributes["dtype"]), x.shape, None, attributes["y"]),)
+
+    def exponentials(self, attributes: Attributes) -> Array:
+        """exp(-d) for the differences d from 0 to 255 to a row's maximum, as 32-bit fractions; 0 where negligible."""
+        real = min(attributes["beta"] * attributes["x"].scale * (1 << (31 - DIFFERENCE_BITS)), (1 << 31) - 1.0)
+        multiplier, shift = fp.quantize_multiplier(real)
+        radius = input_radius(DIFFERENCE_BITS, shift)
+        difference = -np.arange(256, dtype=np.int64)
+        kept = difference >= -radius
+        scaled = fp.high_multiply(np.where(kept, difference, 0) << max(shift, 0), multiplier)
+        return np.where(kept, FixedPoint(32).exp_of_negative(scaled, DIFFERENCE_BITS), 0)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        dtype = DType(attributes["dtype"])
+        e = self.exponentials(attributes)[x.max(axis=-1, keepdims=True).astype(np.int64) - x]
+        total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
+        if total.max(initial=0) >= 1 << 31:
+            raise NetcError(f"q_softmax: the exponentials of {x.shape[-1]} elements add up to more than it can hold")
+        scale, bits = reciprocal(total, SUM_BITS)
+        lowest = int(np.iinfo(str(dtype.numpy)).min)
+        share = fp.shift_right(FixedPoint(32).times(e, scale), bits + 31 - 8 * dtype.itemsize)
+        return (fp.saturate(share + lowest, dtype),)

@@ -1,0 +1,287 @@
+"""Sums of products of quantized numbers: convolution (grouped and depthwise included) and dense layers.
+
+`q_conv2d` and `q_dense` are what graphs hold. For lowering they fall into a sum of integer products (`conv2d_sum`,
+`dense_sum`) and a `rescale` of it, so that schedules see an anchor with an elementwise epilogue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes, Value
+from ...graph.types import DType, Quantization, TensorType
+from ...loops.compute import Compute, Reduction
+from ...loops.ir import Cast, Const, Expr
+from ..base import AttributeSpec, Operator, register
+from ..convolution import WINDOW_ATTRIBUTES, Conv2D
+from ..dense import Dense
+from ..window import Window
+from . import fixed_point as fp
+from .base import RANGE, check_quantized, check_range, per_tensor, quantization
+
+if TYPE_CHECKING:
+    from ...graph.builder import GraphBuilder
+
+ZERO_POINTS = {
+    "x_zero": AttributeSpec(int, "zero point of x"),
+    "weight_zero": AttributeSpec(int, "zero point of the weight", 0),
+}
+QUANTIZED = {
+    "x": quantization("x"),
+    "weight": quantization("the weight; one scale for each filter (the last dimension) or one for all"),
+    "y": quantization("the result"),
+    **RANGE,
+    "rounded_product": AttributeSpec(bool, "x scale * weight scale is rounded to f32, as older kernels do", False),
+}
+INTEGER_SUM = "its operands are made of integers"
+
+
+def factors(attributes: Attributes) -> tuple[Array, Array]:
+    """Multiplier and shift (i32) that bring the sums of products to the result's scale: one, or one per filter."""
+    x: Quantization = attributes["x"]
+    weight: Quantization = attributes["weight"]
+    y: Quantization = attributes["y"]
+    products = [x.scale * s for s in weight.scales]
+    if attributes["rounded_product"]:
+        products = [float(np.float32(p)) for p in products]
+    pairs = [fp.quantize_multiplier(p / y.scale) for p in products]
+    table = np.array(pairs, np.int32).T
+    return (table[0, 0], table[1, 0]) if weight.is_per_tensor else (table[0], table[1])
+
+
+def product(x: Array, weight: Array) -> Array:
+    """Matrix product of integers, exact: [M, K] times [K, N] as int64; floats hold the sums where they are small."""
+    bound = int(np.abs(x).max(initial=0)) * int(np.abs(weight).max(initial=0)) * x.shape[-1]
+    dtype: Any = np.float32 if bound < 1 << 24 else np.float64 if bound < 1 << 53 else np.int64
+    result: Array = (x.astype(dtype) @ weight.astype(dtype)).astype(np.int64)
+    return result
+
+
+class IntegerSum(Operator):
+    """Base of the sums of products (x - x zero point) * (weight - weight zero point), plus an i32 bias."""
+
+    operands = ("x", "weight", "bias?")
+    anchor = True
+    non_differentiable = INTEGER_SUM
+
+    def check(self, operands: tuple[TensorType, ...]) -> None:
+        """Raise `ShapeError` unless the element types fit."""
+        x, weight, *bias = operands
+        if x.dtype not in (DType.I8, DType.U8) or weight.dtype not in (DType.I8, DType.U8):
+            raise ShapeError(f"{self.name} multiplies 8-bit integers, not {x} and {weight}")
+        if bias and bias[0].dtype is not DType.I32:
+            raise ShapeError(f"{self.name} takes a bias of type i32, not {bias[0]}")
+
+
+def _offset(x: Array, zero_point: int) -> Array:
+    """8-bit numbers without their zero point."""
+    offset: Array = x.astype(np.int16) - np.int16(zero_point)
+    return offset
+
+
+@register
+class Conv2DSum(IntegerSum):
+    """Sums of a 2-D convolution of integers: i32; padding counts as zero points."""
+
+    name = "conv2d_sum"
+    attributes = {**WINDOW_ATTRIBUTES, **ZERO_POINTS}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        self.check(operands)
+        (y,) = _CONV.infer(operands, attributes)
+        return (TensorType(DType.I32, y.shape),)
+
+    def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
+        x = operands[0]
+        *margins, columns, channels = _CONV.window(x, operands[1], attributes).margins
+        # Kernels read four elements at a time: past the last channel where their number is no multiple of four.
+        beyond = -(-3 // x.shape[-1]) if x.shape[-1] % 4 else 0
+        return (*margins, (columns[0], columns[1] + beyond), channels)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, weight, *bias = operands
+        shifted, kernel = _offset(x, attributes["x_zero"]), _offset(weight, attributes["weight_zero"])
+        window = _window(x, weight, attributes)
+        groups = attributes["groups"]
+        if groups == x.shape[-1]:
+            total = _depthwise(shifted, kernel, window)
+        else:
+            total = _grouped(shifted, kernel, window, groups)
+        return (fp.wrap32(total + bias[0] if bias else total).astype(np.int32),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        x, weight = c.type(0), c.type(1)
+        groups = attributes["groups"]
+        window = _CONV.window(x, weight, attributes)
+        channels, filters = weight.shape[-2], weight.shape[-1] // groups
+        n, *out, f = index
+        first = f // filters * channels if groups > 1 else Const(0)
+        x_zero: int = attributes["x_zero"]
+        weight_zero: int = attributes["weight_zero"]
+
+        def term(r: tuple[Expr, ...]) -> Expr:
+            *k, ch = r
+            place = window.input_index(out, k)
+            a = Cast(c.load_padded(0, (n, *place, first + ch), x_zero), DType.I32) - x_zero
+            return a * (Cast(c.load(1, (*k, ch, f)), DType.I32) - weight_zero)
+
+        bias = (lambda total: total + c.load(2, (f,))) if c.count > 2 else None
+        return Reduction("add", (*window.kernel, channels), term, bias, DType.I32)
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        return results[0].size * math.prod(operands[1].shape[:-1])
+
+
+_CONV = Conv2D()
+
+
+def _window(x: Array, weight: Array, attributes: Attributes) -> Window:
+    x_type, weight_type = (TensorType(DType.of(a.dtype), a.shape) for a in (x, weight))
+    return _CONV.window(x_type, weight_type, attributes)
+
+
+def _grouped(x: Array, weight: Array, window: Window, groups: int) -> Array:
+    """Sums of a convolution: one matrix product for each group."""
+    channels, filters = weight.shape[-2], weight.shape[-1] // groups
+    patches = window.patches(x, 0)  # [N, H, W, C, KH, KW]
+    shape = patches.shape[:3]
+    parts = []
+    for g in range(groups):
+        rows = patches[..., g * channels : (g + 1) * channels, :, :].reshape(math.prod(shape), -1)
+        columns = weight[..., g * filters : (g + 1) * filters].transpose(2, 0, 1, 3).reshape(-1, filters)
+        parts.append(product(rows, columns).reshape(*shape, filters))
+    return parts[0] if groups == 1 else np.concatenate(parts, axis=-1)
+
+
+def _depthwise(x: Array, weight: Array, window: Window) -> Array:
+    """Sums of a depthwise convolution, one element of the window after the other."""
+    patches = window.patches(x, 0)
+    multiplier = weight.shape[-1] // x.shape[-1]
+    total = np.zeros((*patches.shape[:3], weight.shape[-1]), np.int32)
+    for ky, kx in np.ndindex(weight.shape[:2]):
+        total += np.repeat(patches[..., ky, kx], multiplier, axis=-1) * weight[ky, kx, 0].astype(np.int32)
+    return total.astype(np.int64)
+
+
+@register
+class QConv2D(Operator):
+    """2-D convolution of quantized x [N, H, W, C] with weight [KH, KW, C / groups, F] and bias i32 [F]."""
+
+    name = "q_conv2d"
+    operands = ("x", "weight", "bias?")
+    attributes = {**WINDOW_ATTRIBUTES, **QUANTIZED}
+    non_differentiable = INTEGER_SUM
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, weight, *_ = operands
+        _check_contraction(self, operands, attributes)
+        (y,) = _CONV.infer((x, weight, *operands[2:]), attributes)
+        return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return _evaluate_in_parts(Conv2DSum(), operands, attributes)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        return _decompose(b, "conv2d_sum", operands, attributes)
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        return results[0].size * math.prod(operands[1].shape[:-1])
+
+
+@register
+class DenseSum(IntegerSum):
+    """Sums of a dense layer of integers: i32."""
+
+    name = "dense_sum"
+    attributes = ZERO_POINTS
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        self.check(operands)
+        (y,) = _DENSE.infer(operands, {})
+        return (TensorType(DType.I32, y.shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, weight, *bias = operands
+        rows = _offset(x, attributes["x_zero"]).reshape(-1, x.shape[-1])
+        total = product(rows, _offset(weight, attributes["weight_zero"])).reshape(*x.shape[:-1], -1)
+        return (fp.wrap32(total + bias[0] if bias else total).astype(np.int32),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        *place, unit = index
+        x_zero: int = attributes["x_zero"]
+        weight_zero: int = attributes["weight_zero"]
+
+        def term(r: tuple[Expr, ...]) -> Expr:
+            a = Cast(c.load(0, (*place, r[0])), DType.I32) - x_zero
+            return a * (Cast(c.load(1, (r[0], unit)), DType.I32) - weight_zero)
+
+        bias = (lambda total: total + c.load(2, (unit,))) if c.count > 2 else None
+        return Reduction("add", c.type(1).shape[:1], term, bias, DType.I32)
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        return operands[0].size * operands[1].shape[1]
+
+
+_DENSE = Dense()
+
+
+@register
+class QDense(Operator):
+    """Quantized x [..., I] times weight [I, O], plus bias i32 [O]."""
+
+    name = "q_dense"
+    operands = ("x", "weight", "bias?")
+    attributes = QUANTIZED
+    non_differentiable = INTEGER_SUM
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        _check_contraction(self, operands, attributes)
+        (y,) = _DENSE.infer(operands, {})
+        return (TensorType(operands[0].dtype, y.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return _evaluate_in_parts(DenseSum(), operands, attributes)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        return _decompose(b, "dense_sum", operands, attributes)
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        return operands[0].size * operands[1].shape[1]
+
+
+def _check_contraction(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes) -> None:
+    x, weight, *bias = operands
+    check_quantized(operator, (x, weight), attributes, "x", "weight")
+    per_tensor(operator, attributes, "x", "y")
+    check_range(operator, x.dtype, attributes)
+    given: Quantization = attributes["weight"]
+    if not given.is_per_tensor and (given.axis != weight.rank - 1 or not given.fits(weight.shape)):
+        raise ShapeError(f"{operator.name}: {weight} can't be quantized as {given}")
+    if len(set(given.zero_points)) > 1:
+        raise ShapeError(f"{operator.name}: the filters must have the same zero point")
+    if bias and bias[0].dtype is not DType.I32:
+        raise ShapeError(f"{operator.name} takes a bias of type i32, not {bias[0]}")
+
+
+def _sum_attributes(operator: Operator, attributes: Attributes) -> dict[str, Any]:
+    zero_points = {"x_zero": attributes["x"].zero_point, "weight_zero": attributes["weight"].zero_points[0]}
+    return {**{k: v for k, v in attributes.items() if k in operator.attributes}, **zero_points}
+
+
+def _evaluate_in_parts(operator: Operator, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+    (total,) = operator.evaluate(operands, _sum_attributes(operator, attributes))
+    scaled = fp.multiply(total.astype(np.int64), *factors(attributes)) + attributes["y"].zero_point
+    return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+
+
+def _decompose(b: GraphBuilder, sum_name: str, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    operator = {"conv2d_sum": Conv2DSum, "dense_sum": DenseSum}[sum_name]()
+    total = b.emit(sum_name, *operands, **_sum_attributes(operator, attributes))
+    multiplier, shift = (b.constant(np.asarray(f)) for f in factors(attributes))
+    kept = {key: attributes[key] for key in ("y", "low", "high")}
+    return b.emit("rescale", total, multiplier, shift, dtype=str(operands[0].type.dtype), **kept)

@@ -1,0 +1,174 @@
+"""Between floats and integers, and between integers of different scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes
+from ...graph.types import DType, Quantization, TensorType
+from ...loops.compute import Compute
+from ...loops.ir import Binary, Cast, Const, Expr, Select, Unary, const, maximum, minimum
+from ..base import AttributeSpec, Operator, register
+from . import fixed_point as fp
+from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
+
+_DTYPE = AttributeSpec(str, "element type of the result, such as i8")
+
+
+def _integer(operator: Operator, attributes: Attributes) -> DType:
+    """The element type that the attribute `dtype` names."""
+    names = {str(d): d for d in INTEGERS}
+    if attributes["dtype"] not in names:
+        raise ShapeError(f"{operator.name} gives {', '.join(names)}, not {attributes['dtype']}")
+    return names[attributes["dtype"]]
+
+
+@register
+class Quantize(Operator):
+    """Floats to integers: x / scale, rounded half away from zero, plus the zero point, saturated."""
+
+    name = "quantize"
+    operands = ("x",)
+    attributes = {"dtype": _DTYPE, "y": quantization("the result")}
+    elementwise = True
+    non_differentiable = "rounding has no useful derivative; train with fake quantization"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        per_tensor(self, attributes, "y")
+        if x.dtype is not DType.F32:
+            raise ShapeError(f"quantize takes f32, not {x}")
+        return (TensorType(_integer(self, attributes), x.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        y: Quantization = attributes["y"]
+        ratio = (operands[0] / np.float32(y.scale)).astype(np.float64)
+        rounded = np.copysign(np.floor(np.abs(ratio) + 0.5), ratio) + y.zero_point
+        return (fp.saturate(rounded, _integer(self, attributes)),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        y: Quantization = attributes["y"]
+        dtype = _integer(self, attributes)
+        info = np.iinfo(str(dtype.numpy))
+        ratio = c.load(0, index) / y.scale
+        size = Unary("abs", ratio)
+        whole = Unary("floor", size)
+        rounded = whole + Cast(Binary("le", const(0.5, size.type), size - whole), DType.F32)
+        signed = Select(Binary("lt", ratio, const(0.0, ratio.type)), Unary("neg", rounded), rounded)
+        clipped = maximum(minimum(signed, float(info.max - y.zero_point)), float(info.min - y.zero_point))
+        return Cast(Cast(clipped, DType.I32) + y.zero_point, dtype)
+
+
+@register
+class Dequantize(Operator):
+    """Integers to the floats that they stand for: scale * (x - zero point)."""
+
+    name = "dequantize"
+    operands = ("x",)
+    attributes = {"x": quantization("x")}
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        check_quantized(self, operands, attributes, "x")
+        per_tensor(self, attributes, "x")
+        return (TensorType(DType.F32, operands[0].shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x: Quantization = attributes["x"]
+        offset = operands[0].astype(np.int32) - x.zero_point
+        return (offset.astype(np.float32) * np.float32(x.scale),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        x: Quantization = attributes["x"]
+        return Cast(Cast(c.load(0, index), DType.I32) - x.zero_point, DType.F32) * x.scale
+
+
+@register
+class Requantize(Operator):
+    """The same numbers on another scale: (x - zero point) * x scale / y scale + y zero point, in fixed point."""
+
+    name = "requantize"
+    operands = ("x",)
+    attributes = {"dtype": _DTYPE, "x": quantization("x"), "y": quantization("the result")}
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        check_quantized(self, operands, attributes, "x")
+        per_tensor(self, attributes, "x", "y")
+        return (TensorType(_integer(self, attributes), operands[0].shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, y = attributes["x"], attributes["y"]
+        scaled = fp.multiply(operands[0].astype(np.int64) - x.zero_point, *_ratio(x, y))
+        return (fp.saturate(scaled + y.zero_point, _integer(self, attributes)),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        x, y = attributes["x"], attributes["y"]
+        scaled = fp.multiply_expr(fp.wide(c.load(0, index)) - x.zero_point, *_ratio(x, y))
+        return fp.saturate_expr(scaled + y.zero_point, _integer(self, attributes))
+
+
+def _ratio(x: Quantization, y: Quantization) -> tuple[int, int]:
+    return fp.quantize_multiplier(x.scale / y.scale)
+
+
+@register
+class Reinterpret(Operator):
+    """The same integers, said to stand for other numbers."""
+
+    name = "reinterpret"
+    operands = ("x",)
+    attributes = {"y": quantization("the result")}
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        per_tensor(self, attributes, "y")
+        return (operands[0].dense().with_quantization(attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return operands
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return c.load(0, index)
+
+
+@register
+class Rescale(Operator):
+    """32-bit sums to 8 bits: x * multiplier * 2^(shift - 31) in fixed point, plus the zero point, saturated.
+
+    Multiplier and shift (i32) have one element, or one for each channel: they broadcast to x.
+    """
+
+    name = "rescale"
+    operands = ("x", "multiplier", "shift")
+    attributes = {"dtype": _DTYPE, "y": quantization("the result"), **RANGE}
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, multiplier, shift = operands
+        if any(o.dtype is not DType.I32 for o in operands) or multiplier.shape != shift.shape:
+            raise ShapeError(f"rescale can't scale {x} by {multiplier} and {shift}")
+        if multiplier.shape not in ((), x.shape[-1:]):
+            raise ShapeError(f"rescale: {multiplier} has neither one element nor one for each channel of {x}")
+        dtype = _integer(self, attributes)
+        check_range(self, dtype, attributes)
+        return (TensorType(dtype, x.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        scaled = fp.multiply(*(o.astype(np.int64) for o in operands)) + attributes["y"].zero_point
+        return (fp.saturate(scaled, _integer(self, attributes), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        x = fp.wide(c.load(0, index))
+        multiplier, shift = c.load_broadcast(1, index), c.load_broadcast(2, index)
+        if isinstance(multiplier, Const) and isinstance(shift, Const):
+            scaled = fp.multiply_expr(x, int(multiplier.value), int(shift.value))
+        else:
+            scaled = fp.multiply_by_operands(x, fp.wide(multiplier), fp.wide(shift))
+        zero_point = attributes["y"].zero_point
+        return fp.saturate_expr(scaled + zero_point, _integer(self, attributes), attributes["low"], attributes["high"])

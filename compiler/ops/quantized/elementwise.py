@@ -1,0 +1,108 @@
+"""Sums and products of two quantized tensors, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes
+from ...graph.types import DType, TensorType
+from ...loops.compute import Compute
+from ...loops.ir import Expr, binary
+from ..base import Operator, register
+from ..elementwise import broadcast_shapes
+from . import fixed_point as fp
+from .base import RANGE, check_quantized, check_range, per_tensor, quantization
+
+HEADROOM = 20
+"""Bits by which the operands of a sum are raised before they are scaled, so that little is lost."""
+
+
+class QBinary(Operator):
+    """Base of the operators on two quantized tensors."""
+
+    operands = ("a", "b")
+    attributes = {"a": quantization("a"), "b": quantization("b"), "y": quantization("the result"), **RANGE}
+    elementwise = True
+    non_differentiable = "its operands are made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        a, b = operands
+        check_quantized(self, operands, attributes, "a", "b")
+        per_tensor(self, attributes, "a", "b", "y")
+        check_range(self, a.dtype, attributes)
+        if a.dtype is not b.dtype:
+            raise ShapeError(f"{self.name} can't combine {a} and {b}: element types differ")
+        return (TensorType(a.dtype, broadcast_shapes(self.name, a.shape, b.shape), None, attributes["y"]),)
+
+
+class QSum(QBinary):
+    """Base of sum and difference: both operands are brought to twice the larger scale, raised by `HEADROOM` bits."""
+
+    sign: ClassVar[int]
+
+    def factors(self, attributes: Attributes) -> tuple[tuple[int, int], ...]:
+        """Multipliers and shifts of a, b and the result."""
+        a, b, y = (attributes[key].scale for key in ("a", "b", "y"))
+        common = 2 * max(a, b)
+        return tuple(fp.quantize_multiplier(f) for f in (a / common, b / common, common / ((1 << HEADROOM) * y)))
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        *inputs, output = self.factors(attributes)
+        a, b = (
+            fp.multiply((x.astype(np.int64) - attributes[key].zero_point) << HEADROOM, *factor)
+            for x, key, factor in zip(operands, ("a", "b"), inputs, strict=True)
+        )
+        total = fp.multiply(a + self.sign * b, *output) + attributes["y"].zero_point
+        return (fp.saturate(total, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        *inputs, output = self.factors(attributes)
+        a, b = (
+            fp.multiply_expr(
+                (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point) * (1 << HEADROOM), *inputs[i]
+            )
+            for i, key in enumerate(("a", "b"))
+        )
+        total = fp.multiply_expr(binary("add" if self.sign > 0 else "sub", a, b), *output) + attributes["y"].zero_point
+        return fp.saturate_expr(total, c.type(0).dtype, attributes["low"], attributes["high"])
+
+
+@register
+class QAdd(QSum):
+    """Sum of two quantized tensors."""
+
+    name = "q_add"
+    sign = 1
+
+
+@register
+class QSub(QSum):
+    """Difference of two quantized tensors."""
+
+    name = "q_sub"
+    sign = -1
+
+
+@register
+class QMul(QBinary):
+    """Product of two quantized tensors."""
+
+    name = "q_mul"
+
+    def factor(self, attributes: Attributes) -> tuple[int, int]:
+        """Multiplier and shift of the product; the scales are combined in f32."""
+        a, b, y = (np.float32(attributes[key].scale) for key in ("a", "b", "y"))
+        return fp.quantize_multiplier(float(a * b / y))
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        a, b = (x.astype(np.int64) - attributes[key].zero_point for x, key in zip(operands, ("a", "b"), strict=True))
+        result = fp.multiply(a * b, *self.factor(attributes)) + attributes["y"].zero_point
+        return (fp.saturate(result, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        a, b = (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point for i, key in enumerate(("a", "b")))
+        result = fp.multiply_expr(a * b, *self.factor(attributes)) + attributes["y"].zero_point
+        return fp.saturate_expr(result, c.type(0).dtype, attributes["low"], attributes["high"])

@@ -1,0 +1,127 @@
+"""Fixed-point arithmetic of the integer operators, twice: on NumPy arrays and as loop expressions.
+
+A real factor is held as multiplier * 2^(shift - 31) with a 31-bit multiplier, and a product is rounded twice, as
+TensorFlow Lite's reference kernels do: once where the upper half of the 64-bit product is taken (half up), once where
+it is shifted right (half away from zero). Facts: gemmlowp's fixedpoint.h and TensorFlow's kernels/internal/common.cc.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...graph.types import DType
+from ...loops.ir import Binary, Cast, Expr, binary, maximum, minimum
+
+Integers = NDArray[Any]
+
+_HALF = 1 << 30
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """The multiplier and the shift (positive: to the left) that stand for a factor >= 0; tiny factors become 0."""
+    if real == 0.0:
+        return 0, 0
+    fraction, shift = math.frexp(real)
+    multiplier = round_half_away(fraction * (1 << 31))
+    if multiplier == 1 << 31:
+        multiplier, shift = multiplier // 2, shift + 1
+    return (0, 0) if shift < -31 else (multiplier, shift)
+
+
+def round_half_away(value: float) -> int:
+    """The nearest integer; halves are rounded away from zero."""
+    return int(math.copysign(math.floor(abs(value) + 0.5), value))
+
+
+# ---- on arrays ------------------------------------------------------------------------------------------------------
+
+
+def wrap32(x: Integers) -> Integers:
+    """int64 values as 32-bit arithmetic would give them."""
+    wrapped: Integers = x.astype(np.int32).astype(np.int64)
+    return wrapped
+
+
+def high_multiply(a: Integers, b: Integers | int) -> Integers:
+    """The upper half of twice a product, rounded: a * b / 2^31, halves up; int64 in and out, 32-bit values."""
+    product: Integers = np.asarray(a, np.int64) * b
+    high: Integers = np.minimum((product + _HALF) >> 31, INT32_MAX)
+    return high
+
+
+def shift_right(x: Integers, exponent: Integers | int) -> Integers:
+    """X / 2^exponent, rounded to the nearest integer, halves away from zero."""
+    exponent = np.asarray(exponent, np.int64)
+    half = (np.int64(1) << exponent) >> 1
+    negative = (x < 0) & (half > 0)
+    shifted: Integers = (x + half - negative) >> exponent
+    return shifted
+
+
+def multiply(x: Integers, multiplier: Integers | int, shift: Integers | int) -> Integers:
+    """X times the real factor that multiplier and shift stand for; int64 in and out."""
+    shift = np.asarray(shift, np.int64)
+    widened = np.asarray(x, np.int64)
+    if np.any(shift > 0):
+        widened = wrap32(widened << np.maximum(shift, 0))
+    return shift_right(high_multiply(widened, multiplier), np.maximum(-shift, 0))
+
+
+def saturate(x: Integers, dtype: DType, low: int | None = None, high: int | None = None) -> Integers:
+    """Values limited to a range (of the element type, if none is given), as that element type."""
+    info = np.iinfo(str(dtype.numpy))
+    clipped: Integers = np.clip(x, info.min if low is None else low, info.max if high is None else high)
+    return clipped.astype(dtype.numpy)
+
+
+# ---- as loop expressions --------------------------------------------------------------------------------------------
+
+
+def wide(x: Expr) -> Expr:
+    """An integer expression as i64."""
+    return Cast(x, DType.I64)
+
+
+def shr(x: Expr, by: Expr | int) -> Expr:
+    """Arithmetic shift right."""
+    return binary("shr", x, by)
+
+
+def shift_right_expr(x: Expr, exponent: int) -> Expr:
+    """`shift_right` of an i64 expression by a constant."""
+    if exponent == 0:
+        return x
+    return shr(x + (1 << exponent >> 1) + shr(x, 63), exponent)
+
+
+def high_multiply_expr(a: Expr, b: Expr | int) -> Expr:
+    """`high_multiply` of i64 expressions, without its saturation: one factor is not negative."""
+    return shr(binary("mul", a, b) + _HALF, 31)
+
+
+def multiply_expr(x: Expr, multiplier: int, shift: int) -> Expr:
+    """`multiply` of an i64 expression by a constant factor."""
+    if shift > 0:
+        x = x * (1 << shift)
+    return shift_right_expr(high_multiply_expr(x, multiplier), max(-shift, 0))
+
+
+def multiply_by_operands(x: Expr, multiplier: Expr, shift: Expr) -> Expr:
+    """`multiply` of an i64 expression by a factor that is given by i64 expressions."""
+    left, right = maximum(shift, 0), maximum(binary("sub", 0, shift), 0)
+    high = high_multiply_expr(Binary("shl", x, left), multiplier)
+    one = shr(x, 63) * 0 + 1
+    half = shr(Binary("shl", one, right), 1)
+    return shr(high + half + shr(high, 63) * minimum(half, 1), right)
+
+
+def saturate_expr(x: Expr, dtype: DType, low: int | None = None, high: int | None = None) -> Expr:
+    """`saturate` as an expression."""
+    info = np.iinfo(str(dtype.numpy))
+    clipped = maximum(minimum(x, info.max if high is None else high), info.min if low is None else low)
+    return Cast(clipped, dtype)

@@ -1,0 +1,109 @@
+"""Functions on fixed-point numbers: exponential, reciprocal, logistic, hyperbolic tangent; int64 arrays in and out.
+
+A number of `bits` bits (32 or 16) with i integer bits holds raw / 2^(bits - 1 - i). Each step rounds and saturates as
+gemmlowp's fixedpoint.h does, so that the results equal TensorFlow Lite's reference kernels bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .fixed_point import Integers, shift_right
+
+_EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+"""exp(-2^e) for e from -2 to 4, as 32-bit fractions."""
+_EXP_MINUS_EIGHTH, _THIRD = 1895147668, 715827883
+_48_OVER_17, _MINUS_32_OVER_17 = 1515870810, -1010580540
+"""With two integer bits: the first guess of Newton's division."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """Arithmetic on numbers of 32 or 16 bits."""
+
+    bits: int
+
+    @property
+    def one(self) -> int:
+        """The largest number without integer bits, which stands for 1."""
+        return (1 << (self.bits - 1)) - 1
+
+    def constant(self, raw: int) -> int:
+        """A 32-bit constant in this width."""
+        return int(shift_right(np.int64(raw), 32 - self.bits))  # type: ignore[arg-type]
+
+    def times(self, a: Integers, b: Integers | int) -> Integers:
+        """Product; the integer bits of both add up."""
+        product: Integers = np.asarray(a, np.int64) * b
+        high: Integers = np.minimum((product + (1 << (self.bits - 2))) >> (self.bits - 1), self.one)
+        return high
+
+    def shifted(self, x: Integers, exponent: int) -> Integers:
+        """Times 2^exponent, rounded to the right, saturated to the left."""
+        if exponent <= 0:
+            return shift_right(x, -exponent)
+        raised: Integers = np.clip(x << exponent, -self.one - 1, self.one)
+        return raised
+
+    def plus(self, a: Integers | int, b: Integers) -> Integers:
+        """Sum; only 16-bit sums saturate."""
+        total: Integers = a + b
+        return np.clip(total, -self.one - 1, self.one) if self.bits == 16 else total
+
+    def exp_of_negative(self, x: Integers, integer_bits: int) -> Integers:
+        """exp(x) without integer bits, of x <= 0 with `integer_bits`."""
+        fraction = self.bits - 1 - integer_bits
+        quarter = 1 << (fraction - 2)
+        part = (x & (quarter - 1)) - quarter
+        result = self._exp_of_quarter(self.shifted(part, integer_bits))
+        rest = part - x
+        for exponent, factor in zip(range(-2, 5), _EXP_FACTORS, strict=True):
+            if integer_bits > exponent:
+                is_set = (rest & (1 << (fraction + exponent))) != 0
+                result = np.where(is_set, self.times(result, self.constant(factor)), result)
+        if integer_bits > 5:
+            result = np.where(x < -(1 << (self.bits + 4 - integer_bits)), 0, result)
+        return np.where(x == 0, self.one, result)
+
+    def _exp_of_quarter(self, a: Integers) -> Integers:
+        """exp(a) for -1/4 <= a < 0: a Taylor series around -1/8."""
+        x = a + (1 << (self.bits - 4))
+        x2 = self.times(x, x)
+        x3, x4 = self.times(x2, x), self.times(x2, x2)
+        tail = self.shifted(self.times(self.shifted(x4, -2) + x3, self.constant(_THIRD)) + x2, -1)
+        scale = self.constant(_EXP_MINUS_EIGHTH)
+        return self.plus(scale, self.times(x + tail, scale))
+
+    def _two_over_one_plus(self, a: Integers) -> Integers:
+        """2 / (1 + a) for 0 <= a <= 1, with two integer bits: three steps of Newton's division."""
+        half = (a + self.one + 1) >> 1
+        x = self.plus(self.constant(_48_OVER_17), self.times(half, self.constant(_MINUS_32_OVER_17)))
+        for _ in range(3):
+            error = (1 << (self.bits - 3)) - self.times(half, x)
+            x = x + self.shifted(self.times(x, error), 2)
+        return x
+
+    def one_over_one_plus(self, a: Integers) -> Integers:
+        """1 / (1 + a) for 0 <= a <= 1, all without integer bits."""
+        return self.shifted(self._two_over_one_plus(a), 1)
+
+    def logistic(self, x: Integers, integer_bits: int) -> Integers:
+        """1 / (1 + exp(-x)), without integer bits."""
+        positive = self.one_over_one_plus(self.exp_of_negative(-np.abs(x), integer_bits))
+        result = np.where(x > 0, positive, self.one - positive)
+        return np.where(x == 0, 1 << (self.bits - 2), result)
+
+    def tanh(self, x: Integers, integer_bits: int) -> Integers:
+        """Hyperbolic tangent, without integer bits."""
+        e = self.exp_of_negative(-np.abs(x), integer_bits + 1)
+        size = self.shifted(self._two_over_one_plus(e) - (1 << (self.bits - 3)), 2)
+        return np.where(x == 0, 0, np.where(x < 0, -size, size))
+
+
+def reciprocal(x: Integers, integer_bits: int) -> tuple[Integers, Integers]:
+    """1 / x for x > 0 with `integer_bits`: a 32-bit fraction, and the power of two by which it is too large."""
+    headroom = 31 - np.floor(np.log2(x.astype(np.float64))).astype(np.int64)
+    shifted = (x << headroom) - (1 << 31)
+    return FixedPoint(32).one_over_one_plus(shifted), integer_bits - headroom

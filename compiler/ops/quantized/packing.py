@@ -1,0 +1,71 @@
+"""Weights of integer contractions in the form that dot-product instructions read; evaluated when weights are loaded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes
+from ...graph.types import DType, TensorType
+from ..base import AttributeSpec, Operator, register
+
+
+@register
+class PackDot4(Operator):
+    """8-bit weight [..., F] as i8 panels [F / width, rows * steps, width * 4]: four neighbours of the sum side by side.
+
+    The weight is seen as [rows, length, F]. Each row is filled up with zeros to a multiple of four, the filters to a
+    multiple of `width`; `offset` is subtracted from every number first.
+    """
+
+    name = "pack_dot4"
+    operands = ("weight",)
+    attributes = {
+        "rows": AttributeSpec(int, "runs of the sum that are contiguous in the input"),
+        "width": AttributeSpec(int, "filters of a panel"),
+        "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
+    }
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        rows, width = attributes["rows"], attributes["width"]
+        filters = weight.shape[-1]
+        if weight.dtype not in (DType.I8, DType.U8) or (weight.size // filters) % rows:
+            raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows")
+        steps = -(-(weight.size // filters // rows) // 4)
+        return (TensorType(DType.I8, (-(-filters // width), rows * steps, width * 4)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        rows, width, filters = attributes["rows"], attributes["width"], weight.shape[-1]
+        signed = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8).reshape(rows, -1, filters)
+        padded = np.pad(signed, ((0, 0), (0, -signed.shape[1] % 4), (0, -filters % width)))
+        quads = padded.reshape(rows * padded.shape[1] // 4, 4, padded.shape[2] // width, width)
+        packed: Array = quads.transpose(2, 0, 3, 1)
+        return (packed.reshape(packed.shape[0], packed.shape[1], width * 4),)
+
+
+@register
+class Dot4Correction(Operator):
+    """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
+
+    With x + x_offset instead of x, as far as it depends on the weight, -(x_offset + x zero) * sum(weight - weight zero).
+    """
+
+    name = "dot4_correction"
+    operands = ("weight",)
+    attributes = {
+        "x_zero": AttributeSpec(int, "zero point of x"),
+        "x_offset": AttributeSpec(int, "what is added to x"),
+        "weight_zero": AttributeSpec(int, "zero point of the weight"),
+    }
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return (TensorType(DType.I32, operands[0].shape[-1:]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        sums = (weight.astype(np.int64) - attributes["weight_zero"]).sum(axis=tuple(range(weight.ndim - 1)))
+        return ((-(attributes["x_offset"] + attributes["x_zero"]) * sums).astype(np.int32),)

@@ -1,0 +1,131 @@
+"""Means of quantized numbers: pooling windows and whole dimensions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...graph.ir import Array, Attributes
+from ...graph.types import DType, TensorType
+from ...loops.compute import Compute, Reduction
+from ...loops.ir import Binary, Cast, Const, Expr, Select
+from ..base import AttributeSpec, Operator, register
+from ..pooling import POOL_ATTRIBUTES, AvgPool, window_count
+from ..reduction import ReduceMean
+from . import fixed_point as fp
+from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
+
+_POOL = AvgPool()
+_REDUCE = ReduceMean()
+
+
+@register
+class QAvgPool(Operator):
+    """Mean of each window, rounded half away from zero; padding is not counted. Scale and zero point stay."""
+
+    name = "q_avg_pool"
+    operands = ("x",)
+    attributes = {**POOL_ATTRIBUTES, **RANGE}
+    keeps_quantization = True
+    anchor = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        if x.dtype not in INTEGERS:
+            raise ShapeError(f"q_avg_pool takes 8-bit or 16-bit integers, not {x}")
+        check_range(self, x.dtype, attributes)
+        return _POOL.infer(operands, attributes)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        window = _POOL.window(x.shape, attributes)
+        axes = tuple(range(-len(window.kernel), 0))
+        ones = np.ones((1, *x.shape[1:-1], 1), np.int64)
+        total = window.patches(x.astype(np.int32), 0).sum(axis=axes, dtype=np.int64)
+        mean = _rounded_ratio(total, window.patches(ones, 0).sum(axis=axes))
+        return (fp.saturate(mean, DType.of(x.dtype), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        window = _POOL.window(c.type(0).shape, attributes)
+        n, *out, ch = index
+        dtype = c.type(0).dtype
+
+        def element(r: tuple[Expr, ...]) -> Expr:
+            return Cast(c.load_padded(0, (n, *window.input_index(out, r), ch), 0), DType.I32)
+
+        counted = window_count(window)
+
+        def finish(total: Expr) -> Expr:
+            count = Const(counted) if isinstance(counted, int) else counted(out)
+            mean = _rounded_ratio_expr(total, c.splat(Cast(count, DType.I32)))
+            return fp.saturate_expr(mean, dtype, attributes["low"], attributes["high"])
+
+        return Reduction("add", window.kernel, element, finish, DType.I32)
+
+
+def _rounded_ratio(total: Array, count: Array) -> Array:
+    """The ratio, rounded half away from zero: total and half the count, divided and truncated."""
+    size: Array = (np.abs(total) + count // 2) // count
+    return np.where(total < 0, -size, size)
+
+
+def _rounded_ratio_expr(total: Expr, count: Expr) -> Expr:
+    negative = Binary("lt", total, total * 0)
+    size = Select(negative, total * -1, total)
+    ratio = (size + count // 2) // count
+    return Select(negative, ratio * -1, ratio)
+
+
+@register
+class QMean(Operator):
+    """Mean (or sum) over whole dimensions, in fixed point: the division is part of the factor between the scales."""
+
+    name = "q_mean"
+    operands = ("x",)
+    attributes = {
+        "axes": AttributeSpec(tuple, "dimensions that are reduced"),
+        "keepdims": AttributeSpec(bool, "keep reduced dimensions with size 1", False),
+        "sum": AttributeSpec(bool, "add up without dividing", False),
+        "x": quantization("x"),
+        "y": quantization("the result"),
+    }
+    anchor = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        check_quantized(self, operands, attributes, "x")
+        per_tensor(self, attributes, "x", "y")
+        (y,) = _REDUCE.infer(operands, attributes)
+        return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
+
+    def factor(self, count: int, attributes: Attributes) -> tuple[int, int]:
+        """Multiplier and shift of the sum of `count` elements."""
+        multiplier, shift = fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
+        if attributes["sum"]:
+            return multiplier, shift
+        up = min(count.bit_length() - 1, 32, 31 + shift)
+        return (multiplier << up) // count, shift - up
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        axes = _REDUCE.axes(x.ndim, attributes)
+        count = math.prod(x.shape[a] for a in axes)
+        total = x.sum(axis=axes, keepdims=attributes["keepdims"], dtype=np.int64) - count * attributes["x"].zero_point
+        scaled = fp.multiply(total, *self.factor(count, attributes)) + attributes["y"].zero_point
+        return (fp.saturate(scaled, DType.of(x.dtype)),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        x = c.type(0)
+        inner = _REDUCE.compute(c, index, {**attributes})
+        count = math.prod(inner.extents)
+
+        def finish(total: Expr) -> Expr:
+            offset = fp.wide(total) - count * attributes["x"].zero_point
+            scaled = fp.multiply_expr(offset, *self.factor(count, attributes)) + attributes["y"].zero_point
+            return fp.saturate_expr(scaled, x.dtype)
+
+        return Reduction("add", inner.extents, lambda r: Cast(inner.body(r), DType.I32), finish, DType.I32)

@@ -1,0 +1,142 @@
+"""Pictures of another size: bilinear and nearest-neighbour resizing of [N, H, W, C], for floats and for integers.
+
+Both follow TensorFlow Lite's reference kernels: signed 8-bit and 16-bit pictures are interpolated with ten fraction
+bits, all others in f32 (and rounded, for unsigned integers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes
+from ..graph.types import TensorType
+from .base import AttributeSpec, Operator, register
+
+ATTRIBUTES = {
+    "size": AttributeSpec(tuple, "height and width of the result"),
+    "align_corners": AttributeSpec(bool, "the corner pixels of both pictures lie on each other", False),
+    "half_pixel_centers": AttributeSpec(bool, "pixels are areas, with their places in the middle", False),
+}
+_BITS = 10
+_ONE = 1 << _BITS
+
+
+class Resize(Operator):
+    """Base of the two: x [N, H, W, C] to [N, size..., C]."""
+
+    operands = ("x",)
+    attributes = ATTRIBUTES
+    keeps_quantization = True
+    non_differentiable = "no rule is written for it"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        size = attributes["size"]
+        if x.rank != 4 or len(size) != 2 or min(*x.shape[1:3], *size) < 1:
+            raise ShapeError(f"{self.name} can't bring {x} to height and width {list(size)}")
+        if attributes["align_corners"] and attributes["half_pixel_centers"]:
+            raise ShapeError(f"{self.name} takes align_corners or half_pixel_centers, not both")
+        return (TensorType(x.dtype, (x.shape[0], *size, x.shape[3])),)
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Along one dimension: result i mixes elements `lower[i]` and `upper[i]`, with weight `weights[i]` of the upper."""
+
+    lower: Array
+    upper: Array
+    weights: Array
+    """f32, or integers out of 1024."""
+
+
+def blend(size: int, target: int, attributes: Attributes, fixed: bool) -> Blend:
+    """How a dimension of `size` is stretched to `target`; `fixed`: in fixed point."""
+    aligned = bool(attributes["align_corners"]) and target > 1
+    old, new = (size - 1, target - 1) if aligned else (size, target)
+    return (
+        _fixed_blend(size, target, old, new, attributes) if fixed else _float_blend(size, target, old, new, attributes)
+    )
+
+
+def _float_blend(size: int, target: int, old: int, new: int, attributes: Attributes) -> Blend:
+    scale = np.float32(old) / np.float32(new)
+    place = np.arange(target, dtype=np.float32)
+    if attributes["half_pixel_centers"]:
+        position = (place + np.float32(0.5)) * scale - np.float32(0.5)
+    else:
+        position = place * scale
+    lower = np.maximum(np.floor(position).astype(np.int64), 0)
+    upper = np.minimum(np.ceil(position).astype(np.int64), size - 1)
+    return Blend(np.minimum(lower, size - 1), upper, position - lower.astype(np.float32))
+
+
+def _fixed_blend(size: int, target: int, old: int, new: int, attributes: Attributes) -> Blend:
+    scale = (_ONE * old + new // 2) // new
+    position = np.arange(target, dtype=np.int64) * scale
+    if attributes["half_pixel_centers"]:
+        position += scale // 2 - _ONE // 2
+    lower = np.maximum(_truncated(position, _ONE), 0)
+    upper = np.minimum(_truncated(position + _ONE - 1, _ONE), size - 1)
+    return Blend(np.minimum(lower, size - 1), upper, position - _ONE * lower)
+
+
+def _truncated(a: Array, b: int) -> Array:
+    quotient: Array = np.where(a < 0, -(-a // b), a // b)
+    return quotient
+
+
+@register
+class ResizeBilinear(Resize):
+    """Mixes of the four nearest pixels of x [N, H, W, C]."""
+
+    name = "resize_bilinear"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        fixed = x.dtype in (np.int8, np.int16)
+        rows, columns = (blend(s, t, attributes, fixed) for s, t in zip(x.shape[1:3], attributes["size"], strict=True))
+        one: Array = np.int64(_ONE) if fixed else np.float32(1)  # type: ignore[assignment]
+        wy, wx = rows.weights[:, np.newaxis, np.newaxis], columns.weights[:, np.newaxis]
+        total: Array | int = 0
+        # The order of the four terms and of their factors is that of the reference, which matters for floats.
+        for y, x_places, factor_y, factor_x in (
+            (rows.lower, columns.lower, one - wy, one - wx),
+            (rows.upper, columns.lower, wy, one - wx),
+            (rows.lower, columns.upper, one - wy, wx),
+            (rows.upper, columns.upper, wy, wx),
+        ):
+            corner = x[:, y][:, :, x_places].astype(np.int64 if fixed else np.float32)
+            total = total + corner * factor_y * factor_x
+        result = np.asarray(total)
+        if fixed:
+            half = np.where(result > 0, 1 << (2 * _BITS - 1), -(1 << (2 * _BITS - 1)))
+            result = _truncated(result + half, 1 << (2 * _BITS))
+        elif x.dtype == np.uint8:
+            result = result + np.float32(0.5)
+        return (result.astype(x.dtype),)
+
+
+@register
+class ResizeNearest(Resize):
+    """The nearest pixel of x [N, H, W, C]."""
+
+    name = "resize_nearest"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        rows, columns = (_nearest(s, t, attributes) for s, t in zip(x.shape[1:3], attributes["size"], strict=True))
+        return (x[:, rows][:, :, columns],)
+
+
+def _nearest(size: int, target: int, attributes: Attributes) -> Array:
+    """The element of a dimension of `size` for each of `target` results."""
+    aligned = bool(attributes["align_corners"]) and target > 1
+    scale = np.float32(size - 1) / np.float32(target - 1) if aligned else np.float32(size) / np.float32(target)
+    offset = np.float32(0.5 if attributes["half_pixel_centers"] else 0.0)
+    position = (np.arange(target, dtype=np.float32) + offset) * scale
+    place = np.floor(position + np.float32(0.5)) if aligned else np.floor(position)
+    clipped: Array = np.clip(place.astype(np.int64), 0, size - 1)
+    return clipped

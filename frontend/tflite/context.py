@@ -1,0 +1,209 @@
+"""What a converter of one TFLite operator works with: its tensors as values of the graph, its options, its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...compiler.errors import NetcError
+from ...compiler.graph.builder import GraphBuilder
+from ...compiler.graph.ir import Array, Attribute, Value
+from ...compiler.graph.types import DType, Quantization, TensorType
+from .model import Model, Operator, Tensor
+
+PADDINGS = {0: "same", 1: "valid"}
+ACTIVATIONS = {0: None, 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
+"""Codes of the schema's Padding and ActivationFunctionType."""
+
+_BOUNDS = {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
+
+
+@dataclass
+class Context:
+    """One operator while it is converted."""
+
+    builder: GraphBuilder
+    model: Model
+    operator: Operator
+    values: dict[int, Value]
+
+    def fail(self, problem: str, hint: str | None = None) -> NoReturn:
+        """Raise the error about this operator."""
+        raise NetcError(f"{self.operator.path} ({self.operator.name}): {problem}", hint=hint)
+
+    # ---- tensors ----
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        return len(self.operator.inputs)
+
+    def has(self, place: int) -> bool:
+        """True if input number `place` is there."""
+        return place < self.count and self.operator.inputs[place] >= 0
+
+    def tensor(self, place: int) -> Tensor:
+        """Input number `place`."""
+        if not self.has(place):
+            self.fail(f"input {place} is missing")
+        return self.model.tensors[self.operator.inputs[place]]
+
+    def output(self, place: int = 0) -> Tensor:
+        """Output number `place`."""
+        if place >= len(self.operator.outputs):
+            self.fail(f"output {place} is missing")
+        return self.model.tensors[self.operator.outputs[place]]
+
+    def type(self, place: int) -> TensorType:
+        """Type of input number `place`."""
+        return self._typed(self.tensor(place))
+
+    def output_type(self, place: int = 0) -> TensorType:
+        """Type of output number `place`."""
+        return self._typed(self.output(place))
+
+    def _typed(self, tensor: Tensor) -> TensorType:
+        if tensor.type is None:
+            self.fail(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
+        return tensor.type
+
+    def value(self, place: int) -> Value:
+        """Input number `place` as a value; a constant is added to the graph when it is first used."""
+        tensor = self.tensor(place)
+        index = self.operator.inputs[place]
+        if index not in self.values:
+            array = tensor.array()
+            if array is None:
+                self.fail(f"input {place}, tensor `{tensor.name}`, is used before anything gives it a value")
+            self.values[index] = self.builder.constant(array, quantization=self._typed(tensor).quantization)
+        return self.values[index]
+
+    def constant(self, place: int) -> Array:
+        """The value of an input that must be known."""
+        array = self.tensor(place).array()
+        if array is None:
+            self.fail(f"input {place}, tensor `{self.tensor(place).name}`, must be constant")
+        return array
+
+    def integers(self, place: int) -> tuple[int, ...]:
+        """The elements of a constant vector (or scalar) of integers."""
+        array = self.constant(place)
+        if array.dtype.kind not in "iu" or array.ndim > 2 or array.size > 64:
+            self.fail(f"input {place} should be a short vector of integers, not {self.type(place)}")
+        return tuple(int(v) for v in array.reshape(-1))
+
+    def weight(
+        self, place: int, axes: Sequence[int], shape: Sequence[int] | None = None
+    ) -> tuple[Value, Quantization | None]:
+        """A weight with its dimensions in another order (and then another shape), and its quantization, which follows.
+
+        Constants are turned over at once; for others the graph does it.
+        """
+        type_ = self.type(place)
+        if type_.rank != len(axes):
+            self.fail(f"the weight should have {len(axes)} dimensions, not {type_}")
+        given = type_.quantization
+        turned = tuple(type_.shape[a] for a in axes) if shape is None else tuple(shape)
+        if given is not None and given.axis is not None:
+            given = Quantization(given.scales, given.zero_points, len(turned) - 1)
+            if (
+                not given.fits(turned)
+                or type_.quantization is None
+                or type_.quantization.axis != self._channels(axes, shape)
+            ):
+                self.fail(
+                    f"the weight can't be quantized along dimension {type_.quantization and type_.quantization.axis}"
+                )
+        array = self.tensor(place).array()
+        if array is None:
+            value = self.builder.emit("transpose", self.value(place), permutation=tuple(axes))
+            return (value if shape is None else self.builder.emit("reshape", value, shape=turned)), given
+        flipped = np.ascontiguousarray(array.transpose(axes)).reshape(turned)
+        return self.builder.constant(flipped, quantization=given), given
+
+    @staticmethod
+    def _channels(axes: Sequence[int], shape: Sequence[int] | None) -> int:
+        """The dimension of the file's weight that becomes the last one."""
+        return axes[-1]
+
+    # ---- options ----
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """A field of the operator's options; `default` if it has none."""
+        options = self.operator.options
+        return default if options is None else options[name]
+
+    def coded(self, name: str, codes: dict[int, Any]) -> Any:
+        """A field of the options that is a code."""
+        code = self.option(name, 0)
+        if code not in codes:
+            self.fail(f"{name} can't be {code}")
+        return codes[code]
+
+    def positive(self, *names: str) -> tuple[int, ...]:
+        """Fields of the options that must be numbers from 1 up."""
+        numbers = tuple(int(self.option(name, 1)) for name in names)
+        for name, number in zip(names, numbers, strict=True):
+            if not 1 <= number <= 1 << 24:
+                self.fail(f"{name} can't be {number}")
+        return numbers
+
+    # ---- quantization ----
+
+    @property
+    def is_quantized(self) -> bool:
+        """True if the operator gives quantized integers."""
+        return self.output_type().quantization is not None
+
+    def quantization(self, place: int) -> Quantization:
+        """What the elements of an input stand for."""
+        return self._quantization(self.tensor(place))
+
+    def output_quantization(self, place: int = 0) -> Quantization:
+        """What the elements of an output stand for."""
+        return self._quantization(self.output(place))
+
+    def _quantization(self, tensor: Tensor) -> Quantization:
+        given = self._typed(tensor).quantization
+        if given is None or not given.is_per_tensor:
+            self.fail(f"tensor `{tensor.name}` should be quantized with one scale, but is {tensor.type}")
+        return given
+
+    def fused_range(self) -> dict[str, int | None]:
+        """The range of integers that the fused activation leaves, as attributes low and high."""
+        activation = self.coded("fused_activation_function", ACTIVATIONS)
+        if activation is None:
+            return {"low": None, "high": None}
+        type_, given = self.output_type(), self.output_quantization()
+        info = np.iinfo(str(type_.dtype.numpy))
+
+        def place(bound: float) -> int:
+            ratio = float(np.float32(bound) / np.float32(given.scale))
+            return given.zero_point + int(np.copysign(np.floor(abs(ratio) + 0.5), ratio))
+
+        low, high = _BOUNDS[activation]
+        lowest = info.min if low is None else min(max(place(low), int(info.min)), int(info.max))
+        highest = info.max if high is None else max(min(place(high), int(info.max)), int(info.min))
+        return {"low": int(lowest), "high": int(highest)}
+
+    # ---- operations ----
+
+    def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation."""
+        return self.builder.emit(operator, *operands, **attributes)
+
+    def activated(self, x: Value) -> Value:
+        """The fused activation of a float operator."""
+        activation = self.coded("fused_activation_function", ACTIVATIONS)
+        if activation is None:
+            return x
+        if activation == "relu_n1_to_1":
+            return self.emit("clamp", x, low=-1.0, high=1.0)
+        return self.emit(activation, x)
+
+    def cast(self, x: Value, dtype: DType) -> Value:
+        """A value as another element type, if it has a different one."""
+        return x if x.type.dtype is dtype else self.emit("cast", x, dtype=str(dtype))

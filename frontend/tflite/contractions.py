@@ -1,0 +1,106 @@
+"""TFLite's convolutions and dense layers as operations of the graph; weights take netc's order of dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...compiler.graph.ir import Value
+from ...compiler.graph.types import DType, Quantization
+from .context import PADDINGS, Context
+
+
+def conv_2d(c: Context) -> Value:
+    """CONV_2D: weight [F, KH, KW, C]; groups are told by the weight's number of channels."""
+    channels = c.type(1).shape[3] if c.type(1).rank == 4 else 0
+    if c.type(0).rank != 4 or channels < 1 or c.type(0).shape[3] % channels:
+        c.fail(f"weight {c.type(1)} doesn't fit {c.type(0)}")
+    return _convolution(c, (1, 2, 3, 0), None, c.type(0).shape[3] // channels)
+
+
+def depthwise_conv_2d(c: Context) -> Value:
+    """DEPTHWISE_CONV_2D: weight [1, KH, KW, C * multiplier]."""
+    weight = c.type(1)
+    if c.type(0).rank != 4 or weight.rank != 4 or weight.shape[0] != 1:
+        c.fail(f"weight {weight} doesn't fit {c.type(0)}")
+    shape = (weight.shape[1], weight.shape[2], 1, weight.shape[3])
+    return _convolution(c, (0, 1, 2, 3), shape, c.type(0).shape[3])
+
+
+def _convolution(c: Context, axes: tuple[int, ...], shape: tuple[int, ...] | None, groups: int) -> Value:
+    weight, given = c.weight(1, axes, shape)
+    window = {
+        "strides": c.positive("stride_h", "stride_w"),
+        "padding": c.coded("padding", PADDINGS),
+        "dilations": c.positive("dilation_h_factor", "dilation_w_factor"),
+        "groups": groups,
+    }
+    return _contraction(c, "conv2d", weight, given, window)
+
+
+def _contraction(
+    c: Context, name: str, weight: Value, given: Quantization | None, attributes: dict[str, Any], x: Value | None = None
+) -> Value:
+    """A float or a quantized contraction, with its bias and activation."""
+    x = c.value(0) if x is None else x
+    bias = [c.value(2)] if c.has(2) else []
+    if not c.is_quantized:
+        if weight.type.dtype is not x.type.dtype:
+            weight = _as_float(c, weight, given)
+        return c.activated(c.emit(name, x, weight, *bias, **attributes))
+    if given is None:
+        c.fail(f"the weight must be quantized like the input, but is {weight.type}")
+    return c.emit(
+        f"q_{name}",
+        x,
+        weight,
+        *bias,
+        x=c.quantization(0),
+        weight=given,
+        y=c.output_quantization(),
+        rounded_product=_rounds_product(c, name),
+        **c.fused_range(),
+        **attributes,
+    )
+
+
+def _rounds_product(c: Context, name: str) -> bool:
+    """Kernels of one multiplier combine the scales in f32; those of int8 convolutions work in doubles."""
+    weight = c.type(1)
+    if c.type(0).dtype is DType.U8:
+        return True
+    return name == "dense" and weight.quantization is not None and weight.quantization.is_per_tensor
+
+
+def _as_float(c: Context, weight: Value, given: Quantization | None) -> Value:
+    """A constant weight of another type (hybrid models) as f32."""
+    array = c.builder.operations[-1].attributes.get("value")
+    if not isinstance(array, np.ndarray) or c.builder.operations[-1].result is not weight:
+        c.fail(f"the weight must be f32 or constant, not {weight.type}")
+    c.builder.operations.pop()
+    if given is None:
+        return c.builder.constant(array.astype(np.float32))
+    offset = array.astype(np.float32) - np.array(given.zero_points, np.float32)
+    return c.builder.constant(offset * np.array(given.scales, np.float32))
+
+
+def fully_connected(c: Context) -> Value:
+    """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
+    if c.option("weights_format", 0) != 0:
+        c.fail("shuffled weights are not supported")
+    weight, given = c.weight(1, (1, 0))
+    x, inputs = c.value(0), weight.type.shape[0]
+    if inputs < 1 or x.type.size % inputs:
+        c.fail(f"weight {c.type(1)} doesn't fit {x.type}")
+    lead = c.output_type().shape[:-1] if c.output_type().rank else ()
+    if x.type.shape != (*lead, inputs):
+        x = c.emit("reshape", x, shape=(*lead, inputs))
+    return _contraction(c, "dense", weight, given, {}, x)
+
+
+CONVERTERS = {
+    "CONV_2D": conv_2d,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "FULLY_CONNECTED": fully_connected,
+}

@@ -1,0 +1,62 @@
+"""What a model file says about pictures: normalisation and labels of the embedded metadata, as a net declares them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...compiler.graph.types import DType
+from .flatbuffer import Record, decode
+from .model import Model
+from .schema import METADATA_IDENTIFIER, MODEL_METADATA
+
+
+def preprocess_of(model: Model) -> dict[str, Any]:
+    """The graph attribute `preprocess`: how a picture becomes the first input, as far as the file tells.
+
+    Without a word from the file, quantized inputs take pixels as they are.
+    """
+    found = _declared(model)
+    if "mean" not in found and model.inputs:
+        found |= _pixels(model)
+    return found
+
+
+def _declared(model: Model) -> dict[str, Any]:
+    data = model.metadata.get("TFLITE_METADATA")
+    if data is None:
+        return {}
+    root = decode(data, MODEL_METADATA, identifier=METADATA_IDENTIFIER, what="TFLite metadata buffer")
+    subgraphs = root["subgraph_metadata"]
+    if not subgraphs:
+        return {}
+    found: dict[str, Any] = {}
+    for tensor in subgraphs[0]["input_tensor_metadata"][:1]:
+        for unit in tensor["process_units"]:
+            found |= _normalization(unit)
+    for tensor in subgraphs[0]["output_tensor_metadata"][:1]:
+        names = [f["name"] for f in tensor["associated_files"] if f["name"]]
+        if names:
+            found["labels"] = names[0]
+    return found
+
+
+def _normalization(unit: Record) -> dict[str, Any]:
+    options = unit["options"]
+    if options is None or options["mean"] is None or options["std"] is None:
+        return {}
+    mean, std = (tuple(float(v) for v in options[key][:4]) for key in ("mean", "std"))
+    if not mean or len(mean) != len(std) or not all(0 < s < float("inf") for s in std):
+        return {}
+    return {"divide": 1.0, "mean": mean[0] if len(mean) == 1 else mean, "std": std[0] if len(std) == 1 else std}
+
+
+def _pixels(model: Model) -> dict[str, Any]:
+    """The normalisation that quantizing undoes, so that pixels go into the model as they are (less 128 for i8)."""
+    type_ = model.tensors[model.inputs[0]].type
+    if type_ is None or type_.dtype not in (DType.I8, DType.U8):
+        return {}
+    offset = 128 if type_.dtype is DType.I8 else 0
+    if type_.quantization is None:
+        return {"divide": 1.0, "mean": float(offset), "std": 1.0}
+    given = type_.quantization
+    return {"divide": 1.0, "mean": float(given.zero_points[0] + offset), "std": 1.0 / given.scales[0]}

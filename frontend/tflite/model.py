@@ -1,0 +1,240 @@
+"""A TFLite model as plain data: what `read_model` makes of a file, checked, before it becomes a graph.
+
+Only the first subgraph is kept. Indices lie in range, shapes are bounded, constants have the bytes that their type
+takes; what an operator does with its tensors is checked where it becomes an operation of the graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import tflite
+
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Array
+from ...compiler.graph.types import DType, Quantization, TensorType
+from .flatbuffer import Record, decode
+from .schema import IDENTIFIER, MODEL
+
+MAX_RANK = 8
+MAX_ELEMENTS = 1 << 31
+MAX_TENSORS = 1 << 20
+
+_DTYPES = {
+    "FLOAT64": DType.F64,
+    "FLOAT32": DType.F32,
+    "FLOAT16": DType.F16,
+    "INT64": DType.I64,
+    "INT32": DType.I32,
+    "INT16": DType.I16,
+    "INT8": DType.I8,
+    "UINT8": DType.U8,
+    "BOOL": DType.BOOL,
+}
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    """Names of a generated enumeration's values."""
+    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of the file; `data` holds the bytes of a constant."""
+
+    name: str
+    type_name: str
+    type: TensorType | None
+    """None for element types that netc doesn't have, such as STRING."""
+    data: memoryview | None
+    is_variable: bool
+    path: str
+
+    def array(self) -> Array | None:
+        """The value of a constant."""
+        if self.data is None or self.type is None:
+            return None
+        dtype = self.type.dtype.numpy
+        flat = np.frombuffer(self.data, dtype.newbyteorder("<"))
+        return flat.astype(dtype, copy=False).reshape(self.type.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One use of an operator: indices of tensors (-1: an optional input that is left out) and its options."""
+
+    name: str
+    version: int
+    is_custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    intermediates: tuple[int, ...]
+    options: Record | None
+    custom_options: bytes
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Names under which people know inputs and outputs."""
+
+    key: str
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The first subgraph of a file, and what belongs to the file as a whole."""
+
+    description: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    signatures: tuple[Signature, ...] = ()
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def read_model(data: bytes) -> Model:
+    """Decode and check a model file. Raises `NetcError` that names table and field for whatever is wrong with it."""
+    root = decode(data, MODEL, identifier=IDENTIFIER, what="TFLite model")
+    if root["version"] != 3:
+        root.fail("version", f"version {root['version']} of the file format is not supported, only 3")
+    if not root["subgraphs"]:
+        root.fail("subgraphs", "there is none")
+    buffers = [_buffer(record, data) for record in root["buffers"]]
+    subgraph = root["subgraphs"][0]
+    tensors = tuple(_tensor(record, buffers) for record in subgraph["tensors"])
+    if len(tensors) > MAX_TENSORS:
+        subgraph.fail("tensors", f"{len(tensors)} tensors are more than {MAX_TENSORS}")
+    codes = root["operator_codes"]
+    return Model(
+        root["description"] or "",
+        tensors,
+        tuple(_operator(record, codes, len(tensors), data) for record in subgraph["operators"]),
+        _indices(subgraph, "inputs", len(tensors)),
+        _indices(subgraph, "outputs", len(tensors)),
+        tuple(_signature(r, len(tensors)) for r in root["signature_defs"] if r["subgraph_index"] == 0),
+        _metadata(root, buffers),
+    )
+
+
+def _buffer(record: Record, data: bytes) -> memoryview:
+    """The bytes of a buffer, inside the flatbuffer or behind it."""
+    view = memoryview(data)
+    offset, size = record["offset"], record["size"]
+    if offset > 1:
+        if offset + size > len(data):
+            record.fail("offset", f"{size} bytes at {offset} lie outside the file of {len(data)} bytes")
+        return view[offset : offset + size]
+    array = record["data"]
+    return memoryview(b"") if array is None else memoryview(array)
+
+
+def _tensor(record: Record, buffers: list[memoryview]) -> Tensor:
+    type_name = _names(tflite.TensorType).get(record["type"])
+    if type_name is None:
+        record.fail("type", f"there is no element type {record['type']}")
+    shape = _shape(record)
+    if record["buffer"] >= len(buffers):
+        record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
+    if record["sparsity"] is not None:
+        record.fail("sparsity", "sparse tensors are not supported")
+    data = buffers[record["buffer"]] if record["buffer"] else memoryview(b"")
+    dtype = _DTYPES.get(type_name)
+    if dtype is None:
+        return Tensor(record["name"] or "", type_name, None, data or None, record["is_variable"], record.path)
+    type_ = TensorType(dtype, shape, None, _quantization(record, dtype, shape))
+    if len(data) and len(data) != type_.bytes:
+        record.fail("buffer", f"{type_.dense()} takes {type_.bytes} bytes, but its buffer has {len(data)}")
+    constant = data if len(data) else None
+    return Tensor(record["name"] or "", type_name, type_, constant, record["is_variable"], record.path)
+
+
+def _shape(record: Record) -> tuple[int, ...]:
+    sizes = () if record["shape"] is None else record["shape"].tolist()
+    if len(sizes) > MAX_RANK:
+        record.fail("shape", f"{len(sizes)} dimensions are more than {MAX_RANK}")
+    if any(s < 0 for s in sizes):
+        record.fail("shape", f"{sizes} has sizes below 0; shapes must be known")
+    if math.prod(sizes) > MAX_ELEMENTS:
+        record.fail("shape", f"{sizes} has more than {MAX_ELEMENTS:,} elements")
+    return tuple(sizes)
+
+
+def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quantization | None:
+    record = tensor["quantization"]
+    if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float:
+        return None
+    if record["details_type"]:
+        record.fail("details_type", "custom quantization is not supported")
+    scales = record["scale"]
+    if len(scales) > 1 and len(scales) not in shape:
+        record.fail("scale", f"{len(scales)} scales don't fit a tensor of shape {list(shape)}")
+    zero_points = record["zero_point"]
+    if zero_points is None or not len(zero_points):
+        zero_points = np.zeros(len(scales), np.int64)
+    axis = record["quantized_dimension"] if len(scales) > 1 else None
+    try:
+        quantization = Quantization(tuple(scales.tolist()), tuple(zero_points.tolist()), axis)
+    except NetcError as error:
+        record.fail("scale", error.diagnostics[0].message)
+    if not quantization.fits(shape):
+        record.fail("quantized_dimension", f"{len(scales)} scales along dimension {axis} don't fit {list(shape)}")
+    return quantization
+
+
+def _operator(record: Record, codes: tuple[Record, ...], tensors: int, data: bytes) -> Operator:
+    if record["opcode_index"] >= len(codes):
+        record.fail("opcode_index", f"there is no operator code {record['opcode_index']}, only {len(codes)}")
+    code = codes[record["opcode_index"]]
+    number = max(code["builtin_code"], code["deprecated_builtin_code"])
+    name = _names(tflite.BuiltinOperator).get(number)
+    if name is None:
+        code.fail("builtin_code", f"there is no operator {number}")
+    is_custom = name == "CUSTOM"
+    options = record["custom_options"]
+    return Operator(
+        (code["custom_code"] or "CUSTOM") if is_custom else name,
+        code["version"],
+        is_custom,
+        _indices(record, "inputs", tensors, optional=True),
+        _indices(record, "outputs", tensors),
+        _indices(record, "intermediates", tensors, optional=True),
+        record["builtin_options"],
+        b"" if options is None else options.tobytes(),
+        record.path,
+    )
+
+
+def _indices(record: Record, name: str, tensors: int, *, optional: bool = False) -> tuple[int, ...]:
+    """Indices of tensors, in range; -1 stands for none where that is allowed."""
+    array = record[name]
+    indices: list[int] = [] if array is None else array.tolist()
+    for index in indices:
+        if not (-1 if optional else 0) <= index < tensors:
+            record.fail(name, f"there is no tensor {index}, only {tensors}")
+    return tuple(indices)
+
+
+def _signature(record: Record, tensors: int) -> Signature:
+    maps = []
+    for name in ("inputs", "outputs"):
+        for entry in record[name]:
+            if entry["tensor_index"] >= tensors:
+                entry.fail("tensor_index", f"there is no tensor {entry['tensor_index']}, only {tensors}")
+        maps.append({entry["name"] or "": entry["tensor_index"] for entry in record[name]})
+    return Signature(record["signature_key"] or "", maps[0], maps[1])
+
+
+def _metadata(root: Record, buffers: list[memoryview]) -> Mapping[str, bytes]:
+    found: dict[str, bytes] = {}
+    for record in root["metadata"]:
+        if record["buffer"] >= len(buffers):
+            record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
+        found[record["name"] or ""] = bytes(buffers[record["buffer"]])
+    return found

@@ -1,0 +1,158 @@
+"""From a TFLite file to a graph.
+
+Each operator becomes one or a few operations, by the converter that stands under its name in `CONVERTERS`; operators
+without one, custom ones among them, stay in the graph as `opaque`. Constants become `constant` operations with weights
+in netc's order of dimensions; tensors keep their names as names of values, where they are unique.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...compiler.errors import Location, NetcError, ShapeError
+from ...compiler.graph.builder import GraphBuilder
+from ...compiler.graph.ir import Graph, Operation, Value
+from ...compiler.ops.base import lookup
+from . import arithmetic, contractions, recurrent, reductions, shapes
+from .context import Context
+from .metadata import preprocess_of
+from .model import Model, read_model
+
+Converter = Callable[[Context], Value | tuple[Value, ...]]
+
+CONVERTERS: Mapping[str, Converter] = {
+    **arithmetic.CONVERTERS,
+    **contractions.CONVERTERS,
+    **recurrent.CONVERTERS,
+    **reductions.CONVERTERS,
+    **shapes.CONVERTERS,
+}
+
+MAX_FILE = 1 << 31
+
+
+def load_tflite(path: str | os.PathLike[str]) -> Graph:
+    """Read a `.tflite` file. Raises `NetcError` for a file that is missing, damaged or uses what netc doesn't have."""
+    file = Path(path)
+    if not file.is_file():
+        raise NetcError(f"there is no file {path}")
+    if file.stat().st_size > MAX_FILE:
+        raise NetcError(f"{path} is larger than {MAX_FILE:,} bytes")
+    try:
+        return graph_of(read_model(file.read_bytes()), file.stem)
+    except NetcError as error:
+        place = Location(str(path), 1, 1)
+        raise NetcError([replace(d, location=place) for d in error.diagnostics]) from None
+
+
+def graph_of(model: Model, name: str) -> Graph:
+    """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one."""
+    attributes = {"format": "tflite"}
+    builder = GraphBuilder(name, attributes)
+    names = _unique_names(model)
+    values: dict[int, Value] = {}
+    for index in model.inputs:
+        type_ = model.tensors[index].type
+        if type_ is None or index in values or not type_.size:
+            raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
+        values[index] = builder.input(names.get(index) or f"input{len(builder.inputs)}", type_)
+    for operator in model.operators:
+        _convert(Context(builder, model, operator, values), names)
+    outputs = [_output(builder, model, values, index) for index in model.outputs]
+    preprocess = preprocess_of(model)
+    if preprocess:
+        builder.attributes["preprocess"] = preprocess
+    if model.signatures:
+        builder.attributes["signature"] = _signature(model)
+    return builder.finish(outputs)
+
+
+def _unique_names(model: Model) -> dict[int, str]:
+    """Names of tensors that no other tensor has, and that no number could be."""
+    counts = Counter(t.name for t in model.tensors)
+    return {i: t.name for i, t in enumerate(model.tensors) if t.name and counts[t.name] == 1 and not t.name.isdigit()}
+
+
+def _output(builder: GraphBuilder, model: Model, values: Mapping[int, Value], index: int) -> Value:
+    if index in values:
+        return values[index]
+    array = model.tensors[index].array()
+    if array is None:
+        raise NetcError(f"{model.tensors[index].path}: nothing gives this output a value")
+    return builder.constant(array)
+
+
+def _convert(c: Context, names: Mapping[int, str]) -> None:
+    """Add an operator to the graph, and its results to the values."""
+    operator = c.operator
+    converter = CONVERTERS.get(operator.name) if not operator.is_custom else None
+    start = len(c.builder.operations)
+    try:
+        if converter is None:
+            converted: Value | tuple[Value, ...] = _opaque(c)
+        else:
+            converted = converter(c)
+    except ShapeError as error:
+        c.fail(error.diagnostics[0].message, error.diagnostics[0].hint)
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        # Shape rules and NumPy stumble over numbers that no real operator has.
+        c.fail(f"its operands and options don't fit: {error}")
+    results = converted if isinstance(converted, tuple) else (converted,)
+    if len(results) != len(operator.outputs):
+        c.fail(f"it has {len(operator.outputs)} outputs, not {len(results)}")
+    for place, (index, value) in enumerate(zip(operator.outputs, results, strict=True)):
+        if index in c.values or c.model.tensors[index].data is not None:
+            c.fail(f"output {place}, tensor `{c.model.tensors[index].name}`, has a value already")
+        c.values[index] = _declared(c, value, place, names.get(index), start)
+
+
+def _declared(c: Context, value: Value, place: int, name: str | None, start: int) -> Value:
+    """A result as the file declares it: same type, its name, what it stands for."""
+    declared = c.output_type(place)
+    if (value.type.dtype, value.type.shape) != (declared.dtype, declared.shape):
+        c.fail(f"it gives {value.type}, but output {place} is declared as {declared}")
+    stated = value.type.quantization
+    if declared.quantization is not None and stated != declared.quantization and declared.quantization.is_per_tensor:
+        value = c.emit("reinterpret", value, y=declared.quantization)
+    return _renamed(c.builder, value, name, start) if name is not None else value
+
+
+def _renamed(builder: GraphBuilder, value: Value, name: str, start: int) -> Value:
+    """A value that was just made, under a name; one of an earlier operator keeps its own."""
+    for position in range(len(builder.operations) - 1, start - 1, -1):
+        op = builder.operations[position]
+        if value in op.results and not any(value in later.operands for later in builder.operations[position + 1 :]):
+            renamed = Value(value.type, name)
+            results = tuple(renamed if r is value else r for r in op.results)
+            builder.operations[position] = Operation(op.operator, op.operands, op.attributes, results, op.location)
+            return renamed
+    return value
+
+
+def _opaque(c: Context) -> tuple[Value, ...]:
+    """An operator that netc doesn't know: its tensors, name and options, nothing more."""
+    operands = [c.value(place) for place in range(c.count) if c.has(place)]
+    types = tuple(str(c.output_type(i).dense()) for i in range(len(c.operator.outputs)))
+    if not types:
+        c.fail("it has no outputs")
+    options = np.frombuffer(c.operator.custom_options, np.uint8) if c.operator.custom_options else None
+    attributes = {"operator": c.operator.name, "results": types, "options": options}
+    return c.builder.operation(lookup("opaque"), operands, attributes).results
+
+
+def _signature(model: Model) -> Mapping[str, object]:
+    """The first signature: its key, and its names for the graph's inputs and outputs, in order."""
+    signature = model.signatures[0]
+    inputs = {index: name for name, index in signature.inputs.items()}
+    outputs = {index: name for name, index in signature.outputs.items()}
+    return {
+        "key": signature.key,
+        "inputs": tuple(inputs.get(i, "") for i in model.inputs),
+        "outputs": tuple(outputs.get(i, "") for i in model.outputs),
+    }

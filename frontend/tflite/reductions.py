@@ -1,0 +1,79 @@
+"""TFLite's pooling, means and softmax as operations of the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...compiler.graph.ir import Value
+from .context import PADDINGS, Context
+
+
+def _pool_attributes(c: Context) -> dict[str, Any]:
+    return {
+        "size": c.positive("filter_height", "filter_width"),
+        "strides": c.positive("stride_h", "stride_w"),
+        "padding": c.coded("padding", PADDINGS),
+    }
+
+
+def average_pool_2d(c: Context) -> Value:
+    """AVERAGE_POOL_2D."""
+    if c.is_quantized:
+        return c.emit("q_avg_pool", c.value(0), **_pool_attributes(c), **c.fused_range())
+    return c.activated(c.emit("avg_pool", c.value(0), **_pool_attributes(c)))
+
+
+def max_pool_2d(c: Context) -> Value:
+    """MAX_POOL_2D."""
+    pooled = c.emit("max_pool", c.value(0), **_pool_attributes(c))
+    if not c.is_quantized:
+        return c.activated(pooled)
+    limits = c.fused_range()
+    if limits == {"low": None, "high": None}:
+        return pooled
+    lowest, highest = (limits[key] for key in ("low", "high"))
+    return c.emit("clamp", pooled, low=lowest, high=highest)
+
+
+def _reduce(name: str, quantized_sum: bool | None) -> Any:
+    """MEAN, SUM (quantized: in fixed point) and REDUCE_MAX, REDUCE_MIN."""
+
+    def convert(c: Context) -> Value:
+        rank = c.type(0).rank
+        axes = tuple(sorted({a % rank for a in c.integers(1) if -rank <= a < rank})) if rank else ()
+        keepdims = bool(c.option("keep_dims", False))
+        if c.is_quantized and quantized_sum is not None:
+            x, y = c.quantization(0), c.output_quantization()
+            return c.emit("q_mean", c.value(0), axes=axes, keepdims=keepdims, sum=quantized_sum, x=x, y=y)
+        return c.emit(name, c.value(0), axes=axes, keepdims=keepdims)
+
+    return convert
+
+
+def softmax(c: Context) -> Value:
+    """SOFTMAX over the last dimension."""
+    beta = float(c.option("beta", 1.0))
+    if c.is_quantized:
+        return c.emit(
+            "q_softmax",
+            c.value(0),
+            x=c.quantization(0),
+            y=c.output_quantization(),
+            dtype=str(c.output_type().dtype),
+            beta=beta,
+        )
+    x = c.value(0)
+    if beta != 1.0:
+        x = c.emit("mul", x, c.builder.scalar(beta, x.type.dtype))
+    return c.emit("softmax", x, axis=-1)
+
+
+CONVERTERS = {
+    "AVERAGE_POOL_2D": average_pool_2d,
+    "MAX_POOL_2D": max_pool_2d,
+    "MEAN": _reduce("reduce_mean", False),
+    "SUM": _reduce("reduce_sum", True),
+    "REDUCE_MAX": _reduce("reduce_max", None),
+    "REDUCE_MIN": _reduce("reduce_min", None),
+    "SOFTMAX": softmax,
+}
