@@ -10,7 +10,8 @@ from .compiler import passes
 from .compiler.codegen import Target, emit_module
 from .compiler.errors import NetcError
 from .compiler.schedules import lower
-from .compiler.training import Loss, Optimizer, Schedule, parse_loss, parse_optimizer, training_step
+from .compiler.training import Loss, Optimizer, Schedule, parse_optimizer, training_step
+from .losses import find_loss
 from .pipeline import Source, Weights, find_weights, load
 from .runtime.cache import compile_object
 from .runtime.host import available_cores
@@ -49,7 +50,9 @@ def compile_training(
     graph = load(source, net=net, batch=batch, settings=settings)
     step = training_step(
         graph,
-        loss=_with_option(parse_loss(loss) if isinstance(loss, str) else loss, "label_smoothing", label_smoothing),
+        loss=_with_option(
+            find_loss(loss, source, graph) if isinstance(loss, str) else loss, "label_smoothing", label_smoothing
+        ),
         optimizer=_with_option(
             parse_optimizer(optimizer) if isinstance(optimizer, str) else optimizer, "weight_decay", weight_decay
         ),

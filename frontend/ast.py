@@ -220,6 +220,11 @@ class Func(Procedure):
 
 
 @dataclass(frozen=True, slots=True)
+class Gradient(Procedure):
+    """How a block is differentiated; `name` is the block's. The last two parameters: its result, the cotangent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Specialisation(Node):
     """`net name = base(hyperparameter = value)`."""
 
@@ -252,7 +257,7 @@ class Preprocess(Node):
     settings: tuple[Setting, ...]
 
 
-Definition = Import | Net | Block | Func | Specialisation | Train | Preprocess
+Definition = Import | Net | Block | Func | Gradient | Specialisation | Train | Preprocess
 
 
 def walk(root: Node) -> Iterator[Node]:

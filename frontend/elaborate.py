@@ -16,7 +16,8 @@ from ..compiler.ops import Layer, Operator
 from . import arithmetic, ast
 from .annotations import free_sizes, hyperparameter_kind, is_tensor_annotation, match_tensor, tensor_type
 from .expressions import POISON
-from .names import recursion, unknown_hyperparameter
+from .gradients import GradientCall
+from .names import check_gradient, recursion, unknown_hyperparameter
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
 from .state import CallSite, Frame, LimitError, State
 from .statements import RUNNING, StatementRunner
@@ -103,7 +104,7 @@ class Elaborator(StatementRunner):
         return base, given
 
     def _hyperparameters(self, net: ast.Net, frame: Frame, given: dict[str, Given], options: Options) -> None:
-        overrides = {k: _from_python(k, v, net.name.location) for k, v in options.hyperparameters.items()}
+        overrides = {k: from_python(k, v, net.name.location) for k, v in options.hyperparameters.items()}
         given = {**given, **overrides}
         parameters = {p.name.id: p for p in net.parameters if not is_tensor_annotation(p.annotation)}
         for name, item in given.items():
@@ -220,8 +221,30 @@ class Elaborator(StatementRunner):
             base, given = self._specialise(block)
             arguments = Arguments(arguments.positional, {**given, **arguments.named})
         assert isinstance(base.node, ast.Procedure)
-        path = site.frame.component(block.name, label)
-        return self._procedure(site, base, base.node, path, arguments)
+        frame = self._frame(site, base, base.node, site.frame.component(block.name, label), arguments)
+        gradient: Definition | None = base.scope.gradients.get(base.name)
+        if gradient is None or not isinstance(base.node, ast.Block):
+            return self._body(frame, base.node)
+        return self._with_gradient(site, gradient, frame, base.node)
+
+    def _with_gradient(self, site: CallSite, gradient: Definition, frame: Frame, block: ast.Block) -> Any:
+        """Run the body of a block whose gradient is given, and attach the latter to its result."""
+        if problems := list(check_gradient(gradient)):
+            raise NetcError(problems)
+        self._refuse_recursion(gradient, site)
+        call = GradientCall(gradient, {p.name.id: frame.variables[p.name.id] for p in block.parameters}, site.location)
+        known = set(self.state.parameters)
+        result = call.checked_result(self._body(frame, block))
+        call.refuse_parameters({n: at for n, at in self.state.parameters.items() if n not in known})
+        state = State.nested(self.state, f"{frame.name}.gradient")
+        inner = Frame(gradient.name, gradient.scope, "", site.frame, site.location, call.node)
+        inner.variables.update(call.inputs(state.builder, result))
+        elaborator = Elaborator(state)
+        elaborator.match_annotations(inner, call.node)
+        graph = call.finish(state.builder, elaborator._body(inner, call.node))
+        call.refuse_parameters(state.parameters)
+        self.state.steps = state.steps
+        return site.emit("custom_gradient", result, *call.tensors.values(), gradient=graph)
 
     def _procedure(
         self,
@@ -231,6 +254,17 @@ class Elaborator(StatementRunner):
         path: str,
         arguments: Arguments,
     ) -> Any:
+        return self._body(self._frame(site, definition, procedure, path, arguments), procedure)
+
+    def _frame(
+        self,
+        site: CallSite,
+        definition: Definition,
+        procedure: ast.Procedure,
+        path: str,
+        arguments: Arguments,
+    ) -> Frame:
+        """The frame of a call, all parameters bound."""
         self._refuse_recursion(definition, site)
         slots = [_slot(p) for p in procedure.parameters]
         bound = bind(definition.name, slots, arguments, site.location)
@@ -243,11 +277,16 @@ class Elaborator(StatementRunner):
         except NetcError as problem:
             self.state.report(problem, frame, site.location)
             raise Poisoned from None
+        self.match_annotations(frame, procedure)
+        return frame
+
+    def match_annotations(self, frame: Frame, procedure: ast.Procedure) -> None:
+        """Check tensors against the types that they are annotated with; free sizes take their sizes."""
         for parameter in procedure.parameters:
             if is_tensor_annotation(parameter.annotation):
                 value = frame.variables[parameter.name.id]
-                match_tensor(parameter, value, frame.variables, lambda size: self.evaluate(size, frame), site.location)
-        return self._body(frame, procedure)
+                at = frame.called_at or parameter.location
+                match_tensor(parameter, value, frame.variables, lambda size: self.evaluate(size, frame), at)
 
     def _refuse_recursion(self, definition: Definition, site: CallSite) -> None:
         names: list[str] = []
@@ -283,10 +322,10 @@ def _slot(parameter: ast.Parameter) -> Slot:
     return Slot(parameter.name.id, hyperparameter_kind(parameter.annotation), parameter.default is None)
 
 
-def _from_python(name: str, value: Any, location: Location) -> Given:
+def from_python(name: str, value: Any, location: Location) -> Given:
     """A value that Python code gives for a hyperparameter, as a value of the language."""
     if isinstance(value, list | tuple):
-        return Given(tuple(_from_python(name, item, location).value for item in value), location)
+        return Given(tuple(from_python(name, item, location).value for item in value), location)
     if not isinstance(value, bool | int | float | str | None):
         raise error(f"hyperparameter `{name}` can't be {value!r}", location)
     return Given(arithmetic.checked(value, location), location)

@@ -20,7 +20,7 @@ MAX_NESTING = 100
 """Brackets that may be open at the same time."""
 
 NEWLINE = "_NEWLINE"
-DEFINITION_KEYWORDS = ("net", "block", "func", "import", "train", "preprocess")
+DEFINITION_KEYWORDS = ("net", "block", "func", "gradient", "import", "train", "preprocess")
 
 _SCAN = re.compile(
     r"""(?P<blank>[ \t]+)

@@ -12,10 +12,12 @@ from typing import Any
 
 from ..compiler.errors import Diagnostic, NetcError, near_miss
 from ..compiler.graph.ir import Graph
+from ..compiler.graph.types import TensorType
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation
 from .diagnostics import SourceError
 from .elaborate import Options, elaborate, unfold
+from .losses import elaborate_loss
 from .modules import Loader, Module
 from .names import check_names
 from .settings import Recipe, preprocess_of, recipe_of, resolve_preprocess
@@ -67,6 +69,28 @@ def load_recipe(source: str | os.PathLike[str], *, net: str | None = None) -> Re
     opened = _open(source)
     opened.loader.finish()
     return recipe_of(_choose(opened.module, net))
+
+
+def load_loss(
+    source: str | os.PathLike[str],
+    name: str,
+    prediction: TensorType,
+    hyperparameters: Mapping[str, Any] | None = None,
+) -> Graph | None:
+    """The loss that a net's file defines, or imports, as the block `name`; None if it does neither.
+
+    The block takes a prediction of the given type and labels; see `elaborate_loss` for the type of these. Raises
+    `NetcError` with all errors found.
+    """
+    opened = _open(source)
+    opened.loader.finish()
+    block = opened.module.find(name)
+    if block is None or block.kind != "block":
+        return None
+    graph, diagnostics = elaborate_loss(block, prediction, hyperparameters or {})
+    if graph is None:
+        raise SourceError(_merged(check_names(opened.module), diagnostics), opened.loader.sources)
+    return graph
 
 
 def check(source: str | os.PathLike[str]) -> list[Diagnostic]:

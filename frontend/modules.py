@@ -23,7 +23,21 @@ MAX_FILES = 100
 WORDS = ("same", "valid")
 """Names that stand for themselves, as text, where nothing else is called so."""
 
-_INTERNAL = frozenset(("param", "constant", "relayout", "fused"))
+_INTERNAL = frozenset(
+    (
+        "param",
+        "constant",
+        "relayout",
+        "fused",
+        "custom_gradient",
+        *(f"conv{rank}d_{what}_gradient" for rank in (1, 2, 3) for what in ("input", "weight")),
+        "avg_pool_gradient",
+        "max_pool_gradient",
+        "max_pool_gather",
+        "max_pool_index",
+    )
+)
+"""Operators that no text calls: passes make them."""
 
 
 @dataclass(eq=False)
@@ -34,6 +48,8 @@ class Module:
     folder: Path | None
     definitions: dict[str, Definition] = field(default_factory=dict[str, Definition])
     imports: list[Module] = field(default_factory=list["Module"])
+    gradients: dict[str, Definition] = field(default_factory=dict[str, Definition])
+    """Gradients that the file gives for its blocks, by the block's name."""
     recipes: list[ast.Train] = field(default_factory=list[ast.Train])
     preprocesses: list[ast.Preprocess] = field(default_factory=list[ast.Preprocess])
 
@@ -145,11 +161,13 @@ class Loader:
             module.recipes.append(node)
         elif isinstance(node, ast.Preprocess):
             module.preprocesses.append(node)
-        elif (other := module.definitions.get(node.name.id)) is not None:
-            place = f"first at {other.node.name.location}"
-            self.diagnostics.append(Diagnostic(f"`{node.name.id}` is defined twice", node.name.location, place))
         else:
-            module.definitions[node.name.id] = Definition(node, module)
+            made = Definition(node, module)
+            known = module.gradients if isinstance(node, ast.Gradient) else module.definitions
+            if (other := known.setdefault(node.name.id, made)) is not made:
+                what = f"the {made.name}" if isinstance(node, ast.Gradient) else f"`{made.name}`"
+                place = f"first at {other.node.name.location}"
+                self.diagnostics.append(Diagnostic(f"{what} is defined twice", node.name.location, place))
 
     def _find(self, name: str, module: Module) -> Path:
         """Imports are relative to the importing file; what isn't there may be a shipped file."""

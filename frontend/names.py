@@ -24,11 +24,13 @@ def check_names(module: Module) -> list[Diagnostic]:
     """All problems with names in a file; imported files are not looked into."""
     found: list[Diagnostic] = []
     calls: Calls = {}
-    for definition in module.definitions.values():
+    for definition in (*module.definitions.values(), *module.gradients.values()):
         node = definition.node
         found += _check_specialisation(definition) if isinstance(node, ast.Specialisation) else _check_body(definition)
         calls[definition] = dict(_callees(definition))
     found += _circles(calls)
+    for gradient in module.gradients.values():
+        found += check_gradient(gradient)
     for net in [*(r.net for r in module.recipes), *(p.net for p in module.preprocesses)]:
         found += _check_target(module, net)
     return found
@@ -123,6 +125,24 @@ def _check_target(module: Module, net: ast.Name) -> Iterator[Diagnostic]:
         return
     if definition is None or definition.kind != "net":
         yield _no_net(module, net)
+
+
+def check_gradient(gradient: Definition) -> Iterator[Diagnostic]:
+    """A gradient belongs to a block of its file, and takes what the block takes, the result and its cotangent."""
+    node, module = gradient.node, gradient.scope
+    block = module.definitions.get(node.name.id)
+    if block is None or block.kind != "block":
+        blocks = [name for name, d in module.definitions.items() if d.kind == "block"]
+        hint = near_miss(node.name.id, blocks) or "a gradient stands in the file of its block"
+        yield Diagnostic(f"there is no block `{node.name.id}` in this file", node.name.location, hint)
+        return
+    assert isinstance(node, ast.Gradient)
+    assert isinstance(block.node, ast.Block)
+    wanted, given = ([p.name.id for p in procedure.parameters] for procedure in (block.node, node))
+    if given[:-2] != wanted or len(given) < 2:
+        takes = ", ".join([*wanted, "y", "dy"])
+        hint = f"write ({takes}): the block's parameters, its result and the cotangent of the result"
+        yield Diagnostic(f"the gradient of {block.name} doesn't take what the block takes", node.name.location, hint)
 
 
 def _no_net(module: Module, name: ast.Name) -> Diagnostic:

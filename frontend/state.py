@@ -81,6 +81,13 @@ class State:
         self.steps = 0
         self.depth = 0
 
+    @staticmethod
+    def nested(outer: State, name: str) -> State:
+        """For a graph within the graph: errors are kept together, and limits count for both."""
+        state = State(name)
+        state.diagnostics, state.steps, state.depth = outer.diagnostics, outer.steps, outer.depth
+        return state
+
     def add(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic; the same message at the same place is kept once."""
         self.diagnostics.setdefault(identity(diagnostic), diagnostic)

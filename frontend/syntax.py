@@ -87,7 +87,7 @@ def _not_a_definition(token: Token, location: Location) -> Diagnostic:
     text = str(token)
     cure = _FOREIGN_WORDS.get(text) or near_miss(text, DEFINITION_KEYWORDS)
     return Diagnostic(
-        f"a file is made of net, block, func, import, train and preprocess, not of `{token}`", location, cure
+        f"a file is made of net, block, func, gradient, import, train and preprocess, not of `{token}`", location, cure
     )
 
 

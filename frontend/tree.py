@@ -74,6 +74,13 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         name, parameters, body = children
         return ast.Func(self._at(meta), self._bind(name), parameters, body)
 
+    def gradient(self, meta: Meta, children: list[Any]) -> ast.Gradient:
+        name, parameters, body = children
+        for parameter in parameters:
+            if parameter.default is not None:
+                self._problem("a parameter of a gradient has no default", parameter.default.location)
+        return ast.Gradient(self._at(meta), self._bind(name), parameters, body)
+
     def specialisation(self, meta: Meta, children: list[Any]) -> ast.Specialisation:
         name, base, arguments = children
         for argument in arguments:

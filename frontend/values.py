@@ -22,22 +22,22 @@ Tensor = Value
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Definition:
-    """A net, block, func or specialisation, and the scope in which its body is read."""
+    """A net, block, func, gradient or specialisation, and the scope in which its body is read."""
 
-    node: ast.Net | ast.Block | ast.Func | ast.Specialisation
+    node: ast.Net | ast.Block | ast.Func | ast.Gradient | ast.Specialisation
     scope: Any
     """The `Module` that defines it (not named here: modules hold definitions)."""
 
     @property
     def name(self) -> str:
-        """The name it is defined under."""
-        return self.node.name.id
+        """The name it is defined under; a gradient is called after its block."""
+        return f"gradient of {self.node.name.id}" if isinstance(self.node, ast.Gradient) else self.node.name.id
 
     @property
     def kind(self) -> str:
         """The keyword that defines it."""
-        if isinstance(self.node, ast.Func):
-            return "func"
+        if isinstance(self.node, ast.Func | ast.Gradient):
+            return "func" if isinstance(self.node, ast.Func) else "gradient"
         return "block" if isinstance(self.node, ast.Block) else "net"
 
 

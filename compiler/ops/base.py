@@ -58,6 +58,8 @@ class Operator(ABC):
     """The derivative is zero wherever there is one (comparisons, sign): differentiation ends here, silently."""
     non_differentiable: ClassVar[str] = ""
     """Why there is no gradient, for operators without one: differentiation through them is refused with this reason."""
+    passive_operands: ClassVar[int] = 0
+    """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 
     @property
     def doc(self) -> str:

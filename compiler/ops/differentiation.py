@@ -48,6 +48,7 @@ class CustomGradient(Operator):
 
     name = "custom_gradient"
     operands = ("y", "*values")
+    passive_operands = 1
     attributes = {"gradient": AttributeSpec(Graph, "graph from y, the values and dy to the values' cotangents")}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:

@@ -65,7 +65,7 @@ def pull_back(
     useful = _useful(operations, seeds)
     cotangents = {value: seed for value, seed in seeds.items() if value in varied}
     for op in reversed(operations):
-        if op.operator.piecewise_constant or varied.isdisjoint(op.operands) or useful.isdisjoint(op.results):
+        if op.operator.piecewise_constant or varied.isdisjoint(_differentiated(op)) or useful.isdisjoint(op.results):
             continue
         _check_differentiable(op)
         if any(r in cotangents for r in op.results):
@@ -79,7 +79,7 @@ def _varied(operations: Iterable[Operation], sources: Iterable[Value]) -> set[Va
     """The values that change with the sources."""
     varied = set(sources)
     for op in operations:
-        if not op.operator.piecewise_constant and not varied.isdisjoint(op.operands):
+        if not op.operator.piecewise_constant and not varied.isdisjoint(_differentiated(op)):
             varied.update(op.results)
     return varied
 
@@ -89,8 +89,13 @@ def _useful(operations: Sequence[Operation], seeds: Iterable[Value]) -> set[Valu
     useful = set(seeds)
     for op in reversed(operations):
         if not useful.isdisjoint(op.results):
-            useful.update(op.operands)
+            useful.update(_differentiated(op))
     return useful
+
+
+def _differentiated(op: Operation) -> tuple[Value, ...]:
+    """The operands that a gradient may go to."""
+    return op.operands[op.operator.passive_operands :]
 
 
 def _check_differentiable(op: Operation) -> None:

@@ -20,6 +20,7 @@ from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.printer import print_graph
 from ..frontend import load_recipe
+from ..losses import find_loss
 from ..options import combine, settings_option
 from ..pipeline import Request, build, load, load_program
 from ..progress import Watcher
@@ -212,7 +213,7 @@ class _Job:
             weights=self.setup.weights,
             batch=recipe.batch,
             threads=self.threads,
-            loss=recipe.loss,
+            loss=find_loss(recipe.loss, self.setup.model, self.graph),
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,

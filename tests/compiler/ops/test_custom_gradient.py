@@ -124,3 +124,17 @@ def test_rules_nest_only_so_deep() -> None:
         inner = f"graph @g(%x: f32[]) -> () {{ %0 = custom_gradient(%x) {{gradient = {inner}}} : f32[] return }}"
     with pytest.raises(NetcError, match="graphs nest more than 32 deep"):
         parse_graph(inner)
+
+
+def test_what_stands_behind_it_need_not_be_differentiable() -> None:
+    rounded = """\
+    graph @f(%x: f64[]) -> (f64[]) {
+      %0 = cast(%x) {dtype = "i32"} : i32[]
+      %1 = cast(%0) {dtype = "f64"} : f64[]
+      %2 = custom_gradient(%1, %x) {gradient = graph @straight(%y: f64[], %x: f64[], %dy: f64[]) -> (f64[]) {
+        return %dy
+      }} : f64[]
+      return %2
+    }
+    """
+    assert at(differentiate(parse_graph(rounded), 0, ["x"]), 2.7) == [2, 1]
