@@ -7,10 +7,13 @@ operator runs and why, what its parameters take, and how long an inference lasts
 from __future__ import annotations
 
 from .facts import ModelFacts, OperatorFacts, TensorFacts
+from .from_graph import model_facts
 from .from_tflite import read_tflite
+from .page import to_html
 from .release import LATEST, Release
 from .report import Report, Row, predict
 from .status import Objection, Status
+from .text import to_data, to_text
 
 __all__ = [
     "LATEST",
@@ -22,6 +25,10 @@ __all__ = [
     "Row",
     "Status",
     "TensorFacts",
+    "model_facts",
     "predict",
     "read_tflite",
+    "to_data",
+    "to_html",
+    "to_text",
 ]

@@ -53,7 +53,7 @@ def constant_parameters(op: OperatorFacts, release: Release) -> Objection | None
 
 def single_row(op: OperatorFacts, release: Release) -> Objection | None:
     """Dense layers give one row."""
-    (output,) = op.outputs
+    output = op.output
     if output.positions > 1:
         return Objection(
             Status.TWO_DIMENSIONAL,
@@ -82,7 +82,9 @@ def whole_groups(op: OperatorFacts, release: Release) -> Objection | None:
 def no_activation(op: OperatorFacts, release: Release) -> Objection | None:
     """No activation is part of the operator."""
     if op.fused_activation != "NONE":
-        return limited(f"{op.fused_activation} is part of the operator", "write the activation as an operator of its own")
+        return limited(
+            f"{op.fused_activation} is part of the operator", "write the activation as an operator of its own"
+        )
     return None
 
 
@@ -107,7 +109,7 @@ def axes(op: OperatorFacts) -> tuple[int, ...] | None:
     if operand is None or given is None or given.values is None:
         return None
     dimensions = len(operand.shape)
-    return tuple(a - dimensions if a >= 0 else a for a in given.values)
+    return tuple(a - dimensions if a >= 0 else a for a in given.values if -dimensions <= a < dimensions)
 
 
 def _spans_batch(op: OperatorFacts, axis: int) -> bool:
@@ -175,7 +177,7 @@ def unit_strides(op: OperatorFacts, release: Release) -> Objection | None:
 
 def moderate_scaling(op: OperatorFacts, release: Release) -> Objection | None:
     """Interpolation is mapped up to a factor of two."""
-    operand, (output,) = op.input(0), op.outputs
+    operand, output = op.input(0), op.output
     if operand is None or len(operand.shape) != 4 or len(output.shape) != 4:
         return None
     factor = max(o / max(i, 1) for i, o in zip(operand.shape[1:3], output.shape[1:3], strict=True))
@@ -191,7 +193,7 @@ def moderate_scaling(op: OperatorFacts, release: Release) -> Objection | None:
 
 def softmax_size(op: OperatorFacts, release: Release) -> Objection | None:
     """One row of bounded length."""
-    (output,) = op.outputs
+    output = op.output
     if output.channels > SOFTMAX_ELEMENTS:
         return limited(f"softmax over {output.channels} elements", f"use {SOFTMAX_ELEMENTS} classes at most")
     return None
@@ -210,7 +212,8 @@ def eight_bit_input(op: OperatorFacts, release: Release) -> Objection | None:
     operand = op.input(0)
     if operand is not None and is_floating(operand):
         return limited(
-            "floats enter here: the host quantizes them", "give the model an integer input (int8 or uint8) to spare this"
+            "floats enter here: the host quantizes them",
+            "give the model an integer input (int8 or uint8) to spare this",
         )
     return None
 

@@ -75,6 +75,11 @@ class OperatorFacts:
         """Inputs whose values are known before the program runs."""
         return tuple(t for t in self.inputs if t is not None and t.constant)
 
+    @property
+    def output(self) -> TensorFacts:
+        """The first result; a scalar if there is none."""
+        return self.outputs[0] if self.outputs else TensorFacts((), "INT8")
+
     def input(self, index: int) -> TensorFacts | None:
         """The input at `index`; None where it is absent."""
         return self.inputs[index] if index < len(self.inputs) else None

@@ -146,4 +146,3 @@ def _option(field: str, value: Any) -> Option:
         "WeightsFormat": tflite.FullyConnectedOptionsWeightsFormat,
     }.get(field)
     return _names(enumeration)[value] if enumeration else int(value)
-

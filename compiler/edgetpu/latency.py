@@ -19,10 +19,10 @@ MACS_PER_SECOND = 0.787e12
 TRANSFER_BYTES_PER_SECOND = 374e6
 FIXED_SECONDS = 0.17e-3
 BASIS = (
-    "multiply-accumulates, padded to 4 input and 64 output channels, at 0.787e12 per second; input, output and streamed "
-    "parameters at 374 MB/s; 0.17 ms besides. Fitted to published times of synthetic models (release 16.0, a USB or PCIe "
-    "device). Operators on the CPU are not counted. Parameters of convolutions over large images were seen to be "
-    "streamed two to four times; here they count once."
+    "multiply-accumulates, padded to 4 input and 64 output channels, at 0.787e12 per second; input, output and "
+    "streamed parameters at 374 MB/s; 0.17 ms besides. Fitted to published times of synthetic models (release 16.0; "
+    "whether over USB or PCIe is not stated). Operators on the CPU are not counted. Parameters of convolutions over "
+    "large images were seen to be streamed two to four times; here they count once."
 )
 
 
@@ -51,10 +51,11 @@ def padded_macs(op: OperatorFacts) -> int:
     weight = op.input(1)
     if weight is None or op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
         return 0
-    (output,) = op.outputs
+    output = op.output
     lanes = TILES * LANES
     outputs = -(-output.channels // lanes) * lanes
     if op.kind == "DEPTHWISE_CONV_2D":
         return output.positions * math.prod(weight.shape[1:3]) * LANES * outputs
-    places = op.inputs[2].positions if op.kind == "TRANSPOSE_CONV" and op.inputs[2] else output.positions
+    data = op.input(2)
+    places = data.positions if op.kind == "TRANSPOSE_CONV" and data else output.positions
     return places * math.prod(weight.shape[1:-1]) * groups(weight.channels) * LANES * outputs

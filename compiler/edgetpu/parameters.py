@@ -71,9 +71,11 @@ def parameters_of(op: OperatorFacts, release: Release, *, from_host: bool = Fals
 
 
 def _contraction(op: OperatorFacts) -> Parameters:
-    weight, bias = op.inputs[1], op.input(2)
-    if weight is None:
+    weight, bias = op.input(1), op.input(2)
+    if weight is None or len(weight.shape) != (2 if op.kind == "FULLY_CONNECTED" else 4):
         return Parameters()
+    if op.kind == "TRANSPOSE_CONV":
+        bias = op.input(3)
     outputs, row = _geometry(op, weight)
     constants = (BIAS if bias is not None and not bias.zero else 0) + (SCALES if weight.per_channel else 0)
     count = groups(outputs)
@@ -94,14 +96,14 @@ def _layer(stored: int, count: int, row: int, constants: int) -> Parameters:
 
 
 def _fan_in(op: OperatorFacts) -> int:
-    data = op.inputs[0]
+    data = op.input(0)
     return data.channels if data is not None else 1
 
 
 def _geometry(op: OperatorFacts, weight: TensorFacts) -> tuple[int, int]:
     """Number of outputs, and bytes of weights for four of them."""
     if op.kind == "FULLY_CONNECTED":
-        data = op.inputs[0]
+        data = op.input(0)
         flat = weight.channels
         if data is not None and data.size == flat:
             return weight.shape[0], BLOCK * data.positions * groups(data.channels)
@@ -122,7 +124,7 @@ def _constant_operand(tensor: TensorFacts) -> int:
 
 def _softmax(op: OperatorFacts) -> Parameters:
     """Three sums over all elements: of four lanes at different places, or, if four doesn't divide them, of all."""
-    elements = op.outputs[0].channels
+    elements = op.output.channels
     row = BLOCK * (groups(elements) if elements % LANES else 1)
     one = _layer(stored_groups(1), 1, row, 0)
     return one + one + one
@@ -142,7 +144,7 @@ def _reshape(op: OperatorFacts, release: Release) -> Parameters:
 
     From 16.0 on it covers as many places as make whole groups of 16 outputs; in 14.1 and 15.0, all places.
     """
-    data, (output,) = op.input(0), op.outputs
+    data, output = op.input(0), op.output
     if data is None or data.channels % LANES == 0 or output.positions != 1 or release < Release(14, 0):
         return Parameters()
     if data.positions == 1:

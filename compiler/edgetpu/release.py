@@ -29,5 +29,8 @@ class Release:
         return f"{self.major}.{self.minor}"
 
 
+FIRST = Release(1, 0)
+"""The release that the documentation's oldest limits describe (2019)."""
+
 LATEST = Release(16, 0)
 """The last release that Google published (2021)."""

@@ -1,4 +1,4 @@
-"""The prediction for a whole model: where each operator runs and why, what is cached and streamed, how long it takes."""
+"""The prediction for a whole model: where operators run and why, what is cached and streamed, how long it takes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from . import constraints as c
 from .facts import QUANTIZED_TYPES, OperatorFacts
-from .release import Release
+from .release import FIRST, Release
 from .status import Objection, Status
 
 
@@ -23,7 +23,7 @@ class Support:
     version: int = 2
     """The newest version of the operator's TFLite definition that is mapped."""
     checks: tuple[c.Check, ...] = ()
-    since: Release = Release(1, 0)
+    since: Release = FIRST
 
 
 _CONVOLUTION = (c.constant_parameters, c.same_dilation)
@@ -139,7 +139,11 @@ def _data_type(op: OperatorFacts) -> Objection | None:
     for tensor in (*op.activations, *op.outputs):
         if tensor.dtype not in QUANTIZED_TYPES:
             kind = "floats" if c.is_floating(tensor) else tensor.dtype.lower()
-            cure = "quantize the model to int8" if c.is_floating(tensor) else "compute this on 8-bit tensors, or on the host"
+            cure = (
+                "quantize the model to int8"
+                if c.is_floating(tensor)
+                else "compute this on 8-bit tensors, or on the host"
+            )
             return Objection(Status.DATA_TYPE, f"works on {kind}: {tensor}", REWRITES.get(op.kind, cure))
     return None
 

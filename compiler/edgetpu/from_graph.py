@@ -1,0 +1,311 @@
+"""Facts of a netc graph, as if it were already quantized to int8 and written as TFLite.
+
+A float graph will do, before any training: batch normalisation is taken as folded into the layer in front of it,
+activations as fused into the operator in front of them, floats as int8, weights as quantized by channel (dense layers:
+as a whole), biases as different from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ..graph.ir import Graph, Operation, Value
+from ..graph.types import DType, TensorType
+from ..ops.window import window_of
+from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
+
+ASSUMPTIONS = (
+    "The network is quantized to int8 with int8 input and output.",
+    "Weights of convolutions have one scale per channel, those of dense layers one scale.",
+    "Batch normalisation is folded into the layer in front of it; no bias is zero throughout.",
+)
+_DTYPES: Mapping[DType, str] = MappingProxyType(
+    {
+        DType.I8: "INT8",
+        DType.U8: "UINT8",
+        DType.I16: "INT16",
+        DType.I32: "INT32",
+        DType.I64: "INT64",
+        DType.BOOL: "BOOL",
+    }
+)
+_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "abs": "ABS",
+        "add": "ADD",
+        "argmax": "ARG_MAX",
+        "broadcast_to": "BROADCAST_TO",
+        "cast": "CAST",
+        "cos": "COS",
+        "dequantize": "DEQUANTIZE",
+        "div": "DIV",
+        "equal": "EQUAL",
+        "exp": "EXP",
+        "greater": "GREATER",
+        "greater_equal": "GREATER_EQUAL",
+        "leaky_relu": "LEAKY_RELU",
+        "less": "LESS",
+        "less_equal": "LESS_EQUAL",
+        "log": "LOG",
+        "log_softmax": "LOG_SOFTMAX",
+        "matmul": "BATCH_MATMUL",
+        "maximum": "MAXIMUM",
+        "minimum": "MINIMUM",
+        "mul": "MUL",
+        "neg": "NEG",
+        "not_equal": "NOT_EQUAL",
+        "one_hot": "ONE_HOT",
+        "quantize": "QUANTIZE",
+        "reduce_max": "REDUCE_MAX",
+        "reduce_mean": "MEAN",
+        "reduce_min": "REDUCE_MIN",
+        "reduce_sum": "SUM",
+        "relu": "RELU",
+        "relu6": "RELU6",
+        "reshape": "RESHAPE",
+        "requantize": "QUANTIZE",
+        "select": "SELECT_V2",
+        "sigmoid": "LOGISTIC",
+        "sign": "SIGN",
+        "sin": "SIN",
+        "softmax": "SOFTMAX",
+        "sqrt": "SQRT",
+        "sub": "SUB",
+        "tanh": "TANH",
+        "transpose": "TRANSPOSE",
+    }
+)
+_IDENTITIES = ("identity", "dropout", "stop_gradient")
+_FUSES = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
+_FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+
+
+def model_facts(graph: Graph) -> ModelFacts:
+    """Facts of a graph of netc."""
+    return _Conversion(graph).facts()
+
+
+class _Conversion:
+    """One walk through a graph: netc's values become TFLite's tensors, its operations TFLite's operators."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._tensors: dict[Value, TensorFacts] = {}
+        self._operators: list[OperatorFacts] = []
+        self._maker: dict[TensorFacts, int] = {}
+        self._assumed = False
+
+    def facts(self) -> ModelFacts:
+        for value in self._graph.inputs:
+            self._tensors[value] = self._fresh(value.type, value.name or "")
+        for op in self._graph.operations:
+            self._visit(op)
+        graph = self._graph
+        inputs = tuple(self._tensors[v] for v in graph.inputs)
+        outputs = tuple(self._tensors[v] for v in graph.outputs)
+        return ModelFacts(graph.name, tuple(self._operators), inputs, outputs, ASSUMPTIONS if self._assumed else ())
+
+    def _visit(self, op: Operation) -> None:
+        operands = [self._tensors[v] for v in op.operands]
+        if op.name in ("param", "constant") or (operands and all(t.constant for t in operands)):
+            for result in op.results:
+                self._tensors[result] = replace(self._fresh(result.type, result.name or ""), constant=True)
+        elif op.name in _IDENTITIES:
+            self._tensors[op.result] = operands[0]
+        elif op.name in _HANDLERS:
+            _HANDLERS[op.name](self, op, operands)
+        else:
+            self._plain(op, operands)
+
+    def _fresh(self, kind: TensorType, name: str = "") -> TensorFacts:
+        if kind.dtype.is_float:
+            self._assumed = True
+        return TensorFacts(kind.shape, _DTYPES.get(kind.dtype, "INT8"), name)
+
+    def _emit(
+        self,
+        op: Operation,
+        kind: str,
+        inputs: list[TensorFacts | None],
+        options: Mapping[str, Option] | None = None,
+        output: TensorFacts | None = None,
+    ) -> TensorFacts:
+        made = output or self._fresh(op.results[0].type)
+        place = str(op.location) if op.location else ""
+        facts = OperatorFacts(kind, tuple(inputs), (made,), 1, MappingProxyType(dict(options or {})), place, op.name)
+        self._maker[made] = len(self._operators)
+        self._operators.append(facts)
+        if output is None:
+            self._tensors[op.results[0]] = made
+        return made
+
+    def _sole_maker(self, value: Value, kinds: tuple[str, ...]) -> int | None:
+        """Index of the operator that makes a value which nothing else reads, if it is of one of these kinds."""
+        index = self._maker.get(self._tensors[value])
+        if index is None or len(self._graph.users[value]) > 1 or value in self._graph.outputs:
+            return None
+        return index if self._operators[index].kind in kinds else None
+
+    def _plain(self, op: Operation, operands: list[TensorFacts]) -> None:
+        kind = _KINDS.get(op.name, op.name.upper())
+        self._emit(op, kind, [*operands, *self._settings(op)])
+        for result in op.results[1:]:
+            self._tensors[result] = self._fresh(result.type)
+
+    def _settings(self, op: Operation) -> list[TensorFacts]:
+        """Axes and sizes, which TFLite gives as constant operands."""
+        axes = op.attributes.get("axes")
+        if op.name.startswith("reduce_") and axes is None:
+            axes = tuple(range(op.operands[0].type.rank))
+        return [_integers(tuple(axes))] if axes is not None else []
+
+    def activation(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """Activations (relu and relu6) become part of the operator in front of them."""
+        kind = _KINDS[op.name]
+        index = self._sole_maker(op.operands[0], _FUSES)
+        if index is None or self._operators[index].fused_activation != "NONE":
+            self._plain(op, operands)
+            return
+        maker = self._operators[index]
+        self._operators[index] = replace(
+            maker, options=MappingProxyType({**maker.options, "FusedActivationFunction": kind})
+        )
+        self._tensors[op.result] = operands[0]
+
+    def batch_norm(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """Folded into a contraction, or else a product and a sum."""
+        index = self._sole_maker(op.operands[0], _FOLDS)
+        if index is None or self._operators[index].fused_activation != "NONE":
+            scaled = self._emit(op, "MUL", [operands[0], operands[1]], output=self._fresh(op.result.type))
+            self._emit(op, "ADD", [scaled, operands[2]])
+            return
+        maker = self._operators[index]
+        data, weight = (maker.inputs[2], maker.inputs[1]) if maker.kind == "TRANSPOSE_CONV" else maker.inputs[:2]
+        if maker.kind != "TRANSPOSE_CONV":
+            bias = replace(operands[2], dtype="INT32")
+            self._operators[index] = replace(maker, inputs=(data, weight, bias))
+        self._tensors[op.result] = operands[0]
+
+    def convolution(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """CONV_2D or DEPTHWISE_CONV_2D, behind a PAD where the padding is neither "same" nor "valid"."""
+        data, weight, *bias = operands
+        kh, kw, fan_in, filters = weight.shape
+        groups = int(op.attributes["groups"])
+        depthwise = groups > 1 and groups == data.channels
+        shape = (1, kh, kw, filters) if depthwise else (filters, kh, kw, fan_in)
+        data, padding = self._padded(op, data, (kh, kw))
+        strides, dilations = op.attributes["strides"], op.attributes["dilations"]
+        options: dict[str, Option] = {
+            "Padding": padding,
+            "StrideH": strides[0],
+            "StrideW": strides[1],
+            "DilationHFactor": dilations[0],
+            "DilationWFactor": dilations[1],
+        }
+        if depthwise:
+            options["DepthMultiplier"] = fan_in * filters // groups
+        stored = replace(weight, shape=shape, per_channel=True)
+        biases: list[TensorFacts | None] = [replace(b, dtype="INT32") for b in bias]
+        self._emit(op, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [data, stored, *biases], options)
+
+    def transpose_convolution(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """TRANSPOSE_CONV takes the size of its result first."""
+        data, weight, *bias = operands
+        kh, kw, fan_in, filters = weight.shape
+        stored = replace(weight, shape=(filters, kh, kw, fan_in), per_channel=True)
+        size = _integers(op.result.type.shape)
+        self._emit(op, "TRANSPOSE_CONV", [size, stored, data, *(replace(b, dtype="INT32") for b in bias)])
+
+    def dense(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """FULLY_CONNECTED, whose weights stand row by row."""
+        data, weight, *bias = operands
+        stored = replace(weight, shape=weight.shape[::-1])
+        self._emit(op, "FULLY_CONNECTED", [data, stored, *(replace(b, dtype="INT32") for b in bias)])
+
+    def pooling(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """AVERAGE_POOL_2D or MAX_POOL_2D."""
+        kind = "MAX_POOL_2D" if op.name == "max_pool" else "AVERAGE_POOL_2D"
+        size = op.attributes["size"]
+        data, padding = self._padded(op, operands[0], size)
+        self._emit(op, kind, [data], {"Padding": padding, "FilterHeight": size[0]})
+
+    def _padded(self, op: Operation, data: TensorFacts, kernel: tuple[int, ...]) -> tuple[TensorFacts, str]:
+        """The data of a window, behind a PAD if need be, and TFLite's word for the padding that is left."""
+        window = window_of(op.name, op.operands[0].type.shape[1:-1], kernel, op.attributes)
+        same = window_of(op.name, window.size, kernel, {**op.attributes, "padding": "same"}).padding
+        if window.padding == same:
+            return data, "SAME"
+        if not any(before or after for before, after in window.padding):
+            return data, "VALID"
+        pads = ((0, 0), *window.padding, (0, 0))
+        shape = tuple(size + before + after for size, (before, after) in zip(data.shape, pads, strict=True))
+        amounts = _integers(tuple(p for pair in pads for p in pair))
+        kind = "PAD" if op.name != "max_pool" or self._positive(data) else "PADV2"
+        return self._emit(op, kind, [data, amounts], output=replace(data, shape=shape)), "VALID"
+
+    def _positive(self, data: TensorFacts) -> bool:
+        """True if a relu made the tensor, so that zeros never win a maximum."""
+        index = self._maker.get(data)
+        if index is None:
+            return False
+        maker = self._operators[index]
+        return maker.kind.startswith("RELU") or maker.fused_activation in ("RELU", "RELU6")
+
+    def pad(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """PAD, or PADV2 for elements other than zero."""
+        amounts = _integers(tuple(p for pair in op.attributes["padding"] for p in pair))
+        self._emit(op, "PADV2" if op.attributes["value"] else "PAD", [operands[0], amounts])
+
+    def concat(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """CONCATENATION."""
+        self._emit(op, "CONCATENATION", list(operands), {"Axis": int(op.attributes["axis"])})
+
+    def slice(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """STRIDED_SLICE with strides of 1."""
+        begin, size = op.attributes["begin"], op.attributes["size"]
+        end = tuple(b + n for b, n in zip(begin, size, strict=True))
+        constants = [_integers(begin), _integers(end), _integers((1,) * len(begin))]
+        self._emit(op, "STRIDED_SLICE", [operands[0], *constants])
+
+    def clamp(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """RELU_N1_TO_1 where it fits, or else a maximum and a minimum."""
+        if (op.attributes["low"], op.attributes["high"]) == (-1, 1):
+            self._emit(op, "RELU_N1_TO_1", [operands[0]])
+            return
+        bound = TensorFacts((), "INT8", constant=True)
+        raised = self._emit(op, "MAXIMUM", [operands[0], bound], output=self._fresh(op.result.type))
+        self._emit(op, "MINIMUM", [raised, bound])
+
+    def hard_sigmoid(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """relu6(x + 3) / 6."""
+        bound = TensorFacts((), "INT8", constant=True)
+        shifted = self._emit(
+            op, "ADD", [operands[0], bound], {"FusedActivationFunction": "RELU6"}, self._fresh(op.result.type)
+        )
+        self._emit(op, "MUL", [shifted, bound])
+
+
+def _integers(values: tuple[int, ...]) -> TensorFacts:
+    return TensorFacts((len(values),), "INT32", constant=True, values=tuple(values))
+
+
+_Handler = Callable[[_Conversion, Operation, list[TensorFacts]], None]
+_HANDLERS: Mapping[str, _Handler] = MappingProxyType(
+    {
+        "avg_pool": _Conversion.pooling,
+        "batch_norm": _Conversion.batch_norm,
+        "clamp": _Conversion.clamp,
+        "concat": _Conversion.concat,
+        "conv2d": _Conversion.convolution,
+        "dense": _Conversion.dense,
+        "hard_sigmoid": _Conversion.hard_sigmoid,
+        "max_pool": _Conversion.pooling,
+        "pad": _Conversion.pad,
+        "relu": _Conversion.activation,
+        "relu6": _Conversion.activation,
+        "slice": _Conversion.slice,
+        "transpose_conv2d": _Conversion.transpose_convolution,
+    }
+)

@@ -1,0 +1,201 @@
+"""The report as one self-contained HTML page: no scripts, no links to other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+
+from .latency import BASIS
+from .report import Report, Row
+from .status import Status
+from .text import grouped_causes, size
+
+
+def to_html(report: Report) -> str:
+    """The whole page."""
+    style = files("netc.compiler.edgetpu").joinpath("page.css").read_text(encoding="utf-8")
+    name = escape(report.model.name)
+    body = "".join(
+        (
+            _header(report),
+            _cards(report),
+            _partition(report),
+            _memory(report),
+            _causes(report),
+            _log(report),
+            _operators(report),
+            _basis(report),
+        )
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name} on the Edge TPU</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
+    )
+
+
+def _header(report: Report) -> str:
+    title = f"<p>Edge TPU prediction, compiler release {report.release}</p><h1>{escape(report.model.name)}</h1>"
+    return f"<header>{title}{_verdict(report)}</header>"
+
+
+def _verdict(report: Report) -> str:
+    mapped, total = len(report.mapped), len(report.rows)
+    if mapped == total:
+        sentence = f"All {total} operators run on the Edge TPU."
+    elif not mapped:
+        sentence = f"None of {total} operators runs on the Edge TPU."
+    else:
+        sentence = f"{mapped} of {total} operators run on the Edge TPU, {total - mapped} on the CPU."
+    return f'<p class="verdict">{sentence}</p>'
+
+
+def _cards(report: Report) -> str:
+    memory, latency = report.memory, report.latency
+    cards = (
+        ("On the Edge TPU", f"{len(report.mapped)} / {len(report.rows)}", "operators"),
+        ("Cached on chip", size(memory.cached), f"of about {size(max(0, memory.capacity))} for parameters"),
+        ("Streamed", size(memory.streamed), "at each inference"),
+        ("Time on the Edge TPU", f"{latency.total * 1e3:.2f} ms", _parts(report)),
+    )
+    return '<section class="cards">' + "".join(map(_card, cards)) + "</section>"
+
+
+def _card(card: tuple[str, str, str]) -> str:
+    title, value, note = map(escape, card)
+    return f"<div><h2>{title}</h2><strong>{value}</strong><p>{note}</p></div>"
+
+
+def _parts(report: Report) -> str:
+    latency = report.latency
+    parts = (("arithmetic", latency.arithmetic), ("data", latency.transfers), ("streaming", latency.streaming))
+    return "estimate: " + ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in parts)
+
+
+def _partition(report: Report) -> str:
+    """One cell for each operator in execution order."""
+    cells = "".join(f'<i class="{_class(row)}" title="{escape(_title(row))}"></i>' for row in report.rows)
+    legend = "".join(
+        f'<span><i class="{name}"></i>{text}</span>'
+        for name, text in (
+            ("mapped", "Edge TPU"),
+            ("streamed", "Edge TPU, parameters streamed"),
+            ("cause", "CPU: can't map"),
+            ("behind", "CPU: could map, but comes behind one that can't"),
+        )
+    )
+    return (
+        '<section><h2>Partition</h2><p class="note">Operators in execution order.</p>'
+        f'<div class="strip">{cells}</div><p class="legend">{legend}</p></section>'
+    )
+
+
+def _class(row: Row) -> str:
+    if row.stored is not None:
+        return "streamed" if row.stored.streamed else "mapped"
+    return "behind" if row.placement.status is Status.SECOND_SUBGRAPH else "cause"
+
+
+def _title(row: Row) -> str:
+    op = row.operator
+    return f"{row.index} {op.kind} {op.outputs[0] if op.outputs else ''}: {row.placement.status.value}"
+
+
+def _memory(report: Report) -> str:
+    memory = report.memory
+    free = max(0, memory.capacity - memory.cached)
+    whole = max(1, memory.cached + free + memory.streamed)
+    parts = (
+        ("mapped", memory.cached, "cached on chip"),
+        ("free", free, "free for parameters (estimate)"),
+        ("streamed", memory.streamed, "streamed at each inference"),
+    )
+    bars = "".join(
+        f'<i class="{name}" style="width:{100 * count / whole:.3f}%" title="{escape(text)}: {size(count)}"></i>'
+        for name, count, text in parts
+    )
+    legend = "".join(
+        f'<span><i class="{name}"></i>{escape(text)}: <b>{size(count)}</b></span>' for name, count, text in parts
+    )
+    return (
+        f'<section><h2>Parameter memory</h2><div class="bar">{bars}</div><p class="legend">{legend}</p>'
+        f'<p class="note">The compiled file holds {memory.file:,} bytes of parameters.</p></section>'
+    )
+
+
+def _causes(report: Report) -> str:
+    groups = grouped_causes(report)
+    if not groups:
+        return ""
+    items = "".join(map(_cause, groups))
+    return f"<section><h2>What keeps operators on the CPU</h2>{items}</section>"
+
+
+def _cause(rows: list[Row]) -> str:
+    op, objection = rows[0].operator, rows[0].placement.objection
+    if objection is None:
+        return ""
+    places = ", ".join(escape(row.operator.location or f"operator {row.index}") for row in rows[:6])
+    more = f" and {len(rows) - 6} more" if len(rows) > 6 else ""
+    cure = f'<p class="cure"><b>Instead:</b> {escape(objection.rewrite)}</p>' if objection.rewrite else ""
+    return (
+        f"<article><h3>{escape(op.written_as or op.kind)}: {escape(objection.cause)}</h3>"
+        f'<p class="place">{places}{more}</p><p class="status">{escape(objection.status.value)}</p>{cure}</article>'
+    )
+
+
+def _log(report: Report) -> str:
+    rows = "".join(
+        _cells((kind, str(count), status.value), numbers=(1,)) for kind, count, status in report.status_table()
+    )
+    return (
+        f"<section><h2>Operator log</h2><table>{_head(('Operator', 'Count', 'Status'), (1,))}{rows}</table></section>"
+    )
+
+
+def _operators(report: Report) -> str:
+    largest = max([row.stored.file for row in report.rows if row.stored] + [1])
+    head = _head(("", "Operator", "Output", "Parameters in file", "", "Status", "Written at"), (0, 3))
+    rows = "".join(_operator(row, largest) for row in report.rows)
+    return f'<section><h2>Operators</h2><table class="wide">{head}{rows}</table></section>'
+
+
+def _operator(row: Row, largest: int) -> str:
+    op, stored = row.operator, row.stored
+    stored_bytes = stored.file if stored else 0
+    bar = (
+        f'<td><i class="share {_class(row)}" style="width:{100 * stored_bytes / largest:.2f}%"></i></td>'
+        if stored_bytes
+        else "<td></td>"
+    )
+    objection = row.placement.objection
+    status = escape(row.placement.status.value if objection is None else objection.cause)
+    outputs = ", ".join(str(t) for t in op.outputs[:2])
+    return (
+        f'<tr><td class="number">{row.index}</td><td><i class="dot {_class(row)}"></i>{escape(op.kind)}</td>'
+        f'<td>{escape(outputs)}</td><td class="number">{f"{stored_bytes:,}" if stored_bytes else ""}</td>{bar}'
+        f'<td>{status}</td><td class="place">{escape(op.location)}</td></tr>'
+    )
+
+
+def _basis(report: Report) -> str:
+    sentences = [*report.model.assumptions, f"Time: {BASIS}"]
+    sentences.append(
+        "Statuses are the words of edgetpu_compiler. Placement and bytes follow rules found in public pairs of models "
+        "before and after compilation; the room for parameters is an estimate."
+    )
+    return "<section><h2>Basis</h2><ul>" + "".join(f"<li>{escape(s)}</li>" for s in sentences) + "</ul></section>"
+
+
+def _head(titles: Iterable[str], numbers: tuple[int, ...]) -> str:
+    cells = "".join(f"<th{_number(i, numbers)}>{escape(t)}</th>" for i, t in enumerate(titles))
+    return f"<tr>{cells}</tr>"
+
+
+def _cells(values: Iterable[str], numbers: tuple[int, ...]) -> str:
+    return "<tr>" + "".join(f"<td{_number(i, numbers)}>{escape(v)}</td>" for i, v in enumerate(values)) + "</tr>"
+
+
+def _number(index: int, numbers: tuple[int, ...]) -> str:
+    return ' class="number"' if index in numbers else ""
