@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -29,6 +28,9 @@ class Context:
     model: Model
     operator: Operator
     values: dict[int, Value]
+    """Tensors that have a value so far, by index."""
+    weights: dict[tuple[object, ...], tuple[Value, Quantization | None]]
+    """Weights that have been turned over, by index and form."""
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator."""
@@ -96,45 +98,52 @@ class Context:
         return tuple(int(v) for v in array.reshape(-1))
 
     def weight(
-        self, place: int, axes: Sequence[int], shape: Sequence[int] | None = None
+        self, place: int, axes: tuple[int, ...], shape: tuple[int, ...] | None = None, *, as_float: bool = False
     ) -> tuple[Value, Quantization | None]:
         """A weight with its dimensions in another order (and then another shape), and its quantization, which follows.
 
-        Constants are turned over at once; for others the graph does it.
+        Constants are turned over at once, and into the floats that they stand for if asked to; for others the graph
+        does it.
         """
-        type_ = self.type(place)
-        if type_.rank != len(axes):
-            self.fail(f"the weight should have {len(axes)} dimensions, not {type_}")
-        given = type_.quantization
-        turned = tuple(type_.shape[a] for a in axes) if shape is None else tuple(shape)
+        key = (self.operator.inputs[place], axes, shape, as_float)
+        if key not in self.weights:
+            type_ = self.type(place)
+            if type_.rank != len(axes):
+                self.fail(f"the weight should have {len(axes)} dimensions, not {type_}")
+            turned = tuple(type_.shape[a] for a in axes) if shape is None else shape
+            self.weights[key] = self._turned_weight(place, axes, turned, as_float)
+        return self.weights[key]
+
+    def _turned_weight(
+        self, place: int, axes: tuple[int, ...], shape: tuple[int, ...], as_float: bool
+    ) -> tuple[Value, Quantization | None]:
+        given = self.type(place).quantization
         if given is not None and given.axis is not None:
-            given = Quantization(given.scales, given.zero_points, len(turned) - 1)
-            if (
-                not given.fits(turned)
-                or type_.quantization is None
-                or type_.quantization.axis != self._channels(axes, shape)
-            ):
-                self.fail(
-                    f"the weight can't be quantized along dimension {type_.quantization and type_.quantization.axis}"
-                )
+            if given.axis != axes[-1]:
+                self.fail(f"the weight can't be quantized along dimension {given.axis}")
+            given = Quantization(given.scales, given.zero_points, len(shape) - 1)
         array = self.tensor(place).array()
         if array is None:
-            value = self.builder.emit("transpose", self.value(place), permutation=tuple(axes))
-            return (value if shape is None else self.builder.emit("reshape", value, shape=turned)), given
-        flipped = np.ascontiguousarray(array.transpose(axes)).reshape(turned)
-        return self.builder.constant(flipped, quantization=given), given
-
-    @staticmethod
-    def _channels(axes: Sequence[int], shape: Sequence[int] | None) -> int:
-        """The dimension of the file's weight that becomes the last one."""
-        return axes[-1]
+            if as_float:
+                self.fail(f"the weight must be f32 or constant, not {self.type(place)}")
+            value = self.builder.emit("transpose", self.value(place), permutation=axes)
+            return self.builder.emit("reshape", value, shape=shape), given
+        turned = np.ascontiguousarray(array.transpose(axes)).reshape(shape)
+        if as_float:
+            offset = turned.astype(np.float32) - np.array(given.zero_points if given else 0, np.float32)
+            turned, given = offset * np.array(given.scales if given else 1, np.float32), None
+        return self.builder.constant(turned, quantization=given), given
 
     # ---- options ----
 
     def option(self, name: str, default: Any = None) -> Any:
         """A field of the operator's options; `default` if it has none."""
         options = self.operator.options
-        return default if options is None else options[name]
+        if options is None:
+            return default
+        if name not in options.values:
+            self.fail(f"its options are {options.table}, which have no {name}")
+        return options[name]
 
     def coded(self, name: str, codes: dict[int, Any]) -> Any:
         """A field of the options that is a code."""

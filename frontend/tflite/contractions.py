@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...compiler.graph.ir import Value
 from ...compiler.graph.types import DType, Quantization
 from .context import PADDINGS, Context
@@ -29,7 +27,7 @@ def depthwise_conv_2d(c: Context) -> Value:
 
 
 def _convolution(c: Context, axes: tuple[int, ...], shape: tuple[int, ...] | None, groups: int) -> Value:
-    weight, given = c.weight(1, axes, shape)
+    weight, given = c.weight(1, axes, shape, as_float=_is_hybrid(c))
     window = {
         "strides": c.positive("stride_h", "stride_w"),
         "padding": c.coded("padding", PADDINGS),
@@ -46,8 +44,6 @@ def _contraction(
     x = c.value(0) if x is None else x
     bias = [c.value(2)] if c.has(2) else []
     if not c.is_quantized:
-        if weight.type.dtype is not x.type.dtype:
-            weight = _as_float(c, weight, given)
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
     if given is None:
         c.fail(f"the weight must be quantized like the input, but is {weight.type}")
@@ -73,23 +69,16 @@ def _rounds_product(c: Context, name: str) -> bool:
     return name == "dense" and weight.quantization is not None and weight.quantization.is_per_tensor
 
 
-def _as_float(c: Context, weight: Value, given: Quantization | None) -> Value:
-    """A constant weight of another type (hybrid models) as f32."""
-    array = c.builder.operations[-1].attributes.get("value")
-    if not isinstance(array, np.ndarray) or c.builder.operations[-1].result is not weight:
-        c.fail(f"the weight must be f32 or constant, not {weight.type}")
-    c.builder.operations.pop()
-    if given is None:
-        return c.builder.constant(array.astype(np.float32))
-    offset = array.astype(np.float32) - np.array(given.zero_points, np.float32)
-    return c.builder.constant(offset * np.array(given.scales, np.float32))
+def _is_hybrid(c: Context) -> bool:
+    """True for floats that meet a weight of another type, which is turned into floats."""
+    return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
 
 
 def fully_connected(c: Context) -> Value:
     """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
     if c.option("weights_format", 0) != 0:
         c.fail("shuffled weights are not supported")
-    weight, given = c.weight(1, (1, 0))
+    weight, given = c.weight(1, (1, 0), as_float=_is_hybrid(c))
     x, inputs = c.value(0), weight.type.shape[0]
     if inputs < 1 or x.type.size % inputs:
         c.fail(f"weight {c.type(1)} doesn't fit {x.type}")

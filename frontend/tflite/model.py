@@ -11,17 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import tflite
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
 from ...compiler.graph.types import DType, Quantization, TensorType
 from .flatbuffer import Record, decode
+from .names import OPERATORS, TENSOR_TYPES
 from .schema import IDENTIFIER, MODEL
 
 MAX_RANK = 8
 MAX_ELEMENTS = 1 << 31
 MAX_TENSORS = 1 << 20
+MAX_SHARING = 64
+"""How many times larger than the file its constants may be, if tensors share buffers."""
 
 _DTYPES = {
     "FLOAT64": DType.F64,
@@ -36,9 +38,9 @@ _DTYPES = {
 }
 
 
-def _names(enumeration: type) -> dict[int, str]:
-    """Names of a generated enumeration's values."""
-    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
+def _name(names: tuple[str, ...], number: int) -> str | None:
+    """The name of a value of an enumeration."""
+    return names[number] if 0 <= number < len(names) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,13 @@ def read_model(data: bytes) -> Model:
     tensors = tuple(_tensor(record, buffers) for record in subgraph["tensors"])
     if len(tensors) > MAX_TENSORS:
         subgraph.fail("tensors", f"{len(tensors)} tensors are more than {MAX_TENSORS}")
+    if sum(t.type.bytes for t in tensors if t.type is not None and t.data is not None) > MAX_SHARING * len(data):
+        subgraph.fail("tensors", f"the constants take more than {MAX_SHARING} times the file")
     codes = root["operator_codes"]
     return Model(
         root["description"] or "",
         tensors,
-        tuple(_operator(record, codes, len(tensors), data) for record in subgraph["operators"]),
+        tuple(_operator(record, codes, len(tensors)) for record in subgraph["operators"]),
         _indices(subgraph, "inputs", len(tensors)),
         _indices(subgraph, "outputs", len(tensors)),
         tuple(_signature(r, len(tensors)) for r in root["signature_defs"] if r["subgraph_index"] == 0),
@@ -136,7 +140,7 @@ def _buffer(record: Record, data: bytes) -> memoryview:
 
 
 def _tensor(record: Record, buffers: list[memoryview]) -> Tensor:
-    type_name = _names(tflite.TensorType).get(record["type"])
+    type_name = _name(TENSOR_TYPES, record["type"])
     if type_name is None:
         record.fail("type", f"there is no element type {record['type']}")
     shape = _shape(record)
@@ -188,18 +192,18 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
     return quantization
 
 
-def _operator(record: Record, codes: tuple[Record, ...], tensors: int, data: bytes) -> Operator:
+def _operator(record: Record, codes: tuple[Record, ...], tensors: int) -> Operator:
     if record["opcode_index"] >= len(codes):
         record.fail("opcode_index", f"there is no operator code {record['opcode_index']}, only {len(codes)}")
     code = codes[record["opcode_index"]]
     number = max(code["builtin_code"], code["deprecated_builtin_code"])
-    name = _names(tflite.BuiltinOperator).get(number)
+    name = _name(OPERATORS, number)
     if name is None:
         code.fail("builtin_code", f"there is no operator {number}")
     is_custom = name == "CUSTOM"
     options = record["custom_options"]
     return Operator(
-        (code["custom_code"] or "CUSTOM") if is_custom else name,
+        str(code["custom_code"] or name) if is_custom else str(name),
         code["version"],
         is_custom,
         _indices(record, "inputs", tensors, optional=True),

@@ -18,6 +18,7 @@ import numpy as np
 from ...compiler.errors import Location, NetcError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Operation, Value
+from ...compiler.graph.types import Quantization
 from ...compiler.ops.base import lookup
 from . import arithmetic, contractions, recurrent, reductions, shapes
 from .context import Context
@@ -57,13 +58,14 @@ def graph_of(model: Model, name: str) -> Graph:
     builder = GraphBuilder(name, attributes)
     names = _unique_names(model)
     values: dict[int, Value] = {}
-    for index in model.inputs:
+    weights: dict[tuple[object, ...], tuple[Value, Quantization | None]] = {}
+    for place, index in enumerate(model.inputs):
         type_ = model.tensors[index].type
         if type_ is None or index in values or not type_.size:
             raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
-        values[index] = builder.input(names.get(index) or f"input{len(builder.inputs)}", type_)
+        values[index] = builder.input(names.get(index) or _free_name(f"input{place}", names), type_)
     for operator in model.operators:
-        _convert(Context(builder, model, operator, values), names)
+        _convert(Context(builder, model, operator, values, weights), names)
     outputs = [_output(builder, model, values, index) for index in model.outputs]
     preprocess = preprocess_of(model)
     if preprocess:
@@ -77,6 +79,13 @@ def _unique_names(model: Model) -> dict[int, str]:
     """Names of tensors that no other tensor has, and that no number could be."""
     counts = Counter(t.name for t in model.tensors)
     return {i: t.name for i, t in enumerate(model.tensors) if t.name and counts[t.name] == 1 and not t.name.isdigit()}
+
+
+def _free_name(name: str, names: Mapping[int, str]) -> str:
+    """A name that no tensor has."""
+    while name in names.values():
+        name += "_"
+    return name
 
 
 def _output(builder: GraphBuilder, model: Model, values: Mapping[int, Value], index: int) -> Value:

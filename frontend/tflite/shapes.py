@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...compiler.graph.ir import Value
 from ...compiler.graph.types import DType
 from .context import Context
+
+Converter = Callable[[Context], Value | tuple[Value, ...]]
 
 
 def _axis(c: Context, axis: int, rank: int) -> int:
@@ -116,9 +118,9 @@ def strided_slice(c: Context) -> Value:
         c.fail("strides other than 1, ellipsis and new axes are not supported")
     if not len(begin) == len(end) == len(shape):
         c.fail(f"begin {begin} and end {end} don't fit {c.type(0)}")
-    for d, size in enumerate(shape):
-        begin[d] = 0 if c.option("begin_mask", 0) >> d & 1 else begin[d] + size * (begin[d] < 0)
-        end[d] = size if c.option("end_mask", 0) >> d & 1 else min(end[d] + size * (end[d] < 0), size)
+    for d, length in enumerate(shape):
+        begin[d] = 0 if c.option("begin_mask", 0) >> d & 1 else begin[d] + length * (begin[d] < 0)
+        end[d] = length if c.option("end_mask", 0) >> d & 1 else min(end[d] + length * (end[d] < 0), length)
         if c.option("shrink_axis_mask", 0) >> d & 1:
             end[d] = begin[d] + 1
     size = tuple(e - b for b, e in zip(begin, end, strict=True))
@@ -143,7 +145,7 @@ def gather_nd(c: Context) -> Value:
     return c.emit("gather_nd", c.value(0), c.value(1))
 
 
-def _resize(name: str) -> object:
+def _resize(name: str) -> Converter:
     def convert(c: Context) -> Value:
         return c.emit(
             name,
@@ -165,7 +167,7 @@ def arg_max(c: Context) -> Value:
     return c.cast(c.emit("argmax", c.value(0), axis=axis), dtype)
 
 
-CONVERTERS = {
+CONVERTERS: dict[str, Converter] = {
     "RESHAPE": reshape,
     "SQUEEZE": reshape,
     "EXPAND_DIMS": reshape,

@@ -104,6 +104,7 @@ class FixedPoint:
 
 def reciprocal(x: Integers, integer_bits: int) -> tuple[Integers, Integers]:
     """1 / x for x > 0 with `integer_bits`: a 32-bit fraction, and the power of two by which it is too large."""
-    headroom = 31 - np.floor(np.log2(x.astype(np.float64))).astype(np.int64)
-    shifted = (x << headroom) - (1 << 31)
-    return FixedPoint(32).one_over_one_plus(shifted), integer_bits - headroom
+    _, length = np.frexp(x.astype(np.float64))
+    headroom = 32 - length.astype(np.int64)
+    raised = (x << np.maximum(headroom, 0)) >> np.maximum(-headroom, 0)
+    return FixedPoint(32).one_over_one_plus(raised - (1 << 31)), integer_bits - headroom
