@@ -34,7 +34,8 @@ class ContractionEmitter:
         self.group = group
         self.g = g
         self.threads = threads
-        self.dtype = group.result.type.dtype
+        self.x_type = group.anchor.operands[0].type
+        self.dtype = group.anchor.result.type.dtype
         self.filters = group.result.type.shape[-1]
         lanes = target.vector_lanes
         pixels = g.images * g.height * g.width
@@ -55,32 +56,39 @@ class ContractionEmitter:
 
     def _declare(self) -> None:
         """Make the kernel's parameters and remember which argument each one takes."""
-        operands = self.group.anchor.operands
-        width = self.tile.channels
-        panels = self.tiles + bool(self.last_widths)
-        self.x = Buffer("x", self.dtype, self.g.buffer)
-        self.packed = self.group.outer[operands[1]] in self.group.static
-        w_shape = (panels, self.g.depth, width) if self.packed else (self.g.depth, self.filters)
-        self.w = Buffer("w", self.dtype, w_shape)
-        self.y = Buffer("y", self.dtype, self._view(self.group.result), Space.OUT)
-        outer = self.group.outer
-        self.params = [self.x, self.w]
-        self.arguments: list[Value | Packed] = [outer[operands[0]], self._weight_argument(outer[operands[1]])]
+        operands, outer = self.group.anchor.operands, self.group.outer
+        self.params: list[Buffer] = []
+        self.arguments: list[Value | Packed] = []
+        self.x = self._param(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
+        self._declare_weight(outer[operands[1]])
         self.bias: Buffer | None = None
         if len(operands) > 2:
-            self.bias = Buffer("b", self.dtype, (self.filters,))
-            self.params.append(self.bias)
-            self.arguments.append(outer[operands[2]])
+            self.bias = self._param(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
+        self.y = Buffer("y", self.group.result.type.dtype, self._view(self.group.result), Space.OUT)
         self.extras: dict[Value, Buffer] = {}
         for value in self.group.epilogue_inputs:
             if value in self.group.in_place.values():
                 self.extras[value] = self.y
-                continue
-            self.extras[value] = Buffer(f"e{len(self.extras)}", value.type.dtype, self._view(value))
-            self.params.append(self.extras[value])
-            self.arguments.append(outer[value])
-        self.params.append(self.y)
-        self.arguments.append(self.group.operation.result)
+            else:
+                buffer = Buffer(f"e{len(self.extras)}", value.type.dtype, self._view(value))
+                self.extras[value] = self._param(buffer, outer[value])
+        self._param(self.y, self.group.operation.result)
+
+    def _param(self, buffer: Buffer, argument: Value | Packed) -> Buffer:
+        self.params.append(buffer)
+        self.arguments.append(argument)
+        return buffer
+
+    @property
+    def panels(self) -> int:
+        """Channel tiles, the last one perhaps narrower than the others."""
+        return self.tiles + bool(self.last_widths)
+
+    def _declare_weight(self, weight: Value) -> None:
+        self.packed = weight in self.group.static
+        shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)
+        self.w = Buffer("w", self.dtype, shape)
+        self._param(self.w, self._weight_argument(weight))
 
     def _weight_argument(self, weight: Value) -> Value | Packed:
         """The weight as the kernel reads it."""
@@ -98,9 +106,13 @@ class ContractionEmitter:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
         return (j, depth, Const(offset)) if self.packed else (depth, channel)
 
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        """What computes one tile."""
+        return MicroKernel(self, rows, columns, widths)
+
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""
-        (sy, sx), size = self.g.strides, self.dtype.itemsize
+        (sy, sx), size = self.g.strides, self.x_type.dtype.itemsize
         return [(r * sy * self.g.buffer[2] + c * sx * self.g.pitch) * size for r in range(rows) for c in range(columns)]
 
     def _view(self, value: Value) -> tuple[int, ...]:
@@ -117,9 +129,8 @@ class ContractionEmitter:
 
     def _prefers_channels(self) -> bool:
         """Share out channel tiles (each thread reads its own weights) or bands of pixels (its own input)?"""
-        panels = self.tiles + bool(self.last_widths)
         bands = self.grid.count * self.g.images
-        uneven_channels = ceil_div(panels, self.threads) * self.threads / panels
+        uneven_channels = ceil_div(self.panels, self.threads) * self.threads / self.panels
         uneven_bands = ceil_div(bands, self.threads) * self.threads / bands
         weights, inputs = self.g.depth * self.filters, math.prod(self.g.buffer)
         if abs(uneven_channels - uneven_bands) > 0.05:
@@ -128,7 +139,6 @@ class ContractionEmitter:
 
     def _by_channels(self, kind: LoopKind) -> list[Stmt]:
         bands = self.grid.count * self.g.images
-        panels = self.tiles + bool(self.last_widths)
 
         def panel(j: Expr) -> list[Stmt]:
             main = loop("g", bands, lambda g: self._band(g, j, self.tile.widths)) if self.tiles else []
@@ -137,7 +147,7 @@ class ContractionEmitter:
             last = loop("g", bands, lambda g: self._band(g, j, self.last_widths))
             return [If(Binary("lt", j, Const(self.tiles)), tuple(main), tuple(last))] if main else last
 
-        return loop("j", panels, panel, kind)
+        return loop("j", self.panels, panel, kind)
 
     def _by_bands(self, kind: LoopKind) -> list[Stmt]:
         bands = self.grid.count * self.g.images
@@ -159,7 +169,7 @@ class ContractionEmitter:
         """Bands that one sweep over the weights serves: as many as keep their input in the L2 cache."""
         _, rows, columns = self.g.buffer
         share = self.tile.rows / self.g.height if not self.g.flat else self.tile.columns / self.g.width
-        bytes_per_band = max(1.0, rows * columns * share * self.dtype.itemsize)
+        bytes_per_band = max(1.0, rows * columns * share * self.x_type.dtype.itemsize)
         most = max(1, int(BLOCK_BYTES / bytes_per_band))
         blocks = ceil_div(ceil_div(bands, most), self.threads) * self.threads
         return ceil_div(bands, min(blocks, bands))
@@ -186,7 +196,7 @@ class ContractionEmitter:
             row, column = band * self.grid.band.rows, i * segment.columns + segment.start
             if self.g.flat:
                 row, column = Const(0), band * self.grid.band.segments[0].columns
-            return MicroKernel(self, of.rows, segment.columns, widths).emit(image, row, column, j)
+            return self.micro_kernel(of.rows, segment.columns, widths).emit(image, row, column, j)
 
         return loop("i", segment.count, tile)
 

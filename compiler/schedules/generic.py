@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from ..codegen.target import Target
 from ..errors import InternalError
 from ..graph.ir import Value
+from ..graph.types import DType
 from ..loops.compute import Reduction
 from ..loops.interval import Interval
 from ..loops.ir import (
@@ -31,6 +34,7 @@ from ..loops.ir import (
     Var,
     VectorType,
     binary,
+    const,
 )
 from .elements import Elements, NotVectorizableError, physical
 from .group import Group
@@ -41,6 +45,14 @@ UNROLLED_WINDOW = 9
 """Reductions over at most this many elements are expanded."""
 
 _START = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
+
+
+def _start(op: str, dtype: DType) -> float | int:
+    """What a reduction starts from: a number that leaves all others as they are."""
+    if dtype.is_float or op in ("add", "mul"):
+        return _START[op] if dtype.is_float else int(_START[op])
+    range_ = np.iinfo(str(dtype.numpy))
+    return int(range_.min if op == "max" else range_.max)
 
 
 def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -161,12 +173,9 @@ class _Generic:
 
     def _reduce(self, elements: Elements, rule: Reduction) -> Expr:
         """Loops over the reduced elements with one accumulator."""
-        type_ = VectorType(self.group.anchor.result.type.dtype, elements.lanes)
+        type_ = VectorType(rule.dtype or self.group.anchor.result.type.dtype, elements.lanes)
         accumulator = Buffer(self.names.fresh("acc"), type_.dtype, (1,), Space.REGISTER, lanes=type_.lanes)
         here = (Const(0),)
-        start = _START[rule.op]
-        if not type_.dtype.is_float:
-            raise InternalError(f"the generic lowering has no integer reduction `{rule.op}`")
         kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
 
         def combine(r: tuple[Expr, ...]) -> list[Stmt]:
@@ -188,7 +197,7 @@ class _Generic:
             return loop(name, rule.extents[d], lambda i: nest((*r, i)), kind)
 
         elements.statements.append(Allocate(accumulator))
-        elements.statements.append(Store(accumulator, here, Const(start, type_.dtype, type_.lanes)))
+        elements.statements.append(Store(accumulator, here, const(_start(rule.op, type_.dtype), type_)))
         elements.statements += nest(())
         total = elements.let(Load(accumulator, here))
         return elements.let(rule.finish(total)) if rule.finish else total

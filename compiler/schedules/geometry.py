@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from ..graph.types import TensorType
 from ..ops.convolution import Convolution
 from ..ops.dense import MatMul
+from ..ops.quantized.contraction import Conv2DSum
 from ..ops.transpose_convolution import TransposeConv2D
+from ..ops.window import window_of
 from .group import Group
 
 Pair = tuple[int, int]
@@ -73,8 +75,8 @@ _WHOLE = (Line(), Line())
 def walks(group: Group) -> tuple[Walk, ...]:
     """How the anchor walks over its input; empty where the tiled schedule can't serve it."""
     operator = group.anchor.operator
-    if isinstance(operator, Convolution):
-        return _convolution(group, operator)
+    if isinstance(operator, (Convolution, Conv2DSum)):
+        return _convolution(group)
     if isinstance(operator, TransposeConv2D):
         return _transposed(group, operator)
     x = group.anchor.operands[0].type
@@ -101,13 +103,13 @@ def _flat_epilogue(group: Group) -> bool:
     return all(v.type.shape == shape or math.prod(v.type.shape[:-1]) == 1 for v in group.outer if v not in own)
 
 
-def _convolution(group: Group, operator: Convolution) -> tuple[Walk, ...]:
+def _convolution(group: Group) -> tuple[Walk, ...]:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     y = anchor.result.type
     if x.rank > 4 or anchor.attributes["groups"] != 1:
         return ()
-    window = operator.window(x, weight, anchor.attributes)
+    window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
     outs = [v.type for v in (group.result, *group.outer) if v.type.shape == y.shape]
     dense = all(m == (0, 0) for t in (x, *outs) for m in t.margins[1:-1])
     if dense and set(window.kernel) == {1} and set(window.strides) == {1} and _flat_epilogue(group):

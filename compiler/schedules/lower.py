@@ -20,8 +20,9 @@ from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
 from .generic import schedule_generic
 from .group import Group, group_of
+from .integer_contraction import schedule_integer_contraction
 from .kernel import Argument, Packed, Scheduled
-from .margins import clear_margins, has_zero_margins, schedule_relayout
+from .margins import clear_margins, has_filled_margins, schedule_relayout
 from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
 from .transpose import schedule_transpose
@@ -33,6 +34,7 @@ Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 SCHEDULES: tuple[Schedule, ...] = (
     schedule_depthwise,
     schedule_contraction,
+    schedule_integer_contraction,
     schedule_weight_gradient,
     schedule_relayout,
     schedule_transpose,
@@ -105,7 +107,7 @@ class _Lowering:
         group = replace(group, in_place=self._in_place(group))
         kernels = next(k for schedule in SCHEDULES if (k := schedule(group, self.target, self.threads)))
         for result in op.results:
-            if has_zero_margins(result.type):
+            if has_filled_margins(result.type):
                 clear = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
                 self.calls.append((call, (result,) * len(clear.params)))

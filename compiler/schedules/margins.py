@@ -1,4 +1,4 @@
-"""Kernels that serve layouts: zeroing a buffer's margins, and copying a tensor into another layout."""
+"""Kernels that serve layouts: filling margins with zeros (or zero points), and copying into another layout."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 from ..codegen.target import Target
 from ..graph.types import TensorType
-from ..loops.ir import Buffer, Const, Expr, Kernel, Load, Space, Stmt, Store
+from ..loops.ir import Buffer, Expr, Kernel, Load, Space, Stmt, Store, VectorType, const
 from .group import Group
 from .kernel import Names, Scheduled
 from .loops import kind_for, loop, vector_loop
 
 
-def has_zero_margins(type_: TensorType) -> bool:
-    """True if the tensor has margins before its last dimension, which readers expect to be zero."""
+def has_filled_margins(type_: TensorType) -> bool:
+    """True if the tensor has margins before its last dimension, which readers expect to hold zeros."""
     return any(margin != (0, 0) for margin in type_.margins[:-1])
 
 
 def clear_margins(type_: TensorType, target: Target) -> Kernel:
-    """A kernel that zeroes the margins of all dimensions but the last."""
+    """A kernel that fills the margins of all dimensions but the last with zeros (quantized tensors: zero points)."""
     names = Names()
     views: list[Buffer] = []
     body: list[Stmt] = []
@@ -37,13 +37,14 @@ def _clear_dimension(type_: TensorType, d: int, names: Names, target: Target) ->
     view = Buffer(names.fresh("y"), type_.dtype, (*whole[:d], whole[d] * rest), Space.OUT)
     before, after = (m * rest for m in type_.margins[d])
     second = view.shape[-1] - after
+    zero = type_.quantization.zero_point if type_.quantization else 0
 
     def fill(index: tuple[Expr, ...], start: int, length: int) -> list[Stmt]:
         return vector_loop(
             names,
             length,
             target.vector_lanes,
-            lambda c, width: [Store(view, (*index, c + start), Const(0.0, type_.dtype, width))],
+            lambda c, width: [Store(view, (*index, c + start), const(zero, VectorType(type_.dtype, width)))],
         )
 
     def nest(index: tuple[Expr, ...]) -> list[Stmt]:

@@ -11,7 +11,22 @@ from typing import Protocol
 
 from ..graph.ir import Value
 from ..graph.types import DType
-from ..loops.ir import Allocate, Broadcast, Buffer, Const, Expr, Fma, Load, LoopKind, Space, Stmt, Store, Var
+from ..loops.ir import (
+    Allocate,
+    Broadcast,
+    Buffer,
+    Const,
+    Expr,
+    Fma,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    const,
+)
 from .elements import Elements, physical
 from .geometry import Walk
 from .group import Group
@@ -44,6 +59,9 @@ class Owner(Protocol):
 
 class MicroKernel:
     """One register tile."""
+
+    elements = 1
+    """Input elements of a pixel that one step multiplies."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -80,10 +98,7 @@ class MicroKernel:
             channel = let(self.block, o.names.fresh("c"), j * o.tile.channels + offset)
             self.channels.append(channel)
             offset += width
-            if o.bias:
-                values.append(let(self.block, o.names.fresh("bias"), Load(o.bias, (channel,), width)))
-            else:
-                values.append(Const(0.0, o.dtype, width))
+            values.append(self._initial(channel, width))
 
         def clear(r: Expr, s: Expr) -> list[Stmt]:
             place = (r * self.columns + s,)
@@ -91,19 +106,35 @@ class MicroKernel:
 
         self.block += self._pixels(clear)
 
+    def _initial(self, channel: Expr, width: int) -> Expr:
+        """What the sums start from."""
+        if self.o.bias is None:
+            return const(0, VectorType(self.o.dtype, width))
+        return let(self.block, self.o.names.fresh("bias"), Load(self.o.bias, (channel,), width))
+
+    def _extents(self) -> tuple[int, int]:
+        """Steps along a run of the sum that is contiguous in the input, and such runs in a row of the window."""
+        g = self.o.g
+        return (g.window[1] * g.channels, 1) if g.merges_columns else (g.channels, g.window[1])
+
+    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
+        """Number of the weight that step k of run (ky, kx) reads."""
+        g = self.o.g
+        row, column = (tap * line.step + line.start for tap, line in zip((ky, kx), g.taps, strict=True))
+        return (row * g.kernel[1] + column) * g.channels + k
+
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         o, g = self.o, self.o.g
         (kh, kw), (dy, dx) = g.window, g.dilations
         y0 = let(self.block, o.names.fresh("iy"), row * g.strides[0] + g.origin[0])
         x0 = let(self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch)
-        inner, outer = (kw * g.channels, 1) if g.merges_columns else (g.channels, kw)
+        inner, outer = self._extents()
 
         def step(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
-            row, column = (tap * line.step + line.start for tap, line in zip((ky, kx), g.taps, strict=True))
-            depth = (row * g.kernel[1] + column) * g.channels + k
+            depth = self._depth(ky, kx, k)
             if g.channel_rows:
                 return self._step(image, y0 + k, x0, j, depth)
-            return self._step(image, y0 + ky * dy, x0 + (kx * (dx * g.pitch) + k), j, depth)
+            return self._step(image, y0 + ky * dy, x0 + (kx * (dx * g.pitch) + k * self.elements), j, depth)
 
         small = inner <= UNROLL_LIMIT
         kind = LoopKind.UNROLL if small else LoopKind.SERIAL
@@ -140,14 +171,17 @@ class MicroKernel:
 
         return [*block, *self._pixels(pixel)]
 
+    def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
+        """The finished sums of a pixel for vector v of channels."""
+        return Load(self.accumulators[v], at)
+
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
         o = self.o
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             block: list[Stmt] = []
             at = (r * self.columns + s,)
-            for v, (accumulator, width) in enumerate(zip(self.accumulators, self.widths, strict=True)):
-                channel = self.channels[v]
+            for v, (channel, width) in enumerate(zip(self.channels, self.widths, strict=True)):
                 index = (*self._place(image, row + r, column + s), channel)
                 elements = Elements(
                     o.extras,
@@ -155,7 +189,7 @@ class MicroKernel:
                     o.group.constants,
                     lanes=width,
                     lane=channel if isinstance(channel, Var) else None,
-                    known={o.group.anchor.result: Load(accumulator, at)},
+                    known={o.group.anchor.result: self._total(v, at)},
                     prefix=f"v{v}_",
                 )
                 result = elements.element(o.group.result, index)

@@ -50,7 +50,8 @@ class PackDot4(Operator):
 class Dot4Correction(Operator):
     """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
 
-    With x + x_offset instead of x, as far as it depends on the weight, -(x_offset + x zero) * sum(weight - weight zero).
+    The sums are of x + x_offset instead of x; the part that depends on the weight is missing,
+    -(x_offset + x zero) * sum(weight - weight zero).
     """
 
     name = "dot4_correction"

@@ -1,0 +1,179 @@
+"""Integer convolutions and dense layers by dot products of four 8-bit numbers at a time.
+
+The schedule is that of `contraction`; one step of the micro-kernel takes four neighbouring input elements of a pixel.
+The machine's instruction decides which signs the two sides have: where it differs from the tensors, 128 is added to or
+subtracted from one side (its top bit is flipped), and what that changes in the sums is made good in their start values
+and, if the weight has a zero point, by the sum of each pixel's inputs. Runs of the sum that are contiguous in the input
+are filled up to a multiple of four with zero weights; the input's margins make these reads legal.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..codegen.target import DotProduct, Target
+from ..graph.ir import Value
+from ..graph.types import DType
+from ..loops.ir import (
+    Allocate,
+    Binary,
+    Bitcast,
+    Buffer,
+    Const,
+    Dot4,
+    Expr,
+    Load,
+    Space,
+    Stmt,
+    Store,
+)
+from ..ops.quantized.contraction import Conv2DSum, DenseSum
+from .contraction import ContractionEmitter
+from .geometry import Walk, walks
+from .group import Group
+from .kernel import Packed, Scheduled, let, step
+from .micro_kernel import MicroKernel
+from .tiling import ceil_div
+
+QUAD = 4
+FLIP = 128
+"""Flipping the top bit of a byte moves it between 0..255 and -128..127."""
+
+_LEFT = {DotProduct.VNNI: DType.U8, DotProduct.NEON: DType.I8}
+"""The element type that the instruction wants of the input."""
+
+
+def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a group whose anchor is a sum of integer products with a weight known at load time."""
+    anchor = group.anchor
+    if not isinstance(anchor.operator, (Conv2DSum, DenseSum)):
+        return ()
+    operands = anchor.operands
+    if any(v not in group.outer for v in operands) or group.outer[operands[1]] not in group.static:
+        return ()
+    x, weight = operands[0].type, operands[1].type
+    wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)
+    if wanted is None and weight.shape[0] % QUAD:
+        return ()
+    if wanted and any(m[0] < w[0] or m[1] < w[1] for m, w in zip(x.margins, wanted, strict=True)):
+        return ()
+    emitters = [DotEmitter(group, walk, target, threads) for walk in walks(group)]
+    if any(e.needs_input_sums and e.run_length % QUAD for e in emitters):
+        return ()
+    return tuple(e.schedule() for e in emitters)
+
+
+class DotEmitter(ContractionEmitter):
+    """Writes the kernel of one integer contraction."""
+
+    def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+        attributes = group.anchor.attributes
+        x, weight = (v.type.dtype for v in group.anchor.operands[:2])
+        self.left = _LEFT.get(target.dot_product, x)
+        self.x_offset = 0 if self.left is x else (FLIP if x is DType.I8 else -FLIP)
+        self.weight_offset = FLIP if weight is DType.U8 else 0
+        self.x_zero, self.weight_zero = attributes["x_zero"], attributes["weight_zero"]
+        super().__init__(group, g, target, threads)
+
+    @property
+    def run_length(self) -> int:
+        """Elements of the sum that are contiguous in the input."""
+        return self.g.channels * (self.g.window[1] if self.g.merges_columns else 1)
+
+    @property
+    def runs(self) -> int:
+        """Contiguous runs of the whole sum."""
+        return self.g.depth // self.run_length
+
+    @property
+    def input_sum_factor(self) -> int:
+        """How often the sum of a pixel's inputs is to be added to its sums of products."""
+        return self.weight_offset - int(self.weight_zero)
+
+    @property
+    def needs_input_sums(self) -> bool:
+        """True if the weight has a zero point that the packed numbers don't share."""
+        return self.input_sum_factor != 0
+
+    def _declare_weight(self, weight: Value) -> None:
+        width = self.tile.channels
+        steps = self.runs * ceil_div(self.run_length, QUAD)
+        self.packed = True
+        self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
+        pack = step("pack_dot4", rows=self.runs, width=width, offset=self.weight_offset)
+        self._param(self.w, Packed(weight, (pack,)))
+        correct = step("dot4_correction", x_zero=self.x_zero, x_offset=self.x_offset, weight_zero=self.weight_zero)
+        self.correction = self._param(Buffer("z", DType.I32, (self.filters,)), Packed(weight, (correct,)))
+
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        """What computes one tile."""
+        return DotMicroKernel(self, rows, columns, widths)
+
+
+class DotMicroKernel(MicroKernel):
+    """One register tile of integer sums."""
+
+    elements = QUAD
+
+    def __init__(self, owner: DotEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+        super().__init__(owner, rows, columns, widths)
+        self.dot = owner
+        self.sums: dict[int, Buffer] = {}
+        """By number of lanes: the sum of each pixel's inputs, in every lane."""
+        if owner.needs_input_sums:
+            name, shape = owner.names.fresh, (rows * columns,)
+            self.sums = {w: Buffer(name("sum"), DType.I32, shape, Space.REGISTER, lanes=w) for w in set(widths)}
+
+    def _extents(self) -> tuple[int, int]:
+        g = self.dot.g
+        return ceil_div(self.dot.run_length, QUAD), 1 if g.merges_columns else g.window[1]
+
+    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
+        inner, outer = self._extents()
+        return (ky * outer + kx) * inner + k
+
+    def _initial(self, channel: Expr, width: int) -> Expr:
+        correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
+        return super()._initial(channel, width) + correction
+
+    def _start(self, j: Expr) -> None:
+        super()._start(j)
+        for width, buffer in sorted(self.sums.items()):
+            self.block.append(Allocate(buffer))
+            self.block += self._pixels(partial(self._clear, buffer, Const(0, DType.I32, width)))
+
+    def _clear(self, buffer: Buffer, zero: Expr, r: Expr, s: Expr) -> list[Stmt]:
+        return [Store(buffer, (r * self.columns + s,), zero)]
+
+    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        o, g = self.dot, self.dot.g
+        block: list[Stmt] = []
+        weights: list[Expr] = []
+        offset = 0
+        for width in self.widths:
+            place = (j, depth, Const(offset * QUAD))
+            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * QUAD)))
+            offset += width
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
+            inside: list[Stmt] = []
+            four: Expr = Load(o.x, place, QUAD)
+            if o.x_offset:
+                top = Const(-FLIP if o.x.dtype is DType.I8 else FLIP, o.x.dtype, QUAD)
+                four = Bitcast(Binary("xor", four, top), o.left)
+            four = let(inside, "a", four)
+            at = (r * self.columns + s,)
+            for accumulator, weight in zip(self.accumulators, weights, strict=True):
+                inside.append(Store(accumulator, at, Dot4(four, weight, Load(accumulator, at))))
+            for width, total in sorted(self.sums.items()):
+                inside.append(Store(total, at, Dot4(four, Const(1, DType.I8, width * QUAD), Load(total, at))))
+            return inside
+
+        return [*block, *self._pixels(pixel)]
+
+    def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
+        total = super()._total(v, at)
+        if not self.sums:
+            return total
+        return total + Load(self.sums[self.widths[v]], at) * self.dot.input_sum_factor

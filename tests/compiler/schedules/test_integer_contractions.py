@@ -1,0 +1,79 @@
+"""Integer convolutions and dense layers by dot products: every bit as the interpreter has it, on several targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Graph
+from netc.compiler.graph.types import DType, Quantization, TensorType
+from netc.compiler.loops.parser import parse_module
+from netc.compiler.loops.printer import print_module
+from netc.compiler.loops.verifier import verify_module
+from netc.compiler.passes import pipelines, run
+from netc.compiler.schedules import lower
+from netc.runtime.host import runs_here
+from netc.runtime.program import Program
+
+SHAPES = [
+    # (height, width, channels, filters, kernel, stride); kernel 0 is a dense layer
+    (9, 9, 16, 24, 3, 1),
+    (14, 13, 64, 37, 1, 1),
+    (15, 15, 3, 17, 3, 2),
+    (8, 8, 6, 16, 5, 1),
+    (5, 1, 36, 10, 0, 1),
+    (1, 1, 64, 101, 0, 1),
+    (3, 1, 30, 20, 0, 1),
+]
+
+
+def graph_of(
+    dtype: DType, shape: tuple[int, ...], weight_zero: int
+) -> tuple[Graph, np.ndarray[tuple[int, ...], np.dtype[np.int8]]]:
+    height, width, channels, filters, kernel, stride = shape
+    rng = np.random.default_rng(sum(shape))
+    low, high = (-128, 128) if dtype is DType.I8 else (0, 256)
+    x, y = Quantization.of(0.02, -5 if dtype is DType.I8 else 120), Quantization.of(1.5, 3)
+    size = (kernel, kernel, channels, filters) if kernel else (channels, filters)
+    scales = tuple(np.linspace(0.005, 0.02, filters).tolist())
+    if dtype is DType.I8:
+        weight_type = Quantization(scales, (0,) * filters, len(size) - 1)
+    else:
+        weight_type = Quantization.of(0.01, weight_zero)
+    b = GraphBuilder("case")
+    image = (1, height, width, channels) if kernel else (height, channels)
+    value = b.input("x", TensorType(dtype, image, None, x))
+    weight = b.constant(rng.integers(max(low, -127), high, size).astype(dtype.numpy))
+    bias = b.constant(rng.integers(-1000, 1000, filters).astype(np.int32))
+    attributes = {"x": x, "weight": weight_type, "y": y}
+    if kernel:
+        pad = (kernel // 2, kernel // 2)
+        attributes |= {"strides": (stride, stride), "padding": (pad, pad), "dilations": (1, 1), "groups": 1}
+    result = b.emit("q_conv2d" if kernel else "q_dense", value, weight, bias, **attributes)
+    return b.finish([result]), rng.integers(low, high, image).astype(dtype.numpy)
+
+
+@pytest.mark.parametrize("cpu", [None, "x86-64"])
+@pytest.mark.parametrize(("dtype", "weight_zero"), [(DType.I8, 0), (DType.U8, 100), (DType.U8, 128)])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, cpu: str | None) -> None:
+    target = Target.named(cpu) if cpu else Target.host()
+    if not runs_here(target):
+        pytest.skip(f"code for {target} doesn't run on this machine")
+    graph, x = graph_of(dtype, shape, weight_zero)
+    (expected,) = evaluate(graph, [x])
+    module = lower(run(graph, pipelines.INFERENCE), target, 2)
+    verify_module(module)
+    text = print_module(module)
+    assert print_module(parse_module(text)) == text
+    with Program(module, object_code(emit_module(module, target), target), target, 2) as program:
+        np.testing.assert_array_equal(program(x), expected)
+
+
+def test_the_dot_product_instruction_is_used() -> None:
+    graph, _ = graph_of(DType.I8, SHAPES[0], 0)
+    target = Target.named("znver4")
+    assert "vpdpbusd" in emit_module(lower(run(graph, pipelines.INFERENCE), target, 1), target)
