@@ -69,5 +69,5 @@ class InternalError(Exception):
 
 def near_miss(name: str, candidates: Iterable[str]) -> str | None:
     """Return "did you mean X?" for the candidate most like `name`, if one is close enough."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.65)
     return f"did you mean {close[0]}?" if close else None
