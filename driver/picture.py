@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .frontend import models_folder
 from .runtime.datasets import data_folder
-from .runtime.images import Preprocess, decode
+from .runtime.images import Preprocess, as_input, decode
 from .runtime.labels import Labels, read_labels
 
 
@@ -26,7 +25,7 @@ class Class:
     probability: float
 
 
-def load_picture(graph: Graph, image: str | None) -> tuple[NDArray[np.float32], str | None]:
+def load_picture(graph: Graph, image: str | None) -> tuple[Array, str | None]:
     """The picture at `image` as the net's input [N, H, W, C], repeated N times, and a note.
 
     Without one it is the sample that ships with netc: a panda in colour, a digit in grey.
@@ -34,7 +33,7 @@ def load_picture(graph: Graph, image: str | None) -> tuple[NDArray[np.float32], 
     preprocess = Preprocess.of(graph)
     sample = models_folder() / ("digit.png" if preprocess.channels == 1 else "sample.png")
     note = None if image else f"no --image given: using the sample picture {sample}"
-    tensor = preprocess(decode(image or sample))
+    tensor = as_input(preprocess(decode(image or sample)), graph.inputs[0].type)
     return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), note
 
 
@@ -46,11 +45,31 @@ def class_labels(graph: Graph, model: str) -> Labels:
     return read_labels(graph, folders)
 
 
-def best_classes(scores: Array, labels: Labels, count: int) -> list[Class]:
-    """The `count` most probable classes by softmax of one row of scores; of equal ones the lower index leads."""
-    shifted = np.asarray(scores, np.float64) - np.max(scores)
-    exponentials = np.exp(shifted)
-    probabilities = exponentials / exponentials.sum()
+def real_scores(graph: Graph, output: Array) -> Array:
+    """The numbers that the elements of the first output stand for."""
+    given = graph.outputs[0].type.quantization
+    if given is None:
+        return output
+    real: Array = (output.astype(np.float64) - given.zero_point) * given.scale
+    return real
+
+
+def gives_probabilities(graph: Graph) -> bool:
+    """True if the first output is made by softmax, but for changes of shape, type or scale."""
+    op = graph.producers.get(graph.outputs[0])
+    while op is not None and op.name in ("reshape", "requantize", "dequantize", "quantize", "reinterpret", "cast"):
+        op = graph.producers.get(op.operands[0])
+    return op is not None and op.name in ("softmax", "q_softmax")
+
+
+def best_classes(scores: Array, labels: Labels, count: int, *, probable: bool = False) -> list[Class]:
+    """The `count` most probable classes of one row of scores; of equal ones the lower index leads.
+
+    Softmax makes probabilities of the scores, unless they are `probable` already.
+    """
+    shifted = np.asarray(scores, np.float64)
+    exponentials = shifted if probable else np.exp(shifted - shifted.max())
+    probabilities = exponentials if probable else exponentials / exponentials.sum()
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [Class(int(i), labels[int(i)], float(probabilities[i])) for i in order]
 

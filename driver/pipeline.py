@@ -28,6 +28,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.loops.module import Module
 from .compiler.schedules import lower
 from .frontend import load_network
+from .frontend.tflite import load_tflite
 from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, runs_here
 from .runtime.program import Program
@@ -37,7 +38,7 @@ STAGES = ("graph", "optimized", "loops", "llvm", "asm", "object")
 MAX_THREADS = 1024
 
 Source = str | os.PathLike[str] | Graph
-"""A path to a `.net` file, the name of a shipped net, or a graph."""
+"""A path to a `.net` or `.tflite` file, the name of a shipped net, or a graph."""
 Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 """A safetensors file, arrays by parameter name in the graph's layout, or None: seeded initial values."""
 
@@ -182,11 +183,25 @@ def find_weights(weights: Weights, graph: Graph, seed: int = 0) -> Mapping[str, 
 
 
 def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:
-    """Read a network: a path to a `.net` file, the name of a shipped net, or a graph, which is returned as it is."""
+    """Read a network: a path to a `.net` or `.tflite` file, the name of a shipped net, or a graph, returned as is."""
     if isinstance(source, Graph):
         return source
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
+    if os.fspath(source).endswith(".tflite"):
+        return _load_tflite(source, net, batch, settings)
     sizes = {name: value for name, value in (settings or {}).items() if name[:1].isupper()}
     hyperparameters = {name: value for name, value in (settings or {}).items() if name not in sizes}
     return load_network(source, net=net, batch=batch, sizes=sizes, hyperparameters=hyperparameters)
+
+
+def _load_tflite(
+    source: str | os.PathLike[str], net: str | None, batch: int, settings: Mapping[str, Any] | None
+) -> Graph:
+    """A TFLite model, in which nothing is left to choose."""
+    if net is not None or settings:
+        raise NetcError(f"{os.fspath(source)} is a TFLite model: it has no nets, sizes or hyperparameters to choose")
+    graph = load_tflite(source)
+    if batch != 1 and any(v.type.shape[:1] != (batch,) for v in graph.inputs):
+        raise NetcError(f"the batch of {os.fspath(source)} is fixed, it can't be {batch}")
+    return graph

@@ -150,6 +150,17 @@ class Preprocess:
         return self.normalize(self.pixels(picture))
 
 
+def as_input(values: NDArray[np.float32], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)
+    """Normalised pixels as elements of an input: floats stay, integers are rounded, quantized ones by their scale."""
+    if type.dtype.is_float:
+        return values.astype(type.dtype.numpy, copy=False)
+    given = type.quantization
+    scaled = values.astype(np.float64) if given is None else values / np.float64(given.scale) + given.zero_point
+    limits = np.iinfo(str(type.dtype.numpy))
+    integers: NDArray[Any] = np.clip(np.floor(scaled + 0.5), limits.min, limits.max).astype(type.dtype.numpy)
+    return integers
+
+
 def declaration(graph: Graph) -> Mapping[str, Any]:
     """The net's own `preprocess` definition; empty if it has none."""
     declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}

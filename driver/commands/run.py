@@ -11,7 +11,7 @@ import numpy as np
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
 from ..options import json_option, network_options, target_options, weights_options
-from ..picture import Class, best_classes, class_labels, load_picture
+from ..picture import Class, best_classes, class_labels, gives_probabilities, load_picture, real_scores
 from ..pipeline import Request, build, load_program
 
 
@@ -44,12 +44,12 @@ def run_command(
     labels = class_labels(graph, model)
     program = load_program(compilation, weights, seed)
     notes = [note, labels.note]
-    if weights is None:
+    if weights is None and graph.parameters:
         notes.append(f"no --weights given: He initialisation with seed {seed}, so the answer means nothing")
     for text in filter(None, notes):
         click.echo(f"note: {text}", err=True)
     scores = program(tensor)
-    best = best_classes(_scores(graph, scores), labels, top)
+    best = best_classes(_scores(graph, scores), labels, top, probable=gives_probabilities(graph))
     click.echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
 
 
@@ -57,6 +57,7 @@ def _scores(graph: Graph, output: Array | tuple[Array, ...]) -> Array:
     if isinstance(output, tuple) or output.ndim != 2:
         gives = ", ".join(str(v.type) for v in graph.outputs)
         raise NetcError(f"net {graph.name} gives {gives}, not scores of classes", hint="call it from Python instead")
+    output = real_scores(graph, output)
     if not np.isfinite(output).all():
         raise NetcError(f"net {graph.name} gives infinities or NaNs", hint="are these the net's weights?")
     scores: Array = output[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 from ...compiler.graph.types import DType
@@ -19,6 +21,21 @@ def preprocess_of(model: Model) -> dict[str, Any]:
     if "mean" not in found and model.inputs:
         found |= _pixels(model)
     return found
+
+
+LABELS_BYTES = 1 << 20
+"""Largest list of labels that is read."""
+
+
+def embedded_labels(data: bytes, name: str, classes: int) -> tuple[str, ...] | None:
+    """The labels in a file of that name in the zip archive behind a model, if it has one name for each class."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(name) as file:
+            text = file.read(LABELS_BYTES + 1).decode()
+    except (KeyError, OSError, RuntimeError, UnicodeDecodeError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return None
+    lines = tuple(line.strip() for line in text.splitlines())
+    return lines if len(lines) == classes and len(text) <= LABELS_BYTES else None
 
 
 def _declared(model: Model) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ...compiler.graph.types import Quantization
 from ...compiler.ops.base import lookup
 from . import arithmetic, contractions, recurrent, reductions, shapes
 from .context import Context
-from .metadata import preprocess_of
+from .metadata import embedded_labels, preprocess_of
 from .model import Model, read_model
 
 Converter = Callable[[Context], Value | tuple[Value, ...]]
@@ -46,10 +47,24 @@ def load_tflite(path: str | os.PathLike[str]) -> Graph:
     if file.stat().st_size > MAX_FILE:
         raise NetcError(f"{path} is larger than {MAX_FILE:,} bytes")
     try:
-        return graph_of(read_model(file.read_bytes()), file.stem)
+        data = file.read_bytes()
+        graph = graph_of(read_model(data), file.stem)
+        return _with_labels(graph, data)
     except NetcError as error:
         place = Location(str(path), 1, 1)
         raise NetcError([replace(d, location=place) for d in error.diagnostics]) from None
+
+
+def _with_labels(graph: Graph, data: bytes) -> Graph:
+    """The graph with the labels that the file holds in place of their file's name."""
+    preprocess = graph.attributes.get("preprocess") or {}
+    name = preprocess.get("labels")
+    shape = graph.outputs[0].type.shape if graph.outputs else ()
+    labels = embedded_labels(data, name, shape[-1]) if isinstance(name, str) and shape else None
+    if labels is None:
+        return graph
+    attributes = {**graph.attributes, "preprocess": {**preprocess, "labels": labels}}
+    return replace(graph, attributes=MappingProxyType(attributes))
 
 
 def graph_of(model: Model, name: str) -> Graph:
