@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netc.compiler.errors import Diagnostic, Location, NetcError
     from netc.compiler.graph.ir import Graph
     from netc.compiler.graph.parser import parse_graph
+    from netc.export import write_tflite
     from netc.pipeline import compile, load  # noqa: A004 (the public name)
     from netc.runtime.program import Program
     from netc.runtime.trainer import Trainer
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "parse_graph",
     "passes",
+    "write_tflite",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "compile_training": "netc.training",
     "load": "netc.pipeline",
     "parse_graph": "netc.compiler.graph.parser",
+    "write_tflite": "netc.export",
 }
 """The module that defines each public name."""
 

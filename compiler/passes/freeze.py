@@ -1,0 +1,81 @@
+"""Freezing: a graph with the values of its parameters in it, for formats and passes that need to know weights.
+
+`freeze(graph, params)` takes arrays, so it is a function and stands in no pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..graph.builder import Rewriter
+from ..graph.interpreter import evaluate_operation
+from ..graph.ir import Array, Graph, Operation, Value
+from .canonicalize import canonicalize
+from .cse import cse
+from .dce import dce
+from .fold_batch_norm import fold_batch_norm
+from .simplify_inference import simplify_inference
+
+
+def freeze(graph: Graph, params: Mapping[str, Array]) -> Graph:
+    """The network for inference with constants for weights: batch_norm folded, what depends on weights alone computed.
+
+    A constant that is computed from parameters is called after the first of them. Raises `NetcError` if a parameter
+    has no value in `params`, or one of another type.
+
+    Before::
+
+        %0 = batch_norm(conv2d(%x, %conv.weight), %bn.weight, %bn.bias, %bn.running_mean, %bn.running_var)
+
+    After::
+
+        %conv.weight = constant {value = dense<...>}
+        %bn.bias = constant {value = dense<...>}
+        %0 = conv2d(%x, %conv.weight, %bn.bias)
+    """
+    for each in (canonicalize, fold_batch_norm, simplify_inference, canonicalize):
+        graph = each(graph)
+    return dce(cse(canonicalize(_Freezer(graph, params).run())))
+
+
+class _Freezer:
+    def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
+        self.graph = graph
+        self.params = params
+        self.rewriter = Rewriter(graph)
+        self.known: dict[Value, Array] = {}
+        self.origins: dict[Value, str] = {}
+        """Names of the parameters that known values come from."""
+        self.taken: set[str] = {v.name for v in graph.inputs if v.name}
+
+    def run(self) -> Graph:
+        for op in self.graph.operations:
+            if op.name in ("param", "constant") or (op.operands and all(v in self.known for v in op.operands)):
+                self._evaluate(op)
+                continue
+            for value in op.operands:
+                self._define(value, op)
+            self.rewriter.copy(op)
+        for value in self.graph.outputs:
+            self._define(value, None)
+        return self.rewriter.close()
+
+    def _evaluate(self, op: Operation) -> None:
+        results = evaluate_operation(op, tuple(self.known[v] for v in op.operands), self.params)
+        self.known.update(zip(op.results, results, strict=True))
+        origin = op.results[0].name or next((self.origins[v] for v in op.operands if v in self.origins), None)
+        if origin is not None:
+            self.origins.update((r, origin) for r in op.results)
+
+    def _define(self, value: Value, user: Operation | None) -> None:
+        """Add the constant of a known value, unless it is there."""
+        if value not in self.known or value in self.rewriter:
+            return
+        name = self.origins.get(value)
+        if name in self.taken:
+            name = None
+        if name is not None:
+            self.taken.add(name)
+        location = user.location if user is not None else None
+        array, given = self.known[value], value.type.quantization
+        self.rewriter.replace(value, self.rewriter.constant(array, location, quantization=given, name=name))

@@ -1,0 +1,17 @@
+"""The TFLite form of each operator that has one: functions that write an operation into an `Emitter`, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..emitter import Mapping_
+from . import arithmetic, contractions, reductions, shapes
+
+MAPPINGS: Mapping[str, Mapping_] = {
+    **arithmetic.MAPPINGS,
+    **contractions.MAPPINGS,
+    **reductions.MAPPINGS,
+    **shapes.MAPPINGS,
+}
+
+__all__ = ["MAPPINGS"]

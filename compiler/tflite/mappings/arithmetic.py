@@ -1,0 +1,156 @@
+"""Operators that work element by element, and conversions between floats and integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...graph.ir import Operation
+from ...graph.types import Quantization
+from ..emitter import RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
+from ..serialize import element_code
+from .common import activation, integer_bounds, is_quantized, version
+
+
+def _binary(name: str, table: str, fuses: bool = True) -> Mapping_:
+    def emit(c: Emitter, op: Operation) -> None:
+        fields = {"fused_activation_function": activation(c, op)} if fuses else {}
+        inputs = [c.place(v) for v in op.operands]
+        c.node(name, inputs, [c.result(op)], table, _binary_version(op), **fields)
+
+    return emit
+
+
+def _binary_version(op: Operation) -> int:
+    if op.name == "q_mul":
+        a, b, y = (op.attributes[key].scale for key in ("a", "b", "y"))
+        return version(op, 1, 3 if a * b / y >= 1 else 2)
+    return version(op, 1, 2)
+
+
+def _unary(name: str, table: str | None = None, int8: int = 2, plain: int = 1) -> Mapping_:
+    def emit(c: Emitter, op: Operation) -> None:
+        c.node(name, [c.place(op.operands[0])], [c.result(op)], table, version(op, plain, int8))
+
+    return emit
+
+
+def clamp(c: Emitter, op: Operation) -> None:
+    """RELU, RELU6 or RELU_N1_TO_1 where one of them has these bounds, else MAXIMUM and MINIMUM."""
+    x, y = op.operands[0].type, op.result.type
+    low, high = op.attributes["low"], op.attributes["high"]
+    for name, code in (("RELU6", RELU6), ("RELU", RELU), ("RELU_N1_TO_1", RELU_N1_TO_1)):
+        given = y.quantization
+        bounds = (
+            integer_bounds(code, y, given) if given is not None else {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code)
+        )
+        if (low, high) == bounds:
+            c.node(
+                name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
+            )
+            return
+    between = c.intermediate(x, f"{c.names[op.result]}/low")
+    limits = [
+        c.constant(np.array(bound, x.dtype.numpy), f"{c.names[op.result]}/bound", x.quantization)
+        for bound in (low, high)
+    ]
+    c.node("MAXIMUM", [c.place(op.operands[0]), limits[0]], [between], "MaximumMinimumOptions", version(op, 1, 2))
+    c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))
+
+
+def hard_sigmoid(c: Emitter, op: Operation) -> None:
+    """relu6(x + 3) / 6 as ADD and MUL."""
+    x = op.operands[0].type
+    three, sixth = (c.constant(np.array(v, x.dtype.numpy), f"constant/{v:.3f}") for v in (3.0, 1 / 6))
+    between = c.intermediate(x, f"{c.names[op.result]}/relu6")
+    c.node("ADD", [c.place(op.operands[0]), three], [between], "AddOptions", fused_activation_function=RELU6)
+    c.node("MUL", [between, sixth], [c.result(op)], "MulOptions")
+
+
+def leaky_relu(c: Emitter, op: Operation) -> None:
+    """LEAKY_RELU."""
+    x = c.place(op.operands[0])
+    c.node("LEAKY_RELU", [x], [c.result(op)], "LeakyReluOptions", version(op, 1, 2), alpha=op.attributes["alpha"])
+
+
+def select(c: Emitter, op: Operation) -> None:
+    """SELECT_V2."""
+    c.node("SELECT_V2", [c.place(v) for v in op.operands], [c.result(op)], "SelectV2Options")
+
+
+def cast(c: Emitter, op: Operation) -> None:
+    """CAST."""
+    codes = {
+        "in_data_type": element_code(op.operands[0].type.dtype),
+        "out_data_type": element_code(op.result.type.dtype),
+    }
+    c.node("CAST", [c.place(op.operands[0])], [c.result(op)], "CastOptions", **codes)
+
+
+def quantize(c: Emitter, op: Operation) -> None:
+    """QUANTIZE of floats, or from one scale to another."""
+    number = 1 if op.operands[0].type.dtype.is_float else 2
+    c.node("QUANTIZE", [c.place(op.operands[0])], [c.result(op)], "QuantizeOptions", number)
+
+
+def dequantize(c: Emitter, op: Operation) -> None:
+    """DEQUANTIZE."""
+    number = 2 if is_quantized_operand(op) else 1
+    c.node("DEQUANTIZE", [c.place(op.operands[0])], [c.result(op)], "DequantizeOptions", number)
+
+
+def is_quantized_operand(op: Operation) -> bool:
+    """True if operand 0 is made of signed 8-bit numbers that stand for others."""
+    x = op.operands[0].type
+    return isinstance(x.quantization, Quantization) and str(x.dtype) == "i8"
+
+
+def quantized_only(emit: Mapping_, hint: str) -> Mapping_:
+    """A mapping for floats alone, since kernels for integers have rules of their own."""
+
+    def checked(c: Emitter, op: Operation) -> None:
+        if is_quantized(op):
+            c.fail(op, f"there is no TFLite form of {op.name} on integers", hint)
+        emit(c, op)
+
+    return checked
+
+
+MAPPINGS: dict[str, Mapping_] = {
+    "add": _binary("ADD", "AddOptions"),
+    "sub": _binary("SUB", "SubOptions"),
+    "mul": _binary("MUL", "MulOptions"),
+    "div": _binary("DIV", "DivOptions"),
+    "floor_div": _binary("FLOOR_DIV", "FloorDivOptions", fuses=False),
+    "maximum": _binary("MAXIMUM", "MaximumMinimumOptions", fuses=False),
+    "minimum": _binary("MINIMUM", "MaximumMinimumOptions", fuses=False),
+    "q_add": _binary("ADD", "AddOptions"),
+    "q_sub": _binary("SUB", "SubOptions"),
+    "q_mul": _binary("MUL", "MulOptions"),
+    "less": _binary("LESS", "LessOptions", fuses=False),
+    "less_equal": _binary("LESS_EQUAL", "LessEqualOptions", fuses=False),
+    "greater": _binary("GREATER", "GreaterOptions", fuses=False),
+    "greater_equal": _binary("GREATER_EQUAL", "GreaterEqualOptions", fuses=False),
+    "equal": _binary("EQUAL", "EqualOptions", fuses=False),
+    "not_equal": _binary("NOT_EQUAL", "NotEqualOptions", fuses=False),
+    "relu": _unary("RELU"),
+    "relu6": _unary("RELU6"),
+    "clamp": clamp,
+    "leaky_relu": leaky_relu,
+    "neg": _unary("NEG", "NegOptions"),
+    "abs": _unary("ABS", "AbsOptions"),
+    "sqrt": _unary("SQRT"),
+    "exp": _unary("EXP", "ExpOptions"),
+    "log": _unary("LOG"),
+    "sin": _unary("SIN"),
+    "cos": _unary("COS", "CosOptions"),
+    "tanh": _unary("TANH"),
+    "sigmoid": _unary("LOGISTIC"),
+    "q_tanh": _unary("TANH"),
+    "q_logistic": _unary("LOGISTIC"),
+    "hard_sigmoid": hard_sigmoid,
+    "select": select,
+    "cast": cast,
+    "quantize": quantize,
+    "requantize": quantize,
+    "dequantize": dequantize,
+}

@@ -1,0 +1,113 @@
+"""Convolutions and dense layers: weights in TFLite's order of dimensions, padding as "same", "valid" or a PAD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...graph.ir import Array, Operation
+from ...graph.types import Quantization, TensorType
+from ...ops.window import Window, window_of
+from ..emitter import Emitter, Mapping_
+from .common import SAME, VALID, activation, is_quantized, padded, version
+
+
+def scheme(name: str, x: TensorType, kernel: tuple[int, ...], attributes: Any) -> tuple[int, Window]:
+    """SAME or VALID, whichever describes the window's padding; VALID for others, which need a PAD first."""
+    window = window_of(name, x.shape[1:-1], kernel, attributes)
+    if all(p == (0, 0) for p in window.padding):
+        return VALID, window
+    same = window_of(name, x.shape[1:-1], kernel, {**attributes, "padding": "same"})
+    return (SAME if same.padding == window.padding else VALID), window
+
+
+def _padded_input(c: Emitter, op: Operation, code: int, window: Window) -> int:
+    """The tensor that the operator reads: operand 0, behind a PAD where the padding is neither SAME nor VALID."""
+    x = c.place(op.operands[0])
+    if code == SAME or all(p == (0, 0) for p in window.padding):
+        return x
+    return padded(c, op, x, op.operands[0].type, ((0, 0), *window.padding, (0, 0)))
+
+
+def conv2d(c: Emitter, op: Operation) -> None:
+    """CONV_2D with weight [F, KH, KW, C / groups], or DEPTHWISE_CONV_2D with weight [1, KH, KW, F]."""
+    x, weight = (v.type for v in op.operands[:2])
+    code, window = scheme(op.name, x, weight.shape[:2], op.attributes)
+    place = _padded_input(c, op, code, window)
+    groups = op.attributes["groups"]
+    depthwise = groups > 1 and weight.shape[2] == 1
+    array = c.known(op, 1)
+    turned = array.transpose(2, 0, 1, 3) if depthwise else array.transpose(3, 0, 1, 2)
+    inputs = [place, _weight(c, op, turned, 3 if depthwise else 0), _bias(c, op)]
+    fields: dict[str, Any] = {
+        "padding": code,
+        "stride_h": window.strides[0],
+        "stride_w": window.strides[1],
+        "dilation_h_factor": window.dilations[0],
+        "dilation_w_factor": window.dilations[1],
+        "fused_activation_function": activation(c, op),
+    }
+    if depthwise:
+        plain = 1 if window.dilations == (1, 1) else 2
+        fields["depth_multiplier"] = weight.shape[3] // groups
+        c.node("DEPTHWISE_CONV_2D", inputs, [c.result(op)], "DepthwiseConv2DOptions", version(op, plain, 3), **fields)
+    else:
+        number = 6 if groups > 1 else version(op, 1, 3)
+        c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", number, **fields)
+
+
+def dense(c: Emitter, op: Operation) -> None:
+    """FULLY_CONNECTED with weight [O, I]."""
+    weight = _weight(c, op, c.known(op, 1).T, 0)
+    keep = op.operands[0].type.rank != 2
+    given: Quantization | None = op.attributes.get("weight")
+    per_channel = given is not None and not given.is_per_tensor
+    number = 12 if per_channel else 5 if keep else version(op, 1, 4)
+    c.node(
+        "FULLY_CONNECTED",
+        [c.place(op.operands[0]), weight, _bias(c, op)],
+        [c.result(op)],
+        "FullyConnectedOptions",
+        number,
+        fused_activation_function=activation(c, op),
+        keep_num_dims=keep,
+    )
+
+
+def _weight(c: Emitter, op: Operation, array: Array, axis: int) -> int:
+    """The weight in TFLite's order, whose filters lie along `axis`."""
+    given: Quantization | None = op.attributes.get("weight")
+    if given is not None and given.axis is not None:
+        given = Quantization(given.scales, given.zero_points, axis)
+    return c.constant(np.ascontiguousarray(array), c.names[op.operands[1]], given)
+
+
+def _bias(c: Emitter, op: Operation) -> int:
+    """The bias; one that is missing is made of zeros, since not all kernels can do without."""
+    weight = op.operands[1].type
+    dtype = np.dtype(np.int32) if is_quantized(op) else weight.dtype.numpy
+    array = c.known(op, 2) if len(op.operands) > 2 else np.zeros(weight.shape[-1], dtype)
+    name = c.names[op.operands[2]] if len(op.operands) > 2 else f"{c.names[op.results[0]]}/bias"
+    if not is_quantized(op):
+        return c.constant(array, name)
+    x, given = op.attributes["x"], op.attributes["weight"]
+    scales = tuple(float(np.float32(x.scale) * np.float32(s)) for s in given.scales)
+    axis = None if given.is_per_tensor else 0
+    return c.constant(array, name, Quantization(scales, (0,) * len(scales), axis))
+
+
+def matmul(c: Emitter, op: Operation) -> None:
+    """BATCH_MATMUL of two matrices."""
+    a, b = (c.place(v) for v in op.operands)
+    adjoint = {"adj_x": op.attributes["transpose_a"], "adj_y": op.attributes["transpose_b"]}
+    c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", **adjoint)
+
+
+MAPPINGS: dict[str, Mapping_] = {
+    "conv2d": conv2d,
+    "dense": dense,
+    "matmul": matmul,
+    "q_conv2d": conv2d,
+    "q_dense": dense,
+}

@@ -1,0 +1,102 @@
+"""Pooling, reductions over whole dimensions, softmax."""
+
+from __future__ import annotations
+
+from ...graph.ir import Operation
+from ...ops.reduction import normalize_axis
+from ..emitter import Emitter, Mapping_
+from .common import VALID, activation, padded, version
+from .contractions import scheme
+
+
+def _pool(name: str) -> Mapping_:
+    def emit(c: Emitter, op: Operation) -> None:
+        x = op.operands[0].type
+        if x.rank != 4:
+            c.fail(op, f"the TFLite form of {op.name} takes [N, H, W, C], not {x}")
+        code, window = scheme(op.name, x, op.attributes["size"], op.attributes)
+        place = c.place(op.operands[0])
+        if code == VALID and any(p != (0, 0) for p in window.padding):
+            if name != "MAX_POOL_2D":
+                c.fail(op, f"TFLite has no mean of windows padded by {list(window.padding)}", 'use "same" or "valid"')
+            zeros_lose_nothing = _never_negative(c, op)
+            place = padded(c, op, place, x, ((0, 0), *window.padding, (0, 0)), lowest=not zeros_lose_nothing)
+        c.node(
+            name,
+            [place],
+            [c.result(op)],
+            "Pool2DOptions",
+            version(op, 1, 2),
+            padding=code,
+            stride_h=window.strides[0],
+            stride_w=window.strides[1],
+            filter_height=window.kernel[0],
+            filter_width=window.kernel[1],
+            fused_activation_function=activation(c, op),
+        )
+
+    return emit
+
+
+def _never_negative(c: Emitter, op: Operation) -> bool:
+    """True if no element of operand 0 can stand for less than zero, so that padding by zeros changes no maximum."""
+    producer = c.graph.producers.get(op.operands[0])
+    given = op.operands[0].type.quantization
+    if given is not None:
+        return given.zero_point <= {"i8": -128, "u8": 0}.get(str(op.operands[0].type.dtype), -(1 << 31))
+    return producer is not None and producer.name in ("relu", "relu6", "sigmoid", "softmax", "abs")
+
+
+def _reduce(name: str) -> Mapping_:
+    def emit(c: Emitter, op: Operation) -> None:
+        rank = op.operands[0].type.rank
+        given = op.attributes["axes"]
+        axes = range(rank) if given is None else sorted({normalize_axis(op.name, a, rank) for a in given})
+        tflite = "SUM" if op.attributes.get("sum") else name
+        inputs = [c.place(op.operands[0]), c.vector(axes)]
+        c.node(tflite, inputs, [c.result(op)], "ReducerOptions", version(op, 1, 2), keep_dims=op.attributes["keepdims"])
+
+    return emit
+
+
+def softmax(c: Emitter, op: Operation) -> None:
+    """SOFTMAX over the last dimension."""
+    x = op.operands[0]
+    axis = op.attributes.get("axis", -1)
+    if normalize_axis(op.name, axis, x.type.rank) != x.type.rank - 1:
+        c.fail(op, "TFLite's softmax runs over the last dimension", "transpose the tensor first")
+    beta = float(op.attributes.get("beta", 1.0))
+    c.node("SOFTMAX", [c.place(x)], [c.result(op)], "SoftmaxOptions", version(op, 1, 2), beta=beta)
+
+
+def log_softmax(c: Emitter, op: Operation) -> None:
+    """LOG_SOFTMAX over the last dimension."""
+    x = op.operands[0]
+    if normalize_axis(op.name, op.attributes["axis"], x.type.rank) != x.type.rank - 1:
+        c.fail(op, "TFLite's log_softmax runs over the last dimension", "transpose the tensor first")
+    c.node("LOG_SOFTMAX", [c.place(x)], [c.result(op)], "LogSoftmaxOptions", version(op, 1, 2))
+
+
+def argmax(c: Emitter, op: Operation) -> None:
+    """ARG_MAX with i32 positions."""
+    x = op.operands[0]
+    axis = c.vector([normalize_axis(op.name, op.attributes["axis"], x.type.rank)])
+    number = 2 if str(x.type.dtype) == "i8" else 1
+    int32 = 2  # the schema's TensorType
+    c.node("ARG_MAX", [c.place(x), axis], [c.result(op)], "ArgMaxOptions", number, output_type=int32)
+
+
+MAPPINGS: dict[str, Mapping_] = {
+    "max_pool": _pool("MAX_POOL_2D"),
+    "avg_pool": _pool("AVERAGE_POOL_2D"),
+    "q_avg_pool": _pool("AVERAGE_POOL_2D"),
+    "reduce_mean": _reduce("MEAN"),
+    "reduce_sum": _reduce("SUM"),
+    "reduce_max": _reduce("REDUCE_MAX"),
+    "reduce_min": _reduce("REDUCE_MIN"),
+    "q_mean": _reduce("MEAN"),
+    "softmax": softmax,
+    "q_softmax": softmax,
+    "log_softmax": log_softmax,
+    "argmax": argmax,
+}

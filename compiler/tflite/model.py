@@ -1,0 +1,59 @@
+"""What a TFLite file holds, as plain data: tensors, operators and the names people use for them.
+
+`emitter` makes a `Model` from a graph, `serialize` turns it into bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..graph.ir import Array
+from ..graph.types import TensorType
+
+Field = int | float | bool | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor; `data` is the value of a constant."""
+
+    name: str
+    type: TensorType
+    data: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of an operator: a table of the schema, such as Conv2DOptions, and its fields, named as in the schema."""
+
+    table: str
+    fields: Mapping[str, Field] = field(default_factory=dict[str, Field])
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One use of an operator: its name in the schema, its version, places of tensors (-1: an input left out)."""
+
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Options | None = None
+    custom_code: str = ""
+    custom_options: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A file with one subgraph. `signature` names its inputs and outputs, `metadata` holds buffers by name."""
+
+    name: str
+    tensors: Sequence[Tensor]
+    nodes: Sequence[Node]
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+    signature: str = "serving_default"
+    metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])

@@ -1,0 +1,54 @@
+"""From a graph to a TFLite file: float networks as they are, quantized ones as full-integer models."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import NetcError
+from ..graph.ir import Array, Graph
+from ..passes.freeze import freeze
+from .emitter import model_of
+from .mappings import MAPPINGS
+from .metadata import NAME, metadata_of, with_labels
+from .serialize import serialize
+
+
+def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels: Sequence[str] | None = None) -> bytes:
+    """The TFLite file of a graph; the same graph gives the same bytes.
+
+    `params` are the values of its parameters by name, in the graph's layout; a graph of constants needs none. `labels`
+    name the classes, one for each element of the last dimension of the first output. Raises `NetcError`, located at the
+    operation, for what TFLite has no form of.
+    """
+    frozen = freeze(graph, params or {})
+    if labels and len(labels) != frozen.outputs[0].type.shape[-1]:
+        raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")
+    metadata = metadata_of(frozen, labels)
+    model = model_of(frozen, MAPPINGS, {} if metadata is None else {NAME: metadata})
+    return with_labels(serialize(model), labels)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file in one step: a reader sees the old one or the new one, never a part."""
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise NetcError(f"can't write {path}: {error.strerror or error}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(target)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise NetcError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
