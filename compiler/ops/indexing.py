@@ -8,7 +8,7 @@ from ..errors import NetcError, ShapeError
 from ..graph.ir import Array, Attributes
 from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
-from ..loops.ir import Binary, Cast, Const, Expr, Unary, maximum, minimum
+from ..loops.ir import Binary, Broadcast, Cast, Const, Expr, Unary, maximum, minimum
 from .base import AttributeSpec, Operator, register
 from .elementwise import broadcast_shapes
 
@@ -69,9 +69,14 @@ class GatherND(Operator):
         shape = c.type(0).shape
         place = []
         for d in range(depth):
-            given = Cast(c.load(1, (*index[:lead], Const(d))), DType.I64)
+            given = Cast(_scalar(c.load(1, (*index[:lead], Const(d)))), DType.I64)
             place.append(maximum(minimum(given, shape[d] - 1), 0))
         return c.load(0, (*place, *index[lead:]))
+
+
+def _scalar(loaded: Expr) -> Expr:
+    """An index that is the same in all lanes."""
+    return loaded.value if isinstance(loaded, Broadcast) else loaded
 
 
 @register

@@ -12,7 +12,9 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes
-from ..graph.types import TensorType
+from ..graph.types import DType, TensorType
+from ..loops.compute import Compute
+from ..loops.ir import Cast, Expr, Select, Unary, binary, const, maximum, minimum
 from .base import AttributeSpec, Operator, register
 
 ATTRIBUTES = {
@@ -54,8 +56,7 @@ class Blend:
 
 def blend(size: int, target: int, attributes: Attributes, fixed: bool) -> Blend:
     """How a dimension of `size` is stretched to `target`; `fixed`: in fixed point."""
-    aligned = bool(attributes["align_corners"]) and target > 1
-    old, new = (size - 1, target - 1) if aligned else (size, target)
+    old, new = _extents(size, target, attributes)
     return (
         _fixed_blend(size, target, old, new, attributes) if fixed else _float_blend(size, target, old, new, attributes)
     )
@@ -118,6 +119,63 @@ class ResizeBilinear(Resize):
             result = result + np.float32(0.5)
         return (result.astype(x.dtype),)
 
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        x = c.type(0)
+        n, row, column, ch = index
+        fixed = x.dtype in (DType.I8, DType.I16)
+        place = _fixed_place if fixed else _float_place
+        rows, columns = (
+            place(c, p, s, t, attributes)
+            for p, s, t in zip((row, column), x.shape[1:3], attributes["size"], strict=True)
+        )
+
+        def corner(y: int, x: int) -> Expr:
+            element = Cast(c.load(0, (n, rows[y], columns[x], ch)), DType.I64 if fixed else DType.F32)
+            return element * (rows[2] if y else rows[3]) * (columns[2] if x else columns[3])
+
+        total = corner(0, 0) + corner(1, 0) + corner(0, 1) + corner(1, 1)
+        if fixed:
+            half = 1 << (2 * _BITS - 1)
+            is_positive = binary("lt", const(0, total.type), total)
+            total = total + Select(is_positive, const(half, total.type), const(half - 1, total.type))
+            # Half away from zero: below zero, (total - half) truncated is (total + half - 1) rounded down.
+            return Cast(binary("shr", total, 2 * _BITS), x.dtype)
+        return Cast(total + 0.5, x.dtype) if x.dtype is DType.U8 else total
+
+
+Place = tuple[Expr, Expr, Expr, Expr]
+"""Lower and upper element along one dimension, weights of the upper and the lower one."""
+
+
+def _float_place(c: Compute, place: Expr, size: int, target: int, attributes: Attributes) -> Place:
+    old, new = _extents(size, target, attributes)
+    scale = float(np.float32(old) / np.float32(new))
+    shift = 0.5 if attributes["half_pixel_centers"] else 0.0
+    position = (Cast(place, DType.F32) + shift) * scale - shift if shift else Cast(place, DType.F32) * scale
+    whole = Unary("floor", position)
+    lower = maximum(Cast(whole, DType.I64), 0)
+    is_between = Cast(binary("lt", whole, position), DType.I64)
+    upper = minimum(Cast(whole, DType.I64) + is_between, size - 1)
+    weight = position - Cast(lower, DType.F32)
+    return minimum(lower, size - 1), upper, c.splat(weight), c.splat(binary("sub", 1.0, weight))
+
+
+def _fixed_place(c: Compute, place: Expr, size: int, target: int, attributes: Attributes) -> Place:
+    old, new = _extents(size, target, attributes)
+    scale = (_ONE * old + new // 2) // new
+    position = place * scale
+    if attributes["half_pixel_centers"]:
+        position = position + (scale // 2 - _ONE // 2)
+    lower = maximum(position // _ONE, 0)
+    upper = minimum((maximum(position, 1 - _ONE) + (_ONE - 1)) // _ONE, size - 1)
+    weight = position - lower * _ONE
+    return minimum(lower, size - 1), upper, c.splat(weight), c.splat(binary("sub", _ONE, weight))
+
+
+def _extents(size: int, target: int, attributes: Attributes) -> tuple[int, int]:
+    """What is stretched to what: distances between corner pixels if these are aligned, else whole sizes."""
+    return (size - 1, target - 1) if attributes["align_corners"] and target > 1 else (size, target)
+
 
 @register
 class ResizeNearest(Resize):
@@ -130,13 +188,31 @@ class ResizeNearest(Resize):
         rows, columns = (_nearest(s, t, attributes) for s, t in zip(x.shape[1:3], attributes["size"], strict=True))
         return (x[:, rows][:, :, columns],)
 
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        n, row, column, ch = index
+        sizes = zip((row, column), c.type(0).shape[1:3], attributes["size"], strict=True)
+        y, x = (_nearest_expr(p, s, t, attributes) for p, s, t in sizes)
+        return c.load(0, (n, y, x, ch))
+
 
 def _nearest(size: int, target: int, attributes: Attributes) -> Array:
     """The element of a dimension of `size` for each of `target` results."""
-    aligned = bool(attributes["align_corners"]) and target > 1
-    scale = np.float32(size - 1) / np.float32(target - 1) if aligned else np.float32(size) / np.float32(target)
+    old, new = _extents(size, target, attributes)
+    scale = np.float32(old) / np.float32(new)
+    aligned = (old, new) != (size, target)
     offset = np.float32(0.5 if attributes["half_pixel_centers"] else 0.0)
     position = (np.arange(target, dtype=np.float32) + offset) * scale
     place = np.floor(position + np.float32(0.5)) if aligned else np.floor(position)
     clipped: Array = np.clip(place.astype(np.int64), 0, size - 1)
     return clipped
+
+
+def _nearest_expr(place: Expr, size: int, target: int, attributes: Attributes) -> Expr:
+    """`_nearest` as an expression."""
+    old, new = _extents(size, target, attributes)
+    scale = float(np.float32(old) / np.float32(new))
+    offset = 0.5 if attributes["half_pixel_centers"] else 0.0
+    position = (Cast(place, DType.F32) + offset) * scale
+    if (old, new) != (size, target):
+        position = position + 0.5
+    return maximum(minimum(Cast(Unary("floor", position), DType.I64), size - 1), 0)

@@ -11,11 +11,11 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Value
 from ...graph.types import DType, Quantization, TensorType
 from ...loops.compute import Compute
-from ...loops.ir import Expr
+from ...loops.ir import Expr, minimum
 from ..base import AttributeSpec, Operator, register
 from . import fixed_point as fp
 from .base import check_quantized, per_tensor, quantization
-from .functions import FixedPoint, reciprocal
+from .functions import FixedPoint, reciprocal, reciprocal_expr
 
 if TYPE_CHECKING:
     from ...graph.builder import GraphBuilder
@@ -31,7 +31,7 @@ def all_values(dtype: DType) -> Array:
 
 @register
 class Lookup(Operator):
-    """The entry of a table [256] for each 8-bit number; the table begins with the smallest number."""
+    """The entry of a table for each 8-bit (or 16-bit) number; the table begins with the smallest number."""
 
     name = "lookup"
     operands = ("x", "table")
@@ -41,7 +41,7 @@ class Lookup(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, table = operands
-        if x.dtype not in BYTES or table.shape != (256,):
+        if x.dtype.is_float or x.dtype.itemsize > 2 or table.shape != (1 << 8 * x.dtype.itemsize,):
             raise ShapeError(f"lookup can't find {x} in {table}")
         return (TensorType(table.dtype, x.shape, None, attributes["y"]),)
 
@@ -176,7 +176,51 @@ class QSoftmax(Operator):
         dtype = DType(attributes["dtype"])
         e = self.exponentials(attributes)[x.max(axis=-1, keepdims=True).astype(np.int64) - x]
         total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
-        scale, bits = reciprocal(total, SUM_BITS)
-        lowest = int(np.iinfo(str(dtype.numpy)).min)
-        share = fp.shift_right(FixedPoint(32).times(e, scale), bits + 31 - 8 * dtype.itemsize)
-        return (fp.saturate(share + lowest, dtype),)
+        return (softmax_share(e, total, dtype),)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        (x,) = operands
+        largest = b.emit("reduce_max", x, axes=(-1,), keepdims=True)
+        wide, top = (b.emit("cast", v, dtype="i16") for v in (x, largest))
+        difference = b.emit("cast", b.emit("sub", top, wide), dtype="u8")
+        table = self.exponentials(attributes)
+        terms = b.emit("lookup", difference, b.constant(fp.shift_right(table, SUM_BITS)))
+        total = b.emit("reduce_sum", terms, axes=(-1,), keepdims=True)
+        exponentials = b.emit("lookup", difference, b.constant(table))
+        return b.emit("softmax_share", exponentials, total, dtype=attributes["dtype"], y=attributes["y"])
+
+
+@register
+class SoftmaxShare(Operator):
+    """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax."""
+
+    name = "softmax_share"
+    operands = ("x", "total")
+    attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result")}
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, total = operands
+        if x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+            raise ShapeError(f"softmax_share can't divide {x} by {total}")
+        return (TensorType(DType(attributes["dtype"]), x.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, total = operands
+        return (softmax_share(x, total, DType(attributes["dtype"])),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        dtype = DType(attributes["dtype"])
+        scale, bits = reciprocal_expr(c.load_broadcast(1, index), SUM_BITS)
+        share = fp.high_multiply_expr(c.load(0, index), scale)
+        exponent = minimum(bits + (31 - 8 * dtype.itemsize), 62)
+        return fp.saturate_expr(fp.shift_right_by(share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
+
+
+def softmax_share(x: Array, total: Array, dtype: DType) -> Array:
+    """The share of exponentials in their totals, on the scale that softmax has."""
+    scale, bits = reciprocal(total, SUM_BITS)
+    exponent = np.minimum(bits + 31 - 8 * dtype.itemsize, 62)
+    share = fp.shift_right(FixedPoint(32).times(x, scale), exponent)
+    return fp.saturate(share + int(np.iinfo(str(dtype.numpy)).min), dtype)

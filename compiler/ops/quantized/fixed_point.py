@@ -111,13 +111,17 @@ def multiply_expr(x: Expr, multiplier: int, shift: int) -> Expr:
     return shift_right_expr(high_multiply_expr(x, multiplier), max(-shift, 0))
 
 
+def shift_right_by(x: Expr, exponent: Expr) -> Expr:
+    """`shift_right` of an i64 expression by another one, from 0 to 62."""
+    one = exponent * 0 + 1
+    half = shr(Binary("shl", one, exponent), 1)
+    return shr(x + half + shr(x, 63) * minimum(half, 1), exponent)
+
+
 def multiply_by_operands(x: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """`multiply` of an i64 expression by a factor that is given by i64 expressions."""
     left, right = maximum(shift, 0), maximum(binary("sub", 0, shift), 0)
-    high = high_multiply_expr(Binary("shl", x, left), multiplier)
-    one = shr(x, 63) * 0 + 1
-    half = shr(Binary("shl", one, right), 1)
-    return shr(high + half + shr(high, 63) * minimum(half, 1), right)
+    return shift_right_by(high_multiply_expr(Binary("shl", x, left), multiplier), right)
 
 
 def saturate_expr(x: Expr, dtype: DType, low: int | None = None, high: int | None = None) -> Expr:
