@@ -18,6 +18,7 @@ from typing import Any
 from edgetpu_public import convolution_sweep, dense_sweep, model_facts, model_files, release_of
 from edgetpu_witnesses import release_of as log_release
 from edgetpu_witnesses import witness
+
 from netc.compiler.edgetpu import ModelFacts, Report, Status, predict
 from netc.compiler.edgetpu.text import size
 
@@ -46,25 +47,30 @@ class Score:
 
 def main(folder: Path) -> None:
     """Print all scores."""
+    rows = scores(folder)
+    print("| what is compared | equal |")
+    print("| --- | --- |")
+    for what, score in rows:
+        print(f"| {what} | {score} |")
+    print("\nMissed:\n")
+    for what, score in rows:
+        for miss in score.misses:
+            print(f"- {what}: {miss}")
+
+
+def scores(folder: Path) -> list[tuple[str, Score]]:
+    """What is compared, and how it came out."""
     truth = json.loads((folder / "ground_truth.json").read_text(encoding="utf-8"))
     logs = json.loads((folder / "compiler_logs.json").read_text(encoding="utf-8"))
     calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     reports = ground_truth_reports(truth["models"], folder / "models")
-    rows = [
+    return [
         *placement_scores(reports),
         *byte_scores(reports),
         *sweep_scores(calibration),
         ("operator tables of logs beside a model, equal in every line", table_score(reports)),
         ("lines of other logs whose cause the log tells: status equal", line_score(logs["logs"])),
     ]
-    print("| what is compared | equal |")
-    print("| --- | --- |")
-    for what, score in rows:
-        print(f"| {what} | {score} |")
-    print("\nMissed:")
-    for what, score in rows:
-        for miss in score.misses:
-            print(f"- {what}: {miss}")
 
 
 Pair = tuple[Mapping[str, Any], Report]

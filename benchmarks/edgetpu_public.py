@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def convolution_sweep(filters: int) -> ModelFacts:
     channels = [3] + [filters] * 5
     operators: list[OperatorFacts] = []
     data = TensorFacts((1, 64, 64, 3), "INT8")
-    for fan_in, fan_out in zip(channels, channels[1:], strict=False):
+    for fan_in, fan_out in pairwise(channels):
         weight = TensorFacts((fan_out, 3, 3, fan_in), "INT8", constant=True, per_channel=True)
         output = TensorFacts((1, 64, 64, fan_out), "INT8")
         operators.append(OperatorFacts("CONV_2D", (data, weight), (output,)))
@@ -105,7 +106,7 @@ def dense_sweep(units: int) -> ModelFacts:
     sizes = [64] + [units] * 4 + [10]
     operators: list[OperatorFacts] = []
     data = TensorFacts((1, 64), "INT8")
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         weight = TensorFacts((fan_out, fan_in), "INT8", constant=True)
         output = TensorFacts((1, fan_out), "INT8")
         operators.append(OperatorFacts("FULLY_CONNECTED", (data, weight), (output,)))

@@ -44,10 +44,10 @@ _LAYERS = ("RESHAPE", "LOGISTIC", "FULLY_CONNECTED")
 
 
 def release_of(version: str | None, status: Status) -> Release:
-    """The log's release; where it is unknown, one that knows the status."""
+    """The log's release; where it is unknown, the last one that gives the status."""
     if version:
         return Release.parse(version)
-    return Release(2, 0) if status is Status.IMPRECISE else Release(16, 0)
+    return {Status.IMPRECISE: Release(2, 1), Status.NOT_SUPPORTED: Release(15, 0)}.get(status, Release(16, 0))
 
 
 def _model(*operators: OperatorFacts) -> ModelFacts:

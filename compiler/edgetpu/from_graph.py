@@ -182,10 +182,9 @@ class _Conversion:
             self._emit(op, "ADD", [scaled, operands[2]])
             return
         maker = self._operators[index]
-        data, weight = (maker.inputs[2], maker.inputs[1]) if maker.kind == "TRANSPOSE_CONV" else maker.inputs[:2]
-        if maker.kind != "TRANSPOSE_CONV":
-            bias = replace(operands[2], dtype="INT32")
-            self._operators[index] = replace(maker, inputs=(data, weight, bias))
+        place = 3 if maker.kind == "TRANSPOSE_CONV" else 2
+        bias = replace(operands[2], dtype="INT32")
+        self._operators[index] = replace(maker, inputs=(*maker.inputs[:place], bias))
         self._tensors[op.result] = operands[0]
 
     def convolution(self, op: Operation, operands: list[TensorFacts]) -> None:

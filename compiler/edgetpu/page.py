@@ -42,7 +42,9 @@ def _header(report: Report) -> str:
 
 def _verdict(report: Report) -> str:
     mapped, total = len(report.mapped), len(report.rows)
-    if mapped == total:
+    if total == 1:
+        sentence = f"The only operator runs on the {'Edge TPU' if mapped else 'CPU'}."
+    elif mapped == total:
         sentence = f"All {total} operators run on the Edge TPU."
     elif not mapped:
         sentence = f"None of {total} operators runs on the Edge TPU."

@@ -84,7 +84,7 @@ def _from_host(model: ModelFacts, mapped: Sequence[OperatorFacts]) -> set[Tensor
     made = {t for op in mapped for t in op.outputs}
     entering = {t for op in mapped for t in op.activations if t not in made}
     for op in mapped:
-        if op.kind == "QUANTIZE" and op.inputs[0] in entering:
+        if op.kind == "QUANTIZE" and op.input(0) in entering:
             entering.update(op.outputs)
     return entering
 

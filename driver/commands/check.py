@@ -1,23 +1,50 @@
-"""`netc check`: the diagnostics of a `.net` file, for people or for tools."""
+"""`netc check`: the diagnostics of a `.net` file, or what the Edge TPU compiler would do, for people or for tools."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
 
+from ..compiler.edgetpu import LATEST, ModelFacts, Release, model_facts, predict, read_tflite, to_data, to_html, to_text
 from ..compiler.errors import NetcError
 from ..frontend import check
 from ..frontend.diagnostics import to_json
-from ..options import json_option
+from ..options import json_option, settings_option
+from ..pipeline import load
 
 
 @click.command("check")
 @click.argument("file")
+@click.option("--target", type=click.Choice(["edgetpu"]), help="Say what this device's compiler would do with the net.")
+@click.option("--net", metavar="NAME", help="With --target: which net of the file.")
+@settings_option
+@click.option("--release", metavar="N.N", help=f"With --target: release of edgetpu_compiler; default: {LATEST}.")
+@click.option("--report", metavar="FILE", help="With --target: write an HTML page here as well.")
 @json_option
-def check_command(file: str, as_json: bool) -> int:
+def check_command(
+    file: str,
+    target: str | None,
+    net: str | None,
+    settings: dict[str, object],
+    release: str | None,
+    report: str | None,
+    as_json: bool,
+) -> int:
     """Find the errors in a .net file.
 
-    The exit code is 2 if there are any.
+    The exit code is 2 if there are any. With --target edgetpu, FILE may also be a shipped net or a .tflite file.
     """
+    if target:
+        _check_target(_facts(file, net, settings), release, report, as_json)
+        return 0
+    if net or settings or release or report:
+        raise NetcError("--net, --set, --release and --report need --target", hint="add --target edgetpu")
+    return _check_file(file, as_json)
+
+
+def _check_file(file: str, as_json: bool) -> int:
     diagnostics = check(file)
     if as_json:
         click.echo(to_json(diagnostics))
@@ -26,3 +53,18 @@ def check_command(file: str, as_json: bool) -> int:
         raise NetcError(diagnostics)
     click.echo(f"{file}: no errors")
     return 0
+
+
+def _facts(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:
+    if not file.endswith(".tflite"):
+        return model_facts(load(file, net=net, settings=settings))
+    if net or settings:
+        raise NetcError("--net and --set are for .net files")
+    return read_tflite(Path(file).read_bytes(), Path(file).name)
+
+
+def _check_target(facts: ModelFacts, release: str | None, report: str | None, as_json: bool) -> None:
+    prediction = predict(facts, Release.parse(release) if release else LATEST)
+    if report:
+        Path(report).write_text(to_html(prediction), encoding="utf-8")
+    click.echo(json.dumps(to_data(prediction), indent=1) if as_json else to_text(prediction), nl=as_json)

@@ -1,0 +1,89 @@
+"""Predictions against public evidence: pairs of models before and after the real compiler, and its logs."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from netc.compiler.edgetpu import predict, read_tflite, to_data
+from netc.compiler.errors import NetcError
+
+ROOT = Path(__file__).parents[3]
+DATA = Path(os.environ.get("NETC_DATA", ROOT.parent / "shared" / "data")).parent / "edgetpu"
+needs_models = pytest.mark.skipif(not (DATA / "models").is_dir(), reason=f"there are no public models at {DATA}")
+
+
+@pytest.fixture(scope="module")
+def benchmark_module() -> Iterator[ModuleType]:
+    """benchmarks/edgetpu_predictions.py."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import edgetpu_predictions
+
+        yield edgetpu_predictions
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@needs_models
+@pytest.mark.parametrize(
+    ("name", "mapped", "on_cpu", "file", "streamed"),
+    [
+        ("bright_128x128", 6, 0, 524480, 524288),
+        ("deeplab_mobilenet_edgetpu_slim_cityscapes_quant", 82, 2, 2654784, 0),
+        ("deeplabv3_mnv2_pascal_quant", 64, 8, 2337216, 0),
+        ("looming_128x128_3x3", 9, 0, 1024, 0),
+        ("mobilenet_v1_0.25_128_quant", 31, 0, 566912, 0),
+        ("movenet_single_pose_lightning_ptq", 98, 59, 2865024, 2368),
+        ("posenet_mobilenet_v1_075_353_481_16_quant_decoder", 37, 1, 1444608, 0),
+        ("split_concat", 3, 0, 192, 0),
+    ],
+)
+def test_models_as_the_compiler_made_them(name: str, mapped: int, on_cpu: int, file: int, streamed: int) -> None:
+    report = predict(read_tflite((DATA / "models" / f"{name}.tflite").read_bytes()))
+    assert (len(report.mapped), len(report.on_cpu)) == (mapped, on_cpu)
+    assert (report.memory.file, report.memory.streamed) == (file, streamed)
+
+
+@needs_models
+def test_scores(benchmark_module: ModuleType) -> None:
+    rows = dict(benchmark_module.scores(DATA))
+    least = {
+        "operators mapped or not, in models with one subgraph": 2495,
+        "bytes of parameters in the file, to the byte": 106,
+        "on-chip memory, to the printed digits": 33,
+        "conv_sweep: cached": 68,
+        "operator tables of logs beside a model, equal in every line": 69,
+        "lines of other logs whose cause the log tells: status equal": 322,
+    }
+    assert {what: rows[what].hits for what in least} == least
+
+
+def test_other_files_are_refused() -> None:
+    for data in (b"", b"TFL3", b"\0\0\0\0TFL4" + bytes(64)):
+        with pytest.raises(NetcError, match="is not a TFLite file"):
+            read_tflite(data)
+    with pytest.raises(NetcError, match="is damaged"):
+        read_tflite(b"\xff\xff\xff\x7fTFL3" + bytes(64))
+
+
+@needs_models
+def test_damaged_files_give_an_error_or_a_report() -> None:
+    data = (DATA / "models" / "looming_128x128_3x3.tflite").read_bytes()
+    dice = random.Random(7)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(data[: dice.randrange(8, len(data))] if dice.random() < 0.2 else data)
+        for _ in range(dice.choice((1, 4, 16))):
+            damaged[dice.randrange(8, len(damaged)) if len(damaged) > 8 else 0] = dice.randrange(256)
+        try:
+            to_data(predict(read_tflite(bytes(damaged))))
+        except NetcError:
+            refused += 1
+    assert 0 < refused < 300

@@ -1,0 +1,40 @@
+"""`netc check --target edgetpu`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .conftest import Call
+
+
+def test_a_net_as_text(netc: Call, tiny: Path) -> None:
+    result = netc("check", tiny, "--target", "edgetpu")
+    assert result.code == 0
+    assert result.out.startswith("Prediction for Edge TPU Compiler version 16.0\nInput model: tiny\n")
+    assert "FULLY_CONNECTED                1          Mapped to Edge TPU" in result.out
+
+
+def test_data_page_settings_and_release(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    options = ("--set", "classes=7", "--release", "15.0", "--report", page, "--json")
+    result = netc("check", tiny, "--target", "edgetpu", *options)
+    data = json.loads(result.out)
+    assert data["compiler_release"] == "15.0"
+    assert data["operators"][-1]["output"] == ["int8[1,7]"]
+    assert "<title>tiny on the Edge TPU</title>" in page.read_text(encoding="utf-8")
+
+
+def test_a_shipped_net(netc: Call) -> None:
+    result = netc("check", "mlp_mnist", "--target", "edgetpu")
+    assert "Number of operations that will run on CPU: 0" in result.out
+
+
+def test_errors(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"not a flatbuffer")
+    result = netc("check", model, "--target", "edgetpu")
+    assert (result.code, result.err.splitlines()[0]) == (2, "error: model.tflite is not a TFLite file")
+    assert "need --target" in netc("check", tiny, "--release", "16.0").err
+    assert "not a release" in netc("check", tiny, "--target", "edgetpu", "--release", "sixteen").err
+    assert "are for .net files" in netc("check", model, "--target", "edgetpu", "--net", "x").err
