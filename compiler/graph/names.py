@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..graph.ir import Graph, Operation, Value
+from .ir import Graph, Operation, Value
 
 
 def value_names(graph: Graph) -> Mapping[Value, str]:

@@ -1,0 +1,170 @@
+"""Calibration: running a float network on samples and watching the ranges of its activations.
+
+`prepare` gives the float graph that is calibrated and then quantized; `observation_graph` is the same graph with all
+watched values as outputs, which the caller may compile; `Calibration` takes what comes out; `Ranges` is the result,
+which can be saved, edited and used again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import NetcError, near_miss
+from ..graph.builder import Rewriter
+from ..graph.ir import Array, Graph, Operation, Value
+from ..graph.names import value_names
+from ..graph.types import DType
+from ..passes.canonicalize import canonicalize
+from ..passes.freeze import freeze
+from .methods import METHODS, Range, Statistics
+
+ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})
+ACTIVATED = frozenset({"conv2d", "dense", "add", "sub", "mul"})
+"""Operators whose integer form limits its results, as an activation does."""
+
+
+def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
+    """The float network in the operators that have an integer form, with constants for weights.
+
+    Before::
+
+        %1 = hard_sigmoid(%0)
+
+    After::
+
+        %1 = mul(relu6(add(%0, 3)), 0.16666667)
+    """
+    graph = freeze(graph, params)
+    b = Rewriter(graph)
+    for op in graph.operations:
+        if op.name == "hard_sigmoid":
+            b.replace(op.result, _hard_sigmoid(b, op))
+        elif op.name == "leaky_relu" and 0 <= op.attributes["alpha"] <= 1:
+            x = b[op.operands[0]]
+            alpha = b.scalar(op.attributes["alpha"], x.type.dtype, op.location)
+            scaled = b.emit("mul", x, alpha, location=op.location)
+            b.replace(op.result, b.emit("maximum", x, scaled, location=op.location, name=op.result.name))
+        elif op.name in ("identity", "stop_gradient"):
+            b.replace(op.result, b[op.operands[0]])
+        else:
+            b.copy(op)
+    return canonicalize(b.close())
+
+
+def _hard_sigmoid(b: Rewriter, op: Operation) -> Value:
+    x = b[op.operands[0]]
+    shifted = b.emit("add", x, b.scalar(3.0, x.type.dtype, op.location), location=op.location)
+    limited = b.emit("relu6", shifted, location=op.location)
+    sixth = b.scalar(1 / 6, x.type.dtype, op.location)
+    return b.emit("mul", limited, sixth, location=op.location, name=op.result.name)
+
+
+def fused_activations(graph: Graph) -> Mapping[Operation, Operation]:
+    """Operations, each with the activation that alone reads its result and becomes part of its integer form."""
+    outputs = frozenset(graph.outputs)
+    fused: dict[Operation, Operation] = {}
+    for op in graph.operations:
+        source = graph.producers.get(op.operands[0]) if op.name in ACTIVATIONS else None
+        if source is None or source.name not in ACTIVATED or source.result in outputs:
+            continue
+        alone = len(graph.users[source.result]) == 1
+        if alone and (op.name != "clamp" or (op.attributes["low"], op.attributes["high"]) == (-1, 1)):
+            fused[source] = op
+    return fused
+
+
+def watched_values(graph: Graph) -> tuple[Value, ...]:
+    """The f32 values whose ranges are needed: inputs and results, but not what a fused activation reads."""
+    hidden = {op.result for op in fused_activations(graph)}
+    results = (r for op in graph.operations if op.name != "constant" for r in op.results)
+    return tuple(v for v in (*graph.inputs, *results) if v.type.dtype is DType.F32 and v not in hidden)
+
+
+def observation_graph(graph: Graph) -> Graph:
+    """The graph with the watched values as its outputs, except for those that are inputs."""
+    inputs = frozenset(graph.inputs)
+    return replace(graph, outputs=tuple(v for v in watched_values(graph) if v not in inputs))
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges of activations by name, and how they came about."""
+
+    ranges: Mapping[str, Range]
+    method: str
+    samples: int
+
+    def __getitem__(self, name: str) -> Range:
+        if name not in self.ranges:
+            hint = near_miss(name, self.ranges) or "were they calibrated on this network?"
+            raise NetcError(f"there is no calibrated range of `{name}`", hint=hint)
+        return self.ranges[name]
+
+    def to_json(self) -> str:
+        """The text form: one activation on each line."""
+        lines = (f"    {json.dumps(name)}: [{r.low!r}, {r.high!r}]" for name, r in self.ranges.items())
+        head = f'  "method": {json.dumps(self.method)},\n  "samples": {self.samples},\n'
+        return "{\n" + head + '  "ranges": {\n' + ",\n".join(lines) + "\n  }\n}\n"
+
+    @staticmethod
+    def from_json(text: str) -> Ranges:
+        """Read the text form; raises `NetcError` where it is not one."""
+        try:
+            data: Any = json.loads(text)
+            pairs = {str(name): Range(float(low), float(high)) for name, (low, high) in data["ranges"].items()}
+            found = Ranges(pairs, str(data["method"]), int(data["samples"]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise NetcError(f"this is not a file of calibrated ranges: {error}") from None
+        for name, each in found.ranges.items():
+            if not -np.inf < each.low <= each.high < np.inf:
+                raise NetcError(f"the range of `{name}` can't be [{each.low}, {each.high}]")
+        return found
+
+    @staticmethod
+    def read(path: str | Path) -> Ranges:
+        """Read a file that holds the text form."""
+        try:
+            return Ranges.from_json(Path(path).read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise NetcError(f"{path} is not UTF-8 text") from None
+        except OSError as error:
+            raise NetcError(f"can't read {path}: {error.strerror or error}") from None
+
+
+class Calibration:
+    """What was seen of the watched values of a prepared graph, batch by batch."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        names = value_names(graph)
+        self.statistics: dict[str, Statistics] = {names[v]: Statistics() for v in watched_values(graph)}
+        self.samples = 0
+
+    def add(self, inputs: Sequence[Array], observed: Sequence[Array]) -> None:
+        """Take a run of the observation graph into account: its inputs and outputs, in order."""
+        floats = [x for v, x in zip(self.graph.inputs, inputs, strict=True) if v.type.dtype is DType.F32]
+        for (name, seen), x in zip(self.statistics.items(), (*floats, *observed), strict=True):
+            if not np.isfinite(x).all():
+                raise NetcError(f"`{name}` holds infinities or NaNs", hint="are these the net's weights?")
+            seen.add(x)
+        self.samples += len(inputs[0]) if inputs and inputs[0].ndim else 1
+
+    def ranges(self, method: str = "mse") -> Ranges:
+        """The range of each activation by one of `METHODS`; inputs are covered completely by all of them."""
+        if method not in METHODS:
+            hint = near_miss(method, METHODS) or "there are " + ", ".join(METHODS)
+            raise NetcError(f"there is no calibration method `{method}`", hint=hint)
+        if not self.samples:
+            raise NetcError("there are no samples to calibrate with")
+        return Ranges(dict(self._ranges(method)), method, self.samples)
+
+    def _ranges(self, method: str) -> Iterator[tuple[str, Range]]:
+        inputs = {v.name for v in self.graph.inputs}
+        for name, seen in self.statistics.items():
+            yield name, METHODS["minmax" if name in inputs else method](seen)

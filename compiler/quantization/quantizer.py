@@ -1,0 +1,199 @@
+"""What the rules of integer forms work with: a graph of integers in the making.
+
+Each value of the float graph has an integer form, a float form or both; the one that is missing is made from the other
+by quantize or dequantize when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..errors import NetcError
+from ..graph.builder import GraphBuilder
+from ..graph.ir import Array, Attribute, Graph, Operation, Value
+from ..graph.names import value_names
+from ..graph.types import DType, Quantization, TensorType
+from .calibration import Ranges, fused_activations
+from .methods import Range
+from .scales import activation_scale, to_integers
+from .sharing import assign_scales
+
+_EDGES = (DType.I8, DType.U8, DType.F32)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What the integer network looks like.
+
+    `inputs` and `outputs` are the element types at its edges: i8, u8, or f32 with quantize and dequantize inside.
+    Convolutions have a scale for each filter, or one for all if not `per_channel`; dense layers have one for all unless
+    `dense_channels`. `keep_float` holds patterns, such as `head.*`, of names of results that stay floats; with
+    `allow_float`, operators without an integer form do so too, which else are an error.
+    """
+
+    inputs: DType = DType.I8
+    outputs: DType = DType.I8
+    per_channel: bool = True
+    dense_channels: bool = False
+    keep_float: tuple[str, ...] = ()
+    allow_float: bool = False
+
+    def __post_init__(self) -> None:
+        for dtype in (self.inputs, self.outputs):
+            if dtype not in _EDGES:
+                raise NetcError(f"a quantized network takes and gives {', '.join(map(str, _EDGES))}, not {dtype}")
+
+
+Rule = Callable[["Quantizer", Operation], Value]
+"""Emits the integer form of an operation and returns its result."""
+
+
+@dataclass
+class Quantizer:
+    """One graph while it is quantized."""
+
+    graph: Graph
+    ranges: Ranges
+    scheme: Scheme
+    rules: Mapping[str, Rule]
+    integers: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    floats: dict[Value, Value] = field(default_factory=dict[Value, Value])
+
+    def __post_init__(self) -> None:
+        self.b = GraphBuilder(self.graph.name, self.graph.attributes)
+        self.names = value_names(self.graph)
+        self.scales = assign_scales(self.graph, self.ranges, self.names)
+        self.fused = fused_activations(self.graph)
+
+    def run(self) -> Graph:
+        """Convert all operations."""
+        for value in self.graph.inputs:
+            self._input(value)
+        absorbed = frozenset(self.fused.values())
+        for op in self.graph.operations:
+            if op.name != "constant" and op not in absorbed:
+                self._convert(op)
+        return self.b.finish([self._output(v) for v in self.graph.outputs])
+
+    def _input(self, value: Value) -> None:
+        dtype, type_ = self.scheme.inputs, value.type
+        name = value.name or "input"
+        if type_.dtype is not DType.F32 or dtype is DType.F32:
+            self.floats[value] = self.b.input(name, type_)
+        else:
+            self.integers[value] = self._signed(self.b.input(name, self._edge_type(value, dtype)), value)
+
+    def _signed(self, given: Value, value: Value) -> Value:
+        """An input as i8."""
+        x = given.type.quantization
+        if given.type.dtype is DType.I8 or x is None:
+            return given
+        return self.b.emit("requantize", given, dtype="i8", x=x, y=self.scale(value))
+
+    def _edge_type(self, value: Value, dtype: DType) -> TensorType:
+        scale = self.scale(value)
+        if dtype is DType.U8:
+            scale = Quantization.of(scale.scale, scale.zero_point + 128)
+        return TensorType(dtype, value.type.shape, None, scale)
+
+    def _output(self, value: Value) -> Value:
+        if value.type.dtype is not DType.F32 or self.scheme.outputs is DType.F32:
+            return self.real(value)
+        result = self.integer(value)
+        if self.scheme.outputs is DType.I8:
+            return result
+        y = self._edge_type(value, DType.U8).quantization
+        return self.b.emit("requantize", result, dtype="u8", x=self.scale(value), y=y)
+
+    def _convert(self, op: Operation) -> None:
+        final = self.fused.get(op, op)
+        value = final.results[0]
+        if not self._stays_float(op, value):
+            forms = self.integers if value.type.dtype is DType.F32 else self.floats
+            forms[value] = self._named(self.rules[op.name](self, op), value)
+            return
+        for each in dict.fromkeys((op, final)):
+            operands = [self.real(v) for v in each.operands]
+            new = self.b.operation(each.operator, operands, each.attributes, location=each.location)
+            self.floats.update(zip(each.results, new.results, strict=True))
+
+    def _stays_float(self, op: Operation, value: Value) -> bool:
+        numbers = [v for v in op.operands if v.type.dtype.is_float]
+        if not numbers or any(v.type.dtype is not DType.F32 for v in numbers):
+            return True
+        if any(fnmatchcase(self.names[value], pattern) for pattern in self.scheme.keep_float):
+            return True
+        if op.name in self.rules:
+            return False
+        if self.scheme.allow_float:
+            return True
+        hint = "allow operators to stay in floats, or keep this one so by its name"
+        raise NetcError(f"{op.name} (`{self.names[value]}`) has no integer form", location=op.location, hint=hint)
+
+    def _named(self, result: Value, old: Value) -> Value:
+        """The result of the last operation under the name that people know it by."""
+        last = self.b.operations[-1]
+        if old.name is None or len(last.results) != 1 or last.result is not result:
+            return result
+        renamed = Value(result.type, old.name)
+        self.b.operations[-1] = Operation(last.operator, last.operands, last.attributes, (renamed,), last.location)
+        return renamed
+
+    # ---- for rules ----
+
+    def emit(self, op: Operation, name: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation at the place of `op`."""
+        return self.b.emit(name, *operands, location=op.location, **attributes)
+
+    def final(self, op: Operation) -> Value:
+        """The result of an operation, its fused activation included."""
+        return self.fused.get(op, op).results[0]
+
+    def scale(self, value: Value) -> Quantization:
+        """What the integers of a value stand for; that of a constant covers its elements."""
+        if value not in self.scales:
+            array = self.known(value)
+            if array is None:
+                raise NetcError(f"there is no calibrated range of `{self.names[value]}`")
+            self.scales[value] = activation_scale(Range(float(array.min()), float(array.max())))
+        return self.scales[value]
+
+    def known(self, value: Value) -> Array | None:
+        """The value of a constant."""
+        producer = self.graph.producers.get(value)
+        if producer is None or producer.name != "constant":
+            return None
+        array: Array = producer.attributes["value"]
+        return array
+
+    def integer(self, value: Value, scale: Quantization | None = None) -> Value:
+        """A value as i8, on its own scale or another one."""
+        own = self.scale(value)
+        array = self.known(value)
+        if array is not None:
+            wanted = scale or own
+            return self.b.constant(to_integers(array, wanted), quantization=wanted)
+        if value not in self.integers:
+            self.integers[value] = self.b.emit("quantize", self.floats[value], dtype="i8", y=own)
+        result = self.integers[value]
+        if scale is None or scale == own:
+            return result
+        return self.b.emit("requantize", result, dtype="i8", x=own, y=scale)
+
+    def real(self, value: Value) -> Value:
+        """A value as floats, or as what it is if it is not made of f32."""
+        array = self.known(value)
+        if array is not None:
+            return self.b.constant(array, name=value.name)
+        if value not in self.floats:
+            self.floats[value] = self.b.emit("dequantize", self.integers[value], x=self.scale(value))
+        return self.floats[value]
+
+    def constant(self, array: Array, given: Quantization | None, name: str | None) -> Value:
+        """A constant of integers; the name is dropped where it is taken."""
+        taken = {r.name for op in self.b.operations for r in op.results}
+        return self.b.constant(np.asarray(array), quantization=given, name=None if name in taken else name)

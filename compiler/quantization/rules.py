@@ -1,0 +1,200 @@
+"""The integer form of each operator that has one; source: TensorFlow Lite's 8-bit quantization specification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from ..errors import NetcError
+from ..graph.ir import Graph, Operation, Value
+from ..graph.types import Quantization
+from ..ops.reduction import normalize_axis
+from .calibration import Ranges
+from .quantizer import Quantizer, Rule, Scheme
+from .scales import (
+    HIGHEST,
+    LOWEST,
+    bias_to_integers,
+    weight_scale,
+    weight_to_integers,
+)
+from .sharing import SHARING
+
+_LIMITS: Mapping[str, tuple[float, float | None]] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
+
+
+def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Graph:
+    """The integer graph of a prepared float graph (see `prepare`), whose activations cover `ranges`.
+
+    Raises `NetcError`, located at the operation, for operators without an integer form, and for missing ranges.
+
+    Before::
+
+        %0 = conv2d(%x, %weight, %bias) : f32[1,8,8,4]
+        %1 = relu(%0)
+
+    After::
+
+        %0 = q_conv2d(%x, %weight, %bias) {low = -128, high = 127, ...} : i8[1,8,8,4]<0.0235:-128>
+    """
+    return Quantizer(graph, ranges, scheme or Scheme(), RULES).run()
+
+
+def limits(activation: Operation | None, y: Quantization) -> dict[str, int | None]:
+    """The range of integers that an activation leaves, as attributes low and high."""
+    if activation is None:
+        return {"low": None, "high": None}
+    low, high = _bounds(activation)
+    lowest = LOWEST if low is None else max(LOWEST, _place(low, y))
+    highest = HIGHEST if high is None else min(HIGHEST, _place(high, y))
+    return {"low": lowest, "high": highest}
+
+
+def _bounds(activation: Operation) -> tuple[float | None, float | None]:
+    if activation.name == "clamp":
+        return float(activation.attributes["low"]), float(activation.attributes["high"])
+    return _LIMITS[activation.name]
+
+
+def _place(bound: float, y: Quantization) -> int:
+    """The integer that stands for a number, in f32 arithmetic as kernels find it."""
+    ratio = float(np.float32(bound) / np.float32(y.scale))
+    return y.zero_point + int(np.copysign(np.floor(abs(ratio) + 0.5), ratio))
+
+
+def contraction(q: Quantizer, op: Operation) -> Value:
+    """conv2d and dense."""
+    x, y = q.scale(op.operands[0]), q.scale(q.final(op))
+    weight = q.known(op.operands[1])
+    bias = q.known(op.operands[2]) if len(op.operands) > 2 else None
+    if weight is None or (len(op.operands) > 2 and bias is None):
+        raise NetcError(f"the integer form of {op.name} needs constant weights", location=op.location)
+    per_channel = q.scheme.dense_channels if op.name == "dense" else q.scheme.per_channel
+    given = weight_scale(weight, bias, x, y, per_channel=per_channel)
+    operands = [
+        q.integer(op.operands[0]),
+        q.constant(weight_to_integers(weight, given), given, op.operands[1].name),
+    ]
+    if bias is not None:
+        operands.append(q.constant(bias_to_integers(bias, x, given), None, op.operands[2].name))
+    return q.emit(
+        op,
+        f"q_{op.name}",
+        *operands,
+        x=x,
+        weight=given,
+        y=y,
+        rounded_product=op.name == "dense" and given.is_per_tensor,
+        **limits(q.fused.get(op), y),
+        **op.attributes,
+    )
+
+
+def binary(q: Quantizer, op: Operation) -> Value:
+    """add, sub and mul, with scales of their own on all sides."""
+    y = q.scale(q.final(op))
+    a, b = op.operands
+    scales = {"a": q.scale(a), "b": q.scale(b), "y": y}
+    return q.emit(op, f"q_{op.name}", q.integer(a), q.integer(b), **scales, **limits(q.fused.get(op), y))
+
+
+def extremum(q: Quantizer, op: Operation) -> Value:
+    """Maximum and minimum, which compare integers of one scale."""
+    y = q.scale(op.result)
+    return q.emit(op, op.name, *(q.integer(v, y) for v in op.operands))
+
+
+def activation(q: Quantizer, op: Operation) -> Value:
+    """An activation by itself: another scale, and limits where that doesn't end there anyway."""
+    x, y = op.operands[0], q.scale(op.result)
+    scaled = q.emit(op, "requantize", q.integer(x), dtype="i8", x=q.scale(x), y=y)
+    bounds = limits(op, y)
+    if (bounds["low"], bounds["high"]) == (LOWEST, HIGHEST):
+        return scaled
+    return q.emit(op, "clamp", scaled, **bounds)
+
+
+def function(name: str) -> Rule:
+    """Sigmoid and tanh, as tables of 256 results."""
+
+    def rule(q: Quantizer, op: Operation) -> Value:
+        (x,) = op.operands
+        return q.emit(op, name, q.integer(x), x=q.scale(x), y=q.scale(op.result))
+
+    return rule
+
+
+def softmax(q: Quantizer, op: Operation) -> Value:
+    """Softmax over the last dimension."""
+    (x,) = op.operands
+    if normalize_axis(op.name, op.attributes["axis"], x.type.rank) != x.type.rank - 1:
+        hint = "transpose the tensor first, or keep this one in floats"
+        raise NetcError("softmax on integers runs over the last dimension", location=op.location, hint=hint)
+    return q.emit(op, "q_softmax", q.integer(x), x=q.scale(x), y=q.scale(op.result), dtype="i8")
+
+
+def mean(q: Quantizer, op: Operation) -> Value:
+    """reduce_mean and reduce_sum, in fixed point."""
+    (x,) = op.operands
+    given = op.attributes["axes"]
+    rank = x.type.rank
+    axes = tuple(range(rank)) if given is None else tuple(sorted({normalize_axis(op.name, a, rank) for a in given}))
+    attributes = {"axes": axes, "keepdims": op.attributes["keepdims"], "sum": op.name == "reduce_sum"}
+    return q.emit(op, "q_mean", q.integer(x), x=q.scale(x), y=q.scale(op.result), **attributes)
+
+
+def moving(q: Quantizer, op: Operation) -> Value:
+    """Operators that move or choose elements: the same on integers."""
+    return q.emit(op, op.name, q.integer(op.operands[0]), **op.attributes)
+
+
+def avg_pool(q: Quantizer, op: Operation) -> Value:
+    """avg_pool, on the scale of its operand."""
+    return q.emit(op, "q_avg_pool", q.integer(op.operands[0]), **op.attributes)
+
+
+def pad(q: Quantizer, op: Operation) -> Value:
+    """pad, with the integer that stands for the value."""
+    y = q.scale(op.result)
+    value = int(np.clip(_place(float(op.attributes["value"]), y), LOWEST, HIGHEST))
+    return q.emit(op, "pad", q.integer(op.operands[0]), padding=op.attributes["padding"], value=value)
+
+
+def concat(q: Quantizer, op: Operation) -> Value:
+    """concat, of operands brought to one scale."""
+    y = q.scale(op.result)
+    return q.emit(op, "concat", *(q.integer(v, y) for v in op.operands), **op.attributes)
+
+
+def argmax(q: Quantizer, op: Operation) -> Value:
+    """argmax: integers have the order of what they stand for."""
+    return q.emit(op, "argmax", q.integer(op.operands[0]), **op.attributes)
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        **dict.fromkeys(SHARING, moving),
+        "conv2d": contraction,
+        "dense": contraction,
+        "add": binary,
+        "sub": binary,
+        "mul": binary,
+        "maximum": extremum,
+        "minimum": extremum,
+        "relu": activation,
+        "relu6": activation,
+        "clamp": activation,
+        "sigmoid": function("q_logistic"),
+        "tanh": function("q_tanh"),
+        "softmax": softmax,
+        "reduce_mean": mean,
+        "reduce_sum": mean,
+        "avg_pool": avg_pool,
+        "pad": pad,
+        "concat": concat,
+        "argmax": argmax,
+    }
+)
+"""Rules by operator."""

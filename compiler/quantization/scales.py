@@ -1,0 +1,71 @@
+"""From ranges to scales and zero points, and from float weights to integers, as TFLite's 8-bit specification says."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graph.ir import Array
+from ..graph.types import Quantization
+from .methods import Range
+
+LOWEST, HIGHEST = -128, 127
+WEIGHT_LIMIT = 127
+"""Weights are symmetric: -128 isn't used."""
+BIAS_LIMIT = 1 << 30
+"""Largest bias, so that sums of products have as much room again."""
+NARROWEST = 2.0**-28
+"""Smallest ratio of a filter's scale of products to that of the results that fixed point can hold, and some bits."""
+
+
+def activation_scale(given: Range) -> Quantization:
+    """Scale and zero point of i8 numbers that cover a range; 0 is always among them, and exactly."""
+    low, high = min(given.low, 0.0), max(given.high, 0.0)
+    if high - low < 1e-30:
+        high = low + 1.0
+    scale = float(np.float32((high - low) / (HIGHEST - LOWEST)))
+    zero_point = int(np.clip(np.rint(LOWEST - low / scale), LOWEST, HIGHEST))
+    return Quantization.of(scale, zero_point)
+
+
+def to_integers(x: Array, given: Quantization) -> Array:
+    """The i8 numbers of floats, one scale for all."""
+    rounded = _round(np.asarray(x, np.float64) / given.scale) + given.zero_point
+    return np.clip(rounded, LOWEST, HIGHEST).astype(np.int8)
+
+
+def weight_scale(
+    weight: Array, bias: Array | None, x: Quantization, y: Quantization, *, per_channel: bool
+) -> Quantization:
+    """Symmetric scale of a weight, one for each filter (the last dimension) or one for all.
+
+    A filter of zeros, or of next to nothing, gets the smallest scale with which its bias and the factor to the result's
+    scale can still be held.
+    """
+    axes = tuple(range(weight.ndim - 1)) if per_channel else None
+    largest = np.abs(weight.astype(np.float64)).max(axis=axes)
+    scales = np.maximum(largest / WEIGHT_LIMIT, y.scale / x.scale * NARROWEST)
+    if bias is not None:
+        needed = np.abs(bias.astype(np.float64)) / (x.scale * BIAS_LIMIT)
+        scales = np.maximum(scales, needed if per_channel else needed.max())
+    if not per_channel:
+        return Quantization.of(float(scales))
+    return Quantization(tuple(scales.tolist()), (0,) * len(scales), weight.ndim - 1)
+
+
+def weight_to_integers(weight: Array, given: Quantization) -> NDArray[np.int8]:
+    """The i8 numbers of a weight."""
+    scales = np.array(given.scales if not given.is_per_tensor else given.scale, np.float64)
+    return np.clip(_round(weight.astype(np.float64) / scales), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+
+
+def bias_to_integers(bias: Array, x: Quantization, weight: Quantization) -> NDArray[np.int32]:
+    """The i32 numbers of a bias, whose scale is the product of those of input and weight."""
+    scales = x.scale * np.array(weight.scales if not weight.is_per_tensor else weight.scale, np.float64)
+    return np.clip(_round(bias.astype(np.float64) / scales), -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
+
+
+def _round(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest whole number, halves away from zero."""
+    rounded: NDArray[np.float64] = np.copysign(np.floor(np.abs(x) + 0.5), x)
+    return rounded
