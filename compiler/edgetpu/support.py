@@ -83,6 +83,7 @@ REWRITES: Mapping[str, str] = MappingProxyType(
         "BATCH_MATMUL": "use dense layers with constant weights, or 1x1 convolutions",
         "BROADCAST_TO": "let the elementwise operator behind it broadcast",
         "CAST": "feed integers, and leave conversions to the host",
+        "CONV1D": "use a two-dimensional convolution with a height of 1",
         "DEPTH_TO_SPACE": "use a transposed convolution, or resize by two and convolve",
         "DEQUANTIZE": "let the model end in integers; the host converts them",
         "DIV": "multiply by the reciprocal",
@@ -96,7 +97,7 @@ REWRITES: Mapping[str, str] = MappingProxyType(
         "LOG_SOFTMAX": "use softmax, and take logarithms on the host",
         "MIRROR_PAD": "pad with zeros",
         "PADV2": 'use padding "same" where the window allows it',
-        "SQRT": "square the other side of the comparison, or leave it to the host",
+        "SQRT": "leave it to the host, or compare squares",
         "TRANSPOSE": "keep channels last from the input on",
         "UNPACK": "use slices or a split",
     }
