@@ -25,6 +25,7 @@ from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
 from .jvp import Jvp, jvp
+from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
 from .simplify_inference import SimplifyInference, simplify_inference
@@ -45,6 +46,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Fuse,
             FuseUpdates,
             Jvp,
+            LegalizeEdgeTpu,
             LowerGradients,
             SimplifyInference,
             Verify,
@@ -80,6 +82,7 @@ __all__ = [
     "Fuse",
     "FuseUpdates",
     "Jvp",
+    "LegalizeEdgeTpu",
     "LowerGradients",
     "Observer",
     "Pass",
@@ -100,6 +103,7 @@ __all__ = [
     "fuse",
     "fuse_updates",
     "jvp",
+    "legalize_edgetpu",
     "lower_gradients",
     "parse_pipeline",
     "pipelines",

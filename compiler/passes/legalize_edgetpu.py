@@ -1,0 +1,115 @@
+"""legalize-edgetpu: say with operators that the Edge TPU has what is said with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from ..graph.builder import Rewriter
+from ..graph.ir import Graph, Operation, Value
+from .base import Pass
+
+_Rule = Callable[[Rewriter, Operation], Value | None]
+
+
+@dataclass(frozen=True)
+class LegalizeEdgeTpu(Pass):
+    """Rewrite operators that the Edge TPU lacks, where others mean the same.
+
+    leaky_relu and abs become maxima, neg a product, division by a constant a product with its reciprocal, conv1d a
+    convolution of height 1. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of them.
+
+    Before::
+
+        %0 = leaky_relu(%x) {alpha = 0.1}
+
+    After::
+
+        %0 = constant {value = 0.1}
+        %1 = mul(%x, %0)
+        %2 = maximum(%x, %1)
+    """
+
+    name = "legalize-edgetpu"
+
+    def run(self, graph: Graph) -> Graph:
+        if not any(op.name in _RULES for op in graph.operations):
+            return graph
+        b = Rewriter(graph)
+        for op in graph.operations:
+            rule = _RULES.get(op.name)
+            result = rule(b, op) if rule else None
+            if result is None:
+                b.copy(op)
+            else:
+                b.replace(op.result, result)
+        return b.close()
+
+
+def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:
+    """The larger of x and alpha * x; for slopes up to 1."""
+    alpha = op.attributes["alpha"]
+    return _maximum_with(b, op, alpha) if 0 <= alpha <= 1 else None
+
+
+def _abs(b: Rewriter, op: Operation) -> Value | None:
+    """The larger of x and -x."""
+    return _maximum_with(b, op, -1.0) if op.result.type.dtype.is_float else None
+
+
+def _maximum_with(b: Rewriter, op: Operation, factor: float) -> Value:
+    x = b[op.operands[0]]
+    return b.emit("maximum", x, _scaled(b, op, x, factor), location=op.location, name=op.result.name)
+
+
+def _neg(b: Rewriter, op: Operation) -> Value | None:
+    """A product with -1."""
+    return _scaled(b, op, b[op.operands[0]], -1.0, op.result.name) if op.result.type.dtype.is_float else None
+
+
+def _scaled(b: Rewriter, op: Operation, x: Value, factor: float, name: str | None = None) -> Value:
+    scalar = b.scalar(factor, x.type.dtype, op.location)
+    return b.emit("mul", x, scalar, location=op.location, name=name)
+
+
+def _div(b: Rewriter, op: Operation) -> Value | None:
+    """A product with the reciprocal of a constant; it is computed in double precision and rounded once."""
+    x, divisor = op.operands
+    producer = b.graph.producers.get(divisor)
+    if producer is None or producer.name != "constant" or not divisor.type.dtype.is_float:
+        return None
+    value = producer.attributes["value"].astype(np.float64)
+    if not np.all(np.isfinite(value)) or not np.all(value):
+        return None
+    with np.errstate(over="ignore"):
+        reciprocal = np.asarray(1 / value).astype(divisor.type.dtype.numpy)
+    if not np.all(np.isfinite(reciprocal)):
+        return None
+    return b.emit("mul", b[x], b.constant(reciprocal, op.location), location=op.location, name=op.result.name)
+
+
+def _conv1d(b: Rewriter, op: Operation) -> Value | None:
+    """conv2d over tensors and weights of height 1."""
+    x, weight, *bias = (b[v] for v in op.operands)
+    batch, width, channels = x.type.shape
+    image = b.emit("reshape", x, shape=(batch, 1, width, channels), location=op.location)
+    kernel = b.emit("reshape", weight, shape=(1, *weight.type.shape), location=op.location)
+    padding = op.attributes["padding"]
+    attributes = {
+        "strides": op.attributes["strides"] * 2,
+        "dilations": op.attributes["dilations"] * 2,
+        "padding": padding if isinstance(padding, str) else ((0, 0), *padding),
+        "groups": op.attributes["groups"],
+    }
+    y = b.emit("conv2d", image, kernel, *bias, location=op.location, **attributes)
+    return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
+_RULES: Mapping[str, _Rule] = MappingProxyType(
+    {"abs": _abs, "conv1d": _conv1d, "div": _div, "leaky_relu": _leaky_relu, "neg": _neg}
+)
+
+legalize_edgetpu = LegalizeEdgeTpu()

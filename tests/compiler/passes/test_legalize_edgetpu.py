@@ -1,0 +1,68 @@
+"""legalize-edgetpu keeps the meaning, and leaves operators that the Edge TPU has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from netc.compiler.edgetpu import model_facts, predict
+from netc.compiler.graph import DType, Graph, GraphBuilder, TensorType, Value, evaluate
+from netc.compiler.passes import LegalizeEdgeTpu, legalize_edgetpu, run
+
+RNG = np.random.default_rng(3)
+
+
+def graph_of(name: str, *shapes: tuple[int, ...], **attributes: object) -> Graph:
+    """x: f32[shape], then parameters of the other shapes, and the operator on them."""
+    b = GraphBuilder("net")
+    first, *rest = shapes
+    operands: list[Value] = [b.input("x", TensorType(DType.F32, first))]
+    operands += [b.constant(RNG.standard_normal(shape).astype(np.float32)) for shape in rest]
+    return b.finish([b.emit(name, *operands, **attributes)])
+
+
+CONV1D = {"strides": (2,), "dilations": (1,)}
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        graph_of("leaky_relu", (1, 3, 4, 4), alpha=0.1),
+        graph_of("abs", (1, 3, 4, 4)),
+        graph_of("neg", (1, 3, 4, 4)),
+        graph_of("div", (1, 3, 4, 4), (4,)),
+        graph_of("conv1d", (1, 9, 4), (3, 4, 8), (8,), padding="same", **CONV1D),
+        graph_of("conv1d", (1, 9, 4), (3, 4, 8), padding="valid", **CONV1D),
+        graph_of("conv1d", (1, 9, 4), (3, 4, 8), padding=((2, 1),), **CONV1D),
+        graph_of("conv1d", (1, 9, 4), (3, 1, 4), padding="same", strides=(1,), dilations=(2,), groups=4),
+    ],
+    ids=["leaky_relu", "abs", "neg", "div", "same", "valid", "padded", "dilated depthwise"],
+)
+def test_the_same_with_operators_that_map(graph: Graph) -> None:
+    legal = run(graph, "legalize-edgetpu")
+    assert predict(model_facts(graph)).causes
+    assert not predict(model_facts(legal)).causes
+    x = RNG.standard_normal(graph.inputs[0].type.shape).astype(np.float32)
+    (before,), (after,) = evaluate(graph, (x,)), evaluate(legal, (x,))
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+    assert legalize_edgetpu(legal) is legal
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        graph_of("leaky_relu", (1, 4), alpha=1.5),
+        graph_of("exp", (1, 4)),
+    ],
+    ids=["steep", "unknown"],
+)
+def test_what_has_no_other_form_stays(graph: Graph) -> None:
+    legal = LegalizeEdgeTpu()(graph)
+    assert [op.name for op in legal.operations] == [op.name for op in graph.operations]
+
+
+def test_division_by_zero_stays() -> None:
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (1, 2)))
+    graph = b.finish([b.emit("div", x, b.constant(np.array([1, 0], np.float32)))])
+    assert [op.name for op in legalize_edgetpu(graph).operations] == ["constant", "div"]
