@@ -86,7 +86,6 @@ def contraction(q: Quantizer, op: Operation) -> Value:
         x=x,
         weight=given,
         y=y,
-        rounded_product=op.name == "dense" and given.is_per_tensor,
         **limits(q.fused.get(op), y),
         **op.attributes,
     )

@@ -34,6 +34,9 @@ def _convolution(c: Context, axes: tuple[int, ...], shape: tuple[int, ...] | Non
         "dilations": c.positive("dilation_h_factor", "dilation_w_factor"),
         "groups": groups,
     }
+    if c.is_quantized:
+        # Kernels of unsigned numbers combine the scales in f32; those of signed ones work in doubles.
+        window["rounded_product"] = c.type(0).dtype is DType.U8
     return _contraction(c, "conv2d", weight, given, window)
 
 
@@ -55,18 +58,9 @@ def _contraction(
         x=c.quantization(0),
         weight=given,
         y=c.output_quantization(),
-        rounded_product=_rounds_product(c, name),
         **c.fused_range(),
         **attributes,
     )
-
-
-def _rounds_product(c: Context, name: str) -> bool:
-    """Kernels of one multiplier combine the scales in f32; those of int8 convolutions work in doubles."""
-    weight = c.type(1)
-    if c.type(0).dtype is DType.U8:
-        return True
-    return name == "dense" and weight.quantization is not None and weight.quantization.is_per_tensor
 
 
 def _is_hybrid(c: Context) -> bool:

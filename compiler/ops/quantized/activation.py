@@ -11,7 +11,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Value
 from ...graph.types import DType, Quantization, TensorType
 from ...loops.compute import Compute
-from ...loops.ir import Expr, minimum
+from ...loops.ir import Expr, binary, minimum
 from ..base import AttributeSpec, Operator, register
 from . import fixed_point as fp
 from .base import check_quantized, per_tensor, quantization
@@ -136,6 +136,7 @@ DIFFERENCE_BITS = 5
 """Integer bits of the differences whose exponentials softmax adds up."""
 SUM_BITS = 12
 """Integer bits of the sum of exponentials. LiteRT gives up (aborts) where a sum reaches 512; here it goes on."""
+_WORD = (1 << 32) - 1
 
 
 @register
@@ -212,15 +213,16 @@ class SoftmaxShare(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = DType(attributes["dtype"])
-        scale, bits = reciprocal_expr(c.load_broadcast(1, index), SUM_BITS)
+        total = binary("and", c.load_broadcast(1, index), _WORD)
+        scale, bits = reciprocal_expr(total, SUM_BITS)
         share = fp.high_multiply_expr(c.load(0, index), scale)
         exponent = minimum(bits + (31 - 8 * dtype.itemsize), 62)
         return fp.saturate_expr(fp.shift_right_by(share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
 
 
 def softmax_share(x: Array, total: Array, dtype: DType) -> Array:
-    """The share of exponentials in their totals, on the scale that softmax has."""
-    scale, bits = reciprocal(total, SUM_BITS)
+    """The share of exponentials in their totals, which are kept in 32 bits, on the scale that softmax has."""
+    scale, bits = reciprocal(total & _WORD, SUM_BITS)
     exponent = np.minimum(bits + 31 - 8 * dtype.itemsize, 62)
     share = fp.shift_right(FixedPoint(32).times(x, scale), exponent)
     return fp.saturate(share + int(np.iinfo(str(dtype.numpy)).min), dtype)

@@ -36,22 +36,27 @@ QUANTIZED = {
     "weight": quantization("the weight; one scale for each filter (the last dimension) or one for all"),
     "y": quantization("the result"),
     **RANGE,
-    "rounded_product": AttributeSpec(bool, "x scale * weight scale is rounded to f32, as older kernels do", False),
 }
 INTEGER_SUM = "its operands are made of integers"
 
 
-def factors(attributes: Attributes) -> tuple[Array, Array]:
-    """Multiplier and shift (i32) that bring the sums of products to the result's scale: one, or one per filter."""
+def real_factors(attributes: Attributes, *, rounded_product: bool = False) -> Array:
+    """The factors (f64) between the sums of products and the result's scale: one, or one per filter."""
     x: Quantization = attributes["x"]
     weight: Quantization = attributes["weight"]
-    y: Quantization = attributes["y"]
-    products = [x.scale * s for s in weight.scales]
-    if attributes["rounded_product"]:
-        products = [float(np.float32(p)) for p in products]
-    pairs = [fp.quantize_multiplier(p / y.scale) for p in products]
+    products = np.float64(x.scale) * np.array(weight.scales)
+    if rounded_product:
+        products = products.astype(np.float32).astype(np.float64)
+    factors: Array = products / attributes["y"].scale
+    return factors[0] if weight.is_per_tensor else factors
+
+
+def fixed_factors(attributes: Attributes) -> tuple[Array, Array]:
+    """Multiplier and shift (i32) that stand for the factors of a convolution."""
+    real = real_factors(attributes, rounded_product=attributes["rounded_product"])
+    pairs = [fp.quantize_multiplier(float(r)) for r in np.atleast_1d(real)]
     table = np.array(pairs, np.int32).T
-    return (table[0, 0], table[1, 0]) if weight.is_per_tensor else (table[0], table[1])
+    return (table[0, 0], table[1, 0]) if real.ndim == 0 else (table[0], table[1])
 
 
 def product(x: Array, weight: Array) -> Array:
@@ -174,7 +179,13 @@ class QConv2D(Operator):
 
     name = "q_conv2d"
     operands = ("x", "weight", "bias?")
-    attributes = {**WINDOW_ATTRIBUTES, **QUANTIZED}
+    attributes = {
+        **WINDOW_ATTRIBUTES,
+        **QUANTIZED,
+        "rounded_product": AttributeSpec(
+            bool, "x scale * weight scale is rounded to f32, as 8-bit unsigned kernels do", False
+        ),
+    }
     non_differentiable = INTEGER_SUM
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -184,10 +195,14 @@ class QConv2D(Operator):
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return _evaluate_in_parts(Conv2DSum(), operands, attributes)
+        (total,) = Conv2DSum().evaluate(operands, _sum_attributes(Conv2DSum(), attributes))
+        scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
+        return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        return _decompose(b, "conv2d_sum", operands, attributes)
+        total = b.emit("conv2d_sum", *operands, **_sum_attributes(Conv2DSum(), attributes))
+        factors = (b.constant(np.asarray(f)) for f in fixed_factors(attributes))
+        return b.emit("rescale", total, *factors, **_result_attributes(operands[0], attributes))
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * math.prod(operands[1].shape[:-1])
@@ -232,7 +247,7 @@ _DENSE = Dense()
 
 @register
 class QDense(Operator):
-    """Quantized x [..., I] times weight [I, O], plus bias i32 [O]."""
+    """Quantized x [..., I] times weight [I, O], plus bias i32 [O]; the sums are scaled in f64 and rounded once."""
 
     name = "q_dense"
     operands = ("x", "weight", "bias?")
@@ -245,10 +260,14 @@ class QDense(Operator):
         return (TensorType(operands[0].dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return _evaluate_in_parts(DenseSum(), operands, attributes)
+        (total,) = DenseSum().evaluate(operands, _sum_attributes(DenseSum(), attributes))
+        scaled = fp.multiply_real(total, real_factors(attributes)) + attributes["y"].zero_point
+        return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        return _decompose(b, "dense_sum", operands, attributes)
+        total = b.emit("dense_sum", *operands, **_sum_attributes(DenseSum(), attributes))
+        factor = b.constant(np.asarray(real_factors(attributes)))
+        return b.emit("rescale_real", total, factor, **_result_attributes(operands[0], attributes))
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[1]
@@ -273,15 +292,5 @@ def _sum_attributes(operator: Operator, attributes: Attributes) -> dict[str, Any
     return {**{k: v for k, v in attributes.items() if k in operator.attributes}, **zero_points}
 
 
-def _evaluate_in_parts(operator: Operator, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-    (total,) = operator.evaluate(operands, _sum_attributes(operator, attributes))
-    scaled = fp.multiply(total.astype(np.int64), *factors(attributes)) + attributes["y"].zero_point
-    return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
-
-
-def _decompose(b: GraphBuilder, sum_name: str, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-    operator = {"conv2d_sum": Conv2DSum, "dense_sum": DenseSum}[sum_name]()
-    total = b.emit(sum_name, *operands, **_sum_attributes(operator, attributes))
-    multiplier, shift = (b.constant(np.asarray(f)) for f in factors(attributes))
-    kept = {key: attributes[key] for key in ("y", "low", "high")}
-    return b.emit("rescale", total, multiplier, shift, dtype=str(operands[0].type.dtype), **kept)
+def _result_attributes(x: Value, attributes: Attributes) -> dict[str, Any]:
+    return {"dtype": str(x.type.dtype), **{key: attributes[key] for key in ("y", "low", "high")}}

@@ -172,3 +172,33 @@ class Rescale(Operator):
             scaled = fp.multiply_by_operands(x, fp.wide(multiplier), fp.wide(shift))
         zero_point = attributes["y"].zero_point
         return fp.saturate_expr(scaled + zero_point, _integer(self, attributes), attributes["low"], attributes["high"])
+
+
+@register
+class RescaleReal(Operator):
+    """32-bit sums to 8 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
+
+    The factor has one element, or one for each channel.
+    """
+
+    name = "rescale_real"
+    operands = ("x", "factor")
+    attributes = {"dtype": _DTYPE, "y": quantization("the result"), **RANGE}
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        x, factor = operands
+        if x.dtype is not DType.I32 or factor.dtype is not DType.F64 or factor.shape not in ((), x.shape[-1:]):
+            raise ShapeError(f"rescale_real can't scale {x} by {factor}")
+        dtype = _integer(self, attributes)
+        check_range(self, dtype, attributes)
+        return (TensorType(dtype, x.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        scaled = fp.multiply_real(*operands) + attributes["y"].zero_point
+        return (fp.saturate(scaled, _integer(self, attributes), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        scaled = fp.multiply_real_expr(c.load(0, index), c.load_broadcast(1, index)) + attributes["y"].zero_point
+        return fp.saturate_expr(scaled, _integer(self, attributes), attributes["low"], attributes["high"])

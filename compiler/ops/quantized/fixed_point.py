@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...graph.types import DType
-from ...loops.ir import Binary, Cast, Expr, binary, maximum, minimum
+from ...loops.ir import Binary, Cast, Expr, Select, Unary, binary, const, maximum, minimum
 
 Integers = NDArray[Any]
 
@@ -72,6 +72,15 @@ def multiply(x: Integers, multiplier: Integers | int, shift: Integers | int) -> 
     return shift_right(high_multiply(widened, multiplier), np.maximum(-shift, 0))
 
 
+def multiply_real(x: Integers, factor: Integers) -> Integers:
+    """32-bit integers times real factors in f64, rounded once, half away from zero; int64 out."""
+    product = x * np.asarray(factor, np.float64)
+    whole = np.floor(np.abs(product))
+    size = whole + (np.abs(product) - whole >= 0.5)
+    limited: Integers = np.clip(np.copysign(size, product), INT32_MIN, INT32_MAX).astype(np.int64)
+    return limited
+
+
 def saturate(x: Integers, dtype: DType, low: int | None = None, high: int | None = None) -> Integers:
     """Values limited to a range (of the element type, if none is given), as that element type."""
     info = np.iinfo(str(dtype.numpy))
@@ -122,6 +131,16 @@ def multiply_by_operands(x: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """`multiply` of an i64 expression by a factor that is given by i64 expressions."""
     left, right = maximum(shift, 0), maximum(binary("sub", 0, shift), 0)
     return shift_right_by(high_multiply_expr(Binary("shl", x, left), multiplier), right)
+
+
+def multiply_real_expr(x: Expr, factor: Expr) -> Expr:
+    """`multiply_real` of an i32 expression, giving i64."""
+    product = Cast(x, DType.F64) * factor
+    size = Unary("abs", product)
+    whole = Unary("floor", size)
+    rounded = whole + Cast(Binary("le", const(0.5, size.type), size - whole), DType.F64)
+    signed = Select(Binary("lt", product, const(0.0, product.type)), Unary("neg", rounded), rounded)
+    return Cast(maximum(minimum(signed, float(INT32_MAX)), float(INT32_MIN)), DType.I64)
 
 
 def saturate_expr(x: Expr, dtype: DType, low: int | None = None, high: int | None = None) -> Expr:
