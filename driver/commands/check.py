@@ -7,8 +7,21 @@ from pathlib import Path
 
 import click
 
-from ..compiler.edgetpu import LATEST, ModelFacts, Release, model_facts, predict, read_tflite, to_data, to_html, to_text
+from ..compiler.edgetpu import (
+    LATEST,
+    ModelFacts,
+    Release,
+    Report,
+    model_facts,
+    predict,
+    read_tflite,
+    to_data,
+    to_html,
+    to_text,
+)
 from ..compiler.errors import NetcError
+from ..compiler.graph.ir import Graph
+from ..compiler.passes import legalize_edgetpu
 from ..frontend import check
 from ..frontend.diagnostics import to_json
 from ..options import json_option, settings_option
@@ -37,7 +50,13 @@ def check_command(
     The exit code is 2 if there are any. With --target edgetpu, FILE may also be a shipped net or a .tflite file.
     """
     if target:
-        _check_target(_facts(file, net, settings), release, report, as_json)
+        chosen = Release.parse(release) if release else LATEST
+        if file.endswith(".tflite"):
+            _show(predict(_facts_of_tflite(file, net, settings), chosen), report, as_json)
+        else:
+            graph = load(file, net=net, settings=settings)
+            prediction = predict(model_facts(graph), chosen)
+            _show(prediction, report, as_json, _advice(graph, prediction))
         return 0
     if net or settings or release or report:
         raise NetcError("--net, --set, --release and --report need --target", hint="add --target edgetpu")
@@ -55,16 +74,26 @@ def _check_file(file: str, as_json: bool) -> int:
     return 0
 
 
-def _facts(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:
-    if not file.endswith(".tflite"):
-        return model_facts(load(file, net=net, settings=settings))
+def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:
     if net or settings:
         raise NetcError("--net and --set are for .net files")
     return read_tflite(Path(file).read_bytes(), Path(file).name)
 
 
-def _check_target(facts: ModelFacts, release: str | None, report: str | None, as_json: bool) -> None:
-    prediction = predict(facts, Release.parse(release) if release else LATEST)
+def _advice(graph: Graph, prediction: Report) -> str:
+    """What the pass legalize-edgetpu would change."""
+    legal = legalize_edgetpu(graph)
+    if legal is graph or not prediction.causes:
+        return ""
+    better = predict(model_facts(legal), prediction.release)
+    counts = f"{len(better.mapped)} of {len(better.rows)} operators"
+    return f"\nThe pass legalize-edgetpu rewrites what it can; {counts} would run on the Edge TPU then.\n"
+
+
+def _show(prediction: Report, report: str | None, as_json: bool, advice: str = "") -> None:
     if report:
         Path(report).write_text(to_html(prediction), encoding="utf-8")
-    click.echo(json.dumps(to_data(prediction), indent=1) if as_json else to_text(prediction), nl=as_json)
+    if as_json:
+        click.echo(json.dumps(to_data(prediction), indent=1))
+    else:
+        click.echo(to_text(prediction) + advice, nl=False)

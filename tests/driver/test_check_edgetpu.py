@@ -30,6 +30,16 @@ def test_a_shipped_net(netc: Call) -> None:
     assert "Number of operations that will run on CPU: 0" in result.out
 
 
+def test_advice_to_rewrite(netc: Call, tmp_path: Path) -> None:
+    path = tmp_path / "leaky.net"
+    path.write_text(
+        "net leaky(image: f32[N, 8, 8, 3]) { return image |> conv(4, 3) |> leaky_relu |> conv(4, 3) }", encoding="utf-8"
+    )
+    result = netc("check", path, "--target", "edgetpu")
+    assert "leaky.net:1:67: leaky_relu: the Edge TPU has no leaky_relu" in result.out
+    assert result.out.endswith("rewrites what it can; 4 of 4 operators would run on the Edge TPU then.\n")
+
+
 def test_errors(netc: Call, tiny: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.tflite"
     model.write_bytes(b"not a flatbuffer")
