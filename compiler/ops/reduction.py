@@ -133,6 +133,8 @@ class ReduceMean(Reduce):
 class Extremum(Reduce):
     """Base of reduce_max and reduce_min; equal extreme elements share the gradient evenly."""
 
+    keeps_quantization = True
+
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,) = op.operands
         dtype = x.type.dtype

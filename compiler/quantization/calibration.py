@@ -50,6 +50,11 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
             alpha = b.scalar(op.attributes["alpha"], x.type.dtype, op.location)
             scaled = b.emit("mul", x, alpha, location=op.location)
             b.replace(op.result, b.emit("maximum", x, scaled, location=op.location, name=op.result.name))
+        elif op.name == "reduce_sum":
+            count = op.operands[0].type.size // op.result.type.size
+            mean = b.emit("reduce_mean", b[op.operands[0]], location=op.location, **op.attributes)
+            factor = b.scalar(count, mean.type.dtype, op.location)
+            b.replace(op.result, b.emit("mul", mean, factor, location=op.location, name=op.result.name))
         elif op.name in ("identity", "stop_gradient"):
             b.replace(op.result, b[op.operands[0]])
         else:

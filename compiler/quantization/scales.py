@@ -31,7 +31,7 @@ def activation_scale(given: Range) -> Quantization:
 def to_integers(x: Array, given: Quantization) -> Array:
     """The i8 numbers of floats, one scale for all."""
     rounded = _round(np.asarray(x, np.float64) / given.scale) + given.zero_point
-    return np.clip(rounded, LOWEST, HIGHEST).astype(np.int8)
+    return np.asarray(np.clip(rounded, LOWEST, HIGHEST), np.int8)
 
 
 def weight_scale(
