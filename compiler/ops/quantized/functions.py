@@ -79,7 +79,8 @@ class FixedPoint:
 
     def _two_over_one_plus(self, a: Integers) -> Integers:
         """2 / (1 + a) for 0 <= a <= 1, with two integer bits: three steps of Newton's division."""
-        half = (a + self.one + 1) >> 1
+        total = a + self.one
+        half = (total + (total >= 0)) >> 1
         x = self.plus(self.constant(_48_OVER_17), self.times(half, self.constant(_MINUS_32_OVER_17)))
         for _ in range(3):
             error = (1 << (self.bits - 3)) - self.times(half, x)
@@ -128,7 +129,8 @@ def bit_length_expr(x: Expr) -> Expr:
 
 def one_over_one_plus_expr(a: Expr) -> Expr:
     """`FixedPoint(32).one_over_one_plus` as an expression."""
-    half = shr(a + (1 << 31), 1)
+    total = a + ((1 << 31) - 1)
+    half = shr(total + 1 + shr(total, 63), 1)
     x = _times(half, _MINUS_32_OVER_17) + _48_OVER_17
     for _ in range(3):
         error = binary("sub", 1 << 29, _times(half, x))
