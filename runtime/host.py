@@ -1,4 +1,4 @@
-"""What this machine can do: how many cores a process may use, which targets' code it runs."""
+"""What this machine can do: how many cores a process may use, how much memory, which targets' code it runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def runs_here(target: Target) -> bool:

@@ -16,6 +16,7 @@ from .assign_layouts import AssignLayouts, assign_layouts
 from .base import Pass, format_pipeline
 from .base import parse_pipeline as _parse_pipeline
 from .canonicalize import Canonicalize, canonicalize
+from .checkpoint import Checkpoint, checkpoint
 from .cse import Cse, cse
 from .dce import Dce, dce
 from .decompose import Decompose, decompose
@@ -28,6 +29,7 @@ from .jvp import Jvp, jvp
 from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
+from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .verify import Verify, verify
 
@@ -37,6 +39,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
         for each in (
             AssignLayouts,
             Canonicalize,
+            Checkpoint,
             Cse,
             Dce,
             Decompose,
@@ -48,6 +51,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Jvp,
             LegalizeEdgeTpu,
             LowerGradients,
+            Recompute,
             SimplifyInference,
             Verify,
         )
@@ -73,6 +77,7 @@ __all__ = [
     "PASSES",
     "AssignLayouts",
     "Canonicalize",
+    "Checkpoint",
     "Cse",
     "Dce",
     "Decompose",
@@ -87,12 +92,14 @@ __all__ = [
     "Observer",
     "Pass",
     "PassManager",
+    "Recompute",
     "SimplifyInference",
     "Step",
     "Timing",
     "Verify",
     "assign_layouts",
     "canonicalize",
+    "checkpoint",
     "cse",
     "dce",
     "decompose",
@@ -109,6 +116,7 @@ __all__ = [
     "pipelines",
     "print_after",
     "print_changed",
+    "recompute",
     "record_timings",
     "run",
     "simplify_inference",

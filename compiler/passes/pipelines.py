@@ -20,19 +20,30 @@ INFERENCE = ",".join(
 )
 """From the graph of a network to the one that is lowered to loops."""
 
-TRAINING = ",".join(
-    [
-        # The step holds batch norm and dropout in their training form, and gradients of everything.
-        "canonicalize",
-        "lower-gradients",
-        "decompose",
-        "canonicalize",
-        "fold-constants",
-        "cse",
-        "dce",
-        "fuse",
-        "fuse-updates",
-        "assign-layouts",
-    ]
-)
-"""From the graph of a training step to the one that is lowered to loops."""
+
+def training(memory: str = "recompute") -> str:
+    """From the graph of a training step to the one that is lowered to loops.
+
+    `memory` is the pass that saves memory: recompute, checkpoint with its options, or nothing.
+    """
+    return ",".join(
+        [
+            # The step holds batch norm and dropout in their training form, and gradients of everything.
+            "canonicalize",
+            "lower-gradients",
+            "decompose",
+            "canonicalize",
+            "fold-constants",
+            "cse",
+            "dce",
+            # What the backward part makes again stays apart: no cse from here on.
+            *([memory] if memory else []),
+            "fuse",
+            "fuse-updates",
+            "assign-layouts",
+        ]
+    )
+
+
+TRAINING = training()
+"""The default: cheap activations are made again."""

@@ -66,6 +66,12 @@ recipe_options = combine(
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--workers", type=click.IntRange(0, 256), help="Processes that decode pictures; default: one per core.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Worker threads; default: one per core.")
+@click.option(
+    "--checkpoint-every",
+    metavar="K",
+    type=click.IntRange(0),
+    help="Save memory: keep activations after every K layers or blocks only; 0 chooses where.",
+)
 @click.option("--run-dir", metavar="FOLDER", help="Keep the run here; default: runs/NET-DATE-TIME.")
 @click.option("--resume", metavar="RUN", help="Go on with this run.")
 @click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps per line of metrics.")
@@ -80,6 +86,7 @@ def train_command(
     data_dir: str | None,
     workers: int | None,
     threads: int | None,
+    checkpoint_every: int | None,
     run_dir: str | None,
     resume: str | None,
     log_every: int,
@@ -88,7 +95,7 @@ def train_command(
     **flags: Any,
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    setup = _Setup(model or "", net, settings, size, weights, threads)
+    setup = _Setup(model or "", net, settings, size, weights, threads, checkpoint_every)
     options = LoopOptions(0, log_every, save_every, save_seconds)
     workers = available_cores() if workers is None else workers
     if resume is not None:
@@ -125,6 +132,7 @@ class _Setup:
     size: int | None
     weights: str | None
     threads: int | None
+    checkpoint_every: int | None
 
     def load(self, batch: int) -> Graph:
         """The net; `size` is a hyperparameter of it, or what it takes anyway."""
@@ -140,18 +148,21 @@ class _Setup:
         return graph
 
     def resumed(self, recipe: Mapping[str, Any]) -> _Setup:
-        """The set-up that a run keeps; what is given now must not differ from it, except for the number of threads."""
-        kept = {name: recipe[name] for name in (*_IDENTITY, "threads")}
+        """The set-up that a run keeps. What is given now must not differ from it, costs of time and memory aside."""
+        kept = {name: recipe.get(name) for name in (*_IDENTITY, *_COSTS)}
         for name in _IDENTITY:
             given = getattr(self, name)
             if given and given != kept[name]:
                 hint = "leave it out, or start a new run"
                 raise NetcError(f"this run was started with {name} = {kept[name]}, not {given}", hint=hint)
-        return _Setup(**kept | {"threads": self.threads or kept["threads"]})
+        given = {name: value for name in _COSTS if (value := getattr(self, name)) is not None}
+        return _Setup(**kept | given)
 
 
 _IDENTITY = ("model", "net", "settings", "size", "weights")
 """Of the set-up, what must stay the same throughout a run."""
+_COSTS = ("threads", "checkpoint_every")
+"""Of the set-up, what may change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +200,8 @@ class _Job:
     def description(self) -> dict[str, Any]:
         """The resolved recipe, as the run keeps it."""
         setup = {name: getattr(self.setup, name) for name in _IDENTITY}
-        return {**setup, "threads": self.threads, "network": self.fingerprint, **self.recipe.as_json()}
+        costs = {"threads": self.threads, "checkpoint_every": self.setup.checkpoint_every}
+        return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json()}
 
     def maker(self, source: Source, preparation: Preparation) -> Maker:
         """Who makes batches of a source."""
@@ -223,6 +235,7 @@ class _Job:
             accumulate=recipe.accumulate,
             ema=recipe.ema,
             seed=recipe.seed,
+            checkpoint_every=self.setup.checkpoint_every,
         )
 
     def evaluation(self, trainer: Trainer) -> Evaluate:

@@ -3,11 +3,15 @@
 from dataclasses import replace
 
 from netc.compiler.codegen.target import DotProduct, Target
-from netc.runtime.host import available_cores, runs_here
+from netc.runtime.host import available_cores, physical_memory, runs_here
 
 
 def test_a_process_has_a_core() -> None:
     assert available_cores() >= 1
+
+
+def test_there_is_memory() -> None:
+    assert physical_memory() >= 1 << 28
 
 
 def test_what_runs_here() -> None:
