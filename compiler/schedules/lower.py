@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..codegen.target import Target
-from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
@@ -57,8 +56,8 @@ class _Lowering:
         self.target = target
         self.threads = threads
         self.state = state_of(graph)
-        self.weights = static_values(graph)
         self.region = WeightRegion(graph)
+        self.weights = self.region.static
         self.kernels: dict[Kernel, str] = {}
         self.calls: list[tuple[Call, tuple[Argument, ...]]] = []
         self.aliases: dict[Value, Value] = {}
@@ -114,7 +113,8 @@ class _Lowering:
         for scheduled in kernels:
             name = self._name(scheduled.kernel, group.anchor.name)
             macs = group.macs // len(kernels)
-            self.calls.append((Call(name, (), True, group.label, macs, op.location), scheduled.arguments))
+            label = " ".join(filter(None, (self.region.layer(op), group.label)))
+            self.calls.append((Call(name, (), True, label, macs, op.location), scheduled.arguments))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         if kernel not in self.kernels:

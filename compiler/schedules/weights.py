@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from .kernel import Argument, Packed
@@ -13,6 +14,7 @@ class WeightRegion:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.static = static_values(graph)
         self.offsets: list[int] = []
         self.bytes = 0
         self._builder = GraphBuilder(f"{graph.name}.setup")
@@ -36,6 +38,24 @@ class WeightRegion:
             self.offsets.append(self.bytes)
             self.bytes += align(value.type.bytes)
         return self._places[argument]
+
+    def layer(self, op: Operation) -> str:
+        """The path of the parameters that an operation reads, `layer1.0.conv1`; empty if it reads none."""
+        for operand in op.operands:
+            param = self._first_param(operand)
+            if param is not None:
+                return param.rpartition(".")[0]
+        return ""
+
+    def _first_param(self, value: Value) -> str | None:
+        """Name of the parameter that a weight is made of (the first of several)."""
+        op = self.graph.producers.get(value)
+        if op is not None and op.name == "param":
+            return value.name
+        if op is None or value not in self.static:
+            return None
+        names = (self._first_param(v) for v in op.operands)
+        return next((n for n in names if n is not None), None)
 
     def _carry(self, value: Value) -> Value:
         """Take the operations that make a value over to the set-up graph."""
