@@ -8,7 +8,6 @@ weights go from one to the other as safetensors. Needs torch in the environment 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from common import NETS, beside_data, parser, setting, table
+from common import NETS, beside_data, load_module, parser, setting, table
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
@@ -27,7 +26,7 @@ import netc
 def main() -> int:
     """Compare all nets; 1 if one of them differs too much."""
     options = _options()
-    reference = _load(options.reference or beside_data("bench", "reference_nets.py"))
+    reference = load_module(options.reference or beside_data("bench", "reference_nets.py"))
     columns = [(batch, threads) for batch in options.batches for threads in options.threads]
     rows, worst = [], 0.0
     for name in options.nets:
@@ -49,15 +48,6 @@ def _options() -> argparse.Namespace:
     p.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     p.add_argument("--limit", type=float, default=1e-4, help="largest difference, relative to the range")
     return p.parse_args()
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference_nets", path)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _errors(reference: ModuleType, name: str, columns: Sequence[tuple[int, int]]) -> Iterator[float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 from netc.compiler.codegen import Target
 from netc.compiler.errors import NetcError
@@ -41,6 +43,16 @@ def beside_data(*parts: str) -> Path:
     if not path.exists():
         raise SystemExit(f"there is no {path}; say where it is by an option, or by NETC_DATA for all of them")
     return path
+
+
+def load_module(path: Path) -> ModuleType:
+    """Run a Python file that isn't installed."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def setting(*packages: str) -> str:
