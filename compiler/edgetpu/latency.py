@@ -1,9 +1,8 @@
 """Estimate of the time of one inference, from sizes alone.
 
-Arithmetic, with the channels padded as the chip pads them, at the rate measured over convolutions of 32 to 442 filters;
-transfers at the rate measured over dense layers whose weights are streamed; and a fixed part. Sources: times that were
-published for sweeps of synthetic models, compiled with release 16.0. Over the 42 convolutional models of that sweep
-without streaming the mean error is 7 %, the largest 21 %; nothing is known of how well other networks are met.
+Arithmetic, with the channels padded as the chip pads them; activations that enter and leave; parameters that are
+streamed; and a fixed part. The rates are fitted to times that were published for 136 synthetic models of release 16.0;
+docs/edgetpu.md says how well they meet them. Nothing is known of how well other networks are met.
 """
 
 from __future__ import annotations
@@ -15,14 +14,15 @@ from dataclasses import dataclass
 from .facts import OperatorFacts
 from .parameters import LANES, TILES, groups
 
-MACS_PER_SECOND = 0.787e12
-TRANSFER_BYTES_PER_SECOND = 374e6
+MACS_PER_SECOND = 0.887e12
+ACTIVATION_BYTES_PER_SECOND = 166e6
+PARAMETER_BYTES_PER_SECOND = 374e6
 FIXED_SECONDS = 0.17e-3
 BASIS = (
-    "multiply-accumulates, padded to 4 input and 64 output channels, at 0.787e12 per second; input, output and "
-    "streamed parameters at 374 MB/s; 0.17 ms besides. Fitted to published times of synthetic models (release 16.0; "
-    "whether over USB or PCIe is not stated). Operators on the CPU are not counted. Parameters of convolutions over "
-    "large images were seen to be streamed two to four times; here they count once."
+    "multiply-accumulates, padded to 4 input and 64 output channels, at 0.887e12 per second; input and output at "
+    "166 MB/s; streamed parameters at 374 MB/s; 0.17 ms besides. Fitted to published times of synthetic models (release "
+    "16.0; whether over USB or PCIe is not stated). Operators on the CPU are not counted. Parameters of convolutions "
+    "over large images were seen to be streamed two to four times; here they count once."
 )
 
 
@@ -43,7 +43,8 @@ class Latency:
 def estimate(operators: Sequence[OperatorFacts], border_bytes: int, streamed_bytes: int) -> Latency:
     """Time of mapped operators, of `border_bytes` of activations that enter and leave, and of streaming."""
     arithmetic = sum(map(padded_macs, operators)) / MACS_PER_SECOND
-    return Latency(arithmetic, border_bytes / TRANSFER_BYTES_PER_SECOND, streamed_bytes / TRANSFER_BYTES_PER_SECOND)
+    transfers = border_bytes / ACTIVATION_BYTES_PER_SECOND
+    return Latency(arithmetic, transfers, streamed_bytes / PARAMETER_BYTES_PER_SECOND)
 
 
 def padded_macs(op: OperatorFacts) -> int:
