@@ -21,8 +21,8 @@ FIXED_SECONDS = 0.17e-3
 BASIS = (
     "multiply-accumulates, padded to 4 input and 64 output channels, at 0.887e12 per second; input and output at "
     "166 MB/s; streamed parameters at 374 MB/s; 0.17 ms besides. Fitted to published times of synthetic models "
-    "(release 16.0; whether over USB or PCIe is not stated). Operators on the CPU are not counted. Parameters of convolutions "
-    "over large images were seen to be streamed two to four times; here they count once."
+    "(release 16.0; whether over USB or PCIe is not stated). Operators on the CPU are not counted. Parameters of "
+    "convolutions over large images were seen to be streamed two to four times; here they count once."
 )
 
 
