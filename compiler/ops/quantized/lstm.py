@@ -7,17 +7,23 @@ fraction, the cell's scale is a power of two, sigmoid and tanh are fixed-point f
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes
+from ...graph.ir import Array, Attributes, Value
 from ...graph.types import DType, Quantization, TensorType
+from ...loops.compute import Compute
+from ...loops.ir import Expr, maximum, minimum
 from ..base import AttributeSpec, Operator, register
 from . import fixed_point as fp
 from .base import check_quantized, per_tensor, quantization
+from .contraction import DenseSum
 from .functions import FixedPoint
+
+if TYPE_CHECKING:
+    from ...graph.builder import GraphBuilder
 
 GATES = ("input", "forget", "cell", "output")
 GATE_BITS = 3
@@ -78,59 +84,203 @@ class QLstm(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x = operands[0] if attributes["time_major"] else operands[0].swapaxes(0, 1)
         step = _Step(operands, attributes)
-        state = np.full((x.shape[1], operands[1].shape[1]), attributes["y"].zero_point, np.int64)
-        cell = np.zeros_like(state)
+        state = np.full((x.shape[1], operands[1].shape[1]), attributes["y"].zero_point, np.int8)
+        cell = np.zeros(state.shape, np.int16)
         results = []
-        for now in x.astype(np.int64):
+        for now in x:
             state, cell = step(now, state, cell)
-            results.append(state.astype(np.int8))
+            results.append(state)
         stacked = np.stack(results)
         return (stacked if attributes["time_major"] else stacked.swapaxes(0, 1),)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        x = operands[0]
+        axis = 0 if attributes["time_major"] else 1
+        batch, cells = x.type.shape[1 - axis], operands[1].type.shape[1]
+        unrolled = _Unrolled(b, operands, attributes)
+        state = b.constant(np.full((batch, cells), attributes["y"].zero_point, np.int8))
+        cell = b.constant(np.zeros((batch, cells), np.int16))
+        shape = (1, batch, cells) if axis == 0 else (batch, 1, cells)
+        results = []
+        for time in range(x.type.shape[axis]):
+            state, cell = unrolled.step(time, axis, state, cell)
+            results.append(b.emit("reshape", state, shape=shape))
+        return b.emit("reinterpret", b.emit("concat", *results, axis=axis), y=attributes["y"])
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return math.prod(operands[0].shape[:2]) * sum(o.size for o in operands[1:9])
 
 
 class _Step:
-    """One step in time."""
+    """One step in time, on arrays."""
 
     def __init__(self, operands: tuple[Array, ...], attributes: Attributes) -> None:
-        _, *rest = (o.astype(np.int64) for o in operands)
-        self.weights, self.recurrents, self.biases = rest[:4], rest[4:8], rest[8:]
+        self.weights, self.recurrents, self.biases = operands[1:5], operands[5:9], operands[9:]
         self.attributes = attributes
-        x, y, hidden = attributes["x"], attributes["y"], attributes["hidden"]
-        self.input_factors = [gate_factor(s, x) for s in attributes["weights"]]
-        self.state_factors = [gate_factor(s, y) for s in attributes["recurrents"]]
-        self.hidden_factor = fp.quantize_multiplier(float(np.float32(2.0**-15 / hidden.scale * 2.0**-15)))
 
     def gate(self, number: int, x: Array, state: Array) -> Array:
-        """A gate before its function: the sums over input and state, each scaled and saturated to 16 bits."""
-        x_zero, state_zero = self.attributes["x"].zero_point, self.attributes["y"].zero_point
-        total = (x - x_zero) @ self.weights[number] + self.biases[number]
-        first = _saturated(fp.multiply(total, *self.input_factors[number]))
-        fed_back = (state - state_zero) @ self.recurrents[number]
-        return _saturated(first + fp.multiply(fed_back, *self.state_factors[number]))
+        """A gate before its function."""
+        (total,) = DenseSum().evaluate((x, self.weights[number], self.biases[number]), _zero(self.attributes, "x"))
+        (fed_back,) = DenseSum().evaluate((state, self.recurrents[number]), _zero(self.attributes, "y"))
+        return LstmGate().evaluate((total, fed_back), _gate_attributes(self.attributes, number))[0]
 
     def __call__(self, x: Array, state: Array, cell: Array) -> tuple[Array, Array]:
         """The next state and cell."""
         bits: int = self.attributes["cell_bits"]
-        opened, kept, offered, shown = (self.gate(g, x, state) for g in range(4))
+        opened, kept, offered, shown = (self.gate(g, x, state).astype(np.int64) for g in range(4))
         opened, kept, shown = (_SHORT.logistic(g, GATE_BITS) for g in (opened, kept, shown))
         offered = _SHORT.tanh(offered, GATE_BITS)
-        new = _saturated(fp.shift_right(kept * cell, 15) + fp.shift_right(opened * offered, 30 + bits))
-        limit: int = self.attributes["cell_clip"]
-        if limit:
-            new = np.clip(new, -limit, limit)
-        hidden = fp.multiply(shown * _SHORT.tanh(new, 15 + bits), *self.hidden_factor)
-        return np.clip(hidden + self.attributes["hidden"].zero_point, -128, 127), new
+        (new,) = LstmCell().evaluate((kept, cell, opened, offered), _cell_attributes(self.attributes))
+        seen = _SHORT.tanh(new.astype(np.int64), 15 + bits)
+        (state,) = LstmHidden().evaluate((shown, seen), {"hidden": self.attributes["hidden"]})
+        return state, new
 
 
-def gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
+class _Unrolled:
+    """Steps in time, as operations of a graph."""
+
+    def __init__(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> None:
+        self.b = b
+        self.attributes = attributes
+        self.recurrents = operands[5:9]
+        x, weights, biases = operands[0], operands[1:5], operands[9:]
+        pairs = zip(weights, biases, strict=True)
+        self.totals = [b.emit("dense_sum", x, w, bias, **_zero(attributes, "x")) for w, bias in pairs]
+        self.logistic, self.tanh = (
+            b.constant(f(_all_shorts(), GATE_BITS).astype(np.int16)) for f in (_SHORT.logistic, _SHORT.tanh)
+        )
+        seen = _SHORT.tanh(_all_shorts(), 15 + attributes["cell_bits"])
+        self.cell_tanh = b.constant(seen.astype(np.int16))
+
+    def gate(self, number: int, time: int, axis: int, state: Value) -> Value:
+        """A gate after its function."""
+        b, total = self.b, self.totals[number]
+        begin, size = [0, 0, 0], list(total.type.shape)
+        begin[axis], size[axis] = time, 1
+        now = b.emit("reshape", b.emit("slice", total, begin=tuple(begin), size=tuple(size)), shape=state.type.shape)
+        fed_back = b.emit("dense_sum", state, self.recurrents[number], **_zero(self.attributes, "y"))
+        gate = b.emit("lstm_gate", now, fed_back, **_gate_attributes(self.attributes, number))
+        return b.emit("lookup", gate, self.tanh if GATES[number] == "cell" else self.logistic)
+
+    def step(self, time: int, axis: int, state: Value, cell: Value) -> tuple[Value, Value]:
+        """The next state and cell."""
+        opened, kept, offered, shown = (self.gate(g, time, axis, state) for g in range(4))
+        new = self.b.emit("lstm_cell", kept, cell, opened, offered, **_cell_attributes(self.attributes))
+        seen = self.b.emit("lookup", new, self.cell_tanh)
+        return self.b.emit("lstm_hidden", shown, seen, hidden=self.attributes["hidden"]), new
+
+
+def _all_shorts() -> Array:
+    """The values of i16, smallest first."""
+    return np.arange(-(1 << 15), 1 << 15, dtype=np.int64)
+
+
+def _zero(attributes: Attributes, name: str) -> dict[str, Any]:
+    return {"x_zero": attributes[name].zero_point, "weight_zero": 0}
+
+
+def _gate_attributes(attributes: Attributes, number: int) -> dict[str, Any]:
+    return {
+        "total": _gate_factor(attributes["weights"][number], attributes["x"]),
+        "fed_back": _gate_factor(attributes["recurrents"][number], attributes["y"]),
+    }
+
+
+def _cell_attributes(attributes: Attributes) -> dict[str, Any]:
+    return {"bits": attributes["cell_bits"], "clip": attributes["cell_clip"]}
+
+
+def _gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
     """Multiplier and shift from a sum of products to a gate; the scales are combined in f32."""
     effective: Any = np.float32(scale) * np.float32(operand.scale) / np.float32(_GATE_SCALE)
     return fp.quantize_multiplier(float(effective))
 
 
-def _saturated(x: Array) -> Array:
-    clipped: Array = np.clip(x, -(1 << 15), (1 << 15) - 1)
-    return clipped
+_LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
+
+
+class _Part(Operator):
+    """Base of the elementwise parts of a step: operands and result have one shape."""
+
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+    takes: ClassVar[DType]
+    gives: ClassVar[DType] = DType.I16
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if any(o.dtype is not self.takes or o.shape != operands[0].shape for o in operands):
+            raise ShapeError(f"{self.name} can't combine {', '.join(map(str, operands))}")
+        return (TensorType(self.gives, operands[0].shape),)
+
+
+@register
+class LstmGate(_Part):
+    """A gate before its function: sums over input and state (i32), scaled and saturated to 16 bits one by one."""
+
+    name = "lstm_gate"
+    operands = ("total", "fed_back")
+    attributes = {
+        "total": AttributeSpec(tuple, "multiplier and shift of the sum over the input"),
+        "fed_back": AttributeSpec(tuple, "multiplier and shift of the sum over the state"),
+    }
+    takes = DType.I32
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        first = np.clip(fp.multiply(operands[0], *attributes["total"]), _LOWEST, _HIGHEST)
+        return (fp.saturate(first + fp.multiply(operands[1], *attributes["fed_back"]), DType.I16),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        first = fp.multiply_expr(fp.wide(c.load(0, index)), *attributes["total"])
+        second = fp.multiply_expr(fp.wide(c.load(1, index)), *attributes["fed_back"])
+        return fp.saturate_expr(maximum(minimum(first, _HIGHEST), _LOWEST) + second, DType.I16)
+
+
+@register
+class LstmCell(_Part):
+    """The next cell: kept * cell + opened * offered, both rounded to the cell's scale 2^bits."""
+
+    name = "lstm_cell"
+    operands = ("kept", "cell", "opened", "offered")
+    attributes = {
+        "bits": AttributeSpec(int, "binary digits of the cell's scale: -11 for 2^-11"),
+        "clip": AttributeSpec(int, "largest size of the cell; 0: any", 0),
+    }
+    takes = DType.I16
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        kept, cell, opened, offered = (o.astype(np.int64) for o in operands)
+        total = fp.shift_right(kept * cell, 15) + fp.shift_right(opened * offered, 30 + attributes["bits"])
+        limit = attributes["clip"] or None
+        return (fp.saturate(total, DType.I16, -limit if limit else None, limit),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        kept, cell, opened, offered = (fp.wide(c.load(i, index)) for i in range(4))
+        old = fp.shift_right_expr(kept * cell, 15)
+        new = fp.shift_right_expr(opened * offered, 30 + attributes["bits"])
+        limit = attributes["clip"] or None
+        return fp.saturate_expr(old + new, DType.I16, -limit if limit else None, limit)
+
+
+@register
+class LstmHidden(_Part):
+    """The state: shown * seen, both fractions of 15 bits, on the state's scale."""
+
+    name = "lstm_hidden"
+    operands = ("shown", "seen")
+    attributes = {"hidden": quantization("the result")}
+    takes = DType.I16
+    gives = DType.I8
+
+    def factor(self, attributes: Attributes) -> tuple[int, int]:
+        """Multiplier and shift of the product."""
+        return fp.quantize_multiplier(float(np.float32(2.0**-15 / attributes["hidden"].scale * 2.0**-15)))
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        shown, seen = (o.astype(np.int64) for o in operands)
+        scaled = fp.multiply(shown * seen, *self.factor(attributes))
+        return (fp.saturate(scaled + attributes["hidden"].zero_point, DType.I8),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        product = fp.wide(c.load(0, index)) * fp.wide(c.load(1, index))
+        scaled = fp.multiply_expr(product, *self.factor(attributes))
+        return fp.saturate_expr(scaled + attributes["hidden"].zero_point, DType.I8)
