@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from netc.compiler.graph.parser import parse_graph
     from netc.export import write_tflite
     from netc.pipeline import compile, load  # noqa: A004 (the public name)
+    from netc.quantization import calibrate, quantize
     from netc.runtime.program import Program
     from netc.runtime.trainer import Trainer
     from netc.training import compile_training
@@ -32,11 +33,13 @@ __all__ = [
     "NetcError",
     "Program",
     "Trainer",
+    "calibrate",
     "compile",
     "compile_training",
     "load",
     "parse_graph",
     "passes",
+    "quantize",
     "write_tflite",
 ]
 
@@ -47,10 +50,12 @@ _HOMES = {
     "NetcError": "netc.compiler.errors",
     "Program": "netc.runtime.program",
     "Trainer": "netc.runtime.trainer",
+    "calibrate": "netc.quantization",
     "compile": "netc.pipeline",
     "compile_training": "netc.training",
     "load": "netc.pipeline",
     "parse_graph": "netc.compiler.graph.parser",
+    "quantize": "netc.quantization",
     "write_tflite": "netc.export",
 }
 """The module that defines each public name."""

@@ -92,7 +92,7 @@ def mse(seen: Statistics) -> Range:
 
 def entropy(seen: Statistics) -> Range:
     """The range whose levels keep most of the information: the smallest Kullback-Leibler divergence."""
-    counts, edges, width = seen.histogram.counts.astype(np.float64), seen.histogram.edges, seen.histogram.width
+    counts, edges, width = _without_spikes(seen), seen.histogram.edges, seen.histogram.width
 
     def divergence(low: float, high: float) -> float:
         step = (high - low) / LEVELS
@@ -107,6 +107,19 @@ def entropy(seen: Statistics) -> Range:
         return _divergence(reference, inside, places)
 
     return _searched(seen, divergence)
+
+
+def _without_spikes(seen: Statistics) -> NDArray[np.float64]:
+    """Counts without the many numbers that are exactly 0, or where an activation ends: one level holds them all.
+
+    Spread over the bins of a level, they would outweigh everything else.
+    """
+    counts = seen.histogram.counts.astype(np.float64)
+    padded = np.pad(counts, 1, mode="reflect") if len(counts) > 1 else np.pad(counts, 1)
+    for place in {0, len(counts) - 1, int(np.searchsorted(seen.histogram.edges, 0.0, side="right")) - 1}:
+        if 0 <= place < len(counts):
+            counts[place] = min(counts[place], (padded[place] + padded[place + 2]) / 2)
+    return counts
 
 
 def _divergence(reference: NDArray[np.float64], inside: NDArray[np.float64], places: NDArray[np.int64]) -> float:
