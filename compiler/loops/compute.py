@@ -56,6 +56,10 @@ class Compute(Protocol):
         """The element at `index`, or `padding` where it lies outside."""
         ...
 
+    def let(self, value: Expr) -> Expr:
+        """A value that is used several times, under a name: it is computed once."""
+        ...
+
     def splat(self, scalar: Expr) -> Expr:
         """A scalar expression in every lane that is being computed."""
         ...

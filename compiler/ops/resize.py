@@ -133,7 +133,7 @@ class ResizeBilinear(Resize):
             element = Cast(c.load(0, (n, rows[y], columns[x], ch)), DType.I64 if fixed else DType.F32)
             return element * (rows[2] if y else rows[3]) * (columns[2] if x else columns[3])
 
-        total = corner(0, 0) + corner(1, 0) + corner(0, 1) + corner(1, 1)
+        total = c.let(corner(0, 0) + corner(1, 0) + corner(0, 1) + corner(1, 1))
         if fixed:
             half = 1 << (2 * _BITS - 1)
             is_positive = binary("lt", const(0, total.type), total)
@@ -152,11 +152,12 @@ def _float_place(c: Compute, place: Expr, size: int, target: int, attributes: At
     scale = float(np.float32(old) / np.float32(new))
     shift = 0.5 if attributes["half_pixel_centers"] else 0.0
     position = (Cast(place, DType.F32) + shift) * scale - shift if shift else Cast(place, DType.F32) * scale
+    position = c.let(position)
     whole = Unary("floor", position)
-    lower = maximum(Cast(whole, DType.I64), 0)
+    lower = c.let(maximum(Cast(whole, DType.I64), 0))
     is_between = Cast(binary("lt", whole, position), DType.I64)
     upper = minimum(Cast(whole, DType.I64) + is_between, size - 1)
-    weight = position - Cast(lower, DType.F32)
+    weight = c.let(position - Cast(lower, DType.F32))
     return minimum(lower, size - 1), upper, c.splat(weight), c.splat(binary("sub", 1.0, weight))
 
 

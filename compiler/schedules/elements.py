@@ -183,6 +183,10 @@ class OperandView:
         """The element at `index`, or `padding` where it lies outside."""
         return self.elements.guarded(self.operation.operands[operand], index, padding)
 
+    def let(self, value: Expr) -> Expr:
+        """A value under a name."""
+        return self.elements.let(value)
+
     def splat(self, scalar: Expr) -> Expr:
         """A scalar in every lane."""
         return self.elements.splat(scalar)

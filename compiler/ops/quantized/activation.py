@@ -214,10 +214,10 @@ class SoftmaxShare(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = DType(attributes["dtype"])
         total = binary("and", c.load_broadcast(1, index), _WORD)
-        scale, bits = reciprocal_expr(total, SUM_BITS)
+        scale, bits = reciprocal_expr(c.let, total, SUM_BITS)
         share = fp.high_multiply_expr(c.load(0, index), scale)
         exponent = minimum(bits + (31 - 8 * dtype.itemsize), 62)
-        return fp.saturate_expr(fp.shift_right_by(share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
+        return fp.saturate_expr(fp.shift_right_by(c.let, share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
 
 
 def softmax_share(x: Array, total: Array, dtype: DType) -> Array:

@@ -51,10 +51,11 @@ class Quantize(Operator):
         y: Quantization = attributes["y"]
         dtype = _integer(self, attributes)
         info = np.iinfo(str(dtype.numpy))
-        ratio = c.load(0, index) / y.scale
-        size = Unary("abs", ratio)
-        whole = Unary("floor", size)
+        ratio = c.let(c.load(0, index) / y.scale)
+        size = c.let(Unary("abs", ratio))
+        whole = c.let(Unary("floor", size))
         rounded = whole + Cast(Binary("le", const(0.5, size.type), size - whole), DType.F32)
+        rounded = c.let(rounded)
         signed = Select(Binary("lt", ratio, const(0.0, ratio.type)), Unary("neg", rounded), rounded)
         clipped = maximum(minimum(signed, float(info.max - y.zero_point)), float(info.min - y.zero_point))
         return Cast(Cast(clipped, DType.I32) + y.zero_point, dtype)
@@ -107,7 +108,7 @@ class Requantize(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, y = attributes["x"], attributes["y"]
-        scaled = fp.multiply_expr(fp.wide(c.load(0, index)) - x.zero_point, *_ratio(x, y))
+        scaled = fp.multiply_expr(c.let, fp.wide(c.load(0, index)) - x.zero_point, *_ratio(x, y))
         return fp.saturate_expr(scaled + y.zero_point, _integer(self, attributes))
 
 
@@ -167,9 +168,9 @@ class Rescale(Operator):
         x = fp.wide(c.load(0, index))
         multiplier, shift = c.load_broadcast(1, index), c.load_broadcast(2, index)
         if isinstance(multiplier, Const) and isinstance(shift, Const):
-            scaled = fp.multiply_expr(x, int(multiplier.value), int(shift.value))
+            scaled = fp.multiply_expr(c.let, x, int(multiplier.value), int(shift.value))
         else:
-            scaled = fp.multiply_by_operands(x, fp.wide(multiplier), fp.wide(shift))
+            scaled = fp.multiply_by_operands(c.let, x, fp.wide(multiplier), fp.wide(shift))
         zero_point = attributes["y"].zero_point
         return fp.saturate_expr(scaled + zero_point, _integer(self, attributes), attributes["low"], attributes["high"])
 
@@ -200,5 +201,5 @@ class RescaleReal(Operator):
         return (fp.saturate(scaled, _integer(self, attributes), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        scaled = fp.multiply_real_expr(c.load(0, index), c.load_broadcast(1, index)) + attributes["y"].zero_point
+        scaled = fp.multiply_real_expr(c.let, c.load(0, index), c.load_broadcast(1, index)) + attributes["y"].zero_point
         return fp.saturate_expr(scaled, _integer(self, attributes), attributes["low"], attributes["high"])

@@ -62,11 +62,14 @@ class QSum(QBinary):
         *inputs, output = self.factors(attributes)
         a, b = (
             fp.multiply_expr(
-                (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point) * (1 << HEADROOM), *inputs[i]
+                c.let, (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point) * (1 << HEADROOM), *inputs[i]
             )
             for i, key in enumerate(("a", "b"))
         )
-        total = fp.multiply_expr(binary("add" if self.sign > 0 else "sub", a, b), *output) + attributes["y"].zero_point
+        total = (
+            fp.multiply_expr(c.let, binary("add" if self.sign > 0 else "sub", a, b), *output)
+            + attributes["y"].zero_point
+        )
         return fp.saturate_expr(total, c.type(0).dtype, attributes["low"], attributes["high"])
 
 
@@ -104,5 +107,5 @@ class QMul(QBinary):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         a, b = (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point for i, key in enumerate(("a", "b")))
-        result = fp.multiply_expr(a * b, *self.factor(attributes)) + attributes["y"].zero_point
+        result = fp.multiply_expr(c.let, a * b, *self.factor(attributes)) + attributes["y"].zero_point
         return fp.saturate_expr(result, c.type(0).dtype, attributes["low"], attributes["high"])

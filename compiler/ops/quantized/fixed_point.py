@@ -8,6 +8,7 @@ it is shifted right (half away from zero). Facts: gemmlowp's fixedpoint.h and Te
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ Integers = NDArray[Any]
 
 _HALF = 1 << 30
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+Let = Callable[[Expr], Expr]
+"""Gives a name to an expression that is used more than once (`Compute.let`)."""
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -101,10 +105,11 @@ def shr(x: Expr, by: Expr | int) -> Expr:
     return binary("shr", x, by)
 
 
-def shift_right_expr(x: Expr, exponent: int) -> Expr:
+def shift_right_expr(let: Let, x: Expr, exponent: int) -> Expr:
     """`shift_right` of an i64 expression by a constant."""
     if exponent == 0:
         return x
+    x = let(x)
     return shr(x + (1 << exponent >> 1) + shr(x, 63), exponent)
 
 
@@ -113,32 +118,34 @@ def high_multiply_expr(a: Expr, b: Expr | int) -> Expr:
     return shr(binary("mul", a, b) + _HALF, 31)
 
 
-def multiply_expr(x: Expr, multiplier: int, shift: int) -> Expr:
+def multiply_expr(let: Let, x: Expr, multiplier: int, shift: int) -> Expr:
     """`multiply` of an i64 expression by a constant factor."""
     if shift > 0:
         x = x * (1 << shift)
-    return shift_right_expr(high_multiply_expr(x, multiplier), max(-shift, 0))
+    return shift_right_expr(let, high_multiply_expr(x, multiplier), max(-shift, 0))
 
 
-def shift_right_by(x: Expr, exponent: Expr) -> Expr:
+def shift_right_by(let: Let, x: Expr, exponent: Expr) -> Expr:
     """`shift_right` of an i64 expression by another one, from 0 to 62."""
-    one = exponent * 0 + 1
-    half = shr(Binary("shl", one, exponent), 1)
+    x, exponent = let(x), let(exponent)
+    half = let(shr(Binary("shl", const(1, exponent.type), exponent), 1))
     return shr(x + half + shr(x, 63) * minimum(half, 1), exponent)
 
 
-def multiply_by_operands(x: Expr, multiplier: Expr, shift: Expr) -> Expr:
+def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """`multiply` of an i64 expression by a factor that is given by i64 expressions."""
+    shift = let(shift)
     left, right = maximum(shift, 0), maximum(binary("sub", 0, shift), 0)
-    return shift_right_by(high_multiply_expr(Binary("shl", x, left), multiplier), right)
+    return shift_right_by(let, high_multiply_expr(Binary("shl", x, left), multiplier), right)
 
 
-def multiply_real_expr(x: Expr, factor: Expr) -> Expr:
+def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
     """`multiply_real` of an i32 expression, giving i64."""
-    product = Cast(x, DType.F64) * factor
-    size = Unary("abs", product)
-    whole = Unary("floor", size)
+    product = let(Cast(x, DType.F64) * factor)
+    size = let(Unary("abs", product))
+    whole = let(Unary("floor", size))
     rounded = whole + Cast(Binary("le", const(0.5, size.type), size - whole), DType.F64)
+    rounded = let(rounded)
     signed = Select(Binary("lt", product, const(0.0, product.type)), Unary("neg", rounded), rounded)
     return Cast(maximum(minimum(signed, float(INT32_MAX)), float(INT32_MIN)), DType.I64)
 

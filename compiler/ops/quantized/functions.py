@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...loops.ir import Binary, Expr, Select, binary, const, maximum, minimum
-from .fixed_point import Integers, shift_right, shr
+from .fixed_point import Integers, Let, shift_right, shr
 
 _EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 """exp(-2^e) for e from -2 to 4, as 32-bit fractions."""
@@ -115,34 +115,35 @@ def reciprocal(x: Integers, integer_bits: int) -> tuple[Integers, Integers]:
 # ---- as loop expressions, of 64-bit integers ------------------------------------------------------------------------
 
 
-def bit_length_expr(x: Expr) -> Expr:
+def bit_length_expr(let: Let, x: Expr) -> Expr:
     """How many binary digits a number from 1 to 2^62 has."""
     length: Expr = const(1, x.type)
     rest = x
     for step in (32, 16, 8, 4, 2, 1):
-        high = shr(rest, step)
-        is_longer = Binary("lt", const(0, x.type), high)
-        length = Select(is_longer, length + step, length)
-        rest = Select(is_longer, high, rest)
+        high = let(shr(rest, step))
+        is_longer = let(Binary("lt", const(0, x.type), high))
+        length = let(Select(is_longer, length + step, length))
+        rest = let(Select(is_longer, high, rest))
     return length
 
 
-def one_over_one_plus_expr(a: Expr) -> Expr:
+def one_over_one_plus_expr(let: Let, a: Expr) -> Expr:
     """`FixedPoint(32).one_over_one_plus` as an expression."""
-    total = a + ((1 << 31) - 1)
-    half = shr(total + 1 + shr(total, 63), 1)
-    x = _times(half, _MINUS_32_OVER_17) + _48_OVER_17
+    total = let(a + ((1 << 31) - 1))
+    half = let(shr(total + 1 + shr(total, 63), 1))
+    x = let(_times(half, _MINUS_32_OVER_17) + _48_OVER_17)
     for _ in range(3):
         error = binary("sub", 1 << 29, _times(half, x))
-        x = x + _raised(_times(x, error), 2)
+        x = let(x + _raised(_times(x, error), 2))
     return _raised(x, 1)
 
 
-def reciprocal_expr(x: Expr, integer_bits: int) -> tuple[Expr, Expr]:
+def reciprocal_expr(let: Let, x: Expr, integer_bits: int) -> tuple[Expr, Expr]:
     """`reciprocal` as an expression."""
-    headroom = binary("sub", 32, bit_length_expr(x))
+    x = let(x)
+    headroom = let(binary("sub", 32, bit_length_expr(let, x)))
     raised = shr(Binary("shl", x, maximum(headroom, 0)), maximum(binary("sub", 0, headroom), 0))
-    return one_over_one_plus_expr(raised - (1 << 31)), binary("sub", integer_bits, headroom)
+    return one_over_one_plus_expr(let, raised - (1 << 31)), binary("sub", integer_bits, headroom)
 
 
 def _times(a: Expr, b: Expr | int) -> Expr:

@@ -230,8 +230,8 @@ class LstmGate(_Part):
         return (fp.saturate(first + fp.multiply(operands[1], *attributes["fed_back"]), DType.I16),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        first = fp.multiply_expr(fp.wide(c.load(0, index)), *attributes["total"])
-        second = fp.multiply_expr(fp.wide(c.load(1, index)), *attributes["fed_back"])
+        first = fp.multiply_expr(c.let, fp.wide(c.load(0, index)), *attributes["total"])
+        second = fp.multiply_expr(c.let, fp.wide(c.load(1, index)), *attributes["fed_back"])
         return fp.saturate_expr(maximum(minimum(first, _HIGHEST), _LOWEST) + second, DType.I16)
 
 
@@ -255,8 +255,8 @@ class LstmCell(_Part):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         kept, cell, opened, offered = (fp.wide(c.load(i, index)) for i in range(4))
-        old = fp.shift_right_expr(kept * cell, 15)
-        new = fp.shift_right_expr(opened * offered, 30 + attributes["bits"])
+        old = fp.shift_right_expr(c.let, kept * cell, 15)
+        new = fp.shift_right_expr(c.let, opened * offered, 30 + attributes["bits"])
         limit = attributes["clip"] or None
         return fp.saturate_expr(old + new, DType.I16, -limit if limit else None, limit)
 
@@ -282,5 +282,5 @@ class LstmHidden(_Part):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         product = fp.wide(c.load(0, index)) * fp.wide(c.load(1, index))
-        scaled = fp.multiply_expr(product, *self.factor(attributes))
+        scaled = fp.multiply_expr(c.let, product, *self.factor(attributes))
         return fp.saturate_expr(scaled + attributes["hidden"].zero_point, DType.I8)

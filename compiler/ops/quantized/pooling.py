@@ -10,7 +10,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes
 from ...graph.types import DType, TensorType
 from ...loops.compute import Compute, Reduction
-from ...loops.ir import Binary, Cast, Const, Expr, Select
+from ...loops.ir import Binary, Cast, Const, Expr, Select, const
 from ..base import AttributeSpec, Operator, register
 from ..pooling import POOL_ATTRIBUTES, AvgPool, window_count
 from ..reduction import ReduceMean
@@ -60,7 +60,7 @@ class QAvgPool(Operator):
 
         def finish(total: Expr) -> Expr:
             count = Const(counted) if isinstance(counted, int) else counted(out)
-            mean = _rounded_ratio_expr(total, c.splat(Cast(count, DType.I32)))
+            mean = _rounded_ratio_expr(c.let, total, c.splat(Cast(count, DType.I32)))
             return fp.saturate_expr(mean, dtype, attributes["low"], attributes["high"])
 
         return Reduction("add", window.kernel, element, finish, DType.I32)
@@ -72,10 +72,10 @@ def _rounded_ratio(total: Array, count: Array) -> Array:
     return np.where(total < 0, -size, size)
 
 
-def _rounded_ratio_expr(total: Expr, count: Expr) -> Expr:
-    negative = Binary("lt", total, total * 0)
+def _rounded_ratio_expr(let: fp.Let, total: Expr, count: Expr) -> Expr:
+    negative = let(Binary("lt", total, const(0, total.type)))
     size = Select(negative, total * -1, total)
-    ratio = (size + count // 2) // count
+    ratio = let((size + count // 2) // count)
     return Select(negative, ratio * -1, ratio)
 
 
@@ -125,7 +125,7 @@ class QMean(Operator):
 
         def finish(total: Expr) -> Expr:
             offset = fp.wide(total) - count * attributes["x"].zero_point
-            scaled = fp.multiply_expr(offset, *self.factor(count, attributes)) + attributes["y"].zero_point
+            scaled = fp.multiply_expr(c.let, offset, *self.factor(count, attributes)) + attributes["y"].zero_point
             return fp.saturate_expr(scaled, x.dtype)
 
         return Reduction("add", inner.extents, lambda r: Cast(inner.body(r), DType.I32), finish, DType.I32)
