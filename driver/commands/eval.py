@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 
 import click
 
 from ..options import batch_option, json_option, network_options, target_options
 from ..output import duration
 from ..pipeline import Request, build, load_program
-from ..runtime.datasets import load_dataset
-from ..runtime.evaluate import Evaluation, evaluate
+from ..runtime.evaluate import Evaluation
+from ..runtime.training.augment import NO_AUGMENTATION
+from ..runtime.training.batches import ArrayMaker, FileMaker
+from ..runtime.training.opening import open_source
+from ..runtime.training.samples import preparation_for
+from ..runtime.training.scoring import score
+from ..runtime.training.sources import ArraySource, Source
 
 
 @click.command("eval")
 @network_options
 @click.option("--weights", required=True, metavar="FILE", help="Weights (safetensors).")
-@click.option("--data", required=True, metavar="NAME", help="mnist, cifar10 or imagenet-samples.")
+@click.option(
+    "--data", required=True, metavar="NAME", help="mnist, cifar10, imagenet-samples, imagefolder:DIR or FILE.npz."
+)
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--split", default="test", show_default=True, help="test or train.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many samples.")
@@ -43,14 +51,22 @@ def eval_command(
 
     MODEL is a shipped model's name or the path of a .net file.
     """
-    dataset = load_dataset(data, data_dir, split)
+    source = _first(open_source(data, split, data_dir), limit)
     compilation = build(Request(model, net, batch, settings, threads, cpu))
     program = load_program(compilation, weights)
-    total = min(limit or len(dataset), len(dataset))
+    preparation = preparation_for(compilation.graph, source, NO_AUGMENTATION)
+    maker = ArrayMaker(source, preparation) if isinstance(source, ArraySource) else FileMaker(source, preparation)
     start = time.perf_counter()
-    with click.progressbar(length=total, label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        result = evaluate(program, compilation.graph, dataset, limit, lambda done: bar.update(done - bar.pos))
+    with click.progressbar(length=len(source), label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        result = score(program, source, maker, batch, lambda done: bar.update(done - bar.pos))
     click.echo(_as_text(result, data, time.perf_counter() - start) if not as_json else _as_json(result), nl=as_json)
+
+
+def _first(source: Source, limit: int | None) -> Source:
+    """The first samples of a source, all without a limit."""
+    if isinstance(source, ArraySource):
+        return replace(source, labels=source.labels[:limit], values=source.values[:limit])
+    return replace(source, labels=source.labels[:limit], keys=source.keys[:limit])
 
 
 def _as_json(result: Evaluation) -> str:

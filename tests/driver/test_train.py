@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import netc as package
 from netc.compiler.graph.ir import Graph
@@ -287,3 +287,17 @@ def test_nothing_to_draw_yet(netc: Call, net: Path) -> None:
     Path("run/metrics.jsonl").write_text("")
     result = netc("plot", "run")
     assert (result.code, "nothing to draw yet" in result.err) == (2, True)
+
+
+def test_eval_of_one_column_takes_what_training_takes(netc: Call, tmp_path: Path) -> None:
+    """A perceptron has one output for two classes; it says 1 where the first value is above 0."""
+    (tmp_path / "p.net").write_text("net p(x: f32[N, 4]) { return x |> dense@fc(1) }\n")
+    weights = {"fc.weight": np.array([[1, 0, 0, 0]], np.float32), "fc.bias": np.zeros(1, np.float32)}
+    save_file(weights, tmp_path / "p.safetensors")
+    x = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    labels = (x[:, 0] > 0).astype(np.int32)
+    labels[:5] = 1 - labels[:5]
+    np.savez(tmp_path / "d.npz", x_test=x, y_test=labels)
+    arguments = ("eval", tmp_path / "p.net", "--weights", tmp_path / "p.safetensors", "--data", tmp_path / "d.npz")
+    assert json.loads(netc(*arguments, "--batch", "8", "--json").out)["top1_correct"] == 15
+    assert json.loads(netc(*arguments, "--limit", "6", "--json").out)["top1_correct"] == 1
