@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from netc.compiler.errors import NetcError
+from netc.compiler.training import parse_loss, parse_optimizer, parse_schedule
 from netc.frontend import load_recipe
 from netc.recipe import TrainingRecipe, check_same, resolve_recipe
+from netc.runtime.training.augment import parse_augmentation
 
 NET = "net tiny(image: f32[N, 4, 4, 1]) { return image |> flatten |> dense@fc(3) }\n"
 TRAIN = """
@@ -115,3 +117,16 @@ def test_a_resumed_run_keeps_its_recipe() -> None:
 def test_a_recipe_of_another_version() -> None:
     with pytest.raises(NetcError, match="another version"):
         TrainingRecipe.from_json({"batch": 3})
+
+
+@pytest.mark.parametrize("model", ["perceptron", "mlp_mnist", "cnn_mnist", "cnn_cifar", "resnet20", "resnet50"])
+def test_shipped_recipes_hold(model: str) -> None:
+    """Everything that a recipe names is there; the nets of ImageNet leave the data to --data."""
+    written = load_recipe(model)
+    assert written is not None
+    recipe = resolve_recipe(written, {} if "data" in written.settings else {"data": "imagefolder:imagenet"})
+    assert ("data" in written.settings) == (model != "resnet50")
+    parse_loss(recipe.loss)
+    parse_optimizer(recipe.optimizer)
+    parse_schedule(recipe.schedule)
+    parse_augmentation(recipe.augment)
