@@ -19,6 +19,7 @@ import netc
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.printer import print_graph
+from ..compiler.training import GraphLoss
 from ..frontend import load_recipe
 from ..losses import find_loss
 from ..options import combine, settings_option
@@ -118,7 +119,9 @@ def _resume(
         raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
     job = _Job.prepare(asked.resumed(kept), check_same(TrainingRecipe.from_json(kept), flags), data_dir, workers)
     if kept["network"] != job.fingerprint:
-        raise NetcError(f"the network is not the one that {path} was started with", hint="restore its .net file")
+        raise NetcError(
+            f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
+        )
     return _train(job, job.stream(), Run.open(path), options)
 
 
@@ -194,8 +197,10 @@ class _Job:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the network."""
-        return hashlib.sha256(print_graph(self.graph, locations=False).encode()).hexdigest()
+        """Hash of the network, and of the loss where that is a block of the user's."""
+        loss = find_loss(self.recipe.loss, self.setup.model, self.graph)
+        graphs = (self.graph, loss.graph) if isinstance(loss, GraphLoss) else (self.graph,)
+        return hashlib.sha256("".join(print_graph(g, locations=False) for g in graphs).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         """The resolved recipe, as the run keeps it."""

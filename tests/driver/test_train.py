@@ -224,6 +224,15 @@ def test_wrong_requests(netc: Call, net: Path, arguments: tuple[str, ...], messa
     assert not Path("runs").exists()
 
 
+def test_a_run_goes_on_only_with_its_own_loss(netc: Call, net: Path) -> None:
+    own = "block far(scores, labels, by = 2) { return by * reduce_mean(scores * scores) }\n"
+    net.write_text(own + net.read_text())
+    assert netc("train", net, "--run-dir", "run", "--loss", "far(by = 3)").code == 0
+    assert netc("train", "--resume", "run").code == 0
+    net.write_text(net.read_text().replace("by * reduce", "by * by * reduce"))
+    assert "the network or its loss is not the one" in netc("train", "--resume", "run").err
+
+
 def test_a_run_goes_on_only_as_it_began(netc: Call, net: Path) -> None:
     assert netc("train", net, "--run-dir", "run").code == 0
     assert netc("train", net, "--resume", "run", "--batch", 8).code == 0
@@ -235,7 +244,7 @@ def test_a_run_goes_on_only_as_it_began(netc: Call, net: Path) -> None:
     Path("other/run.json").write_text(json.dumps(description))
     assert "its recipe lacks network" in netc("train", "--resume", "other").err
     net.write_text(net.read_text().replace("|> flatten", "|> relu |> flatten"))
-    assert "the network is not the one" in netc("train", "--resume", "run").err
+    assert "the network or its loss is not the one" in netc("train", "--resume", "run").err
 
 
 # ---- plot -----------------------------------------------------------------------------------------------------------
