@@ -16,7 +16,7 @@ import click
 from .compiler.errors import InternalError, NetcError, near_miss
 from .frontend.diagnostics import render
 
-COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "opt", "check", "show")
+COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show")
 """Each lives in netc.commands.NAME, in a function NAME_command, and is imported only when it is called."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,22 @@ import numpy as np
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.types import DType
-from .compiler.quantization import Calibration, Ranges, Scheme, observation_graph, prepare
+from .compiler.quantization import (
+    Calibration,
+    Noise,
+    Ranges,
+    Scheme,
+    comparable,
+    equalize,
+    measure,
+    observation_graph,
+    prepare,
+)
 from .compiler.quantization import quantize as quantize_graph
 from .pipeline import Source, Weights, compile, find_weights, load  # noqa: A004 (the public name)
 from .runtime.calibration import calibration_inputs
 from .runtime.datasets import Dataset
-from .runtime.images import Preprocess
+from .runtime.images import Preprocess, as_input
 
 Samples = str | os.PathLike[str] | Dataset | Iterable[Array | Sequence[Array]]
 """What to calibrate with: a folder, an archive or a data set by name, a data set, or inputs of the network."""
@@ -37,23 +47,29 @@ def calibrate(
     *,
     weights: Weights = None,
     limit: int = 100,
+    equalized: bool = False,
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> Calibrated:
     """Run a float network on samples and watch its activations.
 
-    Of a folder, an archive or a data set up to `limit` pictures are taken. Raises `NetcError` if there are none, or if
-    an activation is not finite.
+    Of a folder, an archive or a data set up to `limit` pictures are taken; `progress` is told the number done. With
+    `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
+    `NetcError` if there are no samples, or if an activation is not finite.
     """
     graph = load(source, net=net, settings=settings)
     prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
+    if equalized:
+        prepared = equalize(prepared)
     calibration = Calibration(prepared)
     with compile(observation_graph(prepared), threads=threads) as program:
         for inputs in _inputs(graph, samples, limit):
-            observed = program(*inputs)
-            calibration.add(inputs, observed if isinstance(observed, tuple) else (observed,))
+            calibration.add(inputs, _all(program(*inputs)))
+            if progress:
+                progress(calibration.samples)
     return Calibrated(prepared, calibration)
 
 
@@ -76,6 +92,7 @@ def quantize(
     weights: Weights = None,
     method: str = "mse",
     limit: int = 100,
+    equalized: bool = False,
     inputs: str = "i8",
     outputs: str = "i8",
     per_channel: bool = True,
@@ -90,25 +107,48 @@ def quantize(
 
     `calibration` are samples (a folder, an archive, a data set, or input arrays) or what `calibrate` returned, from
     which `method` (minmax, moving-average, percentile, mse, entropy) finds the ranges of activations; or give `ranges`,
-    or a file of them. `inputs` and `outputs` are i8, u8 or f32. Operators whose names match one of the patterns
-    `keep_float` stay floats; with `allow_float` so do those without an integer form, which else are an error.
+    or a file of them. With `equalized`, weights of neighbouring layers are rescaled first. `inputs` and `outputs` are
+    i8, u8 or f32. Operators whose names match one of the patterns `keep_float` stay floats; with `allow_float` so do
+    those without an integer form, which else are an error.
     """
-    scheme = Scheme(_dtype(inputs), _dtype(outputs), per_channel, False, tuple(keep_float), allow_float)
+    scheme = Scheme(edge_type(inputs), edge_type(outputs), per_channel, False, tuple(keep_float), allow_float)
     if (calibration is None) == (ranges is None):
         raise NetcError("quantizing takes samples to calibrate with, or ranges", hint="give one of them")
     if isinstance(calibration, Calibrated):
         return quantize_graph(calibration.graph, calibration.calibration.ranges(method), scheme)
     if calibration is not None:
         options: dict[str, Any] = {"net": net, "settings": settings, "threads": threads, "seed": seed}
-        done = calibrate(source, calibration, weights=weights, limit=limit, **options)
+        done = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
         return quantize_graph(done.graph, done.calibration.ranges(method), scheme)
     graph = load(source, net=net, settings=settings)
     prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
+    if equalized:
+        prepared = equalize(prepared)
     given = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
     return quantize_graph(prepared, given, scheme)
 
 
-def _dtype(name: str) -> DType:
+def layer_noise(
+    calibrated: Calibrated, quantized: Graph, samples: Samples, *, limit: int = 10, threads: int | None = None
+) -> tuple[Noise, ...]:
+    """The noise that quantization adds to each activation, in the order of the network, over `limit` samples."""
+    floats, integers = comparable(calibrated.graph, quantized)
+
+    def runs() -> Iterator[tuple[Sequence[Array], Sequence[Array]]]:
+        with compile(floats, threads=threads) as wanted, compile(integers, threads=threads) as got:
+            for inputs in _inputs(calibrated.graph, samples, limit):
+                edges = [as_input(x, v.type) for x, v in zip(inputs, integers.inputs, strict=True)]
+                yield _all(wanted(*inputs)), _all(got(*edges))
+
+    return measure(floats, integers, runs())
+
+
+def _all(outputs: Array | tuple[Array, ...]) -> tuple[Array, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def edge_type(name: str) -> DType:
+    """The element type at an edge of a quantized network by its name: i8, u8 or f32."""
     names = {str(d): d for d in (DType.I8, DType.U8, DType.F32)}
     if name not in names:
         raise NetcError(f"a quantized network takes and gives {', '.join(names)}, not {name}")

@@ -1,8 +1,22 @@
 """Post-training quantization: calibration of activations, and the integer graph that follows from it."""
 
 from .calibration import Calibration, Ranges, observation_graph, prepare
+from .equalize import equalize
+from .errors import Noise, comparable, measure
 from .methods import METHODS
 from .quantizer import Scheme
 from .rules import quantize
 
-__all__ = ["METHODS", "Calibration", "Ranges", "Scheme", "observation_graph", "prepare", "quantize"]
+__all__ = [
+    "METHODS",
+    "Calibration",
+    "Noise",
+    "Ranges",
+    "Scheme",
+    "comparable",
+    "equalize",
+    "measure",
+    "observation_graph",
+    "prepare",
+    "quantize",
+]

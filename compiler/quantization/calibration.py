@@ -161,7 +161,10 @@ class Calibration:
         self.samples += len(inputs[0]) if inputs and inputs[0].ndim else 1
 
     def ranges(self, method: str = "mse") -> Ranges:
-        """The range of each activation by one of `METHODS`; inputs are covered completely by all of them."""
+        """The range of each activation by one of `METHODS`; inputs and outputs are covered completely by all of them.
+
+        An output that saturates would make classes equal that are not.
+        """
         if method not in METHODS:
             hint = near_miss(method, METHODS) or "there are " + ", ".join(METHODS)
             raise NetcError(f"there is no calibration method `{method}`", hint=hint)
@@ -170,6 +173,7 @@ class Calibration:
         return Ranges(dict(self._ranges(method)), method, self.samples)
 
     def _ranges(self, method: str) -> Iterator[tuple[str, Range]]:
-        inputs = {v.name for v in self.graph.inputs}
+        names = value_names(self.graph)
+        edges = {names[v] for v in (*self.graph.inputs, *self.graph.outputs)}
         for name, seen in self.statistics.items():
-            yield name, METHODS["minmax" if name in inputs else method](seen)
+            yield name, METHODS["minmax" if name in edges else method](seen)

@@ -135,11 +135,11 @@ class Quantizer:
         raise NetcError(f"{op.name} (`{self.names[value]}`) has no integer form", location=op.location, hint=hint)
 
     def _named(self, result: Value, old: Value) -> Value:
-        """The result of the last operation under the name that people know it by."""
+        """The result of the last operation under the name of the float value that it stands for."""
         last = self.b.operations[-1]
-        if old.name is None or len(last.results) != 1 or last.result is not result:
+        if len(last.results) != 1 or last.result is not result:
             return result
-        renamed = Value(result.type, old.name)
+        renamed = Value(result.type, self.names[old])
         self.b.operations[-1] = Operation(last.operator, last.operands, last.attributes, (renamed,), last.location)
         return renamed
 

@@ -1,0 +1,112 @@
+"""`netc quantize`: from a float network to a TFLite file of 8-bit integers."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ..compiler.quantization import METHODS, Noise, Ranges
+from ..compiler.quantization import quantize as quantize_graph
+from ..compiler.quantization.quantizer import Scheme
+from ..compiler.tflite import to_tflite, write_bytes
+from ..options import network_options, weights_options
+from ..picture import class_labels
+from ..quantization import Calibrated, calibrate, edge_type, layer_noise
+
+SHOWN = 5
+"""How many of the worst layers are printed."""
+
+
+@click.command("quantize")
+@network_options
+@weights_options
+@click.option("--calibrate", "samples", required=True, metavar="PATH", help="Folder or ZIP of pictures, or a data set.")
+@click.option("--samples", "limit", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
+@click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
+@click.option("--equalize", "equalized", is_flag=True, help="Rescale weights of neighbouring layers first.")
+@click.option("--input", "inputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
+@click.option("--output-type", "outputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
+@click.option("--per-tensor", is_flag=True, help="One scale for each weight, not one for each of its filters.")
+@click.option("--keep-float", multiple=True, metavar="PATTERN", help="Results that stay floats, such as head.*")
+@click.option("--allow-float", is_flag=True, help="Operators without an integer form stay floats.")
+@click.option("--ranges", "ranges_file", metavar="FILE", help="Write the ranges of activations here.")
+@click.option("--report", metavar="FILE", help="Write the noise of each layer here, as JSON.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The TFLite file.")
+def quantize_command(
+    model: str,
+    net: str | None,
+    settings: dict[str, object],
+    weights: str | None,
+    seed: int,
+    samples: str,
+    limit: int,
+    method: str,
+    equalized: bool,
+    inputs: str,
+    outputs: str,
+    per_tensor: bool,
+    keep_float: Sequence[str],
+    allow_float: bool,
+    ranges_file: str | None,
+    report: str | None,
+    output: str,
+) -> None:
+    """Turn a float network into a TFLite file of 8-bit integers.
+
+    MODEL is a shipped model's name or the path of a .net file.
+    """
+    scheme = Scheme(edge_type(inputs), edge_type(outputs), not per_tensor, False, tuple(keep_float), allow_float)
+    with click.progressbar(length=limit, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        calibrated = calibrate(
+            model,
+            samples,
+            weights=weights,
+            limit=limit,
+            equalized=equalized,
+            net=net,
+            settings=settings,
+            seed=seed,
+            progress=lambda done: bar.update(done - bar.pos),
+        )
+    if weights is None:
+        click.echo(f"note: no --weights given: He initialisation with seed {seed}", err=True)
+    ranges = calibrated.calibration.ranges(method)
+    graph = quantize_graph(calibrated.graph, ranges, scheme)
+    noise = layer_noise(calibrated, graph, samples)
+    data = to_tflite(graph, labels=class_labels(calibrated.graph, model).names)
+    write_bytes(output, data)
+    if ranges_file:
+        write_bytes(ranges_file, ranges.to_json().encode())
+    if report:
+        write_bytes(report, _as_json(noise, ranges).encode())
+    click.echo(_summary(calibrated, ranges, noise, output, len(data)))
+
+
+def _summary(calibrated: Calibrated, ranges: Ranges, noise: Sequence[Noise], output: str, size: int) -> str:
+    lines = [
+        f"{output}: {size:,} bytes, {len(calibrated.graph.operations)} operations",
+        f"calibrated on {ranges.samples} samples by {ranges.method}: {len(ranges.ranges)} activations",
+    ]
+    if noise:
+        lines.append(f"signal to quantization noise of the output: {noise[-1].decibels:.1f} dB; worst layers:")
+        lines += [f"  {n.decibels:5.1f} dB  {n.name}" for n in sorted(noise, key=lambda n: n.decibels)[:SHOWN]]
+    return "\n".join(lines)
+
+
+def _as_json(noise: Sequence[Noise], ranges: Ranges) -> str:
+    rows = [
+        {
+            "name": n.name,
+            "operator": n.operator,
+            "decibels": round(n.decibels, 3) if math.isfinite(n.decibels) else None,
+            "bias": n.bias,
+            "low": ranges[n.name].low,
+            "high": ranges[n.name].high,
+        }
+        for n in noise
+    ]
+    return json.dumps({"method": ranges.method, "samples": ranges.samples, "layers": rows}, indent=1) + "\n"
