@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..errors import NetcError
-from ..graph.ir import Array, Attributes
+from ..graph.ir import Array, Attributes, Value
 from ..graph.types import TensorType, parse_type
 from .base import AttributeSpec, Operator, register
+
+if TYPE_CHECKING:
+    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -27,7 +32,12 @@ class Opaque(Operator):
         return tuple(parse_type(text) for text in attributes["results"])
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        raise NetcError(
-            f"netc can't run the operator {attributes['operator']}",
-            hint="it is known by name only; cut the graph before it",
-        )
+        raise _unknown(attributes)
+
+    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        raise _unknown(attributes)
+
+
+def _unknown(attributes: Attributes) -> NetcError:
+    hint = "it is known by name only; cut the graph before it"
+    return NetcError(f"netc can't run the operator {attributes['operator']}", hint=hint)

@@ -261,6 +261,18 @@ CASES: tuple[OpCase, ...] = (
     ),
     OpCase("one_hot", ((7,),), {"depth": 10}, dtypes={0: DType.I32}, below={0: 13}),
     OpCase("one_hot", ((2, 3),), {"depth": 300}, dtypes={0: DType.U8}, below={0: 256}),
+    # picking, repeating, resizing
+    OpCase("tile", ((2, 3, 20),), {"multiples": (1, 2, 3)}),
+    OpCase("tile", ((1, 1, 37),), {"multiples": (2, 3, 1)}),
+    OpCase("gather_nd", ((4, 5, 20), (7, 2)), dtypes={1: DType.I32}, below={1: 4}),
+    OpCase("gather_nd", ((4, 4), (3, 5, 2)), dtypes={1: DType.I64}, below={1: 4}),
+    OpCase("floor_div", ((3, 37), (37,)), dtypes={0: DType.I32, 1: DType.I32}, below={0: 90, 1: 4}),
+    OpCase("floor_div", ((3, 37), ()), positive=True, below={1: 2}),
+    *(
+        OpCase(op, ((2, 5, 6, 20),), {"size": (11, 4), **options})
+        for op in ("resize_bilinear", "resize_nearest")
+        for options in ({}, {"align_corners": True}, {"half_pixel_centers": True})
+    ),
     OpCase("argmax", ((5, 1001),)),
     OpCase("argmax", ((3, 7, 20),), {"axis": 1}, below={0: 4}),
     OpCase("log_softmax", ((3, 1001),)),

@@ -1,0 +1,202 @@
+"""One small TFLite model for each operator with an integer form, and the inputs on which LiteRT was asked about it.
+
+SUM is missing: LiteRT 2.3's reference kernel disagrees there with its own optimised one, with which netc agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .small_models import Model
+
+SAMPLES = 3
+
+
+def _weights(rng: np.random.Generator, *shape: int) -> Any:
+    return rng.integers(-127, 128, shape, np.int8)
+
+
+def _unary(name: str, dtype: Any, x: tuple[float, int], y: tuple[float, int], options: Any = None) -> bytes:
+    m = Model()
+    a = m.tensor("a", (2, 3, 5, 4), dtype, scale=x[0], zero=x[1])
+    b = m.tensor("b", (2, 3, 5, 4), dtype, scale=y[0], zero=y[1])
+    m.operator(name, (a,), (b,), options, version=2)
+    return m.data((a,), (b,))
+
+
+def _binary(name: str, dtype: Any, activation: int, second: Sequence[int] = (1, 4, 4, 5)) -> bytes:
+    m = Model()
+    middle = 128 if dtype is np.uint8 else 0
+    a = m.tensor("a", (1, 4, 4, 5), dtype, scale=0.031, zero=middle + 3)
+    b = m.tensor("b", second, dtype, scale=0.017, zero=middle - 9)
+    y = m.tensor("y", (1, 4, 4, 5), dtype, scale=0.043, zero=middle - 20)
+    options = (f"{name.capitalize()}Options", {"FusedActivationFunction": activation})
+    m.operator(name, (a, b), (y,), options, version=2)
+    return m.data((a, b), (y,))
+
+
+def _convolution(dtype: Any, *, depthwise: bool, padding: int, stride: int, dilation: int, scales: int) -> bytes:
+    rng = np.random.default_rng(7)
+    m = Model()
+    unsigned = dtype is np.uint8
+    x = m.tensor("x", (2, 9, 8, 4), dtype, scale=0.02, zero=121 if unsigned else -5)
+    shape = (1, 3, 3, 8) if depthwise else (8, 3, 3, 4)
+    weight = rng.integers(0, 256, shape, np.uint8) if unsigned else _weights(rng, *shape)
+    if scales > 1:
+        given: Any = tuple(float(s) for s in np.linspace(0.004, 0.02, scales, dtype=np.float32))
+    else:
+        given = 0.011
+    axis = 3 if depthwise else 0
+    w = m.constant("w", weight, scale=given, zero=119 if unsigned else 0, axis=axis)
+    bias_scale = tuple(float(np.float32(0.02) * np.float32(s)) for s in (given if scales > 1 else (given,)))
+    bias = m.constant("bias", rng.integers(-3000, 3000, 8, np.int32), scale=bias_scale)
+    extent = 2 * dilation + 1
+    sizes = [-(-s // stride) if padding == 0 else (s - extent) // stride + 1 for s in (9, 8)]
+    y = m.tensor("y", (2, *sizes, 8), dtype, scale=0.05, zero=101 if unsigned else -30)
+    name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+    options = {"Padding": padding, "StrideW": stride, "StrideH": stride, "FusedActivationFunction": 1}
+    options |= {"DilationWFactor": dilation, "DilationHFactor": dilation}
+    if depthwise:
+        options["DepthMultiplier"] = 2
+    table = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
+    m.operator(name, (x, w, bias), (y,), (table, options), version=3)
+    return m.data((x,), (y,))
+
+
+def _dense(dtype: Any) -> bytes:
+    rng = np.random.default_rng(8)
+    m = Model()
+    unsigned = dtype is np.uint8
+    x = m.tensor("x", (3, 50), dtype, scale=0.02, zero=121 if unsigned else -5)
+    weight = rng.integers(0, 256, (7, 50), np.uint8) if unsigned else _weights(rng, 7, 50)
+    w = m.constant("w", weight, scale=0.013, zero=119 if unsigned else 0)
+    bias = m.constant("b", rng.integers(-9000, 9000, 7, np.int32), scale=float(np.float32(0.02) * np.float32(0.013)))
+    y = m.tensor("y", (3, 7), dtype, scale=0.2, zero=101 if unsigned else -30)
+    m.operator("FULLY_CONNECTED", (x, w, bias), (y,), ("FullyConnectedOptions", {}), version=4)
+    return m.data((x,), (y,))
+
+
+def _pool(name: str, dtype: Any, padding: int) -> bytes:
+    m = Model()
+    zero = 120 if dtype is np.uint8 else -8
+    x = m.tensor("x", (1, 7, 9, 5), dtype, scale=0.03, zero=zero)
+    sizes = (4, 5) if padding == 0 else (3, 4)
+    y = m.tensor("y", (1, *sizes, 5), dtype, scale=0.03, zero=zero)
+    options = {"Padding": padding, "StrideW": 2, "StrideH": 2, "FilterWidth": 3, "FilterHeight": 3}
+    options["FusedActivationFunction"] = 3
+    m.operator(name, (x,), (y,), ("Pool2DOptions", options), version=2)
+    return m.data((x,), (y,))
+
+
+def _mean(name: str, axes: Sequence[int], shape: Sequence[int]) -> bytes:
+    m = Model()
+    x = m.tensor("x", (2, 7, 5, 6), scale=0.03, zero=-8)
+    axis = m.constant("axis", np.array(axes, np.int32))
+    y = m.tensor("y", shape, scale=0.021, zero=4)
+    m.operator(name, (x, axis), (y,), ("ReducerOptions", {"KeepDims": len(shape) == 4}), version=2)
+    return m.data((x,), (y,))
+
+
+def _softmax(dtype: Any, scale: float, length: int) -> bytes:
+    m = Model()
+    unsigned = dtype is np.uint8
+    x = m.tensor("x", (3, length), dtype, scale=scale, zero=7)
+    y = m.tensor("y", (3, length), dtype, scale=0.00390625, zero=0 if unsigned else -128)
+    m.operator("SOFTMAX", (x,), (y,), ("SoftmaxOptions", {"Beta": 1.0}), version=2)
+    return m.data((x,), (y,))
+
+
+def _resize(name: str, dtype: Any, size: tuple[int, int], options: dict[str, bool]) -> bytes:
+    m = Model()
+    zero = 120 if dtype is np.uint8 else -8
+    given: dict[str, Any] = {} if dtype is np.float32 else {"scale": 0.03, "zero": zero}
+    x = m.tensor("x", (2, 5, 6, 3), dtype, **given)
+    target = m.constant("size", np.array(size, np.int32))
+    y = m.tensor("y", (2, *size, 3), dtype, **given)
+    table = "ResizeBilinearOptions" if name == "RESIZE_BILINEAR" else "ResizeNearestNeighborOptions"
+    m.operator(name, (x, target), (y,), (table, options), version=3)
+    return m.data((x,), (y,))
+
+
+def _requantize(source: Any, target: Any, x: tuple[float, int] | None, y: tuple[float, int] | None) -> bytes:
+    m = Model()
+    from_ = {"scale": x[0], "zero": x[1]} if x else {}
+    to = {"scale": y[0], "zero": y[1]} if y else {}
+    a = m.tensor("a", (3, 37), source, **from_)  # type: ignore[arg-type]
+    b = m.tensor("b", (3, 37), target, **to)  # type: ignore[arg-type]
+    m.operator("QUANTIZE" if y else "DEQUANTIZE", (a,), (b,), version=2)
+    return m.data((a,), (b,))
+
+
+CORNERS = {"AlignCorners": True}
+CENTERS = {"HalfPixelCenters": True}
+
+CASES: Mapping[str, Callable[[], bytes]] = {
+    **{
+        f"conv-{d.__name__}-{name}": lambda d=d, o=options: _convolution(d, **o)
+        for d in (np.int8, np.uint8)
+        for name, options in {
+            "same": {"depthwise": False, "padding": 0, "stride": 2, "dilation": 1, "scales": 8 if d is np.int8 else 1},
+            "valid": {"depthwise": False, "padding": 1, "stride": 1, "dilation": 2, "scales": 1},
+            "depthwise": {
+                "depthwise": True,
+                "padding": 0,
+                "stride": 1,
+                "dilation": 1,
+                "scales": 8 if d is np.int8 else 1,
+            },
+        }.items()
+    },
+    "dense-int8": lambda: _dense(np.int8),
+    "dense-uint8": lambda: _dense(np.uint8),
+    **{
+        f"{op.lower()}-{d.__name__}-{activation}": lambda op=op, d=d, a=activation: _binary(op, d, a)
+        for op in ("ADD", "SUB", "MUL")
+        for d in (np.int8, np.uint8)
+        for activation in (0, 1)
+    },
+    "add-broadcast": lambda: _binary("ADD", np.int8, 0, (1, 1, 1, 5)),
+    "mul-scalar": lambda: _binary("MUL", np.int8, 0, (1,)),
+    **{
+        f"{op.lower()}-{d.__name__}-{padding}": lambda op=op, d=d, p=padding: _pool(op, d, p)
+        for op in ("AVERAGE_POOL_2D", "MAX_POOL_2D")
+        for d in (np.int8, np.uint8)
+        for padding in (0, 1)
+    },
+    "mean": lambda: _mean("MEAN", (1, 2), (2, 1, 1, 6)),
+    "mean-last": lambda: _mean("MEAN", (-1,), (2, 7, 5)),
+    "softmax-int8": lambda: _softmax(np.int8, 0.07, 40),
+    "softmax-uint8": lambda: _softmax(np.uint8, 0.3, 11),
+    "logistic-int8": lambda: _unary("LOGISTIC", np.int8, (0.06, 3), (0.00390625, -128)),
+    "tanh-int8": lambda: _unary("TANH", np.int8, (0.03, -4), (0.0078125, 0)),
+    "relu6": lambda: _unary("RELU6", np.int8, (0.06, 3), (0.03, -100)),
+    "requantize": lambda: _requantize(np.int8, np.int8, (0.05, 3), (0.031, -7)),
+    "requantize-signs": lambda: _requantize(np.uint8, np.int8, (0.05, 128), (0.05, 0)),
+    "quantize": lambda: _requantize(np.float32, np.int8, None, (0.031, -7)),
+    "dequantize": lambda: _requantize(np.int8, np.float32, (0.031, -7), None),
+    **{
+        f"{op.lower()}-{d.__name__}-{kind}": lambda op=op, d=d, o=options: _resize(op, d, (11, 4), o)
+        for op in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+        for d in (np.int8, np.uint8)
+        for kind, options in {"plain": {}, "corners": CORNERS, "centers": CENTERS}.items()
+    },
+}
+
+
+def samples(types: Sequence[tuple[Any, tuple[int, ...]]]) -> list[list[Any]]:
+    """Inputs for a model, the same on every run."""
+    rng = np.random.default_rng(11)
+    rows = []
+    for _ in range(SAMPLES):
+        row = []
+        for dtype, shape in types:
+            if np.dtype(dtype).kind == "f":
+                row.append((rng.standard_normal(shape) * 2).astype(dtype))
+            else:
+                info = np.iinfo(dtype)
+                row.append(rng.integers(info.min, info.max + 1, shape).astype(dtype))
+        rows.append(row)
+    return rows

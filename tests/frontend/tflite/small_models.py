@@ -1,0 +1,193 @@
+"""Small TFLite files made with the schema's own generated code, so that the reader is not tested against itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+
+TYPES = {
+    np.dtype(np.float32): tflite.TensorType.FLOAT32,
+    np.dtype(np.int8): tflite.TensorType.INT8,
+    np.dtype(np.uint8): tflite.TensorType.UINT8,
+    np.dtype(np.int32): tflite.TensorType.INT32,
+}
+
+
+@dataclass
+class Model:
+    """A model under construction; tensors are known by number."""
+
+    tensors: list[dict[str, Any]] = field(default_factory=list)
+    operators: list[dict[str, Any]] = field(default_factory=list)
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any = np.int8,
+        *,
+        scale: float | Sequence[float] | None = None,
+        zero: int = 0,
+        axis: int = 0,
+        data: Any = None,
+    ) -> int:
+        """Add a tensor, constant if it has data."""
+        scales = [scale] if isinstance(scale, float) else list(scale or ())
+        entry = {"name": name, "shape": list(shape), "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
+        self.tensors.append({**entry, "axis": axis, "data": data})
+        return len(self.tensors) - 1
+
+    def constant(self, name: str, array: Any, **quantization: Any) -> int:
+        """Add a constant tensor."""
+        return self.tensor(name, array.shape, array.dtype, data=array, **quantization)
+
+    def operator(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: tuple[str, dict[str, Any]] | None = None,
+        *,
+        custom: str | None = None,
+        version: int = 1,
+    ) -> None:
+        """Add an operator; options are the name of their table and its fields."""
+        entry = {"name": name, "inputs": inputs, "outputs": outputs, "options": options}
+        self.operators.append({**entry, "custom": custom, "version": version})
+
+    def data(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """The file."""
+        b = flatbuffers.Builder(1024)
+        buffers = [b""] + [t["data"].tobytes() for t in self.tensors if t["data"] is not None]
+        buffer_offsets = [_buffer(b, d) for d in buffers]
+        numbers = iter(range(1, len(buffers)))
+        tensors = [_tensor(b, t, next(numbers) if t["data"] is not None else 0) for t in self.tensors]
+        codes = [_code(b, o) for o in self.operators]
+        operators = [_operator(b, o, i) for i, o in enumerate(self.operators)]
+        vectors = {
+            "Tensors": _offsets(b, tflite.SubGraphStartTensorsVector, tensors),
+            "Inputs": _numbers(b, np.array(inputs, np.int32)),
+            "Outputs": _numbers(b, np.array(outputs, np.int32)),
+            "Operators": _offsets(b, tflite.SubGraphStartOperatorsVector, operators),
+        }
+        subgraph = _table(b, "SubGraph", vectors)
+        fields = {
+            "Version": 3,
+            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, codes),
+            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, [subgraph]),
+            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffer_offsets),
+        }
+        b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
+        return bytes(b.Output())
+
+
+def _table(b: Any, name: str, fields: dict[str, Any]) -> Any:
+    getattr(tflite, f"{name}Start")(b)
+    for key, value in fields.items():
+        getattr(tflite, f"{name}Add{key}")(b, value)
+    return getattr(tflite, f"{name}End")(b)
+
+
+def _offsets(b: Any, start: Callable[[Any, int], Any], offsets: Sequence[int]) -> Any:
+    start(b, len(offsets))
+    for offset in reversed(offsets):
+        b.PrependUOffsetTRelative(offset)
+    return b.EndVector()
+
+
+def _numbers(b: Any, array: Any) -> Any:
+    return b.CreateNumpyVector(array)
+
+
+def _buffer(b: Any, data: bytes) -> Any:
+    vector = b.CreateByteVector(data) if data else None
+    return _table(b, "Buffer", {"Data": vector} if data else {})
+
+
+def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
+    fields = {
+        "Shape": _numbers(b, np.array(t["shape"], np.int32)),
+        "Name": b.CreateString(t["name"]),
+        "Type": TYPES[t["dtype"]],
+        "Buffer": buffer,
+    }
+    if t["scales"]:
+        quantization = {
+            "Scale": _numbers(b, np.array(t["scales"], np.float32)),
+            "ZeroPoint": _numbers(b, np.full(len(t["scales"]), t["zero"], np.int64)),
+            "QuantizedDimension": t["axis"],
+        }
+        fields["Quantization"] = _table(b, "QuantizationParameters", quantization)
+    return _table(b, "Tensor", fields)
+
+
+def _code(b: Any, o: dict[str, Any]) -> Any:
+    code = getattr(tflite.BuiltinOperator, o["name"])
+    fields = {"DeprecatedBuiltinCode": min(code, 127), "BuiltinCode": code, "Version": o["version"]}
+    if o["custom"]:
+        fields["CustomCode"] = b.CreateString(o["custom"])
+    return _table(b, "OperatorCode", fields)
+
+
+def _operator(b: Any, o: dict[str, Any], code: int) -> Any:
+    fields = {
+        "OpcodeIndex": code,
+        "Inputs": _numbers(b, np.array(o["inputs"], np.int32)),
+        "Outputs": _numbers(b, np.array(o["outputs"], np.int32)),
+    }
+    if o["options"]:
+        name, values = o["options"]
+        fields["BuiltinOptions"] = _table(b, name, values)
+        fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, name)
+    return _table(b, "Operator", fields)
+
+
+def classifier() -> bytes:
+    """Convolution, depthwise convolution, pooling, dense layer, softmax: int8 with scales for each channel."""
+    rng = np.random.default_rng(1)
+    m = Model()
+    x = m.tensor("image", (1, 8, 8, 3), scale=0.0078125, zero=-1)
+    w = m.constant("w", rng.integers(-127, 128, (4, 3, 3, 3), np.int8), scale=(0.01, 0.02, 0.015, 0.03))
+    bias = m.constant("b", rng.integers(-500, 500, 4, np.int32), scale=(1e-4, 2e-4, 1e-4, 2e-4))
+    y = m.tensor("conv", (1, 4, 4, 4), scale=0.05, zero=-128)
+    window = {"Padding": 0, "StrideW": 2, "StrideH": 2, "FusedActivationFunction": 3}
+    m.operator("CONV_2D", (x, w, bias), (y,), ("Conv2DOptions", window), version=3)
+    dw = m.constant("dw", rng.integers(-127, 128, (1, 3, 3, 4), np.int8), scale=(0.01, 0.02, 0.03, 0.01), axis=3)
+    z = m.tensor("depthwise", (1, 4, 4, 4), scale=0.04, zero=3)
+    window = {"Padding": 0, "StrideW": 1, "StrideH": 1, "DepthMultiplier": 1}
+    m.operator("DEPTHWISE_CONV_2D", (y, dw, -1), (z,), ("DepthwiseConv2DOptions", window), version=3)
+    pooled = m.tensor("pooled", (1, 2, 2, 4), scale=0.04, zero=3)
+    pool = {"Padding": 1, "StrideW": 2, "StrideH": 2, "FilterWidth": 2, "FilterHeight": 2}
+    m.operator("AVERAGE_POOL_2D", (z,), (pooled,), ("Pool2DOptions", pool), version=2)
+    dense = m.constant("dense", rng.integers(-127, 128, (5, 16), np.int8), scale=0.02)
+    scores = m.tensor("scores", (1, 5), scale=0.1, zero=10)
+    m.operator("FULLY_CONNECTED", (pooled, dense, -1), (scores,), ("FullyConnectedOptions", {}), version=4)
+    probabilities = m.tensor("probabilities", (1, 5), scale=0.00390625, zero=-128)
+    m.operator("SOFTMAX", (scores,), (probabilities,), ("SoftmaxOptions", {"Beta": 1.0}), version=2)
+    return m.data((x,), (probabilities,))
+
+
+def mixture() -> bytes:
+    """Sums, products, splits and joins of older uint8 tensors, floats at one end and an unknown operator."""
+    m = Model()
+    x = m.tensor("x", (1, 4, 4, 2), np.float32)
+    q = m.tensor("q", (1, 4, 4, 2), np.uint8, scale=0.02, zero=128)
+    m.operator("QUANTIZE", (x,), (q,))
+    axis = m.constant("axis", np.array(3, np.int32))
+    halves = [m.tensor(f"half{i}", (1, 4, 4, 1), np.uint8, scale=0.02, zero=128) for i in range(2)]
+    m.operator("SPLIT", (axis, q), halves, ("SplitOptions", {"NumSplits": 2}))
+    total = m.tensor("total", (1, 4, 4, 1), np.uint8, scale=0.04, zero=120)
+    m.operator("ADD", halves, (total,), ("AddOptions", {"FusedActivationFunction": 1}))
+    product = m.tensor("product", (1, 4, 4, 1), np.uint8, scale=0.03, zero=100)
+    m.operator("MUL", (total, halves[0]), (product,), ("MulOptions", {}))
+    size = m.constant("size", np.array((7, 9), np.int32))
+    large = m.tensor("large", (1, 7, 9, 1), np.uint8, scale=0.03, zero=100)
+    m.operator("RESIZE_BILINEAR", (product, size), (large,), ("ResizeBilinearOptions", {"HalfPixelCenters": True}))
+    odd = m.tensor("odd", (1, 3), np.float32)
+    m.operator("CUSTOM", (large,), (odd,), custom="Strange")
+    return m.data((x,), (large, odd))
