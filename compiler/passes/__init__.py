@@ -21,6 +21,7 @@ from .cse import Cse, cse
 from .dce import Dce, dce
 from .decompose import Decompose, decompose
 from .differentiate import Differentiate, differentiate
+from .duplicate import Duplicate, duplicate
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
@@ -44,6 +45,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Dce,
             Decompose,
             Differentiate,
+            Duplicate,
             FoldBatchNorm,
             FoldConstants,
             Fuse,
@@ -82,6 +84,7 @@ __all__ = [
     "Dce",
     "Decompose",
     "Differentiate",
+    "Duplicate",
     "FoldBatchNorm",
     "FoldConstants",
     "Fuse",
@@ -104,6 +107,7 @@ __all__ = [
     "dce",
     "decompose",
     "differentiate",
+    "duplicate",
     "fold_batch_norm",
     "fold_constants",
     "format_pipeline",

@@ -36,7 +36,8 @@ def training(memory: str = "recompute") -> str:
             "fold-constants",
             "cse",
             "dce",
-            # What the backward part makes again stays apart: no cse from here on.
+            # What is computed twice to spare memory stays apart: no cse from here on.
+            "duplicate",
             *([memory] if memory else []),
             "fuse",
             "fuse-updates",

@@ -9,7 +9,20 @@ from random_graphs import random_case
 from netc.compiler import passes
 from netc.compiler.graph import evaluate, parse_graph
 
-EXACT = ("verify", "dce", "cse", "fuse", "assign-layouts", "decompose", "fold-constants", "dce,fuse,cse,assign-layouts")
+EXACT = (
+    "verify",
+    "dce",
+    "cse",
+    "fuse",
+    "assign-layouts",
+    "decompose",
+    "fold-constants",
+    "dce,fuse,cse,assign-layouts",
+    "duplicate",
+    "recompute",
+    "checkpoint",
+    "checkpoint{every=1}",
+)
 SETTLING = tuple(name for name in passes.PASSES if name not in ("differentiate", "jvp"))
 """Passes that have nothing left to do the second time; derivatives have derivatives."""
 CLOSE = (
