@@ -130,6 +130,10 @@ class Emitter:
         table = None if options is None else Options(options, fields)
         self.nodes.append(Node(name, version, tuple(inputs), tuple(outputs), table))
 
+    def custom(self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: bytes) -> None:
+        """Add an operator that TFLite knows only if an application registers it."""
+        self.nodes.append(Node("CUSTOM", 1, tuple(inputs), tuple(outputs), None, code, options))
+
     def activation(self, op: Operation) -> int:
         """The code of the activation that is fused into a float operation."""
         follower = self._fused.get(op)
