@@ -24,6 +24,7 @@ class Opaque(Operator):
     attributes = {
         "operator": AttributeSpec(str, "its name where it comes from"),
         "results": AttributeSpec(tuple, "types of its results, as text"),
+        "reason": AttributeSpec(str, "why netc doesn't have it, if there is more to say than that", ""),
         "options": AttributeSpec((np.ndarray, type(None)), "its options, bytes that netc can't read", None),
     }
     non_differentiable = "netc doesn't know what it computes"
@@ -39,5 +40,5 @@ class Opaque(Operator):
 
 
 def _unknown(attributes: Attributes) -> NetcError:
-    hint = "it is known by name only; cut the graph before it"
+    hint = attributes["reason"] or "it is known by name only; cut the graph before it"
     return NetcError(f"netc can't run the operator {attributes['operator']}", hint=hint)

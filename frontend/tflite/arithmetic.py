@@ -21,7 +21,7 @@ def _binary(name: str) -> Converter:
         if not c.is_quantized:
             return c.activated(c.emit(name, a, b))
         if c.output_type().dtype is DType.I16:
-            c.fail("16-bit activations are not supported")
+            c.unsupported("16-bit activations are not supported")
         return c.emit(
             f"q_{name}", a, b, a=c.quantization(0), b=c.quantization(1), y=c.output_quantization(), **c.fused_range()
         )
@@ -34,7 +34,7 @@ def _plain_binary(name: str) -> Converter:
 
     def convert(c: Context) -> Value:
         if c.is_quantized and name not in ("maximum", "minimum"):
-            c.fail("its quantized form is not supported")
+            c.unsupported("its quantized form is not supported")
         result = c.emit(name, c.value(0), c.value(1))
         return c.activated(result) if c.option("fused_activation_function", 0) else result
 
@@ -44,7 +44,7 @@ def _plain_binary(name: str) -> Converter:
 def _plain_unary(name: str) -> Converter:
     def convert(c: Context) -> Value:
         if c.is_quantized:
-            c.fail("its quantized form is not supported")
+            c.unsupported("its quantized form is not supported")
         return c.emit(name, c.value(0))
 
     return convert
@@ -115,15 +115,16 @@ def cast(c: Context) -> Value:
 def hard_swish(c: Context) -> Value:
     """HARD_SWISH: x * relu6(x + 3) / 6."""
     if c.is_quantized:
-        c.fail("its quantized form is not supported")
+        c.unsupported("its quantized form is not supported")
     return c.emit("mul", c.value(0), c.emit("hard_sigmoid", c.value(0)))
 
 
 def leaky_relu(c: Context) -> Value:
     """LEAKY_RELU."""
+    alpha = float(c.option("alpha", 0.0))
     if c.is_quantized:
-        c.fail("its quantized form is not supported")
-    return c.emit("leaky_relu", c.value(0), alpha=float(c.option("alpha", 0.0)))
+        return c.emit("q_leaky_relu", c.value(0), x=c.quantization(0), y=c.output_quantization(), alpha=alpha)
+    return c.emit("leaky_relu", c.value(0), alpha=alpha)
 
 
 CONVERTERS: dict[str, Converter] = {

@@ -20,6 +20,10 @@ ACTIVATIONS = {0: None, 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 _BOUNDS = {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
 
 
+class UnsupportedError(NetcError):
+    """An operator that is sound but has no counterpart in netc."""
+
+
 @dataclass
 class Context:
     """One operator while it is converted."""
@@ -35,6 +39,10 @@ class Context:
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator."""
         raise NetcError(f"{self.operator.path} ({self.operator.name}): {problem}", hint=hint)
+
+    def unsupported(self, reason: str) -> NoReturn:
+        """Leave this operator opaque, for a reason."""
+        raise UnsupportedError(reason)
 
     # ---- tensors ----
 

@@ -71,7 +71,7 @@ def _is_hybrid(c: Context) -> bool:
 def fully_connected(c: Context) -> Value:
     """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
     if c.option("weights_format", 0) != 0:
-        c.fail("shuffled weights are not supported")
+        c.unsupported("shuffled weights are not supported")
     weight, given = c.weight(1, (1, 0), as_float=_is_hybrid(c))
     x, inputs = c.value(0), weight.type.shape[0]
     if inputs < 1 or x.type.size % inputs:

@@ -22,7 +22,7 @@ from ...compiler.graph.ir import Graph, Operation, Value
 from ...compiler.graph.types import Quantization
 from ...compiler.ops.base import lookup
 from . import arithmetic, contractions, recurrent, reductions, shapes
-from .context import Context
+from .context import Context, UnsupportedError
 from .metadata import embedded_labels, preprocess_of
 from .model import Model, read_model
 
@@ -117,11 +117,17 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
     operator = c.operator
     converter = CONVERTERS.get(operator.name) if not operator.is_custom else None
     start = len(c.builder.operations)
+    before = dict(c.values), dict(c.weights)
+    converted: Value | tuple[Value, ...]
     try:
-        if converter is None:
-            converted: Value | tuple[Value, ...] = _opaque(c)
-        else:
-            converted = converter(c)
+        converted = converter(c) if converter is not None else _opaque(c, "")
+    except UnsupportedError as error:
+        del c.builder.operations[start:]
+        c.values.clear()
+        c.values.update(before[0])
+        c.weights.clear()
+        c.weights.update(before[1])
+        converted = _opaque(c, error.diagnostics[0].message)
     except ShapeError as error:
         c.fail(error.diagnostics[0].message, error.diagnostics[0].hint)
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
@@ -159,14 +165,14 @@ def _renamed(builder: GraphBuilder, value: Value, name: str, start: int) -> Valu
     return value
 
 
-def _opaque(c: Context) -> tuple[Value, ...]:
-    """An operator that netc doesn't know: its tensors, name and options, nothing more."""
+def _opaque(c: Context, reason: str) -> tuple[Value, ...]:
+    """An operator that netc doesn't know, or not in this form: its tensors, name and options, nothing more."""
     operands = [c.value(place) for place in range(c.count) if c.has(place)]
     types = tuple(str(c.output_type(i).dense()) for i in range(len(c.operator.outputs)))
     if not types:
         c.fail("it has no outputs")
     options = np.frombuffer(c.operator.custom_options, np.uint8) if c.operator.custom_options else None
-    attributes = {"operator": c.operator.name, "results": types, "options": options}
+    attributes = {"operator": c.operator.name, "results": types, "options": options, "reason": reason}
     return c.builder.operation(lookup("opaque"), operands, attributes).results
 
 

@@ -16,11 +16,11 @@ _HIDDEN = 4
 def unidirectional_sequence_lstm(c: Context) -> Value:
     """UNIDIRECTIONAL_SEQUENCE_LSTM; its state starts at zero in every run."""
     if not c.is_quantized or c.output_type().dtype is not DType.I8:
-        c.fail("only the LSTM with 8-bit activations and 16-bit cells is supported")
+        c.unsupported("only the LSTM with 8-bit activations and 16-bit cells is supported")
     if any(c.has(place) for place in (9, 10, 11, 16, 17, 20, 21, 22, 23)):
-        c.fail("peepholes, projections and layer normalisation are not supported")
+        c.unsupported("peepholes, projections and layer normalisation are not supported")
     if c.option("fused_activation_function", 4) != 4:
-        c.fail("its activation must be tanh")
+        c.unsupported("its activation must be tanh")
     weights = [c.weight(place, (1, 0)) for place in (1, 2, 3, 4)]
     recurrents = [c.weight(place, (1, 0)) for place in (5, 6, 7, 8)]
     biases = [c.value(place) for place in (12, 13, 14, 15)]

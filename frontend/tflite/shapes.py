@@ -40,7 +40,7 @@ def concatenation(c: Context) -> Value:
     if c.is_quantized:
         y, dtype = c.output_quantization(), str(c.output_type().dtype)
         if c.option("fused_activation_function", 0):
-            c.fail("a fused activation is not supported")
+            c.unsupported("a fused activation is not supported")
         for place, value in enumerate(values):
             if c.quantization(place) != y:
                 values[place] = c.emit("requantize", value, dtype=dtype, x=c.quantization(place), y=y)
@@ -115,7 +115,7 @@ def strided_slice(c: Context) -> Value:
     begin, end, strides = (list(c.integers(i)) for i in (1, 2, 3))
     shape = c.type(0).shape
     if any(s != 1 for s in strides) or c.option("ellipsis_mask", 0) or c.option("new_axis_mask", 0):
-        c.fail("strides other than 1, ellipsis and new axes are not supported")
+        c.unsupported("strides other than 1, ellipsis and new axes are not supported")
     if not len(begin) == len(end) == len(shape):
         c.fail(f"begin {begin} and end {end} don't fit {c.type(0)}")
     for d, length in enumerate(shape):
@@ -135,7 +135,7 @@ def tile(c: Context) -> Value:
 def gather(c: Context) -> Value:
     """GATHER along the first axis."""
     if c.option("axis", 0) != 0 or c.option("batch_dims", 0) != 0:
-        c.fail("gathering along other axes than the first is not supported")
+        c.unsupported("gathering along other axes than the first is not supported")
     indices = c.value(1)
     return c.emit("gather_nd", c.value(0), c.emit("reshape", indices, shape=(*indices.type.shape, 1)))
 

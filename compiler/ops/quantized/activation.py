@@ -132,6 +132,24 @@ class QTanh(Saturating):
         return np.where(end < 0, lowest, np.where(end > 0, lowest + 255, inner))
 
 
+@register
+class QLeakyRelu(ByteFunction):
+    """The operand where it is positive, else alpha times it, on another scale."""
+
+    name = "q_leaky_relu"
+    attributes = {**ByteFunction.attributes, "alpha": AttributeSpec(float, "slope below zero")}
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        source, target = attributes["x"], attributes["y"]
+        offset = x - source.zero_point
+        positive = fp.multiply(offset, *fp.quantize_multiplier(source.scale / target.scale))
+        slope = float(np.float32(attributes["alpha"]))
+        sign, size = np.sign(slope), abs(slope)
+        negative = fp.multiply(offset, *fp.quantize_multiplier(source.scale * size / target.scale)) * int(sign)
+        result: Array = np.where(offset >= 0, positive, negative) + target.zero_point
+        return result
+
+
 DIFFERENCE_BITS = 5
 """Integer bits of the differences whose exponentials softmax adds up."""
 SUM_BITS = 12

@@ -172,6 +172,7 @@ CASES: Mapping[str, Callable[[], bytes]] = {
     "softmax-uint8": lambda: _softmax(np.uint8, 0.3, 11),
     "logistic-int8": lambda: _unary("LOGISTIC", np.int8, (0.06, 3), (0.00390625, -128)),
     "tanh-int8": lambda: _unary("TANH", np.int8, (0.03, -4), (0.0078125, 0)),
+    "leaky-relu": lambda: _unary("LEAKY_RELU", np.int8, (0.06, 3), (0.03, -20), ("LeakyReluOptions", {"Alpha": 0.3})),
     "relu6": lambda: _unary("RELU6", np.int8, (0.06, 3), (0.03, -100)),
     "requantize": lambda: _requantize(np.int8, np.int8, (0.05, 3), (0.031, -7)),
     "requantize-signs": lambda: _requantize(np.uint8, np.int8, (0.05, 128), (0.05, 0)),
