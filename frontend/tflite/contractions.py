@@ -68,6 +68,33 @@ def _is_hybrid(c: Context) -> bool:
     return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
 
 
+def transpose_conv(c: Context) -> Value:
+    """TRANSPOSE_CONV: size of the result, weight [C, KH, KW, F], x, bias."""
+    weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
+    x, size, strides = c.value(2), c.output_type().shape[1:3], c.positive("stride_h", "stride_w")
+    if x.type.rank != 4 or len(size) != 2:
+        c.fail(f"it can't bring {x.type} to {c.output_type()}")
+    padding = []
+    for s, extent, kernel, stride in zip(size, x.type.shape[1:3], weight.type.shape[:2], strides, strict=True):
+        # That of the convolution from the result's size to the input's.
+        out = -(-s // stride) if c.coded("padding", PADDINGS) == "same" else (s - kernel) // stride + 1
+        if out != extent:
+            c.fail(f"a result of {s} does not belong to an input of {extent}")
+        total = max((out - 1) * stride + kernel - s, 0)
+        padding.append((total // 2, total - total // 2))
+    attributes: dict[str, Any] = {"size": size, "strides": strides, "padding": tuple(padding)}
+    bias = [c.value(3)] if c.has(3) else []
+    if not c.is_quantized:
+        return c.activated(c.emit("transpose_conv2d", x, weight, *bias, **attributes))
+    if given is None:
+        c.fail(f"the weight must be quantized like the input, but is {weight.type}")
+    scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
+    rounded = x.type.dtype is DType.U8
+    return c.emit(
+        "q_transpose_conv2d", x, weight, *bias, **scales, rounded_product=rounded, **c.fused_range(), **attributes
+    )
+
+
 def fully_connected(c: Context) -> Value:
     """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
     if c.option("weights_format", 0) != 0:
@@ -86,4 +113,5 @@ CONVERTERS = {
     "CONV_2D": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "FULLY_CONNECTED": fully_connected,
+    "TRANSPOSE_CONV": transpose_conv,
 }

@@ -40,6 +40,9 @@ QUANTIZED = {
 INTEGER_SUM = "its operands are made of integers"
 
 
+ROUNDED_PRODUCT = AttributeSpec(bool, "x scale * weight scale is rounded to f32, as 8-bit unsigned kernels do", False)
+
+
 def real_factors(attributes: Attributes, *, rounded_product: bool = False) -> Array:
     """The factors (f64) between the sums of products and the result's scale: one, or one per filter."""
     x: Quantization = attributes["x"]
@@ -182,27 +185,25 @@ class QConv2D(Operator):
     attributes = {
         **WINDOW_ATTRIBUTES,
         **QUANTIZED,
-        "rounded_product": AttributeSpec(
-            bool, "x scale * weight scale is rounded to f32, as 8-bit unsigned kernels do", False
-        ),
+        "rounded_product": ROUNDED_PRODUCT,
     }
     non_differentiable = INTEGER_SUM
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, weight, *_ = operands
-        _check_contraction(self, operands, attributes)
+        check_contraction(self, operands, attributes)
         (y,) = _CONV.infer((x, weight, *operands[2:]), attributes)
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (total,) = Conv2DSum().evaluate(operands, _sum_attributes(Conv2DSum(), attributes))
+        (total,) = Conv2DSum().evaluate(operands, sum_attributes(Conv2DSum(), attributes))
         scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        total = b.emit("conv2d_sum", *operands, **_sum_attributes(Conv2DSum(), attributes))
+        total = b.emit("conv2d_sum", *operands, **sum_attributes(Conv2DSum(), attributes))
         factors = (b.constant(np.asarray(f)) for f in fixed_factors(attributes))
-        return b.emit("rescale", total, *factors, **_result_attributes(operands[0], attributes))
+        return b.emit("rescale", total, *factors, **result_attributes(operands[0], attributes))
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * math.prod(operands[1].shape[:-1])
@@ -255,25 +256,26 @@ class QDense(Operator):
     non_differentiable = INTEGER_SUM
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        _check_contraction(self, operands, attributes)
+        check_contraction(self, operands, attributes)
         (y,) = _DENSE.infer(operands, {})
         return (TensorType(operands[0].dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (total,) = DenseSum().evaluate(operands, _sum_attributes(DenseSum(), attributes))
+        (total,) = DenseSum().evaluate(operands, sum_attributes(DenseSum(), attributes))
         scaled = fp.multiply_real(total, real_factors(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        total = b.emit("dense_sum", *operands, **_sum_attributes(DenseSum(), attributes))
+        total = b.emit("dense_sum", *operands, **sum_attributes(DenseSum(), attributes))
         factor = b.constant(np.asarray(real_factors(attributes)))
-        return b.emit("rescale_real", total, factor, **_result_attributes(operands[0], attributes))
+        return b.emit("rescale_real", total, factor, **result_attributes(operands[0], attributes))
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[1]
 
 
-def _check_contraction(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes) -> None:
+def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes) -> None:
+    """Raise `ShapeError` unless element types and quantizations fit."""
     x, weight, *bias = operands
     check_quantized(operator, (x, weight), attributes, "x", "weight")
     per_tensor(operator, attributes, "x", "y")
@@ -287,10 +289,12 @@ def _check_contraction(operator: Operator, operands: tuple[TensorType, ...], att
         raise ShapeError(f"{operator.name} takes a bias of type i32, not {bias[0]}")
 
 
-def _sum_attributes(operator: Operator, attributes: Attributes) -> dict[str, Any]:
+def sum_attributes(operator: Operator, attributes: Attributes) -> dict[str, Any]:
+    """What the sum of products needs of a contraction's attributes."""
     zero_points = {"x_zero": attributes["x"].zero_point, "weight_zero": attributes["weight"].zero_points[0]}
     return {**{k: v for k, v in attributes.items() if k in operator.attributes}, **zero_points}
 
 
-def _result_attributes(x: Value, attributes: Attributes) -> dict[str, Any]:
+def result_attributes(x: Value, attributes: Attributes) -> dict[str, Any]:
+    """What the scaling of the sums needs of a contraction's attributes."""
     return {"dtype": str(x.type.dtype), **{key: attributes[key] for key in ("y", "low", "high")}}

@@ -66,6 +66,21 @@ def _convolution(dtype: Any, *, depthwise: bool, padding: int, stride: int, dila
     return m.data((x,), (y,))
 
 
+def _transposed(dtype: Any, padding: int, stride: int, size: tuple[int, int], scales: int) -> bytes:
+    rng = np.random.default_rng(9)
+    m = Model()
+    unsigned = dtype is np.uint8
+    target = m.constant("size", np.array((1, *size, 6), np.int32))
+    weight = rng.integers(0, 256, (6, 3, 3, 4), np.uint8) if unsigned else _weights(rng, 6, 3, 3, 4)
+    given: Any = tuple(float(s) for s in np.linspace(0.004, 0.02, 6, dtype=np.float32)) if scales > 1 else 0.011
+    w = m.constant("w", weight, scale=given, zero=119 if unsigned else 0)
+    x = m.tensor("x", (1, 4, 5, 4), dtype, scale=0.02, zero=121 if unsigned else -5)
+    y = m.tensor("y", (1, *size, 6), dtype, scale=0.08, zero=101 if unsigned else -3)
+    options = {"Padding": padding, "StrideW": stride, "StrideH": stride}
+    m.operator("TRANSPOSE_CONV", (target, w, x), (y,), ("TransposeConvOptions", options), version=2)
+    return m.data((x,), (y,))
+
+
 def _dense(dtype: Any) -> bytes:
     rng = np.random.default_rng(8)
     m = Model()
@@ -150,6 +165,10 @@ CASES: Mapping[str, Callable[[], bytes]] = {
             },
         }.items()
     },
+    "transposed-same": lambda: _transposed(np.int8, 0, 2, (8, 10), 6),
+    "transposed-odd": lambda: _transposed(np.int8, 0, 2, (7, 9), 1),
+    "transposed-valid": lambda: _transposed(np.int8, 1, 2, (9, 11), 6),
+    "transposed-uint8": lambda: _transposed(np.uint8, 0, 1, (4, 5), 1),
     "dense-int8": lambda: _dense(np.int8),
     "dense-uint8": lambda: _dense(np.uint8),
     **{
