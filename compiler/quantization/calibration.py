@@ -45,11 +45,6 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
     for op in graph.operations:
         if op.name == "hard_sigmoid":
             b.replace(op.result, _hard_sigmoid(b, op))
-        elif op.name == "leaky_relu" and 0 <= op.attributes["alpha"] <= 1:
-            x = b[op.operands[0]]
-            alpha = b.scalar(op.attributes["alpha"], x.type.dtype, op.location)
-            scaled = b.emit("mul", x, alpha, location=op.location)
-            b.replace(op.result, b.emit("maximum", x, scaled, location=op.location, name=op.result.name))
         elif op.name == "reduce_sum":
             count = op.operands[0].type.size // op.result.type.size
             mean = b.emit("reduce_mean", b[op.operands[0]], location=op.location, **op.attributes)

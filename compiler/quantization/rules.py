@@ -125,6 +125,13 @@ def function(name: str) -> Rule:
     return rule
 
 
+def leaky_relu(q: Quantizer, op: Operation) -> Value:
+    """leaky_relu, as a table of 256 results."""
+    (x,) = op.operands
+    alpha = float(op.attributes["alpha"])
+    return q.emit(op, "q_leaky_relu", q.integer(x), x=q.scale(x), y=q.scale(op.result), alpha=alpha)
+
+
 def softmax(q: Quantizer, op: Operation) -> Value:
     """Softmax over the last dimension."""
     (x,) = op.operands
@@ -187,6 +194,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "clamp": activation,
         "sigmoid": function("q_logistic"),
         "tanh": function("q_tanh"),
+        "leaky_relu": leaky_relu,
         "softmax": softmax,
         "reduce_mean": mean,
         "reduce_sum": mean,

@@ -136,6 +136,7 @@ MAPPINGS: dict[str, Mapping_] = {
     "relu6": _unary("RELU6"),
     "clamp": clamp,
     "leaky_relu": leaky_relu,
+    "q_leaky_relu": leaky_relu,
     "neg": _unary("NEG", "NegOptions"),
     "abs": _unary("ABS", "AbsOptions"),
     "sqrt": _unary("SQRT"),
