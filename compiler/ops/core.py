@@ -68,11 +68,9 @@ def _quantized(type_: TensorType, attributes: Attributes) -> TensorType:
     return type_.with_quantization(quantization)
 
 
-@register
-class Relayout(Operator):
-    """The same tensor in another layout; the result's type says which."""
+class PassThrough(Operator):
+    """Base of the operators whose result is their operand; what sets them apart is said elsewhere."""
 
-    name = "relayout"
     operands = ("x",)
     elementwise = True
 
@@ -84,6 +82,13 @@ class Relayout(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, index)
+
+
+@register
+class Relayout(PassThrough):
+    """The same tensor in another layout; the result's type says which."""
+
+    name = "relayout"
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents

@@ -7,31 +7,19 @@ from typing import TYPE_CHECKING
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Graph, Operation, Value
 from ..graph.types import TensorType
-from ..loops.compute import Compute
-from ..loops.ir import Expr
 from .base import AttributeSpec, Operator, register
+from .core import PassThrough
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
 
 
 @register
-class StopGradient(Operator):
+class StopGradient(PassThrough):
     """x itself, but a constant to differentiation."""
 
     name = "stop_gradient"
-    operands = ("x",)
-    elementwise = True
     piecewise_constant = True
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (operands[0].dense(),)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return operands
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        return c.load(0, index)
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         return operands[0]

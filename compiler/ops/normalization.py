@@ -12,6 +12,7 @@ from ..graph.types import TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Unary
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .core import PassThrough
 from .gradients import scaled, sum_to
 
 if TYPE_CHECKING:
@@ -89,27 +90,19 @@ def batch_norm(b: LayerBuilder, x: Value, eps: float = 1e-5, momentum: float = 0
 
 
 @register
-class Dropout(Operator):
+class Dropout(PassThrough):
     """Zero a random share `rate` of the elements while training; inference passes x on.
 
     Source: Srivastava et al., "Dropout", 2014.
     """
 
     name = "dropout"
-    operands = ("x",)
     attributes = {"rate": AttributeSpec((int, float), "share of elements that is dropped, 0 <= rate < 1")}
-    elementwise = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         if not 0 <= attributes["rate"] < 1:
             raise ShapeError(f"dropout rate must lie in 0 <= rate < 1, not {attributes['rate']}")
-        return (operands[0].dense(),)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return operands
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        return c.load(0, index)
+        return super().infer(operands, attributes)
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents

@@ -13,6 +13,7 @@ from ..graph.types import TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .core import PassThrough
 from .gradients import sum_to
 from .reduction import normalize_axis
 
@@ -21,21 +22,10 @@ if TYPE_CHECKING:
 
 
 @register
-class Identity(Operator):
+class Identity(PassThrough):
     """x itself."""
 
     name = "identity"
-    operands = ("x",)
-    elementwise = True
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (operands[0].dense(),)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return operands
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        return c.load(0, index)
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
