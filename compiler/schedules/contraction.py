@@ -14,11 +14,11 @@ import math
 
 from ..codegen.target import Target
 from ..graph.ir import Value
-from ..loops.ir import Binary, Buffer, Const, Expr, For, If, Kernel, LoopKind, Space, Stmt, Var, minimum
+from ..loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var, minimum
 from ..ops.dense import MatMul
 from .geometry import Walk, walks
 from .group import Group
-from .kernel import Names, Packed, Scheduled, step
+from .kernel import Names, Packed, Parameters, Scheduled, step
 from .loops import kind_for, loop
 from .micro_kernel import MicroKernel
 from .tiling import Band, Segment, ceil_div, choose_tile, conflicts, grid_of, vector_widths
@@ -57,27 +57,15 @@ class ContractionEmitter:
     def _declare(self) -> None:
         """Make the kernel's parameters and remember which argument each one takes."""
         operands, outer = self.group.anchor.operands, self.group.outer
-        self.params: list[Buffer] = []
-        self.arguments: list[Value | Packed] = []
-        self.x = self._param(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
+        self.parameters = Parameters()
+        self.x = self.parameters.add(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
         self._declare_weight(outer[operands[1]])
         self.bias: Buffer | None = None
         if len(operands) > 2:
-            self.bias = self._param(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
+            self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
         self.y = Buffer("y", self.group.result.type.dtype, self._view(self.group.result), Space.OUT)
-        self.extras: dict[Value, Buffer] = {}
-        for value in self.group.epilogue_inputs:
-            if value in self.group.in_place.values():
-                self.extras[value] = self.y
-            else:
-                buffer = Buffer(f"e{len(self.extras)}", value.type.dtype, self._view(value))
-                self.extras[value] = self._param(buffer, outer[value])
-        self._param(self.y, self.group.operation.result)
-
-    def _param(self, buffer: Buffer, argument: Value | Packed) -> Buffer:
-        self.params.append(buffer)
-        self.arguments.append(argument)
-        return buffer
+        self.extras = self.parameters.add_epilogue(self.group, self.y, self._view)
+        self.parameters.add(self.y, self.group.operation.result)
 
     @property
     def panels(self) -> int:
@@ -88,7 +76,7 @@ class ContractionEmitter:
         self.packed = weight in self.group.static
         shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)
         self.w = Buffer("w", self.dtype, shape)
-        self._param(self.w, self._weight_argument(weight))
+        self.parameters.add(self.w, self._weight_argument(weight))
 
     def _weight_argument(self, weight: Value) -> Value | Packed:
         """The weight as the kernel reads it."""
@@ -125,7 +113,7 @@ class ContractionEmitter:
         """The kernel and its arguments."""
         kind = kind_for(self.group.macs)
         body = self._by_channels(kind) if self._prefers_channels() else self._by_bands(kind)
-        return Scheduled(Kernel("", tuple(self.params), tuple(body)), tuple(self.arguments))
+        return self.parameters.scheduled(body)
 
     def _prefers_channels(self) -> bool:
         """Share out channel tiles (each thread reads its own weights) or bands of pixels (its own input)?"""

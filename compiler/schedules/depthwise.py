@@ -7,14 +7,12 @@ window row is loaded once and used by all results that see it. The padding must 
 from __future__ import annotations
 
 from ..codegen.target import Target
-from ..graph.ir import Value
 from ..loops.ir import (
     Allocate,
     Buffer,
     Const,
     Expr,
     Fma,
-    Kernel,
     Load,
     LoopKind,
     Space,
@@ -25,7 +23,7 @@ from ..loops.ir import (
 from ..ops.convolution import Conv2D
 from .elements import Elements, physical
 from .group import Group
-from .kernel import Names, Scheduled, let
+from .kernel import Names, Parameters, Scheduled, let
 from .loops import kind_for, loop, vector_loop
 from .tiling import ceil_div
 
@@ -55,24 +53,14 @@ class _Depthwise:
         self.dtype = self.x_type.dtype
         channels = self.x_type.shape[-1]
         kh, kw = self.window.kernel
-        self.x = Buffer("x", self.dtype, self.x_type.buffer_shape)
-        self.w = Buffer("w", self.dtype, (kh, kw, channels))
+        self.parameters = Parameters()
+        add, outer = self.parameters.add, group.outer
+        self.x = add(Buffer("x", self.dtype, self.x_type.buffer_shape), outer[operands[0]])
+        self.w = add(Buffer("w", self.dtype, (kh, kw, channels)), outer[operands[1]])
+        self.bias = add(Buffer("b", self.dtype, (channels,)), outer[operands[2]]) if len(operands) > 2 else None
         self.y = Buffer("y", self.dtype, group.result.type.buffer_shape, Space.OUT)
-        self.params = [self.x, self.w]
-        self.arguments: list[Value] = [group.outer[operands[0]], group.outer[operands[1]]]
-        self.bias: Buffer | None = None
-        if len(operands) > 2:
-            self.bias = Buffer("b", self.dtype, (channels,))
-            self.params.append(self.bias)
-            self.arguments.append(group.outer[operands[2]])
-        self.extras: dict[Value, Buffer] = {}
-        for value in group.epilogue_inputs:
-            if value in group.in_place.values():
-                self.extras[value] = self.y
-                continue
-            self.extras[value] = Buffer(f"e{len(self.extras)}", value.type.dtype, value.type.buffer_shape)
-            self.params.append(self.extras[value])
-            self.arguments.append(group.outer[value])
+        self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
+        add(self.y, group.operation.result)
         self.run = self._run_length()
 
     def _run_length(self) -> int:
@@ -99,8 +87,7 @@ class _Depthwise:
             )
 
         body = loop("p", total, row, kind)
-        kernel = Kernel("", (*self.params, self.y), tuple(body))
-        return Scheduled(kernel, (*self.arguments, self.group.operation.result))
+        return self.parameters.scheduled(body)
 
     def _row(self, n: Expr, oy: Expr, c: Var, lanes: int) -> list[Stmt]:
         whole, rest = divmod(self.window.output[1], self.run)

@@ -101,9 +101,9 @@ class DotEmitter(ContractionEmitter):
         self.packed = True
         self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
         pack = step("pack_dot4", rows=self.runs, width=width, offset=self.weight_offset)
-        self._param(self.w, Packed(weight, (pack,)))
+        self.parameters.add(self.w, Packed(weight, (pack,)))
         correct = step("dot4_correction", x_zero=self.x_zero, x_offset=self.x_offset, weight_zero=self.weight_zero)
-        self.correction = self._param(Buffer("z", DType.I32, (self.filters,)), Packed(weight, (correct,)))
+        self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), Packed(weight, (correct,)))
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from ..graph.ir import Value
-from ..loops.ir import Expr, Kernel, Let, Stmt, Var
+from ..loops.ir import Buffer, Expr, Kernel, Let, Stmt, Var
+from .group import Group
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,34 @@ class Scheduled:
 
     kernel: Kernel
     arguments: tuple[Argument, ...]
+
+
+class Parameters:
+    """A kernel's parameters and their arguments, in order."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.arguments: list[Argument] = []
+
+    def add(self, buffer: Buffer, argument: Argument) -> Buffer:
+        """Append a parameter."""
+        self.buffers.append(buffer)
+        self.arguments.append(argument)
+        return buffer
+
+    def add_epilogue(self, group: Group, y: Buffer, shape: Callable[[Value], tuple[int, ...]]) -> dict[Value, Buffer]:
+        """Parameters for what the epilogue reads, seen in `shape`; what the result overwrites is read from `y`."""
+        extras: dict[Value, Buffer] = {}
+        for value in group.epilogue_inputs:
+            if value in group.in_place.values():
+                extras[value] = y
+            else:
+                extras[value] = self.add(Buffer(f"e{len(extras)}", value.type.dtype, shape(value)), group.outer[value])
+        return extras
+
+    def scheduled(self, body: Sequence[Stmt]) -> Scheduled:
+        """The kernel with this body."""
+        return Scheduled(Kernel("", tuple(self.buffers), tuple(body)), tuple(self.arguments))
 
 
 class Names:
