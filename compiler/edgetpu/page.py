@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
+from .. import page as html
 from .latency import BASIS
 from .report import Report, Row
 from .status import Status
@@ -15,7 +15,6 @@ from .text import grouped_causes, size
 def to_html(report: Report) -> str:
     """The whole page."""
     style = files("netc.compiler.edgetpu").joinpath("page.css").read_text(encoding="utf-8")
-    name = escape(report.model.name)
     body = "".join(
         (
             _header(report),
@@ -28,16 +27,12 @@ def to_html(report: Report) -> str:
             _basis(report),
         )
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name} on the Edge TPU</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
-    )
+    return html.page(f"{report.model.name} on the Edge TPU", style, body)
 
 
 def _header(report: Report) -> str:
-    title = f"<p>Edge TPU prediction, compiler release {report.release}</p><h1>{escape(report.model.name)}</h1>"
-    return f"<header>{title}{_verdict(report)}</header>"
+    kind = f"Edge TPU prediction, compiler release {report.release}"
+    return html.header(kind, report.model.name, _verdict(report))
 
 
 def _verdict(report: Report) -> str:
@@ -50,7 +45,7 @@ def _verdict(report: Report) -> str:
         sentence = f"None of {total} operators runs on the Edge TPU."
     else:
         sentence = f"{mapped} of {total} operators run on the Edge TPU, {total - mapped} on the CPU."
-    return f'<p class="verdict">{sentence}</p>'
+    return sentence
 
 
 def _cards(report: Report) -> str:
@@ -61,12 +56,7 @@ def _cards(report: Report) -> str:
         ("Streamed", size(memory.streamed), "at each inference"),
         ("Time on the Edge TPU", f"{latency.total * 1e3:.2f} ms", _parts(report)),
     )
-    return '<section class="cards">' + "".join(map(_card, cards)) + "</section>"
-
-
-def _card(card: tuple[str, str, str]) -> str:
-    title, value, note = map(escape, card)
-    return f"<div><h2>{title}</h2><strong>{value}</strong><p>{note}</p></div>"
+    return html.cards(cards)
 
 
 def _parts(report: Report) -> str:
@@ -87,10 +77,8 @@ def _partition(report: Report) -> str:
             ("behind", "CPU: could map, but comes behind one that can't"),
         )
     )
-    return (
-        '<section><h2>Partition</h2><p class="note">Operators in execution order.</p>'
-        f'<div class="strip">{cells}</div><p class="legend">{legend}</p></section>'
-    )
+    strip = f'<div class="strip">{cells}</div><p class="legend">{legend}</p>'
+    return html.section("Partition", strip, "Operators in execution order.")
 
 
 def _class(row: Row) -> str:
@@ -120,9 +108,10 @@ def _memory(report: Report) -> str:
     legend = "".join(
         f'<span><i class="{name}"></i>{escape(text)}: <b>{size(count)}</b></span>' for name, count, text in parts
     )
-    return (
-        f'<section><h2>Parameter memory</h2><div class="bar">{bars}</div><p class="legend">{legend}</p>'
-        f'<p class="note">The compiled file holds {memory.file:,} bytes of parameters.</p></section>'
+    return html.section(
+        "Parameter memory",
+        f'<div class="bar">{bars}</div><p class="legend">{legend}</p>'
+        f'<p class="note">The compiled file holds {memory.file:,} bytes of parameters.</p>',
     )
 
 
@@ -130,8 +119,7 @@ def _causes(report: Report) -> str:
     groups = grouped_causes(report)
     if not groups:
         return ""
-    items = "".join(map(_cause, groups))
-    return f"<section><h2>What keeps operators on the CPU</h2>{items}</section>"
+    return html.section("What keeps operators on the CPU", "".join(map(_cause, groups)))
 
 
 def _cause(rows: list[Row]) -> str:
@@ -148,19 +136,15 @@ def _cause(rows: list[Row]) -> str:
 
 
 def _log(report: Report) -> str:
-    rows = "".join(
-        _cells((kind, str(count), status.value), numbers=(1,)) for kind, count, status in report.status_table()
-    )
-    return (
-        f"<section><h2>Operator log</h2><table>{_head(('Operator', 'Count', 'Status'), (1,))}{rows}</table></section>"
-    )
+    rows = "".join(html.row((kind, str(count), status.value), {1}) for kind, count, status in report.status_table())
+    return html.section("Operator log", f"<table>{html.head_row(('Operator', 'Count', 'Status'), {1})}{rows}</table>")
 
 
 def _operators(report: Report) -> str:
     largest = max([row.stored.file for row in report.rows if row.stored] + [1])
-    head = _head(("", "Operator", "Output", "Parameters in file", "", "Status", "Written at"), (0, 3))
+    head = html.head_row(("", "Operator", "Output", "Parameters in file", "", "Status", "Written at"), {0, 3})
     rows = "".join(_operator(row, largest) for row in report.rows)
-    return f'<section><h2>Operators</h2><table class="wide">{head}{rows}</table></section>'
+    return html.section("Operators", f'<table class="wide">{head}{rows}</table>')
 
 
 def _operator(row: Row, largest: int) -> str:
@@ -187,17 +171,4 @@ def _basis(report: Report) -> str:
         "Statuses are the words of edgetpu_compiler. Placement and bytes follow rules found in public pairs of models "
         "before and after compilation; the room for parameters is an estimate."
     )
-    return "<section><h2>Basis</h2><ul>" + "".join(f"<li>{escape(s)}</li>" for s in sentences) + "</ul></section>"
-
-
-def _head(titles: Iterable[str], numbers: tuple[int, ...]) -> str:
-    cells = "".join(f"<th{_number(i, numbers)}>{escape(t)}</th>" for i, t in enumerate(titles))
-    return f"<tr>{cells}</tr>"
-
-
-def _cells(values: Iterable[str], numbers: tuple[int, ...]) -> str:
-    return "<tr>" + "".join(f"<td{_number(i, numbers)}>{escape(v)}</td>" for i, v in enumerate(values)) + "</tr>"
-
-
-def _number(index: int, numbers: tuple[int, ...]) -> str:
-    return ' class="number"' if index in numbers else ""
+    return html.section("Basis", "<ul>" + "".join(f"<li>{escape(s)}</li>" for s in sentences) + "</ul>")
