@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from netc.compiler.graph.ir import Graph
     from netc.compiler.graph.parser import parse_graph
     from netc.export import write_tflite
-    from netc.pipeline import compile, load  # noqa: A004 (the public name)
+    from netc.pipeline import load
+    from netc.programs import compile  # noqa: A004 (the public name)
     from netc.quantization import calibrate, quantize
     from netc.runtime.program import Program
     from netc.runtime.trainer import Trainer
@@ -51,7 +52,7 @@ _HOMES = {
     "Program": "netc.runtime.program",
     "Trainer": "netc.runtime.trainer",
     "calibrate": "netc.quantization",
-    "compile": "netc.pipeline",
+    "compile": "netc.programs",
     "compile_training": "netc.training",
     "load": "netc.pipeline",
     "parse_graph": "netc.compiler.graph.parser",

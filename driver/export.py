@@ -16,7 +16,11 @@ def write_tflite(source: Source, path: str | os.PathLike[str], *, weights: Weigh
     `source` is a graph, quantized or not, or what `load` takes; `weights` are the values of its parameters as for
     `compile`. The file is written in one step. Raises `NetcError` for what TFLite has no form of.
     """
-    graph = load(source)
+    model = "" if isinstance(source, Graph) else os.fspath(source)
+    write_bytes(path, tflite_bytes(load(source), weights, seed, model))
+
+
+def tflite_bytes(graph: Graph, weights: Weights = None, seed: int = 0, model: str = "") -> bytes:
+    """The TFLite file of a graph; the file of its labels is looked for beside `model`, the path that it came from."""
     params = find_weights(weights, graph, seed) if graph.parameters else {}
-    labels = class_labels(graph, "" if isinstance(source, Graph) else os.fspath(source))
-    write_bytes(path, to_tflite(graph, params, labels=labels.names))
+    return to_tflite(graph, params, labels=class_labels(graph, model).names)

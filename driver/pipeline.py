@@ -8,7 +8,8 @@
     object      LLVM IR -> machine code                 compiler.codegen, or the cache
     (program)   machine code and weights -> callable    runtime
 
-`build` walks it as far as it is asked to and keeps what stands at the end of each stage.
+`build` walks it as far as it is asked to and keeps what stands at the end of each stage. `programs` offers all of it as
+one call, `netc.compile`.
 """
 
 from __future__ import annotations
@@ -145,32 +146,20 @@ def build(request: Request, until: str = "object") -> Compilation:
 
 def load_program(c: Compilation, weights: Weights = None, seed: int = 0) -> Program:
     """The last stage: link the object of a compilation into this process and pack the weights for it."""
-    if not runs_here(c.target):
-        hint = "`netc compile --emit object` writes its code without running it"
-        raise NetcError(f"this machine, {Target.host()}, can't run code for {c.target}", hint=hint)
+    check_runs_here(c.target)
     return Program(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
 
 
-def compile(  # noqa: A001 (the public name)
-    source: Source,
-    *,
-    weights: Weights = None,
-    batch: int = 1,
-    threads: int | None = None,
-    cpu: str | None = None,
-    net: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-) -> Program:
-    """Compile a network for this machine.
+def check_runs_here(target: Target) -> None:
+    """Raise `NetcError` if this machine can't run code for a target."""
+    if not runs_here(target):
+        hint = "`netc compile --emit object` writes its code without running it"
+        raise NetcError(f"this machine, {Target.host()}, can't run code for {target}", hint=hint)
 
-    `source` is a path to a `.net` file, the name of a shipped net, or a graph (whose batch is what it is). `weights`
-    is a safetensors file or a mapping from parameter name to array in the graph's layout; None draws He-normal ones by
-    `seed`. `batch` binds the free size N, `settings` the net's other sizes and hyperparameters; `threads` None uses all
-    cores. Returns a callable from NHWC arrays to arrays. Raises `NetcError` for whatever the caller can cure.
-    """
-    request = Request(source, net, batch, settings or {}, threads, cpu)
-    return load_program(build(request), weights, seed)
+
+def compile_graph(graph: Graph, *, threads: int | None = None) -> Program:
+    """A graph without parameters as a program."""
+    return load_program(build(Request(graph, threads=threads)))
 
 
 def find_weights(weights: Weights, graph: Graph, seed: int = 0) -> Mapping[str, Array]:

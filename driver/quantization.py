@@ -24,13 +24,16 @@ from .compiler.quantization import (
     prepare,
 )
 from .compiler.quantization import quantize as quantize_graph
-from .pipeline import Source, Weights, compile, find_weights, load  # noqa: A004 (the public name)
+from .pipeline import Source, Weights, compile_graph, find_weights, load
 from .runtime.calibration import calibration_inputs
 from .runtime.datasets import Dataset
 from .runtime.images import Preprocess, as_input
 
 Samples = str | os.PathLike[str] | Dataset | Iterable[Array | Sequence[Array]]
-"""What to calibrate with: a folder, an archive or a data set by name, a data set, or inputs of the network."""
+"""What to calibrate with: a folder, an archive or a data set by name, a data set, or inputs of the network.
+
+An array with as many dimensions as the network's only input holds samples, one after the other, for its batches.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def calibrate(
     if equalized:
         prepared = equalize(prepared)
     calibration = Calibration(prepared)
-    with compile(observation_graph(prepared), threads=threads) as program:
+    with compile_graph(observation_graph(prepared), threads=threads) as program:
         for inputs in _inputs(graph, samples, limit):
             calibration.add(inputs, _all(program(*inputs)))
             if progress:
@@ -81,7 +84,16 @@ def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Arr
         preprocess, shape = Preprocess.of(graph), graph.inputs[0].type.shape
         pictures = (preprocess(picture) for (picture, _), _ in zip(samples, range(limit), strict=False))
         return ((np.broadcast_to(x, shape).copy(),) for x in pictures)
+    if isinstance(samples, np.ndarray) and samples.ndim == graph.inputs[0].type.rank:
+        return ((x,) for x in _batches(samples, graph.inputs[0].type.shape[0]))
     return ((np.asarray(x),) if isinstance(x, np.ndarray) else tuple(np.asarray(part) for part in x) for x in samples)
+
+
+def _batches(samples: Array, size: int) -> Iterator[Array]:
+    """Samples in batches; those that don't fill one are left out."""
+    if len(samples) < size:
+        raise NetcError(f"{len(samples)} samples don't fill a batch of {size}")
+    return (samples[i : i + size] for i in range(0, len(samples) - size + 1, size))
 
 
 def quantize(
@@ -135,7 +147,7 @@ def layer_noise(
     floats, integers = comparable(calibrated.graph, quantized)
 
     def runs() -> Iterator[tuple[Sequence[Array], Sequence[Array]]]:
-        with compile(floats, threads=threads) as wanted, compile(integers, threads=threads) as got:
+        with compile_graph(floats, threads=threads) as wanted, compile_graph(integers, threads=threads) as got:
             for inputs in _inputs(calibrated.graph, samples, limit):
                 edges = [as_input(x, v.type) for x, v in zip(inputs, integers.inputs, strict=True)]
                 yield _all(wanted(*inputs)), _all(got(*edges))

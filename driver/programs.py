@@ -1,0 +1,87 @@
+"""`netc.compile`: from a network to a program in one call, quantized on the way if it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .compiler.errors import NetcError
+from .compiler.graph.ir import Graph
+from .compiler.tflite import write_bytes
+from .export import tflite_bytes
+from .pipeline import Compilation, Request, Source, Weights, build, check_runs_here, find_weights, load
+from .quantization import Calibrated, Samples
+from .quantization import quantize as quantize_network
+from .runtime.program import Program
+
+QUANTIZED = ("int8",)
+
+
+class NetworkProgram(Program):
+    """A program that knows which network it computes.
+
+    `graph` is that network before it was optimised, with its quantization.
+    """
+
+    def __init__(self, compilation: Compilation, weights: Weights, seed: int, model: str) -> None:
+        c = compilation
+        check_runs_here(c.target)
+        super().__init__(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
+        self.graph = c.graph
+        self._origin = (weights, seed, model)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as a TFLite file; raises `NetcError` for what TFLite has no form of.
+
+        Weights come from where they came from when it was compiled: a file is read again.
+        """
+        write_bytes(path, tflite_bytes(self.graph, *self._origin))
+
+
+def compile(  # noqa: A001 (the public name)
+    source: Source,
+    *,
+    weights: Weights = None,
+    batch: int = 1,
+    threads: int | None = None,
+    cpu: str | None = None,
+    net: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    quantize: str | None = None,
+    calibration: Samples | Calibrated | None = None,
+    method: str = "mse",
+) -> NetworkProgram:
+    """Compile a network for this machine.
+
+    `source` is a path to a `.net` or `.tflite` file, the name of a shipped net, or a graph (whose batch is what it is).
+    `weights` is a safetensors file or a mapping from parameter name to array in the graph's layout; None draws
+    He-normal ones by `seed`. `batch` binds the free size N, `settings` the net's other sizes and hyperparameters;
+    `threads` None uses all cores.
+
+    With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
+    `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`).
+
+    Returns a callable from NHWC arrays to arrays, with a method `save` that writes the TFLite file. Raises `NetcError`
+    for whatever the caller can cure.
+    """
+    model = "" if isinstance(source, Graph) else os.fspath(source)
+    if quantize is None:
+        if calibration is not None:
+            raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
+        request = Request(source, net, batch, settings or {}, threads, cpu)
+        return NetworkProgram(build(request), weights, seed, model)
+    if quantize not in QUANTIZED:
+        raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
+    graph = quantize_network(
+        load(source, net=net, batch=batch, settings=settings),
+        calibration=calibration,
+        weights=weights,
+        method=method,
+        inputs="f32",
+        outputs="f32",
+        threads=threads,
+        seed=seed,
+    )
+    return NetworkProgram(build(Request(graph, threads=threads, cpu=cpu)), None, seed, model)

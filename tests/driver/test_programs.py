@@ -1,0 +1,78 @@
+"""`netc.compile` with quantization, and programs that are saved as TFLite files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import netc
+
+NETWORK = """
+net small(image: f32[N, 8, 8, 3], classes = 4) {
+  return image |> conv(6, 3) |> relu |> conv(6, 3, stride = 2) |> relu6 |> global_avg_pool |> dense(classes)
+}
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "small.net"
+    path.write_text(NETWORK, encoding="utf-8")
+    return path
+
+
+def samples(count: int) -> NDArray[np.float32]:
+    return np.random.default_rng(3).standard_normal((count, 8, 8, 3), np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_quantized_programs_are_close_to_float_ones(network: Path, batch: int, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"weights": None, "batch": batch, "threads": 1, "seed": 4}
+    floats = netc.compile(network, **given)
+    integers = netc.compile(network, quantize="int8", calibration=samples(9), **given)
+    assert str(integers) == f"<Program small(image: f32[{batch},8,8,3]) -> f32[{batch},4], threads=1>"
+    x = samples(batch)
+    wanted, got = np.asarray(floats(x)), np.asarray(integers(x))
+    assert wanted.dtype == got.dtype == np.float32
+    assert 0 < np.abs(wanted - got).max() < 0.05 * (wanted.max() - wanted.min())
+    integers.save(tmp_path / "small.tflite")
+    np.testing.assert_array_equal(netc.compile(tmp_path / "small.tflite", batch=batch, threads=1)(x), got)
+
+
+def test_float_programs_are_saved_too(network: Path, tmp_path: Path) -> None:
+    program = netc.compile(network, threads=1, seed=2)
+    program.save(tmp_path / "small.tflite")
+    again = netc.compile(tmp_path / "small.tflite", threads=1)
+    np.testing.assert_allclose(again(samples(1)), program(samples(1)), rtol=1e-5, atol=1e-6)
+
+
+def test_litert_runs_what_was_saved(network: Path, tmp_path: Path) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    program = netc.compile(network, quantize="int8", calibration=samples(4), threads=1)
+    program.save(tmp_path / "small.tflite")
+    interpreter = litert.Interpreter(
+        str(tmp_path / "small.tflite"), experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    for x in samples(5)[:, None]:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+        interpreter.invoke()
+        got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        np.testing.assert_array_equal(got, program(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantize": "int4", "calibration": samples(1)}, "can be quantized to int8, not 'int4'"),
+        ({"quantize": "int8"}, "takes samples to calibrate with, or ranges"),
+        ({"calibration": samples(1)}, "are for quantizing"),
+        ({"quantize": "int8", "calibration": samples(2), "batch": 3}, "2 samples don't fill a batch of 3"),
+        ({"quantize": "int8", "calibration": samples(1)[:, :4]}, r"takes float32\[1,8,8,3\], not float32\[1,4,8,3\]"),
+    ],
+)
+def test_unsuitable_arguments(network: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(netc.NetcError, match=message):
+        netc.compile(network, **arguments)
