@@ -279,6 +279,11 @@ CASES: tuple[OpCase, ...] = (
     OpCase("log_softmax", ((2, 5, 7),), {"axis": 1}),
     OpCase("logsumexp", ((3, 101),)),
     OpCase("logsumexp", ((2, 5, 7),), {"axis": -2}),
+    # rounding to what integers can stand for
+    OpCase("fake_quantize", ((3, 5, 37), (), ()), weights=1, tolerance=0),
+    OpCase("fake_quantize", ((40, 33), (33,), (33,)), {"lowest": -3, "highest": 4}, tolerance=0),
+    OpCase("round_to_grid", ((3, 37), (), ()), positive=True, below={2: 4}, tolerance=0),
+    OpCase("round_to_grid", ((2, 3, 20), (20,), (20,)), {"lowest": -127}, positive=True, below={2: 4}, tolerance=0),
     # differentiation
     OpCase("stop_gradient", ((3, 20),)),
     OpCase("custom_gradient", ((5,), (5,)), {"gradient": doubled_gradient()}),
@@ -297,6 +302,11 @@ CASES: tuple[OpCase, ...] = (
     *conv_gradients((1, 12, 11, 4), 6, (3, 2), (2, 3), "valid", dilations=(2, 3)),
     *conv_gradients((1, 9, 9, 12), 8, (3, 3), (1, 1), "same", groups=4),
     *conv_gradients((2, 9, 9, 20), 20, (3, 3), (2, 2), "same", groups=20),
+    *conv_gradients((2, 14, 14, 48), 48, (3, 3), (1, 1), "same", groups=48),
+    *conv_gradients((1, 13, 12, 37), 37, (5, 5), (2, 2), "same", groups=37),
+    *conv_gradients((1, 9, 11, 24), 24, (7, 7), (1, 1), "same", groups=24),
+    *conv_gradients((1, 11, 8, 16), 16, (2, 2), (3, 3), "valid", groups=16),
+    *conv_gradients((1, 9, 9, 6), 6, (3, 3), (1, 1), "same", groups=6, dilations=(2, 2)),
     *conv_gradients((2, 7, 7, 32), 20, (1, 1), (2, 2), "valid"),
     *conv_gradients((2, 19, 6), 11, (5,), (2,), "same"),
     *conv_gradients((1, 4, 5, 6, 3), 7, (2, 3, 3), (1, 2, 1), "same"),

@@ -8,8 +8,9 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes
 from ...graph.types import DType, Quantization, TensorType
 from ...loops.compute import Compute
-from ...loops.ir import Binary, Cast, Const, Expr, Select, Unary, const, maximum, minimum
+from ...loops.ir import Cast, Const, Expr, maximum, minimum
 from ..base import AttributeSpec, Operator, register
+from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
 from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
 
@@ -43,21 +44,15 @@ class Quantize(Operator):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         y: Quantization = attributes["y"]
-        ratio = (operands[0] / np.float32(y.scale)).astype(np.float64)
-        rounded = np.copysign(np.floor(np.abs(ratio) + 0.5), ratio) + y.zero_point
-        return (fp.saturate(rounded, _integer(self, attributes)),)
+        whole = rounded((operands[0] / np.float32(y.scale)).astype(np.float64)) + y.zero_point
+        return (fp.saturate(whole, _integer(self, attributes)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         y: Quantization = attributes["y"]
         dtype = _integer(self, attributes)
         info = np.iinfo(str(dtype.numpy))
-        ratio = c.let(c.load(0, index) / y.scale)
-        size = c.let(Unary("abs", ratio))
-        whole = c.let(Unary("floor", size))
-        rounded = whole + Cast(Binary("le", const(0.5, size.type), size - whole), DType.F32)
-        rounded = c.let(rounded)
-        signed = Select(Binary("lt", ratio, const(0.0, ratio.type)), Unary("neg", rounded), rounded)
-        clipped = maximum(minimum(signed, float(info.max - y.zero_point)), float(info.min - y.zero_point))
+        whole = rounded_expr(c.let, c.load(0, index) / y.scale)
+        clipped = maximum(minimum(whole, float(info.max - y.zero_point)), float(info.min - y.zero_point))
         return Cast(Cast(clipped, DType.I32) + y.zero_point, dtype)
 
 

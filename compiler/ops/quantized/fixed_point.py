@@ -8,22 +8,19 @@ it is shifted right (half away from zero). Facts: gemmlowp's fixedpoint.h and Te
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...graph.types import DType
-from ...loops.ir import Binary, Cast, Expr, Select, Unary, binary, const, maximum, minimum
+from ...loops.ir import Binary, Cast, Expr, binary, const, maximum, minimum
+from ..rounding import Let, rounded, rounded_expr
 
 Integers = NDArray[Any]
 
 _HALF = 1 << 30
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
-
-Let = Callable[[Expr], Expr]
-"""Gives a name to an expression that is used more than once (`Compute.let`)."""
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -79,9 +76,7 @@ def multiply(x: Integers, multiplier: Integers | int, shift: Integers | int) -> 
 def multiply_real(x: Integers, factor: Integers) -> Integers:
     """32-bit integers times real factors in f64, rounded once, half away from zero; int64 out."""
     product = x * np.asarray(factor, np.float64)
-    whole = np.floor(np.abs(product))
-    size = whole + (np.abs(product) - whole >= 0.5)
-    limited: Integers = np.clip(np.copysign(size, product), INT32_MIN, INT32_MAX).astype(np.int64)
+    limited: Integers = np.clip(rounded(product), INT32_MIN, INT32_MAX).astype(np.int64)
     return limited
 
 
@@ -141,13 +136,8 @@ def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Ex
 
 def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
     """`multiply_real` of an i32 expression, giving i64."""
-    product = let(Cast(x, DType.F64) * factor)
-    size = let(Unary("abs", product))
-    whole = let(Unary("floor", size))
-    rounded = whole + Cast(Binary("le", const(0.5, size.type), size - whole), DType.F64)
-    rounded = let(rounded)
-    signed = Select(Binary("lt", product, const(0.0, product.type)), Unary("neg", rounded), rounded)
-    return Cast(maximum(minimum(signed, float(INT32_MAX)), float(INT32_MIN)), DType.I64)
+    product = rounded_expr(let, Cast(x, DType.F64) * factor)
+    return Cast(maximum(minimum(product, float(INT32_MAX)), float(INT32_MIN)), DType.I64)
 
 
 def saturate_expr(x: Expr, dtype: DType, low: int | None = None, high: int | None = None) -> Expr:

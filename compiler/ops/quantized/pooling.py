@@ -14,6 +14,7 @@ from ...loops.ir import Binary, Cast, Const, Expr, Select, const
 from ..base import AttributeSpec, Operator, register
 from ..pooling import POOL_ATTRIBUTES, AvgPool, window_count
 from ..reduction import ReduceMean
+from ..rounding import Let
 from . import fixed_point as fp
 from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
 
@@ -72,7 +73,7 @@ def _rounded_ratio(total: Array, count: Array) -> Array:
     return np.where(total < 0, -size, size)
 
 
-def _rounded_ratio_expr(let: fp.Let, total: Expr, count: Expr) -> Expr:
+def _rounded_ratio_expr(let: Let, total: Expr, count: Expr) -> Expr:
     negative = let(Binary("lt", total, const(0, total.type)))
     size = Select(negative, total * -1, total)
     ratio = let((size + count // 2) // count)
