@@ -20,7 +20,7 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr, Select, const
 from .base import AttributeSpec, Operator, register
 from .convolution import WINDOW_ATTRIBUTES
-from .window import Window, window_of
+from .window import Phase, Window, phase_margins, phases_of, window_of
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
@@ -83,6 +83,27 @@ class InputGradient(ConvolutionGradient):
             products = np.tensordot(_group(dy, g, groups), _group(weight, g, groups), axes=(-1, -1))
             parts.append(window.scatter(np.moveaxis(products, -1, last)))  # [N, output..., C, kernel...]
         return (np.concatenate(parts, axis=-1).astype(dy.dtype, copy=False),)
+
+    def phases(self, weight: TensorType, attributes: Attributes, dimension: int) -> tuple[Phase, ...]:
+        """The phases of one spatial dimension, for a window without dilation."""
+        window = window_of(self.name, attributes["size"], weight.shape[:-2], attributes)
+        strides, padding = window.strides[dimension], window.padding[dimension]
+        return phases_of(window.kernel[dimension], strides, padding[0], attributes["size"][dimension])
+
+    def is_depthwise(self, weight: TensorType, attributes: Attributes) -> bool:
+        """True if each channel goes to one filter of its own, and windows have no gaps: then there is a schedule."""
+        return (
+            attributes["groups"] == weight.shape[-1] and weight.shape[-2] == 1 and set(attributes["dilations"]) == {1}
+        )
+
+    def input_margins(
+        self, operands: Sequence[TensorType], attributes: Attributes
+    ) -> tuple[tuple[int, int], ...] | None:
+        dy, weight = operands
+        if not self.is_depthwise(weight, attributes):
+            return None
+        phases = (self.phases(weight, attributes, d) for d in range(self.spatial))
+        return phase_margins(phases, dy.shape[1:-1])
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         weight, groups = c.type(1).shape, attributes["groups"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,25 +14,10 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Const, Expr, Select
 from .base import AttributeSpec, Operator, register
 from .gradients import sum_to
+from .window import Phase, phase_margins, phases_of
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """The results first_result, first_result + stride ... of one dimension: all see the same taps of the kernel.
-
-    Result number t sums, over j < taps, input first_input + t + j times kernel element first_tap - j * stride.
-    """
-
-    stride: int
-    first_result: int
-    count: int
-    taps: int
-    first_tap: int
-    first_input: int
-    """May be negative: zeros stand before the first input."""
 
 
 @register
@@ -68,28 +52,13 @@ class TransposeConv2D(Operator):
 
     def phases(self, x: TensorType, weight: TensorType, attributes: Attributes, dimension: int) -> tuple[Phase, ...]:
         """The phases of spatial dimension 0 or 1."""
-        kernel, stride = weight.shape[dimension], attributes["strides"][dimension]
-        before, size = attributes["padding"][dimension][0], attributes["size"][dimension]
-        found = []
-        for remainder in range(stride):  # of (result + before) / stride
-            first_result = (remainder - before) % stride
-            count = len(range(first_result, size, stride))
-            taps = len(range(remainder, kernel, stride))
-            quotient = (first_result + before) // stride
-            last_tap = remainder + stride * (taps - 1)
-            if count:
-                found.append(Phase(stride, first_result, count, taps, last_tap, quotient - (taps - 1)))
-        return tuple(found)
+        stride, size = attributes["strides"][dimension], attributes["size"][dimension]
+        return phases_of(weight.shape[dimension], stride, attributes["padding"][dimension][0], size)
 
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x, weight = operands[:2]
-        margins = [(0, 0)]
-        for d in range(2):
-            phases = [p for p in self.phases(x, weight, attributes, d) if p.taps]
-            before = max((-p.first_input for p in phases), default=0)
-            end = max((p.first_input + p.count - 1 + p.taps for p in phases), default=0)
-            margins.append((max(before, 0), max(end - x.shape[1 + d], 0)))
-        return (*margins, (0, 0))
+        phases = (self.phases(x, weight, attributes, d) for d in range(2))
+        return phase_margins(phases, x.shape[1:-1])
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,3 +169,44 @@ def window_of(name: str, size: tuple[int, ...], kernel: tuple[int, ...], attribu
     if any(i + p[0] + p[1] < e for i, e, p in zip(size, extent, padding, strict=True)):
         raise ShapeError(f"{name}: a window of {list(extent)} doesn't fit into {list(size)} padded by {list(padding)}")
     return Window(size, tuple(kernel), tuple(strides), tuple(dilations), padding, output)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The results first_result, first_result + stride ... of one dimension: all see the same taps of the kernel.
+
+    Result number t sums, over j < taps, input first_input + t + j times kernel element first_tap - j * stride.
+    """
+
+    stride: int
+    first_result: int
+    count: int
+    taps: int
+    first_tap: int
+    first_input: int
+    """May be negative: zeros stand before the first input."""
+
+
+def phases_of(kernel: int, stride: int, before: int, size: int) -> tuple[Phase, ...]:
+    """The phases of one dimension of a convolution's adjoint, whose result has `size` places, `before` more cut off."""
+    found = []
+    for remainder in range(stride):  # of (result + before) / stride
+        first_result = (remainder - before) % stride
+        count = len(range(first_result, size, stride))
+        taps = len(range(remainder, kernel, stride))
+        quotient = (first_result + before) // stride
+        last_tap = remainder + stride * (taps - 1)
+        if count:
+            found.append(Phase(stride, first_result, count, taps, last_tap, quotient - (taps - 1)))
+    return tuple(found)
+
+
+def phase_margins(phases: Iterable[Sequence[Phase]], size: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Zeros before and after a tensor [N, size..., C] that its phases, those of one dimension after another, reach."""
+    margins = []
+    for found, extent in zip(phases, size, strict=True):
+        reaching = [p for p in found if p.taps]
+        before = max((-p.first_input for p in reaching), default=0)
+        end = max((p.first_input + p.count - 1 + p.taps for p in reaching), default=0)
+        margins.append((max(before, 0), max(end - extent, 0)))
+    return ((0, 0), *margins, (0, 0))

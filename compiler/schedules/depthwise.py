@@ -1,7 +1,8 @@
-"""Depthwise convolution: each channel by itself, vectors along the channels.
+"""Depthwise convolution and the gradient of its input: each channel by itself, vectors along the channels.
 
 For each result row and vector of channels, a run of neighbouring results is kept in registers; each input vector of a
-window row is loaded once and used by all results that see it. The padding must lie in the input buffer's margins.
+window row is loaded once and used by all results that see it. The padding must lie in the input buffer's margins. The
+gradient of a strided convolution is one kernel for each phase of the result (see `geometry`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from ..loops.ir import (
     Var,
 )
 from ..ops.convolution import Conv2D
+from ..ops.convolution_gradients import Conv2DInputGradient
 from .elements import Elements, physical
+from .geometry import Line, Walk, depthwise_walks
 from .group import Group
 from .kernel import Names, Parameters, Scheduled, let
 from .loops import kind_for, loop, vector_loop
@@ -31,54 +34,46 @@ from .tiling import ceil_div
 def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a depthwise conv2d with multiplier 1 and padding in the margins."""
     anchor = group.anchor
-    if not isinstance(anchor.operator, Conv2D) or any(v not in group.outer for v in anchor.operands):
+    if not isinstance(anchor.operator, (Conv2D, Conv2DInputGradient)):
         return ()
-    x, weight = (v.type for v in anchor.operands[:2])
-    if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1] or not x.dtype.is_float:
+    if any(v not in group.outer for v in anchor.operands) or not anchor.operands[0].type.dtype.is_float:
         return ()
-    window = anchor.operator.window(x, weight, anchor.attributes)
-    if any(m[0] < p[0] or m[1] < p[1] for m, p in zip(x.margins[1:-1], window.padding, strict=True)):
-        return ()
-    return (_Depthwise(group, anchor.operator, target).schedule(),)
+    return tuple(_Depthwise(group, walk, target).schedule() for walk in depthwise_walks(group))
 
 
 class _Depthwise:
-    def __init__(self, group: Group, operator: Conv2D, target: Target) -> None:
-        self.group = group
-        self.target = target
+    def __init__(self, group: Group, walk: Walk, target: Target) -> None:
+        self.group, self.walk, self.target = group, walk, target
         self.names = Names()
         operands = group.anchor.operands
-        self.x_type = operands[0].type
-        self.window = operator.window(self.x_type, operands[1].type, group.anchor.attributes)
-        self.dtype = self.x_type.dtype
-        channels = self.x_type.shape[-1]
-        kh, kw = self.window.kernel
+        x = operands[0].type
+        self.dtype = x.dtype
         self.parameters = Parameters()
         add, outer = self.parameters.add, group.outer
-        self.x = add(Buffer("x", self.dtype, self.x_type.buffer_shape), outer[operands[0]])
-        self.w = add(Buffer("w", self.dtype, (kh, kw, channels)), outer[operands[1]])
-        self.bias = add(Buffer("b", self.dtype, (channels,)), outer[operands[2]]) if len(operands) > 2 else None
+        self.x = add(Buffer("x", self.dtype, x.buffer_shape), outer[operands[0]])
+        self.w = add(Buffer("w", self.dtype, (*walk.kernel, walk.channels)), outer[operands[1]])
+        self.bias = add(Buffer("b", self.dtype, (walk.channels,)), outer[operands[2]]) if len(operands) > 2 else None
         self.y = Buffer("y", self.dtype, group.result.type.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
         add(self.y, group.operation.result)
         self.run = self._run_length()
 
+    def _inputs(self, run: int) -> int:
+        """Inputs of one window row that `run` neighbouring results see."""
+        reach = (self.walk.window[1] - 1) * self.walk.dilations[1]
+        return (run - 1) * self.walk.strides[1] + reach + 1
+
     def _run_length(self) -> int:
         """Results of one row that are kept in registers together with the inputs of one window row."""
-        width = self.window.output[1]
-        kw, step, apart = self.window.kernel[1], self.window.strides[1], self.window.dilations[1]
-        best = 1
+        width, best = self.walk.width, 1
         for run in range(1, min(width, 12) + 1):
-            inputs = (run - 1) * step + (kw - 1) * apart + 1
-            if run + inputs + kw <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
+            registers = run + self._inputs(run) + self.walk.window[1]
+            if registers <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
                 best = run
         return best
 
     def schedule(self) -> Scheduled:
-        images, height = self.group.result.type.shape[:2]
-        kind = kind_for(self.group.macs)
-        total = images * height
-        channels = self.x_type.shape[-1]
+        images, height, channels = self.walk.images, self.walk.height, self.walk.channels
 
         def row(p: Expr) -> list[Stmt]:
             n, oy = (p // height, p % height) if images > 1 else (Const(0), p)
@@ -86,11 +81,11 @@ class _Depthwise:
                 self.names, channels, self.target.vector_lanes, lambda c, width: self._row(n, oy, c, width)
             )
 
-        body = loop("p", total, row, kind)
+        body = loop("p", images * height, row, kind_for(self.group.macs))
         return self.parameters.scheduled(body)
 
     def _row(self, n: Expr, oy: Expr, c: Var, lanes: int) -> list[Stmt]:
-        whole, rest = divmod(self.window.output[1], self.run)
+        whole, rest = divmod(self.walk.width, self.run)
         statements = loop(
             self.names.fresh("i"), whole, lambda i: self._results(n, oy, i * self.run, self.run, c, lanes)
         )
@@ -102,19 +97,27 @@ class _Depthwise:
         return Buffer(self.names.fresh(name), self.dtype, (size,), Space.REGISTER, lanes=lanes)
 
     def _results(self, n: Expr, oy: Expr, ox: Expr, run: int, c: Var, lanes: int) -> list[Stmt]:
-        """`run` neighbouring results from (oy, ox) on, for `lanes` channels from c on."""
-        (kh, kw), (sy, sx), (dy, dx) = self.window.kernel, self.window.strides, self.window.dilations
-        margins = self.x_type.margins
-        origin = [margins[1 + d][0] - self.window.padding[d][0] for d in range(2)]
-        inputs = (run - 1) * sx + (kw - 1) * dx + 1
-        acc, line = self._registers("acc", run, lanes), self._registers("line", inputs, lanes)
-        block: list[Stmt] = [Allocate(acc), Allocate(line)]
+        """`run` neighbouring results from (oy, ox) of the walk's grid on, for `lanes` channels from c on."""
+        acc = self._registers("acc", run, lanes)
+        block: list[Stmt] = [Allocate(acc)]
         start: Expr = Const(0.0, self.dtype, lanes)
         if self.bias:
             start = let(block, self.names.fresh("bias"), Load(self.bias, (c,), lanes))
         block += loop("s", run, lambda s: [Store(acc, (s,), start)], LoopKind.UNROLL)
-        iy = let(block, self.names.fresh("iy"), oy * sy + origin[0])
-        ix = let(block, self.names.fresh("ix"), ox * sx + origin[1])
+        if 0 not in self.walk.window:  # else a phase that no window reaches
+            block += self._sum(acc, run, (n, oy, ox), c, lanes)
+        return [*block, *self._store_all(acc, run, (n, oy, ox), c, lanes)]
+
+    def _sum(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
+        """Add all products to the accumulators, one window row after the other."""
+        walk, (n, oy, ox) = self.walk, first
+        (kh, kw), (sy, sx), (dy, dx) = walk.window, walk.strides, walk.dilations
+        rows, columns = walk.taps
+        inputs = self._inputs(run)
+        line = self._registers("line", inputs, lanes)
+        block: list[Stmt] = [Allocate(line)]
+        iy = let(block, self.names.fresh("iy"), oy * sy + walk.origin[0])
+        ix = let(block, self.names.fresh("ix"), ox * sx + walk.origin[1])
 
         def window_row(ky: Expr) -> list[Stmt]:
             def fetch(i: Expr) -> list[Stmt]:
@@ -122,7 +125,7 @@ class _Depthwise:
 
             def tap(kx: Expr) -> list[Stmt]:
                 inside: list[Stmt] = []
-                weight = let(inside, "w", Load(self.w, (ky, kx, c), lanes))
+                weight = let(inside, "w", Load(self.w, (_at(rows, ky), _at(columns, kx), c), lanes))
 
                 def multiply(s: Expr) -> list[Stmt]:
                     value = Load(line, (s * sx + kx * dx,))
@@ -132,8 +135,15 @@ class _Depthwise:
 
             return [*loop("i", inputs, fetch, LoopKind.UNROLL), *loop("kx", kw, tap, LoopKind.UNROLL)]
 
-        block += loop("ky", kh, window_row, LoopKind.UNROLL)
-        return [*block, *loop("s", run, lambda s: self._store(acc, s, (n, oy, ox + s, c), c, lanes), LoopKind.UNROLL)]
+        return [*block, *loop("ky", kh, window_row, LoopKind.UNROLL)]
+
+    def _store_all(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
+        (n, oy, ox), (rows, columns) = first, self.walk.results
+
+        def store(s: Expr) -> list[Stmt]:
+            return self._store(acc, s, (n, _at(rows, oy), _at(columns, ox + s), c), c, lanes)
+
+        return loop("s", run, store, LoopKind.UNROLL)
 
     def _store(self, acc: Buffer, s: Expr, index: tuple[Expr, ...], c: Var, lanes: int) -> list[Stmt]:
         elements = Elements(
@@ -146,3 +156,8 @@ class _Depthwise:
         )
         result = elements.element(self.group.result, index)
         return [*elements.statements, Store(self.y, physical(self.group.result.type, index), result)]
+
+
+def _at(line: Line, number: Expr) -> Expr:
+    """An element of a line of numbers."""
+    return number * line.step + line.start

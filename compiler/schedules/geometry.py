@@ -9,14 +9,16 @@ zeros that the stride puts between input pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..graph.types import TensorType
-from ..ops.convolution import Convolution
+from ..ops.convolution import Conv2D, Convolution
+from ..ops.convolution_gradients import Conv2DInputGradient
 from ..ops.dense import MatMul
 from ..ops.quantized.contraction import Conv2DSum
 from ..ops.transpose_convolution import TransposeConv2D
-from ..ops.window import window_of
+from ..ops.window import Phase, phase_margins, window_of
 from .group import Group
 
 Pair = tuple[int, int]
@@ -72,13 +74,25 @@ class Walk:
 _WHOLE = (Line(), Line())
 
 
+def depthwise_walks(group: Group) -> tuple[Walk, ...]:
+    """How a depthwise convolution with multiplier 1, or the gradient of its input, walks; empty for all others."""
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    if isinstance(anchor.operator, Conv2DInputGradient) and anchor.operator.is_depthwise(weight, anchor.attributes):
+        return _transposed(group, [anchor.operator.phases(weight, anchor.attributes, d) for d in range(2)])
+    if isinstance(anchor.operator, Conv2D) and anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
+        return _convolution(group)
+    return ()
+
+
 def walks(group: Group) -> tuple[Walk, ...]:
     """How the anchor walks over its input; empty where the tiled schedule can't serve it."""
     operator = group.anchor.operator
     if isinstance(operator, (Convolution, Conv2DSum)):
-        return _convolution(group)
+        return _pixelwise(group) or _convolution(group) if group.anchor.attributes["groups"] == 1 else ()
     if isinstance(operator, TransposeConv2D):
-        return _transposed(group, operator)
+        x, weight = (v.type for v in group.anchor.operands[:2])
+        return _transposed(group, [operator.phases(x, weight, group.anchor.attributes, d) for d in range(2)])
     x = group.anchor.operands[0].type
     if not _flat_epilogue(group):
         return ()
@@ -103,17 +117,24 @@ def _flat_epilogue(group: Group) -> bool:
     return all(v.type.shape == shape or math.prod(v.type.shape[:-1]) == 1 for v in group.outer if v not in own)
 
 
+def _pixelwise(group: Group) -> tuple[Walk, ...]:
+    """The flat walk of a convolution whose window is one pixel, if no tensor has margins."""
+    anchor, y = group.anchor, group.result.type
+    x, weight = (v.type for v in anchor.operands[:2])
+    tensors = (x, *(v.type for v in (group.result, *group.outer) if v.type.shape == y.shape))
+    dense = all(m == (0, 0) for t in tensors for m in t.margins[1:-1])
+    single = set(weight.shape[:-2]) == {1} and set(anchor.attributes["strides"]) == {1}
+    padded = x.shape[1:-1] != y.shape[1:-1]
+    return (_flat(x),) if x.rank <= 4 and dense and single and not padded and _flat_epilogue(group) else ()
+
+
 def _convolution(group: Group) -> tuple[Walk, ...]:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     y = anchor.result.type
-    if x.rank > 4 or anchor.attributes["groups"] != 1:
+    if x.rank > 4:
         return ()
     window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
-    outs = [v.type for v in (group.result, *group.outer) if v.type.shape == y.shape]
-    dense = all(m == (0, 0) for t in (x, *outs) for m in t.margins[1:-1])
-    if dense and set(window.kernel) == {1} and set(window.strides) == {1} and _flat_epilogue(group):
-        return (_flat(x),)
     origin = _origin(x, window.padding)
     if origin is None:
         return ()
@@ -156,11 +177,9 @@ def _pair(values: tuple[int, ...], first: int) -> Pair:
     return (first, values[0]) if len(values) == 1 else (values[0], values[1])
 
 
-def _transposed(group: Group, operator: TransposeConv2D) -> tuple[Walk, ...]:
-    anchor = group.anchor
-    x, weight = (v.type for v in anchor.operands[:2])
-    phases = [operator.phases(x, weight, anchor.attributes, d) for d in range(2)]
-    needed = operator.input_margins(tuple(v.type for v in anchor.operands), anchor.attributes)
+def _transposed(group: Group, phases: Sequence[Sequence[Phase]]) -> tuple[Walk, ...]:
+    x, weight = (v.type for v in group.anchor.operands[:2])
+    needed = phase_margins(phases, x.shape[1:-1])
     if any(m[0] < n[0] or m[1] < n[1] for m, n in zip(x.margins[1:-1], needed[1:-1], strict=True)):
         return ()
     base = Walk(

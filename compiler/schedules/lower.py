@@ -17,6 +17,7 @@ from ..loops.ir import Kernel
 from ..loops.module import Call, Memory, Module, Slot
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
+from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
 from .generic import schedule_generic
 from .group import Group, group_of
 from .integer_contraction import schedule_integer_contraction
@@ -35,6 +36,7 @@ SCHEDULES: tuple[Schedule, ...] = (
     schedule_contraction,
     schedule_integer_contraction,
     schedule_weight_gradient,
+    schedule_depthwise_weight_gradient,
     schedule_relayout,
     schedule_transpose,
     schedule_generic,
