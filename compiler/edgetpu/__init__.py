@@ -9,6 +9,7 @@ from __future__ import annotations
 from .facts import ModelFacts, OperatorFacts, TensorFacts
 from .from_graph import model_facts
 from .from_tflite import read_tflite
+from .log import CompilerLog, differences
 from .page import to_html
 from .release import LATEST, Release
 from .report import Report, Row, predict
@@ -17,6 +18,7 @@ from .text import to_data, to_text
 
 __all__ = [
     "LATEST",
+    "CompilerLog",
     "ModelFacts",
     "Objection",
     "OperatorFacts",
@@ -25,6 +27,7 @@ __all__ = [
     "Row",
     "Status",
     "TensorFacts",
+    "differences",
     "model_facts",
     "predict",
     "read_tflite",

@@ -16,12 +16,12 @@ from ..compiler.edgetpu import (
     predict,
     read_tflite,
     to_data,
-    to_html,
     to_text,
 )
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.passes import legalize_edgetpu
+from ..edgetpu import write_report
 from ..frontend import check
 from ..frontend.diagnostics import to_json
 from ..options import json_option, settings_option
@@ -34,7 +34,7 @@ from ..pipeline import load
 @click.option("--net", metavar="NAME", help="With --target: which net of the file.")
 @settings_option
 @click.option("--release", metavar="N.N", help=f"With --target: release of edgetpu_compiler; default: {LATEST}.")
-@click.option("--report", metavar="FILE", help="With --target: write an HTML page here as well.")
+@click.option("--report", metavar="FILE", help="With --target: write it here too, as a page or (.json) as data.")
 @json_option
 def check_command(
     file: str,
@@ -92,7 +92,7 @@ def _advice(graph: Graph, prediction: Report) -> str:
 
 def _show(prediction: Report, report: str | None, as_json: bool, advice: str = "") -> None:
     if report:
-        Path(report).write_text(to_html(prediction), encoding="utf-8")
+        write_report(prediction, report)
     if as_json:
         click.echo(json.dumps(to_data(prediction), indent=1))
     else:

@@ -1,18 +1,31 @@
-"""`netc compile`: compile a net and say what was done, or write what stands at the end of one stage."""
+"""`netc compile`: for a processor, with a summary or what stands at the end of one stage; or for the Edge TPU."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import click
 
+from ..compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
 from ..compiler.errors import NetcError
+from ..compiler.quantization import METHODS
+from ..compiler.tflite import write_bytes
+from ..edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from ..options import batch_option, json_option, network_options, output_option, target_options
 from ..output import duration, format_table, quantity, write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, Compilation, Request, build
 from ..runtime.cache import CompiledObject
 from ..summary import parameter_bytes, total_macs, trainable_parameters
+
+_FOR_DEVICE = ("weights", "calibrate", "samples", "method", "equalize", "release", "report")
+_FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
+"""Options that only one of the two targets has."""
 
 
 @click.command("compile")
@@ -21,30 +34,48 @@ from ..summary import parameter_bytes, total_macs, trainable_parameters
 @target_options
 @click.option("--emit", type=click.Choice(STAGES), help="Write this stage instead of a summary.")
 @output_option
+@click.option("--target", type=click.Choice(["edgetpu"]), help="Quantize for this device and write a TFLite file.")
+@click.option("--weights", metavar="FILE", help="With --target: weights (safetensors).")
+@click.option("--calibrate", metavar="PATH", help="With --target: folder or ZIP of pictures, or a data set.")
+@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
+@click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
+@click.option("--equalize", is_flag=True, help="Rescale weights of neighbouring layers first.")
+@click.option("--release", metavar="N.N", help=f"Predict for this release of edgetpu_compiler; default: {LATEST}.")
+@click.option("--report", metavar="FILE", help="Write the prediction here too, as a page or (.json) as data.")
 @pass_options
 @json_option
-def compile_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
-    batch: int,
-    threads: int | None,
-    cpu: str | None,
-    emit: str | None,
-    output: str | None,
-    print_after: tuple[str, ...],
-    print_changed: bool,
-    time_passes: bool,
-    as_json: bool,
-) -> None:
+@click.pass_context
+def compile_command(context: click.Context, /, model: str, output: str | None, as_json: bool, **options: Any) -> None:
     """Compile a net and say what was done, stage by stage.
 
-    MODEL is a shipped model's name or the path of a .net file. Object code stays in the cache.
+    MODEL is a shipped model's name or the path of a .net or .tflite file. Object code stays in the cache.
+
+    With --target edgetpu, the net is rewritten for that device and quantized with --weights and --calibrate (a .tflite
+    file is taken as it is); what the Edge TPU will do with the TFLite file is predicted, and edgetpu_compiler is called
+    where it is installed.
     """
+    given = {name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    if options["target"]:
+        _refuse(given.intersection(_FOR_CPU), "not for --target edgetpu")
+        _for_edgetpu(model, output, as_json, options)
+    else:
+        _refuse(given.intersection(_FOR_DEVICE), "for --target edgetpu")
+        _for_cpu(model, output, as_json, options)
+
+
+def _refuse(names: set[str], why: str) -> None:
+    if names:
+        flags = ", ".join(sorted("--" + name.replace("_", "-") for name in names))
+        raise NetcError(f"{flags} {'is' if len(names) == 1 else 'are'} {why}")
+
+
+def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
+    emit = options["emit"]
     if output and not emit:
         raise NetcError("-o needs --emit", hint="for example --emit object -o net.o")
-    log = PassLog(print_after, print_changed, time_passes)
-    request = Request(model, net, batch, settings, threads, cpu, tuple(log.observers))
+    log = PassLog(options["print_after"], options["print_changed"], options["time_passes"])
+    given = {name: options[name] for name in ("net", "batch", "settings", "threads", "cpu")}
+    request = Request(model, **given, observers=tuple(log.observers))
     compilation = build(request, until=emit or STAGES[-1])
     if emit:
         write_result(compilation.emit(emit), output)
@@ -53,6 +84,80 @@ def compile_command(
     else:
         click.echo(_report(compilation), nl=False)
     log.report()
+
+
+def _for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
+    if options["batch"] != 1:
+        raise NetcError(f"the Edge TPU takes one sample at a time, not {options['batch']}")
+    release = Release.parse(options["release"]) if options["release"] else LATEST
+    if model.endswith(".tflite"):
+        file, rewritten, prediction = _ready_model(model, output, options, release)
+    else:
+        file, rewritten, prediction = _quantized_model(model, output, options, release)
+    run = run_compiler(file)
+    more = {"file": str(file), "rewritten": dict(rewritten), "compiler": _run_data(prediction, run)}
+    if options["report"]:
+        write_report(prediction, options["report"], more)
+    if as_json:
+        click.echo(json.dumps({**to_data(prediction), **more}, indent=1))
+        return
+    lines = [f"legalize-edgetpu: {name}, {count} rewritten" for name, count in rewritten.items()]
+    lines += [f"{file}: {file.stat().st_size:,} bytes", "", to_text(prediction), *_run_lines(prediction, run)]
+    click.echo("\n".join(lines))
+
+
+_Model = tuple[Path, Mapping[str, int], Report]
+
+
+def _ready_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+    """A TFLite file as it is."""
+    if output or any(options[name] for name in ("net", "settings", "weights", "calibrate", "equalize")):
+        raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
+    file = Path(model)
+    return file, {}, predict(read_tflite(file.read_bytes(), file.name), release)
+
+
+def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+    """The TFLite file that is made of a float network."""
+    for name, what in (("weights", "--weights FILE.safetensors"), ("calibrate", "--calibrate FOLDER")):
+        if not options[name]:
+            hint = "`netc check --target edgetpu` predicts without weights or samples"
+            raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
+    count = options["samples"]
+    with click.progressbar(length=count, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        made = edgetpu_model(
+            model,
+            options["calibrate"],
+            weights=options["weights"],
+            method=options["method"],
+            limit=count,
+            equalized=options["equalize"],
+            net=options["net"],
+            settings=options["settings"],
+            threads=options["threads"],
+            progress=lambda done: bar.update(done - bar.pos),
+        )
+    file = Path(output or f"{made.graph.name}_int8.tflite")
+    write_bytes(file, made.data)
+    return file, made.rewritten, made.prediction(file.name, release)
+
+
+def _run_lines(prediction: Report, run: CompilerRun | None) -> list[str]:
+    """What the real compiler did, beside what was predicted."""
+    if run is None:
+        return [ABSENT]
+    lines = [f"edgetpu_compiler {run.log.version} wrote {run.output}: {run.output.stat().st_size:,} bytes"]
+    told = [("cached", run.log.cached), ("remaining", run.log.remaining), ("streamed", run.log.streamed)]
+    lines.append("parameters: " + ", ".join(f"{what} {amount}" for what, amount in told if amount))
+    lines += [f"  {kind:31}{count:<11}{status}" for kind, count, status in run.log.table]
+    other = differences(prediction, run.log)
+    return [*lines, "The prediction was right." if not other else "Other than predicted:", *(f"  {d}" for d in other)]
+
+
+def _run_data(prediction: Report, run: CompilerRun | None) -> dict[str, object] | None:
+    if run is None:
+        return None
+    return {**asdict(run.log), "output": str(run.output), "differences": list(differences(prediction, run.log))}
 
 
 def _summary(c: Compilation) -> dict[str, object]:
