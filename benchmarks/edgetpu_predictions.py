@@ -1,20 +1,21 @@
 """Compare predictions for the Edge TPU with what Google's compiler did, where public files and logs tell.
 
-Usage: python benchmarks/edgetpu_predictions.py [FOLDER]
-FOLDER holds ground_truth.json, compiler_logs.json, calibration.json and models/ (default: shared/edgetpu beside the
-repository). Prints a table in Markdown.
+    python benchmarks/edgetpu_predictions.py [FOLDER]
+
+FOLDER holds ground_truth.json, compiler_logs.json, calibration.json and models/ (default: `edgetpu` beside the data).
+Prints a table in Markdown.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import beside_data, parser
 from edgetpu_public import convolution_sweep, dense_sweep, model_facts, model_files, release_of
 from edgetpu_witnesses import release_of as log_release
 from edgetpu_witnesses import witness
@@ -22,7 +23,6 @@ from edgetpu_witnesses import witness
 from netc.compiler.edgetpu import ModelFacts, Report, Status, predict
 from netc.compiler.edgetpu.text import size
 
-DEFAULT = Path(__file__).parents[2] / "shared" / "edgetpu"
 MIB = 1 << 20
 
 
@@ -45,8 +45,11 @@ class Score:
         return f"{self.hits:,} of {self.cases:,}"
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Print all scores."""
+    options = parser(__doc__)
+    options.add_argument("folder", nargs="?", type=Path)
+    folder = options.parse_args().folder or beside_data("edgetpu")
     rows = scores(folder)
     print("| what is compared | equal |")
     print("| --- | --- |")
@@ -183,4 +186,4 @@ def line_score(logs: Iterable[Mapping[str, Any]]) -> Score:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT)
+    main()
