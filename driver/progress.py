@@ -162,7 +162,7 @@ class Watcher:
         if event.resumed is not None:
             self.line(f"going on from {event.resumed}: epoch {event.epoch + 1}, step {event.step}")
         self.line(
-            f"{self._net}: {event.epochs} epochs of {event.steps_per_epoch} steps of {event.batch}, "
+            f"{self._net}: {event.epochs} epoch{'s' * (event.epochs > 1)} of {event.steps_per_epoch} steps of {event.batch}, "
             f"{quantity(event.peak_bytes, 'B')} for a step"
         )
 
