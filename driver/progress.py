@@ -161,8 +161,9 @@ class Watcher:
             self.line(f"warning: {problem}")
         if event.resumed is not None:
             self.line(f"going on from {event.resumed}: epoch {event.epoch + 1}, step {event.step}")
+        epochs = f"{event.epochs} epoch{'s' * (event.epochs > 1)}"
         self.line(
-            f"{self._net}: {event.epochs} epoch{'s' * (event.epochs > 1)} of {event.steps_per_epoch} steps of {event.batch}, "
+            f"{self._net}: {epochs} of {event.steps_per_epoch} steps of {event.batch}, "
             f"{quantity(event.peak_bytes, 'B')} for a step"
         )
 
