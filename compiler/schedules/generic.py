@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -172,13 +173,18 @@ class _Generic:
         return [*elements.statements, *stores]
 
     def _reduce(self, elements: Elements, rule: Reduction) -> Expr:
-        """Loops over the reduced elements with one accumulator."""
+        """Loops over the reduced elements. In sums of floats each loop has an accumulator of its own.
+
+        Rounding errors grow with the number of terms that go into one accumulator: batch statistics over thousands
+        of pixels would lose several digits.
+        """
         type_ = VectorType(rule.dtype or self.group.anchor.result.type.dtype, elements.lanes)
-        accumulator = Buffer(self.names.fresh("acc"), type_.dtype, (1,), Space.REGISTER, lanes=type_.lanes)
+        start = const(_start(rule.op, type_.dtype), type_)
         here = (Const(0),)
         kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
+        nested = rule.op == "add" and type_.dtype.is_float and kind is LoopKind.SERIAL
 
-        def combine(r: tuple[Expr, ...]) -> list[Stmt]:
+        def combine(r: tuple[Expr, ...], accumulator: Buffer) -> list[Stmt]:
             with elements.nested() as statements:
                 term = rule.body(r)
                 total = Load(accumulator, here)
@@ -188,16 +194,26 @@ class _Generic:
                     value = binary(rule.op, total, term)
                 return [*statements, Store(accumulator, here, value)]
 
-        def nest(r: tuple[Expr, ...]) -> list[Stmt]:
-            d = len(r)
-            if d == len(rule.extents):
-                return combine(r)
-            name = self.names.fresh("r")
-            self.ranges[name] = (0, rule.extents[d] - 1)
-            return loop(name, rule.extents[d], lambda i: nest((*r, i)), kind)
+        def accumulate(inner: Callable[[Buffer], list[Stmt]]) -> tuple[Buffer, list[Stmt]]:
+            accumulator = Buffer(self.names.fresh("acc"), type_.dtype, (1,), Space.REGISTER, lanes=type_.lanes)
+            return accumulator, [Allocate(accumulator), Store(accumulator, here, start), *inner(accumulator)]
 
-        elements.statements.append(Allocate(accumulator))
-        elements.statements.append(Store(accumulator, here, const(_start(rule.op, type_.dtype), type_)))
-        elements.statements += nest(())
+        def nest(r: tuple[Expr, ...], accumulator: Buffer) -> list[Stmt]:
+            if len(r) == len(rule.extents):
+                return combine(r, accumulator)
+            extent, *inner = rule.extents[len(r) :]
+            name = self.names.fresh("r")
+            self.ranges[name] = (0, extent - 1)
+
+            def body(i: Expr) -> list[Stmt]:
+                if not nested or extent == 1 or math.prod(inner) == 1:
+                    return nest((*r, i), accumulator)
+                part, statements = accumulate(partial(nest, (*r, i)))
+                return [*statements, Store(accumulator, here, Load(accumulator, here) + Load(part, here))]
+
+            return loop(name, extent, body, kind)
+
+        accumulator, statements = accumulate(partial(nest, ()))
+        elements.statements += statements
         total = elements.let(Load(accumulator, here))
         return elements.let(rule.finish(total)) if rule.finish else total

@@ -188,7 +188,7 @@ class _WeightGradient:
         return self._elements(t, zero)
 
     def _accumulate(self, t: _Tiles, place: tuple[Expr, Expr, Expr], n: Expr, b: Expr) -> list[Stmt]:
-        """Add the products of one block of pixels to one tile."""
+        """Add the products of one block of pixels to one tile: summed up apart first, which keeps rounding small."""
         row, column, f = place
         block: list[Stmt] = []
         fresh = self.names.fresh
@@ -199,19 +199,19 @@ class _WeightGradient:
         ky = let(block, fresh("ky"), row // self.window_columns)
         kx = let(block, fresh("kx"), row % self.window_columns)
 
-        def move(r: Expr, s: Expr, *, load: bool) -> list[Stmt]:
-            at, moves = (r * t.columns + s,), list[Stmt]()
+        def zero(r: Expr, s: Expr) -> list[Stmt]:
+            at = (r * t.columns + s,)
+            return [Store(a, at, Const(0.0, self.dtype, w)) for a, w in zip(accumulators, t.widths, strict=True)]
+
+        def add(r: Expr, s: Expr) -> list[Stmt]:
+            at, adds = (r * t.columns + s,), list[Stmt]()
             for accumulator, first, width in zip(accumulators, filters, t.widths, strict=True):
                 memory = (row + r, column + s, first)
-                moves.append(
-                    Store(accumulator, at, Load(self.dw, memory, width))
-                    if load
-                    else Store(self.dw, memory, Load(accumulator, at))
-                )
-            return moves
+                adds.append(Store(self.dw, memory, Load(self.dw, memory, width) + Load(accumulator, at)))
+            return adds
 
         block += [Allocate(a) for a in accumulators]
-        block += self._elements(t, lambda r, s: move(r, s, load=True))
+        block += self._elements(t, zero)
         (sy, sx), (dy, dx) = self.window.strides, self.window.dilations
         y0 = let(block, fresh("iy"), ky * dy + self.origin[0])
         x0 = let(block, fresh("ix"), (kx * dx + self.origin[1]) * self.pitch + column)
@@ -225,7 +225,7 @@ class _WeightGradient:
         height, width = self.window.output
         stop = minimum(b * self.block + self.block, height) if height % self.block else b * self.block + self.block
         rows = For("oy", b * self.block, stop, tuple(loop("ox", width, lambda ox: pixel(Var("oy"), ox))))
-        return [*block, rows, *self._elements(t, lambda r, s: move(r, s, load=False))]
+        return [*block, rows, *self._elements(t, add)]
 
     def _multiply(
         self,
