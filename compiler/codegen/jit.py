@@ -27,8 +27,12 @@ class LoadedObject:
 
 
 def load_object(code: bytes, target: Target, symbols: Sequence[str]) -> LoadedObject:
-    """Link an object into this process and find the addresses of its symbols."""
-    jit = llvm.create_lljit_compiler(machine.target_machine(target))
+    """Link an object into this process and find the addresses of its symbols.
+
+    JITLink puts all sections of an object side by side. LLVM's older linker maps each where there is room; in a large
+    process they may lie more than 2 GB apart, where code can't reach its constants, and LLVM aborts.
+    """
+    jit = llvm.create_lljit_compiler(machine.target_machine(target), use_jit_link=True)
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in symbols:
         builder.export_symbol(name)
