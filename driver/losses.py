@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.spec import parse_spec
 from .compiler.training import GraphLoss, Loss, parse_loss
 from .frontend import load_loss
 from .pipeline import Source
-from .runtime.training.spec import parse_spec
 
 
 def find_loss(text: str, source: Source, graph: Graph) -> Loss:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from .compiler.errors import Location, NetcError, near_miss
+from .compiler.spec import Spec, Value, format_value, parse_spec
 from .frontend import Recipe, ast
-from .runtime.training.spec import Spec, Value, format_value, parse_spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from .losses import LOSSES, GraphLoss, Loss, parse_loss
 from .optimizers import OPTIMIZERS, Optimizer, parse_optimizer
 from .schedules import SCHEDULES, Schedule, parse_schedule
-from .spec import make_spec
+from .setting import make_setting
 from .step import Exchange, Gradients, loss_graph, training_step
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "Optimizer",
     "Schedule",
     "loss_graph",
-    "make_spec",
+    "make_setting",
     "parse_loss",
     "parse_optimizer",
     "parse_schedule",

@@ -16,11 +16,11 @@ from ..errors import ShapeError
 from ..graph.ir import Graph
 from ..graph.types import DType, TensorType
 from .formula import Formula
-from .spec import Spec, parse_spec
+from .setting import Setting, parse_setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss(Spec):
+class Loss(Setting):
     """Base of the losses."""
 
     kind: ClassVar[str] = "loss"
@@ -181,4 +181,4 @@ LOSSES: Mapping[str, type[Loss]] = MappingProxyType(
 
 def parse_loss(text: str) -> Loss:
     """Read a loss such as `softmax_cross_entropy(label_smoothing=0.1)`; raises `NetcError`."""
-    return parse_spec(text, Loss.kind, LOSSES)
+    return parse_setting(text, Loss.kind, LOSSES)

@@ -15,14 +15,14 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from .formula import Formula
-from .spec import Spec, parse_spec
+from .setting import Setting, parse_setting
 
 Slots = Mapping[str, Formula]
 """What the optimiser remembers about a parameter, by name; each has the parameter's shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimizer(Spec):
+class Optimizer(Setting):
     """Base of the optimisers."""
 
     kind: ClassVar[str] = "optimizer"
@@ -253,4 +253,4 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType({o.name: o for o in
 
 def parse_optimizer(text: str) -> Optimizer:
     """Read an optimiser such as `sgd(lr=0.1, momentum=0.9)`; raises `NetcError`."""
-    return parse_spec(text, Optimizer.kind, OPTIMIZERS)
+    return parse_setting(text, Optimizer.kind, OPTIMIZERS)

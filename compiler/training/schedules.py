@@ -16,11 +16,11 @@ from typing import ClassVar
 
 from ..graph.types import DType
 from .formula import Formula
-from .spec import Spec, parse_spec
+from .setting import Setting, parse_setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule(Spec):
+class Schedule(Setting):
     """Base of the schedules."""
 
     kind: ClassVar[str] = "schedule"
@@ -166,4 +166,4 @@ SCHEDULES: Mapping[str, type[Schedule]] = MappingProxyType(
 
 def parse_schedule(text: str) -> Schedule:
     """Read a schedule such as `cosine(epochs=12, warmup=1)`; raises `NetcError`."""
-    return parse_spec(text, Schedule.kind, SCHEDULES)
+    return parse_setting(text, Schedule.kind, SCHEDULES)

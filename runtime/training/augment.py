@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...compiler.errors import NetcError, near_miss
+from ...compiler.spec import Spec, as_integer, as_number, parse_specs
 from ..images import Pixels
 from .random import SampleRandom
-from .spec import Spec, as_integer, as_number, parse_specs
 
 
 class Transform(Protocol):

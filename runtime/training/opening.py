@@ -20,11 +20,11 @@ import PIL
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError, near_miss
+from ...compiler.spec import Spec, Value, parse_spec
 from ..cache import ObjectCache
 from ..datasets import data_folder, load_dataset
 from ..images import decode
 from .sources import ArchiveReader, ArraySource, FileSource, Labels, Source
-from .spec import Spec, Value, parse_spec
 
 SPLITS = ("train", "test")
 _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))

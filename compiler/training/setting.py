@@ -1,23 +1,24 @@
 """Settings with a name and options, as recipes write them: `sgd(lr=0.1, momentum=0.9)`, `cosine(epochs=12)`.
 
-Losses, optimisers and schedules are frozen dataclasses derived from `Spec`; their fields are the options. `parse_spec`
-reads the text form, `make_spec` takes options that are values already, and `str` writes the text form back.
+Losses, optimisers and schedules are frozen dataclasses derived from `Setting`; their fields are the options.
+`parse_setting` reads the text form, `make_setting` takes options that are values already, and `str` writes the text
+form back.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import NetcError, near_miss
+from ..spec import format_value, parse_spec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spec:
+class Setting:
     """Base of losses, optimisers and schedules."""
 
     kind: ClassVar[str]
@@ -36,33 +37,29 @@ class Spec:
 
     def __str__(self) -> str:
         options = [
-            f"{f.name}={_format(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) != f.default
+            f"{f.name}={format_value(getattr(self, f.name))}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
         ]
         return f"{self.name}({', '.join(options)})" if options else self.name
 
 
-S = TypeVar("S", bound=Spec)
-
-_SPEC = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
-_OPTION = re.compile(r"\s*([A-Za-z]\w*)\s*=\s*(\[[^\[\]]*\]|[^,=\[\]\s]+)\s*(?:,|$)")
+S = TypeVar("S", bound=Setting)
 
 
-def parse_spec(text: str, kind: str, registry: Mapping[str, type[S]]) -> S:
+def parse_setting(text: str, kind: str, registry: Mapping[str, type[S]]) -> S:
     """Read `name(key=value, ...)`; values are numbers, true, false or lists of numbers such as [30, 60].
 
     `NetcError`, with a near miss where there is one, for unknown names and options and for values that don't fit.
     """
-    match = _SPEC.fullmatch(text)
-    if match is None:
-        example = next(iter(registry), "name")
-        raise NetcError(
-            f"`{text}` is not the description of the {kind}", hint=f"write for example {example}(key=value)"
-        )
-    return make_spec(match[1], _split_options(match[1], match[2] or ""), kind, registry)
+    spec = parse_spec(text, example=f"{next(iter(registry), 'name')}(key=value)")
+    if spec.positional:
+        raise NetcError(f"`{spec}`: the options of {spec.name} are given by name", hint="write key=value")
+    return make_setting(spec.name, spec.named, kind, registry)
 
 
-def make_spec(name: str, options: Mapping[str, Any], kind: str, registry: Mapping[str, type[S]]) -> S:
-    """The setting called `name` with the given options; errors as for `parse_spec`."""
+def make_setting(name: str, options: Mapping[str, Any], kind: str, registry: Mapping[str, type[S]]) -> S:
+    """The setting called `name` with the given options; errors as for `parse_setting`."""
     if name not in registry:
         hint = near_miss(name, registry) or "there are " + ", ".join(registry)
         raise NetcError(f"there is no {kind} `{name}`", hint=hint)
@@ -83,34 +80,6 @@ def _options_hint(name: str, declared: Mapping[str, Any]) -> str:
     return f"its options are {', '.join(declared)}" if declared else f"{name} takes no options"
 
 
-def _split_options(name: str, text: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    position = 0
-    while text[position:].strip():
-        match = _OPTION.match(text, position)
-        if match is None:
-            raise NetcError(f"`{text[position:].strip()}` is not a list of options of {name}", hint="write key=value")
-        if match[1] in options:
-            raise NetcError(f"the option `{match[1]}` of {name} is given twice")
-        options[match[1]] = _read(f"option `{match[1]}` of {name}", match[2])
-        position = match.end()
-    return options
-
-
-def _read(what: str, text: str) -> Any:
-    """A value from its text."""
-    if text.startswith("["):
-        return tuple(_read(what, item.strip()) for item in text[1:-1].split(",") if item.strip())
-    if text in ("true", "false"):
-        return text == "true"
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    raise NetcError(f"{what} can't be `{text}`", hint="values are numbers, true, false or lists such as [30, 60]")
-
-
 def _fitting(what: str, value: Any, kind: Any) -> Any:
     """The value as the field's type has it."""
     if get_origin(kind) in (Union, types.UnionType):
@@ -122,18 +91,10 @@ def _fitting(what: str, value: Any, kind: Any) -> Any:
         return tuple(_fitting(what, item, get_args(kind)[0]) for item in items)
     if kind is bool:
         if not isinstance(value, bool):
-            raise NetcError(f"{what} is true or false, not {_format(value)}")
+            raise NetcError(f"{what} is true or false, not {format_value(value)}")
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise NetcError(f"{what} is a number, not {_format(value)}")
+        raise NetcError(f"{what} is a number, not {format_value(value)}")
     if not math.isfinite(value) or (kind is int and value != int(value)):
-        raise NetcError(f"{what} is a {'whole' if kind is int else 'finite'} number, not {_format(value)}")
+        raise NetcError(f"{what} is a {'whole' if kind is int else 'finite'} number, not {format_value(value)}")
     return kind(value)
-
-
-def _format(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(_format, value)) + "]"
-    return f"{value:.15g}" if isinstance(value, float) and float(f"{value:.15g}") == value else str(value)

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 from types import MappingProxyType
 
-from ...compiler.errors import NetcError, near_miss
+from .errors import NetcError, near_miss
 
 Value = float | int | bool | str | None | tuple["Value", ...]
 
 _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None}
 _WORDS = {True: "true", False: "false", None: "none"}
+_EXACT = 1e15
+"""Whole numbers below it are written without a point."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,25 @@ class Spec:
         return {name: values[name] for name in names}
 
 
-def parse_specs(text: str) -> tuple[Spec, ...]:
-    """Parse a comma-separated list of specifications; an empty text or `none` gives none."""
+def parse_specs(text: str, example: str = "crop(4), flip") -> tuple[Spec, ...]:
+    """Parse a comma-separated list of specifications; an empty text or `none` gives none.
+
+    Raises `NetcError` for what isn't one; `example` is its hint.
+    """
     if text.strip() in ("", "none"):
         return ()
     try:
         tree = ast.parse(f"[{text}\n]", mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise NetcError(f"can't read `{text}`", hint="write for example crop(4), flip") from None
+        raise NetcError(f"can't read `{text}`", hint=f"write for example {example}") from None
     if not isinstance(tree, ast.List):
-        raise NetcError(f"can't read `{text}`", hint="write for example crop(4), flip")
+        raise NetcError(f"can't read `{text}`", hint=f"write for example {example}")
     return tuple(_spec(node, text) for node in tree.elts)
 
 
-def parse_spec(text: str) -> Spec:
-    """Parse exactly one specification."""
-    specs = parse_specs(text)
+def parse_spec(text: str, example: str = "name(key=value)") -> Spec:
+    """Parse exactly one specification; errors as for `parse_specs`."""
+    specs = parse_specs(text, example)
     if len(specs) != 1:
         raise NetcError(f"`{text}` should be one name, with or without arguments")
     return specs[0]
@@ -89,7 +94,8 @@ def format_value(value: Value) -> str:
     if isinstance(value, str):
         is_word = value.isascii() and value.isidentifier() and not iskeyword(value) and value not in _CONSTANTS
         return value if is_word else json.dumps(value, ensure_ascii=False)
-    return repr(value)
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT
+    return repr(int(value) if whole else value)
 
 
 def as_number(spec: Spec, name: str, value: Value, low: float, high: float = float("inf")) -> float:
@@ -112,8 +118,11 @@ def _spec(node: ast.expr, text: str) -> Spec:
         case ast.Name(id=name):
             return Spec(name)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
-            named = {k.arg: _value(k.value, text) for k in keywords if k.arg is not None}
-            if len(named) == len(keywords):
+            keys = [k.arg for k in keywords if k.arg is not None]
+            if twice := next((key for key in keys if keys.count(key) > 1), None):
+                raise NetcError(f"`{twice}` is given twice in `{text}`")
+            if len(keys) == len(keywords):
+                named = {key: _value(k.value, text) for key, k in zip(keys, keywords, strict=True)}
                 return Spec(name, tuple(_value(a, text) for a in arguments), MappingProxyType(named))
     raise NetcError(f"can't read `{ast.unparse(node)}` in `{text}`", hint="write names like crop(4)")
 

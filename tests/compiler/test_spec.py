@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netc.compiler.errors import NetcError
-from netc.runtime.training.spec import Spec, parse_spec, parse_specs
+from netc.compiler.spec import Spec, parse_spec, parse_specs
 
 
 def test_names_arguments_and_values() -> None:
