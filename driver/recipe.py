@@ -34,6 +34,8 @@ class TrainingRecipe:
     clip_norm: float | None = None
     accumulate: int = 1
     ema: float | None = None
+    qat: str | None = None
+    """Train with fake quantization; what ranges do: moving or learned."""
 
     def as_json(self) -> dict[str, Any]:
         """The settings by name."""
@@ -50,6 +52,12 @@ class TrainingRecipe:
 
 
 _DEFAULT_EPOCHS = 10
+FINE_TUNING: Mapping[str, Any] = {
+    "epochs": 2,
+    "optimizer": "sgd(lr=0.001, momentum=0.9)",
+    "schedule": "cosine(epochs=2)",
+}
+"""What quantization-aware training takes in place of a net's own recipe, which trains from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +95,12 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> Training
     """Combine a net's own recipe, if it has one, with what the flags give (None: not given).
 
     `--epochs` stretches or shrinks the schedule of the file, its warm-up included; without it, training lasts as long
-    as the schedule. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to train on.
+    as the schedule. With `qat`, `FINE_TUNING` replaces what the file says. Raises `NetcError` for unknown or unsuitable
+    settings, and if nothing says what to train on.
     """
     settings = _read(written) if written is not None else {}
+    if flags.get("qat") is not None:
+        settings |= FINE_TUNING
     given = {name: value for name, value in flags.items() if value is not None}
     schedule = parse_spec(given.get("schedule") or settings.get("schedule") or "constant")
     length = settings.get("epochs", _length(schedule)) if "schedule" not in given else _length(schedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -10,13 +11,14 @@ from .compiler import passes
 from .compiler.codegen import Target, emit_module
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.quantization import Ranges, fake_quantize
 from .compiler.schedules import footprint, lower
 from .compiler.training import Loss, Optimizer, Schedule, parse_optimizer, training_step
 from .losses import find_loss
 from .pipeline import Source, Weights, find_weights, load
 from .runtime.cache import compile_object
 from .runtime.host import available_cores, physical_memory
-from .runtime.trainer import Trainer
+from .runtime.trainer import QatTrainer, Trainer
 from .runtime.weights import initial_weights
 
 Setting = TypeVar("Setting", Loss, Optimizer)
@@ -42,6 +44,8 @@ def compile_training(
     seed: int = 0,
     recompute: bool = True,
     checkpoint_every: int | None = None,
+    qat: str | None = None,
+    ranges: Ranges | str | os.PathLike[str] | None = None,
 ) -> Trainer:
     """Compile one training step (forward, backward, update) of a network for this machine.
 
@@ -53,11 +57,18 @@ def compile_training(
     are made again where the backward part needs them. `checkpoint_every`: activations are kept at the end of every so
     many layers or residual blocks only, and those between run again (0 chooses the places); see the pass checkpoint.
 
+    `qat` trains with fake quantization, for the network of 8-bit integers that `netc.quantize` makes of the weights and
+    ranges afterwards: from `ranges` (or a file of them) that were calibrated, which move with the batches' ("moving")
+    or are trained like weights ("learned"). Batch normalisation keeps its running statistics, nothing is dropped, and
+    weight decay leaves biases and ranges alone. The result is a `QatTrainer`.
+
     Raises `NetcError` for what the caller can cure.
     """
     graph = load(source, net=net, batch=batch, settings=settings)
+    start = _ranges(qat, ranges)
+    fake = fake_quantize(graph, learned=qat == "learned") if start is not None else None
     step = training_step(
-        graph,
+        fake.graph if fake is not None else graph,
         loss=_with_option(
             find_loss(loss, source, graph) if isinstance(loss, str) else loss, "label_smoothing", label_smoothing
         ),
@@ -69,6 +80,7 @@ def compile_training(
         clip_norm=clip_norm,
         accumulate=accumulate,
         ema=ema,
+        decay="all" if fake is None else "weights",
         seed=seed,
     )
     target, threads = Target.host(), threads or available_cores()
@@ -77,7 +89,26 @@ def compile_training(
     module = lower(optimized, target, threads)
     code = compile_object(emit_module(module, target), target).code
     params = {**initial_weights(step, seed), **find_weights(weights, graph, seed)}
-    return Trainer(graph, step, module, code, target, threads, params, seed)
+    if fake is None or start is None:
+        return Trainer(graph, step, module, code, target, threads, params, seed)
+    params |= fake.values(start)
+    return QatTrainer(fake, start.samples, graph, step, module, code, target, threads, params, seed)
+
+
+QAT = ("moving", "learned")
+"""What ranges of activations can do in quantization-aware training."""
+
+
+def _ranges(qat: str | None, ranges: Ranges | str | os.PathLike[str] | None) -> Ranges | None:
+    """The ranges to start quantization-aware training from; None for other training."""
+    if qat is None:
+        return None
+    if qat not in QAT:
+        raise NetcError(f"in quantization-aware training ranges are {' or '.join(QAT)}, not {qat!r}")
+    if ranges is None:
+        hint = "netc.calibrate(...).calibration.ranges() finds them"
+        raise NetcError("quantization-aware training starts from calibrated ranges", hint=hint)
+    return ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges))
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:

@@ -19,10 +19,14 @@ from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.interpreter import evaluate_operation
 from ..compiler.graph.ir import Graph, Operation, Value
 from ..compiler.loops.module import Module
+from ..compiler.quantization import FakeQuantized, Ranges
 from .program import Program
 from .weights import write_weights
 
 Array = NDArray[Any]
+
+RANGES = "ranges"
+"""Under this name the metadata of saved weights holds the ranges of activations."""
 
 
 class Trainer:
@@ -128,6 +132,28 @@ class Trainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class QatTrainer(Trainer):
+    """Trains a network with fake quantization (`fake`); `samples` is how many its ranges were calibrated on."""
+
+    def __init__(self, fake: FakeQuantized, samples: int, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.fake = fake
+        self._samples = samples
+
+    def ranges(self, *, averaged: bool = False) -> Ranges:
+        """The ranges of activations as they stand; `averaged`: their moving averages where there are some."""
+        state = self.program.state
+        values = dict(state)
+        if averaged:
+            values |= {name: state[f"ema.{name}"] for name in state if f"ema.{name}" in state}
+        return self.fake.ranges(values, "quantization-aware training", self._samples)
+
+    def save(self, path: str | os.PathLike[str], *, averaged: bool = False) -> None:
+        """Write the network's weights, in the layout of checkpoints, with the ranges (JSON) in the metadata."""
+        metadata = {RANGES: self.ranges(averaged=averaged).to_json()}
+        write_weights(path, self.net, self.weights(averaged=averaged), metadata)
 
 
 def _place(op: Operation) -> str:

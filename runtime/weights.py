@@ -93,8 +93,13 @@ def initial_weights(graph: Graph, seed: int = 0) -> Mapping[str, Array]:
     return _InitialWeights({_name(op): op for op in graph.parameters}, seed)
 
 
-def write_weights(path: str | os.PathLike[str], graph: Graph, arrays: Mapping[str, Array]) -> None:
-    """Write the parameters of `graph` to a safetensors file in checkpoint layout.
+def write_weights(
+    path: str | os.PathLike[str],
+    graph: Graph,
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write the parameters of `graph` to a safetensors file in checkpoint layout, and texts by name as its metadata.
 
     The file appears complete or not at all. Raises `NetcError` if `arrays` lacks a parameter, has one of another shape,
     or the file can't be written.
@@ -112,7 +117,7 @@ def write_weights(path: str | os.PathLike[str], graph: Graph, arrays: Mapping[st
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
             part, usual = Path(folder) / "part", Path(folder) / "usual"
-            save_file(tensors, part)  # readable by the owner alone
+            save_file(tensors, part, dict(metadata) if metadata else None)  # readable by the owner alone
             usual.touch()
             shutil.copymode(usual, part)
             part.replace(file)
@@ -149,12 +154,29 @@ def _name(op: Operation) -> str:
 
 def _read_header(file: Path) -> Mapping[str, _Tensor]:
     """What the file holds. The library checks that the file is whole and its header sound; offsets are read here."""
+    header, start = _read_json(file)
+    header.pop("__metadata__", None)
+    return {
+        name: _Tensor(entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0])
+        for name, entry in header.items()
+    }
+
+
+def read_metadata(path: str | os.PathLike[str]) -> Mapping[str, str]:
+    """The texts that a safetensors file holds beside its tensors, by name; raises `NetcError` if it is not one."""
+    header, _ = _read_json(Path(path))
+    metadata: Mapping[str, str] = header.get("__metadata__", {})
+    return metadata
+
+
+def _read_json(file: Path) -> tuple[dict[str, Any], int]:
+    """The header as it is, and the byte at which tensors begin."""
     try:
         with file.open("rb") as stream:
             with safe_open(file, framework="numpy"):
                 pass
             length = int.from_bytes(stream.read(8), "little")
-            header: dict[str, Any] = json.loads(stream.read(length))
+            return json.loads(stream.read(length)), 8 + length
     except FileNotFoundError:
         raise NetcError(f"there is no weights file {file}") from None
     except IsADirectoryError:
@@ -164,11 +186,6 @@ def _read_header(file: Path) -> Mapping[str, _Tensor]:
         raise NetcError(reason, hint="weights are read from .safetensors files only") from None
     except OSError as error:
         raise NetcError(f"can't read weights from {file}: {error.strerror or error}") from None
-    header.pop("__metadata__", None)
-    return {
-        name: _Tensor(entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
-        for name, entry in header.items()
-    }
 
 
 class _FileWeights(Mapping[str, Array]):

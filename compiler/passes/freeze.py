@@ -33,9 +33,22 @@ def freeze(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %bn.bias = constant {value = dense<...>}
         %0 = conv2d(%x, %conv.weight, %bn.bias)
     """
+    return dce(cse(canonicalize(bind(inference_form(graph), params))))
+
+
+def inference_form(graph: Graph) -> Graph:
+    """The network for inference, its weights still parameters or computed from them: batch_norm folded."""
     for each in (canonicalize, fold_batch_norm, simplify_inference, canonicalize):
         graph = each(graph)
-    return dce(cse(canonicalize(_Freezer(graph, params).run())))
+    return graph
+
+
+def bind(graph: Graph, params: Mapping[str, Array]) -> Graph:
+    """The graph with constants in the place of what parameters and constants alone decide; else it stays as it is.
+
+    Constants are named, and errors raised, as `freeze` does.
+    """
+    return _Freezer(graph, params).run()
 
 
 class _Freezer:

@@ -40,7 +40,11 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
-    graph = freeze(graph, params)
+    return in_integer_operators(freeze(graph, params))
+
+
+def in_integer_operators(graph: Graph) -> Graph:
+    """A network for inference, written in the operators that have an integer form."""
     b = Rewriter(graph)
     for op in graph.operations:
         if op.name == "hard_sigmoid":

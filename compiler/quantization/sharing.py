@@ -7,6 +7,7 @@ all. TFLite fixes the scales of softmax, logistic and tanh.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
@@ -45,7 +46,33 @@ FIXED: Mapping[str, Quantization] = MappingProxyType(
 
 def assign_scales(graph: Graph, ranges: Ranges, names: Mapping[Value, str]) -> dict[Value, Quantization]:
     """The scale of each value that calibration watched."""
-    return _Sharing(graph).scales(ranges, names)
+    scales: dict[Value, Quantization] = {}
+    for group in scale_groups(graph):
+        scale = group.fixed or activation_scale(group.range(ranges, names))
+        scales.update(dict.fromkeys(group.members, scale))
+    return scales
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleGroup:
+    """Values that must have the same scale."""
+
+    members: tuple[Value, ...]
+    """In the order of the graph."""
+    sources: tuple[Value, ...]
+    """Those that decide the range: all but the ones that only have elements of another member."""
+    fixed: Quantization | None
+    """The scale that the specification demands, if it demands one."""
+
+    def range(self, ranges: Ranges, names: Mapping[Value, str]) -> Range:
+        """The union of the ranges of the sources."""
+        parts = [ranges[names[v]] for v in self.sources]
+        return Range(min(p.low for p in parts), max(p.high for p in parts))
+
+
+def scale_groups(graph: Graph) -> tuple[ScaleGroup, ...]:
+    """The groups of the values that calibration watches, each value in one of them."""
+    return _Sharing(graph).groups()
 
 
 class _Sharing:
@@ -84,23 +111,17 @@ class _Sharing:
         if a in self.parent and b in self.parent:
             self.parent[self._root(b)] = self._root(a)
 
-    def scales(self, ranges: Ranges, names: Mapping[Value, str]) -> dict[Value, Quantization]:
-        """One scale for each set: the fixed one, or that of the union of the ranges of those that don't just follow."""
+    def groups(self) -> tuple[ScaleGroup, ...]:
+        """The sets, in the order of their first members."""
         members: dict[Value, list[Value]] = {}
         for value in self.watched:
             members.setdefault(self._root(value), []).append(value)
-        scales: dict[Value, Quantization] = {}
-        for group in members.values():
-            scale = next((self.fixed[v] for v in group if v in self.fixed), None)
-            if scale is None:
-                scale = activation_scale(self._union(group, ranges, names))
-            scales.update(dict.fromkeys(group, scale))
-        return scales
+        return tuple(self._group(tuple(group)) for group in members.values())
 
-    def _union(self, group: list[Value], ranges: Ranges, names: Mapping[Value, str]) -> Range:
-        sources = [v for v in group if not self._follows(v)] or group
-        parts = [ranges[names[v]] for v in sources]
-        return Range(min(p.low for p in parts), max(p.high for p in parts))
+    def _group(self, members: tuple[Value, ...]) -> ScaleGroup:
+        sources = tuple(v for v in members if not self._follows(v)) or members
+        fixed = next((self.fixed[v] for v in members if v in self.fixed), None)
+        return ScaleGroup(members, sources, fixed)
 
     def _follows(self, value: Value) -> bool:
         """True if a value only has elements of another one of its set."""

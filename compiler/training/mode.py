@@ -1,4 +1,4 @@
-"""Training mode: batch normalisation by the batch's own statistics, dropout that drops.
+"""Training mode: batch normalisation by the batch's own statistics, dropout that drops, moving ranges.
 
 Everything becomes ordinary operators, so that differentiation needs to know nothing about training.
 """
@@ -21,7 +21,9 @@ class TrainingMode:
     A batch_norm normalises by mean and (biased) variance over all dimensions but the channels, and its running
     statistics move towards the batch's: new = (1 - momentum) * old + momentum * batch, with the unbiased variance, as
     in PyTorch. One whose statistics are not parameters stays as it is. A dropout keeps each element with probability
-    1 - rate, divided by that; which ones depends on `seed`, the dropout's number in the graph, and `counter`.
+    1 - rate, divided by that; which ones depends on `seed`, the dropout's number in the graph, and `counter`. The range
+    of a fake_quantize with momentum moves towards the smallest and the largest element of the batch, if it is made of
+    parameters that aren't trained; one that several share, towards those of all their operands.
 
     Before::
 
@@ -45,6 +47,8 @@ class TrainingMode:
     statistics: dict[str, Value] = field(default_factory=dict)
     """Next values of the running statistics, by the name of their parameter."""
     _streams: int = 0
+    _extremes: dict[Value, Formula] = field(default_factory=dict)
+    """The batch's smallest or largest element, by the end of a range that moves towards it."""
 
     def copy(self) -> None:
         """Copy the whole graph."""
@@ -55,6 +59,8 @@ class TrainingMode:
                 self._dropout(op)
             else:
                 self.builder.copy(op)
+                if op.name == "fake_quantize" and op.attributes["momentum"]:
+                    self._observe(op)
 
     def _has_running_statistics(self, op: Operation) -> bool:
         producers = self.builder.graph.producers
@@ -90,6 +96,21 @@ class TrainingMode:
             x = x.number(rate).greater(uniform).where(x.number(0), x * (1 / (1 - rate)))
         self._streams += 1
         self.builder.replace(op.result, x.value)
+
+    def _observe(self, op: Operation) -> None:
+        """Move the ends of a range. Of several operations that share it, the last one decides, knowing the others."""
+        x, momentum = self._formula(op.operands[0], op), float(op.attributes["momentum"])
+        for end, extreme, of_both in zip(
+            op.operands[1:], ("reduce_min", "reduce_max"), ("minimum", "maximum"), strict=True
+        ):
+            param = self.builder.graph.producers.get(end)
+            if param is None or param.name != "param" or param.attributes["trainable"]:
+                continue
+            found = x.apply(extreme)
+            known = self._extremes.get(end)
+            self._extremes[end] = found if known is None else known.apply(of_both, found)
+            moved = self._formula(end, op) * (1 - momentum) + self._extremes[end] * momentum
+            self.statistics[end.name or ""] = moved.value
 
     def _formula(self, old: Value, op: Operation) -> Formula:
         return Formula(self.builder, self.builder[old], op.location)

@@ -6,30 +6,37 @@ import hashlib
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
 import click
+import numpy as np
 
 import netc
 
+from .. import qat
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.printer import print_graph
+from ..compiler.quantization import Ranges
 from ..compiler.training import GraphLoss
 from ..frontend import load_recipe
 from ..losses import find_loss
 from ..options import combine, settings_option
+from ..picture import class_labels
 from ..pipeline import Request, build, load, load_program
 from ..progress import Watcher
-from ..recipe import TrainingRecipe, check_same, resolve_recipe
+from ..recipe import FINE_TUNING, TrainingRecipe, check_same, resolve_recipe
+from ..runtime.evaluate import Evaluation
 from ..runtime.host import available_cores
+from ..runtime.program import Program
+from ..runtime.trainer import QatTrainer
 from ..runtime.training.augment import NO_AUGMENTATION, parse_augmentation
-from ..runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker
-from ..runtime.training.events import Interrupted
+from ..runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker, Plan
+from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import Evaluate, LoopOptions, Trainer, TrainingLoop
 from ..runtime.training.opening import open_source
 from ..runtime.training.run import Run, new_run_path, read_description
@@ -37,6 +44,7 @@ from ..runtime.training.samples import Preparation, preparation_for
 from ..runtime.training.scoring import score
 from ..runtime.training.sources import ArraySource, Source
 from ..runtime.training.workers import WorkerMaker
+from ..training import QAT
 
 _INTERRUPTED = 130
 
@@ -54,6 +62,17 @@ recipe_options = combine(
     click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
     click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
     click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
+    click.option(
+        "--qat",
+        is_flag=True,
+        help="Quantization-aware: fine-tune --weights for a network of 8-bit integers; unless said otherwise "
+        f"{FINE_TUNING['epochs']} epochs of {FINE_TUNING['optimizer']}, {FINE_TUNING['schedule']}.",
+    ),
+    click.option(
+        "--qat-ranges",
+        type=click.Choice(QAT),
+        help="Ranges of activations follow those of batches (moving, the default) or are trained; implies --qat.",
+    ),
 )
 
 
@@ -97,6 +116,9 @@ def train_command(
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
     setup = _Setup(model or "", net, settings, size, weights, threads, checkpoint_every)
+    if flags.pop("qat") and resume is None:
+        flags["qat_ranges"] = flags["qat_ranges"] or "moving"
+    flags["qat"] = flags.pop("qat_ranges")
     options = LoopOptions(0, log_every, save_every, save_seconds)
     workers = available_cores() if workers is None else workers
     if resume is not None:
@@ -193,6 +215,9 @@ class _Job:
             preparation_for(graph, test, NO_AUGMENTATION),
         )
         threads = setup.threads or available_cores()
+        if recipe.qat is not None and setup.weights is None:
+            hint = "give --weights, for example best.safetensors of an earlier run"
+            raise NetcError("quantization-aware training goes on from trained weights", hint=hint)
         return _Job(setup, recipe, graph, train, test, *preparations, workers, threads)
 
     @property
@@ -221,6 +246,19 @@ class _Job:
         maker = self.maker(self.train, self.train_preparation)
         return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name)
 
+    def ranges(self) -> Ranges | None:
+        """For quantization-aware training, the ranges of activations to start from."""
+        if self.recipe.qat is None or self.setup.weights is None:
+            return None
+        batch = self.recipe.batch
+        count = max(1, -(-qat.SAMPLES // batch)) * batch
+        samples = np.arange(count, dtype=np.int64) * len(self.train) // count
+        plans = [Plan(0, i, part) for i, part in enumerate(samples.reshape(-1, batch))]
+        preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION)
+        with closing(self.maker(self.train, preparation)) as maker:
+            batches = (made.images for made in maker.make(plans))
+            return qat.calibrated_ranges(self.graph, batches, self.setup.weights, self.recipe.qat, self.threads)
+
     def trainer(self, steps_per_epoch: int) -> Trainer:
         """Compile the training step."""
         recipe = self.recipe
@@ -241,29 +279,52 @@ class _Job:
             ema=recipe.ema,
             seed=recipe.seed,
             checkpoint_every=self.setup.checkpoint_every,
+            **({} if recipe.qat is None else {"qat": recipe.qat, "ranges": self.ranges()}),
         )
 
     def evaluation(self, trainer: Trainer) -> Evaluate:
         """Accuracy on the test split, measured with the net compiled for inference."""
-        compilation = build(Request(self.graph, threads=self.threads))
+        graph = trainer.fake.graph if isinstance(trainer, QatTrainer) else self.graph
+        compilation = build(Request(graph, threads=self.threads))
 
         def evaluate() -> Mapping[str, float]:
             with tempfile.TemporaryDirectory(prefix="netc-") as folder:
-                weights = Path(folder) / "weights.safetensors"
-                trainer.save(weights, averaged=self.recipe.ema is not None)
-                with load_program(compilation, str(weights)) as program:
-                    maker = self.maker(self.test, self.test_preparation)
-                    result = score(program, self.test, maker, self.recipe.batch)
+                file = Path(folder) / "weights.safetensors"
+                trainer.save(file, averaged=self.recipe.ema is not None)
+                weights = qat.fake_parameters(trainer, file) if isinstance(trainer, QatTrainer) else str(file)
+                with load_program(compilation, weights) as program:
+                    result = self.score(program)
             top5 = {"top5": result.top5} if self.test.classes > 10 else {}
             return {"accuracy": result.top1, **top5}
 
         return evaluate
+
+    def score(self, program: Program) -> Evaluation:
+        """How a program does on the test split."""
+        return score(program, self.test, self.maker(self.test, self.test_preparation), self.recipe.batch)
+
+    def finish(self, run: Run, best: Mapping[str, float]) -> qat.Outcome | None:
+        """After quantization-aware training, make the network of integers."""
+        if self.recipe.qat is None or self.setup.weights is None:
+            return None
+        return qat.finish(
+            self.graph,
+            self.setup.load(1),
+            start=self.setup.weights,
+            best=run.best,
+            labels=class_labels(self.graph, self.setup.model).names,
+            fake_accuracy=best["accuracy"],
+            accuracy=lambda program: self.score(program).top1,
+            threads=self.threads,
+        )
 
 
 def _train(job: _Job, stream: BatchStream, run: Run, options: LoopOptions) -> int:
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     with run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
         watcher.line(f"run {run.path}")
+        if job.recipe.qat is not None:
+            watcher.line(f"quantization-aware: {job.recipe.optimizer}, {job.recipe.schedule}, ranges {job.recipe.qat}")
         trainer = job.trainer(stream.steps_per_epoch)
         diagnose = getattr(trainer, "diagnose", None)
         evaluate = job.evaluation(trainer)
@@ -273,6 +334,9 @@ def _train(job: _Job, stream: BatchStream, run: Run, options: LoopOptions) -> in
             if isinstance(event, Interrupted):
                 watcher.line(f"stopped and saved; go on with: netc train --resume {run.path}")
                 return _INTERRUPTED
+            if isinstance(event, Finished) and (outcome := job.finish(run, event.best)) is not None:
+                for line in outcome.lines():
+                    watcher.line(line)
         watcher.line(f"weights: {run.best}")
     return 0
 

@@ -1,0 +1,99 @@
+"""Quantization-aware training as `netc train --qat` does it: what comes before the training, and what follows it.
+
+Before, activations are calibrated on a few batches. After it, the best weights and ranges, which lie in one file,
+become a network of integers, whose accuracy is measured and which is written as a TFLite file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .compiler.errors import NetcError
+from .compiler.graph.ir import Array, Graph
+from .compiler.graph.types import DType
+from .compiler.quantization import Ranges, fake_quantize
+from .compiler.tflite import to_tflite, write_bytes
+from .pipeline import Request, build, find_weights, load_program
+from .quantization import calibrate
+from .runtime.program import Program
+from .runtime.trainer import RANGES, QatTrainer
+from .runtime.weights import read_metadata, read_weights
+
+SAMPLES = 512
+"""How many training samples activations are calibrated on, at least."""
+METHODS = {"moving": "moving-average", "learned": "mse"}
+"""How the ranges to start from are chosen: those that move follow the extremes of batches."""
+
+Accuracy = Callable[[Program], float]
+"""Measures a program on the test split."""
+
+
+def calibrated_ranges(graph: Graph, batches: Iterable[Array], weights: str, kind: str, threads: int) -> Ranges:
+    """Ranges of activations to start from."""
+    return calibrate(graph, batches, weights=weights, threads=threads).calibration.ranges(METHODS[kind])
+
+
+def saved_ranges(path: Path) -> Ranges:
+    """The ranges that lie beside the weights of a quantization-aware run."""
+    metadata = read_metadata(path)
+    if RANGES not in metadata:
+        raise NetcError(f"{path} holds no ranges of activations: quantization-aware training didn't write it")
+    return Ranges.from_json(metadata[RANGES])
+
+
+def fake_parameters(trainer: QatTrainer, path: Path) -> Mapping[str, Array]:
+    """Values for the parameters of the network with fake quantization, from a file that the trainer saved."""
+    found = {**read_weights(path, trainer.net), **trainer.fake.values(saved_ranges(path))}
+    return {name: found[name] for name in (op.result.name or "" for op in trainer.fake.graph.parameters)}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of quantization-aware training: accuracies on the test split, and the integer network's file."""
+
+    before: float
+    """Of the float network that training started from."""
+    fake: float
+    """Of the network with fake quantization."""
+    integers: float
+    """Of the network of 8-bit integers."""
+    file: Path
+    size: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"accuracy: float {self.before:.2%} (before), fake-quantized {self.fake:.2%}, int8 {self.integers:.2%}",
+            f"int8 network: {self.file} ({self.size:,} bytes)",
+        ]
+
+
+def finish(
+    graph: Graph,
+    single: Graph,
+    *,
+    start: str,
+    best: Path,
+    labels: tuple[str, ...] | None,
+    fake_accuracy: float,
+    accuracy: Accuracy,
+    threads: int,
+) -> Outcome:
+    """Make a network of integers of the weights and ranges in `best`; writes ranges.json and best.tflite beside it.
+
+    `graph` is the network for the batches that `accuracy` measures programs with, `single` the same for one sample;
+    `start` are the weights that training started from.
+    """
+    ranges = saved_ranges(best)
+    integers = fake_quantize(single).integers(read_weights(best, single), ranges)
+    data = to_tflite(integers, labels=labels)
+    write_bytes(best.with_name("ranges.json"), ranges.to_json().encode())
+    write_bytes(best.with_suffix(".tflite"), data)
+    measured = fake_quantize(graph).integers(read_weights(best, graph), ranges, edges=DType.F32)
+    with load_program(build(Request(measured, threads=threads)), {}) as program:
+        after = accuracy(program)
+    with load_program(build(Request(graph, threads=threads)), find_weights(start, graph)) as program:
+        before = accuracy(program)
+    return Outcome(before, fake_accuracy, after, best.with_suffix(".tflite"), len(data))
