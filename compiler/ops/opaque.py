@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,13 @@ class Opaque(Operator):
         "results": AttributeSpec(tuple, "types of its results, as text"),
         "reason": AttributeSpec(str, "why netc doesn't have it, if there is more to say than that", ""),
         "options": AttributeSpec((np.ndarray, type(None)), "its options, bytes that netc can't read", None),
+        "table": AttributeSpec(str, "kind of its options that netc can read; ? if there are others", ""),
+        "fields": AttributeSpec(Mapping, "these options by name", MappingProxyType({})),
+        "version": AttributeSpec(int, "its version where it comes from", 1),
+        "places": AttributeSpec(
+            tuple, "what stands in its places: number of an operand, -1 for nothing, type of a state it keeps", ()
+        ),
+        "intermediates": AttributeSpec(tuple, "types of tensors between its parts", ()),
     }
     non_differentiable = "netc doesn't know what it computes"
 

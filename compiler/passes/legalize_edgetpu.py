@@ -36,17 +36,26 @@ class LegalizeEdgeTpu(Pass):
     name = "legalize-edgetpu"
 
     def run(self, graph: Graph) -> Graph:
-        if not any(op.name in _RULES for op in graph.operations):
-            return graph
-        b = Rewriter(graph)
-        for op in graph.operations:
-            rule = _RULES.get(op.name)
-            result = rule(b, op) if rule else None
-            if result is None:
-                b.copy(op)
-            else:
-                b.replace(op.result, result)
-        return b.close()
+        return _rewritten(graph, _RULES)
+
+
+def conv1d_as_conv2d(graph: Graph) -> Graph:
+    """The pass for conv1d alone: for what has no one-dimensional convolution, such as TFLite files."""
+    return _rewritten(graph, {"conv1d": _conv1d})
+
+
+def _rewritten(graph: Graph, rules: Mapping[str, _Rule]) -> Graph:
+    if not any(op.name in rules for op in graph.operations):
+        return graph
+    b = Rewriter(graph)
+    for op in graph.operations:
+        rule = rules.get(op.name)
+        result = rule(b, op) if rule else None
+        if result is None:
+            b.copy(op)
+        else:
+            b.replace(op.result, result)
+    return b.close()
 
 
 def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:

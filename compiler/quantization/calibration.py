@@ -21,7 +21,8 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..graph.types import DType
 from ..passes.canonicalize import canonicalize
-from ..passes.freeze import freeze
+from ..passes.freeze import freeze, inference_form
+from ..passes.legalize_edgetpu import conv1d_as_conv2d
 from .methods import METHODS, Range, Statistics
 
 ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})
@@ -40,7 +41,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
-    return in_integer_operators(freeze(graph, params))
+    return in_integer_operators(freeze(conv1d_as_conv2d(inference_form(graph)), params))
 
 
 def in_integer_operators(graph: Graph) -> Graph:

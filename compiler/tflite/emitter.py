@@ -7,6 +7,7 @@ the result of a convolution or the like is fused into it, as TFLite's operators 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -115,6 +116,12 @@ class Emitter:
         """A tensor between two operators that make up one operation."""
         return self._add(name, type_)
 
+    def variable(self, type_: TensorType, name: str) -> int:
+        """A tensor that an operator keeps from run to run; it begins with zeros."""
+        place = self._add(name, type_)
+        self.tensors[place] = replace(self.tensors[place], variable=True)
+        return place
+
     # ---- operators ----
 
     def node(
@@ -130,9 +137,9 @@ class Emitter:
         table = None if options is None else Options(options, fields)
         self.nodes.append(Node(name, version, tuple(inputs), tuple(outputs), table))
 
-    def custom(self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: bytes) -> None:
-        """Add an operator that TFLite knows only if an application registers it."""
-        self.nodes.append(Node("CUSTOM", 1, tuple(inputs), tuple(outputs), None, code, options))
+    def add(self, node: Node) -> None:
+        """Add an operator with all that it may have."""
+        self.nodes.append(node)
 
     def activation(self, op: Operation) -> int:
         """The code of the activation that is fused into a float operation."""

@@ -16,11 +16,12 @@ Field = int | float | bool | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor; `data` is the value of a constant."""
+    """A tensor; `data` is the value of a constant. A `variable` one keeps its elements from run to run."""
 
     name: str
     type: TensorType
     data: Array | None = None
+    variable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Node:
     options: Options | None = None
     custom_code: str = ""
     custom_options: bytes = b""
+    intermediates: tuple[int, ...] = ()
+    """Tensors that only tell what is computed between the operator's parts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,8 +137,9 @@ class _Serializer:
         name, shape = self.b.CreateString(tensor.name), self.integers(tensor.type.shape)
         given = tensor.type.quantization
         quantization = {} if given is None else {"Quantization": self.quantization(given)}
+        fields = {**quantization, "IsVariable": True} if tensor.variable else quantization
         element = element_code(tensor.type.dtype)
-        return self.table("Tensor", Shape=shape, Type=element, Buffer=buffer, Name=name, **quantization)
+        return self.table("Tensor", Shape=shape, Type=element, Buffer=buffer, Name=name, **fields)
 
     def quantization(self, given: Quantization) -> int:
         scales = self._vector(4, given.scales, self.b.PrependFloat32)
@@ -154,6 +155,8 @@ class _Serializer:
             fields["BuiltinOptions"] = self.options(node.options)
         if node.custom_options:
             fields["CustomOptions"] = self.block(node.custom_options)
+        if node.intermediates:
+            fields["Intermediates"] = self.integers(node.intermediates)
         index = self.codes[node.name, node.version, node.custom_code]
         return self.table("Operator", OpcodeIndex=index, Inputs=inputs, Outputs=outputs, **fields)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
-from ..passes.freeze import freeze
+from ..passes.freeze import freeze, inference_form
+from ..passes.legalize_edgetpu import conv1d_as_conv2d
 from .emitter import model_of
 from .mappings import MAPPINGS
 from .metadata import NAME, metadata_of, with_labels
@@ -23,7 +24,7 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
     name the classes, one for each element of the last dimension of the first output. Raises `NetcError`, located at the
     operation, for what TFLite has no form of.
     """
-    frozen = freeze(graph, params or {})
+    frozen = freeze(conv1d_as_conv2d(inference_form(graph)), params or {})
     if labels and len(labels) != frozen.outputs[0].type.shape[-1]:
         raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")
     metadata = metadata_of(frozen, labels)

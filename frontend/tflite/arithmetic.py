@@ -12,6 +12,10 @@ from .context import Context
 
 Converter = Callable[[Context], Value]
 
+_BYTES = (DType.I8, DType.U8)
+_LARGEST_POWER = 8
+"""Powers up to this one are products."""
+
 
 def _binary(name: str) -> Converter:
     """ADD, SUB, MUL: quantized, or plain with a fused activation."""
@@ -29,25 +33,54 @@ def _binary(name: str) -> Converter:
     return convert
 
 
-def _plain_binary(name: str) -> Converter:
-    """Operators without a quantized form of their own."""
+def div(c: Context) -> Value:
+    """DIV of floats and of whole numbers."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    return c.activated(c.emit("div", c.value(0), c.value(1)))
+
+
+def _extremum(name: str) -> Converter:
+    """MAXIMUM and MINIMUM, which compare quantized numbers of one scale as they are."""
 
     def convert(c: Context) -> Value:
-        if c.is_quantized and name not in ("maximum", "minimum"):
-            c.unsupported("its quantized form is not supported")
-        result = c.emit(name, c.value(0), c.value(1))
-        return c.activated(result) if c.option("fused_activation_function", 0) else result
+        if c.is_quantized and not c.quantization(0) == c.quantization(1) == c.output_quantization():
+            c.unsupported("its operands have different scales")
+        return c.emit(name, c.value(0), c.value(1))
 
     return convert
 
 
-def _plain_unary(name: str) -> Converter:
+def _comparison(name: str) -> Converter:
+    """LESS and its kin; quantized numbers of one scale have the order of what they stand for."""
+
+    def convert(c: Context) -> Value:
+        if c.type(0).quantization != c.type(1).quantization:
+            c.unsupported("its operands have different scales")
+        return c.emit(name, c.value(0), c.value(1))
+
+    return convert
+
+
+def _plain(name: str, operands: int) -> Converter:
+    """Operators without options and without a quantized form of their own."""
+
     def convert(c: Context) -> Value:
         if c.is_quantized:
             c.unsupported("its quantized form is not supported")
-        return c.emit(name, c.value(0))
+        return c.emit(name, *(c.value(i) for i in range(operands)))
 
     return convert
+
+
+def select(c: Context) -> Value:
+    """SELECT_V2, and SELECT of operands of one shape; quantized numbers must have one scale."""
+    condition, *values = (c.value(i) for i in range(3))
+    if c.is_quantized and not c.quantization(1) == c.quantization(2) == c.output_quantization():
+        c.unsupported("its operands have different scales")
+    if c.operator.name == "SELECT" and any(condition.type.shape != v.type.shape for v in values):
+        c.unsupported("a condition for whole rows is not supported")
+    return c.emit("select", condition, *values)
 
 
 def _clipped(low: float | None, high: float | None) -> Converter:
@@ -71,15 +104,79 @@ def _clipped(low: float | None, high: float | None) -> Converter:
     return convert
 
 
-def _byte_function(name: str, float_name: str) -> Converter:
-    """LOGISTIC, TANH."""
+def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = _BYTES) -> Converter:
+    """A function of one number: by the table of its 256 results where they are quantized, else made of operators."""
 
     def convert(c: Context) -> Value:
         if not c.is_quantized:
-            return c.emit(float_name, c.value(0))
+            return plain(c)
+        if c.type(0).dtype not in types:
+            c.unsupported(f"its form for {c.type(0).dtype} is not supported")
         return c.emit(name, c.value(0), x=c.quantization(0), y=c.output_quantization())
 
     return convert
+
+
+def _rsqrt(c: Context) -> Value:
+    """1 / sqrt(x)."""
+    root = c.emit("sqrt", c.value(0))
+    return c.emit("div", c.builder.scalar(1.0, root.type.dtype), root)
+
+
+def _hard_swish(c: Context) -> Value:
+    """The product x * relu6(x + 3) / 6."""
+    return c.emit("mul", c.value(0), c.emit("hard_sigmoid", c.value(0)))
+
+
+def square(c: Context) -> Value:
+    """SQUARE: x * x."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    return c.emit("mul", c.value(0), c.value(0))
+
+
+def squared_difference(c: Context) -> Value:
+    """SQUARED_DIFFERENCE: (a - b)^2."""
+    a, b = c.value(0), c.value(1)
+    if c.is_quantized:
+        return _q_binary(c, "q_squared_difference", a, b)
+    difference = c.emit("sub", a, b)
+    return c.emit("mul", difference, difference)
+
+
+def prelu(c: Context) -> Value:
+    """PRELU: x where it is not negative, else alpha * x, with a slope for each channel or each element."""
+    x, alpha = c.value(0), c.value(1)
+    if c.is_quantized:
+        return _q_binary(c, "q_prelu", x, alpha)
+    is_positive = c.emit("less_equal", c.builder.scalar(0.0, x.type.dtype), x)
+    return c.emit("select", is_positive, x, c.emit("mul", x, alpha))
+
+
+def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
+    if c.output_type().dtype not in _BYTES:
+        c.unsupported(f"its form for {c.output_type().dtype} is not supported")
+    scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
+    return c.emit(name, a, b, **scales)
+
+
+def power(c: Context) -> Value:
+    """POW of floats with a constant exponent: a small whole number, or one half, or their negatives."""
+    array = c.tensor(1).array()
+    if c.is_quantized or c.type(0).dtype is not DType.F32 or array is None or array.size != 1:
+        c.unsupported("only powers of floats with one constant exponent are supported")
+    exponent, x = float(array.reshape(-1)[0]), c.value(0)
+    size = abs(exponent)
+    if size == 0.5:
+        result = c.emit("sqrt", x)
+    elif size in range(1, _LARGEST_POWER + 1):
+        result = x
+        for _ in range(int(size) - 1):
+            result = c.emit("mul", result, x)
+    else:
+        c.unsupported(f"the exponent {exponent} is not supported")
+    one = c.builder.scalar(1.0, x.type.dtype)
+    return c.emit("div", one, result) if exponent < 0 else result
 
 
 def quantize(c: Context) -> Value:
@@ -112,13 +209,6 @@ def cast(c: Context) -> Value:
     return c.emit("cast", c.value(0), dtype=str(c.output_type().dtype))
 
 
-def hard_swish(c: Context) -> Value:
-    """HARD_SWISH: x * relu6(x + 3) / 6."""
-    if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
-    return c.emit("mul", c.value(0), c.emit("hard_sigmoid", c.value(0)))
-
-
 def leaky_relu(c: Context) -> Value:
     """LEAKY_RELU."""
     alpha = float(c.option("alpha", 0.0))
@@ -131,22 +221,37 @@ CONVERTERS: dict[str, Converter] = {
     "ADD": _binary("add"),
     "SUB": _binary("sub"),
     "MUL": _binary("mul"),
-    "DIV": _plain_binary("div"),
-    "FLOOR_DIV": _plain_binary("floor_div"),
-    "MAXIMUM": _plain_binary("maximum"),
-    "MINIMUM": _plain_binary("minimum"),
+    "DIV": div,
+    "FLOOR_DIV": _plain("floor_div", 2),
+    "MAXIMUM": _extremum("maximum"),
+    "MINIMUM": _extremum("minimum"),
+    "SQUARE": square,
+    "SQUARED_DIFFERENCE": squared_difference,
+    "POW": power,
+    "LESS": _comparison("less"),
+    "LESS_EQUAL": _comparison("less_equal"),
+    "GREATER": _comparison("greater"),
+    "GREATER_EQUAL": _comparison("greater_equal"),
+    "EQUAL": _comparison("equal"),
+    "NOT_EQUAL": _comparison("not_equal"),
+    "SELECT": select,
+    "SELECT_V2": select,
     "RELU": _clipped(0.0, None),
     "RELU6": _clipped(0.0, 6.0),
     "RELU_N1_TO_1": _clipped(-1.0, 1.0),
-    "LOGISTIC": _byte_function("q_logistic", "sigmoid"),
-    "TANH": _byte_function("q_tanh", "tanh"),
-    "HARD_SWISH": hard_swish,
+    "LOGISTIC": _function("q_logistic", _plain("sigmoid", 1)),
+    "TANH": _function("q_tanh", _plain("tanh", 1)),
+    "HARD_SWISH": _function("q_hard_swish", _hard_swish),
     "LEAKY_RELU": leaky_relu,
-    "SQRT": _plain_unary("sqrt"),
-    "EXP": _plain_unary("exp"),
-    "LOG": _plain_unary("log"),
-    "NEG": _plain_unary("neg"),
-    "ABS": _plain_unary("abs"),
+    "PRELU": prelu,
+    "SQRT": _plain("sqrt", 1),
+    "RSQRT": _function("q_rsqrt", _rsqrt, (DType.I8,)),
+    "EXP": _function("q_exp", _plain("exp", 1), (DType.I8,)),
+    "LOG": _plain("log", 1),
+    "SIN": _plain("sin", 1),
+    "COS": _plain("cos", 1),
+    "NEG": _plain("neg", 1),
+    "ABS": _function("q_abs", _plain("abs", 1), (DType.I8,)),
     "QUANTIZE": quantize,
     "DEQUANTIZE": dequantize,
     "CAST": cast,

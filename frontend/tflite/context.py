@@ -75,6 +75,10 @@ class Context:
         """Type of output number `place`."""
         return self._typed(self.output(place))
 
+    def type_of(self, index: int) -> TensorType:
+        """Type of a tensor by its index."""
+        return self._typed(self.model.tensors[index])
+
     def _typed(self, tensor: Tensor) -> TensorType:
         if tensor.type is None:
             self.fail(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")

@@ -75,6 +75,7 @@ class Operator:
     outputs: tuple[int, ...]
     intermediates: tuple[int, ...]
     options: Record | None
+    has_unknown_options: bool
     custom_options: bytes
     path: str
 
@@ -210,6 +211,7 @@ def _operator(record: Record, codes: tuple[Record, ...], tensors: int) -> Operat
         _indices(record, "outputs", tensors),
         _indices(record, "intermediates", tensors, optional=True),
         record["builtin_options"],
+        bool(record["builtin_options_2_type"] or (record["builtin_options_type"] and not record["builtin_options"])),
         b"" if options is None else options.tobytes(),
         record.path,
     )

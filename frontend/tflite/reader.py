@@ -24,7 +24,7 @@ from ...compiler.ops.base import lookup
 from . import arithmetic, contractions, recurrent, reductions, shapes
 from .context import Context, UnsupportedError
 from .metadata import embedded_labels, preprocess_of
-from .model import Model, read_model
+from .model import Model, Operator, read_model
 
 Converter = Callable[[Context], Value | tuple[Value, ...]]
 
@@ -166,14 +166,43 @@ def _renamed(builder: GraphBuilder, value: Value, name: str, start: int) -> Valu
 
 
 def _opaque(c: Context, reason: str) -> tuple[Value, ...]:
-    """An operator that netc doesn't know, or not in this form: its tensors, name and options, nothing more."""
-    operands = [c.value(place) for place in range(c.count) if c.has(place)]
-    types = tuple(str(c.output_type(i).dense()) for i in range(len(c.operator.outputs)))
+    """An operator that netc doesn't know, or not in this form: all that it takes to write it again."""
+    operator = c.operator
+    operands: list[Value] = []
+    places: list[int | str] = []
+    for place in range(c.count):
+        if not c.has(place):
+            places.append(-1)
+        elif c.tensor(place).is_variable:
+            places.append(str(c.type(place)))
+        else:
+            places.append(len(operands))
+            operands.append(c.value(place))
+    types = tuple(str(c.output_type(i).dense()) for i in range(len(operator.outputs)))
     if not types:
         c.fail("it has no outputs")
-    options = np.frombuffer(c.operator.custom_options, np.uint8) if c.operator.custom_options else None
-    attributes = {"operator": c.operator.name, "results": types, "options": options, "reason": reason}
+    attributes = {
+        "operator": operator.name,
+        "results": types,
+        "options": np.frombuffer(operator.custom_options, np.uint8) if operator.custom_options else None,
+        "reason": reason,
+        "version": operator.version,
+        "places": () if places == list(range(len(operands))) else tuple(places),
+        "intermediates": tuple(str(c.type_of(index)) for index in operator.intermediates),
+        **_options(operator),
+    }
     return c.builder.operation(lookup("opaque"), operands, attributes).results
+
+
+def _options(operator: Operator) -> dict[str, object]:
+    """The options of a builtin operator as plain values."""
+    if operator.has_unknown_options:
+        return {"table": "?"}
+    if operator.options is None:
+        return {}
+    given = {name: value for name, value in operator.options.values.items() if value is not None}
+    plain = {n: tuple(v.tolist()) if isinstance(v, np.ndarray) else v for n, v in given.items()}
+    return {"table": operator.options.table, "fields": plain}
 
 
 def _signature(model: Model) -> Mapping[str, object]:

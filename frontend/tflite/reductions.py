@@ -1,4 +1,4 @@
-"""TFLite's pooling, means and softmax as operations of the graph."""
+"""TFLite's pooling, reductions, softmax and products of matrices as operations of the graph."""
 
 from __future__ import annotations
 
@@ -68,7 +68,41 @@ def softmax(c: Context) -> Value:
     return c.emit("softmax", x, axis=-1)
 
 
+def log_softmax(c: Context) -> Value:
+    """LOG_SOFTMAX over the last dimension, of floats."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    return c.emit("log_softmax", c.value(0), axis=-1)
+
+
+_SHORTEST = 1e-6
+"""Rows shorter than this are not made longer."""
+
+
+def l2_normalization(c: Context) -> Value:
+    """L2_NORMALIZATION over the last dimension."""
+    x = c.value(0)
+    if c.is_quantized:
+        return c.emit("q_l2_normalize", x, x=c.quantization(0), y=c.output_quantization())
+    total = c.emit("reduce_sum", c.emit("mul", x, x), axes=(-1,), keepdims=True)
+    length = c.emit("maximum", c.emit("sqrt", total), c.builder.scalar(_SHORTEST, x.type.dtype))
+    return c.activated(c.emit("div", x, length))
+
+
+def batch_matmul(c: Context) -> Value:
+    """BATCH_MATMUL of two matrices of floats."""
+    if c.is_quantized or c.type(0).dtype is not c.type(1).dtype:
+        c.unsupported("its quantized form is not supported")
+    if c.type(0).rank != 2 or c.type(1).rank != 2:
+        c.unsupported("several matrices at a time are not supported")
+    adjoint = {"transpose_a": bool(c.option("adj_x", False)), "transpose_b": bool(c.option("adj_y", False))}
+    return c.emit("matmul", c.value(0), c.value(1), **adjoint)
+
+
 CONVERTERS = {
+    "BATCH_MATMUL": batch_matmul,
+    "L2_NORMALIZATION": l2_normalization,
+    "LOG_SOFTMAX": log_softmax,
     "AVERAGE_POOL_2D": average_pool_2d,
     "MAX_POOL_2D": max_pool_2d,
     "MEAN": _reduce("reduce_mean", False),

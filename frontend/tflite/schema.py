@@ -1,83 +1,16 @@
 """The tables of TFLite model files, field by field in the order of TensorFlow's schema (version 3).
 
-Fields that netc doesn't read are None. The options of an operator are decoded if they are listed in `OPTIONS`.
+Fields that netc doesn't read are None. The options of operators stand in `options`.
 """
 
 from __future__ import annotations
 
 from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U32, U64, Table, Text, Union, Vector
+from .options import OPTIONS
 
 IDENTIFIER = b"TFL3"
 
 _TEXT = Text()
-_ONE = I32.or_else(1)
-_ACTIVATION = {"fused_activation_function": I8}
-_WINDOW = {"padding": I8, "stride_w": I32, "stride_h": I32}
-_DILATION = {"dilation_w_factor": _ONE, "dilation_h_factor": _ONE}
-
-
-def _options(*tables: tuple[int, Table]) -> Union:
-    return Union(dict(tables))
-
-
-OPTIONS = _options(
-    (1, Table("Conv2DOptions", {**_WINDOW, **_ACTIVATION, **_DILATION})),
-    (2, Table("DepthwiseConv2DOptions", {**_WINDOW, "depth_multiplier": I32, **_ACTIVATION, **_DILATION})),
-    (5, Table("Pool2DOptions", {**_WINDOW, "filter_width": I32, "filter_height": I32, **_ACTIVATION})),
-    (8, Table("FullyConnectedOptions", {**_ACTIVATION, "weights_format": I8, "keep_num_dims": BOOL})),
-    (9, Table("SoftmaxOptions", {"beta": F32})),
-    (10, Table("ConcatenationOptions", {"axis": I32, **_ACTIVATION})),
-    (11, Table("AddOptions", _ACTIVATION)),
-    (12, Table("L2NormOptions", _ACTIVATION)),
-    (
-        15,
-        Table(
-            "ResizeBilinearOptions",
-            {"_height": None, "_width": None, "align_corners": BOOL, "half_pixel_centers": BOOL},
-        ),
-    ),
-    (17, Table("ReshapeOptions", {"new_shape": Vector(I32)})),
-    (19, Table("SpaceToDepthOptions", {"block_size": I32})),
-    (21, Table("MulOptions", _ACTIVATION)),
-    (23, Table("GatherOptions", {"axis": I32, "batch_dims": I32})),
-    (27, Table("ReducerOptions", {"keep_dims": BOOL})),
-    (28, Table("SubOptions", _ACTIVATION)),
-    (29, Table("DivOptions", _ACTIVATION)),
-    (30, Table("SqueezeOptions", {"squeeze_dims": Vector(I32)})),
-    (
-        32,
-        Table(
-            "StridedSliceOptions",
-            {
-                "begin_mask": I32,
-                "end_mask": I32,
-                "ellipsis_mask": I32,
-                "new_axis_mask": I32,
-                "shrink_axis_mask": I32,
-                "offset": BOOL,
-            },
-        ),
-    ),
-    (35, Table("SplitOptions", {"num_splits": I32})),
-    (37, Table("CastOptions", {"in_data_type": I8, "out_data_type": I8})),
-    (40, Table("ArgMaxOptions", {"output_type": I8})),
-    (49, Table("TransposeConvOptions", {**_WINDOW, **_ACTIVATION})),
-    (59, Table("PackOptions", {"values_count": I32, "axis": I32})),
-    (64, Table("UnpackOptions", {"num": I32, "axis": I32})),
-    (
-        71,
-        Table(
-            "UnidirectionalSequenceLSTMOptions",
-            {**_ACTIVATION, "cell_clip": F32, "proj_clip": F32, "time_major": BOOL},
-        ),
-    ),
-    (74, Table("ResizeNearestNeighborOptions", {"align_corners": BOOL, "half_pixel_centers": BOOL})),
-    (75, Table("LeakyReluOptions", {"alpha": F32})),
-    (77, Table("MirrorPadOptions", {"mode": I8})),
-    (79, Table("SplitVOptions", {"num_splits": I32})),
-    (94, Table("DepthToSpaceOptions", {"block_size": I32})),
-    (101, Table("BatchMatMulOptions", {"adj_x": BOOL, "adj_y": BOOL})),
-)
 
 QUANTIZATION = Table(
     "QuantizationParameters",
@@ -115,6 +48,9 @@ OPERATOR = Table(
         "custom_options_format": None,
         "mutating_variable_inputs": None,
         "intermediates": Vector(I32),
+        "large_custom_options_offset": None,
+        "large_custom_options_size": None,
+        "builtin_options_2_type": U8,
     },
 )
 SUBGRAPH = Table(
@@ -129,7 +65,7 @@ SUBGRAPH = Table(
 )
 OPERATOR_CODE = Table(
     "OperatorCode",
-    {"deprecated_builtin_code": I8, "custom_code": _TEXT, "version": _ONE, "builtin_code": I32},
+    {"deprecated_builtin_code": I8, "custom_code": _TEXT, "version": I32.or_else(1), "builtin_code": I32},
 )
 BUFFER = Table("Buffer", {"data": Vector(U8), "offset": U64, "size": U64})
 METADATA = Table("Metadata", {"name": _TEXT, "buffer": U32})

@@ -111,20 +111,95 @@ def slice_(c: Context) -> Value:
 
 
 def strided_slice(c: Context) -> Value:
-    """STRIDED_SLICE with strides of 1 and without an ellipsis or new axes."""
-    begin, end, strides = (list(c.integers(i)) for i in (1, 2, 3))
+    """STRIDED_SLICE with strides of 1 and more, ellipsis and new axes (which appear with the result's shape)."""
+    x = c.value(0)
+    if c.option("offset", False):
+        c.unsupported("an end that is counted from the beginning is not supported")
+    for d, (begin, end, stride) in enumerate(_ranges(c, x.type.shape)):
+        x = _every(c, x, d, begin, end, stride)
+    return c.emit("reshape", x, shape=c.output_type().shape)
+
+
+def _ranges(c: Context, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """First, end and stride of each dimension."""
+    begins, ends, strides = (c.integers(i) for i in (1, 2, 3))
+    if not len(begins) == len(ends) == len(strides):
+        c.fail(f"begin {begins}, end {ends} and strides {strides} have different lengths")
+    masks = {name: int(c.option(f"{name}_mask", 0)) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+    new_axes = sum(masks["new_axis"] >> i & 1 for i in range(len(begins)))
+    ranges: list[tuple[int, int, int]] = []
+    for i, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
+        if masks["ellipsis"] >> i & 1:
+            skipped = max(len(shape) - (len(begins) - 1 - new_axes), 0)
+            ranges += [(0, size, 1) for size in shape[len(ranges) : len(ranges) + skipped]]
+            continue
+        if masks["new_axis"] >> i & 1:
+            continue
+        if stride < 1:
+            c.unsupported(f"a stride of {stride} is not supported")
+        if len(ranges) >= len(shape):
+            c.fail(f"{len(begins)} ranges don't fit {c.type(0)}")
+        size = shape[len(ranges)]
+        first = 0 if masks["begin"] >> i & 1 else min(max(begin + size * (begin < 0), 0), size)
+        last = size if masks["end"] >> i & 1 else min(max(end + size * (end < 0), 0), size)
+        ranges.append((first, first + 1 if masks["shrink_axis"] >> i & 1 else last, stride))
+    return ranges
+
+
+def _every(c: Context, x: Value, axis: int, begin: int, end: int, stride: int) -> Value:
+    """Every element number `stride` from `begin` on along an axis."""
+    shape = x.type.shape
+    count = -(-(end - begin) // stride)
+    if count < 1:
+        c.unsupported(f"it takes nothing of dimension {axis} of {x.type}")
+    if (begin, end, stride) == (0, shape[axis], 1):
+        return x
+    span = min(count * stride, shape[axis] - begin)
+    x = _part(c, x, axis, begin, span)
+    if stride == 1:
+        return x
+    if span < count * stride:  # what is added is cut off again
+        padding = tuple((0, count * stride - span if d == axis else 0) for d in range(len(shape)))
+        x = c.emit("pad", x, padding=padding, value=0)
+    split = c.emit("reshape", x, shape=(*shape[:axis], count, stride, *shape[axis + 1 :]))
+    firsts = _part(c, split, axis + 1, 0, 1)
+    return c.emit("reshape", firsts, shape=(*shape[:axis], count, *shape[axis + 1 :]))
+
+
+def _part(c: Context, x: Value, axis: int, begin: int, length: int) -> Value:
+    """A range of one dimension."""
+    starts = tuple(begin if d == axis else 0 for d in range(x.type.rank))
+    sizes = tuple(length if d == axis else size for d, size in enumerate(x.type.shape))
+    return c.emit("slice", x, begin=starts, size=sizes)
+
+
+def _blocks(c: Context) -> tuple[tuple[int, ...], int]:
+    """Shape of the operand and size of its blocks."""
+    (size,) = c.positive("block_size")
     shape = c.type(0).shape
-    if any(s != 1 for s in strides) or c.option("ellipsis_mask", 0) or c.option("new_axis_mask", 0):
-        c.unsupported("strides other than 1, ellipsis and new axes are not supported")
-    if not len(begin) == len(end) == len(shape):
-        c.fail(f"begin {begin} and end {end} don't fit {c.type(0)}")
-    for d, length in enumerate(shape):
-        begin[d] = 0 if c.option("begin_mask", 0) >> d & 1 else begin[d] + length * (begin[d] < 0)
-        end[d] = length if c.option("end_mask", 0) >> d & 1 else min(end[d] + length * (end[d] < 0), length)
-        if c.option("shrink_axis_mask", 0) >> d & 1:
-            end[d] = begin[d] + 1
-    size = tuple(e - b for b, e in zip(begin, end, strict=True))
-    return c.emit("reshape", c.emit("slice", c.value(0), begin=tuple(begin), size=size), shape=c.output_type().shape)
+    if len(shape) != 4:
+        c.fail(f"it takes [N, H, W, C], not {c.type(0)}")
+    return shape, size
+
+
+def space_to_depth(c: Context) -> Value:
+    """SPACE_TO_DEPTH: blocks of places become channels."""
+    (n, h, w, channels), size = _blocks(c)
+    if h % size or w % size:
+        c.fail(f"blocks of {size} don't divide {c.type(0)}")
+    blocks = c.emit("reshape", c.value(0), shape=(n, h // size, size, w // size, size, channels))
+    turned = c.emit("transpose", blocks, permutation=(0, 1, 3, 2, 4, 5))
+    return c.emit("reshape", turned, shape=(n, h // size, w // size, size * size * channels))
+
+
+def depth_to_space(c: Context) -> Value:
+    """DEPTH_TO_SPACE: channels become blocks of places."""
+    (n, h, w, channels), size = _blocks(c)
+    if channels % (size * size):
+        c.fail(f"blocks of {size} don't divide the channels of {c.type(0)}")
+    blocks = c.emit("reshape", c.value(0), shape=(n, h, w, size, size, channels // (size * size)))
+    turned = c.emit("transpose", blocks, permutation=(0, 1, 3, 2, 4, 5))
+    return c.emit("reshape", turned, shape=(n, h * size, w * size, channels // (size * size)))
 
 
 def tile(c: Context) -> Value:
@@ -133,11 +208,20 @@ def tile(c: Context) -> Value:
 
 
 def gather(c: Context) -> Value:
-    """GATHER along the first axis."""
-    if c.option("axis", 0) != 0 or c.option("batch_dims", 0) != 0:
-        c.unsupported("gathering along other axes than the first is not supported")
-    indices = c.value(1)
-    return c.emit("gather_nd", c.value(0), c.emit("reshape", indices, shape=(*indices.type.shape, 1)))
+    """GATHER along an axis, which is brought to the front for it."""
+    if c.option("batch_dims", 0) != 0:
+        c.unsupported("gathering in batches is not supported")
+    x, indices = c.value(0), c.value(1)
+    axis = _axis(c, c.option("axis", 0), x.type.rank)
+    if axis:
+        others = [d for d in range(x.type.rank) if d != axis]
+        x = c.emit("transpose", x, permutation=(axis, *others))
+    picked = c.emit("gather_nd", x, c.emit("reshape", indices, shape=(*indices.type.shape, 1)))
+    if not axis:
+        return picked
+    front = range(indices.type.rank)
+    rest = range(indices.type.rank, picked.type.rank)
+    return c.emit("transpose", picked, permutation=(*rest[:axis], *front, *rest[axis:]))
 
 
 def gather_nd(c: Context) -> Value:
@@ -181,6 +265,8 @@ CONVERTERS: dict[str, Converter] = {
     "TRANSPOSE": transpose,
     "SLICE": slice_,
     "STRIDED_SLICE": strided_slice,
+    "SPACE_TO_DEPTH": space_to_depth,
+    "DEPTH_TO_SPACE": depth_to_space,
     "TILE": tile,
     "GATHER": gather,
     "GATHER_ND": gather_nd,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from netc.edgetpu import run_compiler
 from netc.compiler.errors import NetcError
+from netc.edgetpu import run_compiler
 from netc.pipeline import load
 from netc.runtime.weights import initial_weights, write_weights
 
@@ -44,7 +44,7 @@ Operator                       Count      Status
 CONV_2D                        1          Mapped to Edge TPU
 MAX_POOL_2D                    1          Mapped to Edge TPU
 FULLY_CONNECTED                1          Mapped to Edge TPU
-RESHAPE                        1          Operation is otherwise supported, but not mapped due to some unspecified limitation
+RESHAPE                        1          Operation not supported
 Compilation child process completed within timeout period.
 Compilation succeeded!
 END

@@ -1,5 +1,29 @@
 """Operators on quantized numbers, whose integers equal those of TensorFlow Lite's reference kernels bit for bit."""
 
-from . import activation, contraction, conversion, elementwise, lstm, packing, pooling, transpose
+from . import (
+    activation,
+    broadcasting,
+    contraction,
+    conversion,
+    elementwise,
+    lstm,
+    packing,
+    pooling,
+    rows,
+    tables,
+    transpose,
+)
 
-__all__ = ["activation", "contraction", "conversion", "elementwise", "lstm", "packing", "pooling", "transpose"]
+__all__ = [
+    "activation",
+    "broadcasting",
+    "contraction",
+    "conversion",
+    "elementwise",
+    "lstm",
+    "packing",
+    "pooling",
+    "rows",
+    "tables",
+    "transpose",
+]

@@ -113,6 +113,32 @@ def reciprocal(x: Integers, integer_bits: int) -> tuple[Integers, Integers]:
     return FixedPoint(32).one_over_one_plus(raised - (1 << 31)), integer_bits - headroom
 
 
+_HALF_SQRT_2 = 1518500250
+"""sqrt(1/2), as a 32-bit fraction."""
+
+
+def inverse_square_root(x: Integers) -> tuple[Integers, Integers]:
+    """1 / sqrt(x) for 0 <= x < 2^31: a 32-bit fraction, and the power of two by which it is too small; 0 counts as 1.
+
+    Five steps of Newton's iteration, as GetInvSqrtQuantizedMultiplierExp of TensorFlow Lite does them.
+    """
+    f = FixedPoint(32)
+    large = x >= 1 << 29
+    reduced = np.where(large, x >> 2, np.maximum(x, 2))
+    _, length = np.frexp(reduced.astype(np.float64))
+    pairs = (31 - length.astype(np.int64)) // 2 - 1
+    shift = 11 + large - pairs
+    half = (reduced << 2 * pairs) >> 1
+    quarter = f.shifted(half, -1)
+    root: Integers = np.full_like(half, 1 << 28)
+    for _ in range(5):
+        cube = f.shifted(f.times(f.times(root, root), root), 6)
+        root = f.shifted(f.times(root, 3 << 27) - f.times(quarter, cube), 3)
+    mantissa = f.times(root, _HALF_SQRT_2) << np.maximum(-shift, 0)
+    small = x <= 1
+    return np.where(small, f.one, mantissa), np.where(small, 0, -np.maximum(shift, 0))
+
+
 # ---- as loop expressions, of 64-bit integers ------------------------------------------------------------------------
 
 
@@ -145,6 +171,29 @@ def reciprocal_expr(let: Let, x: Expr, integer_bits: int) -> tuple[Expr, Expr]:
     headroom = let(binary("sub", 32, bit_length_expr(let, x)))
     raised = shr(Binary("shl", x, maximum(headroom, 0)), maximum(binary("sub", 0, headroom), 0))
     return one_over_one_plus_expr(let, raised - (1 << 31)), binary("sub", integer_bits, headroom)
+
+
+def inverse_square_root_expr(let: Let, x: Expr) -> tuple[Expr, Expr]:
+    """`inverse_square_root` as an expression."""
+    x = let(x)
+    large = let(shr(x, 29))  # 0 to 3
+    is_large = let(minimum(large, 1))
+    reduced = let(Select(Binary("lt", const(0, x.type), large), shr(x, 2), maximum(x, 2)))
+    pairs = let(shr(binary("sub", 31, bit_length_expr(let, reduced)), 1) - 1)
+    shift = let(binary("sub", is_large + 11, pairs))
+    half = let(shr(Binary("shl", reduced, pairs * 2), 1))
+    quarter = let(shr(half + 1, 1))
+    root: Expr = const(1 << 28, x.type)
+    for _ in range(5):
+        cube = let(_raised(_times(_times(root, root), root), 6))
+        root = let(_raised(binary("sub", _times(root, 3 << 27), _times(quarter, cube)), 3))
+    mantissa = Binary("shl", _times(root, _HALF_SQRT_2), maximum(binary("sub", 0, shift), 0))
+    small = let(Binary("le", x, const(1, x.type)))
+    none = const(0, x.type)
+    return (
+        let(Select(small, const((1 << 31) - 1, x.type), mantissa)),
+        let(Select(small, none, binary("sub", 0, maximum(shift, 0)))),
+    )
 
 
 def _times(a: Expr, b: Expr | int) -> Expr:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..emitter import Mapping_
-from . import arithmetic, contractions, reductions, shapes
+from . import arithmetic, contractions, others, reductions, shapes
 
 MAPPINGS: Mapping[str, Mapping_] = {
     **arithmetic.MAPPINGS,
     **contractions.MAPPINGS,
+    **others.MAPPINGS,
     **reductions.MAPPINGS,
     **shapes.MAPPINGS,
 }

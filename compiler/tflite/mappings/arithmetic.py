@@ -72,6 +72,11 @@ def leaky_relu(c: Emitter, op: Operation) -> None:
     c.node("LEAKY_RELU", [x], [c.result(op)], "LeakyReluOptions", version(op, 1, 2), alpha=op.attributes["alpha"])
 
 
+def prelu(c: Emitter, op: Operation) -> None:
+    """PRELU."""
+    c.node("PRELU", [c.place(v) for v in op.operands], [c.result(op)])
+
+
 def select(c: Emitter, op: Operation) -> None:
     """SELECT_V2."""
     c.node("SELECT_V2", [c.place(v) for v in op.operands], [c.result(op)], "SelectV2Options")
@@ -137,6 +142,12 @@ MAPPINGS: dict[str, Mapping_] = {
     "clamp": clamp,
     "leaky_relu": leaky_relu,
     "q_leaky_relu": leaky_relu,
+    "q_prelu": prelu,
+    "q_squared_difference": _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions", fuses=False),
+    "q_hard_swish": _unary("HARD_SWISH", "HardSwishOptions", int8=1),
+    "q_exp": _unary("EXP", "ExpOptions"),
+    "q_abs": _unary("ABS", "AbsOptions"),
+    "q_rsqrt": _unary("RSQRT"),
     "neg": _unary("NEG", "NegOptions"),
     "abs": _unary("ABS", "AbsOptions"),
     "sqrt": _unary("SQRT"),

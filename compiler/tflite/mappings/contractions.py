@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,61 @@ def conv2d(c: Emitter, op: Operation) -> None:
         c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", number, **fields)
 
 
+def transpose_conv2d(c: Emitter, op: Operation) -> None:
+    """TRANSPOSE_CONV of a size, with weight [F, KH, KW, C]; padding that it lacks is cut off, or added, behind it."""
+    x, weight = (v.type for v in op.operands[:2])
+    size, strides, padding = (op.attributes[key] for key in ("size", "strides", "padding"))
+    dimensions = list(zip(x.shape[1:3], weight.shape[:2], strides, size, padding, strict=True))
+    code = _transposed_scheme(dimensions)
+    full = size if code is not None else tuple((n - 1) * stride + kernel for n, kernel, stride, _, _ in dimensions)
+    y = op.results[0].type
+    shape = (x.shape[0], *full, weight.shape[3])
+    result = (
+        c.result(op)
+        if code is not None
+        else c.intermediate(TensorType(y.dtype, shape, None, y.quantization), f"{c.names[op.results[0]]}/full")
+    )
+    array = c.known(op, 1).transpose(3, 0, 1, 2)
+    inputs = [c.vector(shape), _weight(c, op, array, 0), c.place(op.operands[0])]
+    with_bias = len(op.operands) > 2
+    fused = activation(c, op)
+    c.node(
+        "TRANSPOSE_CONV",
+        [*inputs, _bias(c, op)] if with_bias else inputs,
+        [result],
+        "TransposeConvOptions",
+        4 if fused else 3 if with_bias else version(op, 1, 2),
+        padding=VALID if code is None else code,
+        stride_h=strides[0],
+        stride_w=strides[1],
+        fused_activation_function=fused,
+    )
+    if code is None:
+        _cut(c, op, result, full)
+
+
+def _transposed_scheme(dimensions: Sequence[tuple[int, int, int, int, tuple[int, int]]]) -> int | None:
+    """SAME or VALID if one of them gives this size (input, kernel, stride, result, padding), else None."""
+    for code in (SAME, VALID):
+        fits = []
+        for n, kernel, stride, result, (before, _) in dimensions:
+            windows = -(-result // stride) if code == SAME else (result - kernel) // stride + 1
+            fits.append(windows == n and before == max((n - 1) * stride + kernel - result, 0) // 2)
+        if all(fits):
+            return code
+    return None
+
+
+def _cut(c: Emitter, op: Operation, full: int, extent: Sequence[int]) -> None:
+    """The wanted part of a whole transposed convolution."""
+    (top, left), size = (p[0] for p in op.attributes["padding"]), op.attributes["size"]
+    if top + size[0] > extent[0] or left + size[1] > extent[1]:
+        c.fail(op, f"the TFLite form of {op.name} can't leave rows or columns that no input reaches")
+    n, _, _, channels = op.results[0].type.shape
+    inputs = [full, c.vector((0, top, left, 0)), c.vector((n, *size, channels))]
+    c.node("SLICE", inputs, [c.result(op)], "SliceOptions", version(op, 1, 2))
+
+
 def dense(c: Emitter, op: Operation) -> None:
     """FULLY_CONNECTED with weight [O, I]."""
     weight = _weight(c, op, c.known(op, 1).T, 0)
@@ -108,6 +164,8 @@ MAPPINGS: dict[str, Mapping_] = {
     "conv2d": conv2d,
     "dense": dense,
     "matmul": matmul,
+    "transpose_conv2d": transpose_conv2d,
     "q_conv2d": conv2d,
+    "q_transpose_conv2d": transpose_conv2d,
     "q_dense": dense,
 }

@@ -77,6 +77,11 @@ def log_softmax(c: Emitter, op: Operation) -> None:
     c.node("LOG_SOFTMAX", [c.place(x)], [c.result(op)], "LogSoftmaxOptions", version(op, 1, 2))
 
 
+def l2_normalize(c: Emitter, op: Operation) -> None:
+    """L2_NORMALIZATION over the last dimension."""
+    c.node("L2_NORMALIZATION", [c.place(op.operands[0])], [c.result(op)], "L2NormOptions", version(op, 1, 2))
+
+
 def argmax(c: Emitter, op: Operation) -> None:
     """ARG_MAX with i32 positions."""
     x = op.operands[0]
@@ -97,6 +102,7 @@ MAPPINGS: dict[str, Mapping_] = {
     "q_mean": _reduce("MEAN"),
     "softmax": softmax,
     "q_softmax": softmax,
+    "q_l2_normalize": l2_normalize,
     "log_softmax": log_softmax,
     "argmax": argmax,
 }

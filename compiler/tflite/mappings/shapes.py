@@ -1,9 +1,8 @@
-"""Operators that move elements without changing them, and custom ones."""
+"""Operators that move elements without changing them."""
 
 from __future__ import annotations
 
 import numpy as np
-import tflite
 
 from ...graph.ir import Operation
 from ...ops.reduction import normalize_axis
@@ -67,16 +66,6 @@ def gather_nd(c: Emitter, op: Operation) -> None:
     c.node("GATHER_ND", [c.place(v) for v in op.operands], [c.result(op)], "GatherNdOptions")
 
 
-def opaque(c: Emitter, op: Operation) -> None:
-    """A custom operator, as it was read; of others that netc doesn't know the options are lost."""
-    code = op.attributes["operator"]
-    if hasattr(tflite.BuiltinOperator, code):
-        c.fail(op, f"{code} can't be written again: netc doesn't know its options")
-    options = op.attributes["options"]
-    data = b"" if options is None else options.tobytes()
-    c.custom(code, [c.place(v) for v in op.operands], [c.place(r) for r in op.results], data)
-
-
 def _resize(name: str, table: str) -> Mapping_:
     def emit(c: Emitter, op: Operation) -> None:
         flags = {key: bool(op.attributes[key]) for key in ("align_corners", "half_pixel_centers")}
@@ -99,7 +88,6 @@ MAPPINGS: dict[str, Mapping_] = {
     "slice": slice_,
     "tile": tile,
     "gather_nd": gather_nd,
-    "opaque": opaque,
     "resize_bilinear": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
     "resize_nearest": _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
 }

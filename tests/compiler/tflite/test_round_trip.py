@@ -7,16 +7,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from netc.compiler.errors import NetcError
+from netc.compiler.graph import parse_graph
 from netc.compiler.tflite import to_tflite
 from netc.frontend.tflite.model import read_model
-from netc.frontend.tflite.reader import load_tflite
+from netc.frontend.tflite.reader import graph_of, load_tflite
+
+from ...frontend.tflite.small_models import Model
+
+RNG = np.random.default_rng(6)
 
 FOLDER = Path(os.environ.get("NETC_EDGETPU", Path(__file__).resolve().parents[4] / "shared" / "edgetpu")) / "models"
 MODELS = [
     "bright_128x128.tflite",
+    "deeplab_mobilenet_edgetpu_slim_cityscapes_quant.tflite",
+    "deeplabv3_mnv2_pascal_quant.tflite",
+    "keras_lstm_mnist_ptq.tflite",
     "looming_128x128_3x3.tflite",
     "mobilenet_v1_0.25_128_quant.tflite",
+    "mobilenet_v2_1.0_224_quant.tflite",
     "model_size_channel82_quant.tflite",
+    "movenet_single_pose_lightning_ptq.tflite",
     "split_concat.tflite",
     "tf2_mobilenet_v2_1.0_224_ptq.tflite",
 ]
@@ -55,3 +66,48 @@ def test_custom_operators_are_kept() -> None:
     wanted = next(op for op in graph.operations if op.name == "opaque").attributes
     custom = [op for op in read_model(data).operators if op.is_custom]
     assert [(op.name, op.custom_options) for op in custom] == [(wanted["operator"], wanted["options"].tobytes())]
+
+
+def unknown() -> bytes:
+    """Operators that netc keeps as they are: one with options and an input left out, one with a state."""
+    m = Model()
+    x = m.tensor("x", (1, 8), np.float32)
+    total = m.tensor("total", (1, 8), np.float32)
+    axis = m.constant("axis", np.array(1, np.int32))
+    m.operator("CUMSUM", (x, axis), (total,), ("CumsumOptions", {"Exclusive": True, "Reverse": True}))
+    weight = m.constant("weight", RNG.standard_normal((4, 8)).astype(np.float32))
+    times = m.constant("times", RNG.standard_normal((4, 3)).astype(np.float32))
+    state = m.variable("state", (1, 12), np.float32)
+    y = m.tensor("y", (1, 4), np.float32)
+    options = ("SVDFOptions", {"Rank": 1, "FusedActivationFunction": 1})
+    m.operator("SVDF", (total, weight, times, -1, state), (y,), options)
+    return m.data((x,), (y,))
+
+
+def test_builtin_operators_that_netc_lacks_are_kept() -> None:
+    graph = graph_of(read_model(unknown()), "unknown")
+    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["CUMSUM", "SVDF"]
+    assert str(parse_graph(str(graph))) == str(graph)
+    operators = read_model(to_tflite(graph)).operators
+    assert [op.name for op in operators] == ["CUMSUM", "SVDF"]
+    assert dict(operators[0].options.values) == {"exclusive": True, "reverse": True}
+    assert operators[1].inputs[3] == -1
+
+
+def test_litert_runs_operators_that_netc_lacks() -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    data = unknown()
+    again = to_tflite(graph_of(read_model(data), "unknown"))
+    (wanted,), (got,) = outputs(litert, data), outputs(litert, again)
+    assert np.abs(wanted).max() > 0
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_control_flow_is_not_written() -> None:
+    m = Model()
+    x = m.tensor("x", (1,), np.float32)
+    y = m.tensor("y", (1,), np.float32)
+    m.operator("IF", (x,), (y,), ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}))
+    graph = graph_of(read_model(m.data((x,), (y,))), "choice")
+    with pytest.raises(NetcError, match="IF can't be written again"):
+        to_tflite(graph)

@@ -59,6 +59,19 @@ def pooled(name: str, padding: object) -> Graph:
     return b.finish([b.emit(name, x, size=(3, 3), strides=(2, 2), padding=padding)])
 
 
+def sequence(padding: object, stride: int, groups: int) -> Graph:
+    b, x = picture(2, 9, 4)
+    given = {"strides": (stride,), "padding": padding, "dilations": (1,), "groups": groups}
+    y = b.emit("conv1d", x, constant(b, 3, 4 // groups, 8), constant(b, 8), **given)
+    return b.finish([b.emit("relu", y)])
+
+
+def enlarged(padding: tuple[tuple[int, int], ...], size: tuple[int, int], bias: bool) -> Graph:
+    b, x = picture(1, 4, 5, 3)
+    operands = [constant(b, 3, 3, 3, 6), *([constant(b, 6)] if bias else [])]
+    return b.finish([b.emit("transpose_conv2d", x, *operands, size=size, strides=(2, 2), padding=padding)])
+
+
 def dense(*lead: int) -> Graph:
     b, x = picture(*lead, 5)
     return b.finish([b.emit("softmax", b.emit("dense", x, constant(b, 5, 3), constant(b, 3)), axis=-1)])
@@ -88,6 +101,12 @@ GRAPHS = {
     "max_pool explicit": lambda: pooled("max_pool", ((1, 1), (1, 1))),
     "max_pool same": lambda: pooled("max_pool", "same"),
     "avg_pool same": lambda: pooled("avg_pool", "same"),
+    "conv1d same": lambda: sequence("same", 1, 1),
+    "conv1d explicit": lambda: sequence(((2, 0),), 2, 1),
+    "conv1d depthwise": lambda: sequence("valid", 1, 4),
+    "transpose_conv2d same": lambda: enlarged(((0, 1), (0, 1)), (8, 10), True),
+    "transpose_conv2d valid": lambda: enlarged(((0, 0), (0, 0)), (9, 11), False),
+    "transpose_conv2d explicit": lambda: enlarged(((1, 0), (2, 0)), (7, 8), True),
     "dense": lambda: dense(2),
     "dense of rank 3": lambda: dense(2, 3),
     "add relu": lambda: binary("add", "relu"),

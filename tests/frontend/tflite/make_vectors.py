@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .operators import CASES, samples
+from .operators import CASES, FLOAT_CASES, samples
 
 VECTORS = Path(__file__).with_name("litert_vectors.npz")
 
@@ -37,7 +37,8 @@ def answers(data: bytes) -> list[Any]:
 
 def main() -> None:
     """Write the file."""
-    np.savez_compressed(VECTORS, **{name: np.stack(answers(make())) for name, make in CASES.items()})
+    cases = {**CASES, **{f"float {name}": make for name, make in FLOAT_CASES.items()}}
+    np.savez_compressed(VECTORS, **{name: np.stack(answers(make())) for name, make in cases.items()})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ TYPES = {
     np.dtype(np.int8): tflite.TensorType.INT8,
     np.dtype(np.uint8): tflite.TensorType.UINT8,
     np.dtype(np.int32): tflite.TensorType.INT32,
+    np.dtype(np.bool_): tflite.TensorType.BOOL,
 }
 
 
@@ -45,6 +46,12 @@ class Model:
     def constant(self, name: str, array: Any, **quantization: Any) -> int:
         """Add a constant tensor."""
         return self.tensor(name, array.shape, array.dtype, data=array, **quantization)
+
+    def variable(self, name: str, shape: Sequence[int], dtype: Any) -> int:
+        """Add a tensor that an operator keeps from run to run."""
+        place = self.tensor(name, shape, dtype)
+        self.tensors[place]["variable"] = True
+        return place
 
     def operator(
         self,
@@ -116,6 +123,8 @@ def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
         "Type": TYPES[t["dtype"]],
         "Buffer": buffer,
     }
+    if t.get("variable"):
+        fields["IsVariable"] = True
     if t["scales"]:
         quantization = {
             "Scale": _numbers(b, np.array(t["scales"], np.float32)),

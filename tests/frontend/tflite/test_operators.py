@@ -1,4 +1,4 @@
-"""Operators of TFLite models against the bytes that LiteRT's reference kernels gave: interpreted and compiled."""
+"""Operators of TFLite models against what LiteRT's reference kernels gave: interpreted, compiled, written again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import netc
-from netc.compiler.graph import evaluate, parse_graph
+from netc.compiler.graph import Graph, evaluate, parse_graph
+from netc.compiler.tflite import to_tflite
 from netc.frontend.tflite import graph_of, read_model
 
 from .make_vectors import VECTORS, answers
-from .operators import CASES, samples
+from .operators import CASES, FLOAT_CASES, samples
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +20,39 @@ def stored() -> dict[str, np.ndarray]:
         return dict(file)
 
 
+def read(data: bytes) -> Graph:
+    graph = graph_of(read_model(data), "case")
+    assert str(parse_graph(str(graph))) == str(graph)
+    assert "opaque" not in str(graph)
+    return graph
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_operator_equals_litert(name: str, stored: dict[str, np.ndarray]) -> None:
-    graph = graph_of(read_model(CASES[name]()), "case")
-    assert str(parse_graph(str(graph))) == str(graph)
+    graph = read(CASES[name]())
+    again = read(to_tflite(graph))
     rows = samples([(v.type.dtype.numpy, v.type.shape) for v in graph.inputs])
     with netc.compile(graph, threads=1) as program:
         for row, expected in zip(rows, stored[name], strict=True):
             np.testing.assert_array_equal(evaluate(graph, row)[0], expected)
             np.testing.assert_array_equal(program(*row), expected)
+            np.testing.assert_array_equal(evaluate(again, row)[0], expected)
 
 
-def test_stored_answers_are_those_of_litert(stored: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("name", FLOAT_CASES)
+def test_operator_on_floats_is_close_to_litert(name: str, stored: dict[str, np.ndarray]) -> None:
+    graph = read(FLOAT_CASES[name]())
+    again = read(to_tflite(graph))
+    rows = samples([(v.type.dtype.numpy, v.type.shape) for v in graph.inputs])
+    with netc.compile(graph, threads=1) as program:
+        for row, expected in zip(rows, stored[f"float {name}"], strict=True):
+            for got in (evaluate(graph, row)[0], program(*row), evaluate(again, row)[0]):
+                np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_litert_agrees_with_stored_answers_and_rewritten_models(name: str, stored: dict[str, np.ndarray]) -> None:
     pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
-    for name, make in CASES.items():
-        np.testing.assert_array_equal(np.stack(answers(make())), stored[name])
+    data = CASES[name]()
+    np.testing.assert_array_equal(np.stack(answers(data)), stored[name])
+    np.testing.assert_array_equal(np.stack(answers(to_tflite(read(data)))), stored[name])

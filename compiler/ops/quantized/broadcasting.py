@@ -1,0 +1,77 @@
+"""Parametric relu and squared differences of two quantized tensors, with NumPy's broadcasting.
+
+Facts: TensorFlow Lite's reference/prelu.h and kernels/squared_difference.cc.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...graph.ir import Array, Attributes
+from ...graph.types import DType
+from ...loops.compute import Compute
+from ...loops.ir import Binary, Expr, Select, binary, const
+from ..base import register
+from . import fixed_point as fp
+from .elementwise import QBinary
+
+_RAISE = 7
+"""Bits by which the operands of a squared difference are raised: its square stays below 2^31."""
+
+
+@register
+class QPrelu(QBinary):
+    """a where it is positive, else a * b, on another scale."""
+
+    name = "q_prelu"
+
+    def factors(self, attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Multipliers and shifts of a and of a * b."""
+        a, b, y = (np.float32(attributes[key].scale) for key in ("a", "b", "y"))
+        return fp.quantize_multiplier(float(a / y)), fp.quantize_multiplier(float(a * b / y))
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        a, b = (x.astype(np.int64) - attributes[key].zero_point for x, key in zip(operands, "ab", strict=True))
+        positive, negative = self.factors(attributes)
+        result = np.where(a >= 0, fp.multiply(a, *positive), fp.multiply(a * b, *negative))
+        y = result + attributes["y"].zero_point
+        return (fp.saturate(y, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        loaded = (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point for i, key in enumerate("ab"))
+        a, b = (c.let(x) for x in loaded)
+        positive, negative = (
+            fp.multiply_expr(c.let, x, *f) for x, f in zip((a, a * b), self.factors(attributes), strict=True)
+        )
+        result = Select(Binary("lt", a, const(0, a.type)), negative, positive) + attributes["y"].zero_point
+        return fp.saturate_expr(result, c.type(0).dtype, attributes["low"], attributes["high"])
+
+
+@register
+class QSquaredDifference(QBinary):
+    """(a - b)^2: both operands are brought to twice the larger scale first."""
+
+    name = "q_squared_difference"
+
+    def factors(self, attributes: Attributes) -> tuple[tuple[int, int], ...]:
+        """Multipliers and shifts of a, b and the result."""
+        a, b, y = (attributes[key].scale for key in ("a", "b", "y"))
+        common = 2 * max(a, b)
+        return tuple(fp.quantize_multiplier(f) for f in (a / common, b / common, common**2 / ((1 << 2 * _RAISE) * y)))
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        *inputs, output = self.factors(attributes)
+        a, b = (
+            fp.multiply((x.astype(np.int64) - attributes[key].zero_point) << _RAISE, *factor)
+            for x, key, factor in zip(operands, "ab", inputs, strict=True)
+        )
+        result = fp.multiply((a - b) ** 2, *output) + attributes["y"].zero_point
+        return (fp.saturate(result, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        *inputs, output = self.factors(attributes)
+        offsets = (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point for i, key in enumerate("ab"))
+        a, b = (fp.multiply_expr(c.let, x * (1 << _RAISE), *f) for x, f in zip(offsets, inputs, strict=True))
+        difference = c.let(binary("sub", a, b))
+        result = fp.multiply_expr(c.let, difference * difference, *output) + attributes["y"].zero_point
+        return fp.saturate_expr(result, c.type(0).dtype, attributes["low"], attributes["high"])

@@ -1,0 +1,119 @@
+"""More functions of one 8-bit number, as tables of their 256 values: hard swish, exponential, size, root's reciprocal.
+
+Facts: TensorFlow Lite's reference/hard_swish.h, kernels/internal/common.cc and kernels/elementwise.cc.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...graph.ir import Array, Attributes
+from ...graph.types import DType
+from ..base import register
+from . import fixed_point as fp
+from .activation import ByteFunction
+from .functions import inverse_square_root
+
+_SHORT_MIN, _SHORT_MAX = -(1 << 15), (1 << 15) - 1
+_RAISE = 7
+"""Bits by which hard swish raises its operand, to 16 bits."""
+_ROOT_BITS = 20
+"""Bits of fraction that the reciprocal of a root is held with."""
+
+
+def _single(*values: float) -> list[np.float32]:
+    return [np.float32(v) for v in values]
+
+
+def _rounded_high(a: Array, b: int | Array) -> Array:
+    """The upper half of twice a product of 16-bit numbers, rounded, halves up."""
+    product: Array = a * b
+    high: Array = np.minimum((product + (1 << 14)) >> 15, _SHORT_MAX)
+    return high
+
+
+def _truncated_high(a: Array, b: Array) -> Array:
+    """The upper half of twice a product of 16-bit numbers, truncated."""
+    product: Array = a * b
+    size = np.abs(product) >> 15
+    high: Array = np.minimum(np.where(product < 0, -size, size), _SHORT_MAX)
+    return high
+
+
+def _raised(x: Array, by: int) -> Array:
+    raised: Array = np.clip(x << by, _SHORT_MIN, _SHORT_MAX)
+    return raised
+
+
+def _short_multiplier(real: float) -> tuple[int, int]:
+    """A factor as a 15-bit multiplier and a shift."""
+    multiplier, shift = fp.quantize_multiplier(real)
+    return min((multiplier + (1 << 15)) >> 16, _SHORT_MAX), shift
+
+
+@register
+class QHardSwish(ByteFunction):
+    """x * relu6(x + 3) / 6, in 16-bit fixed point."""
+
+    name = "q_hard_swish"
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        scale, target = _single(attributes["x"].scale, attributes["y"].scale)
+        raised_scale = np.float32(1 / 128) * scale
+        factor, exponent = _short_multiplier(float(raised_scale / target))
+        slope, slope_exponent = _short_multiplier(float(raised_scale / np.float32(3 / 32768)))
+        raised = (x - attributes["x"].zero_point) << _RAISE
+        share = _raised(raised, max(slope_exponent - 1, 0))
+        share = _raised(_rounded_high(share, slope), 1 if slope_exponent > 0 else 0)
+        share = (fp.shift_right(share, max(-slope_exponent, 0)) + (1 << 15)) >> 1
+        product = _truncated_high(share, _rounded_high(raised, factor))
+        result: Array = fp.shift_right(product, max(-exponent, 0)) + attributes["y"].zero_point
+        return result
+
+
+@register
+class QExp(ByteFunction):
+    """exp(x), computed in f32."""
+
+    name = "q_exp"
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        scale, target = _single(attributes["x"].scale, attributes["y"].scale)
+        real = scale * (x - attributes["x"].zero_point).astype(np.float32)
+        with np.errstate(over="ignore"):
+            result = np.exp(real.astype(np.float64)).astype(np.float32) * (np.float32(1) / target)
+        whole = np.floor(np.minimum(result, 1e9).astype(np.float64) + 0.5).astype(np.int64)
+        shifted: Array = whole + attributes["y"].zero_point
+        return shifted
+
+
+@register
+class QAbs(ByteFunction):
+    """The size of x, on another scale."""
+
+    name = "q_abs"
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        source, target = attributes["x"], attributes["y"]
+        size = np.abs(x - source.zero_point)
+        if source.scale != target.scale:
+            scale, other = _single(source.scale, target.scale)
+            size = fp.multiply(size, *fp.quantize_multiplier(float(scale / other)))
+        result: Array = size + target.zero_point
+        return result
+
+
+@register
+class QRsqrt(ByteFunction):
+    """1 / sqrt(x) of numbers that are not negative; 0 gives the largest result, and so do negative ones."""
+
+    name = "q_rsqrt"
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        scale, target = _single(attributes["x"].scale, attributes["y"].scale)
+        factor, shift = fp.quantize_multiplier(float(np.float32(1) / (np.sqrt(scale) * target)))
+        offset = x - attributes["x"].zero_point
+        mantissa, exponent = inverse_square_root(np.maximum(offset, 1))
+        root = fp.multiply(np.ones_like(offset), mantissa, exponent + _ROOT_BITS)
+        result = fp.multiply(root, factor, shift - _ROOT_BITS) + attributes["y"].zero_point
+        return np.where(offset <= 0, np.iinfo(str(dtype.numpy)).max, result)
