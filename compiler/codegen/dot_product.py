@@ -21,13 +21,11 @@ _INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
 
 
 def dot4(emitter: ExpressionEmitter, a: Value, b: Value, c: Value) -> Value:
-    """c[i] + the sum over j < 4 of a[j] * b[4 * i + j]."""
+    """c[i] + the sum over j < 4 of a[4 * i + j] * b[4 * i + j]; four lanes of a serve every sum."""
     out, sums = emitter.out, c.type
     key = (emitter.target.dot_product, a.type.is_unsigned, b.type.is_unsigned, sums.lanes)
     if key in _INTRINSICS:
-        four = Value(llvm_type(DType.I32), out.emit(f"bitcast {a} to i32"))
-        every = out.emit(f"bitcast {emitter.splat(four, sums.lanes)} to {b.type.text}")
-        arguments = ((sums.text, c.name), (b.type.text, every), (b.type.text, b.name))
+        arguments = ((sums.text, c.name), (b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
         return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
     total = c.name
     for j in range(4):
@@ -35,17 +33,31 @@ def dot4(emitter: ExpressionEmitter, a: Value, b: Value, c: Value) -> Value:
     return Value(sums, total)
 
 
+def _every(emitter: ExpressionEmitter, a: Value, sums: int) -> str:
+    """The left side with four lanes for each sum."""
+    if a.type.lanes == 4 * sums:
+        return a.name
+    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
+    whole = llvm_type(a.type.dtype, 4 * sums)
+    return emitter.out.emit(f"bitcast {emitter.splat(four, sums)} to {whole.text}")
+
+
 def _product(emitter: ExpressionEmitter, a: Value, b: Value, sums: LLVMType, j: int) -> str:
-    """Element j of a times element j of each four of b, as i32."""
-    out = emitter.out
-    narrow = llvm_type(b.type.dtype, sums.lanes)
-    if sums.lanes == 1:
-        every = out.emit(f"extractelement {b}, i64 {j}")
-    else:
-        places = ", ".join(f"i32 {4 * i + j}" for i in range(sums.lanes))
-        every = out.emit(f"shufflevector {b}, {b.type.text} poison, <{sums.lanes} x i32> <{places}>")
-    right = out.emit(f"{conversion(narrow, sums)} {narrow.text} {every} to {sums.text}")
-    one, wide = llvm_type(a.type.dtype), llvm_type(DType.I32)
-    element = out.emit(f"extractelement {a}, i64 {j}")
-    left = Value(wide, out.emit(f"{conversion(one, wide)} {one.text} {element} to i32"))
-    return emitter.arithmetic("mul", sums, emitter.splat(left, sums.lanes).name, right)
+    """Elements j of each four of a and b, multiplied as i32."""
+    factors = []
+    for side in (a, b):
+        each = _elements(emitter, side, min(sums.lanes, side.type.lanes // 4), j)
+        goal = llvm_type(DType.I32, each.type.lanes)
+        wide = Value(goal, emitter.out.emit(f"{conversion(each.type, goal)} {each} to {goal.text}"))
+        factors.append(wide.name if goal is sums else emitter.splat(wide, sums.lanes).name)
+    return emitter.arithmetic("mul", sums, *factors)
+
+
+def _elements(emitter: ExpressionEmitter, vector: Value, count: int, j: int) -> Value:
+    """Element j of each of the first `count` fours."""
+    narrow = llvm_type(vector.type.dtype, count)
+    if count == 1:
+        return Value(narrow, emitter.out.emit(f"extractelement {vector}, i64 {j}"))
+    places = ", ".join(f"i32 {4 * i + j}" for i in range(count))
+    mask = f"<{count} x i32> <{places}>"
+    return Value(narrow, emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, {mask}"))

@@ -7,7 +7,7 @@ instruction per node. Fast-math is never used: sums keep their order, and only `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..errors import InternalError
 from ..graph.types import DType
@@ -23,7 +23,9 @@ from ..loops.ir import (
     Const,
     Dot4,
     Expr,
+    FixedMul,
     Fma,
+    Interleave,
     Load,
     Reduce,
     Select,
@@ -33,6 +35,7 @@ from ..loops.ir import (
 )
 from . import text
 from .dot_product import dot4
+from .fixed_point import fixed_mul
 from .index import Atom, Linear
 from .math import expand
 from .target import MinMax, Target
@@ -61,6 +64,8 @@ class ExpressionEmitter:
             Unary: self._unary,
             Fma: self._fma,
             Dot4: self._dot4,
+            FixedMul: self._fixed_mul,
+            Interleave: self._interleave,
             Select: self._select,
             Cast: self._cast,
             Bitcast: self._bitcast,
@@ -366,6 +371,31 @@ class ExpressionEmitter:
 
     def _dot4(self, expr: Dot4) -> Value:
         return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _fixed_mul(self, expr: FixedMul) -> Value:
+        return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift))
+
+    def _interleave(self, expr: Interleave) -> Value:
+        """Vectors are joined end to end in pairs; the last step puts all lanes in order."""
+        parts = [self.value(part) for part in expr.parts]
+        lanes, whole = parts[0].type.lanes, llvm_type(expr.type.dtype, expr.type.lanes)
+        if lanes == 1:
+            vector = "poison"
+            for i, part in enumerate(parts):
+                vector = self.out.emit(f"insertelement {whole.text} {vector}, {part}, i64 {i}")
+            return Value(whole, vector)
+        while len(parts) > 2:
+            double = llvm_type(whole.dtype, 2 * parts[0].type.lanes)
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self._shuffled(double, a, b, range(double.lanes)) for a, b in pairs]
+        first, second = parts
+        count = len(expr.parts)
+        return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
+
+    def _shuffled(self, kind: LLVMType, a: Value, b: Value, places: Iterable[int]) -> Value:
+        """Lanes of two vectors, which count as one after the other, at `places`."""
+        mask = f"<{kind.lanes} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
+        return Value(kind, self.out.emit(f"shufflevector {a}, {b}, {mask}"))
 
     def _select(self, expr: Select) -> Value:
         condition = self.value(expr.condition)

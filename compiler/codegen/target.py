@@ -56,6 +56,8 @@ class Target:
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
+    has_high_products: bool = False
+    """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT
     pause: str = ""
     """LLVM instruction that eases a short busy-waiting loop."""
@@ -126,6 +128,7 @@ def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) ->
         l1_bytes=32 * 1024,
         l2_bytes=512 * 1024,
         has_fma=True,
+        has_high_products=True,
         min_max=MinMax.INTRINSIC,
         pause="call void @llvm.aarch64.isb(i32 15)",
     )

@@ -25,9 +25,11 @@ from .ir import (
     Const,
     Dot4,
     Expr,
+    FixedMul,
     Fma,
     For,
     If,
+    Interleave,
     Kernel,
     Let,
     Load,
@@ -38,6 +40,7 @@ from .ir import (
     Store,
     Unary,
     Var,
+    children,
 )
 
 Array = NDArray[Any]
@@ -112,9 +115,13 @@ class _Interpreter:
             case Fma(a, b, c):
                 return self._fma(expr, *(self.value(x, values) for x in (a, b, c)))
             case Dot4(a, b, c):
-                left, right = (np.asarray(self.value(x, values), np.int64) for x in (a, b))
-                sums = np.atleast_1d(np.asarray(self.value(c, values), np.int64)) + right.reshape(-1, 4) @ left
+                left, right = (np.asarray(self.value(x, values), np.int64).reshape(-1, 4) for x in (a, b))
+                sums = np.asarray(self.value(c, values), np.int64) + (left * right).sum(axis=1)
                 return self._typed(sums if expr.type.lanes > 1 else sums[0], expr)
+            case FixedMul():
+                return self._fixed_mul(expr, *(self.value(x, values) for x in children(expr)))
+            case Interleave(parts):
+                return np.stack([np.atleast_1d(self.value(part, values)) for part in parts], axis=-1).reshape(-1)
             case Select(condition, a, b):
                 chosen = np.where(self.value(condition, values), self.value(a, values), self.value(b, values))
                 return self._typed(chosen, expr)
@@ -142,6 +149,11 @@ class _Interpreter:
         if expr.type.dtype.is_float:
             a, b, c = (np.asarray(x, np.float64) for x in (a, b, c))
         return self._typed(a * b + c, expr)
+
+    def _fixed_mul(self, expr: FixedMul, *operands: Number) -> Number:
+        x, multiplier, shift = (np.asarray(operand, np.int64) for operand in operands)
+        high = (x * multiplier + (1 << 30)) >> 31
+        return self._typed((high + (np.int64(1) << (-1 - shift)) - (high < 0)) >> -shift, expr)
 
     def _reduce(self, op: str, value: Expr, values: Mapping[str, Number]) -> Number:
         """Combine halves while the number of lanes is even, then one by one: the order of compiled code."""

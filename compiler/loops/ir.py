@@ -252,10 +252,40 @@ class Reduce(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Dot4(Expr):
-    """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[j] * b[4 * i + j].
+class Interleave(Expr):
+    """The lanes of two or four vectors of the same type in turn: lane n * i + j is lane i of part j."""
 
-    `a` has four lanes, `b` four times as many as the i32 sums in `c`; each may be signed or not. Sums wrap around.
+    parts: tuple[Expr, ...]
+
+    @property
+    def type(self) -> VectorType:
+        first = self.parts[0].type
+        return VectorType(first.dtype, first.lanes * len(self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class FixedMul(Expr):
+    """32-bit integers times the real factor multiplier * 2^(shift - 31), rounded twice.
+
+    Once where the product is divided by 2^31, halves up, and once where that is divided by 2^-shift, halves away from
+    zero. All are i32; 0 <= multiplier and -31 <= shift <= -1, so that no result needs more bits.
+    """
+
+    x: Expr
+    multiplier: Expr
+    shift: Expr
+
+    @property
+    def type(self) -> VectorType:
+        return self.x.type
+
+
+@dataclass(frozen=True, slots=True)
+class Dot4(Expr):
+    """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[4i + j] * b[4i + j].
+
+    `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or four, which serve every sum; each may
+    be signed or not. Sums wrap around.
     """
 
     a: Expr
@@ -368,8 +398,10 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return (a, b)
         case Unary(_, a) | Cast(a, _) | Bitcast(a, _) | Broadcast(a, _) | Reduce(_, a):
             return (a,)
-        case Fma(a, b, c) | Select(a, b, c) | Dot4(a, b, c):
+        case Fma(a, b, c) | Select(a, b, c) | Dot4(a, b, c) | FixedMul(a, b, c):
             return (a, b, c)
+        case Interleave(parts):
+            return parts
         case Load(_, indices, _):
             return indices
         case _:

@@ -30,9 +30,11 @@ from .ir import (
     Const,
     Dot4,
     Expr,
+    FixedMul,
     Fma,
     For,
     If,
+    Interleave,
     Kernel,
     Let,
     Load,
@@ -65,8 +67,13 @@ _DTYPES = {d.value: d for d in DType}
 _LOOPS = {kind.value: kind for kind in LoopKind}
 _SIGNS = {sign: (op, level) for op, (sign, level) in INFIX.items()}
 _BINARY = (*ARITHMETIC, *INTEGER, *COMPARISON)
-_TERNARY: Mapping[str, type[Fma] | type[Select] | type[Dot4]] = {"fma": Fma, "select": Select, "dot4": Dot4}
-_CALLS = (*_BINARY, *UNARY, *_TERNARY, "cast", "bitcast", "broadcast", "reduce", "load")
+_TERNARY: Mapping[str, Callable[[Expr, Expr, Expr], Expr]] = {
+    "fma": Fma,
+    "select": Select,
+    "dot4": Dot4,
+    "fixed_mul": FixedMul,
+}
+_CALLS = (*_BINARY, *UNARY, *_TERNARY, "cast", "bitcast", "broadcast", "reduce", "load", "interleave")
 _MAX_DEPTH = 200
 
 
@@ -383,6 +390,8 @@ class _Parser:
             return Unary(op, *self.arguments(scope, 1))
         if op in _BINARY:
             return Binary(op, *self.arguments(scope, 2))
+        if op == "interleave":
+            return Interleave(tuple(self.arguments(scope, None)))
         return _TERNARY[op](*self.arguments(scope, 3))
 
     def across_lanes(self, op: str, scope: _Scope) -> Expr:
@@ -397,12 +406,12 @@ class _Parser:
             self.fail(f"a broadcast takes a number of lanes, not `{option}`")
         return Broadcast(value, int(option))
 
-    def arguments(self, scope: _Scope, count: int) -> list[Expr]:
-        """The arguments of an operation."""
+    def arguments(self, scope: _Scope, count: int | None) -> list[Expr]:
+        """The arguments of an operation; without a count, one or more."""
         start = self.start
         arguments = self.list_of("(", ")", lambda: self.expr(scope))
-        if len(arguments) != count:
-            self.fail(f"this operation takes {count} argument(s), not {len(arguments)}", at=start)
+        if len(arguments) != (count or max(1, len(arguments))):
+            self.fail(f"this operation takes {count or 'some'} argument(s), not {len(arguments)}", at=start)
         return arguments
 
     # ---- modules ----

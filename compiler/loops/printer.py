@@ -26,9 +26,11 @@ from .ir import (
     Const,
     Dot4,
     Expr,
+    FixedMul,
     Fma,
     For,
     If,
+    Interleave,
     Kernel,
     Let,
     Load,
@@ -96,6 +98,10 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
             return f"fma({_list((a, b, c))})"
         case Dot4(a, b, c):
             return f"dot4({_list((a, b, c))})"
+        case FixedMul(a, b, c):
+            return f"fixed_mul({_list((a, b, c))})"
+        case Interleave(parts):
+            return f"interleave({_list(parts)})"
         case Select(a, b, c):
             return f"select({_list((a, b, c))})"
         case Cast(a, dtype):

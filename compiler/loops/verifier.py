@@ -28,9 +28,11 @@ from .ir import (
     Const,
     Dot4,
     Expr,
+    FixedMul,
     Fma,
     For,
     If,
+    Interleave,
     Kernel,
     Let,
     Load,
@@ -249,8 +251,14 @@ def _problem(expr: Expr, types: Sequence[VectorType], scope: _Scope) -> str | No
         case Dot4():
             a, b, c = types
             bytes_ = (DType.I8, DType.U8)
-            fits = a.lanes == 4 and b.lanes == 4 * c.lanes and a.dtype in bytes_ and b.dtype in bytes_
+            fits = a.lanes in (4, b.lanes) and b.lanes == 4 * c.lanes and a.dtype in bytes_ and b.dtype in bytes_
             return None if fits and c.dtype is DType.I32 else f"operands don't fit: {_joined(types)}"
+        case FixedMul():
+            fits = set(types) == {VectorType(DType.I32, types[0].lanes)}
+            return None if fits else f"operands don't fit: {_joined(types)}"
+        case Interleave(parts):
+            fits = len(parts) in (2, 4) and len(set(types)) == 1
+            return None if fits else f"takes two or four operands of one type: {_joined(types)}"
         case Select():
             condition = types[0] in (VectorType(DType.BOOL), VectorType(DType.BOOL, types[1].lanes))
             return None if condition and types[1] == types[2] else f"operands don't fit: {_joined(types)}"

@@ -30,6 +30,9 @@ BLOCK_BYTES = 192 * 1024
 class ContractionEmitter:
     """Writes the kernel of one walk of a contraction group."""
 
+    pixel_cost = 0.0
+    """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
+
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         self.group = group
         self.g = g
@@ -46,6 +49,7 @@ class ContractionEmitter:
             lanes=lanes,
             registers=target.vector_registers,
             max_vectors=8 if pixels == 1 else 4,
+            pixel_cost=self.pixel_cost,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         self.grid = grid_of(g.height, g.width, self.tile, flat=g.flat)

@@ -66,6 +66,8 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
 class DotEmitter(ContractionEmitter):
     """Writes the kernel of one integer contraction."""
 
+    pixel_cost = 0.5
+
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         attributes = group.anchor.attributes
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])

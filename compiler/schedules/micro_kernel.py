@@ -7,6 +7,7 @@ vectors of weights and, for each pixel, one input element that is broadcast to a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ..graph.ir import Value
@@ -176,28 +177,33 @@ class MicroKernel:
         return Load(self.accumulators[v], at)
 
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
-        o = self.o
+        for v in range(len(self.widths)):
+            self.block += self._pixels(partial(self._store, (image, row, column), v, self._constants(v)))
 
-        def pixel(r: Expr, s: Expr) -> list[Stmt]:
-            block: list[Stmt] = []
-            at = (r * self.columns + s,)
-            for v, (channel, width) in enumerate(zip(self.channels, self.widths, strict=True)):
-                index = (*self._place(image, row + r, column + s), channel)
-                elements = Elements(
-                    o.extras,
-                    o.group.producers,
-                    o.group.constants,
-                    lanes=width,
-                    lane=channel if isinstance(channel, Var) else None,
-                    known={o.group.anchor.result: self._total(v, at)},
-                    prefix=f"v{v}_",
-                )
-                result = elements.element(o.group.result, index)
-                block += elements.statements
-                block.append(Store(o.y, physical(o.group.result.type, index), result))
-            return block
+    def _constants(self, v: int) -> dict[Value, Expr]:
+        """What the epilogue reads that is the same for all pixels, for vector v of channels: loaded once for a tile."""
+        channel, width = self.channels[v], self.widths[v]
+        vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
+        name = self.o.names.fresh
+        return {v: let(self.block, name("k"), Load(self.o.extras[v], (channel,), width)) for v in vectors}
 
-        self.block += self._pixels(pixel)
+    def _store(
+        self, tile: tuple[Expr, Expr, Expr], v: int, constants: dict[Value, Expr], r: Expr, s: Expr
+    ) -> list[Stmt]:
+        """The epilogue for one pixel of the tile at (image, row, column) and vector v of channels."""
+        o, (image, row, column), channel = self.o, tile, self.channels[v]
+        index = (*self._place(image, row + r, column + s), channel)
+        elements = Elements(
+            o.extras,
+            o.group.producers,
+            o.group.constants,
+            lanes=self.widths[v],
+            lane=channel if isinstance(channel, Var) else None,
+            known={o.group.anchor.result: self._total(v, (r * self.columns + s,)), **constants},
+            prefix=f"v{v}_",
+        )
+        result = elements.element(o.group.result, index)
+        return [*elements.statements, Store(o.y, physical(o.group.result.type, index), result)]
 
     def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
         """A result pixel as leading indices of the result."""

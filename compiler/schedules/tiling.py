@@ -56,20 +56,24 @@ def vector_widths(channels: int, lanes: int) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def _cycles(pixels: int, vectors: int) -> float:
+@dataclass(frozen=True, slots=True)
+class _Costs:
     """Estimated cycles for one step along the reduction dimension."""
-    return max(pixels * vectors, vectors + pixels / 2, LATENCY) + LOOP_OVERHEAD
 
+    pixel: float
 
-def _column_cost(width: int, columns: int, rows: int, vectors: int) -> float:
-    whole, rest = divmod(width, columns)
-    return whole * _cycles(rows * columns, vectors) + (_cycles(rows * rest, vectors) if rest else 0)
+    def tile(self, pixels: int, vectors: int) -> float:
+        busy = max(pixels * vectors, vectors + pixels / 2, LATENCY)
+        return busy + self.pixel * pixels + LOOP_OVERHEAD
 
+    def columns(self, width: int, columns: int, rows: int, vectors: int) -> float:
+        whole, rest = divmod(width, columns)
+        return whole * self.tile(rows * columns, vectors) + (self.tile(rows * rest, vectors) if rest else 0)
 
-def _grid_cost(height: int, width: int, rows: int, columns: int, vectors: int) -> float:
-    whole, rest = divmod(height, rows)
-    cost = whole * _column_cost(width, columns, rows, vectors)
-    return cost + (_column_cost(width, columns, rest, vectors) if rest else 0)
+    def grid(self, height: int, width: int, rows: int, columns: int, vectors: int) -> float:
+        whole, rest = divmod(height, rows)
+        cost = whole * self.columns(width, columns, rows, vectors)
+        return cost + (self.columns(width, columns, rest, vectors) if rest else 0)
 
 
 def _candidates(height: int, width: int, vectors: int, registers: int) -> list[tuple[int, int]]:
@@ -92,21 +96,24 @@ def choose_tile(
     lanes: int,
     registers: int,
     max_vectors: int = 4,
+    pixel_cost: float = 0.0,
     evicts: Callable[[int, int], bool] = lambda rows, columns: False,
 ) -> Tile:
     """The tile with the least estimated time over a height x width grid with `channels` results each.
 
+    `pixel_cost` is what each pixel takes in a step beside its multiplications that nothing hides, in cycles.
     `evicts(rows, columns)` tells whether the pixels of such a tile displace each other from the cache.
     """
     best: tuple[float, Tile] | None = None
+    costs = _Costs(pixel_cost)
     whole_vectors = max(1, channels // lanes)
     for vectors in range(1, min(max_vectors, whole_vectors) + 1):
         tiles, rest = divmod(channels, vectors * lanes)
         tail = len(vector_widths(rest, lanes))
         for rows, columns in _candidates(height, width, vectors, registers):
-            cost = tiles * _grid_cost(height, width, rows, columns, vectors)
+            cost = tiles * costs.grid(height, width, rows, columns, vectors)
             if tail:
-                cost += _grid_cost(height, width, rows, columns, tail)
+                cost += costs.grid(height, width, rows, columns, tail)
             if evicts(rows, columns):
                 cost *= CONFLICT_PENALTY
             if best is None or cost < best[0]:

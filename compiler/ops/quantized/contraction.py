@@ -58,7 +58,8 @@ def fixed_factors(attributes: Attributes) -> tuple[Array, Array]:
     """Multiplier and shift (i32) that stand for the factors of a convolution."""
     real = real_factors(attributes, rounded_product=attributes["rounded_product"])
     pairs = [fp.quantize_multiplier(float(r)) for r in np.atleast_1d(real)]
-    table = np.array(pairs, np.int32).T
+    # A factor of zero is zero however it is shifted.
+    table = np.array([(m, s if m else -1) for m, s in pairs], np.int32).T
     return (table[0, 0], table[1, 0]) if real.ndim == 0 else (table[0], table[1])
 
 
@@ -202,8 +203,7 @@ class QConv2D(Operator):
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         total = b.emit("conv2d_sum", *operands, **sum_attributes(Conv2DSum(), attributes))
-        factors = (b.constant(np.asarray(f)) for f in fixed_factors(attributes))
-        return b.emit("rescale", total, *factors, **result_attributes(operands[0], attributes))
+        return rescaled(b, total, operands[0], attributes)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * math.prod(operands[1].shape[:-1])
@@ -272,6 +272,14 @@ class QDense(Operator):
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[1]
+
+
+def rescaled(b: GraphBuilder, total: Value, x: Value, attributes: Attributes) -> Value:
+    """The sums of a convolution as its result."""
+    factors = fixed_factors(attributes)
+    constants = (b.constant(np.asarray(f)) for f in factors)
+    reduces = bool(np.all(factors[1] < 0))
+    return b.emit("rescale", total, *constants, reduces=reduces, **result_attributes(x, attributes))
 
 
 def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes) -> None:

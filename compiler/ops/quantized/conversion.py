@@ -8,7 +8,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes
 from ...graph.types import DType, Quantization, TensorType
 from ...loops.compute import Compute
-from ...loops.ir import Cast, Const, Expr, maximum, minimum
+from ...loops.ir import Cast, Const, Expr, FixedMul, maximum, minimum
 from ..base import AttributeSpec, Operator, register
 from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
@@ -103,7 +103,7 @@ class Requantize(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, y = attributes["x"], attributes["y"]
-        scaled = fp.multiply_expr(c.let, fp.wide(c.load(0, index)) - x.zero_point, *_ratio(x, y))
+        scaled = fp.scale_expr(c.let, fp.offset_expr(c.load(0, index), x, narrow=True), *_ratio(x, y))
         return fp.saturate_expr(scaled + y.zero_point, _integer(self, attributes))
 
 
@@ -141,7 +141,12 @@ class Rescale(Operator):
 
     name = "rescale"
     operands = ("x", "multiplier", "shift")
-    attributes = {"dtype": _DTYPE, "y": quantization("the result"), **RANGE}
+    attributes = {
+        "dtype": _DTYPE,
+        "y": quantization("the result"),
+        **RANGE,
+        "reduces": AttributeSpec(bool, "every shift is negative: the factors are less than one half", False),
+    }
     elementwise = True
     non_differentiable = "its operand is made of integers"
 
@@ -160,12 +165,13 @@ class Rescale(Operator):
         return (fp.saturate(scaled, _integer(self, attributes), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        x = fp.wide(c.load(0, index))
-        multiplier, shift = c.load_broadcast(1, index), c.load_broadcast(2, index)
-        if isinstance(multiplier, Const) and isinstance(shift, Const):
-            scaled = fp.multiply_expr(c.let, x, int(multiplier.value), int(shift.value))
+        x, multiplier, shift = c.load(0, index), c.load_broadcast(1, index), c.load_broadcast(2, index)
+        if attributes["reduces"]:
+            scaled: Expr = FixedMul(x, multiplier, shift)
+        elif isinstance(multiplier, Const) and isinstance(shift, Const):
+            scaled = fp.scale_expr(c.let, x, int(multiplier.value), int(shift.value))
         else:
-            scaled = fp.multiply_by_operands(c.let, x, fp.wide(multiplier), fp.wide(shift))
+            scaled = fp.multiply_by_operands(c.let, fp.wide(x), fp.wide(multiplier), fp.wide(shift))
         zero_point = attributes["y"].zero_point
         return fp.saturate_expr(scaled + zero_point, _integer(self, attributes), attributes["low"], attributes["high"])
 

@@ -60,17 +60,23 @@ class QSum(QBinary):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         *inputs, output = self.factors(attributes)
-        a, b = (
-            fp.multiply_expr(
-                c.let, (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point) * (1 << HEADROOM), *inputs[i]
-            )
-            for i, key in enumerate(("a", "b"))
-        )
-        total = (
-            fp.multiply_expr(c.let, binary("add" if self.sign > 0 else "sub", a, b), *output)
-            + attributes["y"].zero_point
-        )
-        return fp.saturate_expr(total, c.type(0).dtype, attributes["low"], attributes["high"])
+        dtype = c.type(0).dtype
+        narrow = dtype.itemsize == 1
+        offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key], narrow) for i, key in enumerate("ab"))
+        a, b = (_raised(c.let, x, *factor) for x, factor in zip(offsets, inputs, strict=True))
+        total = binary("add" if self.sign > 0 else "sub", a, b)
+        scaled = fp.scale_expr(c.let, total, *output) if narrow else fp.multiply_expr(c.let, total, *output)
+        return fp.saturate_expr(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
+
+
+def _raised(let: fp.Let, x: Expr, multiplier: int, shift: int) -> Expr:
+    """X * 2^HEADROOM times a factor of at most one half; i32 serves 8-bit numbers."""
+    if shift == 0:  # one half
+        return x * (1 << (HEADROOM - 1))
+    raised = x * (1 << HEADROOM)
+    if x.type.dtype is DType.I32:
+        return fp.scale_expr(let, raised, multiplier, shift)
+    return fp.multiply_expr(let, raised, multiplier, shift)
 
 
 @register
@@ -106,6 +112,9 @@ class QMul(QBinary):
         return (fp.saturate(result, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        a, b = (fp.wide(c.load_broadcast(i, index)) - attributes[key].zero_point for i, key in enumerate(("a", "b")))
-        result = fp.multiply_expr(c.let, a * b, *self.factor(attributes)) + attributes["y"].zero_point
-        return fp.saturate_expr(result, c.type(0).dtype, attributes["low"], attributes["high"])
+        dtype = c.type(0).dtype
+        narrow = dtype.itemsize == 1
+        a, b = (fp.offset_expr(c.load_broadcast(i, index), attributes[key], narrow) for i, key in enumerate("ab"))
+        scale = fp.scale_expr if narrow else fp.multiply_expr
+        result = scale(c.let, a * b, *self.factor(attributes)) + attributes["y"].zero_point
+        return fp.saturate_expr(result, dtype, attributes["low"], attributes["high"])

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...graph.types import DType
-from ...loops.ir import Binary, Cast, Expr, binary, const, maximum, minimum
-from ..rounding import Let, rounded, rounded_expr
+from ...graph.types import DType, Quantization
+from ...loops.ir import Binary, Cast, Expr, FixedMul, binary, const, maximum, minimum
+from ..rounding import Let as Let
+from ..rounding import rounded, rounded_expr
 
 Integers = NDArray[Any]
 
@@ -95,6 +96,11 @@ def wide(x: Expr) -> Expr:
     return Cast(x, DType.I64)
 
 
+def offset_expr(x: Expr, quantization: Quantization, narrow: bool) -> Expr:
+    """An element without its zero point, as i32 (narrow) or i64."""
+    return Cast(x, DType.I32 if narrow else DType.I64) - quantization.zero_point
+
+
 def shr(x: Expr, by: Expr | int) -> Expr:
     """Arithmetic shift right."""
     return binary("shr", x, by)
@@ -118,6 +124,15 @@ def multiply_expr(let: Let, x: Expr, multiplier: int, shift: int) -> Expr:
     if shift > 0:
         x = x * (1 << shift)
     return shift_right_expr(let, high_multiply_expr(x, multiplier), max(-shift, 0))
+
+
+def scale_expr(let: Let, x: Expr, multiplier: int, shift: int) -> Expr:
+    """`multiply` of an i32 expression by a constant factor: i32, but i64 where the factor is not below one half."""
+    if shift <= -1:
+        return FixedMul(x, const(multiplier, x.type), const(shift, x.type))
+    if (multiplier, shift) == (_HALF, 1):
+        return x
+    return multiply_expr(let, wide(x), multiplier, shift)
 
 
 def shift_right_by(let: Let, x: Expr, exponent: Expr) -> Expr:

@@ -22,7 +22,7 @@ from .contraction import (
     IntegerSum,
     check_contraction,
     fixed_factors,
-    result_attributes,
+    rescaled,
     sum_attributes,
 )
 
@@ -103,8 +103,7 @@ class QTransposeConv2D(Operator):
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         total = b.emit("transpose_conv2d_sum", *operands, **sum_attributes(TransposeConv2DSum(), attributes))
-        factors = (b.constant(np.asarray(f)) for f in fixed_factors(attributes))
-        return b.emit("rescale", total, *factors, **result_attributes(operands[0], attributes))
+        return rescaled(b, total, operands[0], attributes)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return _FLOAT.macs(operands, results, attributes)

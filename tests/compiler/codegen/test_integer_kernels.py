@@ -1,0 +1,117 @@
+"""The nodes for quantized networks: fixed-point products, 8-bit dot products and interleaved vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.codegen import assembly
+from netc.compiler.codegen.jit import kernel_text, load_kernel
+from netc.compiler.codegen.target import Target
+from netc.compiler.loops.interpreter import run_kernel
+from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.loops.printer import print_kernel
+from netc.compiler.loops.verifier import verify_kernel
+from netc.compiler.ops.quantized import fixed_point as fp
+
+from .test_kernels import TARGETS
+
+LIMITS = (-(1 << 31), (1 << 31) - 1)
+
+
+def both(text: str, arrays: list[Any], cpu: str) -> tuple[Any, Any]:
+    """The last array after the kernel has run, interpreted and compiled."""
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    assert print_kernel(kernel) == text
+    expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
+    run_kernel(kernel, expected)
+    load_kernel(kernel, Target.named(cpu)).run(found, 0, 1)
+    return expected[-1], found[-1]
+
+
+def fixed_mul(lanes: int, count: int) -> str:
+    i32 = f"i32x{lanes}" if lanes > 1 else "i32"
+    shape = f"i32[{count}]"
+    return f"""\
+kernel @scale(%x: {shape}, %m: {shape}, %s: {shape}, %y: out {shape}) {{
+  for %i = 0 to {count // lanes} {{
+    %y[%i * {lanes}] = fixed_mul(load {i32} %x[%i * {lanes}], load {i32} %m[%i * {lanes}], load {i32} %s[%i * {lanes}])
+  }}
+}}
+""".replace("%i * 1]", "%i]")
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 8, 16])
+def test_fixed_point_products(lanes: int, cpu: str) -> None:
+    rng = np.random.default_rng(lanes)
+    count = 4800
+    x = rng.integers(*LIMITS, count, endpoint=True) >> rng.integers(0, 32, count)
+    x[:6] = (*LIMITS, -1, 0, 1, -2)
+    multiplier = rng.integers(1 << 30, 1 << 31, count)
+    multiplier[rng.random(count) < 0.3] = 1 << 30  # powers of two: many exact halves
+    multiplier[rng.random(count) < 0.1] = rng.integers(0, 1 << 30)
+    shift = -rng.integers(1, 32, count)
+    arrays = [a.astype(np.int32) for a in (x, multiplier, shift, np.zeros(count))]
+    interpreted, compiled = both(fixed_mul(lanes, count), arrays, cpu)
+    meant = fp.multiply(*(a.astype(np.int64) for a in arrays[:3]))
+    np.testing.assert_array_equal(interpreted, meant)
+    np.testing.assert_array_equal(compiled, meant)
+
+
+def dot4(left: str, right: str, lanes: int, each: bool) -> str:
+    vector, i32 = 4 * lanes, f"i32x{lanes}" if lanes > 1 else "i32"
+    width = vector if each else 4
+    return f"""\
+kernel @dot(%a: {left}[{width}], %b: {right}[{vector}], %c: out i32[{lanes}]) {{
+  %c[0] = dot4(load {left}x{width} %a[0], load {right}x{vector} %b[0], load {i32} %c[0])
+}}
+"""
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(("left", "right"), [("u8", "i8"), ("i8", "i8"), ("u8", "u8")])
+def test_dot_products(left: str, right: str, lanes: int, each: bool, cpu: str) -> None:
+    rng = np.random.default_rng(lanes)
+    range_ = {"i8": (-128, 128, np.int8), "u8": (0, 256, np.uint8)}
+    a, b = (
+        rng.integers(low, high, 4 * n).astype(kind)
+        for (low, high, kind), n in ((range_[left], lanes if each else 1), (range_[right], lanes))
+    )
+    c = rng.integers(*LIMITS, lanes, endpoint=True).astype(np.int32)
+    interpreted, compiled = both(dot4(left, right, lanes, each), [a, b, c], cpu)
+    products = a.astype(np.int32).reshape(-1, 4) * b.astype(np.int32).reshape(-1, 4)
+    np.testing.assert_array_equal(interpreted, c + products.sum(axis=1, dtype=np.int32))
+    np.testing.assert_array_equal(compiled, interpreted)
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+@pytest.mark.parametrize("count", [2, 4])
+def test_interleaved_vectors(count: int, lanes: int, cpu: str) -> None:
+    u8 = f"u8x{lanes}" if lanes > 1 else "u8"
+    parts = ", ".join(f"load {u8} %x[{j}, 0]" for j in range(count))
+    text = f"""\
+kernel @zip(%x: u8[{count},{lanes}], %y: out u8[{count * lanes}]) {{
+  %y[0] = interleave({parts})
+}}
+"""
+    x = np.arange(count * lanes, dtype=np.uint8).reshape(count, lanes)
+    interpreted, compiled = both(text, [x, np.zeros(count * lanes, np.uint8)], cpu)
+    np.testing.assert_array_equal(interpreted, x.T.reshape(-1))
+    np.testing.assert_array_equal(compiled, interpreted)
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a76", "apple-m1"])
+def test_arm_has_instructions_for_it(cpu: str) -> None:
+    target = Target.named(cpu)
+    code = assembly(kernel_text(parse_kernel(fixed_mul(4, 16)), target), target)
+    assert "sqrdmulh" in code
+    assert "srshl" in code
+    code = assembly(kernel_text(parse_kernel(dot4("i8", "i8", 4, each=True)), target), target)
+    assert "sdot" in code
