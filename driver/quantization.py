@@ -24,7 +24,9 @@ from .compiler.quantization import (
     prepare,
 )
 from .compiler.quantization import quantize as quantize_graph
+from .compiler.quantization.adaround import AdaRound
 from .pipeline import Source, Weights, compile_graph, find_weights, load
+from .recovery import Inputs, recover
 from .runtime.calibration import calibration_inputs
 from .runtime.datasets import Dataset
 from .runtime.images import Preprocess, as_input
@@ -42,6 +44,20 @@ class Calibrated:
 
     graph: Graph
     calibration: Calibration
+    inputs: Inputs
+    """What it was run on, again."""
+
+
+@dataclass(frozen=True)
+class _SampleInputs:
+    """The inputs of a network that samples make; each iteration begins anew."""
+
+    graph: Graph
+    samples: Samples
+    limit: int
+
+    def __iter__(self) -> Iterator[Sequence[Array]]:
+        return iter(_inputs(self.graph, self.samples, self.limit))
 
 
 def calibrate(
@@ -63,17 +79,24 @@ def calibrate(
     `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
     `NetcError` if there are no samples, or if an activation is not finite.
     """
-    graph = load(source, net=net, settings=settings)
-    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
-    if equalized:
-        prepared = equalize(prepared)
+    prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
+    given = _SampleInputs(prepared, tuple(samples) if isinstance(samples, Iterator) else samples, limit)
     with compile_graph(observation_graph(prepared), threads=threads) as program:
-        for inputs in _inputs(graph, samples, limit):
+        for inputs in given:
             calibration.add(inputs, _all(program(*inputs)))
             if progress:
                 progress(calibration.samples)
-    return Calibrated(prepared, calibration)
+    return Calibrated(prepared, calibration, given)
+
+
+def _prepared(
+    source: Source, weights: Weights, equalized: bool, net: str | None, settings: Mapping[str, Any] | None, seed: int
+) -> Graph:
+    """The float graph that is quantized."""
+    graph = load(source, net=net, settings=settings)
+    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
+    return equalize(prepared) if equalized else prepared
 
 
 def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Array]]:
@@ -105,6 +128,8 @@ def quantize(
     method: str = "mse",
     limit: int = 100,
     equalized: bool = False,
+    adaround: bool | AdaRound = False,
+    bias_correction: bool = False,
     inputs: str = "i8",
     outputs: str = "i8",
     per_channel: bool = True,
@@ -119,25 +144,35 @@ def quantize(
 
     `calibration` are samples (a folder, an archive, a data set, or input arrays) or what `calibrate` returned, from
     which `method` (minmax, moving-average, percentile, mse, entropy) finds the ranges of activations; or give `ranges`,
-    or a file of them. With `equalized`, weights of neighbouring layers are rescaled first. `inputs` and `outputs` are
-    i8, u8 or f32. Operators whose names match one of the patterns `keep_float` stay floats; with `allow_float` so do
-    those without an integer form, which else are an error.
+    or a file of them. `inputs` and `outputs` are i8, u8 or f32. Operators whose names match one of the patterns
+    `keep_float` stay floats; with `allow_float` so do those without an integer form, which else are an error.
+
+    Three ways to get accuracy back: with `equalized`, weights of neighbouring layers are rescaled first, so that their
+    channels have like ranges; with `adaround` (settings, or True) weights are rounded so that the layers' results
+    change least; with `bias_correction` the mean of a layer's error goes into its bias. The last two need samples.
     """
     scheme = Scheme(edge_type(inputs), edge_type(outputs), per_channel, False, tuple(keep_float), allow_float)
     if (calibration is None) == (ranges is None):
         raise NetcError("quantizing takes samples to calibrate with, or ranges", hint="give one of them")
-    if isinstance(calibration, Calibrated):
-        return quantize_graph(calibration.graph, calibration.calibration.ranges(method), scheme)
-    if calibration is not None:
+    if calibration is None:
+        if adaround or bias_correction:
+            raise NetcError("adaround and bias_correction take samples, not ranges alone", hint="give `calibration`")
+        given = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
+        return quantize_graph(_prepared(source, weights, equalized, net, settings, seed), given, scheme)
+    if not isinstance(calibration, Calibrated):
         options: dict[str, Any] = {"net": net, "settings": settings, "threads": threads, "seed": seed}
-        done = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
-        return quantize_graph(done.graph, done.calibration.ranges(method), scheme)
-    graph = load(source, net=net, settings=settings)
-    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
-    if equalized:
-        prepared = equalize(prepared)
-    given = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
-    return quantize_graph(prepared, given, scheme)
+        calibration = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
+    graph = quantize_graph(calibration.graph, calibration.calibration.ranges(method), scheme)
+    recovery = recover(
+        calibration.graph,
+        graph,
+        calibration.inputs,
+        adaround=AdaRound() if adaround is True else adaround or None,
+        bias_correction=bias_correction,
+        threads=threads,
+        seed=seed,
+    )
+    return recovery.graph
 
 
 def layer_noise(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
+from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
 from ..compiler.quantization import quantize as quantize_graph
+from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
 from ..compiler.tflite import to_tflite, write_bytes
 from ..options import network_options, weights_options
 from ..picture import class_labels
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise
+from ..recovery import Recovered, Recovery, recover
 
 SHOWN = 5
 """How many of the worst layers are printed."""
@@ -28,6 +33,8 @@ SHOWN = 5
 @click.option("--samples", "limit", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
 @click.option("--equalize", "equalized", is_flag=True, help="Rescale weights of neighbouring layers first.")
+@click.option("--adaround", is_flag=True, help="Learn how to round weights so that layers' results change least.")
+@click.option("--bias-correction", is_flag=True, help="Correct biases by the mean error of their layers.")
 @click.option("--input", "inputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
 @click.option("--output-type", "outputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
 @click.option("--per-tensor", is_flag=True, help="One scale for each weight, not one for each of its filters.")
@@ -46,6 +53,8 @@ def quantize_command(
     limit: int,
     method: str,
     equalized: bool,
+    adaround: bool,
+    bias_correction: bool,
     inputs: str,
     outputs: str,
     per_tensor: bool,
@@ -76,6 +85,9 @@ def quantize_command(
         click.echo(f"note: no --weights given: He initialisation with seed {seed}", err=True)
     ranges = calibrated.calibration.ranges(method)
     graph = quantize_graph(calibrated.graph, ranges, scheme)
+    recovery = _recover(calibrated, graph, adaround, bias_correction, seed) if adaround or bias_correction else None
+    if recovery:
+        graph = recovery.graph
     noise = layer_noise(calibrated, graph, samples)
     data = to_tflite(graph, labels=class_labels(calibrated.graph, model).names)
     write_bytes(output, data)
@@ -83,18 +95,49 @@ def quantize_command(
         write_bytes(ranges_file, ranges.to_json().encode())
     if report:
         write_bytes(report, _as_json(noise, ranges).encode())
-    click.echo(_summary(calibrated, ranges, noise, output, len(data)))
+    click.echo(_summary(calibrated, ranges, noise, output, len(data), recovery))
 
 
-def _summary(calibrated: Calibrated, ranges: Ranges, noise: Sequence[Noise], output: str, size: int) -> str:
+def _recover(calibrated: Calibrated, quantized: Graph, adaround: bool, bias_correction: bool, seed: int) -> Recovery:
+    """Round weights anew and correct biases, layer by layer under a bar."""
+    with click.progressbar(length=1, label="recovering", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, layers: int) -> None:
+            bar.length = layers
+            bar.update(done - bar.pos)
+
+        learning = AdaRound() if adaround else None
+        options: dict[str, Any] = {"adaround": learning, "bias_correction": bias_correction, "seed": seed}
+        return recover(calibrated.graph, quantized, calibrated.inputs, progress=progress, **options)
+
+
+def _summary(
+    calibrated: Calibrated,
+    ranges: Ranges,
+    noise: Sequence[Noise],
+    output: str,
+    size: int,
+    recovery: Recovery | None,
+) -> str:
     lines = [
         f"{output}: {size:,} bytes, {len(calibrated.graph.operations)} operations",
         f"calibrated on {ranges.samples} samples by {ranges.method}: {len(ranges.ranges)} activations",
     ]
+    if recovery and recovery.layers:
+        lines.append(_recovered(recovery.layers))
     if noise:
         lines.append(f"signal to quantization noise of the output: {noise[-1].decibels:.1f} dB; worst layers:")
         lines += [f"  {n.decibels:5.1f} dB  {n.name}" for n in sorted(noise, key=lambda n: n.decibels)[:SHOWN]]
     return "\n".join(lines)
+
+
+def _recovered(layers: Sequence[Recovered]) -> str:
+    """What recovery did, in a line."""
+    left = statistics.median(r.after / r.before if r.before > 0 else 1.0 for r in layers)
+    moved = sum(r.moved for r in layers)
+    return (
+        f"recovery: squared error of {len(layers)} layers at {left:.0%} (median); {moved:,} weights rounded otherwise"
+    )
 
 
 def _as_json(noise: Sequence[Noise], ranges: Ranges) -> str:
