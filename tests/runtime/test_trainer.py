@@ -10,7 +10,9 @@ import pytest
 
 import netc
 from netc.compiler.graph.interpreter import evaluate
-from netc.runtime.weights import initial_weights
+from netc.compiler.quantization import Ranges
+from netc.runtime.trainer import QatTrainer
+from netc.runtime.weights import initial_weights, read_metadata
 
 NET = """
 block unit(x, filters, stride) {
@@ -52,6 +54,43 @@ def test_steps_follow_the_interpreter(source: Path, optimizer: str, threads: int
             state |= dict(zip(graph.attributes["updates"], results[len(metrics) :], strict=True))
             assert trainer.step(x, labels) == pytest.approx(float(results[0]), rel=2e-4)
             assert trainer.metrics["correct"] == results[1]
+
+
+@pytest.mark.parametrize("kind", ["moving", "learned"])
+def test_quantization_aware_steps_follow_the_interpreter(source: Path, tmp_path: Path, kind: str) -> None:
+    inputs = [x for x, _ in batches(2)]
+    weights = dict(initial_weights(netc.load(source, batch=6), 4))
+    ranges = netc.calibrate(netc.load(source, batch=6), inputs, weights=weights).calibration.ranges()
+    options = {"weights": weights, "optimizer": "sgd(lr=0.01)", "ema": 0.9, "qat": kind, "ranges": ranges}
+    with netc.compile_training(source, batch=6, threads=2, **options) as trainer:
+        assert isinstance(trainer, QatTrainer)
+        graph, state = trainer.step_graph, trainer.state()
+        metrics = graph.attributes["metrics"]
+        for x, labels in batches(3):
+            results = evaluate(graph, [x, labels], {**weights, **state})
+            state |= dict(zip(graph.attributes["updates"], results[len(metrics) :], strict=True))
+            assert trainer.step(x, labels) == pytest.approx(float(results[0]), rel=0.02)
+        now = trainer.state()
+        for name in trainer.fake.values(ranges):
+            assert float(now[name]) == pytest.approx(float(state[name]), rel=1e-2, abs=1e-5)
+        plain, averaged = trainer.ranges(), trainer.ranges(averaged=True)
+        assert plain["fc1/relu"].high == max(0.0, float(now["ranges.fc1/relu.high"]))
+        assert averaged["fc1/relu"].high == max(0.0, float(now["ema.ranges.fc1/relu.high"]))
+        trainer.save(tmp_path / "w.safetensors", averaged=True)
+    assert Ranges.from_json(read_metadata(tmp_path / "w.safetensors")["ranges"]) == averaged
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"qat": "fixed"}, "ranges are moving or learned, not 'fixed'"),
+        ({"qat": "moving"}, "starts from calibrated ranges"),
+        ({"qat": "moving", "ranges": Ranges({}, "minmax", 1)}, "no calibrated range of `image`"),
+    ],
+)
+def test_what_quantization_aware_training_needs(source: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(netc.NetcError, match=message):
+        netc.compile_training(source, batch=6, **options)
 
 
 def test_going_back_to_a_state_repeats_the_same_bits(source: Path) -> None:
