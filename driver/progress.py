@@ -171,7 +171,8 @@ class Watcher:
         if event.best:
             self.line(f"best: epoch {event.best_epoch}, {describe_results(event.best)}")
         if event.skipped:
-            self.line(f"skipped {event.skipped} pictures that can't be read; metrics.jsonl names them")
+            pictures = "1 picture" if event.skipped == 1 else f"{event.skipped} pictures"
+            self.line(f"skipped {pictures} that can't be read; metrics.jsonl has the reasons")
 
 
 def describe_step(event: Stepped) -> str:

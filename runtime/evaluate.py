@@ -22,6 +22,8 @@ class Evaluation:
     samples: int
     top1_correct: int
     top5_correct: int
+    skipped: tuple[str, ...] = ()
+    """Why samples could not be used, one message each; they are not among `samples`."""
 
     @property
     def top1(self) -> float:

@@ -59,6 +59,8 @@ def eval_command(
     start = time.perf_counter()
     with click.progressbar(length=len(source), label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         result = score(program, source, maker, batch, lambda done: bar.update(done - bar.pos))
+    for reason in result.skipped:
+        click.echo(f"skipped: {reason}", err=True)
     click.echo(_as_text(result, data, time.perf_counter() - start) if not as_json else _as_json(result), nl=as_json)
 
 

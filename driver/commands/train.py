@@ -37,7 +37,7 @@ from ..runtime.trainer import QatTrainer
 from ..runtime.training.augment import NO_AUGMENTATION, parse_augmentation
 from ..runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker, Plan
 from ..runtime.training.events import Finished, Interrupted
-from ..runtime.training.loop import Evaluate, LoopOptions, Trainer, TrainingLoop
+from ..runtime.training.loop import Evaluate, LoopOptions, Scores, Trainer, TrainingLoop
 from ..runtime.training.opening import open_source
 from ..runtime.training.run import Run, new_run_path, read_description
 from ..runtime.training.samples import Preparation, preparation_for
@@ -287,7 +287,7 @@ class _Job:
         graph = trainer.fake.graph if isinstance(trainer, QatTrainer) else self.graph
         compilation = build(Request(graph, threads=self.threads))
 
-        def evaluate() -> Mapping[str, float]:
+        def evaluate() -> Scores:
             with tempfile.TemporaryDirectory(prefix="netc-") as folder:
                 file = Path(folder) / "weights.safetensors"
                 trainer.save(file, averaged=self.recipe.ema is not None)
@@ -295,7 +295,7 @@ class _Job:
                 with load_program(compilation, weights) as program:
                     result = self.score(program)
             top5 = {"top5": result.top5} if self.test.classes > 10 else {}
-            return {"accuracy": result.top1, **top5}
+            return Scores({"accuracy": result.top1, **top5}, result.skipped)
 
         return evaluate
 

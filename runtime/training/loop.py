@@ -120,8 +120,17 @@ class Progress:
         return Progress(**fields)
 
 
-Evaluate = Callable[[], Mapping[str, float]]
-"""Results of the present weights on the test split; `accuracy` decides which weights are the best."""
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the present weights give on the test split."""
+
+    results: Mapping[str, float]
+    """`accuracy` decides which weights are the best."""
+    skipped: tuple[str, ...] = ()
+    """Why samples could not be used."""
+
+
+Evaluate = Callable[[], Scores]
 Diagnose = Callable[[Tensor, Labels], str | None]
 """Where the first value that is not finite appears for a batch, in words."""
 
@@ -264,7 +273,9 @@ class TrainingLoop:
 
     def _finish_epoch(self) -> Iterator[Event]:
         progress, sums = self._progress, self._progress.in_epoch
-        test = {key: float(value) for key, value in self._evaluate().items()} if self._evaluate is not None else {}
+        scores = self._evaluate() if self._evaluate is not None else Scores({})
+        test = {key: float(value) for key, value in scores.results.items()}
+        yield from self._note_skipped(scores.skipped)
         score = test.get("accuracy", -sums.loss)
         is_best = progress.best_score is None or score > progress.best_score
         if is_best:

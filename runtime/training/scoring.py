@@ -27,6 +27,7 @@ def score(
     `progress` is told the number of samples done so far.
     """
     done = samples = top1 = top5 = 0
+    skipped: list[str] = []
     with closing(maker):
         for made in maker.make(evaluation_plans(len(source), batch)):
             count = len(made.labels)
@@ -38,12 +39,14 @@ def score(
             samples += len(ranks)
             top1 += int((ranks < 1).sum())
             top5 += int((ranks < 5).sum())
+            skipped += made.skipped
             done += count
             if progress:
                 progress(done)
     if samples == 0:
-        raise NetcError(f"there are no samples of {source.name} to evaluate on")
-    return Evaluation(samples, top1, top5)
+        hint = f"the first that can't be used: {skipped[0]}" if skipped else None
+        raise NetcError(f"there are no samples of {source.name} to evaluate on", hint=hint)
+    return Evaluation(samples, top1, top5, tuple(skipped))
 
 
 def _ranks(scores: Array, labels: Labels) -> Array:

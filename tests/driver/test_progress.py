@@ -64,5 +64,5 @@ def test_watcher_reports_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
         "skipped: can't read picture x.jpg",
         f"epoch 2/3  {describe_epoch(EPOCH)}",
         "best: epoch 2, accuracy 99.00%",
-        "skipped 1 pictures that can't be read; metrics.jsonl names them",
+        "skipped 1 picture that can't be read; metrics.jsonl has the reasons",
     ]

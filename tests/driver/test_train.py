@@ -146,7 +146,7 @@ def test_train_by_the_recipe_of_the_file(netc: Call, net: Path, stand: Stand) ->
 def test_flags_override_the_recipe(netc: Call, net: Path, stand: Stand) -> None:
     result = netc("train", net, "--epochs", 1, "--batch", 20, "--seed", 4, "--augment", "flip", "--run-dir", "here")
     assert result.code == 0
-    assert "tiny: 1 epochs of 3 steps of 20" in result.out
+    assert "tiny: 1 epoch of 3 steps of 20" in result.out
     assert stand.made[0].seed == 4
     recipe = json.loads(Path("here/run.json").read_text())["recipe"]
     assert (recipe["augment"], recipe["schedule"]) == ("flip", "cosine(epochs=1)")
@@ -183,15 +183,19 @@ def test_pictures_in_folders(netc: Call, net: Path, tmp_path: Path) -> None:
             for number in range(4):
                 Image.fromarray(np.full((6, 5), 80 * label + number, np.uint8)).save(folder / f"{number}.png")
     (tmp_path / "images" / "train" / "a" / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "images" / "val" / "b" / "worse.jpg").write_bytes(b"no picture")
     outputs = []
     for workers in (0, 2):
         options = ("--data", "imagefolder:images", "--workers", workers, "--batch", 4, "--augment", "flip")
         result = netc("train", net, *options, "--run-dir", f"run{workers}")
         assert (result.code, result.err) == (0, "")
-        assert "bad.jpg" in result.out
-        assert "skipped 1 pictures" in result.out
+        assert all(result.out.count(f"{name}.jpg: not a picture") == 1 for name in ("bad", "worse"))
+        assert "skipped 2 pictures" in result.out
         outputs.append(Path(f"run{workers}", "last.safetensors").read_bytes())
     assert outputs[0] == outputs[1]
+    result = netc("eval", net, "--weights", "run0/last.safetensors", "--data", "imagefolder:images")
+    assert "12 samples" in result.out
+    assert result.err.startswith("skipped: can't read picture images/val/b/worse.jpg")
 
 
 def test_a_loss_that_is_no_number(netc: Call, net: Path, stand: Stand) -> None:

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from netc.runtime.images import Preprocess
 from netc.runtime.training.augment import parse_augmentation
 from netc.runtime.training.batches import ArrayMaker, BatchStream
-from netc.runtime.training.loop import LoopOptions, TrainingLoop
+from netc.runtime.training.loop import LoopOptions, Scores, TrainingLoop
 from netc.runtime.training.run import Run
 from netc.runtime.training.samples import Preparation
 from netc.runtime.training.sources import ArraySource
@@ -89,7 +89,9 @@ def open_run(path: Path) -> Run:
 def make_loop(run: Run, trainer: FakeTrainer, epochs: int = 4, **options: Any) -> TrainingLoop:
     """A loop that logs and saves often; it evaluates to a number that depends on the weights."""
     settings = LoopOptions(epochs, log_steps=3, checkpoint_steps=2)
-    return TrainingLoop(trainer, stream_of(pictures()), run, settings, evaluate=lambda: accuracy(trainer), **options)
+    return TrainingLoop(
+        trainer, stream_of(pictures()), run, settings, evaluate=lambda: Scores(accuracy(trainer)), **options
+    )
 
 
 def accuracy(trainer: FakeTrainer) -> Mapping[str, float]:

@@ -233,3 +233,5 @@ def test_damaged_pictures_do_not_count(image_folder: Path) -> None:
     maker: Maker = FileMaker(source, preparation(""))
     result = score(lambda x: np.tile(np.float32([1, 0, 0]), (len(x), 1)), source, maker, 5)
     assert (result.samples, result.top1_correct) == (11, 3)
+    (reason,) = result.skipped
+    assert source.keys[0] in reason

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from netc.compiler.errors import NetcError
 from netc.runtime.training.batches import BatchStream, FileMaker
 from netc.runtime.training.events import EpochDone, Event, Finished, Interrupted, Saved, Skipped, Started, Stepped
-from netc.runtime.training.loop import LoopOptions, TrainingLoop
+from netc.runtime.training.loop import LoopOptions, Scores, TrainingLoop
 from netc.runtime.training.opening import open_source
 from netc.runtime.training.run import read_records
 from netc.runtime.training.sources import FileSource
@@ -99,7 +99,7 @@ def test_the_best_weights_are_kept(tmp_path: Path) -> None:
     trainer = FakeTrainer()
     with open_run(tmp_path / "run") as run:
         stream, options = stream_of(pictures()), LoopOptions(4)
-        loop = TrainingLoop(trainer, stream, run, options, evaluate=lambda: {"accuracy": next(scores)})
+        loop = TrainingLoop(trainer, stream, run, options, evaluate=lambda: Scores({"accuracy": next(scores)}))
         events = list(loop.events())
     assert [e.is_best for e in events if isinstance(e, EpochDone)] == [True, True, False, False]
     finished = events[-1]
@@ -107,6 +107,18 @@ def test_the_best_weights_are_kept(tmp_path: Path) -> None:
     assert (finished.best_epoch, finished.best) == (2, {"accuracy": 0.9})
     expected = train(tmp_path / "other", epochs=2).weight
     np.testing.assert_array_equal(load_file(tmp_path / "run" / "best.safetensors")["weight"], expected)
+
+
+def test_damaged_test_samples_are_told_once(tmp_path: Path) -> None:
+    tested = Scores({"accuracy": 0.5}, ("a.jpg is damaged",))
+    with open_run(tmp_path / "run") as run:
+        events = list(
+            TrainingLoop(FakeTrainer(), stream_of(pictures()), run, LoopOptions(2), evaluate=lambda: tested).events()
+        )
+    assert [e for e in events if isinstance(e, Skipped)] == [Skipped("a.jpg is damaged", 1)]
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.skipped == 1
 
 
 def test_without_a_test_split_the_loss_decides(tmp_path: Path) -> None:
