@@ -42,6 +42,8 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "dequantize": "DEQUANTIZE",
         "div": "DIV",
         "equal": "EQUAL",
+        "floor_div": "FLOOR_DIV",
+        "gather_nd": "GATHER_ND",
         "exp": "EXP",
         "greater": "GREATER",
         "greater_equal": "GREATER_EQUAL",
@@ -65,6 +67,8 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "relu": "RELU",
         "relu6": "RELU6",
         "reshape": "RESHAPE",
+        "resize_bilinear": "RESIZE_BILINEAR",
+        "resize_nearest": "RESIZE_NEAREST_NEIGHBOR",
         "requantize": "QUANTIZE",
         "select": "SELECT_V2",
         "sigmoid": "LOGISTIC",
@@ -74,6 +78,7 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "sqrt": "SQRT",
         "sub": "SUB",
         "tanh": "TANH",
+        "tile": "TILE",
         "transpose": "TRANSPOSE",
     }
 )

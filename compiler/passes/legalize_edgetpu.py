@@ -20,7 +20,8 @@ class LegalizeEdgeTpu(Pass):
     """Rewrite operators that the Edge TPU lacks, where others mean the same.
 
     leaky_relu and abs become maxima, neg a product, division by a constant a product with its reciprocal, conv1d a
-    convolution of height 1. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of them.
+    convolution of height 1, a dense layer of several rows a convolution of size 1, resize_nearest by 4 or 8 two or
+    three ones by 2. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of them.
 
     Before::
 
@@ -45,9 +46,8 @@ def conv1d_as_conv2d(graph: Graph) -> Graph:
 
 
 def _rewritten(graph: Graph, rules: Mapping[str, _Rule]) -> Graph:
-    if not any(op.name in rules for op in graph.operations):
-        return graph
     b = Rewriter(graph)
+    changed = False
     for op in graph.operations:
         rule = rules.get(op.name)
         result = rule(b, op) if rule else None
@@ -55,7 +55,8 @@ def _rewritten(graph: Graph, rules: Mapping[str, _Rule]) -> Graph:
             b.copy(op)
         else:
             b.replace(op.result, result)
-    return b.close()
+            changed = True
+    return b.close() if changed else graph
 
 
 def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:
@@ -117,8 +118,53 @@ def _conv1d(b: Rewriter, op: Operation) -> Value | None:
     return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
 
 
+def _dense(b: Rewriter, op: Operation) -> Value | None:
+    """conv2d of size 1 over rows side by side; one row stays a dense layer."""
+    x, weight, *bias = (b[v] for v in op.operands)
+    inputs, units = weight.type.shape
+    rows = x.type.size // inputs
+    if rows == 1:
+        return None
+    image = b.emit("reshape", x, shape=(1, 1, rows, inputs), location=op.location)
+    kernel = b.emit("reshape", weight, shape=(1, 1, inputs, units), location=op.location)
+    y = b.emit(
+        "conv2d",
+        image,
+        kernel,
+        *bias,
+        location=op.location,
+        strides=(1, 1),
+        dilations=(1, 1),
+        padding="valid",
+        groups=1,
+    )
+    return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
+def _resize_nearest(b: Rewriter, op: Operation) -> Value | None:
+    """Several ones by a factor of 2, of which each element is repeated as often as by the whole factor."""
+    old, new = op.operands[0].type.shape[1:3], op.attributes["size"]
+    factors = [n // o for n, o in zip(new, old, strict=True)]
+    whole = all(o * f == n and f & (f - 1) == 0 for o, n, f in zip(old, new, factors, strict=True))
+    if not whole or max(factors) < 4 or op.attributes["align_corners"]:
+        return None
+    x, size = b[op.operands[0]], old
+    while size != new:
+        size = tuple(min(2 * s, n) for s, n in zip(size, new, strict=True))
+        x = b.emit("resize_nearest", x, location=op.location, **{**op.attributes, "size": size})
+    return x
+
+
 _RULES: Mapping[str, _Rule] = MappingProxyType(
-    {"abs": _abs, "conv1d": _conv1d, "div": _div, "leaky_relu": _leaky_relu, "neg": _neg}
+    {
+        "abs": _abs,
+        "conv1d": _conv1d,
+        "dense": _dense,
+        "div": _div,
+        "leaky_relu": _leaky_relu,
+        "neg": _neg,
+        "resize_nearest": _resize_nearest,
+    }
 )
 
 legalize_edgetpu = LegalizeEdgeTpu()

@@ -35,8 +35,12 @@ CONV1D = {"strides": (2,), "dilations": (1,)}
         graph_of("conv1d", (1, 9, 4), (3, 4, 8), padding="valid", **CONV1D),
         graph_of("conv1d", (1, 9, 4), (3, 4, 8), padding=((2, 1),), **CONV1D),
         graph_of("conv1d", (1, 9, 4), (3, 1, 4), padding="same", strides=(1,), dilations=(2,), groups=4),
+        graph_of("dense", (1, 5, 4), (4, 3), (3,)),
+        graph_of("dense", (6, 4), (4, 3)),
+        graph_of("resize_nearest", (1, 3, 5, 2), size=(12, 10)),
+        graph_of("resize_nearest", (1, 3, 5, 2), size=(24, 40), half_pixel_centers=True),
     ],
-    ids=["leaky_relu", "abs", "neg", "div", "same", "valid", "padded", "dilated depthwise"],
+    ids=lambda graph: f"{graph.operations[-1].name} to {graph.outputs[0].type.shape}",
 )
 def test_the_same_with_operators_that_map(graph: Graph) -> None:
     legal = run(graph, "legalize-edgetpu")
