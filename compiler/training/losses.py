@@ -68,8 +68,13 @@ class SoftmaxCrossEntropy(Loss):
 
     def correct(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`."""
-        right = prediction.apply("argmax", axis=-1).apply("equal", labels)
-        return right.cast(prediction.type.dtype).sum()
+        return _right_classes(prediction, labels)
+
+
+def _right_classes(prediction: Formula, labels: Formula) -> Formula:
+    """How many labels, class numbers [N, ...], name the largest of the scores [N, ..., classes]."""
+    right = prediction.apply("argmax", axis=-1).apply("equal", labels)
+    return right.cast(prediction.type.dtype).sum()
 
 
 class _Binary(Loss):
@@ -171,6 +176,12 @@ class GraphLoss(Loss):
         """See `Loss`."""
         (result,) = prediction.builder.inline(self.graph, (prediction.value, labels.value))
         return prediction.with_value(result).mean() if result.type.rank else prediction.with_value(result)
+
+    def correct(self, prediction: Formula, labels: Formula) -> Formula | None:
+        """See `Loss`. Labels i32[N] of scores [N, classes] are class numbers."""
+        shape = prediction.type.shape
+        are_classes = labels.type == TensorType(DType.I32, shape[:1]) and len(shape) == 2 and shape[1] > 1
+        return _right_classes(prediction, labels) if are_classes else None
 
 
 LOSSES: Mapping[str, type[Loss]] = MappingProxyType(

@@ -18,7 +18,10 @@ _FORMATS = ("png", "svg", "pdf")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf file; default: curves.png in the run.")
 def plot_command(runs: tuple[str, ...], output: str | None) -> None:
-    """Draw loss, accuracy, learning rate and throughput of runs, laid over each other."""
+    """Draw the curves of training runs.
+
+    Loss, accuracy, learning rate and throughput, those of several runs laid over each other.
+    """
     if output is None and len(runs) > 1:
         raise NetcError("several runs need a file to be drawn to", hint="give -o FILE.png")
     target = output or str(Path(runs[0]) / "curves.png")

@@ -192,6 +192,24 @@ def own_loss(shape: tuple[int, ...] = (8, 3)) -> GraphLoss:
     return GraphLoss(graph=b.finish([b.emit("mul", difference, difference)]))
 
 
+def loss_of_scores(scores: TensorType, labels: TensorType) -> GraphLoss:
+    """A loss that looks at the scores only."""
+    b = GraphBuilder("own")
+    given = b.input("scores", scores)
+    b.input("labels", labels)
+    return GraphLoss(graph=b.finish([b.emit("reduce_sum", given)]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "counted"),
+    [(TensorType(DType.I32, (8,)), True), (TensorType(DType.F32, (8,)), False), (TensorType(DType.I32, (8, 3)), False)],
+)
+def test_an_own_loss_counts_what_is_right_if_labels_are_classes(labels: TensorType, counted: bool) -> None:
+    net = small_net()
+    graph = loss_graph(net, loss=loss_of_scores(net.outputs[0].type, labels))
+    assert graph.attributes["metrics"] == (("loss", "correct") if counted else ("loss",))
+
+
 def test_own_loss() -> None:
     own, library = train(loss=own_loss()), train(loss="mean_squared_error")
     for x, labels in batches():
