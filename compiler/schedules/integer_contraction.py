@@ -1,23 +1,19 @@
 """Integer convolutions and dense layers by dot products of four 8-bit numbers at a time.
 
 The schedule is that of `contraction`; one step of the micro-kernel takes four neighbouring input elements of a pixel.
-The machine's instruction decides which signs the two sides have: where it differs from the tensors, 128 is added to or
-subtracted from one side (its top bit is flipped), and what that changes in the sums is made good in their start values
-and, if the weight has a zero point, by the sum of each pixel's inputs. Runs of the sum that are contiguous in the input
-are filled up to a multiple of four with zero weights; the input's margins make these reads legal.
+Signs and zero points are made good as `signs` says. Runs of the sum that are contiguous in the input are filled up to a
+multiple of four with zero weights; the input's margins make these reads legal.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from ..codegen.target import DotProduct, Target
+from ..codegen.target import Target
 from ..graph.ir import Value
 from ..graph.types import DType
 from ..loops.ir import (
     Allocate,
-    Binary,
-    Bitcast,
     Buffer,
     Const,
     Dot4,
@@ -33,14 +29,8 @@ from .geometry import Walk, walks
 from .group import Group
 from .kernel import Packed, Scheduled, let, step
 from .micro_kernel import MicroKernel
+from .signs import QUAD, Signs
 from .tiling import ceil_div
-
-QUAD = 4
-FLIP = 128
-"""Flipping the top bit of a byte moves it between 0..255 and -128..127."""
-
-_LEFT = {DotProduct.VNNI: DType.U8, DotProduct.NEON: DType.I8}
-"""The element type that the instruction wants of the input."""
 
 
 def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -58,7 +48,7 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
     if wanted and any(m[0] < w[0] or m[1] < w[1] for m, w in zip(x.margins, wanted, strict=True)):
         return ()
     emitters = [DotEmitter(group, walk, target, threads) for walk in walks(group)]
-    if any(e.needs_input_sums and e.run_length % QUAD for e in emitters):
+    if any(e.signs.needs_input_sums and e.run_length % QUAD for e in emitters):
         return ()
     return tuple(e.schedule() for e in emitters)
 
@@ -69,12 +59,8 @@ class DotEmitter(ContractionEmitter):
     pixel_cost = 0.5
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
-        attributes = group.anchor.attributes
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
-        self.left = _LEFT.get(target.dot_product, x)
-        self.x_offset = 0 if self.left is x else (FLIP if x is DType.I8 else -FLIP)
-        self.weight_offset = FLIP if weight is DType.U8 else 0
-        self.x_zero, self.weight_zero = attributes["x_zero"], attributes["weight_zero"]
+        self.signs = Signs.of(target, x, weight, group.anchor.attributes)
         super().__init__(group, g, target, threads)
 
     @property
@@ -87,25 +73,15 @@ class DotEmitter(ContractionEmitter):
         """Contiguous runs of the whole sum."""
         return self.g.depth // self.run_length
 
-    @property
-    def input_sum_factor(self) -> int:
-        """How often the sum of a pixel's inputs is to be added to its sums of products."""
-        return self.weight_offset - int(self.weight_zero)
-
-    @property
-    def needs_input_sums(self) -> bool:
-        """True if the weight has a zero point that the packed numbers don't share."""
-        return self.input_sum_factor != 0
-
     def _declare_weight(self, weight: Value) -> None:
         width = self.tile.channels
         steps = self.runs * ceil_div(self.run_length, QUAD)
         self.packed = True
         self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
-        pack = step("pack_dot4", rows=self.runs, width=width, offset=self.weight_offset)
+        pack = step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
         self.parameters.add(self.w, Packed(weight, (pack,)))
-        correct = step("dot4_correction", x_zero=self.x_zero, x_offset=self.x_offset, weight_zero=self.weight_zero)
-        self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), Packed(weight, (correct,)))
+        start = Packed(weight, (self.signs.correction,))
+        self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), start)
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
@@ -122,7 +98,7 @@ class DotMicroKernel(MicroKernel):
         self.dot = owner
         self.sums: dict[int, Buffer] = {}
         """By number of lanes: the sum of each pixel's inputs, in every lane."""
-        if owner.needs_input_sums:
+        if owner.signs.needs_input_sums:
             name, shape = owner.names.fresh, (rows * columns,)
             self.sums = {w: Buffer(name("sum"), DType.I32, shape, Space.REGISTER, lanes=w) for w in set(widths)}
 
@@ -160,11 +136,7 @@ class DotMicroKernel(MicroKernel):
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
             inside: list[Stmt] = []
-            four: Expr = Load(o.x, place, QUAD)
-            if o.x_offset:
-                top = Const(-FLIP if o.x.dtype is DType.I8 else FLIP, o.x.dtype, QUAD)
-                four = Bitcast(Binary("xor", four, top), o.left)
-            four = let(inside, "a", four)
+            four = let(inside, "a", o.signs.as_left(Load(o.x, place, QUAD)))
             at = (r * self.columns + s,)
             for accumulator, weight in zip(self.accumulators, weights, strict=True):
                 inside.append(Store(accumulator, at, Dot4(four, weight, Load(accumulator, at))))
@@ -178,4 +150,4 @@ class DotMicroKernel(MicroKernel):
         total = super()._total(v, at)
         if not self.sums:
             return total
-        return total + Load(self.sums[self.widths[v]], at) * self.dot.input_sum_factor
+        return total + Load(self.sums[self.widths[v]], at) * self.dot.signs.input_sum_factor

@@ -21,6 +21,7 @@ from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
 from .generic import schedule_generic
 from .group import Group, group_of
 from .integer_contraction import schedule_integer_contraction
+from .integer_depthwise import schedule_integer_depthwise
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins, schedule_relayout
 from .memory import Lifetime, plan_arena
@@ -33,6 +34,7 @@ Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 
 SCHEDULES: tuple[Schedule, ...] = (
     schedule_depthwise,
+    schedule_integer_depthwise,
     schedule_contraction,
     schedule_integer_contraction,
     schedule_weight_gradient,

@@ -112,6 +112,10 @@ class Conv2DSum(IntegerSum):
         beyond = -(-3 // x.shape[-1]) if x.shape[-1] % 4 else 0
         return (*margins, (columns[0], columns[1] + beyond), channels)
 
+    def window(self, x: TensorType, weight: TensorType, attributes: Attributes) -> Window:
+        """The geometry of the convolution."""
+        return _CONV.window(x, weight, attributes)
+
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands
         shifted, kernel = _offset(x, attributes["x_zero"]), _offset(weight, attributes["weight_zero"])

@@ -47,6 +47,49 @@ class PackDot4(Operator):
 
 
 @register
+class PackDepthwise(Operator):
+    """8-bit depthwise weight [KH, KW, 1, C] as i8 [KW, rows, quads, C * 4] for a block of result rows.
+
+    Entry 4 * c + j of quad q holds channel c's weight for input row 4 * q + j of the block, of which row r of the
+    results sees KH rows from r * stride on; where it doesn't look there are zeros. `offset` is subtracted from every
+    weight. With `ones` = n, the result is [1, rows, quads, n * 4] with 1 for each weight.
+    """
+
+    name = "pack_depthwise"
+    operands = ("weight",)
+    attributes = {
+        "rows": AttributeSpec(int, "rows of results that are computed together"),
+        "stride": AttributeSpec(int, "input rows from one row of results to the next"),
+        "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
+        "ones": AttributeSpec(int, "channels of a result that only says where weights are; 0: the weights", 0),
+    }
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        if weight.dtype not in (DType.I8, DType.U8) or weight.rank != 4 or weight.shape[2] != 1:
+            raise ShapeError(f"pack_depthwise can't pack {weight}")
+        kh, kw, _, channels = weight.shape
+        rows, ones = attributes["rows"], attributes["ones"]
+        quads = -(-((rows - 1) * attributes["stride"] + kh) // 4)
+        return (TensorType(DType.I8, (1 if ones else kw, rows, quads, (ones or channels) * 4)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        rows, stride, ones = (attributes[key] for key in ("rows", "stride", "ones"))
+        signed = (weight[:, :, 0].astype(np.int16) - attributes["offset"]).astype(np.int8)
+        if ones:
+            signed = np.ones((weight.shape[0], 1, ones), np.int8)
+        kh, kw, channels = signed.shape
+        quads = -(-((rows - 1) * stride + kh) // 4)
+        spread = np.zeros((rows, quads * 4, kw, channels), np.int8)
+        for r in range(rows):
+            spread[r, r * stride : r * stride + kh] = signed
+        packed: Array = spread.reshape(rows, quads, 4, kw, channels).transpose(3, 0, 1, 4, 2)
+        return (packed.reshape(kw, rows, quads, channels * 4),)
+
+
+@register
 class Dot4Correction(Operator):
     """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
 
