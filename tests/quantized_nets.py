@@ -73,6 +73,17 @@ def _dense(n: Net, x: Value, units: int = 24) -> Value:
     return n.b.emit("dense", x, n.constant(x.type.shape[-1], units, scale=0.3), n.constant(units))
 
 
+def _transposed(n: Net, x: Value) -> Value:
+    operands = (n.constant(3, 3, 8, 4, scale=0.2), n.constant(4))
+    y = n.b.emit("transpose_conv2d", x, *operands, size=(18, 18), strides=(2, 2), padding=((0, 1), (0, 1)))
+    return n.b.emit("relu", y)
+
+
+def _sequence(n: Net, x: Value) -> Value:
+    weight = n.constant(3, 8, 4, scale=0.2)
+    return n.b.emit("conv1d", x, weight, strides=(2,), padding="same", dilations=(1,), groups=1)
+
+
 def _moved(n: Net, x: Value) -> Value:
     y = n.b.emit("transpose", x, permutation=(0, 2, 1, 3))
     y = n.b.emit("slice", y, begin=(0, 1, 1, 0), size=(1, 4, 6, 4))
@@ -89,6 +100,8 @@ NETS: dict[str, Net] = {
     "conv, padded": Net(PICTURE, lambda n, x: n.conv(x, 3, 3, 8, 4, padding=EXPLICIT, strides=(2, 2))),
     "conv, grouped": Net(PICTURE, lambda n, x: n.conv(x, 3, 3, 4, 16, groups=2)),
     "depthwise": Net(PICTURE, lambda n, x: n.b.emit("relu", n.conv(x, 3, 3, 1, 16, groups=8, strides=(2, 2)))),
+    "transposed conv": Net(PICTURE, _transposed),
+    "sequence": Net((2, 9, 8), _sequence),
     "dense": Net((4, 32), _dense),
     "dense of rank 3": Net((2, 4, 32), _dense),
     "dense, scale for each unit": Net((4, 32), _dense, Scheme(dense_channels=True)),

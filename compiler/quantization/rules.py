@@ -65,7 +65,7 @@ def _place(bound: float, y: Quantization) -> int:
 
 
 def contraction(q: Quantizer, op: Operation) -> Value:
-    """conv2d and dense."""
+    """conv2d, transpose_conv2d and dense."""
     x, y = q.scale(op.operands[0]), q.scale(q.final(op))
     weight = q.known(op.operands[1])
     bias = q.known(op.operands[2]) if len(op.operands) > 2 else None
@@ -184,6 +184,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         **dict.fromkeys(SHARING, moving),
         "conv2d": contraction,
         "dense": contraction,
+        "transpose_conv2d": contraction,
         "add": binary,
         "sub": binary,
         "mul": binary,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import NetcError
+from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph
 from ..passes.freeze import freeze, inference_form
 from ..passes.legalize_edgetpu import conv1d_as_conv2d
@@ -15,6 +16,9 @@ from .emitter import model_of
 from .mappings import MAPPINGS
 from .metadata import NAME, metadata_of, with_labels
 from .serialize import serialize
+
+_ELSEWHERE = ("constant", "param")
+"""Operators that become tensors."""
 
 
 def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels: Sequence[str] | None = None) -> bytes:
@@ -24,12 +28,26 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
     name the classes, one for each element of the last dimension of the first output. Raises `NetcError`, located at the
     operation, for what TFLite has no form of.
     """
-    frozen = freeze(conv1d_as_conv2d(inference_form(graph)), params or {})
+    frozen = freeze(_in_tflite_operators(inference_form(graph)), params or {})
     if labels and len(labels) != frozen.outputs[0].type.shape[-1]:
         raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")
     metadata = metadata_of(frozen, labels)
     model = model_of(frozen, MAPPINGS, {} if metadata is None else {NAME: metadata})
     return with_labels(serialize(model), labels)
+
+
+def _in_tflite_operators(graph: Graph) -> Graph:
+    """The graph with what TFLite has no form of made of simpler operators, as far as that is known."""
+    graph = conv1d_as_conv2d(graph)
+    b = Rewriter(graph)
+    for op in graph.operations:
+        known = op.name in MAPPINGS or op.name in _ELSEWHERE
+        result = None if known else op.operator.decompose(b, tuple(b[v] for v in op.operands), op.attributes)
+        if result is None:
+            b.copy(op)
+        else:
+            b.replace(op.result, result)
+    return b.close()
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

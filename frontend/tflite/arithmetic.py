@@ -248,6 +248,7 @@ CONVERTERS: dict[str, Converter] = {
     "RSQRT": _function("q_rsqrt", _rsqrt, (DType.I8,)),
     "EXP": _function("q_exp", _plain("exp", 1), (DType.I8,)),
     "LOG": _plain("log", 1),
+    "SIGN": _plain("sign", 1),
     "SIN": _plain("sin", 1),
     "COS": _plain("cos", 1),
     "NEG": _plain("neg", 1),

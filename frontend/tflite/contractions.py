@@ -68,6 +68,20 @@ def _is_hybrid(c: Context) -> bool:
     return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
 
 
+def conv_3d(c: Context) -> Value:
+    """CONV_3D of floats: weight [KD, KH, KW, C, F]."""
+    if c.type(0).rank != 5 or c.type(1).rank != 5 or c.type(1).shape[3] != c.type(0).shape[4]:
+        c.unsupported(f"weight {c.type(1)} for {c.type(0)} is not supported")
+    attributes = {
+        "strides": c.positive("stride_d", "stride_h", "stride_w"),
+        "padding": c.coded("padding", PADDINGS),
+        "dilations": c.positive("dilation_d_factor", "dilation_h_factor", "dilation_w_factor"),
+        "groups": 1,
+    }
+    bias = [c.value(2)] if c.has(2) else []
+    return c.activated(c.emit("conv3d", c.value(0), c.value(1), *bias, **attributes))
+
+
 def transpose_conv(c: Context) -> Value:
     """TRANSPOSE_CONV: size of the result, weight [C, KH, KW, F], x, bias."""
     weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
@@ -111,6 +125,7 @@ def fully_connected(c: Context) -> Value:
 
 CONVERTERS = {
     "CONV_2D": conv_2d,
+    "CONV_3D": conv_3d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "FULLY_CONNECTED": fully_connected,
     "TRANSPOSE_CONV": transpose_conv,

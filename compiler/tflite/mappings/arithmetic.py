@@ -66,6 +66,23 @@ def hard_sigmoid(c: Emitter, op: Operation) -> None:
     c.node("MUL", [between, sixth], [c.result(op)], "MulOptions")
 
 
+def softplus(c: Emitter, op: Operation) -> None:
+    """relu(x) + log(1 + exp(-abs(x))), which doesn't overflow."""
+    x, name = op.operands[0].type, c.names[op.result]
+    place = c.place(op.operands[0])
+    one = c.constant(np.array(1, x.dtype.numpy), "constant/1.000")
+    positive, size, negative, power, total, log = (
+        c.intermediate(x, f"{name}/{part}") for part in ("relu", "abs", "neg", "exp", "add", "log")
+    )
+    c.node("RELU", [place], [positive])
+    c.node("ABS", [place], [size], "AbsOptions")
+    c.node("NEG", [size], [negative], "NegOptions")
+    c.node("EXP", [negative], [power], "ExpOptions")
+    c.node("ADD", [power, one], [total], "AddOptions")
+    c.node("LOG", [total], [log])
+    c.node("ADD", [positive, log], [c.result(op)], "AddOptions")
+
+
 def leaky_relu(c: Emitter, op: Operation) -> None:
     """LEAKY_RELU."""
     x = c.place(op.operands[0])
@@ -159,6 +176,8 @@ MAPPINGS: dict[str, Mapping_] = {
     "sigmoid": _unary("LOGISTIC"),
     "q_tanh": _unary("TANH"),
     "q_logistic": _unary("LOGISTIC"),
+    "sign": _unary("SIGN", "SignOptions"),
+    "softplus": softplus,
     "hard_sigmoid": hard_sigmoid,
     "select": select,
     "cast": cast,

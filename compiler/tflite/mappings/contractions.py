@@ -58,6 +58,18 @@ def conv2d(c: Emitter, op: Operation) -> None:
         c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", number, **fields)
 
 
+def conv3d(c: Emitter, op: Operation) -> None:
+    """CONV_3D with weight [KD, KH, KW, C, F]."""
+    if op.attributes["groups"] > 1:
+        c.fail(op, "there is no TFLite form of conv3d in groups")
+    code, window = scheme(op.name, op.operands[0].type, op.operands[1].type.shape[:3], op.attributes)
+    inputs = [_padded_input(c, op, code, window), _weight(c, op, c.known(op, 1), 4), _bias(c, op)]
+    axes = ("d", "h", "w")
+    fields: dict[str, Any] = {f"stride_{axis}": n for axis, n in zip(axes, window.strides, strict=True)}
+    fields |= {f"dilation_{axis}_factor": n for axis, n in zip(axes, window.dilations, strict=True)}
+    c.node("CONV_3D", inputs, [c.result(op)], "Conv3DOptions", padding=code, **fields)
+
+
 def transpose_conv2d(c: Emitter, op: Operation) -> None:
     """TRANSPOSE_CONV of a size, with weight [F, KH, KW, C]; padding that it lacks is cut off, or added, behind it."""
     x, weight = (v.type for v in op.operands[:2])
@@ -164,6 +176,7 @@ MAPPINGS: dict[str, Mapping_] = {
     "conv2d": conv2d,
     "dense": dense,
     "matmul": matmul,
+    "conv3d": conv3d,
     "transpose_conv2d": transpose_conv2d,
     "q_conv2d": conv2d,
     "q_transpose_conv2d": transpose_conv2d,

@@ -72,6 +72,17 @@ def enlarged(padding: tuple[tuple[int, int], ...], size: tuple[int, int], bias: 
     return b.finish([b.emit("transpose_conv2d", x, *operands, size=size, strides=(2, 2), padding=padding)])
 
 
+def volume(padding: object) -> Graph:
+    b, x = picture(1, 4, 5, 6, 3)
+    given = {"strides": (1, 2, 1), "padding": padding, "dilations": (1, 1, 2), "groups": 1}
+    return b.finish([b.emit("relu", b.emit("conv3d", x, constant(b, 2, 3, 3, 3, 4), constant(b, 4), **given))])
+
+
+def labels() -> Graph:
+    b, x = picture(2, 5)
+    return b.finish([b.emit("one_hot", b.emit("argmax", x, axis=-1), depth=5)])
+
+
 def dense(*lead: int) -> Graph:
     b, x = picture(*lead, 5)
     return b.finish([b.emit("softmax", b.emit("dense", x, constant(b, 5, 3), constant(b, 3)), axis=-1)])
@@ -107,6 +118,12 @@ GRAPHS = {
     "transpose_conv2d same": lambda: enlarged(((0, 1), (0, 1)), (8, 10), True),
     "transpose_conv2d valid": lambda: enlarged(((0, 0), (0, 0)), (9, 11), False),
     "transpose_conv2d explicit": lambda: enlarged(((1, 0), (2, 0)), (7, 8), True),
+    "conv3d same": lambda: volume("same"),
+    "conv3d explicit": lambda: volume(((1, 0), (1, 1), (0, 2))),
+    "sign": lambda: unary("sign"),
+    "softplus": lambda: unary("softplus"),
+    "logsumexp": lambda: unary("logsumexp", axis=1),
+    "one_hot": labels,
     "dense": lambda: dense(2),
     "dense of rank 3": lambda: dense(2, 3),
     "add relu": lambda: binary("add", "relu"),
@@ -207,8 +224,8 @@ def test_labels_must_fit() -> None:
 
 def test_what_has_no_tflite_form_is_an_error() -> None:
     b = GraphBuilder("net")
-    graph = b.finish([b.emit("one_hot", b.input("x", TensorType(DType.I32, (2,))), depth=3)])
-    with pytest.raises(NetcError, match="there is no TFLite form of one_hot"):
+    graph = b.finish([b.emit("random_uniform", b.input("counter", TensorType(DType.I64, ())), shape=(3,))])
+    with pytest.raises(NetcError, match="there is no TFLite form of random_uniform"):
         to_tflite(graph)
     with pytest.raises(NetcError, match="TFLite has no mean of windows padded by"):
         to_tflite(pooled("avg_pool", ((1, 1), (1, 1))))
@@ -231,3 +248,18 @@ def test_files_are_written_in_one_step(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
     with pytest.raises(NetcError, match="can't write"):
         write_bytes(tmp_path / "missing" / "net.tflite", b"")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_litert_runs_what_is_written(name: str) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    graph = GRAPHS[name]()
+    interpreter = litert.Interpreter(
+        model_content=to_tflite(graph), experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    x = RNG.standard_normal(graph.inputs[0].type.shape).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    for wanted, details in zip(evaluate(graph, [x]), interpreter.get_output_details(), strict=True):
+        np.testing.assert_allclose(interpreter.get_tensor(details["index"]), wanted, rtol=1e-5, atol=1e-5)
