@@ -104,9 +104,12 @@ def merge_bias(view: View, b: Rewriter, op: Operation) -> Value | None:
 
 
 def merge_pad(view: View, b: Rewriter, op: Operation) -> Value | None:
-    """conv(pad(x)) -> conv(x) with wider padding, for zeros around the spatial dimensions."""
+    """conv(pad(x)) -> conv(x) with wider padding, for zeros (or zero points) around the spatial dimensions."""
     pad = view.producer(op.operands[0], "pad")
-    if pad is None or pad.attributes["value"] != 0 or op.attributes["padding"] == "same":
+    zero = op.attributes["x"].zero_point if op.name == "q_conv2d" else 0
+    if pad is None or pad.attributes["value"] != zero or op.attributes["padding"] == "same":
+        return None
+    if pad.operands[0].type.quantization != pad.result.type.quantization:
         return None
     batch, *spatial, channels = pad.attributes["padding"]
     if any((*batch, *channels)):
@@ -227,6 +230,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         "conv1d": (merge_pad,),
         "conv2d": (merge_pad,),
         "conv3d": (merge_pad,),
+        "q_conv2d": (merge_pad,),
     }
 )
 """The rules of each operator, tried in order."""
