@@ -14,6 +14,8 @@ from types import ModuleType
 
 from netc.compiler.codegen import Target
 from netc.compiler.errors import NetcError
+from netc.compiler.graph import parse_graph
+from netc.compiler.graph.ir import Graph
 from netc.runtime.datasets import data_folder
 
 NETS = (
@@ -53,6 +55,11 @@ def load_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def in_float64(graph: Graph) -> Graph:
+    """The same graph with all floats in double precision."""
+    return parse_graph(str(graph).replace("f32[", "f64["))
 
 
 def setting(*packages: str) -> str:
