@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,9 @@ graph @g(%x: f32[16,128,128,8]) -> (f32[8], f32[8]) {
 """
 WEIGHT_GRADIENT = """
 graph @g(%x: f32[64,32,32,4], %dy: f32[64,32,32,16]) -> (f32[1,1,4,16]) {
-  %0 = conv2d_weight_gradient(%x, %dy) {kernel = [1,1], strides = [1,1], padding = [[0,0],[0,0]], dilations = [1,1], groups = 1} : f32[1,1,4,16]
+  %0 = conv2d_weight_gradient(%x, %dy) {
+    kernel = [1,1], strides = [1,1], padding = [[0,0],[0,0]], dilations = [1,1], groups = 1
+  } : f32[1,1,4,16]
   return %0
 }
 """
@@ -27,7 +31,7 @@ def draw(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).random(shape, np.float32)
 
 
-def error(found: NDArray[np.float32], exact: NDArray[np.float64]) -> float:
+def error(found: Any, exact: NDArray[np.float64]) -> float:
     """The largest relative error, in units of the last place."""
     return float(np.abs(found / exact - 1).max() / np.finfo(np.float32).eps)
 
