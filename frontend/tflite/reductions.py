@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.graph.ir import Value
+from ...compiler.graph.types import DType
 from .context import PADDINGS, Context
 
 
@@ -69,9 +70,11 @@ def softmax(c: Context) -> Value:
 
 
 def log_softmax(c: Context) -> Value:
-    """LOG_SOFTMAX over the last dimension, of floats."""
+    """LOG_SOFTMAX over the last dimension."""
     if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
+        if c.type(0).dtype is not DType.I8:
+            c.unsupported(f"its form for {c.type(0).dtype} is not supported")
+        return c.emit("q_log_softmax", c.value(0), x=c.quantization(0), y=c.output_quantization())
     return c.emit("log_softmax", c.value(0), axis=-1)
 
 

@@ -72,7 +72,7 @@ def softmax(c: Emitter, op: Operation) -> None:
 def log_softmax(c: Emitter, op: Operation) -> None:
     """LOG_SOFTMAX over the last dimension."""
     x = op.operands[0]
-    if normalize_axis(op.name, op.attributes["axis"], x.type.rank) != x.type.rank - 1:
+    if normalize_axis(op.name, op.attributes.get("axis", -1), x.type.rank) != x.type.rank - 1:
         c.fail(op, "TFLite's log_softmax runs over the last dimension", "transpose the tensor first")
     c.node("LOG_SOFTMAX", [c.place(x)], [c.result(op)], "LogSoftmaxOptions", version(op, 1, 2))
 
@@ -104,5 +104,6 @@ MAPPINGS: dict[str, Mapping_] = {
     "q_softmax": softmax,
     "q_l2_normalize": l2_normalize,
     "log_softmax": log_softmax,
+    "q_log_softmax": log_softmax,
     "argmax": argmax,
 }

@@ -126,6 +126,14 @@ def _softmax(dtype: Any, scale: float, length: int) -> bytes:
     return m.data((x,), (y,))
 
 
+def _log_softmax(scale: float, length: int) -> bytes:
+    m = Model()
+    x = m.tensor("x", (5, length), scale=scale, zero=7)
+    y = m.tensor("y", (5, length), scale=16 / 256, zero=127)
+    m.operator("LOG_SOFTMAX", (x,), (y,), ("LogSoftmaxOptions", {}), version=2)
+    return m.data((x,), (y,))
+
+
 def _resize(name: str, dtype: Any, size: tuple[int, int], options: dict[str, bool]) -> bytes:
     m = Model()
     zero = 120 if dtype is np.uint8 else -8
@@ -274,6 +282,9 @@ CASES: Mapping[str, Callable[[], bytes]] = {
     "mean-last": lambda: _mean("MEAN", (-1,), (2, 7, 5)),
     "softmax-int8": lambda: _softmax(np.int8, 0.07, 40),
     "softmax-uint8": lambda: _softmax(np.uint8, 0.3, 11),
+    "log-softmax": lambda: _log_softmax(0.07, 40),
+    "log-softmax-wide": lambda: _log_softmax(0.9, 7),
+    "log-softmax-narrow": lambda: _log_softmax(0.004, 300),
     "logistic-int8": lambda: _unary("LOGISTIC", np.int8, (0.06, 3), (0.00390625, -128)),
     "tanh-int8": lambda: _unary("TANH", np.int8, (0.03, -4), (0.0078125, 0)),
     "leaky-relu": lambda: _unary("LEAKY_RELU", np.int8, (0.06, 3), (0.03, -20), ("LeakyReluOptions", {"Alpha": 0.3})),
