@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .compiler import passes
 from .compiler.codegen import Target, emit_module
+from .compiler.errors import NetcError
 from .compiler.graph.builder import GraphBuilder
 from .compiler.graph.ir import Array, Graph, Operation, Value
 from .compiler.loops.module import Module
@@ -70,6 +71,7 @@ def recover(
 
     `inputs` are samples for the float graph. Scales, and so the ranges of activations, stay as they are; a new rounding
     is taken only if it does better on samples that it was not learnt from. The same seed gives the same network.
+    Raises `NetcError` if there are no samples.
     """
     if not (adaround or bias_correction):
         return Recovery(quantized, ())
@@ -77,6 +79,10 @@ def recover(
         quantized = with_biases(quantized)
     found = {layer.integer: layer for layer in layers(graph, quantized)}
     samples = tuple(tuple(x) for x in inputs)
+    if not samples:
+        raise NetcError("there are no samples to recover accuracy with")
+    if not found:
+        return Recovery(quantized, ())
     targets = _targets(graph, tuple(found.values()), samples, seed, threads)
     prefix = _Prefix(quantized, samples, threads)
     rounder = _Rounder(adaround, threads or available_cores(), seed) if adaround else None
@@ -101,7 +107,7 @@ def _recovered(
     layer: Layer, rows: Rows, rounder: _Rounder | None, bias_correction: bool
 ) -> tuple[NDArray[np.int8], NDArray[np.int32], Recovered]:
     """The weight and bias with the smallest error on rows that nothing was learnt from, and what they do to it."""
-    learnt, judged = rows.halves()
+    learnt, judged = rows.split()
     corrections = (False, True) if bias_correction else (False,)
 
     def bias(weight: NDArray[np.int8], corrected: bool, rows: Rows) -> NDArray[np.int32]:
@@ -221,7 +227,7 @@ class _Rounder:
         target = Target.host()
         module, code = self._step(layer, target)
         with Program(module, code, target, self.threads, initial_state(layer, bias)) as program:
-            return learn(layer, rows, bias, self.settings, program, program.state, self.seed)
+            return learn(layer, rows, bias, self.settings, program, self.seed)
 
     def _step(self, layer: Layer, target: Target) -> tuple[Module, bytes]:
         graph = step_graph(layer, self.settings)

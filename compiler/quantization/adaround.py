@@ -9,8 +9,9 @@ Source: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantizat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,20 @@ LOW, HIGH = -0.1, 1.1
 """The sigmoid is stretched to this range and then cut off at 0 and 1, so that it gets there."""
 SMALLEST = 1e-4
 """Distances from 1/2 are at least this in the regulariser, whose slope at 0 has no finite logarithm."""
-Step = Callable[..., object]
-"""One update: takes x, y, sharpness, strength and gain (see `step_graph`)."""
+SCALAR = TensorType(DType.F32, ())
+
+
+class Step(Protocol):
+    """An executable `step_graph`, and its parameters by name."""
+
+    @property
+    def state(self) -> Mapping[str, Array]:
+        """The parameters as they are now."""
+        ...
+
+    def __call__(self, *inputs: Array) -> object:
+        """Make one update."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +57,11 @@ class AdaRound:
     as a share of that of rounding to the nearest.
     """
 
-    steps: int = 1000
+    steps: int = 300
     batch: int = 256
     """Rows of each step."""
-    rate: float = 0.01
-    strength: float = 1.0
+    rate: float = 0.05
+    strength: float = 10.0
     warmup: float = 0.2
     sharpness: tuple[float, float] = (20.0, 2.0)
 
@@ -92,9 +105,6 @@ def step_graph(layer: Layer, settings: AdaRound) -> Graph:
     undecided = 1 - (distance.apply("log") * sharpness).exp()
     loss = (difference * difference).mean() * gain + undecided.mean() * strength
     return _with_update(differentiate(b.finish([loss.value]), of=0, wrt=["rounding"]), settings)
-
-
-SCALAR = TensorType(DType.F32, ())
 
 
 def _rows_shape(layer: Layer, batch: int) -> tuple[int, ...]:
@@ -165,28 +175,25 @@ def _split(layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def decided(layer: Layer, rounding: Floats) -> NDArray[np.int8]:
     """The integer weight that a learnt `rounding` stands for: each the whole number below or above the float one."""
-    floor, _ = _split(layer)
-    return np.clip(floor + (rounding >= 0), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+    floor, share = _split(layer)
+    up = (rounding >= 0) & (share > 0)
+    return np.clip(floor + up, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
 
 
 def learn(
-    layer: Layer,
-    rows: Rows,
-    bias: NDArray[np.int32],
-    settings: AdaRound,
-    step: Step,
-    state: Mapping[str, Array],
-    seed: int,
+    layer: Layer, rows: Rows, bias: NDArray[np.int32], settings: AdaRound, step: Step, seed: int
 ) -> NDArray[np.int8]:
-    """Find a rounding of a layer's weight by calling `step`, whose state, by name, starts as `initial_state` says."""
+    """Find a rounding of a layer's weight by calling `step`, whose state starts as `initial_state` says."""
+    error = squared_error(layer, rows, layer.rounded, bias)
+    if error == 0:
+        return layer.rounded
     random = np.random.default_rng(seed)
-    gain = 1 / max(float(squared_error(layer, rows, layer.rounded, bias)), 1e-30)
     for sharpness, strength in settings.schedule():
         chosen = random.integers(0, len(rows.y), settings.batch)
         x = rows.x[chosen]
         shaped = x.reshape(len(x), -1) if layer.groups == 1 else _side_by_side(x)
-        step(shaped, rows.y[chosen], *(np.array(v, np.float32) for v in (sharpness, strength, gain)))
-    return decided(layer, state["rounding"])
+        step(shaped, rows.y[chosen], *(np.array(v, np.float32) for v in (sharpness, strength, 1 / error)))
+    return decided(layer, step.state["rounding"])
 
 
 def _side_by_side(patches: Floats) -> Floats:

@@ -33,7 +33,7 @@ class Rows:
     x: Floats
     y: Floats
 
-    def halves(self) -> tuple[Rows, Rows]:
+    def split(self) -> tuple[Rows, Rows]:
         """The rows to learn from, and those held out: the last ones, which are of other samples."""
         count = len(self.y) - len(self.y) // HELD_OUT
         return Rows(self.x[:count], self.y[:count]), Rows(self.x[count:], self.y[count:])
