@@ -62,6 +62,10 @@ class Outcome:
     file: Path
     size: int
 
+    def accuracies(self) -> dict[str, float]:
+        """By the form of the network."""
+        return {"float": self.before, "fake": self.fake, "int8": self.integers}
+
     def lines(self) -> list[str]:
         """For people."""
         return [

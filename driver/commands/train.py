@@ -304,10 +304,10 @@ class _Job:
         return score(program, self.test, self.maker(self.test, self.test_preparation), self.recipe.batch)
 
     def finish(self, run: Run, best: Mapping[str, float]) -> qat.Outcome | None:
-        """After quantization-aware training, make the network of integers."""
+        """After quantization-aware training, make the network of integers; how it does goes to the metrics, too."""
         if self.recipe.qat is None or self.setup.weights is None:
             return None
-        return qat.finish(
+        outcome = qat.finish(
             self.graph,
             self.setup.load(1),
             start=self.setup.weights,
@@ -317,6 +317,8 @@ class _Job:
             accuracy=lambda program: self.score(program).top1,
             threads=self.threads,
         )
+        run.log({"kind": "quantized", **outcome.accuracies()})
+        return outcome
 
 
 def _train(job: _Job, stream: BatchStream, run: Run, options: LoopOptions) -> int:

@@ -61,7 +61,7 @@ def qat(netc: Call, weights: Path, folder: str, *options: object) -> str:
 @pytest.mark.parametrize("kind", ["moving", "learned"])
 def test_from_weights_to_a_file_of_integers(netc: Call, float_weights: Path, kind: str) -> None:
     out = qat(netc, float_weights, "run", "--qat-ranges", kind)
-    assert f"quantization-aware: sgd(lr=0.001, momentum=0.9), cosine(epochs=2), ranges {kind}" in out
+    assert f"quantization-aware: adam(lr=0.0005), cosine(epochs=2), ranges {kind}" in out
     assert "tiny: 2 epochs of 10 steps of 16" in out
     figures = re.search(r"float ([\d.]+)% \(before\), fake-quantized ([\d.]+)%, int8 ([\d.]+)%", out)
     assert figures is not None
@@ -110,7 +110,9 @@ def test_flags_replace_the_settings_of_fine_tuning(netc: Call, float_weights: Pa
     options = ("--epochs", 1, "--optimizer", "adam(lr=1e-4)", "--ema", 0.5)
     out = qat(netc, float_weights, "run", *options)
     assert "quantization-aware: adam(lr=1e-4), cosine(epochs=1), ranges moving" in out
-    assert [r["kind"] for r in read_records(Path("run"))].count("epoch") == 1
+    *_, epoch, quantized = read_records(Path("run"))
+    assert (epoch["kind"], epoch["epoch"], quantized["kind"]) == ("epoch", 1, "quantized")
+    assert f"fake-quantized {epoch['test_accuracy']:.2%}, int8 {quantized['int8']:.2%}" in out
 
 
 def test_what_is_refused(netc: Call, float_weights: Path) -> None:

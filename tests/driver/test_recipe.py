@@ -52,6 +52,16 @@ def test_texts_and_negative_numbers(tmp_path: Path) -> None:
     assert recipe.optimizer == "sgd(lr=-0.5, at=[1, 2])"
 
 
+def test_fine_tuning_for_integers(tmp_path: Path) -> None:
+    block = TRAIN.replace("  ema = none\n", "")
+    recipe = resolve(tmp_path, block, qat="moving")
+    assert (recipe.epochs, recipe.schedule, recipe.optimizer) == (2, "cosine(epochs=2)", "adam(lr=0.0005)")
+    assert (recipe.batch, recipe.augment, recipe.qat) == (32, "crop(4), flip", "moving")
+    assert TrainingRecipe.from_json(recipe.as_json()) == recipe
+    longer = resolve(tmp_path, block, qat="learned", epochs=4, optimizer="adam(lr=1e-4)")
+    assert (longer.epochs, longer.schedule, longer.optimizer) == (4, "cosine(epochs=4)", "adam(lr=1e-4)")
+
+
 def test_flags_override(tmp_path: Path) -> None:
     block = TRAIN.replace("  ema = none\n", "")
     recipe = resolve(tmp_path, block, batch=7, augment="none", optimizer="adam(lr=1e-3)", seed=None)
