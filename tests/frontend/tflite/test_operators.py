@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ import netc
 from netc.compiler.graph import Graph, evaluate, parse_graph
 from netc.compiler.tflite import to_tflite
 from netc.frontend.tflite import graph_of, read_model
+from netc.frontend.tflite.reader import CONVERTERS
 
 from .make_vectors import VECTORS, answers
 from .operators import CASES, FLOAT_CASES, samples
@@ -56,3 +60,9 @@ def test_litert_agrees_with_stored_answers_and_rewritten_models(name: str, store
     data = CASES[name]()
     np.testing.assert_array_equal(np.stack(answers(data)), stored[name])
     np.testing.assert_array_equal(np.stack(answers(to_tflite(read(data)))), stored[name])
+
+
+def test_operators_are_listed() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "tflite.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", text.split("| --- |")[1].split("All other operators")[0]))
+    assert set(CONVERTERS) == listed
