@@ -32,6 +32,8 @@ class ContractionEmitter:
 
     pixel_cost = 0.0
     """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
+    pixel_registers = 0
+    """Registers that a pixel needs beside its sums."""
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         self.group = group
@@ -50,6 +52,7 @@ class ContractionEmitter:
             registers=target.vector_registers,
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
+            pixel_registers=self.pixel_registers,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         self.grid = grid_of(g.height, g.width, self.tile, flat=g.flat)

@@ -47,20 +47,17 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
         return ()
     if wanted and any(m[0] < w[0] or m[1] < w[1] for m, w in zip(x.margins, wanted, strict=True)):
         return ()
-    emitters = [DotEmitter(group, walk, target, threads) for walk in walks(group)]
-    if any(e.signs.needs_input_sums and e.run_length % QUAD for e in emitters):
-        return ()
-    return tuple(e.schedule() for e in emitters)
+    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
 
 
 class DotEmitter(ContractionEmitter):
     """Writes the kernel of one integer contraction."""
 
-    pixel_cost = 0.5
-
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, x, weight, group.anchor.attributes)
+        self.pixel_registers = 1 if self.signs.needs_input_sums else 0
+        self.pixel_cost = 0.5 + self.pixel_registers
         super().__init__(group, g, target, threads)
 
     @property
@@ -82,6 +79,10 @@ class DotEmitter(ContractionEmitter):
         self.parameters.add(self.w, Packed(weight, (pack,)))
         start = Packed(weight, (self.signs.correction,))
         self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), start)
+        self.ones: Buffer | None = None
+        if self.signs.needs_input_sums and self.run_length % QUAD:
+            ones = Packed(weight, (step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
+            self.ones = self.parameters.add(Buffer("o", DType.I8, (1, steps, self.tile.widths[0] * QUAD)), ones)
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
@@ -132,6 +133,7 @@ class DotMicroKernel(MicroKernel):
             place = (j, depth, Const(offset * QUAD))
             weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * QUAD)))
             offset += width
+        ones = {width: self._ones(block, depth, width) for width in sorted(self.sums)}
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
@@ -140,11 +142,18 @@ class DotMicroKernel(MicroKernel):
             at = (r * self.columns + s,)
             for accumulator, weight in zip(self.accumulators, weights, strict=True):
                 inside.append(Store(accumulator, at, Dot4(four, weight, Load(accumulator, at))))
-            for width, total in sorted(self.sums.items()):
-                inside.append(Store(total, at, Dot4(four, Const(1, DType.I8, width * QUAD), Load(total, at))))
+            for width, one in ones.items():
+                inside.append(Store(self.sums[width], at, Dot4(four, one, Load(self.sums[width], at))))
             return inside
 
         return [*block, *self._pixels(pixel)]
+
+    def _ones(self, block: list[Stmt], depth: Expr, width: int) -> Expr:
+        """What sums up the inputs of a step: not those that only fill up a run."""
+        o = self.dot
+        if o.ones is None:
+            return Const(1, DType.I8, width * QUAD)
+        return let(block, o.names.fresh("o"), Load(o.ones, (Const(0), depth, Const(0)), width * QUAD))
 
     def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
         total = super()._total(v, at)

@@ -76,8 +76,8 @@ class _Costs:
         return cost + (self.columns(width, columns, rest, vectors) if rest else 0)
 
 
-def _candidates(height: int, width: int, vectors: int, registers: int) -> list[tuple[int, int]]:
-    most = max(1, (registers - vectors - 1) // vectors)
+def _candidates(height: int, width: int, vectors: int, registers: int, apart: int) -> list[tuple[int, int]]:
+    most = max(1, (registers - vectors - 1) // (vectors + apart))
     return [(r, c) for c in range(1, min(width, most) + 1) for r in range(1, min(height, most // c) + 1)]
 
 
@@ -97,12 +97,14 @@ def choose_tile(
     registers: int,
     max_vectors: int = 4,
     pixel_cost: float = 0.0,
+    pixel_registers: int = 0,
     evicts: Callable[[int, int], bool] = lambda rows, columns: False,
 ) -> Tile:
     """The tile with the least estimated time over a height x width grid with `channels` results each.
 
-    `pixel_cost` is what each pixel takes in a step beside its multiplications that nothing hides, in cycles.
-    `evicts(rows, columns)` tells whether the pixels of such a tile displace each other from the cache.
+    Each pixel needs `pixel_registers` beside its sums; in a step it takes, beside its multiplications, `pixel_cost`
+    cycles that nothing hides. `evicts(rows, columns)` tells whether the pixels of such a tile displace each other from
+    the cache.
     """
     best: tuple[float, Tile] | None = None
     costs = _Costs(pixel_cost)
@@ -110,7 +112,7 @@ def choose_tile(
     for vectors in range(1, min(max_vectors, whole_vectors) + 1):
         tiles, rest = divmod(channels, vectors * lanes)
         tail = len(vector_widths(rest, lanes))
-        for rows, columns in _candidates(height, width, vectors, registers):
+        for rows, columns in _candidates(height, width, vectors, registers, pixel_registers):
             cost = tiles * costs.grid(height, width, rows, columns, vectors)
             if tail:
                 cost += costs.grid(height, width, rows, columns, tail)

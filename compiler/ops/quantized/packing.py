@@ -15,7 +15,8 @@ class PackDot4(Operator):
     """8-bit weight [..., F] as i8 panels [F / width, rows * steps, width * 4]: four neighbours of the sum side by side.
 
     The weight is seen as [rows, length, F]. Each row is filled up with zeros to a multiple of four, the filters to a
-    multiple of `width`; `offset` is subtracted from every number first.
+    multiple of `width`; `offset` is subtracted from every number first. With `ones`, there is one panel with 1 for each
+    weight.
     """
 
     name = "pack_dot4"
@@ -24,6 +25,7 @@ class PackDot4(Operator):
         "rows": AttributeSpec(int, "runs of the sum that are contiguous in the input"),
         "width": AttributeSpec(int, "filters of a panel"),
         "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
+        "ones": AttributeSpec(bool, "only say where weights are", False),
     }
     non_differentiable = "its operand is made of integers"
 
@@ -34,11 +36,15 @@ class PackDot4(Operator):
         if weight.dtype not in (DType.I8, DType.U8) or (weight.size // filters) % rows:
             raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows")
         steps = -(-(weight.size // filters // rows) // 4)
-        return (TensorType(DType.I8, (-(-filters // width), rows * steps, width * 4)),)
+        panels = 1 if attributes["ones"] else -(-filters // width)
+        return (TensorType(DType.I8, (panels, rows * steps, width * 4)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
-        rows, width, filters = attributes["rows"], attributes["width"], weight.shape[-1]
+        rows, width = attributes["rows"], attributes["width"]
+        if attributes["ones"]:
+            weight = np.ones((*weight.shape[:-1], width), np.int8)
+        filters = weight.shape[-1]
         signed = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8).reshape(rows, -1, filters)
         padded = np.pad(signed, ((0, 0), (0, -signed.shape[1] % 4), (0, -filters % width)))
         quads = padded.reshape(rows * padded.shape[1] // 4, 4, padded.shape[2] // width, width)
