@@ -14,6 +14,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
 from netc.runtime.datasets import data_folder
+from netc.runtime.trainer import QatTrainer
 from netc.runtime.training.opening import open_source
 from netc.runtime.training.sources import ArraySource
 from netc.runtime.weights import read_weights
@@ -61,14 +62,15 @@ def test_recovery(home: Path, weights: Mapping[str, Arrays]) -> None:
 
     def accuracy(graph: Graph, weights: Mapping[str, Arrays] | None = None) -> float:
         with netc.compile(graph, weights=weights) as program:
-            return float(np.mean([program(x).argmax(axis=1) == y for x, y in zip(tests, answers, strict=True)]))
+            return float(np.mean([np.argmax(program(x), axis=1) == y for x, y in zip(tests, answers, strict=True)]))
 
-    edges = {"inputs": "f32", "outputs": "f32"}
+    edges: dict[str, Any] = {"inputs": "f32", "outputs": "f32"}
     ranges = netc.calibrate(graph, pictures[:4], weights=weights).calibration.ranges("minmax")
     floats = accuracy(graph, weights)
     assert accuracy(netc.quantize(graph, ranges=ranges, weights=weights, **edges)) < floats - 0.05
     options: dict[str, Any] = {"optimizer": "adam(lr=0.002)", "schedule": "cosine(epochs=1)", "steps_per_epoch": STEPS}
     with netc.compile_training(graph, weights=weights, qat="moving", ranges=ranges, **options) as trainer:
+        assert isinstance(trainer, QatTrainer)
         for x, y in zip(pictures, labels, strict=True):
             trainer.step(x, y)
         integers = netc.quantize(graph, ranges=trainer.ranges(), weights=trainer.weights(), **edges)
