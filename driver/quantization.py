@@ -176,14 +176,17 @@ def quantize(
 
 
 def layer_noise(
-    calibrated: Calibrated, quantized: Graph, samples: Samples, *, limit: int = 10, threads: int | None = None
+    graph: Graph, quantized: Graph, samples: Samples, *, limit: int = 10, threads: int | None = None
 ) -> tuple[Noise, ...]:
-    """The noise that quantization adds to each activation, in the order of the network, over `limit` samples."""
-    floats, integers = comparable(calibrated.graph, quantized)
+    """The noise of each activation against the float network `graph` (as `prepare` makes it), in its order.
+
+    Of a folder, an archive or a data set `limit` samples are taken, of arrays all.
+    """
+    floats, integers = comparable(graph, quantized)
 
     def runs() -> Iterator[tuple[Sequence[Array], Sequence[Array]]]:
         with compile_graph(floats, threads=threads) as wanted, compile_graph(integers, threads=threads) as got:
-            for inputs in _inputs(calibrated.graph, samples, limit):
+            for inputs in _inputs(graph, samples, limit):
                 edges = [as_input(x, v.type) for x, v in zip(inputs, integers.inputs, strict=True)]
                 yield _all(wanted(*inputs)), _all(got(*edges))
 

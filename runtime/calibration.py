@@ -34,7 +34,7 @@ def calibration_inputs(
     """
     preprocess = Preprocess.of(graph)
     size = graph.inputs[0].type.shape[0]
-    pictures = _pictures(source, limit, data_dir)
+    pictures = calibration_pictures(source, limit, data_dir)
     found = False
     while chunk := [preprocess(picture) for picture in islice(pictures, size)]:
         if len(chunk) < size and found:
@@ -45,7 +45,10 @@ def calibration_inputs(
         raise NetcError(f"there are no pictures in {source}")
 
 
-def _pictures(source: str | os.PathLike[str], limit: int, data_dir: str | os.PathLike[str] | None) -> Iterator[Pixels]:
+def calibration_pictures(
+    source: str | os.PathLike[str], limit: int = 100, data_dir: str | os.PathLike[str] | None = None
+) -> Iterator[Pixels]:
+    """The pictures that `calibration_inputs` takes, as they are."""
     path = Path(source)
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
+from ..compiler.quantization.errors import real
 from .datasets import Dataset, Sample
-from .images import Preprocess
+from .images import Preprocess, as_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,30 @@ class Evaluation:
     def top5(self) -> float:
         """Share of samples whose right class was among the first five."""
         return self.top5_correct / self.samples
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two programs did on the same samples, and on how many they gave the same answer."""
+
+    first: Evaluation
+    second: Evaluation
+    agreed: int
+
+    @property
+    def agreement(self) -> float:
+        """Share of samples on which both put the same class first."""
+        return self.agreed / self.first.samples
+
+
+def on_floats(program: Callable[[Array], Array | tuple[Array, ...]], graph: Graph) -> Callable[[Array], Array]:
+    """A program compiled from `graph` as one from f32 inputs to the real numbers of its first output."""
+
+    def run(x: Array) -> Array:
+        outputs = program(as_input(x, graph.inputs[0].type))
+        return real(outputs[0] if isinstance(outputs, tuple) else outputs, graph.outputs[0])
+
+    return run
 
 
 def evaluate(

@@ -34,11 +34,15 @@ class Noise:
 
 
 def comparable(graph: Graph, quantized: Graph) -> tuple[Graph, Graph]:
-    """The float graph and the integer one with all activations as outputs that both have, in the same order."""
+    """The float graph and the integer one with all activations as outputs that both have, in the same order.
+
+    They are matched by name; activations of different shapes are left out.
+    """
     names = value_names(graph)
     integers = {r.name: r for op in quantized.operations for r in op.results if r.name}
     inputs = frozenset(graph.inputs)
-    shared = [v for v in watched_values(graph) if v not in inputs and names[v] in integers]
+    watched = [v for v in watched_values(graph) if v not in inputs and names[v] in integers]
+    shared = [v for v in watched if v.type.shape == integers[names[v]].type.shape]
     return (
         replace(graph, outputs=tuple(shared)),
         replace(quantized, outputs=tuple(integers[names[v]] for v in shared)),

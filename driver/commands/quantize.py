@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -11,16 +9,21 @@ from typing import Any
 
 import click
 
+from ..comparison import held_out_accuracy
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
 from ..compiler.quantization import quantize as quantize_graph
 from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
+from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite, write_bytes
 from ..options import network_options, weights_options
 from ..picture import class_labels
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise
 from ..recovery import Recovered, Recovery, recover
+from ..report import ReportFile
+from ..runtime.training.opening import open_source
+from ..runtime.training.sources import Source
 
 SHOWN = 5
 """How many of the worst layers are printed."""
@@ -41,7 +44,8 @@ SHOWN = 5
 @click.option("--keep-float", multiple=True, metavar="PATTERN", help="Results that stay floats, such as head.*")
 @click.option("--allow-float", is_flag=True, help="Operators without an integer form stay floats.")
 @click.option("--ranges", "ranges_file", metavar="FILE", help="Write the ranges of activations here.")
-@click.option("--report", metavar="FILE", help="Write the noise of each layer here, as JSON.")
+@click.option("--eval", "data", metavar="DATA", help="Measure accuracy before and after on a data set.")
+@click.option("--report", metavar="FILE", help="Write what happened to each layer here: FILE.html or FILE.json.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The TFLite file.")
 def quantize_command(
     model: str,
@@ -61,6 +65,7 @@ def quantize_command(
     keep_float: Sequence[str],
     allow_float: bool,
     ranges_file: str | None,
+    data: str | None,
     report: str | None,
     output: str,
 ) -> None:
@@ -68,6 +73,8 @@ def quantize_command(
 
     MODEL is a shipped model's name or the path of a .net file.
     """
+    report_file = ReportFile.named(report) if report else None
+    labelled = open_source(data, "test") if data else None
     scheme = Scheme(edge_type(inputs), edge_type(outputs), not per_tensor, False, tuple(keep_float), allow_float)
     with click.progressbar(length=limit, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         calibrated = calibrate(
@@ -88,14 +95,17 @@ def quantize_command(
     recovery = _recover(calibrated, graph, adaround, bias_correction, seed) if adaround or bias_correction else None
     if recovery:
         graph = recovery.graph
-    noise = layer_noise(calibrated, graph, samples)
-    data = to_tflite(graph, labels=class_labels(calibrated.graph, model).names)
-    write_bytes(output, data)
+    noise = layer_noise(calibrated.graph, graph, samples)
+    accuracy = _accuracy(calibrated, graph, labelled, samples, limit) if labelled else None
+    file = to_tflite(graph, labels=class_labels(calibrated.graph, model).names)
+    write_bytes(output, file)
     if ranges_file:
         write_bytes(ranges_file, ranges.to_json().encode())
-    if report:
-        write_bytes(report, _as_json(noise, ranges).encode())
-    click.echo(_summary(calibrated, ranges, noise, output, len(data), recovery))
+    if report_file:
+        report_file.write(report_on(calibrated.calibration, ranges, graph, noise, len(file), accuracy))
+    click.echo(_summary(calibrated, ranges, noise, output, len(file), recovery))
+    if accuracy:
+        click.echo(_before_and_after(accuracy))
 
 
 def _recover(calibrated: Calibrated, quantized: Graph, adaround: bool, bias_correction: bool, seed: int) -> Recovery:
@@ -109,6 +119,20 @@ def _recover(calibrated: Calibrated, quantized: Graph, adaround: bool, bias_corr
         learning = AdaRound() if adaround else None
         options: dict[str, Any] = {"adaround": learning, "bias_correction": bias_correction, "seed": seed}
         return recover(calibrated.graph, quantized, calibrated.inputs, progress=progress, **options)
+
+
+def _accuracy(calibrated: Calibrated, quantized: Graph, data: Source, samples: str, limit: int) -> Accuracy:
+    """Evaluate floats and integers on a labelled data set under a bar."""
+    with click.progressbar(length=len(data), label=data.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        return held_out_accuracy(calibrated, quantized, data, samples, limit, lambda done: bar.update(done - bar.pos))
+
+
+def _before_and_after(accuracy: Accuracy) -> str:
+    left_out = f", without {accuracy.left_out} seen in calibration" if accuracy.left_out else ""
+    return (
+        f"{accuracy.data}, {accuracy.samples} samples{left_out}: top-1 {accuracy.float_top1:.2%} as floats, "
+        f"{accuracy.integer_top1:.2%} as integers; both say the same on {accuracy.agreement:.2%}"
+    )
 
 
 def _summary(
@@ -138,18 +162,3 @@ def _recovered(layers: Sequence[Recovered]) -> str:
     return (
         f"recovery: squared error of {len(layers)} layers at {left:.0%} (median); {moved:,} weights rounded otherwise"
     )
-
-
-def _as_json(noise: Sequence[Noise], ranges: Ranges) -> str:
-    rows = [
-        {
-            "name": n.name,
-            "operator": n.operator,
-            "decibels": round(n.decibels, 3) if math.isfinite(n.decibels) else None,
-            "bias": n.bias,
-            "low": ranges[n.name].low,
-            "high": ranges[n.name].high,
-        }
-        for n in noise
-    ]
-    return json.dumps({"method": ranges.method, "samples": ranges.samples, "layers": rows}, indent=1) + "\n"

@@ -1,0 +1,105 @@
+"""An integer network beside the float network that it comes from: accuracy of both, agreement, noise of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from .compiler.errors import NetcError
+from .compiler.graph.ir import Array, Graph
+from .compiler.quantization import Noise, prepare
+from .compiler.quantization.calibration import watched_values
+from .compiler.quantization.report import Accuracy
+from .pipeline import compile_graph, find_weights, load
+from .quantization import Calibrated, layer_noise
+from .runtime.calibration import calibration_pictures
+from .runtime.evaluate import Comparison, on_floats
+from .runtime.training.augment import NO_AUGMENTATION
+from .runtime.training.batches import ArrayMaker, FileMaker, Maker, evaluation_plans
+from .runtime.training.held_out import SEEN, fingerprints, unseen
+from .runtime.training.samples import preparation_for
+from .runtime.training.scoring import compare
+from .runtime.training.sources import ArraySource, Source
+
+NOISE_SAMPLES = 10
+"""Samples over which the noise of layers is measured."""
+
+Progress = Callable[[int], None] | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Float network and integer network: accuracy (floats first), and the noise of the activations that both have."""
+
+    accuracy: Comparison
+    noise: tuple[Noise, ...]
+    activations: int
+    """How many the float network has."""
+
+
+def maker_for(graph: Graph, source: Source) -> Maker:
+    """Makes batches of a source for evaluating a network."""
+    preparation = preparation_for(graph, source, NO_AUGMENTATION)
+    return ArrayMaker(source, preparation) if isinstance(source, ArraySource) else FileMaker(source, preparation)
+
+
+def float_network(
+    name: str, weights: str, batch: int, net: str | None = None, settings: Mapping[str, Any] | None = None
+) -> Graph:
+    """The float network with its weights, in the form that is quantized, so that names of activations are the same."""
+    if name.endswith(".tflite"):
+        raise NetcError(f"{name} is a TFLite model, not a net to put weights into")
+    graph = load(name, net=net, batch=batch, settings=settings)
+    return prepare(graph, find_weights(weights, graph))
+
+
+def compare_networks(floats: Graph, integers: Graph, source: Source, progress: Progress = None) -> Compared:
+    """Run both over a source, prepared as the float network declares; `progress` is told the samples done so far.
+
+    Raises `NetcError` if the networks don't take and give the same shapes, or have no activation in common.
+    """
+    _check_shapes(floats, integers)
+    samples = _tensors(floats, source)
+    noise = layer_noise(floats, integers, samples)
+    if not noise:
+        hint = "was it made from this net? its tensors have other names"
+        raise NetcError(f"no activation of {integers.name} has the name of one of net {floats.name}", hint=hint)
+    accuracy = compare_accuracy(floats, integers, source, progress)
+    return Compared(accuracy, noise, len(watched_values(floats)) - len(floats.inputs))
+
+
+def _check_shapes(floats: Graph, integers: Graph) -> None:
+    shapes = [[v.type.shape for v in (*graph.inputs, *graph.outputs)] for graph in (floats, integers)]
+    if shapes[0] != shapes[1]:
+        float_text, integer_text = (", ".join(str(list(s)) for s in each) for each in shapes)
+        message = f"net {floats.name} takes and gives {float_text}, but {integers.name} {integer_text}"
+        raise NetcError(message, hint="--compare-net and --set say which float network it was made from")
+
+
+def _tensors(graph: Graph, source: Source) -> Iterator[Array]:
+    """The first samples that can be read, as inputs."""
+    batch = graph.inputs[0].type.shape[0]
+    plans = evaluation_plans(len(source) // batch * batch, batch)
+    made = (m.images.copy() for m in maker_for(graph, source).make(plans) if (m.labels >= 0).all())
+    return islice(made, max(1, NOISE_SAMPLES // batch))
+
+
+def compare_accuracy(floats: Graph, integers: Graph, source: Source, progress: Progress = None) -> Comparison:
+    """How often each is right, and how often they say the same."""
+    batch = floats.inputs[0].type.shape[0]
+    with compile_graph(floats) as one, compile_graph(integers) as other:
+        runs = on_floats(one, floats), on_floats(other, integers)
+        return compare(runs, source, maker_for(floats, source), batch, progress)
+
+
+def held_out_accuracy(
+    calibrated: Calibrated, integers: Graph, source: Source, samples: str, limit: int, progress: Progress = None
+) -> Accuracy:
+    """Accuracy before and after on a data set, without the pictures among `samples` that calibration has seen."""
+    rest = unseen(source, fingerprints(calibration_pictures(samples, limit)))
+    found = compare_accuracy(calibrated.graph, integers, rest, progress)
+    skipped = sum(reason != SEEN for reason in found.first.skipped)
+    left_out = len(source) - found.first.samples - skipped
+    return Accuracy(source.name, found.first.samples, left_out, found.first.top1, found.second.top1, found.agreement)
