@@ -34,8 +34,8 @@ class Rows:
     y: Floats
 
     def split(self) -> tuple[Rows, Rows]:
-        """The rows to learn from, and those held out: the last ones, which are of other samples."""
-        count = len(self.y) - len(self.y) // HELD_OUT
+        """The rows to learn from, and those held out: the last ones, which are of other samples, if any."""
+        count = len(self.y) - min(max(len(self.y) // HELD_OUT, 1), len(self.y) - 1)
         return Rows(self.x[:count], self.y[:count]), Rows(self.x[count:], self.y[count:])
 
 
@@ -106,9 +106,10 @@ class Layer:
     def results(self, rows: Floats, weight: Array) -> Floats:
         """The sums of products f32 [rows, F] of rows that `read` gave and a weight of this layer's shape."""
         if self.groups == 1:
-            product: Floats = rows.reshape(len(rows), -1) @ weight.reshape(-1, self.filters).astype(np.float32)
+            matrix = weight.reshape(-1, self.filters).astype(np.float32)
+            product: Floats = rows.reshape(len(rows), len(matrix)) @ matrix
             return product
-        grouped = rows.reshape(len(rows), *rows.shape[1:-1], self.groups, -1)
+        grouped = rows.reshape(*rows.shape[:-1], self.groups, weight.shape[-2])
         split = weight.astype(np.float32).reshape(*weight.shape[:-1], self.groups, -1)
         sums: Floats = np.einsum("nhwgc,hwcgf->ngf", grouped, split, optimize=True)
         return sums.reshape(len(rows), self.filters)

@@ -76,3 +76,13 @@ def test_constants_are_replaced() -> None:
     (again,) = layers(prepared, changed)
     assert not again.rounded.any()
     np.testing.assert_array_equal(again.bias, layer.bias)
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(1, 0), (2, 1), (4, 1), (10, 2), (81, 16)])
+def test_some_rows_are_held_out(count: int, held_out: int) -> None:
+    for name in ("conv", "depthwise"):
+        (layer,), rows = pair(NETS[name])
+        rows = Rows(rows.x[np.arange(count) % len(rows.x)], rows.y[np.arange(count) % len(rows.y)])
+        learnt, judged = rows.split()
+        assert (len(learnt.y), len(judged.y)) == (count - held_out, held_out)
+        assert layer.error(judged.x, judged.y, layer.rounded, layer.bias).shape == (held_out, 16)
