@@ -17,7 +17,6 @@ from netc.compiler.loops.verifier import verify_kernel
 from netc.compiler.ops.quantized import fixed_point as fp
 from netc.runtime.host import runs_here
 
-
 TARGETS = [name for name in ("host", "x86-64", "x86-64-v3") if runs_here(Target.named(name))]
 LIMITS = (-(1 << 31), (1 << 31) - 1)
 
