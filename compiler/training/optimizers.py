@@ -1,8 +1,8 @@
 """Optimisers: how a parameter, its gradient and what the optimiser remembers make the next value of the parameter.
 
 Each optimiser is a frozen dataclass whose fields are its options. Numbers that all parameters share (the learning
-rate, bias corrections) are scalars computed once in f64; the rest is elementwise, so that an update is one pass over
-the parameter, its gradient and its slots.
+rate, bias corrections) are scalars computed once in f64; the rest is elementwise (but for `Muon`'s products of
+matrices), so that an update is one pass over the parameter, its gradient and its slots.
 """
 
 from __future__ import annotations
@@ -247,7 +247,70 @@ class Lars(Optimizer):
         return size.minimum(slope).greater(0).where(ratio, ratio.number(1))
 
 
-OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType({o.name: o for o in (Sgd, RmsProp, Adam, AdamW, Lars)})
+@dataclass(frozen=True, kw_only=True)
+class Muon(Optimizer):
+    """Momentum whose matrices are made orthogonal: v = momentum * v + g, w = w - lr * scale * O(g + momentum * v).
+
+    A weight [..., C, F] counts as a matrix M of F columns, and O(M) is close to U V^T of its singular value
+    decomposition U S V^T: all directions move at about the same speed (five steps of a Newton-Schulz iteration leave
+    singular values between 0.7 and 1.2). scale = sqrt(max(1, columns / rows)). Parameters of rank below 2 move by
+    lr * (g + momentum * v). Weight decay is decoupled, as in AdamW. Needs about half of sgd's epochs on small
+    convolutional networks; costs products of each weight with itself in each step. Source: Jordan et al., "Muon: an
+    optimizer for hidden layers in neural networks", 2024.
+    """
+
+    name: ClassVar[str] = "muon"
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        self._within("momentum")
+
+    @property
+    def slots(self) -> Mapping[str, str]:
+        """See `Optimizer`."""
+        return {"momentum": "zeros"}
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        rate = scalars["rate"]
+        velocity = slots["momentum"] * self.momentum + gradient
+        step = gradient + velocity * self.momentum
+        if weight.type.rank >= 2:
+            step = _orthogonalized(step)
+        if decay:
+            weight = weight * (1 - rate * decay)
+        return weight - step * rate, {"momentum": velocity}
+
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x^3 and x^5 that raise small singular values fastest without letting any exceed 1.2."""
+NEWTON_SCHULZ_STEPS = 5
+
+
+def _orthogonalized(matrix: Formula) -> Formula:
+    """The nearest orthogonal matrix, roughly, times sqrt(max(1, columns / rows)); leading dimensions are rows."""
+    shape = matrix.type.shape
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    x = matrix.apply("reshape", shape=(rows, columns))
+    if rows < columns:
+        x = x.apply("transpose", permutation=(1, 0))
+    x = x / ((x * x).sum().sqrt() + 1e-7)
+    first, third, fifth = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        square = x.apply("matmul", x, transpose_a=True)
+        x = x * first + x.apply("matmul", square * third + square.apply("matmul", square) * fifth)
+    if rows < columns:
+        x = x.apply("transpose", permutation=(1, 0)) * math.sqrt(columns / rows)
+    return x.apply("reshape", shape=shape)
+
+
+OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(
+    {o.name: o for o in (Sgd, RmsProp, Adam, AdamW, Lars, Muon)}
+)
 """All optimisers by name."""
 
 

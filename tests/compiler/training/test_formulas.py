@@ -75,9 +75,22 @@ def lars(w: Array, g: Array, s: dict[str, Array]) -> Array:
     return w - s["momentum"]
 
 
+def muon(w: Array, g: Array, s: dict[str, Array]) -> Array:
+    s["momentum"] = 0.7 * s.get("momentum", 0) + g
+    step = g + 0.7 * s["momentum"]
+    if w.ndim > 1:
+        u, sizes, v = np.linalg.svd(step, full_matrices=False)
+        sizes = sizes / (np.linalg.norm(sizes) + 1e-7)
+        for _ in range(5):
+            sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
+        step = (u * sizes) @ v * math.sqrt(max(1, w.shape[1] / w.shape[0]))
+    return w * (1 - 0.1 * 0.01) - 0.1 * step
+
+
 RULES: dict[str, Rule] = {
     "rmsprop(lr=0.1, decay=0.8, momentum=0.7, eps=0.05, weight_decay=0.01)": rmsprop,
     "lars(lr=0.1, momentum=0.7, trust=0.02, weight_decay=0.01)": lars,
+    "muon(lr=0.1, momentum=0.7, weight_decay=0.01)": muon,
 }
 
 
@@ -99,6 +112,23 @@ def test_optimizer(text: str, start: Array) -> None:
         g = wave(start.shape, number * 2.5)
         expected = RULES[text](expected, g, state)
         values = list(evaluate(graph, [np.array(0.1), np.array(float(number)), values[0], g, *values[1:]]))
-        np.testing.assert_allclose(values[0], expected, rtol=1e-12)
+        np.testing.assert_allclose(values[0], expected, rtol=1e-11, atol=1e-13)
         for name, value in zip(optimizer.slots, islice(values, 1, None), strict=True):
             np.testing.assert_allclose(value, state[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (3, 3, 1, 40), (64, 10)])
+def test_muon_steps_are_nearly_orthogonal(shape: tuple[int, ...]) -> None:
+    b = GraphBuilder("update")
+    scalar, tensor = TensorType(DType.F64, ()), TensorType(DType.F64, shape)
+    rate, weight, gradient, slot = (
+        Formula(b, b.input(n, t)) for n, t in zip("rwgs", (scalar, *[tensor] * 3), strict=True)
+    )
+    new, _ = parse_optimizer("muon(lr=1)").update(weight, gradient, {"momentum": slot}, {"rate": rate}, 0.0)
+    random = np.random.default_rng(1)
+    (moved,) = evaluate(
+        b.finish([new.value]), [np.array(1.0), np.zeros(shape), random.normal(size=shape), np.zeros(shape)]
+    )
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    sizes = np.linalg.svd(moved.reshape(rows, columns), compute_uv=False) / math.sqrt(max(1, columns / rows))
+    assert 0.5 < sizes.min() <= sizes.max() < 1.3
