@@ -1,8 +1,8 @@
 """Cross-layer equalisation: weights rescaled between neighbouring layers so that channels have like ranges.
 
-A positive factor passes through relu, so dividing a channel by it before and multiplying after changes nothing in
-floats, but integers of one scale hold all channels better. Source: Nagel et al., "Data-Free Quantization Through Weight
-Equalization and Bias Correction", 2019.
+A positive factor passes through relu and pooling, so dividing a channel by it before and multiplying after changes
+nothing in floats, but integers of one scale hold all channels better. Source: Nagel et al., "Data-Free Quantization
+Through Weight Equalization and Bias Correction", 2019.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 
+HOMOGENEOUS = frozenset({"relu", "leaky_relu", "max_pool", "avg_pool"})
+"""Operators through which a positive factor of each channel passes."""
 SWEEPS = 20
 CLOSE = 1e-3
 """Factors this close to 1 end the iteration."""
@@ -23,7 +25,7 @@ CLOSE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two contractions, the second of which alone reads the channels of the first (behind relu, or nothing)."""
+    """Two contractions, the second of which alone reads the channels of the first, behind relu and the like."""
 
     first: Operation
     second: Operation
@@ -57,8 +59,10 @@ def _pairs(graph: Graph) -> Iterator[Pair]:
         if not _is_constant_contraction(graph, op):
             continue
         value = op.operands[0]
-        while (source := graph.producers.get(value)) is not None and source.name == "relu" and _alone(graph, value):
+        source = graph.producers.get(value)
+        while source is not None and source.name in HOMOGENEOUS and _alone(graph, value):
             value = source.operands[0]
+            source = graph.producers.get(value)
         if source is None or not _alone(graph, value) or not _is_constant_contraction(graph, source):
             continue
         if _reads_channels(op, source):

@@ -13,7 +13,10 @@ from netc.compiler.quantization import Noise, Scheme, comparable, equalize, meas
 WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 
 
-def uneven(groups: int = 1) -> Graph:
+POOLING = {"size": (2, 2), "strides": (2, 2), "padding": ((0, 1), (1, 0))}
+
+
+def uneven(groups: int = 1, pool: str | None = None) -> Graph:
     """Two convolutions whose channels between them differ by factors of up to 1000."""
     random = np.random.default_rng(2)
     b = GraphBuilder("uneven")
@@ -22,6 +25,8 @@ def uneven(groups: int = 1) -> Graph:
     first = (random.standard_normal((3, 3, 4, 16)) * factors).astype(np.float32)
     bias = (random.standard_normal(16) * factors).astype(np.float32)
     y = b.emit("relu", b.emit("conv2d", x, b.constant(first), b.constant(bias), groups=1, **WINDOW))
+    if pool is not None:
+        y = b.emit(pool, y, **POOLING)
     shape = (3, 3, 1, 16) if groups > 1 else (3, 3, 16, 8)
     spread = 1 / factors if groups > 1 else 1 / factors[:, np.newaxis]
     second = (random.standard_normal(shape) * spread).astype(np.float32)
@@ -43,8 +48,8 @@ def last_noise(graph: Graph, *, per_channel: bool) -> Noise:
 
 
 def test_floats_stay() -> None:
-    for groups in (1, 16):
-        graph = uneven(groups)
+    for groups, pool in ((1, None), (16, None), (1, "max_pool"), (16, "avg_pool")):
+        graph = uneven(groups, pool)
         changed = equalize(graph)
         assert changed is not graph
         (wanted,), (got,) = (evaluate(g, [samples()]) for g in (graph, changed))
