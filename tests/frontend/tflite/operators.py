@@ -117,6 +117,24 @@ def _mean(name: str, axes: Sequence[int], shape: Sequence[int]) -> bytes:
     return m.data((x,), (y,))
 
 
+def _arg_max(dtype: Any) -> bytes:
+    m = Model()
+    x = m.tensor("x", (2, 7, 6), dtype, scale=0.03, zero=100)
+    axis = m.constant("axis", np.array(2, np.int32))
+    y = m.tensor("y", (2, 7), np.int32)
+    m.operator("ARG_MAX", (x, axis), (y,), ("ArgMaxOptions", {"OutputType": 2}), version=2)
+    return m.data((x,), (y,))
+
+
+def _comparison(name: str, table: str, dtype: Any) -> bytes:
+    m = Model()
+    a = m.tensor("a", (2, 7, 6), dtype, scale=0.03, zero=100)
+    b = m.tensor("b", (6,), dtype, scale=0.03, zero=100)
+    y = m.tensor("y", (2, 7, 6), np.bool_)
+    m.operator(name, (a, b), (y,), (table, {}), version=2)
+    return m.data((a, b), (y,))
+
+
 def _softmax(dtype: Any, scale: float, length: int) -> bytes:
     m = Model()
     unsigned = dtype is np.uint8
@@ -298,6 +316,19 @@ CASES: Mapping[str, Callable[[], bytes]] = {
     "abs": lambda: _unary("ABS", np.int8, (0.06, 3), (0.03, -100)),
     "abs-same-scale": lambda: _unary("ABS", np.int8, (0.06, 3), (0.06, -100)),
     "rsqrt": lambda: _unary("RSQRT", np.int8, (0.06, -128), (0.02, -100)),
+    "logistic-uint8": lambda: _unary("LOGISTIC", np.uint8, (0.06, 120), (0.00390625, 0), version=1),
+    "tanh-uint8": lambda: _unary("TANH", np.uint8, (0.03, 120), (0.0078125, 128), version=1),
+    "leaky-relu-uint8": lambda: _unary(
+        "LEAKY_RELU", np.uint8, (0.06, 100), (0.03, 80), ("LeakyReluOptions", {"Alpha": 0.3}), version=1
+    ),
+    "leaky-relu-falling": lambda: _unary(
+        "LEAKY_RELU", np.int8, (0.06, 10), (0.03, 8), ("LeakyReluOptions", {"Alpha": -0.3})
+    ),
+    "relu-uint8": lambda: _unary("RELU", np.uint8, (0.06, 100), (0.03, 80)),
+    "arg-max-int8": lambda: _arg_max(np.int8),
+    "arg-max-uint8": lambda: _arg_max(np.uint8),
+    "less": lambda: _comparison("LESS", "LessOptions", np.int8),
+    "greater-equal-uint8": lambda: _comparison("GREATER_EQUAL", "GreaterEqualOptions", np.uint8),
     "relu-n1-to-1": lambda: _unary("RELU_N1_TO_1", np.int8, (0.03, 3), (0.03, 3), version=1),
     "l2-normalization-int8": lambda: _l2_normalize(np.int8, 37),
     "l2-normalization-int8-long": lambda: _l2_normalize(np.int8, 1000),
