@@ -1,8 +1,8 @@
 """Quantization-aware training: a table of top-1 before, after naive quantization, and after `netc train --qat`.
 
 Nets are shipped ones with their trained weights, and `uneven` ones that naive quantization breaks (see uneven.py). Runs
-are kept in --runs; their recipe is that of `netc train --qat` unless --epochs and --optimizer say otherwise. Fails if
-an uneven net ends more than a point below its floats.
+are kept in --runs; the recipe is that of `netc train --qat`, with a higher learning rate for the uneven ones, unless
+--epochs and --optimizer say otherwise. Fails if a net ends more than a point below its floats.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ Weights = Mapping[str, NDArray[Any]]
 DATASETS = {"mlp_mnist": "mnist", "cnn_mnist": "mnist", "cnn_cifar": "cifar10"}
 BATCH = 100
 ALLOWED = 0.01
-"""What an uneven net may lose."""
+"""What a net may lose."""
+RECOVERY = "adam(lr=0.001)"
+"""The optimizer for uneven nets."""
 
 
 def main() -> int:
@@ -58,7 +60,8 @@ def main() -> int:
 def trained(name: str, weights: Path, run: Path, options: argparse.Namespace) -> Mapping[str, float]:
     """Accuracies of a quantization-aware run, by the form of the network; goes on with a run that was interrupted."""
     recipe: Sequence[object] = ("--qat", "--qat-ranges", options.qat_ranges, "--weights", weights, "--run-dir", run)
-    given = {"--epochs": options.epochs, "--optimizer": options.optimizer, "--threads": options.threads}
+    optimizer = options.optimizer or (RECOVERY if run.name.endswith("uneven") else None)
+    given = {"--epochs": options.epochs, "--optimizer": optimizer, "--threads": options.threads}
     recipe = [name, *recipe, *(part for flag, value in given.items() if value is not None for part in (flag, value))]
     command = [sys.executable, "-m", "netc", "train", *(("--resume", run) if run.exists() else recipe)]
     subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr)

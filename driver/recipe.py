@@ -54,7 +54,7 @@ class TrainingRecipe:
 _DEFAULT_EPOCHS = 10
 FINE_TUNING: Mapping[str, Any] = {
     "epochs": 2,
-    "optimizer": "adam(lr=0.0005)",
+    "optimizer": "adam(lr=0.0001)",
     "schedule": "cosine(epochs=2)",
 }
 """What quantization-aware training takes in place of a net's own recipe, which trains from nothing."""

@@ -61,7 +61,7 @@ def qat(netc: Call, weights: Path, folder: str, *options: object) -> str:
 @pytest.mark.parametrize("kind", ["moving", "learned"])
 def test_from_weights_to_a_file_of_integers(netc: Call, float_weights: Path, kind: str) -> None:
     out = qat(netc, float_weights, "run", "--qat-ranges", kind)
-    assert f"quantization-aware: adam(lr=0.0005), cosine(epochs=2), ranges {kind}" in out
+    assert f"quantization-aware: adam(lr=0.0001), cosine(epochs=2), ranges {kind}" in out
     assert "tiny: 2 epochs of 10 steps of 16" in out
     figures = re.search(r"float ([\d.]+)% \(before\), fake-quantized ([\d.]+)%, int8 ([\d.]+)%", out)
     assert figures is not None

@@ -55,7 +55,7 @@ def test_texts_and_negative_numbers(tmp_path: Path) -> None:
 def test_fine_tuning_for_integers(tmp_path: Path) -> None:
     block = TRAIN.replace("  ema = none\n", "")
     recipe = resolve(tmp_path, block, qat="moving")
-    assert (recipe.epochs, recipe.schedule, recipe.optimizer) == (2, "cosine(epochs=2)", "adam(lr=0.0005)")
+    assert (recipe.epochs, recipe.schedule, recipe.optimizer) == (2, "cosine(epochs=2)", "adam(lr=0.0001)")
     assert (recipe.batch, recipe.augment, recipe.qat) == (32, "crop(4), flip", "moving")
     assert TrainingRecipe.from_json(recipe.as_json()) == recipe
     longer = resolve(tmp_path, block, qat="learned", epochs=4, optimizer="adam(lr=1e-4)")
