@@ -55,10 +55,16 @@ def real_scores(graph: Graph, output: Array) -> Array:
 
 
 def gives_probabilities(graph: Graph) -> bool:
-    """True if the first output is made by softmax, but for changes of shape, type or scale."""
+    """True if the first output is made by softmax, but for changes of shape, type or scale.
+
+    Of an operator that netc doesn't know, the scale tells: TFLite gives 1/256 to probabilities.
+    """
     op = graph.producers.get(graph.outputs[0])
     while op is not None and op.name in ("reshape", "requantize", "dequantize", "quantize", "reinterpret", "cast"):
         op = graph.producers.get(op.operands[0])
+    given = graph.outputs[0].type.quantization
+    if op is not None and op.name == "opaque":
+        return given is not None and given.scale == 1 / 256
     return op is not None and op.name in ("softmax", "q_softmax")
 
 

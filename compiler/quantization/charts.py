@@ -33,7 +33,7 @@ def noise_chart(layers: Sequence[Layer], worst: Collection[Layer]) -> str:
     lines = "".join(_line(y(level), f"{level} dB") for level in range(low, high + 1, STEP))
     pitch = (WIDTH - LEFT) / max(1, len(layers))
     bars = "".join(
-        _bar(layer, LEFT + i * pitch, 0.8 * min(pitch, 40), y(layer.decibels), y(low), layer in worst)
+        _bar(layer, LEFT + (i + 0.5) * pitch, 0.8 * min(pitch, 40), y(layer.decibels), y(low), layer in worst)
         for i, layer in enumerate(layers)
     )
     text = f'<text x="{LEFT}" y="{HEIGHT - 4}">input</text><text x="{WIDTH}" y="{HEIGHT - 4}" class="end">output</text>'
@@ -50,10 +50,11 @@ def _line(y: float, label: str) -> str:
     )
 
 
-def _bar(layer: Layer, x: float, width: float, top: float, bottom: float, is_worst: bool) -> str:
+def _bar(layer: Layer, center: float, width: float, top: float, bottom: float, is_worst: bool) -> str:
     title = escape(f"{layer.name} ({layer.noise.operator}): {decibels(layer.decibels)} dB")
+    kind = "worst" if is_worst else "bar"
     return (
-        f'<rect class="{"worst" if is_worst else "bar"}" x="{x:.2f}" y="{top:.1f}" width="{width:.2f}" '
+        f'<rect class="{kind}" x="{center - width / 2:.2f}" y="{top:.1f}" width="{width:.2f}" '
         f'height="{max(1.0, bottom - top):.1f}"><title>{title}</title></rect>'
     )
 

@@ -12,7 +12,7 @@ from .methods import Range
 from .report import Accuracy, Layer, Report, Weight
 
 WORST = 5
-"""Layers that stand out in the chart."""
+"""Most layers that stand out in the chart: up to one of four."""
 
 
 def to_html(report: Report) -> str:
@@ -20,7 +20,7 @@ def to_html(report: Report) -> str:
     style = files("netc.compiler.quantization").joinpath("page.css").read_text(encoding="utf-8")
     body = "".join(
         (
-            html.header("Quantization to int8", report.net, _verdict(report)),
+            html.header(_kind(report), report.net, _verdict(report)),
             html.cards(_cards(report)),
             _chart(report),
             _table(report.worst),
@@ -30,6 +30,10 @@ def to_html(report: Report) -> str:
         )
     )
     return html.page(f"{report.net} as int8", style, body)
+
+
+def _kind(report: Report) -> str:
+    return f"Quantization to int8, calibrated on {report.samples} samples by {report.method}"
 
 
 def _verdict(report: Report) -> str:
@@ -46,7 +50,6 @@ def _cards(report: Report) -> list[tuple[str, str, str]]:
     smaller = report.float_bytes / max(1, report.file_bytes)
     cards = [
         ("Size", _size(report.file_bytes), f"weights as floats: {_size(report.float_bytes)}, {smaller:.1f} times"),
-        ("Calibration", report.method, f"on {report.samples} samples"),
     ]
     if report.worst:
         cards += [
@@ -57,18 +60,18 @@ def _cards(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _accuracy(accuracy: Accuracy) -> list[tuple[str, str, str]]:
-    without = f", without {accuracy.left_out} that calibration saw" if accuracy.left_out else ""
+    without = f", without {accuracy.left_out} of the calibration" if accuracy.left_out else ""
     return [
-        ("Top-1 as floats", f"{accuracy.float_top1:.2%}", f"{accuracy.data}: {accuracy.samples} samples{without}"),
-        ("Top-1 as int8", f"{accuracy.integer_top1:.2%}", f"{accuracy.data}: the same samples"),
-        ("Agreement", f"{accuracy.agreement:.2%}", "samples on which both say the same"),
+        ("Top-1", f"{accuracy.integer_top1:.2%}", f"as floats {accuracy.float_top1:.2%}"),
+        ("Agreement", f"{accuracy.agreement:.2%}", f"{accuracy.data}, {accuracy.samples} samples{without}"),
     ]
 
 
 def _chart(report: Report) -> str:
     note = "In decibels, in the order of the network: higher is better. Each step of 6 dB halves the noise."
-    legend = _legend(("bar", "layer"), ("worst", f"the {WORST} worst"))
-    return html.section("Signal to quantization noise", noise_chart(report.layers, report.worst[:WORST]) + legend, note)
+    worst = report.worst[: min(WORST, (len(report.layers) + 3) // 4)]
+    legend = _legend(("bar", "layer"), ("worst", "the worst"))
+    return html.section("Signal to quantization noise", noise_chart(report.layers, worst) + legend, note)
 
 
 def _legend(*entries: tuple[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""`netc eval`: accuracy of a net on a data set."""
+"""`netc eval`: accuracy of a net on a data set, and of an integer model beside the float network it came from."""
 
 from __future__ import annotations
 
@@ -6,30 +6,38 @@ import json
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import click
 
+from ..comparison import Compared, compare_networks, float_network, maker_for
+from ..compiler.errors import NetcError
+from ..compiler.graph.ir import Graph
+from ..compiler.quantization import Noise
+from ..compiler.quantization.report import noise_data
 from ..options import batch_option, json_option, network_options, target_options
-from ..output import duration
-from ..pipeline import Request, build, load_program
-from ..runtime.evaluate import Evaluation
-from ..runtime.training.augment import NO_AUGMENTATION
-from ..runtime.training.batches import ArrayMaker, FileMaker
+from ..output import duration, format_table
+from ..pipeline import Request, build, load, load_program
+from ..runtime.evaluate import Evaluation, on_floats
 from ..runtime.training.opening import open_source
-from ..runtime.training.samples import preparation_for
 from ..runtime.training.scoring import score
 from ..runtime.training.sources import ArraySource, Source
+
+SHOWN = 8
+"""How many of the worst layers are printed."""
 
 
 @click.command("eval")
 @network_options
-@click.option("--weights", required=True, metavar="FILE", help="Weights (safetensors).")
+@click.option("--weights", metavar="FILE", help="Weights (safetensors); a .tflite file has its own.")
 @click.option(
     "--data", required=True, metavar="NAME", help="mnist, cifar10, imagenet-samples, imagefolder:DIR or FILE.npz."
 )
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--split", default="test", show_default=True, help="test or train.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many samples.")
+@click.option("--compare", metavar="FILE", help="Weights of the float network: compare a .tflite file with it.")
+@click.option("--compare-net", metavar="MODEL", help="The float network; default: the one that the file names.")
 @batch_option
 @target_options
 @json_option
@@ -37,11 +45,13 @@ def eval_command(
     model: str,
     net: str | None,
     settings: dict[str, object],
-    weights: str,
+    weights: str | None,
     data: str,
     data_dir: str | None,
     split: str,
     limit: int | None,
+    compare: str | None,
+    compare_net: str | None,
     batch: int,
     threads: int | None,
     cpu: str | None,
@@ -49,19 +59,56 @@ def eval_command(
 ) -> None:
     """Measure a net's accuracy on a data set.
 
-    MODEL is a shipped model's name or the path of a .net file.
+    MODEL is a shipped model's name or the path of a .net or .tflite file. With --compare, --net and --set are those of
+    the float network.
     """
+    _check_options(model, weights, compare, compare_net)
     source = _first(open_source(data, split, data_dir), limit)
+    if compare:
+        integers = load(model)
+        floats = float_network(compare_net or _network(integers), compare, _batch(integers), net, settings)
+        _compare(floats, integers, source, as_json)
+        return
     compilation = build(Request(model, net, batch, settings, threads, cpu))
+    graph = compilation.graph
+    maker = maker_for(graph, source)
     program = load_program(compilation, weights)
-    preparation = preparation_for(compilation.graph, source, NO_AUGMENTATION)
-    maker = ArrayMaker(source, preparation) if isinstance(source, ArraySource) else FileMaker(source, preparation)
     start = time.perf_counter()
     with click.progressbar(length=len(source), label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        result = score(program, source, maker, batch, lambda done: bar.update(done - bar.pos))
-    for reason in result.skipped:
-        click.echo(f"skipped: {reason}", err=True)
-    click.echo(_as_text(result, data, time.perf_counter() - start) if not as_json else _as_json(result), nl=as_json)
+        run = on_floats(program, graph)
+        result = score(run, source, maker, _batch(graph), lambda done: bar.update(done - bar.pos))
+    _show_skipped(result)
+    text = (
+        _as_text(result, data, time.perf_counter() - start) if not as_json else json.dumps(_as_data(result), indent=1)
+    )
+    click.echo(text, nl=as_json)
+
+
+def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
+    tflite = model.endswith(".tflite")
+    if compare_net and not compare:
+        raise NetcError("--compare-net needs the float network's weights", hint="add --compare FILE")
+    if compare and not tflite:
+        raise NetcError(f"--compare is for .tflite files, not for {model}", hint="`netc quantize` makes one")
+    if weights and tflite:
+        raise NetcError(f"{model} has its own weights", hint="--compare FILE compares it with the float network's")
+    if not weights and not tflite:
+        raise NetcError("a net is evaluated with its weights", hint="add --weights FILE")
+
+
+def _network(graph: Graph) -> str:
+    """The name of the float network in the metadata of a TFLite file."""
+    name: str | None = graph.attributes.get("network")
+    if name is None:
+        raise NetcError(f"{graph.name} doesn't say which net it was made from", hint="--compare-net says so")
+    return name
+
+
+def _batch(graph: Graph) -> int:
+    shape = graph.inputs[0].type.shape if graph.inputs else ()
+    if not shape:
+        raise NetcError(f"net {graph.name} has no input with samples along its first dimension")
+    return shape[0]
 
 
 def _first(source: Source, limit: int | None) -> Source:
@@ -71,9 +118,14 @@ def _first(source: Source, limit: int | None) -> Source:
     return replace(source, labels=source.labels[:limit], keys=source.keys[:limit])
 
 
-def _as_json(result: Evaluation) -> str:
+def _show_skipped(result: Evaluation) -> None:
+    for reason in result.skipped:
+        click.echo(f"skipped: {reason}", err=True)
+
+
+def _as_data(result: Evaluation) -> dict[str, Any]:
     fields = ("samples", "top1_correct", "top5_correct", "top1", "top5")
-    return json.dumps({field: getattr(result, field) for field in fields}, indent=1)
+    return {field: getattr(result, field) for field in fields}
 
 
 def _as_text(result: Evaluation, data: str, seconds: float) -> str:
@@ -82,3 +134,49 @@ def _as_text(result: Evaluation, data: str, seconds: float) -> str:
         f"top-1  {result.top1:7.2%}  ({result.top1_correct} right)\n"
         f"top-5  {result.top5:7.2%}  ({result.top5_correct} right)\n"
     )
+
+
+# ---- float and integer networks side by side ------------------------------------------------------------------------
+
+
+def _compare(floats: Graph, integers: Graph, source: Source, as_json: bool) -> None:
+    with click.progressbar(
+        length=len(source), label=source.name, file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        compared = compare_networks(floats, integers, source, lambda done: bar.update(done - bar.pos))
+    _show_skipped(compared.accuracy.first)
+    if as_json:
+        click.echo(json.dumps(_comparison_data(compared), indent=1))
+    else:
+        click.echo(_comparison_text(compared, floats, integers, source), nl=False)
+
+
+def _comparison_data(compared: Compared) -> dict[str, Any]:
+    accuracy = compared.accuracy
+    return {
+        "float": _as_data(accuracy.first),
+        "integer": _as_data(accuracy.second),
+        "agreement": accuracy.agreement,
+        "activations": compared.activations,
+        "layers": [noise_data(noise) for noise in compared.noise],
+    }
+
+
+def _comparison_text(compared: Compared, floats: Graph, integers: Graph, source: Source) -> str:
+    accuracy = compared.accuracy
+    rows = [
+        [f"{graph.name}{kind}", f"{result.top1:.2%}", f"{result.top5:.2%}"]
+        for graph, kind, result in ((floats, ", floats", accuracy.first), (integers, "", accuracy.second))
+    ]
+    worst = sorted(compared.noise, key=lambda noise: noise.decibels)[:SHOWN]
+    return (
+        f"{source.name}: {accuracy.first.samples} samples\n\n{format_table(['network', 'top-1', 'top-5'], rows)}\n"
+        f"both put the same class first: {accuracy.agreement:.2%}\n\n"
+        f"signal to quantization noise, {len(compared.noise)} of {compared.activations} activations found in both, "
+        f"worst first:\n{format_table(['dB', 'bias', 'activation', 'operator'], [_row(n) for n in worst])}"
+        f"output: {compared.noise[-1].decibels:.1f} dB\n"
+    )
+
+
+def _row(noise: Noise) -> list[str]:
+    return [f"{noise.decibels:.1f}", f"{noise.bias:.2g}", noise.name, noise.operator]

@@ -23,6 +23,17 @@ def preprocess_of(model: Model) -> dict[str, Any]:
     return found
 
 
+def network_of(model: Model) -> str | None:
+    """The name of the network that the embedded metadata gives."""
+    data = model.metadata.get("TFLITE_METADATA")
+    if data is None:
+        return None
+    name: str | None = decode(data, MODEL_METADATA, identifier=METADATA_IDENTIFIER, what="TFLite metadata buffer")[
+        "name"
+    ]
+    return name or None
+
+
 LABELS_BYTES = 1 << 20
 """Largest list of labels that is read."""
 

@@ -23,7 +23,7 @@ from ...compiler.graph.types import Quantization
 from ...compiler.ops.base import lookup
 from . import arithmetic, contractions, recurrent, reductions, shapes
 from .context import Context, UnsupportedError
-from .metadata import embedded_labels, preprocess_of
+from .metadata import embedded_labels, network_of, preprocess_of
 from .model import Model, Operator, read_model
 
 Converter = Callable[[Context], Value | tuple[Value, ...]]
@@ -85,6 +85,9 @@ def graph_of(model: Model, name: str) -> Graph:
     preprocess = preprocess_of(model)
     if preprocess:
         builder.attributes["preprocess"] = preprocess
+    network = network_of(model)
+    if network:
+        builder.attributes["network"] = network
     if model.signatures:
         builder.attributes["signature"] = _signature(model)
     return builder.finish(outputs)
