@@ -373,7 +373,7 @@ class ExpressionEmitter:
         return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
 
     def _fixed_mul(self, expr: FixedMul) -> Value:
-        return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift))
+        return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
 
     def _interleave(self, expr: Interleave) -> Value:
         """Vectors are joined end to end in pairs; the last step puts all lanes in order."""

@@ -3,7 +3,7 @@
 Both roundings become one: with e = -shift and y = floor((x * m + 2^30) / 2^31), the result is
 floor((y + 2^(e-1) - n) / 2^e), where n is 1 for negative y and else 0. That is
 floor((x * m + 2^30 + 2^(e+30) - n * 2^31) / 2^(e+31)). The product's sign may stand for that of y: where they differ
-(y = 0, -2^30 <= x * m < 0), the result is 0 either way.
+(y = 0, -2^30 <= x * m < 0), the result is 0 either way. Where halves go up, n is 0 for all.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from .expressions import ExpressionEmitter
 
 
-def fixed_mul(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value) -> Value:
+def fixed_mul(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """The node `FixedMul`: i32 operands with the same number of lanes."""
     lanes = x.type.lanes
     if emitter.target.has_high_products and lanes == 4:
-        return _by_high_products(emitter, x, multiplier, shift)
+        return _by_high_products(emitter, x, multiplier, shift, up)
     if lanes % 2:
-        return _by_wide_products(emitter, x, multiplier, shift)
-    return _by_halves(emitter, x, multiplier, shift)
+        return _by_wide_products(emitter, x, multiplier, shift, up)
+    return _by_halves(emitter, x, multiplier, shift, up)
 
 
-def _by_wide_products(emitter: ExpressionEmitter, *operands: Value) -> Value:
+def _by_wide_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """Every operand widened to 64 bits."""
-    kind = operands[0].type
+    kind = x.type
     wide = llvm_type(DType.I64, kind.lanes)
-    x, multiplier, shift = (emitter.out.emit(f"sext {v} to {wide.text}") for v in operands)
-    total = _rounded_product(emitter, wide, x, multiplier, shift)
-    places = emitter.arithmetic("sub", wide, constant(31, wide), shift)
+    a, b, exponent = (emitter.out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier, shift))
+    total = _rounded_product(emitter, wide, a, b, exponent, up)
+    places = emitter.arithmetic("sub", wide, constant(31, wide), exponent)
     shifted = emitter.arithmetic("shr", wide, total, places)
     return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
 
 
-def _by_halves(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value) -> Value:
+def _by_halves(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """Lanes with even and with odd numbers apart, as vectors of 64-bit lanes: nothing is moved across lanes.
 
     x86 multiplies the lower halves of 64-bit lanes. Of the sums only the upper halves matter, because the shift is
@@ -48,8 +48,8 @@ def _by_halves(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: V
     wide = llvm_type(DType.I64, kind.lanes // 2)
     totals = []
     for half in range(2):
-        factors = (_half(emitter, wide, v, half) for v in (x, multiplier, shift))
-        totals.append(_rounded_product(emitter, wide, *factors))
+        a, b, exponent = (_half(emitter, wide, v, half) for v in (x, multiplier, shift))
+        totals.append(_rounded_product(emitter, wide, a, b, exponent, up))
     even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
     places = ", ".join(f"i32 {i + 1 if i % 2 == 0 else kind.lanes + i}" for i in range(kind.lanes))
     mask = f"<{kind.lanes} x i32> <{places}>"
@@ -66,7 +66,7 @@ def _half(emitter: ExpressionEmitter, wide: LLVMType, vector: Value, half: int) 
     return pure(depth, f"ashr {wide.text} {upper}, {constant(32, wide)}")
 
 
-def _rounded_product(emitter: ExpressionEmitter, wide: LLVMType, x: str, multiplier: str, shift: str) -> str:
+def _rounded_product(emitter: ExpressionEmitter, wide: LLVMType, x: str, multiplier: str, shift: str, up: bool) -> str:
     """The number whose bits from 31 - shift on are the result."""
     pure, depth, t = emitter.out.pure, emitter.out.depth, wide.text
     places = pure(depth, f"sub {t} {constant(0, wide)}, {shift}")
@@ -74,19 +74,22 @@ def _rounded_product(emitter: ExpressionEmitter, wide: LLVMType, x: str, multipl
     bias = pure(depth, f"add {t} {half}, {constant(1 << 30, wide)}")
     product = emitter.arithmetic("mul", wide, x, multiplier)
     total = emitter.arithmetic("add", wide, product, bias)
+    if up:
+        return total
     lower = emitter.arithmetic("sub", wide, total, constant(1 << 31, wide))
     negative = emitter.out.emit(f"icmp slt {t} {product}, {constant(0, wide)}")
     bits = llvm_type(DType.BOOL, wide.lanes).text
     return emitter.out.emit(f"select {bits} {negative}, {t} {lower}, {t} {total}")
 
 
-def _by_high_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value) -> Value:
-    """Arm: a rounding doubling high product, then a rounding shift, made to round halves away from zero."""
+def _by_high_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """Arm: a rounding doubling high product, then a rounding shift, which takes halves up."""
     out, kind = emitter.out, x.type
 
     def call(name: str, a: str, b: str) -> str:
         return out.call(kind.text, f"llvm.{name}.v4i32", (kind.text, a), (kind.text, b))
 
     high = call("aarch64.neon.sqrdmulh", x.name, multiplier.name)
-    sign = emitter.arithmetic("shr", kind, high, constant(31, kind))
-    return Value(kind, call("aarch64.neon.srshl", call("sadd.sat", high, sign), shift.name))
+    if not up:
+        high = call("sadd.sat", high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
+    return Value(kind, call("aarch64.neon.srshl", high, shift.name))

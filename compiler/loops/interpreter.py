@@ -153,7 +153,8 @@ class _Interpreter:
     def _fixed_mul(self, expr: FixedMul, *operands: Number) -> Number:
         x, multiplier, shift = (np.asarray(operand, np.int64) for operand in operands)
         high = (x * multiplier + (1 << 30)) >> 31
-        return self._typed((high + (np.int64(1) << (-1 - shift)) - (high < 0)) >> -shift, expr)
+        half = (np.int64(1) << (-1 - shift)) - ((high < 0) & (not expr.halves_up))
+        return self._typed((high + half) >> -shift, expr)
 
     def _reduce(self, op: str, value: Expr, values: Mapping[str, Number]) -> Number:
         """Combine halves while the number of lanes is even, then one by one: the order of compiled code."""

@@ -268,12 +268,13 @@ class FixedMul(Expr):
     """32-bit integers times the real factor multiplier * 2^(shift - 31), rounded twice.
 
     Once where the product is divided by 2^31, halves up, and once where that is divided by 2^-shift, halves away from
-    zero. All are i32; 0 <= multiplier and -31 <= shift <= -1, so that no result needs more bits.
+    zero or up, too. All are i32; 0 <= multiplier and -31 <= shift <= -1, so that no result needs more bits.
     """
 
     x: Expr
     multiplier: Expr
     shift: Expr
+    halves_up: bool = False
 
     @property
     def type(self) -> VectorType:
@@ -398,7 +399,7 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return (a, b)
         case Unary(_, a) | Cast(a, _) | Bitcast(a, _) | Broadcast(a, _) | Reduce(_, a):
             return (a,)
-        case Fma(a, b, c) | Select(a, b, c) | Dot4(a, b, c) | FixedMul(a, b, c):
+        case Fma(a, b, c) | Select(a, b, c) | Dot4(a, b, c) | FixedMul(a, b, c, _):
             return (a, b, c)
         case Interleave(parts):
             return parts

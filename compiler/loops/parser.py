@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, TypeVar
 
 from ..errors import Location, NetcError, near_miss
@@ -72,6 +73,7 @@ _TERNARY: Mapping[str, Callable[[Expr, Expr, Expr], Expr]] = {
     "select": Select,
     "dot4": Dot4,
     "fixed_mul": FixedMul,
+    "fixed_mul_up": partial(FixedMul, halves_up=True),
 }
 _CALLS = (*_BINARY, *UNARY, *_TERNARY, "cast", "bitcast", "broadcast", "reduce", "load", "interleave")
 _MAX_DEPTH = 200

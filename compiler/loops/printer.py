@@ -98,8 +98,8 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
             return f"fma({_list((a, b, c))})"
         case Dot4(a, b, c):
             return f"dot4({_list((a, b, c))})"
-        case FixedMul(a, b, c):
-            return f"fixed_mul({_list((a, b, c))})"
+        case FixedMul(a, b, c, halves_up):
+            return f"{'fixed_mul_up' if halves_up else 'fixed_mul'}({_list((a, b, c))})"
         case Interleave(parts):
             return f"interleave({_list(parts)})"
         case Select(a, b, c):

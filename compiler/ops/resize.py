@@ -130,7 +130,7 @@ class ResizeBilinear(Resize):
         )
 
         def corner(y: int, x: int) -> Expr:
-            element = Cast(c.load(0, (n, rows[y], columns[x], ch)), DType.I64 if fixed else DType.F32)
+            element = Cast(c.load(0, (n, rows[y], columns[x], ch)), _blend_type(c.type(0).dtype))
             return element * (rows[2] if y else rows[3]) * (columns[2] if x else columns[3])
 
         total = c.let(corner(0, 0) + corner(1, 0) + corner(0, 1) + corner(1, 1))
@@ -141,6 +141,11 @@ class ResizeBilinear(Resize):
             # Half away from zero: below zero, (total - half) truncated is (total + half - 1) rounded down.
             return Cast(binary("shr", total, 2 * _BITS), x.dtype)
         return Cast(total + 0.5, x.dtype) if x.dtype is DType.U8 else total
+
+
+def _blend_type(dtype: DType) -> DType:
+    """The element type in which elements are mixed; 32 bits hold 8-bit numbers and the weights' 20."""
+    return {DType.I8: DType.I32, DType.I16: DType.I64}.get(dtype, DType.F32)
 
 
 Place = tuple[Expr, Expr, Expr, Expr]
@@ -169,7 +174,7 @@ def _fixed_place(c: Compute, place: Expr, size: int, target: int, attributes: At
         position = position + (scale // 2 - _ONE // 2)
     lower = maximum(position // _ONE, 0)
     upper = minimum((maximum(position, 1 - _ONE) + (_ONE - 1)) // _ONE, size - 1)
-    weight = position - lower * _ONE
+    weight = c.let(Cast(position - lower * _ONE, _blend_type(c.type(0).dtype)))
     return minimum(lower, size - 1), upper, c.splat(weight), c.splat(binary("sub", _ONE, weight))
 
 

@@ -68,7 +68,7 @@ class ContractionEmitter:
         self.x = self.parameters.add(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
         self._declare_weight(outer[operands[1]])
         self.bias: Buffer | None = None
-        if len(operands) > 2:
+        if len(operands) > 2 and operands[2] in outer:
             self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
         self.y = Buffer("y", self.group.result.type.dtype, self._view(self.group.result), Space.OUT)
         self.extras = self.parameters.add_epilogue(self.group, self.y, self._view)

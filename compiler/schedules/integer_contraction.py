@@ -39,7 +39,7 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
     if not isinstance(anchor.operator, (Conv2DSum, DenseSum)):
         return ()
     operands = anchor.operands
-    if any(v not in group.outer for v in operands) or group.outer[operands[1]] not in group.static:
+    if any(v not in group.outer for v in operands[:2]) or group.outer[operands[1]] not in group.static:
         return ()
     x, weight = operands[0].type, operands[1].type
     wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)
@@ -69,6 +69,11 @@ class DotEmitter(ContractionEmitter):
     def runs(self) -> int:
         """Contiguous runs of the whole sum."""
         return self.g.depth // self.run_length
+
+    @property
+    def literal_bias(self) -> int:
+        """A bias of one element is a number of the program."""
+        return sum(int(self.group.constants.get(v, 0)) for v in self.group.anchor.operands[2:])
 
     def _declare_weight(self, weight: Value) -> None:
         width = self.tile.channels
@@ -113,7 +118,7 @@ class DotMicroKernel(MicroKernel):
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
-        return super()._initial(channel, width) + correction
+        return super()._initial(channel, width) + correction + self.dot.literal_bias
 
     def _start(self, j: Expr) -> None:
         super()._start(j)

@@ -167,7 +167,8 @@ class Rescale(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, multiplier, shift = c.load(0, index), c.load_broadcast(1, index), c.load_broadcast(2, index)
         if attributes["reduces"]:
-            scaled: Expr = FixedMul(x, multiplier, shift)
+            up = fp.drops_negative(attributes, _integer(self, attributes))
+            scaled: Expr = FixedMul(x, multiplier, shift, halves_up=up)
         elif isinstance(multiplier, Const) and isinstance(shift, Const):
             scaled = fp.scale_expr(c.let, x, int(multiplier.value), int(shift.value))
         else:

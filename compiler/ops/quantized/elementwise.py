@@ -65,7 +65,10 @@ class QSum(QBinary):
         offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key], narrow) for i, key in enumerate("ab"))
         a, b = (_raised(c.let, x, *factor) for x, factor in zip(offsets, inputs, strict=True))
         total = binary("add" if self.sign > 0 else "sub", a, b)
-        scaled = fp.scale_expr(c.let, total, *output) if narrow else fp.multiply_expr(c.let, total, *output)
+        if narrow:
+            scaled = fp.scale_expr(c.let, total, *output, drops_negative=fp.drops_negative(attributes, dtype))
+        else:
+            scaled = fp.multiply_expr(c.let, total, *output)
         return fp.saturate_expr(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
 
 

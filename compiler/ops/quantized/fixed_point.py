@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...graph.ir import Attributes
 from ...graph.types import DType, Quantization
 from ...loops.ir import Binary, Cast, Expr, FixedMul, binary, const, maximum, minimum
 from ..rounding import Let as Let
@@ -126,10 +127,14 @@ def multiply_expr(let: Let, x: Expr, multiplier: int, shift: int) -> Expr:
     return shift_right_expr(let, high_multiply_expr(x, multiplier), max(-shift, 0))
 
 
-def scale_expr(let: Let, x: Expr, multiplier: int, shift: int) -> Expr:
-    """`multiply` of an i32 expression by a constant factor: i32, but i64 where the factor is not below one half."""
+def scale_expr(let: Let, x: Expr, multiplier: int, shift: int, *, drops_negative: bool = False) -> Expr:
+    """`multiply` of an i32 expression by a constant factor: i32, but i64 where the factor is not below one half.
+
+    With `drops_negative`, negative results need not be exact: rounding halves up, which is quicker, leaves them
+    negative or 0.
+    """
     if shift <= -1:
-        return FixedMul(x, const(multiplier, x.type), const(shift, x.type))
+        return FixedMul(x, const(multiplier, x.type), const(shift, x.type), drops_negative)
     if (multiplier, shift) == (_HALF, 1):
         return x
     return multiply_expr(let, wide(x), multiplier, shift)
@@ -153,6 +158,13 @@ def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
     """`multiply_real` of an i32 expression, giving i64."""
     product = rounded_expr(let, Cast(x, DType.F64) * factor)
     return Cast(maximum(minimum(product, float(INT32_MAX)), float(INT32_MIN)), DType.I64)
+
+
+def drops_negative(attributes: Attributes, dtype: DType) -> bool:
+    """True if the range of the results ends at what stands for 0, as after a relu."""
+    info = np.iinfo(str(dtype.numpy))
+    low = info.min if attributes["low"] is None else attributes["low"]
+    return bool(low >= attributes["y"].zero_point)
 
 
 def saturate_expr(x: Expr, dtype: DType, low: int | None = None, high: int | None = None) -> Expr:

@@ -32,13 +32,13 @@ def both(text: str, arrays: list[Any], cpu: str) -> tuple[Any, Any]:
     return expected[-1], found[-1]
 
 
-def fixed_mul(lanes: int, count: int) -> str:
+def fixed_mul(lanes: int, count: int, name: str = "fixed_mul") -> str:
     i32 = f"i32x{lanes}" if lanes > 1 else "i32"
     shape = f"i32[{count}]"
     return f"""\
 kernel @scale(%x: {shape}, %m: {shape}, %s: {shape}, %y: out {shape}) {{
   for %i = 0 to {count // lanes} {{
-    %y[%i * {lanes}] = fixed_mul(load {i32} %x[%i * {lanes}], load {i32} %m[%i * {lanes}], load {i32} %s[%i * {lanes}])
+    %y[%i * {lanes}] = {name}(load {i32} %x[%i * {lanes}], load {i32} %m[%i * {lanes}], load {i32} %s[%i * {lanes}])
   }}
 }}
 """.replace("%i * 1]", "%i]")
@@ -60,6 +60,17 @@ def test_fixed_point_products(lanes: int, cpu: str) -> None:
     meant = fp.multiply(*(a.astype(np.int64) for a in arrays[:3]))
     np.testing.assert_array_equal(interpreted, meant)
     np.testing.assert_array_equal(compiled, meant)
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+def test_halves_can_go_up(lanes: int, cpu: str) -> None:
+    x = np.arange(-4800, 4800, dtype=np.int32)
+    multiplier, shift = np.full(9600, 1 << 30, np.int32), np.tile(np.array([-1, -2, -3, -4], np.int32), 2400)
+    interpreted, compiled = both(fixed_mul(lanes, 9600, "fixed_mul_up"), [x, multiplier, shift, np.zeros_like(x)], cpu)
+    once = np.floor(x / 2 + 0.5)
+    np.testing.assert_array_equal(interpreted, np.floor(once * 2.0**shift + 0.5))
+    np.testing.assert_array_equal(compiled, interpreted)
 
 
 def dot4(left: str, right: str, lanes: int, each: bool) -> str:
