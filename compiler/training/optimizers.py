@@ -254,9 +254,9 @@ class Muon(Optimizer):
     A weight [..., C, F] counts as a matrix M of F columns, and O(M) is close to U V^T of its singular value
     decomposition U S V^T: all directions move at about the same speed (five steps of a Newton-Schulz iteration leave
     singular values between 0.7 and 1.2). scale = sqrt(max(1, columns / rows)). Parameters of rank below 2 move by
-    lr * (g + momentum * v). Weight decay is decoupled, as in AdamW. Needs about half of sgd's epochs on small
-    convolutional networks; costs products of each weight with itself in each step. Source: Jordan et al., "Muon: an
-    optimizer for hidden layers in neural networks", 2024.
+    lr * (g + momentum * v) and don't decay; the decay of matrices is decoupled, as in AdamW. Costs products of each
+    weight with itself in each step. Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks",
+    2024.
     """
 
     name: ClassVar[str] = "muon"
@@ -281,8 +281,7 @@ class Muon(Optimizer):
         step = gradient + velocity * self.momentum
         if weight.type.rank >= 2:
             step = _orthogonalized(step)
-        if decay:
-            weight = weight * (1 - rate * decay)
+            weight = weight * (1 - rate * decay) if decay else weight
         return weight - step * rate, {"momentum": velocity}
 
 

@@ -78,13 +78,14 @@ def lars(w: Array, g: Array, s: dict[str, Array]) -> Array:
 def muon(w: Array, g: Array, s: dict[str, Array]) -> Array:
     s["momentum"] = 0.7 * s.get("momentum", 0) + g
     step = g + 0.7 * s["momentum"]
-    if w.ndim > 1:
-        u, sizes, v = np.linalg.svd(step, full_matrices=False)
-        sizes = sizes / (np.linalg.norm(sizes) + 1e-7)
-        for _ in range(5):
-            sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
-        step = (u * sizes) @ v * math.sqrt(max(1, w.shape[1] / w.shape[0]))
-    return w * (1 - 0.1 * 0.01) - 0.1 * step
+    if w.ndim == 1:
+        return w - 0.1 * step
+    u, sizes, v = np.linalg.svd(step, full_matrices=False)
+    sizes = sizes / (np.linalg.norm(sizes) + 1e-7)
+    for _ in range(5):
+        sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
+    orthogonal: Array = (u * sizes) @ v * math.sqrt(max(1, w.shape[1] / w.shape[0]))
+    return w * (1 - 0.1 * 0.01) - 0.1 * orthogonal
 
 
 RULES: dict[str, Rule] = {

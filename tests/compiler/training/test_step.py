@@ -242,7 +242,7 @@ COMPILED: tuple[dict[str, Any], ...] = (
     {"optimizer": "adamw(lr=0.1)", "schedule": "step(every=2)", "ema": 0.9},
     {"optimizer": "rmsprop(lr=0.1)", "schedule": "polynomial(epochs=6, power=2)", "clip_norm": 0.5},
     {"optimizer": "lars(lr=5, weight_decay=0.01)", "schedule": "step(at=[1, 4])", "accumulate": 2},
-    {"optimizer": "muon(lr=0.1, weight_decay=0.1)", "decay": "weights"},
+    {"optimizer": "muon(lr=0.1, weight_decay=0.1)"},
 )
 
 
