@@ -22,7 +22,7 @@ def fixed_mul(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Va
     lanes = x.type.lanes
     if emitter.target.has_high_products and lanes == 4:
         return _by_high_products(emitter, x, multiplier, shift, up)
-    if lanes % 2:
+    if lanes < 4 or lanes % 2:
         return _by_wide_products(emitter, x, multiplier, shift, up)
     return _by_halves(emitter, x, multiplier, shift, up)
 
