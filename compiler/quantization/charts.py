@@ -51,7 +51,7 @@ def _line(y: float, label: str) -> str:
 
 
 def _bar(layer: Layer, center: float, width: float, top: float, bottom: float, is_worst: bool) -> str:
-    title = escape(f"{layer.name} ({layer.noise.operator}): {decibels(layer.decibels)} dB")
+    title = escape(f"{layer.name} ({layer.noise.operator}): {decibels(layer.decibels, ' dB')}")
     kind = "worst" if is_worst else "bar"
     return (
         f'<rect class="{kind}" x="{center - width / 2:.2f}" y="{top:.1f}" width="{width:.2f}" '
@@ -99,6 +99,6 @@ def weight_bar(weight: Weight, low: float, high: float) -> str:
     )
 
 
-def decibels(value: float) -> str:
+def decibels(value: float, unit: str = "") -> str:
     """A ratio in digits; without noise there is none."""
-    return f"{value:.1f}" if math.isfinite(value) else ("no noise" if value > 0 else "no signal")
+    return f"{value:.1f}{unit}" if math.isfinite(value) else ("no noise" if value > 0 else "no signal")

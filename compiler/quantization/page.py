@@ -43,7 +43,7 @@ def _verdict(report: Report) -> str:
         return f"Top-1 goes from {accuracy.float_top1:.2%} to {accuracy.integer_top1:.2%} ({change:+.2f} points)."
     if not report.layers:
         return "No layer could be compared."
-    return f"The output has {decibels(report.layers[-1].decibels)} dB of signal to quantization noise."
+    return f"The output has {decibels(report.layers[-1].decibels, ' dB')} of signal to quantization noise."
 
 
 def _cards(report: Report) -> list[tuple[str, str, str]]:
@@ -53,8 +53,8 @@ def _cards(report: Report) -> list[tuple[str, str, str]]:
     ]
     if report.worst:
         cards += [
-            ("Output", f"{decibels(report.layers[-1].decibels)} dB", "signal to quantization noise"),
-            ("Worst layer", f"{decibels(report.worst[0].decibels)} dB", report.worst[0].name),
+            ("Output", decibels(report.layers[-1].decibels, " dB"), "signal to quantization noise"),
+            ("Worst layer", decibels(report.worst[0].decibels, " dB"), report.worst[0].name),
         ]
     return cards if report.accuracy is None else [*_accuracy(report.accuracy), *cards]
 
@@ -111,7 +111,9 @@ def _histograms(layers: Sequence[Layer]) -> str:
 
 def _figure(layer: Layer) -> str:
     seen = _range(Range(layer.seen.low, layer.seen.high))
-    text = f"{decibels(layer.decibels)} dB; covers {_range(layer.covered)} of {seen}; clipped {_share(layer.clipped)}"
+    text = (
+        f"{decibels(layer.decibels, ' dB')}; covers {_range(layer.covered)} of {seen}; clipped {_share(layer.clipped)}"
+    )
     return f"<figure>{histogram(layer)}<figcaption><b>{escape(layer.name)}</b><br>{escape(text)}</figcaption></figure>"
 
 
