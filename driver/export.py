@@ -11,7 +11,7 @@ from .pipeline import Source, Weights, find_weights, load
 
 
 def write_tflite(source: Source, path: str | os.PathLike[str], *, weights: Weights = None, seed: int = 0) -> None:
-    """Write a network as a TFLite file, with its labels and the normalisation of its pictures.
+    """Write a network as a TFLite file, with its labels and the preprocessing of its pictures.
 
     `source` is a graph, quantized or not, or what `load` takes; `weights` are the values of its parameters as for
     `compile`. The file is written in one step. Raises `NetcError` for what TFLite has no form of.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from .compiler.errors import NetcError
+from .compiler.tflite import write_bytes
 
 NUMBER = r"-+.0123456789%, x"
 
@@ -21,25 +20,7 @@ def write_result(data: str | bytes, path: str | None) -> None:
             raise NetcError("this would write machine code to the terminal", hint="give -o FILE or redirect stdout")
         click.echo(data, nl=False)
         return
-    try:
-        _write_file(Path(path), data.encode("utf-8") if isinstance(data, str) else data)
-    except OSError as error:
-        raise NetcError(f"can't write {path}: {error.strerror or error}") from None
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Write beside the file, then rename; what is no regular file (/dev/null, a pipe) is written as it is."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, data.encode("utf-8") if isinstance(data, str) else data)
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str] | None = None) -> str:

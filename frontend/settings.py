@@ -8,14 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
+from ..compiler.preprocess import RESIZE, SETTINGS
 from . import ast
 from .elaborate import Elaborator, unfold
 from .modules import Module
 from .state import Frame, LimitError, State
-from .values import Definition, Poisoned, describe, error, is_number
-
-RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
-"""Ways to resize a picture."""
+from .values import Definition, Poisoned, describe, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +77,10 @@ def resolve_preprocess(node: ast.Preprocess, module: Module) -> tuple[Mapping[st
 
 def _checked(setting: ast.Setting, value: Any) -> Any:
     key = setting.name.id
-    if key not in _CHECKS:
-        hint = near_miss(key, _CHECKS) or "there are " + ", ".join(_CHECKS)
+    if key not in SETTINGS:
+        hint = near_miss(key, SETTINGS) or "there are " + ", ".join(SETTINGS)
         raise error(f"preprocess has no setting `{key}`", setting.name.location, hint)
-    expected, accepts = _CHECKS[key]
-    if not accepts(value):
+    if not SETTINGS[key].accepts(value):
         cure = near_miss(value, RESIZE) if key == "resize" and isinstance(value, str) else None
-        raise error(f"`{key}` must be {expected}, not {describe(value)}", setting.value.location, cure)
+        raise error(f"`{key}` must be {SETTINGS[key].expected}, not {describe(value)}", setting.value.location, cure)
     return value
-
-
-def _numbers(value: Any) -> bool:
-    return is_number(value) or (isinstance(value, tuple) and len(value) > 0 and all(map(is_number, value)))
-
-
-def _nonzero(value: Any) -> bool:
-    return _numbers(value) and all(value if isinstance(value, tuple) else (value,))
-
-
-def _labels(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, tuple) and all(isinstance(v, str) for v in value))
-
-
-_CHECKS: Mapping[str, tuple[str, Any]] = {
-    "crop": ("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1),
-    "resize": ("one of " + ", ".join(RESIZE), lambda v: v in RESIZE),
-    "divide": ("a positive number", lambda v: is_number(v) and v > 0),
-    "mean": ("a number or a list of numbers", _numbers),
-    "std": ("a number or a list of numbers, none of them 0", _nonzero),
-    "labels": ("a file's name or a list of names", _labels),
-}

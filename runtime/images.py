@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.types import TensorType
+from ..compiler.preprocess import SETTINGS
 
 Pixels = NDArray[np.uint8]
 """A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
@@ -34,7 +35,6 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_KEYS = ("crop", "resize", "divide", "mean", "std", "labels")
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Pixels:
@@ -108,8 +108,8 @@ class Preprocess:
         height, width, channels = _picture_shape(graph)
         declared = declaration(graph)
         for key in declared:
-            if key not in _KEYS:
-                raise NetcError(f"preprocess of {graph.name} has no `{key}`", hint=near_miss(key, _KEYS))
+            if key not in SETTINGS:
+                raise NetcError(f"preprocess of {graph.name} has no `{key}`", hint=near_miss(key, SETTINGS))
         resize = declared.get("resize", "bilinear")
         if resize not in _FILTERS:
             hint = near_miss(str(resize), _FILTERS) or "known: " + ", ".join(_FILTERS)

@@ -2,6 +2,7 @@
 
 The metadata is a flatbuffer of its own, held in a buffer called TFLITE_METADATA: normalisation of the input, the name
 of the file with the labels of the output. The labels follow the model in a ZIP archive, where tools look for them.
+Beside it stands netc's own buffer with all that happens to pictures, see `preprocess`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import flatbuffers
 
 from ..graph.ir import Graph
 from ..graph.types import TensorType
+from . import preprocess
 
 NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -29,14 +31,20 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of files in the archive: always the same, so that bytes are."""
 
 
-def metadata_of(graph: Graph, labels: Sequence[str] | None) -> bytes | None:
-    """The metadata buffer, if there is anything to tell."""
+def metadata_of(graph: Graph, labels: Sequence[str] | None) -> Mapping[str, bytes]:
+    """The metadata buffers by name: none if there is nothing to tell.
+
+    Raises `NetcError` if the graph's `preprocess` has wrong settings.
+    """
     declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
     shape = graph.inputs[0].type.shape if len(graph.inputs) == 1 else ()
     picture = len(shape) == 4 and shape[-1] in (1, 3)
-    if not labels and not (declared and picture):
-        return None
-    return _Metadata().run(graph, declared if picture else {}, labels)
+    buffers: dict[str, bytes] = {}
+    if labels or (declared and picture):
+        buffers[NAME] = _Metadata().run(graph, declared if picture else {}, labels)
+    if picture:
+        buffers[preprocess.NAME] = preprocess.to_buffer(declared)
+    return buffers
 
 
 def with_labels(model: bytes, labels: Sequence[str] | None) -> bytes:

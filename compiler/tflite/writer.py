@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ..passes.freeze import freeze, inference_form
 from ..passes.legalize_edgetpu import conv1d_as_conv2d
 from .emitter import model_of
 from .mappings import MAPPINGS
-from .metadata import NAME, metadata_of, with_labels
+from .metadata import metadata_of, with_labels
 from .serialize import serialize
 
 _ELSEWHERE = ("constant", "param")
@@ -31,8 +30,7 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
     frozen = freeze(_in_tflite_operators(inference_form(graph)), params or {})
     if labels and len(labels) != frozen.outputs[0].type.shape[-1]:
         raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")
-    metadata = metadata_of(frozen, labels)
-    model = model_of(frozen, MAPPINGS, {} if metadata is None else {NAME: metadata})
+    model = model_of(frozen, MAPPINGS, metadata_of(frozen, labels))
     return with_labels(serialize(model), labels)
 
 
@@ -51,23 +49,26 @@ def _in_tflite_operators(graph: Graph) -> Graph:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file in one step: a reader sees the old one or the new one, never a part."""
-    target = Path(path)
+    """Write a file in one step: a reader sees the old one or the new one, never a part.
+
+    What is no regular file (/dev/null, a pipe) is written as it is. Raises `NetcError` if it can't be written.
+    """
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        target = Path(path).resolve()
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
     except OSError as error:
-        raise NetcError(f"can't write {path}: {error.strerror or error}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(target)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise NetcError(f"can't write {path}: {error.strerror or error}") from None
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _replace(target: Path, data: bytes) -> None:
+    """Write beside the file, then rename."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(data)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

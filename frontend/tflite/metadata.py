@@ -1,4 +1,7 @@
-"""What a model file says about pictures: normalisation and labels of the embedded metadata, as a net declares them."""
+"""What a model file says about pictures, as a net declares it.
+
+Files of netc tell all of it; of others, normalisation and labels of the embedded metadata are read.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import zipfile
 from typing import Any
 
 from ...compiler.graph.types import DType
+from ...compiler.tflite import preprocess
 from .flatbuffer import Record, decode
 from .model import Model
 from .schema import METADATA_IDENTIFIER, MODEL_METADATA
@@ -15,9 +19,14 @@ from .schema import METADATA_IDENTIFIER, MODEL_METADATA
 def preprocess_of(model: Model) -> dict[str, Any]:
     """The graph attribute `preprocess`: how a picture becomes the first input, as far as the file tells.
 
-    Without a word from the file, quantized inputs take pixels as they are.
+    Settings that netc wrote count before the standard metadata, from which labels come all the same. Without a word
+    from the file, quantized inputs take pixels as they are.
     """
     found = _declared(model)
+    settings = model.metadata.get(preprocess.NAME)
+    if settings is not None:
+        labels = {key: found[key] for key in found if key == "labels"}
+        return preprocess.from_buffer(settings) | labels
     if "mean" not in found and model.inputs:
         found |= _pixels(model)
     return found

@@ -9,13 +9,16 @@ from PIL import Image
 
 import netc
 from netc.cli import main
+from netc.runtime.images import Preprocess
 
 NETWORK = """
 net small(image: f32[N, 8, 8, 3], classes = 4) {
   return image |> conv(6, 3) |> relu |> conv(6, 3, stride = 2) |> relu6 |> global_avg_pool |> dense(classes)
 }
 
-preprocess small { divide = 255, mean = 0.5, std = 0.25, labels = ["a", "b", "c", "d"] }
+preprocess small {
+  crop = 7 / 8, resize = bicubic, divide = 255, mean = [0.5, 0.4, 0.3], std = 0.25, labels = ["a", "b", "c", "d"]
+}
 """
 
 
@@ -46,7 +49,8 @@ def test_the_command_writes_a_file_that_runs(network: Path, pictures: Path, tmp_
     assert json.loads(ranges.read_text(encoding="utf-8"))["samples"] == 5
     graph = netc.load(str(output))
     assert str(graph.inputs[0].type.dtype) == "i8"
-    assert graph.attributes["preprocess"]["mean"] == pytest.approx((127.5,) * 3)
+    assert graph.attributes["preprocess"] == netc.load(str(network)).attributes["preprocess"]
+    assert Preprocess.of(graph) == Preprocess.of(netc.load(str(network)))
     assert main(["run", str(output), "--image", str(pictures / "0.png")]) == 0
 
 

@@ -1,0 +1,50 @@
+"""What a net may say about its pictures, in the graph's attribute `preprocess`: settings and the values they take.
+
+`.net` files and TFLite files are checked by the same table; `runtime.images` does what the settings say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+"""Ways to resize a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a setting must be, in words and as a test; lists are tuples."""
+
+    expected: str
+    accepts: Callable[[Any], bool]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(value: Any) -> bool:
+    return _number(value) or (isinstance(value, tuple) and len(value) > 0 and all(map(_number, value)))
+
+
+def _nonzero(value: Any) -> bool:
+    return _numbers(value) and all(value if isinstance(value, tuple) else (value,))
+
+
+def _labels(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, tuple) and all(isinstance(v, str) for v in value))
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "crop": Setting("a number above 0 and up to 1", lambda v: _number(v) and 0 < v <= 1),
+        "resize": Setting("one of " + ", ".join(RESIZE), lambda v: v in RESIZE),
+        "divide": Setting("a positive number", lambda v: _number(v) and v > 0),
+        "mean": Setting("a number or a list of numbers", _numbers),
+        "std": Setting("a number or a list of numbers, none of them 0", _nonzero),
+        "labels": Setting("a file's name or a list of names", _labels),
+    }
+)
