@@ -19,6 +19,7 @@ from .compiler.graph.ir import Graph
 from .compiler.graph.names import value_names
 from .compiler.passes import legalize_edgetpu
 from .export import tflite_bytes
+from .output import write_result
 from .pipeline import Source, Weights, load
 from .quantization import Samples, calibrate, quantize
 
@@ -94,12 +95,15 @@ def _placed(facts: ModelFacts, graph: Graph) -> ModelFacts:
 
 
 def write_report(report: Report, path: str, more: Mapping[str, object] | None = None) -> None:
-    """Write a prediction as data, with `more` entries, if the path ends in .json, else as an HTML page."""
+    """Write a prediction as data, with `more` entries, if the path ends in .json, else as an HTML page.
+
+    The file appears complete or not at all; raises `NetcError` if it can't be written.
+    """
     if path.endswith(".json"):
         text = json.dumps({**to_data(report), **(more or {})}, indent=1) + "\n"
     else:
         text = to_html(report)
-    Path(path).write_text(text, encoding="utf-8")
+    write_result(text, path)
 
 
 @dataclass(frozen=True)

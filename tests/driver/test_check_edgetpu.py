@@ -47,4 +47,6 @@ def test_errors(netc: Call, tiny: Path, tmp_path: Path) -> None:
     assert (result.code, result.err.splitlines()[0]) == (2, "error: model.tflite is not a TFLite file")
     assert "need --target" in netc("check", tiny, "--release", "16.0").err
     assert "not a release" in netc("check", tiny, "--target", "edgetpu", "--release", "sixteen").err
+    unwritable = netc("check", tiny, "--target", "edgetpu", "--report", tmp_path / "none" / "page.html")
+    assert (unwritable.code, "can't write" in unwritable.err) == (2, True)
     assert "are for .net files" in netc("check", model, "--target", "edgetpu", "--net", "x").err
