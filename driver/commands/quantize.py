@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -47,68 +48,88 @@ SHOWN = 5
 @click.option("--eval", "data", metavar="DATA", help="Measure accuracy before and after on a data set.")
 @click.option("--report", metavar="FILE", help="Write what happened to each layer here: FILE.html or FILE.json.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The TFLite file.")
-def quantize_command(
-    model: str,
-    net: str | None,
-    settings: dict[str, object],
-    weights: str | None,
-    seed: int,
-    samples: str,
-    limit: int,
-    method: str,
-    equalized: bool,
-    adaround: bool,
-    bias_correction: bool,
-    inputs: str,
-    outputs: str,
-    per_tensor: bool,
-    keep_float: Sequence[str],
-    allow_float: bool,
-    ranges_file: str | None,
-    data: str | None,
-    report: str | None,
-    output: str,
-) -> None:
+def quantize_command(**options: Any) -> None:
     """Turn a float network into a TFLite file of 8-bit integers.
 
     MODEL is a shipped model's name or the path of a .net file.
     """
-    report_file = ReportFile.named(report) if report else None
-    labelled = open_source(data, "test") if data else None
-    scheme = Scheme(edge_type(inputs), edge_type(outputs), not per_tensor, False, tuple(keep_float), allow_float)
-    with click.progressbar(length=limit, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        calibrated = calibrate(
-            model,
-            samples,
-            weights=weights,
-            limit=limit,
-            equalized=equalized,
-            net=net,
-            settings=settings,
-            seed=seed,
-            progress=lambda done: bar.update(done - bar.pos),
-        )
-    if weights is None:
-        click.echo(f"note: no --weights given: He initialisation with seed {seed}", err=True)
-    ranges = calibrated.calibration.ranges(method)
+    _quantize(_Options(**options))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the command line says, in the order of its options."""
+
+    model: str
+    net: str | None
+    settings: dict[str, object]
+    weights: str | None
+    seed: int
+    samples: str
+    limit: int
+    method: str
+    equalized: bool
+    adaround: bool
+    bias_correction: bool
+    inputs: str
+    outputs: str
+    per_tensor: bool
+    keep_float: Sequence[str]
+    allow_float: bool
+    ranges_file: str | None
+    data: str | None
+    report: str | None
+    output: str
+
+    @property
+    def scheme(self) -> Scheme:
+        """What becomes of the edges, of weights, and of what stays float."""
+        edges = edge_type(self.inputs), edge_type(self.outputs)
+        return Scheme(*edges, not self.per_tensor, False, tuple(self.keep_float), self.allow_float)
+
+
+def _quantize(o: _Options) -> None:
+    report_file = ReportFile.named(o.report) if o.report else None
+    labelled = open_source(o.data, "test") if o.data else None
+    scheme = o.scheme
+    calibrated = _calibrate(o)
+    if o.weights is None:
+        click.echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+    ranges = calibrated.calibration.ranges(o.method)
     graph = quantize_graph(calibrated.graph, ranges, scheme)
-    recovery = _recover(calibrated, graph, adaround, bias_correction, seed) if adaround or bias_correction else None
+    recovery = _recover(calibrated, graph, o) if o.adaround or o.bias_correction else None
     if recovery:
         graph = recovery.graph
-    noise = layer_noise(calibrated.graph, graph, samples)
-    accuracy = _accuracy(calibrated, graph, labelled, samples, limit) if labelled else None
-    file = to_tflite(graph, labels=class_labels(calibrated.graph, model).names)
-    write_bytes(output, file)
-    if ranges_file:
-        write_bytes(ranges_file, ranges.to_json().encode())
+    noise = layer_noise(calibrated.graph, graph, o.samples)
+    accuracy = _accuracy(calibrated, graph, labelled, o) if labelled else None
+    file = to_tflite(graph, labels=class_labels(calibrated.graph, o.model).names)
+    write_bytes(o.output, file)
+    if o.ranges_file:
+        write_bytes(o.ranges_file, ranges.to_json().encode())
     if report_file:
         report_file.write(report_on(calibrated.calibration, ranges, graph, noise, len(file), accuracy))
-    click.echo(_summary(calibrated, ranges, noise, output, len(file), recovery))
+    click.echo(_summary(calibrated, ranges, noise, o.output, len(file), recovery))
     if accuracy:
         click.echo(_before_and_after(accuracy))
 
 
-def _recover(calibrated: Calibrated, quantized: Graph, adaround: bool, bias_correction: bool, seed: int) -> Recovery:
+def _calibrate(o: _Options) -> Calibrated:
+    """Watch the network's activations under a bar."""
+    with click.progressbar(length=o.limit, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        return calibrate(
+            o.model,
+            o.samples,
+            weights=o.weights,
+            limit=o.limit,
+            equalized=o.equalized,
+            net=o.net,
+            settings=o.settings,
+            seed=o.seed,
+            progress=lambda done: bar.update(done - bar.pos),
+        )
+
+
+def _recover(calibrated: Calibrated, quantized: Graph, o: _Options) -> Recovery:
     """Round weights anew and correct biases, layer by layer under a bar."""
     with click.progressbar(length=1, label="recovering", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
@@ -116,15 +137,23 @@ def _recover(calibrated: Calibrated, quantized: Graph, adaround: bool, bias_corr
             bar.length = layers
             bar.update(done - bar.pos)
 
-        learning = AdaRound() if adaround else None
-        options: dict[str, Any] = {"adaround": learning, "bias_correction": bias_correction, "seed": seed}
-        return recover(calibrated.graph, quantized, calibrated.inputs, progress=progress, **options)
+        return recover(
+            calibrated.graph,
+            quantized,
+            calibrated.inputs,
+            adaround=AdaRound() if o.adaround else None,
+            bias_correction=o.bias_correction,
+            seed=o.seed,
+            progress=progress,
+        )
 
 
-def _accuracy(calibrated: Calibrated, quantized: Graph, data: Source, samples: str, limit: int) -> Accuracy:
+def _accuracy(calibrated: Calibrated, quantized: Graph, data: Source, o: _Options) -> Accuracy:
     """Evaluate floats and integers on a labelled data set under a bar."""
     with click.progressbar(length=len(data), label=data.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        return held_out_accuracy(calibrated, quantized, data, samples, limit, lambda done: bar.update(done - bar.pos))
+        return held_out_accuracy(
+            calibrated, quantized, data, o.samples, o.limit, lambda done: bar.update(done - bar.pos)
+        )
 
 
 def _before_and_after(accuracy: Accuracy) -> str:
