@@ -40,11 +40,17 @@ from netc.runtime.images import Preprocess, as_input
 Array = NDArray[Any]
 
 NETS = (
-    "mlp_mnist", "cnn_mnist", "cnn_cifar", "resnet20", "mobilenet_v2_tf", "mobilenet_v2", "efficientnet_edgetpu_s",
-    "efficientnet_edgetpu_m", "efficientnet_edgetpu_l", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "vgg16", "vgg19",
+    "perceptron", "mlp_mnist", "cnn_mnist", "cnn_cifar", "resnet20", "mobilenet_v2_tf", "mobilenet_v2",
+    "efficientnet_edgetpu_s", "efficientnet_edgetpu_m", "efficientnet_edgetpu_l", "resnet18", "resnet34", "resnet50",
+    "resnet101", "resnet152", "vgg16", "vgg19",
 )  # fmt: skip
-DATASETS = {"mlp_mnist": "mnist", "cnn_mnist": "mnist", "cnn_cifar": "cifar10", "resnet20": "cifar10"}
+DATASETS = {
+    "perceptron": "mnist",
+    "mlp_mnist": "mnist",
+    "cnn_mnist": "mnist",
+    "cnn_cifar": "cifar10",
+    "resnet20": "cifar10",
+}
 """Where pictures come from; for all others: imagenet-samples."""
 HEADERS = (
     "net", "weights", "file, bytes", "pictures", "output bytes", "interpreter differs in", "machine code differs in",
