@@ -23,7 +23,7 @@ from ..picture import class_labels
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
-from ..runtime.training.opening import open_source
+from ..runtime.training.opening import labelled_source, open_source
 from ..runtime.training.sources import Source
 
 SHOWN = 5
@@ -45,7 +45,12 @@ SHOWN = 5
 @click.option("--keep-float", multiple=True, metavar="PATTERN", help="Results that stay floats, such as head.*")
 @click.option("--allow-float", is_flag=True, help="Operators without an integer form stay floats.")
 @click.option("--ranges", "ranges_file", metavar="FILE", help="Write the ranges of activations here.")
-@click.option("--eval", "data", metavar="DATA", help="Measure accuracy before and after on a data set.")
+@click.option(
+    "--eval",
+    "data",
+    metavar="DATA",
+    help="Measure accuracy before and after on a data set. With --report: on that of --calibrate, if it has labels.",
+)
 @click.option("--report", metavar="FILE", help="Write what happened to each layer here: FILE.html or FILE.json.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The TFLite file.")
 def quantize_command(**options: Any) -> None:
@@ -90,7 +95,7 @@ class _Options:
 
 def _quantize(o: _Options) -> None:
     report_file = ReportFile.named(o.report) if o.report else None
-    labelled = open_source(o.data, "test") if o.data else None
+    labelled = _labelled(o)
     scheme = o.scheme
     calibrated = _calibrate(o)
     if o.weights is None:
@@ -111,6 +116,14 @@ def _quantize(o: _Options) -> None:
     click.echo(_summary(calibrated, ranges, noise, o.output, len(file), recovery))
     if accuracy:
         click.echo(_before_and_after(accuracy))
+
+
+def _labelled(o: _Options) -> Source | None:
+    """What to measure accuracy on, if anything."""
+    if o.data:
+        return open_source(o.data, "test")
+    source = labelled_source(o.samples) if o.report else None
+    return source if source and len(source) > o.limit else None
 
 
 def _calibrate(o: _Options) -> Calibrated:

@@ -55,6 +55,15 @@ def open_source(text: str, split: str = "train", folder: str | os.PathLike[str] 
     return source if classes is None else _narrowed(source, spec, classes)
 
 
+def labelled_source(text: str, split: str = "test") -> Source | None:
+    """The data set that `text` means, if it has labels: its name, or its folder; None for pictures without labels."""
+    path = Path(text)
+    if path.is_dir():
+        return open_source(path.name, split, path.resolve().parent) if path.name in _NAMED else None
+    known = text.replace("imagenet-samples", "imagenet_samples") in _NAMED
+    return open_source(text, split) if known else None
+
+
 def _narrowed(source: Source, spec: Spec, classes: Value) -> Source:
     given = classes if isinstance(classes, tuple) else (classes,)
     chosen = [c for c in given if isinstance(c, int) and not isinstance(c, bool) and 0 <= c < source.classes]

@@ -97,6 +97,17 @@ def test_quantize_evaluates_on_what_calibration_has_not_seen(
     assert (found["samples"], found["left_out"], found["agreement"]) == (3, 2, 1)
 
 
+def test_reports_hold_accuracy_where_calibration_data_has_labels(
+    netc: Call, tiny: Path, tiny_weights: Path, model: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    options = ("--weights", tiny_weights, "--calibrate", "mnist", "-o", model, "--report", report)
+    assert "mnist, 3 samples, without 2 seen" in netc("quantize", tiny, *options, "--samples", "2").out
+    assert json.loads(report.read_text(encoding="utf-8"))["accuracy"]["samples"] == 3
+    assert netc("quantize", tiny, *options, "--samples", "5").code == 0  # nothing is left to judge by
+    assert json.loads(report.read_text(encoding="utf-8"))["accuracy"] is None
+
+
 def test_quantize_checks_before_it_starts(netc: Call, tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.tflite"
     for options, problem in (
