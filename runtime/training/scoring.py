@@ -1,4 +1,4 @@
-"""Accuracy of programs on a source of samples: as `runtime.evaluate` measures it, a batch at a time."""
+"""Measures the accuracy of programs on a source of samples, a batch at a time."""
 
 from __future__ import annotations
 

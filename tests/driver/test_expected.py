@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import netc
+from netc.comparison import maker_for
 from netc.compiler.errors import NetcError
 from netc.runtime.datasets import data_folder, load_dataset
-from netc.runtime.evaluate import evaluate
 from netc.runtime.images import Pixels, Preprocess, decode
+from netc.runtime.training.opening import open_source
+from netc.runtime.training.scoring import score
 
 DATASETS = {"cnn_cifar": "cifar10", "cnn_mnist": "mnist", "mlp_mnist": "mnist"}
 
@@ -50,4 +52,5 @@ def test_logits(weights: Path, model: str, threads: int) -> None:
 def test_accuracy(weights: Path, model: str, right: int) -> None:
     graph = netc.load(model, batch=64)
     program = netc.compile(graph, weights=weights / f"{model}.safetensors")
-    assert evaluate(program, graph, load_dataset("mnist")).top1_correct == right
+    source = open_source("mnist", "test")
+    assert score(program, source, maker_for(graph, source), batch=64).top1_correct == right
