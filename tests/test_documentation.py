@@ -42,8 +42,8 @@ def test_page_shows_what_is_printed(
 
 def test_pages_hold_examples() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert len(COMMAND.findall(text)) >= 8
-    assert len(PYTHON.findall(text)) == 3
+    assert len(COMMAND.findall(text)) >= 10
+    assert len(PYTHON.findall(text)) == 8
 
 
 def test_options_are_explained() -> None:
