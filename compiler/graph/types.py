@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,6 +168,10 @@ class TensorType:
     def margins(self) -> tuple[tuple[int, int], ...]:
         """Margins of each dimension; zeros for a dense tensor."""
         return self.layout.margins if self.layout else ((0, 0),) * self.rank
+
+    def has_margins(self, needed: Sequence[tuple[int, int]]) -> bool:
+        """True if the margins of all dimensions are at least as wide as these."""
+        return all(m[0] >= n[0] and m[1] >= n[1] for m, n in zip(self.margins, needed, strict=True))
 
     @property
     def buffer_shape(self) -> tuple[int, ...]:

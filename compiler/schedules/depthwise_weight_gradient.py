@@ -45,8 +45,8 @@ def schedule_depthwise_weight_gradient(group: Group, target: Target, threads: in
     x, dy = (v.type for v in anchor.operands)
     if not x.dtype.is_float or not anchor.attributes["groups"] == x.shape[-1] == dy.shape[-1]:
         return ()
-    needed = anchor.operator.input_margins((x, dy), anchor.attributes) or x.margins
-    if any(m[0] < n[0] or m[1] < n[1] for m, n in zip(x.margins, needed, strict=True)):
+    needed = anchor.operator.input_margins((x, dy), anchor.attributes)
+    if needed and not x.has_margins(needed):
         return ()
     return (_DepthwiseWeightGradient(group, target, threads).schedule(),)
 

@@ -160,10 +160,9 @@ def _convolution(group: Group) -> tuple[Walk, ...]:
 
 def _origin(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | None:
     """Where the padded tensor starts in its buffer; None if the margins don't hold the padding."""
-    margins = x.margins[1:-1]
-    if any(m[0] < p[0] or m[1] < p[1] for m, p in zip(margins, padding, strict=True)):
+    if not x.has_margins(((0, 0), *padding, (0, 0))):
         return None
-    return tuple(m[0] - p[0] for m, p in zip(margins, padding, strict=True))
+    return tuple(m[0] - p[0] for m, p in zip(x.margins[1:-1], padding, strict=True))
 
 
 def _rows(x: TensorType) -> tuple[int, int, int]:
@@ -179,8 +178,7 @@ def _pair(values: tuple[int, ...], first: int) -> Pair:
 
 def _transposed(group: Group, phases: Sequence[Sequence[Phase]]) -> tuple[Walk, ...]:
     x, weight = (v.type for v in group.anchor.operands[:2])
-    needed = phase_margins(phases, x.shape[1:-1])
-    if any(m[0] < n[0] or m[1] < n[1] for m, n in zip(x.margins[1:-1], needed[1:-1], strict=True)):
+    if not x.has_margins(phase_margins(phases, x.shape[1:-1])):
         return ()
     base = Walk(
         x.shape[0], 0, 0, (0, 0), (1, 1), (1, 1), (0, 0), x.shape[-1], x.buffer_shape[-1], _rows(x),

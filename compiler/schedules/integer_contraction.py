@@ -45,7 +45,7 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
     wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)
     if wanted is None and weight.shape[0] % QUAD:
         return ()
-    if wanted and any(m[0] < w[0] or m[1] < w[1] for m, w in zip(x.margins, wanted, strict=True)):
+    if wanted and not x.has_margins(wanted):
         return ()
     return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
 

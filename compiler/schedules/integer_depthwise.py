@@ -57,7 +57,7 @@ def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tu
     if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
         return ()
     window = anchor.operator.window(x, weight, anchor.attributes)
-    if any(m[0] < p[0] or m[1] < p[1] for m, p in zip(x.margins[1:-1], window.padding, strict=True)):
+    if not x.has_margins(((0, 0), *window.padding, (0, 0))):
         return ()
     return (_IntegerDepthwise(group, window, target).schedule(),)
 

@@ -54,7 +54,7 @@ def schedule_weight_gradient(group: Group, target: Target, threads: int) -> tupl
         return ()
     kernel = group.result.type.shape[:2]
     window = window_of(anchor.name, x.shape[1:-1], kernel, anchor.attributes)
-    if any(m[0] < n[0] or m[1] < n[1] for m, n in zip(x.margins, window.margins, strict=True)):
+    if not x.has_margins(window.margins):
         return ()
     return (_WeightGradient(group, window, x, dy, target, threads).schedule(),)
 
