@@ -22,7 +22,7 @@ from uneven import NEIGHBOURS, uneven
 
 import netc
 from netc.compiler.graph.ir import Array, Graph
-from netc.compiler.quantization import AdaRound
+from netc.compiler.quantization.adaround import AdaRound
 from netc.quantization import Calibrated
 from netc.runtime.datasets import load_dataset
 from netc.runtime.images import Pixels, Preprocess, as_input

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from .compiler.files import write_bytes
 from .compiler.graph.ir import Graph
-from .compiler.tflite import to_tflite, write_bytes
+from .compiler.tflite import to_tflite
 from .picture import class_labels
 from .pipeline import Source, Weights, find_weights, load
 
@@ -17,7 +18,12 @@ def write_tflite(source: Source, path: str | os.PathLike[str], *, weights: Weigh
     `compile`. The file is written in one step. Raises `NetcError` for what TFLite has no form of.
     """
     model = "" if isinstance(source, Graph) else os.fspath(source)
-    write_bytes(path, tflite_bytes(load(source), weights, seed, model))
+    write_graph(path, load(source), weights, seed, model)
+
+
+def write_graph(path: str | os.PathLike[str], graph: Graph, weights: Weights, seed: int, model: str) -> None:
+    """`write_tflite` of a graph that came from the path `model`."""
+    write_bytes(path, tflite_bytes(graph, weights, seed, model))
 
 
 def tflite_bytes(graph: Graph, weights: Weights = None, seed: int = 0, model: str = "") -> bytes:

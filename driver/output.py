@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from .compiler.errors import NetcError
-from .compiler.tflite import write_bytes
+from .compiler.files import write_bytes
 
 NUMBER = r"-+.0123456789%, x"
 

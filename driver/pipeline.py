@@ -29,7 +29,6 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.loops.module import Module
 from .compiler.schedules import lower
 from .frontend import load_network
-from .frontend.tflite import load_tflite
 from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, runs_here
 from .runtime.program import Program
@@ -190,6 +189,8 @@ def _load_tflite(
     """A TFLite model, in which nothing is left to choose."""
     if net is not None or settings:
         raise NetcError(f"{os.fspath(source)} is a TFLite model: it has no nets, sizes or hyperparameters to choose")
+    from .frontend.tflite import load_tflite  # brings the schema classes along, which most networks don't need
+
     graph = load_tflite(source)
     if batch != 1 and any(v.type.shape[:1] != (batch,) for v in graph.inputs):
         raise NetcError(f"the batch of {os.fspath(source)} is fixed, it can't be {batch}")

@@ -1,19 +1,21 @@
-"""`netc.compile`: from a network to a program in one call, quantized on the way if it should be."""
+"""`netc.compile`: from a network to a program in one call, quantized on the way if it should be.
+
+What only quantization and TFLite files need is imported when it is asked for, to keep compiling quick.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
-from .compiler.tflite import write_bytes
-from .export import tflite_bytes
 from .pipeline import Compilation, Request, Source, Weights, build, check_runs_here, find_weights, load
-from .quantization import Calibrated, Samples
-from .quantization import quantize as quantize_network
 from .runtime.program import Program
+
+if TYPE_CHECKING:
+    from .quantization import Calibrated, Samples
 
 QUANTIZED = ("int8",)
 
@@ -36,7 +38,9 @@ class NetworkProgram(Program):
 
         Weights come from where they came from when it was compiled: a file is read again.
         """
-        write_bytes(path, tflite_bytes(self.graph, *self._origin))
+        from .export import write_graph
+
+        write_graph(path, self.graph, *self._origin)
 
 
 def compile(  # noqa: A001 (the public name)
@@ -74,6 +78,8 @@ def compile(  # noqa: A001 (the public name)
         return NetworkProgram(build(request), weights, seed, model)
     if quantize not in QUANTIZED:
         raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
+    from .quantization import quantize as quantize_network
+
     graph = quantize_network(
         load(source, net=net, batch=batch, settings=settings),
         calibration=calibration,

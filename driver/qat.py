@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .compiler.errors import NetcError
+from .compiler.files import write_bytes
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.types import DType
 from .compiler.quantization import Ranges, fake_quantize
-from .compiler.tflite import to_tflite, write_bytes
+from .compiler.tflite import to_tflite
 from .pipeline import Request, build, find_weights, load_program
 from .quantization import calibrate
 from .runtime.program import Program

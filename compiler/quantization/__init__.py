@@ -1,6 +1,5 @@
 """Post-training quantization: calibration of activations, and the integer graph that follows from it."""
 
-from .adaround import AdaRound
 from .calibration import Calibration, Ranges, observation_graph, prepare
 from .equalize import equalize
 from .errors import Noise, comparable, measure
@@ -11,7 +10,6 @@ from .rules import quantize
 
 __all__ = [
     "METHODS",
-    "AdaRound",
     "Calibration",
     "FakeQuantized",
     "Noise",

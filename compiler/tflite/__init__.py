@@ -1,5 +1,5 @@
 """TFLite files out of graphs."""
 
-from .writer import to_tflite, write_bytes
+from .writer import to_tflite
 
-__all__ = ["to_tflite", "write_bytes"]
+__all__ = ["to_tflite"]

@@ -1,21 +1,18 @@
-"""`netc compile`: for a processor, with a summary or what stands at the end of one stage; or for the Edge TPU."""
+"""`netc compile`: for a processor, with a summary or what stands at the end of one stage; or for the Edge TPU.
+
+What the latter needs is imported when it is asked for: it takes as long as compiling for a processor.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
-from ..compiler.tflite import write_bytes
-from ..edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from ..options import batch_option, json_option, network_options, output_option, target_options
 from ..output import duration, format_table, quantity, write_result
 from ..passlog import PassLog, pass_options
@@ -40,7 +37,7 @@ _FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
 @click.option("--equalize", is_flag=True, help="Rescale weights of neighbouring layers first.")
-@click.option("--release", metavar="N.N", help=f"Predict for this release of edgetpu_compiler; default: {LATEST}.")
+@click.option("--release", metavar="N.N", help="Predict for this release of edgetpu_compiler; default: the newest.")
 @click.option("--report", metavar="FILE", help="Write the prediction here too, as a page or (.json) as data.")
 @pass_options
 @json_option
@@ -57,7 +54,9 @@ def compile_command(context: click.Context, /, model: str, output: str | None, a
     given = {name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     if options["target"]:
         _refuse(given.intersection(_FOR_CPU), "not for --target edgetpu")
-        _for_edgetpu(model, output, as_json, options)
+        from ..edgetpu_command import compile_for_edgetpu
+
+        compile_for_edgetpu(model, output, as_json, options)
     else:
         _refuse(given.intersection(_FOR_DEVICE), "for --target edgetpu")
         _for_cpu(model, output, as_json, options)
@@ -84,80 +83,6 @@ def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str
     else:
         click.echo(_report(compilation), nl=False)
     log.report()
-
-
-def _for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
-    if options["batch"] != 1:
-        raise NetcError(f"the Edge TPU takes one sample at a time, not {options['batch']}")
-    release = Release.parse(options["release"]) if options["release"] else LATEST
-    if model.endswith(".tflite"):
-        file, rewritten, prediction = _ready_model(model, output, options, release)
-    else:
-        file, rewritten, prediction = _quantized_model(model, output, options, release)
-    run = run_compiler(file)
-    more = {"file": str(file), "rewritten": dict(rewritten), "compiler": _run_data(prediction, run)}
-    if options["report"]:
-        write_report(prediction, options["report"], more)
-    if as_json:
-        click.echo(json.dumps({**to_data(prediction), **more}, indent=1))
-        return
-    lines = [f"legalize-edgetpu: {name}, {count} rewritten" for name, count in rewritten.items()]
-    lines += [f"{file}: {file.stat().st_size:,} bytes", "", to_text(prediction), *_run_lines(prediction, run)]
-    click.echo("\n".join(lines))
-
-
-_Model = tuple[Path, Mapping[str, int], Report]
-
-
-def _ready_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
-    """A TFLite file as it is."""
-    if output or any(options[name] for name in ("net", "settings", "weights", "calibrate", "equalize")):
-        raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
-    file = Path(model)
-    return file, {}, predict(read_tflite(file.read_bytes(), file.name), release)
-
-
-def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
-    """The TFLite file that is made of a float network."""
-    for name, what in (("weights", "--weights FILE.safetensors"), ("calibrate", "--calibrate FOLDER")):
-        if not options[name]:
-            hint = "`netc check --target edgetpu` predicts without weights or samples"
-            raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
-    count = options["samples"]
-    with click.progressbar(length=count, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        made = edgetpu_model(
-            model,
-            options["calibrate"],
-            weights=options["weights"],
-            method=options["method"],
-            limit=count,
-            equalized=options["equalize"],
-            net=options["net"],
-            settings=options["settings"],
-            threads=options["threads"],
-            progress=lambda done: bar.update(done - bar.pos),
-        )
-    file = Path(output or f"{made.graph.name}_int8.tflite")
-    write_bytes(file, made.data)
-    return file, made.rewritten, made.prediction(file.name, release)
-
-
-def _run_lines(prediction: Report, run: CompilerRun | None) -> list[str]:
-    """What the real compiler did, beside what was predicted."""
-    if run is None:
-        return [ABSENT]
-    lines = [f"edgetpu_compiler {run.log.version} wrote {run.output}: {run.output.stat().st_size:,} bytes"]
-    told = [("cached", run.log.cached), ("remaining", run.log.remaining), ("streamed", run.log.streamed)]
-    lines.append("parameters: " + ", ".join(f"{what} {amount}" for what, amount in told if amount))
-    lines += [f"  {kind:31}{count:<11}{status}" for kind, count, status in run.log.table]
-    other = differences(prediction, run.log)
-    return [*lines, "The prediction was right." if not other else "Other than predicted:", *(f"  {d}" for d in other)]
-
-
-def _run_data(prediction: Report, run: CompilerRun | None) -> dict[str, object] | None:
-    if run is None:
-        return None
-    return {**asdict(run.log), "output": str(run.output), "differences": list(differences(prediction, run.log))}
 
 
 def _summary(c: Compilation) -> dict[str, object]:

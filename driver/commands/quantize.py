@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from ..comparison import held_out_accuracy
+from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
 from ..compiler.quantization import quantize as quantize_graph
 from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
-from ..compiler.tflite import to_tflite, write_bytes
+from ..compiler.tflite import to_tflite
 from ..options import network_options, weights_options
 from ..picture import class_labels
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise

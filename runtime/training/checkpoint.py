@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...compiler.errors import NetcError
-from .files import replace_file, writing
+from ...compiler.files import writing
+from .files import replace_file
 
 State = Mapping[str, NDArray[Any]]
 

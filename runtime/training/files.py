@@ -1,13 +1,12 @@
-"""Files that appear complete or not at all, even if the process is killed or the power fails."""
+"""Files of any size that appear complete or not at all, even if the power fails; see also `compiler.files`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from ...compiler.errors import NetcError
+from ...compiler.files import writing
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -30,12 +29,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn failures of the operating system into a `NetcError` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise NetcError(f"can't write {path}: {error.strerror or error}") from None

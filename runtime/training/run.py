@@ -25,8 +25,9 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ...compiler.errors import NetcError, near_miss
+from ...compiler.files import writing
 from .checkpoint import CheckpointFolder
-from .files import replace_file, sync, writing
+from .files import replace_file, sync
 
 Record = Mapping[str, Any]
 

@@ -12,8 +12,9 @@ import netc
 from netc.cli import main
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.quantization import AdaRound, Scheme
+from netc.compiler.quantization import Scheme
 from netc.compiler.quantization import quantize as quantize_graph
+from netc.compiler.quantization.adaround import AdaRound
 from netc.quantization import Calibrated
 from netc.recovery import recover
 from netc.runtime.datasets import data_folder, load_dataset

@@ -11,8 +11,8 @@ from quantized_nets import NETS, PICTURE, Net, calibrated, integers
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.quantization import AdaRound, Scheme, quantize
-from netc.compiler.quantization.adaround import decided, initial_state, learn, squared_error, step_graph
+from netc.compiler.quantization import Scheme, quantize
+from netc.compiler.quantization.adaround import AdaRound, decided, initial_state, learn, squared_error, step_graph
 from netc.compiler.quantization.bias_correction import corrected_bias
 from netc.compiler.quantization.layers import Layer, Rows, layers
 

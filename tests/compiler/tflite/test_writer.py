@@ -1,10 +1,8 @@
 """TFLite files that netc writes: read back they mean the same, and their bytes are what the format asks for."""
 
 import io
-import os
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -16,7 +14,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.tflite import to_tflite, write_bytes
+from netc.compiler.tflite import to_tflite
 from netc.frontend.tflite.model import read_model
 from netc.frontend.tflite.reader import graph_of
 
@@ -242,26 +240,6 @@ def test_parameters_need_values() -> None:
     with pytest.raises(NetcError, match="there is no value for the parameter `w`"):
         to_tflite(graph)
     assert operators(to_tflite(graph, {"w": np.zeros((4, 2), np.float32)})) == ["FULLY_CONNECTED"]
-
-
-def test_files_are_written_in_one_step(tmp_path: Path) -> None:
-    target = tmp_path / "net.tflite"
-    write_bytes(target, b"old")
-    write_bytes(target, b"new")
-    assert target.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [target]
-    with pytest.raises(NetcError, match="can't write"):
-        write_bytes(tmp_path / "missing" / "net.tflite", b"")
-
-
-def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / "net.tflite")
-    write_bytes(link, b"new")
-    assert link.is_symlink()
-    assert (tmp_path / "net.tflite").read_bytes() == b"new"
-    write_bytes(os.devnull, b"gone")
-    assert not Path(os.devnull).is_file()
 
 
 @pytest.mark.parametrize("name", GRAPHS)

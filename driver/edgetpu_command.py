@@ -1,0 +1,92 @@
+"""What `netc compile --target edgetpu` does and says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
+from .compiler.errors import NetcError
+from .compiler.files import write_bytes
+from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
+
+
+def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
+    """Write the TFLite file, predict what the Edge TPU does with it, call the real compiler, and say all that."""
+    if options["batch"] != 1:
+        raise NetcError(f"the Edge TPU takes one sample at a time, not {options['batch']}")
+    release = Release.parse(options["release"]) if options["release"] else LATEST
+    if model.endswith(".tflite"):
+        file, rewritten, prediction = _ready_model(model, output, options, release)
+    else:
+        file, rewritten, prediction = _quantized_model(model, output, options, release)
+    run = run_compiler(file)
+    more = {"file": str(file), "rewritten": dict(rewritten), "compiler": _run_data(prediction, run)}
+    if options["report"]:
+        write_report(prediction, options["report"], more)
+    if as_json:
+        click.echo(json.dumps({**to_data(prediction), **more}, indent=1))
+        return
+    lines = [f"legalize-edgetpu: {name}, {count} rewritten" for name, count in rewritten.items()]
+    lines += [f"{file}: {file.stat().st_size:,} bytes", "", to_text(prediction), *_run_lines(prediction, run)]
+    click.echo("\n".join(lines))
+
+
+_Model = tuple[Path, Mapping[str, int], Report]
+
+
+def _ready_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+    """A TFLite file as it is."""
+    if output or any(options[name] for name in ("net", "settings", "weights", "calibrate", "equalize")):
+        raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
+    file = Path(model)
+    return file, {}, predict(read_tflite(file.read_bytes(), file.name), release)
+
+
+def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
+    """The TFLite file that is made of a float network."""
+    for name, what in (("weights", "--weights FILE.safetensors"), ("calibrate", "--calibrate FOLDER")):
+        if not options[name]:
+            hint = "`netc check --target edgetpu` predicts without weights or samples"
+            raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
+    count = options["samples"]
+    with click.progressbar(length=count, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        made = edgetpu_model(
+            model,
+            options["calibrate"],
+            weights=options["weights"],
+            method=options["method"],
+            limit=count,
+            equalized=options["equalize"],
+            net=options["net"],
+            settings=options["settings"],
+            threads=options["threads"],
+            progress=lambda done: bar.update(done - bar.pos),
+        )
+    file = Path(output or f"{made.graph.name}_int8.tflite")
+    write_bytes(file, made.data)
+    return file, made.rewritten, made.prediction(file.name, release)
+
+
+def _run_lines(prediction: Report, run: CompilerRun | None) -> list[str]:
+    """What the real compiler did, beside what was predicted."""
+    if run is None:
+        return [ABSENT]
+    lines = [f"edgetpu_compiler {run.log.version} wrote {run.output}: {run.output.stat().st_size:,} bytes"]
+    told = [("cached", run.log.cached), ("remaining", run.log.remaining), ("streamed", run.log.streamed)]
+    lines.append("parameters: " + ", ".join(f"{what} {amount}" for what, amount in told if amount))
+    lines += [f"  {kind:31}{count:<11}{status}" for kind, count, status in run.log.table]
+    other = differences(prediction, run.log)
+    return [*lines, "The prediction was right." if not other else "Other than predicted:", *(f"  {d}" for d in other)]
+
+
+def _run_data(prediction: Report, run: CompilerRun | None) -> dict[str, object] | None:
+    if run is None:
+        return None
+    return {**asdict(run.log), "output": str(run.output), "differences": list(differences(prediction, run.log))}

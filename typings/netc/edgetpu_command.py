@@ -1,0 +1,1 @@
+../../driver/edgetpu_command.py
