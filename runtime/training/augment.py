@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -64,16 +64,27 @@ def _pad(pixels: Pixels, by: int) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """Mirror left and right with a probability."""
+    """Mirror left and right with a probability, or, with `alternate`, in every second epoch.
+
+    Then a coin for each sample decides in which of the first two: any two epochs in a row show both of its sides
+    (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+    """
 
     probability: float = 0.5
+    alternate: bool = False
 
     def __call__(self, pixels: Pixels, random: SampleRandom) -> Pixels:
         """Mirror the chosen pictures in place."""
-        chosen = np.flatnonzero(random.uniform("flip") < self.probability)
+        chosen = np.flatnonzero(self._choice(random))
         mirrored = np.arange(pixels.shape[2])[::-1]
         pixels[chosen] = np.take(pixels[chosen], mirrored, axis=2)
         return pixels
+
+    def _choice(self, random: SampleRandom) -> NDArray[np.bool_]:
+        if not self.alternate:
+            return random.uniform("flip") < self.probability
+        first = replace(random, epoch=0).uniform("flip") < self.probability
+        return first != bool(random.epoch % 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +211,12 @@ def _make_crop(spec: Spec) -> Transform:
 
 
 def _make_flip(spec: Spec) -> Transform:
-    return Flip(as_number(spec, "probability", spec.bind({"probability": 0.5})["probability"], 0, 1))
+    a = spec.bind({"probability": 0.5, "alternate": False})
+    if not isinstance(a["alternate"], bool):
+        raise NetcError(f"`{spec}`: `alternate` must be true or false")
+    if a["alternate"] and a["probability"] != 0.5:
+        raise NetcError(f"`{spec}`: an alternating flip has no probability, it comes in every second epoch")
+    return Flip(as_number(spec, "probability", a["probability"], 0, 1), a["alternate"])
 
 
 def _make_color_jitter(spec: Spec) -> Transform:

@@ -1,5 +1,7 @@
 """Augmentation: what each transform may do to a picture, and that it depends on seed, epoch and sample alone."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def apply(text: str, pixels: Pixels, seed: int = 0, epoch: int = 0, first: int =
     return values
 
 
-ALL = "crop(2), flip, color_jitter(0.4, 0.4, 0.4)"
+ALL = "crop(2), flip, flip(alternate=true), color_jitter(0.4, 0.4, 0.4)"
 
 
 def test_a_batch_is_the_same_row_by_row() -> None:
@@ -63,6 +65,15 @@ def test_flip_mirrors_about_half() -> None:
     assert 150 < same.sum() < 250
     np.testing.assert_array_equal(apply("flip(1)", pixels), pixels[:, :, ::-1])
     np.testing.assert_array_equal(apply("flip(0)", pixels), pixels)
+
+
+def test_alternating_flip_shows_both_sides_in_any_two_epochs() -> None:
+    pixels = random_pictures(400)
+    epochs = [apply("flip(alternate=true)", pixels, epoch=epoch) for epoch in range(4)]
+    np.testing.assert_array_equal(epochs[0], apply("flip", pixels))
+    for before, after in pairwise(epochs):
+        np.testing.assert_array_equal(after, before[:, :, ::-1])
+    assert (epochs[0] != apply("flip(alternate=true)", pixels, seed=1)).any()
 
 
 def test_color_jitter_of_nothing_changes_nothing() -> None:
@@ -120,6 +131,8 @@ def test_random_resized_crop_takes_any_shape(shape: tuple[int, int]) -> None:
         ("crop(1.5)", "whole number"),
         ("crop(1, mirror)", "zero or reflect"),
         ("flip(2)", "from 0 to 1"),
+        ("flip(alternate=1)", "true or false"),
+        ("flip(0.3, alternate=true)", "no probability"),
         ("color_jitter(-1)", "not less than 0"),
         ("flip, random_resized_crop", "first"),
         ("random_resized_crop, random_resized_crop", "once"),
