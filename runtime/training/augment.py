@@ -81,10 +81,9 @@ class Flip:
         return pixels
 
     def _choice(self, random: SampleRandom) -> NDArray[np.bool_]:
-        if not self.alternate:
-            return random.uniform("flip") < self.probability
-        first = replace(random, epoch=0).uniform("flip") < self.probability
-        return first != bool(random.epoch % 2)
+        coin = replace(random, epoch=0) if self.alternate else random
+        heads: NDArray[np.bool_] = coin.uniform("flip") < self.probability
+        return ~heads if self.alternate and random.epoch % 2 else heads
 
 
 @dataclass(frozen=True, slots=True)
