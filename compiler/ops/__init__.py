@@ -24,6 +24,7 @@ from . import (
     statistics,
     transpose_convolution,
     trigonometry,
+    winograd,
 )
 from .base import Layer, LayerBuilder, Operator, layers, lookup, operators
 
@@ -57,4 +58,5 @@ __all__ = [
     "statistics",
     "transpose_convolution",
     "trigonometry",
+    "winograd",
 ]

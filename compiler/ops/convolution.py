@@ -13,6 +13,7 @@ from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
+from . import winograd
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
 from .gradients import sum_to
 from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, window_of
@@ -64,7 +65,12 @@ class Convolution(Operator):
         return (TensorType(x.dtype, (x.shape[0], *window.output, weight.shape[-1])),)
 
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
-        return self.window(operands[0], operands[1], attributes).margins
+        x, weight = operands[:2]
+        window = self.window(x, weight, attributes)
+        served = winograd.is_served(x.dtype, window.kernel, window.strides, window.dilations)
+        if served and attributes["groups"] == 1 and winograd.is_faster(x.shape[0], window.output, *weight.shape[2:]):
+            return winograd.with_whole_tiles(window.margins, window.output)
+        return window.margins
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

@@ -12,6 +12,7 @@ from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Const, Expr, Select
+from . import winograd
 from .base import AttributeSpec, Operator, register
 from .gradients import sum_to
 from .window import Phase, phase_margins, phases_of
@@ -58,7 +59,11 @@ class TransposeConv2D(Operator):
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x, weight = operands[:2]
         phases = (self.phases(x, weight, attributes, d) for d in range(2))
-        return phase_margins(phases, x.shape[1:-1])
+        margins = phase_margins(phases, x.shape[1:-1])
+        served = winograd.is_served(x.dtype, weight.shape[:2], attributes["strides"], (1, 1))
+        if served and winograd.is_faster(x.shape[0], attributes["size"], *weight.shape[2:]):
+            return winograd.with_whole_tiles(margins, attributes["size"])
+        return margins
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

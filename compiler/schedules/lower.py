@@ -29,12 +29,14 @@ from .state import order_updates, state_of
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .weights import WeightRegion
+from .winograd import schedule_winograd
 
 Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 
 SCHEDULES: tuple[Schedule, ...] = (
     schedule_depthwise,
     schedule_integer_depthwise,
+    schedule_winograd,
     schedule_contraction,
     schedule_integer_contraction,
     schedule_weight_gradient,

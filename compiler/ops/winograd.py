@@ -1,0 +1,150 @@
+"""Winograd's minimal filtering: 3x3 convolutions of stride 1 by a quarter of the multiplications.
+
+F(4x4, 3x3) computes a tile of 4 x 4 results from 6 x 6 inputs d and a filter g as A' [(G g G') * (B' d B)] A, where *
+is elementwise and ' transposes: 36 products for each pair of channels instead of 144. Source: Lavin and Gray, Fast
+algorithms for convolutional neural networks, 2016; the interpolation points are 0, 1, -1, 2, -2 and infinity.
+
+Which convolutions are worth it is decided here, because tensors need margins for whole tiles before schedules run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.ir import Array, Attributes
+from ..graph.types import DType, TensorType
+from ..loops.compute import Compute, Reduction
+from ..loops.ir import Binary, Cast, Const, Expr, Select
+from .base import AttributeSpec, Operator, register
+
+Matrix = tuple[tuple[float, ...], ...]
+Margins = tuple[tuple[int, int], ...]
+
+TILE = 4
+"""Results along each side of a tile."""
+TAPS = 3
+"""Filter elements along each side."""
+POINTS = TILE + TAPS - 1
+"""Inputs along each side of a tile, and products."""
+
+
+def _rows(text: str) -> Matrix:
+    return tuple(tuple(float(Fraction(number)) for number in row.split()) for row in text.strip().splitlines())
+
+
+INPUT = _rows("""
+4  0 -5  0  1  0
+0 -4 -4  1  1  0
+0  4 -4 -1  1  0
+0 -2 -1  2  1  0
+0  2 -1 -2  1  0
+0  4  0 -5  0  1
+""")
+"""B': from inputs to points."""
+FILTER = _rows("""
+1/4    0     0
+-1/6 -1/6  -1/6
+-1/6  1/6  -1/6
+1/24  1/12  1/6
+1/24 -1/12  1/6
+0     0     1
+""")
+"""G: from filter elements to points."""
+OUTPUT = _rows("""
+1 1  1 1  1 0
+0 1 -1 2 -2 0
+0 1  1 4  4 0
+0 1 -1 8 -8 1
+""")
+"""A': from points to results."""
+
+# Cycles of a core with vectors of 16 elements, measured: they weigh transforms and memory against multiplications.
+_LANES = 16
+_TRANSFORM_CYCLES = 330
+"""Of a tile's inputs, for one vector of channels."""
+_RESULT_CYCLES = 480
+"""Of a tile's results, for one vector of filters, stores of the products included."""
+_BYTES_PER_CYCLE = 6
+"""Of weights from memory."""
+_GAIN = 0.9
+"""Part of the direct time that must not be exceeded."""
+
+
+def tiles_of(size: int) -> int:
+    """Tiles that cover `size` results in one dimension."""
+    return -(-size // TILE)
+
+
+def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> bool:
+    """True if an ungrouped convolution has the form that this is for.
+
+    It is in single precision: in double precision, people want rounding errors that are as small as they can be.
+    """
+    window, ones = (tuple(kernel), tuple(strides), tuple(dilations)), (1, 1)
+    return dtype is DType.F32 and window == ((TAPS, TAPS), ones, ones)
+
+
+def is_faster(images: int, output: Sequence[int], channels: int, filters: int) -> bool:
+    """True if the products that are saved outweigh the transforms and the larger weights."""
+    height, width = output
+    vectors, weights = -(-filters // _LANES), channels * filters * DType.F32.itemsize / _BYTES_PER_CYCLE
+    direct = images * height * width * TAPS**2 * channels * vectors + TAPS**2 * weights
+    products = POINTS**2 * channels * vectors
+    transforms = _TRANSFORM_CYCLES * -(-channels // _LANES) + _RESULT_CYCLES * vectors
+    tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
+    return tiled < _GAIN * direct
+
+
+def with_whole_tiles(margins: Margins, output: Sequence[int]) -> Margins:
+    """Margins of [N, H, W, C], enlarged so that the tiles of `output` results lie inside."""
+    first, *spatial, last = margins
+    larger = (
+        (before, after + tiles_of(size) * TILE - size) for (before, after), size in zip(spatial, output, strict=True)
+    )
+    return (first, *larger, last)
+
+
+@register
+class WinogradFilter(Operator):
+    """Filters [3, 3, C, F] of a convolution at the points of F(4x4, 3x3): [36, C, F]. Weights are packed so."""
+
+    name = "winograd_filter"
+    operands = ("weight",)
+    attributes = {"flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False)}
+    non_differentiable = "schedules pack weights by it, long after differentiation"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        if weight.rank != 4 or weight.shape[:2] != (TAPS, TAPS):
+            raise ShapeError(f"winograd_filter takes filters of size {TAPS} x {TAPS}, not {weight}")
+        return (TensorType(weight.dtype, (POINTS**2, *weight.shape[2:])),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        taps = weight[::-1, ::-1] if attributes["flip"] else weight
+        matrix = np.kron(FILTER, FILTER).astype(weight.dtype)
+        return ((matrix @ taps.reshape(TAPS**2, -1)).reshape(POINTS**2, *weight.shape[2:]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        point, channel, f = index
+
+        def term(taps: tuple[Expr, ...]) -> Expr:
+            y, x = ((TAPS - 1) - t for t in taps) if attributes["flip"] else taps
+            places = ((point // POINTS, taps[0]), (point % POINTS, taps[1]))
+            (rows, columns), dtype = (_entry(FILTER, *place) for place in places), c.type(0).dtype
+            return c.splat(Cast(rows * columns, dtype)) * c.load(0, (y, x, channel, f))
+
+        return Reduction("add", (TAPS, TAPS), term)
+
+
+def _entry(matrix: Matrix, row: Expr, column: Expr) -> Expr:
+    """An element of a matrix, in double precision, at a place that is not known before the program runs."""
+    chosen: Expr = Const(0.0, DType.F64)
+    for i, j in np.ndindex(len(matrix), len(matrix[0])):
+        here = Binary("and", Binary("eq", row, Const(i)), Binary("eq", column, Const(j)))
+        chosen = Select(here, Const(matrix[i][j], DType.F64), chosen)
+    return chosen

@@ -1,0 +1,92 @@
+"""Convolutions by Winograd's filtering: the algebra, and compiled code against the meaning for awkward sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Graph
+from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.loops.verifier import verify_module
+from netc.compiler.ops import winograd
+from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
+from netc.compiler.passes import pipelines, run
+from netc.compiler.schedules import lower
+from netc.runtime.program import Program
+
+SIZES = [
+    # images, height, width, channels, filters, threads
+    (6, 8, 8, 16, 16, 1),
+    (3, 13, 18, 40, 24, 2),
+    (2, 14, 15, 17, 37, 3),
+    (1, 14, 14, 96, 160, 3),  # shared out by panels of filters
+    (2, 7, 9, 48, 80, 2),
+    (5, 12, 20, 512, 20, 1),  # rows that would displace each other from the cache
+]
+
+
+def test_the_algebra() -> None:
+    rng = np.random.default_rng(0)
+    data, taps = rng.standard_normal((6, 6)), rng.standard_normal((3, 3))
+    b, g, a = (np.array(m) for m in (INPUT, FILTER, OUTPUT))
+    result = a @ ((g @ taps @ g.T) * (b @ data @ b.T)) @ a.T
+    direct = [[(data[y : y + 3, x : x + 3] * taps).sum() for x in range(4)] for y in range(4)]
+    np.testing.assert_allclose(result, direct, rtol=1e-12)
+
+
+def convolution(op: str, size: tuple[int, ...], *, static: bool) -> Graph:
+    """A convolution with bias, a residual sum, a factor for each filter and relu."""
+    images, height, width, channels, filters, _ = size
+    b = GraphBuilder("net")
+    shapes = {"w": (3, 3, channels, filters), "b": (filters,), "k": (filters,)}
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, height, width, channels))))
+    residual = b.input("r", TensorType(DType.F32, (images, height, width, filters)))
+    w, bias, factor = (
+        b.emit("param", shape=s, dtype="f32", name=n) if static else b.input(n, TensorType(DType.F32, s))
+        for n, s in shapes.items()
+    )
+    window: dict[str, Any] = {"strides": (1, 1), "padding": ((1, 1), (1, 1))}
+    extra: dict[str, Any] = {"dilations": (1, 1)} if op == "conv2d" else {"size": (height, width)}
+    y = b.emit(op, x, w, bias, **window, **extra)
+    return b.finish([b.emit("relu", b.emit("add", b.emit("mul", y, factor), residual))])
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["packed", "computed"])
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
+def test_compiled_equals_meaning(size: tuple[int, ...], op: str, static: bool) -> None:
+    graph = run(convolution(op, size, static=static), pipelines.TRAINING)
+    target, threads = Target.host(), size[-1]
+    module = lower(graph, target, threads)
+    verify_module(module)
+    assert any(b.name == "v" for k in module.kernels for b in k.params), "expected the tiled schedule"
+    arrays = values(graph)
+    params = {n: a for n, a in arrays.items() if n in {p.result.name for p in graph.parameters}}
+    inputs = [arrays[v.name or ""] for v in graph.inputs]
+    (expected,) = evaluate(graph, inputs, params)
+    with Program(module, object_code(emit_module(module, target), target), target, threads, params) as program:
+        result = program(*inputs)
+    np.testing.assert_allclose(result, expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+
+
+def values(graph: Graph) -> dict[str, Any]:
+    """Random arrays for inputs and parameters."""
+    rng = np.random.default_rng(1)
+    places = [*graph.inputs, *(p.result for p in graph.parameters)]
+    return {v.name or "": rng.standard_normal(v.type.shape, dtype=np.float32) for v in places}
+
+
+def test_double_precision_and_small_convolutions_are_computed_directly() -> None:
+    case = (1, 16, 16, 64, 64)
+    assert winograd.is_faster(1, case[1:3], *case[3:])
+    assert winograd.is_served(DType.F32, (3, 3), (1, 1), (1, 1))
+    assert not winograd.is_served(DType.F64, (3, 3), (1, 1), (1, 1))
+    assert not winograd.is_served(DType.F32, (3, 3), (2, 2), (1, 1))
+    assert not winograd.is_faster(1, (224, 224), 3, 16), "few channels: transforms outweigh products"
+    assert not winograd.is_faster(1, (7, 7), 512, 512), "few tiles: the larger weights must be read for them"
+    assert winograd.is_faster(8, (7, 7), 512, 512)
