@@ -68,6 +68,9 @@ class Formula:
     def __rtruediv__(self, other: float) -> Formula:
         return self.number(other) / self
 
+    def __matmul__(self, other: Formula) -> Formula:
+        return self.apply("matmul", other)
+
     def __neg__(self) -> Formula:
         return self.apply("neg")
 

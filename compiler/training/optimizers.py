@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
+import numpy as np
+
 from .formula import Formula
 from .setting import Setting, parse_setting
 
@@ -255,8 +257,8 @@ class Muon(Optimizer):
     decomposition U S V^T: all directions move at about the same speed (five steps of a Newton-Schulz iteration leave
     singular values between 0.7 and 1.2). scale = sqrt(max(1, columns / rows)). Parameters of rank below 2 move by
     lr * (g + momentum * v) and don't decay; the decay of matrices is decoupled, as in AdamW. Costs products of each
-    weight with itself in each step. Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks",
-    2024.
+    weight with its Gram matrix in each step. Source: Jordan et al., "Muon: an optimizer for hidden layers in neural
+    networks", 2024.
     """
 
     name: ClassVar[str] = "muon"
@@ -295,16 +297,30 @@ def _orthogonalized(matrix: Formula) -> Formula:
     shape = matrix.type.shape
     rows, columns = math.prod(shape[:-1]), shape[-1]
     x = matrix.apply("reshape", shape=(rows, columns))
-    if rows < columns:
-        x = x.apply("transpose", permutation=(1, 0))
     x = x / ((x * x).sum().sqrt() + 1e-7)
-    first, third, fifth = NEWTON_SCHULZ
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        square = x.apply("matmul", x, transpose_a=True)
-        x = x * first + x.apply("matmul", square * third + square.apply("matmul", square) * fifth)
     if rows < columns:
-        x = x.apply("transpose", permutation=(1, 0)) * math.sqrt(columns / rows)
+        x = _newton_schulz(x.apply("matmul", x, transpose_b=True)) @ x * math.sqrt(columns / rows)
+    else:
+        x = x @ _newton_schulz(x.apply("matmul", x, transpose_a=True))
     return x.apply("reshape", shape=shape)
+
+
+def _newton_schulz(gram: Formula) -> Formula:
+    """What the iteration multiplies X by, from the Gram matrix G of its columns (or rows; then from the left).
+
+    A step multiplies X by Q = first I + third G + fifth G^2, and so G by Q^2: all these are polynomials of the first G,
+    which commute. So X, usually much longer than wide, takes part only before and after, not in every step.
+    """
+    first, third, fifth = NEWTON_SCHULZ
+    size = gram.type.shape[0]
+    numbers = gram.with_value(gram.builder.constant(np.arange(size, dtype=np.int32)))
+    diagonal = numbers.apply("one_hot", depth=size, dtype=str(gram.type.dtype)) * first
+    product = step = diagonal + gram * third + gram @ gram * fifth
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = gram @ step @ step
+        step = diagonal + gram * third + gram @ gram * fifth
+        product = product @ step
+    return product
 
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(

@@ -255,13 +255,15 @@ def test_compiled_step(options: dict[str, Any], pipeline: str) -> None:
     reference, target = Training(step), Target.host()
     module = lower(run(step, pipeline), target, 2)
     code = object_code(emit_module(module, target), target)
+    # Muon raises small singular values, and what was rounded off them, almost 500-fold.
+    atol = 1e-5 if "muon" in options["optimizer"] else 1e-6
     with Program(module, code, target, 2, initial_state(step)) as program:
         for x, labels in batches(DType.F32):
-            close(program(x, labels), tuple(reference(x, labels).values()))
+            close(program(x, labels), tuple(reference(x, labels).values()), atol)
         for name, view in program.state.items():
-            close((view,), (reference.state[name],))
+            close((view,), (reference.state[name],), atol)
 
 
-def close(results: tuple[Array, ...], expected: tuple[Array, ...]) -> None:
+def close(results: tuple[Array, ...], expected: tuple[Array, ...], atol: float) -> None:
     for result, value in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result, value, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result, value, rtol=1e-4, atol=atol)
