@@ -68,6 +68,8 @@ _TRANSFORM_CYCLES = 330
 """Of a tile's inputs, for one vector of channels."""
 _RESULT_CYCLES = 480
 """Of a tile's results, for one vector of filters, stores of the products included."""
+_SUM_CYCLES = 8
+"""Of a vector of a partial sum, from its first value to the end."""
 _BYTES_PER_CYCLE = 6
 """Of weights from memory."""
 _GAIN = 0.9
@@ -96,6 +98,17 @@ def is_faster(images: int, output: Sequence[int], channels: int, filters: int) -
     products = POINTS**2 * channels * vectors
     transforms = _TRANSFORM_CYCLES * -(-channels // _LANES) + _RESULT_CYCLES * vectors
     tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
+    return tiled < _GAIN * direct
+
+
+def is_gradient_faster(images: int, output: Sequence[int], channels: int, filters: int, partial_sums: int) -> bool:
+    """As `is_faster`, for the gradient of the filters, made of `partial_sums` sums over parts of the tiles."""
+    height, width = output
+    inputs, vectors = -(-channels // _LANES), -(-filters // _LANES)
+    direct = images * height * width * TAPS**2 * channels * vectors
+    products = POINTS**2 * channels * vectors
+    tiles = images * tiles_of(height) * tiles_of(width)
+    tiled = tiles * (products + _TRANSFORM_CYCLES * (inputs + vectors)) + partial_sums * products * _SUM_CYCLES
     return tiled < _GAIN * direct
 
 

@@ -42,6 +42,8 @@ class Scheduled:
 
     kernel: Kernel
     arguments: tuple[Argument, ...]
+    multiplies: bool = True
+    """False for a kernel that only prepares or gathers: the operation's multiplications are counted for the others."""
 
 
 class Parameters:
@@ -67,9 +69,9 @@ class Parameters:
                 extras[value] = self.add(Buffer(f"e{len(extras)}", value.type.dtype, shape(value)), group.outer[value])
         return extras
 
-    def scheduled(self, body: Sequence[Stmt]) -> Scheduled:
+    def scheduled(self, body: Sequence[Stmt], *, multiplies: bool = True) -> Scheduled:
         """The kernel with this body."""
-        return Scheduled(Kernel("", tuple(self.buffers), tuple(body)), tuple(self.arguments))
+        return Scheduled(Kernel("", tuple(self.buffers), tuple(body)), tuple(self.arguments), multiplies)
 
 
 class Names:

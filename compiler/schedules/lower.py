@@ -30,6 +30,7 @@ from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .weights import WeightRegion
 from .winograd import schedule_winograd
+from .winograd_gradient import schedule_winograd_gradient
 
 Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 
@@ -39,6 +40,7 @@ SCHEDULES: tuple[Schedule, ...] = (
     schedule_winograd,
     schedule_contraction,
     schedule_integer_contraction,
+    schedule_winograd_gradient,
     schedule_weight_gradient,
     schedule_depthwise_weight_gradient,
     schedule_relayout,
@@ -116,9 +118,10 @@ class _Lowering:
                 clear = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
                 self.calls.append((call, (result,) * len(clear.params)))
+        multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
             name = self._name(scheduled.kernel, group.anchor.name)
-            macs = group.macs // len(kernels)
+            macs = group.macs // multiplying if scheduled.multiplies else 0
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             self.calls.append((Call(name, (), True, label, macs, op.location), scheduled.arguments))
 

@@ -56,6 +56,12 @@ def vector_widths(channels: int, lanes: int) -> tuple[int, ...]:
     return tuple(widths)
 
 
+def split(size: int, part: int) -> list[tuple[int, int, int]]:
+    """Cut a size into equal parts and a rest: (start, count, extent) of each kind."""
+    whole, rest = divmod(size, part)
+    return [(0, whole, part)] * bool(whole) + [(whole * part, 1, rest)] * bool(rest)
+
+
 @dataclass(frozen=True, slots=True)
 class _Costs:
     """Estimated cycles for one step along the reduction dimension."""

@@ -38,7 +38,7 @@ from ..ops.window import Window, window_of
 from .group import Group
 from .kernel import Names, Scheduled, let
 from .loops import kind_for, loop
-from .tiling import ceil_div, choose_tile, vector_widths
+from .tiling import ceil_div, choose_tile, split, vector_widths
 
 BLOCK_SHARE = 0.5
 """Part of the L2 cache that a block of pixels may fill."""
@@ -91,12 +91,6 @@ class _Tiles:
 TileBody = Callable[[_Tiles, tuple[Expr, Expr, Expr]], list[Stmt]]
 
 
-def _split(size: int, part: int) -> list[tuple[int, int, int]]:
-    """Cut a size into equal parts and a rest: (start, count, extent) of each kind."""
-    whole, rest = divmod(size, part)
-    return [(0, whole, part)] * bool(whole) + [(whole * part, 1, rest)] * bool(rest)
-
-
 def _at(body: TileBody, tiles: _Tiles, number: Expr) -> list[Stmt]:
     return body(tiles, tiles.place(number))
 
@@ -124,9 +118,9 @@ class _WeightGradient:
         tile = choose_tile(height if merged else 1, width, filters, lanes=lanes, registers=registers)
         self.tiles = [
             _Tiles(rows, columns, vector_widths(extent, lanes), (row, column, f), (n_rows, n_columns, n_filters))
-            for row, n_rows, rows in _split(height, tile.rows)
-            for column, n_columns, columns in _split(width, tile.columns)
-            for f, n_filters, extent in _split(filters, tile.channels)
+            for row, n_rows, rows in split(height, tile.rows)
+            for column, n_columns, columns in split(width, tile.columns)
+            for f, n_filters, extent in split(filters, tile.channels)
         ]
         self.images = x.shape[0]
         row_bytes = (self.x.shape[2] * window.strides[0] + math.prod(dy.buffer_shape[2:])) * self.dtype.itemsize

@@ -11,9 +11,6 @@ kernel of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from ..codegen.target import Target
 from ..graph.ir import Value
 from ..graph.types import DType, TensorType
@@ -30,7 +27,6 @@ from ..loops.ir import (
     Stmt,
     Store,
     Var,
-    minimum,
 )
 from ..ops import winograd as f43
 from ..ops.convolution import Conv2D
@@ -42,18 +38,14 @@ from .kernel import Names, Packed, Parameters, Scheduled, let, step
 from .linear import square
 from .loops import kind_for, loop, vector_loop
 from .micro_kernel import MicroKernel
-from .tiling import Tile, ceil_div, choose_tile, conflicts, vector_widths
+from .tiling import Tile, ceil_div, choose_tile, vector_widths
+from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, SPREAD, Blocks, Source, pitch_of
 
 POINTS, TILE = f43.POINTS, f43.TILE
-PRODUCTS = POINTS * POINTS
 BLOCK_SHARE = 0.2
 """Part of the L2 cache that a block's inputs at their points may fill ..."""
 BLOCK_TILES = 24
 """... but the weights, which each block reads anew, should serve so many tiles at least."""
-BROADCAST_CYCLES = 0.1
-"""What reading an input costs beside its multiplications: tiles of several vectors read fewer."""
-SPREAD = 16
-"""Elements put after rows that would displace each other from the L1 cache."""
 
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -81,39 +73,6 @@ def winograd_walk(group: Group) -> Walk | None:
         for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
     )
     return walk if rows <= walk.buffer[1] and columns * walk.pitch <= walk.buffer[2] else None
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """All tiles of all images, in blocks of `size`."""
-
-    tiles: tuple[int, int, int]
-    """Images, and tiles along height and width."""
-    size: int
-
-    @property
-    def total(self) -> int:
-        """All tiles."""
-        images, rows, columns = self.tiles
-        return images * rows * columns
-
-    @property
-    def count(self) -> int:
-        """All blocks."""
-        return ceil_div(self.total, self.size)
-
-    def place(self, number: Expr) -> tuple[Expr, Expr, Expr]:
-        """Image, row and column of a tile."""
-        _, rows, columns = self.tiles
-        return number // (rows * columns), number // columns % rows, number % columns
-
-    def each(self, block: Expr, body: Callable[[Expr, Expr], list[Stmt]]) -> list[Stmt]:
-        """`body(t, number)` for the tiles of a block, the last of which may be shorter."""
-        first, tile = block * self.size, Var("tile")
-        if self.total % self.size == 0:
-            return [For("tile", Const(0), Const(self.size), tuple(body(tile, first + tile)))]
-        stop, last = minimum(self.total - first, self.size), self.total - 1
-        return [For("tile", Const(0), stop, tuple(body(tile, minimum(first + tile, last))))]
 
 
 class _Product(MicroKernel):
@@ -146,18 +105,12 @@ class _Emitter:
         self.bias: Buffer | None = None
         self.point: Expr = Const(0)
         tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
-        self.pitch = self._pitch(target)
+        self.pitch = pitch_of(self.channels, self.dtype, target)
         self.tile, self.blocks = self._choose_blocks(tiles, target)
         self.panels = ceil_div(self.filters, self.tile.channels)
         self.last_widths = vector_widths(self.filters % self.tile.channels, target.vector_lanes)
         self._declare()
         self.g = self._view()
-
-    def _pitch(self, target: Target) -> int:
-        """Elements from a tile's channels at a point to the next tile's."""
-        size = self.dtype.itemsize
-        rows = [r * self.channels * size for r in range(target.vector_registers)]
-        return self.channels + SPREAD if conflicts(rows, target.l1_bytes) else self.channels
 
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
         total = Blocks(tiles, 1).total
@@ -246,33 +199,9 @@ class _Emitter:
 
     def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
         """Bring the inputs of a block to their points."""
-        lanes = self.target.vector_lanes
-        pitch, (top, left) = self.walk.pitch, self.walk.origin
-
-        def tile(t: Expr, number: Expr) -> list[Stmt]:
-            block: list[Stmt] = []
-            image, row, column = self.blocks.place(number)
-            n = let(block, "n", image)
-            y, x = let(block, "iy", row * TILE + top), let(block, "ix", (column * TILE + left) * pitch)
-
-            def vector(c: Var, width: int) -> list[Stmt]:
-                inside: list[Stmt] = []
-                elements = [
-                    [
-                        let(inside, self.names.fresh("d"), Load(self.input, (n, y + i, x + c + j * pitch), width))
-                        for j in range(POINTS)
-                    ]
-                    for i in range(POINTS)
-                ]
-                points = square(f43.INPUT, elements, lambda e: let(inside, self.names.fresh("t"), e))
-                place = let(inside, self.names.fresh("at"), t * self.pitch + c)
-                for q, value in enumerate(v for line in points for v in line):
-                    inside.append(Store(self.x, (p * PRODUCTS + q, Const(0), place), value))
-                return inside
-
-            return [*block, *vector_loop(self.names, self.channels, lanes, vector)]
-
-        return self.blocks.each(b, tile)
+        source = Source(self.input, self.walk.origin, self.walk.pitch, self.channels)
+        first, lanes = p * PRODUCTS, self.target.vector_lanes
+        return source.to_points(f43.INPUT, self.blocks, b, self.x, first, self.pitch, self.names, lanes)
 
     def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
         """All products of a block for a panel of filters, and its results."""
@@ -392,4 +321,6 @@ def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target
     parameters = Parameters()
     parameters.add(w, weight)
     parameters.add(u, points)
-    return parameters.scheduled(loop("channel", channels, channel, kind_for(weight.type.size * POINTS)))
+    return parameters.scheduled(
+        loop("channel", channels, channel, kind_for(weight.type.size * POINTS)), multiplies=False
+    )

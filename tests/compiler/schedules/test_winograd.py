@@ -74,6 +74,31 @@ def test_compiled_equals_meaning(size: tuple[int, ...], op: str, static: bool) -
     np.testing.assert_allclose(result, expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
 
 
+@pytest.mark.parametrize(
+    "size", [(8, 16, 16, 16, 16), (6, 12, 20, 40, 24), (16, 8, 8, 64, 37)], ids=lambda s: "x".join(map(str, s))
+)
+def test_gradient_of_weights(size: tuple[int, ...]) -> None:
+    """Compiled for one and for three threads: the same bits, near the meaning."""
+    images, height, width, channels, filters = size
+    b = GraphBuilder("net")
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, height, width, channels))))
+    dy = b.emit("tanh", b.input("dy", TensorType(DType.F32, (images, height, width, filters))))
+    window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1), "kernel": (3, 3)}
+    graph = run(b.finish([b.emit("conv2d_weight_gradient", x, dy, **window)]), pipelines.TRAINING)
+    target = Target.host()
+    inputs = list(values(graph).values())
+    (expected,) = evaluate(graph, inputs)
+    results = []
+    for threads in (1, 3):
+        module = lower(graph, target, threads)
+        verify_module(module)
+        assert any(p.name == "sums" for k in module.kernels for p in k.params), "expected the tiled schedule"
+        with Program(module, object_code(emit_module(module, target), target), target, threads, {}) as program:
+            results.append(program(*inputs))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+
+
 def values(graph: Graph) -> dict[str, Any]:
     """Random arrays for inputs and parameters."""
     rng = np.random.default_rng(1)
