@@ -6,7 +6,7 @@ import math
 
 from ..codegen.target import Target
 from ..graph.types import TensorType
-from ..loops.ir import Buffer, Expr, Kernel, Load, Space, Stmt, Store, VectorType, const
+from ..loops.ir import Buffer, Expr, Kernel, Load, LoopKind, Space, Stmt, Store, VectorType, const
 from .group import Group
 from .kernel import Names, Scheduled
 from .loops import kind_for, loop, vector_loop
@@ -18,23 +18,36 @@ def has_filled_margins(type_: TensorType) -> bool:
 
 
 def clear_margins(type_: TensorType, target: Target) -> Kernel:
-    """A kernel that fills the margins of all dimensions but the last with zeros (quantized tensors: zero points)."""
+    """A kernel that fills the margins of all dimensions but the last with zeros (quantized tensors: zero points).
+
+    Threads share out the images, unless there are margins between these.
+    """
     names = Names()
-    views: list[Buffer] = []
-    body: list[Stmt] = []
-    for d in range(type_.rank - 1):
-        if type_.margins[d] != (0, 0):
-            view, statements = _clear_dimension(type_, d, names, target)
-            views.append(view)
-            body += statements
-    return Kernel("", tuple(views), tuple(body))
-
-
-def _clear_dimension(type_: TensorType, d: int, names: Names, target: Target) -> tuple[Buffer, list[Stmt]]:
-    """Zero what lies before and after dimension d, inside the interior of the dimensions before it."""
+    dimensions = [d for d in range(type_.rank - 1) if type_.margins[d] != (0, 0)]
+    views = {d: _view(type_, d, names) for d in dimensions}
     whole = type_.buffer_shape
-    rest = math.prod(whole[d + 1 :])
-    view = Buffer(names.fresh("y"), type_.dtype, (*whole[:d], whole[d] * rest), Space.OUT)
+    work = sum(math.prod(type_.shape[:d]) * sum(type_.margins[d]) * math.prod(whole[d + 1 :]) for d in dimensions)
+    outside = [s for d in dimensions[:1] if d == 0 for s in _clear_dimension(type_, d, views[d], (), names, target)]
+
+    def image(n: Expr) -> list[Stmt]:
+        index = (n + type_.margins[0][0],)
+        return [s for d in dimensions if d > 0 for s in _clear_dimension(type_, d, views[d], index, names, target)]
+
+    inside = loop("n", type_.shape[0], image, LoopKind.SERIAL if outside else kind_for(work))
+    return Kernel("", tuple(views.values()), (*outside, *inside))
+
+
+def _view(type_: TensorType, d: int, names: Names) -> Buffer:
+    """The buffer as rows that hold dimension d and all after it."""
+    whole = type_.buffer_shape
+    return Buffer(names.fresh("y"), type_.dtype, (*whole[:d], math.prod(whole[d:])), Space.OUT)
+
+
+def _clear_dimension(
+    type_: TensorType, d: int, view: Buffer, outer: tuple[Expr, ...], names: Names, target: Target
+) -> list[Stmt]:
+    """Zero what lies before and after dimension d, inside the interior of the dimensions between `outer` and it."""
+    rest = math.prod(type_.buffer_shape[d + 1 :])
     before, after = (m * rest for m in type_.margins[d])
     second = view.shape[-1] - after
     zero = type_.quantization.zero_point if type_.quantization else 0
@@ -54,7 +67,7 @@ def _clear_dimension(type_: TensorType, d: int, names: Names, target: Target) ->
         first = type_.margins[e][0]
         return loop(names.fresh("i"), type_.shape[e], lambda i: nest((*index, i + first)))
 
-    return view, nest(())
+    return nest(outer)
 
 
 def schedule_relayout(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
