@@ -134,6 +134,22 @@ def _blend(values: NDArray[np.float32], towards: NDArray[np.float32] | np.float3
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """A transform for the first `epochs` epochs only.
+
+    The last epochs then see pictures as the test split has them, to which the net can settle (He, Xie et al., Data
+    augmentation revisited: rethinking the distribution gap between clean and augmented data, 2019).
+    """
+
+    transform: Transform
+    epochs: int
+
+    def __call__(self, pixels: Pixels, random: SampleRandom) -> Pixels:
+        """Apply the transform, or, in later epochs, nothing."""
+        return self.transform(pixels, random) if random.epoch < self.epochs else pixels
+
+
+@dataclass(frozen=True, slots=True)
 class RandomResizedCrop:
     """A random part of a picture, of a random share of its area and a random aspect ratio, resized.
 
@@ -181,6 +197,7 @@ NO_AUGMENTATION = Augmentation()
 def parse_augmentation(text: str) -> Augmentation:
     """Read an augmentation such as `crop(4), flip` or `random_resized_crop(224), flip, color_jitter(0.4, 0.4, 0.4)`.
 
+    With `until=EPOCHS` any but random_resized_crop ends after so many epochs: `crop(4, until=20), flip`.
     Raises `NetcError` for unknown names and unsuitable arguments.
     """
     specs = parse_specs(text)
@@ -199,7 +216,12 @@ def _transform(spec: Spec) -> Transform | RandomResizedCrop:
     if spec.name not in _TRANSFORMS:
         hint = near_miss(spec.name, _TRANSFORMS) or "there are " + ", ".join(_TRANSFORMS)
         raise NetcError(f"there is no augmentation `{spec.name}`", hint=hint)
-    return _TRANSFORMS[spec.name](spec)
+    made = _TRANSFORMS[spec.name](replace(spec, named={k: v for k, v in spec.named.items() if k != "until"}))
+    if "until" not in spec.named:
+        return made
+    if isinstance(made, RandomResizedCrop):
+        raise NetcError(f"`{spec}`: random_resized_crop brings pictures to size in every epoch and can't end")
+    return Until(made, as_integer(spec, "until", spec.named["until"], 1))
 
 
 def _make_crop(spec: Spec) -> Transform:

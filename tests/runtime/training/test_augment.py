@@ -76,6 +76,17 @@ def test_alternating_flip_shows_both_sides_in_any_two_epochs() -> None:
     assert (epochs[0] != apply("flip(alternate=true)", pixels, seed=1)).any()
 
 
+def test_a_transform_can_end() -> None:
+    pixels = random_pictures()
+    for epoch in (0, 2):
+        np.testing.assert_array_equal(
+            apply("crop(2, until=3), flip", pixels, epoch=epoch), apply("crop(2), flip", pixels, epoch=epoch)
+        )
+    np.testing.assert_array_equal(
+        apply("crop(2, until=3), flip", pixels, epoch=3), apply("flip", pixels, epoch=3), strict=True
+    )
+
+
 def test_color_jitter_of_nothing_changes_nothing() -> None:
     np.testing.assert_array_equal(apply("color_jitter(0, 0, 0)", random_pictures()), random_pictures())
 
@@ -134,6 +145,8 @@ def test_random_resized_crop_takes_any_shape(shape: tuple[int, int]) -> None:
         ("flip(alternate=1)", "true or false"),
         ("flip(0.3, alternate=true)", "no probability"),
         ("color_jitter(-1)", "not less than 0"),
+        ("flip(until=0)", "not less than 1"),
+        ("random_resized_crop(until=3)", "can't end"),
         ("flip, random_resized_crop", "first"),
         ("random_resized_crop, random_resized_crop", "once"),
         ("random_resized_crop(scale=[1, 2, 3])", "two shares"),
