@@ -58,4 +58,8 @@ def _mix(values: _Bits) -> _Bits:
 
 
 def _mix_integer(value: int) -> int:
-    return int(_mix(np.array([value], np.uint64))[0])
+    """The same of one number, without the cost of an array."""
+    value = (value + _STEP) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
