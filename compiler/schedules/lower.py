@@ -15,6 +15,7 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
 from ..loops.module import Call, Memory, Module, Slot
+from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
 from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
@@ -45,6 +46,7 @@ SCHEDULES: tuple[Schedule, ...] = (
     schedule_depthwise_weight_gradient,
     schedule_relayout,
     schedule_transpose,
+    schedule_channel_reduction,
     schedule_generic,
 )
 """Tried in order until one returns kernels; the generic lowering takes whatever is left."""
