@@ -123,7 +123,7 @@ def with_whole_tiles(margins: Margins, output: Sequence[int]) -> Margins:
 
 @register
 class WinogradFilter(Operator):
-    """Filters [3, 3, C, F] of a convolution at the points of F(4x4, 3x3): [36, C, F]. Weights are packed so."""
+    """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights."""
 
     name = "winograd_filter"
     operands = ("weight",)
@@ -132,24 +132,27 @@ class WinogradFilter(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        if weight.rank != 4 or weight.shape[:2] != (TAPS, TAPS):
+        if weight.rank < 4 or weight.shape[-4:-2] != (TAPS, TAPS):
             raise ShapeError(f"winograd_filter takes filters of size {TAPS} x {TAPS}, not {weight}")
-        return (TensorType(weight.dtype, (POINTS**2, *weight.shape[2:])),)
+        return (TensorType(weight.dtype, (*weight.shape[:-4], POINTS**2, *weight.shape[-2:])),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
-        taps = weight[::-1, ::-1] if attributes["flip"] else weight
+        *outer, _, _, channels, filters = weight.shape
         matrix = np.kron(FILTER, FILTER).astype(weight.dtype)
-        return ((matrix @ taps.reshape(TAPS**2, -1)).reshape(POINTS**2, *weight.shape[2:]),)
+        if attributes["flip"]:
+            matrix = matrix[:, ::-1]
+        points: Array = np.matmul(matrix, weight.reshape(*outer, TAPS**2, channels * filters))
+        return (points.reshape(*outer, POINTS**2, channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        point, channel, f = index
+        *outer, point, channel, f = index
 
         def term(taps: tuple[Expr, ...]) -> Expr:
             y, x = ((TAPS - 1) - t for t in taps) if attributes["flip"] else taps
             places = ((point // POINTS, taps[0]), (point % POINTS, taps[1]))
             (rows, columns), dtype = (_entry(FILTER, *place) for place in places), c.type(0).dtype
-            return c.splat(Cast(rows * columns, dtype)) * c.load(0, (y, x, channel, f))
+            return c.splat(Cast(rows * columns, dtype)) * c.load(0, (*outer, y, x, channel, f))
 
         return Reduction("add", (TAPS, TAPS), term)
 

@@ -128,10 +128,11 @@ class _Lowering:
             self.calls.append((Call(name, (), True, label, macs, op.location), scheduled.arguments))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
-        if kernel not in self.kernels:
-            number = sum(name.startswith(stem + "_") for name in self.kernels.values())
-            self.kernels[kernel] = f"{stem}_{number}"
-        return self.kernels[kernel]
+        name = self.kernels.get(kernel)  # hashing a kernel takes a while
+        if name is None:
+            number = sum(other.startswith(stem + "_") for other in self.kernels.values())
+            name = self.kernels[kernel] = f"{stem}_{number}"
+        return name
 
     def _in_place(self, group: Group) -> Mapping[Value, Value]:
         """Results that may overwrite a parameter: new values for it, when its old one is not read later."""

@@ -11,6 +11,9 @@ kernel of their own.
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import groupby
+
 from ..codegen.target import Target
 from ..graph.ir import Value
 from ..graph.types import DType, TensorType
@@ -156,13 +159,16 @@ class _Emitter:
         if weight not in self.group.static:
             points = Value(TensorType(self.dtype, shape))
             return points, (filter_kernel(weight, points, flip, self.filters, self.target),)
+        # Filters go to their panels first, while they are a quarter of their later size.
         panels, _, _, width = shape
         steps = [
-            step("winograd_filter", flip=flip),
-            step("pad", padding=((0, 0), (0, 0), (0, panels * width - self.filters))),
-            step("reshape", shape=(PRODUCTS * self.channels, panels, width)),
+            step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
             step("transpose", permutation=(1, 0, 2)),
+            step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
+            step("winograd_filter", flip=flip),
         ]
+        if surplus := panels * width - self.filters:
+            steps.insert(0, step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
         return Packed(weight, tuple(steps)), ()
 
     # ---- what the micro-kernel sees: 36 products of [tiles, channels] and [channels, filters] ----
@@ -228,12 +234,19 @@ class _Emitter:
         block: list[Stmt] = []
         image, row, column = self.blocks.place(number)
         n, ty, tx = let(block, "n", image), let(block, "ty", row), let(block, "tx", column)
+
+        def vector(v: Expr, offset: int, width: int) -> list[Stmt]:
+            inside: list[Stmt] = []
+            first = v * width + offset
+            channel = let(inside, self.names.fresh("c"), j * self.tile.channels + first)
+            place = let(inside, self.names.fresh("at"), t * self.tile.channels + first)
+            return [*inside, *self._vector(p, (n, ty, tx), place, channel, width)]
+
         offset = 0
-        for width in widths:
-            channel = let(block, self.names.fresh("c"), j * self.tile.channels + offset)
-            place = let(block, self.names.fresh("at"), t * self.tile.channels + offset)
-            block += self._vector(p, (n, ty, tx), place, channel, width)
-            offset += width
+        for width, run in groupby(widths):
+            count = len(tuple(run))
+            block += loop(self.names.fresh("v"), count, partial(vector, offset=offset, width=width))
+            offset += count * width
         return block
 
     def _vector(self, p: Expr, tile: tuple[Expr, Expr, Expr], place: Expr, channel: Var, width: int) -> list[Stmt]:
