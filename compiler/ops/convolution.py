@@ -67,10 +67,9 @@ class Convolution(Operator):
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x, weight = operands[:2]
         window = self.window(x, weight, attributes)
-        served = winograd.is_served(x.dtype, window.kernel, window.strides, window.dilations)
-        if served and attributes["groups"] == 1 and winograd.is_faster(x.shape[0], window.output, *weight.shape[2:]):
-            return winograd.with_whole_tiles(window.margins, window.output)
-        return window.margins
+        if attributes["groups"] > 1:
+            return window.margins
+        return winograd.margins_of_input(window.margins, x, weight, window.output, window.strides, window.dilations)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

@@ -60,10 +60,7 @@ class TransposeConv2D(Operator):
         x, weight = operands[:2]
         phases = (self.phases(x, weight, attributes, d) for d in range(2))
         margins = phase_margins(phases, x.shape[1:-1])
-        served = winograd.is_served(x.dtype, weight.shape[:2], attributes["strides"], (1, 1))
-        if served and winograd.is_faster(x.shape[0], attributes["size"], *weight.shape[2:]):
-            return winograd.with_whole_tiles(margins, attributes["size"])
-        return margins
+        return winograd.margins_of_input(margins, x, weight, attributes["size"], attributes["strides"], (1, 1))
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

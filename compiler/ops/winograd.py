@@ -121,6 +121,20 @@ def with_whole_tiles(margins: Margins, output: Sequence[int]) -> Margins:
     return (first, *larger, last)
 
 
+def margins_of_input(
+    margins: Margins,
+    x: TensorType,
+    weight: TensorType,
+    output: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Margins:
+    """The margins that an ungrouped convolution of `x` needs, enlarged to whole tiles where these are faster."""
+    if not is_served(x.dtype, weight.shape[:-2], strides, dilations):
+        return margins
+    return with_whole_tiles(margins, output) if is_faster(x.shape[0], output, *weight.shape[-2:]) else margins
+
+
 @register
 class WinogradFilter(Operator):
     """Filters [..., 3, 3, C, F] of a convolution at the points of F(4x4, 3x3), [..., 36, C, F]: packed weights."""

@@ -42,7 +42,7 @@ from .linear import square
 from .loops import kind_for, loop, vector_loop
 from .micro_kernel import MicroKernel
 from .tiling import Tile, ceil_div, choose_tile, vector_widths
-from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, SPREAD, Blocks, Source, pitch_of
+from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, Blocks, Source, pitch_of, workspace
 
 POINTS, TILE = f43.POINTS, f43.TILE
 BLOCK_SHARE = 0.2
@@ -84,9 +84,8 @@ class _Product(MicroKernel):
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
         offset = 0
         for accumulator, width in zip(self.accumulators, self.widths, strict=True):
-            start = offset
 
-            def store(r: Expr, s: Expr, a: Buffer = accumulator, start: int = start) -> list[Stmt]:
+            def store(r: Expr, s: Expr, a: Buffer = accumulator, start: int = offset) -> list[Stmt]:
                 place = (image, row, (column + s) * self.o.tile.channels + start)
                 return [Store(self.o.y, place, Load(a, (r * self.columns + s,)))]
 
@@ -141,17 +140,12 @@ class _Emitter:
         self.anchor_bias: Buffer | None = None
         if len(operands) > 2:
             self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
-        self.x = self._workspace("v", self.blocks.size * self.pitch)
-        self.y = self._workspace("m", self.blocks.size * self.tile.channels)
+        self.x = workspace(self.parameters, "v", self.shares, self.blocks.size * self.pitch)
+        self.y = workspace(self.parameters, "m", self.shares, self.blocks.size * self.tile.channels)
         result = self.group.result.type
         self.result = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
         self.parameters.add(self.result, self.group.operation.result)
-
-    def _workspace(self, name: str, row: int) -> Buffer:
-        """Memory for a block at its points, for each thread; rows are spread, as their lengths tend to be even."""
-        shape = (self.shares * PRODUCTS, 1, row + SPREAD)
-        return self.parameters.add(Buffer(name, self.dtype, shape, Space.OUT), Value(TensorType(self.dtype, shape)))
 
     def _weights(self, weight: Value, shape: tuple[int, ...]) -> tuple[Value | Packed, tuple[Scheduled, ...]]:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
@@ -315,7 +309,7 @@ def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target
         def name(e: Expr) -> Expr:
             return let(block, names.fresh("t"), e)
 
-        places = [[(2 - y, 2 - x) if flip else (y, x) for x in taps] for y in taps]
+        places = [[(f43.TAPS - 1 - y, f43.TAPS - 1 - x) if flip else (y, x) for x in taps] for y in taps]
         values = [[name(Load(w, (Const(y), Const(x), c, start), lanes)) for y, x in line] for line in places]
         results = square(f43.FILTER, values, name)
         block += [Store(u, (j, Const(q), c, at), v) for q, v in enumerate(v for line in results for v in line)]

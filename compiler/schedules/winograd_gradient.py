@@ -38,7 +38,7 @@ from .kernel import Names, Parameters, Scheduled, let
 from .linear import square
 from .loops import kind_for, loop, vector_loop
 from .tiling import ceil_div, choose_tile, split, vector_widths
-from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, SPREAD, Blocks, Source, pitch_of
+from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, Blocks, Source, pitch_of, workspace
 
 CHUNKS = (16, 8, 4)
 """Partial sums: as many threads can share the work."""
@@ -98,8 +98,10 @@ class _Emitter:
         origin = [m[0] - p[0] for m, p in zip(x.margins[1:-1], window.padding, strict=True)]
         self.x = self._source("x", 0, (origin[0], origin[1]))
         self.dy = self._source("dy", 1, (dy.margins[1][0], dy.margins[2][0]))
-        self.v = self._workspace("v", self.blocks.size * self.pitches[0])
-        self.d = self._workspace("d", self.blocks.size * self.pitches[1])
+        self.v, self.d = (
+            workspace(self.parameters, name, self.chunks, self.blocks.size * pitch)
+            for name, pitch in zip("vd", self.pitches, strict=True)
+        )
         shape = (self.chunks * PRODUCTS, self.channels, self.filters)
         self.partial = Value(TensorType(self.dtype, shape))
         self.sums = self.parameters.add(Buffer("sums", self.dtype, shape, Space.OUT), self.partial)
@@ -115,11 +117,6 @@ class _Emitter:
         buffer = Buffer(name, self.dtype, (images, rows, columns * pitch))
         self.parameters.add(buffer, self.group.outer[value])
         return Source(buffer, origin, pitch, value.type.shape[-1])
-
-    def _workspace(self, name: str, row: int) -> Buffer:
-        """Memory for a block at its points, for each chunk."""
-        shape = (self.chunks * PRODUCTS, 1, row + SPREAD)
-        return self.parameters.add(Buffer(name, self.dtype, shape, Space.OUT), Value(TensorType(self.dtype, shape)))
 
     def schedule(self) -> tuple[Scheduled, ...]:
         """The kernel that sums over the tiles of each chunk, and the one that gathers."""

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..codegen.target import Target
-from ..graph.types import DType
-from ..loops.ir import Buffer, Const, Expr, For, Load, Stmt, Store, Var, minimum
+from ..graph.ir import Value
+from ..graph.types import DType, TensorType
+from ..loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, minimum
 from ..ops.winograd import POINTS, TILE, Matrix
-from .kernel import Names, let
+from .kernel import Names, Parameters, let
 from .linear import square
 from .loops import vector_loop
 from .tiling import ceil_div, conflicts
@@ -26,6 +27,12 @@ def pitch_of(channels: int, dtype: DType, target: Target) -> int:
     """Elements from one tile's channels at a point to the next tile's."""
     rows = [r * channels * dtype.itemsize for r in range(target.vector_registers)]
     return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
+
+
+def workspace(parameters: Parameters, name: str, shares: int, row: int) -> Buffer:
+    """Memory for `shares` blocks at their points; rows are spread, as their lengths tend to be even."""
+    memory = TensorType(DType.F32, (shares * PRODUCTS, 1, row + SPREAD))
+    return parameters.add(Buffer(name, memory.dtype, memory.shape, Space.OUT), Value(memory))
 
 
 @dataclass(frozen=True, slots=True)
