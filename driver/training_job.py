@@ -27,10 +27,10 @@ from .recipe import TrainingRecipe
 from .runtime.evaluate import Evaluation
 from .runtime.host import available_cores
 from .runtime.program import Program
-from .runtime.trainer import QatTrainer
+from .runtime.trainer import QatTrainer, Trainer
 from .runtime.training.augment import NO_AUGMENTATION, parse_augmentation
 from .runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker, Plan
-from .runtime.training.loop import Evaluate, Scores, Trainer
+from .runtime.training.loop import Evaluate, Scores
 from .runtime.training.opening import open_source
 from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for

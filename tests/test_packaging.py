@@ -54,6 +54,13 @@ def test_every_data_file_is_packaged() -> None:
     assert suffixes <= {".md", ".net", ".png", ".py", ".txt"}
 
 
+def test_the_type_checker_sees_every_module() -> None:
+    driver = {path.name for path in (ROOT / "driver").iterdir() if path.name != "__pycache__"}
+    links = {path.name: path for path in (ROOT / "typings" / "netc").iterdir()}
+    assert links.keys() == driver | {folder for folder in FOLDERS if folder != "driver"}
+    assert [name for name, link in links.items() if not link.exists()] == []
+
+
 def test_dependencies_point_one_way() -> None:
     wrong = []
     for package, path in sources():

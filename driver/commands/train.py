@@ -133,9 +133,8 @@ def _train(job: Job, stream: BatchStream, run: Run, options: LoopOptions) -> int
         if job.recipe.qat is not None:
             watcher.line(f"quantization-aware: {job.recipe.optimizer}, {job.recipe.schedule}, ranges {job.recipe.qat}")
         trainer = job.trainer(stream.steps_per_epoch)
-        diagnose = getattr(trainer, "diagnose", None)
         evaluate = job.evaluation(trainer)
-        loop = TrainingLoop(trainer, stream, run, options, evaluate=evaluate, diagnose=diagnose, stop=stop)
+        loop = TrainingLoop(trainer, stream, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
         for event in loop.events():
             watcher.show(event)
             if isinstance(event, Interrupted):
