@@ -66,9 +66,10 @@ def _sequence(module: Module) -> str:
         lines.append("  %state = load ptr, ptr %state.at, align 8")
     lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
     for number, call in enumerate(module.calls):
-        lines += _call(number, call, len(module.inputs))
+        text = _call(number, call, len(module.inputs))
         if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
-            lines.append("  call void @netc.barrier(ptr %ctx, i64 %nthreads)")
+            text.append("  call void @netc.barrier(ptr %ctx, i64 %nthreads)")
+        lines += _guarded(number, call.when, text, len(module.inputs))
         lines.append(f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number + 1})")
     return "\n".join([*lines, "  ret void", "}", ""])
 
@@ -76,16 +77,33 @@ def _sequence(module: Module) -> str:
 def _call(number: int, call: Call, inputs: int) -> list[str]:
     lines, arguments = [], []
     for position, slot in enumerate(call.arguments):
-        if slot.memory in _REGION:
-            name = f"%p{number}.{position}"
-            lines.append(f"  {name} = getelementptr inbounds i8, ptr {_REGION[slot.memory]}, i64 {slot.offset}")
-        else:
-            name = _buffer(slot, inputs)
-        arguments.append(f"ptr {name}")
+        address, pointer = _pointer(slot, f"%p{number}.{position}", inputs)
+        lines += address
+        arguments.append(f"ptr {pointer}")
     operands = ", ".join([*arguments, "i64 %tid", "i64 %nthreads"])
     lines.append(f'  call void @"{symbol(call.kernel)}"({operands})')
     return lines
 
 
-def _buffer(slot: Slot, inputs: int) -> str:
-    return f"%buffer{slot.offset if slot.memory is Memory.INPUT else inputs + slot.offset}"
+def _guarded(number: int, when: Slot | None, lines: list[str], inputs: int) -> list[str]:
+    """Lines that run only if a boolean in memory holds, which is the same for all threads."""
+    if when is None:
+        return lines
+    address, pointer = _pointer(when, f"%when{number}", inputs)
+    return [
+        *address,
+        f"  %byte{number} = load i8, ptr {pointer}, align 1",
+        f"  %holds{number} = icmp ne i8 %byte{number}, 0",
+        f"  br i1 %holds{number}, label %call{number}, label %after{number}",
+        f"call{number}:",
+        *lines,
+        f"  br label %after{number}",
+        f"after{number}:",
+    ]
+
+
+def _pointer(slot: Slot, name: str, inputs: int) -> tuple[list[str], str]:
+    """The lines that give `name` the address of a slot, and how it is called; an input or output has a name already."""
+    if slot.memory in _REGION:
+        return [f"  {name} = getelementptr inbounds i8, ptr {_REGION[slot.memory]}, i64 {slot.offset}"], name
+    return [], f"%buffer{slot.offset if slot.memory is Memory.INPUT else inputs + slot.offset}"

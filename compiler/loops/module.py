@@ -46,6 +46,8 @@ class Call:
     """The operators it carries out, for profiles: "conv2d+relu"."""
     macs: int = 0
     location: Location | None = None
+    when: Slot | None = None
+    """A boolean; unless it holds, the call is skipped, its barrier too. Stays as it is until the program ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,8 @@ class _ModuleReader(KernelReader):
         label = self.unquoted(self.take("string", "a label in quotes")) if self.skip("label") else ""
         macs = self.integer() if self.skip("macs") else 0
         barrier = self.skip("barrier")
-        return Call(kernel, slots, barrier, label, macs, self.place() if self.skip("at") else None)
+        when = self.slot() if self.skip("when") else None
+        return Call(kernel, slots, barrier, label, macs, self.place() if self.skip("at") else None, when)
 
     def slot(self) -> Slot:
         """`arena[64]`."""

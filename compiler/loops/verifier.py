@@ -77,6 +77,8 @@ def verify_module(module: Module) -> None:
         for call in module.calls:
             _check(call.kernel in kernels, f"call of @{call.kernel}, which is not there")
             _arguments(module, kernels[call.kernel], [(s.memory, s.offset) for s in call.arguments])
+            if call.when is not None:
+                _condition(module, call.when.memory, call.when.offset)
     except _ViolationError as error:
         raise InternalError(f"loop verifier: module @{module.name}: {error}") from None
 
@@ -84,22 +86,33 @@ def verify_module(module: Module) -> None:
 def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int]]) -> None:
     """Arguments are as many as parameters and lie inside the memory they are in."""
     _check(len(slots) == len(kernel.params), f"@{kernel.name} takes {len(kernel.params)} arguments, not {len(slots)}")
+    for (memory, offset), buffer in zip(slots, kernel.params, strict=True):
+        place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
+        _place(module, memory, offset, math.prod(buffer.shape) * buffer.dtype.itemsize, place)
+        writable = memory in (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
+        _check(writable or buffer.space is not Space.OUT, f"{place} is written, but it is read only")
+
+
+def _condition(module: Module, memory: Memory, offset: int) -> None:
+    """The boolean of a guarded call lies where nothing but the call that makes it writes."""
+    place = f"condition {memory.value}[{offset}]"
+    _check(memory is not Memory.STATE, f"{place} may change while the program runs")
+    _place(module, memory, offset, DType.BOOL.itemsize, place)
+
+
+def _place(module: Module, memory: Memory, offset: int, size: int, place: str) -> None:
+    """The bytes are inside the memory they are in."""
     regions = {
         Memory.ARENA: module.arena_bytes,
         Memory.WEIGHTS: module.weights_bytes,
         Memory.STATE: module.state_bytes,
     }
     tensors = {Memory.INPUT: module.inputs, Memory.OUTPUT: module.outputs}
-    for (memory, offset), buffer in zip(slots, kernel.params, strict=True):
-        place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
-        size = math.prod(buffer.shape) * buffer.dtype.itemsize
-        if memory in regions:
-            _check(offset >= 0 and offset + size <= regions[memory], f"{place} ends outside its region")
-        else:
-            _check(0 <= offset < len(tensors[memory]), f"{place} doesn't exist")
-            _check(size <= tensors[memory][offset][1].bytes, f"{place} is smaller than the kernel's buffer")
-        writable = memory in (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
-        _check(writable or buffer.space is not Space.OUT, f"{place} is written, but it is read only")
+    if memory in regions:
+        _check(offset >= 0 and offset + size <= regions[memory], f"{place} ends outside its region")
+    else:
+        _check(0 <= offset < len(tensors[memory]), f"{place} doesn't exist")
+        _check(size <= tensors[memory][offset][1].bytes, f"{place} is smaller than the {size} bytes that are used")
 
 
 def _check(holds: bool, message: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
+from .guards import guards_of
 from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
 
@@ -44,11 +45,12 @@ def footprint(graph: Graph) -> Footprint:
 def lifetimes(graph: Graph) -> list[Lifetime]:
     """When each value lives that has no place of its own: no input, parameter, constant, output or update."""
     state = state_of(graph)
+    guards = guards_of(graph, state)
     elsewhere = {*graph.inputs, *graph.outputs, *state.params, *static_values(graph)}
     roots: dict[Value, Value] = {}
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
-    for position, op in enumerate(order_updates(graph, state)):
+    for position, op in enumerate(order_updates(graph, state, guards)):
         if _is_view(op):
             roots[op.result] = _root(op.operands[0], roots)
             continue
@@ -56,6 +58,7 @@ def lifetimes(graph: Graph) -> list[Lifetime]:
             root = _root(value, roots)
             first.setdefault(root, position)
             last[root] = position
+    last |= {_root(guard, roots): len(graph.operations) for guard in guards.values()}
     return [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in elsewhere]
 
 

@@ -8,7 +8,7 @@ region (see `state`); everything else that is neither input nor output shares th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..codegen.target import Target
 from ..graph.builder import GraphBuilder
@@ -21,6 +21,7 @@ from .depthwise import schedule_depthwise
 from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
 from .generic import schedule_generic
 from .group import Group, group_of
+from .guards import guards_of
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
 from .kernel import Argument, Packed, Scheduled
@@ -60,23 +61,33 @@ def lower(graph: Graph, target: Target, threads: int = 1) -> Module:
     return _Lowering(graph, target, threads).module()
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call before its arguments have places; it is skipped unless the boolean `guard` holds."""
+
+    call: Call
+    arguments: tuple[Argument, ...]
+    guard: Value | None
+
+
 class _Lowering:
     def __init__(self, graph: Graph, target: Target, threads: int) -> None:
         self.graph = graph
         self.target = target
         self.threads = threads
         self.state = state_of(graph)
+        self.guards = dict(guards_of(graph, self.state))
         self.region = WeightRegion(graph)
         self.weights = self.region.static
         self.kernels: dict[Kernel, str] = {}
-        self.calls: list[tuple[Call, tuple[Argument, ...]]] = []
+        self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
         self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
         self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
 
     def module(self) -> Module:
         """Lower the whole graph."""
-        for op in order_updates(self.graph, self.state):
+        for op in order_updates(self.graph, self.state, self.guards):
             if op.results[0] in self.weights or op.name == "param":
                 continue
             if self._is_view(op):
@@ -86,7 +97,7 @@ class _Lowering:
         self._write_outputs()
         self._write_updates()
         arena_bytes = self._plan_arena()
-        calls = tuple(replace(call, arguments=tuple(map(self._slot, arguments))) for call, arguments in self.calls)
+        calls = tuple(map(self._placed, self.calls))
         parallel = {name: kernel.is_parallel for kernel, name in self.kernels.items()}
         return Module(
             self.graph.name,
@@ -112,6 +123,7 @@ class _Lowering:
 
     def _call(self, op: Operation) -> None:
         """Schedule an operation, and the clearing of its results' margins before it."""
+        guard = self.guards.get(op.results[0])
         group = group_of(op, self.graph.producers, self.weights)
         group = replace(group, in_place=self._in_place(group))
         kernels = next(k for schedule in SCHEDULES if (k := schedule(group, self.target, self.threads)))
@@ -119,13 +131,13 @@ class _Lowering:
             if has_filled_margins(result.type):
                 clear = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
-                self.calls.append((call, (result,) * len(clear.params)))
+                self.calls.append(_Call(call, (result,) * len(clear.params), guard))
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
             name = self._name(scheduled.kernel, group.anchor.name)
             macs = group.macs // multiplying if scheduled.multiplies else 0
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
-            self.calls.append((Call(name, (), True, label, macs, op.location), scheduled.arguments))
+            self.calls.append(_Call(Call(name, (), True, label, macs, op.location), scheduled.arguments, guard))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         name = self.kernels.get(kernel)  # hashing a kernel takes a while
@@ -153,7 +165,7 @@ class _Lowering:
         """True if all other operations that read `param` have been lowered."""
         if param.type != op.results[0].type or param in self.aliases.values():
             return False
-        lowered = {call_operand for _, arguments in self.calls for call_operand in arguments}
+        lowered = {argument for c in self.calls for argument in c.arguments}
         return all(other is op or any(r in lowered for r in other.results) for other in self.graph.users[param])
 
     # ---- results ----
@@ -180,9 +192,11 @@ class _Lowering:
             self.places[self._copy(value)] = slot
 
     def _copy(self, value: Value) -> Value:
-        """A copy of a value, made by a call of its own."""
+        """A copy of a value, made by a call of its own, which is skipped where the value's was."""
         builder = GraphBuilder("copy")
         copied = builder.emit("identity", value)
+        if value in self.guards:
+            self.guards[copied] = self.guards[value]
         self._call(builder.operations[0])
         return copied
 
@@ -191,16 +205,22 @@ class _Lowering:
     def _plan_arena(self) -> int:
         first: dict[Value, int] = {}
         last: dict[Value, int] = {}
-        for position, (_, arguments) in enumerate(self.calls):
-            for argument in arguments:
+        for position, c in enumerate(self.calls):
+            for argument in c.arguments:
                 if isinstance(argument, Value) and argument not in self.weights:
                     root = self._root(argument)
                     first.setdefault(root, position)
                     last[root] = position
+        # A thread may ask late whether it has to make a call.
+        last |= {self._root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
         offsets, size = plan_arena(lifetimes)
         self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in offsets.items()}
         return size
+
+    def _placed(self, call: _Call) -> Call:
+        when = self._slot(call.guard) if call.guard is not None else None
+        return replace(call.call, arguments=tuple(map(self._slot, call.arguments)), when=when)
 
     def _slot(self, argument: Argument) -> Slot:
         if isinstance(argument, Packed) or argument in self.weights:
@@ -211,14 +231,16 @@ class _Lowering:
 def _barriers(calls: tuple[Call, ...], parallel: Mapping[str, bool]) -> tuple[Call, ...]:
     """Drop the barrier after a serial call if the next one is serial too: the same thread runs both.
 
-    Calls that clear margins need none: they touch no byte that the call after them touches.
+    Not so where one may be skipped without the other. Calls that clear margins need none: they touch no byte that the
+    call after them touches.
     """
     result: list[Call] = []
-    next_is_parallel = True
+    following: Call | None = None
     for call in reversed(calls):
-        if call.barrier:
-            result.append(replace(call, barrier=parallel[call.kernel] or next_is_parallel))
-            next_is_parallel = parallel[call.kernel]
-        else:
+        if not call.barrier:
             result.append(call)
+            continue
+        serial = following is not None and not parallel[call.kernel] and not parallel[following.kernel]
+        result.append(replace(call, barrier=not (serial and following is not None and following.when == call.when)))
+        following = call
     return tuple(reversed(result))

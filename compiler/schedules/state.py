@@ -53,10 +53,10 @@ def state_of(graph: Graph) -> State:
     return State(params, results, updates, offsets, size)
 
 
-def order_updates(graph: Graph, state: State) -> tuple[Operation, ...]:
+def order_updates(graph: Graph, state: State, guards: Mapping[Value, Value]) -> tuple[Operation, ...]:
     """The operations in an order that updates each parameter as soon as its old value is not needed any more.
 
-    That frees gradients early, and lets new values overwrite old ones.
+    That frees gradients early, and lets new values overwrite old ones. What guards a value comes before it.
     """
     makers = [(graph.producers[v], p) for p, v in state.updates.items() if v in graph.producers]
     if not makers:
@@ -65,6 +65,8 @@ def order_updates(graph: Graph, state: State) -> tuple[Operation, ...]:
     waits: dict[Operation, set[Operation]] = {
         op: {graph.producers[v] for v in op.operands if v in graph.producers} for op in graph.operations
     }
+    for value, guard in guards.items():
+        waits[graph.producers[value]].add(graph.producers[guard])
     for maker, param in makers:
         readers = {op for op in graph.users[param] if op is not maker}
         if not any(_depends(graph, op, maker, position) for op in readers):

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def chain() -> Module:
     )
 
 
+def guarded_chain() -> Module:
+    """The chain with a second input, a boolean, without which ten of the additions are skipped."""
+    module, when = chain(), Slot(Memory.INPUT, 1)
+    calls = tuple(replace(call, when=when) if 10 <= i < 20 else call for i, call in enumerate(module.calls))
+    return replace(module, calls=calls, inputs=(*module.inputs, ("all", TensorType(DType.BOOL, ()))))
+
+
 W = np.arange(8, dtype=np.float32) / 4
 CODE = object_code(emit_module(chain(), Target.host()), Target.host())
 
@@ -90,6 +98,16 @@ def test_any_number_of_threads_gives_the_same(threads: int) -> None:
         for seed in range(40):
             x = draw(seed)
             check(x, p(x))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_skipped_calls(threads: int) -> None:
+    code = object_code(emit_module(guarded_chain(), Target.host()), Target.host())
+    with Program(guarded_chain(), code, threads=threads, params={"w": W}) as p:
+        for seed in range(40):
+            x, everything = draw(seed), seed % 3 == 0
+            y, _ = p(x, np.asarray(everything))
+            np.testing.assert_array_equal(y, x + (STEPS if everything else STEPS - 10) * W)
 
 
 def test_workers_wake_up_after_a_pause() -> None:

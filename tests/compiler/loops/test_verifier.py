@@ -105,6 +105,20 @@ def test_calls_must_fit(slots: tuple[tuple[Memory, int], ...], message: str) -> 
         verify_module(replace(sound, calls=(call,)))
 
 
+@pytest.mark.parametrize(
+    ("slot", "message"),
+    [
+        ((Memory.ARENA, 64), r"condition arena\[64\] ends outside its region"),
+        ((Memory.INPUT, 1), r"condition input\[1\] doesn't exist"),
+        ((Memory.STATE, 0), r"condition state\[0\] may change"),
+    ],
+)
+def test_conditions_of_calls(slot: tuple[Memory, int], message: str) -> None:
+    sound = module()
+    with pytest.raises(InternalError, match=message):
+        verify_module(replace(sound, calls=(replace(sound.calls[0], when=Slot(*slot)),)))
+
+
 def test_calls_of_missing_kernels() -> None:
     sound = module()
     with pytest.raises(InternalError, match="call of @nothing"):
