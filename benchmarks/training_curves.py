@@ -40,6 +40,7 @@ DATA = {"mlp_mnist": "mnist", "cnn_mnist": "mnist", "cnn_cifar": "cifar10"}
 OPTIMIZERS: dict[str, Callable[[torch.nn.Module], torch.optim.Optimizer]] = {
     "sgd(lr=0.01, momentum=0.9)": lambda module: torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9),
     "adam(lr=0.001)": lambda module: torch.optim.Adam(module.parameters(), lr=0.001),
+    "adam(lr=0.0001)": lambda module: torch.optim.Adam(module.parameters(), lr=0.0001),
 }
 """netc's optimisers and PyTorch's."""
 EARLY = 20
