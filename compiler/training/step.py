@@ -99,8 +99,9 @@ def training_step(
       several machines sum theirs.
 
     Parameters added: `optimizer.SLOT.NAME`; `optimizer.step`, the number of updates done (i64); with `accumulate`,
-    `optimizer.micro_step` (i64) and `optimizer.gradient.NAME`; `ema.NAME`. They are not trainable and start as their
-    `init` says. Metrics: loss, correct (number of right predictions, if the loss has such), learning_rate, and
+    `optimizer.micro_step`, the number of batches since the last update (i64), and `optimizer.gradient.NAME`, what their
+    gradients add up to (without batches, that of the last update); `ema.NAME`. They are not trainable and start as
+    their `init` says. Metrics: loss, correct (number of right predictions, if the loss has such), learning_rate, and
     gradient_norm (before clipping) with `clip_norm`; scalars of the prediction's element type.
     Raises `NetcError` for settings and nets that can't be trained.
     """
@@ -212,16 +213,18 @@ class _Update:
         return {name: Formula(self.b, value) for name, value in values.items()}
 
     def _accumulate(self, gradients: Mapping[str, Formula]) -> dict[str, Formula]:
-        """Add the gradients to those of earlier calls; `due` says whether it is time for an update."""
+        """Add the gradients to those since the last update; `due` says whether it is time for the next."""
         count = self.recipe.accumulate
         micro_step = self.state.param("optimizer.micro_step", COUNT)
         self.due = micro_step.apply("equal", count - 1)
         self.state.replace("optimizer.micro_step", self.due.where(micro_step.number(0), micro_step + 1))
+        started = micro_step.greater(0)
         totals: dict[str, Formula] = {}
         for name, gradient in gradients.items():
             slot = f"optimizer.gradient.{name}"
-            totals[name] = self.state.param(slot, gradient.type.dense()) + gradient * (1 / count)
-            self.state.replace(slot, self.due.where(gradient.number(0), totals[name]))
+            earlier = self.state.param(slot, gradient.type.dense())
+            totals[name] = started.where(earlier, gradient.number(0)) + gradient * (1 / count)
+            self.state.replace(slot, totals[name])
         return totals
 
     def _clip(self, gradients: Mapping[str, Formula], limit: float) -> dict[str, Formula]:
