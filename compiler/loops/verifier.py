@@ -7,7 +7,7 @@ violation is a bug of the schedule that built the kernel, so it raises `Internal
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InternalError
@@ -77,8 +77,7 @@ def verify_module(module: Module) -> None:
         for call in module.calls:
             _check(call.kernel in kernels, f"call of @{call.kernel}, which is not there")
             _arguments(module, kernels[call.kernel], [(s.memory, s.offset) for s in call.arguments])
-            if call.when is not None:
-                _condition(module, call.when.memory, call.when.offset)
+        _conditions(module, kernels)
     except _ViolationError as error:
         raise InternalError(f"loop verifier: module @{module.name}: {error}") from None
 
@@ -93,11 +92,20 @@ def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int
         _check(writable or buffer.space is not Space.OUT, f"{place} is written, but it is read only")
 
 
-def _condition(module: Module, memory: Memory, offset: int) -> None:
-    """The boolean of a guarded call lies where nothing but the call that makes it writes."""
-    place = f"condition {memory.value}[{offset}]"
-    _check(memory is not Memory.STATE, f"{place} may change while the program runs")
-    _place(module, memory, offset, DType.BOOL.itemsize, place)
+def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
+    """Conditions of calls lie inside the memory they are in, and from the first use on nothing writes there."""
+    used: dict[tuple[Memory, int], str] = {}
+    for call in module.calls:
+        if call.when is not None:
+            memory, offset = call.when.memory, call.when.offset
+            place = used[memory, offset] = f"condition {memory.value}[{offset}]"
+            _check(memory is not Memory.STATE, f"{place} may change while the program runs")
+            _place(module, memory, offset, DType.BOOL.itemsize, place)
+        for slot, buffer in zip(call.arguments, kernels[call.kernel].params, strict=True):
+            extent = 1 if slot.memory is Memory.OUTPUT else math.prod(buffer.shape) * buffer.dtype.itemsize
+            for (memory, offset), place in used.items():
+                hit = slot.memory is memory and slot.offset <= offset < slot.offset + extent
+                _check(not hit or buffer.space is not Space.OUT, f"{place} is overwritten by @{call.kernel}")
 
 
 def _place(module: Module, memory: Memory, offset: int, size: int, place: str) -> None:

@@ -20,6 +20,8 @@ def guards_of(graph: Graph, state: State) -> Mapping[Value, Value]:
     A boolean that is a parameter guards nothing, because it may change meanwhile; nor does one that is made of the next
     value of a parameter, because it may come too late.
     """
+    if not state.updates:
+        return {}
     unfit = static_values(graph) | {op.result for op in graph.parameters} | _made_of(graph, state.updates.values())
     renewed: dict[Value, list[Value]] = {}
     for param, update in state.updates.items():

@@ -240,7 +240,7 @@ def _barriers(calls: tuple[Call, ...], parallel: Mapping[str, bool]) -> tuple[Ca
         if not call.barrier:
             result.append(call)
             continue
-        serial = following is not None and not parallel[call.kernel] and not parallel[following.kernel]
-        result.append(replace(call, barrier=not (serial and following is not None and following.when == call.when)))
+        apart = following is None or following.when != call.when or parallel[following.kernel]
+        result.append(replace(call, barrier=apart or parallel[call.kernel]))
         following = call
     return tuple(reversed(result))

@@ -119,6 +119,14 @@ def test_conditions_of_calls(slot: tuple[Memory, int], message: str) -> None:
         verify_module(replace(sound, calls=(replace(sound.calls[0], when=Slot(*slot)),)))
 
 
+def test_conditions_stay_as_they_are() -> None:
+    sound = module()
+    call, last = sound.calls[0], replace(sound.calls[1], when=Slot(Memory.OUTPUT, 0))
+    verify_module(replace(sound, calls=(call, replace(call, when=Slot(Memory.ARENA, 0)))))
+    with pytest.raises(InternalError, match=r"condition output\[0\] is overwritten by @tile"):
+        verify_module(replace(sound, calls=(call, last)))
+
+
 def test_calls_of_missing_kernels() -> None:
     sound = module()
     with pytest.raises(InternalError, match="call of @nothing"):
