@@ -56,11 +56,11 @@ differentiate = Differentiate()
 def add_gradients(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | Value] | None = None) -> Graph:
     """The graph with the gradients of one output behind its outputs, in the order of `wrt`.
 
-    `of` is an output by number or by name, or any value; it is differentiated as the sum of its elements if it has
-    several. `wrt` holds names of parameters and inputs, or values; None stands for all trainable parameters. Each
-    gradient has the type of what it belongs to and is called NAME.grad (NAME.grad2 ... if that is taken); it is zero
-    where `of` doesn't depend on it. All that the graph holds stays as it is. Gradient operations have the locations of
-    those that they come from.
+    `of` is an output by number or by name (also as the attribute `metrics` calls it), or any value; it is
+    differentiated as the sum of its elements if it has several. `wrt` holds names of parameters and inputs, or values;
+    None stands for all trainable parameters. Each gradient has the type of what it belongs to and is called NAME.grad
+    (NAME.grad2 ... if that is taken); it is zero where `of` doesn't depend on it. All that the graph holds stays as it
+    is. Gradient operations have the locations of those that they come from.
 
     Gradients are operations like all others: apply the function again for higher derivatives. Raises `NetcError` for
     unknown names, and where an operator on the way can't be differentiated.
@@ -78,8 +78,11 @@ def add_gradients(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | V
 
 def output_of(graph: Graph, of: int | str | Value) -> Value:
     """The value that is to be differentiated."""
+    metrics = tuple(graph.attributes.get("metrics", ()))
     if isinstance(of, str) and of.isdecimal():
         of = int(of)
+    elif of in metrics:
+        of = metrics.index(of)
     if isinstance(of, int):
         if not 0 <= of < len(graph.outputs):
             raise NetcError(f"@{graph.name} has no output {of}", hint=f"it has {len(graph.outputs)}, counted from 0")

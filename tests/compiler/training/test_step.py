@@ -50,7 +50,9 @@ def test_loss_graph() -> None:
     assert {op.result.name for op in graph.parameters} == set(SHAPES)
     state = initial_state(graph)
     x, labels = next(batches())
-    loss, *_, gradient = evaluate(differentiate(graph, "0", ["fc2.bias"]), [x, labels], state)
+    differentiated = differentiate(graph, "0", ["fc2.bias"])
+    assert str(differentiate(graph, "loss", ["fc2.bias"])) == str(differentiated)
+    loss, *_, gradient = evaluate(differentiated, [x, labels], state)
     training = train()
     assert loss == training(x, labels)["loss"]
     np.testing.assert_allclose(training.state["fc2.bias"], state["fc2.bias"] - 0.5 * gradient, rtol=1e-12)
