@@ -21,6 +21,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("architecture.md", "command-line.md")
 COMMAND = re.compile(r"^```\n(\$ (.*)\n)[^`]*?```$", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n((?!\$).*?)```\n)?", re.MULTILINE | re.DOTALL)
+README_DATA = """\
+import numpy as np
+import netc
+from netc.runtime.weights import initial_weights, write_weights
+
+random = np.random.default_rng(0)
+image = random.standard_normal((1, 224, 224, 3), dtype=np.float32)
+samples = np.repeat(image, 2, axis=0)
+images, labels = random.standard_normal((128, 28, 28, 1), dtype=np.float32), np.zeros(128, np.int32)
+net = netc.load("resnet50")
+write_weights("resnet50.safetensors", net, initial_weights(net, 0))
+"""
+"""What the README's Python takes as given."""
 MARK = "# ---- end of block ----"
 SHELL = 'set -e; netc() { "$PYTHON" -m netc "$@"; }; '
 
@@ -46,6 +59,14 @@ def test_pages_hold_examples() -> None:
     assert len(PYTHON.findall(text)) == 8
 
 
+def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
+    (example,) = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    code = example[0].replace('"other.tflite"', '"resnet50.tflite"')  # the file that it has just written
+    after = "print(scores.shape, len(grads.outputs), loss > 0, graph.name)"
+    assert _run([sys.executable, "-c", README_DATA + code + after], tmp_path).endswith("(1, 1000) 3 True resnet50\n")
+
+
 def test_options_are_explained() -> None:
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     for name in re.findall(r"^## netc (\w+)$", text, re.MULTILINE):
@@ -65,9 +86,9 @@ def _python(blocks: list[str]) -> list[str]:
     return _run([sys.executable, "-c", code]).split(f"{MARK}\n")
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], folder: Path = ROOT) -> str:
     environment = {**os.environ, "PYTHON": sys.executable}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{command[-1]}\n{result.stderr}"
     return result.stdout
 
