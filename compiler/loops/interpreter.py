@@ -1,12 +1,13 @@
 """The meaning of kernels, in NumPy: slow, obvious, and checked at every access. Tests compare compiled code with it.
 
-Parallel loops run in order. Fresh register and stack memory holds a value that shows up when it is used.
+What a kernel does in which order is written down in Python (see `python_text`); what an operation does with numbers
+stands here. Parallel loops run in order. Fresh register and stack memory holds a value that shows up when it is used.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,32 +17,21 @@ from ..errors import InternalError
 from ..graph.types import DType
 from .ir import (
     INDEX,
-    Allocate,
     Binary,
     Bitcast,
     Broadcast,
-    Buffer,
     Cast,
-    Const,
     Dot4,
     Expr,
     FixedMul,
     Fma,
-    For,
-    If,
     Interleave,
     Kernel,
-    Let,
-    Load,
     Reduce,
     Select,
-    Space,
-    Stmt,
-    Store,
     Unary,
-    Var,
-    children,
 )
+from .python_text import python_text
 
 Array = NDArray[Any]
 Number = Any
@@ -49,132 +39,117 @@ Number = Any
 
 
 def run_kernel(kernel: Kernel, arrays: Sequence[Array]) -> None:
-    """Run a kernel on arrays of exactly its parameters' types and shapes; outputs are written in place."""
-    memory: dict[str, Array] = {}
+    """Run a kernel on arrays of exactly its parameters' types and shapes; outputs are written in place.
+
+    `InternalError` for an access outside a buffer.
+    """
     for buffer, array in zip(kernel.params, arrays, strict=True):
         if array.dtype != buffer.dtype.numpy or array.shape != buffer.shape or not array.flags.c_contiguous:
             raise InternalError(f"%{buffer.name} takes {buffer.dtype}{list(buffer.shape)}, C-contiguous")
-        memory[buffer.name] = array.reshape(-1)
     with np.errstate(all="ignore"):
-        _Interpreter(memory).block(kernel.body, {})
+        python_function(kernel)(*(array.reshape(-1) for array in arrays))
 
 
-class _Interpreter:
-    def __init__(self, memory: dict[str, Array]) -> None:
-        self.memory = memory
-
-    # ---- statements ----
-
-    def block(self, body: Sequence[Stmt], outer: Mapping[str, Number]) -> None:
-        values = dict(outer)
-        for stmt in body:
-            match stmt:
-                case Let(name, value):
-                    values[name] = self.value(value, values)
-                case Allocate(buffer):
-                    self.memory[buffer.name] = _fresh(buffer)
-                case Store(buffer, indices, value):
-                    result = self.value(value, values)
-                    place = self.place(buffer, indices, value.type.lanes, values)
-                    self.memory[buffer.name][place] = result
-                case If(condition, then, otherwise):
-                    self.block(then if self.value(condition, values) else otherwise, values)
-                case For(var, start, stop, inner, _, step):
-                    for i in range(self.value(start, values), self.value(stop, values), step):
-                        self.block(inner, {**values, var: i})
-                case _:
-                    raise InternalError(f"loop interpreter: unknown statement {stmt}")
-
-    def place(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, values: Mapping[str, Number]) -> slice | int:
-        """Where an access lies in the flat buffer; `InternalError` if outside."""
-        at = [self.value(i, values) for i in indices]
-        if len(at) != len(buffer.shape) or any(not 0 <= i < n for i, n in zip(at, buffer.shape, strict=True)):
-            raise InternalError(f"access to %{buffer.name}{at} lies outside {list(buffer.shape)}")
-        flat = 0
-        for i, size in zip(at, buffer.shape, strict=True):
-            flat = flat * size + i
-        if buffer.space is Space.REGISTER or lanes == 1:
-            return flat
-        if flat + lanes > math.prod(buffer.shape):
-            raise InternalError(f"{lanes} lanes of %{buffer.name} from {at} on lie outside {list(buffer.shape)}")
-        return slice(flat, flat + lanes)
-
-    # ---- expressions ----
-
-    def value(self, expr: Expr, values: Mapping[str, Number]) -> Number:
-        """Evaluate an expression."""
-        match expr:
-            case Const(number, dtype, lanes):
-                return int(number) if expr.type == INDEX else _filled(number, dtype, lanes)
-            case Var(name, _):
-                return values[name]
-            case Binary(op, a, b):
-                return self._typed(_BINARY[op](self.value(a, values), self.value(b, values)), expr)
-            case Unary(op, a):
-                return self._typed(_UNARY[op](self.value(a, values)), expr)
-            case Fma(a, b, c):
-                return self._fma(expr, *(self.value(x, values) for x in (a, b, c)))
-            case Dot4(a, b, c):
-                left, right = (np.asarray(self.value(x, values), np.int64).reshape(-1, 4) for x in (a, b))
-                sums = np.asarray(self.value(c, values), np.int64) + (left * right).sum(axis=1)
-                return self._typed(sums if expr.type.lanes > 1 else sums[0], expr)
-            case FixedMul():
-                return self._fixed_mul(expr, *(self.value(x, values) for x in children(expr)))
-            case Interleave(parts):
-                return np.stack([np.atleast_1d(self.value(part, values)) for part in parts], axis=-1).reshape(-1)
-            case Select(condition, a, b):
-                chosen = np.where(self.value(condition, values), self.value(a, values), self.value(b, values))
-                return self._typed(chosen, expr)
-            case Cast(a, _):
-                return self._typed(self.value(a, values), expr)
-            case Bitcast(a, dtype):
-                bits = np.asarray(self.value(a, values), a.type.dtype.numpy)
-                return self._typed(bits.view(dtype.numpy), expr)
-            case Broadcast(a, lanes):
-                return _filled(self.value(a, values), a.type.dtype, lanes)
-            case Load(buffer, indices, _):
-                place = self.place(buffer, indices, expr.type.lanes, values)
-                return self._typed(self.memory[buffer.name][place].copy(), expr)
-            case Reduce(op, a):
-                return self._reduce(op, a, values)
-        raise InternalError(f"loop interpreter: unknown expression {expr}")
-
-    def _typed(self, value: Number, expr: Expr) -> Number:
-        if expr.type == INDEX:
-            return int(value)
-        return np.asarray(value).astype(expr.type.dtype.numpy)[()]
-
-    def _fma(self, expr: Expr, a: Number, b: Number, c: Number) -> Number:
-        """Half and single products are exact in double, so that only the last step rounds (but for rare ties)."""
-        if expr.type.dtype.is_float:
-            a, b, c = (np.asarray(x, np.float64) for x in (a, b, c))
-        return self._typed(a * b + c, expr)
-
-    def _fixed_mul(self, expr: FixedMul, *operands: Number) -> Number:
-        x, multiplier, shift = (np.asarray(operand, np.int64) for operand in operands)
-        high = (x * multiplier + (1 << 30)) >> 31
-        half = (np.int64(1) << (-1 - shift)) - ((high < 0) & (not expr.halves_up))
-        return self._typed((high + half) >> -shift, expr)
-
-    def _reduce(self, op: str, value: Expr, values: Mapping[str, Number]) -> Number:
-        """Combine halves while the number of lanes is even, then one by one: the order of compiled code."""
-        lanes = np.asarray(self.value(value, values))
-        while lanes.size > 1 and lanes.size % 2 == 0:
-            half = lanes.size // 2
-            lanes = np.asarray(_BINARY[op](lanes[:half], lanes[half:])).astype(lanes.dtype)
-        total = lanes[0]
-        for lane in lanes[1:]:
-            total = _BINARY[op](total, lane)
-        return int(total) if value.type.dtype is DType.I64 else total
+@lru_cache(maxsize=256)
+def python_function(kernel: Kernel) -> Callable[..., None]:
+    """A kernel as a Python function of flat arrays."""
+    written = python_text(kernel)
+    names: dict[str, Any] = {name: meaning(expr) for name, expr in written.functions.items()}
+    names |= {"fresh": _fresh, "outside": _outside, "wrap": _wrapped, "constant": _constant}
+    exec(compile(written.text, f"<kernel @{kernel.name}>", "exec"), names)
+    function: Callable[..., None] = names["kernel"]
+    return function
 
 
-def _filled(value: Number, dtype: DType, lanes: int) -> Number:
-    return np.full(lanes, value, dtype.numpy) if lanes > 1 else dtype.numpy.type(value)
+def meaning(expr: Expr) -> Callable[..., Number]:
+    """What a node does with the values of its operands; the type of the result is the node's."""
+    kind = expr.type
+    function = _operation(expr)
+    if kind == INDEX:
+        return lambda *operands: _wrapped(int(function(*operands)))
+    dtype = kind.dtype.numpy
+    if isinstance(expr, Binary) and expr.op in _CLOSED:
+        return function
+    return lambda *operands: np.asarray(function(*operands)).astype(dtype)[()]
 
 
-def _fresh(buffer: Buffer) -> Array:
-    shape = (math.prod(buffer.shape), buffer.lanes) if buffer.lanes > 1 else (math.prod(buffer.shape),)
-    return np.full(shape, np.nan if buffer.dtype.is_float else 77, buffer.dtype.numpy)
+def _operation(expr: Expr) -> Callable[..., Number]:
+    """What a node computes; the result may have a wider type."""
+    match expr:
+        case Binary(op, _, _):
+            return _BINARY[op]
+        case Unary(op, _):
+            return _UNARY[op]
+        case Reduce(op, _):
+            return partial(_reduce, _BINARY[op])
+        case Fma():
+            return _exact_fma if expr.type.dtype.is_float else lambda a, b, c: a * b + c
+        case Dot4():
+            return partial(_dot4, single=expr.type.lanes == 1)
+        case FixedMul():
+            return partial(_fixed_mul, halves_up=expr.halves_up)
+        case Interleave():
+            return lambda *parts: np.stack([np.atleast_1d(part) for part in parts], axis=-1).reshape(-1)
+        case Select():
+            return lambda condition, a, b: np.where(condition, a, b)
+        case Cast():
+            return lambda a: a
+        case Bitcast(value, dtype):
+            return lambda a: np.asarray(a, value.type.dtype.numpy).view(dtype.numpy)
+        case Broadcast(_, lanes):
+            return lambda a: np.full(lanes, a) if lanes > 1 else a
+    raise InternalError(f"loop interpreter: unknown expression {expr}")
+
+
+def _exact_fma(a: Number, b: Number, c: Number) -> Number:
+    """Half and single products are exact in double, so that only the last step rounds (but for rare ties)."""
+    a, b, c = (np.asarray(x, np.float64) for x in (a, b, c))
+    return a * b + c
+
+
+def _dot4(a: Number, b: Number, c: Number, *, single: bool) -> Number:
+    left, right = (np.asarray(x, np.int64).reshape(-1, 4) for x in (a, b))
+    sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
+    return sums[0] if single else sums
+
+
+def _fixed_mul(x: Number, multiplier: Number, shift: Number, *, halves_up: bool) -> Number:
+    x, multiplier, shift = (np.asarray(operand, np.int64) for operand in (x, multiplier, shift))
+    high = (x * multiplier + (1 << 30)) >> 31
+    half = (np.int64(1) << (-1 - shift)) - ((high < 0) & (not halves_up))
+    return (high + half) >> -shift
+
+
+def _reduce(combine: Callable[[Number, Number], Number], value: Number) -> Number:
+    """Combine halves while the number of lanes is even, then one by one: the order of compiled code."""
+    lanes = np.atleast_1d(value)
+    while lanes.size > 1 and lanes.size % 2 == 0:
+        half = lanes.size // 2
+        lanes = np.asarray(combine(lanes[:half], lanes[half:])).astype(lanes.dtype)
+    total = lanes[0]
+    for lane in lanes[1:]:
+        total = combine(total, lane)
+    return total
+
+
+def _outside(name: str, shape: Sequence[int], lanes: int, *at: int) -> None:
+    what = f"access to %{name}{list(at)} lies" if lanes == 1 else f"{lanes} lanes of %{name} from {list(at)} on lie"
+    raise InternalError(f"{what} outside {list(shape)}")
+
+
+def _wrapped(value: int) -> int:
+    """The whole number of 64 bits with the same lowest bits."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _constant(number: int | float | bool, dtype: str, lanes: int) -> Number:
+    kind = DType(dtype).numpy
+    return np.full(lanes, number, kind) if lanes > 1 else kind.type(number)
+
+
+def _fresh(dtype: str, size: int, lanes: int) -> Array:
+    kind = DType(dtype)
+    return np.full((size, lanes) if lanes > 1 else size, np.nan if kind.is_float else 77, kind.numpy)
 
 
 def _divide(a: Number, b: Number) -> Number:
@@ -204,6 +179,9 @@ _BINARY: dict[str, Callable[[Number, Number], Number]] = {
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
 }
+
+_CLOSED = ("add", "sub", "mul", "and", "or", "xor", "lt", "le", "eq", "ne")
+"""What NumPy gives the right type."""
 
 _UNARY: dict[str, Callable[[Number], Number]] = {
     "neg": lambda a: ~a + 1 if np.asarray(a).dtype.kind in "iu" else -a,

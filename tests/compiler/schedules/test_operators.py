@@ -1,4 +1,7 @@
-"""Every operator, compiled, against its NumPy meaning: through the whole pipeline and through the generic lowering."""
+"""Every operator against its NumPy meaning: its loops, interpreted, and its machine code.
+
+Through the whole pipeline and through the generic lowering.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ import pytest
 from netc.compiler.codegen import Target, emit_module, object_code
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
+from netc.compiler.loops.module import Module
+from netc.compiler.loops.module_interpreter import run_module
+from netc.compiler.loops.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
 from netc.runtime.program import Program
@@ -22,9 +28,12 @@ PIPELINES = {
 }
 
 
-def execute(graph: Graph, arrays: list[Any], params: dict[str, Any], threads: int) -> Any:
+INTERPRETED_MACS = 400_000
+"""Multiplications up to which loops are interpreted, too: half a second of Python."""
+
+
+def execute(module: Module, arrays: list[Any], params: dict[str, Any], threads: int) -> Any:
     target = Target.host()
-    module = lower(graph, target, threads)
     code = object_code(emit_module(module, target), target)
     with Program(module, code, target, threads, params) as program:
         return program(*arrays)
@@ -55,8 +64,15 @@ def test_weights_that_are_computed(case: OpCase) -> None:
 def check(case: OpCase, graph: Graph, inputs: list[Any], params: dict[str, Any]) -> None:
     (expected,) = evaluate(graph, inputs, params)
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
-    for threads in (1, 3):
-        result = execute(graph, inputs, params, threads)
+
+    def compare(result: Any) -> None:
         assert result.shape == expected.shape
         assert result.dtype == expected.dtype
         np.testing.assert_allclose(result / scale, expected / scale, atol=case.tolerance, rtol=0)
+
+    for threads in (1, 3):
+        module = lower(graph, Target.host(), threads)
+        verify_module(module)
+        compare(execute(module, inputs, params, threads))
+    if sum(call.macs for call in module.calls) <= INTERPRETED_MACS:
+        compare(run_module(module, inputs, params)[0])
