@@ -56,6 +56,10 @@ class Compute(Protocol):
         """The element at `index`, or `padding` where it lies outside."""
         ...
 
+    def bounds(self, index: Expr) -> tuple[float, float]:
+        """Smallest and largest value that an index takes here, in all lanes; infinite where unknown."""
+        ...
+
     def let(self, value: Expr) -> Expr:
         """A value that is used several times, under a name: it is computed once."""
         ...

@@ -89,6 +89,13 @@ class Operator(ABC):
         """Loop lowering: the result element at `index`, as an expression or a reduction over operand elements."""
         raise NotImplementedError(f"{self.name} has no loop lowering; it must be decomposed or folded before")
 
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+        """Places along the result's last dimension from which on its elements come from elsewhere.
+
+        Between two of them, neighbouring elements of the result are neighbours in an operand, too (see `Compute.bounds`).
+        """
+        return ()
+
     def input_margins(
         self, operands: Sequence[TensorType], attributes: Attributes
     ) -> tuple[tuple[int, int], ...] | None:

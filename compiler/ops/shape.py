@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -165,6 +167,10 @@ class Pad(Operator):
         place = tuple(i - before for i, (before, _) in zip(index, attributes["padding"], strict=True))
         return c.load_padded(0, place, attributes["value"])
 
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+        before = attributes["padding"][-1][0] if attributes["padding"] else 0
+        return (before, before + operands[0].shape[-1]) if operands[0].shape else ()
+
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         begin = tuple(before for before, _ in op.attributes["padding"])
         return (b.emit("slice", cotangents[0], begin=begin, size=op.operands[0].type.shape),)
@@ -199,18 +205,22 @@ class Concat(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         axis = normalize_axis(self.name, attributes["axis"], len(index))
-        starts = [0]
-        for operand in range(c.count):
-            starts.append(starts[-1] + c.type(operand).shape[axis])
+        ends = list(accumulate(c.type(operand).shape[axis] for operand in range(c.count)))
+        low, high = c.bounds(index[axis])
+        met = [n for n, end in enumerate(ends) if low < end and high >= end - c.type(n).shape[axis]]
 
         def piece(operand: int) -> Expr:
-            place = (*index[:axis], index[axis] - starts[operand], *index[axis + 1 :])
-            return c.load_padded(operand, place, 0.0)
+            start = ends[operand] - c.type(operand).shape[axis]
+            return c.load_padded(operand, (*index[:axis], index[axis] - start, *index[axis + 1 :]), 0.0)
 
-        result = piece(c.count - 1)
-        for operand in reversed(range(c.count - 1)):
-            result = Select(Binary("lt", index[axis], Const(starts[operand + 1])), piece(operand), result)
+        result = piece(met[-1])
+        for operand in reversed(met[:-1]):
+            result = Select(Binary("lt", index[axis], Const(ends[operand])), piece(operand), result)
         return result
+
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+        last = normalize_axis(self.name, attributes["axis"], operands[0].rank) == operands[0].rank - 1
+        return tuple(accumulate(x.shape[-1] for x in operands)) if last else ()
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents

@@ -133,24 +133,20 @@ class Elements:
         place: list[Expr] = []
         for i, size in zip(index, value.type.shape, strict=True):
             low, high = interval(i, self.ranges)
-            if (low < 0 or high >= size) and not self._vector_place(i):
-                test = Binary("and", Binary("le", Const(0), i), Binary("lt", i, Const(size)))
-                inside = test if inside is None else Binary("and", inside, test)
-                place.append(minimum(maximum(i, 0), size - 1))
-            else:
+            if high < 0 or low >= size:
+                return Const(padding, value.type.dtype, self.lanes)
+            if 0 <= low and high < size:
                 place.append(i)
+                continue
+            if self.lane is not None and depends_on(i, self.lane):
+                raise NotVectorizableError  # each lane would need a test of its own
+            test = Binary("and", Binary("le", Const(0), i), Binary("lt", i, Const(size)))
+            inside = test if inside is None else Binary("and", inside, test)
+            place.append(minimum(maximum(i, 0), size - 1))
         element = self.element(value, tuple(place))
         if inside is None:
             return element
         return Select(self.splat(inside), element, Const(padding, value.type.dtype, self.lanes))
-
-    def _vector_place(self, index: Expr) -> bool:
-        # The lane variable itself always lies inside; anything else that moves with it needs a test per lane.
-        if self.lane is None or not depends_on(index, self.lane):
-            return False
-        if index != self.lane:
-            raise NotVectorizableError
-        return True
 
 
 @dataclass(frozen=True)
@@ -176,12 +172,18 @@ class OperandView:
     def load_broadcast(self, operand: int, index: tuple[Expr, ...]) -> Expr:
         """The element that broadcasts to `index`."""
         shape = self.type(operand).shape
+        if shape == self.operation.results[0].type.shape:
+            return self.load(operand, index)  # where all pixels are one row, sizes of 1 say nothing about indices
         tail = index[len(index) - len(shape) :]
         return self.load(operand, tuple(Const(0) if s == 1 else i for i, s in zip(tail, shape, strict=True)))
 
     def load_padded(self, operand: int, index: tuple[Expr, ...], padding: float) -> Expr:
         """The element at `index`, or `padding` where it lies outside."""
         return self.elements.guarded(self.operation.operands[operand], index, padding)
+
+    def bounds(self, index: Expr) -> tuple[float, float]:
+        """Smallest and largest value that an index takes here."""
+        return interval(index, self.elements.ranges)
 
     def let(self, value: Expr) -> Expr:
         """A value under a name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -140,11 +141,19 @@ class _Generic:
         return [For("p", Const(0), Const(total), tuple(inner(tuple(reversed(index)))), LoopKind.PARALLEL)]
 
     def _vectors(self, index: tuple[Expr, ...], last: int, kind: LoopKind) -> list[Stmt]:
-        def body(lane: Var, width: int) -> list[Stmt]:
-            self.ranges[lane.name] = (0, last - 1)
-            return self._element((*index, lane), lane if self.lanes > 1 else None, width)
+        def run(start: int, stop: int) -> list[Stmt]:
+            def body(lane: Var, width: int) -> list[Stmt]:
+                self.ranges[lane.name] = (start, stop - 1)
+                return self._element((*index, lane), lane if self.lanes > 1 else None, width)
 
-        return vector_loop(self.names, last, self.lanes, body, kind)
+            return vector_loop(self.names, stop - start, self.lanes, body, kind, start)
+
+        if kind is LoopKind.PARALLEL:
+            return run(0, last)
+        anchor = self.group.anchor
+        seams = anchor.operator.seams([v.type for v in anchor.operands], anchor.attributes)
+        bounds = sorted({0, last, *(s for s in seams if 0 < s < last)})
+        return [s for start, stop in pairwise(bounds) for s in run(start, stop)]
 
     def _element(self, index: tuple[Expr, ...], lane: Var | None, width: int) -> list[Stmt]:
         """Compute and store one vector (or element) of the result."""

@@ -94,13 +94,12 @@ def walks(group: Group) -> tuple[Walk, ...]:
         x, weight = (v.type for v in group.anchor.operands[:2])
         return _transposed(group, [operator.phases(x, weight, group.anchor.attributes, d) for d in range(2)])
     x = group.anchor.operands[0].type
-    if not _flat_epilogue(group):
-        return ()
     if isinstance(operator, MatMul) and group.anchor.attributes["transpose_a"]:
         rows, columns = x.shape
         buffer = (1, x.buffer_shape[0], x.buffer_shape[1])
-        return (replace(_flat(x), width=columns, channels=rows, pitch=1, buffer=buffer, channel_rows=True),)
-    return (_flat(x),)
+        walk = replace(_flat(x), width=columns, channels=rows, pitch=1, buffer=buffer, channel_rows=True)
+        return (walk,) if _is_one_row(group) else ()
+    return (_flat(x),) if _is_one_row(group) else _grid(x)
 
 
 def _flat(x: TensorType) -> Walk:
@@ -110,22 +109,38 @@ def _flat(x: TensorType) -> Walk:
     return Walk(1, 1, pixels, one, one, one, (0, 0), x.shape[-1], pitch, buffer, one, _WHOLE, _WHOLE, flat=True)
 
 
-def _flat_epilogue(group: Group) -> bool:
-    """True if every other operand has the result's shape, or is the same for all pixels."""
+def _grid(x: TensorType) -> tuple[Walk, ...]:
+    """Pixel by pixel over [N, W, C] or [N, H, W, C], whatever margins it has."""
+    if x.rank not in (3, 4):
+        return ()
+    one = (1, 1)
+    height = 1 if x.rank == 3 else x.shape[1]
+    origin = _pair(tuple(before for before, _ in x.margins[1:-1]), 0)
+    sizes = (x.shape[0], height, x.shape[-2])
+    return (Walk(*sizes, one, one, one, origin, x.shape[-1], x.buffer_shape[-1], _rows(x), one, _WHOLE, _WHOLE),)
+
+
+def _is_one_row(group: Group) -> bool:
+    """True if all pixels of the input, the result and what the epilogue reads can be seen as one row.
+
+    No tensor of many pixels has margins between them, and every other operand has the result's shape, or is the same
+    for all pixels.
+    """
     shape = group.result.type.shape
     own = set(group.anchor.operands)
-    return all(v.type.shape == shape or math.prod(v.type.shape[:-1]) == 1 for v in group.outer if v not in own)
+    others = [v.type for v in group.outer if v not in own]
+    tensors = [group.anchor.operands[0].type, group.result.type, *(t for t in others if t.shape == shape)]
+    dense = all(margin == (0, 0) for t in tensors for margin in t.margins[:-1])
+    return dense and all(t.shape == shape or math.prod(t.shape[:-1]) == 1 for t in others)
 
 
 def _pixelwise(group: Group) -> tuple[Walk, ...]:
-    """The flat walk of a convolution whose window is one pixel, if no tensor has margins."""
+    """The flat walk of a convolution whose window is one pixel."""
     anchor, y = group.anchor, group.result.type
     x, weight = (v.type for v in anchor.operands[:2])
-    tensors = (x, *(v.type for v in (group.result, *group.outer) if v.type.shape == y.shape))
-    dense = all(m == (0, 0) for t in tensors for m in t.margins[1:-1])
     single = set(weight.shape[:-2]) == {1} and set(anchor.attributes["strides"]) == {1}
     padded = x.shape[1:-1] != y.shape[1:-1]
-    return (_flat(x),) if x.rank <= 4 and dense and single and not padded and _flat_epilogue(group) else ()
+    return (_flat(x),) if x.rank <= 4 and single and not padded and _is_one_row(group) else ()
 
 
 def _convolution(group: Group) -> tuple[Walk, ...]:

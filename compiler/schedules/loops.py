@@ -30,21 +30,22 @@ def vector_loop(
     lanes: int,
     body: Callable[[Var, int], list[Stmt]],
     kind: LoopKind = LoopKind.SERIAL,
+    start: int = 0,
 ) -> list[Stmt]:
-    """`body(lane, width)` for vectors that cover 0 .. extent: full ones in a loop, then ever smaller ones."""
+    """`body(lane, width)` for vectors that cover `extent` places from `start` on: full ones, then ever smaller ones."""
     whole, rest = divmod(extent, lanes)
 
     def full(block_index: Expr) -> list[Stmt]:
         block: list[Stmt] = []
-        lane = let(block, names.fresh("c"), block_index * lanes)
+        lane = let(block, names.fresh("c"), block_index * lanes + start)
         return [*block, *body(lane, lanes)]
 
     last: list[Stmt] = []
-    start = whole * lanes
+    place = start + whole * lanes
     for width in vector_widths(rest, lanes):
-        lane = let(last, names.fresh("c"), Const(start))
+        lane = let(last, names.fresh("c"), Const(place))
         last += body(lane, width)
-        start += width
+        place += width
     if kind is LoopKind.SERIAL or not last or not whole:
         serial = loop(names.fresh("v"), whole, full, kind) if whole else []
         return [*serial, *last]
