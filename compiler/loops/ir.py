@@ -378,7 +378,7 @@ class Kernel:
     @property
     def is_parallel(self) -> bool:
         """True if several threads share its work."""
-        return any(isinstance(s, For) and s.kind is LoopKind.PARALLEL for s in statements(self.body))
+        return any(isinstance(s, For) and s.kind is LoopKind.PARALLEL for s in self.body)
 
 
 def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:

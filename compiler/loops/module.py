@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import Location
@@ -74,3 +75,13 @@ class Module:
 
     def __str__(self) -> str:
         return print_module(self)
+
+
+def threads_meet(calls: Sequence[Call], first: int, second: int) -> bool:
+    """True if all threads wait for each other somewhere between two calls, whenever both of these are made."""
+    return any(calls[n].barrier and is_made_with(calls[n], calls[first], calls[second]) for n in range(first, second))
+
+
+def is_made_with(call: Call, *others: Call) -> bool:
+    """True if a call is made whenever all the others are."""
+    return call.when is None or any(call.when == other.when for other in others)

@@ -92,7 +92,7 @@ class Operator(ABC):
     def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
         """Places along the result's last dimension from which on its elements come from elsewhere.
 
-        Between two of them, neighbouring elements of the result are neighbours in an operand, too (see `Compute.bounds`).
+        Between two of them, neighbours in the result are neighbours in an operand, too (see `Compute.bounds`).
         """
         return ()
 

@@ -161,7 +161,7 @@ def _float_place(c: Compute, place: Expr, size: int, target: int, attributes: At
     whole = Unary("floor", position)
     lower = c.let(maximum(Cast(whole, DType.I64), 0))
     is_between = Cast(binary("lt", whole, position), DType.I64)
-    upper = minimum(Cast(whole, DType.I64) + is_between, size - 1)
+    upper = maximum(minimum(Cast(whole, DType.I64) + is_between, size - 1), 0)
     weight = c.let(position - Cast(lower, DType.F32))
     return minimum(lower, size - 1), upper, c.splat(weight), c.splat(binary("sub", 1.0, weight))
 

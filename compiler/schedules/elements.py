@@ -135,7 +135,7 @@ class Elements:
             low, high = interval(i, self.ranges)
             if high < 0 or low >= size:
                 return Const(padding, value.type.dtype, self.lanes)
-            if 0 <= low and high < size:
+            if low >= 0 and high < size:
                 place.append(i)
                 continue
             if self.lane is not None and depends_on(i, self.lane):

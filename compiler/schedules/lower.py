@@ -15,6 +15,8 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
 from ..loops.module import Call, Memory, Module, Slot
+from ..loops.verifier import verify_module
+from .barriers import Placed, with_barriers
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
@@ -57,8 +59,13 @@ VIEWS = ("reshape", "identity")
 
 
 def lower(graph: Graph, target: Target, threads: int = 1) -> Module:
-    """Lower a graph (usually after the inference pipeline) for `threads` threads of `target`."""
-    return _Lowering(graph, target, threads).module()
+    """Lower a graph (usually after the inference pipeline) for `threads` threads of `target`.
+
+    The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`.
+    """
+    module = _Lowering(graph, target, threads).module()
+    verify_module(module)
+    return module
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,13 @@ class _Call:
     call: Call
     arguments: tuple[Argument, ...]
     guard: Value | None
+    results: tuple[Value, ...]
+    fills: bool = False
+    """It fills margins of the results; all other calls leave these alone."""
+
+    def part(self, argument: Argument) -> tuple[Value, bool] | None:
+        """The part of a tensor that is touched: margins of a result, or what lies between them."""
+        return (argument, self.fills) if isinstance(argument, Value) and argument in self.results else None
 
 
 class _Lowering:
@@ -97,12 +111,12 @@ class _Lowering:
         self._write_outputs()
         self._write_updates()
         arena_bytes = self._plan_arena()
-        calls = tuple(map(self._placed, self.calls))
-        parallel = {name: kernel.is_parallel for kernel, name in self.kernels.items()}
+        placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
+        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()})
         return Module(
             self.graph.name,
             tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
-            _barriers(calls, parallel),
+            calls,
             tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
             tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.state.results)),
             arena_bytes,
@@ -131,13 +145,14 @@ class _Lowering:
             if has_filled_margins(result.type):
                 clear = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
-                self.calls.append(_Call(call, (result,) * len(clear.params), guard))
+                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
             name = self._name(scheduled.kernel, group.anchor.name)
             macs = group.macs // multiplying if scheduled.multiplies else 0
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
-            self.calls.append(_Call(Call(name, (), True, label, macs, op.location), scheduled.arguments, guard))
+            call = Call(name, (), False, label, macs, op.location)
+            self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         name = self.kernels.get(kernel)  # hashing a kernel takes a while
@@ -226,21 +241,3 @@ class _Lowering:
         if isinstance(argument, Packed) or argument in self.weights:
             return Slot(Memory.WEIGHTS, self.region.place(argument))
         return self.places[self._root(argument)]
-
-
-def _barriers(calls: tuple[Call, ...], parallel: Mapping[str, bool]) -> tuple[Call, ...]:
-    """Drop the barrier after a serial call if the next one is serial too: the same thread runs both.
-
-    Not so where one may be skipped without the other. Calls that clear margins need none: they touch no byte that the
-    call after them touches.
-    """
-    result: list[Call] = []
-    following: Call | None = None
-    for call in reversed(calls):
-        if not call.barrier:
-            result.append(call)
-            continue
-        apart = following is None or following.when != call.when or parallel[following.kernel]
-        result.append(replace(call, barrier=apart or parallel[call.kernel]))
-        following = call
-    return tuple(reversed(result))

@@ -74,8 +74,8 @@ def module() -> Module:
     slots = (Slot(Memory.INPUT, 0), Slot(Memory.WEIGHTS, 0), Slot(Memory.WEIGHTS, 640), Slot(Memory.OUTPUT, 0))
     calls = (
         Call("tile", slots, True, "dense+relu", 1920, Location("m.net", 3, 5)),
-        Call("tile", slots, False, "", 0, Location("a file.net", 3, 5, 4, 1)),
-        Call("tile", slots, True, "dense", 0, None, Slot(Memory.ARENA, 63)),
+        Call("tile", slots, True, "", 0, Location("a file.net", 3, 5, 4, 1)),
+        Call("tile", slots, False, "dense", 0, None, Slot(Memory.ARENA, 63)),
     )
     return Module("m", (kernel,), calls, (("x", x),), (("y", y),), 64, 704, (0, 640), setup.finish([weight, bias]))
 

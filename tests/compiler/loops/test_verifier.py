@@ -47,7 +47,7 @@ def test_random_kernels_pass(seed: int) -> None:
         ("if 1 {\n }", "a condition is one boolean"),
         ("register %r: f32[4]\n for %i = 0 to 4 {\n %r[%i] = 0.0: f32\n }", "has an index that is not constant"),
         ("register %r: f32x4[4]\n %r[0] = 0.0: f32x8", "holds 4 lanes, not 8"),
-        ("stack %s: f32[40000]", "stack buffers take 160000 bytes"),
+        ("stack %s: f32[40000]", "stack buffers take more than 131072 bytes"),
         ("stack %s: f32x4[4]", "only registers hold vectors"),
         ("for %i = 0 to 4 {\n unroll %j = 0 to %i {\n }\n }", "bounds of unrolled loop %j"),
         ("for %i = 0 to 4 {\n parallel %j = 0 to 4 {\n }\n }", "is not outermost"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.errors import InternalError
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.types import DType
@@ -131,10 +131,13 @@ def test_most_of_an_update_is_skipped() -> None:
 @pytest.mark.parametrize("pipeline", ["decompose", pipelines.TRAINING])
 def test_threads_meet_before_and_after_what_may_be_skipped(pipeline: str) -> None:
     module = lower(run(momentum_step(), pipeline), Target.host(), 2)
-    verify_module(module)  # conditions stay where they are
-    pairs = [(a, b) for a, b in itertools.pairwise(module.calls) if a.when != b.when]
-    assert len(pairs) > 1
-    assert all(before.barrier for before, _ in pairs)
+    kernels = {kernel.name: kernel for kernel in module.kernels}
+    shared = [n for n, call in enumerate(module.calls) if call.barrier and kernels[call.kernel].is_parallel]
+    around = [n for n in shared if module.calls[n].when != module.calls[n + 1].when]
+    for n in (*around, *shared[:5]):
+        calls = [replace(call, barrier=call.barrier and m != n) for m, call in enumerate(module.calls)]
+        with pytest.raises(InternalError, match="without a barrier"):
+            verify_module(replace(module, calls=tuple(calls)))
 
 
 def test_a_step_that_updates_each_time_skips_nothing() -> None:

@@ -1,0 +1,376 @@
+"""Checks one kernel: names, types, loop structure, and that no access leaves its buffer.
+
+Bounds are proved from loop bounds and conditions (see `linear`); an index that can't be bounded is a violation, too.
+What was found out about accesses is kept, so that calls can be checked against each other (see `races`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from ..graph.types import DType
+from .expression_types import INTERNED, ViolationError, binary_type, check, result_type
+from .interval import Interval
+from .ir import (
+    INDEX,
+    Allocate,
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Let,
+    Load,
+    LoopKind,
+    Select,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    children,
+)
+from .linear import Key, Knowledge, Linear, constant
+from .printer import print_expr
+
+STACK_BYTES = 128 * 1024
+"""Most that the stack buffers of a kernel may take together; some systems give threads little more than this."""
+
+Box = tuple[tuple[int, int], ...]
+"""For each dimension of a buffer the first and last index of what is touched."""
+
+
+@dataclass(slots=True)
+class Access:
+    """Accesses to a buffer that differ in constants only: in each dimension, `terms` plus a number from a range."""
+
+    buffer: str
+    terms: tuple[Mapping[int, int], ...]
+    constants: set[tuple[int, ...]]
+    lanes: int
+    writes: bool
+    narrowed: Mapping[int, Interval]
+    """What was known of atoms at that place."""
+    shared: bool
+    """Inside the parallel loop."""
+
+    def span(self, d: int) -> tuple[int, int]:
+        """Smallest and largest constant in dimension d, in the last one lanes included."""
+        numbers = [constant[d] for constant in self.constants]
+        return min(numbers), max(numbers) + (self.lanes - 1 if d == len(self.terms) - 1 else 0)
+
+    def boxes(self, knowledge: Knowledge, shape: Sequence[int]) -> list[Box]:
+        """What each of them touches at most."""
+        ranges = [knowledge.range(Linear(0, terms), self.narrowed) for terms in self.terms]
+        extra = [*(0 for _ in ranges[1:]), self.lanes - 1]
+        return [
+            tuple(
+                (int(max(low + n, 0)), int(min(high + n + more, size - 1)))
+                for n, (low, high), more, size in zip(constant, ranges, extra, shape, strict=False)
+            )
+            for constant in sorted(self.constants)
+        ]
+
+
+@dataclass(slots=True)
+class KernelFacts:
+    """What a kernel touches."""
+
+    knowledge: Knowledge
+    parallel: Linear | None = None
+    """The variable of the parallel loop; None for a serial kernel."""
+    accesses: dict[str, list[Access]] = field(default_factory=dict[str, list[Access]])
+    """By name of the parameter."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What is defined at a place."""
+
+    buffers: dict[str, Buffer]
+    types: dict[str, VectorType]
+    forms: dict[str, Linear]
+    constant: set[str]
+    """Variables that are constants once unrolled loops are expanded."""
+    in_loop: bool = False
+    seen: dict[int, Linear] = field(default_factory=dict[int, Linear])
+    """Identity of an expression that was met here -> its form; expressions share parts."""
+    registers: dict[tuple[int, int, int], Sequence[Expr]] = field(
+        default_factory=dict[tuple[int, int, int], Sequence[Expr]]
+    )
+    """Accesses to registers that were found to be right here, by identity of buffer and indices, and lanes."""
+
+    def inner(self) -> _Scope:
+        return _Scope(dict(self.buffers), dict(self.types), dict(self.forms), set(self.constant), self.in_loop)
+
+
+class KernelVerifier:
+    """Verifies one kernel; raises `ViolationError`."""
+
+    def __init__(self) -> None:
+        self.knowledge = Knowledge()
+        self.facts = KernelFacts(self.knowledge)
+        self.classes: dict[Key, Access] = {}
+        self.by_identity: dict[Key, Access] = {}
+        self.kept: list[Sequence[Linear]] = []
+        self.stack_bytes = 0
+
+    def kernel(self, kernel: Kernel) -> KernelFacts:
+        """Verify a kernel and say what it touches."""
+        scope = _Scope({}, {}, {}, set())
+        for buffer in kernel.params:
+            self.declare(buffer, scope)
+            check(buffer.space in (Space.ARGUMENT, Space.OUT), f"parameter %{buffer.name} lies in {buffer.space.value}")
+            self.facts.accesses[buffer.name] = []
+        loops = [s for s in kernel.body if isinstance(s, For) and s.kind is LoopKind.PARALLEL]
+        check(len(loops) <= 1, "there are two parallel loops")
+        self.shared = bool(loops)
+        self.block(kernel.body, scope)
+        return self.facts
+
+    def declare(self, buffer: Buffer, scope: _Scope) -> None:
+        """A buffer is well formed and can be used from here on."""
+        check(all(n >= 0 for n in buffer.shape), f"buffer %{buffer.name} has a negative size")
+        check(buffer.lanes >= 1, f"buffer %{buffer.name} has no lanes")
+        check(buffer.lanes == 1 or buffer.space is Space.REGISTER, f"only registers hold vectors, not %{buffer.name}")
+        scope.buffers[buffer.name] = buffer
+
+    # ---- statements ----
+
+    def block(self, body: Sequence[Stmt], scope: _Scope) -> None:
+        """Statements in order."""
+        for stmt in body:
+            if isinstance(stmt, Let):
+                self.let(stmt, scope)
+            elif isinstance(stmt, Store):
+                self.store(stmt, scope)
+            elif isinstance(stmt, For):
+                self.loop(stmt, scope)
+            elif isinstance(stmt, If):
+                self.branch(stmt, scope)
+            elif isinstance(stmt, Allocate):
+                buffer = stmt.buffer
+                check(buffer.space in (Space.REGISTER, Space.STACK), f"%{buffer.name} can't be allocated")
+                self.declare(buffer, scope)
+                self.stack_bytes += _bytes(buffer) if buffer.space is Space.STACK else 0
+                check(self.stack_bytes <= STACK_BYTES, f"stack buffers take more than {STACK_BYTES} bytes")
+
+    def let(self, stmt: Let, scope: _Scope) -> None:
+        """A name for a value, from here on."""
+        name = stmt.name
+        kind = self.type_of(stmt.value, scope)
+        if name in scope.types:
+            scope.seen.clear()
+            scope.registers.clear()
+        scope.types[name] = kind
+        scope.constant.discard(name)
+        if kind is INDEX:
+            scope.forms[name] = self.index(stmt.value, scope)
+            if self.is_constant(stmt.value, scope):
+                scope.constant.add(name)
+
+    def store(self, stmt: Store, scope: _Scope) -> None:
+        """The value fits a buffer that may be written here."""
+        kind = self.type_of(stmt.value, scope)
+        buffer = stmt.buffer
+        if kind.dtype is not buffer.dtype:
+            raise ViolationError(f"%{buffer.name} holds {buffer.dtype}, but {kind} is stored")
+        if buffer.space is Space.ARGUMENT:
+            raise ViolationError(f"%{buffer.name} is read only")
+        if buffer.space is Space.OUT and self.shared and not scope.in_loop:
+            raise ViolationError(f"%{buffer.name} is written outside the parallel loop")
+        self.access(buffer, stmt.indices, kind.lanes, True, scope)
+
+    def branch(self, stmt: If, scope: _Scope) -> None:
+        """Both sides, each where it can run, with what the condition says there."""
+        check(self.type_of(stmt.condition, scope) is INTERNED[DType.BOOL, 1], "a condition is one boolean")
+        for body, facts in (
+            (stmt.then, self.facts_of(stmt.condition, scope, True)),
+            (stmt.otherwise, self.facts_of(stmt.condition, scope, False)),
+        ):
+            with self.knowledge.assuming(*facts) as possible:
+                if possible:
+                    self.block(body, scope.inner())
+
+    def facts_of(self, condition: Expr, scope: _Scope, holds: bool) -> list[Linear]:
+        """Forms that are not negative where a condition holds, or doesn't."""
+        if not isinstance(condition, Binary):
+            return []
+        if condition.op == "and" and holds:
+            return [f for side in (condition.lhs, condition.rhs) for f in self.facts_of(side, scope, True)]
+        if condition.op not in ("lt", "le", "eq") or (condition.op == "eq" and not holds):
+            return []
+        if self.type_of(condition.lhs, scope) is not INDEX:
+            return []
+        a, b = self.index(condition.lhs, scope), self.index(condition.rhs, scope)
+        if condition.op == "eq":
+            return [a.plus(b, -1), b.plus(a, -1)]
+        strict = condition.op == "lt"
+        return [b.plus(a, -1).shifted(-strict)] if holds else [a.plus(b, -1).shifted(strict - 1)]
+
+    def loop(self, stmt: For, scope: _Scope) -> None:
+        """The body, for all values of the variable; nothing where it has none."""
+        for bound in (stmt.start, stmt.stop):
+            check(self.type_of(bound, scope) is INDEX, f"a bound of loop %{stmt.var} is not an index")
+        check(stmt.step >= 1, f"loop %{stmt.var} has step {stmt.step}")
+        inner = scope.inner()
+        inner.types[stmt.var] = INDEX
+        inner.constant.discard(stmt.var)
+        if stmt.kind is LoopKind.UNROLL:
+            fixed = self.is_constant(stmt.start, scope) and self.is_constant(stmt.stop, scope)
+            check(fixed, f"bounds of unrolled loop %{stmt.var} are not constant")
+            inner.constant.add(stmt.var)
+        if stmt.kind is LoopKind.PARALLEL:
+            check(not scope.in_loop and self.shared, f"parallel loop %{stmt.var} is not outermost")
+        inner.in_loop = True
+        start, stop = self.index(stmt.start, scope), self.index(stmt.stop, scope)
+        if self.knowledge.range(stop.plus(start, -1))[1] <= 0:
+            return
+        key = ("parallel",) if stmt.kind is LoopKind.PARALLEL else ()
+        variable, facts = self.knowledge.loop_variable(start, stop, stmt.step, key)
+        inner.forms[stmt.var] = variable
+        if key:
+            self.facts.parallel = variable
+        with self.knowledge.assuming(*facts) if facts else _POSSIBLE as possible:
+            if possible:
+                self.block(stmt.body, inner)
+
+    # ---- accesses ----
+
+    def access(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, writes: bool, scope: _Scope) -> None:
+        """Rank, bounds, and constant indices of registers."""
+        key = (id(buffer), id(indices), lanes)
+        if buffer.space is Space.REGISTER and key in scope.registers:
+            return
+        known = scope.buffers.get(buffer.name)
+        if known is not buffer and known != buffer:
+            raise ViolationError(f"buffer %{buffer.name} is not defined here")
+        if len(indices) != len(buffer.shape):
+            raise ViolationError(f"%{buffer.name} is accessed with {len(indices)} indices")
+        if buffer.space is Space.REGISTER:
+            if lanes != buffer.lanes:
+                raise ViolationError(f"%{buffer.name} holds {buffer.lanes} lanes, not {lanes}")
+            if not all(self.is_constant(i, scope) for i in indices):
+                raise ViolationError(f"register buffer %{buffer.name} has an index that is not constant")
+            scope.registers[key] = indices
+            lanes = 1
+        forms = [self.index(index, scope) for index in indices]
+        self.bounds(buffer, indices, forms, lanes)
+        if buffer.space is Space.ARGUMENT or buffer.space is Space.OUT:
+            self.record(buffer, forms, lanes, writes, scope.in_loop)
+
+    def bounds(self, buffer: Buffer, indices: Sequence[Expr], forms: Sequence[Linear], lanes: int) -> None:
+        """All indices lie inside the buffer."""
+        knowledge, last = self.knowledge, len(forms) - 1
+        for d, (form, size) in enumerate(zip(forms, buffer.shape, strict=True)):
+            end = size - lanes if d == last else size - 1
+            low, high = knowledge.range(form) if form.terms else (form.constant, form.constant)
+            inside = (low >= 0 or knowledge.proves(form)) and (
+                high <= end or knowledge.proves(Linear(end).plus(form, -1))
+            )
+            if not inside:
+                raise ViolationError(_outside(buffer, indices[d], low, high + size - 1 - end, size))
+
+    def record(self, buffer: Buffer, forms: Sequence[Linear], lanes: int, writes: bool, shared: bool) -> None:
+        """Keep an access, together with those that differ in constants only."""
+        narrowed = self.knowledge.narrowed
+        place = (buffer.name, writes, shared, id(narrowed), lanes)
+        quick = (*place, *(id(f.terms) for f in forms))
+        same = self.by_identity.get(quick)
+        if same is None:
+            self.kept.append(forms)  # so that identities stay theirs
+            key = (*place, *(tuple(f.terms.items()) for f in forms))
+            same = self.classes.get(key)
+            if same is None:
+                terms = tuple(f.terms for f in forms)
+                same = self.classes[key] = Access(buffer.name, terms, set(), lanes, writes, narrowed, shared)
+                self.facts.accesses[buffer.name].append(same)
+            self.by_identity[quick] = same
+        same.constants.add(tuple([f.constant for f in forms]))
+
+    # ---- expressions ----
+
+    def is_constant(self, expr: Expr, scope: _Scope) -> bool:
+        """True if only unrolled loops' variables occur."""
+        if isinstance(expr, Const):
+            return True
+        if isinstance(expr, Var):
+            return expr.name in scope.constant
+        return not isinstance(expr, Load) and all(self.is_constant(e, scope) for e in children(expr))
+
+    def type_of(self, expr: Expr, scope: _Scope) -> VectorType:
+        """Check an expression; its type, the same object for equal types."""
+        if isinstance(expr, Var):
+            kind, of = scope.types.get(expr.name), expr.of
+            if kind is None or kind.dtype is not of.dtype or kind.lanes != of.lanes:
+                raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {of} is defined here")
+            return kind
+        if isinstance(expr, Const):
+            return _literal(expr)
+        if isinstance(expr, Load):
+            lanes = expr.buffer.lanes if expr.buffer.lanes > 1 else expr.lanes
+            if expr.lanes < 1:
+                raise ViolationError(f"a load of %{expr.buffer.name} has no lanes")
+            self.access(expr.buffer, expr.indices, lanes, False, scope)
+            return INTERNED[expr.buffer.dtype, lanes]
+        if isinstance(expr, Binary):
+            return binary_type(expr, self.type_of(expr.lhs, scope), self.type_of(expr.rhs, scope))
+        return result_type(expr, [self.type_of(e, scope) for e in children(expr)])
+
+    def index(self, expr: Expr, scope: _Scope) -> Linear:
+        """The linear form of an index."""
+        if isinstance(expr, Binary):
+            form = scope.seen.get(id(expr))
+            if form is None:
+                form = scope.seen[id(expr)] = self.combined(expr, scope)
+            return form
+        if isinstance(expr, Const):
+            if expr.dtype is DType.I64 and expr.lanes == 1:
+                return constant(int(expr.value))
+        elif isinstance(expr, Var):
+            kind = scope.types.get(expr.name)
+            if kind is INDEX and expr.of.dtype is DType.I64 and expr.of.lanes == 1:
+                return scope.forms[expr.name]
+        return self.other_index(expr, scope)
+
+    def combined(self, expr: Binary, scope: _Scope) -> Linear:
+        """The form of an operation on two indices."""
+        if expr.op in _INDEX_OPERATIONS:
+            return self.knowledge.binary(expr.op, self.index(expr.lhs, scope), self.index(expr.rhs, scope))
+        return self.other_index(expr, scope)
+
+    def other_index(self, expr: Expr, scope: _Scope) -> Linear:
+        """A number that isn't made of loop variables by arithmetic."""
+        if self.type_of(expr, scope) is not INDEX:
+            raise ViolationError(f"index {print_expr(expr)} is not an index")
+        if isinstance(expr, Select):
+            return self.knowledge.select(self.index(expr.then, scope), self.index(expr.otherwise, scope))
+        return self.knowledge.fresh()
+
+
+_INDEX_OPERATIONS = frozenset({"add", "sub", "mul", "floordiv", "mod", "min", "max"})
+
+
+def _literal(expr: Const) -> VectorType:
+    if expr.dtype is DType.I64 and expr.lanes == 1 and isinstance(expr.value, int):
+        return INDEX
+    if expr.lanes < 1 or not (expr.dtype.is_float or float(expr.value).is_integer()):
+        raise ViolationError(f"{print_expr(expr)}: is no literal of {expr.dtype}")
+    return INTERNED[expr.dtype, expr.lanes]
+
+
+def _bytes(buffer: Buffer) -> int:
+    return math.prod(buffer.shape) * buffer.dtype.itemsize
+
+
+_POSSIBLE: AbstractContextManager[bool] = nullcontext(True)
+
+
+def _outside(buffer: Buffer, index: Expr, low: float, last: float, size: int) -> str:
+    reach = " to ".join("unknown" if math.isinf(end) else str(int(end)) for end in (low, last))
+    return f"%{buffer.name}, index {print_expr(index)}: {reach} lies outside 0 to {size - 1}"

@@ -1,0 +1,151 @@
+"""Checks that no two threads touch the same byte between barriers unless both read.
+
+Within a kernel: threads share out the iterations of the parallel loop, so two iterations must not meet in a buffer that
+is written. That is proved by dimensions that tell iterations apart: if every access has the index `c * a + rest` in a
+dimension, with `rest` inside one window of c numbers, then accesses to the same place have the same value of atom `a`.
+The values of quotient and remainder give that of what was divided; from atom to atom, that of the loop's variable
+follows. Between calls: what they touch is compared row by row where their ranges of bytes overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+
+from .expression_types import ViolationError, check
+from .footprints import Span, Spans
+from .ir import Buffer, Kernel, Space
+from .kernel_verifier import Access, Box, KernelFacts
+from .linear import ZERO, Linear
+from .module import Call, Module, threads_meet
+
+Constants = Mapping[int, Sequence[tuple[int, int]]]
+"""By identity of an access: its smallest and largest constant in each dimension."""
+
+
+def check_iterations(kernel: Kernel, facts: KernelFacts) -> None:
+    """No iteration of the parallel loop touches what another one writes."""
+    if facts.parallel is None or not facts.parallel.terms:
+        return
+    (loop,) = facts.parallel.terms
+    for buffer in kernel.params:
+        accesses = [a for a in facts.accesses[buffer.name] if a.shared]
+        if buffer.space is Space.OUT and any(a.writes for a in accesses):
+            apart = loop in _determined(facts, accesses)
+            apart = apart or all(loop in _determined(facts, g) for g in _groups(facts, buffer, accesses))
+            check(apart, f"%{buffer.name}: two threads may touch the same elements of it")
+
+
+def _groups(facts: KernelFacts, buffer: Buffer, accesses: Sequence[Access]) -> list[list[Access]]:
+    """Accesses that may meet, one of which writes; those of different groups lie in different boxes."""
+    boxes = {id(a): _hull(a.boxes(facts.knowledge, buffer.shape)) for a in accesses}
+    groups: list[list[Access]] = []
+    for access in accesses:
+        near = [g for g in groups if any(_intersect(boxes[id(access)], boxes[id(other)]) for other in g)]
+        groups = [g for g in groups if g not in near]
+        groups.append([access, *(a for g in near for a in g)])
+    return [g for g in groups if any(a.writes for a in g)]
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    """The smallest box around some boxes."""
+    return tuple((min(low for low, _ in ends), max(high for _, high in ends)) for ends in zip(*boxes, strict=True))
+
+
+def _intersect(a: Box, b: Box) -> bool:
+    return all(low <= end and start <= high for (low, high), (start, end) in zip(a, b, strict=True))
+
+
+def _determined(facts: KernelFacts, accesses: Sequence[Access]) -> set[int]:
+    """Atoms that have the same value wherever two accesses meet."""
+    constants = {id(a): [a.span(d) for d in range(len(a.terms))] for a in accesses}
+    certain = {atom: r for atom, r in accesses[0].narrowed.items() if r[0] == r[1]}
+    known = {atom for atom, r in certain.items() if all(a.narrowed.get(atom) == r for a in accesses)}
+    while True:
+        before = len(known)
+        for d in range(len(accesses[0].terms)):
+            for atom, c in _candidates(accesses, d, known):
+                if _tells_apart(facts, accesses, constants, d, atom, c, known):
+                    known.add(atom)
+        _follow(facts, known)
+        if len(known) == before:
+            return known
+
+
+def _candidates(accesses: Sequence[Access], d: int, known: set[int]) -> set[tuple[int, int]]:
+    """Atoms in dimension d that are not known yet, with their coefficients."""
+    return {term for a in accesses for term in a.terms[d].items() if term[0] not in known and term[1] > 0}
+
+
+def _tells_apart(
+    facts: KernelFacts, accesses: Sequence[Access], constants: Constants, d: int, atom: int, c: int, known: set[int]
+) -> bool:
+    """True if places that are equal in dimension d have the same value of an atom: what is left is less than c wide.
+
+    Known atoms are left out where all accesses have them with the same coefficient.
+    """
+    same = {
+        k: f for k, f in accesses[0].terms[d].items() if k in known and all(a.terms[d].get(k) == f for a in accesses)
+    }
+    known_part = Linear(0, {**same, atom: c})
+    low, high = math.inf, -math.inf
+    for a in accesses:
+        first, last = facts.knowledge.range(Linear(0, a.terms[d]).plus(known_part, -1), a.narrowed)
+        least, most = constants[id(a)][d]
+        low, high = min(low, first + least), max(high, last + most)
+    return high - low < c
+
+
+def _follow(facts: KernelFacts, known: set[int]) -> None:
+    """Add what follows from known atoms: x from x // n and x % n, and x from a variable that runs over its part."""
+    knowledge = facts.knowledge
+    for atom in sorted(known):
+        key = knowledge.keys[atom]
+        if key[0] == "within" and isinstance(key[1], int):
+            known.add(key[1])
+        op, form, n = knowledge.divisions.get(atom, ("", ZERO, 0))
+        if op == "mod" and known.issuperset(knowledge.binary("floordiv", form, Linear(n)).terms):
+            _solve(facts, form, known)
+        if op.startswith("rest"):
+            _solve(facts, form, known)
+        if op == "floordiv" and known.issuperset(knowledge.binary("mod", form, Linear(n)).terms):
+            _solve(facts, form, known)
+
+
+def _solve(facts: KernelFacts, form: Linear, known: set[int]) -> None:
+    """Add the atoms of a form whose value is known: those with a coefficient that the rest can't make good for."""
+    for atom, c in sorted(form.terms.items(), key=lambda term: -term[1]):
+        rest = Linear(0, {a: f for a, f in form.terms.items() if a != atom and a not in known})
+        low, high = facts.knowledge.range(rest, {})
+        if c > 0 and high - low < c:
+            known.add(atom)
+
+
+# ---- calls ----------------------------------------------------------------------------------------------------------
+
+
+def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[str, KernelFacts]) -> None:
+    """No call touches what another one writes, unless one thread makes both or all threads wait in between."""
+    known = Spans(dict(kernels), dict(facts))
+    spans = [known.of(call) for call in module.calls]
+    serial = {name: each.parallel is None for name, each in facts.items()}
+    first = 0
+    for b, after in enumerate(module.calls):
+        _check_arguments(after, spans[b])
+        for a in range(first, b):
+            before = module.calls[a]
+            if not (serial[before.kernel] and serial[after.kernel]) and not threads_meet(module.calls, a, b):
+                for x, y in product(spans[a], spans[b]):
+                    if x.meets(y):
+                        raise ViolationError(f"@{before.kernel} and @{after.kernel} meet at {x.slot} without a barrier")
+        if after.barrier and after.when is None:
+            first = b + 1
+
+
+def _check_arguments(call: Call, spans: Sequence[Span]) -> None:
+    """What a kernel writes through one parameter it doesn't touch through another."""
+    for x, y in combinations(spans, 2):
+        if x.meets(y):
+            pair = f"%{x.touched.buffer.name} and %{y.touched.buffer.name}"
+            raise ViolationError(f"@{call.kernel} touches the same memory through {pair}, and writes there")

@@ -1,0 +1,78 @@
+"""Where threads must wait for each other: between two calls that touch the same memory, unless one thread makes both.
+
+A serial kernel runs on the first thread, a parallel one on all of them. A barrier stands as late as it can, behind the
+call before the second of two that meet; calls that have nothing in common run without one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..graph.ir import Value
+from ..loops.ir import Kernel, Space
+from ..loops.module import Call, Memory, is_made_with, threads_meet
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Bytes that a call reads or writes."""
+
+    memory: Memory
+    start: int
+    stop: int
+    writes: bool
+    part: tuple[Value, bool] | None = None
+    """A tensor of which only the margins are touched (True), or only what lies between them (False)."""
+
+    def meets(self, other: Touch) -> bool:
+        """True if both touch a byte and one of them writes."""
+        if self.memory is not other.memory or not (self.writes or other.writes):
+            return False
+        if self.part is not None and other.part is not None and self.part[0] is other.part[0]:
+            return self.part[1] == other.part[1] and (self.start < other.stop and other.start < self.stop)
+        return self.start < other.stop and other.start < self.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A call whose arguments have places, and which parts of tensors it touches, for each argument."""
+
+    call: Call
+    parts: Sequence[tuple[Value, bool] | None]
+
+    def touches(self, kernel: Kernel) -> list[Touch]:
+        """All that the call reads and writes, but for weights, which nobody writes."""
+        found: list[Touch] = []
+        for slot, buffer, part in zip(self.call.arguments, kernel.params, self.parts, strict=True):
+            size = math.prod(buffer.shape) * buffer.dtype.itemsize
+            start = slot.offset
+            if slot.memory in (Memory.INPUT, Memory.OUTPUT):  # each tensor has memory of its own
+                start, size = slot.offset, 1
+            if slot.memory is not Memory.WEIGHTS:
+                found.append(Touch(slot.memory, start, start + size, buffer.space is Space.OUT, part))
+        if self.call.when is not None:
+            found.append(Touch(self.call.when.memory, self.call.when.offset, self.call.when.offset + 1, False))
+        return found
+
+
+def with_barriers(placed: Sequence[Placed], kernels: Mapping[str, Kernel]) -> tuple[Call, ...]:
+    """The calls, with a barrier behind each one where threads must wait."""
+    touches = [each.touches(kernels[each.call.kernel]) for each in placed]
+    parallel = {name: kernel.is_parallel for name, kernel in kernels.items()}
+    serial = [not parallel[each.call.kernel] for each in placed]
+    calls = [replace(each.call, barrier=False) for each in placed]
+    first = 0
+    """The first call that an unconditional barrier doesn't separate from the present one."""
+    for b in range(len(calls)):
+        for a in range(b - 1, first - 1, -1):
+            if (serial[a] and serial[b]) or threads_meet(calls, a, b):
+                continue
+            if any(x.meets(y) for x in touches[a] for y in touches[b]):
+                at = next(n for n in range(b - 1, a - 1, -1) if is_made_with(calls[n], calls[a], calls[b]))
+                calls[at] = replace(calls[at], barrier=True)
+                if calls[at].when is None:
+                    first = at + 1
+                    break
+    return tuple(calls)
