@@ -220,9 +220,18 @@ CASES: tuple[OpCase, ...] = (
     OpCase("transpose", ((35, 50),), {"permutation": (1, 0)}),
     OpCase("transpose", ((2, 3, 16, 48),), {"permutation": (0, 1, 3, 2)}),
     OpCase("pad", ((2, 3, 5),), {"padding": ((0, 1), (2, 0), (1, 1)), "value": 1.5}),
+    *(
+        OpCase("pad", ((3, 5),), {"padding": ((0, 0), padding), "value": 2.0})
+        for padding in ((0, 1), (0, 30), (4, 0), (33, 40))
+    ),
+    OpCase("pad", ((20,),), {"padding": ((0, 17),)}),
+    OpCase("pad", ((2, 3, 5),), {"padding": ((0, 0), (0, 0), (0, 16))}, dtypes={0: DType.I8}, below={0: 9}),
     OpCase("concat", ((2, 3, 5), (2, 3, 16), (2, 3, 1))),
+    OpCase("concat", ((33,), (1,), (40,)), {"axis": 0}),
+    OpCase("concat", ((2, 3, 48), (2, 3, 32)), dtypes={0: DType.I32, 1: DType.I32}, below={0: 9, 1: 9}),
     OpCase("concat", ((2, 3, 20), (2, 1, 20)), {"axis": 1}),
     OpCase("slice", ((4, 6, 20),), {"begin": (1, 0, 3), "size": (2, 6, 17)}),
+    OpCase("slice", ((4, 6, 20),), {"begin": (0, 0, 0), "size": (4, 6, 3)}),
     OpCase("batch_norm", ((2, 5, 6, 20), (20,), (20,), (20,), (20,)), {"eps": 1e-3}, weights=1, positive=True),
     OpCase("dropout", ((3, 20),), {"rate": 0.5}),
     OpCase("relayout", ((2, 3, 20),)),
