@@ -40,14 +40,16 @@ def check(holds: bool, message: str) -> None:
         raise ViolationError(message)
 
 
-class _Interned(dict[tuple[DType, int], VectorType]):
-    def __missing__(self, key: tuple[DType, int]) -> VectorType:
-        kind = self[key] = VectorType(*key)
-        return kind
+_INTERNED: dict[tuple[int, int], VectorType] = {(id(DType.I64), 1): INDEX}
 
 
-INTERNED = _Interned({(DType.I64, 1): INDEX})
-"""Types by element type and lanes: equal ones are the same object."""
+def interned(dtype: DType, lanes: int) -> VectorType:
+    """The type with these lanes; equal types are the same object, so that comparing them takes no time."""
+    key = (id(dtype), lanes)
+    kind = _INTERNED.get(key)
+    if kind is None:
+        kind = _INTERNED[key] = VectorType(dtype, lanes)
+    return kind
 
 
 _SEEN: dict[tuple[str, int], VectorType] = {}
@@ -66,7 +68,7 @@ def binary_type(expr: Binary, a: VectorType, b: VectorType) -> VectorType:
 
 
 def result_type(expr: Expr, types: Types) -> VectorType:
-    """The type of an expression whose operands have the given types; `ViolationError` where these don't fit."""
+    """The type of an expression whose operands have these (interned) types; `ViolationError` where they don't fit."""
     rule = _RULES.get(type(expr))
     if rule is None:
         raise ViolationError(f"{type(expr).__name__} is no expression of the loop IR")
@@ -81,7 +83,7 @@ def _binary(expr: Binary, types: Types) -> VectorType | str:
     if first is not types[1]:
         return f"operands differ: {_joined(types)}"
     if op in COMPARISON:
-        return INTERNED[DType.BOOL, first.lanes]
+        return interned(DType.BOOL, first.lanes)
     if op in ARITHMETIC:
         return first if first.dtype is not DType.BOOL else f"{op} takes numbers, not {first}"
     if op in INTEGER:
@@ -94,7 +96,7 @@ def _unary(expr: Unary, types: Types) -> VectorType | str:
 
 
 def _fma(expr: Fma, types: Types) -> VectorType | str:
-    return types[0] if types[0] == types[1] == types[2] else f"operands differ: {_joined(types)}"
+    return types[0] if types[0] is types[1] is types[2] else f"operands differ: {_joined(types)}"
 
 
 def _dot4(expr: Dot4, types: Types) -> VectorType | str:
@@ -105,40 +107,40 @@ def _dot4(expr: Dot4, types: Types) -> VectorType | str:
 
 
 def _fixed_mul(expr: FixedMul, types: Types) -> VectorType | str:
-    fits = types[0].dtype is DType.I32 and types[0] == types[1] == types[2]
+    fits = types[0].dtype is DType.I32 and types[0] is types[1] is types[2]
     return types[0] if fits else f"operands don't fit: {_joined(types)}"
 
 
 def _interleave(expr: Interleave, types: Types) -> VectorType | str:
     if len(types) not in (2, 4) or len(set(types)) != 1:
         return f"takes two or four operands of one type: {_joined(types)}"
-    return INTERNED[types[0].dtype, types[0].lanes * len(types)]
+    return interned(types[0].dtype, types[0].lanes * len(types))
 
 
 def _select(expr: Select, types: Types) -> VectorType | str:
     condition, then, otherwise = types
-    fits = condition.dtype is DType.BOOL and condition.lanes in (1, then.lanes) and then == otherwise
+    fits = condition.dtype is DType.BOOL and condition.lanes in (1, then.lanes) and then is otherwise
     return then if fits else f"operands don't fit: {_joined(types)}"
 
 
 def _bitcast(expr: Bitcast, types: Types) -> VectorType | str:
     old, new = types[0].dtype, expr.dtype
     same = new.itemsize == old.itemsize and DType.BOOL not in (new, old)
-    return INTERNED[new, types[0].lanes] if same else f"{old} and {new} differ in size"
+    return interned(new, types[0].lanes) if same else f"{old} and {new} differ in size"
 
 
 def _broadcast(expr: Broadcast, types: Types) -> VectorType | str:
     fits = types[0].lanes == 1 and expr.lanes >= 1
-    return INTERNED[types[0].dtype, expr.lanes] if fits else f"{types[0]} is not one element"
+    return interned(types[0].dtype, expr.lanes) if fits else f"{types[0]} is not one element"
 
 
 def _reduce(expr: Reduce, types: Types) -> VectorType | str:
     fits = expr.op in ("add", "max", "min", "mul")
-    return INTERNED[types[0].dtype, 1] if fits else f"lanes can't be combined by {expr.op}"
+    return interned(types[0].dtype, 1) if fits else f"lanes can't be combined by {expr.op}"
 
 
 def _cast(expr: Cast, types: Types) -> VectorType | str:
-    return INTERNED[expr.dtype, types[0].lanes]
+    return interned(expr.dtype, types[0].lanes)
 
 
 _RULES: dict[type[Expr], Callable[..., VectorType | str]] = {

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ..graph.types import DType
-from .expression_types import INTERNED, ViolationError, binary_type, check, result_type
+from .expression_types import ViolationError, binary_type, check, interned, result_type
 from .interval import Interval
 from .ir import (
     INDEX,
@@ -21,6 +21,7 @@ from .ir import (
     Buffer,
     Const,
     Expr,
+    Fma,
     For,
     If,
     Kernel,
@@ -154,11 +155,14 @@ class KernelVerifier:
             elif isinstance(stmt, If):
                 self.branch(stmt, scope)
             elif isinstance(stmt, Allocate):
-                buffer = stmt.buffer
-                check(buffer.space in (Space.REGISTER, Space.STACK), f"%{buffer.name} can't be allocated")
-                self.declare(buffer, scope)
-                self.stack_bytes += _bytes(buffer) if buffer.space is Space.STACK else 0
-                check(self.stack_bytes <= STACK_BYTES, f"stack buffers take more than {STACK_BYTES} bytes")
+                self.allocate(stmt.buffer, scope)
+
+    def allocate(self, buffer: Buffer, scope: _Scope) -> None:
+        """A buffer of the kernel's own, from here on."""
+        check(buffer.space in (Space.REGISTER, Space.STACK), f"%{buffer.name} can't be allocated")
+        self.declare(buffer, scope)
+        self.stack_bytes += _bytes(buffer) if buffer.space is Space.STACK else 0
+        check(self.stack_bytes <= STACK_BYTES, f"stack buffers take more than {STACK_BYTES} bytes")
 
     def let(self, stmt: Let, scope: _Scope) -> None:
         """A name for a value, from here on."""
@@ -188,7 +192,7 @@ class KernelVerifier:
 
     def branch(self, stmt: If, scope: _Scope) -> None:
         """Both sides, each where it can run, with what the condition says there."""
-        check(self.type_of(stmt.condition, scope) is INTERNED[DType.BOOL, 1], "a condition is one boolean")
+        check(self.type_of(stmt.condition, scope) is interned(DType.BOOL, 1), "a condition is one boolean")
         for body, facts in (
             (stmt.then, self.facts_of(stmt.condition, scope, True)),
             (stmt.otherwise, self.facts_of(stmt.condition, scope, False)),
@@ -280,11 +284,11 @@ class KernelVerifier:
         """Keep an access, together with those that differ in constants only."""
         narrowed = self.knowledge.narrowed
         place = (buffer.name, writes, shared, id(narrowed), lanes)
-        quick = (*place, *(id(f.terms) for f in forms))
+        quick = (*place, *[id(f.terms) for f in forms])
         same = self.by_identity.get(quick)
         if same is None:
             self.kept.append(forms)  # so that identities stay theirs
-            key = (*place, *(tuple(f.terms.items()) for f in forms))
+            key = (*place, *[tuple(f.terms.items()) for f in forms])
             same = self.classes.get(key)
             if same is None:
                 terms = tuple(f.terms for f in forms)
@@ -310,32 +314,38 @@ class KernelVerifier:
             if kind is None or kind.dtype is not of.dtype or kind.lanes != of.lanes:
                 raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {of} is defined here")
             return kind
-        if isinstance(expr, Const):
-            return _literal(expr)
-        if isinstance(expr, Load):
-            lanes = expr.buffer.lanes if expr.buffer.lanes > 1 else expr.lanes
-            if expr.lanes < 1:
-                raise ViolationError(f"a load of %{expr.buffer.name} has no lanes")
-            self.access(expr.buffer, expr.indices, lanes, False, scope)
-            return INTERNED[expr.buffer.dtype, lanes]
         if isinstance(expr, Binary):
             return binary_type(expr, self.type_of(expr.lhs, scope), self.type_of(expr.rhs, scope))
+        if isinstance(expr, Load):
+            return self.load(expr, scope)
+        if isinstance(expr, Const):
+            return _literal(expr)
+        if isinstance(expr, Fma):
+            parts = (self.type_of(expr.a, scope), self.type_of(expr.b, scope), self.type_of(expr.c, scope))
+            return parts[0] if parts[0] is parts[1] is parts[2] else result_type(expr, parts)
         return result_type(expr, [self.type_of(e, scope) for e in children(expr)])
+
+    def load(self, expr: Load, scope: _Scope) -> VectorType:
+        """The type of what is loaded, which lies inside its buffer."""
+        buffer = expr.buffer
+        lanes = buffer.lanes if buffer.lanes > 1 else expr.lanes
+        if expr.lanes < 1:
+            raise ViolationError(f"a load of %{buffer.name} has no lanes")
+        self.access(buffer, expr.indices, lanes, False, scope)
+        return interned(buffer.dtype, lanes)
 
     def index(self, expr: Expr, scope: _Scope) -> Linear:
         """The linear form of an index."""
-        if isinstance(expr, Binary):
+        if isinstance(expr, Const):
+            if expr.dtype is DType.I64 and expr.lanes == 1:
+                return constant(int(expr.value))
+        elif isinstance(expr, Binary):
             form = scope.seen.get(id(expr))
             if form is None:
                 form = scope.seen[id(expr)] = self.combined(expr, scope)
             return form
-        if isinstance(expr, Const):
-            if expr.dtype is DType.I64 and expr.lanes == 1:
-                return constant(int(expr.value))
-        elif isinstance(expr, Var):
-            kind = scope.types.get(expr.name)
-            if kind is INDEX and expr.of.dtype is DType.I64 and expr.of.lanes == 1:
-                return scope.forms[expr.name]
+        elif isinstance(expr, Var) and self.type_of(expr, scope) is INDEX:
+            return scope.forms[expr.name]
         return self.other_index(expr, scope)
 
     def combined(self, expr: Binary, scope: _Scope) -> Linear:
@@ -361,7 +371,7 @@ def _literal(expr: Const) -> VectorType:
         return INDEX
     if expr.lanes < 1 or not (expr.dtype.is_float or float(expr.value).is_integer()):
         raise ViolationError(f"{print_expr(expr)}: is no literal of {expr.dtype}")
-    return INTERNED[expr.dtype, expr.lanes]
+    return interned(expr.dtype, expr.lanes)
 
 
 def _bytes(buffer: Buffer) -> int:

@@ -58,6 +58,8 @@ def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int
 def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
     """Conditions of calls lie inside the memory they are in, and from the first use on nothing writes there."""
     used: dict[tuple[Memory, int], str] = {}
+    if all(call.when is None for call in module.calls):
+        return
     for call in module.calls:
         if call.when is not None:
             memory, offset = call.when.memory, call.when.offset
