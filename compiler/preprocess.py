@@ -42,6 +42,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
         "crop": Setting("a number above 0 and up to 1", lambda v: _number(v) and 0 < v <= 1),
         "resize": Setting("one of " + ", ".join(RESIZE), lambda v: v in RESIZE),
+        "white": Setting("a positive number", lambda v: _number(v) and v > 0),
         "divide": Setting("a positive number", lambda v: _number(v) and v > 0),
         "mean": Setting("a number or a list of numbers", _numbers),
         "std": Setting("a number or a list of numbers, none of them 0", _nonzero),

@@ -12,10 +12,12 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import Noise, prepare
 from .compiler.quantization.calibration import watched_values
 from .compiler.quantization.report import Accuracy
+from .notes import show_notes
 from .pipeline import compile_graph, find_weights, load
 from .quantization import Calibrated, layer_noise
 from .runtime.calibration import calibration_pictures
 from .runtime.evaluate import Comparison, on_floats
+from .runtime.labels import NO_LABELS, Labels
 from .runtime.training.augment import NO_AUGMENTATION
 from .runtime.training.batches import ArrayMaker, FileMaker, Maker, evaluation_plans
 from .runtime.training.held_out import SEEN, fingerprints, unseen
@@ -39,10 +41,15 @@ class Compared:
     """How many the float network has."""
 
 
-def maker_for(graph: Graph, source: Source) -> Maker:
-    """Makes batches of a source for evaluating a network."""
-    preparation = preparation_for(graph, source, NO_AUGMENTATION)
+def maker_for(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> Maker:
+    """Makes batches of a source for evaluating a network, whose classes are called `labels`."""
+    preparation = preparation_for(graph, source, NO_AUGMENTATION, labels=labels)
     return ArrayMaker(source, preparation) if isinstance(source, ArraySource) else FileMaker(source, preparation)
+
+
+def show_what_is_guessed(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> None:
+    """Say what isn't plain about a source as samples of a network; raises `NetcError` if it can't be right."""
+    show_notes(labels.note, *preparation_for(graph, source, NO_AUGMENTATION, labels=labels).notes)
 
 
 def float_network(
@@ -55,18 +62,21 @@ def float_network(
     return prepare(graph, find_weights(weights, graph))
 
 
-def compare_networks(floats: Graph, integers: Graph, source: Source, progress: Progress = None) -> Compared:
+def compare_networks(
+    floats: Graph, integers: Graph, source: Source, labels: Labels = NO_LABELS, progress: Progress = None
+) -> Compared:
     """Run both over a source, prepared as the float network declares; `progress` is told the samples done so far.
 
-    Raises `NetcError` if the networks don't take and give the same shapes, or have no activation in common.
+    `labels` are the names of the classes. Raises `NetcError` if the networks don't take and give the same shapes, or
+    have no activation in common.
     """
     _check_shapes(floats, integers)
-    samples = _tensors(floats, source)
+    samples = _tensors(floats, source, labels)
     noise = layer_noise(floats, integers, samples)
     if not noise:
         hint = "was it made from this net? its tensors have other names"
         raise NetcError(f"no activation of {integers.name} has the name of one of net {floats.name}", hint=hint)
-    accuracy = compare_accuracy(floats, integers, source, progress)
+    accuracy = compare_accuracy(floats, integers, source, labels, progress)
     return Compared(accuracy, noise, len(watched_values(floats)) - len(floats.inputs))
 
 
@@ -78,28 +88,36 @@ def _check_shapes(floats: Graph, integers: Graph) -> None:
         raise NetcError(message, hint="--compare-net and --set say which float network it was made from")
 
 
-def _tensors(graph: Graph, source: Source) -> Iterator[Array]:
+def _tensors(graph: Graph, source: Source, labels: Labels) -> Iterator[Array]:
     """The first samples that can be read, as inputs."""
     batch = graph.inputs[0].type.shape[0]
     plans = evaluation_plans(len(source) // batch * batch, batch)
-    made = (m.images.copy() for m in maker_for(graph, source).make(plans) if (m.labels >= 0).all())
+    made = (m.images.copy() for m in maker_for(graph, source, labels).make(plans) if (m.labels >= 0).all())
     return islice(made, max(1, NOISE_SAMPLES // batch))
 
 
-def compare_accuracy(floats: Graph, integers: Graph, source: Source, progress: Progress = None) -> Comparison:
+def compare_accuracy(
+    floats: Graph, integers: Graph, source: Source, labels: Labels = NO_LABELS, progress: Progress = None
+) -> Comparison:
     """How often each is right, and how often they say the same."""
     batch = floats.inputs[0].type.shape[0]
     with compile_graph(floats) as one, compile_graph(integers) as other:
         runs = on_floats(one, floats), on_floats(other, integers)
-        return compare(runs, source, maker_for(floats, source), batch, progress)
+        return compare(runs, source, maker_for(floats, source, labels), batch, progress)
 
 
 def held_out_accuracy(
-    calibrated: Calibrated, integers: Graph, source: Source, samples: str, limit: int, progress: Progress = None
+    calibrated: Calibrated,
+    integers: Graph,
+    source: Source,
+    samples: str,
+    limit: int,
+    labels: Labels = NO_LABELS,
+    progress: Progress = None,
 ) -> Accuracy:
     """Accuracy before and after on a data set, without the pictures among `samples` that calibration has seen."""
     rest = unseen(source, fingerprints(calibration_pictures(samples, limit)))
-    found = compare_accuracy(calibrated.graph, integers, rest, progress)
+    found = compare_accuracy(calibrated.graph, integers, rest, labels, progress)
     skipped = sum(reason != SEEN for reason in found.first.skipped)
     left_out = len(source) - found.first.samples - skipped
     return Accuracy(source.name, found.first.samples, left_out, found.first.top1, found.second.top1, found.agreement)

@@ -10,13 +10,14 @@ from .frontend import load_loss
 from .pipeline import Source
 
 
-def find_loss(text: str, source: Source, graph: Graph) -> Loss:
+def find_loss(text: str, source: Source, graph: Graph | None) -> Loss:
     """Read a loss such as `softmax_cross_entropy(label_smoothing=0.1)`, or `focal(gamma=2)` where focal is a block.
 
-    `source` is what the net `graph` was loaded from: what its file calls so goes before the library. Raises
-    `NetcError` for unknown names, for options that don't fit and for what is wrong with the block.
+    `source` is what the net `graph` was loaded from: what its file calls so goes before the library. Without a graph
+    only the library counts. Raises `NetcError` for unknown names, for options that don't fit and for what is wrong
+    with the block.
     """
-    if isinstance(source, Graph) or len(graph.outputs) != 1:
+    if isinstance(source, Graph) or graph is None or len(graph.outputs) != 1:
         return parse_loss(text)
     spec = parse_spec(text)
     own = load_loss(source, spec.name, graph.outputs[0].type, spec.named)

@@ -66,5 +66,9 @@ weights_options = combine(
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of initial weights."),
 )
 
+background_option = click.option(
+    "--background", is_flag=True, default=None, help="Output 0 is a background class, before those of the data."
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON for tools.")
 output_option = click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .frontend import models_folder
+from .pipeline import Weights
 from .runtime.datasets import data_folder
-from .runtime.images import Preprocess, as_input, decode
-from .runtime.labels import Labels, read_labels
+from .runtime.images import Preprocess, as_input, decode, depth_note
+from .runtime.labels import Labels, read_labels, saved_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +27,39 @@ class Class:
     probability: float
 
 
-def load_picture(graph: Graph, image: str | None) -> tuple[Array, str | None]:
-    """The picture at `image` as the net's input [N, H, W, C], repeated N times, and a note.
+def load_picture(graph: Graph, image: str | None) -> tuple[Array, tuple[str, ...]]:
+    """The picture at `image` as the net's input [N, H, W, C], repeated N times, and notes.
 
     Without one it is the sample that ships with netc: a panda in colour, a digit in grey.
     """
     preprocess = Preprocess.of(graph)
     sample = models_folder() / ("digit.png" if preprocess.channels == 1 else "sample.png")
     note = None if image else f"no --image given: using the sample picture {sample}"
-    tensor = as_input(preprocess(decode(image or sample)), graph.inputs[0].type)
-    return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), note
+    picture = decode(image or sample)
+    tensor = as_input(preprocess(picture), graph.inputs[0].type)
+    notes = (note, depth_note(picture, image or str(sample), preprocess.white))
+    return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), tuple(filter(None, notes))
 
 
-def class_labels(graph: Graph, model: str) -> Labels:
-    """The net's class names: the file that it names lies beside the net, with the shipped nets, or with the data."""
+def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:
+    """The net's class names: those that its weights were trained for, if their file says so, else those it declares.
+
+    The file that the net names lies beside the net, with the shipped nets, or with the data.
+    """
+    if isinstance(weights, str | os.PathLike) and (saved := saved_labels(weights, graph)) is not None:
+        return saved
     folders = [models_folder(), *_label_data_folders()]
     if Path(model).is_file():
         folders.insert(0, Path(model).parent)
     return read_labels(graph, folders)
+
+
+def usable_labels(graph: Graph, model: str, weights: Weights = None, *, background: bool = False) -> Labels:
+    """`class_labels`, or none and a note where they don't fit the net; `background`: someone said that it has one."""
+    try:
+        return replace(class_labels(graph, model, weights), background=background)
+    except NetcError as error:
+        return Labels(note=f"{error.diagnostics[0].message}: not used", background=background)
 
 
 def real_scores(graph: Graph, output: Array) -> Array:

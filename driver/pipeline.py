@@ -161,13 +161,20 @@ def compile_graph(graph: Graph, *, threads: int | None = None) -> Program:
     return load_program(build(Request(graph, threads=threads)))
 
 
-def find_weights(weights: Weights, graph: Graph, seed: int = 0) -> Mapping[str, Array]:
-    """The values of a graph's parameters from a file, from a mapping, or drawn by `seed`."""
+def find_weights(
+    weights: Weights, graph: Graph, seed: int = 0, *, skip: str | Sequence[str] = ()
+) -> Mapping[str, Array]:
+    """The values of a graph's parameters from a file, from a mapping, or drawn by `seed`.
+
+    What matches a pattern in `skip` is left out, of the parameters as of what is given.
+    """
     if weights is None:
+        if skip:
+            raise NetcError("parameters are skipped in weights that are given, and none are", hint="leave `skip` out")
         return initial_weights(graph, seed)
     if isinstance(weights, Mapping):
-        return check_weights(weights, graph)
-    return read_weights(weights, graph)
+        return check_weights(weights, graph, skip)
+    return read_weights(weights, graph, skip)
 
 
 def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:

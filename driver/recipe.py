@@ -7,8 +7,8 @@ without the file or the flags.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .compiler.errors import Location, NetcError, near_miss
@@ -34,6 +34,10 @@ class TrainingRecipe:
     clip_norm: float | None = None
     accumulate: int = 1
     ema: float | None = None
+    freeze: tuple[str, ...] = ()
+    """Patterns of parameters that stay as they are."""
+    background: bool = False
+    """Whether output 0 stands for none of the data's classes."""
     qat: str | None = None
     """Train with fake quantization; what ranges do: moving or learned."""
 
@@ -45,8 +49,9 @@ class TrainingRecipe:
     def from_json(settings: Mapping[str, Any]) -> TrainingRecipe:
         """The recipe that a run keeps; raises `NetcError` if it is incomplete."""
         names = {f.name for f in fields(TrainingRecipe)}
+        kept = {name: value for name, value in settings.items() if name in names}
         try:
-            return TrainingRecipe(**{name: value for name, value in settings.items() if name in names})
+            return TrainingRecipe(**kept | {"freeze": tuple(kept.get("freeze", ()))})
         except TypeError:
             raise NetcError("the run's recipe is incomplete: it was written by another version of netc") from None
 
@@ -79,6 +84,7 @@ def _whole(least: int) -> _Kind:
 _SHARE = _Kind("a number from 0 up to, but not including, 1", lambda v: _is_number(v) and 0 <= v < 1)  # type: ignore[operator]
 _NOT_NEGATIVE = _Kind("a number from 0 on", lambda v: _is_number(v) and v >= 0)  # type: ignore[operator]
 _TEXTS = ("data", "loss", "optimizer", "schedule", "augment")
+_PATTERNS = ("freeze",)
 _NUMBERS: Mapping[str, _Kind] = {
     "epochs": _whole(1),
     "batch": _whole(1),
@@ -91,6 +97,11 @@ _NUMBERS: Mapping[str, _Kind] = {
 }
 
 
+def overridden(flags: Mapping[str, Any]) -> set[str]:
+    """The settings of a file that flags replace."""
+    return {name for name, value in flags.items() if _is_given(value)} | set(FINE_TUNING if flags.get("qat") else ())
+
+
 def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> TrainingRecipe:
     """Combine a net's own recipe, if it has one, with what the flags give (None: not given).
 
@@ -98,10 +109,10 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> Training
     as the schedule. With `qat`, `FINE_TUNING` replaces what the file says. Raises `NetcError` for unknown or unsuitable
     settings, and if nothing says what to train on.
     """
-    settings = _read(written) if written is not None else {}
+    given = {name: value for name, value in flags.items() if _is_given(value)}
+    settings = _read(written, overridden(flags) - {"epochs", "schedule"}) if written is not None else {}
     if flags.get("qat") is not None:
         settings |= FINE_TUNING
-    given = {name: value for name, value in flags.items() if value is not None}
     schedule = parse_spec(given.get("schedule") or settings.get("schedule") or "constant")
     length = settings.get("epochs", _length(schedule)) if "schedule" not in given else _length(schedule)
     epochs = given.get("epochs") or length or _DEFAULT_EPOCHS
@@ -121,7 +132,7 @@ def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe
     """
     for name, value in flags.items():
         old = getattr(kept, name)
-        if value is None or value == old or (isinstance(value, str) and _same_text(value, old)):
+        if not _is_given(value) or value == old or (isinstance(value, str) and _same_text(value, old)):
             continue
         if name == "epochs" and _length(parse_spec(kept.schedule)) is None:
             kept = replace(kept, epochs=value)
@@ -130,6 +141,10 @@ def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe
         hint = f"leave --{flag} out, or start a new run"
         raise NetcError(f"this run was started with {name} = {old}, it can't go on with {value}", hint=hint)
     return kept
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value != ()
 
 
 def _same_text(one: str, other: object) -> bool:
@@ -160,65 +175,71 @@ def _scaled(schedule: Spec, factor: float) -> Spec:
 # ---- the train block ------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Turns expressions of a recipe into text and values."""
-
-    found: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def setting(self, name: str, expression: ast.Expr) -> None:
-        if name in _TEXTS:
-            self.found[name] = self.text(expression)
-            return
-        if name not in _NUMBERS:
-            known = (*_TEXTS, *_NUMBERS)
-            hint = near_miss(name, known) or "there are " + ", ".join(known)
-            raise NetcError(f"a recipe has no setting `{name}`", location=expression.location, hint=hint)
-        value, kind = self.value(expression), _NUMBERS[name]
-        if not kind.accepts(value):
-            message = f"`{name}` must be {kind.expected}, not {format_value(value)}"
-            raise NetcError(message, location=expression.location)
-        self.found[name] = value
-
-    def text(self, expression: ast.Expr) -> str:
-        """A setting that names something: a word, a call, a list of them, or a text that holds the same."""
-        match expression:
-            case ast.String() | ast.Literal(value=None):
-                value = self.value(expression)
-                return "" if value is None else str(value)
-            case ast.Sequence(items=items):
-                return ", ".join(str(self.spec(item)) for item in items)
-        return str(self.spec(expression))
-
-    def spec(self, expression: ast.Expr) -> Spec:
-        match expression:
-            case ast.Name(id=name):
-                return Spec(name)
-            case ast.Call(callee=ast.Name(id=name), label=None, arguments=arguments):
-                positional = tuple(self.value(a.value) for a in arguments if a.name is None)
-                return Spec(name, positional, {a.name: self.value(a.value) for a in arguments if a.name is not None})
-        raise _unsuitable(expression.location)
-
-    def value(self, expression: ast.Expr) -> Value:
-        match expression:
-            case ast.Literal(value=value):
-                return value
-            case ast.Name(id=name):
-                return name
-            case ast.String(parts=parts) if all(isinstance(p, str) for p in parts):
-                return "".join(p for p in parts if isinstance(p, str))
-            case ast.Unary(operator="-", operand=ast.Literal(value=int() | float() as number)):
-                return -number
-            case ast.Sequence(items=items):
-                return tuple(map(self.value, items))
-        raise _unsuitable(expression.location)
+def read_setting(name: str, expression: ast.Expr) -> Any:
+    """One setting of a recipe as text or value; raises `NetcError` for unknown and unsuitable ones."""
+    if name in _TEXTS:
+        return _text(expression)
+    if name in _PATTERNS:
+        return _patterns(name, expression)
+    if name not in _NUMBERS:
+        known = (*_TEXTS, *_PATTERNS, *_NUMBERS)
+        hint = near_miss(name, known) or "there are " + ", ".join(known)
+        raise NetcError(f"a recipe has no setting `{name}`", location=expression.location, hint=hint)
+    value, kind = _value(expression), _NUMBERS[name]
+    if not kind.accepts(value):
+        message = f"`{name}` must be {kind.expected}, not {format_value(value)}"
+        raise NetcError(message, location=expression.location)
+    return value
 
 
-def _read(written: Recipe) -> dict[str, Any]:
-    reader = _Reader()
-    for name, expression in written.settings.items():
-        reader.setting(name, expression)
-    return reader.found
+def _text(expression: ast.Expr) -> str:
+    """A setting that names something: a word, a call, a list of them, or a text that holds the same."""
+    match expression:
+        case ast.String() | ast.Literal(value=None):
+            value = _value(expression)
+            return "" if value is None else str(value)
+        case ast.Sequence(items=items):
+            return ", ".join(str(_spec(item)) for item in items)
+    return str(_spec(expression))
+
+
+def _patterns(name: str, expression: ast.Expr) -> tuple[str, ...]:
+    value = _value(expression)
+    patterns = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        message = f'`{name}` must be a pattern of names such as "features.*", or a list of them'
+        raise NetcError(message, location=expression.location)
+    return tuple(map(str, patterns))
+
+
+def _spec(expression: ast.Expr) -> Spec:
+    match expression:
+        case ast.Name(id=name):
+            return Spec(name)
+        case ast.Call(callee=ast.Name(id=name), label=None, arguments=arguments):
+            positional = tuple(_value(a.value) for a in arguments if a.name is None)
+            return Spec(name, positional, {a.name: _value(a.value) for a in arguments if a.name is not None})
+    raise _unsuitable(expression.location)
+
+
+def _value(expression: ast.Expr) -> Value:
+    match expression:
+        case ast.Literal(value=value):
+            return value
+        case ast.Name(id=name):
+            return name
+        case ast.String(parts=parts) if all(isinstance(p, str) for p in parts):
+            return "".join(p for p in parts if isinstance(p, str))
+        case ast.Unary(operator="-", operand=ast.Literal(value=int() | float() as number)):
+            return -number
+        case ast.Sequence(items=items):
+            return tuple(map(_value, items))
+    raise _unsuitable(expression.location)
+
+
+def _read(written: Recipe, overridden: Collection[str]) -> dict[str, Any]:
+    items = written.settings.items()
+    return {name: read_setting(name, expression) for name, expression in items if name not in overridden}
 
 
 def _unsuitable(location: Location) -> NetcError:

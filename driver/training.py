@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -39,6 +39,8 @@ def compile_training(
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    freeze: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -53,6 +55,10 @@ def compile_training(
     of `netc.compiler.training.training_step`. `label_smoothing` and `weight_decay` replace the options of the loss and
     the optimiser. A graph given as source has the batch it was made for.
 
+    `freeze` and `skip` hold patterns of parameters' names, such as `features.*`. What `freeze` matches stays to the
+    bit, running statistics included. What `skip` matches is not taken from `weights` but drawn by `seed`, such as a
+    head for other classes.
+
     Two settings exchange work for memory; losses and weights stay the same bit for bit. `recompute`: cheap activations
     are made again where the backward part needs them. `checkpoint_every`: activations are kept at the end of every so
     many layers or residual blocks only, and those between run again (0 chooses the places); see the pass checkpoint.
@@ -66,6 +72,7 @@ def compile_training(
     """
     graph = load(source, net=net, batch=batch, settings=settings)
     start = _ranges(qat, ranges)
+    given = find_weights(weights, graph, seed, skip=skip)
     fake = fake_quantize(graph, learned=qat == "learned") if start is not None else None
     step = training_step(
         fake.graph if fake is not None else graph,
@@ -81,6 +88,7 @@ def compile_training(
         accumulate=accumulate,
         ema=ema,
         decay="all" if fake is None else "weights",
+        freeze=freeze,
         seed=seed,
     )
     target, threads = Target.host(), threads or available_cores()
@@ -88,7 +96,7 @@ def compile_training(
     _check_memory(optimized)
     module = lower(optimized, target, threads)
     code = compile_object(emit_module(module, target), target).code
-    params = {**initial_weights(step, seed), **find_weights(weights, graph, seed)}
+    params = {**initial_weights(step, seed), **given}
     if fake is None or start is None:
         return Trainer(graph, step, module, code, target, threads, params, seed)
     params |= fake.values(start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -18,14 +19,16 @@ from . import qat
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.printer import print_graph
+from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss
+from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_schedule
 from .losses import find_loss
-from .picture import class_labels
-from .pipeline import Request, build, load, load_program
+from .picture import usable_labels
+from .pipeline import Request, build, find_weights, load, load_program
 from .recipe import TrainingRecipe
 from .runtime.evaluate import Evaluation
 from .runtime.host import available_cores
+from .runtime.labels import CLASSES, Labels
 from .runtime.program import Program
 from .runtime.trainer import QatTrainer, Trainer
 from .runtime.training.augment import NO_AUGMENTATION, parse_augmentation
@@ -38,7 +41,7 @@ from .runtime.training.scoring import score
 from .runtime.training.sources import ArraySource, Source
 from .runtime.training.workers import WorkerMaker
 
-IDENTITY = ("model", "net", "settings", "size", "weights")
+IDENTITY = ("model", "net", "settings", "size", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
 COSTS = ("threads", "checkpoint_every")
 """Of the set-up, what may change."""
@@ -53,6 +56,8 @@ class Setup:
     settings: Mapping[str, object]
     size: int | None
     weights: str | None
+    skip: tuple[str, ...]
+    """Patterns of what is not taken from the weights."""
     threads: int | None
     checkpoint_every: int | None
 
@@ -72,6 +77,7 @@ class Setup:
     def resumed(self, recipe: Mapping[str, Any]) -> Setup:
         """The set-up that a run keeps. What is given now must not differ from it, costs of time and memory aside."""
         kept = {name: recipe.get(name) for name in (*IDENTITY, *COSTS)}
+        kept["skip"] = tuple(kept["skip"] or ())
         for name in IDENTITY:
             given = getattr(self, name)
             if given and given != kept[name]:
@@ -92,6 +98,9 @@ class Job:
     test: Source
     train_preparation: Preparation
     test_preparation: Preparation
+    loss: Loss
+    labels: Labels
+    """What the net calls its classes."""
     workers: int
     threads: int
 
@@ -99,30 +108,49 @@ class Job:
     def prepare(setup: Setup, recipe: TrainingRecipe, data_dir: str | None, workers: int) -> Job:
         """Load the net and open the data, so that everything that doesn't fit is known before the long work."""
         graph = setup.load(recipe.batch)
+        _check_start(setup, recipe, graph)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         augmentation = parse_augmentation(recipe.augment)
+        loss = find_loss(recipe.loss, setup.model, graph)
+        _check_loss(loss, recipe, graph)
+        start = setup.weights if recipe.qat is not None else None
+        labels = usable_labels(graph, setup.model, start, background=recipe.background)
         preparations = (
-            preparation_for(graph, train, augmentation, recipe.seed),
-            preparation_for(graph, test, NO_AUGMENTATION),
+            preparation_for(graph, train, augmentation, recipe.seed, labels=labels),
+            preparation_for(graph, test, NO_AUGMENTATION, labels=labels),
         )
+        _check_alike(*preparations)
         threads = setup.threads or available_cores()
-        if recipe.qat is not None and setup.weights is None:
-            hint = "give --weights, for example best.safetensors of an earlier run"
-            raise NetcError("quantization-aware training goes on from trained weights", hint=hint)
-        return Job(setup, recipe, graph, train, test, *preparations, workers, threads)
+        return Job(setup, recipe, graph, train, test, *preparations, loss, labels, workers, threads)
+
+    @property
+    def notes(self) -> tuple[str | None, ...]:
+        """What was guessed, or isn't plain, for people."""
+        return (self.labels.note, *self.train_preparation.notes, *self.test_preparation.notes, self._drawn_note())
+
+    def _drawn_note(self) -> str | None:
+        if not self.setup.skip:
+            return None
+        given = find_weights(self.setup.weights, self.graph, skip=self.setup.skip)
+        drawn = [op.result.name or "" for op in self.graph.parameters if op.result.name not in given]
+        return f"not taken from {self.setup.weights} but drawn by seed {self.recipe.seed}: {', '.join(drawn) or 'none'}"
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What the net's outputs are called, as far as net or data know."""
+        return self.train_preparation.classes.names
 
     @property
     def fingerprint(self) -> str:
         """Hash of the network, and of the loss where that is a block of the user's."""
-        loss = find_loss(self.recipe.loss, self.setup.model, self.graph)
-        graphs = (self.graph, loss.graph) if isinstance(loss, GraphLoss) else (self.graph,)
+        graphs = (self.graph, self.loss.graph) if isinstance(self.loss, GraphLoss) else (self.graph,)
         return hashlib.sha256("".join(print_graph(g, locations=False) for g in graphs).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         """The resolved recipe, as the run keeps it."""
         setup = {name: getattr(self.setup, name) for name in IDENTITY}
         costs = {"threads": self.threads, "checkpoint_every": self.setup.checkpoint_every}
-        return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json()}
+        return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json(), "classes": self.classes}
 
     def maker(self, source: Source, preparation: Preparation) -> Maker:
         """Who makes batches of a source."""
@@ -145,7 +173,7 @@ class Job:
         count = max(1, -(-qat.SAMPLES // batch)) * batch
         samples = np.arange(count, dtype=np.int64) * len(self.train) // count
         plans = [Plan(0, i, part) for i, part in enumerate(samples.reshape(-1, batch))]
-        preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION)
+        preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels)
         with closing(self.maker(self.train, preparation)) as maker:
             batches = (made.images for made in maker.make(plans))
             return qat.calibrated_ranges(self.graph, batches, self.setup.weights, self.recipe.qat, self.threads)
@@ -154,12 +182,14 @@ class Job:
         """Compile the training step."""
         recipe = self.recipe
         compile_training = cast(Callable[..., Trainer], netc.compile_training)
-        return compile_training(
+        trainer = compile_training(
             self.graph,
             weights=self.setup.weights,
+            skip=self.setup.skip,
+            freeze=recipe.freeze,
             batch=recipe.batch,
             threads=self.threads,
-            loss=find_loss(recipe.loss, self.setup.model, self.graph),
+            loss=self.loss,
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,
@@ -172,6 +202,9 @@ class Job:
             checkpoint_every=self.setup.checkpoint_every,
             **({} if recipe.qat is None else {"qat": recipe.qat, "ranges": self.ranges()}),
         )
+        if self.classes is not None:
+            trainer.metadata = {CLASSES: json.dumps(self.classes, ensure_ascii=False)}
+        return trainer
 
     def evaluation(self, trainer: Trainer) -> Evaluate:
         """Accuracy on the test split, measured with the net compiled for inference."""
@@ -185,7 +218,7 @@ class Job:
                 weights = qat.fake_parameters(trainer, file) if isinstance(trainer, QatTrainer) else str(file)
                 with load_program(compilation, weights) as program:
                     result = self.score(program)
-            top5 = {"top5": result.top5} if self.test.classes > 10 else {}
+            top5 = {"top5": result.top5} if self.graph.outputs[0].type.shape[-1] > 10 else {}
             return Scores({"accuracy": result.top1, **top5}, result.skipped)
 
         return evaluate
@@ -203,10 +236,44 @@ class Job:
             self.setup.load(1),
             start=self.setup.weights,
             best=run.best,
-            labels=class_labels(self.graph, self.setup.model).names,
+            labels=self.classes,
             fake_accuracy=best["accuracy"],
             accuracy=lambda program: self.score(program).top1,
             threads=self.threads,
         )
         run.log({"kind": "quantized", **outcome.accuracies()})
         return outcome
+
+
+def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:
+    """Find what is wrong with what training starts from, and with settings that are only read when it is compiled."""
+    if recipe.qat is not None and setup.weights is None:
+        hint = "give --weights, for example best.safetensors of an earlier run"
+        raise NetcError("quantization-aware training goes on from trained weights", hint=hint)
+    if recipe.qat is not None and setup.skip:
+        raise NetcError("quantization-aware training takes all weights as they are", hint="leave --skip out")
+    parse_optimizer(recipe.optimizer)
+    parse_schedule(recipe.schedule)
+    matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
+    if setup.weights is not None or setup.skip:
+        find_weights(setup.weights, graph, skip=setup.skip)
+
+
+def _check_loss(loss: Loss, recipe: TrainingRecipe, graph: Graph) -> None:
+    """Labels of data sets are class numbers; a loss must want one for each sample."""
+    if len(graph.outputs) != 1:
+        return  # said when the net is compiled
+    prediction = graph.outputs[0].type
+    wanted = loss.labels(prediction)
+    if wanted.shape == prediction.shape[:1]:
+        return
+    message = f"{recipe.data} gives class numbers [N], but {recipe.loss} of net {graph.name}, which gives {prediction},"
+    hint = "labels of other shapes are for Python: netc.compile_training(...).step(x, labels)"
+    raise NetcError(f"{message} takes labels {wanted}", hint=hint)
+
+
+def _check_alike(train: Preparation, test: Preparation) -> None:
+    """Refuse data whose splits mean different things."""
+    if (train.preprocess is None) != (test.preprocess is None):
+        notes = "; ".join((*train.notes, *test.notes))
+        raise NetcError(f"training and test samples don't mean the same: {notes}", hint="make their ranges alike")

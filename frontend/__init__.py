@@ -11,6 +11,7 @@ from .loading import (
     load_loss,
     load_network,
     load_recipe,
+    load_recipes,
     load_text,
     models_folder,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "load_loss",
     "load_network",
     "load_recipe",
+    "load_recipes",
     "load_text",
     "models_folder",
     "parse_source",

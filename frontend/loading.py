@@ -71,6 +71,16 @@ def load_recipe(source: str | os.PathLike[str], *, net: str | None = None) -> Re
     return recipe_of(_choose(opened.module, net))
 
 
+def load_recipes(source: str | os.PathLike[str]) -> list[Recipe]:
+    """All `train` recipes that stand in a file itself; none if there are errors in its text."""
+    opened = _open(source)
+    if opened.loader.diagnostics:
+        return []
+    found = [recipe_of(net) for net in opened.module.nets().values()]
+    own = {train.location for train in opened.module.recipes}
+    return [recipe for recipe in found if recipe is not None and recipe.location in own]
+
+
 def load_loss(
     source: str | os.PathLike[str],
     name: str,

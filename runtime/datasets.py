@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.errors import NetcError, near_miss
-from .images import Pixels, decode
+from .images import Picture, decode
 
-Sample = tuple[Pixels, int]
+Sample = tuple[Picture, int]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Dataset:
     classes: int
     count: int
     samples: Callable[[], Iterator[Sample]]
+    names: tuple[str, ...] | None = None
+    """Of the classes."""
 
     def __len__(self) -> int:
         return self.count
@@ -98,7 +100,7 @@ def _mnist(folder: Path, split: str) -> Dataset:
     def samples() -> Iterator[Sample]:
         return ((picture[:, :, np.newaxis], int(label)) for picture, label in zip(pictures, labels, strict=True))
 
-    return Dataset("mnist", 10, len(labels), samples)
+    return Dataset("mnist", 10, len(labels), samples, tuple(map(str, range(10))))
 
 
 def _read_idx(folder: Path, stem: str, rank: int) -> NDArray[np.uint8]:
@@ -124,7 +126,7 @@ def _read_idx(folder: Path, stem: str, rank: int) -> NDArray[np.uint8]:
 
 # ---- cifar10 --------------------------------------------------------------------------------------------------------
 
-_CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR_PER_CLASS = {"train": 5000, "test": 1000}
 _CIFAR_RECORD = 1 + 3 * 32 * 32
 
@@ -154,7 +156,7 @@ def _cifar10_binary(paths: Sequence[Path]) -> Dataset:
     def samples() -> Iterator[Sample]:
         return ((record[1:].reshape(3, 32, 32).transpose(1, 2, 0), int(record[0])) for record in records)
 
-    return Dataset("cifar10", 10, len(records), samples)
+    return Dataset("cifar10", 10, len(records), samples, CIFAR10_CLASSES)
 
 
 def _cifar10_archive(path: Path, split: str) -> Dataset:
@@ -167,10 +169,10 @@ def _cifar10_archive(path: Path, split: str) -> Dataset:
 
     def samples() -> Iterator[Sample]:
         members = (divmod(int(i), per_class) for i in order)
-        names = ((f"{split}/{_CIFAR_CLASSES[label]}/{i:04d}.jpg", label) for label, i in members)
+        names = ((f"{split}/{CIFAR10_CLASSES[label]}/{i:04d}.jpg", label) for label, i in members)
         return _archived_pictures(path, names)
 
-    return Dataset("cifar10", 10, len(order), samples)
+    return Dataset("cifar10", 10, len(order), samples, CIFAR10_CLASSES)
 
 
 def _archived_pictures(path: Path, members: Iterator[tuple[str, int]]) -> Iterator[Sample]:

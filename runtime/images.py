@@ -4,6 +4,9 @@ What stands in a net's `preprocess` decides its accuracy, so each step is exact:
 round(crop x short side) with left and top rounded down, `resize` is Pillow's antialiased filter of that name, and a
 pixel becomes (pixel / divide - mean) / std, rounded to float32 once. EXIF rotation and colour profiles are ignored
 and transparency is dropped, as in the pipelines that the public checkpoints were trained with.
+
+Pixels have 8 bits. Grey pictures of 16 or 32 bits are scaled to them: `white`, 65535 unless `preprocess` says
+otherwise, becomes 255, and what is above it is clipped; `depth_note` says what that loses.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ from ..compiler.preprocess import SETTINGS
 
 Pixels = NDArray[np.uint8]
 """A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
+Picture = NDArray[Any]
+"""A picture as it was stored: `Pixels`, or grey of more bits as uint16 or uint32 [height, width, 1]."""
+WHITE = 65535.0
+"""What stands for white in grey pictures of more than 8 bits, where nothing else is declared."""
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -37,11 +44,12 @@ _FILTERS = {
 }
 
 
-def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Pixels:
+def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Picture:
     """Read a picture of any kind that Pillow knows, from a file or from the bytes of one.
 
-    Grey pictures give one channel, all others three; 16-bit grey is scaled to 8 bits; of an animation the first frame
-    counts. Raises `NetcError`, naming the file (`name` for bytes), if it is missing, damaged or unreasonably large.
+    Grey pictures give one channel, all others three; grey of 16 or 32 bits stays what it is (numbers below 0 become 0);
+    of an animation the first frame counts. Raises `NetcError`, naming the file (`name` for bytes), if it is missing,
+    damaged or unreasonably large.
     """
     shown = name or (f"{len(source)} bytes" if isinstance(source, bytes) else str(source))
     try:
@@ -61,9 +69,11 @@ def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> P
         raise NetcError(f"can't read picture {shown}: {reason or type(error).__name__}") from None
 
 
-def _to_pixels(image: Image.Image) -> Pixels:
+def _to_pixels(image: Image.Image) -> Picture:
     if image.mode.startswith("I"):
-        return _scale_16_bit(np.asarray(image))
+        wide = np.uint16 if image.mode.startswith("I;16") else np.uint32
+        deep: Picture = np.maximum(np.asarray(image), 0).astype(wide)[:, :, np.newaxis]
+        return deep
     if image.mode == "F":
         raise ValueError("floating-point pixels have no range to scale to 0..255")
     if image.mode == "P":
@@ -72,9 +82,27 @@ def _to_pixels(image: Image.Image) -> Pixels:
     return _as_hwc(image.convert(mode))
 
 
-def _scale_16_bit(values: NDArray[Any]) -> Pixels:
-    eight: Pixels = ((np.clip(values, 0, 65535).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    return eight[:, :, np.newaxis]
+def eight_bits(picture: Picture, white: float | None = None) -> Pixels:
+    """A picture with pixels of 8 bits: numbers of more bits are scaled so that `white` becomes 255, and clipped."""
+    if picture.dtype == np.uint8:
+        return picture
+    white = white or WHITE
+    eight: Pixels = np.rint(np.minimum(picture, white) * (255 / white)).astype(np.uint8)
+    return eight
+
+
+def depth_note(picture: Picture, name: str, white: float | None = None) -> str | None:
+    """What scaling a picture to 8 bits loses, in words; None for one of 8 bits, and where `white` is declared and fits.
+
+    `white` None means that the net declares none.
+    """
+    high = int(picture.max(initial=0))
+    if picture.dtype == np.uint8 or (white is not None and high <= white):
+        return None
+    levels, left = (len(np.unique(p)) for p in (picture, eight_bits(picture, white)))
+    lost = f"{name} is {picture.dtype.itemsize * 8}-bit grey from {picture.min()} to {high}: {white or WHITE:g} counts"
+    cure = "" if white is not None else "; `white` in preprocess declares another number"
+    return f"{lost} as white, so that its {levels} values become {left}{cure}"
 
 
 def _as_hwc(image: Image.Image) -> Pixels:
@@ -98,6 +126,8 @@ class Preprocess:
     divide: float = 255.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    white: float | None = None
+    """What becomes 255 where pixels have more than 8 bits; None: not declared."""
 
     @staticmethod
     def of(graph: Graph) -> Preprocess:
@@ -105,7 +135,12 @@ class Preprocess:
 
         Raises `NetcError` if the input is no picture or the declaration has unknown keys or values.
         """
-        height, width, channels = _picture_shape(graph)
+        return Preprocess.for_shape(graph, _picture_shape(graph))
+
+    @staticmethod
+    def for_shape(graph: Graph, shape: tuple[int, int, int]) -> Preprocess:
+        """The same for samples [height, width, channels] that need not be pictures."""
+        height, width, channels = shape
         declared = declaration(graph)
         for key in declared:
             if key not in SETTINGS:
@@ -114,7 +149,7 @@ class Preprocess:
         if resize not in _FILTERS:
             hint = near_miss(str(resize), _FILTERS) or "known: " + ", ".join(_FILTERS)
             raise NetcError(f"preprocess of {graph.name}: there is no resize filter {resize}", hint=hint)
-        crop = declared.get("crop")
+        crop, white = declared.get("crop"), declared.get("white")
         return Preprocess(
             height,
             width,
@@ -124,11 +159,12 @@ class Preprocess:
             _number(graph, "divide", declared.get("divide", 255)),
             _per_channel(graph, "mean", declared.get("mean", 0), channels),
             _per_channel(graph, "std", declared.get("std", 1), channels),
+            None if white is None else _number(graph, "white", white),
         )
 
-    def pixels(self, picture: Pixels) -> Pixels:
+    def pixels(self, picture: Picture) -> Pixels:
         """Convert, crop and resize a picture to uint8 [height, width, channels]."""
-        image = _as_image(picture)
+        image = _as_image(eight_bits(picture, self.white))
         if picture.shape[2] != self.channels:
             image = image.convert("L" if self.channels == 1 else "RGB")
         if self.crop is not None:
@@ -145,7 +181,7 @@ class Preprocess:
         values: NDArray[np.float32] = table[pixels, np.arange(self.channels)]
         return values
 
-    def __call__(self, picture: Pixels) -> NDArray[np.float32]:
+    def __call__(self, picture: Picture) -> NDArray[np.float32]:
         """From a decoded picture to float32 [height, width, channels]."""
         return self.normalize(self.pixels(picture))
 
@@ -178,7 +214,11 @@ def _picture_shape(graph: Graph) -> tuple[int, int, int]:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs, not one picture")
     type_: TensorType = graph.inputs[0].type
     if type_.rank != 4 or type_.shape[3] not in (1, 3):
-        raise NetcError(f"the input of net {graph.name} is {type_}, not pictures [N, height, width, 1 or 3]")
+        first = type_.rank == 4 and type_.shape[1] in (1, 3)
+        what = ", which has channels first" if first else ""
+        hint = "call it from Python, with x.transpose(0, 3, 1, 2) of pictures [N, height, width, channels]"
+        message = f"the input of net {graph.name} is {type_}{what}, not pictures [N, height, width, 1 or 3]"
+        raise NetcError(message, hint=hint if first else None)
     return type_.shape[1], type_.shape[2], type_.shape[3]
 
 

@@ -1,7 +1,12 @@
-"""Names of a net's classes, as its `preprocess` declares them: a list, or a text file with one name on each line."""
+"""Names of a net's classes: those that lie beside its weights, else those that its `preprocess` declares.
+
+The latter are a list, or a text file with one name on each line.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +14,10 @@ from pathlib import Path
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from .images import declaration
+from .weights import read_metadata
+
+CLASSES = "classes"
+"""Under this name the metadata of weights hold the names of the classes that they were trained for, as a JSON list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +26,14 @@ class Labels:
 
     names: tuple[str, ...] | None = None
     note: str | None = None
+    background: bool = False
+    """Whether someone said that output 0 stands for none of the classes."""
 
     def __getitem__(self, index: int) -> str:
         return self.names[index] if self.names is not None else f"class {index}"
+
+
+NO_LABELS = Labels()
 
 
 def read_labels(graph: Graph, folders: Sequence[Path]) -> Labels:
@@ -40,6 +54,18 @@ def read_labels(graph: Graph, folders: Sequence[Path]) -> Labels:
     return Labels(note=f"labels file {declared} not found (looked for {looked}); classes are given by number")
 
 
+def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None:
+    """The class names in the metadata of a weights file; None if it has none for as many classes as `graph` has."""
+    try:
+        names = json.loads(read_metadata(weights).get(CLASSES, "null"))
+    except ValueError:
+        return None
+    count = graph.outputs[0].type.shape[-1] if graph.outputs[0].type.rank else 0
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        return None
+    return Labels(tuple(names))
+
+
 def _read_lines(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -53,5 +79,6 @@ def _read_lines(path: Path) -> tuple[str, ...]:
 def _checked(graph: Graph, names: tuple[str, ...], origin: str) -> Labels:
     classes = graph.outputs[0].type.shape[-1]
     if len(names) != classes:
-        raise NetcError(f"{origin} names {len(names)} classes, but net {graph.name} has {classes}")
+        hint = "labels of its own stand in a `preprocess`, those of a training run in the weights that it saves"
+        raise NetcError(f"{origin} names {len(names)} classes, but net {graph.name} has {classes}", hint=hint)
     return Labels(names)

@@ -20,6 +20,7 @@ from ..compiler.graph.interpreter import evaluate_operation
 from ..compiler.graph.ir import Graph, Operation, Value
 from ..compiler.loops.module import Module
 from ..compiler.quantization import FakeQuantized, Ranges
+from .finite import not_finite
 from .program import Program
 from .weights import write_weights
 
@@ -56,7 +57,10 @@ class Trainer:
         self._params = params
         self._names: tuple[str, ...] = tuple(step_graph.attributes["metrics"])
         self._labels = module.inputs[-1][1].dtype.numpy
+        self._classes: int | None = step_graph.attributes.get("classes")
         self.metrics: Mapping[str, float] = {}
+        self.metadata: Mapping[str, str] = {}
+        """Texts by name that `save` writes beside the weights."""
 
     @property
     def peak_bytes(self) -> int:
@@ -69,12 +73,22 @@ class Trainer:
         """Train on one batch: x float32 [batch, ...], labels int32 [batch] (or what the loss takes).
 
         Returns the mean loss before the update; `metrics` then holds all scalars of the step. Raises `NetcError` where
-        shapes don't fit.
+        shapes don't fit, and for labels that are no class numbers where the loss takes such.
         """
-        results = self.program(x, np.asarray(labels, self._labels))
+        results = self.program(x, self._checked(labels))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         return self.metrics["loss"]
+
+    def _checked(self, labels: Array) -> Array:
+        """Labels as the loss takes them; class numbers are those that the net has outputs for."""
+        given = np.asarray(labels)
+        if self._labels.kind in "iu" and given.dtype.kind not in "iub":
+            raise NetcError(f"labels are whole numbers of {self._labels}, not {given.dtype}")
+        if self._classes is not None and given.size and not 0 <= given.min() <= given.max() < self._classes:
+            range_ = f"0 to {self._classes - 1}"
+            raise NetcError(f"labels go from {given.min()} to {given.max()}, but net {self.net.name} has {range_}")
+        return given.astype(self._labels, copy=False)
 
     def state(self) -> dict[str, Array]:
         """A copy of everything that decides later steps, by name."""
@@ -104,15 +118,23 @@ class Trainer:
         return {name: array.copy() for name, array in found.items()}
 
     def save(self, path: str | os.PathLike[str], *, averaged: bool = False) -> None:
-        """Write the network's weights as safetensors, in the layout of checkpoints."""
-        write_weights(path, self.net, self.weights(averaged=averaged))
+        """Write the network's weights as safetensors, in the layout of checkpoints.
+
+        Raises `NetcError` where they aren't finite: nothing can go on from such.
+        """
+        write_weights(path, self.net, self._finite_weights(averaged), self.metadata)
+
+    def _finite_weights(self, averaged: bool) -> dict[str, Array]:
+        weights = self.weights(averaged=averaged)
+        if (name := not_finite(weights)) is not None:
+            raise NetcError(f"the parameter {name} holds infinities or NaNs: these weights are not saved")
+        return weights
 
     def diagnose(self, x: Array, labels: Array) -> str | None:
         """Where a batch first gives something that isn't finite: an operation of the network, or a parameter."""
         params = self.weights()
-        for name, array in params.items():
-            if not np.isfinite(array).all():
-                return f"the parameter {name}"
+        if (name := not_finite(params)) is not None:
+            return f"the parameter {name}"
         values: dict[Value, Array] = {self.net.inputs[0]: x}
         for op in self.net.operations:
             operands = tuple(values[v] for v in op.operands)
@@ -152,8 +174,8 @@ class QatTrainer(Trainer):
 
     def save(self, path: str | os.PathLike[str], *, averaged: bool = False) -> None:
         """Write the network's weights, in the layout of checkpoints, with the ranges (JSON) in the metadata."""
-        metadata = {RANGES: self.ranges(averaged=averaged).to_json()}
-        write_weights(path, self.net, self.weights(averaged=averaged), metadata)
+        metadata = {**self.metadata, RANGES: self.ranges(averaged=averaged).to_json()}
+        write_weights(path, self.net, self._finite_weights(averaged), metadata)
 
 
 def _place(op: Operation) -> str:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from safetensors.numpy import save_file
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.ir import Array, Attributes, Graph, Operation
 from ..compiler.graph.types import DType
+from ..compiler.patterns import matching
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -44,6 +45,8 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 _IGNORED_SUFFIX = ".num_batches_tracked"
 _LISTED = 10
 """How many tensors of each kind of trouble a message lists."""
+_SKIPPED = 3
+"""From so many layers on a file is another network's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class _Tensor:
         return f"{self.dtype.lower()}[{','.join(map(str, self.shape))}]"
 
 
-def read_weights(path: str | os.PathLike[str], graph: Graph) -> Mapping[str, Array]:
-    """Open a safetensors file as the weights of `graph`.
+def read_weights(path: str | os.PathLike[str], graph: Graph, skip: str | Sequence[str] = ()) -> Mapping[str, Array]:
+    """Open a safetensors file as the weights of `graph`, but for what matches a pattern in `skip`.
 
     Returns a mapping from parameter name to an array of the parameter's shape and type. Arrays are read when they are
     looked up and may be transposed views. Raises one `NetcError` that lists everything that does not fit: missing,
@@ -67,12 +70,13 @@ def read_weights(path: str | os.PathLike[str], graph: Graph) -> Mapping[str, Arr
     """
     file = Path(path)
     tensors = _read_header(file)
-    _check(str(file), tensors, graph, _checkpoint_shape)
-    return _FileWeights(file, tensors, {_name(op): op for op in graph.parameters})
+    left_out = matching(skip, {**dict.fromkeys(map(_name, graph.parameters)), **tensors})
+    _check(str(file), tensors, graph, _checkpoint_shape, left_out)
+    return _FileWeights(file, tensors, {_name(op): op for op in graph.parameters if _name(op) not in left_out})
 
 
-def check_weights(arrays: Mapping[str, Array], graph: Graph) -> Mapping[str, Array]:
-    """Return `arrays`, already in the graph's own layout, if they fit the parameters of `graph`.
+def check_weights(arrays: Mapping[str, Array], graph: Graph, skip: str | Sequence[str] = ()) -> Mapping[str, Array]:
+    """Return `arrays`, already in the graph's own layout, if they fit the parameters of `graph`, `skip` aside.
 
     Raises the same `NetcError` as `read_weights` if they don't.
     """
@@ -81,8 +85,9 @@ def check_weights(arrays: Mapping[str, Array], graph: Graph) -> Mapping[str, Arr
         name: _Tensor(names.get(array.dtype, str(array.dtype)), array.shape)
         for name, array in ((name, np.asarray(array)) for name, array in arrays.items())
     }
-    _check("the given mapping", found, graph, lambda op: op.result.type.shape)
-    return arrays
+    left_out = matching(skip, {**dict.fromkeys(map(_name, graph.parameters)), **found})
+    _check("the given mapping", found, graph, lambda op: op.result.type.shape, left_out)
+    return {name: array for name, array in arrays.items() if name not in left_out} if skip else arrays
 
 
 def initial_weights(graph: Graph, seed: int = 0) -> Mapping[str, Array]:
@@ -218,10 +223,15 @@ class _FileWeights(Mapping[str, Array]):
 
 
 def _check(
-    origin: str, tensors: Mapping[str, _Tensor], graph: Graph, shape_of: Callable[[Operation], tuple[int, ...]]
+    origin: str,
+    tensors: Mapping[str, _Tensor],
+    graph: Graph,
+    shape_of: Callable[[Operation], tuple[int, ...]],
+    skip: Collection[str],
 ) -> None:
     """Raise one `NetcError` for all differences between what was found and what the graph needs."""
-    needed = {_name(op): op for op in graph.parameters}
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in skip}
+    needed = {_name(op): op for op in graph.parameters if _name(op) not in skip}
     missing = [name for name in needed if name not in tensors]
     surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIX)]
     misshapen, unsuitable = [], []
@@ -240,7 +250,22 @@ def _check(
     if any(entries for _, entries, _ in groups):
         counts = ", ".join(f"{len(entries)} {title}" for title, entries, _ in groups if entries)
         lines = [line for title, entries, show in groups for line in _listing(title, entries, show)]
-        raise NetcError("\n".join([f"{origin} does not fit net {graph.name}; tensors: {counts}", *lines]))
+        message = "\n".join([f"{origin} does not fit net {graph.name}; tensors: {counts}", *lines])
+        unfit = {*missing, *surplus, *(entry.partition(":")[0] for entry in misshapen)}
+        raise NetcError(message, hint=_skipping(sorted(unfit)) if not needed.keys() <= unfit else None)
+
+
+def _skipping(unfit: Sequence[str]) -> str | None:
+    """How to train with what fits, if little doesn't."""
+    patterns = list(dict.fromkeys(f"{layer}.*" if layer else name for name in unfit for layer in [_layer(name)]))
+    if not 0 < len(patterns) <= _SKIPPED:
+        return None
+    options = " ".join(f"--skip '{pattern}'" for pattern in patterns)
+    return f"`netc train` draws a part anew with {options}"
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _suits(found: str, wanted: DType) -> bool:

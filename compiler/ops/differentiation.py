@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Graph, Operation, Value
 from ..graph.types import TensorType
@@ -66,4 +68,14 @@ class CustomGradient(Operator):
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         # Reading the result, not operand 0, lets higher derivatives use the custom gradient again.
-        return None, *b.inline(op.attributes["gradient"], (op.result, *op.operands[1:], *cotangents))
+        rule: Graph = op.attributes["gradient"]
+        values = b.inline(rule, (op.result, *op.operands[1:], *cotangents))
+        return None, *(None if _is_nought(rule, y) else v for y, v in zip(rule.outputs, values, strict=True))
+
+
+def _is_nought(graph: Graph, value: Value) -> bool:
+    """Whether a value is nothing but zeros, as `none` of a gradient is: what is behind it isn't reached."""
+    op = graph.producers.get(value)
+    while op is not None and op.name == "broadcast_to":
+        op = graph.producers.get(op.operands[0])
+    return op is not None and op.name == "constant" and not np.any(op.attributes["value"])

@@ -37,6 +37,10 @@ class Loss(Setting):
         """The number of correct predictions, a scalar of the prediction's element type; None if there is no such."""
         return None
 
+    def classes(self, prediction: TensorType) -> int | None:
+        """How many classes labels number, from 0 on; None where they are something else."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxCrossEntropy(Loss):
@@ -56,7 +60,14 @@ class SoftmaxCrossEntropy(Loss):
         """See `Loss`."""
         if prediction.rank < 2:
             raise ShapeError(f"{self.name} takes scores [N, classes], not {prediction}")
+        if prediction.shape[-1] < 2:
+            hint = "one output for two classes takes sigmoid_cross_entropy or hinge"
+            raise ShapeError(f"{self.name} of a single score, {prediction}, is always 0", hint=hint)
         return TensorType(DType.I32, prediction.shape[:-1])
+
+    def classes(self, prediction: TensorType) -> int:
+        """See `Loss`."""
+        return prediction.shape[-1]
 
     def value(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`."""

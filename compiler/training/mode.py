@@ -5,7 +5,7 @@ Everything becomes ordinary operators, so that differentiation needs to know not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ..errors import ShapeError
@@ -20,10 +20,11 @@ class TrainingMode:
 
     A batch_norm normalises by mean and (biased) variance over all dimensions but the channels, and its running
     statistics move towards the batch's: new = (1 - momentum) * old + momentum * batch, with the unbiased variance, as
-    in PyTorch. One whose statistics are not parameters stays as it is. A dropout keeps each element with probability
-    1 - rate, divided by that; which ones depends on `seed`, the dropout's number in the graph, and `counter`. The range
-    of a fake_quantize with momentum moves towards the smallest and the largest element of the batch, if it is made of
-    parameters that aren't trained; one that several share, towards those of all their operands.
+    in PyTorch. One whose statistics are not parameters, or are frozen, stays as it is. A dropout keeps each element
+    with probability 1 - rate, divided by that; which ones depends on `seed`, the dropout's number in the graph, and
+    `counter`. The range of a fake_quantize with momentum moves towards the smallest and the largest element of the
+    batch, if it is made of parameters that are neither trained nor frozen; one that several share, towards those of all
+    their operands.
 
     Before::
 
@@ -44,6 +45,8 @@ class TrainingMode:
     seed: int
     counter: Callable[[], Value]
     """Gives an i64 scalar that is another one in each step; called if something is random."""
+    frozen: Collection[str] = frozenset()
+    """Names of parameters that stay as they are."""
     statistics: dict[str, Value] = field(default_factory=dict)
     """Next values of the running statistics, by the name of their parameter."""
     _streams: int = 0
@@ -63,8 +66,12 @@ class TrainingMode:
                     self._observe(op)
 
     def _has_running_statistics(self, op: Operation) -> bool:
-        producers = self.builder.graph.producers
-        return all(v in producers and producers[v].name == "param" for v in op.operands[3:])
+        return all(self._moves(v) for v in op.operands[3:])
+
+    def _moves(self, value: Value) -> bool:
+        """Whether a value is a parameter that isn't frozen."""
+        op = self.builder.graph.producers.get(value)
+        return op is not None and op.name == "param" and op.result.name not in self.frozen
 
     def _batch_norm(self, op: Operation) -> None:
         x, gamma, beta, *running = (self._formula(v, op) for v in op.operands)
@@ -103,8 +110,7 @@ class TrainingMode:
         for end, extreme, of_both in zip(
             op.operands[1:], ("reduce_min", "reduce_max"), ("minimum", "maximum"), strict=True
         ):
-            param = self.builder.graph.producers.get(end)
-            if param is None or param.name != "param" or param.attributes["trainable"]:
+            if not self._moves(end) or self.builder.graph.producers[end].attributes["trainable"]:
                 continue
             found = x.apply(extreme)
             known = self._extremes.get(end)

@@ -35,7 +35,7 @@ class Optimizer(Setting):
 
     def __post_init__(self) -> None:
         self.require(self.lr >= 0, "lr must not be negative")
-        self.require(self.weight_decay >= 0, "weight_decay must not be negative")
+        self.require(0 <= self.weight_decay < math.inf, "weight_decay must be a finite number, and not negative")
 
     @property
     @abstractmethod

@@ -2,16 +2,18 @@
 
 The step's graph takes the net's inputs and `labels`. Everything that lasts is a `param`. The first outputs are the
 metrics that the attribute `metrics` names, the others the next values of the parameters that the attribute `updates`
-names, in that order.
+names, in that order. The attribute `classes` says how many classes labels number, where they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from types import MappingProxyType
 from typing import Literal
+
+import numpy as np
 
 from ..errors import NetcError
 from ..graph.builder import GraphBuilder, Rewriter
@@ -19,6 +21,7 @@ from ..graph.ir import Graph, Value
 from ..graph.types import DType, TensorType
 from ..passes.dce import dce
 from ..passes.differentiate import differentiate
+from ..patterns import matching
 from .formula import Formula
 from .losses import Loss, parse_loss
 from .mode import TrainingMode
@@ -80,6 +83,7 @@ def training_step(
     accumulate: int = 1,
     ema: float | None = None,
     decay: Literal["all", "weights"] = "all",
+    freeze: str | Sequence[str] = (),
     seed: int = 0,
     exchange: Exchange = on_one_machine,
 ) -> Graph:
@@ -94,9 +98,14 @@ def training_step(
     - `ema`: keep a moving average `ema.NAME` of each weight and running statistic: average = d * average +
       (1 - d) * new with d = min(ema, (1 + updates) / (10 + updates)). It starts at the value of the first call.
     - `decay`: weight decay applies to all parameters, as in PyTorch, or to those of rank 2 and more ("weights").
+    - `freeze`: patterns of names (`features.*`) of parameters that stay to the bit, running statistics among them; a
+      batch_norm whose statistics are frozen normalises by them, as in inference.
     - `seed`: of dropout.
     - `exchange` stands between the gradients of this machine's batch and all that is done with them; this is where
       several machines sum theirs.
+
+    A parameter that the loss doesn't reach, say behind stop_gradient, stays as it is: it has no gradient, doesn't decay
+    and has no slots.
 
     Parameters added: `optimizer.SLOT.NAME`; `optimizer.step`, the number of updates done (i64); with `accumulate`,
     `optimizer.micro_step`, the number of batches since the last update (i64), and `optimizer.gradient.NAME`, what their
@@ -117,9 +126,13 @@ def training_step(
         seed=seed,
         exchange=exchange,
     )
-    forward = _forward(dce(graph), recipe.loss, recipe.seed, recipe.accumulate)
-    trained = [op.result.name or "" for op in forward.graph.parameters if op.attributes["trainable"]]
-    _require(bool(trained), f"@{graph.name} has no trainable parameters")
+    graph = dce(graph)
+    frozen = matching(freeze, [op.result.name or "" for op in graph.parameters])
+    forward = _forward(graph, recipe.loss, recipe.seed, recipe.accumulate, frozen)
+    trainable = [op.result.name or "" for op in forward.graph.parameters if op.attributes["trainable"]]
+    _require(bool(trainable), f"@{graph.name} has no trainable parameters")
+    trained = [name for name in trainable if name not in frozen]
+    _require(bool(trained), f"@{graph.name} has no trainable parameters but the frozen ones")
     differentiated = differentiate(forward.graph, of=0, wrt=trained)
     return _Update(differentiated, forward, recipe, trained).graph()
 
@@ -143,14 +156,16 @@ class _Forward:
     graph: Graph
     metrics: tuple[str, ...]
     statistics: tuple[str, ...]
+    classes: int | None
+    """How many classes labels number."""
 
 
-def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int) -> _Forward:
+def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: frozenset[str] = frozenset()) -> _Forward:
     if len(graph.outputs) != 1:
         raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
     _require(all(v.name != "labels" for v in graph.inputs), "an input is called `labels`, which is what a loss takes")
     b = Rewriter(graph)
-    mode = TrainingMode(b, seed, lambda: _call_number(State(b), accumulate).value)
+    mode = TrainingMode(b, seed, lambda: _call_number(State(b), accumulate).value, frozen)
     mode.copy()
     prediction = Formula(b, b[graph.outputs[0]])
     labels = Formula(b, b.input("labels", loss.labels(prediction.type)))
@@ -159,7 +174,7 @@ def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int) -> _Forward:
     if correct is not None:
         metrics["correct"] = correct
     outputs = [*(m.value for m in metrics.values()), *mode.statistics.values()]
-    return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics))
+    return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics), loss.classes(prediction.type))
 
 
 def _call_number(state: State, accumulate: int) -> Formula:
@@ -168,6 +183,11 @@ def _call_number(state: State, accumulate: int) -> Formula:
     if accumulate == 1:
         return step
     return step * accumulate + state.param("optimizer.micro_step", COUNT)
+
+
+def _noughts(b: GraphBuilder) -> set[Value]:
+    """Constants of zeros: differentiation leaves one in place of a gradient where the loss doesn't reach."""
+    return {op.result for op in b.operations if op.name == "constant" and not np.any(op.attributes["value"])}
 
 
 class _Update:
@@ -183,9 +203,13 @@ class _Update:
         places = iter(values)
         self.metrics = {name: next(places) for name in forward.metrics}
         self.statistics = {name: next(places) for name in forward.statistics}
-        self.gradients = {name: next(places).value for name in trained}
+        gradients = {name: next(places).value for name in trained}
+        noughts = _noughts(self.b)
+        self.gradients = {name: value for name, value in gradients.items() if value not in noughts}
+        _require(bool(self.gradients), f"the loss depends on no trainable parameter of @{graph.name}")
+        self.classes = forward.classes
         self.state = State(self.b)
-        self.weights = {name: Formula(self.b, self.state.parameters[name]) for name in trained}
+        self.weights = {name: Formula(self.b, self.state.parameters[name]) for name in self.gradients}
         self.step = self.state.param("optimizer.step", COUNT)
         self.updates = self.step.cast(DType.F64)
         self.due: Formula | None = None
@@ -207,6 +231,8 @@ class _Update:
         outputs = [*(m.value for m in self.metrics.values()), *self.state.updates.values()]
         self.b.attributes["metrics"] = tuple(self.metrics)
         self.b.attributes["updates"] = tuple(self.state.updates)
+        if self.classes is not None:
+            self.b.attributes["classes"] = self.classes
         return dce(self.b.finish(outputs))
 
     def _formulas(self, values: Mapping[str, Value]) -> dict[str, Formula]:

@@ -26,6 +26,7 @@ from ..frontend import check
 from ..frontend.diagnostics import to_json
 from ..options import json_option, settings_option
 from ..pipeline import load
+from ..recipe_check import check_recipes
 
 
 @click.command("check")
@@ -65,6 +66,7 @@ def check_command(
 
 def _check_file(file: str, as_json: bool) -> int:
     diagnostics = check(file)
+    diagnostics += [] if any(d.location is None for d in diagnostics) else check_recipes(file)
     if as_json:
         click.echo(to_json(diagnostics))
         return 2 if diagnostics else 0

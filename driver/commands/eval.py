@@ -10,15 +10,17 @@ from typing import Any
 
 import click
 
-from ..comparison import Compared, compare_networks, float_network, maker_for
+from ..comparison import Compared, compare_networks, float_network, maker_for, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
-from ..options import batch_option, json_option, network_options, target_options
+from ..options import background_option, batch_option, json_option, network_options, target_options
 from ..output import duration, format_table
+from ..picture import usable_labels
 from ..pipeline import Request, build, load, load_program
 from ..runtime.evaluate import Evaluation, on_floats
+from ..runtime.labels import Labels
 from ..runtime.training.opening import open_source
 from ..runtime.training.scoring import score
 from ..runtime.training.sources import ArraySource, Source
@@ -38,6 +40,7 @@ SHOWN = 8
 @click.option("--limit", type=click.IntRange(1), help="Only so many samples.")
 @click.option("--compare", metavar="FILE", help="Weights of the float network: compare a .tflite file with it.")
 @click.option("--compare-net", metavar="MODEL", help="The float network; default: the one that the file names.")
+@background_option
 @batch_option
 @target_options
 @json_option
@@ -52,6 +55,7 @@ def eval_command(
     limit: int | None,
     compare: str | None,
     compare_net: str | None,
+    background: bool | None,
     batch: int,
     threads: int | None,
     cpu: str | None,
@@ -66,12 +70,18 @@ def eval_command(
     source = _first(open_source(data, split, data_dir), limit)
     if compare:
         integers = load(model)
-        floats = float_network(compare_net or _network(integers), compare, _batch(integers), net, settings)
-        _compare(floats, integers, source, as_json)
+        name = compare_net or _network(integers)
+        floats = float_network(name, compare, _batch(integers), net, settings)
+        labels = usable_labels(floats, name, compare, background=bool(background))
+        show_what_is_guessed(floats, source, labels)
+        _compare(floats, integers, source, labels, as_json)
         return
-    compilation = build(Request(model, net, batch, settings, threads, cpu))
-    graph = compilation.graph
-    maker = maker_for(graph, source)
+    request = Request(model, net, batch, settings, threads, cpu)
+    graph = build(request, until="graph").graph
+    labels = usable_labels(graph, model, weights, background=bool(background))
+    show_what_is_guessed(graph, source, labels)
+    compilation = build(replace(request, source=graph))
+    maker = maker_for(graph, source, labels)
     program = load_program(compilation, weights)
     start = time.perf_counter()
     with click.progressbar(length=len(source), label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
@@ -139,11 +149,11 @@ def _as_text(result: Evaluation, data: str, seconds: float) -> str:
 # ---- float and integer networks side by side ------------------------------------------------------------------------
 
 
-def _compare(floats: Graph, integers: Graph, source: Source, as_json: bool) -> None:
+def _compare(floats: Graph, integers: Graph, source: Source, labels: Labels, as_json: bool) -> None:
     with click.progressbar(
         length=len(source), label=source.name, file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
-        compared = compare_networks(floats, integers, source, lambda done: bar.update(done - bar.pos))
+        compared = compare_networks(floats, integers, source, labels, lambda done: bar.update(done - bar.pos))
     _show_skipped(compared.accuracy.first)
     if as_json:
         click.echo(json.dumps(_comparison_data(compared), indent=1))

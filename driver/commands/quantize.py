@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..comparison import held_out_accuracy
+from ..comparison import held_out_accuracy, show_what_is_guessed
 from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
@@ -20,7 +20,7 @@ from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..options import network_options, weights_options
-from ..picture import class_labels
+from ..picture import class_labels, usable_labels
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
@@ -108,7 +108,7 @@ def _quantize(o: _Options) -> None:
         graph = recovery.graph
     noise = layer_noise(calibrated.graph, graph, o.samples)
     accuracy = _accuracy(calibrated, graph, labelled, o) if labelled else None
-    file = to_tflite(graph, labels=class_labels(calibrated.graph, o.model).names)
+    file = to_tflite(graph, labels=class_labels(calibrated.graph, o.model, o.weights).names)
     write_bytes(o.output, file)
     if o.ranges_file:
         write_bytes(o.ranges_file, ranges.to_json().encode())
@@ -164,9 +164,11 @@ def _recover(calibrated: Calibrated, quantized: Graph, o: _Options) -> Recovery:
 
 def _accuracy(calibrated: Calibrated, quantized: Graph, data: Source, o: _Options) -> Accuracy:
     """Evaluate floats and integers on a labelled data set under a bar."""
+    labels = usable_labels(calibrated.graph, o.model, o.weights)
+    show_what_is_guessed(calibrated.graph, data, labels)
     with click.progressbar(length=len(data), label=data.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         return held_out_accuracy(
-            calibrated, quantized, data, o.samples, o.limit, lambda done: bar.update(done - bar.pos)
+            calibrated, quantized, data, o.samples, o.limit, labels, lambda done: bar.update(done - bar.pos)
         )
 
 

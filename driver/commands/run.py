@@ -11,6 +11,7 @@ import numpy as np
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
+from ..notes import show_notes
 from ..options import json_option, network_options, target_options, weights_options
 from ..picture import Class, best_classes, class_labels, gives_probabilities, load_picture, real_scores
 from ..pipeline import Request, build, load, load_program
@@ -59,13 +60,11 @@ def run_command(
         _check_options(model, weights, net, settings, cpu, engine, device)
         graph = load(model)
         run = _litert(model, graph, threads, engine, device)
-    tensor, note = load_picture(graph, image)
-    labels = class_labels(graph, model)
-    notes = [note, labels.note]
-    if weights is None and graph.parameters:
-        notes.append(f"no --weights given: He initialisation with seed {seed}, so the answer means nothing")
-    for text in filter(None, notes):
-        click.echo(f"note: {text}", err=True)
+    tensor, notes = load_picture(graph, image)
+    labels = class_labels(graph, model, weights)
+    drawn = weights is None and graph.parameters
+    means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
+    show_notes(*notes, labels.note, means_nothing if drawn else None)
     best = best_classes(_scores(graph, run(tensor)), labels, top, probable=gives_probabilities(graph))
     click.echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
 

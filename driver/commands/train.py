@@ -14,14 +14,15 @@ import click
 
 from ..compiler.errors import NetcError
 from ..frontend import load_recipe
-from ..options import combine, settings_option
+from ..notes import show_notes
+from ..options import background_option, combine, settings_option
 from ..progress import Watcher
-from ..recipe import FINE_TUNING, TrainingRecipe, check_same, resolve_recipe
+from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
+from ..recipe_check import recipe_problems
 from ..runtime.host import available_cores
-from ..runtime.training.batches import BatchStream
 from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import LoopOptions, TrainingLoop
-from ..runtime.training.run import Run, new_run_path, read_description
+from ..runtime.training.run import Run, check_free, new_run_path, read_description
 from ..training import QAT
 from ..training_job import IDENTITY, Job, Setup
 
@@ -40,7 +41,9 @@ recipe_options = combine(
     click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
     click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
     click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
     click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
+    background_option,
     click.option(
         "--qat",
         is_flag=True,
@@ -61,6 +64,7 @@ recipe_options = combine(
 @settings_option
 @click.option("--size", type=click.IntRange(1), help="Pixels per side, for nets with the hyperparameter `size`.")
 @click.option("--weights", metavar="FILE", help="Start from these weights; default: seeded initialisation.")
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'.")
 @recipe_options
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--workers", type=click.IntRange(0, 256), help="Processes that decode pictures; default: one per core.")
@@ -82,6 +86,7 @@ def train_command(
     settings: dict[str, object],
     size: int | None,
     weights: str | None,
+    skip: tuple[str, ...],
     data_dir: str | None,
     workers: int | None,
     threads: int | None,
@@ -94,7 +99,7 @@ def train_command(
     **flags: Any,
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    setup = Setup(model or "", net, settings, size, weights, threads, checkpoint_every)
+    setup = Setup(model or "", net, settings, size, weights, skip, threads, checkpoint_every)
     if flags.pop("qat") and resume is None:
         flags["qat_ranges"] = flags["qat_ranges"] or "moving"
     flags["qat"] = flags.pop("qat_ranges")
@@ -106,34 +111,47 @@ def train_command(
         return _resume(Path(resume), setup, flags, options, data_dir, workers)
     if model is None:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
-    job = Job.prepare(setup, resolve_recipe(load_recipe(model, net=net), flags), data_dir, workers)
-    stream = job.stream()
-    run = Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
-    return _train(job, stream, run, options)
+    if run_dir is not None:
+        check_free(Path(run_dir))
+    written = load_recipe(model, net=net)
+    if written is not None and (problems := recipe_problems(written, model, None, overridden(flags))):
+        raise NetcError(problems)
+    job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)
+
+    def create() -> Run:
+        return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
+
+    return _train(job, create, options)
 
 
 def _resume(
     path: Path, asked: Setup, flags: Mapping[str, Any], options: LoopOptions, data_dir: str | None, workers: int
 ) -> int:
     kept = read_description(path)["recipe"]
-    if lacking := {*IDENTITY, "threads", "network"} - kept.keys():
+    if lacking := {*IDENTITY, "threads", "network"} - {"skip"} - kept.keys():
         raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
     job = Job.prepare(asked.resumed(kept), check_same(TrainingRecipe.from_json(kept), flags), data_dir, workers)
     if kept["network"] != job.fingerprint:
         raise NetcError(
             f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
         )
-    return _train(job, job.stream(), Run.open(path), options)
+    if kept.get("classes") is not None and tuple(kept["classes"]) != job.classes:
+        raise NetcError(f"the classes of {job.train.name} are not those that {path} was started with")
+    return _train(job, lambda: Run.open(path), options)
 
 
-def _train(job: Job, stream: BatchStream, run: Run, options: LoopOptions) -> int:
+def _train(job: Job, start: Callable[[], Run], options: LoopOptions) -> int:
+    """Compile and train; the run starts only when everything else has succeeded."""
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
-    with run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
+    show_notes(*job.notes)
+    stream = job.stream()
+    if job.recipe.qat is not None:
+        recipe = job.recipe
+        click.echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
+    trainer = job.trainer(stream.steps_per_epoch)
+    evaluate = job.evaluation(trainer)
+    with start() as run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
         watcher.line(f"run {run.path}")
-        if job.recipe.qat is not None:
-            watcher.line(f"quantization-aware: {job.recipe.optimizer}, {job.recipe.schedule}, ranges {job.recipe.qat}")
-        trainer = job.trainer(stream.steps_per_epoch)
-        evaluate = job.evaluation(trainer)
         loop = TrainingLoop(trainer, stream, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
         for event in loop.events():
             watcher.show(event)

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from ...compiler.errors import NetcError
-from ..images import Pixels
+from ..images import Picture
 from .random import Integers, permutation
 from .samples import Preparation, Tensor
 from .sources import ArraySource, FileSource, Labels
@@ -67,10 +67,12 @@ class ArrayMaker:
 
     def __post_init__(self) -> None:
         """Bring pictures to the net's size once, if that is the same in every epoch."""
-        self._ready = self.source.values
+        self._ready = self.preparation.interpret(self.source.values)
         preprocess, shape = self.preparation.preprocess, self.preparation.shape
-        self._cut = preprocess is not None and self.preparation.augmentation.part is not None
-        if preprocess is not None and not self._cut and (self._ready.shape[1:] != shape or preprocess.crop is not None):
+        self._cut = self.preparation.resizes and self.preparation.augmentation.part is not None
+        if preprocess is None or not self.preparation.resizes or self._cut:
+            return
+        if self._ready.shape[1:] != shape or preprocess.crop is not None:
             self._ready = np.stack([preprocess.pixels(picture) for picture in self._ready])
 
     def make(self, plans: Iterable[Plan]) -> Iterator[Batch]:
@@ -112,7 +114,7 @@ Failure = tuple[int, str]
 
 
 def decode_rows(
-    reader: Callable[[str], Pixels],
+    reader: Callable[[str], Picture],
     preparation: Preparation,
     keys: Sequence[str],
     epoch: int,
@@ -157,7 +159,7 @@ def replace_failures(
 
 def labels_of(labels: Labels, samples: Integers, preparation: Preparation) -> Labels:
     """The labels of samples, int32 [n], as the net numbers its classes."""
-    return (labels[samples] + preparation.label_offset).astype(np.int32)
+    return preparation.classes(labels[samples]).astype(np.int32)
 
 
 @dataclass

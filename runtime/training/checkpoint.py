@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from ...compiler.errors import NetcError
 from ...compiler.files import writing
+from ..finite import not_finite
 from .files import replace_file
 
 State = Mapping[str, NDArray[Any]]
@@ -55,15 +56,16 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
         return path
 
-    def latest(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    def latest(self, *, finite: bool = False) -> tuple[Checkpoint | None, tuple[str, ...]]:
         """The newest checkpoint that is sound, and what was wrong with newer ones; None if there is no checkpoint.
 
-        Raises `NetcError` if there are checkpoints and all of them are damaged.
+        With `finite`, one that holds infinities or NaNs isn't sound. Raises `NetcError` if there are checkpoints and
+        none of them is sound.
         """
         problems: list[str] = []
         for path in self._files():
             try:
-                return read_checkpoint(path), tuple(problems)
+                return _sound(read_checkpoint(path), finite), tuple(problems)
             except NetcError as error:
                 problems.append(error.diagnostics[0].message)
         if problems:
@@ -88,6 +90,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise NetcError(f"{path} is damaged: its checksum doesn't fit")
     progress: Mapping[str, Any] = json.loads(text)
     return Checkpoint(path, arrays, progress)
+
+
+def _sound(checkpoint: Checkpoint, finite: bool) -> Checkpoint:
+    if finite and (name := not_finite(checkpoint.state)) is not None:
+        raise NetcError(f"{checkpoint.path} is of no use: {name} holds infinities or NaNs")
+    return checkpoint
 
 
 def _save(arrays: State, path: Path, metadata: dict[str, str]) -> None:

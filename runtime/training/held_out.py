@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...compiler.errors import NetcError
-from ..images import Pixels
+from ..images import Picture
 from .sources import ArraySource, Source
 
 SEEN = "seen in calibration"
 """Why a sample was skipped."""
 
 
-def fingerprints(pictures: Iterable[Pixels]) -> frozenset[bytes]:
+def fingerprints(pictures: Iterable[Picture]) -> frozenset[bytes]:
     """What pictures are known by."""
     return frozenset(map(_fingerprint, pictures))
 
 
-def _fingerprint(picture: Pixels) -> bytes:
+def _fingerprint(picture: Picture) -> bytes:
     return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).digest()
 
 
@@ -34,7 +34,8 @@ def unseen(source: Source, seen: frozenset[bytes]) -> Source:
         return replace(source, reader=_Unseen(source.reader, seen))
     if source.values.dtype != np.uint8:
         return source
-    kept = np.array([_fingerprint(picture) not in seen for picture in source.values.astype(np.uint8, copy=False)])
+    pictures = source.values[..., np.newaxis] if source.values.ndim == 3 else source.values
+    kept = np.array([_fingerprint(picture) not in seen for picture in pictures])
     return replace(source, labels=source.labels[kept], values=source.values[kept])
 
 
@@ -42,10 +43,10 @@ def unseen(source: Source, seen: frozenset[bytes]) -> Source:
 class _Unseen:
     """Reads pictures, but not those in `seen`."""
 
-    reader: Callable[[str], Pixels]
+    reader: Callable[[str], Picture]
     seen: frozenset[bytes]
 
-    def __call__(self, key: str) -> Pixels:
+    def __call__(self, key: str) -> Picture:
         """A picture; raises `NetcError` for one of those."""
         picture = self.reader(key)
         if _fingerprint(picture) in self.seen:

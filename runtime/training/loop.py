@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...compiler.errors import NetcError
+from ..finite import not_finite
 from .batches import Batch, BatchStream
 from .checkpoint import State
 from .events import EpochDone, Evaluating, Event, Finished, Interrupted, Saved, Skipped, Started, Stepped
@@ -168,7 +169,10 @@ class TrainingLoop:
         """Time, and total steps, when this process began to train."""
 
     def events(self) -> Iterator[Event]:
-        """Train to the end, or until told to stop. Raises `NetcError` when the loss is no longer finite."""
+        """Train to the end, or until told to stop.
+
+        Raises `NetcError` when the loss, or a state that is to be saved, is no longer finite.
+        """
         yield self._restore()
         progress, epochs = self._progress, self._options.epochs
         batches = self._stream.batches(progress.epoch, progress.step, epochs)
@@ -185,7 +189,7 @@ class TrainingLoop:
         yield Finished(self._run.path, progress.best, progress.best_epoch, len(self._skipped))
 
     def _restore(self) -> Started:
-        found, problems = self._run.checkpoints.latest()
+        found, problems = self._run.checkpoints.latest(finite=True)
         if found is not None:
             self._trainer.load_state(found.state)
             self._progress = Progress.of(found.progress["loop"])
@@ -223,7 +227,7 @@ class TrainingLoop:
             self._log_window(metrics)
         yield self._stepped()
         if self._checkpoint_due():
-            yield self._save()
+            yield self._save(self._sound_state())
 
     def _note_skipped(self, reasons: tuple[str, ...]) -> Iterator[Event]:
         for reason in reasons:
@@ -261,17 +265,35 @@ class TrainingLoop:
     def _diverged(self, loss: float, batch: Batch) -> NetcError:
         progress = self._progress
         where = self._diagnose(batch.images, batch.labels) if self._diagnose is not None else None
-        rate = self._trainer.metrics["learning_rate"]
         first = f"; first in {where}" if where else ""
         return NetcError(
             f"the loss became {loss} at step {progress.total_step + 1} (epoch {progress.epoch + 1}, batch "
             f"{progress.step + 1}){first}",
-            hint=f"lower the learning rate (it is {rate:g}), warm up (warmup=1 in the schedule), or --clip-norm 1",
+            hint=self._advice(),
         )
+
+    def _sound_state(self) -> State:
+        """The trainer's state; raises `NetcError` unless it is finite.
+
+        The loss of a step is that of the weights before it: it shows what the update did one step later.
+        """
+        state, progress = self._trainer.state(), self._progress
+        if (name := not_finite(state)) is not None:
+            raise NetcError(
+                f"the update of step {progress.total_step} (epoch {progress.epoch + 1}, batch {progress.step}) left "
+                f"infinities or NaNs in {name}, though the loss was finite",
+                hint=self._advice(),
+            )
+        return state
+
+    def _advice(self) -> str:
+        rate = self._trainer.metrics.get("learning_rate", self._progress.learning_rate)
+        return f"lower the learning rate (it is {rate:g}), warm up (warmup=1 in the schedule), or --clip-norm 1"
 
     # ---- the end of an epoch ----------------------------------------------------------------------------------------
 
     def _finish_epoch(self) -> Iterator[Event]:
+        state = self._sound_state()
         progress, sums = self._progress, self._progress.in_epoch
         scores = self._evaluate() if self._evaluate is not None else Scores({})
         test = {key: float(value) for key, value in scores.results.items()}
@@ -287,7 +309,7 @@ class TrainingLoop:
         self._run.log(self._record("epoch") | means | {f"test_{key}": value for key, value in test.items()})
         done = EpochDone(progress.epoch + 1, **means, test=test, is_best=is_best)
         progress.epoch, progress.step, progress.in_epoch = progress.epoch + 1, 0, Sums()
-        saved = self._save()
+        saved = self._save(state)
         yield done
         yield saved
 
@@ -302,14 +324,14 @@ class TrainingLoop:
             return True
         return seconds is not None and self._clock() - self._saved_at >= seconds
 
-    def _save(self) -> Saved:
+    def _save(self, state: State) -> Saved:
         progress = self._progress
         content = {"loop": asdict(progress), "log_position": self._run.log_position(), "seed": self._trainer.seed}
-        path = self._run.checkpoints.write(progress.total_step, self._trainer.state(), content)
+        path = self._run.checkpoints.write(progress.total_step, state, content)
         self._saved_at = self._clock()
         return Saved(path, progress.total_step)
 
     def _interrupt(self) -> Iterator[Event]:
         if self._progress.total_step > 0:
-            yield self._save()
+            yield self._save(self._sound_state())
         yield Interrupted(self._run.path, self._progress.epoch, self._progress.step)

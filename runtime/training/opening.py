@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.spec import Spec, Value, parse_spec
 from ..cache import ObjectCache
-from ..datasets import data_folder, load_dataset
+from ..datasets import CIFAR10_CLASSES, data_folder, load_dataset
 from ..images import decode
+from ..interpretation import Facts
+from ..picture_files import find_pictures, holds_pictures, shortened
 from .sources import ArchiveReader, ArraySource, FileSource, Labels, Source
 
 SPLITS = ("train", "test")
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 _FOLDERS = {"train": ("train",), "test": ("val", "validation", "test")}
 """What an image folder may call each split."""
 
@@ -46,13 +47,24 @@ def open_source(text: str, split: str = "train", folder: str | os.PathLike[str] 
         return _image_folder(Path(text.removeprefix("imagefolder:")).expanduser(), split)
     if text.endswith(".npz"):
         return _arrays(Path(text).expanduser(), split)
+    spec, classes = _named_set(text)
+    source = _NAMED[spec.name](split, folder)
+    return source if classes is None else _narrowed(source, spec, classes)
+
+
+def check_name(text: str) -> None:
+    """Raise `NetcError` if `text` names no data set that there could be; files are not looked for."""
+    if not text.startswith("imagefolder:") and not text.endswith(".npz"):
+        _named_set(text)
+
+
+def _named_set(text: str) -> tuple[Spec, Value]:
+    """A named data set, and the classes that it is narrowed to."""
     spec = parse_spec(text.replace("imagenet-samples", "imagenet_samples"))
     if spec.name not in _NAMED:
         hint = near_miss(spec.name, _NAMED) or "there are " + ", ".join([*_NAMED, "imagefolder:DIR", "FILE.npz"])
         raise NetcError(f"there is no data set `{spec.name}`", hint=hint)
-    classes = spec.bind({"classes": None})["classes"]
-    source = _NAMED[spec.name](split, folder)
-    return source if classes is None else _narrowed(source, spec, classes)
+    return spec, spec.bind({"classes": None})["classes"]
 
 
 def labelled_source(text: str, split: str = "test") -> Source | None:
@@ -66,16 +78,20 @@ def labelled_source(text: str, split: str = "test") -> Source | None:
 
 def _narrowed(source: Source, spec: Spec, classes: Value) -> Source:
     given = classes if isinstance(classes, tuple) else (classes,)
-    chosen = [c for c in given if isinstance(c, int) and not isinstance(c, bool) and 0 <= c < source.classes]
+    count = source.classes or 0
+    chosen = [c for c in given if isinstance(c, int) and not isinstance(c, bool) and 0 <= c < count]
     if len(chosen) < max(2, len(given)) or len(set(chosen)) < len(chosen):
-        raise NetcError(f"`{spec}`: `classes` must be two or more different ones of 0 to {source.classes - 1}")
-    numbers = np.full(source.classes, -1, np.int32)
+        raise NetcError(f"`{spec}`: `classes` must be two or more different ones of 0 to {count - 1}")
+    numbers = np.full(count, -1, np.int32)
     numbers[chosen] = np.arange(len(chosen))
     labels = numbers[source.labels]
     kept = np.flatnonzero(labels >= 0).tolist()
+    names = tuple(source.names[c] for c in chosen) if source.names else None
     if isinstance(source, ArraySource):
-        return replace(source, classes=len(chosen), labels=labels[kept], values=source.values[kept])
-    return replace(source, classes=len(chosen), labels=labels[kept], keys=[source.keys[i] for i in kept])
+        values = source.values[kept]
+        return replace(source, classes=len(chosen), names=names, labels=labels[kept], values=values)
+    keys = [source.keys[i] for i in kept]
+    return replace(source, classes=len(chosen), names=names, labels=labels[kept], keys=keys)
 
 
 # ---- named data sets ------------------------------------------------------------------------------------------------
@@ -93,7 +109,8 @@ def _cifar10(split: str, folder: str | os.PathLike[str] | None) -> Source:
     cache = ObjectCache.default()
     data = np.frombuffer(cache.get(f"cifar10-{key}") or b"", np.uint8).reshape(-1, 1 + 32 * 32 * 3)
     if len(data):
-        return ArraySource("cifar10", 10, data[:, 0].astype(np.int32), data[:, 1:].reshape(-1, 32, 32, 3))
+        labels, pictures = data[:, 0].astype(np.int32), data[:, 1:].reshape(-1, 32, 32, 3)
+        return ArraySource("cifar10", 10, labels, pictures, CIFAR10_CLASSES)
     source = _in_memory("cifar10", split, folder)
     records = np.concatenate([source.labels[:, np.newaxis], source.values.reshape(len(source), -1)], axis=1)
     cache.put(f"cifar10-{key}", records.astype(np.uint8).tobytes())
@@ -103,7 +120,7 @@ def _cifar10(split: str, folder: str | os.PathLike[str] | None) -> Source:
 def _in_memory(name: str, split: str, folder: str | os.PathLike[str] | None) -> ArraySource:
     dataset = load_dataset(name, folder, split)
     pictures, labels = zip(*dataset, strict=True)
-    return ArraySource(name, dataset.classes, np.array(labels, np.int32), np.stack(pictures))
+    return ArraySource(name, dataset.classes, np.array(labels, np.int32), np.stack(pictures), dataset.names)
 
 
 def _imagenet_samples(split: str, folder: str | os.PathLike[str] | None) -> Source:
@@ -127,27 +144,37 @@ _NAMED: Mapping[str, Callable[[str, str | os.PathLike[str] | None], Source]] = {
 
 
 def _image_folder(home: Path, split: str) -> Source:
-    """The ImageNet layout: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg; classes are numbered in sorted order."""
-    train = _split_folder(home, "train")
-    classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        raise NetcError(f"{train} holds no folders of classes", hint=_LAYOUT)
+    """The ImageNet layout: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg; classes are numbered in sorted order.
+
+    Classes are the folders of the training split that hold pictures, also in folders below them; where there is no
+    training split, those of the test split.
+    """
     chosen = _split_folder(home, split)
-    keys: list[str] = []
-    labels: list[int] = []
-    unknown = {e.name for e in chosen.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes)
-    if unknown:
-        raise NetcError(f"{chosen} has classes that {train} lacks: {', '.join(sorted(unknown)[:10])}")
-    for number, name in enumerate(classes):
-        found = _pictures(chosen / name)
-        keys += found
-        labels += [number] * len(found)
+    listed = chosen if split == "test" and not (home / _FOLDERS["train"][0]).is_dir() else _split_folder(home, "train")
+    classes, empty = _class_folders(listed)
+    if unknown := sorted(set(_class_folders(chosen)[0]) - set(classes)):
+        raise NetcError(f"{chosen} has classes that {listed} lacks: {', '.join(unknown[:10])}")
+    found = [find_pictures(chosen / name) for name in classes]
+    keys = [key for each in found for key in each.files]
     if not keys:
         raise NetcError(f"{chosen} holds no pictures", hint=_LAYOUT)
-    return FileSource(f"imagefolder:{home}", len(classes), np.array(labels, np.int32), keys, decode)
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(each.files) for each in found])
+    notes = [f"{listed / name} holds no pictures: it is no class" for name in empty]
+    notes += [f"{chosen} has no pictures of class {c}" for c, f in zip(classes, found, strict=True) if not f.files]
+    skipped = shortened([reason for each in found for reason in each.skipped])
+    return FileSource(f"imagefolder:{home}", len(classes), labels, keys, decode, tuple(classes), (*notes, *skipped))
 
 
 _LAYOUT = "the layout is DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg"
+
+
+def _class_folders(split: Path) -> tuple[list[str], list[str]]:
+    """The names of a split's folders that hold pictures, and of those that hold none."""
+    folders = sorted(entry.name for entry in split.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise NetcError(f"{split} holds no folders of classes", hint=_LAYOUT)
+    full = [name for name in folders if holds_pictures(split / name)]
+    return full, [name for name in folders if name not in full]
 
 
 def _split_folder(home: Path, split: str) -> Path:
@@ -159,17 +186,11 @@ def _split_folder(home: Path, split: str) -> Path:
     raise NetcError(f"there is no {split} split in {home}; looked for\n{looked}", hint=_LAYOUT)
 
 
-def _pictures(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(entry.path for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in _SUFFIXES)
-
-
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
 def _arrays(path: Path, split: str) -> Source:
-    """`x_train`, `y_train`, `x_test` and `y_test`; pictures as uint8 [n, H, W] or [n, H, W, C], else real numbers."""
+    """`x_train`, `y_train`, `x_test` and `y_test`; `interpretation` says what the numbers mean to a net."""
     try:
         with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
             names = list(archive.files)
@@ -183,25 +204,23 @@ def _arrays(path: Path, split: str) -> Source:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise NetcError(f"{path} can't be read as .npz or is damaged: {error}") from None
     checked = {s: _class_numbers(f"y_{s} in {path}", array) for s, array in labels.items()}
-    classes = 1 + max(int(numbers.max(initial=0)) for numbers in checked.values())
-    return ArraySource(path.name, classes, checked[split], _values(f"x_{split} in {path}", values, checked[split]))
+    facts = _facts(f"x_{split} in {path}", values, checked[split])
+    return ArraySource(path.name, None, checked[split], values, facts=facts)
 
 
 def _class_numbers(name: str, array: NDArray[Any]) -> Labels:
     labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise NetcError(f"{name} must hold one class number for each sample, not {_described(array)}")
+    if labels.max(initial=0) > np.iinfo(np.int32).max:
+        raise NetcError(f"{name} holds class numbers as large as {labels.max()}")
     return labels.astype(np.int32)
 
 
-def _values(name: str, values: NDArray[Any], labels: Labels) -> NDArray[np.uint8] | NDArray[np.float32]:
+def _facts(name: str, values: NDArray[Any], labels: Labels) -> Facts:
     if values.ndim < 2 or len(values) != len(labels) or len(values) == 0:
         raise NetcError(f"{name} is {_described(values)}, which doesn't fit its {len(labels)} labels")
-    if values.dtype == np.uint8 and values.ndim >= 3:
-        return values if values.ndim > 3 else values[..., np.newaxis]
-    if values.dtype.kind not in "fiu":
-        raise NetcError(f"{name} must hold numbers, not {_described(values)}")
-    return values.astype(np.float32)
+    return Facts.of(name, values)
 
 
 def _described(array: NDArray[Any]) -> str:

@@ -53,9 +53,7 @@ class Run:
     @staticmethod
     def create(path: Path, recipe: Record, keep: int = 2) -> Run:
         """Make a folder for a new run, which must not exist or be empty."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            hint = f"continue it with --resume {path}" if (path / _DESCRIPTION).exists() else "choose another --run-dir"
-            raise NetcError(f"{path} exists already", hint=hint)
+        check_free(path)
         text = json.dumps(_describe(recipe), indent=1) + "\n"
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         with writing(path):
@@ -113,6 +111,13 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_free(path: Path) -> None:
+    """Raise `NetcError` if there is something where a new run is to be."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        hint = f"continue it with --resume {path}" if (path / _DESCRIPTION).exists() else "choose another --run-dir"
+        raise NetcError(f"{path} exists already", hint=hint)
 
 
 def new_run_path(net: str, parent: Path = Path("runs")) -> Path:

@@ -17,19 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ..images import Pixels, decode
+from ..classes import Names
+from ..images import Picture, decode
+from ..interpretation import Facts
 
 Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Samples in memory: uint8 pictures [count, H, W, C] or float32 values [count, ...]."""
+    """Samples in memory: numbers [count, ...] of any type; `interpretation` says what they mean to a net."""
 
     name: str
-    classes: int
+    classes: int | None
+    """How many there are by the data's own list; None where it has none."""
     labels: Labels
-    values: NDArray[np.uint8] | NDArray[np.float32]
+    values: NDArray[Any]
+    names: Names | None = None
+    """Of the classes."""
+    facts: Facts | None = None
+    """About all samples, where this is a part of them."""
+    notes: tuple[str, ...] = ()
+    """What was noticed when it was opened, for people."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,8 +52,12 @@ class FileSource:
     classes: int
     labels: Labels
     keys: Sequence[str]
-    reader: Callable[[str], Pixels]
+    reader: Callable[[str], Picture]
     """Can be pickled, for worker processes."""
+    names: Names | None = None
+    """Of the classes."""
+    notes: tuple[str, ...] = ()
+    """What was noticed when it was opened, for people."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +73,7 @@ class ArchiveReader:
     path: Path
     archive: zipfile.ZipFile | None = field(default=None, repr=False)
 
-    def __call__(self, member: str) -> Pixels:
+    def __call__(self, member: str) -> Picture:
         """Decode one member; raises `NetcError` if it is damaged."""
         try:
             if self.archive is None:

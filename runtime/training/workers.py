@@ -23,7 +23,7 @@ from multiprocessing.context import SpawnProcess
 import numpy as np
 
 from ...compiler.errors import InternalError, NetcError
-from ..images import Pixels
+from ..images import Picture
 from .batches import Batch, Failure, Plan, decode_rows, replace_failures
 from .random import Integers
 from .samples import Preparation, Tensor
@@ -165,7 +165,7 @@ def _work(
     connection: Connection,
     memory: ctypes.Array[ctypes.c_float],
     shape: tuple[int, ...],
-    reader: Callable[[str], Pixels],
+    reader: Callable[[str], Picture],
     preparation: Preparation,
 ) -> None:
     """The worker process: decode tasks until the pipe ends."""
@@ -179,7 +179,7 @@ def _work(
 
 
 def _answer(
-    reader: Callable[[str], Pixels], preparation: Preparation, task: _Task, rows: Tensor
+    reader: Callable[[str], Picture], preparation: Preparation, task: _Task, rows: Tensor
 ) -> list[Failure] | str:
     """The rows of the batch that failed; the text of an unexpected error."""
     try:

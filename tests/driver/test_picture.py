@@ -32,19 +32,19 @@ def test_large_scores_do_not_overflow_and_ties_keep_order() -> None:
 
 
 def test_samples_that_ship_fit_their_kind_of_net() -> None:
-    colour, note = load_picture(net(2, 32, 32, 3), None)
+    colour, (note,) = load_picture(net(2, 32, 32, 3), None)
     assert colour.shape == (2, 32, 32, 3)
-    assert "sample.png" in (note or "")
-    digit, note = load_picture(net(1, 28, 28, 1), None)
-    assert "digit.png" in (note or "")
+    assert "sample.png" in note
+    digit, (note,) = load_picture(net(1, 28, 28, 1), None)
+    assert "digit.png" in note
     assert (digit[0, 0].max(), digit.max()) == (0, 1)  # black background, white ink
     np.testing.assert_array_equal(digit[0], decode(models_folder() / "digit.png") / np.float32(255))
 
 
 def test_a_given_picture_needs_no_note(tmp_path: Path) -> None:
     Image.new("RGB", (5, 4), (255, 0, 0)).save(tmp_path / "red.png")
-    tensor, note = load_picture(net(1, 4, 5, 3), str(tmp_path / "red.png"))
-    assert note is None
+    tensor, notes = load_picture(net(1, 4, 5, 3), str(tmp_path / "red.png"))
+    assert notes == ()
     assert tensor[0, 0, 0].tolist() == [1, 0, 0]
 
 

@@ -51,7 +51,10 @@ def test_one_bit_palette_and_transparent_palette() -> None:
 
 def test_16_bit_grey_is_scaled() -> None:
     values = np.array([[0, 256, 32768, 65535]], np.uint16)
-    np.testing.assert_array_equal(decode(png(Image.fromarray(values)))[0, :, 0], [0, 1, 128, 255])
+    picture = decode(png(Image.fromarray(values)))
+    np.testing.assert_array_equal(picture[0, :, 0], values[0])
+    preprocess = Preprocess.of(net((1, 1, 4, 1)))
+    np.testing.assert_array_equal(preprocess.pixels(picture)[0, :, 0], [0, 1, 128, 255])
 
 
 def test_exif_rotation_is_ignored() -> None:

@@ -185,8 +185,8 @@ def test_arrays(tmp_path: Path) -> None:
     train, test = open_source(path, "train"), open_source(path, "test")
     assert isinstance(train, ArraySource)
     assert isinstance(test, ArraySource)
-    assert (train.values.shape, train.values.dtype, train.classes) == ((3, 5, 5, 1), np.uint8, 3)
-    assert (test.values.shape, test.values.dtype, test.labels.tolist()) == ((2, 4), np.float32, [2, 0])
+    assert (train.values.shape, train.values.dtype, train.classes) == ((3, 5, 5), np.uint8, None)
+    assert (test.values.shape, test.values.dtype, test.labels.tolist()) == ((2, 4), np.float64, [2, 0])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+../../driver/recipe_check.py
