@@ -15,7 +15,7 @@ from .compiler.quantization.report import Accuracy
 from .notes import show_notes
 from .pipeline import compile_graph, find_weights, load
 from .quantization import Calibrated, layer_noise
-from .runtime.calibration import calibration_pictures
+from .runtime.calibration import CalibrationPictures, taken
 from .runtime.evaluate import Comparison, on_floats
 from .runtime.labels import NO_LABELS, Labels
 from .runtime.training.augment import NO_AUGMENTATION
@@ -110,13 +110,13 @@ def held_out_accuracy(
     calibrated: Calibrated,
     integers: Graph,
     source: Source,
-    samples: str,
+    samples: CalibrationPictures,
     limit: int,
     labels: Labels = NO_LABELS,
     progress: Progress = None,
 ) -> Accuracy:
     """Accuracy before and after on a data set, without the pictures among `samples` that calibration has seen."""
-    rest = unseen(source, fingerprints(calibration_pictures(samples, limit)))
+    rest = unseen(source, fingerprints(taken(samples, limit)))
     found = compare_accuracy(calibrated.graph, integers, rest, labels, progress)
     skipped = sum(reason != SEEN for reason in found.first.skipped)
     left_out = len(source) - found.first.samples - skipped

@@ -15,6 +15,9 @@ from .compiler.edgetpu import LATEST, Release, Report, differences, predict, rea
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
+from .notes import open_noted
+from .pipeline import load
+from .runtime.images import white_of
 
 
 def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
@@ -56,10 +59,12 @@ def _quantized_model(model: str, output: str | None, options: Mapping[str, Any],
             hint = "`netc check --target edgetpu` predicts without weights or samples"
             raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
     count = options["samples"]
+    white = white_of(load(model, net=options["net"], settings=options["settings"]))
+    pictures = open_noted(options["calibrate"], count, white)
     with click.progressbar(length=count, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         made = edgetpu_model(
             model,
-            options["calibrate"],
+            pictures,
             weights=options["weights"],
             method=options["method"],
             limit=count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,19 @@ from .compiler.quantization import quantize as quantize_graph
 from .compiler.quantization.adaround import AdaRound
 from .pipeline import Source, Weights, compile_graph, find_weights, load
 from .recovery import Inputs, recover
-from .runtime.calibration import calibration_inputs
+from .runtime.calibration import PictureFiles, calibration_inputs, open_pictures
 from .runtime.datasets import Dataset
 from .runtime.images import Preprocess, as_input
+from .runtime.interpretation import Facts, interpret
+from .runtime.training.batches import ArrayMaker, evaluation_plans
+from .runtime.training.samples import Preparation
+from .runtime.training.sources import ArraySource
 
-Samples = str | os.PathLike[str] | Dataset | Iterable[Array | Sequence[Array]]
-"""What to calibrate with: a folder, an archive or a data set by name, a data set, or inputs of the network.
+Samples = str | os.PathLike[str] | PictureFiles | Dataset | Iterable[Array | Sequence[Array]]
+"""What to calibrate with: a folder, an archive or a data set by name, or opened, or inputs of the network.
 
-An array with as many dimensions as the network's only input holds samples, one after the other, for its batches.
+An array with as many dimensions as the network's only input holds samples, one after the other, for its batches; of
+what type and range they are is judged as for training (see `runtime.interpretation`).
 """
 
 
@@ -77,17 +83,36 @@ def calibrate(
 
     Of a folder, an archive or a data set up to `limit` pictures are taken; `progress` is told the number done. With
     `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
-    `NetcError` if there are no samples, or if an activation is not finite.
+    `NetcError` if there are no samples, or if an activation is not finite; what was passed over or guessed of the
+    samples is a warning, except of those that were opened before.
     """
     prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
-    given = _SampleInputs(prepared, tuple(samples) if isinstance(samples, Iterator) else samples, limit)
+    given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
     with compile_graph(observation_graph(prepared), threads=threads) as program:
         for inputs in given:
             calibration.add(inputs, _all(program(*inputs)))
             if progress:
                 progress(calibration.samples)
     return Calibrated(prepared, calibration, given)
+
+
+def _opened(graph: Graph, samples: Samples, limit: int) -> Samples:
+    """Samples that can be gone through several times; warns of what isn't plain."""
+    if isinstance(samples, str | os.PathLike):
+        samples = open_pictures(samples)
+        if isinstance(samples, PictureFiles):
+            _warn(samples.notes(limit, Preprocess.of(graph).white))
+    elif isinstance(samples, Iterator):
+        return tuple(samples)
+    elif isinstance(samples, np.ndarray) and _holds_samples(graph, samples):
+        _warn(interpret(graph, Facts.of("the array", samples)).notes)
+    return samples
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
 
 
 def _prepared(
@@ -102,14 +127,32 @@ def _prepared(
 def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Array]]:
     """The inputs of each run, in order."""
     if isinstance(samples, str | os.PathLike):
+        samples = open_pictures(samples)
+    if isinstance(samples, PictureFiles):
         return ((x,) for x in calibration_inputs(graph, samples, limit))
     if isinstance(samples, Dataset):
         preprocess, shape = Preprocess.of(graph), graph.inputs[0].type.shape
         pictures = (preprocess(picture) for (picture, _), _ in zip(samples, range(limit), strict=False))
         return ((np.broadcast_to(x, shape).copy(),) for x in pictures)
-    if isinstance(samples, np.ndarray) and samples.ndim == graph.inputs[0].type.rank:
-        return ((x,) for x in _batches(samples, graph.inputs[0].type.shape[0]))
+    if isinstance(samples, np.ndarray) and _holds_samples(graph, samples):
+        return ((x,) for x in _batches(_interpreted(graph, samples), graph.inputs[0].type.shape[0]))
     return ((np.asarray(x),) if isinstance(x, np.ndarray) else tuple(np.asarray(part) for part in x) for x in samples)
+
+
+def _holds_samples(graph: Graph, samples: Array) -> bool:
+    """Whether an array holds samples for the only input, one after the other."""
+    return len(graph.inputs) == 1 and samples.ndim == graph.inputs[0].type.rank
+
+
+def _interpreted(graph: Graph, samples: Array) -> Array:
+    """Samples as a float network takes them."""
+    if graph.inputs[0].type.dtype != DType.F32 or samples.ndim < 2 or len(samples) == 0:
+        return samples
+    source = ArraySource("the array", None, np.zeros(len(samples), np.int32), samples)
+    found = interpret(graph, Facts.of(source.name, samples))
+    preparation = Preparation(graph.inputs[0].type.shape[1:], found.preprocess, interpretation=found)
+    (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(samples), len(samples)))
+    return made.images
 
 
 def _batches(samples: Array, size: int) -> Iterator[Array]:

@@ -1,11 +1,13 @@
-"""Pictures to calibrate with: from a folder, from a ZIP archive or from a data set, spread over it evenly."""
+"""Pictures to calibrate with: from a folder, from a ZIP archive or from a data set, spread over it evenly.
+
+What can't be read is passed over as if it weren't there, so that the same pictures are taken with and without it.
+"""
 
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -14,63 +16,126 @@ import numpy as np
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
-from .datasets import load_dataset
-from .images import Pixels, Preprocess, decode
+from .datasets import Dataset, load_dataset
+from .images import Picture, Preprocess, decode, depth_note
+from .picture_files import find_pictures, pictures_in_archive, shortened
+from .training.sources import ArchiveReader
 
 Item = TypeVar("Item")
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-"""Endings of files that are taken for pictures."""
+_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"P")
+"""How pictures begin."""
+_TAILS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND\xae\x42\x60\x82"}
+"""How those that begin so end, unless they were cut off."""
 
 
-def calibration_inputs(
-    graph: Graph, source: str | os.PathLike[str], limit: int = 100, data_dir: str | os.PathLike[str] | None = None
-) -> Iterator[Array]:
+@dataclass
+class PictureFiles:
+    """Pictures in files, of which as many as are asked for are taken, evenly spread over those that can be read."""
+
+    origin: str
+    keys: list[str]
+    """Sorted; those that turn out to be no pictures are taken out."""
+    reader: Callable[[str], Picture]
+    skipped: list[str] = field(default_factory=list[str])
+    """What was passed over and why, in words."""
+    suspicious: Callable[[str], bool] = lambda key: False
+    """Whether a file that isn't taken should be tried all the same: it counts in the spread only if it is a picture."""
+    _sound: set[str] = field(default_factory=set[str])
+
+    def take(self, limit: int) -> list[str]:
+        """The keys of up to `limit` pictures, which were all read once."""
+        if len(self.keys) > limit:
+            self._try_out([key for key in self.keys if key not in self._sound and self.suspicious(key)])
+        while True:
+            chosen = _spread(self.keys, limit) if self.keys else []
+            if not self._try_out([key for key in chosen if key not in self._sound]):
+                return chosen
+
+    def _try_out(self, keys: Sequence[str]) -> bool:
+        """Take those that can't be read out of the list; true if there were any."""
+        bad: set[str] = set()
+        for key in keys:
+            try:
+                self.reader(key)
+                self._sound.add(key)
+            except NetcError as error:
+                self.skipped.append(error.diagnostics[0].message)
+                bad.add(key)
+        self.keys = [key for key in self.keys if key not in bad]
+        return bool(bad)
+
+    def notes(self, limit: int, white: float | None) -> tuple[str, ...]:
+        """What was passed over of `limit` pictures, and what is lost of deep ones; see `depth_note` for `white`."""
+        chosen = self.take(limit)
+        deep = depth_note(self.reader(chosen[0]), chosen[0], white) if chosen else None
+        return (*(f"skipped: {reason}" for reason in shortened(self.skipped)), *((deep,) if deep else ()))
+
+
+CalibrationPictures = PictureFiles | Dataset
+
+
+def open_pictures(
+    source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None
+) -> CalibrationPictures:
+    """Pictures in a folder or in a ZIP archive, or those of a data set, by name. Raises `NetcError` if there are none.
+
+    A folder may hold an archive in place of pictures.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = find_pictures(path)
+        if found.files:
+            return PictureFiles(str(path), list(found.files), decode, list(found.skipped), _is_suspicious)
+        archives = sorted(path.glob("*.zip"))
+        if len(archives) != 1:
+            raise NetcError(f"folder {path} holds neither pictures nor one ZIP archive of them")
+        path = archives[0]
+    if path.suffix == ".npz":
+        hint = "hand the array over in Python: netc.quantize(net, calibration=array)"
+        raise NetcError(f"{path} holds arrays, not pictures", hint=hint)
+    if path.is_file():
+        members = pictures_in_archive(path)
+        return PictureFiles(str(path), list(members.files), ArchiveReader(path), list(members.skipped))
+    return load_dataset(str(source), data_dir)
+
+
+def taken(pictures: CalibrationPictures, limit: int) -> Iterator[Picture]:
+    """Up to `limit` pictures, as they are: of files every n-th, of a data set the first."""
+    if isinstance(pictures, Dataset):
+        return (picture for picture, _ in islice(pictures, limit))
+    return map(pictures.reader, pictures.take(limit))
+
+
+def calibration_inputs(graph: Graph, pictures: CalibrationPictures, limit: int = 100) -> Iterator[Array]:
     """Inputs float32 [N, H, W, C] of a graph, made of up to `limit` pictures as its `preprocess` declares.
 
-    `source` is a folder or a ZIP archive of pictures, or the name of a data set (of which the first ones are taken); of
-    more files than `limit`, every n-th is taken. A last batch that would not be full is left out, unless it is the only
-    one. Raises `NetcError` if there are no pictures.
+    A last batch that would not be full is left out, unless it is the only one. Raises `NetcError` if there are no
+    pictures.
     """
     preprocess = Preprocess.of(graph)
     size = graph.inputs[0].type.shape[0]
-    pictures = calibration_pictures(source, limit, data_dir)
+    rest = taken(pictures, limit)
     found = False
-    while chunk := [preprocess(picture) for picture in islice(pictures, size)]:
+    while chunk := [preprocess(picture) for picture in islice(rest, size)]:
         if len(chunk) < size and found:
             return
         found = True
         yield np.stack([chunk[i % len(chunk)] for i in range(size)])
     if not found:
-        raise NetcError(f"there are no pictures in {source}")
+        name = pictures.name if isinstance(pictures, Dataset) else pictures.origin
+        reasons = "; ".join(pictures.skipped) if isinstance(pictures, PictureFiles) else ""
+        raise NetcError(f"there are no pictures in {name}", hint=reasons or None)
 
 
-def calibration_pictures(
-    source: str | os.PathLike[str], limit: int = 100, data_dir: str | os.PathLike[str] | None = None
-) -> Iterator[Pixels]:
-    """The pictures that `calibration_inputs` takes, as they are."""
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if files:
-            return (decode(file) for file in _spread(files, limit))
-        archives = sorted(path.glob("*.zip"))
-        if len(archives) != 1:
-            raise NetcError(f"folder {path} holds neither pictures nor one ZIP archive of them")
-        path = archives[0]
-    if path.is_file():
-        return _archived(path, limit)
-    return (picture for picture, _ in islice(load_dataset(str(source), data_dir), limit))
-
-
-def _archived(path: Path, limit: int) -> Iterator[Pixels]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(n for n in archive.namelist() if Path(n).suffix.lower() in SUFFIXES)
-            for name in _spread(names, limit):
-                yield decode(archive.read(name), f"{name} in {path}")
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise NetcError(f"{path} is not an archive of pictures, or is damaged: {error}") from None
+def _is_suspicious(path: str) -> bool:
+    """Whether a file doesn't begin and end as pictures do."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        file.seek(max(0, os.path.getsize(path) - 16))
+        tail = file.read()
+    start = next((known for known in _HEADS if head.startswith(known)), None)
+    return start is None or _TAILS.get(start, b"") not in tail
 
 
 def _spread(items: Sequence[Item], limit: int) -> list[Item]:

@@ -203,6 +203,11 @@ def declaration(graph: Graph) -> Mapping[str, Any]:
     return declared
 
 
+def white_of(graph: Graph) -> float | None:
+    """The number that the net declares as white in grey pictures of more than 8 bits."""
+    return Preprocess.of(graph).white
+
+
 def _central_square(image: Image.Image, crop: float) -> Image.Image:
     side = max(1, round(crop * min(image.size)))
     left, top = (image.width - side) // 2, (image.height - side) // 2

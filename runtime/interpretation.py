@@ -233,7 +233,11 @@ def _cure(name: str, given: Shape, wanted: Shape) -> str | None:
         return f"this net takes channels first: {name}.transpose({axes})"
     if len(given) == 3 and given[2] == 4 and len(wanted) == 3:
         return f"leave the fourth channel out: {name}[..., :3]"
-    return "pictures have 1 or 3 channels, the last dimension" if len(wanted) == len(given) == 3 else None
+    if len(given) != 3 or len(wanted) != 3:
+        return None
+    if given[2] in (1, 3):
+        return "only pictures, with pixels that are whole numbers from 0 to 255, are brought to size"
+    return "pictures have 1 or 3 channels, the last dimension"
 
 
 def _text(shape: Shape) -> str:

@@ -19,11 +19,15 @@ from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
+from ..notes import open_noted
 from ..options import network_options, weights_options
 from ..picture import class_labels, usable_labels
+from ..pipeline import load
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
+from ..runtime.calibration import CalibrationPictures
+from ..runtime.images import white_of
 from ..runtime.training.opening import labelled_source, open_source
 from ..runtime.training.sources import Source
 
@@ -98,7 +102,9 @@ def _quantize(o: _Options) -> None:
     report_file = ReportFile.named(o.report) if o.report else None
     labelled = _labelled(o)
     scheme = o.scheme
-    calibrated = _calibrate(o)
+    network = load(o.model, net=o.net, settings=o.settings)
+    pictures = open_noted(o.samples, o.limit, white_of(network))
+    calibrated = _calibrate(o, network, pictures)
     if o.weights is None:
         click.echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     ranges = calibrated.calibration.ranges(o.method)
@@ -106,8 +112,8 @@ def _quantize(o: _Options) -> None:
     recovery = _recover(calibrated, graph, o) if o.adaround or o.bias_correction else None
     if recovery:
         graph = recovery.graph
-    noise = layer_noise(calibrated.graph, graph, o.samples)
-    accuracy = _accuracy(calibrated, graph, labelled, o) if labelled else None
+    noise = layer_noise(calibrated.graph, graph, pictures)
+    accuracy = _accuracy(calibrated, graph, labelled, pictures, o) if labelled else None
     file = to_tflite(graph, labels=class_labels(calibrated.graph, o.model, o.weights).names)
     write_bytes(o.output, file)
     if o.ranges_file:
@@ -127,17 +133,15 @@ def _labelled(o: _Options) -> Source | None:
     return source if source and len(source) > o.limit else None
 
 
-def _calibrate(o: _Options) -> Calibrated:
+def _calibrate(o: _Options, network: Graph, pictures: CalibrationPictures) -> Calibrated:
     """Watch the network's activations under a bar."""
     with click.progressbar(length=o.limit, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         return calibrate(
-            o.model,
-            o.samples,
+            network,
+            pictures,
             weights=o.weights,
             limit=o.limit,
             equalized=o.equalized,
-            net=o.net,
-            settings=o.settings,
             seed=o.seed,
             progress=lambda done: bar.update(done - bar.pos),
         )
@@ -162,13 +166,15 @@ def _recover(calibrated: Calibrated, quantized: Graph, o: _Options) -> Recovery:
         )
 
 
-def _accuracy(calibrated: Calibrated, quantized: Graph, data: Source, o: _Options) -> Accuracy:
+def _accuracy(
+    calibrated: Calibrated, quantized: Graph, data: Source, pictures: CalibrationPictures, o: _Options
+) -> Accuracy:
     """Evaluate floats and integers on a labelled data set under a bar."""
     labels = usable_labels(calibrated.graph, o.model, o.weights)
     show_what_is_guessed(calibrated.graph, data, labels)
     with click.progressbar(length=len(data), label=data.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         return held_out_accuracy(
-            calibrated, quantized, data, o.samples, o.limit, labels, lambda done: bar.update(done - bar.pos)
+            calibrated, quantized, data, pictures, o.limit, labels, lambda done: bar.update(done - bar.pos)
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ..compiler.errors import NetcError
-from ..frontend import load_recipe
+from ..frontend import Recipe, load_recipe
 from ..notes import show_notes
 from ..options import background_option, combine, settings_option
 from ..progress import Watcher
@@ -114,14 +114,23 @@ def train_command(
     if run_dir is not None:
         check_free(Path(run_dir))
     written = load_recipe(model, net=net)
-    if written is not None and (problems := recipe_problems(written, model, None, overridden(flags))):
-        raise NetcError(problems)
+    if written is not None:
+        _check_recipe(setup, written, flags)
     job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)
 
     def create() -> Run:
         return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
 
     return _train(job, create, options)
+
+
+def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> None:
+    """Report everything that is wrong with the recipe of the file at once."""
+    graph = None
+    with suppress(NetcError):  # what is wrong with the net is reported when it is trained
+        graph = setup.load(1)
+    if problems := recipe_problems(written, setup.model, graph, overridden(flags)):
+        raise NetcError(problems)
 
 
 def _resume(

@@ -211,7 +211,8 @@ def _arrays(path: Path, split: str) -> Source:
 def _class_numbers(name: str, array: NDArray[Any]) -> Labels:
     labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        raise NetcError(f"{name} must hold one class number for each sample, not {_described(array)}")
+        hint = "labels of other kinds are for Python: netc.compile_training(...).step(x, labels)"
+        raise NetcError(f"{name} must hold one class number for each sample, not {_described(array)}", hint=hint)
     if labels.max(initial=0) > np.iinfo(np.int32).max:
         raise NetcError(f"{name} holds class numbers as large as {labels.max()}")
     return labels.astype(np.int32)

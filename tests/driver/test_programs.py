@@ -70,7 +70,7 @@ def test_litert_runs_what_was_saved(network: Path, tmp_path: Path) -> None:
         ({"quantize": "int8"}, "takes samples to calibrate with, or ranges"),
         ({"calibration": samples(1)}, "are for quantizing"),
         ({"quantize": "int8", "calibration": samples(2), "batch": 3}, "2 samples don't fill a batch of 3"),
-        ({"quantize": "int8", "calibration": samples(1)[:, :4]}, r"takes float32\[1,8,8,3\], not float32\[1,4,8,3\]"),
+        ({"quantize": "int8", "calibration": samples(1)[:, :4]}, r"have shape \[4,8,3\], net small takes \[8,8,3\]"),
     ],
 )
 def test_unsuitable_arguments(network: Path, arguments: dict[str, Any], message: str) -> None:
