@@ -43,6 +43,8 @@ from .runtime.training.workers import WorkerMaker
 
 IDENTITY = ("model", "net", "settings", "size", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
+_SHOWN = 10
+"""How many classes a message lists."""
 COSTS = ("threads", "checkpoint_every")
 """Of the set-up, what may change."""
 
@@ -150,7 +152,17 @@ class Job:
         """The resolved recipe, as the run keeps it."""
         setup = {name: getattr(self.setup, name) for name in IDENTITY}
         costs = {"threads": self.threads, "checkpoint_every": self.setup.checkpoint_every}
-        return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json(), "classes": self.classes}
+        classes = {"classes": self.classes, "data_classes": self.train.names}
+        return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json(), **classes}
+
+    def check_classes(self, kept: Mapping[str, Any]) -> None:
+        """Raise `NetcError` if net or data have other classes than in the recipe that a run keeps."""
+        for name, now in (("classes", self.classes), ("data_classes", self.train.names)):
+            if kept.get(name) is not None and tuple(kept[name]) != now:
+                before = ", ".join(kept[name][:_SHOWN])
+                raise NetcError(
+                    f"the classes of {self.train.name} are not those that the run was started with: {before}"
+                )
 
     def maker(self, source: Source, preparation: Preparation) -> Maker:
         """Who makes batches of a source."""

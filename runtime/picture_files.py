@@ -59,11 +59,12 @@ def shortened(reasons: Sequence[str], shown: int = 10) -> tuple[str, ...]:
 
 
 def _candidates(folder: Path) -> Iterator[str]:
-    """Whatever has the ending of a picture, folders included."""
+    """Whatever has the ending of a picture, folders included; no folder twice, so that links can't go in circles."""
     seen: set[str] = set()
     for home, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(home)
-        folders[:] = sorted(name for name in folders if real not in seen)
+        if (real := os.path.realpath(home)) in seen:
+            folders.clear()
+            continue
         seen.add(real)
         yield from (os.path.join(home, n) for n in (*folders, *files) if _ending(n) in SUFFIXES | _OTHER)
 
@@ -77,7 +78,7 @@ def _state(path: str) -> tuple[bool, bool]:
 
 def _sorted_out(candidates: Iterable[tuple[str, bool, bool]]) -> Found:
     reasons = {path: _reason(path, is_folder, empty) for path, is_folder, empty in candidates}
-    files = sorted(path for path, reason in reasons.items() if reason is None)
+    files = sorted((p for p, reason in reasons.items() if reason is None), key=lambda p: PurePosixPath(p).parts)
     return Found(tuple(files), tuple(f"{path} {reason}" for path, reason in sorted(reasons.items()) if reason))
 
 

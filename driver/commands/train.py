@@ -144,8 +144,7 @@ def _resume(
         raise NetcError(
             f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
         )
-    if kept.get("classes") is not None and tuple(kept["classes"]) != job.classes:
-        raise NetcError(f"the classes of {job.train.name} are not those that {path} was started with")
+    job.check_classes(kept)
     return _train(job, lambda: Run.open(path), options)
 
 

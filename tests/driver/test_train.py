@@ -20,6 +20,7 @@ import netc as package
 from netc.compiler.graph.ir import Graph
 from netc.runtime.training.run import read_records
 from netc.runtime.weights import initial_weights, write_weights
+from netc.training import compile_training
 
 from .conftest import Call
 
@@ -101,6 +102,12 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     stand = Stand()
     monkeypatch.setattr(package, "compile_training", stand, raising=False)
     return stand
+
+
+@pytest.fixture
+def real(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled trainer after all."""
+    monkeypatch.setattr(package, "compile_training", compile_training)
 
 
 @pytest.fixture
@@ -214,7 +221,15 @@ def test_a_loss_that_is_no_number(netc: Call, net: Path, stand: Stand) -> None:
         (("NET", "--data", "nmist"), "did you mean mnist?"),
         (("NET", "--data", "none.npz"), "there is no data file none.npz"),
         (("NET", "--batch", "61"), "has 60 samples, fewer than a batch of 61"),
-        (("NET", "--set", "classes=5"), "has 3 classes"),
+        (("NET", "--set", "classes=2"), "has the label 2, but net tiny gives 2 classes, 0 to 1"),
+        (("NET", "--set", "classes=1", "--loss", "softmax_cross_entropy"), "of a single score"),
+        (("NET", "--loss", "mean_squared_error"), "data.npz gives class numbers [N], but mean_squared_error"),
+        (("NET", "--optimizer", "sgd(lr=-1)"), "lr must not be negative"),
+        (("NET", "--optimizer", "adam(beta1=2)"), "beta1 must lie in"),
+        (("NET", "--schedule", "step(every=0)"), "step: give"),
+        (("NET", "--weights", "/dev/null"), "/dev/null"),
+        (("NET", "--freeze", "conv.*"), "no parameter matches `conv.*`"),
+        (("NET", "--skip", "fc.*"), "none are"),
         (("NET", "--size", "32"), "no hyperparameter `size`"),
         (("NET", "--resume", "nothing"), "there is no run nothing"),
         (("NET", "--resume", "x", "--run-dir", "y"), "leave --run-dir out"),
@@ -226,6 +241,145 @@ def test_wrong_requests(netc: Call, net: Path, arguments: tuple[str, ...], messa
     assert message in result.err
     assert result.err.count("error:") == 1
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("option", [("--clip-norm", "nan"), ("--weight-decay", "inf"), ("--optimizer", "sgd(lr=1,")])
+def test_a_run_has_a_folder_when_it_has_begun(netc: Call, net: Path, real: None, option: tuple[str, str]) -> None:
+    """What is only found when the step is made leaves nothing behind, either."""
+    arguments = ("train", net, "--epochs", 1, "--run-dir", "run")
+    assert netc(*arguments, *option).code == 2
+    assert not Path("run").exists()
+    Path("run").mkdir()
+    Path("run/file").touch()
+    assert "run exists already" in netc(*arguments).err
+
+
+def test_a_net_that_cannot_be_trained_leaves_no_folder(netc: Call, net: Path, real: None) -> None:
+    net.write_text(net.read_text().replace("|> flatten", "|> relu |> resize_nearest(size = [8, 8]) |> relu |> flatten"))
+    net.write_text(net.read_text().replace("return image", "return image |> conv@c(2, 3)"))
+    result = netc("train", net)
+    assert result.code == 2
+    assert "resize_nearest" in result.err
+    assert not Path("runs").exists()
+
+
+def test_a_step_that_spoils_the_weights_is_not_kept(netc: Call, net: Path, real: None) -> None:
+    """The gradient of a root at 0 is no number, the loss is 0."""
+    own = "block zero(scores: f32[N, C], labels: i32[N]) {\n  d = scores - stop_gradient(scores)\n"
+    net.write_text(own + "  return reduce_sum(d * d, axes = [1]) ** 0.5\n}\n" + net.read_text())
+    for name, options in (("each", ("--save-every", 1)), ("epoch", ("--batch", 60))):
+        result = netc("train", net, "--loss", "zero", "--epochs", 1, "--run-dir", name, *options)
+        assert result.code == 2
+        assert "the update of step 1 (epoch 1, batch 1) left infinities or NaNs in fc.weight" in result.err
+        assert {p.name for p in Path(name).iterdir()} == {"run.json", "metrics.jsonl", ".lock"}
+        assert "the update of step 1" in netc("train", "--resume", name, *options[:2] * (name == "each")).err
+
+
+def test_a_frozen_and_a_new_part(netc: Call, net: Path, real: None) -> None:
+    net.write_text(net.read_text().replace("|> dense@fc", "|> dense@mid(6) |> relu |> dense@fc"))
+    assert netc("train", net, "--run-dir", "first").code == 0
+    options = ("--weights", "first/last.safetensors", "--set", "classes=4")
+    result = netc("train", net, *options)
+    assert (result.code, "--skip 'fc.*'" in result.err) == (2, True)
+    options += ("--skip", "fc.*", "--freeze", "mid.*", "--epochs", 1, "--run-dir", "second")
+    result = netc("train", net, *options)
+    assert result.code == 0, result.err
+    assert "drawn by seed 0: fc.weight, fc.bias" in result.err
+    recipe = json.loads(Path("second/run.json").read_text())["recipe"]
+    assert (recipe["freeze"], recipe["skip"]) == (["mid.*"], ["fc.*"])
+    before, after = (load_file(f"{name}/last.safetensors") for name in ("first", "second"))
+    for name in ("mid.weight", "mid.bias"):
+        np.testing.assert_array_equal(before[name], after[name])
+    assert after["fc.weight"].shape == (4, 6)
+    assert netc("train", "--resume", "second").code == 0
+    assert "started with freeze" in netc("train", "--resume", "second", "--freeze", "fc.*").err
+    assert "started with skip" in netc("train", "--resume", "second", "--skip", "mid.*").err
+
+
+def pictures(folder: Path, names: tuple[str, ...]) -> None:
+    """Pictures of 4 x 4 pixels, of which one, the class's own, is bright."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 4)):
+        for number, name in enumerate(names):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                values = random.integers(0, 60, 16)
+                values[number] = 255
+                Image.fromarray(values.reshape(4, 4).astype(np.uint8)).save(folder / split / name / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("cat", "dog"), '["dog", "cat"]'),
+        (tuple(map(str, range(12))), str([str(i) for i in range(12)]).replace("'", '"')),
+        (("cat", "dog"), None),
+    ],
+)
+def test_folders_and_labels_agree(
+    netc: Call, net: Path, tmp_path: Path, real: None, names: tuple[str, ...], labels: str | None
+) -> None:
+    """What is trained on a folder is called like the folder, whatever the order; `run.json` has the list."""
+    pictures(tmp_path / "pics", names)
+    line = f"divide = 255, labels = {labels}" if labels else "divide = 255"
+    text = net.read_text().replace("divide = 255, mean = 0.5", line)
+    net.write_text(text.replace("classes = 3", f"classes = {len(names)}"))
+    options = ("--data", "imagefolder:pics", "--batch", 16, "--epochs", 12, "--workers", 0)
+    result = netc("train", net, *options, "--run-dir", "run")
+    assert result.code == 0, result.err
+    assert ("in another order" in result.err) == (labels is not None)
+    weights = ("--weights", "run/best.safetensors")
+    assert "100.00%" in netc("eval", net, *weights, "--data", "imagefolder:pics").out
+    for name in (names[0], names[-1], "2" if "2" in names else names[1]):
+        answer = netc("run", net, *weights, "--image", tmp_path / "pics" / "val" / name / "0.png", "--json")
+        assert json.loads(answer.out)[0]["name"] == name
+    kept = json.loads(Path("run/run.json").read_text())["recipe"]["classes"]
+    assert kept == (json.loads(labels) if labels else list(names))
+    (tmp_path / "pics" / "train" / names[0]).rename(tmp_path / "pics" / "train" / "zebra")
+    (tmp_path / "pics" / "val" / names[0]).rename(tmp_path / "pics" / "val" / "zebra")
+    assert netc("train", "--resume", "run").code == 2
+
+
+def test_one_class_fewer_is_no_background(netc: Call, tmp_path: Path, real: None) -> None:
+    (tmp_path / "pick.net").write_text("net pick(x: f32[N, 3]) { return x |> dense@d(3) }\n")
+    save_file(
+        {"d.weight": np.eye(3, dtype=np.float32), "d.bias": np.zeros(3, np.float32)}, tmp_path / "eye.safetensors"
+    )
+    labels = np.array([0, 1, 0, 1, 1, 0, 0, 1])
+    x = np.eye(3, dtype=np.float32)[labels]
+    np.savez(tmp_path / "two.npz", x_test=x, y_test=labels, x_train=x, y_train=labels)
+    arguments = (
+        "eval",
+        tmp_path / "pick.net",
+        "--weights",
+        tmp_path / "eye.safetensors",
+        "--data",
+        "two.npz",
+        "--json",
+    )
+    assert json.loads(netc(*arguments).out)["top1"] == 1
+    assert json.loads(netc(*arguments, "--background").out)["top1"] == 0
+    assert netc("train", tmp_path / "pick.net", "--data", "two.npz", "--batch", 4, "--run-dir", "r").code == 0
+    program = package.compile(tmp_path / "pick.net", weights="r/best.safetensors")
+    assert [int(program(np.eye(3, dtype=np.float32)[i : i + 1]).argmax()) for i in (0, 1)] == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "float64"])
+def test_eval_of_the_same_numbers(netc: Call, tmp_path: Path, dtype: str) -> None:
+    text = "net b(image: f32[N, 2, 2, 1]) { return image |> flatten |> dense@d(2) }\n"
+    (tmp_path / "b.net").write_text(text + "preprocess b { divide = 255, mean = 0.5 }\n")
+    weights = {"d.weight": np.array([[-1] * 4, [1] * 4], np.float32), "d.bias": np.zeros(2, np.float32)}
+    save_file(weights, tmp_path / "w.safetensors")
+    x = np.repeat(np.array([10, 60, 200, 250, 100, 150]), 4).astype(dtype)
+    arguments = ("eval", tmp_path / "b.net", "--weights", tmp_path / "w.safetensors", "--data", "d.npz", "--json")
+    for shape in ((6, 2, 2, 1), (6, 2, 2), (6, 4), (6, 1, 2, 2)):
+        np.savez("d.npz", x_test=x.reshape(shape), y_test=[0, 0, 1, 1, 0, 1])
+        result = netc(*arguments)
+        assert json.loads(result.out)["top1"] == 1
+        said = f"note: x_test in d.npz is {dtype} from 10 to 250: preprocess is applied\n"
+        assert result.err == ("" if dtype == "uint8" else said)
+    np.savez("d.npz", x_test=np.stack([x.reshape(6, 2, 2)] * 3, axis=1), y_test=[0, 0, 1, 1, 0, 1])
+    assert netc(*arguments).code == 2
 
 
 def test_a_run_goes_on_only_with_its_own_loss(netc: Call, net: Path) -> None:

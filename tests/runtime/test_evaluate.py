@@ -10,6 +10,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Array, Graph, Value
 from netc.compiler.graph.types import DType, TensorType
 from netc.runtime.evaluate import Evaluation, rank_of_label
+from netc.runtime.labels import NO_LABELS, Labels
 from netc.runtime.training.scoring import score
 from netc.runtime.training.sources import ArraySource
 
@@ -34,9 +35,11 @@ def oracle(classes: int, offset: int = 0) -> Program:
     return program
 
 
-def evaluate(program: Program, net: Graph, source: ArraySource, seen: list[int] | None = None) -> Evaluation:
+def evaluate(
+    program: Program, net: Graph, source: ArraySource, seen: list[int] | None = None, labels: Labels = NO_LABELS
+) -> Evaluation:
     progress = seen.append if seen is not None else None
-    return score(program, source, maker_for(net, source), net.inputs[0].type.shape[0], progress)
+    return score(program, source, maker_for(net, source, labels), net.inputs[0].type.shape[0], progress)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -48,8 +51,11 @@ def test_partial_batches_count_once(batch: int) -> None:
 
 
 def test_background_class_shifts_labels() -> None:
-    assert evaluate(oracle(11, offset=1), make_net(2, 11), pixels(10)).top1 == 1
-    assert evaluate(oracle(11, offset=0), make_net(2, 11), pixels(10)).top1 == 0
+    for labels in (Labels(background=True), Labels(("background", *map(str, range(10))))):
+        assert evaluate(oracle(11, offset=1), make_net(2, 11), pixels(10), labels=labels).top1 == 1
+        assert evaluate(oracle(11, offset=0), make_net(2, 11), pixels(10), labels=labels).top1 == 0
+    with pytest.raises(NetcError, match="gives f32\\[2,11\\], but pixels has 10 classes"):
+        evaluate(oracle(11), make_net(2, 11), pixels(10))
 
 
 def test_one_column_scores_class_1_against_class_0() -> None:

@@ -11,7 +11,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.types import DType, TensorType
-from netc.runtime.images import Preprocess, decode
+from netc.runtime.images import Preprocess, decode, depth_note
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 GREY = RGB[:, :, 0]
@@ -22,9 +22,9 @@ def net(shape: tuple[int, ...] = (1, 8, 8, 3), **preprocess: object) -> Graph:
     return builder.finish([builder.input("image", TensorType(DType.F32, shape))])
 
 
-def png(image: Image.Image, **options: object) -> bytes:
+def png(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "PNG", **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -138,6 +138,7 @@ def test_without_declaration_pixels_are_divided_by_255() -> None:
         ({"crop": 1.5}, "positive number up to 1"),
         ({"crop": "half"}, "positive number up to 1"),
         ({"divide": 0}, "divide must be a positive number"),
+        ({"white": 0}, "white must be a positive number"),
         ({"mean": (1, 2)}, "mean must be a number or 3 numbers"),
         ({"mean": "imagenet"}, "mean must be a number or 3 numbers"),
         ({"std": (1, 0, 1)}, "std can't be 0"),
@@ -147,6 +148,27 @@ def test_without_declaration_pixels_are_divided_by_255() -> None:
 def test_bad_declarations_are_refused(declared: dict[str, object], message: str) -> None:
     with pytest.raises(NetcError, match=message):
         Preprocess.of(net(**declared))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_deep_grey_has_a_white_that_can_be_declared(dtype: type) -> None:
+    values = np.arange(784, dtype=dtype).reshape(28, 28) * 5
+    picture = decode(png(Image.fromarray(values), "PNG" if dtype == np.uint16 else "TIFF"))
+    plain, declared = (Preprocess.of(net((1, 28, 28, 1), **w)) for w in ({}, {"white": 3915}))
+    assert len(np.unique(plain.pixels(picture))) == 16
+    np.testing.assert_array_equal(declared.pixels(picture)[..., 0], np.rint(values / 3915 * 255))
+    note = depth_note(picture, "x.png", plain.white)
+    assert note is not None
+    assert "from 0 to 3915: 65535 counts as white, so that its 784 values become 16; `white`" in note
+    assert depth_note(picture, "x.png", declared.white) is None
+    assert "so that its 784 values become 201" in (depth_note(picture, "x.png", 1000) or "")
+    assert depth_note(GREY[:, :, np.newaxis], "x.png") is None
+
+
+def test_net_with_channels_first_is_told() -> None:
+    with pytest.raises(NetcError, match="which has channels first") as caught:
+        Preprocess.of(net((1, 3, 4, 4)))
+    assert "transpose(0, 3, 1, 2)" in str(caught.value)
 
 
 def test_net_that_takes_no_picture_is_refused() -> None:

@@ -136,3 +136,46 @@ def test_the_place_where_numbers_stop_being_finite_is_found(source: Path) -> Non
         assert "b.conv" in place
         trainer.program.state["fc1.bias"][2] = np.nan
         assert trainer.diagnose(x, labels) == "the parameter fc1.bias"
+
+
+def test_labels_are_classes_of_the_net(source: Path) -> None:
+    (x, labels), *_ = batches(1)
+    with netc.compile_training(source, batch=6, threads=1) as trainer:
+        for wrong in (-1, 5, 1000):
+            with pytest.raises(netc.NetcError, match="net tiny has 0 to 4"):
+                trainer.step(x, np.where(labels == labels[0], wrong, labels))
+        with pytest.raises(netc.NetcError, match="labels are whole numbers of int32, not float64"):
+            trainer.step(x, labels + 0.5)
+        assert trainer.step(x, labels.astype(np.uint8)) > 0
+
+
+def test_weights_that_are_not_finite_are_not_saved(source: Path, tmp_path: Path) -> None:
+    with netc.compile_training(source, batch=6, threads=1) as trainer:
+        trainer.program.state["b.conv.weight"][0, 0, 0, 0] = np.nan
+        with pytest.raises(netc.NetcError, match=r"b.conv.weight holds infinities or NaNs"):
+            trainer.save(tmp_path / "w.safetensors")
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_trunk_is_kept_and_a_head_is_drawn(source: Path, threads: int) -> None:
+    """Compiled: frozen weights and statistics stay to the bit, what is skipped comes from the seed."""
+    start = dict(initial_weights(netc.load(source, batch=6), 9))
+    start["a.bn.running_mean"] = np.linspace(-1, 1, 8, dtype=np.float32)
+    drawn = initial_weights(netc.load(source, batch=6), 4)
+    options = {"weights": {**start, "fc2.weight": np.zeros((7, 7), np.float32)}, "skip": "fc2.*", "seed": 4}
+    frozen = {"freeze": ("[abc].*",), "optimizer": "adamw(lr=0.01)", "ema": 0.9}
+    with netc.compile_training(source, batch=6, threads=threads, **options, **frozen) as trainer:
+        graph = trainer.step_graph
+        state = {**start, **{n: drawn[n] for n in ("fc2.weight", "fc2.bias")}, **trainer.state()}
+        np.testing.assert_array_equal(trainer.weights()["fc2.weight"], drawn["fc2.weight"])
+        count = len(graph.attributes["metrics"])
+        for x, labels in batches(3):
+            results = evaluate(graph, [x, labels], state)
+            state |= dict(zip(graph.attributes["updates"], results[count:], strict=True))
+            assert trainer.step(x, labels) == pytest.approx(float(results[0]), rel=2e-4)
+        for averaged in (False, True):
+            weights = trainer.weights(averaged=averaged)
+            for name in start:
+                same = np.array_equal(weights[name], start[name])
+                assert same == name.startswith(("a.", "b.", "c.")), name

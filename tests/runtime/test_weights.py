@@ -199,3 +199,29 @@ def test_initial_weights_are_quick() -> None:
     started = time.process_time()
     initial_weights(graph)["w"]
     assert time.process_time() - started < 1  # 5 M parameters; about 0.05 s on an idle core
+
+
+# ---- parts that are left out ----------------------------------------------------------------------------------------
+
+
+def test_a_part_is_skipped_in_the_file_and_in_the_net(tmp_path: Path) -> None:
+    stored = {"a.weight": floats(4, 3), "old.weight": floats(7, 4), "head.bias": floats(9)}
+    save_file(stored, tmp_path / "w.safetensors")
+    graph = graph_of(a__weight=((3, 4), "oi"), head__weight=((4, 5), "oi"), head__bias=((5,), None))
+    with pytest.raises(NetcError, match="1 missing, 1 surplus, 1 misshapen") as caught:
+        read_weights(tmp_path / "w.safetensors", graph)
+    assert "--skip 'head.*' --skip 'old.*'" in str(caught.value)
+    found = read_weights(tmp_path / "w.safetensors", graph, ("head.*", "old.*"))
+    assert list(found) == ["a.weight"]
+    np.testing.assert_array_equal(found["a.weight"], stored["a.weight"].T)
+    given = check_weights({"a.weight": floats(3, 4), "head.bias": floats(9)}, graph, "head.*")
+    assert list(given) == ["a.weight"]
+    with pytest.raises(NetcError, match=r"no parameter matches `haed\.\*`"):
+        read_weights(tmp_path / "w.safetensors", graph, "haed.*")
+
+
+def test_a_file_of_another_net_gets_no_hint(tmp_path: Path) -> None:
+    save_file({"x": floats(4, 3)}, tmp_path / "w.safetensors")
+    with pytest.raises(NetcError, match="1 missing, 1 surplus") as caught:
+        read_weights(tmp_path / "w.safetensors", graph_of(a__weight=((3, 4), "oi")))
+    assert "--skip" not in str(caught.value)

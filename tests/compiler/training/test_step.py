@@ -23,6 +23,7 @@ from netc.runtime.program import Program
 
 from .small_net import SHAPES, Array, Training, batches, initial_state, small_net
 
+STATISTICS = ("bn.running_mean", "bn.running_var")
 SETTINGS: dict[str, Any] = {"loss": "softmax_cross_entropy", "optimizer": "sgd(lr=0.5)"}
 
 
@@ -119,6 +120,70 @@ def test_decay_of_weights_only() -> None:
         assert not np.allclose(every.state[name], none.state[name])
 
 
+OPTIMIZERS = ["sgd(lr=0.5, momentum=0.9, weight_decay=0.1)", "adamw(lr=0.1, weight_decay=0.5)", "muon(lr=0.1)"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_frozen_parameters_stay_to_the_bit(optimizer: str) -> None:
+    training = train(optimizer=optimizer, ema=0.5, accumulate=2, clip_norm=1.0, freeze=("fc1.*", "bn.*"))
+    frozen = {n: v for n, v in training.state.items() if n.startswith(("fc1.", "bn."))}
+    assert len(frozen) == 6
+    for x, labels in batches():
+        training(x, labels)
+    for name, value in frozen.items():
+        np.testing.assert_array_equal(training.state[name], value)
+    assert not np.array_equal(training.state["fc2.weight"], initial_state(training.step)["fc2.weight"])
+    assert not [n for n in training.state if n.startswith(("optimizer.", "ema.")) and ("fc1" in n or "bn" in n)]
+
+
+def test_a_frozen_batch_norm_normalises_as_in_inference() -> None:
+    training = train(freeze="bn.*")
+    training.state["bn.running_mean"] = np.full(4, 0.25)
+    training.state["bn.running_var"] = np.full(4, 4.0)
+    x, labels = next(batches())
+    (scores,) = evaluate(small_net(), [x], {n: training.state[n] for n in (*SHAPES, *STATISTICS)})
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert training(x, labels)["loss"] == pytest.approx(-np.log(shares[np.arange(8), labels]).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_the_loss_does_not_reach_stays(optimizer: str) -> None:
+    b = GraphBuilder("stopped")
+    x = b.input("x", TensorType(DType.F64, (8, 3)))
+    first, second = (
+        b.emit("param", shape=s, dtype="f64", name=n) for n, s in (("fc1.weight", (3, 4)), ("fc2.weight", (4, 3)))
+    )
+    training = train(
+        b.finish([b.emit("matmul", b.emit("stop_gradient", b.emit("matmul", x, first)), second)]), optimizer=optimizer
+    )
+    before = dict(training.state)
+    training(*next(batches()))
+    np.testing.assert_array_equal(training.state["fc1.weight"], before["fc1.weight"])
+    assert not [n for n in training.state if n.startswith("optimizer.") and "fc1" in n]
+
+
+def test_nothing_left_to_train() -> None:
+    with pytest.raises(NetcError, match="no trainable parameters but the frozen ones"):
+        train(freeze="*")
+    with pytest.raises(NetcError, match=r"no parameter matches `fc3\.\*`") as caught:
+        train(freeze=("fc1.*", "fc3.*"))
+    assert "fc2.weight" in str(caught.value)
+    b = GraphBuilder("stopped")
+    x = b.input("x", TensorType(DType.F64, (8, 3)))
+    product = b.emit("matmul", x, b.emit("param", shape=(3, 3), dtype="f64", name="w"))
+    with pytest.raises(NetcError, match="the loss depends on no trainable parameter"):
+        train(b.finish([b.emit("stop_gradient", product)]))
+
+
+def test_a_single_score_has_no_softmax() -> None:
+    b = GraphBuilder("one")
+    x = b.input("x", TensorType(DType.F64, (4, 1)))
+    graph = b.finish([b.emit("mul", x, b.emit("param", shape=(1,), dtype="f64", name="w"))])
+    with pytest.raises(NetcError, match="of a single score") as caught:
+        train(graph)
+    assert "sigmoid_cross_entropy or hinge" in str(caught.value)
+
+
 def linear(rows: int) -> Graph:
     b = GraphBuilder("linear")
     x = b.input("x", TensorType(DType.F64, (rows, 3)))
@@ -185,6 +250,7 @@ def test_exchange_stands_between_gradients_and_update() -> None:
         ({"steps_per_epoch": 0}, "steps_per_epoch must be positive"),
         ({"schedule": "cosine(epochs=3)"}, r"`cosine\(epochs=3\)` needs to know steps_per_epoch"),
         ({"schedule": "constant(warmup=1)"}, r"`constant\(warmup=1\)` needs to know steps_per_epoch"),
+        ({"optimizer": "sgd(lr=0.1, weight_decay=-1)"}, "weight_decay must be a finite number, and not negative"),
         ({"decay": "some"}, "decay is `all` or `weights`"),
         ({"loss": "softmax_crossentropy"}, r"did you mean softmax_cross_entropy\?"),
     ],

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from netc.compiler.errors import NetcError
 from netc.runtime.training.batches import BatchStream, FileMaker
+from netc.runtime.training.checkpoint import CheckpointFolder, read_checkpoint
 from netc.runtime.training.events import EpochDone, Event, Finished, Interrupted, Saved, Skipped, Started, Stepped
 from netc.runtime.training.loop import LoopOptions, Scores, TrainingLoop
 from netc.runtime.training.opening import open_source
@@ -257,6 +258,43 @@ def test_a_loss_that_is_not_finite_stops(tmp_path: Path, bad: float, monkeypatch
     assert "--clip-norm" in (finding.hint or "")
     assert seen == [(4, 6, 6, 1)]
     assert max((tmp_path / "run" / "checkpoints").iterdir()).name == "step-000000008.safetensors"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("step", "place"), [(6, "step 6 (epoch 1, batch 6)"), (14, "step 14 (epoch 2, batch 7)")])
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path, bad: float, step: int, place: str) -> None:
+    """The loss shows it one step late: at a checkpoint, or never at the end of an epoch."""
+    trainer = FakeTrainer()
+    plain = trainer.step
+
+    def spoilt(x: Any, labels: Any) -> float:
+        loss = plain(x, labels)
+        if trainer.steps == step:
+            trainer.weight = trainer.weight * np.float32(bad)
+        return loss
+
+    trainer.step = spoilt  # type: ignore[method-assign]
+    with open_run(tmp_path / "run") as run, pytest.raises(NetcError) as caught:
+        list(make_loop(run, trainer).events())
+    assert f"the update of {place} left infinities or NaNs in weight" in str(caught.value)
+    kept = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert kept[-1].name == f"step-{step - 2:09d}.safetensors"
+    assert (tmp_path / "run" / "last.safetensors").exists() == (step > 7)
+    whole = train(tmp_path / "whole")
+    np.testing.assert_array_equal(train(tmp_path / "run").weight, whole.weight)
+
+
+def test_a_checkpoint_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
+    train(tmp_path / "run", 1)
+    first, last = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    found = read_checkpoint(last)
+    state = {**found.state, "weight": found.state["weight"] * np.float32(np.nan)}
+    CheckpointFolder(last.parent, 3).write(7, state, found.progress)
+    with open_run(tmp_path / "run") as run:
+        started = next(iter(make_loop(run, FakeTrainer()).events()))
+    assert isinstance(started, Started)
+    assert started.resumed == first
+    assert "weight holds infinities or NaNs" in started.damaged[0]
 
 
 def test_bad_pictures_are_logged_once(tmp_path: Path, image_folder: Path) -> None:

@@ -156,6 +156,43 @@ def test_a_class_may_lack_in_val_but_not_in_train(image_folder: Path) -> None:
     assert open_source(f"imagefolder:{image_folder}", "test").labels.tolist() == [1, 1, 2, 2]
 
 
+def test_the_test_split_alone_has_its_own_classes(image_folder: Path) -> None:
+    (image_folder / "train").rename(image_folder / "elsewhere")
+    source = open_source(f"imagefolder:{image_folder}", "test")
+    assert (source.names, source.labels.tolist()) == (("ant", "bee", "cat"), [0, 0, 1, 1, 2, 2])
+    with pytest.raises(NetcError, match="no train split"):
+        open_source(f"imagefolder:{image_folder}", "train")
+
+
+def test_pictures_in_deeper_folders_count(image_folder: Path) -> None:
+    for split in ("train", "val"):
+        (image_folder / split / "bee").rename(image_folder / "moved")
+        (image_folder / split / "bee" / "2021").mkdir(parents=True)
+        (image_folder / "moved").rename(image_folder / split / "bee" / "2021" / "may")
+    (image_folder / "train" / "ant" / "again").symlink_to(image_folder / "train" / "ant")
+    source = open_source(f"imagefolder:{image_folder}", "train")
+    assert (source.labels.tolist(), source.notes) == ([0] * 4 + [1] * 4 + [2] * 4, ())
+    assert open_source(f"imagefolder:{image_folder}", "test").labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_what_is_no_class_and_no_picture_is_said(image_folder: Path) -> None:
+    (image_folder / "train" / "__MACOSX" / "ant").mkdir(parents=True)
+    (image_folder / "train" / "__MACOSX" / "ant" / "._0.png").write_bytes(b"fork")
+    (image_folder / "train" / "bee" / "._0.png").write_bytes(b"fork")
+    (image_folder / "train" / "bee" / "empty.jpg").touch()
+    for file in (image_folder / "val" / "cat").iterdir():
+        file.unlink()
+    source = open_source(f"imagefolder:{image_folder}", "train")
+    assert (source.classes, len(source)) == (3, 12)
+    assert source.notes == (
+        f"{image_folder}/train/__MACOSX holds no pictures: it is no class",
+        f"{image_folder}/train/bee/._0.png is a hidden file",
+        f"{image_folder}/train/bee/empty.jpg is empty or a broken link",
+    )
+    (note, _) = open_source(f"imagefolder:{image_folder}", "test").notes[::-1]
+    assert note == f"{image_folder}/val has no pictures of class cat"
+
+
 @pytest.mark.parametrize(("make", "message"), [([], "no train split"), (["train"], "no folders of classes")])
 def test_incomplete_image_folders(tmp_path: Path, make: list[str], message: str) -> None:
     for name in make:
