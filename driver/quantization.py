@@ -110,9 +110,9 @@ def _opened(graph: Graph, samples: Samples, limit: int) -> Samples:
     return samples
 
 
-def _warn(notes: Iterable[str]) -> None:
-    for note in notes:
-        warnings.warn(note, stacklevel=4)
+def _warn(notes: Sequence[str]) -> None:
+    if notes:
+        warnings.warn("\n".join(notes), stacklevel=4)
 
 
 def _prepared(

@@ -103,7 +103,7 @@ def _check_differentiable(op: Operation) -> None:
     if not reason and not any(r.type.dtype.is_float for r in op.results):
         reason = f"its result is {op.results[0].type.dtype}, and only floating-point numbers have gradients"
     if reason:
-        hint = "put stop_gradient before it where the gradient should be zero"
+        hint = "give a block around it a `gradient` of its own, or put stop_gradient before it where that is zero"
         raise NetcError(f"{op.name} can't be differentiated: {reason}", location=op.location, hint=hint)
 
 

@@ -1,6 +1,8 @@
 """`netc quantize`, `netc.quantize` and `netc.write_tflite`, on a small network and pictures made of noise."""
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,49 @@ def test_arrays_are_samples_too(network: Path, tmp_path: Path) -> None:
     samples = [random.standard_normal((1, 8, 8, 3)).astype(np.float32) for _ in range(3)]
     netc.write_tflite(netc.quantize(str(network), calibration=samples), tmp_path / "small.tflite")
     assert netc.load(str(tmp_path / "small.tflite")).outputs[0].type.quantization is not None
+
+
+def test_arrays_of_any_type_are_judged_as_in_training(network: Path) -> None:
+    """Pixels give the ranges that normalised samples give; what was guessed is a warning."""
+    graph = netc.load(str(network))
+    pixels = np.random.default_rng(2).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    pixels[0, 0, 0, :2] = 0, 255
+    mean, std = np.array([0.5, 0.4, 0.3]), 0.25
+    wanted = netc.calibrate(graph, ((pixels / 255 - mean) / std).astype(np.float32)[:, np.newaxis]).calibration.ranges()
+    declared = {key: value for key, value in graph.attributes["preprocess"].items() if key != "crop"}
+    without_crop = replace(graph, attributes={"preprocess": declared})
+    for values, said in (
+        (pixels, None),
+        (pixels.astype("int64"), "the array is int64 from 0 to 255: preprocess is applied"),
+        (pixels.astype("f8"), "the array is float64 from 0 to 255: preprocess is applied"),
+        ((pixels / 255).astype("f4"), "taken for pixels / 255, preprocess is applied"),
+    ):
+        with pytest.warns(UserWarning, match=said) if said else warnings.catch_warnings(action="error"):
+            found = netc.calibrate(without_crop, values).calibration.ranges()
+        for name, range_ in wanted.ranges.items():
+            assert (range_.low, range_.high) == pytest.approx((found[name].low, found[name].high), rel=1e-4, abs=1e-5)
+    with pytest.raises(netc.NetcError, match="channels come last"):
+        netc.calibrate(graph, pixels.transpose(0, 3, 1, 2).copy())
+
+
+def test_junk_among_pictures_changes_no_byte(
+    network: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quantized(samples: Path, name: str) -> bytes:
+        assert main(["quantize", str(network), "--calibrate", str(samples), "-o", str(tmp_path / name)]) == 0
+        return (tmp_path / name).read_bytes()
+
+    expected = quantized(pictures, "clean.tflite")
+    (pictures / "._0.jpg").write_bytes(b"\0\5\26\7\0\2")
+    (pictures / "1b.jpg").write_bytes(b"no picture")
+    (pictures / "empty.png").touch()
+    (pictures / "dir.jpg").mkdir()
+    capsys.readouterr()
+    assert quantized(pictures, "junk.tflite") == expected
+    said = capsys.readouterr().err
+    assert all(said.count(f"{name}") == 1 for name in ("._0.jpg", "1b.jpg", "empty.png", "dir.jpg"))
+    with pytest.warns(UserWarning, match="1b.jpg: not a picture"):
+        netc.calibrate(str(network), str(pictures))
 
 
 def test_float_networks_are_written_too(network: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.types import DType, TensorType
-from netc.runtime.labels import read_labels
+from netc.runtime.labels import read_labels, saved_labels
 
 
 def net(**preprocess: object) -> Graph:
@@ -45,3 +47,17 @@ def test_wrong_count_and_binary_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(NetcError, match="not UTF-8"):
         read_labels(net(labels="names.txt"), [tmp_path])
+
+
+def test_names_beside_the_weights(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    for text, names in (
+        ('["cat", "dog", "owl"]', ("cat", "dog", "owl")),
+        ('["cat", "dog"]', None),
+        ("[1, 2, 3]", None),
+        ("cats", None),
+        (None, None),
+    ):
+        save_file({"a": np.zeros(1)}, file, {"classes": text} if text else None)
+        found = saved_labels(file, net())
+        assert (found and found.names) == names
