@@ -66,8 +66,11 @@ def _parts(values: Array) -> Iterator[Array]:
 
 
 def _are_levels(part: Array) -> bool:
-    scaled = part.astype(np.float64) * 255
-    return bool((np.abs(scaled - np.rint(scaled)) < _WHOLE).all())
+    scaled = part.astype(np.float32)
+    scaled *= 255
+    distance = np.rint(scaled)
+    distance -= scaled
+    return bool(max(-distance.min(), distance.max()) < _WHOLE)
 
 
 @dataclass(frozen=True, slots=True)
