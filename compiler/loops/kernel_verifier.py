@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..graph.types import DType
 from .expression_types import ViolationError, binary_type, check, interned, result_type
-from .interval import Interval
+from .interval import UNKNOWN, Interval
 from .ir import (
     INDEX,
     Allocate,
     Binary,
     Buffer,
+    Cast,
     Const,
     Expr,
     Fma,
@@ -360,7 +363,17 @@ class KernelVerifier:
             raise ViolationError(f"index {print_expr(expr)} is not an index")
         if isinstance(expr, Select):
             return self.knowledge.select(self.index(expr.then, scope), self.index(expr.otherwise, scope))
-        return self.knowledge.fresh()
+        return self.knowledge.fresh(self.reach(expr, scope))
+
+    def reach(self, expr: Expr, scope: _Scope) -> Interval:
+        """The range of a number that may be anything: of a small integer, what its type can hold."""
+        kind = self.type_of(expr.value, scope).dtype if isinstance(expr, Cast) else DType.I64
+        if kind is DType.BOOL:
+            return (0, 1)
+        if kind.is_float or kind is DType.I64:
+            return UNKNOWN
+        limits = np.iinfo(str(kind.numpy))
+        return (int(limits.min), int(limits.max))
 
 
 _INDEX_OPERATIONS = frozenset({"add", "sub", "mul", "floordiv", "mod", "min", "max"})

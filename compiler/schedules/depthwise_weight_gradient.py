@@ -43,6 +43,8 @@ def schedule_depthwise_weight_gradient(group: Group, target: Target, threads: in
     if anchor.name != "conv2d_weight_gradient" or len(group.members) != 1:
         return ()
     x, dy = (v.type for v in anchor.operands)
+    if group.result.type.layout is not None:  # the result is written as it lies without margins
+        return ()
     if not x.dtype.is_float or not anchor.attributes["groups"] == x.shape[-1] == dy.shape[-1]:
         return ()
     needed = anchor.operator.input_margins((x, dy), anchor.attributes)

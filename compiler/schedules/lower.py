@@ -7,10 +7,12 @@ region (see `state`); everything else that is neither input nor output shares th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..codegen.target import Target
+from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
@@ -148,6 +150,7 @@ class _Lowering:
                 self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
+            _check_views(scheduled)
             name = self._name(scheduled.kernel, group.anchor.name)
             macs = group.macs // multiplying if scheduled.multiplies else 0
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
@@ -241,3 +244,12 @@ class _Lowering:
         if isinstance(argument, Packed) or argument in self.weights:
             return Slot(Memory.WEIGHTS, self.region.place(argument))
         return self.places[self._root(argument)]
+
+
+def _check_views(scheduled: Scheduled) -> None:
+    """Raise `InternalError` unless each parameter sees the whole memory of its argument, margins included."""
+    for buffer, argument in zip(scheduled.kernel.params, scheduled.arguments, strict=True):
+        if isinstance(argument, Value):
+            size = math.prod(buffer.shape) * buffer.dtype.itemsize
+            if size != argument.type.bytes:
+                raise InternalError(f"%{buffer.name} sees {size} bytes of {argument.type} with {argument.type.bytes}")

@@ -50,6 +50,8 @@ def schedule_weight_gradient(group: Group, target: Target, threads: int) -> tupl
     if anchor.name != "conv2d_weight_gradient" or len(group.members) != 1 or anchor.attributes["groups"] != 1:
         return ()
     x, dy = (v.type for v in anchor.operands)
+    if group.result.type.layout is not None:  # the result is written as it lies without margins
+        return ()
     if not x.dtype.is_float or x.rank != 4:
         return ()
     kernel = group.result.type.shape[:2]

@@ -57,7 +57,9 @@ def schedule_winograd_gradient(group: Group, target: Target, threads: int) -> tu
         return ()
     x, dy = (v.type for v in anchor.operands)
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:2], anchor.attributes)
-    if not f43.is_served(x.dtype, window.kernel, window.strides, window.dilations):
+    if group.result.type.layout is not None or not f43.is_served(
+        x.dtype, window.kernel, window.strides, window.dilations
+    ):
         return ()
     chunks = _chunks(x.shape[-1], dy.shape[-1])
     if chunks is None or not f43.is_gradient_faster(x.shape[0], window.output, x.shape[-1], dy.shape[-1], chunks):

@@ -89,6 +89,16 @@ def test_gradients_of_halves() -> None:
     check(run(b.finish([y]), "differentiate{wrt=x}"))
 
 
+def test_gradients_of_weights_that_a_padded_convolution_reads() -> None:
+    """As in second gradients: such a result has margins."""
+    for groups in (1, 4):
+        b = GraphBuilder("second")
+        x, dy = (b.input(name, TensorType(DType.F32, (1, 4, 4, 4))) for name in ("x", "dy"))
+        window = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
+        dw = b.emit("conv2d_weight_gradient", x, dy, kernel=(3, 3), groups=groups, **window)
+        check(b.finish([conv(b, dw, 5)]))
+
+
 def check(graph: Graph) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
