@@ -27,6 +27,7 @@ from .compiler.codegen import Target, assembly, emit_module
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.loops.module import Module
+from .compiler.ops.opaque import refuse_unknown
 from .compiler.schedules import lower
 from .frontend import load_network
 from .runtime.cache import CompiledObject, compile_object
@@ -113,6 +114,7 @@ def build(request: Request, until: str = "object") -> Compilation:
         result.append(f"{len(c.graph.operations)} operations")
     if until == "graph":
         return c
+    refuse_unknown(c.graph)
 
     with c.stage("optimized") as result:
         c.optimized = passes.run(c.graph, passes.pipelines.INFERENCE, observers=request.observers)

@@ -11,13 +11,17 @@ from .compiler.graph.ir import Graph, Operation, walk
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One operation of a network; `name` is the path of its parameters, `parameters` counts trainable numbers."""
+    """One operation of a network; `name` is the path of its parameters, `parameters` counts trainable numbers.
+
+    `operator` of an operator that netc knows by name only is that name, and `runs` is False.
+    """
 
     name: str
     operator: str
     shape: tuple[int, ...]
     parameters: int
     macs: int
+    runs: bool = True
 
 
 def layers(graph: Graph) -> list[Layer]:
@@ -32,7 +36,9 @@ def layers(graph: Graph) -> list[Layer]:
         counted.update(own)
         names = [p.result.name or "" for p in read if p.name == "param"]
         path = names[0].rpartition(".")[0] if names else ""
-        found.append(Layer(path, op.name, op.results[0].type.shape, _trainable(own), _macs(op)))
+        runs = op.name != "opaque"
+        operator = op.name if runs else op.attributes["operator"]
+        found.append(Layer(path, operator, op.results[0].type.shape, _trainable(own), _macs(op), runs))
     return found
 
 

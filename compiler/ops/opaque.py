@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import NetcError
-from ..graph.ir import Array, Attributes, Value
+from ..errors import Diagnostic, NetcError
+from ..graph.ir import Array, Attributes, Graph, Value
+from ..graph.names import value_names
 from ..graph.types import TensorType, parse_type
 from .base import AttributeSpec, Operator, register
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
+
+CURE = "LiteRT runs the builtin operators of TFLite: netc run FILE --engine litert, or ai_edge_litert from Python"
+"""What somebody can do about opaque operators."""
 
 
 @register
@@ -27,6 +32,8 @@ class Opaque(Operator):
         "operator": AttributeSpec(str, "its name where it comes from"),
         "results": AttributeSpec(tuple, "types of its results, as text"),
         "reason": AttributeSpec(str, "why netc doesn't have it, if there is more to say than that", ""),
+        "number": AttributeSpec(int, "its place among the operators of its file; -1 if it has none", -1),
+        "unwritable": AttributeSpec(str, "what of it is not told here, so that it can't be written again", ""),
         "options": AttributeSpec((np.ndarray, type(None)), "its options, bytes that netc can't read", None),
         "table": AttributeSpec(str, "kind of its options that netc can read; ? if there are others", ""),
         "fields": AttributeSpec(Mapping, "these options by name", MappingProxyType({})),
@@ -42,12 +49,31 @@ class Opaque(Operator):
         return tuple(parse_type(text) for text in attributes["results"])
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        raise _unknown(attributes)
+        raise NetcError(_problem(attributes, ""))
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        raise _unknown(attributes)
+        raise NetcError(_problem(attributes, ""))
 
 
-def _unknown(attributes: Attributes) -> NetcError:
-    hint = attributes["reason"] or "it is known by name only; cut the graph before it"
-    return NetcError(f"netc can't run the operator {attributes['operator']}", hint=hint)
+def unknown_operators(graph: Graph) -> list[Diagnostic]:
+    """What there is to say about each opaque operator of a graph: its name, its result, why netc can't run it."""
+    found = [op for op in graph.operations if op.name == Opaque.name]
+    if not found:
+        return []
+    names = value_names(graph)
+    diagnostics = [Diagnostic(_problem(op.attributes, names[op.results[0]]), op.location) for op in found]
+    return [*diagnostics[:-1], replace(diagnostics[-1], hint=CURE)]
+
+
+def refuse_unknown(graph: Graph) -> None:
+    """Raise one `NetcError` that names all opaque operators of a graph, if it has any."""
+    diagnostics = unknown_operators(graph)
+    if diagnostics:
+        raise NetcError(diagnostics)
+
+
+def _problem(attributes: Attributes, result: str) -> str:
+    number = f"operator {attributes['number']}" if attributes["number"] >= 0 else ""
+    place = ", ".join(part for part in (number, f"tensor `{result}`" if result else "") if part)
+    reason = f": {attributes['reason']}" if attributes["reason"] else ""
+    return f"netc can't run the operator {attributes['operator']}{f' ({place})' if place else ''}{reason}"

@@ -20,6 +20,7 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..graph.types import DType
+from ..ops.opaque import refuse_unknown
 from ..passes.canonicalize import canonicalize
 from ..passes.freeze import freeze, inference_form
 from ..passes.legalize_edgetpu import conv1d_as_conv2d
@@ -33,6 +34,8 @@ ACTIVATED = frozenset({"conv2d", "dense", "add", "sub", "mul"})
 def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
     """The float network in the operators that have an integer form, with constants for weights.
 
+    Raises `NetcError` for operators that netc knows by name only.
+
     Before::
 
         %1 = hard_sigmoid(%0)
@@ -41,6 +44,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
+    refuse_unknown(graph)
     return in_integer_operators(freeze(conv1d_as_conv2d(inference_form(graph)), params))
 
 

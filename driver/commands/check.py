@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,8 +19,9 @@ from ..compiler.edgetpu import (
     to_data,
     to_text,
 )
-from ..compiler.errors import NetcError
+from ..compiler.errors import Diagnostic, NetcError
 from ..compiler.graph.ir import Graph
+from ..compiler.ops.opaque import unknown_operators
 from ..compiler.passes import legalize_edgetpu
 from ..edgetpu import write_report
 from ..frontend import check
@@ -46,9 +48,9 @@ def check_command(
     report: str | None,
     as_json: bool,
 ) -> int:
-    """Find the errors in a .net file.
+    """Find the errors in a .net file, or what netc can't run of a .tflite file.
 
-    The exit code is 2 if there are any. With --target edgetpu, FILE may also be a shipped net or a .tflite file.
+    The exit code is 2 if there are any. With --target edgetpu, FILE may also be a shipped net.
     """
     if target:
         chosen = Release.parse(release) if release else LATEST
@@ -65,8 +67,7 @@ def check_command(
 
 
 def _check_file(file: str, as_json: bool) -> int:
-    diagnostics = check(file)
-    diagnostics += [] if any(d.location is None for d in diagnostics) else check_recipes(file)
+    diagnostics = _check_tflite(file) if file.endswith(".tflite") else _check_net(file)
     if as_json:
         click.echo(to_json(diagnostics))
         return 2 if diagnostics else 0
@@ -74,6 +75,20 @@ def _check_file(file: str, as_json: bool) -> int:
         raise NetcError(diagnostics)
     click.echo(f"{file}: no errors")
     return 0
+
+
+def _check_net(file: str) -> Sequence[Diagnostic]:
+    """What is wrong with a .net file, its recipes included."""
+    diagnostics = check(file)
+    return diagnostics + ([] if any(d.location is None for d in diagnostics) else check_recipes(file))
+
+
+def _check_tflite(file: str) -> Sequence[Diagnostic]:
+    """What is wrong with a TFLite file, else the operators in it that netc can't run."""
+    try:
+        return unknown_operators(load(file))
+    except NetcError as error:
+        return error.diagnostics
 
 
 def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:

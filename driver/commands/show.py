@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from ..compiler.graph.ir import Graph
+from ..compiler.ops.opaque import unknown_operators
 from ..options import batch_option, json_option, network_options
 from ..output import format_table, quantity
 from ..pipeline import load
@@ -36,11 +37,13 @@ def _as_json(graph: Graph) -> dict[str, object]:
         "parameters": trainable_parameters(graph),
         "parameter_bytes": parameter_bytes(graph),
         "macs": total_macs(graph),
+        "not_run": [d.message for d in unknown_operators(graph)],
     }
 
 
 def _as_text(graph: Graph) -> str:
-    inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+    lacking = graph.attributes.get("element_types", {})
+    inputs = ", ".join(f"{v.name}: {lacking.get(v.name, v.type)}" for v in graph.inputs)
     outputs = ", ".join(str(v.type) for v in graph.outputs)
     parameters, macs = trainable_parameters(graph), total_macs(graph)
     table = format_table(
@@ -49,12 +52,15 @@ def _as_text(graph: Graph) -> str:
         ("total", "", "", f"{parameters:,}", f"{macs:,}"),
     )
     size = quantity(parameter_bytes(graph), "B")
-    return f"net {graph.name}({inputs}) -> {outputs}\n\n{table}\n{size} of parameters, {quantity(2 * macs, 'FLOP')}\n"
+    totals = f"{size} of parameters, {quantity(2 * macs, 'FLOP')}"
+    unknown = "".join(f"note: {d.message}\n" for d in unknown_operators(graph))
+    return f"net {graph.name}({inputs}) -> {outputs}\n\n{table}\n{totals}\n{unknown}"
 
 
 def _row(layer: Layer) -> tuple[str, ...]:
     shape = " x ".join(map(str, layer.shape))
-    return layer.name, layer.operator, shape, _count(layer.parameters), _count(layer.macs)
+    operator = layer.operator if layer.runs else f"{layer.operator} (opaque)"
+    return layer.name, operator, shape, _count(layer.parameters), _count(layer.macs)
 
 
 def _count(value: int) -> str:

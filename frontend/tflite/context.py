@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,8 +21,16 @@ ACTIVATIONS = {0: None, 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 _BOUNDS = {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
 
 
+Converter = Callable[["Context"], Value | tuple[Value, ...]]
+"""Adds the operations that an operator is made of, and returns its results."""
+
+
 class UnsupportedError(NetcError):
     """An operator that is sound but has no counterpart in netc."""
+
+
+class DamageError(NetcError):
+    """An operator that no sound file has: the file as a whole can't be read."""
 
 
 @dataclass
@@ -35,10 +44,12 @@ class Context:
     """Tensors that have a value so far, by index."""
     weights: dict[tuple[object, ...], tuple[Value, Quantization | None]]
     """Weights that have been turned over, by index and form."""
+    folded: dict[int, Array]
+    """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
-        """Raise the error about this operator."""
-        raise NetcError(f"{self.operator.path} ({self.operator.name}): {problem}", hint=hint)
+        """Raise the error about this operator, which makes the file unreadable."""
+        raise DamageError(f"{self.operator.path} ({self.operator.name}): {problem}", hint=hint)
 
     def unsupported(self, reason: str) -> NoReturn:
         """Leave this operator opaque, for a reason."""
@@ -81,25 +92,30 @@ class Context:
 
     def _typed(self, tensor: Tensor) -> TensorType:
         if tensor.type is None:
-            self.fail(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
+            self.unsupported(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
         return tensor.type
 
     def value(self, place: int) -> Value:
         """Input number `place` as a value; a constant is added to the graph when it is first used."""
-        tensor = self.tensor(place)
-        index = self.operator.inputs[place]
+        tensor, index = self.tensor(place), self.operator.inputs[place]
+        given = self._typed(tensor).quantization
         if index not in self.values:
-            array = tensor.array()
+            array = self.known(place)
             if array is None:
                 self.fail(f"input {place}, tensor `{tensor.name}`, is used before anything gives it a value")
-            self.values[index] = self.builder.constant(array, quantization=self._typed(tensor).quantization)
+            self.values[index] = self.builder.constant(array, quantization=given)
         return self.values[index]
+
+    def known(self, place: int) -> Array | None:
+        """What an input holds, if that is the same in every run."""
+        array = self.tensor(place).array()
+        return self.folded.get(self.operator.inputs[place]) if array is None else array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""
-        array = self.tensor(place).array()
+        array = self.known(place)
         if array is None:
-            self.fail(f"input {place}, tensor `{self.tensor(place).name}`, must be constant")
+            self.unsupported(f"input {place}, tensor `{self.tensor(place).name}`, is not a constant")
         return array
 
     def integers(self, place: int) -> tuple[int, ...]:
@@ -132,12 +148,12 @@ class Context:
         given = self.type(place).quantization
         if given is not None and given.axis is not None:
             if given.axis != axes[-1]:
-                self.fail(f"the weight can't be quantized along dimension {given.axis}")
+                self.unsupported(f"a weight that is quantized along dimension {given.axis} is not supported")
             given = Quantization(given.scales, given.zero_points, len(shape) - 1)
-        array = self.tensor(place).array()
+        array = self.known(place)
         if array is None:
             if as_float:
-                self.fail(f"the weight must be f32 or constant, not {self.type(place)}")
+                self.unsupported(f"a computed weight of type {self.type(place)} is not supported")
             value = self.builder.emit("transpose", self.value(place), permutation=axes)
             return self.builder.emit("reshape", value, shape=shape), given
         turned = np.ascontiguousarray(array.transpose(axes)).reshape(shape)
@@ -190,7 +206,7 @@ class Context:
     def _quantization(self, tensor: Tensor) -> Quantization:
         given = self._typed(tensor).quantization
         if given is None or not given.is_per_tensor:
-            self.fail(f"tensor `{tensor.name}` should be quantized with one scale, but is {tensor.type}")
+            self.unsupported(f"tensor `{tensor.name}` should be quantized with one scale, but is {tensor.type}")
         return given
 
     def fused_range(self) -> dict[str, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...compiler.graph.ir import Value
@@ -46,10 +47,9 @@ def _contraction(
     """A float or a quantized contraction, with its bias and activation."""
     x = c.value(0) if x is None else x
     bias = [c.value(2)] if c.has(2) else []
+    _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
-    if given is None:
-        c.fail(f"the weight must be quantized like the input, but is {weight.type}")
     return c.emit(
         f"q_{name}",
         x,
@@ -61,6 +61,22 @@ def _contraction(
         **c.fused_range(),
         **attributes,
     )
+
+
+def _check_form(c: Context, x: Value, weight: Value, bias: Sequence[Value]) -> None:
+    """Leave contractions opaque but those of one element type: floats, or 8-bit numbers with 32-bit sums."""
+    types = (x.type.dtype, weight.type.dtype, *(b.type.dtype for b in bias))
+    scales = (c.is_quantized, x.type.quantization is not None, weight.type.quantization is not None)
+    if c.is_quantized:
+        wanted = (types[0], types[0], *(DType.I32 for _ in bias))
+        fits = types == wanted and types[0] in (DType.I8, DType.U8) and all(scales)
+    else:
+        fits = set(types) == {DType.F32} and not any(scales)
+    if not fits:
+        names = ("input", "weight", "bias")
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in zip(names, types, strict=False))
+        result = "quantized" if c.is_quantized else str(c.output_type().dtype)
+        c.unsupported(f"its form for {listed} and a {result} result is not supported")
 
 
 def _is_hybrid(c: Context) -> bool:
@@ -79,6 +95,7 @@ def conv_3d(c: Context) -> Value:
         "groups": 1,
     }
     bias = [c.value(2)] if c.has(2) else []
+    _check_form(c, c.value(0), c.value(1), bias)
     return c.activated(c.emit("conv3d", c.value(0), c.value(1), *bias, **attributes))
 
 
@@ -98,10 +115,9 @@ def transpose_conv(c: Context) -> Value:
         padding.append((total // 2, total - total // 2))
     attributes: dict[str, Any] = {"size": size, "strides": strides, "padding": tuple(padding)}
     bias = [c.value(3)] if c.has(3) else []
+    _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit("transpose_conv2d", x, weight, *bias, **attributes))
-    if given is None:
-        c.fail(f"the weight must be quantized like the input, but is {weight.type}")
     scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
     rounded = x.type.dtype is DType.U8
     return c.emit(

@@ -50,7 +50,8 @@ class Tensor:
     name: str
     type_name: str
     type: TensorType | None
-    """None for element types that netc doesn't have, such as STRING."""
+    """None for elements that netc doesn't have, such as STRING; `type_name` then says what they are."""
+    shape: tuple[int, ...]
     data: memoryview | None
     is_variable: bool
     path: str
@@ -68,6 +69,8 @@ class Tensor:
 class Operator:
     """One use of an operator: indices of tensors (-1: an optional input that is left out) and its options."""
 
+    number: int
+    """Its place among the operators."""
     name: str
     version: int
     is_custom: bool
@@ -120,7 +123,7 @@ def read_model(data: bytes) -> Model:
     return Model(
         root["description"] or "",
         tensors,
-        tuple(_operator(record, codes, len(tensors)) for record in subgraph["operators"]),
+        tuple(_operator(i, record, codes, len(tensors)) for i, record in enumerate(subgraph["operators"])),
         _indices(subgraph, "inputs", len(tensors)),
         _indices(subgraph, "outputs", len(tensors)),
         tuple(_signature(r, len(tensors)) for r in root["signature_defs"] if r["subgraph_index"] == 0),
@@ -141,23 +144,28 @@ def _buffer(record: Record, data: bytes) -> memoryview:
 
 
 def _tensor(record: Record, buffers: list[memoryview]) -> Tensor:
-    type_name = _name(TENSOR_TYPES, record["type"])
-    if type_name is None:
-        record.fail("type", f"there is no element type {record['type']}")
+    type_name = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
     shape = _shape(record)
     if record["buffer"] >= len(buffers):
         record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
-    if record["sparsity"] is not None:
-        record.fail("sparsity", "sparse tensors are not supported")
     data = buffers[record["buffer"]] if record["buffer"] else memoryview(b"")
-    dtype = _DTYPES.get(type_name)
-    if dtype is None:
-        return Tensor(record["name"] or "", type_name, None, data or None, record["is_variable"], record.path)
+    dtype, special = _DTYPES.get(type_name), _special(record)
+    if dtype is None or special:
+        type_name += special
+        return Tensor(record["name"] or "", type_name, None, shape, data or None, record["is_variable"], record.path)
     type_ = TensorType(dtype, shape, None, _quantization(record, dtype, shape))
     if len(data) and len(data) != type_.bytes:
         record.fail("buffer", f"{type_.dense()} takes {type_.bytes} bytes, but its buffer has {len(data)}")
     constant = data if len(data) else None
-    return Tensor(record["name"] or "", type_name, type_, constant, record["is_variable"], record.path)
+    return Tensor(record["name"] or "", type_name, type_, shape, constant, record["is_variable"], record.path)
+
+
+def _special(record: Record) -> str:
+    """What makes elements other than plain numbers or numbers of a scale, as an addition to the name of their type."""
+    if record["sparsity"] is not None:
+        return " (sparse)"
+    quantization = record["quantization"]
+    return " (custom quantization)" if quantization is not None and quantization["details_type"] else ""
 
 
 def _shape(record: Record) -> tuple[int, ...]:
@@ -175,8 +183,6 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
     record = tensor["quantization"]
     if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float:
         return None
-    if record["details_type"]:
-        record.fail("details_type", "custom quantization is not supported")
     scales = record["scale"]
     if len(scales) > 1 and len(scales) not in shape:
         record.fail("scale", f"{len(scales)} scales don't fit a tensor of shape {list(shape)}")
@@ -193,25 +199,30 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
     return quantization
 
 
-def _operator(record: Record, codes: tuple[Record, ...], tensors: int) -> Operator:
+def _operator(number: int, record: Record, codes: tuple[Record, ...], tensors: int) -> Operator:
     if record["opcode_index"] >= len(codes):
         record.fail("opcode_index", f"there is no operator code {record['opcode_index']}, only {len(codes)}")
     code = codes[record["opcode_index"]]
-    number = max(code["builtin_code"], code["deprecated_builtin_code"])
-    name = _name(OPERATORS, number)
-    if name is None:
-        code.fail("builtin_code", f"there is no operator {number}")
+    kind = max(code["builtin_code"], code["deprecated_builtin_code"])
+    if kind < 0:
+        code.fail("builtin_code", f"there is no operator {kind}")
+    name = _name(OPERATORS, kind) or f"BUILTIN_{kind}"
     is_custom = name == "CUSTOM"
     options = record["custom_options"]
     return Operator(
-        str(code["custom_code"] or name) if is_custom else str(name),
+        number,
+        str(code["custom_code"] or name) if is_custom else name,
         code["version"],
         is_custom,
         _indices(record, "inputs", tensors, optional=True),
         _indices(record, "outputs", tensors),
         _indices(record, "intermediates", tensors, optional=True),
         record["builtin_options"],
-        bool(record["builtin_options_2_type"] or (record["builtin_options_type"] and not record["builtin_options"])),
+        bool(
+            record["builtin_options_2_type"]
+            or (record["builtin_options_type"] and not record["builtin_options"])
+            or kind >= len(OPERATORS)
+        ),
         b"" if options is None else options.tobytes(),
         record.path,
     )

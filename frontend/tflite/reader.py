@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
 from ...compiler.errors import Location, NetcError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
-from ...compiler.graph.ir import Graph, Operation, Value
+from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.types import Quantization
-from ...compiler.ops.base import lookup
 from . import arithmetic, contractions, recurrent, reductions, shapes
-from .context import Context, UnsupportedError
+from .context import Context, Converter, UnsupportedError
+from .element_types import check_element_types
+from .folding import check_forms, folded
 from .metadata import embedded_labels, network_of, preprocess_of
-from .model import Model, Operator, read_model
-
-Converter = Callable[[Context], Value | tuple[Value, ...]]
+from .model import Model, read_model
+from .opaque import opaque, stand_in
 
 CONVERTERS: Mapping[str, Converter] = {
     **arithmetic.CONVERTERS,
@@ -74,14 +73,19 @@ def graph_of(model: Model, name: str) -> Graph:
     names = _unique_names(model)
     values: dict[int, Value] = {}
     weights: dict[tuple[object, ...], tuple[Value, Quantization | None]] = {}
+    arrays: dict[int, Array] = {}
     for place, index in enumerate(model.inputs):
-        type_ = model.tensors[index].type
-        if type_ is None or index in values or not type_.size:
+        type_ = stand_in(model.tensors[index])
+        if index in values or not type_.size:
             raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
         values[index] = builder.input(names.get(index) or _free_name(f"input{place}", names), type_)
     for operator in model.operators:
-        _convert(Context(builder, model, operator, values, weights), names)
-    outputs = [_output(builder, model, values, index) for index in model.outputs]
+        _convert(Context(builder, model, operator, values, weights, arrays), names)
+    outputs = [_output(builder, model, values, arrays, index) for index in model.outputs]
+    strange = [(values[i].name or "", t) for i in model.inputs if (t := model.tensors[i]).type is None]
+    lacking = {name: f"{t.type_name}[{','.join(map(str, t.shape))}]" for name, t in strange}
+    if lacking:
+        builder.attributes["element_types"] = lacking
     preprocess = preprocess_of(model)
     if preprocess:
         builder.attributes["preprocess"] = preprocess
@@ -106,54 +110,85 @@ def _free_name(name: str, names: Mapping[int, str]) -> str:
     return name
 
 
-def _output(builder: GraphBuilder, model: Model, values: Mapping[int, Value], index: int) -> Value:
+def _output(
+    builder: GraphBuilder, model: Model, values: Mapping[int, Value], arrays: Mapping[int, Array], index: int
+) -> Value:
     if index in values:
         return values[index]
-    array = model.tensors[index].array()
+    tensor = model.tensors[index]
+    array = arrays.get(index, tensor.array())
     if array is None:
-        raise NetcError(f"{model.tensors[index].path}: nothing gives this output a value")
-    return builder.constant(array)
+        raise NetcError(f"{tensor.path}: nothing gives this output a value")
+    return builder.constant(array, quantization=stand_in(tensor).quantization)
 
 
 def _convert(c: Context, names: Mapping[int, str]) -> None:
     """Add an operator to the graph, and its results to the values."""
     operator = c.operator
+    for place, index in enumerate(operator.outputs):
+        tensor = c.model.tensors[index]
+        if index in c.values or index in c.folded or tensor.data is not None:
+            c.fail(f"output {place}, tensor `{tensor.name}`, has a value already")
     converter = CONVERTERS.get(operator.name) if not operator.is_custom else None
+    arrays = None if operator.is_custom else folded(c, converter)
+    if arrays is not None:
+        c.folded.update(zip(operator.outputs, arrays, strict=True))
+        return
     start = len(c.builder.operations)
     before = dict(c.values), dict(c.weights)
-    converted: Value | tuple[Value, ...]
     try:
-        converted = converter(c) if converter is not None else _opaque(c, "")
-    except UnsupportedError as error:
+        if converter is None:
+            raise UnsupportedError("")
+        results = _converted(c, converter, names, start)
+    except (UnsupportedError, ShapeError) as error:
         del c.builder.operations[start:]
         c.values.clear()
         c.values.update(before[0])
         c.weights.clear()
         c.weights.update(before[1])
-        converted = _opaque(c, error.diagnostics[0].message)
-    except ShapeError as error:
-        c.fail(error.diagnostics[0].message, error.diagnostics[0].hint)
+        reason = _form(c) if isinstance(error, ShapeError) else error.diagnostics[0].message
+        results = _named(c, opaque(c, reason), names, start)
+    c.values.update(zip(operator.outputs, results, strict=False))
+
+
+def _converted(c: Context, converter: Converter, names: Mapping[int, str], start: int) -> list[Value]:
+    """The results of an operator, as operations that netc can run and of the types that the file declares."""
+    check_element_types(c)
+    try:
+        converted = converter(c)
+        check_forms(c.builder.operations[start:])
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
         # Shape rules and NumPy stumble over numbers that no real operator has.
         c.fail(f"its operands and options don't fit: {error}")
     results = converted if isinstance(converted, tuple) else (converted,)
-    if len(results) != len(operator.outputs):
-        c.fail(f"it has {len(operator.outputs)} outputs, not {len(results)}")
-    for place, (index, value) in enumerate(zip(operator.outputs, results, strict=True)):
-        if index in c.values or c.model.tensors[index].data is not None:
-            c.fail(f"output {place}, tensor `{c.model.tensors[index].name}`, has a value already")
-        c.values[index] = _declared(c, value, place, names.get(index), start)
+    if len(results) != len(c.operator.outputs):
+        c.fail(f"it has {len(c.operator.outputs)} outputs, not {len(results)}")
+    return _named(c, [_declared(c, value, place) for place, value in enumerate(results)], names, start)
 
 
-def _declared(c: Context, value: Value, place: int, name: str | None, start: int) -> Value:
-    """A result as the file declares it: same type, its name, what it stands for."""
+def _form(c: Context) -> str:
+    """Why an operator with a shape rule that refuses its operands stays opaque, in terms of the file."""
+    types = [stand_in(c.tensor(i)).with_quantization(None) for i in range(c.count) if c.has(i)]
+    return f"its form for {', '.join(map(str, types)) or 'no inputs'} is not supported"
+
+
+def _named(c: Context, results: Iterable[Value], names: Mapping[int, str], start: int) -> list[Value]:
+    """Results under the names of their tensors."""
+    pairs = zip_longest(results, (names.get(index) for index in c.operator.outputs))
+    return [value if name is None else _renamed(c.builder, value, name, start) for value, name in pairs]
+
+
+def _declared(c: Context, value: Value, place: int) -> Value:
+    """A result as the file declares it: of that type, and standing for the same numbers."""
     declared = c.output_type(place)
-    if (value.type.dtype, value.type.shape) != (declared.dtype, declared.shape):
+    if value.type.shape != declared.shape:
         c.fail(f"it gives {value.type}, but output {place} is declared as {declared}")
+    if value.type.dtype is not declared.dtype:
+        c.unsupported(f"a form that gives {declared.dtype} is not supported")
     stated = value.type.quantization
     if declared.quantization is not None and stated != declared.quantization and declared.quantization.is_per_tensor:
         value = c.emit("reinterpret", value, y=declared.quantization)
-    return _renamed(c.builder, value, name, start) if name is not None else value
+    return value
 
 
 def _renamed(builder: GraphBuilder, value: Value, name: str, start: int) -> Value:
@@ -166,46 +201,6 @@ def _renamed(builder: GraphBuilder, value: Value, name: str, start: int) -> Valu
             builder.operations[position] = Operation(op.operator, op.operands, op.attributes, results, op.location)
             return renamed
     return value
-
-
-def _opaque(c: Context, reason: str) -> tuple[Value, ...]:
-    """An operator that netc doesn't know, or not in this form: all that it takes to write it again."""
-    operator = c.operator
-    operands: list[Value] = []
-    places: list[int | str] = []
-    for place in range(c.count):
-        if not c.has(place):
-            places.append(-1)
-        elif c.tensor(place).is_variable:
-            places.append(str(c.type(place)))
-        else:
-            places.append(len(operands))
-            operands.append(c.value(place))
-    types = tuple(str(c.output_type(i).dense()) for i in range(len(operator.outputs)))
-    if not types:
-        c.fail("it has no outputs")
-    attributes = {
-        "operator": operator.name,
-        "results": types,
-        "options": np.frombuffer(operator.custom_options, np.uint8) if operator.custom_options else None,
-        "reason": reason,
-        "version": operator.version,
-        "places": () if places == list(range(len(operands))) else tuple(places),
-        "intermediates": tuple(str(c.type_of(index)) for index in operator.intermediates),
-        **_options(operator),
-    }
-    return c.builder.operation(lookup("opaque"), operands, attributes).results
-
-
-def _options(operator: Operator) -> dict[str, object]:
-    """The options of a builtin operator as plain values."""
-    if operator.has_unknown_options:
-        return {"table": "?"}
-    if operator.options is None:
-        return {}
-    given = {name: value for name, value in operator.options.values.items() if value is not None}
-    plain = {n: tuple(v.tolist()) if isinstance(v, np.ndarray) else v for n, v in given.items()}
-    return {"table": operator.options.table, "fields": plain}
 
 
 def _signature(model: Model) -> Mapping[str, object]:

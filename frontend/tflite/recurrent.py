@@ -43,7 +43,7 @@ def unidirectional_sequence_lstm(c: Context) -> Value:
 
 def _scale(c: Context, given: Quantization | None) -> float:
     if given is None or not given.is_per_tensor or given.zero_point:
-        c.fail("its weights must be quantized with one scale and zero point 0")
+        c.unsupported("only weights that are quantized with one scale and zero point 0 are supported")
     return given.scale
 
 

@@ -4,11 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ...compiler.graph.ir import Value
 from ...compiler.graph.types import DType
 from .context import Context
 
 Converter = Callable[[Context], Value | tuple[Value, ...]]
+
+LONGEST_RANGE = 1 << 16
+"""Most numbers that RANGE may count."""
+
+
+def shape(c: Context) -> Value:
+    """SHAPE: the sizes of a tensor, which are the same in every run."""
+    return c.builder.constant(np.array(c.type(0).shape, c.output_type().dtype.numpy))
+
+
+def rank(c: Context) -> Value:
+    """RANK: the number of dimensions of a tensor."""
+    return c.builder.constant(np.array(c.type(0).rank, c.output_type().dtype.numpy))
+
+
+def range_(c: Context) -> Value:
+    """RANGE: numbers from one to another, all known."""
+    start, limit, delta = (c.constant(i).item() for i in range(3))
+    if not delta or not (limit - start) / delta <= LONGEST_RANGE:
+        c.unsupported(f"a range from {start} to {limit} in steps of {delta} is not supported")
+    return c.builder.constant(np.arange(start, limit, delta).astype(c.output_type().dtype.numpy))
+
+
+def fill(c: Context) -> Value:
+    """FILL: a tensor of one number."""
+    return c.emit("broadcast_to", c.value(1), shape=c.integers(0))
+
+
+def broadcast_to(c: Context) -> Value:
+    """BROADCAST_TO."""
+    return c.emit("broadcast_to", c.value(0), shape=c.integers(1))
 
 
 def _axis(c: Context, axis: int, rank: int) -> int:
@@ -247,11 +280,16 @@ def arg_max(c: Context) -> Value:
     axis = _axis(c, c.integers(1)[0], c.type(0).rank)
     dtype = c.output_type().dtype
     if dtype not in (DType.I32, DType.I64):
-        c.fail(f"positions can't be {dtype}")
+        c.unsupported(f"its form for positions of type {dtype} is not supported")
     return c.cast(c.emit("argmax", c.value(0), axis=axis), dtype)
 
 
 CONVERTERS: dict[str, Converter] = {
+    "SHAPE": shape,
+    "RANK": rank,
+    "RANGE": range_,
+    "FILL": fill,
+    "BROADCAST_TO": broadcast_to,
     "RESHAPE": reshape,
     "SQUEEZE": reshape,
     "EXPAND_DIMS": reshape,

@@ -16,6 +16,10 @@ TYPES = {
     np.dtype(np.uint8): tflite.TensorType.UINT8,
     np.dtype(np.int32): tflite.TensorType.INT32,
     np.dtype(np.bool_): tflite.TensorType.BOOL,
+    np.dtype(np.int16): tflite.TensorType.INT16,
+    np.dtype(np.int64): tflite.TensorType.INT64,
+    np.dtype(np.float16): tflite.TensorType.FLOAT16,
+    np.dtype(np.float64): tflite.TensorType.FLOAT64,
 }
 
 
@@ -120,7 +124,7 @@ def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
     fields = {
         "Shape": _numbers(b, np.array(t["shape"], np.int32)),
         "Name": b.CreateString(t["name"]),
-        "Type": TYPES[t["dtype"]],
+        "Type": t.get("code", TYPES[t["dtype"]]),
         "Buffer": buffer,
     }
     if t.get("variable"):

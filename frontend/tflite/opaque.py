@@ -1,0 +1,76 @@
+"""Operators of TFLite files that netc can't run: kept in the graph with all that it takes to write them again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...compiler.graph.ir import Value
+from ...compiler.graph.types import DType, TensorType
+from ...compiler.ops.base import lookup
+from .context import Context
+from .model import Operator, Tensor
+
+NOTHING = TensorType(DType.U8, (0,))
+"""What stands in the graph for the result of an operator that has none."""
+
+
+def stand_in(tensor: Tensor) -> TensorType:
+    """The type of a tensor; bytes stand for elements that netc doesn't have, which only opaque operators meet."""
+    return tensor.type or TensorType(DType.U8, tensor.shape)
+
+
+def opaque(c: Context, reason: str) -> tuple[Value, ...]:
+    """An operator that netc doesn't have, or not in this form, which `reason` explains."""
+    operator = c.operator
+    operands: list[Value] = []
+    places: list[int | str] = []
+    for place in range(c.count):
+        if not c.has(place):
+            places.append(-1)
+        elif c.tensor(place).is_variable:
+            places.append(str(stand_in(c.tensor(place))))
+        else:
+            places.append(len(operands))
+            operands.append(_operand(c, place))
+    types = tuple(str(stand_in(c.output(i)).dense()) for i in range(len(operator.outputs)))
+    attributes = {
+        "operator": operator.name,
+        "results": types or (str(NOTHING),),
+        "options": np.frombuffer(operator.custom_options, np.uint8) if operator.custom_options else None,
+        "reason": reason,
+        "number": operator.number,
+        "unwritable": _unwritable(c),
+        "version": operator.version,
+        "places": () if places == list(range(len(operands))) else tuple(places),
+        "intermediates": tuple(str(stand_in(c.model.tensors[index])) for index in operator.intermediates),
+        **_options(operator),
+    }
+    return c.builder.operation(lookup("opaque"), operands, attributes).results
+
+
+def _operand(c: Context, place: int) -> Value:
+    """An input as a value, whatever its type."""
+    tensor, index = c.tensor(place), c.operator.inputs[place]
+    if index not in c.values and tensor.type is None and tensor.data is not None:
+        c.values[index] = c.builder.constant(np.frombuffer(tensor.data, np.uint8))
+    return c.values[index] if index in c.values else c.value(place)
+
+
+def _unwritable(c: Context) -> str:
+    """What of an operator the graph doesn't tell, so that it can't be written again."""
+    if not c.operator.outputs:
+        return "it has no outputs"
+    tensors = [c.model.tensors[i] for i in (*c.operator.inputs, *c.operator.outputs) if i >= 0]
+    strange = next((t for t in tensors if t.type is None), None)
+    return "" if strange is None else f"tensor `{strange.name}` has elements of type {strange.type_name}"
+
+
+def _options(operator: Operator) -> dict[str, object]:
+    """The options of a builtin operator as plain values."""
+    if operator.has_unknown_options:
+        return {"table": "?"}
+    if operator.options is None:
+        return {}
+    given = {name: value for name, value in operator.options.values.items() if value is not None}
+    plain = {n: tuple(v.tolist()) if isinstance(v, np.ndarray) else v for n, v in given.items()}
+    return {"table": operator.options.table, "fields": plain}
