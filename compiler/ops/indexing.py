@@ -60,7 +60,7 @@ class GatherND(Operator):
         if flat.size and not ((flat >= 0) & (flat < limits)).all():
             raise NetcError(f"gather_nd: an index lies outside {list(x.shape)}")
         picked = x[tuple(flat.T)]
-        return (picked.reshape(*indices.shape[:-1], *x.shape[depth:]),)
+        return (picked.reshape((*indices.shape[:-1], *x.shape[depth:])),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         # Compiled code has no errors to raise: places outside move to the border.

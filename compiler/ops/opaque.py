@@ -72,6 +72,14 @@ def refuse_unknown(graph: Graph) -> None:
         raise NetcError(diagnostics)
 
 
+def refuse_unwritable(graph: Graph) -> None:
+    """Raise the `NetcError` about an opaque operator, used or not, of which too little is known to write it again."""
+    for op in graph.operations:
+        if op.name == Opaque.name and op.attributes["unwritable"]:
+            name, reason = op.attributes["operator"], op.attributes["unwritable"]
+            raise NetcError(f"{name} can't be written again: {reason}", location=op.location)
+
+
 def _problem(attributes: Attributes, result: str) -> str:
     number = f"operator {attributes['number']}" if attributes["number"] >= 0 else ""
     place = ", ".join(part for part in (number, f"tensor `{result}`" if result else "") if part)

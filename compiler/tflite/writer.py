@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph
+from ..ops.opaque import refuse_unwritable
 from ..passes.freeze import freeze, inference_form
 from ..passes.legalize_edgetpu import conv1d_as_conv2d
 from .emitter import model_of
@@ -25,6 +26,7 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
     name the classes, one for each element of the last dimension of the first output. Raises `NetcError`, located at the
     operation, for what TFLite has no form of.
     """
+    refuse_unwritable(graph)
     frozen = freeze(_in_tflite_operators(inference_form(graph)), params or {})
     if labels and len(labels) != frozen.outputs[0].type.shape[-1]:
         raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from ...compiler.graph.types import DType
 from .context import Context
-from .model import Tensor
+
+_Value = TypeVar("_Value")
 
 _FLOATS = frozenset({DType.F32})
 _NUMBERS = frozenset({DType.F32, DType.I32, DType.I64})
@@ -19,46 +21,42 @@ _ANY = frozenset(DType)
 _QUANTIZED = frozenset({DType.I8, DType.U8, DType.I16})
 
 
-def _of(names: str, types: frozenset[DType]) -> dict[str, frozenset[DType]]:
-    return dict.fromkeys(names.split(), types)
+def _each(names: str, value: _Value) -> dict[str, _Value]:
+    """One value for all of some names."""
+    return dict.fromkeys(names.split(), value)
 
 
 _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
     {
-        **_of("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
-        **_of("SUM REDUCE_MAX REDUCE_MIN ARG_MAX RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS),
-        **_of("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
-        **_of("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
-        **_of("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE STRIDED_SLICE", _ANY),
-        **_of("TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL BROADCAST_TO SELECT SELECT_V2", _ANY),
-        **_of("SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),
+        **_each("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
+        **_each("SUM REDUCE_MAX REDUCE_MIN ARG_MAX RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS),
+        **_each("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
+        **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
+        **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),
+        **_each("STRIDED_SLICE TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL", _ANY),
+        **_each("BROADCAST_TO SELECT SELECT_V2 SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),
     }
 )
 """Plain element types by operator; of all others floats."""
 _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        **dict.fromkeys("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM".split(), (0,)),
+        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
+        **_each("MEAN SUM REDUCE_MAX REDUCE_MIN ARG_MAX RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
         "TRANSPOSE_CONV": (2,),
-        **dict.fromkeys("MEAN SUM REDUCE_MAX REDUCE_MIN ARG_MAX".split(), (0,)),
-        **dict.fromkeys("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR".split(), (0,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
-_OWN_RESULTS = frozenset("LESS LESS_EQUAL GREATER GREATER_EQUAL EQUAL NOT_EQUAL ARG_MAX".split())
+_OWN_RESULTS = frozenset({"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL", "ARG_MAX"})
 """Operators whose result has another type than what they compute with."""
 
 
 def check_element_types(c: Context) -> None:
-    """Leave an operator opaque if it computes with plain elements of a type that it doesn't have."""
-    name = c.operator.name
+    """Leave an operator opaque if netc lacks one of its element types, or the operator can't compute with it."""
+    name, outputs = c.operator.name, range(len(c.operator.outputs))
+    inputs = {place: c.type(place) for place in range(c.count) if c.has(place)}
+    results = [c.output_type(place) for place in outputs]
+    computed = [type_ for place, type_ in inputs.items() if place in _OPERANDS.get(name, inputs)]
     allowed = _TYPES.get(name, _FLOATS)
-    places = _OPERANDS.get(name, range(c.count))
-    tensors: list[Tensor] = [c.tensor(i) for i in places if c.has(i)]
-    if name not in _OWN_RESULTS:
-        tensors += [c.output(i) for i in range(len(c.operator.outputs))]
-    for tensor in tensors:
-        type_ = tensor.type
-        if type_ is None or tensor.is_variable:
-            continue
+    for type_ in computed if name in _OWN_RESULTS else (*computed, *results):
         if type_.dtype not in (allowed if type_.quantization is None else _QUANTIZED):
             c.unsupported(f"its form for {type_.dtype} is not supported")

@@ -61,7 +61,8 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
     function = _FUNCTIONS.get(c.operator.name)
     if function is not None and not c.is_quantized:
         arrays = [array for i in range(c.count) if (array := c.known(i)) is not None]
-        return (np.asarray(function(*arrays), c.output_type().dtype.numpy),)
+        declared = c.output_type()
+        return (np.asarray(function(*arrays), declared.dtype.numpy).reshape(declared.shape),)
     if converter is None:
         c.unsupported("it is not known")
     alone = Context(GraphBuilder("folded"), c.model, c.operator, {}, {}, c.folded)

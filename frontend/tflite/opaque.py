@@ -73,4 +73,4 @@ def _options(operator: Operator) -> dict[str, object]:
         return {}
     given = {name: value for name, value in operator.options.values.items() if value is not None}
     plain = {n: tuple(v.tolist()) if isinstance(v, np.ndarray) else v for n, v in given.items()}
-    return {"table": operator.options.table, "fields": plain}
+    return {"table": operator.options.table, **({"fields": plain} if plain else {})}

@@ -20,8 +20,6 @@ def opaque(c: Emitter, op: Operation) -> None:
     given = op.attributes
     name = given["operator"]
     custom = not hasattr(tflite.BuiltinOperator, name)
-    if given["unwritable"]:
-        c.fail(op, f"{name} can't be written again: {given['unwritable']}")
     if given["table"] == "?" or any(key.endswith("subgraph_index") or key == "subgraph" for key in given["fields"]):
         c.fail(op, f"{name} can't be written again: netc doesn't know all that belongs to it")
     operands = [c.place(v) for v in op.operands]

@@ -1,0 +1,161 @@
+"""Forms of operators that netc lacks: the file is read, the operator stays opaque and says why; what is read runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import tflite
+
+import netc
+from netc.compiler import passes
+from netc.compiler.codegen import Target
+from netc.compiler.errors import NetcError
+from netc.compiler.graph import Graph, evaluate, parse_graph, verify
+from netc.compiler.ops.opaque import unknown_operators
+from netc.compiler.schedules import lower
+from netc.compiler.tflite import to_tflite
+from netc.frontend.tflite import graph_of, read_model
+
+from .operators import CASES, FLOAT_CASES
+from .small_models import Model
+
+ELEMENTS = [np.float16, np.float64, np.float32, np.int64, np.int32, np.int16, np.int8, np.uint8, np.bool_]
+FOREIGN = {"STRING": 5, "COMPLEX64": 8, "UINT32": 15, "UINT16": 16, "INT4": 17, "BFLOAT16": 18, "number 60": 60}
+
+
+@cache
+def models() -> dict[str, tuple[Model, tuple[Any, Any]]]:
+    """One model for each operator, with its inputs and outputs, in the forms that netc has."""
+    found: dict[str, tuple[Model, tuple[Any, Any]]] = {}
+    write = Model.data
+
+    def record(m: Model, inputs: Any, outputs: Any) -> bytes:
+        found.setdefault(m.operators[-1]["name"], (m, (inputs, outputs)))
+        return write(m, inputs, outputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Model, "data", record)
+        for make in (*CASES.values(), *FLOAT_CASES.values()):
+            make()
+    return found
+
+
+NAMES = sorted(models())
+
+
+def changed(name: str, places: Iterator[int] | range, **fields: Any) -> Graph:
+    """The graph of an operator whose tensors at some places are of another kind."""
+    model, edges = models()[name]
+    kept = model.tensors
+    model.tensors = [{**t, **fields} if i in places else t for i, t in enumerate(kept)]
+    try:
+        return graph_of(read_model(model.data(*edges)), "case")
+    finally:
+        model.tensors = kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_read_of_other_element_types_runs(name: str) -> None:
+    """All computed tensors of the first input's type become of another one: the operator runs on it or stays opaque."""
+    tensors, (inputs, _) = models()[name][0].tensors, models()[name][1]
+    base = tensors[inputs[0]]["dtype"]
+    places = [i for i, t in enumerate(tensors) if t["data"] is None and t["dtype"] == base]
+    for dtype in ELEMENTS:
+        graph = changed(name, places, dtype=np.dtype(dtype))  # type: ignore[arg-type]
+        if unknown_operators(graph):
+            continue
+        arguments = [np.ones(v.type.shape, v.type.dtype.numpy) for v in graph.inputs]
+        with np.errstate(all="ignore"):
+            evaluate(graph, arguments)
+        lower(passes.run(graph, passes.pipelines.INFERENCE), Target.host(), 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_foreign_element_types_leave_the_operator_opaque(name: str, foreign: str) -> None:
+    for place in range(len(models()[name][0].tensors)):
+        graph = changed(name, range(place, place + 1), code=FOREIGN[foreign])
+        verify(graph)
+        assert str(parse_graph(str(graph))) == str(graph)
+        (problem,) = unknown_operators(graph)
+        assert f"the operator {name} (operator 0, tensor" in problem.message
+        assert f"has elements of type {foreign}, which netc doesn't have" in problem.message
+        with pytest.raises(NetcError, match=f"the operator {name}"):
+            netc.compile(graph)
+        with pytest.raises(NetcError, match=f"{name} can't be written again: tensor .* of type {foreign}"):
+            to_tflite(graph)
+
+
+def test_strings_pass_between_custom_operators() -> None:
+    m = Model()
+    x, y = (m.tensor(n, (1, 4), np.float32) for n in "xy")
+    text = m.tensor("text", (1,), np.uint8)
+    m.tensors[text]["code"] = FOREIGN["STRING"]
+    m.operator("CUSTOM", (x,), (text,), custom="Write")
+    m.operator("CUSTOM", (text,), (y,), custom="Read")
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    write, read = (op for op in graph.operations if op.name == "opaque")
+    assert read.operands == write.results
+
+
+def test_operators_without_results_are_kept() -> None:
+    m = Model()
+    x, y = (m.tensor(n, (1, 4), np.float32) for n in "xy")
+    m.operator("CALL_ONCE", (), (), ("CallOnceOptions", {}))
+    m.operator("RELU", (x,), (y,))
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    assert [d.message for d in unknown_operators(graph)] == [
+        "netc can't run the operator CALL_ONCE (operator 0, tensor `opaque`)"
+    ]
+    with pytest.raises(NetcError, match="CALL_ONCE can't be written again: it has no outputs"):
+        to_tflite(graph)
+
+
+def test_builtin_operators_of_a_later_schema_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tflite.BuiltinOperator, "RELU", 1000)
+    m = Model()
+    x, y = (m.tensor(n, (1, 4), np.float32) for n in "xy")
+    m.operator("RELU", (x,), (y,))
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    with pytest.raises(NetcError, match=r"can't run the operator BUILTIN_1000 \(operator 0, tensor `y`\)"):
+        netc.compile(graph)
+    with pytest.raises(NetcError, match="BUILTIN_1000 can't be written again"):
+        to_tflite(graph)
+
+
+def test_sixteen_bit_contractions_say_what_they_are() -> None:
+    for bias in (np.int64, np.int32):
+        m = Model()
+        x, y = m.tensor("x", (1, 8), np.int16, scale=0.001), m.tensor("y", (1, 4), np.int16, scale=0.002)
+        w = m.constant("w", np.ones((4, 8), np.int8), scale=0.01)
+        b = m.constant("b", np.zeros(4, bias), scale=1e-5)
+        m.operator("FULLY_CONNECTED", (x, w, b), (y,), ("FullyConnectedOptions", {}), version=7)
+        graph = graph_of(read_model(m.data((x,), (y,))), "case")
+        with pytest.raises(NetcError) as caught:
+            netc.compile(graph)
+        width = np.dtype(bias).itemsize * 8
+        assert caught.value.diagnostics[0].message == (
+            "netc can't run the operator FULLY_CONNECTED (operator 0, tensor `y`): its form for input i16, weight i8, "
+            f"bias i{width} and a quantized result is not supported"
+        )
+
+
+def test_all_opaque_operators_are_named_at_once() -> None:
+    m = Model()
+    x, a, b, y = (m.tensor(n, (2, 5), np.float32) for n in "xaby")
+    m.operator("FLOOR", (x,), (a,))
+    m.operator("RELU", (a,), (b,))
+    m.operator("CUMSUM", (b, m.constant("axis", np.array(1, np.int32))), (y,), ("CumsumOptions", {}))
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    for run in (netc.compile, lambda g: netc.quantize(g, calibration=[np.ones((2, 5), np.float32)])):
+        with pytest.raises(NetcError) as caught:
+            run(graph)
+        first, second = caught.value.diagnostics
+        assert first.message == "netc can't run the operator FLOOR (operator 0, tensor `a`)"
+        assert second.message == "netc can't run the operator CUMSUM (operator 2, tensor `y`)"
+        assert second.hint is not None
+        assert "netc run FILE --engine litert" in second.hint
