@@ -17,6 +17,7 @@ from .compiler.files import write_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from .notes import open_noted
 from .pipeline import load
+from .quantization import warnings_for_people
 from .runtime.images import white_of
 
 
@@ -28,7 +29,8 @@ def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: 
     if model.endswith(".tflite"):
         file, rewritten, prediction = _ready_model(model, output, options, release)
     else:
-        file, rewritten, prediction = _quantized_model(model, output, options, release)
+        with warnings_for_people():
+            file, rewritten, prediction = _quantized_model(model, output, options, release)
     run = run_compiler(file)
     more = {"file": str(file), "rewritten": dict(rewritten), "compiler": _run_data(prediction, run)}
     if options["report"]:

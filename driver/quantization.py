@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import numpy as np
 
 from .compiler.errors import NetcError
@@ -16,10 +18,12 @@ from .compiler.graph.types import DType
 from .compiler.quantization import (
     Calibration,
     Noise,
+    QuantizationWarning,
     Ranges,
     Scheme,
     comparable,
     equalize,
+    findings,
     measure,
     observation_graph,
     prepare,
@@ -193,6 +197,9 @@ def quantize(
     Three ways to get accuracy back: with `equalized`, weights of neighbouring layers are rescaled first, so that their
     channels have like ranges; with `adaround` (settings, or True) weights are rounded so that the layers' results
     change least; with `bias_correction` the mean of a layer's error goes into its bias. The last two need samples.
+
+    Warns (`QuantizationWarning`) of operands and filters that few levels are left to, and of activations that never
+    differed in calibration.
     """
     scheme = Scheme(edge_type(inputs), edge_type(outputs), per_channel, False, tuple(keep_float), allow_float)
     if (calibration is None) == (ranges is None):
@@ -201,11 +208,11 @@ def quantize(
         if adaround or bias_correction:
             raise NetcError("adaround and bias_correction take samples, not ranges alone", hint="give `calibration`")
         given = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
-        return quantize_graph(_prepared(source, weights, equalized, net, settings, seed), given, scheme)
+        return quantized(_prepared(source, weights, equalized, net, settings, seed), given, scheme)
     if not isinstance(calibration, Calibrated):
         options: dict[str, Any] = {"net": net, "settings": settings, "threads": threads, "seed": seed}
         calibration = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
-    graph = quantize_graph(calibration.graph, calibration.calibration.ranges(method), scheme)
+    graph = quantized(calibration.graph, calibration.calibration.ranges(method), scheme)
     recovery = recover(
         calibration.graph,
         graph,
@@ -216,6 +223,33 @@ def quantize(
         seed=seed,
     )
     return recovery.graph
+
+
+def quantized(graph: Graph, ranges: Ranges, scheme: Scheme) -> Graph:
+    """The integer form of a prepared float graph; warns of what it loses or guesses."""
+    result = quantize_graph(graph, ranges, scheme)
+    for found in findings(graph, ranges, scheme):
+        warnings.warn(QuantizationWarning(found), stacklevel=3)
+    return result
+
+
+@contextmanager
+def warnings_for_people() -> Iterator[list[str]]:
+    """Write warnings of quantization to stderr as the command line does, and gather their texts."""
+    texts: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if not isinstance(message, QuantizationWarning):
+            return others(message, category, *rest)
+        texts.append(str(message))
+        click.echo(f"warning: {message}", err=True)
+        return None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", QuantizationWarning)
+        others = warnings.showwarning
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield texts
 
 
 def layer_noise(

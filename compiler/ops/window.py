@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes
+from ..graph.ir import Array, Attributes, Operation
 from ..graph.types import DType
 from ..loops.ir import Binary, Const, Expr, maximum, minimum
 
@@ -210,3 +210,16 @@ def phase_margins(phases: Iterable[Sequence[Phase]], size: Sequence[int]) -> tup
         end = max((p.first_input + p.count - 1 + p.taps for p in reaching), default=0)
         margins.append((max(before, 0), max(end - extent, 0)))
     return ((0, 0), *margins, (0, 0))
+
+
+def reads_elements(pad: Operation, pool: Operation) -> bool:
+    """True if every window of a pooling operation that reads a pad has an element which isn't padding."""
+    batch, *spatial, channels = pad.attributes["padding"]
+    if any((*batch, *channels)):
+        return False
+    window = window_of(pool.name, pad.result.type.shape[1:-1], pool.attributes["size"], pool.attributes)
+    sides = zip(spatial, window.padding, window.kernel, window.strides, window.output, window.size, strict=True)
+    return all(
+        kernel - own > before and (count - 1) * stride - own < size - after
+        for (before, after), (own, _), kernel, stride, count, size in sides
+    )

@@ -4,6 +4,7 @@ from .calibration import Calibration, Ranges, observation_graph, prepare
 from .equalize import equalize
 from .errors import Noise, comparable, measure
 from .fake_quantize import FakeQuantized, fake_quantize
+from .findings import QuantizationWarning, findings
 from .methods import METHODS
 from .quantizer import Scheme
 from .rules import quantize
@@ -13,11 +14,13 @@ __all__ = [
     "Calibration",
     "FakeQuantized",
     "Noise",
+    "QuantizationWarning",
     "Ranges",
     "Scheme",
     "comparable",
     "equalize",
     "fake_quantize",
+    "findings",
     "measure",
     "observation_graph",
     "prepare",

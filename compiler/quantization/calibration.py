@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..graph.types import DType
 from ..ops.opaque import refuse_unknown
+from ..ops.window import reads_elements, window_of
 from ..passes.canonicalize import canonicalize
+from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
 from ..passes.legalize_edgetpu import conv1d_as_conv2d
 from .methods import METHODS, Range, Statistics
@@ -29,6 +31,9 @@ from .methods import METHODS, Range, Statistics
 ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})
 ACTIVATED = frozenset({"conv2d", "dense", "add", "sub", "mul"})
 """Operators whose integer form limits its results, as an activation does."""
+
+LOWEST_PADDING = -1e30
+"""Padding from here on is below every activation."""
 
 
 def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
@@ -61,9 +66,39 @@ def in_integer_operators(graph: Graph) -> Graph:
             b.replace(op.result, b.emit("mul", mean, factor, location=op.location, name=op.result.name))
         elif op.name in ("identity", "stop_gradient"):
             b.replace(op.result, b[op.operands[0]])
+        elif op.name == "max_pool" and (pad := _lowest_padding(graph, op)) is not None:
+            b.replace(op.result, _padded_pool(b, op, pad))
         else:
             b.copy(op)
-    return canonicalize(b.close())
+    return _finite(dce(canonicalize(b.close())))
+
+
+def _lowest_padding(graph: Graph, pool: Operation) -> Operation | None:
+    """The pad in front of a max_pool that adds what is below all numbers: the pool's own padding can replace it."""
+    pad = graph.producers.get(pool.operands[0])
+    if pad is None or pad.name != "pad" or pad.attributes["value"] > LOWEST_PADDING:
+        return None
+    return pad if reads_elements(pad, pool) else None
+
+
+def _padded_pool(b: Rewriter, pool: Operation, pad: Operation) -> Value:
+    """max_pool with wider padding."""
+    size = pad.result.type.shape[1:-1]
+    own = window_of(pool.name, size, pool.attributes["size"], pool.attributes).padding
+    sides = zip(pad.attributes["padding"][1:-1], own, strict=True)
+    padding = tuple((p[0] + q[0], p[1] + q[1]) for p, q in sides)
+    attributes = {**pool.attributes, "padding": padding}
+    x = b[pad.operands[0]]
+    return b.operation(pool.operator, (x,), attributes, location=pool.location, name=pool.result.name).result
+
+
+def _finite(graph: Graph) -> Graph:
+    """The graph, or the error about a pad with what no integer can stand for."""
+    for op in graph.operations:
+        if op.name == "pad" and not np.isfinite(op.attributes["value"]):
+            problem = f"pad with {op.attributes['value']} has no integer form"
+            raise NetcError(problem, location=op.location, hint="pad with a number near those that are padded")
+    return graph
 
 
 def _hard_sigmoid(b: Rewriter, op: Operation) -> Value:
@@ -160,9 +195,17 @@ class Calibration:
         floats = [x for v, x in zip(self.graph.inputs, inputs, strict=True) if v.type.dtype is DType.F32]
         for (name, seen), x in zip(self.statistics.items(), (*floats, *observed), strict=True):
             if not np.isfinite(x).all():
-                raise NetcError(f"`{name}` holds infinities or NaNs", hint="are these the net's weights?")
+                self._refuse(name)
             seen.add(x)
         self.samples += len(inputs[0]) if inputs and inputs[0].ndim else 1
+
+    def _refuse(self, name: str) -> NoReturn:
+        """Raise the error about an activation that isn't made of numbers."""
+        value = next(v for v, known in value_names(self.graph).items() if known == name)
+        producer = self.graph.producers.get(value)
+        hint = "leave this sample out" if producer is None else "are these the net's weights?"
+        problem = f"`{name}` holds infinities or NaNs in sample {self.samples + 1}"
+        raise NetcError(problem, location=None if producer is None else producer.location, hint=hint)
 
     def ranges(self, method: str = "mse") -> Ranges:
         """The range of each activation by one of `METHODS`; inputs and outputs are covered completely by all of them.

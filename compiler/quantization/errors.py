@@ -13,6 +13,9 @@ from ..graph.names import value_names
 from ..graph.types import DType
 from .calibration import watched_values
 
+_COMMON_SCALE = frozenset({"concat", "maximum", "minimum", "pad"})
+"""Operators that bring operands to the scale of their result."""
+
 
 @dataclass(frozen=True, slots=True)
 class Noise:
@@ -24,6 +27,13 @@ class Noise:
     noise: float
     bias: float
     """Mean of the errors."""
+    reader: str = ""
+    """What reads it on a scale other than its own, where that is what was measured."""
+
+    @property
+    def title(self) -> str:
+        """The name, with that of the reader, if there is one."""
+        return f"{self.name} for {self.reader}" if self.reader else self.name
 
     @property
     def decibels(self) -> float:
@@ -36,17 +46,30 @@ class Noise:
 def comparable(graph: Graph, quantized: Graph) -> tuple[Graph, Graph]:
     """The float graph and the integer one with all activations as outputs that both have, in the same order.
 
-    They are matched by name; activations of different shapes are left out.
+    They are matched by name; activations of different shapes are left out. What an operator reads on a scale other than
+    that of the activation, as concat does, stands before them.
     """
     names = value_names(graph)
     integers = {r.name: r for op in quantized.operations for r in op.results if r.name}
     inputs = frozenset(graph.inputs)
     watched = [v for v in watched_values(graph) if v not in inputs and names[v] in integers]
     shared = [v for v in watched if v.type.shape == integers[names[v]].type.shape]
+    scaled = [op for op in quantized.operations if _reader(quantized, op.results[0])]
+    values = {name: v for v, name in names.items()}
+    known = [(values[name], op.result) for op in scaled if (name := op.operands[0].name or "") in values]
+    pairs = [*known, *((v, integers[names[v]]) for v in shared)]
     return (
-        replace(graph, outputs=tuple(shared)),
-        replace(quantized, outputs=tuple(integers[names[v]] for v in shared)),
+        replace(graph, outputs=tuple(v for v, _ in pairs)),
+        replace(quantized, outputs=tuple(v for _, v in pairs)),
     )
+
+
+def _reader(quantized: Graph, value: Value) -> str:
+    """The name of the only operation that reads an activation as brought to another scale; empty for other values."""
+    producer, users = quantized.producers.get(value), quantized.users[value]
+    if producer is None or producer.name != "requantize" or value.name or len(users) != 1:
+        return ""
+    return (users[0].results[0].name or users[0].name) if users[0].name in _COMMON_SCALE else ""
 
 
 def measure(
@@ -63,9 +86,10 @@ def measure(
             error = real(got, value) - wanted
             row += (np.square(wanted, dtype=np.float64).sum(), np.square(error).sum(), error.sum(), error.size)
     operators: Mapping[Value, str] = {r: op.name for op in observed.operations for r in op.results}
+    readers = [_reader(integers, v) for v in integers.outputs]
     return tuple(
-        Noise(names[v], operators[v], float(s), float(n), float(total / max(count, 1)))
-        for v, (s, n, total, count) in zip(observed.outputs, sums, strict=True)
+        Noise(names[v], operators.get(v, "input"), float(s), float(n), float(total / max(count, 1)), reader)
+        for v, (s, n, total, count), reader in zip(observed.outputs, sums, readers, strict=True)
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InternalError, NetcError
+from ..errors import Diagnostic, InternalError, NetcError
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Attribute, Graph, Operation, Value
@@ -27,10 +27,11 @@ from ..passes.dce import dce
 from ..passes.freeze import bind, inference_form
 from ..passes.legalize_edgetpu import conv1d_as_conv2d
 from .calibration import Ranges, in_integer_operators
+from .findings import findings
 from .methods import Range
 from .quantizer import Scheme
 from .rules import quantize
-from .scales import HIGHEST, LOWEST, WEIGHT_LIMIT
+from .scales import HIGHEST, LOWEST, WEIGHT_LIMIT, covered
 from .sharing import SHARING, ScaleGroup, scale_groups
 
 MOMENTUM = 0.01
@@ -71,7 +72,7 @@ class FakeQuantized:
                 low, high = (float(values[self._name(group, end)]) for end in ("low", "high"))
                 given = Range(min(low, 0.0), max(high, 0.0))
             else:
-                given = _covered(group.fixed)
+                given = covered(group.fixed)
             found.update((self._names[v], given) for v in group.members)
         return Ranges({name: found[name] for name in self._names.values() if name in found}, method, samples)
 
@@ -79,6 +80,10 @@ class FakeQuantized:
         """The network of integers for trained parameters and ranges; `edges` is the type of inputs and outputs."""
         scheme = replace(self._scheme, inputs=edges, outputs=edges)
         return quantize(bind(self._floats, params), ranges, scheme)
+
+    def findings(self, params: Mapping[str, Array], ranges: Ranges) -> tuple[Diagnostic, ...]:
+        """What the network of integers for trained parameters and ranges loses or guesses."""
+        return findings(bind(self._floats, params), ranges, self._scheme)
 
     def _name(self, group: ScaleGroup, end: str) -> str:
         return f"{PREFIX}{self._names[group.sources[0]]}.{end}"
@@ -206,8 +211,8 @@ class _Inserter:
         return self.ends[group]
 
     def _fixed(self, given: Quantization) -> tuple[Value, Value]:
-        covered = _covered(given)
-        return self.b.scalar(covered.low, DType.F32), self.b.scalar(covered.high, DType.F32)
+        ends = covered(given)
+        return self.b.scalar(ends.low, DType.F32), self.b.scalar(ends.high, DType.F32)
 
     def _parameters(self, group: ScaleGroup) -> tuple[Value, Value]:
         name = f"{PREFIX}{self.names[group.sources[0]]}"
@@ -252,11 +257,6 @@ def _bound(floats: Graph) -> Graph:
     }
     with np.errstate(all="ignore"):
         return bind(floats, zeros)
-
-
-def _covered(given: Quantization) -> Range:
-    """The range that i8 numbers of a scale cover."""
-    return Range(given.scale * (LOWEST - given.zero_point), given.scale * (HIGHEST - given.zero_point))
 
 
 def _elements(value: Value) -> int:

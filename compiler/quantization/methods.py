@@ -32,6 +32,9 @@ class Range:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.low:.3g} to {self.high:.3g}"
+
 
 @dataclass
 class Statistics:

@@ -22,6 +22,7 @@ def to_html(report: Report) -> str:
         (
             html.header(_kind(report), report.net, _verdict(report)),
             html.cards(_cards(report)),
+            _warnings(report.warnings),
             _chart(report),
             _table(report.worst),
             _histograms(report.worst),
@@ -65,6 +66,13 @@ def _accuracy(accuracy: Accuracy) -> list[tuple[str, str, str]]:
         ("Top-1", f"{accuracy.integer_top1:.2%}", f"as floats {accuracy.float_top1:.2%}"),
         ("Agreement", f"{accuracy.agreement:.2%}", f"{accuracy.data}, {accuracy.samples} samples{without}"),
     ]
+
+
+def _warnings(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    listed = "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+    return html.section("Warnings", listed, "What is lost or guessed, though noise does not show it.")
 
 
 def _chart(report: Report) -> str:

@@ -18,7 +18,7 @@ from ..graph.ir import Array, Attribute, Graph, Operation, Value
 from ..graph.names import value_names
 from ..graph.types import DType, Quantization, TensorType
 from .calibration import Ranges, fused_activations
-from .methods import Range
+from .methods import LEVELS, Range
 from .scales import activation_scale, to_integers
 from .sharing import assign_scales
 
@@ -156,18 +156,31 @@ class Quantizer:
     def scale(self, value: Value) -> Quantization:
         """What the integers of a value stand for; that of a constant covers its elements."""
         if value not in self.scales:
-            array = self.known(value)
-            if array is None:
+            if self.known(value) is None:
                 raise NetcError(f"there is no calibrated range of `{self.names[value]}`")
-            self.scales[value] = activation_scale(Range(float(array.min()), float(array.max())))
+            self.scales[value] = activation_scale(self.range(value))
         return self.scales[value]
 
+    def range(self, value: Value) -> Range:
+        """The numbers of a value by itself: as calibrated, or the elements of a constant."""
+        array = self.known(value)
+        return self.ranges[self.names[value]] if array is None else Range(float(array.min()), float(array.max()))
+
+    def levels(self, value: Value, given: Quantization) -> float:
+        """How many steps of a scale lie between the least and the largest number of a value; all if these are equal."""
+        own = self.range(value)
+        return (own.high - own.low) / given.scale if own.low < own.high else LEVELS
+
     def known(self, value: Value) -> Array | None:
-        """The value of a constant."""
+        """The value of a constant. Raises `NetcError` if it holds what no integer can stand for."""
         producer = self.graph.producers.get(value)
         if producer is None or producer.name != "constant":
             return None
         array: Array = producer.attributes["value"]
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            users = self.graph.users[value]
+            location = users[0].location if users else producer.location
+            raise NetcError(f"`{self.names[value]}` holds infinities or NaNs", location=location)
         return array
 
     def integer(self, value: Value, scale: Quantization | None = None) -> Value:

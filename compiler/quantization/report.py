@@ -19,8 +19,8 @@ from ..graph.types import DType, Quantization
 from .calibration import Calibration, Ranges
 from .errors import Noise
 from .histogram import Histogram
-from .methods import LEVELS, Range
-from .scales import LOWEST
+from .methods import Range
+from .scales import covered
 
 BARS = 64
 """Most bars of a histogram in the report."""
@@ -58,8 +58,8 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """The activation's name."""
-        return self.noise.name
+        """The activation's name, with that of what reads it if that has another scale."""
+        return self.noise.title
 
     @property
     def decibels(self) -> float:
@@ -69,7 +69,7 @@ class Layer:
     @property
     def covered(self) -> Range:
         """The numbers that its levels reach from end to end; layers that share a scale share them."""
-        return _covered(self.scale) if self.scale is not None else self.calibrated
+        return covered(self.scale) if self.scale is not None else self.calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ class Report:
     layers: tuple[Layer, ...]
     weights: tuple[Weight, ...]
     accuracy: Accuracy | None = None
+    warnings: tuple[str, ...] = ()
+    """What is lost or guessed without that noise shows it."""
 
     @cached_property
     def worst(self) -> tuple[Layer, ...]:
@@ -125,6 +127,7 @@ def report_on(
     noise: Sequence[Noise],
     file_bytes: int,
     accuracy: Accuracy | None = None,
+    warnings: Sequence[str] = (),
 ) -> Report:
     """Gather what there is to say about the integer form of the graph that was calibrated."""
     graph = calibration.graph
@@ -138,6 +141,7 @@ def report_on(
         tuple(_layers(calibration, ranges, quantized, noise)),
         tuple(_weights(graph)),
         accuracy,
+        tuple(warnings),
     )
 
 
@@ -145,22 +149,17 @@ def _layers(calibration: Calibration, ranges: Ranges, quantized: Graph, noise: S
     values = {name: value for value, name in value_names(calibration.graph).items()}
     integers: Mapping[str | None, Value] = {r.name: r for op in quantized.operations for r in op.results}
     for each in noise:
-        producer = calibration.graph.producers[values[each.name]]
-        scale = integers[each.name].type.quantization
+        producer = calibration.graph.producers.get(values[each.name])
+        scale = integers[each.reader or each.name].type.quantization
         histogram = calibration.statistics[each.name].histogram
         clipped = _clipped(histogram, scale) if scale is not None else 0.0
         yield Layer(each, _place(producer), ranges[each.name], scale, clipped, _bars(histogram))
 
 
-def _covered(scale: Quantization) -> Range:
-    low = (LOWEST - scale.zero_point) * scale.scale
-    return Range(low, low + (LEVELS - 1) * scale.scale)
-
-
 def _clipped(histogram: Histogram, scale: Quantization) -> float:
     """Share of numbers that are nearer to no level than to the last one: beyond half a step outside."""
-    covered, centers = _covered(scale), histogram.centers
-    outside = (centers < covered.low - scale.scale / 2) | (centers > covered.high + scale.scale / 2)
+    reached, centers = covered(scale), histogram.centers
+    outside = (centers < reached.low - scale.scale / 2) | (centers > reached.high + scale.scale / 2)
     return float(histogram.counts[outside].sum() / max(1, histogram.counts.sum()))
 
 
@@ -189,8 +188,8 @@ def _constant(graph: Graph, value: Value) -> Array | None:
     return array
 
 
-def _place(op: Operation) -> str:
-    return str(op.location) if op.location is not None else ""
+def _place(op: Operation | None) -> str:
+    return str(op.location) if op is not None and op.location is not None else ""
 
 
 def to_data(report: Report) -> dict[str, Any]:
@@ -202,6 +201,7 @@ def to_data(report: Report) -> dict[str, Any]:
         "samples": report.samples,
         "float_bytes": report.float_bytes,
         "file_bytes": report.file_bytes,
+        "warnings": list(report.warnings),
         "accuracy": None if accuracy is None else {name: getattr(accuracy, name) for name in accuracy.__slots__},
         "layers": [_layer_data(layer) for layer in report.layers],
     }
@@ -223,4 +223,4 @@ def _layer_data(layer: Layer) -> dict[str, Any]:
 def noise_data(noise: Noise) -> dict[str, Any]:
     """The noise of an activation as a record."""
     decibels = round(noise.decibels, 3) if math.isfinite(noise.decibels) else None
-    return {"name": noise.name, "operator": noise.operator, "decibels": decibels, "bias": noise.bias}
+    return {"name": noise.title, "operator": noise.operator, "decibels": decibels, "bias": noise.bias}

@@ -17,6 +17,7 @@ from .scales import (
     HIGHEST,
     LOWEST,
     bias_to_integers,
+    covered,
     weight_scale,
     weight_to_integers,
 )
@@ -162,10 +163,18 @@ def avg_pool(q: Quantizer, op: Operation) -> Value:
 
 
 def pad(q: Quantizer, op: Operation) -> Value:
-    """pad, with the integer that stands for the value."""
-    y = q.scale(op.result)
-    value = int(np.clip(_place(float(op.attributes["value"]), y), LOWEST, HIGHEST))
-    return q.emit(op, "pad", q.integer(op.operands[0]), padding=op.attributes["padding"], value=value)
+    """pad, on a scale that reaches the value, with the integer that stands for it.
+
+    Where a value never wins, since only max_pool reads it, the lowest integer stands for it.
+    """
+    (x,), y, number = op.operands, q.scale(op.result), float(op.attributes["value"])
+    if q.levels(x, y) < 1:
+        hint = "pad with a number near those that are padded, or keep this operator in floats"
+        problem = f"pad with {number:g} leaves none of the 256 levels to `{q.names[x]}`, {q.range(x)}"
+        raise NetcError(problem, location=op.location, hint=hint)
+    reached = covered(y)
+    value = int(np.clip(_place(min(max(number, reached.low), reached.high), y), LOWEST, HIGHEST))
+    return q.emit(op, "pad", q.integer(x, y), padding=op.attributes["padding"], value=value)
 
 
 def concat(q: Quantizer, op: Operation) -> Value:

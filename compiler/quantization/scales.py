@@ -28,6 +28,11 @@ def activation_scale(given: Range) -> Quantization:
     return Quantization.of(scale, zero_point)
 
 
+def covered(given: Quantization) -> Range:
+    """The numbers that i8 elements reach from end to end."""
+    return Range(given.scale * (LOWEST - given.zero_point), given.scale * (HIGHEST - given.zero_point))
+
+
 def to_integers(x: Array, given: Quantization) -> Array:
     """The i8 numbers of floats, one scale for all."""
     rounded = _round(np.asarray(x, np.float64) / given.scale) + given.zero_point

@@ -1,7 +1,8 @@
 """Which values must have the same scale, and which scale each value gets.
 
 Operators that only move or choose elements give their result the scale of their operand; concat wants one scale for
-all. TFLite fixes the scales of softmax, logistic and tanh.
+all. A pad whose value the operand's scale doesn't reach has a scale of its own, to which the operand is brought. TFLite
+fixes the scales of softmax, logistic and tanh.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
 from ..graph.types import DType, Quantization
+from ..ops.window import reads_elements
 from .calibration import Ranges, watched_values
 from .methods import Range
-from .scales import activation_scale
+from .scales import activation_scale, covered
 
 SHARING = frozenset(
     {
@@ -48,9 +50,27 @@ def assign_scales(graph: Graph, ranges: Ranges, names: Mapping[Value, str]) -> d
     """The scale of each value that calibration watched."""
     scales: dict[Value, Quantization] = {}
     for group in scale_groups(graph):
-        scale = group.fixed or activation_scale(group.range(ranges, names))
+        scale = group.fixed or _padded_scale(graph, group, ranges, names, scales)
         scales.update(dict.fromkeys(group.members, scale))
     return scales
+
+
+def _padded_scale(
+    graph: Graph,
+    group: ScaleGroup,
+    ranges: Ranges,
+    names: Mapping[Value, str],
+    scales: Mapping[Value, Quantization],
+) -> Quantization:
+    """The scale of a group; that of what a pad reads if it reaches the result of the pad, the group's only source."""
+    needed = group.range(ranges, names)
+    producer = graph.producers.get(group.sources[0]) if len(group.sources) == 1 else None
+    if producer is not None and producer.name == "pad" and producer.operands[0] in scales:
+        given = scales[producer.operands[0]]
+        reached, margin = covered(given), given.scale / 2
+        if reached.low - margin <= needed.low and needed.high <= reached.high + margin:
+            return given
+    return activation_scale(needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +83,12 @@ class ScaleGroup:
     """Those that decide the range: all but the ones that only have elements of another member."""
     fixed: Quantization | None
     """The scale that the specification demands, if it demands one."""
+    values: tuple[float, ...]
+    """Numbers that pads among the sources add, which the range covers, too."""
 
     def range(self, ranges: Ranges, names: Mapping[Value, str]) -> Range:
         """The union of the ranges of the sources."""
-        parts = [ranges[names[v]] for v in self.sources]
+        parts = [*(ranges[names[v]] for v in self.sources), *(Range(v, v) for v in self.values)]
         return Range(min(p.low for p in parts), max(p.high for p in parts))
 
 
@@ -90,7 +112,7 @@ class _Sharing:
 
     def _partners(self, op: Operation) -> Iterable[Value]:
         """The operands that have the scale of the result."""
-        if op.name in SHARING and op.result in self.parent:
+        if _shares(self.graph, op) and op.result in self.parent:
             yield op.operands[0]
         if op.name == "concat":
             yield from (v for v in op.operands if v in self.parent and self._may_follow(v))
@@ -121,9 +143,26 @@ class _Sharing:
     def _group(self, members: tuple[Value, ...]) -> ScaleGroup:
         sources = tuple(v for v in members if not self._follows(v)) or members
         fixed = next((self.fixed[v] for v in members if v in self.fixed), None)
-        return ScaleGroup(members, sources, fixed)
+        makers = (self.graph.producers.get(v) for v in sources)
+        values = tuple(float(op.attributes["value"]) for op in makers if op is not None and op.name == "pad")
+        return ScaleGroup(members, sources, fixed, values)
 
     def _follows(self, value: Value) -> bool:
         """True if a value only has elements of another one of its set."""
         producer = self.graph.producers.get(value)
-        return producer is not None and producer.name in SHARING and producer.operands[0].type.dtype is DType.F32
+        return producer is not None and _shares(self.graph, producer) and producer.operands[0].type.dtype is DType.F32
+
+
+def _shares(graph: Graph, op: Operation) -> bool:
+    """True if the result of an operation has the scale of operand 0."""
+    if op.name != "pad":
+        return op.name in SHARING
+    return op.attributes["value"] == 0 or clips_harmlessly(graph, op)
+
+
+def clips_harmlessly(graph: Graph, op: Operation) -> bool:
+    """True for a pad below zero whose value never wins: only max_pool reads it, and always some other element, too."""
+    users = graph.users[op.result]
+    if op.attributes["value"] >= 0 or op.result in graph.outputs or not users:
+        return False
+    return all(user.name == "max_pool" and reads_elements(op, user) for user in users)

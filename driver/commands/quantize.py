@@ -14,7 +14,6 @@ from ..comparison import held_out_accuracy, show_what_is_guessed
 from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
-from ..compiler.quantization import quantize as quantize_graph
 from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
@@ -23,7 +22,7 @@ from ..notes import open_noted
 from ..options import network_options, weights_options
 from ..picture import class_labels, usable_labels
 from ..pipeline import load
-from ..quantization import Calibrated, calibrate, edge_type, layer_noise
+from ..quantization import Calibrated, calibrate, edge_type, layer_noise, quantized, warnings_for_people
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
 from ..runtime.calibration import CalibrationPictures
@@ -107,8 +106,11 @@ def _quantize(o: _Options) -> None:
     calibrated = _calibrate(o, network, pictures)
     if o.weights is None:
         click.echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+    if calibrated.calibration.samples == 1:
+        click.echo("note: calibrated on one sample: ranges of activations are a guess; take 100 or so", err=True)
     ranges = calibrated.calibration.ranges(o.method)
-    graph = quantize_graph(calibrated.graph, ranges, scheme)
+    with warnings_for_people() as warnings:
+        graph = quantized(calibrated.graph, ranges, scheme)
     recovery = _recover(calibrated, graph, o) if o.adaround or o.bias_correction else None
     if recovery:
         graph = recovery.graph
@@ -119,7 +121,7 @@ def _quantize(o: _Options) -> None:
     if o.ranges_file:
         write_bytes(o.ranges_file, ranges.to_json().encode())
     if report_file:
-        report_file.write(report_on(calibrated.calibration, ranges, graph, noise, len(file), accuracy))
+        report_file.write(report_on(calibrated.calibration, ranges, graph, noise, len(file), accuracy, warnings))
     click.echo(_summary(calibrated, ranges, noise, o.output, len(file), recovery))
     if accuracy:
         click.echo(_before_and_after(accuracy))
@@ -202,7 +204,7 @@ def _summary(
         lines.append(_recovered(recovery.layers))
     if noise:
         lines.append(f"signal to quantization noise of the output: {noise[-1].decibels:.1f} dB; worst layers:")
-        lines += [f"  {n.decibels:5.1f} dB  {n.name}" for n in sorted(noise, key=lambda n: n.decibels)[:SHOWN]]
+        lines += [f"  {n.decibels:5.1f} dB  {n.title}" for n in sorted(noise, key=lambda n: n.decibels)[:SHOWN]]
     return "\n".join(lines)
 
 
