@@ -14,6 +14,7 @@ from types import MappingProxyType
 from ..graph.ir import Graph, Operation, Value
 from ..graph.types import DType, TensorType
 from ..ops.window import window_of
+from ..passes.two_dimensions import pools_in_two_dimensions
 from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
 
 ASSUMPTIONS = (
@@ -89,7 +90,7 @@ _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def model_facts(graph: Graph) -> ModelFacts:
     """Facts of a graph of netc."""
-    return _Conversion(graph).facts()
+    return _Conversion(pools_in_two_dimensions(graph)).facts()
 
 
 class _Conversion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,8 +11,7 @@ import numpy as np
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from .base import Pass
-
-_Rule = Callable[[Rewriter, Operation], Value | None]
+from .two_dimensions import Rule, conv1d, rewritten
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,7 @@ class LegalizeEdgeTpu(Pass):
     name = "legalize-edgetpu"
 
     def run(self, graph: Graph) -> Graph:
-        return _rewritten(graph, _RULES)
-
-
-def conv1d_as_conv2d(graph: Graph) -> Graph:
-    """The pass for conv1d alone: for what has no one-dimensional convolution, such as TFLite files."""
-    return _rewritten(graph, {"conv1d": _conv1d})
-
-
-def _rewritten(graph: Graph, rules: Mapping[str, _Rule]) -> Graph:
-    b = Rewriter(graph)
-    changed = False
-    for op in graph.operations:
-        rule = rules.get(op.name)
-        result = rule(b, op) if rule else None
-        if result is None:
-            b.copy(op)
-        else:
-            b.replace(op.result, result)
-            changed = True
-    return b.close() if changed else graph
+        return rewritten(graph, _RULES)
 
 
 def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:
@@ -101,23 +81,6 @@ def _div(b: Rewriter, op: Operation) -> Value | None:
     return b.emit("mul", b[x], b.constant(reciprocal, op.location), location=op.location, name=op.result.name)
 
 
-def _conv1d(b: Rewriter, op: Operation) -> Value | None:
-    """conv2d over tensors and weights of height 1."""
-    x, weight, *bias = (b[v] for v in op.operands)
-    batch, width, channels = x.type.shape
-    image = b.emit("reshape", x, shape=(batch, 1, width, channels), location=op.location)
-    kernel = b.emit("reshape", weight, shape=(1, *weight.type.shape), location=op.location)
-    padding = op.attributes["padding"]
-    attributes = {
-        "strides": op.attributes["strides"] * 2,
-        "dilations": op.attributes["dilations"] * 2,
-        "padding": padding if isinstance(padding, str) else ((0, 0), *padding),
-        "groups": op.attributes["groups"],
-    }
-    y = b.emit("conv2d", image, kernel, *bias, location=op.location, **attributes)
-    return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
-
-
 def _dense(b: Rewriter, op: Operation) -> Value | None:
     """conv2d of size 1 over rows side by side; one row stays a dense layer."""
     x, weight, *bias = (b[v] for v in op.operands)
@@ -155,10 +118,10 @@ def _resize_nearest(b: Rewriter, op: Operation) -> Value | None:
     return x
 
 
-_RULES: Mapping[str, _Rule] = MappingProxyType(
+_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "abs": _abs,
-        "conv1d": _conv1d,
+        "conv1d": conv1d,
         "dense": _dense,
         "div": _div,
         "leaky_relu": _leaky_relu,

@@ -25,7 +25,7 @@ from ..ops.window import reads_elements, window_of
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
-from ..passes.legalize_edgetpu import conv1d_as_conv2d
+from ..passes.two_dimensions import windows_in_two_dimensions
 from .methods import METHODS, Range, Statistics
 
 ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})
@@ -50,7 +50,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_unknown(graph)
-    return in_integer_operators(freeze(conv1d_as_conv2d(inference_form(graph)), params))
+    return in_integer_operators(freeze(windows_in_two_dimensions(inference_form(graph)), params))
 
 
 def in_integer_operators(graph: Graph) -> Graph:

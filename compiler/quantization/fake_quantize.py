@@ -25,7 +25,7 @@ from ..passes.canonicalize import canonicalize
 from ..passes.cse import cse
 from ..passes.dce import dce
 from ..passes.freeze import bind, inference_form
-from ..passes.legalize_edgetpu import conv1d_as_conv2d
+from ..passes.two_dimensions import windows_in_two_dimensions
 from .calibration import Ranges, in_integer_operators
 from .findings import findings
 from .methods import Range
@@ -119,7 +119,7 @@ def fake_quantize(graph: Graph, *, learned: bool = False, scheme: Scheme | None 
 
 def _float_form(graph: Graph) -> Graph:
     """What `prepare` makes, but with parameters."""
-    folded = conv1d_as_conv2d(inference_form(dce(graph)))
+    folded = windows_in_two_dimensions(inference_form(dce(graph)))
     return in_integer_operators(dce(cse(canonicalize(folded))))
 
 

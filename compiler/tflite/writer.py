@@ -9,7 +9,7 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph
 from ..ops.opaque import refuse_unwritable
 from ..passes.freeze import freeze, inference_form
-from ..passes.legalize_edgetpu import conv1d_as_conv2d
+from ..passes.two_dimensions import windows_in_two_dimensions
 from .emitter import model_of
 from .mappings import MAPPINGS
 from .metadata import metadata_of, with_labels
@@ -36,7 +36,7 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
 
 def _in_tflite_operators(graph: Graph) -> Graph:
     """The graph with what TFLite has no form of made of simpler operators, as far as that is known."""
-    graph = conv1d_as_conv2d(graph)
+    graph = windows_in_two_dimensions(graph)
     b = Rewriter(graph)
     for op in graph.operations:
         known = op.name in MAPPINGS or op.name in _ELSEWHERE

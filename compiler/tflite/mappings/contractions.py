@@ -71,12 +71,17 @@ def conv3d(c: Emitter, op: Operation) -> None:
 
 
 def transpose_conv2d(c: Emitter, op: Operation) -> None:
-    """TRANSPOSE_CONV of a size, with weight [F, KH, KW, C]; padding that it lacks is cut off, or added, behind it."""
+    """TRANSPOSE_CONV of a size, with weight [F, KH, KW, C]; padding that it lacks is cut off behind it.
+
+    Rows and columns that no input reaches are reached by zeros behind the input.
+    """
     x, weight = (v.type for v in op.operands[:2])
     size, strides, padding = (op.attributes[key] for key in ("size", "strides", "padding"))
     dimensions = list(zip(x.shape[1:3], weight.shape[:2], strides, size, padding, strict=True))
     code = _transposed_scheme(dimensions)
-    full = size if code is not None else tuple((n - 1) * stride + kernel for n, kernel, stride, _, _ in dimensions)
+    more = (0, 0) if code is not None else tuple(_missing(*dimension) for dimension in dimensions)
+    whole = ((n + zeros - 1) * d[2] + d[1] for d, n, zeros in zip(dimensions, x.shape[1:3], more, strict=True))
+    full = size if code is not None else tuple(whole)
     y = op.results[0].type
     shape = (x.shape[0], *full, weight.shape[3])
     result = (
@@ -85,7 +90,10 @@ def transpose_conv2d(c: Emitter, op: Operation) -> None:
         else c.intermediate(TensorType(y.dtype, shape, None, y.quantization), f"{c.names[op.results[0]]}/full")
     )
     array = c.known(op, 1).transpose(3, 0, 1, 2)
-    inputs = [c.vector(shape), _weight(c, op, array, 0), c.place(op.operands[0])]
+    place = c.place(op.operands[0])
+    if any(more):
+        place = padded(c, op, place, x, ((0, 0), *((0, zeros) for zeros in more), (0, 0)))
+    inputs = [c.vector(shape), _weight(c, op, array, 0), place]
     with_bias = len(op.operands) > 2
     fused = activation(c, op)
     c.node(
@@ -100,7 +108,12 @@ def transpose_conv2d(c: Emitter, op: Operation) -> None:
         fused_activation_function=fused,
     )
     if code is None:
-        _cut(c, op, result, full)
+        _cut(c, op, result)
+
+
+def _missing(n: int, kernel: int, stride: int, result: int, padding: tuple[int, int]) -> int:
+    """How many zeros behind an input of n elements it takes to reach all of the result."""
+    return max(0, -(-(padding[0] + result - (n - 1) * stride - kernel) // stride))
 
 
 def _transposed_scheme(dimensions: Sequence[tuple[int, int, int, int, tuple[int, int]]]) -> int | None:
@@ -115,11 +128,9 @@ def _transposed_scheme(dimensions: Sequence[tuple[int, int, int, int, tuple[int,
     return None
 
 
-def _cut(c: Emitter, op: Operation, full: int, extent: Sequence[int]) -> None:
+def _cut(c: Emitter, op: Operation, full: int) -> None:
     """The wanted part of a whole transposed convolution."""
     (top, left), size = (p[0] for p in op.attributes["padding"]), op.attributes["size"]
-    if top + size[0] > extent[0] or left + size[1] > extent[1]:
-        c.fail(op, f"the TFLite form of {op.name} can't leave rows or columns that no input reaches")
     n, _, _, channels = op.results[0].type.shape
     inputs = [full, c.vector((0, top, left, 0)), c.vector((n, *size, channels))]
     c.node("SLICE", inputs, [c.result(op)], "SliceOptions", version(op, 1, 2))

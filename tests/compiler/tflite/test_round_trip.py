@@ -1,6 +1,7 @@
 """Other people's models, read and written again: LiteRT's reference kernels give the same bytes for both."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,20 @@ MODELS = [
 ]
 
 
-def outputs(litert: object, data: bytes) -> list[NDArray[np.generic]]:
+def outputs(
+    litert: object, data: bytes, arguments: Sequence[NDArray[np.generic]] | None = None
+) -> list[NDArray[np.generic]]:
+    """What LiteRT's reference kernels give, on random integers unless there are arguments."""
     reference = litert.OpResolverType.BUILTIN_REF  # type: ignore[attr-defined]
     interpreter = litert.Interpreter(  # type: ignore[attr-defined]
         model_content=data, experimental_op_resolver_type=reference
     )
     interpreter.allocate_tensors()
     random = np.random.default_rng(0)
-    for given in interpreter.get_input_details():
+    for i, given in enumerate(interpreter.get_input_details()):
+        if arguments is not None:
+            interpreter.set_tensor(given["index"], arguments[i])
+            continue
         values = random.integers(-100, 100, given["shape"])
         interpreter.set_tensor(given["index"], (values + 100 * (given["dtype"] is np.uint8)).astype(given["dtype"]))
     interpreter.invoke()

@@ -1,0 +1,138 @@
+"""Windows of one and three dimensions as windows of two, which are all that TFLite files and integer forms have.
+
+`windows_in_two_dimensions` stands in no pipeline: netc itself has kernels for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from ..graph.builder import Rewriter
+from ..graph.ir import Attribute, Graph, Operation, Value
+from ..ops.window import window_of
+
+Rule = Callable[[Rewriter, Operation], Value | None]
+"""What stands for the result of an operation, or None where the operation stays."""
+Sizes = tuple[int, ...]
+Padding = tuple[tuple[int, int], ...]
+
+
+def rewritten(graph: Graph, rules: Mapping[str, Rule]) -> Graph:
+    """The graph with rules applied by the operator's name; the very graph if none applies."""
+    b = Rewriter(graph)
+    changed = False
+    for op in graph.operations:
+        rule = rules.get(op.name)
+        result = rule(b, op) if rule else None
+        if result is None:
+            b.copy(op)
+        else:
+            b.replace(op.result, result)
+            changed = True
+    return b.close() if changed else graph
+
+
+def windows_in_two_dimensions(graph: Graph) -> Graph:
+    """The graph with conv1d, pooling of one and three dimensions, and means of padded windows written otherwise.
+
+    Before::
+
+        %0 = max_pool(%x) {size = [2], strides = [2], padding = "valid"} : f32[1,8,3]
+
+    After::
+
+        %0 = reshape(%x) : f32[1,1,8,3]
+        %1 = max_pool(%0) {size = [1,2], strides = [1,2], padding = [[0,0],[0,0]]} : f32[1,1,4,3]
+        %2 = reshape(%1) : f32[1,4,3]
+    """
+    return rewritten(graph, _WINDOWS)
+
+
+def pools_in_two_dimensions(graph: Graph) -> Graph:
+    """`windows_in_two_dimensions` for pooling alone."""
+    return rewritten(graph, _POOLS)
+
+
+def conv1d(b: Rewriter, op: Operation) -> Value | None:
+    """conv2d over tensors and weights of height 1."""
+    x, weight, *bias = (b[v] for v in op.operands)
+    batch, width, channels = x.type.shape
+    image = b.emit("reshape", x, shape=(batch, 1, width, channels), location=op.location)
+    kernel = b.emit("reshape", weight, shape=(1, *weight.type.shape), location=op.location)
+    padding = op.attributes["padding"]
+    attributes = {
+        "strides": op.attributes["strides"] * 2,
+        "dilations": op.attributes["dilations"] * 2,
+        "padding": padding if isinstance(padding, str) else ((0, 0), *padding),
+        "groups": op.attributes["groups"],
+    }
+    y = b.emit("conv2d", image, kernel, *bias, location=op.location, **attributes)
+    return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
+def _pool(b: Rewriter, op: Operation) -> Value | None:
+    """Pooling of one or three dimensions as one or two of two, and the mean of padded windows."""
+    x = op.operands[0].type
+    window = window_of(op.name, x.shape[1:-1], op.attributes["size"], op.attributes)
+    batch, channels = x.shape[0], x.shape[-1]
+    pool = _Pool(b, op)
+    match window.size:
+        case (width,):
+            image = pool.seen_as((batch, 1, width, channels), b[op.operands[0]])
+            y = pool(image, (1, *window.kernel), (1, *window.strides), ((0, 0), *window.padding))
+        case (height, width):
+            if op.name != "avg_pool" or _is_plain(op.name, window.size, window.kernel, window.strides, window.padding):
+                return None
+            return pool(b[op.operands[0]], window.kernel, window.strides, window.padding, op.result.name)
+        case (depth, height, width):
+            image = pool.seen_as((batch * depth, height, width, channels), b[op.operands[0]])
+            image = pool(image, window.kernel[1:], window.strides[1:], window.padding[1:])
+            columns = pool.seen_as((batch, depth, math.prod(window.output[1:]), channels), image)
+            y = pool(columns, (window.kernel[0], 1), (window.strides[0], 1), (window.padding[0], (0, 0)))
+        case _:
+            return None
+    return pool.seen_as(op.result.type.shape, y, op.result.name)
+
+
+def _is_plain(op: str, size: Sizes, kernel: Sizes, strides: Sizes, padding: Padding) -> bool:
+    """True for padding that is "same" or "valid"."""
+    attributes = {"size": kernel, "strides": strides, "padding": "same"}
+    return padding == window_of(op, size, kernel, attributes).padding or not any(map(any, padding))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Emits parts of a pooling operation, of two dimensions each."""
+
+    b: Rewriter
+    op: Operation
+
+    def seen_as(self, shape: Sizes, x: Value, name: str | None = None) -> Value:
+        """A tensor in another shape."""
+        return self.b.emit("reshape", x, shape=shape, location=self.op.location, name=name)
+
+    def __call__(self, x: Value, kernel: Sizes, strides: Sizes, padding: Padding, name: str | None = None) -> Value:
+        """Pooling of x [N, H, W, C]; a mean of padded windows is that with zeros, times what these make it smaller."""
+        attributes: dict[str, Attribute] = {"size": kernel, "strides": strides, "padding": padding}
+        size = x.type.shape[1:-1]
+        if self.op.name != "avg_pool" or _is_plain(self.op.name, size, kernel, strides, padding):
+            return self._emit(self.op.name, x, name, attributes)
+        window = window_of(self.op.name, size, kernel, attributes)
+        ones = np.ones((1, *size, 1))
+        share = window.patches(ones, 0).mean(axis=(-2, -1))  # [1, OH, OW, 1]
+        wide = self._emit("pad", x, None, {"padding": ((0, 0), *padding, (0, 0)), "value": 0})
+        mean = self._emit("avg_pool", wide, None, {**attributes, "padding": "valid"})
+        factor = self.b.constant((1 / share).astype(x.type.dtype.numpy), self.op.location)
+        return self.b.emit("mul", mean, factor, location=self.op.location, name=name)
+
+    def _emit(self, name: str, x: Value, called: str | None, attributes: dict[str, Attribute]) -> Value:
+        return self.b.emit(name, x, location=self.op.location, name=called, **attributes)
+
+
+_POOLS: Mapping[str, Rule] = MappingProxyType({"avg_pool": _pool, "max_pool": _pool})
+_WINDOWS: Mapping[str, Rule] = MappingProxyType({**_POOLS, "conv1d": conv1d})

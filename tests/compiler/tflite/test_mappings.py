@@ -1,0 +1,191 @@
+"""Every operator with a TFLite form: written, read back and run by LiteRT it means the same; what the Edge TPU is
+predicted to map can be written, as floats and as integers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from quantized_nets import NETS, quantized
+
+from netc.compiler.edgetpu import model_facts, predict, read_tflite
+from netc.compiler.errors import NetcError
+from netc.compiler.graph import DType, Graph, GraphBuilder, TensorType, evaluate
+from netc.compiler.graph.types import Quantization
+from netc.compiler.quantization import Calibration, observation_graph, prepare, quantize
+from netc.compiler.tflite import to_tflite
+from netc.compiler.tflite.emitter import Emitter
+from netc.compiler.tflite.mappings import MAPPINGS
+from netc.frontend.tflite import graph_of, read_model
+
+from ...frontend.tflite.operators import CASES, FLOAT_CASES
+from ..cases import CASES as OPERATORS
+from ..cases import OpCase
+from .test_round_trip import outputs
+from .test_writer import GRAPHS, RNG
+
+SHAPE = (2, 3, 4)
+PICTURE = (1, 4, 6, 3)
+
+
+def emitted(name: str, *shapes: tuple[int, ...], dtype: DType = DType.F32, **attributes: Any) -> Callable[[], Graph]:
+    """One operator on inputs of some shapes."""
+
+    def make() -> Graph:
+        b = GraphBuilder("net")
+        inputs = [b.input(f"x{i}", TensorType(dtype, shape)) for i, shape in enumerate(shapes)]
+        return b.finish([b.emit(name, *inputs, **attributes)])
+
+    return make
+
+
+def picked() -> Graph:
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (4, 5, 6)))
+    return b.finish([b.emit("gather_nd", x, b.constant(np.array([[0, 3], [3, 1]], np.int32)))])
+
+
+def chosen() -> Graph:
+    b = GraphBuilder("net")
+    x, y = (b.input(name, TensorType(DType.F32, SHAPE)) for name in "xy")
+    return b.finish([b.emit("select", b.emit("less", x, y), x, b.emit("neg", y))])
+
+
+def unreached() -> Graph:
+    """A transposed convolution whose last rows and columns no input reaches."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (1, 3, 3, 4)))
+    weights = [b.constant(RNG.standard_normal(shape).astype(np.float32)) for shape in ((2, 2, 4, 5), (5,))]
+    return b.finish([b.emit("transpose_conv2d", x, *weights, size=(9, 7), strides=(2, 2), padding=((0, 0), (0, 0)))])
+
+
+def reinterpreted() -> Graph:
+    """Integers that stand for other numbers from here on."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.I8, SHAPE, None, Quantization.of(0.5, 3)))
+    return b.finish([b.emit("reinterpret", x, y=Quantization.of(0.25, -7))])
+
+
+COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
+FORMS: dict[str, Callable[[], Graph]] = {
+    **{name: emitted(name, SHAPE) for name in ("abs", "cos", "exp", "neg", "sin", "sqrt")},
+    **{name: emitted(name, SHAPE, SHAPE) for name in (*COMPARISONS, "minimum")},
+    "floor_div": emitted("floor_div", SHAPE, SHAPE, dtype=DType.I32),
+    "broadcast_to": emitted("broadcast_to", (2, 1, 4), shape=(3, 2, 5, 4)),
+    "broadcast_to of six dimensions": emitted("broadcast_to", (1, 2, 1, 2, 1, 1), shape=(1, 2, 2, 2, 2, 1)),
+    "tile": emitted("tile", SHAPE, multiples=(1, 2, 3)),
+    "reduce_min": emitted("reduce_min", SHAPE, axes=(1,), keepdims=False),
+    "log_softmax": emitted("log_softmax", SHAPE, axis=-1),
+    "matmul": emitted("matmul", (3, 4), (4, 5)),
+    "resize_nearest": emitted("resize_nearest", PICTURE, size=(8, 9)),
+    "gather_nd": picked,
+    "select": chosen,
+    "reinterpret": reinterpreted,
+    "transpose_conv2d beyond the input": unreached,
+    "max_pool of one dimension": emitted("max_pool", (2, 9, 3), size=(3,), strides=(2,), padding=((1, 1),)),
+    "avg_pool of one dimension": emitted("avg_pool", (2, 9, 3), size=(3,), strides=(2,), padding="same"),
+    "avg_pool of one padded dimension": emitted("avg_pool", (2, 9, 3), size=(4,), strides=(2,), padding=((2, 1),)),
+    "avg_pool, padded": emitted("avg_pool", PICTURE, size=(3, 3), strides=(2, 2), padding=((1, 1), (2, 0))),
+    "max_pool of three dimensions": emitted(
+        "max_pool", (2, 4, 5, 6, 3), size=(2, 3, 2), strides=(1, 2, 2), padding=((1, 0), (1, 1), (0, 0))
+    ),
+    "avg_pool of three dimensions": emitted(
+        "avg_pool", (2, 4, 5, 6, 3), size=(2, 3, 2), strides=(1, 2, 2), padding=((1, 0), (1, 1), (0, 1))
+    ),
+}
+ELSEWHERE = {"identity", "stop_gradient", "opaque", "q_lstm"}
+"""Mappings of what no written graph holds (the first two), and of what public models are needed for."""
+
+
+def arguments(graph: Graph) -> list[Any]:
+    random = np.random.default_rng(3)
+    return [_argument(random, v.type) for v in graph.inputs]
+
+
+def _argument(random: np.random.Generator, type_: TensorType) -> Any:
+    if type_.dtype.is_float:
+        return (np.abs(random.standard_normal(type_.shape)) + 0.1).astype(type_.dtype.numpy)
+    return random.integers(1, 50, type_.shape).astype(type_.dtype.numpy)
+
+
+def litert_outputs(data: bytes, given: Iterable[Any]) -> list[Any]:
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    return outputs(litert, data, list(given))
+
+
+@pytest.mark.parametrize("name", [*FORMS, *GRAPHS])
+def test_what_is_written_is_read_back_and_litert_agrees(name: str) -> None:
+    graph = {**GRAPHS, **FORMS}[name]()
+    data = to_tflite(graph)
+    again = graph_of(read_model(data), "again")
+    assert not [op for op in again.operations if op.name == "opaque"]
+    given = arguments(graph)
+    wanted = evaluate(graph, given)
+    for got in (evaluate(again, given), litert_outputs(data, given)):
+        for one, other in zip(wanted, got, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(other, one, rtol=1e-5, atol=2e-5)
+
+
+def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: set[str] = set()
+    run = Emitter.run
+
+    def record(emitter: Emitter) -> Any:
+        written.update(op.name for op in emitter.graph.operations)
+        return run(emitter)
+
+    monkeypatch.setattr(Emitter, "run", record)
+    graphs = [make() for make in (*GRAPHS.values(), *FORMS.values())]
+    graphs += [quantized(net) for net in NETS.values()]
+    graphs += [graph_of(read_model(make()), "case") for make in (*CASES.values(), *FLOAT_CASES.values())]
+    for graph in graphs:
+        to_tflite(graph)
+    assert set(MAPPINGS) - written == ELSEWHERE
+
+
+# ---- what is predicted -----------------------------------------------------------------------------------------------
+
+
+@cache
+def mapped_operators() -> list[OpCase]:
+    """Uses of operators that would run on the Edge TPU, so that a file of them can be written."""
+    floats = (c for c in OPERATORS if all(c.dtype(i) is DType.F32 for i in range(len(c.shapes))))
+    return [case for case in floats if not predict(model_facts(case.graph())).causes]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len({case.op for case in mapped_operators()}) > 20
+
+
+@pytest.mark.parametrize("case", mapped_operators(), ids=lambda case: case.id)
+def test_what_is_predicted_to_map_can_be_written(case: OpCase) -> None:
+    graph, operands = case.graph(), case.operands()
+    count = len(graph.inputs)
+    params = {op.result.name or "": x for op, x in zip(graph.parameters, operands[count:], strict=True)}
+    to_tflite(graph, params)
+    prepared = prepare(graph, params)
+    calibration = Calibration(prepared)
+    calibration.add(operands[:count], evaluate(observation_graph(prepared), operands[:count]))
+    data = to_tflite(quantize(prepared, calibration.ranges("minmax")))
+    assert not predict(read_tflite(data, "case")).causes
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_prediction_and_writer_agree_on_networks(name: str) -> None:
+    graph = NETS[name].graph()
+    if predict(model_facts(graph)).causes:
+        pytest.skip("not predicted to map")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = to_tflite(quantized(NETS[name]))
+    try:
+        to_tflite(graph)
+    except NetcError as error:
+        pytest.fail(str(error))
+    causes = predict(read_tflite(data, "net")).causes
+    assert not causes or NETS[name].scheme.outputs is not DType.I8
