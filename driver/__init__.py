@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netc.compiler.errors import Diagnostic, Location, NetcError
     from netc.compiler.graph.ir import Graph
     from netc.compiler.graph.parser import parse_graph
+    from netc.compiler.quantization import QuantizationWarning
     from netc.export import write_tflite
     from netc.pipeline import load
     from netc.programs import compile  # noqa: A004 (the public name)
@@ -33,6 +34,7 @@ __all__ = [
     "Location",
     "NetcError",
     "Program",
+    "QuantizationWarning",
     "Trainer",
     "calibrate",
     "compile",
@@ -50,6 +52,7 @@ _HOMES = {
     "Location": "netc.compiler.errors",
     "NetcError": "netc.compiler.errors",
     "Program": "netc.runtime.program",
+    "QuantizationWarning": "netc.compiler.quantization",
     "Trainer": "netc.runtime.trainer",
     "calibrate": "netc.quantization",
     "compile": "netc.programs",
