@@ -29,16 +29,25 @@ def show_command(model: str, net: str | None, settings: dict[str, object], batch
 
 
 def _as_json(graph: Graph) -> dict[str, object]:
+    unknown = [d.message for d in unknown_operators(graph)]
     return {
         "net": graph.name,
         "inputs": [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.inputs],
         "outputs": [{"dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.outputs],
-        "layers": [asdict(layer) for layer in layers(graph)],
+        "layers": [_record(layer) for layer in layers(graph)],
         "parameters": trainable_parameters(graph),
         "parameter_bytes": parameter_bytes(graph),
         "macs": total_macs(graph),
-        "not_run": [d.message for d in unknown_operators(graph)],
+        **({"not_run": unknown} if unknown else {}),
     }
+
+
+def _record(layer: Layer) -> dict[str, object]:
+    """A layer for tools; only what doesn't run says so."""
+    record: dict[str, object] = asdict(layer)
+    if layer.runs:
+        del record["runs"]
+    return record
 
 
 def _as_text(graph: Graph) -> str:
