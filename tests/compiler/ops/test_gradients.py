@@ -24,6 +24,8 @@ OTHER_THAN_DIFFERENCES = {
 
 def is_differentiable(case: OpCase) -> bool:
     operator = lookup(case.op)
+    if not any(case.dtype(operand).is_float for operand in range(len(case.shapes))):
+        return False
     return not (operator.piecewise_constant or operator.non_differentiable or case.op in OTHER_THAN_DIFFERENCES)
 
 
