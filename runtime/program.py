@@ -1,7 +1,8 @@
 """A compiled network in this process, callable on arrays.
 
 The machine code runs the whole network in one call, on its own worker threads; this class owns what the code is given:
-arena, packed weights, the context of `netc.h`. Calls from several threads take turns.
+arena, packed weights, the context of `netc.h`. Calls from several threads take turns; a call amid a call of the same
+thread (by a signal handler, by a finalizer) runs at once, and a forked child starts afresh.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -23,12 +25,18 @@ from ..compiler.errors import InternalError, NetcError, near_miss
 from ..compiler.graph.interpreter import NO_PARAMETERS, evaluate_outputs
 from ..compiler.graph.types import TensorType
 from ..compiler.loops.module import Module
+from .host import available_cores
 
 Array = NDArray[Any]
 
 ALIGNMENT = 64
 """Of arena and weights, in bytes."""
 
+THREADS_PER_CORE = 4
+"""How many threads a program starts at most, for each core: more only wait for each other."""
+
+_CROWDED = 1
+"""The place in `Context.internal` that says whether threads outnumber cores."""
 
 _BYTE = ctypes.c_char
 
@@ -51,6 +59,7 @@ class _Session:
 
     def __init__(self, loaded: LoadedObject, module: Module, weights: Array, threads: int) -> None:
         pointer = ctypes.c_void_p
+        self.name = module.name
         self.loaded = loaded
         self.start_function = ctypes.CFUNCTYPE(ctypes.c_int32, pointer)(loaded.addresses["netc_start"])
         self.run_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_run"])
@@ -66,23 +75,103 @@ class _Session:
         self.context.arena = self.arena.ctypes.data
         self.context.weights = weights.ctypes.data
         self.context.buffers = ctypes.addressof(self.buffers)
-        self.context.threads = threads
         self.address = ctypes.addressof(self.context)
-        self.process = 0
-        """Where the worker threads live; a forked child has none of its parent's. 0: not started."""
+        self.threads = threads
+        self.lock = threading.RLock()
+        self.caller = 0
+        """The thread that is inside a call; 0: none."""
+        self.started = False
+        self.closed = False
+        self.torn = False
+        """The state is that of a step half done."""
+        _SESSIONS.add(self)
 
-    def start(self) -> None:
+    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
+        """Run on all inputs and outputs; `profile` is where time stamps go."""
+        with self.lock:
+            if self.caller:
+                with self._set_aside():
+                    self._run(arrays, profile)
+                return
+            self.caller = threading.get_ident()
+            try:
+                self._run(arrays, profile)
+            finally:
+                self.caller = 0
+
+    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
+        buffers = self.buffers
+        for i, array in enumerate(arrays):
+            buffers[i] = _address(array)
+        self.context.profile = profile
+        if not self.started:
+            self._start()
+        self.run_function(self.address)
+
+    @contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        """Put back afterwards what the call under way has prepared; Python runs before and after its machine code."""
+        buffers, profile = list(self.buffers), self.context.profile
+        try:
+            yield
+        finally:
+            self.buffers[:] = buffers
+            self.context.profile = profile
+
+    def _start(self) -> None:
         """Create the worker threads."""
+        self.check()
+        if self.closed:
+            raise NetcError(f"program {self.name} is closed")
+        cores = available_cores()
+        if not self.context.internal[0]:  # none run
+            self.context.threads = min(self.threads, THREADS_PER_CORE * cores)
+            self.context.internal[_CROWDED] = self.context.threads > cores
         status = self.start_function(self.address)
         if status:
             raise NetcError(f"can't start {self.context.threads - 1} worker threads: {os.strerror(status)}")
-        self.process = os.getpid()
+        self.started = True
+
+    def check(self) -> None:
+        """Raise `NetcError` if a fork has left half a step."""
+        if self.torn:
+            reason = "its process was forked while another thread changed its state"
+            raise NetcError(f"program {self.name} can't go on: {reason}", hint="fork between steps")
+
+    def close(self) -> None:
+        """`stop`, unless that would pull the threads from under a call of this thread."""
+        with self.lock:
+            if self.caller:
+                raise NetcError(f"program {self.name} can't be closed amid a call")
+            self.stop()
 
     def stop(self) -> None:
-        """End the worker threads."""
-        if self.process == os.getpid():
-            self.stop_function(self.address)
-        self.process = 0
+        """End the worker threads for good."""
+        self.closed = True
+        self.started = False
+        self.stop_function(self.address)
+
+    def renew(self) -> None:
+        """Forget, in a forked child, the threads of the parent: the workers, and the one that was inside a call."""
+        self.lock = threading.RLock()
+        self.started = False
+        ctypes.memset(self.address + Context.internal.offset, 0, Context.internal.size)
+        if self.caller not in (0, threading.get_ident()):
+            self.caller = 0
+            self.torn = self.state.size > 0
+            self.arena[:] = 0
+
+
+_SESSIONS: weakref.WeakSet[_Session] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for session in list(_SESSIONS):
+        session.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
 
 
 class Program:
@@ -90,8 +179,10 @@ class Program:
 
     Inputs are arrays by position or by name, outputs are fresh arrays: one, or a tuple where the network has several.
     `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
-    written between calls. Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends
-    its worker threads; otherwise that happens when it is collected.
+    written between calls. `threads` is how many it uses at most (see `THREADS_PER_CORE`). Thread-safe: concurrent calls
+    wait for each other. `close` (or leaving a `with` block) ends its worker threads; otherwise that happens when it is
+    collected. A forked child has a program of its own, except where another thread was changing the state: then
+    `NetcError` is raised there.
     """
 
     def __init__(
@@ -110,18 +201,31 @@ class Program:
         self.outputs = dict(module.outputs)
         loaded = load_object(code, target or Target.host(), ("netc_start", "netc_run", "netc_stop"))
         self._session = _Session(loaded, module, pack_weights(module, params), threads)
-        self.state = _views(self._session.state, module)
-        for name, view in self.state.items():
+        self._state = _views(self._session.state, module)
+        for name, view in self._state.items():
             view[...] = params[name]
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
-        self._lock = threading.Lock()
-        self._close = weakref.finalize(self, _Session.stop, self._session)
+        weakref.finalize(self, _Session.stop, self._session)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
         outputs = ", ".join(map(str, self.outputs.values()))
         return f"<Program {self.module.name}({inputs}) -> {outputs}, threads={self.threads}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"program {self.module.name} can't be copied or pickled: pass its network and weights instead")
+
+    @property
+    def packed_weights(self) -> Array:
+        """The weights as the machine code reads them: bytes."""
+        return self._session.weights
+
+    @property
+    def state(self) -> Mapping[str, Array]:
+        """The parameters that the network changes, by name: live views."""
+        self._session.check()
+        return self._state
 
     def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
@@ -134,9 +238,8 @@ class Program:
         return [int(t) for t in np.diff(stamps)]
 
     def close(self) -> None:
-        """End the worker threads. The program can't be called afterwards."""
-        with self._lock:
-            self._close()
+        """End the worker threads. The program can't be called afterwards; `NetcError` amid a call of this thread."""
+        self._session.close()
 
     def __enter__(self) -> Program:
         return self
@@ -158,22 +261,8 @@ class Program:
             for i, (a, (dtype, shape)) in enumerate(zip(arrays, self._expected, strict=True))
         ]
         results = [np.empty(shape, dtype) for shape, dtype in self._results]
-        self._run([*operands, *results], profile)
+        self._session.run([*operands, *results], profile)
         return results[0] if len(results) == 1 else tuple(results)
-
-    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        """Run on all inputs and outputs; `profile` is where time stamps go."""
-        session = self._session
-        with self._lock:
-            if session.process != os.getpid():
-                if not self._close.alive:
-                    raise NetcError(f"program {self.module.name} is closed")
-                session.start()
-            buffers = session.buffers
-            for i, array in enumerate(arrays):
-                buffers[i] = _address(array)
-            session.context.profile = profile
-            session.run_function(session.address)
 
     def _by_name(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> tuple[Array, ...]:
         """All inputs in order, from those given by position and by name."""

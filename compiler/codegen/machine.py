@@ -6,6 +6,7 @@ cheap passes are enough. LLVM's loop unroller and vectorisers are left out on pu
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 import llvmlite
@@ -15,6 +16,20 @@ from ..errors import InternalError, NetcError
 from .target import Target
 
 PASSES = ("instruction_combine", "simplify_cfg")
+
+
+def _fork_between_calls() -> None:
+    """Let forks wait for LLVM, which a child must get at rest, and whose lock no thread of the child would release."""
+    lock = getattr(llvm.ffi.lib, "_lock", None)  # llvmlite gives it no public name
+    if lock is not None and hasattr(os, "register_at_fork"):
+
+        def release() -> None:
+            lock.__exit__(None, None, None)
+
+        os.register_at_fork(before=lock.__enter__, after_in_parent=release, after_in_child=release)
+
+
+_fork_between_calls()
 
 
 @cache

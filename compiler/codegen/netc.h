@@ -34,7 +34,7 @@ struct netc_context {
 extern const int64_t netc_arena_bytes;
 extern const int64_t netc_weights_bytes;
 
-int netc_start(struct netc_context *context); /* creates threads - 1 workers; 0, or an errno value */
+int netc_start(struct netc_context *context); /* creates threads - 1 workers unless they run; 0, or an errno value */
 void netc_run(struct netc_context *context);  /* computes the whole network once */
 void netc_stop(struct netc_context *context); /* ends the workers */
 

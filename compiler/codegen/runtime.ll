@@ -3,7 +3,8 @@
 ; `program.py` replaces the words in double braces and puts the network's `@netc.sequence(ctx, tid, nthreads)` beside
 ; this text. Documented for callers in `netc.h`. Needs only libc and pthread, and holds no address of its own.
 ;
-; A waiting thread spins for a bounded time, then sleeps on one condition variable. Whoever changes a word that others
+; A waiting thread spins for a bounded time, then sleeps on one condition variable; where threads outnumber processors
+; (`crowded`), it sleeps at once, as those it waits for need its processor. Whoever changes a word that others
 ; wait for does so with a sequentially consistent operation and then reads `sleepers`; whoever goes to sleep raises
 ; `sleepers` and then reads the word again. So at least one of the two sees the other, and no wake-up is lost.
 
@@ -13,8 +14,8 @@
   ptr,          ;  2 buffers: inputs, then outputs
   i64,          ;  3 threads
   ptr,          ;  4 profile, or null
-  ptr,          ;  5 workers: one %worker for each thread but the first
-  [2 x i64],
+  ptr,          ;  5 workers: one %worker for each thread but the first; null unless they run
+  [2 x i64],    ;  6 crowded: not 0 if there are more threads than processors
   i64,          ;  7 job: number of runs that were started
   [7 x i64],
   i64,          ;  9 arrived: threads that wait at the barrier
@@ -46,6 +47,10 @@ declare void @free(ptr)
 ; Return once *word differs from `old`.
 define internal void @netc.wait(ptr %ctx, ptr %word, i64 %old) noinline nounwind {
 entry:
+  %place = getelementptr %context, ptr %ctx, i64 0, i32 6
+  %crowded = load i64, ptr %place, align 8
+  %calm = icmp eq i64 %crowded, 0
+  %spins = select i1 %calm, i64 {{spins}}, i64 1
   br label %spin
 spin:
   %count = phi i64 [ 0, %entry ], [ %next, %again ]
@@ -55,7 +60,7 @@ spin:
 again:
   {{pause}}
   %next = add i64 %count, 1
-  %more = icmp ult i64 %next, {{spins}}
+  %more = icmp ult i64 %next, %spins
   br i1 %more, label %spin, label %sleep
 sleep:
   %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 13
@@ -204,8 +209,12 @@ entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
   %others = sub i64 %nthreads, 1
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %running = load ptr, ptr %workers, align 8
+  %started = icmp ne ptr %running, null
   %alone = icmp slt i64 %others, 1
-  br i1 %alone, label %ready, label %prepare
+  %done = or i1 %started, %alone
+  br i1 %done, label %ready, label %prepare
 prepare:
   %job = getelementptr %context, ptr %ctx, i64 0, i32 7
   %arrived = getelementptr %context, ptr %ctx, i64 0, i32 9
@@ -214,7 +223,6 @@ prepare:
   %stopping = getelementptr %context, ptr %ctx, i64 0, i32 14
   %mutex = getelementptr %context, ptr %ctx, i64 0, i32 16
   %condition = getelementptr %context, ptr %ctx, i64 0, i32 17
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
   store i64 0, ptr %job, align 8
   store i64 0, ptr %arrived, align 8
   store i64 0, ptr %passed, align 8

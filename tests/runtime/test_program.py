@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import gc
-import itertools
 import os
+import pickle
 import shutil
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -21,50 +20,12 @@ import pytest
 
 from netc.compiler.codegen import Target, emit_module, object_code
 from netc.compiler.errors import NetcError
-from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.module import Call, Memory, Module, Slot
-from netc.compiler.loops.parser import parse_kernel
-from netc.runtime.program import Context, Program
+from netc.compiler.loops.module import Memory, Module, Slot
+from netc.runtime.host import available_cores
+from netc.runtime.program import THREADS_PER_CORE, Context, Program
 
-SHIFT = """\
-kernel @shift(%x: f32[64,8], %w: f32[8], %y: out f32[64,8]) {
-  parallel %i = 0 to 64 {
-    %y[%i, 0] = add(load f32x8 %x[63 - %i, 0], load f32x8 %w[0])
-  }
-}
-"""
-TOTAL = """\
-kernel @total(%x: f32[64,8], %y: out f32[8]) {
-  %y[0] = 0.0: f32x8
-  for %i = 0 to 64 {
-    %y[0] = add(load f32x8 %y[0], load f32x8 %x[%i, 0])
-  }
-}
-"""
-STEPS = 30
-BYTES = 64 * 8 * 4
-
-
-def chain() -> Module:
-    """Adds `w` thirty times, turning the rows over each time, so that a missing barrier shows; then sums rows."""
-    setup = GraphBuilder("chain.setup")
-    weight = setup.emit("param", shape=(8,), name="w")
-    x, w, y = Slot(Memory.INPUT, 0), Slot(Memory.WEIGHTS, 64), Slot(Memory.OUTPUT, 0)
-    places = [x, *(Slot(Memory.ARENA, i % 2 * BYTES) for i in range(STEPS - 1)), y]
-    calls = [Call("shift", (a, w, b), True, "add") for a, b in itertools.pairwise(places)]
-    calls.append(Call("total", (y, Slot(Memory.OUTPUT, 1)), False, "reduce_sum"))
-    return Module(
-        "chain",
-        (parse_kernel(SHIFT), parse_kernel(TOTAL)),
-        tuple(calls),
-        (("x", TensorType(DType.F32, (64, 8))),),
-        (("y", TensorType(DType.F32, (64, 8))), ("total", TensorType(DType.F32, (8,)))),
-        2 * BYTES,
-        96,
-        (64,),
-        setup.finish([weight]),
-    )
+from .chain import CODE, STEPS, W, chain, check, draw, program, run_script
 
 
 def guarded_chain() -> Module:
@@ -72,24 +33,6 @@ def guarded_chain() -> Module:
     module, when = chain(), Slot(Memory.INPUT, 1)
     calls = tuple(replace(call, when=when) if 10 <= i < 20 else call for i, call in enumerate(module.calls))
     return replace(module, calls=calls, inputs=(*module.inputs, ("all", TensorType(DType.BOOL, ()))))
-
-
-W = np.arange(8, dtype=np.float32) / 4
-CODE = object_code(emit_module(chain(), Target.host()), Target.host())
-
-
-def program(threads: int = 1) -> Program:
-    return Program(chain(), CODE, threads=threads, params={"w": W})
-
-
-def draw(seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(-9, 9, (64, 8)).astype(np.float32)
-
-
-def check(x: Any, results: Any) -> None:
-    y, total = results
-    np.testing.assert_array_equal(y, x + STEPS * W)
-    np.testing.assert_allclose(total, (x + STEPS * W).sum(0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
@@ -218,41 +161,28 @@ def test_collected_programs_leave_no_threads() -> None:
     assert threads_of_this_process() == before
 
 
-def run_script(body: str) -> str:
-    """Run Python code that may use this file's names; returns what it printed."""
-    here = Path(__file__)
-    script = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("test_program", {str(here)!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-globals().update(vars(module))
-{textwrap.dedent(body)}
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads through /proc")
+def test_threads_far_above_the_cores_are_not_started() -> None:
+    before = threads_of_this_process()
+    with program(256) as p:
+        x = draw()
+        check(x, p(x))
+        assert threads_of_this_process() == before + min(256, THREADS_PER_CORE * available_cores()) - 1
+        for seed in range(20):
+            check(draw(seed), p(draw(seed)))
+
+
+def test_programs_without_their_network_are_not_pickled() -> None:
+    with program() as p:
+        for copy_of in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(
+                TypeError, match="program chain can't be copied or pickled: pass its network and weights"
+            ):
+                copy_of(p)
 
 
 def test_the_interpreter_exits_with_a_program_open() -> None:
     assert run_script("p = program(3)\ncheck(draw(), p(draw()))\nprint('done')") == "done\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_forked_children_start_their_own_threads() -> None:
-    body = """
-    p = program(2)
-    check(draw(), p(draw()))
-    child = os.fork()
-    check(draw(1), p(draw(1)))
-    if child:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        print('both')
-    else:
-        p.close()
-        os._exit(0)
-    """
-    assert run_script(body) == "both\n"
 
 
 C_PROGRAM = """
@@ -274,7 +204,7 @@ int main(void) {
   c.weights = weights;
   c.buffers = buffers;
   for (c.threads = 1; c.threads <= 3; c.threads++) {
-    if (netc_start(&c)) return 1;
+    if (netc_start(&c) || netc_start(&c)) return 1;
     for (int run = 0; run < 20; run++) {
       memset(y, 0, sizeof y);
       netc_run(&c);
