@@ -56,7 +56,10 @@ class NetcError(Exception):
         hint: str | None = None,
     ) -> None:
         self.diagnostics = [Diagnostic(problem, location, hint)] if isinstance(problem, str) else list(problem)
-        super().__init__("\n".join(str(d) for d in self.diagnostics))
+        super().__init__(self.diagnostics)
+
+    def __str__(self) -> str:
+        return "\n".join(str(d) for d in self.diagnostics)
 
 
 class ShapeError(NetcError):

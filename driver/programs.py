@@ -9,10 +9,12 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .pipeline import Compilation, Request, Source, Weights, build, check_runs_here, find_weights, load
-from .runtime.program import Program
+from .runtime.program import Program, pack_weights
 
 if TYPE_CHECKING:
     from .quantization import Calibrated, Samples
@@ -23,7 +25,8 @@ QUANTIZED = ("int8",)
 class NetworkProgram(Program):
     """A program that knows which network it computes.
 
-    `graph` is that network before it was optimised, with its quantization.
+    `graph` is that network before it was optimised, with its quantization. Can be copied and pickled: the other process
+    compiles the network for its machine.
     """
 
     def __init__(self, compilation: Compilation, weights: Weights, seed: int, model: str) -> None:
@@ -32,6 +35,18 @@ class NetworkProgram(Program):
         super().__init__(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
         self.graph = c.graph
         self._origin = (weights, seed, model)
+        self._request = (c.request.threads, c.request.cpu)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as its network with its weights, which are compiled again at the other end."""
+        if self.state:
+            raise TypeError(f"program {self.graph.name} changes its parameters: it can't be copied or pickled")
+        weights, seed, model = self._origin
+        if weights is not None:
+            weights = dict(find_weights(weights, self.graph, seed))
+            if not np.array_equal(pack_weights(self.module, weights), self.packed_weights):
+                raise NetcError(f"the weights of {self.graph.name} have changed since it was compiled")
+        return _compiled, (self.graph, weights, seed, model, *self._request)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as a TFLite file; raises `NetcError` for what TFLite has no form of.
@@ -41,6 +56,12 @@ class NetworkProgram(Program):
         from .export import write_graph
 
         write_graph(path, self.graph, *self._origin)
+
+
+def _compiled(
+    graph: Graph, weights: Weights, seed: int, model: str, threads: int | None, cpu: str | None
+) -> NetworkProgram:
+    return NetworkProgram(build(Request(graph, threads=threads, cpu=cpu)), weights, seed, model)
 
 
 def compile(  # noqa: A001 (the public name)

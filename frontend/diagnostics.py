@@ -18,6 +18,7 @@ class SourceError(NetcError):
     def __init__(self, diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
         super().__init__(diagnostics)
         self.sources = sources
+        self.args = (self.diagnostics, sources)  # what it is made of again when it is unpickled
 
 
 def render(error: NetcError) -> str:

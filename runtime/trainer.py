@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,10 @@ class Trainer:
         self.metrics: Mapping[str, float] = {}
         self.metadata: Mapping[str, str] = {}
         """Texts by name that `save` writes beside the weights."""
+
+    def __reduce__(self) -> NoReturn:
+        cure = "pass the arguments of netc.compile_training, and what state() returns to load_state()"
+        raise TypeError(f"a trainer can't be copied or pickled: {cure}")
 
     @property
     def peak_bytes(self) -> int:

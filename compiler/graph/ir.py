@@ -1,7 +1,8 @@
 """The graph IR: SSA dataflow over tensors with static shapes.
 
 A `Graph` is a tuple of `Operation`s in topological order. Values, operations and graphs are never changed once made;
-a pass builds a new graph (see `builder`) that shares every operation it did not touch.
+a pass builds a new graph (see `builder`) that shares every operation it did not touch. All of them can be copied and
+pickled.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Operation:
     location: Location | None = None
     body: Graph | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        attributes = _plain(self.attributes)
+        return _operation, (self.operator, self.operands, attributes, self.results, self.location, self.body)
+
     @property
     def name(self) -> str:
         """The operator's name."""
@@ -67,6 +72,9 @@ class Graph:
     operations: tuple[Operation, ...]
     outputs: tuple[Value, ...]
     attributes: Attributes = field(default_factory=lambda: MappingProxyType({}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _graph, (self.name, self.inputs, self.operations, self.outputs, _plain(self.attributes))
 
     @cached_property
     def producers(self) -> Mapping[Value, Operation]:
@@ -91,6 +99,27 @@ class Graph:
 
     def __str__(self) -> str:
         return print_graph(self)
+
+
+def _plain(attribute: Attribute) -> Attribute:
+    """An attribute with dictionaries for mappings, which can be pickled."""
+    if isinstance(attribute, Mapping):
+        return {key: _plain(value) for key, value in attribute.items()}
+    return tuple(map(_plain, attribute)) if type(attribute) is tuple else attribute
+
+
+def _operation(operator: Operator, operands: tuple[Value, ...], attributes: dict[str, Any], *rest: Any) -> Operation:
+    return Operation(operator, operands, MappingProxyType(attributes), *rest)
+
+
+def _graph(
+    name: str,
+    inputs: tuple[Value, ...],
+    operations: tuple[Operation, ...],
+    outputs: tuple[Value, ...],
+    attributes: dict[str, Any],
+) -> Graph:
+    return Graph(name, inputs, operations, outputs, MappingProxyType(attributes))
 
 
 def walk(graph: Graph) -> Iterator[Operation]:

@@ -61,6 +61,9 @@ class Operator(ABC):
     passive_operands: ClassVar[int] = 0
     """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 
+    def __reduce__(self) -> tuple[Callable[[str], Operator], tuple[str]]:
+        return lookup, (self.name,)
+
     @property
     def doc(self) -> str:
         """First line of the class docstring."""

@@ -1,5 +1,8 @@
 """`netc.compile` with quantization, and programs that are saved as TFLite files."""
 
+import copy
+import multiprocessing
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import netc
+from netc.runtime.weights import initial_weights, write_weights
 
 NETWORK = """
 net small(image: f32[N, 8, 8, 3], classes = 4) {
@@ -76,3 +80,49 @@ def test_litert_runs_what_was_saved(network: Path, tmp_path: Path) -> None:
 def test_unsuitable_arguments(network: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(netc.NetcError, match=message):
         netc.compile(network, **arguments)
+
+
+# ---- copies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [lambda p: pickle.loads(pickle.dumps(p)), copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_copies_of_programs_give_the_same(network: Path, quantize: str | None, copied: Any, tmp_path: Path) -> None:
+    calibration = None if quantize is None else samples(9)
+    program = netc.compile(network, threads=1, seed=4, quantize=quantize, calibration=calibration)
+    again = copied(program)
+    x = samples(1)
+    np.testing.assert_array_equal(again(x), program(x))
+    assert str(again.graph) == str(program.graph)
+    assert again.threads == 1
+    program.close()
+    assert np.asarray(again(x)).shape == (1, 4)
+
+
+def test_programs_take_their_weights_along(network: Path, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    graph = netc.compile(network, seed=5, threads=1).graph
+    given = dict(initial_weights(graph, 5))
+    write_weights(file, graph, given)
+    x = samples(1)
+    for weights in (file, given):
+        program = netc.compile(network, weights=weights, threads=1)
+        pickled = pickle.dumps(program)
+        file.unlink(missing_ok=True)
+        np.testing.assert_array_equal(pickle.loads(pickled)(x), program(x))
+    given[next(iter(given))] = given[next(iter(given))] + 1
+    with pytest.raises(netc.NetcError, match="weights of small have changed since it was compiled"):
+        pickle.dumps(program)
+
+
+def test_other_processes_take_programs(network: Path) -> None:
+    program, x = netc.compile(network, threads=1), samples(1)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(program, (x,)), program(x))
+
+
+def test_trainers_say_what_to_pass_instead(network: Path) -> None:
+    with netc.compile_training(network, batch=2, threads=1) as trainer:
+        for copied in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"pass the arguments of netc\.compile_training, and what state\(\)"):
+                copied(trainer)
