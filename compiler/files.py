@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import NetcError
+
+_SHOWN = 40
+"""How much of a file's name its part's name repeats: file systems limit the length of names."""
 
 
 @contextmanager
@@ -24,20 +32,51 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
     What is no regular file (/dev/null, a pipe) is written as it is. Raises `NetcError` if it can't be written.
     """
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new, empty file that takes the place of `path` at the end of the block, unless that raises.
+
+    It may be written or replaced itself, and gets the permissions of the file before it, else the usual ones. What is
+    no regular file (/dev/null, a pipe) stays, and is written. Raises `NetcError` if the file can't be written.
+    """
     with writing(path):
-        target = Path(path).resolve()
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
-        else:
-            _replace(target, data)
+        target = _resolved(path)
+        special = target.exists() and not target.is_file()
+        part = _create(beside(Path(tempfile.gettempdir(), target.name) if special else target))
+        try:
+            mode = stat.S_IMODE((target if target.exists() and not special else part).stat().st_mode)
+            yield part
+            if special:
+                _copy(part, target)
+            else:
+                part.chmod(mode)
+                part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Write beside the file, then rename."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(data)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+def beside(path: Path) -> Path:
+    """A path in the same folder that nobody else uses: not even a process of the same number that was killed."""
+    return path.with_name(f".{path.name[:_SHOWN]}.{secrets.token_hex(8)}.part")
+
+
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    """What links lead to."""
+    target = os.path.realpath(path)
+    if os.path.islink(target):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return Path(target)
+
+
+def _create(path: Path) -> Path:
+    with path.open("xb"):
+        return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as data, target.open("wb") as stream:
+        shutil.copyfileobj(data, stream)

@@ -76,7 +76,7 @@ class _Session:
         self.context.weights = weights.ctypes.data
         self.context.buffers = ctypes.addressof(self.buffers)
         self.address = ctypes.addressof(self.context)
-        self.threads = threads
+        self.context.threads = self.threads = threads
         self.lock = threading.RLock()
         self.caller = 0
         """The thread that is inside a call; 0: none."""
@@ -123,8 +123,8 @@ class _Session:
         self.check()
         if self.closed:
             raise NetcError(f"program {self.name} is closed")
-        cores = available_cores()
-        if not self.context.internal[0]:  # none run
+        if self.threads > 1 and not self.context.internal[0]:  # none run
+            cores = available_cores()
             self.context.threads = min(self.threads, THREADS_PER_CORE * cores)
             self.context.internal[_CROWDED] = self.context.threads > cores
         status = self.start_function(self.address)

@@ -12,8 +12,6 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..compiler.errors import NetcError, near_miss
+from ..compiler.files import replacing
 from ..compiler.graph.ir import Array, Attributes, Graph, Operation
 from ..compiler.graph.types import DType
 from ..compiler.patterns import matching
@@ -118,16 +117,11 @@ def write_weights(
             raise NetcError(f"parameter `{name}` has shape {list(shape)}, its value {list(arrays[name].shape)}")
         ordered = arrays[name].transpose(np.argsort(_from_checkpoint(op.attributes, len(shape))))
         tensors[name] = np.ascontiguousarray(ordered, op.result.type.dtype.numpy)
-    file = Path(path)
-    try:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
-            part, usual = Path(folder) / "part", Path(folder) / "usual"
-            save_file(tensors, part, dict(metadata) if metadata else None)  # readable by the owner alone
-            usual.touch()
-            shutil.copymode(usual, part)
-            part.replace(file)
-    except (OSError, SafetensorError) as error:
-        raise NetcError(f"can't write weights to {file}: {error}") from None
+    with replacing(path) as part:
+        try:
+            save_file(tensors, part, dict(metadata) if metadata else None)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 # ---- orders of dimensions -------------------------------------------------------------------------------------------

@@ -6,20 +6,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...compiler.files import writing
+from ...compiler.files import replacing, writing
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file under another name; then put it, safely on disk, in the place of `path`."""
-    part = path.with_name(f".{path.name}.part")
+    with replacing(path) as part:
+        write(part)
+        sync(part)
     with writing(path):
-        try:
-            write(part)
-            sync(part)
-            part.replace(path)
-            sync(path.parent)
-        finally:
-            part.unlink(missing_ok=True)
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

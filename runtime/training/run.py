@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ...compiler.errors import NetcError, near_miss
-from ...compiler.files import writing
+from ...compiler.files import beside, writing
 from .checkpoint import CheckpointFolder
 from .files import replace_file, sync
 
@@ -55,7 +55,7 @@ class Run:
         """Make a folder for a new run, which must not exist or be empty."""
         check_free(path)
         text = json.dumps(_describe(recipe), indent=1) + "\n"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part = beside(path)
         with writing(path):
             part.mkdir(parents=True)
             try:

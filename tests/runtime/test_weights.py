@@ -1,11 +1,13 @@
 """Weights: layouts, messages about files that don't fit, damaged files, initial values."""
 
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
@@ -72,8 +74,13 @@ def test_write_refuses_missing_and_misshapen_values(tmp_path: Path) -> None:
         write_weights(tmp_path / "w.safetensors", graph, {})
     with pytest.raises(NetcError, match=r"shape \[5, 6\], its value \[6, 5\]"):
         write_weights(tmp_path / "w.safetensors", graph, {"fc.weight": floats(6, 5)})
-    with pytest.raises(NetcError, match="can't write weights"):
+    with pytest.raises(NetcError, match="can't write"):
         write_weights(tmp_path / "none" / "w.safetensors", graph, {"fc.weight": floats(5, 6)})
+    with pytest.raises(NetcError, match=r"can't write .*w\.safetensors: .*File too large"), files_of_at_most(100):
+        write_weights(tmp_path / "w.safetensors", graph, {"fc.weight": floats(5, 6)})
+    assert not list(tmp_path.iterdir())
+    write_weights(os.devnull, graph, {"fc.weight": floats(5, 6)})
+    assert not Path(os.devnull).is_file()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
