@@ -7,10 +7,8 @@ or from the current folder. A data set yields (picture, label) pairs lazily and 
 from __future__ import annotations
 
 import csv
-import gzip
+import math
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiler.archives import Archive, check_size, open_packed, read_exactly
 from ..compiler.errors import NetcError, near_miss
+from ..compiler.reading import read_bytes
 from .images import Picture, decode
 
 Sample = tuple[Picture, int]
@@ -107,21 +107,14 @@ def _read_idx(folder: Path, stem: str, rank: int) -> NDArray[np.uint8]:
     """Read an IDX file of bytes, plain or gzipped: magic number 0x08RR, RR sizes, all big-endian, then the values."""
     names = (f"mnist/{stem}.gz", f"mnist/{stem}", f"{stem}.gz", stem)
     path = _find("mnist", [folder / name for name in names])
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise NetcError(f"{path} can't be read or is damaged: {error}") from None
-    start = 4 * (1 + rank)
-    header = np.frombuffer(data[:start].ljust(start, b"\0"), ">u4")
-    if header[0] != 0x800 + rank:
-        raise NetcError(f"{path} is damaged: it does not start like an IDX file of {rank} dimensions")
-    shape = tuple(int(size) for size in header[1:])
-    values = np.frombuffer(data[start:], np.uint8)
-    if values.size != int(np.prod(shape)):
-        raise NetcError(f"{path} is damaged: {values.size} values instead of {int(np.prod(shape))}")
-    return values.reshape(shape)
+    with open_packed(path) as (stream, limit):
+        start = 4 * (1 + rank)
+        header = np.frombuffer(stream.read(start).ljust(start, b"\0"), ">u4")
+        if header[0] != 0x800 + rank:
+            raise NetcError(f"{path} is damaged: it does not start like an IDX file of {rank} dimensions")
+        shape = tuple(int(size) for size in header[1:])
+        check_size(f"the array in {path}", math.prod(shape), limit)
+        return np.frombuffer(read_exactly(stream, math.prod(shape), str(path)), np.uint8).reshape(shape)
 
 
 # ---- cifar10 --------------------------------------------------------------------------------------------------------
@@ -147,7 +140,7 @@ def _cifar10_binary(paths: Sequence[Path]) -> Dataset:
     """Records of a label byte and the red, green and blue planes of 32 x 32 pixels."""
     batches = []
     for path in paths:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = np.frombuffer(read_bytes(path, "batch of pictures"), np.uint8)
         if data.size == 0 or data.size % _CIFAR_RECORD or data[::_CIFAR_RECORD].max() > 9:
             raise NetcError(f"{path} is damaged: it does not hold CIFAR-10 records of {_CIFAR_RECORD} bytes")
         batches.append(data.reshape(-1, _CIFAR_RECORD))
@@ -176,12 +169,9 @@ def _cifar10_archive(path: Path, split: str) -> Dataset:
 
 
 def _archived_pictures(path: Path, members: Iterator[tuple[str, int]]) -> Iterator[Sample]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member, label in members:
-                yield decode(archive.read(member), f"{member} in {path}"), label
-    except (OSError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise NetcError(f"{path} is damaged: {error.args[0] if error.args else error}") from None
+    with Archive(path) as archive:
+        for member, label in members:
+            yield decode(archive.read(member), f"{member} in {path}"), label
 
 
 # ---- imagenet-samples -----------------------------------------------------------------------------------------------

@@ -11,12 +11,9 @@ otherwise, becomes 255, and what is above it is clipped; `depth_note` says what 
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +24,8 @@ from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.types import TensorType
 from ..compiler.preprocess import SETTINGS
+from ..compiler.reading import read_bytes
+from .decoding import TooLargeError, open_picture, pixels_of
 
 Pixels = NDArray[np.uint8]
 """A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
@@ -53,19 +52,16 @@ def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> P
     """
     shown = name or (f"{len(source)} bytes" if isinstance(source, bytes) else str(source))
     try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            data = source if isinstance(source, bytes) else Path(source).read_bytes()
-            with Image.open(io.BytesIO(data)) as image:
-                return _to_pixels(image)
-    except FileNotFoundError:
-        raise NetcError(f"there is no picture {shown}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = f"{Image.MAX_IMAGE_PIXELS or 0:,} pixels"
-        raise NetcError(f"picture {shown} is too large: more than {limit}", hint="scale it down first") from None
+        with open_picture(source if isinstance(source, bytes) else read_bytes(source, "picture")) as image:
+            return _to_pixels(image)
+    except NetcError:
+        raise
+    except TooLargeError as error:
+        raise NetcError(f"picture {shown} is too large: {error}", hint="scale it down first") from None
     except Exception as error:  # Pillow's decoders raise whatever they stumble over in a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, UnidentifiedImageError):
-            reason = "not a picture that Pillow can read"
+            reason = "not a picture in a format that is read"
         raise NetcError(f"can't read picture {shown}: {reason or type(error).__name__}") from None
 
 
@@ -79,7 +75,7 @@ def _to_pixels(image: Image.Image) -> Picture:
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    return _as_hwc(image.convert(mode))
+    return _as_hwc(pixels_of(image, mode))
 
 
 def eight_bits(picture: Picture, white: float | None = None) -> Pixels:
@@ -105,7 +101,7 @@ def depth_note(picture: Picture, name: str, white: float | None = None) -> str |
     return f"{lost} as white, so that its {levels} values become {left}{cure}"
 
 
-def _as_hwc(image: Image.Image) -> Pixels:
+def _as_hwc(image: Image.Image | Pixels) -> Pixels:
     pixels: Pixels = np.asarray(image, np.uint8)
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..compiler.errors import NetcError
+from ..compiler.archives import Archive
 
 SUFFIXES = frozenset(
     (
@@ -43,11 +42,8 @@ def holds_pictures(folder: Path) -> bool:
 
 def pictures_in_archive(path: Path) -> Found:
     """The members of a ZIP archive that are pictures; raises `NetcError` if it isn't one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [(m.filename.rstrip("/"), m.is_dir(), m.file_size == 0) for m in archive.infolist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise NetcError(f"{path} is not an archive of pictures, or is damaged: {error}") from None
+    with Archive(path, what="archive of pictures") as archive:
+        members = [(name.rstrip("/"), name.endswith("/"), archive.is_empty(name)) for name in archive.names]
     found = _sorted_out(member for member in members if _ending(member[0]) in SUFFIXES | _OTHER)
     return Found(found.files, tuple(f"{reason} (in {path})" for reason in found.skipped))
 

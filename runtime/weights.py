@@ -26,6 +26,7 @@ from ..compiler.files import replacing
 from ..compiler.graph.ir import Array, Attributes, Graph, Operation
 from ..compiler.graph.types import DType
 from ..compiler.patterns import matching
+from ..compiler.reading import reading, require_file
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -41,6 +42,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 """Element types of safetensors; BF16 is read as its bits."""
 _FLOATS = ("F64", "F32", "F16", "BF16")
+MAX_HEADER = 1 << 24
+"""Largest list of tensors that is read, in bytes."""
 _IGNORED_SUFFIX = ".num_batches_tracked"
 _LISTED = 10
 """How many tensors of each kind of trouble a message lists."""
@@ -170,21 +173,21 @@ def read_metadata(path: str | os.PathLike[str]) -> Mapping[str, str]:
 
 def _read_json(file: Path) -> tuple[dict[str, Any], int]:
     """The header as it is, and the byte at which tensors begin."""
-    try:
-        with file.open("rb") as stream:
+    require_file(file, "weights file")
+    hint = "weights are read from .safetensors files only"
+    with reading(file, "weights file", hint), file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if MAX_HEADER < length <= file.stat().st_size:
+            raise NetcError(
+                f"{file} is too large: its header has {length:,} bytes, of which {MAX_HEADER:,} may be read"
+            )
+        try:
             with safe_open(file, framework="numpy"):
                 pass
-            length = int.from_bytes(stream.read(8), "little")
-            return json.loads(stream.read(length)), 8 + length
-    except FileNotFoundError:
-        raise NetcError(f"there is no weights file {file}") from None
-    except IsADirectoryError:
-        raise NetcError(f"{file} is a folder, not a weights file") from None
-    except SafetensorError as error:
-        reason = f"{file} is not a safetensors file, or a damaged or truncated one ({error})"
-        raise NetcError(reason, hint="weights are read from .safetensors files only") from None
-    except OSError as error:
-        raise NetcError(f"can't read weights from {file}: {error.strerror or error}") from None
+        except SafetensorError as error:
+            reason = f"{file} is not a safetensors file, or a damaged or truncated one ({error})"
+            raise NetcError(reason, hint=hint) from None
+        return json.loads(stream.read(length)), 8 + length
 
 
 class _FileWeights(Mapping[str, Array]):

@@ -5,10 +5,10 @@ Files of netc tell all of it; of others, normalisation and labels of the embedde
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
+from ...compiler.archives import Archive
+from ...compiler.errors import NetcError
 from ...compiler.graph.types import DType
 from ...compiler.tflite import preprocess
 from .flatbuffer import Record, decode
@@ -44,18 +44,18 @@ def network_of(model: Model) -> str | None:
 
 
 LABELS_BYTES = 1 << 20
-"""Largest list of labels that is read."""
+"""Largest list of labels that is read, in bytes."""
 
 
 def embedded_labels(data: bytes, name: str, classes: int) -> tuple[str, ...] | None:
     """The labels in a file of that name in the zip archive behind a model, if it has one name for each class."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(name) as file:
-            text = file.read(LABELS_BYTES + 1).decode()
-    except (KeyError, OSError, RuntimeError, UnicodeDecodeError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        with Archive("the model", data) as archive:
+            text = archive.read(name, LABELS_BYTES).decode()
+    except (NetcError, UnicodeDecodeError):
         return None
     lines = tuple(line.strip() for line in text.splitlines())
-    return lines if len(lines) == classes and len(text) <= LABELS_BYTES else None
+    return lines if len(lines) == classes else None
 
 
 def _declared(model: Model) -> dict[str, Any]:

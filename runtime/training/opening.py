@@ -8,8 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from ...compiler.archives import Archive
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.spec import Spec, Value, parse_spec
 from ..cache import ObjectCache
@@ -191,18 +190,15 @@ def _split_folder(home: Path, split: str) -> Path:
 
 def _arrays(path: Path, split: str) -> Source:
     """`x_train`, `y_train`, `x_test` and `y_test`; `interpretation` says what the numbers mean to a net."""
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            names = list(archive.files)
-            missing = [name for name in (f"x_{split}", f"y_{split}") if name not in names]
-            if missing:
-                raise NetcError(f"{path} has no {' and no '.join(missing)}", hint="it has " + ", ".join(names))
-            values = archive[f"x_{split}"]
-            labels = {s: archive[f"y_{s}"] for s in SPLITS if f"y_{s}" in names}
-    except FileNotFoundError:
-        raise NetcError(f"there is no data file {path}", hint=f"looked for {path.absolute()}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise NetcError(f"{path} can't be read as .npz or is damaged: {error}") from None
+    if not path.exists():
+        raise NetcError(f"there is no data file {path}", hint=f"looked for {path.absolute()}")
+    with Archive(path, what="data file (.npz)") as archive:
+        names = archive.arrays
+        missing = [name for name in (f"x_{split}", f"y_{split}") if name not in names]
+        if missing:
+            raise NetcError(f"{path} has no {' and no '.join(missing)}", hint="it has " + ", ".join(names))
+        values = archive.array(f"x_{split}")
+        labels = {s: archive.array(f"y_{s}") for s in SPLITS if f"y_{s}" in names}
     checked = {s: _class_numbers(f"y_{s} in {path}", array) for s, array in labels.items()}
     facts = _facts(f"x_{split} in {path}", values, checked[split])
     return ArraySource(path.name, None, checked[split], values, facts=facts)

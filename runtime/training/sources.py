@@ -6,8 +6,6 @@ sources from the names that people write.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compiler.errors import NetcError
+from ...compiler.archives import Archive
 from ..classes import Names
 from ..images import Picture, decode
 from ..interpretation import Facts
@@ -71,17 +69,13 @@ class ArchiveReader:
     """Decodes members of a zip file, which each process opens for itself."""
 
     path: Path
-    archive: zipfile.ZipFile | None = field(default=None, repr=False)
+    archive: Archive | None = field(default=None, repr=False)
 
     def __call__(self, member: str) -> Picture:
         """Decode one member; raises `NetcError` if it is damaged."""
-        try:
-            if self.archive is None:
-                self.archive = zipfile.ZipFile(self.path)
-            data = self.archive.read(member)
-        except (OSError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-            raise NetcError(f"{member} in {self.path} is damaged: {error.args[0] if error.args else error}") from None
-        return decode(data, f"{member} in {self.path}")
+        if self.archive is None:
+            self.archive = Archive(self.path)
+        return decode(self.archive.read(member), f"{member} in {self.path}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "archive": None}

@@ -53,6 +53,20 @@ def test_damaged_mnist_names_the_file(tmp_path: Path) -> None:
             load_dataset("mnist", tmp_path)
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_that_claim_too_much_are_refused(tmp_path: Path, suffix: str) -> None:
+    write_mnist(tmp_path, compress=bool(suffix))
+    path = tmp_path / "mnist" / f"t10k-images-idx3-ubyte{suffix}"
+    data = b"\0\0\x08\3" + b"\xff" * 12 + bytes(100)
+    path.write_bytes(gzip.compress(data) if suffix else data)
+    limit = "268,435,456" if suffix else "116"
+    claim = (
+        f"the array in .*ubyte{suffix} is too large: 79,228,162,458,924,105,385,300,197,375 bytes, of which {limit} may"
+    )
+    with pytest.raises(NetcError, match=claim):
+        load_dataset("mnist", tmp_path)
+
+
 def test_mnist_with_too_few_labels_is_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     labels = tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz"
@@ -81,7 +95,7 @@ def test_damaged_archive_names_it(tmp_path: Path) -> None:
     home.mkdir()
     archive = home / "cifar10_jpeg.zip"
     archive.write_bytes(b"PK not a zip")
-    with pytest.raises(NetcError, match=r"cifar10_jpeg\.zip is damaged"):
+    with pytest.raises(NetcError, match=r"cifar10_jpeg\.zip is not a ZIP archive, or is damaged"):
         next(iter(load_dataset("cifar10", tmp_path)))
     with zipfile.ZipFile(archive, "w") as z:
         z.writestr("test/cat/0000.jpg", b"")

@@ -1,6 +1,7 @@
 """Pictures: every mode decodes, preprocessing is exact, bad files give one message."""
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.types import DType, TensorType
+from netc.runtime.decoding import pixels_of
 from netc.runtime.images import Preprocess, decode, depth_note
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -74,7 +76,7 @@ def test_damaged_picture_gives_one_message(damage: bytes) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(NetcError, match="there is no picture"):
         decode(tmp_path / "none.png")
-    with pytest.raises(NetcError, match="can't read picture"):
+    with pytest.raises(NetcError, match="is a folder, not a picture"):
         decode(tmp_path)
 
 
@@ -84,6 +86,38 @@ def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(NetcError, match="too large"):
             decode(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "side", "limit"),
+    [("PNG", "RGB", 8661, "75,000,000"), ("PNG", "I;16", 5478, "30,000,000"), ("JPEG2000", "RGB", 5200, "26,086,956")],
+)
+def test_small_files_of_large_pictures_are_refused(kind: str, mode: str, side: int, limit: str) -> None:
+    stream = io.BytesIO()
+    Image.new(mode, (side, 8)).save(stream, kind)
+    data = stream.getvalue().replace((8).to_bytes(4, "big"), side.to_bytes(4, "big"))
+    place = data.index(b"IHDR") + 4 if kind == "PNG" else 0
+    if place:  # its checksum fits
+        data = data[: place + 13] + zlib.crc32(data[place - 4 : place + 13]).to_bytes(4, "big") + data[place + 17 :]
+    assert len(data) < 5000
+    with pytest.raises(NetcError, match=rf"picture a is too large: {side} x {side} pixels, of which {limit} may be"):
+        decode(data, "a")
+
+
+def test_pictures_that_run_programs_are_not_read() -> None:
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    with pytest.raises(NetcError, match="not a picture in a format that is read"):
+        decode(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "L", "LA", "1", "P"])
+def test_strips_are_parts_of_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(RGB).convert(mode)
+    for wanted in ("L", "RGB"):
+        whole = np.asarray(image.convert(wanted))
+        for pixels in (1, 70, 1 << 20):
+            monkeypatch.setattr("netc.runtime.decoding._STRIP", pixels)
+            np.testing.assert_array_equal(pixels_of(image, wanted), whole)
 
 
 def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from surroundings import files_of_at_most
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.runtime.weights import check_weights, initial_weights, read_weights, write_weights
+from netc.runtime.weights import MAX_HEADER, check_weights, initial_weights, read_metadata, read_weights, write_weights
 
 RNG = np.random.default_rng(0)
 
@@ -165,6 +165,56 @@ def test_damaged_file_gives_one_clear_message(tmp_path: Path, damage) -> None:
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(NetcError, match="damaged or truncated"):
         read_weights(path, graph_of(b=((6,), None)))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"b":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"c":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"c":{"dtype":"F32","shape":[3],"data_offsets":[12,24]}}',
+        b'{"b":{"dtype":"F32","shape":[6],"data_offsets":[4,28]}}',
+        b'{"b":{"dtype":"F32","shape":[6],"data_offsets":[24,0]}}',
+        b'{"b":{"dtype":"F32","shape":[6],"data_offsets":[0,18446744073709551615]}}',
+        b'{"b":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F32","shape":[4611686018427387904,4,6],"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F32","shape":[-6],"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F32","shape":[6.0],"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F99","shape":[6],"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F32","shape":6,"data_offsets":[0,24]}}',
+        b'{"b":{"dtype":"F32","shape":[6]}}',
+        b'{"b":7}',
+        b'{"__metadata__":{"a":1},"b":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}',
+        b"[" * 100000,
+        b'{"b":' * 10000,
+        b"[]",
+        b"null",
+        b"",
+        b"\xff\xfe",
+    ],
+)
+def test_headers_that_lie_give_one_clear_message(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    write_raw(path, header, floats(6).tobytes())
+    for read in (lambda: read_weights(path, graph_of(b=((6,), None))), lambda: read_metadata(path)):
+        with pytest.raises(NetcError, match="damaged or truncated"):
+            read()
+
+
+def test_the_list_of_tensors_is_limited(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with path.open("wb") as file:
+        file.write((MAX_HEADER + 1).to_bytes(8, "little") + b"{")
+        file.truncate(2 * MAX_HEADER)
+    with pytest.raises(NetcError, match="its header has 16,777,217 bytes, of which 16,777,216 may be read"):
+        read_weights(path, graph_of(b=((6,), None)))
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "pipe", tmp_path / "loop", Path("/dev/zero")):
+        with pytest.raises(NetcError, match=r"is a pipe or a device, not a weights file|can't read .*loop"):
+            read_weights(path, graph_of(b=((6,), None)))
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

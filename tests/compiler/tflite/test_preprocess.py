@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import random
+import zipfile
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,7 @@ from netc.compiler.graph.types import DType, Quantization, TensorType
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.preprocess import LARGEST, MAX_BYTES, NAME, from_buffer, to_buffer
 from netc.frontend.tflite import graph_of, read_model
+from netc.frontend.tflite.metadata import LABELS_BYTES, embedded_labels
 from netc.runtime.images import Preprocess
 
 DECLARED: dict[str, Any] = {
@@ -60,6 +63,36 @@ def test_labels_are_those_of_the_standard_metadata() -> None:
     mean = b.emit("reduce_mean", b.input("x", TensorType(DType.F32, (1, 4, 4, 3))), axes=(1, 2))
     data = to_tflite(b.finish([mean]), labels=["r", "g", "b"])
     assert graph_of(read_model(data), "net").attributes["preprocess"] == {**DECLARED, "labels": "labels.txt"}
+
+
+def with_archive(method: int, text: bytes = b"r\ng\nb\n", name: str = "labels.txt") -> bytes:
+    """A model with its labels behind it, packed in some way."""
+    file = io.BytesIO(to_tflite(network(None)))
+    with zipfile.ZipFile(file, "a", method) as archive:
+        archive.writestr(name, text)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_labels_in_a_file_are_read(method: int) -> None:
+    assert embedded_labels(with_archive(method), "labels.txt", 3) == ("r", "g", "b")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_archive(zipfile.ZIP_LZMA),
+        with_archive(zipfile.ZIP_LZMA).replace(b"labels.txt\x09", b"labels.txt\xff"),
+        with_archive(zipfile.ZIP_DEFLATED).replace(b"labels.txt+", b"labels.txt\xff"),
+        with_archive(zipfile.ZIP_STORED).replace(b"r\ng\nb", b"r\ng\nc"),
+        with_archive(zipfile.ZIP_DEFLATED, b"r\ng\n" + b"b" * LABELS_BYTES),
+        with_archive(zipfile.ZIP_STORED, b"r\ng\n\xff\n"),
+        with_archive(zipfile.ZIP_STORED, name="../labels.txt"),
+        with_archive(zipfile.ZIP_STORED)[:-30],
+    ],
+)
+def test_labels_that_can_not_be_read_are_none(data: bytes) -> None:
+    assert embedded_labels(data, "labels.txt", 3) is None
 
 
 def test_only_pictures_have_settings() -> None:

@@ -234,7 +234,7 @@ def test_arrays(tmp_path: Path) -> None:
         ({"x_train": [[1.0]], "y_train": [0.5]}, "one class number"),
         ({"x_train": [[1.0]], "y_train": [-1]}, "one class number"),
         ({"x_train": [["a"]], "y_train": [0]}, "must hold numbers"),
-        ({"x_train": [[object()]], "y_train": [0]}, "damaged"),
+        ({"x_train": [[object()]], "y_train": [0]}, "holds Python objects"),
         ({"x_train": np.zeros((0, 2)), "y_train": np.zeros(0, int)}, "fit its 0 labels"),
     ],
 )
@@ -246,7 +246,7 @@ def test_unsuitable_arrays(tmp_path: Path, arrays: dict[str, Any], message: str)
 def test_damaged_arrays(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(b"PK\3\4 not really")
-    with pytest.raises(NetcError, match=r"a\.npz can't be read"):
+    with pytest.raises(NetcError, match=r"a\.npz is not a data file \(\.npz\), or is damaged"):
         open_source(str(path), "train")
     with pytest.raises(NetcError, match="there is no data file"):
         open_source(str(tmp_path / "b.npz"), "train")
