@@ -2,20 +2,28 @@
 
 Files lie in `$NETC_CACHE_DIR`, else `netc` in the platform's cache folder (`$XDG_CACHE_HOME`, `~/.cache`,
 `~/Library/Caches`). A file's name is the hash of everything that decides its contents; it starts with a checksum, so a
-damaged file is noticed and compiled again. Files appear by renaming, so processes may share the folder. The least
-recently used go once the folder exceeds `$NETC_CACHE_BYTES` (512 MiB). A folder that can't be used is no error.
+damaged or renamed file is noticed and compiled again. Files appear by renaming, so processes may share the folder. The
+least recently used go once the folder exceeds `$NETC_CACHE_BYTES` (512 MiB). A folder that can't be used is no error.
+
+What is in the cache runs as code. So only regular files of the user (or of root) in a folder of the user (or of root)
+that nobody else may write to are taken from it; anything else is passed over, and said.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import secrets
+import stat
 import sys
-import tempfile
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 from ..compiler.codegen import machine
 from ..compiler.codegen.target import Target
@@ -23,7 +31,8 @@ from ..compiler.errors import NetcError
 
 DEFAULT_BYTES = 512 * 1024 * 1024
 _SUFFIX = ".netc-object"
-_MAGIC = b"netc object 1\n"
+_PART = ".netc-part"
+_MAGIC = b"netc object 2\n"
 _HEADER = len(_MAGIC) + hashlib.sha256().digest_size
 
 
@@ -36,6 +45,10 @@ class CompiledObject:
     """It was in the cache."""
     problem: str | None = None
     """Why it could not be kept, if so."""
+
+
+class CacheWarning(UserWarning):
+    """Something in the cache was passed over, as it may be somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,60 +67,119 @@ class ObjectCache:
         return ObjectCache(default_folder(), int(text) if text else DEFAULT_BYTES)
 
     def get(self, key: str) -> bytes | None:
-        """The object of a key; None where there is none or it is damaged. Marks it as used."""
-        path = self._path(key)
+        """The object of a key; None where there is none or it is damaged. Marks it as used.
+
+        What others could have written is none, either: that gives a `CacheWarning`.
+        """
         try:
-            data = path.read_bytes()
+            with self._opened() as folder, _open_entry(self.folder / _name(key), folder) as file:
+                data = file.read(max(self.limit, DEFAULT_BYTES) + 1)
+                if not data.startswith(_MAGIC + _digest(key, data[_HEADER:])):
+                    return None
+                with contextlib.suppress(OSError):
+                    os.utime(file.fileno())
+                return data[_HEADER:]
+        except _ForeignError as error:
+            warnings.warn(f"not taken from the cache of compiled objects: {error}", CacheWarning, stacklevel=2)
         except OSError:
-            return None
-        code = data[_HEADER:]
-        if data[:_HEADER] != _MAGIC + hashlib.sha256(code).digest():
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        return code
+            pass
+        return None
 
     def put(self, key: str, code: bytes) -> str | None:
         """Keep an object; returns why that was impossible, or None."""
         if len(code) + _HEADER > self.limit:
             return f"the object is larger than the cache may be ({self.limit} bytes)"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(self._path(key), _MAGIC + hashlib.sha256(code).digest() + code)
-            self._trim()
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)
+            with self._opened() as folder:
+                _write_entry(_name(key), _MAGIC + _digest(key, code) + code, folder)
+                self._trim(folder)
+        except _ForeignError as error:
+            return str(error)
         except OSError as error:
             return f"{self.folder}: {error.strerror or error}"
         return None
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}{_SUFFIX}"
-
-    def _write(self, path: Path, data: bytes) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor of the folder; raises `_ForeignError` unless it is ours alone."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+            if reason := _foreign(os.fstat(folder)):
+                cure = "chmod go-w, or let NETC_CACHE_DIR name a folder of your own"
+                raise _ForeignError(f"{self.folder} {reason} ({cure})")
+            yield folder
+        finally:
+            os.close(folder)
 
-    def _trim(self) -> None:
+    def _trim(self, folder: int) -> None:
         """Delete the least recently used objects beyond the limit; another process may be doing the same."""
         entries = []
-        for path in self.folder.iterdir():
-            if path.suffix in (_SUFFIX, ".tmp"):
-                with contextlib.suppress(OSError):
-                    status = path.stat()
-                    entries.append((status.st_mtime_ns, status.st_size, path))
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.endswith((_SUFFIX, _PART)):
+                    with contextlib.suppress(OSError):
+                        status = entry.stat(follow_symlinks=False)
+                        entries.append((status.st_mtime_ns, status.st_size, entry.name))
         total = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries, key=lambda entry: entry[0]):
+        for _, size, name in sorted(entries):
             if total <= self.limit:
                 break
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(name, dir_fd=folder)
             total -= size
+
+
+class _ForeignError(Exception):
+    """A folder or an entry may be somebody else's."""
+
+
+def _foreign(status: os.stat_result) -> str | None:
+    """Why somebody else may have written a folder or a file, if so."""
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to user {status.st_uid}"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "can be written by others"
+    return None
+
+
+def _open_entry(path: Path, folder: int) -> IO[bytes]:
+    """Open an entry, which must be a regular file of our own; anything else is not waited for and not followed."""
+    try:
+        handle = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _ForeignError(f"{path} is no regular file") from None
+        raise
+    status = os.fstat(handle)
+    reason = _foreign(status) if stat.S_ISREG(status.st_mode) else "is no regular file"
+    if reason:
+        os.close(handle)
+        raise _ForeignError(f"{path} {reason}")
+    return os.fdopen(handle, "rb")
+
+
+def _write_entry(name: str, data: bytes, folder: int) -> None:
+    """Write beside the entry, then rename."""
+    part = f"{secrets.token_hex(8)}{_PART}"
+    try:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part, dir_fd=folder)
+        raise
+
+
+def _name(key: str) -> str:
+    return f"{key}{_SUFFIX}"
+
+
+def _digest(key: str, code: bytes) -> bytes:
+    """The checksum of an entry, which an entry under another name doesn't have."""
+    return hashlib.sha256(key.encode() + b"\0" + code).digest()
 
 
 def default_folder() -> Path:

@@ -1,6 +1,7 @@
 """The command line as a whole: exit codes, one message for each failure, stdout and stderr kept apart."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -311,6 +312,17 @@ def test_a_closed_stdout_is_no_bug(graph: Path) -> None:
     command = f"{sys.executable} -m netc opt dce {graph} >&-"
     result = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_what_others_could_have_put_into_the_cache_is_said_in_a_line(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    folder.chmod(0o777)
+    result = run_process("bench", tiny, "--seconds", 0, env={**os.environ, "NETC_CACHE_DIR": str(folder)}, check=False)
+    assert result.returncode == 0
+    (line,) = result.stderr.decode().splitlines()
+    assert line.startswith(f"warning: not taken from the cache of compiled objects: {folder} can be written by others")
+    assert not list(folder.iterdir())
 
 
 def test_opt_lists_the_passes(netc: Call, graph: Path) -> None:
