@@ -44,7 +44,7 @@ _FILTERS = {
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Picture:
-    """Read a picture of any kind that Pillow knows, from a file or from the bytes of one.
+    """Read a picture in one of the formats of `decoding`, from a file or from the bytes of one.
 
     Grey pictures give one channel, all others three; grey of 16 or 32 bits stays what it is (numbers below 0 become 0);
     of an animation the first frame counts. Raises `NetcError`, naming the file (`name` for bytes), if it is missing,
