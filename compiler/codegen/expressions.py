@@ -34,11 +34,14 @@ from ..loops.ir import (
     Var,
 )
 from . import text
+from .conversion import convert
+from .division import divide
 from .dot_product import dot4
+from .extremum import extremum, never_nan
 from .fixed_point import fixed_mul
 from .index import Atom, Linear
 from .math import expand
-from .target import MinMax, Target
+from .target import Target
 from .text import LLVMType, Value, llvm_type
 from .writer import FunctionWriter
 
@@ -55,6 +58,8 @@ class ExpressionEmitter:
         self.variables: dict[str, Value | Linear] = {}
         self.registers: dict[str, list[str]] = {}
         """Current value of each element of each register buffer."""
+        self.ordered: set[str] = set()
+        """Names of floats that are known to be no NaN."""
         self.pointers: dict[str, str] = {}
         self._strides: dict[str, tuple[int, ...]] = {}
         self._emitters: dict[type[Expr], Callable[..., Value]] = {
@@ -286,9 +291,9 @@ class ExpressionEmitter:
     def arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
         """Emit an operation of `ARITHMETIC` on two operands of one type."""
         if op in ("min", "max"):
-            return self._min_max(op, kind, a, b)
-        if op in ("floordiv", "mod"):
-            return self._floor_division(op, kind, a, b)
+            return extremum(self, op, kind, a, b)
+        if op in ("div", "floordiv", "mod") and not kind.dtype.is_float:
+            return divide(self, op, kind, a, b)
         if kind.dtype.is_float:
             name = text.FLOAT_BINARY[op]
         else:
@@ -296,32 +301,11 @@ class ExpressionEmitter:
             name = text.BITWISE.get(op) or table[op]
         return self.out.emit(f"{name} {kind.text} {a}, {b}")
 
-    def _min_max(self, op: str, kind: LLVMType, a: str, b: str) -> str:
-        if kind.dtype.is_float and self.target.min_max is MinMax.INTRINSIC:
-            name = "llvm.minimum." if op == "min" else "llvm.maximum."
-            return self.out.call(kind.text, name + kind.suffix, (kind.text, a), (kind.text, b))
-        if kind.dtype.is_float:  # a NaN in `a` comes through, and x86 does this in one instruction
-            compare = f"fcmp {'olt' if op == 'min' else 'ogt'}"
-            a, b = b, a
-        else:
-            compare = f"icmp {'u' if kind.is_unsigned else 's'}{'lt' if op == 'min' else 'gt'}"
-        holds = self.out.emit(f"{compare} {kind.text} {a}, {b}")
-        mask = llvm_type(DType.BOOL, kind.lanes).text
-        return self.out.emit(f"select {mask} {holds}, {kind.text} {a}, {kind.text} {b}")
-
-    def _floor_division(self, op: str, kind: LLVMType, a: str, b: str) -> str:
-        t, emit = kind.text, self.out.emit
-        if kind.is_unsigned:
-            return emit(f"{'udiv' if op == 'floordiv' else 'urem'} {t} {a}, {b}")
-        rest = emit(f"srem {t} {a}, {b}")
-        zero = text.constant(0, kind)
-        mask = llvm_type(DType.BOOL, kind.lanes).text
-        differ = emit(f"icmp slt {t} {emit(f'xor {t} {rest}, {b}')}, {zero}")
-        adjust = emit(f"and {mask} {emit(f'icmp ne {t} {rest}, {zero}')}, {differ}")
-        if op == "mod":
-            return emit(f"select {mask} {adjust}, {t} {emit(f'add {t} {rest}, {b}')}, {t} {rest}")
-        quotient = emit(f"sdiv {t} {a}, {b}")
-        return emit(f"add {t} {quotient}, {emit(f'sext {mask} {adjust} to {t}')}")
+    def pick(self, compare: str, x: Value, other: str) -> Value:
+        """`x` where it compares so with `other`, else `other`: one instruction for the extremum of numbers."""
+        kind, mask = x.type, llvm_type(DType.BOOL, x.type.lanes).text
+        holds = self.out.emit(f"{compare} {x}, {other}")
+        return Value(kind, self.out.emit(f"select {mask} {holds}, {x}, {kind.text} {other}"))
 
     def _unary(self, expr: Unary) -> Value:
         op = expr.op
@@ -403,7 +387,10 @@ class ExpressionEmitter:
         if known is not None:
             return self.value(expr.then if known else expr.otherwise)
         then, otherwise = self.value(expr.then), self.value(expr.otherwise)
-        return Value(then.type, self.out.emit(f"select {condition}, {then}, {otherwise}"))
+        chosen = self.out.emit(f"select {condition}, {then}, {otherwise}")
+        if then.type.dtype.is_float and never_nan(self, then.name) and never_nan(self, otherwise.name):
+            self.ordered.add(chosen)
+        return Value(then.type, chosen)
 
     def _broadcast(self, expr: Broadcast) -> Value:
         return self.splat(self.value(expr.value), expr.lanes)
@@ -418,7 +405,10 @@ class ExpressionEmitter:
         depth, t = self.out.depth, kind.text
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
         zeros = f"<{lanes} x i32> zeroinitializer"
-        return Value(kind, self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}"))
+        every = self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}")
+        if scalar.name in self.ordered:
+            self.ordered.add(every)
+        return Value(kind, every)
 
     def _reduce(self, expr: Reduce) -> Value:
         """Halves are combined until one lane is left, so that the order of a sum is the same on every machine."""
@@ -447,17 +437,7 @@ class ExpressionEmitter:
     # ---- conversions ------------------------------------------------------------------------------------------------
 
     def _cast(self, expr: Cast) -> Value:
-        source, x = self.value(expr.value)
-        goal = llvm_type(expr.dtype, source.lanes)
-        if goal is source:
-            return Value(source, x)
-        if (source.dtype, goal.dtype) == (DType.F64, DType.F16):  # directly, this would be a call of a library
-            source, x = self._cast(Cast(expr.value, DType.F32))
-        if goal.dtype is DType.BOOL:
-            compare = "fcmp une" if source.dtype.is_float else "icmp ne"
-            return Value(goal, self.out.emit(f"{compare} {source.text} {x}, {text.constant(0, source)}"))
-        operation = text.conversion(source, goal)
-        return Value(goal, self.out.emit(f"{operation} {source.text} {x} to {goal.text}") if operation else x)
+        return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:
         value = self.value(expr.value)

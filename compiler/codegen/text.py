@@ -92,6 +92,16 @@ def constant(value: int | float | bool, type: LLVMType) -> str:  # noqa: A002
     return scalar if type.lanes == 1 else f"splat ({type.scalar} {scalar})"
 
 
+def literal(operand: str) -> int | float | None:
+    """The number that a numeric operand, scalar or the same in every lane, is known to be."""
+    if operand[0] == "%" or operand == "poison":
+        return None
+    digits = operand.rstrip(")").rpartition(" ")[2]
+    if digits.startswith("0xH"):
+        return float(struct.unpack(">e", bytes.fromhex(digits[3:]))[0])
+    return float(struct.unpack(">d", bytes.fromhex(digits[2:]))[0]) if digits.startswith("0x") else int(digits)
+
+
 def truth(operand: str) -> bool | None:
     """What a boolean operand, scalar or the same in every lane, is known to be."""
     return _TRUTH.get(operand)
@@ -100,8 +110,8 @@ def truth(operand: str) -> bool | None:
 _TRUTH = {"true": True, "false": False, "splat (i1 true)": True, "splat (i1 false)": False}
 
 FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
-SIGNED_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "sdiv", "shr": "ashr"}
-UNSIGNED_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "udiv", "shr": "lshr"}
+SIGNED_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "shr": "ashr"}
+UNSIGNED_BINARY = {"add": "add", "sub": "sub", "mul": "mul", "shr": "lshr"}
 BITWISE = {"and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 FLOAT_COMPARE = {"lt": "fcmp olt", "le": "fcmp ole", "eq": "fcmp oeq", "ne": "fcmp une"}
 SIGNED_COMPARE = {"lt": "icmp slt", "le": "icmp sle", "eq": "icmp eq", "ne": "icmp ne"}
@@ -109,11 +119,9 @@ UNSIGNED_COMPARE = {"lt": "icmp ult", "le": "icmp ule", "eq": "icmp eq", "ne": "
 
 
 def conversion(source: LLVMType, goal: LLVMType) -> str | None:
-    """LLVM's instruction from one element type to another; None where the bits stay."""
-    if source.dtype.is_float and goal.dtype.is_float:
-        return "fpext" if goal.dtype.itemsize > source.dtype.itemsize else "fptrunc"
+    """LLVM's instruction from one element type to another, except from floats to integers; None where bits stay."""
     if source.dtype.is_float:
-        return "fptoui" if goal.is_unsigned else "fptosi"
+        return "fpext" if goal.dtype.itemsize > source.dtype.itemsize else "fptrunc"
     if goal.dtype.is_float:
         return "uitofp" if source.is_unsigned else "sitofp"
     wide, narrow = goal.dtype.itemsize, source.dtype.itemsize

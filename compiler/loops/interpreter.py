@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InternalError
+from ..graph.conversion import convert
 from ..graph.types import DType
 from .ir import (
     INDEX,
@@ -92,8 +93,8 @@ def _operation(expr: Expr) -> Callable[..., Number]:
             return lambda *parts: np.stack([np.atleast_1d(part) for part in parts], axis=-1).reshape(-1)
         case Select():
             return lambda condition, a, b: np.where(condition, a, b)
-        case Cast():
-            return lambda a: a
+        case Cast(value, dtype):
+            return lambda a: convert(np.asarray(a, value.type.dtype.numpy), dtype)
         case Bitcast(value, dtype):
             return lambda a: np.asarray(a, value.type.dtype.numpy).view(dtype.numpy)
         case Broadcast(_, lanes):
@@ -153,11 +154,21 @@ def _fresh(dtype: str, size: int, lanes: int) -> Array:
 
 
 def _divide(a: Number, b: Number) -> Number:
-    """Floats: the quotient; integers: rounded toward zero, as in C."""
+    """Floats: the quotient; integers: rounded toward zero, as in C; by 0: 0."""
     if np.issubdtype(np.asarray(a).dtype, np.floating):
         return a / b
-    quotient = a // b
-    return quotient + ((a - quotient * b != 0) & ((np.asarray(a) < 0) != (np.asarray(b) < 0)))
+    quotient = _floor_divide(a, b)
+    rest = a - quotient * b
+    return quotient + ((rest != 0) & (b != 0) & ((np.asarray(a) < 0) != (np.asarray(b) < 0)))
+
+
+def _floor_divide(a: Number, b: Number) -> Number:
+    """Indices are Python's integers, which refuse division by 0; NumPy's give 0."""
+    return 0 if isinstance(b, int) and b == 0 else a // b
+
+
+def _modulo(a: Number, b: Number) -> Number:
+    return 0 if isinstance(b, int) and b == 0 else a % b
 
 
 _BINARY: dict[str, Callable[[Number, Number], Number]] = {
@@ -165,10 +176,10 @@ _BINARY: dict[str, Callable[[Number, Number], Number]] = {
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "div": _divide,
-    "min": lambda a, b: np.where(b < a, b, a),
-    "max": lambda a, b: np.where(b > a, b, a),
-    "floordiv": lambda a, b: a // b,
-    "mod": lambda a, b: a % b,
+    "min": np.minimum,
+    "max": np.maximum,
+    "floordiv": _floor_divide,
+    "mod": _modulo,
     "and": lambda a, b: a & b,
     "or": lambda a, b: a | b,
     "xor": lambda a, b: a ^ b,

@@ -130,9 +130,17 @@ class Var(Expr):
 
 
 ARITHMETIC = ("add", "sub", "mul", "div", "min", "max")
+"""Floats follow IEEE 754; `min` and `max` are NaN where one side is, and either zero where -0 meets +0.
+
+Integers wrap; their quotient is rounded toward zero, and 0 where the divisor is 0.
+"""
 INTEGER = ("floordiv", "mod", "and", "or", "xor", "shl", "shr")
-"""On integers; `floordiv` and `mod` round toward minus infinity, `shr` is arithmetic."""
+"""On integers; `floordiv` and `mod` round toward minus infinity and are 0 where the divisor is 0, `shr` is arithmetic.
+
+Shifts go by less than the number of bits.
+"""
 COMPARISON = ("lt", "le", "eq", "ne")
+"""With a NaN on either side only `ne` holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +200,10 @@ class Select(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
-    """Conversion of the element type, as in C (float to integer truncates)."""
+    """Conversion of the element type, as `graph.conversion.convert` has it.
+
+    Floats become integers toward zero; what is out of range becomes the nearest integer, NaN the largest. Integers wrap.
+    """
 
     value: Expr
     dtype: DType
@@ -421,8 +432,8 @@ _FOLD: dict[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
-    "floordiv": lambda a, b: a // b,
-    "mod": lambda a, b: a % b,
+    "floordiv": lambda a, b: a // b if b else 0,
+    "mod": lambda a, b: a % b if b else 0,
     "min": min,
     "max": max,
 }

@@ -1,0 +1,38 @@
+"""Conversion between element types, as every processor computes it; NumPy's own is undefined out of range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .types import DType
+
+
+def convert(values: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """The same numbers as another element type.
+
+    Floats become integers toward zero; numbers out of range become the nearest integer of the type, NaN the largest
+    (as in LiteRT's CAST). Integers become narrower ones modulo 2^bits. Truth is what isn't 0. Half precision is
+    reached through single precision.
+    """
+    source = values.dtype
+    if dtype is DType.BOOL or source == dtype.numpy:
+        return values.astype(dtype.numpy)
+    with np.errstate(all="ignore"):
+        if np.issubdtype(source, np.floating) and not dtype.is_float:
+            return _saturated(values, dtype.numpy)
+        if dtype is DType.F16:
+            values = values.astype(np.float32)
+        return values.astype(dtype.numpy)
+
+
+def _saturated(values: NDArray[Any], goal: np.dtype[Any]) -> NDArray[Any]:
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)  # which holds the ends of every type's range, but for a 1
+    info = np.iinfo(goal)
+    below, fits = values < info.min, values < float(info.max + 1)
+    inside = np.where(fits & ~below, values, 0).astype(goal)
+    result: NDArray[Any] = np.where(below, info.min, np.where(fits, inside, info.max)).astype(goal)
+    return result
