@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..codegen.target import Target
+from ..codegen.target import MinMax, Target
 from ..errors import InternalError
 from ..graph.ir import Value
 from ..graph.types import DType
@@ -39,6 +39,7 @@ from ..loops.ir import (
     const,
 )
 from .elements import Elements, NotVectorizableError, physical
+from .extremum import reduce_in_loops, reduce_window
 from .group import Group
 from .kernel import Names, Scheduled
 from .loops import kind_for, loop, vector_loop
@@ -60,14 +61,15 @@ def _start(op: str, dtype: DType) -> float | int:
 def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Lower any group; raises `InternalError` for operators without a loop lowering."""
     try:
-        return (_Generic(group, target.vector_lanes, threads).schedule(),)
+        return (_Generic(group, target.vector_lanes, threads, target.min_max).schedule(),)
     except NotVectorizableError:
-        return (_Generic(group, 1, threads).schedule(),)
+        return (_Generic(group, 1, threads, target.min_max).schedule(),)
 
 
 class _Generic:
-    def __init__(self, group: Group, lanes: int, threads: int) -> None:
+    def __init__(self, group: Group, lanes: int, threads: int, min_max: MinMax) -> None:
         self.group = group
+        self.min_max = min_max
         self.shape = group.results[0].type.shape
         if any(r.type.shape != self.shape for r in group.results):
             raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")
@@ -189,6 +191,9 @@ class _Generic:
         """
         type_ = VectorType(rule.dtype or self.group.anchor.result.type.dtype, elements.lanes)
         start = const(_start(rule.op, type_.dtype), type_)
+        if rule.op in ("max", "min") and type_.dtype.is_float and self.min_max is MinMax.SELECT:
+            found = self._extremum(elements, rule, start)
+            return elements.let(rule.finish(found)) if rule.finish else found
         here = (Const(0),)
         kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
         nested = rule.op == "add" and type_.dtype.is_float and kind is LoopKind.SERIAL
@@ -226,3 +231,9 @@ class _Generic:
         elements.statements += statements
         total = elements.let(Load(accumulator, here))
         return elements.let(rule.finish(total)) if rule.finish else total
+
+    def _extremum(self, elements: Elements, rule: Reduction, start: Const) -> Expr:
+        """The largest or smallest float where one instruction would lose NaNs."""
+        if math.prod(rule.extents) <= UNROLLED_WINDOW:
+            return elements.let(reduce_window(elements, rule))
+        return elements.let(reduce_in_loops(elements, rule, start, self.names, self.ranges))
