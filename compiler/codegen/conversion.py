@@ -1,4 +1,4 @@
-"""Conversion between element types. LLVM leaves floats that an integer type can't hold undefined; here they saturate."""
+"""Conversion between element types. Floats out of an integer type's range, which LLVM leaves undefined, saturate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _needs_single(source: DType, goal: DType) -> bool:
 
 def _saturated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
     """Single or double precision to integers: toward zero, out of range to the nearest, NaN to the largest."""
-    info = np.iinfo(goal.dtype.numpy)
+    info = np.iinfo(str(goal.dtype.numpy))
     if info.bits > (31 if x.type.dtype is DType.F64 else 23):
         return _saturated_after(emitter, x, goal)
     limited = emitter.pick("fcmp olt", x, constant(float(info.max), x.type))
@@ -51,7 +51,7 @@ def _saturated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
 
 def _saturated_after(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
     """Where the float type doesn't hold the largest integer, but one more: what is too large is replaced afterwards."""
-    largest = int(np.iinfo(goal.dtype.numpy).max)
+    largest = int(np.iinfo(str(goal.dtype.numpy)).max)
     fits = emitter.out.emit(f"fcmp olt {x}, {constant(float(largest + 1), x.type)}")
     whole = _truncated(emitter, emitter.pick("fcmp ogt", x, constant(float(-largest - 1), x.type)), goal)
     mask, end = llvm_type(DType.BOOL, goal.lanes).text, f"{goal.text} {constant(largest, goal)}"

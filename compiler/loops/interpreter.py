@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InternalError
-from ..graph.conversion import convert
+from ..graph.numerics import convert, quotient
 from ..graph.types import DType
 from .ir import (
     INDEX,
@@ -157,9 +157,7 @@ def _divide(a: Number, b: Number) -> Number:
     """Floats: the quotient; integers: rounded toward zero, as in C; by 0: 0."""
     if np.issubdtype(np.asarray(a).dtype, np.floating):
         return a / b
-    quotient = _floor_divide(a, b)
-    rest = a - quotient * b
-    return quotient + ((rest != 0) & (b != 0) & ((np.asarray(a) < 0) != (np.asarray(b) < 0)))
+    return quotient(np.asarray(a), np.asarray(b))
 
 
 def _floor_divide(a: Number, b: Number) -> Number:

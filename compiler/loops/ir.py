@@ -200,10 +200,7 @@ class Select(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
-    """Conversion of the element type, as `graph.conversion.convert` has it.
-
-    Floats become integers toward zero; what is out of range becomes the nearest integer, NaN the largest. Integers wrap.
-    """
+    """Conversion of the element type; `graph.numerics.convert` says what becomes of numbers out of range."""
 
     value: Expr
     dtype: DType

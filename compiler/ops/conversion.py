@@ -8,12 +8,14 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Operation, Value
+from ..graph.numerics import convert
 from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Cast as Conversion
 from ..loops.ir import Expr
 from .base import AttributeSpec, Operator, register
-from .reduction import normalize_axis
+from .element_types import check_numbers
+from .reduction import check_some, normalize_axis
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
@@ -29,7 +31,11 @@ def _dtype(name: str, text: str) -> DType:
 
 @register
 class Cast(Operator):
-    """The same numbers as another element type; floats lose their fraction on the way to integers, as in C."""
+    """The same numbers as another element type.
+
+    Floats lose their fraction on the way to integers; out of range they become the nearest integer, and NaN the
+    largest one. Integers become narrower ones modulo 2^bits.
+    """
 
     name = "cast"
     operands = ("x",)
@@ -40,7 +46,7 @@ class Cast(Operator):
         return (TensorType(_dtype(self.name, attributes["dtype"]), operands[0].shape),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (operands[0].astype(DType(attributes["dtype"]).numpy),)
+        return (convert(operands[0], DType(attributes["dtype"])),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return Conversion(c.load(0, index), DType(attributes["dtype"]))
@@ -89,7 +95,7 @@ class OneHot(Operator):
 
 @register
 class ArgMax(Operator):
-    """Position (i32) of the largest element along an axis, the first one if there are several."""
+    """Position (i32) of the largest element along an axis, the first one if there are several; of the first NaN."""
 
     name = "argmax"
     operands = ("x",)
@@ -99,6 +105,8 @@ class ArgMax(Operator):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
         axis = normalize_axis(self.name, attributes["axis"], x.rank)
+        check_numbers(self, x)
+        check_some(self, x, (axis,))
         return (TensorType(DType.I32, x.shape[:axis] + x.shape[axis + 1 :]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -113,5 +121,8 @@ class ArgMax(Operator):
         # Positions are compared as floats: they are exact there, and reductions know no other type.
         kind = x.type.dtype if x.type.dtype is DType.F64 else DType.F32
         places = np.arange(size, dtype=kind.numpy).reshape((size,) + (1,) * (x.type.rank - axis - 1))
-        place = b.emit("select", largest, b.constant(places), b.scalar(size - 1, kind))
+        last = b.scalar(size - 1, kind)
+        if x.type.dtype.is_float:
+            last = b.emit("select", b.emit("not_equal", x, x), b.constant(places), last)  # no NaN equals the largest
+        place = b.emit("select", largest, b.constant(places), last)
         return b.emit("cast", b.emit("reduce_min", place, axes=(axis,)), dtype="i32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,14 +10,26 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.numerics import convert, quotient
+from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr, Select, Unary, binary, const, maximum, minimum
 from .base import AttributeSpec, Operator, register
+from .element_types import check_floats, check_numbers
 from .gradients import scaled, sum_to, where, where_above, where_between
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
+
+
+def _as_element(number: int | float, dtype: DType) -> int | float:
+    """A number as one of an element type, saturated."""
+    if dtype.is_float:
+        return number
+    info = np.iinfo(str(dtype.numpy))
+    if isinstance(number, int):
+        return min(max(number, int(info.min)), int(info.max))
+    return int(convert(np.array(number), dtype))
 
 
 def broadcast_shapes(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -42,6 +55,7 @@ class BinaryOperator(Operator):
         a, b = operands
         if a.dtype is not b.dtype:
             raise ShapeError(f"{self.name} can't combine {a} and {b}: element types differ")
+        check_numbers(self, a, b)
         return (TensorType(a.dtype, broadcast_shapes(self.name, a.shape, b.shape)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -101,11 +115,15 @@ class Mul(BinaryOperator):
 
 @register
 class Div(BinaryOperator):
-    """Quotient of two tensors, element by element."""
+    """Quotient of two tensors, element by element; of integers rounded toward zero, and 0 where b is 0."""
 
     name = "div"
     ufunc = np.divide
     loop_op = "div"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        is_float = np.issubdtype(operands[0].dtype, np.floating)
+        return super().evaluate(operands, attributes) if is_float else (quotient(*operands),)
 
     def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
         da = b.emit("div", dy, op.operands[1])
@@ -114,7 +132,7 @@ class Div(BinaryOperator):
 
 @register
 class Maximum(BinaryOperator):
-    """The larger of two elements."""
+    """The larger of two elements; NaN if one of them is."""
 
     name = "maximum"
     keeps_quantization = True
@@ -128,7 +146,7 @@ class Maximum(BinaryOperator):
 
 @register
 class Minimum(BinaryOperator):
-    """The smaller of two elements."""
+    """The smaller of two elements; NaN if one of them is."""
 
     name = "minimum"
     keeps_quantization = True
@@ -152,8 +170,12 @@ class UnaryOperator(Operator):
 
     operands = ("x",)
     elementwise = True
+    floats_only: ClassVar[bool] = False
+    """Integers have no such function, or none that stays among them."""
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        check = check_floats if self.floats_only else check_numbers
+        check(self, *operands)
         return (operands[0].dense(),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -197,7 +219,7 @@ class Relu(UnaryOperator):
 
 @register
 class Clamp(UnaryOperator):
-    """min(max(x, low), high)."""
+    """min(max(x, low), high); integers are limited to the bounds without their fractions."""
 
     name = "clamp"
     keeps_quantization = True
@@ -206,11 +228,23 @@ class Clamp(UnaryOperator):
         "high": AttributeSpec((int, float), "largest result"),
     }
 
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if any(math.isnan(attributes[end]) for end in self.attributes):
+            raise ShapeError("clamp: NaN is no bound")
+        return super().infer(operands, attributes)
+
+    @staticmethod
+    def bounds(dtype: DType, attributes: Attributes) -> tuple[int | float, int | float]:
+        """The bounds as numbers of an element type."""
+        low, high = (_as_element(attributes[end], dtype) for end in ("low", "high"))
+        return low, high
+
     def function(self, x: Any, attributes: Attributes) -> Any:
-        return np.clip(x, attributes["low"], attributes["high"])
+        low, high = self.bounds(DType.of(x.dtype), attributes)
+        return np.minimum(np.maximum(x, x.dtype.type(low)), x.dtype.type(high))
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        low, high = attributes["low"], attributes["high"]
+        low, high = self.bounds(x.type.dtype, attributes)
         return minimum(maximum(x, low), high)
 
     def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
@@ -238,6 +272,7 @@ class LeakyRelu(UnaryOperator):
     """x where positive, else alpha * x."""
 
     name = "leaky_relu"
+    floats_only = True
     attributes = {"alpha": AttributeSpec((int, float), "slope on the negative side", 0.01)}
 
     def function(self, x: Any, attributes: Attributes) -> Any:
@@ -291,6 +326,7 @@ class Sqrt(UnaryOperator):
     """Square root."""
 
     name = "sqrt"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.sqrt(x)
@@ -307,6 +343,7 @@ class Exp(UnaryOperator):
     """e to the power of x."""
 
     name = "exp"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.exp(x)
@@ -323,6 +360,7 @@ class Log(UnaryOperator):
     """Natural logarithm."""
 
     name = "log"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.log(x)
@@ -339,6 +377,7 @@ class Tanh(UnaryOperator):
     """Hyperbolic tangent."""
 
     name = "tanh"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.tanh(x)
@@ -356,6 +395,7 @@ class Sigmoid(UnaryOperator):
     """1 / (1 + exp(-x))."""
 
     name = "sigmoid"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         e = np.exp(-np.abs(x))
@@ -374,6 +414,7 @@ class HardSigmoid(UnaryOperator):
     """relu6(x + 3) / 6."""
 
     name = "hard_sigmoid"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.clip(x + 3, 0, 6) * (1 / 6)

@@ -8,7 +8,7 @@ from ..errors import NetcError, ShapeError
 from ..graph.ir import Array, Attributes
 from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
-from ..loops.ir import Binary, Broadcast, Cast, Const, Expr, Select, Unary, const, maximum, minimum
+from ..loops.ir import Broadcast, Cast, Const, Expr, Unary, binary, maximum, minimum
 from .base import AttributeSpec, Operator, register
 from .elementwise import broadcast_shapes
 
@@ -96,19 +96,9 @@ class FloorDiv(Operator):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         a, b = operands
-        return (np.asarray(np.floor_divide(a, b)).astype(a.dtype, copy=False),)
+        is_float = np.issubdtype(a.dtype, np.floating)
+        return (np.asarray(np.floor(a / b) if is_float else np.floor_divide(a, b)).astype(a.dtype, copy=False),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        a, b = c.let(c.load_broadcast(0, index)), c.let(c.load_broadcast(1, index))
-        if c.type(0).dtype.is_float:
-            return Unary("floor", a / b)
-        # Machines trap on division by 0, and by -1 where the result doesn't fit: those go another way.
-        zero, one = const(0, b.type), const(1, b.type)
-        is_zero = c.let(Binary("eq", b, zero))
-        is_special = is_zero
-        ratio = a
-        if c.type(1).dtype is not DType.U8:
-            is_minus_one = c.let(Binary("eq", b, const(-1, b.type)))
-            is_special = c.let(Binary("or", is_zero, is_minus_one))
-            ratio = Select(is_minus_one, zero - a, a)
-        return Select(is_zero, zero, Binary("floordiv", ratio, Select(is_special, one, b)))
+        a, b = c.load_broadcast(0, index), c.load_broadcast(1, index)
+        return Unary("floor", a / b) if c.type(0).dtype.is_float else binary("floordiv", a, b)

@@ -14,6 +14,7 @@ from ..graph.types import DType, TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from .element_types import check_floats, check_numbers
 from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Pooling(Operator):
     operands: ClassVar[tuple[str, ...]] = ("x",)
     attributes = POOL_ATTRIBUTES
     anchor = True
+    floats_only: ClassVar[bool] = True
 
     def window(self, x: tuple[int, ...], attributes: Attributes) -> Window:
         """Geometry of the sliding window over a tensor of shape x."""
@@ -44,14 +46,16 @@ class Pooling(Operator):
         (x,) = operands
         if x.rank < 3:
             raise ShapeError(f"{self.name} takes [N, spatial..., channels], not {x}")
+        (check_floats if self.floats_only else check_numbers)(self, x)
         return (TensorType(x.dtype, (x.shape[0], *self.window(x.shape, attributes).output, x.shape[-1])),)
 
 
 @register
 class MaxPool(Pooling):
-    """Largest element of each window; padding never wins. The first of several equal ones takes the gradient."""
+    """Largest element of each window, NaN if there is one; padding never wins. The first such takes the gradient."""
 
     name = "max_pool"
+    floats_only = False
     keeps_quantization = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

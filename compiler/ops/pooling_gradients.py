@@ -19,6 +19,7 @@ from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Const, Expr, Select, const
 from .base import AttributeSpec, register
+from .element_types import check_floats
 from .pooling import POOL_ATTRIBUTES, Pooling, window_count
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class FromWindows(Pooling):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         first = operands[0]
         x = (first.shape[0], *attributes["input_size"], first.shape[-1]) if first.rank >= 2 else ()
+        check_floats(self, *operands)
         if first.rank != len(x) or first.rank < 3:
             raise ShapeError(f"{self.name}: {first} doesn't fit the input size {list(attributes['input_size'])}")
         output = (x[0], *self.window(x, attributes).output, x[-1])
@@ -90,9 +92,9 @@ class AvgPoolGradient(FromWindows):
 
 @register
 class MaxPoolIndex(Pooling):
-    """Which element of its window max_pool took: the first that equals y, counted row by row, as a float.
+    """Which element of its window max_pool took: the first that equals y, or is NaN, counted row by row, as a float.
 
-    It is the size of the window where no element equals y, as for NaN.
+    It is the size of the window where there is no such element.
     """
 
     name = "max_pool_index"
@@ -109,9 +111,9 @@ class MaxPoolIndex(Pooling):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, y = operands
         window = self.window(x.shape, attributes)
-        patches = window.patches(x, -np.inf)
-        equal = patches.reshape(*y.shape, -1) == y[..., np.newaxis]
-        return (np.where(equal.any(axis=-1), equal.argmax(axis=-1), equal.shape[-1]).astype(x.dtype),)
+        patches = window.patches(x, -np.inf).reshape(*y.shape, -1)
+        taken = (patches == y[..., np.newaxis]) | np.isnan(patches)
+        return (np.where(taken.any(axis=-1), taken.argmax(axis=-1), taken.shape[-1]).astype(x.dtype),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         window = self.window(c.type(0).shape, attributes)
@@ -119,9 +121,10 @@ class MaxPoolIndex(Pooling):
         dtype = c.type(0).dtype
 
         def term(r: tuple[Expr, ...]) -> Expr:
-            x = c.load_padded(0, (n, *window.input_index(out, r), ch), -math.inf)
+            x = c.let(c.load_padded(0, (n, *window.input_index(out, r), ch), -math.inf))
             number = c.splat(Cast(_flat(r, window.kernel), dtype))
-            return Select(Binary("eq", x, c.load(1, index)), number, const(math.prod(window.kernel), x.type))
+            taken = Binary("or", Binary("eq", x, c.load(1, index)), Binary("ne", x, x))
+            return Select(taken, number, const(math.prod(window.kernel), x.type))
 
         return Reduction("min", window.kernel, term)
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.numerics import quotient
+from ..graph.types import DType, TensorType
 from ..loops.compute import Compute, Reduction
-from ..loops.ir import Expr
+from ..loops.ir import Cast, Expr, binary
 from .base import AttributeSpec, Operator, register
+from .element_types import check_floats, check_numbers
 from .gradients import reshaped, scaled, where
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ def normalize_axis(name: str, axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise ShapeError(f"{name}: there is no axis {axis} in a tensor of rank {rank}")
     return axis % rank
+
+
+def check_some(operator: Operator, x: TensorType, axes: tuple[int, ...]) -> None:
+    """Raise `ShapeError` where nothing is left to choose from along some axes."""
+    if math.prod(x.shape[a] for a in axes) == 0:
+        raise ShapeError(f"{operator.name}: {x} has no elements along {list(axes)}")
 
 
 class Reduce(Operator):
@@ -49,6 +57,9 @@ class Reduce(Operator):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
         axes = self.axes(x.rank, attributes)
+        check_numbers(self, x)
+        if self.name != "reduce_sum":
+            check_some(self, x, axes)
         if attributes["keepdims"]:
             return (TensorType(x.dtype, tuple(1 if d in axes else s for d, s in enumerate(x.shape))),)
         return (TensorType(x.dtype, tuple(s for d, s in enumerate(x.shape) if d not in axes)),)
@@ -114,16 +125,28 @@ class ReduceSum(Reduce):
 
 @register
 class ReduceMean(Reduce):
-    """Mean over dimensions."""
+    """Mean over dimensions; of integers rounded toward zero."""
 
     name = "reduce_mean"
     loop_op = "add"
 
     def function(self, x: Array, **arguments: Any) -> Any:
-        return np.mean(x, **arguments)
+        if np.issubdtype(x.dtype, np.floating):
+            return np.mean(x, **arguments)
+        total = np.asarray(np.sum(x, dtype=np.int64, **arguments))
+        return quotient(total, np.asarray(x.size // max(total.size, 1)))
 
     def finish(self, total: Expr, count: int) -> Expr:
-        return total * (1 / count)
+        return total * (1 / count) if total.type.dtype.is_float else binary("div", total, count)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        rule, dtype = super().compute(c, index, attributes), c.type(0).dtype
+        if dtype.is_float or rule.finish is None:
+            return rule
+        mean = rule.finish
+        return Reduction(
+            "add", rule.extents, lambda r: Cast(rule.body(r), DType.I64), lambda t: Cast(mean(t), dtype), DType.I64
+        )
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         count = op.operands[0].type.size // op.result.type.size
@@ -148,7 +171,7 @@ class Extremum(Reduce):
 
 @register
 class ReduceMax(Extremum):
-    """Largest element over dimensions."""
+    """Largest element over dimensions; NaN if there is one."""
 
     name = "reduce_max"
     loop_op = "max"
@@ -159,13 +182,21 @@ class ReduceMax(Extremum):
 
 @register
 class ReduceMin(Extremum):
-    """Smallest element over dimensions."""
+    """Smallest element over dimensions; NaN if there is one."""
 
     name = "reduce_min"
     loop_op = "min"
 
     def function(self, x: Array, **arguments: Any) -> Any:
         return np.min(x, **arguments)
+
+
+def _along_axis(operator: Operator, x: TensorType, attributes: Attributes) -> TensorType:
+    """The type of x, dense, once it is sure that the operator can go along its axis."""
+    axis = normalize_axis(operator.name, attributes["axis"], x.rank)
+    check_floats(operator, x)
+    check_some(operator, x, (axis,))
+    return x.dense()
 
 
 @register
@@ -177,8 +208,7 @@ class Softmax(Operator):
     attributes = {"axis": AttributeSpec(int, "dimension along which the results sum to 1", -1)}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        normalize_axis(self.name, attributes["axis"], operands[0].rank)
-        return (operands[0].dense(),)
+        return (_along_axis(self, operands[0], attributes),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -206,8 +236,7 @@ class LogSoftmax(Operator):
     attributes = {"axis": AttributeSpec(int, "dimension along which the exponentials sum to 1", -1)}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        normalize_axis(self.name, attributes["axis"], operands[0].rank)
-        return (operands[0].dense(),)
+        return (_along_axis(self, operands[0], attributes),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -229,14 +258,14 @@ class LogSoftmax(Operator):
 
 @register
 class LogSumExp(Operator):
-    """log(sum(exp(x))) over an axis, computed without overflow."""
+    """log(sum(exp(x))) over an axis, computed without overflow; -inf where all are -inf, inf where one is."""
 
     name = "logsumexp"
     operands = ("x",)
     attributes = {"axis": AttributeSpec(int, "dimension that is summed over", -1)}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
+        x = _along_axis(self, operands[0], attributes)
         axis = normalize_axis(self.name, attributes["axis"], x.rank)
         return (TensorType(x.dtype, x.shape[:axis] + x.shape[axis + 1 :]),)
 
@@ -244,15 +273,18 @@ class LogSumExp(Operator):
         (x,) = operands
         axis = attributes["axis"]
         largest = x.max(axis=axis)
-        return (np.asarray(largest + np.log(np.exp(x - np.expand_dims(largest, axis)).sum(axis=axis)), x.dtype),)
+        shift = np.where(np.isinf(largest), 0, largest).astype(x.dtype)
+        return (np.asarray(shift + np.log(np.exp(x - np.expand_dims(shift, axis)).sum(axis=axis)), x.dtype),)
 
     def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         axes = (attributes["axis"],)
         (result,) = self.infer((x.type,), attributes)
-        largest = b.emit("reduce_max", x, axes=axes, keepdims=True)
-        total = b.emit("reduce_sum", b.emit("exp", b.emit("sub", x, largest)), axes=axes, keepdims=True)
-        return reshaped(b, b.emit("add", largest, b.emit("log", total)), result.shape)
+        largest, dtype = b.emit("reduce_max", x, axes=axes, keepdims=True), x.type.dtype
+        is_infinite = b.emit("equal", b.emit("abs", largest), b.scalar(math.inf, dtype))
+        shift = b.emit("select", is_infinite, b.scalar(0.0, dtype), largest)  # inf - inf would be NaN
+        total = b.emit("reduce_sum", b.emit("exp", b.emit("sub", x, shift)), axes=axes, keepdims=True)
+        return reshaped(b, b.emit("add", shift, b.emit("log", total)), result.shape)
 
     def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,) = op.operands

@@ -20,6 +20,7 @@ class Softplus(UnaryOperator):
     """log(1 + exp(x)), computed without overflow."""
 
     name = "softplus"
+    floats_only = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.logaddexp(0, x)

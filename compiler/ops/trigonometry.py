@@ -55,6 +55,7 @@ def _cosine(x: Expr, quarter_turns: float) -> Expr:
 class _Wave(UnaryOperator):
     """Base of sine and cosine, which are a quarter turn apart."""
 
+    floats_only = True
     quarter_turns: ClassVar[float]
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:

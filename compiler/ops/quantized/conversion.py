@@ -6,9 +6,10 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...graph.ir import Array, Attributes
+from ...graph.numerics import convert
 from ...graph.types import DType, Quantization, TensorType
 from ...loops.compute import Compute
-from ...loops.ir import Cast, Const, Expr, FixedMul, maximum, minimum
+from ...loops.ir import Cast, Const, Expr, FixedMul
 from ..base import AttributeSpec, Operator, register
 from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
@@ -27,7 +28,7 @@ def _integer(operator: Operator, attributes: Attributes) -> DType:
 
 @register
 class Quantize(Operator):
-    """Floats to integers: x / scale, rounded half away from zero, plus the zero point, saturated."""
+    """Floats to integers: x / scale, rounded half away from zero, plus the zero point; saturated, NaN the largest."""
 
     name = "quantize"
     operands = ("x",)
@@ -45,15 +46,12 @@ class Quantize(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         y: Quantization = attributes["y"]
         whole = rounded((operands[0] / np.float32(y.scale)).astype(np.float64)) + y.zero_point
-        return (fp.saturate(whole, _integer(self, attributes)),)
+        return (convert(whole, _integer(self, attributes)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         y: Quantization = attributes["y"]
-        dtype = _integer(self, attributes)
-        info = np.iinfo(str(dtype.numpy))
-        whole = rounded_expr(c.let, c.load(0, index) / y.scale)
-        clipped = maximum(minimum(whole, float(info.max - y.zero_point)), float(info.min - y.zero_point))
-        return Cast(Cast(clipped, DType.I32) + y.zero_point, dtype)
+        whole = rounded_expr(c.let, c.load(0, index) / y.scale) + float(y.zero_point)
+        return Cast(whole, _integer(self, attributes))
 
 
 @register

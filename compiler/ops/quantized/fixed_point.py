@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...graph.ir import Attributes
+from ...graph.numerics import convert
 from ...graph.types import DType, Quantization
 from ...loops.ir import Binary, Cast, Expr, FixedMul, binary, const, maximum, minimum
 from ..rounding import Let as Let
@@ -78,8 +79,7 @@ def multiply(x: Integers, multiplier: Integers | int, shift: Integers | int) -> 
 def multiply_real(x: Integers, factor: Integers) -> Integers:
     """32-bit integers times real factors in f64, rounded once, half away from zero; int64 out."""
     product = x * np.asarray(factor, np.float64)
-    limited: Integers = np.clip(rounded(product), INT32_MIN, INT32_MAX).astype(np.int64)
-    return limited
+    return convert(rounded(product), DType.I32).astype(np.int64)
 
 
 def saturate(x: Integers, dtype: DType, low: int | None = None, high: int | None = None) -> Integers:
@@ -157,7 +157,7 @@ def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Ex
 def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
     """`multiply_real` of an i32 expression, giving i64."""
     product = rounded_expr(let, Cast(x, DType.F64) * factor)
-    return Cast(maximum(minimum(product, float(INT32_MAX)), float(INT32_MIN)), DType.I64)
+    return Cast(Cast(product, DType.I32), DType.I64)
 
 
 def drops_negative(attributes: Attributes, dtype: DType) -> bool:

@@ -1,4 +1,4 @@
-"""Conversion between element types, as every processor computes it; NumPy's own is undefined out of range."""
+"""Where NumPy's arithmetic isn't that of compiled code: conversions out of range, quotients of integers."""
 
 from __future__ import annotations
 
@@ -35,4 +35,13 @@ def _saturated(values: NDArray[Any], goal: np.dtype[Any]) -> NDArray[Any]:
     below, fits = values < info.min, values < float(info.max + 1)
     inside = np.where(fits & ~below, values, 0).astype(goal)
     result: NDArray[Any] = np.where(below, info.min, np.where(fits, inside, info.max)).astype(goal)
+    return result
+
+
+def quotient(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Integers divided, rounded toward zero; 0 where b is 0. The smallest integer divided by -1 is itself: it wraps."""
+    with np.errstate(all="ignore"):
+        floored = np.floor_divide(a, b)
+        is_rounded = (b != 0) & (np.asarray(a - floored * b) != 0)
+        result: NDArray[Any] = np.asarray(floored + (is_rounded & ((a < 0) != (b < 0))))
     return result

@@ -1,0 +1,25 @@
+"""Which element types operators take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ShapeError
+from ..graph.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from .base import Operator
+
+
+def check_numbers(operator: Operator, *operands: TensorType) -> None:
+    """Raise `ShapeError` for truth values."""
+    for operand in operands:
+        if operand.dtype is DType.BOOL:
+            raise ShapeError(f"{operator.name} takes numbers, not {operand}", hint="cast them first")
+
+
+def check_floats(operator: Operator, *operands: TensorType) -> None:
+    """Raise `ShapeError` for anything but floats."""
+    for operand in operands:
+        if not operand.dtype.is_float:
+            raise ShapeError(f"{operator.name} takes floats, not {operand}", hint="cast them first")
