@@ -437,7 +437,7 @@ class Sign(UnaryOperator):
         return np.sign(x)
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        negative = Select(Binary("lt", x, const(0, x.type)), const(-1, x.type), x)
+        negative = x if x.type.dtype is DType.U8 else Select(Binary("lt", x, const(0, x.type)), const(-1, x.type), x)
         return Select(Binary("lt", const(0, x.type), x), const(1, x.type), negative)
 
     def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> None:

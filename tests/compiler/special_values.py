@@ -1,0 +1,157 @@
+"""Special values of every element type, and graphs in which every operator meets them.
+
+Operators are found in the registry: one that no graph here holds must stand in `ELSEWHERE`, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from netc.compiler.errors import ShapeError
+from netc.compiler.graph.builder import GraphBuilder
+from netc.compiler.graph.ir import Graph, Value
+from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.ops import operators
+
+FLOATS = (DType.F32, DType.F64, DType.F16)
+INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)
+WIDTH = 23
+"""Elements of a row: whole vectors and, behind them, smaller ones and a single element."""
+LARGEST_ANGLE = 1e6
+
+ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "cast": [{"dtype": str(dtype)} for dtype in DType],
+    "clamp": [{"low": -1.5, "high": 2.5}, {"low": -np.inf, "high": 300}, {"low": 3, "high": -3}],
+    "leaky_relu": [{}, {"alpha": 0.0}],
+    "dropout": [{"rate": 0.0}],
+}
+"""How elementwise operators that need attributes are used."""
+
+_MOVES, _SUMS = "moves elements, unchanged", "sums of products"
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("param", "constant", "fused", "opaque", "custom_gradient"), "no arithmetic of its own"),
+    **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
+    **dict.fromkeys(("relayout", "resize_nearest"), _MOVES),
+    **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
+    **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
+    **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
+    **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
+    **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
+    **{
+        name: "integers on a scale, which have LiteRT's arithmetic"
+        for name, operator in operators().items()
+        if ".quantized." in type(operator).__module__
+    },
+}
+
+
+def specials(dtype: DType) -> Any:
+    """Numbers that go wrong first."""
+    if not dtype.is_float:
+        info = np.iinfo(str(dtype.numpy))
+        numbers = {int(info.min), int(info.min) + 1, -7, -1, 0, 1, 2, 7, int(info.max) - 1, int(info.max)}
+        return np.array(sorted(n for n in numbers if n >= info.min), dtype.numpy)
+    limits = np.finfo(str(dtype.numpy))
+    ends = [limits.max, limits.min, limits.smallest_subnormal, -limits.tiny / 2]
+    return np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -2.5, *ends, 255.7, -129.0, 65500.0], dtype.numpy)
+
+
+def elementwise_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list[Any], list[str]]:
+    """Every elementwise operator on all pairs of special values; inputs, and the operator of each output.
+
+    Without `halves` nothing is converted to f16.
+    """
+    a, b = _pairs(specials(dtype))
+    is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE)
+    arrays = [a, b, np.where(is_far, a.dtype.type(1), a)]
+    g = GraphBuilder("elementwise")
+    x, y, angle = (g.input(name, TensorType(dtype, a.shape)) for name in ("a", "b", "angle"))
+    outputs: dict[Value, str] = {}
+    for name, given in _elementwise_uses(dtype):
+        if halves or given.get("dtype") != "f16":
+            operands = (angle,) if name in ("sin", "cos") else (x, y)[: len(operators()[name].operands)]
+            outputs[g.emit(name, *operands, **given)] = name
+    outputs[g.emit("select", g.emit("less", x, y), x, y)] = "select"
+    return g.finish(list(outputs)), arrays, list(outputs.values())
+
+
+def _pairs(values: Any) -> tuple[Any, Any]:
+    """Two operands [rows, WIDTH]: each value in every lane, and all pairs of values."""
+    count = len(values)
+    starts = [(i, i + distance) for i in range(count) for distance in (0, count // 2)]
+    starts += [(0, distance) for distance in range(count)]
+    places = np.array(starts)[..., np.newaxis] + np.arange(WIDTH)
+    a, b = (np.ascontiguousarray(values[places[:, i] % count]) for i in range(2))
+    return a, b
+
+
+def _elementwise_uses(dtype: DType) -> list[tuple[str, Mapping[str, Any]]]:
+    """The elementwise operators that take operands of one type, this one, with attributes."""
+    uses = [
+        (name, given)
+        for name, operator in operators().items()
+        if operator.elementwise and name not in ELSEWHERE and name != "select"
+        for given in ATTRIBUTES.get(name, [{}])
+    ]
+    return [(name, given) for name, given in uses if _takes(name, given, dtype)]
+
+
+def _takes(name: str, given: Mapping[str, Any], dtype: DType) -> bool:
+    operator = operators()[name]
+    try:
+        operator.infer((TensorType(dtype, (2, 3)),) * len(operator.operands), operator.complete(given))
+    except ShapeError:
+        return False
+    return True
+
+
+def reduction_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list[Any], list[str]]:
+    """Reductions and pooling, the short and the long way; each special value stands alone, and among its like.
+
+    Nothing is converted to f16, with or without `halves`.
+    """
+    arrays = [_scattered(dtype, count) for count in (5, 12, 36)]
+    g = GraphBuilder("reductions")
+    few, many, flat = (g.input(name, TensorType(dtype, x.shape)) for name, x in zip("abc", arrays, strict=True))
+    picture = g.emit("reshape", flat, shape=(flat.type.shape[0], 6, 6, WIDTH))
+    outputs: dict[Value, str] = {}
+    for name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"):
+        if dtype is not DType.F16 or name in ("reduce_max", "reduce_min"):  # sums of halves are rounded all the way
+            for x, axes in ((few, (1,)), (many, (1,)), (many, (2,)), (picture, (1, 2))):
+                outputs[g.emit(name, x, axes=axes)] = name
+    for axis in (1, -1):
+        for name in ("argmax", *(("softmax", "log_softmax", "logsumexp") if dtype in FLOATS[:2] else ())):
+            outputs[g.emit(name, many, axis=axis)] = name
+    for size, strides, padding in (((2, 2), (2, 2), "valid"), ((3, 3), (2, 2), "same"), ((4, 4), (1, 1), "valid")):
+        attributes = {"size": size, "strides": strides, "padding": padding}
+        y = g.emit("max_pool", picture, **attributes)
+        outputs[y] = "max_pool"
+        if dtype in FLOATS[:2]:
+            outputs |= _float_pooling(g, picture, y, attributes)
+    return g.finish(list(outputs)), arrays, list(outputs.values())
+
+
+def _float_pooling(g: GraphBuilder, x: Value, y: Value, attributes: Mapping[str, Any]) -> dict[Value, str]:
+    """What else pools, and what pooling is differentiated to; the pooled values serve as cotangents."""
+    index = g.emit("max_pool_index", x, y, **attributes)
+    back = {"input_size": (6, 6), **attributes}
+    return {
+        index: "max_pool_index",
+        g.emit("avg_pool", x, **attributes): "avg_pool",
+        g.emit("max_pool_gather", x, index, **attributes): "max_pool_gather",
+        g.emit("max_pool_gradient", index, y, **back): "max_pool_gradient",
+        g.emit("avg_pool_gradient", y, **back): "avg_pool_gradient",
+    }
+
+
+def _scattered(dtype: DType, count: int) -> Any:
+    """[cases, count, WIDTH]: ordinary numbers, and in each lane a special one somewhere; or that one alone."""
+    values, lanes, lowest = specials(dtype), np.arange(WIDTH), 0 if dtype is DType.U8 else -9
+    every = np.stack([np.tile(values[(shift + lanes) % len(values)], (count, 1)) for shift in (0, 5)])
+    alone = np.random.default_rng(count).integers(lowest, 9, every.shape).astype(dtype.numpy)
+    for i, case in enumerate(alone):
+        case[(3 * i + 5 * lanes) % count, lanes] = every[i, 0]
+    return np.concatenate([alone, every])
