@@ -6,6 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...graph.types import Quantization
+from ...ops.elementwise import Clamp
 from ..emitter import RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
 from ..serialize import element_code
 from .common import activation, integer_bounds, is_quantized, version
@@ -51,7 +52,7 @@ def clamp(c: Emitter, op: Operation) -> None:
     between = c.intermediate(x, f"{c.names[op.result]}/low")
     limits = [
         c.constant(np.array(bound, x.dtype.numpy), f"{c.names[op.result]}/bound", x.quantization)
-        for bound in (low, high)
+        for bound in Clamp.bounds(x.dtype, op.attributes)
     ]
     c.node("MAXIMUM", [c.place(op.operands[0]), limits[0]], [between], "MaximumMinimumOptions", version(op, 1, 2))
     c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))

@@ -99,6 +99,32 @@ def test_gradient_of_weights(size: tuple[int, ...]) -> None:
     np.testing.assert_allclose(results[0], expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
 
 
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 1e38], ids=str)
+def test_what_is_not_finite_stays_within_its_tiles(special: float) -> None:
+    """It reaches all results that it has a part in, and no others but those up to a tile away."""
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.F32, (1, 32, 32, 64)))
+    w = b.emit("param", shape=(3, 3, 64, 64), dtype="f32", name="w")
+    window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
+    graph = run(b.finish([b.emit("conv2d", x, w, **window)]), pipelines.INFERENCE)
+    module = lower(graph, Target.host(), 1)
+    assert any(p.name == "v" for k in module.kernels for p in k.params), "expected the tiled schedule"
+    arrays = values(graph)
+    code = object_code(emit_module(module, Target.host()), Target.host())
+    with Program(module, code, Target.host(), 1, {"w": arrays["w"]}) as program:
+        ordinary = program(arrays["x"])
+        for row, column in ((0, 0), (3, 4), (15, 16), (18, 13), (31, 31)):
+            image = arrays["x"].copy()
+            image[0, row, column, 5] = special
+            (meant,) = evaluate(graph, [image], {"w": arrays["w"]})
+            found = program(image)
+            assert not np.isfinite(found[~np.isfinite(meant)]).any()
+            near = np.ix_(*(np.abs(np.arange(32) - place) <= winograd.TILE for place in (row, column)))
+            changed = (found != ordinary)[0].any(axis=-1)
+            changed[near] = False
+            assert not changed.any()
+
+
 def values(graph: Graph) -> dict[str, Any]:
     """Random arrays for inputs and parameters."""
     rng = np.random.default_rng(1)
