@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph.types import DType
+from ..loops.interval import Interval
 from .text import LLVMType, Value, constant, conversion, llvm_type
 
 if TYPE_CHECKING:
@@ -27,9 +29,24 @@ def convert(emitter: ExpressionEmitter, x: Value, dtype: DType) -> Value:
         return _saturated(emitter, x, goal)
     operation = conversion(source, goal)
     result = Value(goal, emitter.out.emit(f"{operation} {x} to {goal.text}") if operation else x.name)
-    if dtype.is_float and (not source.dtype.is_float or x.name in emitter.ordered):
-        emitter.ordered.add(result.name)
+    if dtype.is_float:
+        bounds = emitter.reach.of(x.name) if source.dtype.is_float else _all_of(source.dtype)
+        emitter.reach.record(result.name, bounds, dtype)
     return result
+
+
+def convert_index(emitter: ExpressionEmitter, x: Value, bounds: Interval, dtype: DType) -> Value:
+    """The node `Cast` of an index, which lies within bounds."""
+    result = convert(emitter, x, dtype)
+    if dtype.is_float and math.isfinite(bounds[1] - bounds[0]):
+        emitter.reach.record(result.name, bounds, dtype)
+    return result
+
+
+def _all_of(dtype: DType) -> Interval:
+    """What integers of a type can be."""
+    info = np.iinfo(str(dtype.numpy)) if dtype is not DType.BOOL else None
+    return (int(info.min), int(info.max)) if info else (0, 1)
 
 
 def _needs_single(source: DType, goal: DType) -> bool:
@@ -42,6 +59,8 @@ def _needs_single(source: DType, goal: DType) -> bool:
 def _saturated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
     """Single or double precision to integers: toward zero, out of range to the nearest, NaN to the largest."""
     info = np.iinfo(str(goal.dtype.numpy))
+    if emitter.reach.is_within(x.name, info.min, info.max):
+        return Value(goal, _truncated(emitter, x, goal))
     if info.bits > (31 if x.type.dtype is DType.F64 else 23):
         return _saturated_after(emitter, x, goal)
     limited = emitter.pick("fcmp olt", x, constant(float(info.max), x.type))

@@ -34,13 +34,14 @@ from ..loops.ir import (
     Var,
 )
 from . import text
-from .conversion import convert
+from .conversion import convert, convert_index
 from .division import divide
 from .dot_product import dot4
-from .extremum import extremum, never_nan
+from .extremum import extremum
 from .fixed_point import fixed_mul
 from .index import Atom, Linear
 from .math import expand
+from .reach import Reach
 from .target import Target
 from .text import LLVMType, Value, llvm_type
 from .writer import FunctionWriter
@@ -58,8 +59,7 @@ class ExpressionEmitter:
         self.variables: dict[str, Value | Linear] = {}
         self.registers: dict[str, list[str]] = {}
         """Current value of each element of each register buffer."""
-        self.ordered: set[str] = set()
-        """Names of floats that are known to be no NaN."""
+        self.reach = Reach()
         self.pointers: dict[str, str] = {}
         self._strides: dict[str, tuple[int, ...]] = {}
         self._emitters: dict[type[Expr], Callable[..., Value]] = {
@@ -299,7 +299,10 @@ class ExpressionEmitter:
         else:
             table = text.UNSIGNED_BINARY if kind.is_unsigned else text.SIGNED_BINARY
             name = text.BITWISE.get(op) or table[op]
-        return self.out.emit(f"{name} {kind.text} {a}, {b}")
+        result = self.out.emit(f"{name} {kind.text} {a}, {b}")
+        if kind.dtype.is_float:
+            self.reach.combine(op, result, a, b, kind.dtype)
+        return result
 
     def pick(self, compare: str, x: Value, other: str) -> Value:
         """`x` where it compares so with `other`, else `other`: one instruction for the extremum of numbers."""
@@ -325,10 +328,19 @@ class ExpressionEmitter:
             if op == "floor" or kind.is_unsigned:
                 return Value(kind, x)
             return Value(kind, self.out.call(t, f"llvm.abs.{kind.suffix}", (t, x), ("i1", "false")))
-        if op == "floor" and not self.target.has_rounding:
-            return Value(kind, self._floor_by_conversion(kind, x))
-        name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt", "floor": "llvm.floor"}[op]
+        if op == "floor":
+            return self._floor(kind, x)
+        name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}[op]
         return Value(kind, self.out.call(t, f"{name}.{kind.suffix}", (t, x)))
+
+    def _floor(self, kind: LLVMType, x: str) -> Value:
+        if self.target.has_rounding:
+            floored = self.out.call(kind.text, f"llvm.floor.{kind.suffix}", (kind.text, x))
+        else:
+            floored = self._floor_by_conversion(kind, x)
+        bounds = self.reach.of(x)
+        self.reach.record(floored, bounds and (bounds[0] - 1, bounds[1]), kind.dtype)
+        return Value(kind, floored)
 
     def _floor_by_conversion(self, kind: LLVMType, x: str) -> str:
         """Floor on machines without a rounding instruction: through an integer, where |x| is small enough to matter."""
@@ -388,8 +400,8 @@ class ExpressionEmitter:
             return self.value(expr.then if known else expr.otherwise)
         then, otherwise = self.value(expr.then), self.value(expr.otherwise)
         chosen = self.out.emit(f"select {condition}, {then}, {otherwise}")
-        if then.type.dtype.is_float and never_nan(self, then.name) and never_nan(self, otherwise.name):
-            self.ordered.add(chosen)
+        if then.type.dtype.is_float:
+            self.reach.choose(chosen, then.name, otherwise.name, then.type.dtype)
         return Value(then.type, chosen)
 
     def _broadcast(self, expr: Broadcast) -> Value:
@@ -406,8 +418,8 @@ class ExpressionEmitter:
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
         zeros = f"<{lanes} x i32> zeroinitializer"
         every = self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}")
-        if scalar.name in self.ordered:
-            self.ordered.add(every)
+        if kind.dtype.is_float:
+            self.reach.record(every, self.reach.of(scalar.name), kind.dtype)
         return Value(kind, every)
 
     def _reduce(self, expr: Reduce) -> Value:
@@ -437,6 +449,9 @@ class ExpressionEmitter:
     # ---- conversions ------------------------------------------------------------------------------------------------
 
     def _cast(self, expr: Cast) -> Value:
+        if expr.value.type == INDEX:
+            form = self.index(expr.value)
+            return convert_index(self, Value(_INDEX, self.operand(form)), form.range, expr.dtype)
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..graph.types import DType
 from .target import MinMax
-from .text import LLVMType, Value, literal, llvm_type
+from .text import LLVMType, Value, llvm_type
 
 if TYPE_CHECKING:
     from .expressions import ExpressionEmitter
@@ -21,17 +21,11 @@ def extremum(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str
     if not kind.dtype.is_float:
         compare = f"icmp {'u' if kind.is_unsigned else 's'}{'lt' if op == 'min' else 'gt'}"
         return emitter.pick(compare, Value(kind, a), b).name
-    ordered = [never_nan(emitter, operand) for operand in (a, b)]
-    result = _of_floats(emitter, op, kind, *((b, a) if ordered[0] else (a, b)), any(ordered))
-    if all(ordered):
-        emitter.ordered.add(result)
+    if emitter.reach.of(a) is not None:
+        a, b = b, a
+    result = _of_floats(emitter, op, kind, a, b, emitter.reach.of(b) is not None)
+    emitter.reach.combine(op, result, a, b, kind.dtype)
     return result
-
-
-def never_nan(emitter: ExpressionEmitter, operand: str) -> bool:
-    """True if a float is a literal number, or is known to come from numbers alone."""
-    known = literal(operand)
-    return operand in emitter.ordered if known is None else known == known
 
 
 def _of_floats(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str, safe: bool) -> str:

@@ -121,8 +121,7 @@ class ArgMax(Operator):
         # Positions are compared as floats: they are exact there, and reductions know no other type.
         kind = x.type.dtype if x.type.dtype is DType.F64 else DType.F32
         places = np.arange(size, dtype=kind.numpy).reshape((size,) + (1,) * (x.type.rank - axis - 1))
-        last = b.scalar(size - 1, kind)
-        if x.type.dtype.is_float:
-            last = b.emit("select", b.emit("not_equal", x, x), b.constant(places), last)  # no NaN equals the largest
-        place = b.emit("select", largest, b.constant(places), last)
+        if x.type.dtype.is_float:  # no NaN equals the largest
+            largest = b.emit("select", b.emit("not_equal", x, x), b.scalar(True, DType.BOOL), largest)
+        place = b.emit("select", largest, b.constant(places), b.scalar(size - 1, kind))
         return b.emit("cast", b.emit("reduce_min", place, axes=(axis,)), dtype="i32")

@@ -14,7 +14,7 @@ from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Operation, Value
 from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
-from ..loops.ir import Expr, maximum, minimum
+from ..loops.ir import Expr, Select, binary
 from .base import AttributeSpec, Operator, register
 from .gradients import scaled, sum_to, where, where_above
 from .rounding import rounded, rounded_expr
@@ -52,7 +52,7 @@ class _OnGrid(Operator):
 class RoundToGrid(_OnGrid):
     """scale * (q - zero point), where q is x / scale + zero point, rounded half away from zero and saturated.
 
-    The zero point is a whole number, as a float.
+    The zero point is a whole number, as a float, not NaN.
     """
 
     name = "round_to_grid"
@@ -63,13 +63,19 @@ class RoundToGrid(_OnGrid):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, scale, zero_point = operands
         low, high = (attributes[name] - zero_point for name in self.attributes)
-        return (np.asarray(np.clip(rounded(x / scale), low, high) * scale, x.dtype),)
+        whole = rounded(x / scale)
+        limited = np.where(high < whole, high, whole)
+        return (np.asarray(np.where(limited < low, low, limited) * scale, x.dtype),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         scale, zero_point = (c.let(c.load_broadcast(i, index)) for i in (1, 2))
         low, high = (float(attributes[name]) - zero_point for name in self.attributes)
-        whole = rounded_expr(c.let, c.load(0, index) / scale)
-        return maximum(minimum(whole, high), low) * scale
+        whole = c.let(rounded_expr(c.let, c.load(0, index) / scale))
+        low, high = c.let(low), c.let(high)
+        limited = c.let(
+            Select(binary("lt", high, whole), high, whole)
+        )  # NaN stays, with one instruction for each limit
+        return Select(binary("lt", limited, low), low, limited) * scale
 
 
 @register
