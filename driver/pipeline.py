@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, SupportsIndex
 
 from .compiler import passes
@@ -27,6 +28,7 @@ from .compiler.codegen import Target, assembly, emit_module
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.loops.module import Module
+from .compiler.loops.verifier import verify_module
 from .compiler.ops.opaque import refuse_unknown
 from .compiler.schedules import lower
 from .frontend import load_network
@@ -123,7 +125,7 @@ def build(request: Request, until: str = "object") -> Compilation:
         return c
 
     with c.stage("loops") as result:
-        c.module = lower(c.optimized, c.target, c.threads)
+        c.module = lower(c.optimized, c.target, c.threads, verify=until != "object")
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c
@@ -140,7 +142,7 @@ def build(request: Request, until: str = "object") -> Compilation:
         return c
 
     with c.stage("object") as result:
-        c.object = compile_object(c.llvm, c.target)
+        c.object = compile_object(c.llvm, c.target, verify=partial(verify_module, c.module))
         result.append(f"{len(c.object.code):,} bytes, {'from the cache' if c.object.hit else 'compiled'}")
     return c
 

@@ -19,7 +19,8 @@ import secrets
 import stat
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -198,12 +199,20 @@ def cache_key(text: str, target: Target) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def compile_object(text: str, target: Target, cache: ObjectCache | None = None) -> CompiledObject:
-    """The object of an LLVM text: from the cache (None: the default one), else compiled and kept."""
+def compile_object(
+    text: str, target: Target, cache: ObjectCache | None = None, *, verify: Callable[[], object] | None = None
+) -> CompiledObject:
+    """The object of an LLVM text: from the cache (None: the default one), else compiled and kept.
+
+    `verify`, which raises if the text must not become code, is called unless an object was made of this text before.
+    """
     cache = cache or ObjectCache.default()
     key = cache_key(text, target)
     found = cache.get(key)
     if found is not None:
         return CompiledObject(found, True)
-    code = machine.object_code(text, target)
+    with ThreadPoolExecutor(1) as beside:  # LLVM lets other threads run
+        verified = beside.submit(verify or (lambda: None))
+        code = machine.object_code(text, target)
+        verified.result()
     return CompiledObject(code, False, cache.put(key, code))

@@ -60,13 +60,15 @@ VIEWS = ("reshape", "identity")
 """Operators that, between dense tensors, only give memory another shape."""
 
 
-def lower(graph: Graph, target: Target, threads: int = 1) -> Module:
+def lower(graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
     """Lower a graph (usually after the inference pipeline) for `threads` threads of `target`.
 
-    The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`.
+    The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`. Without
+    `verify` that is left to the caller, who does it before any code of the module runs.
     """
     module = _Lowering(graph, target, threads).module()
-    verify_module(module)
+    if verify:
+        verify_module(module)
     return module
 
 

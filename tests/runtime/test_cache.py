@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from surroundings import files_of_at_most
 
-from netc.compiler.codegen import Target
-from netc.compiler.errors import NetcError
+from netc.compiler.codegen import Target, machine
+from netc.compiler.errors import InternalError, NetcError
 from netc.runtime.cache import CacheWarning, CompiledObject, ObjectCache, cache_key, compile_object, default_folder
 
 TEXT = "define i32 @answer() {\n  ret i32 42\n}\n"
@@ -199,7 +199,7 @@ def test_full_disks_leave_no_parts(cache: ObjectCache) -> None:
 
 def test_several_processes_share_a_folder(tmp_path: Path) -> None:
     script = f"""
-from netc.compiler.codegen import Target
+from netc.compiler.codegen import Target, machine
 from netc.runtime.cache import compile_object
 for number in range(20):
     text = {TEXT!r}.replace("42", str(number))
@@ -225,3 +225,21 @@ def test_the_environment_chooses_the_folder(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("NETC_CACHE_BYTES", "many")
     with pytest.raises(NetcError, match="NETC_CACHE_BYTES is `many`"):
         ObjectCache.default()
+
+
+def test_only_verified_modules_become_objects(tmp_path: Path) -> None:
+    """What was refused once isn't kept: it is refused again."""
+    cache, target = ObjectCache(tmp_path), Target.host()
+    text = machine.header(target) + "define i32 @f() {\n  ret i32 1\n}\n"
+    asked: list[bool] = []
+
+    def refuse() -> None:
+        asked.append(True)
+        raise InternalError("no")
+
+    for _ in range(2):
+        with pytest.raises(InternalError, match="no"):
+            compile_object(text, target, cache, verify=refuse)
+    assert not compile_object(text, target, cache, verify=lambda: asked.append(True)).hit
+    assert compile_object(text, target, cache, verify=refuse).hit
+    assert len(asked) == 3
