@@ -110,7 +110,7 @@ class _Lowering:
                 continue
             if self._is_view(op):
                 self.aliases[op.result] = self._root(op.operands[0])
-            else:
+            elif any(result.type.size for result in op.results):  # there is nothing to do for no elements
                 self._call(op)
         self._write_outputs()
         self._write_updates()

@@ -99,6 +99,13 @@ def test_gradients_of_weights_that_a_padded_convolution_reads() -> None:
         check(b.finish([conv(b, dw, 5)]))
 
 
+def test_values_without_elements() -> None:
+    b = GraphBuilder("empty")
+    x, y = b.input("x", TensorType(DType.F32, (0, 7, 3))), b.input("y", TensorType(DType.F32, (2, 4)))
+    empty = b.emit("reshape", b.emit("exp", dense(b, x, 4)), shape=(0, 4))
+    check(b.finish([b.emit("concat", empty, y, axis=0), empty]))
+
+
 def check(graph: Graph) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
@@ -112,4 +119,4 @@ def check(graph: Graph) -> None:
             computed = program(*arrays)
         for found in (computed if isinstance(computed, tuple) else (computed,), run_module(module, arrays, params)):
             for a, m in zip(found, meant, strict=True):
-                np.testing.assert_allclose(a, m, atol=1e-4 * max(1.0, float(np.abs(m).max())))
+                np.testing.assert_allclose(a, m, atol=1e-4 * max(1.0, float(np.abs(m).max(initial=0))))
