@@ -33,7 +33,7 @@ class Pooling(Operator):
     operands: ClassVar[tuple[str, ...]] = ("x",)
     attributes = POOL_ATTRIBUTES
     anchor = True
-    floats_only: ClassVar[bool] = True
+    floats_only: ClassVar[bool] = False
 
     def window(self, x: tuple[int, ...], attributes: Attributes) -> Window:
         """Geometry of the sliding window over a tensor of shape x."""
@@ -55,7 +55,6 @@ class MaxPool(Pooling):
     """Largest element of each window, NaN if there is one; padding never wins. The first such takes the gradient."""
 
     name = "max_pool"
-    floats_only = False
     keeps_quantization = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -92,6 +91,7 @@ class AvgPool(Pooling):
     """Mean of each window; elements in the padding are not counted (as in TensorFlow)."""
 
     name = "avg_pool"
+    floats_only = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands

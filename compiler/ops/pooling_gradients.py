@@ -98,6 +98,7 @@ class MaxPoolIndex(Pooling):
     """
 
     name = "max_pool_index"
+    floats_only = True
     operands = ("x", "y")
     piecewise_constant = True
 
@@ -167,6 +168,7 @@ class MaxPoolGather(Pooling):
     """The element of each window of x that `index` (of max_pool_index) names."""
 
     name = "max_pool_gather"
+    floats_only = True
     operands = ("x", "index")
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:

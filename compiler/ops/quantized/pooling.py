@@ -12,14 +12,14 @@ from ...graph.types import DType, TensorType
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Const, Expr, Select, const
 from ..base import AttributeSpec, Operator, register
-from ..pooling import POOL_ATTRIBUTES, AvgPool, window_count
-from ..reduction import ReduceMean
+from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
+from ..reduction import ReduceMean, ReduceSum
 from ..rounding import Let
 from . import fixed_point as fp
 from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
 
-_POOL = AvgPool()
-_REDUCE = ReduceMean()
+_POOL = MaxPool()
+_REDUCE, _SUM = ReduceMean(), ReduceSum()
 
 
 @register
@@ -121,7 +121,7 @@ class QMean(Operator):
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         x = c.type(0)
-        inner = _REDUCE.compute(c, index, {**attributes})
+        inner = _SUM.compute(c, index, {**attributes})
         count = math.prod(inner.extents)
 
         def finish(total: Expr) -> Expr:
