@@ -357,6 +357,8 @@ class ExpressionEmitter:
         return emit(f"select {mask} {small}, {t} {floored}, {t} {x}")
 
     def _fma(self, expr: Fma) -> Value:
+        if expr.type.dtype is DType.F16:  # else LLVM calls the C library, to round from double precision
+            return self.value(Cast(Fma(*(Cast(x, DType.F32) for x in (expr.a, expr.b, expr.c))), DType.F16))
         kind, a = self.value(expr.a)
         b, c = self.value(expr.b).name, self.value(expr.c).name
         t = kind.text

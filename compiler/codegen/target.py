@@ -56,6 +56,10 @@ class Target:
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
+    has_half: bool = True
+    """Half precision is converted by an instruction."""
+    extensions: tuple[str, ...] = ()
+    """LLVM's names of instruction sets that code for this processor may hold beside those that its vectors imply."""
     has_high_products: bool = False
     """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT
@@ -112,6 +116,7 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         l2_bytes=512 * 1024,
         has_fma=lanes >= 8,
         has_rounding=lanes >= 8,
+        has_half=lanes >= 8,
         pause="call void @llvm.x86.sse2.pause()",
         attributes=wide,
     )
@@ -136,6 +141,11 @@ def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) ->
 
 
 _VNNI = DotProduct.VNNI
+_CRYPTO = ("vaes", "vpclmulqdq")
+_ICELAKE = (*_CRYPTO, "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512bitalg", "avx512vpopcntdq", "gfni")
+_SAPPHIRE_RAPIDS = (*_ICELAKE, "avx512bf16", "avx512fp16", "avxvnni")
+_ZEN4 = ("sse4a", *_ICELAKE, "avx512bf16")
+"""Intel's processors lack SSE4a, AMD's lack arithmetic of half precision: no name stands for more than its own."""
 _MIB = 1024 * 1024
 
 _CPUS: dict[str, Target] = {
@@ -149,12 +159,30 @@ _CPUS: dict[str, Target] = {
         _x86("skylake", 8, 16, l2_bytes=256 * 1024),
         _x86("skylake-avx512", 16, 32, l2_bytes=_MIB),
         _x86("cascadelake", 16, 32, l2_bytes=_MIB, dot_product=_VNNI),
-        _x86("icelake-server", 16, 32, l1_bytes=48 * 1024, l2_bytes=5 * _MIB // 4, dot_product=_VNNI),
-        _x86("sapphirerapids", 16, 32, l1_bytes=48 * 1024, l2_bytes=2 * _MIB, dot_product=_VNNI),
-        _x86("znver2", 8, 16),
-        _x86("znver3", 8, 16),
-        _x86("znver4", 16, 32, l2_bytes=_MIB, dot_product=_VNNI),
-        _x86("znver5", 16, 32, l1_bytes=48 * 1024, l2_bytes=_MIB, dot_product=_VNNI),
+        _x86(
+            "icelake-server", 16, 32, l1_bytes=48 * 1024, l2_bytes=5 * _MIB // 4, dot_product=_VNNI, extensions=_ICELAKE
+        ),
+        _x86(
+            "sapphirerapids",
+            16,
+            32,
+            l1_bytes=48 * 1024,
+            l2_bytes=2 * _MIB,
+            dot_product=_VNNI,
+            extensions=_SAPPHIRE_RAPIDS,
+        ),
+        _x86("znver2", 8, 16, extensions=("sse4a",)),
+        _x86("znver3", 8, 16, extensions=("sse4a", *_CRYPTO)),
+        _x86("znver4", 16, 32, l2_bytes=_MIB, dot_product=_VNNI, extensions=_ZEN4),
+        _x86(
+            "znver5",
+            16,
+            32,
+            l1_bytes=48 * 1024,
+            l2_bytes=_MIB,
+            dot_product=_VNNI,
+            extensions=(*_ZEN4, "avxvnni", "avx512vp2intersect"),
+        ),
         _arm("cortex-a53"),
         _arm("cortex-a72", l2_bytes=_MIB),
         _arm("cortex-a76", l1_bytes=64 * 1024, dot_product=DotProduct.NEON),
@@ -181,8 +209,9 @@ def _by_features(triple: str, features: dict[str, bool]) -> Target:
             vnni = features.get("avx512vnni")
             return _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
         if features.get("avx2") and features.get("fma"):
-            return _x86("generic", 8, 16)
-        return _x86("generic", 4, 16, has_rounding=bool(features.get("sse4.1")))
+            return _x86("generic", 8, 16, has_half=bool(features.get("f16c")))
+        half, rounding = bool(features.get("f16c")), bool(features.get("sse4.1"))
+        return _x86("generic", 4, 16, has_rounding=rounding, has_half=half)
     return Target(triple, "generic", "", 4, 16, 32 * 1024, 512 * 1024, has_fma=False, has_rounding=False)
 
 

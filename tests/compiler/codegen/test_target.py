@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 
 import pytest
 
 from netc.compiler.codegen import Target, assembly, emit_module, object_code
+from netc.compiler.codegen.llvm import emit_kernel
 from netc.compiler.codegen.target import MinMax
 from netc.compiler.errors import NetcError
+from netc.compiler.loops.parser import parse_kernel
+from netc.runtime.host import runs_here
 
 from ..loops.test_text import module
 
@@ -75,3 +79,23 @@ def test_float_extrema_are_one_instruction() -> None:
     assert arm.min_max is MinMax.INTRINSIC
     assert "fmax" in assembly(emit_module(module(), arm), arm)
     assert "vmaxps" in assembly(emit_module(module(), x86), x86)
+
+
+def test_half_precision_needs_instructions_for_it() -> None:
+    kernel = parse_kernel("kernel @k(%x: f16[4], %y: out f16[4]) {\n %y[0] = neg(load f16x4 %x[0])\n}\n")
+    emit_kernel(kernel, Target.named("x86-64-v3"))
+    with pytest.raises(NetcError, match="@k takes f16, and x86-64 lacks instructions"):
+        emit_kernel(kernel, Target.named("x86-64"))
+
+
+def test_code_for_a_processor_runs_where_its_instruction_sets_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with wide vectors isn't enough: AMD's processors have SSE4a, Intel's newer ones more of AVX-512."""
+    named = [Target.named(name) for name in Target.names() if name != "host"]
+    host = replace(Target.named("skylake-avx512"), features="+avx512f,+sse4a")
+    monkeypatch.setattr(Target, "host", staticmethod(lambda: host))
+    found = {target.cpu: runs_here(target) for target in named}
+    assert [cpu for cpu in ("haswell", "skylake-avx512", "znver2", "znver3", "znver4") if found[cpu]] == [
+        "haswell",
+        "skylake-avx512",
+        "znver2",
+    ]
