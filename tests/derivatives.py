@@ -69,7 +69,8 @@ def with_loss(graph: Graph, seed: int = 0) -> Graph:
             parts.append(b.emit("reduce_sum", b.emit("mul", value, weights)))
     total = parts[0]
     for part in parts[1:]:
-        total = b.emit("add", total, part)
+        fitting = part if part.type == total.type else b.emit("cast", part, dtype=str(total.type.dtype))
+        total = b.emit("add", total, fitting)
     return b.finish([total])
 
 

@@ -1,0 +1,116 @@
+"""Random operators and small networks: five hundred, the same on every run. `benchmarks/random_trials.py` tries more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from random_networks import EXCLUDED, RECIPES, Seeded, draw_network
+from random_networks.maker import Network
+from random_networks.meaning import tolerances
+from random_networks.references import REFERENCES, TORCH
+from random_networks.source import Shrinking, Source
+from random_networks.trials import Trial, compiled, compiled_gradients, gradients, quantized, references
+
+from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate
+from netc.compiler.ops.base import operators
+
+COUNTS: dict[Callable[[Source], Trial], int] = {
+    compiled: 250,
+    compiled_gradients: 60,
+    gradients: 50,
+    quantized: 60,
+    references: 80,
+}
+
+
+@pytest.mark.parametrize("draw", COUNTS, ids=lambda draw: draw.__name__)
+def test_random_networks(draw: Callable[[Source], Trial]) -> None:
+    @settings(
+        max_examples=COUNTS[draw],
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),  # shrinking takes minutes: the benchmark does it
+    )
+    @given(st.data())
+    def once(data: st.DataObject) -> None:
+        trial = draw(Shrinking(data))
+        try:
+            trial.check()
+        except Exception as error:
+            error.add_note(str(trial))
+            raise
+
+    once()
+
+
+def test_every_operator_is_drawn_or_excluded() -> None:
+    assert set(RECIPES).isdisjoint(EXCLUDED)
+    assert set(RECIPES) | set(EXCLUDED) == set(operators())
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, dict[str, set[str]]]:
+    """Of each operator, the values of its attributes in networks made for it."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for name in RECIPES:
+        for seed in range(24):
+            for op in draw_network(Seeded(seed), names=(name,)).graph.operations:
+                for attribute in ("", *op.attributes):
+                    found[op.name][attribute].add(str(op.attributes.get(attribute)))
+    return found
+
+
+def test_every_recipe_gives_its_operator(drawn: dict[str, dict[str, set[str]]]) -> None:
+    assert set(RECIPES) <= set(drawn)
+
+
+def test_every_attribute_has_several_values(drawn: dict[str, dict[str, set[str]]]) -> None:
+    same = {
+        (name, attribute)
+        for name in RECIPES
+        for attribute in operators()[name].attributes
+        if len(drawn[name][attribute]) < 2
+    }
+    assert not same
+
+
+def test_ranks_types_and_sizes() -> None:
+    networks = [draw_network(Seeded(seed)) for seed in range(300)]
+    types = [v.type for n in networks for op in n.graph.operations for v in op.results]
+    assert {t.rank for t in types} == set(range(7))
+    assert {t.dtype for t in types} == set(DType)
+    assert {s for t in types for s in t.shape} >= {0, 1, 2, 3, 5, 7, 16, 17}
+    outputs = [(n.graph, v) for n in networks for v in n.graph.outputs]
+    assert any(v in graph.inputs for graph, v in outputs)
+    assert any(graph.producers[v].name == "param" for graph, v in outputs if v not in graph.inputs)
+
+
+def test_a_seed_gives_one_network() -> None:
+    first, again = (draw_network(Seeded(17)) for _ in range(2))
+    assert repr(first) == repr(again)
+
+
+def test_rounding_is_found_and_whole_numbers_are_exact() -> None:
+    def network(scale: float) -> Network:
+        b = GraphBuilder("sum")
+        x = b.input("x", TensorType(DType.F32, (2, 64)))
+        x_array = (np.arange(128, dtype=np.float32) * np.float32(scale)).reshape(2, 64)
+        return Network(b.finish([b.emit("reduce_sum", x)]), {"x": x_array}, {})
+
+    whole, fractions = network(1), network(0.1)
+    assert tolerances(whole, evaluate(whole.graph, whole.inputs)) == [0]
+    (allowed,) = tolerances(fractions, evaluate(fractions.graph, fractions.inputs))
+    assert 1e-5 < allowed < 1e-2
+
+
+def test_most_operators_have_a_reference() -> None:
+    plain = [n for n, o in operators().items() if not o.non_differentiable and n in RECIPES]
+    without = {n for n in plain if n not in REFERENCES and "gradient" not in n}
+    assert len(without) < len(plain) / 4 or TORCH is None

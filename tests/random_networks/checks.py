@@ -1,0 +1,172 @@
+"""What must hold of a network: its meaning after passes, and of its machine code on every machine and thread count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.errors import InternalError
+from netc.compiler.graph import Array, DType, Graph, Operation, evaluate
+from netc.compiler.graph.verifier import verify
+from netc.compiler.loops.module import Module
+from netc.compiler.loops.module_interpreter import run_module
+from netc.compiler.loops.verifier import verify_module
+from netc.compiler.passes import pipelines, run
+from netc.compiler.schedules import lower
+from netc.runtime.host import runs_here
+from netc.runtime.program import Program
+
+from .maker import Network
+from .meaning import tolerances
+from .source import Source, choice
+
+LEVELS = ("host", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "cascadelake", "haswell", "cortex-a76", "cortex-a72")
+"""Processors for which code is made; where it doesn't run here, only what it means in loops is looked at."""
+
+
+class WrongError(AssertionError):
+    """A network that doesn't mean the same everywhere."""
+
+
+WITHOUT_HALF = ("x86-64", "x86-64-v2")
+"""Processors without instructions for half precision."""
+INTERPRETED_MACS = 20_000
+"""Multiplications up to which loops are interpreted."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a network is compiled for."""
+
+    cpu: str = "host"
+    threads: int = 1
+    pipeline: str = pipelines.INFERENCE
+
+    @property
+    def target(self) -> Target:
+        return Target.named(self.cpu)
+
+
+def draw_machine(source: Source, network: Network) -> Machine:
+    """A machine that may be this one, with 1 to 4 threads, and a way there."""
+    cpu = choice(source, LEVELS)
+    pipeline = choice(source, (pipelines.INFERENCE, pipelines.INFERENCE, pipelines.TRAINING, "decompose"))
+    return Machine(cpu, choice(source, (1, 2, 3, 4)), pipeline)
+
+
+def is_linked(graph: Graph, machine: Machine) -> bool:
+    """False where x86 needs library calls for half precision, which programs here are linked without."""
+    halves = [op for op in graph.operations if any(v.type.dtype is DType.F16 for v in (*op.operands, *op.results))]
+    if not halves:
+        return True
+    members = [m for op in halves for m in (op, *(op.body.operations if op.body else ()))]
+    wide = any(v.type.dtype is DType.F64 for m in members for v in m.operands)
+    return machine.cpu not in WITHOUT_HALF and not wide and not any(_multiplies(m) for m in members)
+
+
+def _multiplies(op: Operation) -> bool:
+    """True if products are added up: without half precision's own instructions, that goes through f64."""
+    return op.operator.macs(tuple(v.type for v in op.operands), tuple(v.type for v in op.results), op.attributes) > 0
+
+
+class Judge:
+    """Holds what a network gives against its meaning."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.expected = evaluate(network.graph, network.inputs, network.params)
+        self._tolerances: list[float] | None = None
+
+    @property
+    def tolerances(self) -> list[float]:
+        if self._tolerances is None:
+            self._tolerances = tolerances(self.network, self.expected)
+        return self._tolerances
+
+    def check(self, what: str, results: Sequence[Array]) -> None:
+        """Raise `WrongError` unless the results are the network's, but for rounding."""
+        if len(results) != len(self.expected):
+            raise WrongError(f"{what} gives {len(results)} outputs, not {len(self.expected)}")
+        for number, (result, wanted) in enumerate(zip(results, self.expected, strict=True)):
+            if result.shape != wanted.shape or result.dtype != wanted.dtype:
+                raise WrongError(f"{what}: output {number} is {result.dtype}{result.shape}")
+            if not np.array_equal(result, wanted) and _distance(result, wanted) > self._allowed(number, result, wanted):
+                raise WrongError(_difference(what, number, result, wanted, self.tolerances[number]))
+
+    def _allowed(self, number: int, result: Array, wanted: Array) -> float:
+        """The error allowed; where the usual samples make it look wrong, more are taken first."""
+        if _distance(result, wanted) > self.tolerances[number] > 0:
+            self._tolerances = tolerances(self.network, self.expected, 60)
+        return self.tolerances[number]
+
+
+def _distance(result: Array, wanted: Array) -> float:
+    with np.errstate(all="ignore"):
+        distance = np.abs(result.astype(np.float64) - wanted.astype(np.float64)).max(initial=0)
+    return float("inf") if np.isnan(distance) else float(distance)
+
+
+def _difference(what: str, number: int, result: Array, wanted: Array, tolerance: float) -> str:
+    place = np.unravel_index(int(np.argmax(result != wanted)), wanted.shape) if wanted.ndim else ()
+    return (
+        f"{what}: output {number} differs from its meaning by {_distance(result, wanted):.3g}, more than "
+        f"{tolerance:.3g}; first at {list(map(int, place))}: {result[place]!r}, not {wanted[place]!r}"
+    )
+
+
+def check_network(network: Network, machines: Sequence[Machine]) -> None:
+    """Raise `WrongError` unless a network means the same after passes, in loops, and as machine code.
+
+    Its results must be the same, to the last bit, on machines that differ only in their threads, and each time.
+    """
+    judge = Judge(network)
+    verify(network.graph)
+    known: dict[tuple[str, str], Sequence[Array]] = {}
+    for machine in machines:
+        graph = run(network.graph, machine.pipeline)
+        judge.check("after passes", evaluate(graph, network.inputs, network.params))
+        module = lower(graph, machine.target, machine.threads)
+        _verify(module)
+        if sum(call.macs for call in module.calls) <= INTERPRETED_MACS:
+            judge.check("interpreted loops", run_module(module, list(network.inputs.values()), network.params))
+        if not runs_here(machine.target) or not is_linked(graph, machine):
+            emit_module(module, machine.target)
+            continue
+        results = execute(module, machine, network)
+        judge.check("machine code", results)
+        same = known.setdefault((machine.cpu, machine.pipeline), results)
+        if any(a.tobytes() != b.tobytes() for a, b in zip(results, same, strict=True)):
+            raise WrongError("machine code: another number of threads gives other bits")
+
+
+def _verify(module: Module) -> None:
+    """Verify a module, but for what is known and open: what a table is asked for has no bounds yet."""
+    try:
+        verify_module(module)
+    except InternalError as error:
+        if "unknown to unknown lies outside" not in str(error):
+            raise
+
+
+def execute(module: Module, machine: Machine, network: Network) -> list[Array]:
+    """The outputs of the machine code, which must be the same each time, in memory that was full of ones."""
+    code = object_code(emit_module(module, machine.target), machine.target)
+    with Program(module, code, machine.target, machine.threads, network.params) as program:
+        first: list[Array] | None = None
+        for _ in range(1 if machine.threads == 1 else 3):
+            program._session.arena[...] = 0xFF
+            results = _as_list(program(**network.inputs))
+            if first and any(a.tobytes() != b.tobytes() for a, b in zip(first, results, strict=True)):
+                raise WrongError("machine code: another run gives other bits")
+            first = first or results
+    return first or []
+
+
+def _as_list(results: Any) -> list[Array]:
+    return list(results) if isinstance(results, tuple) else [results]
+
+

@@ -1,0 +1,300 @@
+"""Operators on quantized numbers, and the parts that they are made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from netc.compiler.graph import DType, Value
+from netc.compiler.graph.types import Quantization
+from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
+from netc.compiler.ops.quantized.lstm import GATES
+
+from .contractions import convolution_of, enlarging, pooling
+from .elementwise import broadcast_shape
+from .maker import BYTES, Maker, Shape, UnfitError
+from .recipes import recipe
+
+SCALES = (0.5, 0.05, 1.0, 0.0039, 0.1, 2.0, 1e-3, 0.013)
+KNOWN = ("param", "constant")
+"""Where values come from that are known when weights are loaded."""
+SHORTS = (*BYTES, DType.I16)
+
+
+def zero_point(m: Maker, dtype: DType) -> int:
+    """A zero point of an element type, ends included."""
+    if dtype is DType.U8:
+        return m.choice((0, 128, 255, 7))
+    return m.choice((0, 0, -128, 127, 5)) if dtype is DType.I8 else 0
+
+
+def quantization(m: Maker, dtype: DType) -> Quantization:
+    return Quantization.of(m.choice(SCALES), zero_point(m, dtype))
+
+
+def quantization_of(m: Maker, value: Value) -> Quantization:
+    """What a value's type says, or a drawn one where it says nothing."""
+    given = value.type.quantization
+    if given is not None and not given.is_per_tensor:
+        raise UnfitError
+    return given or quantization(m, value.type.dtype)
+
+
+def quantized(m: Maker, dtypes: tuple[DType, ...] = BYTES, shape: Any = None, fits: Any = None) -> Value:
+    """A quantized operand with elements; some are taken at an attribute's word."""
+    known = [v for v in m.known(dtypes, fits, shape, None) if v.type.size]
+    if known and not m.flag(3):
+        return known[m.number(0, min(len(known), 4) - 1)]
+    dtype = m.choice(dtypes)
+    made = shape() if callable(shape) else m.shape() if shape is None else shape
+    value = m.leaf(dtype, made, quantization=None if m.flag(4) else quantization(m, dtype))
+    if not value.type.size or (fits is not None and not fits(value.type)):
+        raise UnfitError
+    return value
+
+
+def bounds(m: Maker, dtype: DType) -> dict[str, int | None]:
+    """The range of a fused activation: mostly none."""
+    info = np.iinfo(str(dtype.numpy))
+    if not m.flag(3):
+        return {"low": None, "high": None}
+    return {"low": m.choice((info.min, max(info.min, -5), 3)), "high": m.choice((info.max, 20))}
+
+
+@recipe("q_add", "q_sub", "q_mul", "q_prelu", "q_squared_difference")
+def binary(m: Maker, name: str) -> Value:
+    a = quantized(m, SHORTS)
+    b = a if m.flag(5) else quantized(m, (a.type.dtype,), shape=lambda: broadcast_shape(m, a.type.shape))
+    scales = {"a": quantization_of(m, a), "b": quantization_of(m, b), "y": quantization(m, a.type.dtype)}
+    if a is b:
+        scales["b"] = scales["a"]
+    return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype))
+
+
+@recipe("q_logistic", "q_tanh", "q_leaky_relu", "q_hard_swish", "q_exp", "q_abs", "q_rsqrt")
+def function(m: Maker, name: str) -> Value:
+    x = quantized(m)
+    given = {"x": quantization_of(m, x), "y": quantization(m, x.type.dtype)}
+    if name == "q_leaky_relu":
+        given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))  # type: ignore[assignment]
+    return m.emit(name, x, **given)
+
+
+@recipe("q_softmax", "q_log_softmax", "q_l2_normalize")
+def over_rows(m: Maker, name: str) -> Value:
+    dtypes = (DType.I8,) if name == "q_log_softmax" else BYTES
+    x = quantized(m, dtypes, lambda: m.shape((2, 1, 3, 4)), lambda t: t.rank > 0)
+    given: dict[str, Any] = {"x": quantization_of(m, x), "y": quantization(m, x.type.dtype)}
+    if name == "q_softmax":
+        given |= {"dtype": m.choice((str(x.type.dtype), "i16")), "beta": m.choice((1.0, 0.5, 2.0))}
+    return m.emit(name, x, **given)
+
+
+@recipe("softmax_share", "log_share", "l2_share")
+def share(m: Maker, name: str) -> Value:
+    """The last steps of operators over rows, on numbers such as the steps before them give."""
+    shape = m.shape((2, 1, 3), end=(m.choice((4, 1, 7)),))
+    if name == "l2_share":
+        x = quantized(m, BYTES, shape)
+        given: dict[str, Any] = {"x": quantization_of(m, x)}
+        total = m.leaf(DType.I64, (*shape[:-1], 1), "100000")
+    else:
+        low = name == "log_share"
+        x = m.leaf(DType.I64, shape, str((1 << 31) - 1))
+        given = {"dtype": m.choice(("i8", "u8", "i16"))} if not low else {}
+        x = m.emit("neg", x) if low else x
+        total = m.emit("add", m.leaf(DType.I64, (*shape[:-1], 1), str(1 << 21)), m.scalar(1 << 18, DType.I64))
+    return m.emit(name, x, total, y=quantization(m, DType.I8), **given)
+
+
+def _weight(m: Maker, shape: Shape, dtype: DType) -> tuple[Value, Quantization]:
+    """8-bit weights, with one scale or one for each filter."""
+    if m.flag() and shape[-1] and dtype is DType.I8:
+        scales = tuple(m.choice(SCALES) for _ in range(shape[-1]))
+        given = Quantization(scales, (0,) * len(scales), len(shape) - 1)
+    else:
+        given = Quantization.of(m.choice(SCALES), m.choice((0, 0, 3)) if dtype is DType.I8 else m.choice((0, 128, 255)))
+    return m.weight(dtype, shape, quantization=given if m.flag() else None), given
+
+
+def _contraction(
+    m: Maker, name: str, x: Value, weight: Value, given: Quantization, attributes: dict[str, Any]
+) -> Value:
+    """The operator with its bias and its scales, or only the sum of products."""
+    bias = [m.weight(DType.I32, weight.type.shape[-1:])] if m.flag() else []
+    scales = quantization_of(m, x)
+    if name.endswith("_sum"):
+        zeros = {"x_zero": scales.zero_point, "weight_zero": given.zero_points[0]}
+        return m.emit(name, x, weight, *bias, **attributes, **zeros)
+    if name != "q_dense":
+        attributes = {**attributes, "rounded_product": m.flag()}
+    y = quantization(m, x.type.dtype)
+    return m.emit(
+        name, x, weight, *bias, x=scales, weight=given, y=y, **bounds(m, x.type.dtype), **attributes
+    )
+
+
+def _signs(m: Maker, x: Value) -> DType:
+    return DType.I8 if x.type.dtype is DType.I8 or m.flag() else DType.U8
+
+
+@recipe("q_conv2d", "conv2d_sum")
+def conv(m: Maker, name: str) -> Value:
+    # Margins hold the zero point that the type states: a convolution of numbers that state none isn't drawn.
+    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4 and t.quantization is not None)
+    shape, attributes = convolution_of(m, x)
+    weight, given = _weight(m, shape, _signs(m, x))
+    return _contraction(m, name, x, weight, given, attributes)
+
+
+@recipe("q_dense", "dense_sum")
+def dense(m: Maker, name: str) -> Value:
+    x = quantized(m, BYTES, lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
+    weight, given = _weight(m, (x.type.shape[-1], m.choice((4, 1, 3, 8, 17, 33))), _signs(m, x))
+    return _contraction(m, name, x, weight, given, {})
+
+
+@recipe("q_transpose_conv2d", "transpose_conv2d_sum")
+def transpose_conv(m: Maker, name: str) -> Value:
+    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
+    attributes = enlarging(m, x.type.shape[1:-1])
+    shape = (*attributes.pop("kernel"), x.type.shape[-1], m.choice((3, 1, 4, 16)))
+    weight, given = _weight(m, shape, _signs(m, x))
+    return _contraction(m, name, x, weight, given, attributes)
+
+
+@recipe("q_avg_pool")
+def avg_pool(m: Maker, name: str) -> Value:
+    x, attributes = pooling(m, SHORTS, (2,))
+    return m.emit(name, x, **attributes, **bounds(m, x.type.dtype))
+
+
+@recipe("q_mean")
+def mean(m: Maker, name: str) -> Value:
+    x = quantized(m, SHORTS, lambda: m.shape((4, 2, 3, 1)), lambda t: t.rank > 0)
+    axes = tuple(d for d in range(x.type.rank) if m.flag()) or (m.choice((0, -1)),)
+    given = {"x": quantization_of(m, x), "y": quantization(m, x.type.dtype)}
+    return m.emit(name, x, axes=axes, keepdims=m.flag(), sum=m.flag(3), **given)
+
+
+@recipe("quantize")
+def quantize(m: Maker, name: str) -> Value:
+    dtype = m.choice(SHORTS)
+    return m.emit(name, m.operand((DType.F32,)), dtype=str(dtype), y=quantization(m, dtype))
+
+
+@recipe("dequantize")
+def dequantize(m: Maker, name: str) -> Value:
+    x = quantized(m, SHORTS)
+    return m.emit(name, x, x=quantization_of(m, x))
+
+
+@recipe("requantize")
+def requantize(m: Maker, name: str) -> Value:
+    x, dtype = quantized(m, SHORTS), m.choice(SHORTS)
+    return m.emit(name, x, dtype=str(dtype), x=quantization_of(m, x), y=quantization(m, dtype))
+
+
+@recipe("reinterpret")
+def reinterpret(m: Maker, name: str) -> Value:
+    x = quantized(m, SHORTS)
+    return m.emit(name, x, y=quantization(m, x.type.dtype))
+
+
+def _sums(m: Maker) -> tuple[Value, Shape]:
+    """32-bit sums of products, and the shape of their factors."""
+    x = m.operand((DType.I32,))
+    return x, (() if not x.type.rank or m.flag() else x.type.shape[-1:])
+
+
+@recipe("rescale")
+def rescale(m: Maker, name: str) -> Value:
+    x, shape = _sums(m)
+    pairs = [quantize_multiplier(m.choice((0.01, 0.3, 0.0007, 1.7))) for _ in range(math.prod(shape))]
+    table = np.array(pairs, np.int32).reshape(-1, 2)
+    multiplier, shift = (table[:, i].reshape(shape) for i in range(2))
+    dtype = m.choice(SHORTS)
+    reduces = bool((shift < 0).all()) and m.flag()
+    return m.emit(
+        name,
+        x,
+        m.given(multiplier),
+        m.given(shift),
+        dtype=str(dtype),
+        y=quantization(m, dtype),
+        reduces=reduces,
+        **bounds(m, dtype),
+    )
+
+
+@recipe("rescale_real")
+def rescale_real(m: Maker, name: str) -> Value:
+    x, shape = _sums(m)
+    factor = m.given(np.full(shape, m.choice((0.01, 0.3, 0.0007, 1.7))))
+    dtype = m.choice(SHORTS)
+    return m.emit(name, x, factor, dtype=str(dtype), y=quantization(m, dtype), **bounds(m, dtype))
+
+
+@recipe("q_lstm")
+def lstm(m: Maker, name: str) -> Value:
+    x = m.leaf(DType.I8, (m.choice((1, 2)), m.choice((2, 1, 3)), m.choice((3, 1, 8))))
+    cells = m.choice((2, 1, 5))
+    weights = [m.weight(DType.I8, (x.type.shape[2], cells)) for _ in GATES]
+    recurrents = [m.weight(DType.I8, (cells, cells)) for _ in GATES]
+    biases = [m.weight(DType.I32, (cells,)) for _ in GATES]
+    scales = {key: tuple(m.choice((0.01, 0.003)) for _ in GATES) for key in ("weights", "recurrents")}
+    state = quantization(m, DType.I8)
+    return m.emit(
+        name,
+        x,
+        *weights,
+        *recurrents,
+        *biases,
+        **scales,
+        x=quantization(m, DType.I8),
+        y=state,
+        hidden=Quantization.of(m.choice((state.scale, 0.01)), state.zero_point),
+        cell_bits=m.choice((-11, -15, -9)),
+        cell_clip=m.choice((0, 1000)),
+        time_major=m.flag(),
+    )
+
+
+@recipe("lstm_gate", "lstm_cell", "lstm_hidden")
+def lstm_part(m: Maker, name: str) -> Value:
+    shape = m.shape((2, 1, 3))
+    dtype = DType.I32 if name == "lstm_gate" else DType.I16
+    count = {"lstm_gate": 2, "lstm_cell": 4, "lstm_hidden": 2}[name]
+    operands = [m.operand((dtype,), shape=shape) for _ in range(count)]
+    given: dict[str, Any] = {
+        "lstm_gate": lambda: {k: quantize_multiplier(m.choice((0.01, 0.3))) for k in ("total", "fed_back")},
+        "lstm_cell": lambda: {"bits": m.choice((-11, -15, -9)), "clip": m.choice((0, 1000))},
+        "lstm_hidden": lambda: {"hidden": quantization(m, DType.I8)},
+    }[name]()
+    return m.emit(name, *operands, **given)
+
+
+@recipe("pack_dot4")
+def pack_dot4(m: Maker, name: str) -> Value:
+    rows = m.choice((1, 2, 3))
+    weight = m.leaf(m.choice(BYTES), (rows, m.choice((3, 4, 5)), m.choice((2, 1, 9))), kinds=KNOWN)
+    offset = 128 if weight.type.dtype is DType.U8 else 0
+    return m.emit(name, weight, rows=rows, width=m.choice((4, 8, 1)), offset=offset, ones=m.flag())
+
+
+@recipe("pack_depthwise")
+def pack_depthwise(m: Maker, name: str) -> Value:
+    weight = m.leaf(m.choice(BYTES), (m.choice((3, 1)), m.choice((3, 2)), 1, m.choice((2, 1, 5))), kinds=KNOWN)
+    offset = 128 if weight.type.dtype is DType.U8 else 0
+    return m.emit(
+        name, weight, rows=m.choice((1, 2, 4)), stride=m.choice((1, 2)), offset=offset, ones=m.choice((0, 4))
+    )
+
+
+@recipe("dot4_correction")
+def dot4_correction(m: Maker, name: str) -> Value:
+    weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(m.choice((3, 1)),)), kinds=KNOWN)
+    return m.emit(name, weight, x_zero=m.choice((0, -7)), x_offset=m.choice((0, 128)), weight_zero=m.choice((0, 3)))
+

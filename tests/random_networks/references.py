@@ -1,0 +1,219 @@
+"""What other libraries say that operators mean: NumPy's and PyTorch's functions, in double precision.
+
+A reference takes the operands and the attributes and gives the result, or None where it has no such form.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from netc.compiler.graph import Array, Operation
+from netc.compiler.graph.interpreter import evaluate_operation
+
+from .checks import WrongError
+from .maker import Network
+
+Reference = Callable[[tuple[Any, ...], Mapping[str, Any]], Any]
+TORCH: Any = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+TOLERANCE = 1e-9
+
+
+def _elementwise(name: str) -> Reference:
+    return lambda operands, attributes: getattr(np, name)(*operands)
+
+
+def _axis(function: Callable[..., Any]) -> Reference:
+    return lambda o, a: function(o[0], axis=a["axis"])
+
+
+def _reduce(function: Callable[..., Any]) -> Reference:
+    return lambda o, a: function(o[0], axis=a["axes"], keepdims=a["keepdims"])
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    e: Array = np.exp(x)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _floor_div(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    a, b = operands
+    whole = np.issubdtype(a.dtype, np.integer)
+    return np.where(b == 0, 0, np.floor_divide(a, np.where(b == 0, 1, b))) if whole else np.floor_divide(a, b)
+
+
+NUMPY: dict[str, Reference] = {
+    **{name: _elementwise(name) for name in ("maximum", "minimum", "less", "less_equal", "greater", "greater_equal")},
+    **{name: _elementwise(name) for name in ("equal", "not_equal", "sqrt", "exp", "log", "tanh", "sign", "sin", "cos")},
+    **{name: _elementwise(name) for name in ("abs",)},
+    "add": _elementwise("add"),
+    "sub": _elementwise("subtract"),
+    "mul": _elementwise("multiply"),
+    "div": _elementwise("divide"),
+    "neg": _elementwise("negative"),
+    "floor_div": _floor_div,
+    "select": _elementwise("where"),
+    "relu": lambda o, a: np.maximum(o[0], 0),
+    "relu6": lambda o, a: np.clip(o[0], 0, 6),
+    "clamp": lambda o, a: np.minimum(np.maximum(o[0], a["low"]), a["high"]),
+    "leaky_relu": lambda o, a: np.where(o[0] > 0, o[0], a["alpha"] * o[0]),
+    "sigmoid": lambda o, a: 1 / (1 + np.exp(-o[0])),
+    "hard_sigmoid": lambda o, a: np.clip(o[0] / 6 + 0.5, 0, 1),
+    "softplus": lambda o, a: np.log1p(np.exp(o[0])),
+    **{name: (lambda o, a: o[0]) for name in ("identity", "relayout", "stop_gradient", "dropout", "custom_gradient")},
+    "reshape": lambda o, a: np.reshape(o[0], a["shape"]),
+    "transpose": lambda o, a: np.transpose(o[0], a["permutation"]),
+    "broadcast_to": lambda o, a: np.broadcast_to(o[0], a["shape"]),
+    "tile": lambda o, a: np.tile(o[0], a["multiples"]),
+    "concat": lambda o, a: np.concatenate(o, a["axis"]),
+    "slice": lambda o, a: o[0][tuple(slice(b, b + n) for b, n in zip(a["begin"], a["size"], strict=True))],
+    "gather_nd": lambda o, a: o[0][tuple(np.moveaxis(o[1], -1, 0))],
+    "reduce_sum": _reduce(np.sum),
+    "reduce_mean": _reduce(np.mean),
+    "reduce_max": _reduce(np.max),
+    "reduce_min": _reduce(np.min),
+    "softmax": _axis(_softmax),
+    "log_softmax": _axis(lambda x, axis: np.log(_softmax(x, axis))),
+    "logsumexp": _axis(lambda x, axis: np.log(np.exp(x).sum(axis=axis))),
+    "argmax": _axis(np.argmax),
+    "one_hot": lambda o, a: np.arange(a["depth"]) == o[0][..., None],
+    "dense": lambda o, a: np.einsum("...i,io->...o", o[0], o[1]) + (o[2] if len(o) > 2 else 0),
+    "matmul": lambda o, a: (o[0].T if a["transpose_a"] else o[0]) @ (o[1].T if a["transpose_b"] else o[1]),
+    "batch_norm": lambda o, a: (o[0] - o[3]) / np.sqrt(o[4] + a["eps"]) * o[1] + o[2],
+    "channel_variance": lambda o, a: np.var(o[0], axis=tuple(range(o[0].ndim - 1))),
+    "lookup": lambda o, a: o[1][o[0].astype(int) - np.iinfo(o[0].dtype).min],
+}
+
+
+def _first(x: Any) -> Any:
+    """Channels last to channels first, as a tensor of PyTorch."""
+    return TORCH.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+
+
+def _last(y: Any) -> Array:
+    return np.moveaxis(y.numpy(), 1, -1)
+
+
+def _filters(weight: Array) -> Any:
+    """[kernel..., C, F] to [F, C, kernel...]."""
+    return TORCH.from_numpy(np.ascontiguousarray(np.moveaxis(weight, (-1, -2), (0, 1))))
+
+
+def _padding(attributes: Mapping[str, Any], size: tuple[int, ...], kernel: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(before, after) for each spatial dimension; "same" as TensorFlow has it."""
+    given = attributes["padding"]
+    if given == "valid":
+        return [(0, 0)] * len(size)
+    if given != "same":
+        return list(given)
+    pairs = []
+    for s, k, stride, d in zip(
+        size, kernel, attributes["strides"], attributes.get("dilations", (1,) * len(size)), strict=True
+    ):
+        total = max((-(-s // stride) - 1) * stride + (k - 1) * d + 1 - s, 0)
+        pairs.append((total // 2, total - total // 2))
+    return pairs
+
+
+def _padded(x: Array, pairs: list[tuple[int, int]], value: float = 0.0) -> Array:
+    return np.pad(x, [(0, 0), *pairs, (0, 0)], constant_values=value)
+
+
+def _conv(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    x, weight, *bias = operands
+    if not x.size or not weight.size:
+        return None
+    kernel = weight.shape[:-2]
+    padded = _first(_padded(x, _padding(attributes, x.shape[1:-1], kernel)))
+    function = getattr(TORCH.nn.functional, f"conv{len(kernel)}d")
+    given = {"stride": attributes["strides"], "dilation": attributes["dilations"], "groups": attributes["groups"]}
+    return _last(function(padded, _filters(weight), **given)) + (bias[0] if bias else 0)
+
+
+def _pool(operands: tuple[Any, ...], attributes: Mapping[str, Any], largest: bool) -> Any:
+    (x,) = operands
+    if not x.size or x.dtype.kind != "f":
+        return None
+    kernel, strides = attributes["size"], attributes["strides"]
+    pairs = _padding(attributes, x.shape[1:-1], kernel)
+    name = f"{'max' if largest else 'avg'}_pool{len(kernel)}d"
+    function = getattr(TORCH.nn.functional, name)
+    pooled = _last(function(_first(_padded(x, pairs, -np.inf if largest else 0.0)), kernel, strides))
+    if largest:
+        return pooled
+    counted = _last(function(_first(_padded(np.ones_like(x), pairs)), kernel, strides))
+    return pooled / counted
+
+
+def _transpose_conv(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    """PyTorch gives all that inputs reach; what is wanted is a window of it, with zeros beyond."""
+    x, weight, *bias = operands
+    if not x.size or not weight.size:
+        return None
+    filters = TORCH.from_numpy(np.ascontiguousarray(np.transpose(weight, (2, 3, 0, 1))))
+    full = _last(TORCH.nn.functional.conv_transpose2d(_first(x), filters, stride=attributes["strides"]))
+    (top, _), (left, _) = attributes["padding"]
+    height, width = attributes["size"]
+    beyond = [(0, 0), (0, top + height), (0, left + width), (0, 0)]
+    return np.pad(full, beyond)[:, top : top + height, left : left + width] + (bias[0] if bias else 0)
+
+
+def _pad(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    result = np.full(
+        [s + b + e for s, (b, e) in zip(operands[0].shape, attributes["padding"], strict=True)],
+        attributes["value"],
+        operands[0].dtype,
+    )
+    inside = tuple(slice(b, b + s) for s, (b, _) in zip(operands[0].shape, attributes["padding"], strict=True))
+    result[inside] = operands[0]
+    return result
+
+
+NUMPY["pad"] = _pad
+WITH_TORCH: dict[str, Reference] = {
+    **{f"conv{d}d": _conv for d in (1, 2, 3)},
+    "max_pool": lambda o, a: _pool(o, a, True),
+    "avg_pool": lambda o, a: _pool(o, a, False),
+    "transpose_conv2d": _transpose_conv,
+}
+REFERENCES: dict[str, Reference] = {**NUMPY, **(WITH_TORCH if TORCH else {})}
+
+
+def check_references(network: Network) -> int:
+    """Hold each operation that has a reference against it, in double precision; returns how many there were."""
+    values: dict[Any, Array] = {v: _wide(network.inputs[v.name or ""]) for v in network.graph.inputs}
+    compared = 0
+    for op in network.graph.operations:
+        if op.name == "param":
+            values[op.result] = _wide(network.params[op.result.name or ""])
+            continue
+        operands = tuple(values[v] for v in op.operands)
+        (result,) = evaluate_operation(op, operands)
+        values[op.result] = _wide(np.asarray(result))
+        if op.name in REFERENCES:
+            compared += _compare(op, operands, np.asarray(result))
+    return compared
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _compare(op: Operation, operands: tuple[Array, ...], result: Array) -> bool:
+    with np.errstate(all="ignore"):
+        wanted = REFERENCES[op.name](operands, op.attributes)
+    if wanted is None:
+        return False
+    wanted = np.asarray(wanted)
+    if wanted.shape != result.shape:
+        raise WrongError(f"{op.name} gives {result.shape}, its reference {wanted.shape}")
+    if wanted.dtype.kind in "iu":
+        wanted = wanted.astype(result.dtype)
+    distance = np.abs(wanted.astype(np.float64) - result.astype(np.float64)).max(initial=0)
+    if not distance <= TOLERANCE * max(1.0, float(np.abs(wanted.astype(np.float64)).max(initial=0))):
+        raise WrongError(f"{op.name} is off its reference by {distance:.3g}: {dict(op.attributes)}, {operands}")
+    return True
