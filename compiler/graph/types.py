@@ -50,6 +50,14 @@ class DType(enum.Enum):
         """True for the floating-point types."""
         return self in (DType.F64, DType.F32, DType.F16)
 
+    def holds(self, number: float) -> bool:
+        """True if the number is one of an element's values; floats hold all, but for their precision and range."""
+        if self.is_float:
+            return True
+        limits = None if self is DType.BOOL else np.iinfo(str(self.numpy))
+        low, high = (0, 1) if limits is None else (limits.min, limits.max)
+        return bool(low <= number <= high) and number == int(number)
+
     @staticmethod
     def of(array_type: np.dtype[np.generic]) -> DType:
         """Return the element type of a NumPy type, or raise `NetcError`."""

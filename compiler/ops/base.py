@@ -19,6 +19,7 @@ from ..graph.ir import Array, Attribute, Attributes, Operation, Value
 from ..graph.types import TensorType
 from ..loops.compute import Compute, Element
 from ..loops.ir import Expr
+from .element_types import check_floats, check_one_type
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
@@ -43,6 +44,9 @@ class Operator(ABC):
     operands: ClassVar[tuple[str, ...]]
     """Names of the operands; "bias?" may be absent (only trailing ones), "*values" stands for any number."""
     attributes: ClassVar[Mapping[str, AttributeSpec]] = MappingProxyType({})
+    floats_only: ClassVar[bool] = False
+    """All operands are floats, of one type: others are refused before `infer` is asked. Integers have no such function,
+    or none that stays among them."""
     elementwise: ClassVar[bool] = False
     """Each result element depends only on the elements at the same (broadcast) place."""
     commutative: ClassVar[bool] = False
@@ -74,8 +78,16 @@ class Operator(ABC):
         """Shape rule: result types from operand types; raises `ShapeError` with both shapes where they do not fit."""
 
     def result_types(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        """Result types with their quantization: what `infer` says, or that of the operands where it is kept."""
+        """Result types with their quantization: what `infer` says, or that of the operands where it is kept.
+
+        Raises `ShapeError` for sizes below 0, and for operands that aren't floats where there must be floats.
+        """
+        if self.floats_only:
+            check_floats(self, *operands)
+            check_one_type(self, *operands)
         inferred = self.infer(operands, attributes)
+        if any(size < 0 for t in inferred for size in t.shape):
+            raise ShapeError(f"{self.name} can't give {', '.join(map(str, inferred))}: a size is negative")
         if not self.keeps_quantization:
             return inferred
         kept = {operand.quantization for operand in operands}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
 
 
-def _dtype(name: str, text: str) -> DType:
+def element_type(name: str, text: str) -> DType:
     """The element type that an attribute names."""
     try:
         return DType(text)
@@ -43,7 +43,7 @@ class Cast(Operator):
     elementwise = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (TensorType(_dtype(self.name, attributes["dtype"]), operands[0].shape),)
+        return (TensorType(element_type(self.name, attributes["dtype"]), operands[0].shape),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return (convert(operands[0], DType(attributes["dtype"])),)
@@ -75,7 +75,7 @@ class OneHot(Operator):
             raise ShapeError(f"one_hot takes integers, not {labels}", hint="cast them first")
         if attributes["depth"] < 1:
             raise ShapeError(f"one_hot needs at least one class, not {attributes['depth']}")
-        return (TensorType(_dtype(self.name, attributes["dtype"]), (*labels.shape, attributes["depth"])),)
+        return (TensorType(element_type(self.name, attributes["dtype"]), (*labels.shape, attributes["depth"])),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (labels,) = operands

@@ -35,6 +35,7 @@ class Convolution(Operator):
     """Base of conv1d, conv2d and conv3d: x [N, spatial..., C], weight [kernel..., C / groups, F], bias [F]."""
 
     operands = ("x", "weight", "bias?")
+    floats_only = True
     attributes = WINDOW_ATTRIBUTES
     contraction = True
     anchor = True

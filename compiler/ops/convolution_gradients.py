@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class ConvolutionGradient(Operator):
     """What both have in common: the window is that of the convolution, whose attributes they carry."""
 
+    floats_only = True
+
     anchor = True
     spatial: ClassVar[int]
 
@@ -40,6 +42,8 @@ class ConvolutionGradient(Operator):
     def check(self, x: tuple[int, ...], weight: tuple[int, ...], dy: TensorType, attributes: Attributes) -> Window:
         """The window; raises `ShapeError` unless a convolution of these shapes gives dy's."""
         groups = attributes["groups"]
+        if groups < 1:
+            raise ShapeError(f"{self.name} can't have {groups} groups")
         window = window_of(self.name, x[1:-1], weight[:-2], attributes)
         if dy.shape != (x[0], *window.output, weight[-1]) or weight[-1] % groups or weight[-2] * groups != x[-1]:
             raise ShapeError(
@@ -161,7 +165,7 @@ class WeightGradient(ConvolutionGradient):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, dy = operands
         self.check_ranks(x, dy)
-        weight = (*attributes["kernel"], x.shape[-1] // attributes["groups"], dy.shape[-1])
+        weight = (*attributes["kernel"], x.shape[-1] // max(attributes["groups"], 1), dy.shape[-1])
         self.check(x.shape, weight, dy, attributes)
         return (TensorType(x.dtype, weight),)
 

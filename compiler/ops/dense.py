@@ -23,6 +23,7 @@ class Dense(Operator):
 
     name = "dense"
     operands = ("x", "weight", "bias?")
+    floats_only = True
     contraction = True
     anchor = True
 
@@ -67,6 +68,7 @@ class MatMul(Operator):
 
     name = "matmul"
     operands = ("a", "b")
+    floats_only = True
     attributes = {
         "transpose_a": AttributeSpec(bool, "a is [K, M]", False),
         "transpose_b": AttributeSpec(bool, "b is [N, K]", False),

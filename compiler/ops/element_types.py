@@ -23,3 +23,10 @@ def check_floats(operator: Operator, *operands: TensorType) -> None:
     for operand in operands:
         if not operand.dtype.is_float:
             raise ShapeError(f"{operator.name} takes floats, not {operand}", hint="cast them first")
+
+
+def check_one_type(operator: Operator, *operands: TensorType) -> None:
+    """Raise `ShapeError` for operands of several element types."""
+    if len({operand.dtype for operand in operands}) > 1:
+        types = ", ".join(map(str, operands))
+        raise ShapeError(f"{operator.name} takes operands of one element type, not {types}", hint="cast some of them")

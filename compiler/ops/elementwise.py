@@ -15,7 +15,7 @@ from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr, Select, Unary, binary, const, maximum, minimum
 from .base import AttributeSpec, Operator, register
-from .element_types import check_floats, check_numbers
+from .element_types import check_numbers
 from .gradients import scaled, sum_to, where, where_above, where_between
 
 if TYPE_CHECKING:
@@ -170,12 +170,9 @@ class UnaryOperator(Operator):
 
     operands = ("x",)
     elementwise = True
-    floats_only: ClassVar[bool] = False
-    """Integers have no such function, or none that stays among them."""
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        check = check_floats if self.floats_only else check_numbers
-        check(self, *operands)
+        check_numbers(self, *operands)
         return (operands[0].dense(),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

@@ -28,6 +28,7 @@ class BatchNorm(Operator):
 
     name = "batch_norm"
     operands = ("x", "gamma", "beta", "mean", "variance")
+    floats_only = True
     attributes = {
         "eps": AttributeSpec((int, float), "added to the variance", 1e-5),
         "momentum": AttributeSpec((int, float), "share of the new batch in the running statistics", 0.1),

@@ -14,7 +14,7 @@ from ..graph.types import DType, TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
 from .base import AttributeSpec, LayerBuilder, Operator, layer, register
-from .element_types import check_floats, check_numbers
+from .element_types import check_numbers
 from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Pooling(Operator):
     operands: ClassVar[tuple[str, ...]] = ("x",)
     attributes = POOL_ATTRIBUTES
     anchor = True
-    floats_only: ClassVar[bool] = False
 
     def window(self, x: tuple[int, ...], attributes: Attributes) -> Window:
         """Geometry of the sliding window over a tensor of shape x."""
@@ -46,7 +45,8 @@ class Pooling(Operator):
         (x,) = operands
         if x.rank < 3:
             raise ShapeError(f"{self.name} takes [N, spatial..., channels], not {x}")
-        (check_floats if self.floats_only else check_numbers)(self, x)
+        if not self.floats_only:
+            check_numbers(self, x)
         return (TensorType(x.dtype, (x.shape[0], *self.window(x.shape, attributes).output, x.shape[-1])),)
 
 

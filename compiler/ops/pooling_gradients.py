@@ -19,7 +19,6 @@ from ..graph.types import TensorType
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Const, Expr, Select, const
 from .base import AttributeSpec, register
-from .element_types import check_floats
 from .pooling import POOL_ATTRIBUTES, Pooling, window_count
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ class FromWindows(Pooling):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         first = operands[0]
         x = (first.shape[0], *attributes["input_size"], first.shape[-1]) if first.rank >= 2 else ()
-        check_floats(self, *operands)
         if first.rank != len(x) or first.rank < 3:
             raise ShapeError(f"{self.name}: {first} doesn't fit the input size {list(attributes['input_size'])}")
         output = (x[0], *self.window(x, attributes).output, x[-1])

@@ -17,6 +17,7 @@ from ..graph.types import DType, TensorType
 from ..loops.compute import Compute
 from ..loops.ir import Cast, Const, Expr, binary
 from .base import AttributeSpec, Operator, register
+from .conversion import element_type
 
 _MULTIPLIER = 0xD256D193
 _WEYL = 0x9E3779B9
@@ -67,7 +68,7 @@ class RandomUniform(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (counter,) = operands
-        result = TensorType(DType(attributes["dtype"]), attributes["shape"])
+        result = TensorType(element_type(self.name, attributes["dtype"]), attributes["shape"])
         if counter.dtype is not DType.I64 or counter.rank != 0:
             raise ShapeError(f"random_uniform counts with an i64[], not {counter}")
         if result.dtype not in (DType.F32, DType.F64) or result.size > _WORD:

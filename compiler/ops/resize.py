@@ -95,6 +95,13 @@ class ResizeBilinear(Resize):
 
     name = "resize_bilinear"
 
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if operands[0].dtype not in (DType.F32, DType.I8, DType.U8, DType.I16):
+            raise ShapeError(
+                f"resize_bilinear takes f32 or 8-bit or 16-bit integers, not {operands[0]}", hint="cast it"
+            )
+        return super().infer(operands, attributes)
+
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
         fixed = x.dtype in (np.int8, np.int16)

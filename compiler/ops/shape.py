@@ -157,10 +157,14 @@ class Pad(Operator):
         padding = attributes["padding"]
         if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
             raise ShapeError(f"pad: {list(padding)} doesn't give (before, after) for each dimension of {x}")
+        if not x.dtype.holds(attributes["value"]):
+            raise ShapeError(f"pad: {x} can't hold {attributes['value']}")
         return (TensorType(x.dtype, tuple(s + b + a for s, (b, a) in zip(x.shape, padding, strict=True))),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
+        if not x.ndim:  # np.pad takes no empty list
+            return (x,)
         return (np.pad(x, attributes["padding"], constant_values=np.asarray(attributes["value"], x.dtype)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:

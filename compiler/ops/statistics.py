@@ -28,6 +28,7 @@ class ChannelVariance(Operator):
 
     name = "channel_variance"
     operands = ("x", "mean")
+    floats_only = True
     anchor = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:

@@ -15,7 +15,7 @@ from ..loops.ir import Binary, Const, Expr, Select
 from . import winograd
 from .base import AttributeSpec, Operator, register
 from .gradients import sum_to
-from .window import Phase, phase_margins, phases_of
+from .window import Phase, check_pairs, phase_margins, phases_of
 
 if TYPE_CHECKING:
     from ..graph.builder import GraphBuilder
@@ -32,6 +32,7 @@ class TransposeConv2D(Operator):
 
     name = "transpose_conv2d"
     operands = ("x", "weight", "bias?")
+    floats_only = True
     attributes = {
         "size": AttributeSpec(tuple, "height and width of the result"),
         "strides": AttributeSpec(tuple, "distance of neighbouring inputs in the result"),
@@ -49,6 +50,7 @@ class TransposeConv2D(Operator):
         size, strides, padding = attributes["size"], attributes["strides"], attributes["padding"]
         if not len(size) == len(strides) == len(padding) == 2 or min(*size, *strides) < 1:
             raise ShapeError("transpose_conv2d needs size, strides and padding for height and width")
+        check_pairs(self.name, padding, 2)
         return (TensorType(x.dtype, (x.shape[0], *size, weight.shape[-1])),)
 
     def phases(self, x: TensorType, weight: TensorType, attributes: Attributes, dimension: int) -> tuple[Phase, ...]:

@@ -47,6 +47,13 @@ def normalize_padding(pad: Padding, extent: tuple[int, ...]) -> str | tuple[tupl
     return tuple((p[0], p[1]) for p in pairs)
 
 
+def check_pairs(name: str, padding: Any, count: int) -> None:
+    """Raise `ShapeError` unless padding is (before, after), not below 0, for each of `count` dimensions."""
+    is_pairs = isinstance(padding, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in padding)
+    if not is_pairs or len(padding) != count or any(n < 0 for pair in padding for n in pair):
+        raise ShapeError(f"{name}: padding {padding!r} doesn't give (before, after) for {count} dimensions")
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A window of `kernel` elements, `dilations` apart, moved by `strides` over `size` elements padded by `padding`."""
@@ -159,12 +166,16 @@ def window_of(name: str, size: tuple[int, ...], kernel: tuple[int, ...], attribu
         raise ShapeError(
             f"{name}: window {list(kernel)} with strides {list(strides)} doesn't fit {len(size)} dimensions"
         )
+    for what, numbers in (("window", kernel), ("strides", strides), ("dilations", dilations)):
+        if any(n < 1 for n in numbers):
+            raise ShapeError(f"{name}: {what} {list(numbers)} must be positive")
     extent = dilated(kernel, dilations)
     if padding == "same":
         totals = [max((-(-i // s) - 1) * s + e - i, 0) for i, e, s in zip(size, extent, strides, strict=True)]
         padding = tuple((t // 2, t - t // 2) for t in totals)
     elif padding == "valid":
         padding = ((0, 0),) * len(size)
+    check_pairs(name, padding, len(size))
     output = tuple((i + p[0] + p[1] - e) // s + 1 for i, e, s, p in zip(size, extent, strides, padding, strict=True))
     if any(i + p[0] + p[1] < e for i, e, p in zip(size, extent, padding, strict=True)):
         raise ShapeError(f"{name}: a window of {list(extent)} doesn't fit into {list(size)} padded by {list(padding)}")

@@ -141,6 +141,7 @@ class WinogradFilter(Operator):
 
     name = "winograd_filter"
     operands = ("weight",)
+    floats_only = True
     attributes = {"flip": AttributeSpec(bool, "turn the filters by 180 degrees before", False)}
     non_differentiable = "schedules pack weights by it, long after differentiation"
 

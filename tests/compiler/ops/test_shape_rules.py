@@ -1,0 +1,61 @@
+"""Shape rules refuse, in one message, what has no meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netc.compiler.errors import ShapeError
+from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate, parse_type
+
+WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
+PICTURE = ("f32[1,4,4,3]", "f32[3,3,3,2]")
+POOL = {"size": (2, 2), "strides": (2, 2), "padding": "valid"}
+BACK = {**WINDOW, "size": (4, 4)}
+
+REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
+    ("dense", ("u8[1,4]", "f32[4,2]"), {}, "takes floats, not u8"),
+    ("dense", ("f32[1,4]", "f64[4,2]"), {}, "one element type"),
+    ("matmul", ("i32[2,2]", "i32[2,2]"), {}, "takes floats"),
+    ("conv2d", ("f32[1,4,4,3]", "f16[3,3,3,2]"), WINDOW, "one element type"),
+    ("conv2d", PICTURE, {**WINDOW, "strides": (0, 1)}, r"strides \[0, 1\] must be positive"),
+    ("conv2d", PICTURE, {**WINDOW, "dilations": (1, -1)}, r"dilations \[1, -1\] must be positive"),
+    ("conv2d", ("f32[1,4,4,3]", "f32[0,3,3,2]"), WINDOW, r"window \[0, 3\] must be positive"),
+    ("conv2d", PICTURE, {**WINDOW, "padding": "nonsense"}, "padding 'nonsense'"),
+    ("conv2d", PICTURE, {**WINDOW, "padding": ((1, 1),)}, "for 2 dimensions"),
+    ("conv2d", PICTURE, {**WINDOW, "padding": ((1, 1), (1, 1), (0, 0))}, "for 2 dimensions"),
+    ("conv2d", PICTURE, {**WINDOW, "padding": ((1,), (1, 1))}, "for 2 dimensions"),
+    ("conv2d", PICTURE, {**WINDOW, "padding": ((-1, 1), (1, 1))}, "for 2 dimensions"),
+    ("conv2d_input_gradient", ("f32[1,4,4,2]", "f32[3,3,3,2]"), {**BACK, "groups": 0}, "can't have 0 groups"),
+    ("conv2d_input_gradient", ("f32[1,4,4,2]", "f32[3,3,3,2]"), {**BACK, "groups": -1}, "can't have -1 groups"),
+    ("avg_pool", ("f32[1,4,4,3]",), {**POOL, "strides": (2, 0)}, "must be positive"),
+    ("avg_pool", ("u8[1,4,4,3]",), POOL, "takes floats"),
+    ("max_pool", ("f32[1,4,4,3]",), {**POOL, "padding": ()}, "for 2 dimensions"),
+    ("batch_norm", ("u8[2,3]", *["f32[3]"] * 4), {}, "takes floats, not u8"),
+    ("batch_norm", ("f32[2,3]", *["f64[3]"] * 4), {}, "one element type"),
+    ("pad", ("u8[3]",), {"padding": ((1, 1),), "value": -9}, r"u8\[3\] can't hold -9"),
+    ("pad", ("i32[3]",), {"padding": ((1, 1),), "value": 0.5}, "can't hold 0.5"),
+    ("broadcast_to", ("f32[1]",), {"shape": (-1,)}, "a size is negative"),
+    ("random_uniform", ("i64[]",), {"shape": (2,), "dtype": "nonsense"}, "no element type `nonsense`"),
+    ("resize_bilinear", ("i32[1,2,2,1]",), {"size": (4, 4)}, "takes f32 or 8-bit"),
+    ("transpose_conv2d", ("f32[1,2,2,1]", "f32[2,2,1,1]"), {**BACK, "padding": ((-1, 0), (0, 0))}, "for 2 dimensions"),
+)
+
+
+@pytest.mark.parametrize(("name", "operands", "attributes", "message"), REFUSED)
+def test_refused(name: str, operands: tuple[str, ...], attributes: dict[str, Any], message: str) -> None:
+    b = GraphBuilder("refused")
+    values = [b.input(f"x{i}", parse_type(text)) for i, text in enumerate(operands)]
+    given = {k: v for k, v in attributes.items() if name != "transpose_conv2d" or k != "dilations"}
+    with pytest.raises(ShapeError, match=message):
+        b.emit(name, *values, **given)
+
+
+def test_padding_of_a_scalar_is_the_scalar() -> None:
+    b = GraphBuilder("scalar")
+    graph = b.finish([b.emit("pad", b.input("x", TensorType(DType.F32, ())), padding=())])
+    (result,) = evaluate(graph, [np.array(3.0, np.float32)])
+    assert result.shape == ()
+    assert result == 3
