@@ -18,10 +18,10 @@ from common import parser, setting, table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from random_networks import EXCLUDED  # noqa: E402 (the tests' folder is found first)
-from random_networks.campaign import Record, explore  # noqa: E402
+from random_networks import EXCLUDED
+from random_networks.campaign import Record, explore
 
-from netc.compiler.ops import operators  # noqa: E402
+from netc.compiler.ops import operators
 
 BATCH = 100
 """Trials in a batch."""

@@ -1,18 +1,20 @@
-"""Random operators and small networks: five hundred, the same on every run. `benchmarks/random_trials.py` tries more."""
+"""Random operators and small networks: 500, the same on every run. `benchmarks/random_trials.py` tries more."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_networks import EXCLUDED, RECIPES, Seeded, draw_network
-from random_networks.maker import Network
+from random_networks.maker import Network, UnfitError
 from random_networks.meaning import tolerances
 from random_networks.references import REFERENCES, TORCH
+from random_networks.refusals import altered, check_refusal
 from random_networks.source import Shrinking, Source
 from random_networks.trials import Trial, compiled, compiled_gradients, gradients, quantized, references
 
@@ -79,6 +81,19 @@ def test_every_attribute_has_several_values(drawn: dict[str, dict[str, set[str]]
         if len(drawn[name][attribute]) < 2
     }
     assert not same
+
+
+FLOAT_OPERATORS = tuple(n for n in RECIPES if ".quantized." not in type(operators()[n]).__module__)
+
+
+def test_altered_operations_are_refused_or_mean_what_their_types_say() -> None:
+    refused = 0
+    for seed, name in enumerate(FLOAT_OPERATORS * 8):
+        source = Seeded(seed)
+        network = draw_network(source, names=(name,))
+        with suppress(UnfitError):
+            refused += not check_refusal(*altered(source, network))
+    assert refused > len(FLOAT_OPERATORS)
 
 
 def test_ranks_types_and_sizes() -> None:

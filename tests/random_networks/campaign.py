@@ -1,4 +1,4 @@
-"""Many trials, each in a child process: what makes it crash or hang is found, and made smaller, like any other fault."""
+"""Many trials, each in a child process: a crash or a hang is found, and made smaller, like any other fault."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from .children import isolated, trace
 from .source import Shrinking, Source
 from .trials import Trial, WrongError, draw_trial
+
 
 @dataclass
 class Record:

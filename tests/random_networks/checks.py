@@ -168,5 +168,3 @@ def execute(module: Module, machine: Machine, network: Network) -> list[Array]:
 
 def _as_list(results: Any) -> list[Array]:
     return list(results) if isinstance(results, tuple) else [results]
-
-

@@ -131,9 +131,7 @@ def _contraction(
     if name != "q_dense":
         attributes = {**attributes, "rounded_product": m.flag()}
     y = quantization(m, x.type.dtype)
-    return m.emit(
-        name, x, weight, *bias, x=scales, weight=given, y=y, **bounds(m, x.type.dtype), **attributes
-    )
+    return m.emit(name, x, weight, *bias, x=scales, weight=given, y=y, **bounds(m, x.type.dtype), **attributes)
 
 
 def _signs(m: Maker, x: Value) -> DType:
@@ -288,13 +286,10 @@ def pack_dot4(m: Maker, name: str) -> Value:
 def pack_depthwise(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), (m.choice((3, 1)), m.choice((3, 2)), 1, m.choice((2, 1, 5))), kinds=KNOWN)
     offset = 128 if weight.type.dtype is DType.U8 else 0
-    return m.emit(
-        name, weight, rows=m.choice((1, 2, 4)), stride=m.choice((1, 2)), offset=offset, ones=m.choice((0, 4))
-    )
+    return m.emit(name, weight, rows=m.choice((1, 2, 4)), stride=m.choice((1, 2)), offset=offset, ones=m.choice((0, 4)))
 
 
 @recipe("dot4_correction")
 def dot4_correction(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(m.choice((3, 1)),)), kinds=KNOWN)
     return m.emit(name, weight, x_zero=m.choice((0, -7)), x_offset=m.choice((0, 128)), weight_zero=m.choice((0, 3)))
-

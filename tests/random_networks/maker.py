@@ -162,9 +162,7 @@ class Maker:
             given = {"trainable": self.flag(), "init": self.choice(("zeros", "ones", "he_normal"))}
             order = "oi" if len(shape) == 2 else "oihw" if len(shape) == 4 else None
             given["checkpoint"] = order if self.flag() else None
-            value = self.b.emit(
-                "param", shape=shape, dtype=str(dtype), name=name, quantization=quantization, **given
-            )
+            value = self.b.emit("param", shape=shape, dtype=str(dtype), name=name, quantization=quantization, **given)
             self.params[name] = array
         else:
             value = self.b.constant(array, quantization=quantization)
@@ -172,7 +170,9 @@ class Maker:
         self.values.append(value)
         return value
 
-    def weight(self, dtype: DType, shape: Shape, values: str = "any", quantization: Quantization | None = None) -> Value:
+    def weight(
+        self, dtype: DType, shape: Shape, values: str = "any", quantization: Quantization | None = None
+    ) -> Value:
         """A new value that is a parameter more often than not."""
         return self.leaf(dtype, shape, values, quantization, ("param", "param", "constant", "input"))
 

@@ -1,8 +1,8 @@
-"""How far results may differ: what rounding anywhere in a network does to them, found by trying (Monte Carlo arithmetic).
+"""How far results may differ: what rounding anywhere in a network does to them, found by Monte Carlo arithmetic.
 
 Every operation that rounds is evaluated on operands, and gives results, that are off by up to two units in the last
-place, drawn at random. Operations that move or compare elements, and sums of whole numbers, don't round: what is made of
-them alone must be right to the last bit. Source: Parker, "Monte Carlo Arithmetic", 1997.
+place, drawn at random. Operations that move or compare elements, and sums of whole numbers, don't round: what is made
+of them alone must be right to the last bit. Source: Parker, "Monte Carlo Arithmetic", 1997.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def _evaluate(network: Network, rng: np.random.Generator) -> list[Array]:
             operands = tuple(_moved(rng, a) for a in operands)
         results = evaluate_operation(op, operands, network.params)
         values.update(
-            (v, np.asarray(a) if exact else _moved(rng, np.asarray(a))) for v, a in zip(op.results, results, strict=True)
+            (v, np.asarray(a) if exact else _moved(rng, np.asarray(a)))
+            for v, a in zip(op.results, results, strict=True)
         )
     return [values[v] for v in graph.outputs]
 

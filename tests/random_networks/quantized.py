@@ -39,7 +39,9 @@ def integer_network(network: Network) -> Network | None:
         graph = quantize(prepared, calibration.ranges("minmax"))
     except NetcError:
         return None
-    return Network(graph, {v.name or "": np.asarray(integers(network.inputs[v.name or ""], v.type)) for v in graph.inputs}, {})
+    return Network(
+        graph, {v.name or "": np.asarray(integers(network.inputs[v.name or ""], v.type)) for v in graph.inputs}, {}
+    )
 
 
 def check_litert(network: Network) -> bool:

@@ -12,7 +12,7 @@ from netc.compiler.graph import DType, TensorType
 from netc.compiler.ops.base import Operator
 
 from .checks import WrongError
-from .maker import Network
+from .maker import Network, UnfitError
 from .source import Source, choice
 
 _SIZES = (0, 1, 2, 3, 7)
@@ -21,7 +21,9 @@ _NUMBERS = (0, -1, 1, 2, 7, -9)
 
 def altered(source: Source, network: Network) -> tuple[Operator, tuple[TensorType, ...], dict[str, Any]]:
     """The last operation of a network with an attribute, or the type of an operand, changed."""
-    op = next((o for o in reversed(network.graph.operations) if o.operands), network.graph.operations[-1])
+    op = next((o for o in reversed(network.graph.operations) if o.operands), None)
+    if op is None:
+        raise UnfitError
     types = [v.type.dense() for v in op.operands]
     attributes = dict(op.attributes)
     for _ in range(choice(source, (1, 1, 2))):

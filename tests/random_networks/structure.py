@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from netc.compiler.graph import DType, Value
 
-from .maker import ALL, FLOATS, INTEGERS, Maker, Shape
+from .maker import ALL, FLOATS, INTEGERS, Maker
 from .recipes import recipe
 
 NUMBERS = (*FLOATS, *INTEGERS)
@@ -169,5 +165,3 @@ def resize(m: Maker, name: str) -> Value:
     x = m.operand(kinds, fits=lambda t: t.rank == 4, shape=m.image)
     options = m.choice(({}, {"align_corners": True}, {"half_pixel_centers": True}))
     return m.emit(name, x, size=(m.choice((3, 1, 8, 5)), m.choice((4, 1, 7, 2))), **options)
-
-

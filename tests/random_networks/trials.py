@@ -96,7 +96,15 @@ def references(source: Source) -> Trial:
     return Trial("references", network, lambda: check_references(network))
 
 
-KINDS: tuple[Callable[[Source], Trial], ...] = (compiled, compiled, compiled, gradients, compiled_gradients, quantized, references)
+KINDS: tuple[Callable[[Source], Trial], ...] = (
+    compiled,
+    compiled,
+    compiled,
+    gradients,
+    compiled_gradients,
+    quantized,
+    references,
+)
 
 
 def draw_trial(source: Source) -> Trial:
