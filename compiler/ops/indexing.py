@@ -76,6 +76,8 @@ class GatherND(Operator):
 
 def _scalar(loaded: Expr) -> Expr:
     """An index that is the same in all lanes."""
+    if isinstance(loaded, Const):
+        return Const(loaded.value, loaded.dtype)
     return loaded.value if isinstance(loaded, Broadcast) else loaded
 
 
