@@ -143,9 +143,15 @@ class Quantization:
         """True if one scale serves all elements."""
         return self.axis is None
 
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """True if a tensor of `shape` can be quantized like this."""
-        return self.axis is None or (0 <= self.axis < len(shape) and len(self.scales) == shape[self.axis])
+    def problem(self, dtype: DType, shape: tuple[int, ...]) -> str | None:
+        """Why a tensor of this element type and shape can't be quantized like this; None if it can."""
+        if dtype.is_float or dtype is DType.BOOL:
+            return f"elements of type {dtype} have no scale"
+        if self.axis is not None and not (0 <= self.axis < len(shape) and len(self.scales) == shape[self.axis]):
+            return f"{len(self.scales)} scales along dimension {self.axis} don't fit {list(shape)}"
+        info = np.iinfo(str(dtype.numpy))
+        outside = next((z for z in self.zero_points if not info.min <= z <= info.max), None)
+        return None if outside is None else f"zero point {outside} lies outside {dtype} ({info.min} to {info.max})"
 
     def __str__(self) -> str:
         axis = "" if self.axis is None else f"axis={self.axis} "
@@ -228,8 +234,9 @@ def parse_type(text: str) -> TensorType:
             raise NetcError(f"layout of `{text}` must give before:after for each of its {len(shape)} dimensions")
         layout = Layout(tuple((int(p[0]), int(p[1])) for p in pairs))
     quantization = parse_quantization(match[4]) if match[4] else None
-    if quantization is not None and (names[match[1]].is_float or not quantization.fits(shape)):
-        raise NetcError(f"the quantization of `{text}` doesn't fit its elements or its shape")
+    problem = quantization.problem(names[match[1]], shape) if quantization is not None else None
+    if problem is not None:
+        raise NetcError(f"the quantization of `{text}` doesn't fit its elements or its shape: {problem}")
     return TensorType(names[match[1]], shape, None, quantization).with_layout(layout)
 
 

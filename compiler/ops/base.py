@@ -80,14 +80,15 @@ class Operator(ABC):
     def result_types(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         """Result types with their quantization: what `infer` says, or that of the operands where it is kept.
 
-        Raises `ShapeError` for sizes below 0, and for operands that aren't floats where there must be floats.
+        Raises `ShapeError` for sizes below 0, for operands that aren't floats where there must be floats, and for a
+        quantization that the elements can't have.
         """
         if self.floats_only:
             check_floats(self, *operands)
             check_one_type(self, *operands)
         inferred = self.infer(operands, attributes)
-        if any(size < 0 for t in inferred for size in t.shape):
-            raise ShapeError(f"{self.name} can't give {', '.join(map(str, inferred))}: a size is negative")
+        for type_ in inferred:
+            self._check_result(type_)
         if not self.keeps_quantization:
             return inferred
         kept = {operand.quantization for operand in operands}
@@ -95,6 +96,14 @@ class Operator(ABC):
         if quantization is None or not quantization.is_per_tensor:
             return tuple(t.with_quantization(None) for t in inferred)
         return tuple(t.with_quantization(quantization) for t in inferred)
+
+    def _check_result(self, type_: TensorType) -> None:
+        if any(size < 0 for size in type_.shape):
+            raise ShapeError(f"{self.name} can't give {type_}: a size is negative")
+        given = type_.quantization
+        problem = given.problem(type_.dtype, type_.shape) if given is not None and not self.keeps_quantization else None
+        if problem is not None:
+            raise ShapeError(f"{self.name}: {problem}")
 
     @abstractmethod
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

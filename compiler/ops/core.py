@@ -63,8 +63,9 @@ class Constant(Operator):
 def _quantized(type_: TensorType, attributes: Attributes) -> TensorType:
     """The type with the quantization that the attributes give, which must fit."""
     quantization: Quantization | None = attributes["quantization"]
-    if quantization is not None and (type_.dtype.is_float or not quantization.fits(type_.shape)):
-        raise ShapeError(f"{type_} can't be quantized as {quantization}")
+    problem = quantization.problem(type_.dtype, type_.shape) if quantization is not None else None
+    if problem is not None:
+        raise ShapeError(f"{type_} can't be quantized as {quantization}: {problem}")
     return type_.with_quantization(quantization)
 
 

@@ -181,7 +181,7 @@ def _shape(record: Record) -> tuple[int, ...]:
 
 def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quantization | None:
     record = tensor["quantization"]
-    if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float:
+    if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float or dtype is DType.BOOL:
         return None
     scales = record["scale"]
     if len(scales) > 1 and len(scales) not in shape:
@@ -194,8 +194,9 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
         quantization = Quantization(tuple(scales.tolist()), tuple(zero_points.tolist()), axis)
     except NetcError as error:
         record.fail("scale", error.diagnostics[0].message)
-    if not quantization.fits(shape):
-        record.fail("quantized_dimension", f"{len(scales)} scales along dimension {axis} don't fit {list(shape)}")
+    problem = quantization.problem(dtype, shape)
+    if problem is not None:
+        record.fail("zero_point" if problem.startswith("zero point") else "quantized_dimension", problem)
     return quantization
 
 

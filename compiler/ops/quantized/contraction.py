@@ -49,7 +49,8 @@ def real_factors(attributes: Attributes, *, rounded_product: bool = False) -> Ar
     weight: Quantization = attributes["weight"]
     products = np.float64(x.scale) * np.array(weight.scales)
     if rounded_product:
-        products = products.astype(np.float32).astype(np.float64)
+        with np.errstate(over="ignore"):
+            products = products.astype(np.float32).astype(np.float64)
     factors: Array = products / attributes["y"].scale
     return factors[0] if weight.is_per_tensor else factors
 
@@ -61,6 +62,11 @@ def fixed_factors(attributes: Attributes) -> tuple[Array, Array]:
     # A factor of zero is zero however it is shifted.
     table = np.array([(m, s if m else -1) for m, s in pairs], np.int32).T
     return (table[0, 0], table[1, 0]) if real.ndim == 0 else (table[0], table[1])
+
+
+def check_factors(attributes: Attributes) -> None:
+    """Raise `ScaleError` where the scales of a convolution are too far apart."""
+    fp.quantize_multiplier(float(np.max(real_factors(attributes, rounded_product=attributes["rounded_product"]))))
 
 
 def product(x: Array, weight: Array) -> Array:
@@ -197,6 +203,7 @@ class QConv2D(Operator):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, weight, *_ = operands
         check_contraction(self, operands, attributes)
+        check_factors(attributes)
         (y,) = _CONV.infer((x, weight, *operands[2:]), attributes)
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 
@@ -293,7 +300,7 @@ def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attr
     per_tensor(operator, attributes, "x", "y")
     check_range(operator, x.dtype, attributes)
     given: Quantization = attributes["weight"]
-    if not given.is_per_tensor and (given.axis != weight.rank - 1 or not given.fits(weight.shape)):
+    if not given.is_per_tensor and (given.axis != weight.rank - 1 or given.problem(weight.dtype, weight.shape)):
         raise ShapeError(f"{operator.name}: {weight} can't be quantized as {given}")
     if len(set(given.zero_points)) > 1:
         raise ShapeError(f"{operator.name}: the filters must have the same zero point")

@@ -230,6 +230,9 @@ def test_quantization() -> None:
     [
         ("i8[2]<axis=0 0.1>", "doesn't fit its elements or its shape"),
         ("f32[2]<0.1>", "doesn't fit its elements or its shape"),
+        ("i8[2]<0.1:128>", "zero point 128 lies outside i8"),
+        ("u8[2]<axis=0 0.1,0.2:-1>", "zero point -1 lies outside u8"),
+        ("i16[2]<0.1:40000>", "zero point 40000 lies outside i16"),
         ("i8[2]<0.1,0.2>", "need an axis"),
         ("i8[2]<0.0:1>", "must be positive"),
         ("i8[2]<1e99>", "must be positive and finite"),

@@ -51,11 +51,19 @@ def changed(name: str, places: Iterator[int] | range, **fields: Any) -> Graph:
     """The graph of an operator whose tensors at some places are of another kind."""
     model, edges = models()[name]
     kept = model.tensors
-    model.tensors = [{**t, **fields} if i in places else t for i, t in enumerate(kept)]
+    model.tensors = [_within({**t, **fields}) if i in places else t for i, t in enumerate(kept)]
     try:
         return graph_of(read_model(model.data(*edges)), "case")
     finally:
         model.tensors = kept
+
+
+def _within(tensor: dict[str, Any]) -> dict[str, Any]:
+    """A tensor with a zero point that its type has."""
+    if tensor["dtype"].kind not in "iu":
+        return tensor
+    info = np.iinfo(tensor["dtype"])
+    return {**tensor, "zero": min(max(tensor["zero"], info.min), info.max)}
 
 
 @pytest.mark.parametrize("name", NAMES)
