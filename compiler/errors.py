@@ -66,6 +66,10 @@ class ShapeError(NetcError):
     """Operands or attributes that do not fit an operator. The frontend adds the location."""
 
 
+class ScaleError(ShapeError):
+    """Scales or zero points with which an operator on quantized numbers has no defined result."""
+
+
 class InternalError(Exception):
     """A pass or a stage of netc broke an invariant; the message names the stage and shows the IR."""
 

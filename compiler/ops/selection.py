@@ -41,7 +41,10 @@ class Comparison(Operator):
         return (np.asarray(type(self).ufunc(*operands)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        a, b = c.load_broadcast(0, index), c.load_broadcast(1, index)
+        return self.element(c.load_broadcast(0, index), c.load_broadcast(1, index))
+
+    def element(self, a: Expr, b: Expr) -> Expr:
+        """The comparison of two expressions."""
         return Binary(self.loop_op, b, a) if self.swapped else Binary(self.loop_op, a, b)
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..errors import NetcError
+from ..errors import NetcError, ShapeError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Attribute, Graph, Operation, Value
 from ..graph.names import value_names
@@ -146,8 +146,12 @@ class Quantizer:
     # ---- for rules ----
 
     def emit(self, op: Operation, name: str, *operands: Value, **attributes: Attribute) -> Value:
-        """Add an operation at the place of `op`."""
-        return self.b.emit(name, *operands, location=op.location, **attributes)
+        """Add an operation at the place of `op`, which is named where scales differ too much for its integer form."""
+        try:
+            return self.b.emit(name, *operands, location=op.location, **attributes)
+        except ShapeError as error:
+            problem = error.diagnostics[0]
+            raise NetcError(problem.message, location=op.location, hint=problem.hint) from None
 
     def final(self, op: Operation) -> Value:
         """The result of an operation, its fused activation included."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import NetcError
 from ..graph.ir import Graph, Operation, Value
-from ..graph.types import Quantization
+from ..graph.types import DType, Quantization
+from ..ops.quantized.base import integer_of, integer_range
 from ..ops.reduction import normalize_axis
 from .calibration import Ranges
 from .quantizer import Quantizer, Rule, Scheme
@@ -47,22 +48,14 @@ def limits(activation: Operation | None, y: Quantization) -> dict[str, int | Non
     """The range of integers that an activation leaves, as attributes low and high."""
     if activation is None:
         return {"low": None, "high": None}
-    low, high = _bounds(activation)
-    lowest = LOWEST if low is None else max(LOWEST, _place(low, y))
-    highest = HIGHEST if high is None else min(HIGHEST, _place(high, y))
-    return {"low": lowest, "high": highest}
+    low, high = integer_range(*_bounds(activation), DType.I8, y)
+    return {"low": low, "high": high}
 
 
 def _bounds(activation: Operation) -> tuple[float | None, float | None]:
     if activation.name == "clamp":
         return float(activation.attributes["low"]), float(activation.attributes["high"])
     return _LIMITS[activation.name]
-
-
-def _place(bound: float, y: Quantization) -> int:
-    """The integer that stands for a number, in f32 arithmetic as kernels find it."""
-    ratio = float(np.float32(bound) / np.float32(y.scale))
-    return y.zero_point + int(np.copysign(np.floor(abs(ratio) + 0.5), ratio))
 
 
 def contraction(q: Quantizer, op: Operation) -> Value:
@@ -173,7 +166,7 @@ def pad(q: Quantizer, op: Operation) -> Value:
         problem = f"pad with {number:g} leaves none of the 256 levels to `{q.names[x]}`, {q.range(x)}"
         raise NetcError(problem, location=op.location, hint=hint)
     reached = covered(y)
-    value = int(np.clip(_place(min(max(number, reached.low), reached.high), y), LOWEST, HIGHEST))
+    value = int(np.clip(integer_of(min(max(number, reached.low), reached.high), y), LOWEST, HIGHEST))
     return q.emit(op, "pad", q.integer(x, y), padding=op.attributes["padding"], value=value)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.graph.types import DType
-from .context import Context
+from ...compiler.ops.quantized.base import BYTES
+from .context import BOUNDS, Context
 
 Converter = Callable[[Context], Value]
 
-_BYTES = (DType.I8, DType.U8)
 _LARGEST_POWER = 8
 """Powers up to this one are products."""
 
@@ -52,12 +52,19 @@ def _extremum(name: str) -> Converter:
 
 
 def _comparison(name: str) -> Converter:
-    """LESS and its kin; quantized numbers of one scale have the order of what they stand for."""
+    """LESS and its kin, which compare quantized numbers in steps of 1/256; order among 16 bits is that of integers."""
 
     def convert(c: Context) -> Value:
-        if c.type(0).quantization != c.type(1).quantization:
+        a, b = c.value(0), c.value(1)
+        if c.type(0).quantization is None and c.type(1).quantization is None:
+            return c.emit(name, a, b)
+        scales = {"a": c.quantization(0), "b": c.quantization(1)}
+        plain = a.type.dtype is DType.I16 and name not in ("equal", "not_equal")
+        if scales["a"] == scales["b"] and (plain or 1 / 256 <= scales["a"].scale < 1):  # no two numbers become one
+            return c.emit(name, a, b)
+        if plain:
             c.unsupported("its operands have different scales")
-        return c.emit(name, c.value(0), c.value(1))
+        return c.emit("q_compare", a, b, by=name, **scales)
 
     return convert
 
@@ -83,35 +90,29 @@ def select(c: Context) -> Value:
     return c.emit("select", condition, *values)
 
 
-def _clipped(low: float | None, high: float | None) -> Converter:
+def _clipped(activation: str) -> Converter:
     """RELU and its kin, which may change the scale too."""
 
     def convert(c: Context) -> Value:
         x = c.value(0)
         if not c.is_quantized:
-            if high is None:
-                return c.emit("relu", x)
-            return c.emit("clamp", x, low=low, high=high)
-        y = c.output_quantization()
-        dtype = c.output_type().dtype
-        info = np.iinfo(str(dtype.numpy))
-        scaled = x if c.quantization(0) == y else c.emit("requantize", x, dtype=str(dtype), x=c.quantization(0), y=y)
-        bounds = [None if b is None else y.zero_point + round(b / y.scale) for b in (low, high)]
-        lowest = int(info.min) if bounds[0] is None else max(bounds[0], int(info.min))
-        highest = int(info.max) if bounds[1] is None else min(bounds[1], int(info.max))
-        return c.emit("clamp", scaled, low=lowest, high=max(lowest, highest))
+            low, high = BOUNDS[activation]
+            return c.emit("relu", x) if high is None else c.emit("clamp", x, low=low, high=high)
+        given, y, limits = c.quantization(0), c.output_quantization(), c.range_of(activation)
+        if given == y:
+            return c.emit("clamp", x, **limits)
+        return c.emit("q_relu", x, dtype=str(c.output_type().dtype), x=given, y=y, **limits)
 
     return convert
 
 
-def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = _BYTES) -> Converter:
+def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = BYTES) -> Converter:
     """A function of one number: by the table of its 256 results where they are quantized, else made of operators."""
 
     def convert(c: Context) -> Value:
         if not c.is_quantized:
             return plain(c)
-        if c.type(0).dtype not in types:
-            c.unsupported(f"its form for {c.type(0).dtype} is not supported")
+        c.check_form(0, types)
         return c.emit(name, c.value(0), x=c.quantization(0), y=c.output_quantization())
 
     return convert
@@ -154,8 +155,7 @@ def prelu(c: Context) -> Value:
 
 
 def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
-    if c.output_type().dtype not in _BYTES:
-        c.unsupported(f"its form for {c.output_type().dtype} is not supported")
+    c.check_form(0)
     scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
     return c.emit(name, a, b, **scales)
 
@@ -213,6 +213,7 @@ def leaky_relu(c: Context) -> Value:
     """LEAKY_RELU."""
     alpha = float(c.option("alpha", 0.0))
     if c.is_quantized:
+        c.check_form(0)
         return c.emit("q_leaky_relu", c.value(0), x=c.quantization(0), y=c.output_quantization(), alpha=alpha)
     return c.emit("leaky_relu", c.value(0), alpha=alpha)
 
@@ -236,9 +237,9 @@ CONVERTERS: dict[str, Converter] = {
     "NOT_EQUAL": _comparison("not_equal"),
     "SELECT": select,
     "SELECT_V2": select,
-    "RELU": _clipped(0.0, None),
-    "RELU6": _clipped(0.0, 6.0),
-    "RELU_N1_TO_1": _clipped(-1.0, 1.0),
+    "RELU": _clipped("relu"),
+    "RELU6": _clipped("relu6"),
+    "RELU_N1_TO_1": _clipped("relu_n1_to_1"),
     "LOGISTIC": _function("q_logistic", _plain("sigmoid", 1)),
     "TANH": _function("q_tanh", _plain("tanh", 1)),
     "HARD_SWISH": _function("q_hard_swish", _hard_swish),

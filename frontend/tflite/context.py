@@ -12,13 +12,14 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.graph.types import DType, Quantization, TensorType
+from ...compiler.ops.quantized.base import BYTES, LIMIT, integer_range
 from .model import Model, Operator, Tensor
 
 PADDINGS = {0: "same", 1: "valid"}
 ACTIVATIONS = {0: None, 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 """Codes of the schema's Padding and ActivationFunctionType."""
 
-_BOUNDS = {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
+BOUNDS = {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
 
 
 Converter = Callable[["Context"], Value | tuple[Value, ...]]
@@ -214,17 +215,21 @@ class Context:
         activation = self.coded("fused_activation_function", ACTIVATIONS)
         if activation is None:
             return {"low": None, "high": None}
-        type_, given = self.output_type(), self.output_quantization()
-        info = np.iinfo(str(type_.dtype.numpy))
+        return self.range_of(activation)
 
-        def place(bound: float) -> int:
-            ratio = float(np.float32(bound) / np.float32(given.scale))
-            return given.zero_point + int(np.copysign(np.floor(abs(ratio) + 0.5), ratio))
+    def range_of(self, activation: str) -> dict[str, int | None]:
+        """The range of integers that an activation leaves, as attributes low and high."""
+        y = self.output_quantization()
+        bounds = BOUNDS[activation]
+        if any(bound is not None and abs(bound) / y.scale >= LIMIT for bound in bounds):
+            self.unsupported(f"scale {y.scale:.4g} is too small for {activation}: 32 bits don't hold its bounds")
+        low, high = integer_range(*bounds, self.output_type().dtype, y)
+        return {"low": low, "high": high}
 
-        low, high = _BOUNDS[activation]
-        lowest = info.min if low is None else min(max(place(low), int(info.min)), int(info.max))
-        highest = info.max if high is None else max(min(place(high), int(info.max)), int(info.min))
-        return {"low": int(lowest), "high": int(highest)}
+    def check_form(self, place: int, types: tuple[DType, ...] = BYTES) -> None:
+        """Leave the operator opaque unless input number `place` has one of the element types that its form takes."""
+        if self.type(place).dtype not in types:
+            self.unsupported(f"its form for {self.type(place).dtype} is not supported")
 
     # ---- operations ----
 

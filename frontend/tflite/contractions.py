@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...compiler.graph.ir import Value
 from ...compiler.graph.types import DType, Quantization
 from .context import PADDINGS, Context
@@ -50,6 +52,8 @@ def _contraction(
     _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
+    if name == "dense" and given is not None:
+        _check_sums(c, weight.type.shape[0], given)
     return c.emit(
         f"q_{name}",
         x,
@@ -137,6 +141,18 @@ def fully_connected(c: Context) -> Value:
     if x.type.shape != (*lead, inputs):
         x = c.emit("reshape", x, shape=(*lead, inputs))
     return _contraction(c, "dense", weight, given, {}, x)
+
+
+def _check_sums(c: Context, terms: int, weight: Quantization) -> None:
+    """Leave dense layers alone whose results may need more than 32 bits before they saturate: kernels define none."""
+    x, y = c.quantization(0), c.output_quantization()
+    info = np.iinfo(str(c.type(0).dtype.numpy))
+    largest = max(info.max - x.zero_point, x.zero_point - info.min)
+    bias = c.tensor(2).array() if c.has(2) else np.zeros(1, np.int32)
+    total = terms * 255 * largest + (1 << 31 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
+    factor = x.scale * max(weight.scales) / y.scale
+    if total * factor >= (1 << 31) - 256:
+        c.unsupported(f"a factor of {factor:.4g} between scales is too large for its sums")
 
 
 CONVERTERS = {

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
-from ...compiler.errors import Location, NetcError, ShapeError
+from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.types import Quantization
@@ -146,7 +146,8 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         c.values.update(before[0])
         c.weights.clear()
         c.weights.update(before[1])
-        reason = _form(c) if isinstance(error, ShapeError) else error.diagnostics[0].message
+        has_reason = isinstance(error, UnsupportedError | ScaleError)
+        reason = error.diagnostics[0].message if has_reason else _form(c)
         results = _named(c, opaque(c, reason), names, start)
     c.values.update(zip(operator.outputs, results, strict=False))
 

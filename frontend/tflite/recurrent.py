@@ -25,6 +25,8 @@ def unidirectional_sequence_lstm(c: Context) -> Value:
     recurrents = [c.weight(place, (1, 0)) for place in (5, 6, 7, 8)]
     biases = [c.value(place) for place in (12, 13, 14, 15)]
     cell = c.quantization(_CELL_STATE)
+    if abs(math.log2(cell.scale) - round(math.log2(cell.scale))) > 1e-3:
+        c.unsupported("the scale of its cells must be a power of two")
     return c.emit(
         "q_lstm",
         c.value(0),

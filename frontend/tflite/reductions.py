@@ -55,6 +55,7 @@ def softmax(c: Context) -> Value:
     """SOFTMAX over the last dimension."""
     beta = float(c.option("beta", 1.0))
     if c.is_quantized:
+        c.check_form(0)
         return c.emit(
             "q_softmax",
             c.value(0),
@@ -72,8 +73,7 @@ def softmax(c: Context) -> Value:
 def log_softmax(c: Context) -> Value:
     """LOG_SOFTMAX over the last dimension."""
     if c.is_quantized:
-        if c.type(0).dtype is not DType.I8:
-            c.unsupported(f"its form for {c.type(0).dtype} is not supported")
+        c.check_form(0, (DType.I8,))
         return c.emit("q_log_softmax", c.value(0), x=c.quantization(0), y=c.output_quantization())
     return c.emit("log_softmax", c.value(0), axis=-1)
 
@@ -86,6 +86,7 @@ def l2_normalization(c: Context) -> Value:
     """L2_NORMALIZATION over the last dimension."""
     x = c.value(0)
     if c.is_quantized:
+        c.check_form(0)
         return c.emit("q_l2_normalize", x, x=c.quantization(0), y=c.output_quantization())
     total = c.emit("reduce_sum", c.emit("mul", x, x), axes=(-1,), keepdims=True)
     length = c.emit("maximum", c.emit("sqrt", total), c.builder.scalar(_SHORTEST, x.type.dtype))

@@ -68,17 +68,19 @@ def pad(c: Context) -> Value:
 
 
 def concatenation(c: Context) -> Value:
-    """CONCATENATION; quantized inputs must have the scale of the output."""
+    """CONCATENATION; only u8 may have other scales than the result."""
     values = [c.value(i) for i in range(c.count)]
-    if c.is_quantized:
-        y, dtype = c.output_quantization(), str(c.output_type().dtype)
-        if c.option("fused_activation_function", 0):
-            c.unsupported("a fused activation is not supported")
-        for place, value in enumerate(values):
-            if c.quantization(place) != y:
-                values[place] = c.emit("requantize", value, dtype=dtype, x=c.quantization(place), y=y)
-        return c.emit("concat", *values, axis=c.option("axis", 0))
-    return c.activated(c.emit("concat", *values, axis=c.option("axis", 0)))
+    axis = int(c.option("axis", 0))
+    if not c.is_quantized:
+        return c.activated(c.emit("concat", *values, axis=axis))
+    if c.option("fused_activation_function", 0):
+        c.unsupported("a fused activation is not supported")
+    y, given = c.output_quantization(), tuple(c.quantization(i) for i in range(c.count))
+    if set(given) == {y}:
+        return c.emit("concat", *values, axis=axis)
+    if c.output_type().dtype is not DType.U8:
+        c.unsupported(f"joining {c.output_type().dtype} of different scales is not supported")
+    return c.emit("q_concat", *values, axis=axis, inputs=given, y=y)
 
 
 def pack(c: Context) -> Value:

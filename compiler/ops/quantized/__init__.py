@@ -3,6 +3,8 @@
 from . import (
     activation,
     broadcasting,
+    comparison,
+    concatenation,
     contraction,
     conversion,
     elementwise,
@@ -18,6 +20,8 @@ from . import (
 __all__ = [
     "activation",
     "broadcasting",
+    "comparison",
+    "concatenation",
     "contraction",
     "conversion",
     "elementwise",

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, Value
 from ...graph.types import DType, Quantization, TensorType
 from ...loops.compute import Compute
 from ...loops.ir import Expr, binary, minimum
 from ..base import AttributeSpec, Operator, register
+from ..rounding import rounded
 from . import fixed_point as fp
-from .base import check_quantized, per_tensor, quantization
+from .base import BYTES, check_quantized, demand, per_tensor, quantization
 from .functions import FixedPoint, reciprocal, reciprocal_expr
 
 if TYPE_CHECKING:
     from ...graph.builder import GraphBuilder
-
-BYTES = (DType.I8, DType.U8)
 
 
 def all_values(dtype: DType) -> Array:
@@ -67,11 +67,15 @@ class ByteFunction(Operator):
         per_tensor(self, attributes, "x", "y")
         if x.dtype not in BYTES:
             raise ShapeError(f"{self.name} takes 8-bit integers, not {x}")
+        self.function(all_values(x.dtype), x.dtype, attributes)
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
 
     @abstractmethod
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        """The function of int64 values; what lies outside the element type saturates."""
+        """The function of int64 values; what lies outside the element type saturates.
+
+        Raises `ScaleError` for scales with which the kernels give no defined result.
+        """
 
     def table(self, dtype: DType, attributes: Attributes) -> Array:
         """The results for all numbers of an element type, smallest first."""
@@ -88,48 +92,48 @@ class ByteFunction(Operator):
         return b.emit("lookup", x, table, y=attributes["y"])
 
 
-class Saturating(ByteFunction):
-    """Base of logistic and tanh: fixed-point functions whose ends are reached within a known radius."""
+class RealFunction(ByteFunction):
+    """Base of the functions that are computed in f32: of what the operand stands for, on the result's scale."""
 
-    def scaled(self, x: Array, attributes: Attributes) -> tuple[Array, Array]:
-        """The operand with four integer bits, and -1, 0 or 1 where it lies below, within or above the radius."""
-        given: Quantization = attributes["x"]
-        multiplier, shift = fp.quantize_multiplier(given.scale * (1 << 27))
-        radius = input_radius(4, shift)
-        offset = x - given.zero_point
-        end = np.where(offset <= -radius, -1, np.where(offset >= radius, 1, 0))
-        return fp.multiply(np.where(end == 0, offset, 0), multiplier, shift), end
+    @abstractmethod
+    def real(self, x: Array) -> Array:
+        """The function of f32 numbers, each step rounded to f32."""
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        source, target = attributes["x"], attributes["y"]
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = self.real(np.float32(source.scale) * (x - source.zero_point).astype(np.float32))
+            whole = rounded(result * (np.float32(1) / np.float32(target.scale))) + np.float32(target.zero_point)
+        if not np.all(np.abs(whole) < 1 << 31):
+            problem = f"{self.name}: results on the scale of {target} are beyond 32-bit integers"
+            raise ScaleError(problem, hint=fp.CALIBRATE)
+        return whole.astype(np.int64)
 
 
-def input_radius(integer_bits: int, left_shift: int) -> int:
-    """Largest input whose scaled value is held by `integer_bits`."""
-    return int(((1 << integer_bits) - 1) * (1 << (31 - integer_bits)) / 2.0**left_shift)
+def in_f32(function: Callable[[Array], Array], x: Array) -> Array:
+    """A function of f32 numbers, rounded correctly: computed in f64."""
+    return function(x.astype(np.float64)).astype(np.float32)
 
 
 @register
-class QLogistic(Saturating):
-    """1 / (1 + exp(-x)) of 8-bit numbers; the result's scale is 1/256, its zero point the smallest number."""
+class QLogistic(RealFunction):
+    """1 / (1 + exp(-x)) of 8-bit numbers."""
 
     name = "q_logistic"
 
-    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        scaled, end = self.scaled(x, attributes)
-        lowest = int(np.iinfo(str(dtype.numpy)).min)
-        inner = fp.shift_right(FixedPoint(32).logistic(scaled, 4), 23) + lowest
-        return np.where(end < 0, lowest, np.where(end > 0, lowest + 255, inner))
+    def real(self, x: Array) -> Array:
+        result: Array = np.float32(1) / (np.float32(1) + in_f32(np.exp, -x))
+        return result
 
 
 @register
-class QTanh(Saturating):
-    """Hyperbolic tangent of 8-bit numbers; the result's scale is 1/128, its zero point the middle."""
+class QTanh(RealFunction):
+    """Hyperbolic tangent of 8-bit numbers."""
 
     name = "q_tanh"
 
-    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        scaled, end = self.scaled(x, attributes)
-        lowest = int(np.iinfo(str(dtype.numpy)).min)
-        inner = fp.shift_right(FixedPoint(32).tanh(scaled, 4), 24) + lowest + 128
-        return np.where(end < 0, lowest, np.where(end > 0, lowest + 255, inner))
+    def real(self, x: Array) -> Array:
+        return in_f32(np.tanh, x)
 
 
 @register
@@ -142,12 +146,29 @@ class QLeakyRelu(ByteFunction):
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
         source, target = attributes["x"], attributes["y"]
         offset = x - source.zero_point
-        positive = fp.multiply(offset, *fp.quantize_multiplier(source.scale / target.scale))
-        slope = float(np.float32(attributes["alpha"]))
-        sign, size = np.sign(slope), abs(slope)
-        negative = fp.multiply(offset, *fp.quantize_multiplier(source.scale * size / target.scale)) * int(sign)
+        factors = (
+            fp.single_ratio(source.scale, over=target.scale),
+            fp.single_ratio(source.scale, attributes["alpha"], over=target.scale),
+        )
+        positive, negative = (fp.multiply(offset, *fp.quantize_multiplier(f)) for f in factors)
         result: Array = np.where(offset >= 0, positive, negative) + target.zero_point
         return result
+
+
+def input_radius(integer_bits: int, left_shift: int) -> int:
+    """Largest input whose scaled value is held by `integer_bits`."""
+    return int(((1 << integer_bits) - 1) * (1 << (31 - integer_bits)) / 2.0**left_shift)
+
+
+def difference_factor(scale: float) -> tuple[int, int]:
+    """Multiplier and shift from differences on a scale to those with `DIFFERENCE_BITS` integer bits.
+
+    Raises `ScaleError` for scales that are so small that kernels abort.
+    """
+    real = min(scale * (1 << (31 - DIFFERENCE_BITS)), (1 << 31) - 1.0)
+    if not real > 1:
+        raise ScaleError(f"a scale (times beta) of {scale:.4g} is too small for the fixed-point softmax")
+    return fp.quantize_multiplier(real)
 
 
 DIFFERENCE_BITS = 5
@@ -178,12 +199,15 @@ class QSoftmax(Operator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype not in BYTES or attributes["dtype"] not in (str(x.dtype), "i16"):
             raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
+        dtype = DType(attributes["dtype"])
+        if dtype is DType.I8:
+            demand(self, attributes["y"], dtype, 1 / 256, -128)
+        difference_factor(attributes["beta"] * attributes["x"].scale)
         return (TensorType(DType(attributes["dtype"]), x.shape, None, attributes["y"]),)
 
     def exponentials(self, attributes: Attributes) -> Array:
         """exp(-d) for the differences d from 0 to 255 to a row's maximum, as 32-bit fractions; 0 where negligible."""
-        real = min(attributes["beta"] * attributes["x"].scale * (1 << (31 - DIFFERENCE_BITS)), (1 << 31) - 1.0)
-        multiplier, shift = fp.quantize_multiplier(real)
+        multiplier, shift = difference_factor(attributes["beta"] * attributes["x"].scale)
         radius = input_radius(DIFFERENCE_BITS, shift)
         difference = -np.arange(256, dtype=np.int64)
         kept = difference >= -radius

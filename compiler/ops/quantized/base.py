@@ -6,13 +6,17 @@ from types import NoneType
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...errors import ScaleError, ShapeError
 from ...graph.ir import Attributes
 from ...graph.types import DType, Quantization, TensorType
 from ..base import AttributeSpec, Operator
+from .fixed_point import round_half_away, single_ratio
 
 INTEGERS = (DType.I8, DType.U8, DType.I16)
 """Element types of quantized activations."""
+
+BYTES = (DType.I8, DType.U8)
+"""Those of 8 bits, which most kernels take alone."""
 
 
 def quantization(what: str) -> AttributeSpec:
@@ -37,6 +41,9 @@ def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attrib
             raise ShapeError(f"{operator.name} takes 8-bit or 16-bit integers, not {operand}")
         stated = operand.quantization
         given: Quantization = attributes[name]
+        problem = given.problem(operand.dtype, operand.shape)
+        if problem is not None:
+            raise ShapeError(f"{operator.name}: `{name}` is {given}, but {problem}")
         if stated is not None and stated != given:
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but the operand is quantized as {stated}")
 
@@ -48,6 +55,38 @@ def check_range(operator: Operator, dtype: DType, attributes: Attributes) -> Non
     high = info.max if attributes["high"] is None else attributes["high"]
     if not info.min <= low <= high <= info.max:
         raise ShapeError(f"{operator.name}: {low} to {high} is not a range of {dtype}")
+
+
+def demand(operator: Operator, given: Quantization, dtype: DType, scale: float, zero_point: int) -> None:
+    """Raise `ScaleError` unless the result is quantized in the one way that the kernel knows.
+
+    `zero_point` is that of i8; of other types it is as far from their smallest number.
+    """
+    wanted = zero_point + 128 + int(np.iinfo(str(dtype.numpy)).min)
+    if given.zero_point != wanted or abs(given.scale - scale) > scale * 0.001:
+        only = Quantization.of(scale, wanted)
+        raise ScaleError(f"{operator.name} gives {dtype} quantized as {only}, not as {given}")
+
+
+LIMIT = 2.0**31
+"""What quotients of numbers by scales stay below, so that 32 bits hold them."""
+
+
+def integer_of(number: float, y: Quantization) -> int:
+    """The integer that stands for a number, as kernels find it: the quotient in f32, halves away from zero.
+
+    It may lie outside the element type, by 2^31 at most.
+    """
+    return y.zero_point + round_half_away(min(max(single_ratio(number, over=y.scale), -LIMIT), LIMIT))
+
+
+def integer_range(low: float | None, high: float | None, dtype: DType, y: Quantization) -> tuple[int, int]:
+    """The integers to which real bounds limit results of an element type; None: the type's own bound."""
+    info = np.iinfo(str(dtype.numpy))
+    least, most = int(info.min), int(info.max)
+    lowest = least if low is None else min(max(integer_of(low, y), least), most)
+    highest = most if high is None else max(min(integer_of(high, y), most), least)
+    return lowest, highest
 
 
 def per_tensor(operator: Operator, attributes: Attributes, *names: str) -> None:

@@ -27,8 +27,9 @@ class QPrelu(QBinary):
 
     def factors(self, attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
         """Multipliers and shifts of a and of a * b."""
-        a, b, y = (np.float32(attributes[key].scale) for key in ("a", "b", "y"))
-        return fp.quantize_multiplier(float(a / y)), fp.quantize_multiplier(float(a * b / y))
+        a, b, y = (attributes[key].scale for key in ("a", "b", "y"))
+        ratios = fp.single_ratio(a, over=y), fp.single_ratio(a, b, over=y)
+        return fp.quantize_multiplier(ratios[0]), fp.quantize_multiplier(ratios[1])
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         a, b = (x.astype(np.int64) - attributes[key].zero_point for x, key in zip(operands, "ab", strict=True))
@@ -57,7 +58,8 @@ class QSquaredDifference(QBinary):
         """Multipliers and shifts of a, b and the result."""
         a, b, y = (attributes[key].scale for key in ("a", "b", "y"))
         common = 2 * max(a, b)
-        return tuple(fp.quantize_multiplier(f) for f in (a / common, b / common, common**2 / ((1 << 2 * _RAISE) * y)))
+        ratios = (a / common, b / common, common**2 / ((1 << 2 * _RAISE) * y))
+        return tuple(fp.quantize_small_multiplier(f) for f in ratios)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         *inputs, output = self.factors(attributes)

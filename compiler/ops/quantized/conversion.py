@@ -89,24 +89,41 @@ class Requantize(Operator):
     elementwise = True
     non_differentiable = "its operand is made of integers"
 
+    def factor(self, attributes: Attributes) -> tuple[int, int]:
+        """Multiplier and shift between the scales."""
+        return fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
+
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
+        self.factor(attributes)
         return (TensorType(_integer(self, attributes), operands[0].shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, y = attributes["x"], attributes["y"]
-        scaled = fp.multiply(operands[0].astype(np.int64) - x.zero_point, *_ratio(x, y))
-        return (fp.saturate(scaled + y.zero_point, _integer(self, attributes)),)
+        scaled = fp.multiply(operands[0].astype(np.int64) - x.zero_point, *self.factor(attributes)) + y.zero_point
+        return (fp.saturate(scaled, _integer(self, attributes), attributes.get("low"), attributes.get("high")),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, y = attributes["x"], attributes["y"]
-        scaled = fp.scale_expr(c.let, fp.offset_expr(c.load(0, index), x, narrow=True), *_ratio(x, y))
-        return fp.saturate_expr(scaled + y.zero_point, _integer(self, attributes))
+        offset = fp.offset_expr(c.load(0, index), x)
+        scaled = fp.scale_expr(c.let, offset, *self.factor(attributes)) + y.zero_point
+        return fp.saturate_expr(scaled, _integer(self, attributes), attributes.get("low"), attributes.get("high"))
 
 
-def _ratio(x: Quantization, y: Quantization) -> tuple[int, int]:
-    return fp.quantize_multiplier(x.scale / y.scale)
+@register
+class QRelu(Requantize):
+    """Requantize with a range of its own: relu and its kin, which find the ratio of the scales in f32."""
+
+    name = "q_relu"
+    attributes = {**Requantize.attributes, **RANGE}
+
+    def factor(self, attributes: Attributes) -> tuple[int, int]:
+        return fp.quantize_multiplier(fp.single_ratio(attributes["x"].scale, over=attributes["y"].scale))
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        check_range(self, _integer(self, attributes), attributes)
+        return super().infer(operands, attributes)
 
 
 @register

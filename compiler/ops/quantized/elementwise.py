@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ...loops.ir import Expr, binary
 from ..base import Operator, register
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
-from .base import RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import BYTES, RANGE, check_quantized, check_range, per_tensor, quantization
 
 HEADROOM = 20
 """Bits by which the operands of a sum are raised before they are scaled, so that little is lost."""
@@ -33,9 +34,14 @@ class QBinary(Operator):
         check_quantized(self, operands, attributes, "a", "b")
         per_tensor(self, attributes, "a", "b", "y")
         check_range(self, a.dtype, attributes)
-        if a.dtype is not b.dtype:
-            raise ShapeError(f"{self.name} can't combine {a} and {b}: element types differ")
+        if a.dtype is not b.dtype or a.dtype not in BYTES:
+            raise ShapeError(f"{self.name} combines 8-bit integers of one type, not {a} and {b}")
+        self.factors(attributes)
         return (TensorType(a.dtype, broadcast_shapes(self.name, a.shape, b.shape), None, attributes["y"]),)
+
+    @abstractmethod
+    def factors(self, attributes: Attributes) -> tuple[tuple[int, int], ...]:
+        """The multipliers and shifts that it takes. Raises `ScaleError` for scales that differ too much."""
 
 
 class QSum(QBinary):
@@ -47,7 +53,7 @@ class QSum(QBinary):
         """Multipliers and shifts of a, b and the result."""
         a, b, y = (attributes[key].scale for key in ("a", "b", "y"))
         common = 2 * max(a, b)
-        return tuple(fp.quantize_multiplier(f) for f in (a / common, b / common, common / ((1 << HEADROOM) * y)))
+        return tuple(fp.quantize_small_multiplier(f) for f in (a / common, b / common, common / ((1 << HEADROOM) * y)))
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         *inputs, output = self.factors(attributes)
@@ -61,25 +67,18 @@ class QSum(QBinary):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         *inputs, output = self.factors(attributes)
         dtype = c.type(0).dtype
-        narrow = dtype.itemsize == 1
-        offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key], narrow) for i, key in enumerate("ab"))
+        offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
         a, b = (_raised(c.let, x, *factor) for x, factor in zip(offsets, inputs, strict=True))
         total = binary("add" if self.sign > 0 else "sub", a, b)
-        if narrow:
-            scaled = fp.scale_expr(c.let, total, *output, drops_negative=fp.drops_negative(attributes, dtype))
-        else:
-            scaled = fp.multiply_expr(c.let, total, *output)
+        scaled = fp.scale_expr(c.let, total, *output, drops_negative=fp.drops_negative(attributes, dtype))
         return fp.saturate_expr(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
 
 
 def _raised(let: fp.Let, x: Expr, multiplier: int, shift: int) -> Expr:
-    """X * 2^HEADROOM times a factor of at most one half; i32 serves 8-bit numbers."""
-    if shift == 0:  # one half
+    """X * 2^HEADROOM times a factor of at most one half, in 32 bits."""
+    if (multiplier, shift) == (1 << 30, 0):  # one half
         return x * (1 << (HEADROOM - 1))
-    raised = x * (1 << HEADROOM)
-    if x.type.dtype is DType.I32:
-        return fp.scale_expr(let, raised, multiplier, shift)
-    return fp.multiply_expr(let, raised, multiplier, shift)
+    return fp.scale_expr(let, x * (1 << HEADROOM), multiplier, shift)
 
 
 @register
@@ -104,20 +103,18 @@ class QMul(QBinary):
 
     name = "q_mul"
 
-    def factor(self, attributes: Attributes) -> tuple[int, int]:
+    def factors(self, attributes: Attributes) -> tuple[tuple[int, int], ...]:
         """Multiplier and shift of the product; the scales are combined in f32."""
-        a, b, y = (np.float32(attributes[key].scale) for key in ("a", "b", "y"))
-        return fp.quantize_multiplier(float(a * b / y))
+        a, b, y = (attributes[key].scale for key in ("a", "b", "y"))
+        return (fp.quantize_multiplier(fp.single_ratio(a, b, over=y)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         a, b = (x.astype(np.int64) - attributes[key].zero_point for x, key in zip(operands, ("a", "b"), strict=True))
-        result = fp.multiply(a * b, *self.factor(attributes)) + attributes["y"].zero_point
+        result = fp.multiply(a * b, *self.factors(attributes)[0]) + attributes["y"].zero_point
         return (fp.saturate(result, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = c.type(0).dtype
-        narrow = dtype.itemsize == 1
-        a, b = (fp.offset_expr(c.load_broadcast(i, index), attributes[key], narrow) for i, key in enumerate("ab"))
-        scale = fp.scale_expr if narrow else fp.multiply_expr
-        result = scale(c.let, a * b, *self.factor(attributes)) + attributes["y"].zero_point
+        a, b = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
+        result = fp.scale_expr(c.let, a * b, *self.factors(attributes)[0]) + attributes["y"].zero_point
         return fp.saturate_expr(result, dtype, attributes["low"], attributes["high"])

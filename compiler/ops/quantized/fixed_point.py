@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import ScaleError
 from ...graph.ir import Attributes
 from ...graph.numerics import convert
 from ...graph.types import DType, Quantization
-from ...loops.ir import Binary, Cast, Expr, FixedMul, binary, const, maximum, minimum
+from ...loops.ir import Binary, Cast, Expr, FixedMul, VectorType, binary, const, maximum, minimum
 from ..rounding import Let as Let
 from ..rounding import rounded, rounded_expr
 
@@ -26,8 +27,21 @@ _HALF = 1 << 30
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 
+CALIBRATE = (
+    "the scale of the result is too small for those of the operands: calibrate on samples that are not all alike"
+)
+MAX_SHIFT = 31
+"""Largest shift to the left: with more, kernels shift a 32-bit number by its width, which means nothing."""
+
+
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """The multiplier and the shift (positive: to the left) that stand for a factor >= 0; tiny factors become 0."""
+    """The multiplier and the shift (positive: to the left) that stand for a factor; tiny ones become (0, 0).
+
+    Raises `ScaleError` for factors of 2^31 and more, with which kernels give no defined result.
+    """
+    if not abs(real) < 2.0**MAX_SHIFT:
+        problem = f"a factor of {real:.4g} between scales is too large: fixed point holds factors below 2^31"
+        raise ScaleError(problem, hint=CALIBRATE)
     if real == 0.0:
         return 0, 0
     fraction, shift = math.frexp(real)
@@ -35,6 +49,24 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     if multiplier == 1 << 31:
         multiplier, shift = multiplier // 2, shift + 1
     return (0, 0) if shift < -31 else (multiplier, shift)
+
+
+def quantize_small_multiplier(real: float) -> tuple[int, int]:
+    """The same for kernels that take factors below 1 alone. Raises `ScaleError` for others."""
+    multiplier, shift = quantize_multiplier(real)
+    if shift > 0:
+        problem = f"a factor of {real:.4g} between scales is too large: the kernel takes factors below 1"
+        raise ScaleError(problem, hint=CALIBRATE)
+    return multiplier, shift
+
+
+def single_ratio(*factors: float, over: float) -> float:
+    """The product of f32 numbers, divided by another one; each step is rounded to f32, as kernels combine scales."""
+    with np.errstate(all="ignore"):
+        product = np.float32(factors[0])
+        for factor in factors[1:]:
+            product = product * np.float32(factor)
+        return float(product / np.float32(over))
 
 
 def round_half_away(value: float) -> int:
@@ -59,7 +91,7 @@ def high_multiply(a: Integers, b: Integers | int) -> Integers:
 
 
 def shift_right(x: Integers, exponent: Integers | int) -> Integers:
-    """X / 2^exponent, rounded to the nearest integer, halves away from zero."""
+    """X / 2^exponent for exponents up to 62, rounded to the nearest integer, halves away from zero."""
     exponent = np.asarray(exponent, np.int64)
     half = (np.int64(1) << exponent) >> 1
     negative = (x < 0) & (half > 0)
@@ -94,12 +126,17 @@ def saturate(x: Integers, dtype: DType, low: int | None = None, high: int | None
 
 def wide(x: Expr) -> Expr:
     """An integer expression as i64."""
-    return Cast(x, DType.I64)
+    return x if x.type.dtype is DType.I64 else Cast(x, DType.I64)
 
 
-def offset_expr(x: Expr, quantization: Quantization, narrow: bool) -> Expr:
-    """An element without its zero point, as i32 (narrow) or i64."""
-    return Cast(x, DType.I32 if narrow else DType.I64) - quantization.zero_point
+def narrow(x: Expr) -> Expr:
+    """The lower 32 bits of an integer expression, as i32."""
+    return x if x.type.dtype is DType.I32 else Cast(x, DType.I32)
+
+
+def offset_expr(x: Expr, quantization: Quantization) -> Expr:
+    """An element without its zero point, as i32."""
+    return Cast(x, DType.I32) - quantization.zero_point
 
 
 def shr(x: Expr, by: Expr | int) -> Expr:
@@ -121,10 +158,15 @@ def high_multiply_expr(a: Expr, b: Expr | int) -> Expr:
 
 
 def multiply_expr(let: Let, x: Expr, multiplier: int, shift: int) -> Expr:
-    """`multiply` of an i64 expression by a constant factor."""
+    """`multiply` of an i32 or i64 expression of 32-bit numbers by a constant factor: i64."""
     if shift > 0:
-        x = x * (1 << shift)
-    return shift_right_expr(let, high_multiply_expr(x, multiplier), max(-shift, 0))
+        x = _left_expr(x, const(shift, VectorType(DType.I32, x.type.lanes)))
+    return shift_right_expr(let, high_multiply_expr(wide(x), multiplier), max(-shift, 0))
+
+
+def _left_expr(x: Expr, shift: Expr) -> Expr:
+    """A shift to the left by 0 to 31, in 32 bits: what doesn't fit is lost, as in the kernels."""
+    return Binary("shl", narrow(x), narrow(shift))
 
 
 def scale_expr(let: Let, x: Expr, multiplier: int, shift: int, *, drops_negative: bool = False) -> Expr:
@@ -133,11 +175,13 @@ def scale_expr(let: Let, x: Expr, multiplier: int, shift: int, *, drops_negative
     With `drops_negative`, negative results need not be exact: rounding halves up, which is quicker, leaves them
     negative or 0.
     """
+    if multiplier == 0:
+        return const(0, x.type)
     if shift <= -1:
         return FixedMul(x, const(multiplier, x.type), const(shift, x.type), drops_negative)
     if (multiplier, shift) == (_HALF, 1):
         return x
-    return multiply_expr(let, wide(x), multiplier, shift)
+    return multiply_expr(let, x, multiplier, shift)
 
 
 def shift_right_by(let: Let, x: Expr, exponent: Expr) -> Expr:
@@ -151,7 +195,7 @@ def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Ex
     """`multiply` of an i64 expression by a factor that is given by i64 expressions."""
     shift = let(shift)
     left, right = maximum(shift, 0), maximum(binary("sub", 0, shift), 0)
-    return shift_right_by(let, high_multiply_expr(Binary("shl", x, left), multiplier), right)
+    return shift_right_by(let, high_multiply_expr(wide(_left_expr(x, left)), multiplier), right)
 
 
 def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:

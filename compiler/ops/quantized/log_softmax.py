@@ -17,8 +17,8 @@ from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ..base import Operator, register
 from . import fixed_point as fp
-from .activation import DIFFERENCE_BITS, SUM_BITS, input_radius
-from .base import check_quantized, per_tensor, quantization
+from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
+from .base import check_quantized, demand, per_tensor, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
 
 if TYPE_CHECKING:
@@ -52,12 +52,13 @@ class QLogSoftmax(Operator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype is not DType.I8:
             raise ShapeError(f"q_log_softmax takes rows of i8, not {x}")
+        demand(self, attributes["y"], x.dtype, 2.0**-4, 127)
+        difference_factor(attributes["x"].scale)
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
 
     def tables(self, attributes: Attributes) -> tuple[Array, Array]:
         """Of the differences from 0 to 255 to a row's maximum: the scaled ones (negative), and their exponentials."""
-        real = min(attributes["x"].scale * (1 << (31 - DIFFERENCE_BITS)), (1 << 31) - 1.0)
-        multiplier, shift = fp.quantize_multiplier(real)
+        multiplier, shift = difference_factor(attributes["x"].scale)
         difference = -np.arange(256, dtype=np.int64)
         kept = difference >= -input_radius(DIFFERENCE_BITS, shift)
         scaled = np.where(kept, fp.multiply(np.where(kept, difference, 0), multiplier, shift), fp.INT32_MIN)

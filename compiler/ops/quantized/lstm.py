@@ -79,6 +79,9 @@ class QLstm(Operator):
             or not -16 < attributes["cell_bits"] < -8
         ):
             raise ShapeError("q_lstm needs scales for four gates, and a cell scale between 2^-15 and 2^-9")
+        for number in range(len(GATES)):
+            _gate_attributes(attributes, number)
+        LstmHidden().factor(attributes)
         return (TensorType(x.dtype, (*x.shape[:2], cells), None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -192,8 +195,7 @@ def _cell_attributes(attributes: Attributes) -> dict[str, Any]:
 
 def _gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
     """Multiplier and shift from a sum of products to a gate; the scales are combined in f32."""
-    effective: Any = np.float32(scale) * np.float32(operand.scale) / np.float32(_GATE_SCALE)
-    return fp.quantize_multiplier(float(effective))
+    return fp.quantize_multiplier(fp.single_ratio(scale, operand.scale, over=_GATE_SCALE))
 
 
 _LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1

@@ -100,6 +100,7 @@ class QMean(Operator):
         (x,) = operands
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
+        fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
         (y,) = _REDUCE.infer(operands, attributes)
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 

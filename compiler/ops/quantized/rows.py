@@ -16,8 +16,8 @@ from ...loops.compute import Compute
 from ...loops.ir import Expr
 from ..base import Operator, register
 from . import fixed_point as fp
-from .activation import BYTES, all_values
-from .base import check_quantized, per_tensor, quantization
+from .activation import all_values
+from .base import BYTES, check_quantized, demand, per_tensor, quantization
 from .functions import inverse_square_root, inverse_square_root_expr
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class QL2Normalize(Operator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype not in BYTES:
             raise ShapeError(f"q_l2_normalize takes rows of 8-bit integers, not {x}")
+        demand(self, attributes["y"], x.dtype, 2.0**-_SCALE_BITS, 0)
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...errors import ScaleError
 from ...graph.ir import Array, Attributes
 from ...graph.types import DType
 from ..base import register
 from . import fixed_point as fp
-from .activation import ByteFunction
+from .activation import ByteFunction, RealFunction, in_f32
 from .functions import inverse_square_root
 
 _SHORT_MIN, _SHORT_MAX = -(1 << 15), (1 << 15) - 1
@@ -19,10 +20,6 @@ _RAISE = 7
 """Bits by which hard swish raises its operand, to 16 bits."""
 _ROOT_BITS = 20
 """Bits of fraction that the reciprocal of a root is held with."""
-
-
-def _single(*values: float) -> list[np.float32]:
-    return [np.float32(v) for v in values]
 
 
 def _rounded_high(a: Array, b: int | Array) -> Array:
@@ -45,6 +42,13 @@ def _raised(x: Array, by: int) -> Array:
     return raised
 
 
+def _shift_short_right(x: Array, exponent: int) -> Array:
+    """`shift_right` of 16-bit numbers, whose kernel goes wrong from 16 places on: it adds 1 to what isn't negative."""
+    if exponent <= 15:
+        return fp.shift_right(x, exponent)
+    return np.where(x < 0, -1, 1)
+
+
 def _short_multiplier(real: float) -> tuple[int, int]:
     """A factor as a 15-bit multiplier and a shift."""
     multiplier, shift = fp.quantize_multiplier(real)
@@ -58,33 +62,28 @@ class QHardSwish(ByteFunction):
     name = "q_hard_swish"
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        scale, target = _single(attributes["x"].scale, attributes["y"].scale)
-        raised_scale = np.float32(1 / 128) * scale
-        factor, exponent = _short_multiplier(float(raised_scale / target))
-        slope, slope_exponent = _short_multiplier(float(raised_scale / np.float32(3 / 32768)))
+        scale, target = attributes["x"].scale, attributes["y"].scale
+        factor, exponent = _short_multiplier(fp.single_ratio(1 / 128, scale, over=target))
+        slope, slope_exponent = _short_multiplier(fp.single_ratio(1 / 128, scale, over=3 / 32768))
+        if exponent > 0:
+            raise ScaleError(f"{self.name}: scale {np.float32(target)} of the result is too small for x of {scale:.4g}")
         raised = (x - attributes["x"].zero_point) << _RAISE
         share = _raised(raised, max(slope_exponent - 1, 0))
         share = _raised(_rounded_high(share, slope), 1 if slope_exponent > 0 else 0)
-        share = (fp.shift_right(share, max(-slope_exponent, 0)) + (1 << 15)) >> 1
+        share = (_shift_short_right(share, max(-slope_exponent, 0)) + (1 << 15)) >> 1
         product = _truncated_high(share, _rounded_high(raised, factor))
-        result: Array = fp.shift_right(product, max(-exponent, 0)) + attributes["y"].zero_point
+        result: Array = _shift_short_right(product, max(-exponent, 0)) + attributes["y"].zero_point
         return result
 
 
 @register
-class QExp(ByteFunction):
-    """exp(x), computed in f32."""
+class QExp(RealFunction):
+    """exp(x) of 8-bit numbers."""
 
     name = "q_exp"
 
-    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        scale, target = _single(attributes["x"].scale, attributes["y"].scale)
-        real = scale * (x - attributes["x"].zero_point).astype(np.float32)
-        with np.errstate(over="ignore"):
-            result = np.exp(real.astype(np.float64)).astype(np.float32) * (np.float32(1) / target)
-        whole = np.floor(np.minimum(result, 1e9).astype(np.float64) + 0.5).astype(np.int64)
-        shifted: Array = whole + attributes["y"].zero_point
-        return shifted
+    def real(self, x: Array) -> Array:
+        return in_f32(np.exp, x)
 
 
 @register
@@ -97,8 +96,7 @@ class QAbs(ByteFunction):
         source, target = attributes["x"], attributes["y"]
         size = np.abs(x - source.zero_point)
         if source.scale != target.scale:
-            scale, other = _single(source.scale, target.scale)
-            size = fp.multiply(size, *fp.quantize_multiplier(float(scale / other)))
+            size = fp.multiply(size, *fp.quantize_multiplier(fp.single_ratio(source.scale, over=target.scale)))
         result: Array = size + target.zero_point
         return result
 
@@ -110,10 +108,12 @@ class QRsqrt(ByteFunction):
     name = "q_rsqrt"
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        scale, target = _single(attributes["x"].scale, attributes["y"].scale)
-        factor, shift = fp.quantize_multiplier(float(np.float32(1) / (np.sqrt(scale) * target)))
+        scale, target = np.float32(attributes["x"].scale), np.float32(attributes["y"].scale)
+        factor, shift = fp.quantize_multiplier(1 / float(np.sqrt(scale) * target))
         offset = x - attributes["x"].zero_point
         mantissa, exponent = inverse_square_root(np.maximum(offset, 1))
+        if shift - _ROOT_BITS < -31:
+            raise ScaleError(f"{self.name}: scale {target} of the result is too large for x of {scale}")
         root = fp.multiply(np.ones_like(offset), mantissa, exponent + _ROOT_BITS)
         result = fp.multiply(root, factor, shift - _ROOT_BITS) + attributes["y"].zero_point
         return np.where(offset <= 0, np.iinfo(str(dtype.numpy)).max, result)

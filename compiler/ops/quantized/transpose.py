@@ -21,6 +21,7 @@ from .contraction import (
     ZERO_POINTS,
     IntegerSum,
     check_contraction,
+    check_factors,
     fixed_factors,
     rescaled,
     sum_attributes,
@@ -90,6 +91,7 @@ class QTransposeConv2D(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_contraction(self, operands, attributes)
+        check_factors(attributes)
         (y,) = _FLOAT.infer(operands, attributes)
         if operands[0].dtype is DType.I16:
             raise ShapeError(f"q_transpose_conv2d takes 8-bit integers, not {operands[0]}")

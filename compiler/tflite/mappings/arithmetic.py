@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Operation
-from ...graph.types import Quantization
+from ...graph.types import DType, Quantization
 from ...ops.elementwise import Clamp
-from ..emitter import RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
+from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
 from ..serialize import element_code
-from .common import activation, integer_bounds, is_quantized, version
+from .common import activation, activation_of_range, integer_bounds, is_quantized, version
 
 
 def _binary(name: str, table: str, fuses: bool = True) -> Mapping_:
@@ -44,7 +44,7 @@ def clamp(c: Emitter, op: Operation) -> None:
         bounds = (
             integer_bounds(code, y, given) if given is not None else {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code)
         )
-        if (low, high) == bounds:
+        if (low, high) == bounds and not (code == RELU_N1_TO_1 and y.dtype is DType.I16):  # which LiteRT lacks
             c.node(
                 name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
             )
@@ -56,6 +56,20 @@ def clamp(c: Emitter, op: Operation) -> None:
     ]
     c.node("MAXIMUM", [c.place(op.operands[0]), limits[0]], [between], "MaximumMinimumOptions", version(op, 1, 2))
     c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))
+
+
+def q_relu(c: Emitter, op: Operation) -> None:
+    """RELU, RELU6 or RELU_N1_TO_1 onto another scale."""
+    code = activation_of_range(c, op)
+    if code == NONE:
+        c.fail(op, "TFLite finds the ratio of scales in f32 for activations only", "use requantize")
+    name, number = {RELU: ("RELU", 2), RELU6: ("RELU6", 2), RELU_N1_TO_1: ("RELU_N1_TO_1", 1)}[code]
+    c.node(name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, number))
+
+
+def compare(c: Emitter, op: Operation) -> None:
+    """LESS or one of its kin."""
+    MAPPINGS[op.attributes["by"]](c, op)
 
 
 def hard_sigmoid(c: Emitter, op: Operation) -> None:
@@ -149,6 +163,8 @@ MAPPINGS: dict[str, Mapping_] = {
     "q_add": _binary("ADD", "AddOptions"),
     "q_sub": _binary("SUB", "SubOptions"),
     "q_mul": _binary("MUL", "MulOptions"),
+    "q_compare": compare,
+    "q_relu": q_relu,
     "less": _binary("LESS", "LessOptions", fuses=False),
     "less_equal": _binary("LESS_EQUAL", "LessEqualOptions", fuses=False),
     "greater": _binary("GREATER", "GreaterOptions", fuses=False),

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...graph.types import DType, Quantization, TensorType
+from ...ops.quantized.base import integer_range
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
 
 SAME, VALID = 0, 1
@@ -30,16 +31,7 @@ def version(op: Operation, plain: int, int8: int) -> int:
 
 def integer_bounds(code: int, type_: TensorType, y: Quantization) -> tuple[int, int]:
     """The range of integers that kernels derive from an activation and the result's quantization."""
-    info = np.iinfo(str(type_.dtype.numpy))
-    low, high = _BOUNDS.get(code, (None, None))
-
-    def place(bound: float) -> int:
-        ratio = float(np.float32(bound) / np.float32(y.scale))
-        return y.zero_point + int(np.copysign(np.floor(abs(ratio) + 0.5), ratio))
-
-    lowest = int(info.min) if low is None else max(int(info.min), place(low))
-    highest = int(info.max) if high is None else min(int(info.max), place(high))
-    return lowest, highest
+    return integer_range(*_BOUNDS.get(code, (None, None)), type_.dtype, y)
 
 
 def activation_of_range(c: Emitter, op: Operation) -> int:

@@ -85,6 +85,7 @@ MAPPINGS: dict[str, Mapping_] = {
     "broadcast_to": broadcast_to,
     "pad": pad,
     "concat": concat,
+    "q_concat": concat,
     "slice": slice_,
     "tile": tile,
     "gather_nd": gather_nd,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from quantized_nets import NETS, PICTURE, Net, calibrated, integers, quantized
 
-from netc.compiler.errors import NetcError
+from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Operation
 from netc.compiler.graph.types import DType, Quantization
@@ -162,6 +162,14 @@ def test_ranges_are_saved_and_read(tmp_path: Path) -> None:
 def test_damaged_ranges_are_an_error(text: str, problem: str) -> None:
     with pytest.raises(NetcError, match=problem):
         Ranges.from_json(text)
+
+
+def test_scales_that_no_kernel_takes_are_an_error() -> None:
+    net = Net((1, 4), lambda net, x: net.b.emit("sub", x, x, location=Location("net.net", 3, 7)))
+    prepared, calibration = calibrated(net.graph(), net.samples() * 1e7)
+    with pytest.raises(NetcError, match=r"factor of .* is too large") as caught:
+        quantize(prepared, calibration.ranges("minmax"))
+    assert caught.value.diagnostics[0].location == Location("net.net", 3, 7)
 
 
 def test_missing_ranges_are_an_error() -> None:
