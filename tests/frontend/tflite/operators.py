@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .extremes import EXTREMES
 from .small_models import Model
 
 SAMPLES = 3
@@ -261,6 +262,7 @@ CORNERS = {"AlignCorners": True}
 CENTERS = {"HalfPixelCenters": True}
 
 CASES: Mapping[str, Callable[[], bytes]] = {
+    **EXTREMES,
     **{
         f"conv-{d.__name__}-{name}": lambda d=d, o=options: _convolution(d, **o)
         for d in (np.int8, np.uint8)
@@ -411,16 +413,18 @@ FLOAT_CASES: Mapping[str, Callable[[], bytes]] = {
 
 
 def samples(types: Sequence[tuple[Any, tuple[int, ...]]]) -> list[list[Any]]:
-    """Inputs for a model, the same on every run."""
+    """Inputs for a model, the same on every run; the first are all bytes where there are 256 elements."""
     rng = np.random.default_rng(11)
     rows = []
-    for _ in range(SAMPLES):
+    for number in range(SAMPLES):
         row = []
         for dtype, shape in types:
             if np.dtype(dtype).kind == "f":
                 row.append((rng.standard_normal(shape) * 2).astype(dtype))
             else:
                 info = np.iinfo(dtype)
-                row.append(rng.integers(info.min, info.max + 1, shape).astype(dtype))
+                every = number == 0 and info.bits == 8 and shape == (256,)
+                values = np.arange(info.min, info.max + 1) if every else rng.integers(info.min, info.max + 1, shape)
+                row.append(values.astype(dtype))
         rows.append(row)
     return rows

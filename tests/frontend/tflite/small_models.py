@@ -14,6 +14,7 @@ TYPES = {
     np.dtype(np.float32): tflite.TensorType.FLOAT32,
     np.dtype(np.int8): tflite.TensorType.INT8,
     np.dtype(np.uint8): tflite.TensorType.UINT8,
+    np.dtype(np.int16): tflite.TensorType.INT16,
     np.dtype(np.int32): tflite.TensorType.INT32,
     np.dtype(np.bool_): tflite.TensorType.BOOL,
     np.dtype(np.int16): tflite.TensorType.INT16,
@@ -66,10 +67,11 @@ class Model:
         *,
         custom: str | None = None,
         version: int = 1,
+        intermediates: Sequence[int] = (),
     ) -> None:
         """Add an operator; options are the name of their table and its fields."""
         entry = {"name": name, "inputs": inputs, "outputs": outputs, "options": options}
-        self.operators.append({**entry, "custom": custom, "version": version})
+        self.operators.append({**entry, "custom": custom, "version": version, "intermediates": intermediates})
 
     def data(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """The file."""
@@ -153,6 +155,8 @@ def _operator(b: Any, o: dict[str, Any], code: int) -> Any:
         "Inputs": _numbers(b, np.array(o["inputs"], np.int32)),
         "Outputs": _numbers(b, np.array(o["outputs"], np.int32)),
     }
+    if o["intermediates"]:
+        fields["Intermediates"] = _numbers(b, np.array(o["intermediates"], np.int32))
     if o["options"]:
         name, values = o["options"]
         fields["BuiltinOptions"] = _table(b, name, values)
