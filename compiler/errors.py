@@ -7,8 +7,12 @@ diagnostics and exits with code 2. `InternalError` means that netc broke one of 
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
+
+from .text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,24 @@ class Diagnostic:
     hint: str | None = None
     trail: tuple[tuple[str, Location], ...] = ()
     """Innermost first: (name of the block, where it was called)."""
+    details: tuple[str, ...] = ()
+    """Findings of which the message is the sum, one a line."""
 
     def __str__(self) -> str:
+        return "\n".join([self.headline, *self.lines_below])
+
+    @property
+    def headline(self) -> str:
+        """The first line: place and message. Control characters, which names of strangers may hold, are escaped."""
         where = f"{self.location}: " if self.location else ""
-        cure = f"\n  hint: {self.hint}" if self.hint else ""
-        trail = "".join(f"\n  in {name}, called at {at}" for name, at in self.trail)
-        return f"{where}error: {self.message}{trail}{cure}"
+        return printable(f"{where}error: {self.message}")
+
+    @property
+    def lines_below(self) -> list[str]:
+        """The lines after the first: details, trail and hint, escaped like it."""
+        lines = [*self.details, *(f"in {name}, called at {at}" for name, at in self.trail)]
+        lines += [f"hint: {self.hint}"] if self.hint else []
+        return [f"  {printable(line)}" for line in lines]
 
 
 @dataclass(eq=False)
@@ -54,8 +70,12 @@ class NetcError(Exception):
         *,
         location: Location | None = None,
         hint: str | None = None,
+        details: Iterable[str] = (),
     ) -> None:
-        self.diagnostics = [Diagnostic(problem, location, hint)] if isinstance(problem, str) else list(problem)
+        if isinstance(problem, str):
+            self.diagnostics = [Diagnostic(problem, location, hint, details=tuple(details))]
+        else:
+            self.diagnostics = list(problem)
         super().__init__(self.diagnostics)
 
     def __str__(self) -> str:
@@ -74,7 +94,29 @@ class InternalError(Exception):
     """A pass or a stage of netc broke an invariant; the message names the stage and shows the IR."""
 
 
+_LONGEST = 64
+_MOST_ALIKE = 200
+_EXAMINED = 20_000
+_LIKENESS = 0.65
+
+
 def near_miss(name: str, candidates: Iterable[str]) -> str | None:
-    """Return "did you mean X?" for the candidate most like `name`, if one is close enough."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.65)
+    """Return "did you mean X?" for the candidate most like `name`, if one is close enough.
+
+    However many and long the names are, this takes milliseconds: those that share the longest beginning and end with
+    `name` are compared in full, at most 200.
+    """
+    if len(name) > _LONGEST:
+        return None
+    fitting = (c for c in candidates if 2 * min(len(c), len(name)) >= _LIKENESS * (len(c) + len(name)))
+    likely = heapq.nlargest(_MOST_ALIKE, islice(fitting, _EXAMINED), key=lambda c: _shared_ends(c, name))
+    close = difflib.get_close_matches(name, likely, n=1, cutoff=_LIKENESS)
     return f"did you mean {close[0]}?" if close else None
+
+
+def _shared_ends(one: str, other: str) -> int:
+    """How many characters two names share at their beginning and at their end."""
+    return sum(
+        sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+        for a, b in ((one, other), (reversed(one), reversed(other)))
+    )

@@ -7,9 +7,16 @@ follows the reader's choice of light or dark. All functions take plain text and 
 
 from __future__ import annotations
 
+import html
 from collections.abc import Collection, Iterable
-from html import escape
 from importlib.resources import files
+
+from .text import printable
+
+
+def escape(text: str) -> str:
+    """Text, as HTML shows it: marks of the language, and control characters, are escaped."""
+    return html.escape(printable(text))
 
 
 def page(title: str, style: str, body: str) -> str:

@@ -14,6 +14,7 @@ from keyword import iskeyword
 from types import MappingProxyType
 
 from .errors import NetcError, near_miss
+from .text import shortened
 
 Value = float | int | bool | str | None | tuple["Value", ...]
 
@@ -71,10 +72,13 @@ def parse_specs(text: str, example: str = "crop(4), flip") -> tuple[Spec, ...]:
     try:
         tree = ast.parse(f"[{text}\n]", mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise NetcError(f"can't read `{text}`", hint=f"write for example {example}") from None
+        raise NetcError(f"can't read `{shortened(text)}`", hint=f"write for example {example}") from None
     if not isinstance(tree, ast.List):
         raise NetcError(f"can't read `{text}`", hint=f"write for example {example}")
-    return tuple(_spec(node, text) for node in tree.elts)
+    try:
+        return tuple(_spec(node, text) for node in tree.elts)
+    except RecursionError:
+        raise NetcError(f"`{shortened(text)}` is nested too deeply") from None
 
 
 def parse_spec(text: str, example: str = "name(key=value)") -> Spec:
@@ -124,7 +128,7 @@ def _spec(node: ast.expr, text: str) -> Spec:
             if len(keys) == len(keywords):
                 named = {key: _value(k.value, text) for key, k in zip(keys, keywords, strict=True)}
                 return Spec(name, tuple(_value(a, text) for a in arguments), MappingProxyType(named))
-    raise NetcError(f"can't read `{ast.unparse(node)}` in `{text}`", hint="write names like crop(4)")
+    raise NetcError(f"can't read `{_written(node, text)}` in `{shortened(text)}`", hint="write names like crop(4)")
 
 
 def _value(node: ast.expr, text: str) -> Value:
@@ -137,7 +141,13 @@ def _value(node: ast.expr, text: str) -> Value:
             return -number
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return _values(items, text)
-    raise NetcError(f"can't read `{ast.unparse(node)}` in `{text}`", hint="values are numbers, words, strings, lists")
+    hint = "values are numbers, words, strings, lists"
+    raise NetcError(f"can't read `{_written(node, text)}` in `{shortened(text)}`", hint=hint)
+
+
+def _written(node: ast.expr, text: str) -> str:
+    """The part of a text that a node was read from."""
+    return shortened(ast.get_source_segment(f"[{text}\n]", node) or text)
 
 
 def _values(items: Sequence[ast.expr], text: str) -> tuple[Value, ...]:

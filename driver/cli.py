@@ -5,23 +5,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import click
 
 from .compiler.errors import InternalError, NetcError, near_miss
 from .frontend.diagnostics import render
+from .output import echo
 
 COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show")
 """Each lives in netc.commands.NAME, in a function NAME_command, and is imported only when it is called."""
 
 
+class _OutputClosedError(Exception):
+    """Stands for BrokenPipeError where click would catch that and end with exit code 1."""
+
+
+@contextlib.contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise _OutputClosedError from None
+
+
 class _Commands(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _past_click():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _past_click():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -43,21 +66,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: those of the process) and return the exit code."""
     _prepare_streams()
     warnings.showwarning = _show_warning
+    code = 0
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 141
+        _drop_output()
+    except OSError as error:  # a full disk
+        code = code or _fail(f"error: {error.strerror or error}")
+        _drop_output()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run a command; every failure but that of the output becomes a message and an exit code."""
     try:
         code = cli.main(arguments, prog_name="netc", standalone_mode=False)
-        sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return 130
+    except _OutputClosedError:
+        raise BrokenPipeError from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _fail(_shown(error))
     except NetcError as error:
         return _fail(render(error))
     except MemoryError:
         return _fail("error: not enough memory")
+    except RecursionError:
+        return _fail("error: this is nested too deeply")
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"error: {place}{error.strerror or error}")
@@ -66,9 +106,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         kind = "" if isinstance(error, InternalError) else f"{type(error).__name__}: "
         hint = "this is a bug in netc; NETC_TRACEBACK=1 shows where"
-        click.echo(f"internal error: {kind}{error}\n  hint: {hint}", err=True)
+        echo(f"internal error: {kind}{error}\n  hint: {hint}", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _shown(error: click.ClickException) -> str:
+    """What click says about wrong arguments: usage and message."""
+    text = io.StringIO()
+    error.show(text)
+    return text.getvalue()
+
+
+def _drop_output() -> None:
+    """What is still to be written can't be: it goes nowhere when the process ends."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _prepare_streams() -> None:
@@ -79,12 +134,21 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            if isinstance(stream.buffer, io.RawIOBase):
+                setattr(sys, name, _whole_writes(stream))
+
+
+def _whole_writes(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The same for a stream without a buffer (PYTHONUNBUFFERED), which would drop what a pipe doesn't take at once."""
+    encoding, errors = stream.encoding, stream.errors
+    buffer = io.BufferedWriter(cast(io.RawIOBase, stream.detach()))
+    return io.TextIOWrapper(buffer, encoding, errors, line_buffering=True, write_through=True)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"warning: {message}", err=True)
+    echo(f"warning: {message}", err=True)
 
 
 def _fail(message: str) -> int:
-    click.echo(message.rstrip("\n"), err=True)
+    echo(message.rstrip("\n"), err=True)
     return 2

@@ -14,8 +14,10 @@ import click
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
+from .compiler.reading import read_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from .notes import open_noted
+from .output import echo
 from .pipeline import load
 from .quantization import warnings_for_people
 from .runtime.images import white_of
@@ -36,11 +38,11 @@ def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: 
     if options["report"]:
         write_report(prediction, options["report"], more)
     if as_json:
-        click.echo(json.dumps({**to_data(prediction), **more}, indent=1))
+        echo(json.dumps({**to_data(prediction), **more}, indent=1))
         return
     lines = [f"legalize-edgetpu: {name}, {count} rewritten" for name, count in rewritten.items()]
     lines += [f"{file}: {file.stat().st_size:,} bytes", "", to_text(prediction), *_run_lines(prediction, run)]
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 _Model = tuple[Path, Mapping[str, int], Report]
@@ -51,7 +53,7 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
     if output or any(options[name] for name in ("net", "settings", "weights", "calibrate", "equalize")):
         raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
     file = Path(model)
-    return file, {}, predict(read_tflite(file.read_bytes(), file.name), release)
+    return file, {}, predict(read_tflite(read_bytes(file), file.name), release)
 
 
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import click
-
+from .output import echo
 from .runtime.calibration import CalibrationPictures, PictureFiles, open_pictures
 
 
 def show_notes(*notes: str | None) -> None:
     """Show each note once; None is no note."""
     for text in dict.fromkeys(filter(None, notes)):
-        click.echo(f"note: {text}", err=True)
+        echo(f"note: {text}", err=True)
 
 
 def open_noted(source: str, limit: int, white: float | None = None) -> CalibrationPictures:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .compiler.errors import NetcError
+from .frontend.roots import allowing
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -30,11 +31,22 @@ def _settings(context: click.Context, parameter: click.Parameter, values: Sequen
         name, equals, text = value.partition("=")
         if not equals or not name.isidentifier():
             raise NetcError(f"--set takes NAME=VALUE, not `{value}`", hint="for example --set classes=100")
-        try:
-            settings[name] = json.loads(text)
-        except ValueError:
-            settings[name] = text
+        settings[name] = _value(name, text)
     return settings
+
+
+def _value(name: str, text: str) -> object:
+    """JSON as what it means, anything else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+    except RecursionError:
+        raise NetcError(f"--set {name}: this is nested too deeply") from None
+
+
+def _allow_import(context: click.Context, parameter: click.Parameter, folders: Sequence[str]) -> None:
+    context.with_resource(allowing(folders))
 
 
 settings_option = click.option(
@@ -46,10 +58,21 @@ settings_option = click.option(
     help="A hyperparameter or free size.",
 )
 
+allow_import_option = click.option(
+    "--allow-import",
+    multiple=True,
+    metavar="DIR",
+    expose_value=False,
+    is_eager=True,
+    callback=_allow_import,
+    help="Networks may name files below DIR, too; else only in their own folder.",
+)
+
 network_options = combine(
     click.argument("model"),
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
     settings_option,
+    allow_import_option,
 )
 
 batch_option = click.option(

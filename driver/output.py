@@ -9,8 +9,21 @@ import click
 
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
+from .compiler.text import printable, shortened
 
 NUMBER = r"-+.0123456789%, x"
+
+
+LONGEST_CELL = 100
+"""Characters of a cell of a table; longer ones are cut."""
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Write text to stdout or stderr: all that commands say goes through here.
+
+    Names of strangers may be in it (of tensors, operators, files, classes): what a terminal would obey is escaped.
+    """
+    click.echo(printable(text, keep="\n\t"), err=err, nl=nl)
 
 
 def write_result(data: str | bytes, path: str | None) -> None:
@@ -18,14 +31,18 @@ def write_result(data: str | bytes, path: str | None) -> None:
     if path is None or path == "-":
         if isinstance(data, bytes) and sys.stdout.isatty():
             raise NetcError("this would write machine code to the terminal", hint="give -o FILE or redirect stdout")
-        click.echo(data, nl=False)
+        click.echo(data if isinstance(data, bytes) else printable(data, keep="\n\t"), nl=False)
         return
     write_bytes(path, data.encode("utf-8") if isinstance(data, str) else data)
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str] | None = None) -> str:
-    """Columns of text under headers; columns that hold numbers only are aligned to the right."""
-    body = [*rows, footer] if footer else list(rows)
+    """Columns of text under headers; columns that hold numbers only are aligned to the right.
+
+    Cells are escaped, line ends included, and long ones are cut.
+    """
+    rows = [[shortened(printable(cell), LONGEST_CELL) for cell in row] for row in rows]
+    body = [*rows, footer] if footer else rows
     widths = [max(len(row[column]) for row in [headers, *body]) for column in range(len(headers))]
     numeric = [all(set(row[column]) <= set(NUMBER) for row in body) for column in range(len(headers))]
 

@@ -10,7 +10,7 @@ import click
 from .compiler.errors import NetcError, near_miss
 from .compiler.passes import PASSES, Observer, Timing, print_after, print_changed, record_timings
 from .options import combine
-from .output import duration, format_table
+from .output import duration, echo, format_table
 
 pass_options: Callable[[Callable[..., Any]], Callable[..., Any]] = combine(
     click.option("--print-after", multiple=True, metavar="PASS", help="Print the graph after this pass, or `all`."),
@@ -39,10 +39,8 @@ class PassLog:
         if self._time:
             rows = [(t.name, duration(t.seconds), str(t.operations)) for t in self._timings]
             total = duration(sum(t.seconds for t in self._timings))
-            click.echo(
-                format_table(("pass", "time", "operations left"), rows, ("total", total, "")), nl=False, err=True
-            )
+            echo(format_table(("pass", "time", "operations left"), rows, ("total", total, "")), nl=False, err=True)
 
 
 def _write(text: str) -> None:
-    click.echo(text.rstrip("\n"), err=True)
+    echo(text.rstrip("\n"), err=True)

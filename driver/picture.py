@@ -11,7 +11,7 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
-from .frontend import models_folder
+from .frontend import allowed_folders, models_folder
 from .pipeline import Weights
 from .runtime.datasets import data_folder
 from .runtime.images import Preprocess, as_input, decode, depth_note
@@ -51,7 +51,7 @@ def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:
     folders = [models_folder(), *_label_data_folders()]
     if Path(model).is_file():
         folders.insert(0, Path(model).parent)
-    return read_labels(graph, folders)
+    return read_labels(graph, folders, allowed_folders())
 
 
 def usable_labels(graph: Graph, model: str, weights: Weights = None, *, background: bool = False) -> Labels:

@@ -181,8 +181,18 @@ def find_weights(
     return read_weights(weights, graph, skip)
 
 
-def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:
-    """Read a network: a path to a `.net` or `.tflite` file, the name of a shipped net, or a graph, returned as is."""
+def load(
+    source: Source,
+    *,
+    net: str | None = None,
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    allow_import: Sequence[str | os.PathLike[str]] = (),
+) -> Graph:
+    """Read a network: a path to a `.net` or `.tflite` file, the name of a shipped net, or a graph, returned as is.
+
+    The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`.
+    """
     if isinstance(source, Graph):
         return source
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
@@ -191,7 +201,8 @@ def load(source: Source, *, net: str | None = None, batch: int = 1, settings: Ma
         return _load_tflite(source, net, batch, settings)
     sizes = {name: value for name, value in (settings or {}).items() if name[:1].isupper()}
     hyperparameters = {name: value for name, value in (settings or {}).items() if name not in sizes}
-    return load_network(source, net=net, batch=batch, sizes=sizes, hyperparameters=hyperparameters)
+    options: dict[str, Any] = {"sizes": sizes, "hyperparameters": hyperparameters, "allow_import": allow_import}
+    return load_network(source, net=net, batch=batch, **options)
 
 
 def _load_tflite(

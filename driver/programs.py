@@ -6,13 +6,14 @@ What only quantization and TFLite files need is imported when it is asked for, t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .frontend import allowing
 from .pipeline import Compilation, Request, Source, Weights, build, check_runs_here, find_weights, load
 from .runtime.program import Program, pack_weights
 
@@ -77,6 +78,7 @@ def compile(  # noqa: A001 (the public name)
     quantize: str | None = None,
     calibration: Samples | Calibrated | None = None,
     method: str = "mse",
+    allow_import: Sequence[str | os.PathLike[str]] = (),
 ) -> NetworkProgram:
     """Compile a network for this machine.
 
@@ -88,27 +90,30 @@ def compile(  # noqa: A001 (the public name)
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
     `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`).
 
+    A `.net` file may name files in its folder and below, and in those below one of the folders `allow_import`.
+
     Returns a callable from NHWC arrays to arrays, with a method `save` that writes the TFLite file. Raises `NetcError`
     for whatever the caller can cure.
     """
-    model = "" if isinstance(source, Graph) else os.fspath(source)
-    if quantize is None:
-        if calibration is not None:
-            raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
-        request = Request(source, net, batch, settings or {}, threads, cpu)
-        return NetworkProgram(build(request), weights, seed, model)
-    if quantize not in QUANTIZED:
-        raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
-    from .quantization import quantize as quantize_network
+    with allowing(allow_import):
+        model = "" if isinstance(source, Graph) else os.fspath(source)
+        if quantize is None:
+            if calibration is not None:
+                raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
+            request = Request(source, net, batch, settings or {}, threads, cpu)
+            return NetworkProgram(build(request), weights, seed, model)
+        if quantize not in QUANTIZED:
+            raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
+        from .quantization import quantize as quantize_network
 
-    graph = quantize_network(
-        load(source, net=net, batch=batch, settings=settings),
-        calibration=calibration,
-        weights=weights,
-        method=method,
-        inputs="f32",
-        outputs="f32",
-        threads=threads,
-        seed=seed,
-    )
-    return NetworkProgram(build(Request(graph, threads=threads, cpu=cpu)), None, seed, model)
+        graph = quantize_network(
+            load(source, net=net, batch=batch, settings=settings),
+            calibration=calibration,
+            weights=weights,
+            method=method,
+            inputs="f32",
+            outputs="f32",
+            threads=threads,
+            seed=seed,
+        )
+        return NetworkProgram(build(Request(graph, threads=threads, cpu=cpu)), None, seed, model)

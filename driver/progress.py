@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from .output import duration, quantity
+from .compiler.text import printable
+from .output import duration, echo, quantity
 from .runtime.training.events import (
     EpochDone,
     Evaluating,
@@ -59,7 +59,7 @@ class PlainDisplay:
 
     def line(self, text: str) -> None:
         """Print a line at once, even into a pipe."""
-        click.echo(text)
+        echo(text)
         sys.stdout.flush()
 
     def step(self, event: Stepped, steps: int) -> None:
@@ -88,7 +88,7 @@ class LiveDisplay:
 
     def line(self, text: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(text, highlight=False, markup=False)
+        self._progress.console.print(printable(text, keep="\n"), highlight=False, markup=False)
 
     def step(self, event: Stepped, steps: int) -> None:
         """Move the bar, unless it was moved a moment ago."""

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.types import DType
 from .compiler.quantization import QuantizationWarning, Ranges, fake_quantize
 from .compiler.tflite import to_tflite
+from .output import echo
 from .pipeline import Request, build, find_weights, load_program
 from .quantization import calibrate
 from .runtime.program import Program
@@ -97,7 +96,7 @@ def finish(
     fake, weights = fake_quantize(single), read_weights(best, single)
     integers = fake.integers(weights, ranges)
     for found in fake.findings(weights, ranges):
-        click.echo(f"warning: {QuantizationWarning(found)}", err=True)
+        echo(f"warning: {QuantizationWarning(found)}", err=True)
     data = to_tflite(integers, labels=labels)
     write_bytes(best.with_name("ranges.json"), ranges.to_json().encode())
     write_bytes(best.with_suffix(".tflite"), data)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import click
 import numpy as np
 
 from .compiler.errors import NetcError
@@ -30,6 +29,7 @@ from .compiler.quantization import (
 )
 from .compiler.quantization import quantize as quantize_graph
 from .compiler.quantization.adaround import AdaRound
+from .output import echo
 from .pipeline import Source, Weights, compile_graph, find_weights, load
 from .recovery import Inputs, recover
 from .runtime.calibration import PictureFiles, calibration_inputs, open_pictures
@@ -242,7 +242,7 @@ def warnings_for_people() -> Iterator[list[str]]:
         if not isinstance(message, QuantizationWarning):
             return others(message, category, *rest)
         texts.append(str(message))
-        click.echo(f"warning: {message}", err=True)
+        echo(f"warning: {message}", err=True)
         return None
 
     with warnings.catch_warnings():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .compiler.graph.ir import Graph, Operation, walk
@@ -11,8 +10,9 @@ from .compiler.graph.ir import Graph, Operation, walk
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One operation of a network; `name` is the path of its parameters, `parameters` counts trainable numbers.
+    """One operation of a network; `name` is the path of its parameters, or the name of its result.
 
+    `parameters` counts trainable numbers; in a TFLite file they are the elements of its constants.
     `operator` of an operator that netc knows by name only is that name, and `runs` is False.
     """
 
@@ -28,28 +28,40 @@ def layers(graph: Graph) -> list[Layer]:
     """The operations of a graph in order; a parameter counts for the first operation that reads it."""
     found = []
     counted: set[Operation] = set()
+    parameters = set(_parameters(graph))
     for op in graph.operations:
         if op.name in ("param", "constant"):
             continue
-        read = [graph.producers[v] for v in op.operands if v in graph.producers]
-        own = [p for p in read if p.name == "param" and p not in counted]
+        read = [p for v in op.operands if (p := graph.producers.get(v)) in parameters and p is not None]
+        own = [p for p in dict.fromkeys(read) if p not in counted]
         counted.update(own)
-        names = [p.result.name or "" for p in read if p.name == "param"]
-        path = names[0].rpartition(".")[0] if names else ""
         runs = op.name != "opaque"
         operator = op.name if runs else op.attributes["operator"]
-        found.append(Layer(path, operator, op.results[0].type.shape, _trainable(own), _macs(op), runs))
+        found.append(Layer(_layer_name(op, read), operator, op.results[0].type.shape, _trainable(own), _macs(op), runs))
     return found
+
+
+def _parameters(graph: Graph) -> Sequence[Operation]:
+    """The operations that give parameters. A TFLite file holds their values: there they are the constants."""
+    if graph.attributes.get("format") == "tflite":
+        return [op for op in graph.operations if op.name == "constant"]
+    return graph.parameters
+
+
+def _layer_name(op: Operation, parameters: Sequence[Operation]) -> str:
+    """The path of an operation's parameters; without one, the name of what it gives."""
+    names = [p.result.name or "" for p in parameters if p.name == "param"]
+    return names[0].rpartition(".")[0] if names else op.results[0].name or ""
 
 
 def trainable_parameters(graph: Graph) -> int:
     """How many numbers training adjusts; running statistics don't count."""
-    return _trainable(graph.parameters)
+    return _trainable(_parameters(graph))
 
 
 def parameter_bytes(graph: Graph) -> int:
     """Bytes of all parameters, running statistics included."""
-    return sum(op.result.type.bytes for op in graph.parameters)
+    return sum(op.result.type.bytes for op in _parameters(graph))
 
 
 def total_macs(graph: Graph) -> int:
@@ -63,4 +75,4 @@ def _macs(op: Operation) -> int:
 
 
 def _trainable(parameters: Iterable[Operation]) -> int:
-    return sum(math.prod(op.result.type.shape) for op in parameters if op.attributes["trainable"])
+    return sum(op.result.type.size for op in parameters if op.attributes.get("trainable", True))

@@ -13,10 +13,10 @@ from .loading import (
     load_recipe,
     load_recipes,
     load_text,
-    models_folder,
 )
 from .parser import SyntaxTree
 from .parser import parse as parse_source
+from .roots import allowed_folders, allowing, models_folder
 from .settings import Recipe
 
 assert __name__ == "netc.frontend", "import netc.frontend, not the folder `frontend` itself"
@@ -25,6 +25,8 @@ __all__ = [
     "Recipe",
     "SourceError",
     "SyntaxTree",
+    "allowed_folders",
+    "allowing",
     "available_models",
     "check",
     "check_text",

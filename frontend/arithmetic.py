@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from ..compiler.errors import Location
+from .budget import COPIED, ITEM_BYTES, Budget
 from .tree import MAX_INTEGER
 from .values import Builtin, Tensor, describe, error, is_number, text
 
@@ -40,8 +41,15 @@ class BadArgumentError(ValueError):
     """Raised by builtin functions; the message is for people."""
 
 
-def binary(symbol: str, left: Any, right: Any, location: Location) -> Any:
+def binary(symbol: str, left: Any, right: Any, location: Location, budget: Budget) -> Any:
     """`left symbol right` for compile-time values."""
+    result = _binary(symbol, left, right, location)
+    if isinstance(result, tuple | str):
+        budget.make(result)
+    return result
+
+
+def _binary(symbol: str, left: Any, right: Any, location: Location) -> Any:
     if symbol == "+" and isinstance(left, tuple) and isinstance(right, tuple):
         return checked(_limited_length(len(left) + len(right), location) and left + right, location)
     if symbol == "+" and isinstance(left, str) and isinstance(right, str):
@@ -75,23 +83,30 @@ def unary(symbol: str, value: Any, location: Location) -> Any:
     return -value if symbol == "-" else value
 
 
-def compare(symbol: str, left: Any, right: Any, location: Location) -> bool:
+def compare(symbol: str, left: Any, right: Any, location: Location, budget: Budget) -> bool:
     """`left symbol right`, a truth value."""
     if isinstance(left, Tensor) or isinstance(right, Tensor):
         raise error("a tensor's elements are not known at compile time and can't be compared", location)
     if symbol in ("==", "!="):
-        return (_same(left, right)) is (symbol == "==")
+        return _same(left, right, budget) is (symbol == "==")
     if is_number(left) and is_number(right):
         return _ORDER[symbol](left, right)
     raise error(f"`{symbol}` can't compare {describe(left)} and {describe(right)}", location)
 
 
-def _same(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) is not isinstance(right, bool):
-        return False
-    if isinstance(left, tuple) and isinstance(right, tuple):
-        return len(left) == len(right) and all(map(_same, left, right))
-    return bool(left == right)
+def _same(left: Any, right: Any, budget: Budget) -> bool:
+    """Whether two values are equal, item by item; lists may share lists, so looking through them is work."""
+    pending = [(left, right)]
+    while pending:
+        one, other = pending.pop()
+        if isinstance(one, tuple) and isinstance(other, tuple):
+            if len(one) != len(other):
+                return False
+            budget.look_through(len(one))
+            pending += zip(one, other, strict=True)
+        elif isinstance(one, bool) is not isinstance(other, bool) or one != other:
+            return False
+    return True
 
 
 def truth(value: Any, location: Location) -> bool:
@@ -102,6 +117,18 @@ def truth(value: Any, location: Location) -> bool:
     if isinstance(value, Tensor):
         hint = "conditions are decided at compile time"
     raise error(f"a condition must be true or false, not {describe(value)}", location, hint if len(hint) < 80 else None)
+
+
+def call(builtin: Builtin, values: Sequence[Any], named: Mapping[str, Any], location: Location, budget: Budget) -> Any:
+    """The result of a builtin function; lists among its arguments are work, and memory for the list that it makes."""
+    lists = [v for v in (*values, *named.values()) if isinstance(v, tuple)]
+    items = sum(map(len, lists)) + len(values)
+    budget.work(items // COPIED)
+    budget.keep(ITEM_BYTES * items)
+    result = guarded(lambda: builtin.function(*values, **named), location)
+    if isinstance(result, tuple | str):
+        budget.make(result)
+    return result
 
 
 def guarded(function: Callable[[], Any], location: Location) -> Any:

@@ -272,3 +272,12 @@ def walk(root: Node) -> Iterator[Node]:
             values = value if isinstance(value, tuple) else (value,)
             children += [v for v in values if isinstance(v, Node)]
         pending += reversed(children)
+
+
+def assigned_names(node: Node) -> set[str]:
+    """Names that assignments and loops within `node` bind."""
+    bound: set[str] = set()
+    for child in walk(node):
+        if isinstance(child, Assign | For):
+            bound |= {n.id for n in walk(child.target) if isinstance(n, Name)}
+    return bound

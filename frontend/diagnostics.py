@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from ..compiler.errors import Diagnostic, Location, NetcError
+from ..compiler.reading import read_text
+from .budget import MAX_FILE
+from .lexer import is_network
 
 _WIDTH = 120
 """Longest stretch of a source line that is shown."""
@@ -17,6 +19,7 @@ class SourceError(NetcError):
 
     def __init__(self, diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
         super().__init__(diagnostics)
+        self.args = (self.diagnostics, sources)
         self.sources = sources
         self.args = (self.diagnostics, sources)  # what it is made of again when it is unpickled
 
@@ -28,15 +31,13 @@ def render(error: NetcError) -> str:
 
 
 def render_diagnostic(diagnostic: Diagnostic, sources: Mapping[str, str] | None = None) -> str:
-    """One diagnostic as text. Sources that are not given are read from disk; without one the line is left out."""
-    location = diagnostic.location
-    lines = [f"{location}: error: {diagnostic.message}" if location else f"error: {diagnostic.message}"]
-    if location:
-        lines += _excerpt(location, sources or {})
-    lines += [f"  in {name}, called at {place}" for name, place in diagnostic.trail]
-    if diagnostic.hint:
-        lines.append(f"  hint: {diagnostic.hint}")
-    return "\n".join(lines)
+    """One diagnostic as text; control characters are escaped.
+
+    The source line comes from `sources`, else from a network on disk: other files are not quoted, as a location may
+    come from a stranger's text. Without a source the line is left out.
+    """
+    excerpt = _excerpt(diagnostic.location, sources or {}) if diagnostic.location else []
+    return "\n".join([diagnostic.headline, *excerpt, *diagnostic.lines_below])
 
 
 def to_json(diagnostics: Iterable[Diagnostic]) -> str:
@@ -46,7 +47,7 @@ def to_json(diagnostics: Iterable[Diagnostic]) -> str:
 
 def _record(diagnostic: Diagnostic) -> dict[str, object]:
     return {
-        "message": diagnostic.message,
+        "message": "\n".join([diagnostic.message, *diagnostic.details]),
         **(_place(diagnostic.location) if diagnostic.location else {}),
         "hint": diagnostic.hint,
         "trail": [{"block": name, **_place(place)} for name, place in diagnostic.trail],
@@ -85,9 +86,16 @@ def _printable(line: str) -> str:
 def _source_line(location: Location, sources: Mapping[str, str]) -> str | None:
     text = sources.get(location.file)
     if text is None:
-        try:
-            text = Path(location.file).read_text("utf-8")
-        except (OSError, ValueError):
-            return None
-    lines = text.split("\n")
+        text = _network_on_disk(location.file)
+    lines = text.split("\n") if text is not None else []
     return lines[location.line - 1] if 0 < location.line <= len(lines) else None
+
+
+def _network_on_disk(file: str) -> str | None:
+    if not file.endswith(".net"):
+        return None
+    try:
+        text = read_text(file, limit=MAX_FILE)
+    except NetcError:
+        return None
+    return text if is_network(text) else None

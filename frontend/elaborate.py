@@ -15,11 +15,12 @@ from ..compiler.graph.ir import Attributes, Graph, Value
 from ..compiler.ops import Layer, Operator
 from . import arithmetic, ast
 from .annotations import free_sizes, hyperparameter_kind, is_tensor_annotation, match_tensor, tensor_type
+from .budget import Budget, OverspentError
 from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
-from .state import CallSite, Frame, LimitError, State
+from .state import MAX_DEPTH, CallSite, Frame, LimitError, State
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
 from .values import Builtin, Definition, Poisoned, Tensor, applying, contains_tensor, describe, error
@@ -34,14 +35,19 @@ class Options:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def elaborate(net: Definition, options: Options, attributes: Attributes) -> tuple[Graph | None, list[Diagnostic]]:
+def elaborate(
+    net: Definition, options: Options, attributes: Attributes, budget: Budget
+) -> tuple[Graph | None, list[Diagnostic]]:
     """Make the graph of a net; with diagnostics there is none."""
-    state = State(net.name)
+    state = State(net.name, budget)
     state.builder.attributes.update(attributes)
     try:
         outputs = Elaborator(state).net(net, options)
     except LimitError:
         outputs = None
+    except OverspentError as problem:
+        outputs = None
+        state.diagnostics[""] = Diagnostic(str(problem), net.node.name.location)
     except RecursionError:
         outputs = None
         state.diagnostics[""] = Diagnostic("the net is nested too deeply", net.node.name.location)
@@ -64,6 +70,8 @@ def unfold(net: Definition) -> tuple[Definition, list[ast.Specialisation]]:
             raise NetcError([recursion([d.name for d in seen[seen.index(base) :]], net.node.base.location)])
         net = base
         seen.append(net)
+        if len(seen) > MAX_DEPTH:
+            raise error(f"nets are specialised more than {MAX_DEPTH} times in a row", net.node.name.location)
     return net, chain
 
 
@@ -178,8 +186,8 @@ class Elaborator(StatementRunner):
 
     def _layer(self, site: CallSite, layer: Layer, label: str | None, arguments: Arguments) -> Any:
         slots = slots_of_layer(layer)
-        bound = bind(layer.name, slots, arguments, site.location)
-        site.path = site.frame.component(layer.name, label)
+        bound = bind(layer.name, slots, arguments, site.location, self.state.budget)
+        site.path = self.state.path(site.frame.component(layer.name, label), site.location)
         by_position: list[Any] = []
         if any(slot.variadic for slot in slots):
             for slot in slots:
@@ -191,7 +199,7 @@ class Elaborator(StatementRunner):
             return layer.function(site, *by_position, **bound)
 
     def _operator(self, site: CallSite, operator: Operator, arguments: Arguments) -> Any:
-        bound = bind(operator.name, slots_of_operator(operator), arguments, site.location)
+        bound = bind(operator.name, slots_of_operator(operator), arguments, site.location, self.state.budget)
         operands: list[Value] = []
         for name in operator.operands:
             value = bound.pop(name.strip("*?"), ())
@@ -199,17 +207,18 @@ class Elaborator(StatementRunner):
         return site.emit(operator.name, *operands, **bound)
 
     def _builtin(self, site: CallSite, builtin: Builtin, arguments: Arguments) -> Any:
+        budget = self.state.budget
         values = tuple(v for g in arguments.positional for v in (g.value if isinstance(g.value, tuple) else (g.value,)))
-        if builtin.operator is not None and not arguments.named and contains_tensor(values):
+        if builtin.operator is not None and not arguments.named and contains_tensor(values, budget):
             return apply_operator(builtin, values, site.emit, site.location)
         slots = slots_of_function(builtin.function)
-        bound = bind(builtin.name, slots, arguments, site.location)
+        bound = bind(builtin.name, slots, arguments, site.location, budget)
         variadic = [v for slot in slots if slot.variadic for v in bound.pop(slot.name, ())]
-        return arithmetic.guarded(lambda: builtin.function(*variadic, **bound), site.location)
+        return arithmetic.call(builtin, variadic, bound, site.location, budget)
 
     def _func(self, site: CallSite, func: Definition, arguments: Arguments) -> Any:
         for given in arguments:
-            if contains_tensor(given.value):
+            if contains_tensor(given.value, self.state.budget):
                 hint = "a `block` works on tensors"
                 raise error(f"{func.name} is a func: it computes numbers, not tensors", given.location, hint)
         assert isinstance(func.node, ast.Func)
@@ -221,7 +230,8 @@ class Elaborator(StatementRunner):
             base, given = self._specialise(block)
             arguments = Arguments(arguments.positional, {**given, **arguments.named})
         assert isinstance(base.node, ast.Procedure)
-        frame = self._frame(site, base, base.node, site.frame.component(block.name, label), arguments)
+        path = self.state.path(site.frame.component(block.name, label), site.location)
+        frame = self._frame(site, base, base.node, path, arguments)
         gradient: Definition | None = base.scope.gradients.get(base.name)
         if gradient is None or not isinstance(base.node, ast.Block):
             return self._body(frame, base.node)
@@ -232,7 +242,13 @@ class Elaborator(StatementRunner):
         if problems := list(check_gradient(gradient)):
             raise NetcError(problems)
         self._refuse_recursion(gradient, site)
-        call = GradientCall(gradient, {p.name.id: frame.variables[p.name.id] for p in block.parameters}, site.location)
+        call = GradientCall(
+            gradient,
+            {p.name.id: frame.variables[p.name.id] for p in block.parameters},
+            site.location,
+            self.state.budget,
+        )
+        self.state.budget.look_through(len(self.state.parameters))
         known = set(self.state.parameters)
         result = call.checked_result(self._body(frame, block))
         call.refuse_parameters({n: at for n, at in self.state.parameters.items() if n not in known})
@@ -243,7 +259,6 @@ class Elaborator(StatementRunner):
         elaborator.match_annotations(inner, call.node)
         graph = call.finish(state.builder, elaborator._body(inner, call.node))
         call.refuse_parameters(state.parameters)
-        self.state.steps = state.steps
         return site.emit("custom_gradient", result, *call.tensors.values(), gradient=graph)
 
     def _procedure(
@@ -267,7 +282,7 @@ class Elaborator(StatementRunner):
         """The frame of a call, all parameters bound."""
         self._refuse_recursion(definition, site)
         slots = [_slot(p) for p in procedure.parameters]
-        bound = bind(definition.name, slots, arguments, site.location)
+        bound = bind(definition.name, slots, arguments, site.location, self.state.budget)
         frame = Frame(definition.name, definition.scope, path, site.frame, site.location, procedure)
         frame.variables.update(bound)
         try:
@@ -304,7 +319,7 @@ class Elaborator(StatementRunner):
         frame.variables[parameter.name.id] = value
 
     def _check_kind(self, name: str, parameter: ast.Parameter, given: Given) -> None:
-        bind(name, [_slot(parameter)], Arguments((given,)), given.location)
+        bind(name, [_slot(parameter)], Arguments((given,)), given.location, self.state.budget)
 
     def _body(self, frame: Frame, procedure: ast.Procedure) -> Any:
         result = self.run(procedure.body, frame)

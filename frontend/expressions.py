@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..compiler.errors import Location, NetcError
+from ..compiler.errors import Diagnostic, Location, NetcError
 from . import arithmetic, ast
+from .budget import OverspentError
 from .modules import candidates, library, unknown_name
 from .names import local_names
 from .signatures import Arguments, Given
@@ -51,12 +52,16 @@ class ExpressionEvaluator(ABC):
         self.state.enter(frame, node.location)
         try:
             return self._evaluators[type(node)](node, frame)
+        except OverspentError as problem:
+            self.state.stop(str(problem), frame, node.location)
         finally:
             self.state.leave()
 
     def _string(self, node: ast.String, frame: Frame) -> str:
         parts = [p if isinstance(p, str) else text(self.evaluate(p, frame)) for p in node.parts]
         result: str = arithmetic.checked("".join(parts), node.location)
+        if len(parts) > 1:
+            self.state.budget.make(result)
         return result
 
     def _name(self, node: ast.Name, frame: Frame) -> Any:
@@ -71,14 +76,18 @@ class ExpressionEvaluator(ABC):
         """What a name means outside the frame's variables."""
         found = frame.scope.find(node.id, node.location) or library(node.id)
         if found is None:
-            if isinstance(frame.procedure, ast.Procedure) and node.id in local_names(frame.procedure):
-                raise error(f"`{node.id}` has no value yet", node.location)
-            known = candidates(frame.scope, frame.variables)
-            raise NetcError([unknown_name(node.id, known, node.location, called=called)])
+            raise NetcError([self.state.once(node.location, lambda: self._unknown(node, frame, called))])
         return found
 
+    def _unknown(self, node: ast.Name, frame: Frame, called: bool) -> Diagnostic:
+        if isinstance(frame.procedure, ast.Procedure) and node.id in local_names(frame.procedure):
+            return Diagnostic(f"`{node.id}` has no value yet", node.location)
+        return unknown_name(node.id, candidates(frame.scope, frame.variables), node.location, called=called)
+
     def _sequence(self, node: ast.Sequence, frame: Frame) -> tuple[Any, ...]:
-        return tuple([self.evaluate(item, frame) for item in node.items])
+        items = tuple([self.evaluate(item, frame) for item in node.items])
+        self.state.budget.make(items)
+        return items
 
     def _unary(self, node: ast.Unary, frame: Frame) -> Any:
         value = self.evaluate(node.operand, frame)
@@ -108,7 +117,7 @@ class ExpressionEvaluator(ABC):
         """`left operator right`."""
         if isinstance(left, Tensor) or isinstance(right, Tensor):
             return tensor_binary(operator, left, right, self._emitter(frame, location), location)
-        return arithmetic.binary(operator, left, right, location)
+        return arithmetic.binary(operator, left, right, location, self.state.budget)
 
     def _emitter(self, frame: Frame, location: Location) -> Callable[..., Any]:
         return CallSite(self.state, frame, location).emit
@@ -117,7 +126,7 @@ class ExpressionEvaluator(ABC):
         left = self.evaluate(node.operands[0], frame)
         for symbol, operand in zip(node.operators, node.operands[1:], strict=True):
             right = self.evaluate(operand, frame)
-            if not arithmetic.compare(symbol, left, right, node.location):
+            if not arithmetic.compare(symbol, left, right, node.location, self.state.budget):
                 return False
             left = right
         return True

@@ -16,13 +16,14 @@ from ..compiler.errors import Location
 from ..compiler.graph.builder import GraphBuilder
 from ..compiler.graph.ir import Graph, Value
 from . import ast
+from .budget import Budget
 from .values import Definition, Tensor, contains_tensor, describe, error
 
 
 class GradientCall:
     """One use of a gradient: for a call of its block with certain arguments."""
 
-    def __init__(self, gradient: Definition, given: Mapping[str, Any], location: Location) -> None:
+    def __init__(self, gradient: Definition, given: Mapping[str, Any], location: Location, budget: Budget) -> None:
         """`given` are the block's arguments by parameter, `location` is where the block is called."""
         assert isinstance(gradient.node, ast.Gradient)
         self.node = gradient.node
@@ -30,7 +31,7 @@ class GradientCall:
         self.given = given
         self.location = location
         for name, value in given.items():
-            if isinstance(value, tuple) and contains_tensor(value):
+            if isinstance(value, tuple) and contains_tensor(value, budget):
                 hint = "its gradient has one result for each tensor: pass them one by one"
                 raise error(f"`{name}` of {self.node.name.id} can't be a list of tensors", location, hint)
 

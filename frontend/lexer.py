@@ -15,6 +15,14 @@ from dataclasses import dataclass, field
 from lark import Token
 
 from ..compiler.errors import Diagnostic, Location
+from .budget import Budget
+
+_NETWORK = re.compile(
+    r"""^[ \t]*(?:(?:net|block|func|gradient)[ \t]+\w+[ \t]*[(=]
+      | import[ \t]+"
+      | (?:train|preprocess)[ \t]+\w+[ \t]*\{)""",
+    re.VERBOSE | re.MULTILINE,
+)
 
 MAX_NESTING = 100
 """Brackets that may be open at the same time."""
@@ -108,14 +116,20 @@ class Tokens:
     comments: list[Comment] = field(default_factory=list[Comment])
 
 
+def is_network(text: str) -> bool:
+    """Whether a text holds anything that begins like a definition."""
+    return _NETWORK.search(text) is not None
+
+
 class Source:
     """A text, or the part of it from `start` to `end`, that knows the line and column of every character."""
 
-    def __init__(self, text: str, file: str, start: int = 0, end: int | None = None) -> None:
+    def __init__(self, text: str, file: str, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self.text = text
         self.file = file
-        self.start = start
-        self.end = len(text) if end is None else end
+        self.start = 0
+        self.end = len(text)
         self._lines = [0, *(m.end() for m in re.finditer("\n", text))]
 
     def position(self, offset: int) -> tuple[int, int]:
@@ -130,7 +144,8 @@ class Source:
     def part(self, start: int, end: int) -> Source:
         """The same text, restricted."""
         part = object.__new__(Source)
-        part.text, part.file, part.start, part.end, part._lines = self.text, self.file, start, end, self._lines
+        part.budget, part.text, part.file, part._lines = self.budget, self.text, self.file, self._lines
+        part.start, part.end = start, end
         return part
 
 
@@ -153,7 +168,7 @@ class Lexer:
         self.dead_line = -1
 
     def run(self) -> Tokens:
-        """Read the whole source."""
+        """Read the whole source. Raises `OverspentError` if it has too many tokens."""
         offset = self.source.start
         while offset < self.source.end:
             match = _SCAN.match(self.source.text, offset, self.source.end)
@@ -165,6 +180,8 @@ class Lexer:
 
     def _take(self, kind: str, text: str, offset: int) -> int:
         end = offset + len(text)
+        if kind not in ("blank", "newline", "slashes"):
+            self.source.budget.token()
         if kind == "newline":
             self._newline(text, offset)
         elif kind == "slashes":

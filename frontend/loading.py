@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from ..compiler.errors import Diagnostic, NetcError, near_miss
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.types import TensorType
+from ..compiler.text import shortened
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation
 from .diagnostics import SourceError
@@ -20,14 +20,11 @@ from .elaborate import Options, elaborate, unfold
 from .losses import elaborate_loss
 from .modules import Loader, Module
 from .names import check_names
+from .parser import MAX_ERRORS
+from .roots import allowing, models_folder
 from .settings import Recipe, preprocess_of, recipe_of, resolve_preprocess
 from .state import identity
 from .values import Definition
-
-
-def models_folder() -> Path:
-    """Where the shipped models and their label files lie."""
-    return Path(str(files("netc.models")))
 
 
 def available_models() -> tuple[str, ...]:
@@ -42,13 +39,17 @@ def load_network(
     batch: int = 1,
     sizes: Mapping[str, int] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
+    allow_import: Sequence[str | os.PathLike[str]] = (),
 ) -> Graph:
     """Load a net from a .net file, or a shipped model by name.
 
     `net` picks one of several nets in a file (default: the one named like the file, or the only one). `batch` binds
-    the free size N, `sizes` the others; `hyperparameters` override defaults. Raises `NetcError` with all errors found.
+    the free size N, `sizes` the others; `hyperparameters` override defaults. The files that it names lie in its folder
+    or below, among the shipped models, or below one of the folders `allow_import`. Raises `NetcError` with all errors
+    found.
     """
-    return _graph(_open(source), net, _options(batch, sizes, hyperparameters))
+    with allowing(allow_import):
+        return _graph(_open(source), net, _options(batch, sizes, hyperparameters))
 
 
 def load_text(
@@ -64,11 +65,14 @@ def load_text(
     return _graph(_open_text(text, file), net, _options(batch, sizes, hyperparameters))
 
 
-def load_recipe(source: str | os.PathLike[str], *, net: str | None = None) -> Recipe | None:
-    """The `train` recipe of a net; arguments as for `load_network`."""
+def load_recipe(source: str | os.PathLike[str], *, net: str | None = None, takes_data: bool = True) -> Recipe | None:
+    """The `train` recipe of a net; arguments as for `load_network`.
+
+    If its data will be used (`takes_data`), files must lie where the net may read from.
+    """
     opened = _open(source)
     opened.loader.finish()
-    return recipe_of(_choose(opened.module, net))
+    return recipe_of(_choose(opened.module, net), takes_data)
 
 
 def load_recipes(source: str | os.PathLike[str]) -> list[Recipe]:
@@ -76,7 +80,7 @@ def load_recipes(source: str | os.PathLike[str]) -> list[Recipe]:
     opened = _open(source)
     if opened.loader.diagnostics:
         return []
-    found = [recipe_of(net) for net in opened.module.nets().values()]
+    found = [recipe_of(net, False) for net in opened.module.nets().values()]
     own = {train.location for train in opened.module.recipes}
     return [recipe for recipe in found if recipe is not None and recipe.location in own]
 
@@ -97,7 +101,7 @@ def load_loss(
     block = opened.module.find(name)
     if block is None or block.kind != "block":
         return None
-    graph, diagnostics = elaborate_loss(block, prediction, hyperparameters or {})
+    graph, diagnostics = elaborate_loss(block, prediction, hyperparameters or {}, opened.loader.budget)
     if graph is None:
         raise SourceError(_merged(check_names(opened.module), diagnostics), opened.loader.sources)
     return graph
@@ -117,8 +121,14 @@ def check_text(text: str, file: str = "<text>") -> list[Diagnostic]:
 
 
 def _options(batch: int, sizes: Mapping[str, int] | None, hyperparameters: Mapping[str, Any] | None) -> Options:
-    bound = {name: operator.index(size) for name, size in (sizes or {}).items()}
-    return Options(operator.index(batch), bound, hyperparameters or {})
+    bound = {name: _size(f"the free size {name}", size) for name, size in (sizes or {}).items()}
+    return Options(_size("the batch", batch), bound, hyperparameters or {})
+
+
+def _size(name: str, value: object) -> int:
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+        raise NetcError(f"{name} must be a whole number, not {shortened(repr(value))}")
+    return operator.index(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +138,13 @@ class _Opened:
 
 
 def _open(source: str | os.PathLike[str]) -> _Opened:
-    loader = Loader(models_folder())
-    return _Opened(loader, loader.load(_path_of(source)))
+    path = _path_of(source)
+    loader = Loader(path.parent)
+    return _Opened(loader, loader.load(path))
 
 
 def _open_text(text: str, file: str) -> _Opened:
-    loader = Loader(models_folder())
+    loader = Loader(Path())
     return _Opened(loader, loader.load_text(text, file))
 
 
@@ -153,9 +164,9 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
 def _graph(opened: _Opened, net: str | None, options: Options) -> Graph:
     opened.loader.finish()
     definition = _choose(opened.module, net)
-    preprocess, problems = preprocess_of(definition)
+    preprocess, problems = preprocess_of(definition, opened.loader.budget)
     attributes = {} if preprocess is None else {"preprocess": preprocess}
-    graph, diagnostics = elaborate(definition, options, attributes)
+    graph, diagnostics = elaborate(definition, options, attributes, opened.loader.budget)
     diagnostics = problems + diagnostics
     if graph is None or diagnostics:
         names = check_names(opened.module)
@@ -186,14 +197,16 @@ def _choose(module: Module, name: str | None) -> Definition:
 def _check(opened: _Opened) -> list[Diagnostic]:
     if opened.loader.diagnostics:
         return opened.loader.diagnostics
-    module = opened.module
+    module, budget = opened.module, opened.loader.budget
     found = check_names(module)
     for preprocess in module.preprocesses:
-        found += resolve_preprocess(preprocess, module)[1]
+        found += resolve_preprocess(preprocess, module, budget)[1]
     for definition in module.nets().values():
+        if budget.is_spent or len(found) >= MAX_ERRORS:
+            break
         if _is_complete(definition):
-            found += elaborate(definition, Options(), {})[1]
-    return _merged(found, [])
+            found += elaborate(definition, Options(), {}, budget)[1]
+    return _merged(found, [])[:MAX_ERRORS]
 
 
 def _is_complete(net: Definition) -> bool:

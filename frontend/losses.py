@@ -10,6 +10,7 @@ from ..compiler.graph.ir import Graph
 from ..compiler.graph.types import DType, TensorType
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation, match_tensor, tensor_type
+from .budget import Budget, OverspentError
 from .elaborate import Elaborator, from_python
 from .signatures import Arguments, Given
 from .state import CallSite, Frame, LimitError, State
@@ -17,7 +18,7 @@ from .values import Definition, Poisoned, Tensor, describe, error
 
 
 def elaborate_loss(
-    block: Definition, prediction: TensorType, hyperparameters: Mapping[str, Any]
+    block: Definition, prediction: TensorType, hyperparameters: Mapping[str, Any], budget: Budget
 ) -> tuple[Graph | None, list[Diagnostic]]:
     """Make the graph of a block called with a prediction and labels; with diagnostics there is none.
 
@@ -25,7 +26,7 @@ def elaborate_loss(
     where its annotation names them, and N is its first size. Without annotation labels are class numbers: i32, one for
     each row of the prediction.
     """
-    state = State(block.name)
+    state = State(block.name, budget)
     frame = Frame(block.name, block.scope)
     place = block.node.name.location
     try:
@@ -42,6 +43,8 @@ def elaborate_loss(
         state.report(problem, frame, place)
     except (Poisoned, LimitError):
         pass
+    except OverspentError as problem:
+        state.diagnostics[""] = Diagnostic(str(problem), place)
     except RecursionError:
         state.diagnostics[""] = Diagnostic("the loss is nested too deeply", place)
     return None, list(state.diagnostics.values())

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from ..compiler.ops import layers, operators
+from ..compiler.reading import lies_below, read_bytes
 from . import ast
+from .budget import MAX_FILE, Budget
 from .diagnostics import SourceError
+from .lexer import is_network
 from .parser import parse
+from .roots import models_folder, require_allowed, roots_of
 from .tensors import FUNCTIONS
 from .values import Callee, Definition, error
 
-MAX_FILE = 1 << 20
-"""Largest file, in bytes."""
 MAX_FILES = 100
 """Most files that a net may be spread over."""
 
@@ -46,17 +48,25 @@ class Module:
 
     file: str
     folder: Path | None
+    roots: Sequence[Path] = ()
+    """The folders that it may read from."""
     definitions: dict[str, Definition] = field(default_factory=dict[str, Definition])
     imports: list[Module] = field(default_factory=list["Module"])
     gradients: dict[str, Definition] = field(default_factory=dict[str, Definition])
     """Gradients that the file gives for its blocks, by the block's name."""
     recipes: list[ast.Train] = field(default_factory=list[ast.Train])
     preprocesses: list[ast.Preprocess] = field(default_factory=list[ast.Preprocess])
+    _found: dict[str, Definition | None] = field(default_factory=dict[str, "Definition | None"])
 
     def find(self, name: str, location: Location | None = None) -> Definition | None:
-        """The definition called `name`: this file's own, or that of an imported file."""
+        """The definition called `name`: this file's own, or that of an imported file. All files must be loaded."""
         if name in self.definitions:
             return self.definitions[name]
+        if name not in self._found:
+            self._found[name] = self._imported(name, location)
+        return self._found[name]
+
+    def _imported(self, name: str, location: Location | None) -> Definition | None:
         found = {d: None for module in self.reachable() if (d := module.definitions.get(name))}
         if len(found) > 1:
             places = " and ".join(str(d.node.name.location) for d in found)
@@ -108,15 +118,20 @@ def unknown_name(name: str, known: Iterable[str], location: Location, *, called:
 class Loader:
     """Reads a file and what it imports; each file is read once. Problems are collected in `diagnostics`."""
 
-    def __init__(self, library_folder: Path) -> None:
-        self.library_folder = library_folder
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where the network lies."""
+        self.library_folder = models_folder()
+        self.roots = roots_of(folder)
+        self.budget = Budget()
         self.modules: dict[Path, Module] = {}
         self.sources: dict[str, str] = {}
         self.diagnostics: list[Diagnostic] = []
         self._active: list[tuple[Path, str]] = []
 
     def load(self, path: Path, location: Location | None = None) -> Module:
-        """Load a file. `location` is where it is imported."""
+        """Load a file. `location` is where it is imported; the file that everything starts from may lie anywhere."""
+        if location is not None:
+            require_allowed(path, self.roots, location)
         key = _identity(path)
         if any(key == active for active, _ in self._active):
             circle = " -> ".join([*(file for _, file in self._active), str(path)])
@@ -125,7 +140,9 @@ class Loader:
             return self.modules[key]
         if len(self.modules) >= MAX_FILES:
             raise error(f"a net may be spread over {MAX_FILES} files at most", location)
-        text, name = _read(path, location), self._shown(path)
+        text, name = self._read(path, location), self._shown(path)
+        if not is_network(text) and not lies_below(path, self.roots):  # it may be anybody's: nothing of it is shown
+            raise error(f"{path} holds no network", location)
         self._active.append((key, name))
         self.modules[key] = self.load_text(text, name, path.parent)
         self._active.pop()
@@ -139,12 +156,28 @@ class Loader:
     def load_text(self, text: str, file: str, folder: Path | None = None) -> Module:
         """Load a text as if it were the file `file`."""
         self.sources[file] = text
-        tree = parse(text, file)
+        tree = parse(text, file, self.budget)
         self.diagnostics += tree.diagnostics
-        module = Module(file, folder)
+        module = Module(file, folder, self.roots)
         for definition in tree.definitions:
             self._add(module, definition)
         return module
+
+    def _read(self, path: Path, location: Location | None) -> str:
+        """The text of a file, drawn from the budget."""
+        try:
+            data = read_bytes(path, limit=MAX_FILE - self.budget.file_bytes)
+        except NetcError as problem:
+            hint = _sibling(path) or problem.diagnostics[0].hint
+            raise error(problem.diagnostics[0].message, location, hint) from None
+        self.budget.file_bytes += len(data)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as problem:
+            line = data.count(b"\n", 0, problem.start) + 1
+            what = f"{path} is not UTF-8 text: byte {data[problem.start]:#04x} in line {line}"
+            raise error(what, location) from None
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def finish(self) -> None:
         """Raise what was found wrong, if anything."""
@@ -153,6 +186,8 @@ class Loader:
 
     def _add(self, module: Module, node: ast.Definition) -> None:
         if isinstance(node, ast.Import):
+            if self.budget.is_spent:  # one complaint about that is enough
+                return
             try:
                 module.imports.append(self.load(self._find(node.path, module), node.location))
             except NetcError as problem:
@@ -183,30 +218,11 @@ def _identity(path: Path) -> Path:
         return path  # reading it will tell what is wrong
 
 
-def _read(path: Path, location: Location | None) -> str:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE + 1)
-        if len(data) > MAX_FILE:
-            raise error(f"{path} is too large", location, f"files may have {MAX_FILE} bytes")
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise error(f"there is no file {path}", location, _sibling(path)) from None
-    except IsADirectoryError:
-        raise error(f"{path} is a folder, not a file", location) from None
-    except UnicodeDecodeError as problem:
-        line = data.count(b"\n", 0, problem.start) + 1
-        raise error(f"{path} is not UTF-8 text: byte {data[problem.start]:#04x} in line {line}", location) from None
-    except (OSError, ValueError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-        raise error(f"can't read {path}: {reason}", location) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _sibling(path: Path) -> str | None:
     try:
-        return near_miss(path.name, [p.name for p in path.parent.iterdir() if p.suffix == ".net"])
-    except OSError:
+        others = [p.name for p in path.parent.iterdir() if p.suffix == ".net" and p.name != path.name]
+        return near_miss(path.name, others)
+    except (OSError, ValueError):
         return None
 
 

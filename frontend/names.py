@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from . import ast
 from .modules import Module, candidates, library, unknown_name
+from .parser import MAX_ERRORS
 from .values import Definition
 
 FREE_SIZE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -21,28 +23,20 @@ Calls = dict[Definition, dict[Definition, Location]]
 
 
 def check_names(module: Module) -> list[Diagnostic]:
-    """All problems with names in a file; imported files are not looked into."""
-    found: list[Diagnostic] = []
-    calls: Calls = {}
-    for definition in (*module.definitions.values(), *module.gradients.values()):
-        node = definition.node
-        found += _check_specialisation(definition) if isinstance(node, ast.Specialisation) else _check_body(definition)
-        calls[definition] = dict(_callees(definition))
-    found += _circles(calls)
+    """The first problems with names in a file; imported files are not looked into."""
+    return list(islice(_problems(module), MAX_ERRORS))
+
+
+def _problems(module: Module) -> Iterator[Diagnostic]:
+    definitions = (*module.definitions.values(), *module.gradients.values())
+    for definition in definitions:
+        is_body = not isinstance(definition.node, ast.Specialisation)
+        yield from _check_body(definition) if is_body else _check_specialisation(definition)
+    yield from _circles({definition: dict(_callees(definition)) for definition in definitions})
     for gradient in module.gradients.values():
-        found += check_gradient(gradient)
+        yield from check_gradient(gradient)
     for net in [*(r.net for r in module.recipes), *(p.net for p in module.preprocesses)]:
-        found += _check_target(module, net)
-    return found
-
-
-def assigned_names(node: ast.Node) -> set[str]:
-    """Names that assignments and loops within `node` bind."""
-    bound: set[str] = set()
-    for child in ast.walk(node):
-        if isinstance(child, ast.Assign | ast.For):
-            bound |= {n.id for n in ast.walk(child.target) if isinstance(n, ast.Name)}
-    return bound
+        yield from _check_target(module, net)
 
 
 def local_names(procedure: ast.Procedure) -> set[str]:
@@ -55,7 +49,7 @@ def local_names(procedure: ast.Procedure) -> set[str]:
         for node in ast.walk(size)
         if isinstance(node, ast.Name) and FREE_SIZE.fullmatch(node.id)
     }
-    return {p.name.id for p in procedure.parameters} | sizes | assigned_names(procedure.body)
+    return {p.name.id for p in procedure.parameters} | sizes | ast.assigned_names(procedure.body)
 
 
 def _check_body(definition: Definition) -> Iterator[Diagnostic]:
@@ -170,21 +164,24 @@ def _circles(calls: Calls) -> Iterator[Diagnostic]:
     for start in calls:
         if start in done:
             continue
-        path = [start]
+        path, position = [start], {start: 0}
         pending = [iter(calls[start].items())]
         while pending:
             callee, location = next(pending[-1], (None, None))
             if callee is None:
                 done.add(path.pop())
+                position.pop(next(reversed(position)))
                 pending.pop()
-            elif callee in path:
-                yield recursion([d.name for d in path[path.index(callee) :]], location)
+            elif callee in position:
+                yield recursion([d.name for d in path[position[callee] :]], location)
             elif callee not in done:
+                position[callee] = len(path)
                 path.append(callee)
                 pending.append(iter(calls.get(callee, {}).items()))
 
 
 def recursion(circle: list[str], location: Location | None) -> Diagnostic:
     """The complaint about definitions that lead back to themselves."""
-    chain = " -> ".join([*circle, circle[0]])
+    names = circle if len(circle) <= 8 else [*circle[:4], "...", *circle[-4:]]
+    chain = " -> ".join([*names, circle[0]])
     return Diagnostic(f"{circle[0]} leads back to itself: {chain}", location, "recursion is not allowed; use `for`")

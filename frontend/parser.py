@@ -15,8 +15,9 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedToken
 from lark.lexer import PatternStr
 
-from ..compiler.errors import Diagnostic
+from ..compiler.errors import Diagnostic, Location
 from .ast import Definition, Expr
+from .budget import MAX_TOKENS, Budget, OverspentError
 from .lexer import Chunk, Comment, Lexer, Source
 from .syntax import describe_error, statement_around
 from .tree import TreeBuilder
@@ -59,9 +60,15 @@ def _spelling() -> Mapping[str, str]:
     return {name: text for text, name in literals().items()}
 
 
-def parse(text: str, file: str) -> SyntaxTree:
-    """Parse a whole file; problems are in the result's diagnostics."""
-    source = Source(text, file)
+def parse(text: str, file: str, budget: Budget | None = None) -> SyntaxTree:
+    """Parse a whole file; problems are in the result's diagnostics. Its tokens are drawn from `budget`."""
+    try:
+        return _parse(Source(text, file, budget))
+    except OverspentError as problem:
+        return SyntaxTree((), (), (Diagnostic(str(problem), Location(file, 1, 1)),))
+
+
+def _parse(source: Source) -> SyntaxTree:
     tokens = Lexer(source, literals()).run()
     diagnostics: list[Diagnostic] = []
     definitions: list[Definition] = []
@@ -115,8 +122,10 @@ def _definition(chunk: Chunk, source: Source) -> tuple[Definition | None, list[D
     tokens = list(chunk.tokens)
     problems = list(chunk.diagnostics)
     suspect_lines = {d.location.line for d in problems if d.location}
-    while tokens and not chunk.broken and len(problems) < MAX_ERRORS:
+    fed = 0
+    while tokens and not chunk.broken and len(problems) < MAX_ERRORS and fed < MAX_TOKENS:
         tree = _feed(tokens, "definition")
+        fed += len(tokens)
         if not isinstance(tree, _Stop):
             builder = TreeBuilder(source, parse_expression)
             definition: Definition = builder.transform(tree)

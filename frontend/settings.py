@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from ..compiler.preprocess import RESIZE, SETTINGS
 from . import ast
+from .budget import Budget
 from .elaborate import Elaborator, unfold
 from .modules import Module
+from .roots import require_allowed
 from .state import Frame, LimitError, State
 from .values import Definition, Poisoned, describe, error
 
@@ -25,24 +29,35 @@ class Recipe:
     location: Location
 
 
-def recipe_of(net: Definition) -> Recipe | None:
-    """The recipe of a net: its own, or that of the net it specialises."""
+def recipe_of(net: Definition, takes_data: bool) -> Recipe | None:
+    """The recipe of a net: its own, or that of the net it specialises. Raises `NetcError` for files out of bounds."""
     for definition in _lineage(net):
         for module in net.scope.reachable():
             for train in module.recipes:
                 if module.find(train.net.id) is definition:
                     settings = {s.name.id: s.value for s in train.settings}
+                    if takes_data:
+                        _check_data(settings.get("data"), module)
                     return Recipe(definition.name, MappingProxyType(settings), train.location)
     return None
 
 
-def preprocess_of(net: Definition) -> tuple[Mapping[str, Any] | None, list[Diagnostic]]:
+def _check_data(value: ast.Expr | None, module: Module) -> None:
+    """Files to train on, too, lie where the net may read from; paths are relative to the current folder."""
+    if isinstance(value, ast.String):
+        text = "".join(part for part in value.parts if isinstance(part, str))
+        path = text.removeprefix("imagefolder:")
+        if path != text or path.endswith(".npz"):
+            require_allowed(Path(os.path.expanduser(path)), module.roots, value.location)
+
+
+def preprocess_of(net: Definition, budget: Budget) -> tuple[Mapping[str, Any] | None, list[Diagnostic]]:
     """The preprocessing of a net, its own or that of the net it specialises, and what is wrong with it."""
     for definition in _lineage(net):
         for module in net.scope.reachable():
             for preprocess in module.preprocesses:
                 if module.find(preprocess.net.id) is definition:
-                    return resolve_preprocess(preprocess, module)
+                    return resolve_preprocess(preprocess, module, budget)
     return None, []
 
 
@@ -57,15 +72,20 @@ def _lineage(net: Definition) -> list[Definition]:
     return lineage
 
 
-def resolve_preprocess(node: ast.Preprocess, module: Module) -> tuple[Mapping[str, Any], list[Diagnostic]]:
+def resolve_preprocess(
+    node: ast.Preprocess, module: Module, budget: Budget
+) -> tuple[Mapping[str, Any], list[Diagnostic]]:
     """Evaluate the settings of a `preprocess`."""
-    state = State(node.net.id)
+    state = State(node.net.id, budget)
     frame = Frame(node.net.id, module)
     frame.variables.update((word, word) for word in RESIZE)
     resolved: dict[str, Any] = {}
     for setting in node.settings:
         try:
-            resolved[setting.name.id] = _checked(setting, Elaborator(state).evaluate(setting.value, frame))
+            value = _checked(setting, Elaborator(state).evaluate(setting.value, frame))
+            if setting.name.id == "labels" and isinstance(value, str):
+                require_allowed((module.folder or Path()) / value, module.roots, setting.value.location)
+            resolved[setting.name.id] = value
         except NetcError as problem:
             state.report(problem, frame, setting.location)
         except Poisoned:

@@ -15,6 +15,7 @@ from typing import Any, Union
 from ..compiler.errors import Location, near_miss
 from ..compiler.ops import Layer, Operator
 from ..compiler.ops.base import REQUIRED
+from .budget import Budget
 from .values import Tensor, describe, describe_kind, error, fits, list_of
 
 
@@ -54,9 +55,9 @@ class Arguments:
         yield from self.named.values()
 
 
-def bind(name: str, slots: Sequence[Slot], arguments: Arguments, location: Location) -> dict[str, Any]:
+def bind(name: str, slots: Sequence[Slot], arguments: Arguments, location: Location, budget: Budget) -> dict[str, Any]:
     """Match arguments to slots. The result holds what was given; variadic slots get a tuple."""
-    bound = _bind_positions(name, slots, arguments.positional)
+    bound = _bind_positions(name, slots, arguments.positional, budget)
     by_name = {slot.name: slot for slot in slots if not slot.variadic}
     for key, given in arguments.named.items():
         if key not in by_name:
@@ -67,17 +68,17 @@ def bind(name: str, slots: Sequence[Slot], arguments: Arguments, location: Locat
     missing = [f"`{s.name}`" for s in slots if s.required and s.name not in bound]
     if missing:
         raise error(f"{name} needs a value for {' and '.join(missing)}", location, _takes(slots))
-    return {slot.name: _checked(name, slot, bound[slot.name]) for slot in slots if slot.name in bound}
+    return {slot.name: _checked(name, slot, bound[slot.name], budget) for slot in slots if slot.name in bound}
 
 
-def _bind_positions(name: str, slots: Sequence[Slot], positional: Sequence[Given]) -> dict[str, Given]:
+def _bind_positions(name: str, slots: Sequence[Slot], positional: Sequence[Given], budget: Budget) -> dict[str, Given]:
     bound: dict[str, Given] = {}
     rest = list(positional)
     for slot in slots:
         if not rest or slot.named_only:
             break
         if slot.variadic:
-            values = [v for g in rest for v in _spread(slot, g.value)]
+            values = [v for g in rest for v in _spread(slot, g.value, budget)]
             bound[slot.name] = Given(tuple(values), rest[0].location)
             rest = []
         elif slot.required or slot.kind is not Tensor or isinstance(rest[0].value, Tensor):
@@ -89,14 +90,14 @@ def _bind_positions(name: str, slots: Sequence[Slot], positional: Sequence[Given
     return bound
 
 
-def _spread(slot: Slot, value: Any) -> tuple[Any, ...]:
+def _spread(slot: Slot, value: Any, budget: Budget) -> tuple[Any, ...]:
     """A list stands for its items where single values are taken: `concat([a, b])`, `max(sizes)`."""
-    return value if isinstance(value, tuple) and not fits(slot.kind, value) else (value,)
+    return value if isinstance(value, tuple) and not fits(slot.kind, value, budget) else (value,)
 
 
-def _checked(name: str, slot: Slot, given: Given) -> Any:
+def _checked(name: str, slot: Slot, given: Given, budget: Budget) -> Any:
     kind = list_of(slot.kind) if slot.variadic else slot.kind
-    if fits(kind, given.value):
+    if fits(kind, given.value, budget):
         return given.value
     raise error(f"`{slot.name}` of {name} must be {describe_kind(kind)}, not {describe(given.value)}", given.location)
 

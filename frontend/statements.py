@@ -9,7 +9,6 @@ from typing import Any
 from ..compiler.errors import Location, NetcError
 from . import arithmetic, ast
 from .expressions import POISON, ExpressionEvaluator
-from .names import assigned_names
 from .state import Frame
 from .values import Poisoned, describe, error
 
@@ -39,7 +38,7 @@ class StatementRunner(ExpressionEvaluator):
 
     def _poison(self, statement: ast.Statement, frame: Frame) -> Any:
         frame.damaged = True
-        for name in assigned_names(statement):
+        for name in self.state.assigned(statement):
             frame.variables[name] = POISON
         return POISON if isinstance(statement, ast.Return) else RUNNING
 

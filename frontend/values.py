@@ -15,7 +15,9 @@ from typing import Any, TypeGuard, Union, get_args, get_origin
 from ..compiler.errors import Location, NetcError
 from ..compiler.graph.ir import Value
 from ..compiler.ops import Layer, Operator
+from ..compiler.text import shortened
 from . import ast
+from .budget import Budget
 
 Tensor = Value
 
@@ -87,14 +89,15 @@ def is_callee(value: object) -> TypeGuard[Callee]:
     return isinstance(value, Definition | Layer | Operator | Builtin)
 
 
-def contains_tensor(value: object) -> bool:
-    """Whether `value` is a tensor or a list that holds one."""
+def contains_tensor(value: object, budget: Budget) -> bool:
+    """Whether `value` is a tensor or a list that holds one. Lists may share lists: looking through them is work."""
     pending = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, Tensor):
             return True
         if isinstance(item, tuple):
+            budget.look_through(len(item))
             pending += item
     return False
 
@@ -126,7 +129,7 @@ def describe(value: object) -> str:
     if is_number(value):
         return f"the number {value}"
     if isinstance(value, tuple):
-        return f"the list {text(value)}"
+        return f"the list {shortened(text(value), 200)}"
     if isinstance(value, Definition):
         return f"the {value.kind} {value.name}"
     return f"the {type(value).__name__.lower()} {text(value)}"
@@ -137,19 +140,23 @@ def list_of(annotation: Any) -> Any:
     return types.GenericAlias(tuple, (annotation, ...))
 
 
-def fits(annotation: Any, value: object) -> bool:
+def fits(annotation: Any, value: object, budget: Budget) -> bool:
     """Whether a value belongs to a kind, given as a Python annotation (int, `tuple[int, ...]`, unions, ...)."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any or annotation is object:
         return True
     if origin in (Union, types.UnionType):
-        return any(fits(a, value) for a in arguments)
+        return any(fits(a, value, budget) for a in arguments)
     if origin is tuple:
         if not isinstance(value, tuple):
             return False
+        budget.look_through(len(value))
+        if arguments == (Any, ...):
+            return True
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return all(fits(arguments[0], item) for item in value)
-        return len(value) == len(arguments) and all(map(fits, arguments, value))
+            return all(fits(arguments[0], item, budget) for item in value)
+        pairs = zip(arguments, value, strict=False)
+        return len(value) == len(arguments) and all(fits(a, v, budget) for a, v in pairs)
     if annotation is None or annotation is types.NoneType:
         return value is None
     if annotation is float:

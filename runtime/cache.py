@@ -29,8 +29,11 @@ from typing import IO
 from ..compiler.codegen import machine
 from ..compiler.codegen.target import Target
 from ..compiler.errors import NetcError
+from ..compiler.text import shortened
 
 DEFAULT_BYTES = 512 * 1024 * 1024
+_MOST_DIGITS = 18
+"""Of the number of bytes that a cache may have."""
 _SUFFIX = ".netc-object"
 _PART = ".netc-part"
 _MAGIC = b"netc object 2\n"
@@ -63,8 +66,10 @@ class ObjectCache:
     def default() -> ObjectCache:
         """The cache that the environment asks for."""
         text = os.environ.get("NETC_CACHE_BYTES", "")
-        if text and not text.isdecimal():
-            raise NetcError(f"NETC_CACHE_BYTES is `{text}`", hint="give a whole number of bytes, 0 for no cache")
+        if text and not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+            raise NetcError(
+                f"NETC_CACHE_BYTES is `{shortened(text)}`", hint="give a whole number of bytes, 0 for no cache"
+            )
         return ObjectCache(default_folder(), int(text) if text else DEFAULT_BYTES)
 
     def get(self, key: str) -> bytes | None:
@@ -189,7 +194,10 @@ def default_folder() -> Path:
         return Path(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "netc"
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise NetcError("there is no home folder for compiled objects", hint="set NETC_CACHE_DIR to a folder") from None
     return (home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache") / "netc"
 
 

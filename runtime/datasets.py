@@ -83,8 +83,7 @@ def _find(name: str, candidates: Sequence[Path]) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    looked = "\n".join(f"  {path}" for path in candidates)
-    raise NetcError(f"data set {name} is not there; looked for\n{looked}", hint=_SOURCES[name])
+    raise NetcError(f"data set {name} is not there; looked for", details=map(str, candidates), hint=_SOURCES[name])
 
 
 # ---- mnist ----------------------------------------------------------------------------------------------------------

@@ -13,11 +13,16 @@ from pathlib import Path
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
+from ..compiler.reading import lies_below, read_text
 from .images import declaration
 from .weights import read_metadata
 
 CLASSES = "classes"
 """Under this name the metadata of weights hold the names of the classes that they were trained for, as a JSON list."""
+
+MAX_BYTES = 1 << 24
+"""Largest labels file, in bytes."""
+_BY_NUMBER = "classes are given by number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,12 @@ class Labels:
 NO_LABELS = Labels()
 
 
-def read_labels(graph: Graph, folders: Sequence[Path]) -> Labels:
+def read_labels(graph: Graph, folders: Sequence[Path], allowed: Sequence[Path] = ()) -> Labels:
     """The class names of `graph`; a labels file is looked for in `folders`, in that order.
 
-    Raises `NetcError` if the file is not text or the number of names is not that of the net's outputs.
+    A graph may be a stranger's: its file is only read where it lies, links followed, in one of these folders or below,
+    or below one of the folders `allowed`. Raises `NetcError` if the file is not text or the number of names is not that
+    of the net's outputs.
     """
     declared = declaration(graph).get("labels")
     if declared is None:
@@ -49,9 +56,11 @@ def read_labels(graph: Graph, folders: Sequence[Path]) -> Labels:
     paths = [folder / str(declared) for folder in folders]
     for path in paths:
         if path.is_file():
+            if not lies_below(path, (*folders, *allowed)):
+                return Labels(note=f"labels file {declared} lies outside the net's folder; {_BY_NUMBER}")
             return _checked(graph, _read_lines(path), str(path))
     looked = ", ".join(str(path) for path in paths) or "nowhere"
-    return Labels(note=f"labels file {declared} not found (looked for {looked}); classes are given by number")
+    return Labels(note=f"labels file {declared} not found (looked for {looked}); {_BY_NUMBER}")
 
 
 def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None:
@@ -67,13 +76,7 @@ def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise NetcError(f"labels file {path} is not UTF-8 text") from None
-    except OSError as error:
-        raise NetcError(f"can't read labels file {path}: {error.strerror or error}") from None
-    return tuple(line.strip() for line in text.removeprefix("\ufeff").splitlines())
+    return tuple(line.strip() for line in read_text(path, "labels file", MAX_BYTES).splitlines())
 
 
 def _checked(graph: Graph, names: tuple[str, ...], origin: str) -> Labels:

@@ -247,9 +247,10 @@ def _check(
     if any(entries for _, entries, _ in groups):
         counts = ", ".join(f"{len(entries)} {title}" for title, entries, _ in groups if entries)
         lines = [line for title, entries, show in groups for line in _listing(title, entries, show)]
-        message = "\n".join([f"{origin} does not fit net {graph.name}; tensors: {counts}", *lines])
+        message = f"{origin} does not fit net {graph.name}; tensors: {counts}"
         unfit = {*missing, *surplus, *(entry.partition(":")[0] for entry in misshapen)}
-        raise NetcError(message, hint=_skipping(sorted(unfit)) if not needed.keys() <= unfit else None)
+        hint = _skipping(sorted(unfit)) if not needed.keys() <= unfit else None
+        raise NetcError(message, details=lines, hint=hint)
 
 
 def _skipping(unfit: Sequence[str]) -> str | None:
@@ -278,9 +279,9 @@ def _with_near_miss(name: str, candidates: Sequence[str]) -> str:
 
 
 def _listing(title: str, entries: Sequence[str], show: Callable[[str], str]) -> list[str]:
-    lines = [f"  {title}: {show(entry)}" for entry in entries[:_LISTED]]
+    lines = [f"{title}: {show(entry)}" for entry in entries[:_LISTED]]
     if len(entries) > _LISTED:
-        lines.append(f"  {title}: ... and {len(entries) - _LISTED} more")
+        lines.append(f"{title}: ... and {len(entries) - _LISTED} more")
     return lines
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tflite
 
 from ..errors import NetcError
+from ..text import printable
 from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -98,7 +99,7 @@ class _Reader:
 
     def _text(self, text: bytes | None) -> str:
         self._spend(len(text or b""))
-        return (text or b"").decode("utf-8", "replace")
+        return printable((text or b"").decode("utf-8", "replace"))
 
     def _tensor(self, tensor: Any) -> TensorFacts:
         shape = self._vector(tensor.ShapeAsNumpy())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from importlib.resources import files
 
 from .. import page as html
+from ..page import escape
 from .latency import BASIS
 from .report import Report, Row
 from .status import Status

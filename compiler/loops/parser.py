@@ -22,7 +22,8 @@ T = TypeVar("T")
 def parse_kernel(text: str, file: str = "<kernel>") -> Kernel:
     """Read one kernel."""
     reader = KernelReader(text, file)
-    kernel = reader.kernel()
+    with reader.located():
+        kernel = reader.kernel()
     reader.finish()
     return kernel
 
@@ -30,7 +31,8 @@ def parse_kernel(text: str, file: str = "<kernel>") -> Kernel:
 def parse_module(text: str, file: str = "<module>") -> Module:
     """Read a module with its set-up graph."""
     reader = _ModuleReader(text, file)
-    module = reader.module()
+    with reader.located():
+        module = reader.module()
     reader.finish()
     return module
 
@@ -109,7 +111,9 @@ class _ModuleReader(KernelReader):
         if self.token not in names:
             self.fail(f"expected one of {', '.join(names)}, found {self.found}")
         memory = names[self.advance()]
-        (offset,) = self.list_of("[", "]", self.integer)
+        self.expect("[")
+        offset = self.integer()
+        self.expect("]")
         return Slot(memory, offset)
 
     def place(self) -> Location:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from ..errors import Location, NetcError
 from ..graph.types import DType, TensorType, parse_type
+from ..reading import reason
 from .ir import (
     Buffer,
     Space,
@@ -69,6 +71,16 @@ class TokenReader:
     def fail(self, message: str, hint: str | None = None, at: int | None = None) -> NoReturn:
         """Raise an error at an offset, or at the current token."""
         raise NetcError(message, location=self.location(self.start if at is None else at), hint=hint)
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Around the reading: what nodes refuse to be made of is an error at the current token."""
+        try:
+            yield
+        except NetcError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            self.fail(f"this can't stand here: {reason(error)}")
 
     def expect(self, token: str) -> None:
         """Go past a certain token."""

@@ -62,6 +62,12 @@ class Dense(Operator):
         return reshaped(b, dx, shape), dweight, *(sum_to(b, dy, v.type.shape) for v in bias)
 
 
+_ONE_PAIR = (
+    "of several, multiply one pair at a time: take matrix i by reshape(slice(a, begin = [i, 0, 0], size = [1, m, k]), "
+    "shape = [m, k]), and concat the products"
+)
+
+
 @register
 class MatMul(Operator):
     """Product of two matrices, each of them transposed first if told so: [M, K] times [K, N]."""
@@ -77,7 +83,8 @@ class MatMul(Operator):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         a, b = operands
         if a.rank != 2 or b.rank != 2 or a.dtype is not b.dtype:
-            raise ShapeError(f"matmul takes two matrices of one element type, not {a} and {b}")
+            hint = _ONE_PAIR if a.rank > 2 or b.rank > 2 else None
+            raise ShapeError(f"matmul takes two matrices of one element type, not {a} and {b}", hint=hint)
         m, k = a.shape[::-1] if attributes["transpose_a"] else a.shape
         k2, n = b.shape[::-1] if attributes["transpose_b"] else b.shape
         if k != k2:

@@ -26,6 +26,7 @@ from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
 from ..passes.two_dimensions import windows_in_two_dimensions
+from ..reading import read_text, reading
 from .methods import METHODS, Range, Statistics
 
 ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})
@@ -159,12 +160,10 @@ class Ranges:
     @staticmethod
     def from_json(text: str) -> Ranges:
         """Read the text form; raises `NetcError` where it is not one."""
-        try:
+        with reading("this", "file of calibrated ranges"):
             data: Any = json.loads(text)
             pairs = {str(name): Range(float(low), float(high)) for name, (low, high) in data["ranges"].items()}
             found = Ranges(pairs, str(data["method"]), int(data["samples"]))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise NetcError(f"this is not a file of calibrated ranges: {error}") from None
         for name, each in found.ranges.items():
             if not -np.inf < each.low <= each.high < np.inf:
                 raise NetcError(f"the range of `{name}` can't be [{each.low}, {each.high}]")
@@ -173,12 +172,7 @@ class Ranges:
     @staticmethod
     def read(path: str | Path) -> Ranges:
         """Read a file that holds the text form."""
-        try:
-            return Ranges.from_json(Path(path).read_text(encoding="utf-8"))
-        except UnicodeDecodeError:
-            raise NetcError(f"{path} is not UTF-8 text") from None
-        except OSError as error:
-            raise NetcError(f"can't read {path}: {error.strerror or error}") from None
+        return Ranges.from_json(read_text(path, "file of calibrated ranges"))
 
 
 class Calibration:

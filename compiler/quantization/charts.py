@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from html import escape
 
+from ..page import escape
 from .report import Bars, Layer, Weight
 
 WIDTH, HEIGHT = 1040, 220

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 
 from .. import page as html
+from ..page import escape
 from .charts import decibels, histogram, noise_chart, weight_bar
 from .methods import Range
 from .report import Accuracy, Layer, Report, Weight

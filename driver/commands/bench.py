@@ -11,7 +11,7 @@ import numpy as np
 
 from ..compiler.graph.ir import Array, Graph
 from ..options import batch_option, json_option, network_options, target_options, weights_options
-from ..output import duration, format_table
+from ..output import duration, echo, format_table
 from ..pipeline import Compilation, Request, build, load_program
 from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile_rows
 from ..summary import total_macs
@@ -50,9 +50,9 @@ def bench_command(
         rows = profile_rows(program, inputs) if profile else None
     peak = peak_flops(c.target, c.threads)
     if as_json:
-        click.echo(json.dumps(_summary(c, timing, peak, rows), indent=1))
+        echo(json.dumps(_summary(c, timing, peak, rows), indent=1))
     else:
-        click.echo(_report(c, timing, peak) + ("\n" + _profile_table(rows) if rows else ""), nl=False)
+        echo(_report(c, timing, peak) + ("\n" + _profile_table(rows) if rows else ""), nl=False)
 
 
 def _random_inputs(graph: Graph) -> list[Array]:

@@ -23,10 +23,12 @@ from ..compiler.errors import Diagnostic, NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.ops.opaque import unknown_operators
 from ..compiler.passes import legalize_edgetpu
+from ..compiler.reading import read_bytes
 from ..edgetpu import write_report
 from ..frontend import check
 from ..frontend.diagnostics import to_json
-from ..options import json_option, settings_option
+from ..options import allow_import_option, json_option, settings_option
+from ..output import echo
 from ..pipeline import load
 from ..recipe_check import check_recipes
 
@@ -36,6 +38,7 @@ from ..recipe_check import check_recipes
 @click.option("--target", type=click.Choice(["edgetpu"]), help="Say what this device's compiler would do with the net.")
 @click.option("--net", metavar="NAME", help="With --target: which net of the file.")
 @settings_option
+@allow_import_option
 @click.option("--release", metavar="N.N", help=f"With --target: release of edgetpu_compiler; default: {LATEST}.")
 @click.option("--report", metavar="FILE", help="With --target: write it here too, as a page or (.json) as data.")
 @json_option
@@ -69,11 +72,11 @@ def check_command(
 def _check_file(file: str, as_json: bool) -> int:
     diagnostics = _check_tflite(file) if file.endswith(".tflite") else _check_net(file)
     if as_json:
-        click.echo(to_json(diagnostics))
+        echo(to_json(diagnostics))
         return 2 if diagnostics else 0
     if diagnostics:
         raise NetcError(diagnostics)
-    click.echo(f"{file}: no errors")
+    echo(f"{file}: no errors")
     return 0
 
 
@@ -94,7 +97,7 @@ def _check_tflite(file: str) -> Sequence[Diagnostic]:
 def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:
     if net or settings:
         raise NetcError("--net and --set are for .net files")
-    return read_tflite(Path(file).read_bytes(), Path(file).name)
+    return read_tflite(read_bytes(file), Path(file).name)
 
 
 def _advice(graph: Graph, prediction: Report) -> str:
@@ -111,6 +114,6 @@ def _show(prediction: Report, report: str | None, as_json: bool, advice: str = "
     if report:
         write_report(prediction, report)
     if as_json:
-        click.echo(json.dumps(to_data(prediction), indent=1))
+        echo(json.dumps(to_data(prediction), indent=1))
     else:
-        click.echo(to_text(prediction) + advice, nl=False)
+        echo(to_text(prediction) + advice, nl=False)

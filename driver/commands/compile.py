@@ -14,7 +14,7 @@ import click
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
 from ..options import batch_option, json_option, network_options, output_option, target_options
-from ..output import duration, format_table, quantity, write_result
+from ..output import duration, echo, format_table, quantity, write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, Compilation, Request, build
 from ..runtime.cache import CompiledObject
@@ -79,9 +79,9 @@ def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str
     if emit:
         write_result(compilation.emit(emit), output)
     elif as_json:
-        click.echo(json.dumps(_summary(compilation), indent=1))
+        echo(json.dumps(_summary(compilation), indent=1))
     else:
-        click.echo(_report(compilation), nl=False)
+        echo(_report(compilation), nl=False)
     log.report()
 
 

@@ -16,7 +16,7 @@ from ..compiler.graph.ir import Graph
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..options import background_option, batch_option, json_option, network_options, target_options
-from ..output import duration, format_table
+from ..output import duration, echo, format_table
 from ..picture import usable_labels
 from ..pipeline import Request, build, load, load_program
 from ..runtime.evaluate import Evaluation, on_floats
@@ -91,7 +91,7 @@ def eval_command(
     text = (
         _as_text(result, data, time.perf_counter() - start) if not as_json else json.dumps(_as_data(result), indent=1)
     )
-    click.echo(text, nl=as_json)
+    echo(text, nl=as_json)
 
 
 def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
@@ -130,7 +130,7 @@ def _first(source: Source, limit: int | None) -> Source:
 
 def _show_skipped(result: Evaluation) -> None:
     for reason in result.skipped:
-        click.echo(f"skipped: {reason}", err=True)
+        echo(f"skipped: {reason}", err=True)
 
 
 def _as_data(result: Evaluation) -> dict[str, Any]:
@@ -156,9 +156,9 @@ def _compare(floats: Graph, integers: Graph, source: Source, labels: Labels, as_
         compared = compare_networks(floats, integers, source, labels, lambda done: bar.update(done - bar.pos))
     _show_skipped(compared.accuracy.first)
     if as_json:
-        click.echo(json.dumps(_comparison_data(compared), indent=1))
+        echo(json.dumps(_comparison_data(compared), indent=1))
     else:
-        click.echo(_comparison_text(compared, floats, integers, source), nl=False)
+        echo(_comparison_text(compared, floats, integers, source), nl=False)
 
 
 def _comparison_data(compared: Compared) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import click
 
@@ -12,9 +11,14 @@ from ..compiler import passes
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.parser import parse_graph
+from ..compiler.reading import read_text, reading
+from ..frontend.diagnostics import SourceError
 from ..options import output_option
 from ..output import write_result
 from ..passlog import PassLog, pass_options
+
+MAX_GRAPH = 1 << 30
+"""Largest text of a graph, in bytes: it may hold weights."""
 
 
 def _list_of_passes() -> str:
@@ -47,10 +51,13 @@ def opt_command(
 
 
 def _read_graph(file: str) -> Graph:
+    name = "<stdin>" if file == "-" else file
+    if file == "-":
+        with reading(name, "graph"):
+            text = sys.stdin.read()
+    else:
+        text = read_text(file, "graph", MAX_GRAPH)
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise NetcError(f"{file} is not UTF-8 text") from None
-    except OSError as error:
-        raise NetcError(f"can't read {file}: {error.strerror or error}") from None
-    return parse_graph(text, "<stdin>" if file == "-" else file)
+        return parse_graph(text, name)
+    except NetcError as error:
+        raise SourceError(error.diagnostics, {name: text}) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..compiler.errors import NetcError
-from ..output import write_result
+from ..output import echo, write_result
 from ..runtime.training.run import read_description, read_records
 
 _FORMATS = ("png", "svg", "pdf")
@@ -39,4 +39,4 @@ def plot_command(runs: tuple[str, ...], output: str | None) -> None:
             raise
         raise NetcError("drawing needs matplotlib, which is not installed", hint="pip install 'netc[plot]'") from None
     write_result(curves.draw(records, kind), target)
-    click.echo(f"wrote {target}")
+    echo(f"wrote {target}")

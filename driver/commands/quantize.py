@@ -20,6 +20,7 @@ from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..notes import open_noted
 from ..options import network_options, weights_options
+from ..output import echo
 from ..picture import class_labels, usable_labels
 from ..pipeline import load
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise, quantized, warnings_for_people
@@ -105,9 +106,9 @@ def _quantize(o: _Options) -> None:
     pictures = open_noted(o.samples, o.limit, white_of(network))
     calibrated = _calibrate(o, network, pictures)
     if o.weights is None:
-        click.echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+        echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     if calibrated.calibration.samples == 1:
-        click.echo("note: calibrated on one sample: ranges of activations are a guess; take 100 or so", err=True)
+        echo("note: calibrated on one sample: ranges of activations are a guess; take 100 or so", err=True)
     ranges = calibrated.calibration.ranges(o.method)
     with warnings_for_people() as warnings:
         graph = quantized(calibrated.graph, ranges, scheme)
@@ -122,9 +123,9 @@ def _quantize(o: _Options) -> None:
         write_bytes(o.ranges_file, ranges.to_json().encode())
     if report_file:
         report_file.write(report_on(calibrated.calibration, ranges, graph, noise, len(file), accuracy, warnings))
-    click.echo(_summary(calibrated, ranges, noise, o.output, len(file), recovery))
+    echo(_summary(calibrated, ranges, noise, o.output, len(file), recovery))
     if accuracy:
-        click.echo(_before_and_after(accuracy))
+        echo(_before_and_after(accuracy))
 
 
 def _labelled(o: _Options) -> Source | None:

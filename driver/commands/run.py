@@ -11,8 +11,10 @@ import numpy as np
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
+from ..compiler.text import printable
 from ..notes import show_notes
 from ..options import json_option, network_options, target_options, weights_options
+from ..output import echo
 from ..picture import Class, best_classes, class_labels, gives_probabilities, load_picture, real_scores
 from ..pipeline import Request, build, load, load_program
 from ..runtime.litert import LiteRT, needs_edgetpu
@@ -66,7 +68,7 @@ def run_command(
     means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
     show_notes(*notes, labels.note, means_nothing if drawn else None)
     best = best_classes(_scores(graph, run(tensor)), labels, top, probable=gives_probabilities(graph))
-    click.echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
+    echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
 
 
 def _check_options(
@@ -110,4 +112,4 @@ def _scores(graph: Graph, output: Array | tuple[Array, ...]) -> Array:
 
 
 def _as_text(best: list[Class]) -> str:
-    return "".join(f"{c.probability:8.2%}  {c.name}\n" for c in best)
+    return "".join(f"{c.probability:8.2%}  {printable(c.name)}\n" for c in best)

@@ -10,7 +10,7 @@ import click
 from ..compiler.graph.ir import Graph
 from ..compiler.ops.opaque import unknown_operators
 from ..options import batch_option, json_option, network_options
-from ..output import format_table, quantity
+from ..output import echo, format_table, quantity
 from ..pipeline import load
 from ..summary import Layer, layers, parameter_bytes, total_macs, trainable_parameters
 
@@ -25,7 +25,7 @@ def show_command(model: str, net: str | None, settings: dict[str, object], batch
     MODEL is a shipped model's name or the path of a .net file.
     """
     graph = load(model, net=net, batch=batch, settings=settings)
-    click.echo(json.dumps(_as_json(graph), indent=1) if as_json else _as_text(graph), nl=as_json)
+    echo(json.dumps(_as_json(graph), indent=1) if as_json else _as_text(graph), nl=as_json)
 
 
 def _as_json(graph: Graph) -> dict[str, object]:

@@ -15,7 +15,8 @@ import click
 from ..compiler.errors import NetcError
 from ..frontend import Recipe, load_recipe
 from ..notes import show_notes
-from ..options import background_option, combine, settings_option
+from ..options import allow_import_option, background_option, combine, settings_option
+from ..output import echo
 from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
@@ -62,6 +63,7 @@ recipe_options = combine(
 @click.argument("model", required=False)
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
 @settings_option
+@allow_import_option
 @click.option("--size", type=click.IntRange(1), help="Pixels per side, for nets with the hyperparameter `size`.")
 @click.option("--weights", metavar="FILE", help="Start from these weights; default: seeded initialisation.")
 @click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'.")
@@ -113,7 +115,7 @@ def train_command(
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
     if run_dir is not None:
         check_free(Path(run_dir))
-    written = load_recipe(model, net=net)
+    written = load_recipe(model, net=net, takes_data=flags.get("data") is None)
     if written is not None:
         _check_recipe(setup, written, flags)
     job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)
@@ -155,7 +157,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions) -> int:
     stream = job.stream()
     if job.recipe.qat is not None:
         recipe = job.recipe
-        click.echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
+        echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
     trainer = job.trainer(stream.steps_per_epoch)
     evaluate = job.evaluation(trainer)
     with start() as run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...compiler.errors import NetcError
+from ...compiler.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +177,10 @@ class _Decoder:
         return count
 
     def text(self, position: int, table: str, path: str) -> str:
-        """A string; bytes that are not UTF-8 are shown as escapes."""
+        """A string; bytes that are not UTF-8, and control characters, become escapes that can be shown anywhere."""
         count = self.length(position, 1, table, path)
         self.spend(count, table, path)
-        return self.data[position + 4 : position + 4 + count].decode(errors="backslashreplace")
+        return printable(self.data[position + 4 : position + 4 + count].decode(errors="backslashreplace"))
 
     def vector(self, position: int, of: Scalar | Text | Table, table: str, path: str) -> Any:
         """The elements of a vector; numbers are a view of the file."""

@@ -19,6 +19,7 @@ from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.types import Quantization
+from ...compiler.reading import read_bytes
 from . import arithmetic, contractions, recurrent, reductions, shapes
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
@@ -41,12 +42,8 @@ MAX_FILE = 1 << 31
 def load_tflite(path: str | os.PathLike[str]) -> Graph:
     """Read a `.tflite` file. Raises `NetcError` for a file that is missing, damaged or uses what netc doesn't have."""
     file = Path(path)
-    if not file.is_file():
-        raise NetcError(f"there is no file {path}")
-    if file.stat().st_size > MAX_FILE:
-        raise NetcError(f"{path} is larger than {MAX_FILE:,} bytes")
+    data = read_bytes(path, limit=MAX_FILE)
     try:
-        data = file.read_bytes()
         graph = graph_of(read_model(data), file.stem)
         return _with_labels(graph, data)
     except NetcError as error:

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from ...compiler.errors import NetcError
 from ...compiler.files import writing
+from ...compiler.reading import parse_json, reading, require_file
 from ..finite import not_finite
 from .files import replace_file
 
@@ -69,7 +70,7 @@ class CheckpointFolder:
             except NetcError as error:
                 problems.append(error.diagnostics[0].message)
         if problems:
-            raise NetcError("all checkpoints are damaged:\n" + "\n".join(f"  {p}" for p in problems))
+            raise NetcError("all checkpoints are damaged:", details=problems)
         return None, ()
 
     def _files(self) -> list[Path]:
@@ -79,16 +80,14 @@ class CheckpointFolder:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; raises `NetcError` that names it if it is damaged."""
-    try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise NetcError(f"{path} can't be read or is damaged: {error}") from None
+    require_file(path, "checkpoint")
+    with reading(path, "checkpoint"), safe_open(path, "numpy") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     text = metadata.get("progress", "")
     if metadata.get("sha256") != _digest(arrays, text):
         raise NetcError(f"{path} is damaged: its checksum doesn't fit")
-    progress: Mapping[str, Any] = json.loads(text)
+    progress: Mapping[str, Any] = parse_json(text, path, "checkpoint")
     return Checkpoint(path, arrays, progress)
 
 

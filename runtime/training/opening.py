@@ -43,9 +43,9 @@ def open_source(text: str, split: str = "train", folder: str | os.PathLike[str] 
     if split not in SPLITS:
         raise NetcError(f"there is no split `{split}`", hint="there are train and test")
     if text.startswith("imagefolder:"):
-        return _image_folder(Path(text.removeprefix("imagefolder:")).expanduser(), split)
+        return _image_folder(Path(os.path.expanduser(text.removeprefix("imagefolder:"))), split)
     if text.endswith(".npz"):
-        return _arrays(Path(text).expanduser(), split)
+        return _arrays(Path(os.path.expanduser(text)), split)
     spec, classes = _named_set(text)
     source = _NAMED[spec.name](split, folder)
     return source if classes is None else _narrowed(source, spec, classes)
@@ -181,8 +181,7 @@ def _split_folder(home: Path, split: str) -> Path:
     for path in candidates:
         if path.is_dir():
             return path
-    looked = "\n".join(f"  {path}" for path in candidates)
-    raise NetcError(f"there is no {split} split in {home}; looked for\n{looked}", hint=_LAYOUT)
+    raise NetcError(f"there is no {split} split in {home}; looked for", details=map(str, candidates), hint=_LAYOUT)
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------

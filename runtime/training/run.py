@@ -26,6 +26,7 @@ from typing import Any, Self, TextIO
 
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.files import beside, writing
+from ...compiler.reading import parse_json, read_text
 from .checkpoint import CheckpointFolder
 from .files import replace_file, sync
 
@@ -133,30 +134,26 @@ def new_run_path(net: str, parent: Path = Path("runs")) -> Path:
 def read_description(path: Path) -> Record:
     """What `run.json` of a run holds; raises `NetcError` if `path` is not a run."""
     file = path / _DESCRIPTION
-    try:
-        description: Record = json.loads(file.read_text(encoding="utf-8"))
-        if description["format"] != _FORMAT or not isinstance(description["recipe"], dict):
-            raise NetcError(f"{file} was written by another version of netc")
-    except FileNotFoundError:
-        raise _not_a_run(path) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NetcError(f"{file} can't be read or is damaged: {error}") from None
+    if not file.exists():
+        raise _not_a_run(path)
+    description: Record = parse_json(read_text(file, "description of a run"), file, "description of a run")
+    if not isinstance(description, dict) or not isinstance(description.get("recipe"), dict):
+        raise NetcError(f"{file} is damaged: it holds no recipe")
+    if description.get("format") != _FORMAT:
+        raise NetcError(f"{file} was written by another version of netc")
     return description
 
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a run's metrics; a last line that was cut off is left out. Raises `NetcError` if damaged."""
     file = path / _METRICS
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
+    if not file.exists():
         return
-    except (OSError, UnicodeDecodeError) as error:
-        raise NetcError(f"{file} can't be read or is damaged: {error}") from None
+    lines = read_text(file, "file of metrics").split("\n")
     for number, line in enumerate(lines[:-1], 1):
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = parse_json(line, file, "file of metrics")
+        except NetcError:
             record = None
         if not isinstance(record, dict):
             raise NetcError(f"{file} is damaged at line {number}")

@@ -66,7 +66,7 @@ def test_opt_writes_a_file(netc: Call, graph: Path, tmp_path: Path) -> None:
     [
         (["opt", "csee"], "did you mean cse?"),
         (["opt", "cse,,"], "is not a list of passes"),
-        (["opt", "cse", "none.ir"], "can't read none.ir"),
+        (["opt", "cse", "none.ir"], "there is no graph none.ir"),
         (["opt", "cse", ".", "--print-after", "csee"], "did you mean cse?"),
         (["opy"], "did you mean opt"),
         (["show", "resnet5"], "did you mean resnet50?"),

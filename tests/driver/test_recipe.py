@@ -46,9 +46,10 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
 
 
 def test_texts_and_negative_numbers(tmp_path: Path) -> None:
-    block = 'train tiny { data = "imagefolder:/a b", augment = "flip", optimizer = sgd(lr = -0.5, at = [1, 2]) }'
+    data = f"imagefolder:{tmp_path}/a b"
+    block = f'train tiny {{ data = "{data}", augment = "flip", optimizer = sgd(lr = -0.5, at = [1, 2]) }}'
     recipe = resolve(tmp_path, block)
-    assert (recipe.data, recipe.augment) == ("imagefolder:/a b", "flip")
+    assert (recipe.data, recipe.augment) == (data, "flip")
     assert recipe.optimizer == "sgd(lr=-0.5, at=[1, 2])"
 
 

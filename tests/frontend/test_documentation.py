@@ -9,10 +9,11 @@ import pytest
 
 from netc.frontend import check_text, load_text, parse_source
 from netc.frontend.arithmetic import BUILTINS, MAX_LIST, MAX_TEXT
+from netc.frontend.budget import MAX_BYTES, MAX_FILE, MAX_OPERATIONS, MAX_STEPS, MAX_TOKENS
 from netc.frontend.lexer import MAX_NESTING
-from netc.frontend.modules import MAX_FILE, MAX_FILES
+from netc.frontend.modules import MAX_FILES
 from netc.frontend.parser import MAX_ERRORS, literals
-from netc.frontend.state import MAX_DEPTH, MAX_ELEMENTS, MAX_OPERATIONS, MAX_STEPS
+from netc.frontend.state import MAX_DEPTH, MAX_ELEMENTS, MAX_PATH, MAX_RANK
 from netc.frontend.tensors import MAX_POWER, QUERIES
 from netc.frontend.tree import MAX_INTEGER
 
@@ -42,9 +43,11 @@ def test_example_of_comments() -> None:
 def test_limits_are_the_stated_ones() -> None:
     table = REFERENCE[REFERENCE.index("## Limits") :]
     assert (MAX_FILE, MAX_FILES, MAX_NESTING, MAX_DEPTH) == (1 << 20, 100, 100, 150)
-    assert "1 MiB; 100 |\n| open brackets | 100 |" in table
+    assert f"1 MiB; 100; {MAX_TOKENS:,} |\n| open brackets | 100 |" in table
     assert f"| {MAX_DEPTH} |" in table
     assert f"| {MAX_STEPS:,} |" in table
+    assert f"| {MAX_BYTES >> 20} MiB; {MAX_PATH:,} |" in table
+    assert f"| {MAX_RANK}; 2**31 |" in table
     assert f"| {MAX_LIST:,}; {MAX_TEXT:,} |" in table
     assert f"| {MAX_OPERATIONS:,} |" in table
     assert (MAX_INTEGER, MAX_ELEMENTS) == (2**63 - 1, 2**31)

@@ -119,7 +119,7 @@ def test_one_message_lists_everything_that_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(NetcError) as caught:
         read_weights(tmp_path / "w.safetensors", graph)
     (diagnostic,) = caught.value.diagnostics
-    text = diagnostic.message
+    text = str(diagnostic)
     assert "1 missing, 1 surplus, 1 misshapen, 1 of an unsuitable type" in text
     assert "missing: conv1.bias (did you mean conv1.biass?)" in text
     assert "surplus: conv1.biass (did you mean conv1.bias?)" in text

@@ -119,7 +119,7 @@ def test_missing_data_say_where_they_were_looked_for(tmp_path: Path) -> None:
     with pytest.raises(NetcError) as caught:
         open_source("mnist", "train", tmp_path)
     (finding,) = caught.value.diagnostics
-    assert str(tmp_path / "mnist" / "train-images-idx3-ubyte.gz") in finding.message
+    assert str(tmp_path / "mnist" / "train-images-idx3-ubyte.gz") in str(finding)
     assert "idx files" in (finding.hint or "")
 
 
