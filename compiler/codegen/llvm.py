@@ -11,10 +11,9 @@ needs little work from LLVM's passes. Pointers may alias only where a kernel ove
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 
-from ..errors import InternalError, NetcError
+from ..errors import InternalError
 from ..loops.ir import INDEX, Allocate, Buffer, Expr, For, If, Kernel, Let, LoopKind, Space, Stmt, Store, statements
 from . import text
 from .expressions import ExpressionEmitter
@@ -58,11 +57,7 @@ class KernelEmitter(ExpressionEmitter):
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
         header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
-        text = "\n".join(body)
-        if not self.target.has_half and re.search(r"\bhalf\b", text):
-            hint = "x86-64-v3 and newer processors have them; or cast to f32"
-            raise NetcError(f"@{kernel.name} takes f16, and {self.target.cpu} lacks instructions for it", hint=hint)
-        return text
+        return "\n".join(body)
 
     # ---- statements -------------------------------------------------------------------------------------------------
 

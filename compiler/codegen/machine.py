@@ -7,7 +7,9 @@ cheap passes are enough. LLVM's loop unroller and vectorisers are left out on pu
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
+from importlib.resources import files
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -55,6 +57,13 @@ def header(target: Target) -> str:
     """The first lines of a module for a target."""
     layout = target_machine(target).target_data
     return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
+
+
+def with_conversions(text: str, target: Target) -> str:
+    """A module's text, with the conversions of half precision that a processor lacks, where it needs them."""
+    if target.has_half or not re.search(r"\bhalf\b", text):
+        return text
+    return text + "\n" + files("netc.compiler.codegen").joinpath("half.ll").read_text(encoding="utf-8")
 
 
 def parse(text: str) -> llvm.ModuleRef:

@@ -32,7 +32,7 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
         f"@{prefix}_weights_bytes = constant i64 {module.weights_bytes}",
     ]
     parts = [runtime_text(target, prefix), "\n".join(sizes), "", _sequence(module), *kernels]
-    return machine.header(target) + "\n".join(parts)
+    return machine.with_conversions(machine.header(target) + "\n".join(parts), target)
 
 
 def runtime_text(target: Target, prefix: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from netc.compiler.codegen import Target, assembly, emit_module, object_code
-from netc.compiler.codegen.llvm import emit_kernel
+from netc.compiler.codegen.jit import load_kernel
 from netc.compiler.codegen.target import MinMax
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
@@ -16,6 +17,7 @@ from netc.runtime.host import runs_here
 
 from ..loops.test_text import module
 
+HAS_X86 = Target.host().triple.startswith("x86_64")
 MAGIC = {"linux": b"\x7fELF", "apple": b"\xcf\xfa\xed\xfe"}
 
 
@@ -81,11 +83,27 @@ def test_float_extrema_are_one_instruction() -> None:
     assert "vmaxps" in assembly(emit_module(module(), x86), x86)
 
 
-def test_half_precision_needs_instructions_for_it() -> None:
-    kernel = parse_kernel("kernel @k(%x: f16[4], %y: out f16[4]) {\n %y[0] = neg(load f16x4 %x[0])\n}\n")
-    emit_kernel(kernel, Target.named("x86-64-v3"))
-    with pytest.raises(NetcError, match="@k takes f16, and x86-64 lacks instructions"):
-        emit_kernel(kernel, Target.named("x86-64"))
+@pytest.mark.skipif(not HAS_X86, reason="no x86-64 processor")
+def test_half_precision_without_instructions_for_it() -> None:
+    """All halves, and singles around each of them, converted as NumPy does."""
+    kernels = [
+        parse_kernel(f"kernel @k(%x: {a}[65536], %y: out {b}[65536]) {{\n for %i = 0 to 65536 {{\n {body} }}\n}}\n")
+        for a, b, body in (
+            ("f16", "f32", "%y[%i] = cast<f32>(load f16 %x[%i])\n"),
+            ("f32", "f16", "%y[%i] = cast<f16>(load f32 %x[%i])\n"),
+        )
+    ]
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    singles = np.zeros(65536, np.float32)
+    load_kernel(kernels[0], Target.named("x86-64")).run([halves, singles], 0, 1)
+    np.testing.assert_array_equal(singles, halves.astype(np.float32))
+    bits = singles.view(np.uint32)
+    for offset in (0, 1, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0xFFFFFFFF):
+        near = (bits + np.uint32(offset)).view(np.float32)
+        found = np.zeros(65536, np.float16)
+        load_kernel(kernels[1], Target.named("x86-64")).run([near, found], 0, 1)
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(found, near.astype(np.float16), err_msg=hex(offset))
 
 
 def test_code_for_a_processor_runs_where_its_instruction_sets_are(monkeypatch: pytest.MonkeyPatch) -> None:
