@@ -6,6 +6,8 @@ Choices come from Hypothesis, which shrinks what fails, or from a seed.
 
 from __future__ import annotations
 
+from netc.compiler.graph import DType
+
 from . import contractions, elementwise, integers, structure
 from .maker import Maker, Network, Settings, UnfitError
 from .recipes import EXCLUDED, RECIPES
@@ -25,6 +27,7 @@ __all__ = [
     "draw_network",
     "elementwise",
     "integers",
+    "random_case",
     "structure",
 ]
 
@@ -35,11 +38,28 @@ COMMON = (
 """What networks are mostly made of: drawn as often as all operators together."""
 
 
-def draw_network(source: Source, settings: Settings | None = None, names: tuple[str, ...] = ()) -> Network:
-    """A network of a few operators, of these names if any are given."""
+FLOATS = (
+    *("conv2d", "conv2d", "batch_norm", "relu", "add", "dense", "mul", "relu6", "sub", "maximum", "minimum", "tanh"),
+    *("sigmoid", "neg", "abs", "leaky_relu", "hard_sigmoid", "identity", "clamp", "max_pool", "avg_pool", "pad"),
+    *("reduce_mean", "reduce_max", "reduce_sum", "reshape", "transpose", "concat", "slice", "softmax", "dropout"),
+)
+"""Operators of networks in floats, as they come from texts."""
+
+
+def random_case(seed: int, operations: int = 20) -> Network:
+    """A network of many operators on f32 that follows from a seed, for tests of passes."""
+    return draw_network(
+        Seeded(seed), Settings((DType.F32,), smooth=True, zeros=False, located=True), FLOATS, operations
+    )
+
+
+def draw_network(
+    source: Source, settings: Settings | None = None, names: tuple[str, ...] = (), operations: int = 0
+) -> Network:
+    """A network of a few operators, or as many as are asked for, of these names if any are given."""
     maker = Maker(source, settings or Settings())
     everything = names or tuple(RECIPES)
-    steps = choice(source, (1, 2, 3, 4, 6))
+    steps = operations or choice(source, (1, 2, 3, 4, 6))
     made = attempts = 0
     while made < steps and attempts < 5 * steps:
         attempts += 1

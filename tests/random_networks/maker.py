@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import netc.compiler.ops  # noqa: F401 (fills the registry)
-from netc.compiler.errors import NetcError
+from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph import Array, DType, Graph, GraphBuilder, TensorType, Value
 from netc.compiler.graph.interpreter import evaluate_operation
 from netc.compiler.graph.types import Quantization
@@ -57,6 +57,8 @@ class Settings:
     """No whole numbers among the floats, so that no two elements are equal by chance."""
     zeros: bool = True
     """Some sizes are 0."""
+    located: bool = False
+    """Operations have places in a text, and the graph has an attribute."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Maker:
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
-        self.b = GraphBuilder("random")
+        self.b = GraphBuilder("random", {"seed": "known"} if self.settings.located else None)
         self.rng = np.random.default_rng(self.source.number(0, 999))
         self.has_zeros = self.settings.zeros and self.source.number(0, 9) == 9
         self.values: list[Value] = []
@@ -227,7 +229,7 @@ class Maker:
             raise UnfitError
         before = len(self.b.operations)
         try:
-            result = self.b.emit(operator, *operands, **attributes)
+            result = self.b.emit(operator, *operands, location=self.location(), **attributes)
             if result.type.size > 8 * MOST_ELEMENTS:
                 raise UnfitError
             op = self.b.operations[-1]
@@ -243,6 +245,11 @@ class Maker:
         self.arrays[result] = np.asarray(array)
         self.values.append(result)
         return result
+
+    def location(self) -> Location | None:
+        """A place for the next operation, if they have any."""
+        line = len(self.b.operations) + 1
+        return Location("random.net", line, 1 + 7 * line % 80) if self.settings.located else None
 
     def finish(self) -> Network:
         """The network with its outputs: the last value, and others of all kinds."""

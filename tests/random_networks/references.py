@@ -35,6 +35,12 @@ def _reduce(function: Callable[..., Any]) -> Reference:
     return lambda o, a: function(o[0], axis=a["axes"], keepdims=a["keepdims"])
 
 
+def _mean(x: Array, attributes: Mapping[str, Any]) -> Any:
+    """The mean, that of integers without its fraction."""
+    mean = np.mean(x, axis=attributes["axes"], keepdims=attributes["keepdims"])
+    return mean if x.dtype.kind == "f" else np.trunc(mean)
+
+
 def _softmax(x: Array, axis: int) -> Array:
     e: Array = np.exp(x)
     return e / e.sum(axis=axis, keepdims=True)
@@ -73,7 +79,7 @@ NUMPY: dict[str, Reference] = {
     "slice": lambda o, a: o[0][tuple(slice(b, b + n) for b, n in zip(a["begin"], a["size"], strict=True))],
     "gather_nd": lambda o, a: o[0][tuple(np.moveaxis(o[1], -1, 0))],
     "reduce_sum": _reduce(np.sum),
-    "reduce_mean": _reduce(np.mean),
+    "reduce_mean": lambda o, a: _mean(o[0], a),
     "reduce_max": _reduce(np.max),
     "reduce_min": _reduce(np.min),
     "softmax": _axis(_softmax),

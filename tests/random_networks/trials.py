@@ -17,22 +17,6 @@ from .references import check_references
 from .source import Source, choice
 
 
-def _is_open(network: Network) -> bool:
-    """True for what is known to fail when it is compiled.
-
-    A convolution that reads the gradient of a weight, which it wants in margins; sums of products of no elements.
-    """
-    producers = network.graph.producers
-    for op in network.graph.operations:
-        convolves = op.name.startswith(("conv", "transpose_conv"))
-        if convolves and any(producers[v].name.endswith("weight_gradient") for v in op.operands if v in producers):
-            return True
-        types = [v.type for v in (*op.operands, *op.results)]
-        if (convolves or op.operator.contraction or op.name == "matmul") and not all(t.size for t in types):
-            return True
-    return False
-
-
 @dataclass(frozen=True)
 class Trial:
     """A network, and what must hold of it: `check` raises what is wrong."""
@@ -58,8 +42,6 @@ def _compiled(kind: str, source: Source, network: Network, pipeline: str = "") -
     machines = [machine]
     if source.number(0, 3) == 3:
         machines.append(Machine(machine.cpu, choice(source, (1, 2, 3, 4)), machine.pipeline))
-    if _is_open(network):
-        machines = []
     return Trial(kind, network, lambda: check_network(network, machines), tuple(machines))
 
 

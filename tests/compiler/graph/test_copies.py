@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_graphs import random_case
+from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Diagnostic, Location, NetcError, ShapeError

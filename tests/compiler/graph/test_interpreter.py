@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
-from random_graphs import random_case
+from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import InternalError, NetcError

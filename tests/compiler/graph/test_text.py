@@ -7,7 +7,7 @@ import pytest
 from conftest import Golden
 from hypothesis import given
 from hypothesis import strategies as st
-from random_graphs import random_case
+from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Location, NetcError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_graphs import random_case
+from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.graph import evaluate, parse_graph

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from derivatives import Point, check_derivatives, in_f64, with_loss
-from random_graphs import random_case
+from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.codegen import Target, emit_module, object_code
@@ -49,7 +49,7 @@ def test_second_derivatives_of_random_networks(seed: int) -> None:
 def test_gradients_survive_the_pipeline_and_compile(seed: int) -> None:
     case = random_case(seed, 12)
     names = [op.result.name or "" for op in case.graph.parameters]
-    graph = differentiate(with_loss(case.graph, seed), 0, ["image", *names])
+    graph = differentiate(with_loss(case.graph, seed), 0, [*case.inputs, *names])
     expected = evaluate(graph, case.inputs, case.params)
     for result, wanted in zip(execute(graph, case.inputs, case.params), expected, strict=True):
         scale = max(1.0, float(np.abs(wanted).max(initial=0)))
