@@ -24,8 +24,12 @@ def convolutions(op: Operation) -> list[tuple[Operation, Value]]:
 def test_no_convolution_reads_outside_its_buffer(seed: int) -> None:
     graph = passes.run(random_case(seed).graph, "fold-batch-norm,fuse,assign-layouts")
     static = static_values(graph)
-    for op in (o for o in graph.operations if o.results[0] not in static):
+    for op in graph.operations:
         for conv, read in convolutions(op):
+            if (
+                read in static
+            ):  # what is known when weights are loaded lies there without margins, and is read in bounds
+                continue
             x, weight = conv.operands[0].type, conv.operands[1].type
             assert x == read.type
             assert isinstance(conv.operator, Conv2D)
