@@ -34,7 +34,7 @@ from netc.frontend import check, load_network, load_text
 from netc.frontend.tflite import load_tflite
 from netc.options import settings_option
 from netc.pipeline import Request, build
-from netc.runtime.calibration import calibration_pictures
+from netc.runtime.calibration import open_pictures, taken
 from netc.runtime.datasets import load_dataset
 from netc.runtime.images import decode
 from netc.runtime.labels import read_labels
@@ -162,7 +162,7 @@ FILES: Mapping[str, FileReader] = {
     "metadata": FileReader("w.safetensors", _weights, read_metadata),
     "checkpoint": FileReader("w.safetensors", _weights, read_checkpoint),
     "arrays": FileReader("d.npz", _npz, lambda p: open_source(str(p))),
-    "archive of pictures": FileReader("d.zip", _zip, lambda p: list(calibration_pictures(p, 3))),
+    "archive of pictures": FileReader("d.zip", _zip, lambda p: list(taken(open_pictures(p), 3))),
     "pictures of mnist": FileReader(
         "t10k-images-idx3-ubyte.gz",
         lambda: _idx(5, 28, 28),

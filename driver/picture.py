@@ -49,7 +49,7 @@ def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:
     if isinstance(weights, str | os.PathLike) and (saved := saved_labels(weights, graph)) is not None:
         return saved
     folders = [models_folder(), *_label_data_folders()]
-    if Path(model).is_file():
+    if os.path.isfile(model):
         folders.insert(0, Path(model).parent)
     return read_labels(graph, folders, allowed_folders())
 

@@ -83,7 +83,7 @@ def open_pictures(
     A folder may hold an archive in place of pictures.
     """
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         found = find_pictures(path)
         if found.files:
             return PictureFiles(str(path), list(found.files), decode, list(found.skipped), _is_suspicious)
@@ -94,7 +94,7 @@ def open_pictures(
     if path.suffix == ".npz":
         hint = "hand the array over in Python: netc.quantize(net, calibration=array)"
         raise NetcError(f"{path} holds arrays, not pictures", hint=hint)
-    if path.is_file():
+    if os.path.isfile(path):
         members = pictures_in_archive(path)
         return PictureFiles(str(path), list(members.files), ArchiveReader(path), list(members.skipped))
     return load_dataset(str(source), data_dir)

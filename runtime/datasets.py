@@ -46,13 +46,13 @@ def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder that holds the data sets; raises `NetcError` that tells where it was looked for."""
     chosen = given or os.environ.get("NETC_DATA")
     if chosen:
-        if Path(chosen).is_dir():
+        if os.path.isdir(chosen):
             return Path(chosen)
         origin = "--data-dir" if given else "the environment variable NETC_DATA"
         raise NetcError(f"there is no data folder {chosen} (from {origin})")
     candidates = _default_folders()
     for folder in candidates:
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return folder
     looked = ", ".join(str(c) for c in candidates)
     raise NetcError(f"there is no data folder; looked for {looked}", hint="set NETC_DATA or give --data-dir")
@@ -81,7 +81,7 @@ def _default_folders() -> list[Path]:
 
 def _find(name: str, candidates: Sequence[Path]) -> Path:
     for path in candidates:
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     raise NetcError(f"data set {name} is not there; looked for", details=map(str, candidates), hint=_SOURCES[name])
 
@@ -128,7 +128,7 @@ def _cifar10(folder: Path, split: str) -> Dataset:
     names = ["test_batch.bin"] if split == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
     homes = [folder / "cifar10", folder / "cifar10" / "cifar-10-batches-bin", folder / "cifar-10-batches-bin"]
     for home in homes:
-        if all((home / name).is_file() for name in names):
+        if all(os.path.isfile(home / name) for name in names):
             return _cifar10_binary([home / name for name in names])
     archive = folder / "cifar10" / "cifar10_jpeg.zip"
     _find("cifar10", [*(home / names[0] for home in homes), archive])

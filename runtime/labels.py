@@ -55,7 +55,7 @@ def read_labels(graph: Graph, folders: Sequence[Path], allowed: Sequence[Path] =
         return _checked(graph, tuple(str(name) for name in declared), "preprocess")
     paths = [folder / str(declared) for folder in folders]
     for path in paths:
-        if path.is_file():
+        if os.path.isfile(path):
             if not lies_below(path, (*folders, *allowed)):
                 return Labels(note=f"labels file {declared} lies outside the net's folder; {_BY_NUMBER}")
             return _checked(graph, _read_lines(path), str(path))

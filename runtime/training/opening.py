@@ -69,7 +69,7 @@ def _named_set(text: str) -> tuple[Spec, Value]:
 def labelled_source(text: str, split: str = "test") -> Source | None:
     """The data set that `text` means, if it has labels: its name, or its folder; None for pictures without labels."""
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         return open_source(path.name, split, path.resolve().parent) if path.name in _NAMED else None
     known = text.replace("imagenet-samples", "imagenet_samples") in _NAMED
     return open_source(text, split) if known else None
@@ -149,7 +149,9 @@ def _image_folder(home: Path, split: str) -> Source:
     training split, those of the test split.
     """
     chosen = _split_folder(home, split)
-    listed = chosen if split == "test" and not (home / _FOLDERS["train"][0]).is_dir() else _split_folder(home, "train")
+    listed = (
+        chosen if split == "test" and not os.path.isdir(home / _FOLDERS["train"][0]) else _split_folder(home, "train")
+    )
     classes, empty = _class_folders(listed)
     if unknown := sorted(set(_class_folders(chosen)[0]) - set(classes)):
         raise NetcError(f"{chosen} has classes that {listed} lacks: {', '.join(unknown[:10])}")
@@ -179,7 +181,7 @@ def _class_folders(split: Path) -> tuple[list[str], list[str]]:
 def _split_folder(home: Path, split: str) -> Path:
     candidates = [home / name for name in _FOLDERS[split]]
     for path in candidates:
-        if path.is_dir():
+        if os.path.isdir(path):
             return path
     raise NetcError(f"there is no {split} split in {home}; looked for", details=map(str, candidates), hint=_LAYOUT)
 
@@ -189,7 +191,7 @@ def _split_folder(home: Path, split: str) -> Path:
 
 def _arrays(path: Path, split: str) -> Source:
     """`x_train`, `y_train`, `x_test` and `y_test`; `interpretation` says what the numbers mean to a net."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise NetcError(f"there is no data file {path}", hint=f"looked for {path.absolute()}")
     with Archive(path, what="data file (.npz)") as archive:
         names = archive.arrays

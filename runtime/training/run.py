@@ -116,8 +116,10 @@ class Run:
 
 def check_free(path: Path) -> None:
     """Raise `NetcError` if there is something where a new run is to be."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        hint = f"continue it with --resume {path}" if (path / _DESCRIPTION).exists() else "choose another --run-dir"
+    if os.path.exists(path) and (not os.path.isdir(path) or any(path.iterdir())):
+        hint = (
+            f"continue it with --resume {path}" if os.path.exists(path / _DESCRIPTION) else "choose another --run-dir"
+        )
         raise NetcError(f"{path} exists already", hint=hint)
 
 
@@ -134,7 +136,7 @@ def new_run_path(net: str, parent: Path = Path("runs")) -> Path:
 def read_description(path: Path) -> Record:
     """What `run.json` of a run holds; raises `NetcError` if `path` is not a run."""
     file = path / _DESCRIPTION
-    if not file.exists():
+    if not os.path.exists(file):
         raise _not_a_run(path)
     description: Record = parse_json(read_text(file, "description of a run"), file, "description of a run")
     if not isinstance(description, dict) or not isinstance(description.get("recipe"), dict):
@@ -147,7 +149,7 @@ def read_description(path: Path) -> Record:
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a run's metrics; a last line that was cut off is left out. Raises `NetcError` if damaged."""
     file = path / _METRICS
-    if not file.exists():
+    if not os.path.exists(file):
         return
     lines = read_text(file, "file of metrics").split("\n")
     for number, line in enumerate(lines[:-1], 1):
@@ -161,8 +163,8 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def _not_a_run(path: Path) -> NetcError:
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    if not os.path.exists(path):
+        siblings = [p.name for p in path.parent.iterdir()] if os.path.isdir(path.parent) else []
         return NetcError(f"there is no run {path}", hint=near_miss(path.name, siblings))
     return NetcError(f"{path} is not a run: it has no {_DESCRIPTION}")
 
