@@ -18,6 +18,8 @@ MAX_STEPS = 1_000_000
 MAX_BYTES = 1 << 26
 """Bytes of all lists, texts and names that are made at compile time."""
 
+EXPRESSION = 5
+"""Tokens that an expression in a text is worth, besides its own."""
 WALKED = 2
 """Items of a list that are worth a step where each is looked at."""
 COPIED = 64
@@ -50,6 +52,10 @@ class Budget:
         limits = (MAX_TOKENS, MAX_STEPS, MAX_BYTES, MAX_OPERATIONS)
         used = (self.tokens, self.steps, self.bytes, self.operations)
         return any(amount > limit for amount, limit in zip(used, limits, strict=True))
+
+    def expression(self) -> None:
+        """Begin to read an expression in a text, which takes as long as some tokens by itself."""
+        self.tokens += EXPRESSION
 
     def token(self) -> None:
         """Read one more token."""

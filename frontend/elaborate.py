@@ -60,16 +60,16 @@ def elaborate(
 def unfold(net: Definition) -> tuple[Definition, list[ast.Specialisation]]:
     """The net that a chain of specialisations is made from, and the chain, outermost first."""
     chain: list[ast.Specialisation] = []
-    seen = [net]
+    seen = {net: None}
     while isinstance(net.node, ast.Specialisation):
         chain.append(net.node)
         base = net.scope.find(net.node.base.id, net.node.base.location)
         if base is None or base.kind != "net":
             raise error(f"there is no net `{net.node.base.id}`", net.node.base.location)
         if base in seen:
-            raise NetcError([recursion([d.name for d in seen[seen.index(base) :]], net.node.base.location)])
+            raise NetcError([recursion([d.name for d in [*seen][[*seen].index(base) :]], net.node.base.location)])
         net = base
-        seen.append(net)
+        seen[net] = None
         if len(seen) > MAX_DEPTH:
             raise error(f"nets are specialised more than {MAX_DEPTH} times in a row", net.node.name.location)
     return net, chain

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedToken
+from lark.exceptions import UnexpectedToken, VisitError
 from lark.lexer import PatternStr
 
 from ..compiler.errors import Diagnostic, Location
@@ -65,7 +65,12 @@ def parse(text: str, file: str, budget: Budget | None = None) -> SyntaxTree:
     try:
         return _parse(Source(text, file, budget))
     except OverspentError as problem:
-        return SyntaxTree((), (), (Diagnostic(str(problem), Location(file, 1, 1)),))
+        spent = problem
+    except VisitError as error:  # what Lark makes of an exception in the tree builder
+        if not isinstance(error.orig_exc, OverspentError):
+            raise
+        spent = error.orig_exc
+    return SyntaxTree((), (), (Diagnostic(str(spent), Location(file, 1, 1)),))
 
 
 def _parse(source: Source) -> SyntaxTree:
@@ -89,6 +94,7 @@ def _parse(source: Source) -> SyntaxTree:
 
 def parse_expression(source: Source) -> tuple[Expr | None, list[Diagnostic]]:
     """Parse a single expression, such as one inside the braces of a string."""
+    source.budget.expression()
     chunks = Lexer(source, literals(), whole=False).run().chunks
     diagnostics = [d for chunk in chunks for d in chunk.diagnostics]
     if diagnostics:
