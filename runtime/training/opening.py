@@ -207,7 +207,10 @@ def _arrays(path: Path, split: str) -> Source:
 
 def _class_numbers(name: str, array: NDArray[Any]) -> Labels:
     labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+    if labels.ndim == 1 and labels.dtype.kind == "i" and labels.min(initial=0) < 0:
+        place = int(np.argmin(labels))
+        raise NetcError(f"{name} holds {labels[place]} at {place}: classes are numbered from 0 on")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
         hint = "labels of other kinds are for Python: netc.compile_training(...).step(x, labels)"
         raise NetcError(f"{name} must hold one class number for each sample, not {_described(array)}", hint=hint)
     if labels.max(initial=0) > np.iinfo(np.int32).max:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import math
 import multiprocessing
+import os
 import signal
 import threading
 import traceback
@@ -170,6 +171,7 @@ def _work(
 ) -> None:
     """The worker process: decode tasks until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # what is sent to the parent's whole group, as `timeout` does, is the parent's to handle
     slots = np.ctypeslib.as_array(memory).reshape(shape)
     with contextlib.suppress(EOFError, OSError):
         while True:

@@ -154,6 +154,7 @@ def test_workers_leave_interrupts_to_their_parent(image_folder: Path, workers: M
     maker = workers(files(image_folder), 1)
     batches = BatchStream(12, 4, maker, 5).batches(0, 0, 5)
     next(batches)
+    assert os.getpgid(maker.processes[0]) != os.getpgrp()  # `timeout` and others end the whole group of their child
     os.kill(maker.processes[0], signal.SIGINT)
     assert len(list(batches)) == 14
 

@@ -232,7 +232,7 @@ def test_arrays(tmp_path: Path) -> None:
         ({"x_train": [[1.0]]}, "no y_train"),
         ({"x_train": [[1.0]], "y_train": [0, 1]}, "doesn't fit its 2 labels"),
         ({"x_train": [[1.0]], "y_train": [0.5]}, "one class number"),
-        ({"x_train": [[1.0]], "y_train": [-1]}, "one class number"),
+        ({"x_train": [[1.0]], "y_train": [-1]}, "holds -1 at 0: classes are numbered from 0 on"),
         ({"x_train": [["a"]], "y_train": [0]}, "must hold numbers"),
         ({"x_train": [[object()]], "y_train": [0]}, "holds Python objects"),
         ({"x_train": np.zeros((0, 2)), "y_train": np.zeros(0, int)}, "fit its 0 labels"),
