@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -100,7 +101,17 @@ def small_text(rng: random.Random) -> tuple[str, str]:
     """The name of a small language, and a mutant of one of its texts."""
     readers = {**TEXTS, "loops": loops(), "graphs": graphs()}
     name = rng.choice(list(readers))
-    return name, mutated_text(rng.choice(readers[name].sound), rng)
+    text = rng.choice(readers[name].sound)
+    return name, mutated_text(text, rng) if rng.random() < 0.4 else _retyped(text, rng)
+
+
+def _retyped(text: str, rng: random.Random) -> str:
+    """The text with one word or sign in place of another of its own: many such texts are still read."""
+    words = re.findall(r"\w+|[^\w\s]", text)
+    places = [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
+    start, end = rng.choice(places)
+    given = rng.choice((rng.choice(words), rng.choice(words), "0", "-1", "3", "0.5", "1e30", "true", "none", "inf", ""))
+    return text[:start] + given + text[end:]
 
 
 # ---- the grammar ----------------------------------------------------------------------------------------------------

@@ -134,8 +134,10 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-            if isinstance(stream.buffer, io.RawIOBase):
+            is_own = stream is getattr(sys, f"__{name}__")
+            if is_own and isinstance(stream.buffer, io.RawIOBase):
                 setattr(sys, name, _whole_writes(stream))
+                setattr(sys, f"__{name}__", getattr(sys, name))
 
 
 def _whole_writes(stream: io.TextIOWrapper) -> io.TextIOWrapper:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import click
 
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
 from .compiler.errors import NetcError
@@ -17,7 +14,7 @@ from .compiler.files import write_bytes
 from .compiler.reading import read_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from .notes import open_noted
-from .output import echo
+from .output import echo, progress_bar
 from .pipeline import load
 from .quantization import warnings_for_people
 from .runtime.images import white_of
@@ -65,7 +62,7 @@ def _quantized_model(model: str, output: str | None, options: Mapping[str, Any],
     count = options["samples"]
     white = white_of(load(model, net=options["net"], settings=options["settings"]))
     pictures = open_noted(options["calibrate"], count, white)
-    with click.progressbar(length=count, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    with progress_bar(count, "calibrating") as bar:
         made = edgetpu_model(
             model,
             pictures,

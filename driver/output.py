@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .compiler.text import printable, shortened
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
 
 NUMBER = r"-+.0123456789%, x"
 
@@ -24,6 +28,11 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     Names of strangers may be in it (of tensors, operators, files, classes): what a terminal would obey is escaped.
     """
     click.echo(printable(text, keep="\n\t"), err=err, nl=nl)
+
+
+def progress_bar(length: int, label: str) -> ProgressBar[int]:
+    """A bar on stderr, if that is a terminal; a context manager."""
+    return click.progressbar(length=length, label=printable(label), file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 def write_result(data: str | bytes, path: str | None) -> None:

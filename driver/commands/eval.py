@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from ..compiler.graph.ir import Graph
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..options import background_option, batch_option, json_option, network_options, target_options
-from ..output import duration, echo, format_table
+from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import Request, build, load, load_program
 from ..runtime.evaluate import Evaluation, on_floats
@@ -84,7 +83,7 @@ def eval_command(
     maker = maker_for(graph, source, labels)
     program = load_program(compilation, weights)
     start = time.perf_counter()
-    with click.progressbar(length=len(source), label=data, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    with progress_bar(len(source), data) as bar:
         run = on_floats(program, graph)
         result = score(run, source, maker, _batch(graph), lambda done: bar.update(done - bar.pos))
     _show_skipped(result)
@@ -150,9 +149,7 @@ def _as_text(result: Evaluation, data: str, seconds: float) -> str:
 
 
 def _compare(floats: Graph, integers: Graph, source: Source, labels: Labels, as_json: bool) -> None:
-    with click.progressbar(
-        length=len(source), label=source.name, file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
+    with progress_bar(len(source), source.name) as bar:
         compared = compare_networks(floats, integers, source, labels, lambda done: bar.update(done - bar.pos))
     _show_skipped(compared.accuracy.first)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..notes import open_noted
 from ..options import network_options, weights_options
-from ..output import echo
+from ..output import echo, progress_bar
 from ..picture import class_labels, usable_labels
 from ..pipeline import load
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise, quantized, warnings_for_people
@@ -138,7 +137,7 @@ def _labelled(o: _Options) -> Source | None:
 
 def _calibrate(o: _Options, network: Graph, pictures: CalibrationPictures) -> Calibrated:
     """Watch the network's activations under a bar."""
-    with click.progressbar(length=o.limit, label="calibrating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    with progress_bar(o.limit, "calibrating") as bar:
         return calibrate(
             network,
             pictures,
@@ -152,7 +151,7 @@ def _calibrate(o: _Options, network: Graph, pictures: CalibrationPictures) -> Ca
 
 def _recover(calibrated: Calibrated, quantized: Graph, o: _Options) -> Recovery:
     """Round weights anew and correct biases, layer by layer under a bar."""
-    with click.progressbar(length=1, label="recovering", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    with progress_bar(1, "recovering") as bar:
 
         def progress(done: int, layers: int) -> None:
             bar.length = layers
@@ -175,7 +174,7 @@ def _accuracy(
     """Evaluate floats and integers on a labelled data set under a bar."""
     labels = usable_labels(calibrated.graph, o.model, o.weights)
     show_what_is_guessed(calibrated.graph, data, labels)
-    with click.progressbar(length=len(data), label=data.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    with progress_bar(len(data), data.name) as bar:
         return held_out_accuracy(
             calibrated, quantized, data, pictures, o.limit, labels, lambda done: bar.update(done - bar.pos)
         )
