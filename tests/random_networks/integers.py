@@ -82,14 +82,24 @@ def function(m: Maker, name: str) -> Value:
     return m.emit(name, x, **given)
 
 
-@recipe("q_softmax", "q_log_softmax", "q_l2_normalize")
+SHARES = {"q_softmax": (1 / 256, -128), "q_log_softmax": (1 / 16, 127), "q_l2_normalize": (1 / 128, 0)}
+"""The only scale that results have, and its zero point for i8."""
+
+
+@recipe(*SHARES)
 def over_rows(m: Maker, name: str) -> Value:
     dtypes = (DType.I8,) if name == "q_log_softmax" else BYTES
     x = quantized(m, dtypes, lambda: m.shape((2, 1, 3, 4)), lambda t: t.rank > 0)
-    given: dict[str, Any] = {"x": quantization_of(m, x), "y": quantization(m, x.type.dtype)}
+    given: dict[str, Any] = {"x": quantization_of(m, x)}
+    scale, zero = SHARES[name]
+    y = x.type.dtype
     if name == "q_softmax":
-        given |= {"dtype": m.choice((str(x.type.dtype), "i16")), "beta": m.choice((1.0, 0.5, 2.0))}
-    return m.emit(name, x, **given)
+        y = m.choice((y, DType.I16))
+        given |= {"dtype": str(y), "beta": m.choice((1.0, 0.5, 2.0))}
+        scale = 1 / 65536 if y is DType.I16 else scale
+    lowest = int(np.iinfo(str(y.numpy)).min)
+    scale *= m.choice((1.0, 1.0001))  # some converters round it
+    return m.emit(name, x, y=Quantization.of(scale, zero + 128 + lowest), **given)
 
 
 @recipe("softmax_share", "log_share", "l2_share")
@@ -189,10 +199,30 @@ def dequantize(m: Maker, name: str) -> Value:
     return m.emit(name, x, x=quantization_of(m, x))
 
 
-@recipe("requantize")
+@recipe("requantize", "q_relu")
 def requantize(m: Maker, name: str) -> Value:
     x, dtype = quantized(m, SHORTS), m.choice(SHORTS)
-    return m.emit(name, x, dtype=str(dtype), x=quantization_of(m, x), y=quantization(m, dtype))
+    limits = bounds(m, dtype) if name == "q_relu" else {}
+    return m.emit(name, x, dtype=str(dtype), x=quantization_of(m, x), y=quantization(m, dtype), **limits)
+
+
+@recipe("q_compare")
+def compare(m: Maker, name: str) -> Value:
+    a = quantized(m, SHORTS)
+    b = a if m.flag(5) else quantized(m, (a.type.dtype,), shape=lambda: broadcast_shape(m, a.type.shape))
+    scale = quantization_of(m, a)
+    by = m.choice(("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"))
+    return m.emit(name, a, b, by=by, a=scale, b=scale if a is b else quantization_of(m, b))
+
+
+@recipe("q_concat")
+def concat(m: Maker, name: str) -> Value:
+    x = quantized(m, (DType.U8,), lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
+    parts = [x, *(quantized(m, (DType.U8,), shape=x.type.shape) for _ in range(m.choice((1, 0, 2))))]
+    scales = {part: quantization_of(m, part) for part in parts}
+    y = m.choice((scales[x], quantization(m, DType.U8)))
+    axis = m.choice((-1, *range(x.type.rank)))
+    return m.emit(name, *parts, axis=axis, inputs=tuple(scales[part] for part in parts), y=y)
 
 
 @recipe("reinterpret")
