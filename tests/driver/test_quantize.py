@@ -131,7 +131,7 @@ def test_float_networks_are_written_too(network: Path, tmp_path: Path) -> None:
     [
         ({"calibration": "no-such-data"}, "there is no data set `no-such-data`"),
         ({}, "takes samples to calibrate with, or ranges"),
-        ({"ranges": "no-such-file"}, "can't read no-such-file"),
+        ({"ranges": "no-such-file"}, "there is no file of calibrated ranges no-such-file"),
         ({"calibration": [], "inputs": "i16"}, "takes and gives i8, u8, f32, not i16"),
         ({"calibration": []}, "there are no samples to calibrate with"),
     ],
