@@ -66,9 +66,11 @@ class Kind:
     read: Read
 
 
-def _network(text: str, folder: Path, runs: bool) -> None:
-    if not check_text(text, "t.net"):
-        load_text(text, "t.net")
+def _network(text: str, folder: Path, runs: bool) -> Outcome | None:
+    if check_text(text, "t.net"):
+        return "refused"
+    load_text(text, "t.net")
+    return None
 
 
 def _flatbuffer(data: bytes, folder: Path, runs: bool) -> Outcome | None:
