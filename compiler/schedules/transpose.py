@@ -27,6 +27,8 @@ def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Sche
     if anchor.name != "transpose" or len(group.members) != 1:
         return ()
     source, result = anchor.operands[0], group.result
+    if source.type.rank < 2:
+        return ()
     *outer, rows, columns = source.type.shape
     swapped = (*range(len(outer)), len(outer) + 1, len(outer))
     if anchor.attributes["permutation"] != swapped or source.type.layout or result.type.layout:
