@@ -53,7 +53,7 @@ class _Depthwise:
         self.x = add(Buffer("x", self.dtype, x.buffer_shape), outer[operands[0]])
         self.w = add(Buffer("w", self.dtype, (*walk.kernel, walk.channels)), outer[operands[1]])
         self.bias = add(Buffer("b", self.dtype, (walk.channels,)), outer[operands[2]]) if len(operands) > 2 else None
-        self.y = Buffer("y", self.dtype, group.result.type.buffer_shape, Space.OUT)
+        self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
         add(self.y, group.operation.result)
         self.run = self._run_length()

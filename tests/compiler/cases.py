@@ -219,6 +219,7 @@ CASES: tuple[OpCase, ...] = (
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (2, 0, 1, 3)}),
     OpCase("transpose", ((35, 50),), {"permutation": (1, 0)}),
     OpCase("transpose", ((20,),), {"permutation": (0,)}),
+    OpCase("transpose", ((),), {"permutation": ()}),
     OpCase("transpose", ((2, 3, 16, 48),), {"permutation": (0, 1, 3, 2)}),
     OpCase("pad", ((2, 3, 5),), {"padding": ((0, 1), (2, 0), (1, 1)), "value": 1.5}),
     *(

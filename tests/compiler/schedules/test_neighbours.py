@@ -99,6 +99,19 @@ def test_gradients_of_weights_that_a_padded_convolution_reads() -> None:
         check(b.finish([conv(b, dw, 5)]))
 
 
+@pytest.mark.parametrize("channels", [1, 16, 37])
+@pytest.mark.parametrize("make", [conv, depthwise, dense])
+def test_results_of_another_element_type(make: Callable[..., Value], channels: int) -> None:
+    b = GraphBuilder("cast")
+    x = b.input("x", TensorType(DType.F32, (1, 5, 6, channels)))
+    y = make(b, x) if make is depthwise else make(b, x, channels)
+    check(b.finish([b.emit("cast", b.emit("greater", y, b.scalar(0.0, DType.F32)), dtype="i32")]))
+    b = GraphBuilder("wider")
+    x = b.input("x", TensorType(DType.F32, (1, 5, 6, channels)))
+    y = make(b, x) if make is depthwise else make(b, x, channels)
+    check(b.finish([b.emit("cast", y, dtype="f64")]))
+
+
 def test_values_without_elements() -> None:
     b = GraphBuilder("empty")
     x, y = b.input("x", TensorType(DType.F32, (0, 7, 3))), b.input("y", TensorType(DType.F32, (2, 4)))
