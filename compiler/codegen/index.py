@@ -7,8 +7,9 @@ terms in. Atoms carry the range of their values, so that divisions and compariso
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from ..loops.form import Form
 from ..loops.interval import UNKNOWN, Interval
 
 
@@ -22,32 +23,10 @@ class Atom:
     range: Interval = UNKNOWN
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Linear:
-    """`constant + sum of coefficient * atom`; coefficients are not zero."""
+class Linear(Form[Atom]):
+    """A form of values that exist at run time."""
 
-    constant: int
-    terms: dict[Atom, int] = field(default_factory=dict[Atom, int])
-
-    def plus(self, other: Linear, factor: int = 1) -> Linear:
-        """`self + factor * other`."""
-        constant = self.constant + factor * other.constant
-        if not other.terms or not factor:
-            return Linear(constant, self.terms)
-        terms = dict(self.terms)
-        for atom, coefficient in other.terms.items():
-            total = terms.get(atom, 0) + factor * coefficient
-            if total:
-                terms[atom] = total
-            else:
-                del terms[atom]
-        return Linear(constant, terms)
-
-    def times(self, factor: int) -> Linear:
-        """`factor * self`."""
-        if not factor:
-            return Linear(0)
-        return Linear(self.constant * factor, {a: c * factor for a, c in self.terms.items()})
+    __slots__ = ()
 
     @property
     def range(self) -> Interval:
@@ -62,9 +41,3 @@ class Linear:
     def ordered(self) -> list[tuple[Atom, int]]:
         """Terms with those of outer scopes first."""
         return sorted(self.terms.items(), key=lambda term: (term[0].depth, term[0].order))
-
-    def split(self, divisor: int) -> tuple[Linear, Linear]:
-        """(quotient, rest) with `self == divisor * quotient + rest` and every coefficient that divides in quotient."""
-        whole = {a: c // divisor for a, c in self.terms.items() if c % divisor == 0}
-        rest = {a: c for a, c in self.terms.items() if c % divisor}
-        return Linear(self.constant // divisor, whole), Linear(self.constant % divisor, rest)

@@ -31,7 +31,6 @@ class Touched:
     def __init__(self, buffer: Buffer, facts: KernelFacts) -> None:
         self.buffer = buffer
         self.facts = facts
-        self.bytes = math.prod(buffer.shape) * buffer.dtype.itemsize
 
     @cached_property
     def written(self) -> Part:
@@ -76,7 +75,7 @@ class Part:
             finer = max(one.shape, two.shape, key=len)
             a = [_refined(box, one.shape, finer) for box in self.boxes]
             b = [_refined(box, two.shape, finer) for box in other.boxes]
-            if not any(x is None or y is None or _intersect(x, y) for x in a for y in b):
+            if not any(x is None or y is None or intersect(x, y) for x in a for y in b):
                 return False
         return _overlap(self.runs, other.runs + offset)
 
@@ -135,7 +134,7 @@ def _span(slot: Slot, touched: Touched) -> Span:
     """Inputs and outputs have memory of their own: they lie as far apart as can be."""
     own = slot.memory in (Memory.INPUT, Memory.OUTPUT)
     start = slot.offset << 48 if own else slot.offset
-    return Span(slot, touched, touched.buffer.space is Space.OUT, start, start + touched.bytes)
+    return Span(slot, touched, touched.buffer.space is Space.OUT, start, start + touched.buffer.bytes)
 
 
 # ---- boxes ----------------------------------------------------------------------------------------------------------
@@ -166,7 +165,8 @@ def _refined(box: Box, shape: Sequence[int], finer: Sequence[int]) -> Box | None
     return (*box[:d], (low // rest, high // rest), *((0, size - 1) for size in finer[d + 1 :]))
 
 
-def _intersect(a: Box, b: Box) -> bool:
+def intersect(a: Box, b: Box) -> bool:
+    """True if two boxes of one buffer have an element in common."""
     return all(low <= end and start <= high for (low, high), (start, end) in zip(a, b, strict=True))
 
 

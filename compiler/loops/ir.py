@@ -16,6 +16,7 @@ construction, so schedules can be written with plain integers.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,11 @@ class Buffer:
     shape: tuple[int, ...]
     space: Space = Space.ARGUMENT
     lanes: int = 1
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes; a register tile with several lanes takes more."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 # ---- expressions ----------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ class KernelVerifier:
         """A buffer of the kernel's own, from here on."""
         check(buffer.space in (Space.REGISTER, Space.STACK), f"%{buffer.name} can't be allocated")
         self.declare(buffer, scope)
-        self.stack_bytes += _bytes(buffer) if buffer.space is Space.STACK else 0
+        self.stack_bytes += buffer.bytes if buffer.space is Space.STACK else 0
         check(self.stack_bytes <= STACK_BYTES, f"stack buffers take more than {STACK_BYTES} bytes")
 
     def let(self, stmt: Let, scope: _Scope) -> None:
@@ -385,10 +385,6 @@ def _literal(expr: Const) -> VectorType:
     if expr.lanes < 1 or not (expr.dtype.is_float or float(expr.value).is_integer()):
         raise ViolationError(f"{print_expr(expr)}: is no literal of {expr.dtype}")
     return interned(expr.dtype, expr.lanes)
-
-
-def _bytes(buffer: Buffer) -> int:
-    return math.prod(buffer.shape) * buffer.dtype.itemsize
 
 
 _POSSIBLE: AbstractContextManager[bool] = nullcontext(True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 
+from .form import Form
 from .interval import UNKNOWN, Interval
 
 Key = tuple[object, ...]
@@ -20,32 +20,10 @@ DEPTH = 3
 """Relations that a proof may use one after the other."""
 
 
-@dataclass(slots=True, eq=False)
-class Linear:
-    """`constant + sum of coefficient * atom`; coefficients are not zero. Never changed once made."""
+class Linear(Form[int]):
+    """A form of an index; its atoms are numbers that `Knowledge` gives."""
 
-    constant: int
-    terms: Mapping[int, int] = field(default_factory=dict[int, int])
-
-    def plus(self, other: Linear, factor: int = 1) -> Linear:
-        """`self + factor * other`."""
-        constant = self.constant + factor * other.constant
-        if not other.terms or not factor:
-            return Linear(constant, self.terms)
-        terms = dict(self.terms)
-        for atom, coefficient in other.terms.items():
-            total = terms.get(atom, 0) + factor * coefficient
-            if total:
-                terms[atom] = total
-            else:
-                del terms[atom]
-        return Linear(constant, terms)
-
-    def times(self, factor: int) -> Linear:
-        """`factor * self`."""
-        if not factor:
-            return ZERO
-        return Linear(self.constant * factor, {a: c * factor for a, c in self.terms.items()})
+    __slots__ = ()
 
     def shifted(self, number: int) -> Linear:
         """`self + number`."""
@@ -166,7 +144,9 @@ class Knowledge:
         op, form, n = self.divisions.get(atom, ("", ZERO, 0))
         if op != "floordiv" or low > high:
             return low <= high
-        return self._assume(form.shifted(-int(low) * n)) and self._assume(Linear(int(high) * n + n - 1).plus(form, -1))
+        follows = [form.shifted(-int(low) * n)] if math.isfinite(low) else []
+        follows += [Linear(int(high) * n + n - 1).plus(form, -1)] if math.isfinite(high) else []
+        return all(map(self._assume, follows))
 
     # ---- arithmetic ----
 
@@ -188,8 +168,7 @@ class Knowledge:
         return self.fresh()
 
     def _divided(self, op: str, form: Linear, n: int) -> Linear:
-        whole = Linear(form.constant // n, {a: c // n for a, c in form.terms.items() if c % n == 0})
-        rest = Linear(form.constant % n, {a: c for a, c in form.terms.items() if c % n})
+        whole, rest = form.split(n)
         low, high = self._quotients(rest, n, self.narrowed)
         if low == high:
             quotient = int(low)
@@ -199,14 +178,17 @@ class Knowledge:
         if low == high and op == "floordiv":
             return whole.shifted(int(low))
         if low == high:  # the remainder is the form but for a number; as an atom it has the smaller range
-            return self._division(f"rest {int(low)}", rest, n, (max(first - low * n, 0), min(last - low * n, n - 1)))
+            here = (max(first - low * n, 0), min(last - low * n, n - 1))
+            return self._division("rest", rest, n, (0, n - 1), here, quotient=int(low))
         if op == "mod":
             return self._division(op, rest, n, (0, n - 1))
         rest, n = self._nested(rest, n)
         return whole.plus(self._division(op, rest, n, self._quotients(rest, n, {}), (low, high)))
 
-    def _division(self, op: str, form: Linear, n: int, range_: Interval, here: Interval | None = None) -> Linear:
-        atom = self.atom((op, form.key, n), range_, here)
+    def _division(
+        self, op: str, form: Linear, n: int, range_: Interval, here: Interval | None = None, quotient: int | None = None
+    ) -> Linear:
+        atom = self.atom((op, form.key, n, quotient), range_, here)
         self.divisions[atom] = (op, form, n)
         return self.of(atom)
 

@@ -6,7 +6,6 @@ that nothing has written yet holds bytes 0xFF (NaN, -1 or true), so that a value
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -77,8 +76,7 @@ class _Regions:
 
     def buffer(self, slot: Slot, buffer: Buffer) -> Array:
         """The memory that a parameter sees."""
-        size = math.prod(buffer.shape) * buffer.dtype.itemsize
-        return self.bytes_at(slot, size).view(buffer.dtype.numpy).reshape(buffer.shape)
+        return self.bytes_at(slot, buffer.bytes).view(buffer.dtype.numpy).reshape(buffer.shape)
 
     def state(self, module: Module) -> dict[str, Array]:
         """The parameters that the module changes."""

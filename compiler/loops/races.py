@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
 from .expression_types import ViolationError, check
-from .footprints import Span, Spans
+from .footprints import Span, Spans, intersect
 from .ir import Buffer, Kernel, Space
 from .kernel_verifier import Access, Box, KernelFacts
 from .linear import ZERO, Linear
@@ -22,6 +22,8 @@ from .module import Call, Module, threads_meet
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]
 """By identity of an access: its smallest and largest constant in each dimension."""
+
+_OTHER_HALF = {"mod": "floordiv", "floordiv": "mod"}
 
 
 def check_iterations(kernel: Kernel, facts: KernelFacts) -> None:
@@ -42,7 +44,7 @@ def _groups(facts: KernelFacts, buffer: Buffer, accesses: Sequence[Access]) -> l
     boxes = {id(a): _hull(a.boxes(facts.knowledge, buffer.shape)) for a in accesses}
     groups: list[list[Access]] = []
     for access in accesses:
-        near = [g for g in groups if any(_intersect(boxes[id(access)], boxes[id(other)]) for other in g)]
+        near = [g for g in groups if any(intersect(boxes[id(access)], boxes[id(other)]) for other in g)]
         groups = [g for g in groups if g not in near]
         groups.append([access, *(a for g in near for a in g)])
     return [g for g in groups if any(a.writes for a in g)]
@@ -51,10 +53,6 @@ def _groups(facts: KernelFacts, buffer: Buffer, accesses: Sequence[Access]) -> l
 def _hull(boxes: Sequence[Box]) -> Box:
     """The smallest box around some boxes."""
     return tuple((min(low for low, _ in ends), max(high for _, high in ends)) for ends in zip(*boxes, strict=True))
-
-
-def _intersect(a: Box, b: Box) -> bool:
-    return all(low <= end and start <= high for (low, high), (start, end) in zip(a, b, strict=True))
 
 
 def _determined(facts: KernelFacts, accesses: Sequence[Access]) -> set[int]:
@@ -105,11 +103,8 @@ def _follow(facts: KernelFacts, known: set[int]) -> None:
         if key[0] == "within" and isinstance(key[1], int):
             known.add(key[1])
         op, form, n = knowledge.divisions.get(atom, ("", ZERO, 0))
-        if op == "mod" and known.issuperset(knowledge.binary("floordiv", form, Linear(n)).terms):
-            _solve(facts, form, known)
-        if op.startswith("rest"):
-            _solve(facts, form, known)
-        if op == "floordiv" and known.issuperset(knowledge.binary("mod", form, Linear(n)).terms):
+        other = _OTHER_HALF.get(op)
+        if op == "rest" or (other and known.issuperset(knowledge.binary(other, form, Linear(n)).terms)):
             _solve(facts, form, known)
 
 

@@ -7,7 +7,6 @@ that built the kernel, so it raises `InternalError` with the kernel's text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from ..errors import InternalError
@@ -50,7 +49,7 @@ def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int
     check(len(slots) == len(kernel.params), f"@{kernel.name} takes {len(kernel.params)} arguments, not {len(slots)}")
     for (memory, offset), buffer in zip(slots, kernel.params, strict=True):
         place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
-        _place(module, memory, offset, math.prod(buffer.shape) * buffer.dtype.itemsize, place)
+        _place(module, memory, offset, buffer.bytes, place)
         writable = memory in (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
         check(writable or buffer.space is not Space.OUT, f"{place} is written, but it is read only")
 
@@ -67,7 +66,7 @@ def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
             check(memory is not Memory.STATE, f"{place} may change while the program runs")
             _place(module, memory, offset, DType.BOOL.itemsize, place)
         for slot, buffer in zip(call.arguments, kernels[call.kernel].params, strict=True):
-            extent = 1 if slot.memory is Memory.OUTPUT else math.prod(buffer.shape) * buffer.dtype.itemsize
+            extent = 1 if slot.memory is Memory.OUTPUT else buffer.bytes
             for (memory, offset), place in used.items():
                 hit = slot.memory is memory and slot.offset <= offset < slot.offset + extent
                 check(not hit or buffer.space is not Space.OUT, f"{place} is overwritten by @{call.kernel}")

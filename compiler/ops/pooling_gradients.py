@@ -39,7 +39,6 @@ class FromWindows(Pooling):
     """Base of the operators from windows [N, output..., C] back to elements [N, input_size..., C]."""
 
     floats_only = True
-
     attributes = {**_INPUT_SIZE, **POOL_ATTRIBUTES}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:

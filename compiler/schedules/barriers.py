@@ -6,7 +6,6 @@ call before the second of two that meet; calls that have nothing in common run w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,8 +29,9 @@ class Touch:
         """True if both touch a byte and one of them writes."""
         if self.memory is not other.memory or not (self.writes or other.writes):
             return False
-        if self.part is not None and other.part is not None and self.part[0] is other.part[0]:
-            return self.part[1] == other.part[1] and (self.start < other.stop and other.start < self.stop)
+        mine, theirs = self.part, other.part
+        if mine and theirs and mine[0] is theirs[0] and mine[1] != theirs[1]:
+            return False  # margins of a tensor, and what lies between them
         return self.start < other.stop and other.start < self.stop
 
 
@@ -46,12 +46,10 @@ class Placed:
         """All that the call reads and writes, but for weights, which nobody writes."""
         found: list[Touch] = []
         for slot, buffer, part in zip(self.call.arguments, kernel.params, self.parts, strict=True):
-            size = math.prod(buffer.shape) * buffer.dtype.itemsize
-            start = slot.offset
-            if slot.memory in (Memory.INPUT, Memory.OUTPUT):  # each tensor has memory of its own
-                start, size = slot.offset, 1
             if slot.memory is not Memory.WEIGHTS:
-                found.append(Touch(slot.memory, start, start + size, buffer.space is Space.OUT, part))
+                own = slot.memory in (Memory.INPUT, Memory.OUTPUT)  # numbers of tensors, each with memory of its own
+                stop = slot.offset + (1 if own else buffer.bytes)
+                found.append(Touch(slot.memory, slot.offset, stop, buffer.space is Space.OUT, part))
         if self.call.when is not None:
             found.append(Touch(self.call.when.memory, self.call.when.offset, self.call.when.offset + 1, False))
         return found

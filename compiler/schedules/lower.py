@@ -7,7 +7,6 @@ region (see `state`); everything else that is neither input nor output shares th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -251,7 +250,6 @@ class _Lowering:
 def _check_views(scheduled: Scheduled) -> None:
     """Raise `InternalError` unless each parameter sees the whole memory of its argument, margins included."""
     for buffer, argument in zip(scheduled.kernel.params, scheduled.arguments, strict=True):
-        if isinstance(argument, Value):
-            size = math.prod(buffer.shape) * buffer.dtype.itemsize
-            if size != argument.type.bytes:
-                raise InternalError(f"%{buffer.name} sees {size} bytes of {argument.type} with {argument.type.bytes}")
+        if isinstance(argument, Value) and buffer.bytes != argument.type.bytes:
+            seen = f"{buffer.bytes} bytes of {argument.type} with {argument.type.bytes}"
+            raise InternalError(f"%{buffer.name} sees {seen}")
