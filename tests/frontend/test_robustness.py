@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fuzz_inputs import mutated_text
 
 from netc.compiler.errors import Diagnostic, NetcError
 from netc.frontend import (
@@ -41,26 +42,12 @@ def problems(text: str, file: str = "<text>") -> Sequence[Diagnostic] | None:
     return None
 
 
-def mutated(rng: random.Random) -> str:
-    text = rng.choice(SEEDS)
-    for _ in range(rng.randint(1, 5)):
-        at, kind = rng.randrange(len(text) + 1), rng.random()
-        if kind < 0.35:
-            text = text[:at] + text[at + rng.randint(1, 12) :]
-        elif kind < 0.8:
-            text = text[:at] + rng.choice(WORDS) + text[at:]
-        else:
-            start = rng.randrange(len(text) + 1)
-            text = text[:at] + text[start : start + rng.randrange(60)] + text[at:]
-    return text
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_mutated_networks(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rng = random.Random(seed)
     for _ in range(30):
-        text = mutated(rng)
+        text = mutated_text(rng.choice(SEEDS), rng, WORDS)
         diagnostics = check_text(text, "t.net")
         assert render(SourceError(diagnostics, {"t.net": text})) or not diagnostics
         assert to_json(diagnostics)
