@@ -147,6 +147,12 @@ def build(request: Request, until: str = "object") -> Compilation:
     return c
 
 
+def compile_lowered(graph: Graph, target: Target, threads: int) -> tuple[Module, bytes]:
+    """The last stages for a graph that has been through its passes: loops, and their object code."""
+    module = lower(graph, target, threads, verify=False)
+    return module, compile_object(emit_module(module, target), target, verify=partial(verify_module, module)).code
+
+
 def load_program(c: Compilation, weights: Weights = None, seed: int = 0) -> Program:
     """The last stage: link the object of a compilation into this process and pack the weights for it."""
     check_runs_here(c.target)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import passes
-from .compiler.codegen import Target, emit_module
+from .compiler.codegen import Target
 from .compiler.errors import NetcError
 from .compiler.graph.builder import GraphBuilder
 from .compiler.graph.ir import Array, Graph, Operation, Value
@@ -21,9 +21,7 @@ from .compiler.loops.module import Module
 from .compiler.quantization.adaround import AdaRound, initial_state, learn, squared_error, step_graph
 from .compiler.quantization.bias_correction import corrected_bias
 from .compiler.quantization.layers import Floats, Layer, Rows, layers, replaced, with_biases, with_constants
-from .compiler.schedules import lower
-from .pipeline import compile_graph
-from .runtime.cache import compile_object
+from .pipeline import compile_graph, compile_lowered
 from .runtime.host import available_cores
 from .runtime.images import as_input
 from .runtime.program import Program
@@ -233,6 +231,6 @@ class _Rounder:
         graph = step_graph(layer, self.settings)
         key = str(graph)
         if key not in self.compiled:
-            module = lower(passes.run(graph, passes.pipelines.TRAINING), target, self.threads)
-            self.compiled[key] = module, compile_object(emit_module(module, target), target).code
+            optimized = passes.run(graph, passes.pipelines.TRAINING)
+            self.compiled[key] = compile_lowered(optimized, target, self.threads)
         return self.compiled[key]

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .compiler import passes
-from .compiler.codegen import Target, emit_module
+from .compiler.codegen import Target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.quantization import Ranges, fake_quantize
-from .compiler.schedules import footprint, lower
+from .compiler.schedules import footprint
 from .compiler.training import Loss, Optimizer, Schedule, parse_optimizer, training_step
 from .losses import find_loss
-from .pipeline import Source, Weights, find_weights, load
-from .runtime.cache import compile_object
+from .pipeline import Source, Weights, compile_lowered, find_weights, load
 from .runtime.host import available_cores, physical_memory
 from .runtime.trainer import QatTrainer, Trainer
 from .runtime.weights import initial_weights
@@ -94,8 +93,7 @@ def compile_training(
     target, threads = Target.host(), threads or available_cores()
     optimized = passes.run(step, passes.pipelines.training(_memory_pass(recompute, checkpoint_every)))
     _check_memory(optimized)
-    module = lower(optimized, target, threads)
-    code = compile_object(emit_module(module, target), target).code
+    module, code = compile_lowered(optimized, target, threads)
     params = {**initial_weights(step, seed), **given}
     if fake is None or start is None:
         return Trainer(graph, step, module, code, target, threads, params, seed)
