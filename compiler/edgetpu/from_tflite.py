@@ -104,7 +104,7 @@ class _Reader:
     def _tensor(self, tensor: Any) -> TensorFacts:
         shape = self._vector(tensor.ShapeAsNumpy())
         dtype = _TYPES[tensor.Type()]
-        buffer = self._buffer(tensor.Buffer())
+        buffer = self._buffer(tensor.Buffer(), of_none=0 in shape)
         return TensorFacts(
             shape,
             dtype,
@@ -116,11 +116,12 @@ class _Reader:
             values=_values(buffer, dtype),
         )
 
-    def _buffer(self, index: int) -> Bytes | None:
+    def _buffer(self, index: int, of_none: bool) -> Bytes | None:
+        """The bytes of a constant; there are none for a constant without elements, but they are stated."""
         if not 0 < index < self._model.BuffersLength():
             return None
         data = self._model.Buffers(index).DataAsNumpy()
-        return data if isinstance(data, np.ndarray) and data.size else None
+        return data if isinstance(data, np.ndarray) and (data.size or of_none) else None
 
     def _is_zero(self, index: int, buffer: Bytes) -> bool:
         if index not in self._zero:

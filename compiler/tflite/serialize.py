@@ -45,8 +45,8 @@ def serialize(model: Model) -> bytes:
 class _Serializer:
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.buffers: list[bytes] = [b""]  # by the schema, the first one is empty and means: no data
-        self._places: dict[bytes, int] = {b"": 0}
+        self.buffers: list[bytes | None] = [None]  # by the schema, the first one is empty and means: no data
+        self._places: dict[bytes, int] = {}
         self.codes: dict[tuple[str, int, str], int] = {}
 
     def run(self) -> bytes:
@@ -54,7 +54,7 @@ class _Serializer:
         metadata = {name: self.place(data) for name, data in self.model.metadata.items()}
         for node in self.model.nodes:
             self.codes.setdefault((node.name, node.version, node.custom_code), len(self.codes))
-        total = sum(map(len, self.buffers))
+        total = sum(map(len, self._places))
         if total > MAX_BYTES - (1 << 24):
             raise NetcError(f"a TFLite file can't hold {total:,} bytes of constants", hint="its limit is 2 GiB")
         self.b: Any = flatbuffers.Builder(total + (1 << 16))
@@ -118,8 +118,9 @@ class _Serializer:
 
     # ---- tables of the schema ----
 
-    def buffer(self, data: bytes) -> int:
-        if not data:
+    def buffer(self, data: bytes | None) -> int:
+        """A constant without elements has data, too, of no bytes: else it would count as computed."""
+        if data is None:
             return self.table("Buffer")
         return self.table("Buffer", Data=self.block(data))
 

@@ -131,8 +131,8 @@ def read_model(data: bytes) -> Model:
     )
 
 
-def _buffer(record: Record, data: bytes) -> memoryview:
-    """The bytes of a buffer, inside the flatbuffer or behind it."""
+def _buffer(record: Record, data: bytes) -> memoryview | None:
+    """The bytes of a buffer, inside the flatbuffer or behind it; None if it states none."""
     view = memoryview(data)
     offset, size = record["offset"], record["size"]
     if offset > 1:
@@ -140,24 +140,25 @@ def _buffer(record: Record, data: bytes) -> memoryview:
             record.fail("offset", f"{size} bytes at {offset} lie outside the file of {len(data)} bytes")
         return view[offset : offset + size]
     array = record["data"]
-    return memoryview(b"") if array is None else memoryview(array)
+    return None if array is None else memoryview(array)
 
 
-def _tensor(record: Record, buffers: list[memoryview]) -> Tensor:
+def _tensor(record: Record, buffers: list[memoryview | None]) -> Tensor:
     type_name = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
     shape = _shape(record)
     if record["buffer"] >= len(buffers):
         record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
-    data = buffers[record["buffer"]] if record["buffer"] else memoryview(b"")
+    data = buffers[record["buffer"]] if record["buffer"] else None
     dtype, special = _DTYPES.get(type_name), _special(record)
     if dtype is None or special:
         type_name += special
         return Tensor(record["name"] or "", type_name, None, shape, data or None, record["is_variable"], record.path)
     type_ = TensorType(dtype, shape, None, _quantization(record, dtype, shape))
-    if len(data) and len(data) != type_.bytes:
+    if data and len(data) != type_.bytes:
         record.fail("buffer", f"{type_.dense()} takes {type_.bytes} bytes, but its buffer has {len(data)}")
-    constant = data if len(data) else None
-    return Tensor(record["name"] or "", type_name, type_, shape, constant, record["is_variable"], record.path)
+    if data is not None and len(data) != type_.bytes:
+        data = None  # many writers state an empty buffer for what is computed
+    return Tensor(record["name"] or "", type_name, type_, shape, data, record["is_variable"], record.path)
 
 
 def _special(record: Record) -> str:
@@ -249,10 +250,10 @@ def _signature(record: Record, tensors: int) -> Signature:
     return Signature(record["signature_key"] or "", maps[0], maps[1])
 
 
-def _metadata(root: Record, buffers: list[memoryview]) -> Mapping[str, bytes]:
+def _metadata(root: Record, buffers: list[memoryview | None]) -> Mapping[str, bytes]:
     found: dict[str, bytes] = {}
     for record in root["metadata"]:
         if record["buffer"] >= len(buffers):
             record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
-        found[record["name"] or ""] = bytes(buffers[record["buffer"]])
+        found[record["name"] or ""] = bytes(buffers[record["buffer"]] or b"")
     return found
