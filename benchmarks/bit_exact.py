@@ -26,7 +26,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate, evaluate_operation
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 
 Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from netc.compiler.codegen import Target
+from netc.compiler.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.graph.ir import Graph
@@ -66,7 +66,7 @@ def setting(*packages: str) -> str:
     """The circumstances of a measurement in one line: day, machine, versions."""
     parts = [
         datetime.date.today().isoformat(),
-        f"{_processor()} ({Target.host().cpu})",
+        f"{_processor()} ({host_target().cpu})",
         f"{len(os.sched_getaffinity(0))} cores",
         f"Python {platform.python_version()}",
         *(f"{package} {version(package)}" for package in ("netc", "numpy", "llvmlite", *packages)),

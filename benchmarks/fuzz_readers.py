@@ -23,8 +23,8 @@ from PIL import Image
 
 from netc.commands.check import check_command
 from netc.commands.opt import opt_command
-from netc.compiler.codegen import Target
-from netc.compiler.loops.parser import parse_module
+from netc.compiler.codegen.host import find_target
+from netc.compiler.modules.reader import parse_module
 from netc.compiler.passes import run
 from netc.compiler.quantization import Ranges
 from netc.compiler.schedules import lower
@@ -208,7 +208,7 @@ def _settings(text: str) -> object:
 
 @cache
 def _module() -> str:
-    return str(lower(build(Request(_tiny()), until="optimized").optimized, Target.named("x86-64-v3"), 2))
+    return str(lower(build(Request(_tiny()), until="optimized").optimized, find_target("x86-64-v3"), 2))
 
 
 TEXTS: Mapping[str, TextReader] = {

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from random_networks import EXCLUDED
 from random_networks.campaign import Record, explore
 
-from netc.compiler.ops import operators
+from netc.compiler.graph.registry import operators
 
 BATCH = 100
 """Trials in a batch."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
+"""Names of text forms that need no quotes. Digits alone stand for values without a name."""
 _UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Control characters, which a terminal obeys; breaks of lines; marks that turn the direction of text; surrogates."""
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -27,3 +30,8 @@ def shortened(text: str, limit: int = 80) -> str:
         return text
     tail = limit // 3
     return f"{text[: limit - tail - 3]}...{text[-tail:]}"
+
+
+def quoted(text: str) -> str:
+    """Text as a string literal."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())

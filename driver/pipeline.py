@@ -24,13 +24,15 @@ from functools import partial
 from typing import Any, SupportsIndex
 
 from .compiler import passes
-from .compiler.codegen import Target, assembly, emit_module
+from .compiler.codegen import assembly, emit_module
+from .compiler.codegen.host import find_target, host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
-from .compiler.loops.module import Module
-from .compiler.loops.verifier import verify_module
+from .compiler.modules.module import Module
+from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import refuse_unknown
 from .compiler.schedules import lower
+from .compiler.targets.target import Target
 from .frontend import load_network
 from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, runs_here
@@ -83,7 +85,7 @@ class Compilation:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.target = Target.named(request.cpu) if request.cpu else Target.host()
+        self.target = find_target(request.cpu) if request.cpu else host_target()
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
         self.stages: list[StageReport] = []
 
@@ -163,7 +165,7 @@ def check_runs_here(target: Target) -> None:
     """Raise `NetcError` if this machine can't run code for a target."""
     if not runs_here(target):
         hint = "`netc compile --emit object` writes its code without running it"
-        raise NetcError(f"this machine, {Target.host()}, can't run code for {target}", hint=hint)
+        raise NetcError(f"this machine, {host_target()}, can't run code for {target}", hint=hint)
 
 
 def compile_graph(graph: Graph, *, threads: int | None = None) -> Program:

@@ -13,9 +13,9 @@ from pathlib import Path
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .compiler.graph.ir import Array, Graph
-from .compiler.graph.types import DType
 from .compiler.quantization import QuantizationWarning, Ranges, fake_quantize
 from .compiler.tflite import to_tflite
+from .compiler.types import DType
 from .output import echo
 from .pipeline import Request, build, find_weights, load_program
 from .quantization import calibrate

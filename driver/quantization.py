@@ -13,7 +13,6 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
-from .compiler.graph.types import DType
 from .compiler.quantization import (
     Calibration,
     Noise,
@@ -29,6 +28,7 @@ from .compiler.quantization import (
 )
 from .compiler.quantization import quantize as quantize_graph
 from .compiler.quantization.adaround import AdaRound
+from .compiler.types import DType
 from .output import echo
 from .pipeline import Source, Weights, compile_graph, find_weights, load
 from .recovery import Inputs, recover

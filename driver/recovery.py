@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import passes
-from .compiler.codegen import Target
+from .compiler.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.builder import GraphBuilder
 from .compiler.graph.ir import Array, Graph, Operation, Value
-from .compiler.loops.module import Module
+from .compiler.modules.module import Module
 from .compiler.quantization.adaround import AdaRound, initial_state, learn, squared_error, step_graph
 from .compiler.quantization.bias_correction import corrected_bias
 from .compiler.quantization.layers import Floats, Layer, Rows, layers, replaced, with_biases, with_constants
+from .compiler.targets.target import Target
 from .pipeline import compile_graph, compile_lowered
 from .runtime.host import available_cores
 from .runtime.images import as_input
@@ -222,7 +223,7 @@ class _Rounder:
 
     def __call__(self, layer: Layer, rows: Rows, bias: NDArray[np.int32]) -> NDArray[np.int8]:
         """The learnt rounding of a layer."""
-        target = Target.host()
+        target = host_target()
         module, code = self._step(layer, target)
         with Program(module, code, target, self.threads, initial_state(layer, bias)) as program:
             return learn(layer, rows, bias, self.settings, program, self.seed)

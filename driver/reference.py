@@ -15,10 +15,10 @@ from typing import get_args
 
 import numpy as np
 
-from .compiler.graph.ir import Graph, Value
-from .compiler.graph.types import Quantization
-from .compiler.ops import Layer, Operator, layers, operators
-from .compiler.ops.base import REQUIRED, AttributeSpec
+from .compiler.graph.ir import REQUIRED, AttributeSpec, Graph, Operator, Value
+from .compiler.graph.registry import operators
+from .compiler.ops.layer import Layer, layers
+from .compiler.types import Quantization
 from .frontend import load_text
 
 COMMAND = "python -m netc.reference > docs/operators.md"

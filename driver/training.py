@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .compiler import passes
-from .compiler.codegen import Target
+from .compiler.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.quantization import Ranges, fake_quantize
@@ -90,7 +90,7 @@ def compile_training(
         freeze=freeze,
         seed=seed,
     )
-    target, threads = Target.host(), threads or available_cores()
+    target, threads = host_target(), threads or available_cores()
     optimized = passes.run(step, passes.pipelines.training(_memory_pass(recompute, checkpoint_every)))
     _check_memory(optimized)
     module, code = compile_lowered(optimized, target, threads)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..compiler.errors import Location, near_miss
-from ..compiler.graph.types import DType, TensorType
+from ..compiler.types import DType, TensorType
 from . import ast
 from .names import FREE_SIZE
 from .state import MAX_ELEMENTS

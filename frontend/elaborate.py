@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
-from ..compiler.graph.ir import Attributes, Graph, Value
-from ..compiler.ops import Layer, Operator
+from ..compiler.graph.ir import Attributes, Graph, Operator, Value
+from ..compiler.ops.layer import Layer
 from . import arithmetic, ast
 from .annotations import free_sizes, hyperparameter_kind, is_tensor_annotation, match_tensor, tensor_type
 from .budget import Budget, OverspentError

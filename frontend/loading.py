@@ -11,8 +11,8 @@ from typing import Any, SupportsIndex
 
 from ..compiler.errors import Diagnostic, NetcError, near_miss
 from ..compiler.graph.ir import Graph
-from ..compiler.graph.types import TensorType
 from ..compiler.text import shortened
+from ..compiler.types import TensorType
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation
 from .diagnostics import SourceError

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..compiler.errors import Diagnostic, NetcError
 from ..compiler.graph.ir import Graph
-from ..compiler.graph.types import DType, TensorType
+from ..compiler.types import DType, TensorType
 from . import ast
 from .annotations import free_sizes, is_tensor_annotation, match_tensor, tensor_type
 from .budget import Budget, OverspentError

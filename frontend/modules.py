@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
-from ..compiler.ops import layers, operators
+from ..compiler.graph.registry import operators
+from ..compiler.ops.layer import layers
 from ..compiler.reading import lies_below, read_bytes
 from . import ast
 from .budget import MAX_FILE, Budget

@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any, Union
 
 from ..compiler.errors import Location, near_miss
-from ..compiler.ops import Layer, Operator
-from ..compiler.ops.base import REQUIRED
+from ..compiler.graph.ir import REQUIRED, Operator
+from ..compiler.ops.layer import Layer
 from .budget import Budget
 from .values import Tensor, describe, describe_kind, error, fits, list_of
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..compiler.errors import Location
 from ..compiler.graph.ir import Value
-from ..compiler.graph.types import DType
-from ..compiler.ops import operators
+from ..compiler.graph.registry import operators
+from ..compiler.types import DType
 from .arithmetic import BUILTINS, BadArgumentError
 from .syntax import COMMENT_HINT
 from .values import Builtin, Tensor, describe, error, is_number

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeGuard, Union, get_args, get_origin
 
 from ..compiler.errors import Location, NetcError
-from ..compiler.graph.ir import Value
-from ..compiler.ops import Layer, Operator
+from ..compiler.graph.ir import Operator, Value
+from ..compiler.ops.layer import Layer
 from ..compiler.text import shortened
 from . import ast
 from .budget import Budget

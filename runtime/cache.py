@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import IO
 
 from ..compiler.codegen import machine
-from ..compiler.codegen.target import Target
 from ..compiler.errors import NetcError
+from ..compiler.targets.target import Target
 from ..compiler.text import shortened
 
 DEFAULT_BYTES = 512 * 1024 * 1024

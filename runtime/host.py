@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from ..compiler.codegen.target import DotProduct, Target
+from ..compiler.codegen.host import host_target
+from ..compiler.targets.target import DotProduct, Target
 
 ROOT = Path("/")
 """Where /proc and /sys lie."""
@@ -72,7 +73,7 @@ def _lines(file: Path) -> list[str]:
 
 def runs_here(target: Target) -> bool:
     """Whether this machine has the target's instruction set, as far as netc uses it."""
-    host = Target.host()
+    host = host_target()
     same_system = any(system in target.triple and system in host.triple for system in ("linux", "apple"))
     return (
         target.triple.split("-")[0] == host.triple.split("-")[0]

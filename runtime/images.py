@@ -22,9 +22,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.ir import Graph
-from ..compiler.graph.types import TensorType
 from ..compiler.preprocess import SETTINGS
 from ..compiler.reading import read_bytes
+from ..compiler.types import TensorType
 from .decoding import TooLargeError, open_picture, pixels_of
 
 Pixels = NDArray[np.uint8]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..compiler.codegen.jit import load_kernel
-from ..compiler.codegen.target import Target
 from ..compiler.errors import Location
-from ..compiler.graph.types import DType
 from ..compiler.loops.ir import Allocate, Buffer, Const, Fma, For, Kernel, Let, Load, LoopKind, Space, Store, Var
+from ..compiler.targets.target import Target
+from ..compiler.types import DType
 from .program import Array, Program
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiler.codegen.host import host_target
 from ..compiler.codegen.jit import LoadedObject, load_object
-from ..compiler.codegen.target import Target
 from ..compiler.errors import InternalError, NetcError, near_miss
 from ..compiler.graph.interpreter import NO_PARAMETERS, evaluate_outputs
-from ..compiler.graph.types import TensorType
-from ..compiler.loops.module import Module
+from ..compiler.modules.module import Module
+from ..compiler.targets.target import Target
+from ..compiler.types import TensorType
 from .host import available_cores
 
 Array = NDArray[Any]
@@ -199,7 +200,7 @@ class Program:
         self.threads = threads
         self.inputs = dict(module.inputs)
         self.outputs = dict(module.outputs)
-        loaded = load_object(code, target or Target.host(), ("netc_start", "netc_run", "netc_stop"))
+        loaded = load_object(code, target or host_target(), ("netc_start", "netc_run", "netc_stop"))
         self._session = _Session(loaded, module, pack_weights(module, params), threads)
         self._state = _views(self._session.state, module)
         for name, view in self._state.items():

@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.codegen.target import Target
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.interpreter import evaluate_operation
 from ..compiler.graph.ir import Graph, Operation, Value
-from ..compiler.loops.module import Module
+from ..compiler.modules.module import Module
 from ..compiler.quantization import FakeQuantized, Ranges
+from ..compiler.targets.target import Target
 from .finite import not_finite
 from .program import Program
 from .weights import write_weights

@@ -24,9 +24,9 @@ from safetensors.numpy import save_file
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.files import replacing
 from ..compiler.graph.ir import Array, Attributes, Graph, Operation
-from ..compiler.graph.types import DType
 from ..compiler.patterns import matching
 from ..compiler.reading import reading, require_file
+from ..compiler.types import DType
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.graph import Array, DType, Graph, GraphBuilder, TensorType, Value, evaluate
+from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate
 from netc.compiler.passes import differentiate, jvp
+from netc.compiler.types import DType, TensorType
 
 STEP = 1e-6
 """Length of a central difference; its error is of the order of STEP^2 and of the rounding error / STEP."""

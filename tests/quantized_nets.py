@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.quantization import Calibration, Scheme, observation_graph, prepare, quantize
+from netc.compiler.types import DType, TensorType
 
 Emit = Callable[["Net", Value], Value]
 

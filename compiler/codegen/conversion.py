@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..graph.types import DType
 from ..loops.interval import Interval
+from ..types import DType
 from .text import LLVMType, Value, constant, conversion, llvm_type
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..graph.types import DType
+from ..types import DType
 from .text import LLVMType, constant, literal, llvm_type
 
 if TYPE_CHECKING:

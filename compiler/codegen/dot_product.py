@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..graph.types import DType
-from .target import DotProduct
+from ..targets.target import DotProduct
+from ..types import DType
 from .text import LLVMType, Value, conversion, llvm_type
 
 if TYPE_CHECKING:

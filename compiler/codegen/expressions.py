@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable
 
 from ..errors import InternalError
-from ..graph.types import DType
 from ..loops.interval import UNKNOWN, Interval
 from ..loops.ir import (
     COMPARISON,
@@ -33,6 +32,8 @@ from ..loops.ir import (
     Unary,
     Var,
 )
+from ..targets.target import Target
+from ..types import DType
 from . import text
 from .conversion import convert, convert_index
 from .division import divide
@@ -42,7 +43,6 @@ from .fixed_point import fixed_mul
 from .index import Atom, Linear
 from .math import expand
 from .reach import Reach
-from .target import Target
 from .text import LLVMType, Value, llvm_type
 from .writer import FunctionWriter
 

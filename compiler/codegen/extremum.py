@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..graph.types import DType
-from .target import MinMax
+from ..targets.target import MinMax
+from ..types import DType
 from .text import LLVMType, Value, llvm_type
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..graph.types import DType
+from ..types import DType
 from .text import LLVMType, Value, constant, llvm_type
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..errors import InternalError
 from ..loops.ir import Kernel
+from ..targets.target import Target
 from . import machine
+from .host import host_target
 from .llvm import emit_kernel, symbol
-from .target import Target
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def kernel_text(kernel: Kernel, target: Target) -> str:
 
 def load_kernel(kernel: Kernel, target: Target | None = None) -> CompiledKernel:
     """Compile one kernel for this machine (or another target that it can run) and load it."""
-    target = target or Target.host()
+    target = target or host_target()
     text = kernel_text(kernel, target)
     code = machine.object_code(text, target)
     return CompiledKernel(kernel, target, text, load_object(code, target, [symbol(kernel.name)]))

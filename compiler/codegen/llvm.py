@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import InternalError
 from ..loops.ir import INDEX, Allocate, Buffer, Expr, For, If, Kernel, Let, LoopKind, Space, Stmt, Store, statements
+from ..targets.target import Target
 from . import text
 from .expressions import ExpressionEmitter
 from .index import Linear
-from .target import Target
 from .text import Value, llvm_type
 
 Registers = dict[str, list[str]]

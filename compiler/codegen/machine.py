@@ -15,7 +15,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from ..errors import InternalError, NetcError
-from .target import Target
+from ..targets.target import Target
 
 PASSES = ("instruction_combine", "simplify_cfg")
 

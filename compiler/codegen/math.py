@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..graph.types import DType
 from ..loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, binary, const, maximum, minimum
+from ..types import DType
 
 Let = Callable[[Expr], Expr]
 """Compute a value once and return an expression that refers to it."""

@@ -10,10 +10,10 @@ from functools import cache
 from importlib.resources import files
 
 from ..errors import NetcError
-from ..loops.module import Call, Memory, Module, Slot
+from ..modules.module import Call, Memory, Module, Slot
+from ..targets.target import Target
 from . import machine
 from .llvm import emit_kernel, symbol
-from .target import Target
 
 SPINS = 2000
 """Turns of the busy-waiting loop before a thread goes to sleep: tens of microseconds."""

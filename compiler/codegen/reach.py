@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from ..graph.types import DType
 from ..loops.interval import UNKNOWN, Interval
+from ..types import DType
 from .text import literal
 
 _SLACK = 2.0**-9

@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..graph.types import DType
 from ..loops.ir import VectorType
+from ..types import DType
 
 _SCALAR = {
     DType.F64: "double",

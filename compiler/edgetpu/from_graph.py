@@ -12,9 +12,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
-from ..graph.types import DType, TensorType
 from ..ops.window import window_of
 from ..passes.two_dimensions import pools_in_two_dimensions
+from ..types import DType, TensorType
 from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
 
 ASSUMPTIONS = (

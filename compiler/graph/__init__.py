@@ -4,12 +4,12 @@ Public names are gathered here; `digraph` (networkx) is imported by itself.
 """
 
 from .ir import Array, Attribute, Attributes, Graph, Operation, Value, walk  # isort: skip (the others build on it)
+from ..types import DType, Layout, Quantization, TensorType, parse_type
 from .analysis import LayerRow, Totals, layer_table, static_values, totals
 from .builder import GraphBuilder, Rewriter
 from .interpreter import evaluate, evaluate_outputs
 from .parser import parse_graph
 from .printer import print_graph
-from .types import DType, Layout, Quantization, TensorType, parse_type
 from .verifier import verify
 
 __all__ = [

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import Location
-from ..ops.base import Operator, lookup
-from .ir import Array, Attribute, Attributes, Graph, Operation, Value
-from .types import DType, Quantization, TensorType
+from ..types import DType, Quantization, TensorType
+from .ir import Array, Attribute, Attributes, Graph, Operation, Operator, Value
+from .registry import lookup
 
 
 class GraphBuilder:

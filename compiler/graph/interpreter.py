@@ -12,8 +12,8 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import InternalError, NetcError, near_miss
+from ..types import TensorType
 from .ir import Array, Graph, Operation, Value
-from .types import TensorType
 
 NO_PARAMETERS: Mapping[str, Array] = MappingProxyType({})
 SHARED_BYTES = 1 << 16

@@ -1,4 +1,4 @@
-"""The graph IR: SSA dataflow over tensors with static shapes.
+"""The graph IR: SSA dataflow over tensors with static shapes, and what an operator is.
 
 A `Graph` is a tuple of `Operation`s in topological order. Values, operations and graphs are never changed once made;
 a pass builds a new graph (see `builder`) that shares every operation it did not touch. All of them can be copied and
@@ -7,25 +7,29 @@ pickled.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol, Self, cast
 
 from numpy.typing import NDArray
 
-from ..errors import Location
-from .printer import print_graph
-from .types import TensorType
-
-if TYPE_CHECKING:
-    from ..ops.base import Operator
+from ..errors import Location, NetcError, ShapeError, near_miss
+from ..loops.compute import Compute, Element
+from ..loops.ir import Expr
+from ..types import DType, Quantization, TensorType
+from .element_types import check_floats, check_one_type
 
 Array = NDArray[Any]
 Attribute = Any
 """bool, int, float, str, None, ndarray, Graph, or a tuple or mapping of attributes; each operator declares its own."""
 Attributes = Mapping[str, Attribute]
+
+
+REQUIRED = object()
+"""Default of an attribute that must be given."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,6 +38,159 @@ class Value:
 
     type: TensorType
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSpec:
+    """Declared attribute of an operator; `kind` is a class, or a tuple of classes, that its values belong to."""
+
+    kind: type | tuple[type, ...]
+    doc: str
+    default: Any = REQUIRED
+
+
+class Operator(ABC):
+    """Base class of all operators: one class per operator holds everything netc knows about it.
+
+    Operands, attributes, shape rule (`infer`), NumPy meaning (`evaluate`), loop lowering (`compute`), gradient, cost.
+    An operator has one instance, without state.
+    """
+
+    _instance: ClassVar[Operator]
+    name: ClassVar[str]
+    operands: ClassVar[tuple[str, ...]]
+    """Names of the operands; "bias?" may be absent (only trailing ones), "*values" stands for any number."""
+    attributes: ClassVar[Mapping[str, AttributeSpec]] = MappingProxyType({})
+    floats_only: ClassVar[bool] = False
+    """All operands are floats, of one type: others are refused before `infer` is asked. Integers have no such function,
+    or none that stays among them."""
+    elementwise: ClassVar[bool] = False
+    """Each result element depends only on the elements at the same (broadcast) place."""
+    commutative: ClassVar[bool] = False
+    contraction: ClassVar[bool] = False
+    """A sum of products with a weight (operand 1) and an optional bias (operand 2): convolutions and dense."""
+    keeps_quantization: ClassVar[bool] = False
+    """Results hold elements of the operands, unchanged: they are quantized as these are."""
+    anchor: ClassVar[bool] = False
+    """Elementwise operators on the result may join it in one kernel: contractions, pooling, reductions."""
+    reads_once: ClassVar[bool] = False
+    """An anchor that reads each element of its operand once, so that what makes them may join its kernel."""
+    piecewise_constant: ClassVar[bool] = False
+    """The derivative is zero wherever there is one (comparisons, sign): differentiation ends here, silently."""
+    non_differentiable: ClassVar[str] = ""
+    """Why there is no gradient, for operators without one: differentiation through them is refused with this reason."""
+    passive_operands: ClassVar[int] = 0
+    """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
+
+    def __new__(cls) -> Self:
+        """The only instance, in copies and pickles, too."""
+        if "_instance" not in cls.__dict__:
+            cls._instance = super().__new__(cls)
+        return cast(Self, cls._instance)
+
+    def __reduce__(self) -> tuple[type[Operator], tuple[()]]:
+        return type(self), ()
+
+    @property
+    def doc(self) -> str:
+        """First line of the class docstring."""
+        return (self.__doc__ or "").strip().splitlines()[0]
+
+    @abstractmethod
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        """Shape rule: result types from operand types; raises `ShapeError` with both shapes where they do not fit."""
+
+    def result_types(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        """Result types with their quantization: what `infer` says, or that of the operands where it is kept.
+
+        Raises `ShapeError` for sizes below 0, for operands that aren't floats where there must be floats, and for a
+        quantization that the elements can't have.
+        """
+        if self.floats_only:
+            check_floats(self, *operands)
+            check_one_type(self, *operands)
+        inferred = self.infer(operands, attributes)
+        for type_ in inferred:
+            self._check_result(type_)
+        if not self.keeps_quantization:
+            return inferred
+        kept = {operand.quantization for operand in operands}
+        quantization = kept.pop() if len(kept) == 1 else None
+        if quantization is None or not quantization.is_per_tensor:
+            return tuple(t.with_quantization(None) for t in inferred)
+        return tuple(t.with_quantization(quantization) for t in inferred)
+
+    def _check_result(self, type_: TensorType) -> None:
+        if any(size < 0 for size in type_.shape):
+            raise ShapeError(f"{self.name} can't give {type_}: a size is negative")
+        given = type_.quantization
+        problem = given.problem(type_.dtype, type_.shape) if given is not None and not self.keeps_quantization else None
+        if problem is not None:
+            raise ShapeError(f"{self.name}: {problem}")
+
+    @abstractmethod
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        """The meaning, in NumPy."""
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Element:
+        """Loop lowering: the result element at `index`, as an expression or a reduction over operand elements."""
+        raise NotImplementedError(f"{self.name} has no loop lowering; it must be decomposed or folded before")
+
+    def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
+        """Places along the result's last dimension from which on its elements come from elsewhere.
+
+        Between two of them, neighbours in the result are neighbours in an operand, too (see `Compute.bounds`).
+        """
+        return ()
+
+    def input_margins(
+        self, operands: Sequence[TensorType], attributes: Attributes
+    ) -> tuple[tuple[int, int], ...] | None:
+        """Margins of zeros around operand 0 that spare a kernel all bounds checks; None where it needs none."""
+        return None
+
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+        """Composite operators: the result made of simpler operators. None for all others, which `compute` lowers."""
+        return None
+
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        """Gradient rule: operations that compute the cotangent of each operand (None: zero) from those of the results.
+
+        `op` is the operation as it stands in the graph under construction, so that its operands and results may be
+        used. The rule is linear in the cotangents. Raises `NetcError` for operators without a gradient.
+        """
+        if self.piecewise_constant:
+            return (None,) * len(op.operands)
+        reason = self.non_differentiable or "no rule is known"
+        raise NetcError(f"{self.name} can't be differentiated: {reason}", location=op.location)
+
+    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
+        """Multiply-accumulate operations of one execution; 0 for operators that are not contractions."""
+        return 0
+
+    def complete(self, given: Attributes) -> Attributes:
+        """Fill in defaults and check names and kinds of attributes."""
+        for key in given:
+            if key not in self.attributes:
+                raise NetcError(f"{self.name} has no attribute `{key}`", hint=near_miss(key, self.attributes))
+        complete: dict[str, Attribute] = {}
+        for key, spec in self.attributes.items():
+            value = given.get(key, spec.default)
+            if value is REQUIRED:
+                raise NetcError(f"{self.name} needs the attribute `{key}`: {spec.doc}")
+            if isinstance(value, list):
+                value = tuple(value)
+            if value is not spec.default and not isinstance(value, spec.kind):
+                raise NetcError(f"attribute `{key}` of {self.name} can't be {value!r}: {spec.doc}")
+            complete[key] = value
+        return MappingProxyType(complete)
+
+    def check_arity(self, count: int) -> None:
+        """Raise `ShapeError` unless `count` operands fit the declaration."""
+        required = sum(not n.startswith("*") and not n.endswith("?") for n in self.operands)
+        unlimited = any(n.startswith("*") for n in self.operands)
+        if count < required or (count > len(self.operands) and not unlimited):
+            raise ShapeError(f"{self.name} takes {', '.join(self.operands)}, not {count} operands")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,7 +255,56 @@ class Graph:
         return tuple(op for op in self.operations if op.name == "param")
 
     def __str__(self) -> str:
+        from .printer import print_graph  # it reads what is defined here
+
         return print_graph(self)
+
+
+class Builder(Protocol):
+    """What a rule needs to emit operations: `builder.GraphBuilder` and those that derive from it."""
+
+    def operation(
+        self,
+        operator: Operator,
+        operands: Sequence[Value],
+        attributes: Attributes | None = None,
+        *,
+        location: Location | None = None,
+        name: str | None = None,
+        body: Graph | None = None,
+    ) -> Operation:
+        """Add an operation; attributes are completed and checked, result types inferred (`ShapeError` if unfit)."""
+        ...
+
+    def emit(
+        self,
+        operator: str,
+        *operands: Value,
+        location: Location | None = None,
+        name: str | None = None,
+        **attributes: Attribute,
+    ) -> Value:
+        """Add an operation by operator name and return its only result."""
+        ...
+
+    def constant(
+        self,
+        value: Array,
+        location: Location | None = None,
+        *,
+        quantization: Quantization | None = None,
+        name: str | None = None,
+    ) -> Value:
+        """Add a constant."""
+        ...
+
+    def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
+        """Add a constant of rank 0."""
+        ...
+
+    def inline(self, graph: Graph, arguments: Sequence[Value]) -> tuple[Value, ...]:
+        """Add the operations of another graph, its inputs standing for `arguments`, and return its outputs."""
+        ...
 
 
 def _plain(attribute: Attribute) -> Attribute:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Location, NetcError
-from .types import TYPE_PATTERN
+from ..types import TYPE_PATTERN
 
 _STRING = r'"(?:[^"\\\n]|\\[^\n])*"'
 _NAME = rf"(?:[A-Za-z0-9_.$-]+|{_STRING})"

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from ..errors import NetcError, near_miss
-from ..ops.base import Operator, lookup
-from .ir import Attribute, Graph, Operation, Value
+from ..types import Quantization, TensorType, parse_quantization, parse_type
+from .ir import Attribute, Graph, Operation, Operator, Value
 from .lexer import Source, Token, tokenize, unquoted
+from .registry import lookup
 from .syntax import FROM_TYPE, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK, Elements, array_from_base64, array_from_elements
-from .types import Quantization, TensorType, parse_quantization, parse_type
 
 T = TypeVar("T")
 

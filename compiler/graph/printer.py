@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import InternalError, Location
-from . import ir
-from .syntax import FROM_TYPE, PLAIN_FILE, PLAIN_KEY, PLAIN_NAME, format_array, format_float, quoted
-from .types import DType, Quantization
-
-if TYPE_CHECKING:
-    from .ir import Graph, Operation, Value
+from ..text import PLAIN_NAME, quoted
+from ..types import DType, Quantization
+from .ir import Graph, Operation, Value
+from .syntax import FROM_TYPE, PLAIN_FILE, PLAIN_KEY, format_array, format_float
 
 NO_MARKS: Mapping[Operation, str] = MappingProxyType({})
 
@@ -139,7 +137,7 @@ def format_attribute(value: Any) -> str:
             return "[" + ",".join(map(format_attribute, value)) + "]"
         case Quantization():
             return str(value)
-        case ir.Graph():
+        case Graph():
             return print_graph(value).rstrip("\n")
         case Mapping():
             return "{" + ", ".join(f"{_key(k)} = {format_attribute(v)}" for k, v in value.items()) + "}"

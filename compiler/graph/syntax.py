@@ -8,7 +8,6 @@ others as base64 of their little-endian bytes. Every form reads back to the same
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -18,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NetcError
-from .types import DType, TensorType
+from ..types import DType, TensorType
 
-PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
-"""Names that need no quotes. Digits alone stand for values without a name."""
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 PLAIN_FILE = re.compile(r"[^\s\"\x00-\x1f\x7f]+")
 
@@ -40,11 +37,6 @@ MAX_ELEMENTS = 1 << 40
 
 Scalar = bool | int | float
 Elements = Scalar | Sequence["Elements"]
-
-
-def quoted(text: str) -> str:
-    """Text as a string literal."""
-    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def format_float(value: float) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..errors import InternalError, NetcError
-from ..ops.base import operators
 from .ir import Graph, Operation, Value
 from .printer import format_attribute, print_graph
+from .registry import operators
 
 
 def verify(graph: Graph, *, sound: set[Operation] | None = None) -> None:

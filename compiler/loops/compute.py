@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..graph.types import DType, TensorType
+from ..types import DType, TensorType
 from .ir import Expr
 
 

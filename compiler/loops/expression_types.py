@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..graph.types import DType
+from ..types import DType
 from .ir import (
     ARITHMETIC,
     COMPARISON,

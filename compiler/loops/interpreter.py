@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InternalError
-from ..graph.numerics import convert, quotient
-from ..graph.types import DType
+from ..numerics import convert, quotient
+from ..types import DType
 from .ir import (
     INDEX,
     Binary,

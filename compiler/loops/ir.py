@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..graph.types import DType
+from ..types import DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Select(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expr):
-    """Conversion of the element type; `graph.numerics.convert` says what becomes of numbers out of range."""
+    """Conversion of the element type; `numerics.convert` says what becomes of numbers out of range."""
 
     value: Expr
     dtype: DType

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..errors import near_miss
-from ..graph.types import DType
+from ..types import DType
 from .ir import (
     ARITHMETIC,
     COMPARISON,

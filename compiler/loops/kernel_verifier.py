@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..graph.types import DType
+from ..types import DType
 from .expression_types import ViolationError, binary_type, check, interned, result_type
 from .interval import UNKNOWN, Interval
 from .ir import (

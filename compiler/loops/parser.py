@@ -1,22 +1,13 @@
-"""Text -> kernels and modules: reads what `printer` writes.
+"""Text -> kernels: reads what `printer` writes.
 
-The reader checks names and the types that it needs in order to build nodes; `verifier` checks the rest. Anything
+The reader checks names and the types that it needs in order to build nodes; the verifier checks the rest. Anything
 wrong raises `NetcError` with the place in the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
-from ..errors import Location
-from ..graph.parser import parse_graph
-from ..graph.types import TensorType
 from .ir import Kernel
 from .kernel_reader import KernelReader
-from .module import Call, Memory, Module, Slot
-
-T = TypeVar("T")
 
 
 def parse_kernel(text: str, file: str = "<kernel>") -> Kernel:
@@ -26,102 +17,3 @@ def parse_kernel(text: str, file: str = "<kernel>") -> Kernel:
         kernel = reader.kernel()
     reader.finish()
     return kernel
-
-
-def parse_module(text: str, file: str = "<module>") -> Module:
-    """Read a module with its set-up graph."""
-    reader = _ModuleReader(text, file)
-    with reader.located():
-        module = reader.module()
-    reader.finish()
-    return module
-
-
-class _ModuleReader(KernelReader):
-    """Reads a module: memory, kernels, calls and the set-up graph."""
-
-    def module(self) -> Module:
-        """A whole module."""
-        self.expect("module")
-        name = self.name("@")
-        self.expect("{")
-        self.expect("arena")
-        arena = self.integer()
-        self.expect("weights")
-        weights = self.integer()
-        self.expect("at")
-        offsets = tuple(self.list_of("[", "]", self.integer))
-        inputs = self.while_word("input", self.tensor)
-        outputs = self.while_word("output", self.tensor)
-        state_bytes = self.integer() if self.skip("state") else 0
-        state = self.while_word("at", self.state_tensor)
-        kernels: list[Kernel] = []
-        while self.token == "kernel":
-            kernels.append(self.kernel())
-        calls = self.while_word("call", self.module_call)
-        self.expect("setup")
-        setup, length = self.text[self.start :], self.text.rindex("}") - self.start
-        graph = parse_graph("\n" * (self.location(self.start).line - 1) + setup[:length], self.file)
-        return Module(
-            name,
-            tuple(kernels),
-            tuple(calls),
-            tuple(inputs),
-            tuple(outputs),
-            arena,
-            weights,
-            offsets,
-            self._end(graph),
-            tuple(state),
-            state_bytes,
-        )
-
-    def _end(self, graph: T) -> T:
-        self.offset = self.text.rindex("}")
-        self.advance()
-        self.expect("}")
-        return graph
-
-    def while_word(self, word: str, item: Callable[[], T]) -> list[T]:
-        """Items that each start with a word."""
-        items: list[T] = []
-        while self.skip(word):
-            items.append(item())
-        return items
-
-    def state_tensor(self) -> tuple[str, TensorType, int]:
-        """A parameter in the state region, after `at`."""
-        offset = self.integer()
-        name, type_ = self.tensor()
-        return name, type_, offset
-
-    def module_call(self) -> Call:
-        """A call after its keyword."""
-        kernel = self.name("@")
-        slots = tuple(self.list_of("(", ")", self.slot))
-        label = self.unquoted(self.take("string", "a label in quotes")) if self.skip("label") else ""
-        macs = self.integer() if self.skip("macs") else 0
-        barrier = self.skip("barrier")
-        when = self.slot() if self.skip("when") else None
-        return Call(kernel, slots, barrier, label, macs, self.place() if self.skip("at") else None, when)
-
-    def slot(self) -> Slot:
-        """`arena[64]`."""
-        names = {m.value: m for m in Memory}
-        if self.token not in names:
-            self.fail(f"expected one of {', '.join(names)}, found {self.found}")
-        memory = names[self.advance()]
-        self.expect("[")
-        offset = self.integer()
-        self.expect("]")
-        return Slot(memory, offset)
-
-    def place(self) -> Location:
-        """`"file":1:2`, or with the end `"file":1:2:1:9`."""
-        file = self.unquoted(self.take("string", "a file in quotes"))
-        numbers: list[int] = []
-        while self.skip(":"):
-            numbers.append(self.integer())
-        if len(numbers) not in (2, 4):
-            self.fail("a place is a line and a column, perhaps with those of its end")
-        return Location(file, *numbers)

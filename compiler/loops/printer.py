@@ -1,4 +1,4 @@
-"""Text form of kernels and modules. `parser` reads it back to equal nodes.
+"""Text form of kernels. `parser` reads it back to equal nodes.
 
 Indices are written as sums and products, everything else as operations by name:
 
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from ..errors import InternalError, Location
-from ..graph.printer import print_graph
-from ..graph.syntax import PLAIN_NAME, quoted
-from ..graph.types import DType
+from ..errors import InternalError
+from ..text import PLAIN_NAME, quoted
+from ..types import DType
 from .ir import (
     INDEX,
     Allocate,
@@ -44,36 +42,21 @@ from .ir import (
     VectorType,
 )
 
-if TYPE_CHECKING:
-    from .module import Call, Module
-
 INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2)}
 """Operators of index arithmetic, with their precedence."""
 
 
 def print_kernel(kernel: Kernel) -> str:
     """The text of a kernel, ending in a newline."""
-    params = ", ".join(f"{_name(b.name)}: {'out ' if b.space is Space.OUT else ''}{_shape(b)}" for b in kernel.params)
-    lines = [f"kernel {_name(kernel.name, '@')}({params}) {{", *_block(kernel.body, "  "), "}"]
+    params = ", ".join(
+        f"{print_name(b.name)}: {'out ' if b.space is Space.OUT else ''}{_shape(b)}" for b in kernel.params
+    )
+    lines = [f"kernel {print_name(kernel.name, '@')}({params}) {{", *_block(kernel.body, "  "), "}"]
     return "\n".join(lines) + "\n"
 
 
-def print_module(module: Module, *, setup: bool = True) -> str:
-    """The text of a module, ending in a newline; `setup` adds the graph that packs the weights."""
-    offsets = ", ".join(map(str, module.weight_offsets))
-    lines = [f"module {_name(module.name, '@')} {{", f"  arena {module.arena_bytes}"]
-    lines.append(f"  weights {module.weights_bytes} at [{offsets}]")
-    lines += [f"  input {_name(name)}: {type_}" for name, type_ in module.inputs]
-    lines += [f"  output {_name(name)}: {type_}" for name, type_ in module.outputs]
-    if module.state:
-        lines.append(f"  state {module.state_bytes}")
-    lines += [f"  at {offset} {_name(name)}: {type_}" for name, type_, offset in module.state]
-    for kernel in module.kernels:
-        lines += ["", *_indented(print_kernel(kernel))]
-    lines += ["", *(f"  {_call(call)}" for call in module.calls)]
-    if setup:
-        lines += ["", "  setup", *_indented(print_graph(module.setup))]
-    return "\n".join([*lines, "}"]) + "\n"
+def _parameter(buffer: Buffer) -> str:
+    return f"{print_name(buffer.name)}: {'out ' if buffer.space is Space.OUT else ''}{_shape(buffer)}"
 
 
 def print_expr(expr: Expr, precedence: int = 0) -> str:
@@ -82,9 +65,9 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
         case Const():
             return _const(expr)
         case Var(name, _):
-            return _name(name)
+            return print_name(name)
         case Load(buffer, indices, _):
-            access = f"{_name(buffer.name)}[{_list(indices)}]"
+            access = f"{print_name(buffer.name)}[{_list(indices)}]"
             return access if buffer.space is Space.REGISTER else f"load {expr.type} {access}"
         case Binary(op, a, b) if expr.type == INDEX and op in INFIX:
             sign, level = INFIX[op]
@@ -115,7 +98,8 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
     raise InternalError(f"loop printer: unknown expression {type(expr).__name__}")
 
 
-def _name(name: str, sigil: str = "%") -> str:
+def print_name(name: str, sigil: str = "%") -> str:
+    """A name behind its sigil, in quotes if it needs them."""
     return sigil + (name if PLAIN_NAME.fullmatch(name) else quoted(name))
 
 
@@ -144,11 +128,11 @@ def _block(body: Sequence[Stmt], indent: str) -> Iterator[str]:
     for stmt in body:
         match stmt:
             case Let(name, value):
-                yield f"{indent}{_name(name)} = {print_expr(value)}"
+                yield f"{indent}{print_name(name)} = {print_expr(value)}"
             case Allocate(buffer):
-                yield f"{indent}{buffer.space.value} {_name(buffer.name)}: {_shape(buffer)}"
+                yield f"{indent}{buffer.space.value} {print_name(buffer.name)}: {_shape(buffer)}"
             case Store(buffer, indices, value):
-                yield f"{indent}{_name(buffer.name)}[{_list(indices)}] = {print_expr(value)}"
+                yield f"{indent}{print_name(buffer.name)}[{_list(indices)}] = {print_expr(value)}"
             case If(condition, then, otherwise):
                 yield f"{indent}if {print_expr(condition)} {{"
                 yield from _block(then, indent + "  ")
@@ -158,27 +142,8 @@ def _block(body: Sequence[Stmt], indent: str) -> Iterator[str]:
                 yield f"{indent}}}"
             case For(var, start, stop, inner, kind, step):
                 stride = f" step {step}" if step != 1 else ""
-                yield f"{indent}{kind.value} {_name(var)} = {print_expr(start)} to {print_expr(stop)}{stride} {{"
+                yield f"{indent}{kind.value} {print_name(var)} = {print_expr(start)} to {print_expr(stop)}{stride} {{"
                 yield from _block(inner, indent + "  ")
                 yield f"{indent}}}"
             case _:
                 raise InternalError(f"loop printer: unknown statement {type(stmt).__name__}")
-
-
-def _call(call: Call) -> str:
-    parts = [f"call {_name(call.kernel, '@')}({', '.join(map(str, call.arguments))})"]
-    parts += [f"label {quoted(call.label)}"] if call.label else []
-    parts += [f"macs {call.macs}"] if call.macs else []
-    parts += ["barrier"] if call.barrier else []
-    parts += [f"when {call.when}"] if call.when else []
-    parts += [_location(call.location)] if call.location else []
-    return " ".join(parts)
-
-
-def _location(at: Location) -> str:
-    end = f":{at.end_line}:{at.end_column}" if at.end_line or at.end_column else ""
-    return f"at {quoted(at.file)}:{at.line}:{at.column}{end}"
-
-
-def _indented(text: str) -> list[str]:
-    return [f"  {line}" if line else "" for line in text.splitlines()]

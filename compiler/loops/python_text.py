@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 
-from ..graph.types import DType
+from ..types import DType
 from .ir import (
     INDEX,
     Allocate,

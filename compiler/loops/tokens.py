@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from ..errors import Location, NetcError
-from ..graph.types import DType, TensorType, parse_type
 from ..reading import reason
+from ..types import DType, TensorType, parse_type
 from .ir import (
     Buffer,
     Space,

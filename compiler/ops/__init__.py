@@ -1,62 +1,7 @@
-"""All operators and layers; importing this package fills the registry."""
+"""All operators and layers, a file for each family; importing this package fills the registry."""
 
-from . import (
-    conversion,
-    convolution,
-    convolution_gradients,
-    core,
-    dense,
-    differentiation,
-    elementwise,
-    fake_quantize,
-    indexing,
-    normalization,
-    opaque,
-    pooling,
-    pooling_gradients,
-    quantized,
-    random,
-    reduction,
-    resize,
-    selection,
-    shape,
-    softplus,
-    statistics,
-    transpose_convolution,
-    trigonometry,
-    winograd,
-)
-from .base import Layer, LayerBuilder, Operator, layers, lookup, operators
+import pkgutil
+from importlib import import_module
 
-__all__ = [
-    "Layer",
-    "LayerBuilder",
-    "Operator",
-    "conversion",
-    "convolution",
-    "convolution_gradients",
-    "core",
-    "dense",
-    "differentiation",
-    "elementwise",
-    "fake_quantize",
-    "indexing",
-    "layers",
-    "lookup",
-    "normalization",
-    "opaque",
-    "operators",
-    "pooling",
-    "pooling_gradients",
-    "quantized",
-    "random",
-    "reduction",
-    "resize",
-    "selection",
-    "shape",
-    "softplus",
-    "statistics",
-    "transpose_convolution",
-    "trigonometry",
-    "winograd",
-]
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    import_module(_module.name)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.numerics import convert
-from ..graph.types import DType, TensorType
+from ..graph.element_types import check_numbers
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Cast as Conversion
 from ..loops.ir import Expr
-from .base import AttributeSpec, Operator, register
-from .element_types import check_numbers
+from ..numerics import convert
+from ..types import DType, TensorType
 from .reduction import check_some, normalize_axis
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 def element_type(name: str, text: str) -> DType:
@@ -51,7 +48,7 @@ class Cast(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return Conversion(c.load(0, index), DType(attributes["dtype"]))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         # A result without a fraction has no cotangent, so this is a conversion from or between floats.
         source = op.operands[0].type.dtype
         return (b.emit("cast", cotangents[0], dtype=str(source)) if source.is_float else None,)
@@ -82,7 +79,7 @@ class OneHot(Operator):
         hot = labels[..., np.newaxis] == np.arange(attributes["depth"])
         return (hot.astype(DType(attributes["dtype"]).numpy),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (labels,) = operands
         kind = labels.type.dtype
         # An 8-bit label can't equal class 256: what the integers can't hold needs wider ones.
@@ -113,7 +110,7 @@ class ArgMax(Operator):
         position: Any = operands[0].argmax(axis=attributes["axis"])
         return (np.asarray(position, np.int32),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         axis = normalize_axis(self.name, attributes["axis"], x.type.rank)
         size = x.type.shape[axis]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
+from ..types import TensorType
 from . import winograd
-from .base import AttributeSpec, LayerBuilder, Operator, layer, register
 from .gradients import sum_to
+from .layer import LayerBuilder, layer
 from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, window_of
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 WINDOW_ATTRIBUTES = {
     "strides": AttributeSpec(tuple, "step of the window in each spatial dimension"),
@@ -106,7 +104,7 @@ class Convolution(Operator):
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * math.prod(operands[1].shape[:-1])
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         x, weight, *bias = op.operands
         size, kernel = x.type.shape[1:-1], weight.type.shape[: self.spatial]

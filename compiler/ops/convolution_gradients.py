@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr, Select, const
-from .base import AttributeSpec, Operator, register
+from ..types import TensorType
 from .convolution import WINDOW_ATTRIBUTES
 from .window import Phase, Window, phase_margins, phases_of, window_of
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 class ConvolutionGradient(Operator):
@@ -126,7 +123,7 @@ class InputGradient(ConvolutionGradient):
 
         return Reduction("add", (*window.reach, filters), term)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
         """Where a transposed convolution says the same, it is one, because it has a schedule."""
         dy, weight = operands
         if self.spatial != 2 or attributes["groups"] != 1 or set(attributes["dilations"]) != {1}:
@@ -144,7 +141,7 @@ class InputGradient(ConvolutionGradient):
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * math.prod(operands[1].shape[:-1])
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dx,) = cotangents
         weight = op.operands[1]
         convolved = {k: v for k, v in op.attributes.items() if k != "size"}
@@ -201,7 +198,7 @@ class WeightGradient(ConvolutionGradient):
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[1].size * math.prod(results[0].shape[:-1])
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dweight,) = cotangents
         x, dy = op.operands
         convolved = {k: v for k, v in op.attributes.items() if k != "kernel"}

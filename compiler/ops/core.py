@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..errors import InternalError, ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import DType, Quantization, TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr
-from .base import AttributeSpec, Operator, register
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
+from ..types import DType, Quantization, TensorType
 
 
 @register
@@ -91,7 +86,7 @@ class Relayout(PassThrough):
 
     name = "relayout"
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
-from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from ..types import TensorType
 from .gradients import reshaped, sum_to
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
+from .layer import LayerBuilder, layer
 
 
 @register
@@ -52,7 +49,7 @@ class Dense(Operator):
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[1]
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         x, weight, *bias = op.operands
         shape = x.type.shape
         rows = math.prod(shape[:-1])
@@ -96,7 +93,7 @@ class MatMul(Operator):
         product: Array = (a.T if attributes["transpose_a"] else a) @ (b.T if attributes["transpose_b"] else b)
         return (product,)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         x, y = operands
         if attributes["transpose_a"]:
             x = b.emit("transpose", x, permutation=(1, 0))
@@ -107,7 +104,7 @@ class MatMul(Operator):
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * results[0].shape[1]
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         x, y = op.operands
         ta, tb = op.attributes["transpose_a"], op.attributes["transpose_b"]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Graph, Operation, Value
-from ..graph.types import TensorType
-from .base import AttributeSpec, Operator, register
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operation, Operator, Value
+from ..graph.registry import register
+from ..types import TensorType
 from .core import PassThrough
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -23,7 +18,7 @@ class StopGradient(PassThrough):
     name = "stop_gradient"
     piecewise_constant = True
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         return operands[0]
 
 
@@ -63,10 +58,10 @@ class CustomGradient(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return operands[:1]
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         return operands[0]
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         # Reading the result, not operand 0, lets higher derivatives use the custom gradient again.
         rule: Graph = op.attributes["gradient"]
         values = b.inline(rule, (op.result, *op.operands[1:], *cotangents))

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.numerics import convert, quotient
-from ..graph.types import DType, TensorType
+from ..graph.element_types import check_numbers
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr, Select, Unary, binary, const, maximum, minimum
-from .base import AttributeSpec, Operator, register
-from .element_types import check_numbers
+from ..numerics import convert, quotient
+from ..types import DType, TensorType
 from .gradients import scaled, sum_to, where, where_above, where_between
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 def _as_element(number: int | float, dtype: DType) -> int | float:
@@ -65,12 +62,12 @@ class BinaryOperator(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return binary(self.loop_op, c.load_broadcast(0, index), c.load_broadcast(1, index))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value, ...]:
         partials = self.partials(b, op, cotangents[0])
         return tuple(sum_to(b, d, v.type.shape) for d, v in zip(partials, op.operands, strict=True))
 
     @abstractmethod
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         """Cotangents of both operands, of the result's shape: `gradient` undoes the broadcasting."""
 
 
@@ -83,7 +80,7 @@ class Add(BinaryOperator):
     ufunc = np.add
     loop_op = "add"
 
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         return dy, dy
 
 
@@ -95,7 +92,7 @@ class Sub(BinaryOperator):
     ufunc = np.subtract
     loop_op = "sub"
 
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         return dy, b.emit("neg", dy)
 
 
@@ -108,7 +105,7 @@ class Mul(BinaryOperator):
     ufunc = np.multiply
     loop_op = "mul"
 
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         x, y = op.operands
         return b.emit("mul", dy, y), b.emit("mul", dy, x)
 
@@ -125,7 +122,7 @@ class Div(BinaryOperator):
         is_float = np.issubdtype(operands[0].dtype, np.floating)
         return super().evaluate(operands, attributes) if is_float else (quotient(*operands),)
 
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         da = b.emit("div", dy, op.operands[1])
         return da, b.emit("neg", b.emit("mul", da, op.result))
 
@@ -140,7 +137,7 @@ class Maximum(BinaryOperator):
     ufunc = np.maximum
     loop_op = "max"
 
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         return _shares(b, "greater", op, dy)
 
 
@@ -154,11 +151,11 @@ class Minimum(BinaryOperator):
     ufunc = np.minimum
     loop_op = "min"
 
-    def partials(self, b: GraphBuilder, op: Operation, dy: Value) -> tuple[Value, Value]:
+    def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         return _shares(b, "less", op, dy)
 
 
-def _shares(b: GraphBuilder, wins: str, op: Operation, dy: Value) -> tuple[Value, Value]:
+def _shares(b: Builder, wins: str, op: Operation, dy: Value) -> tuple[Value, Value]:
     """The cotangents of two operands of which the one that `wins` is the result; equal ones get half each."""
     x, y = op.operands
     tie = where(b, b.emit("equal", x, y), scaled(b, dy, 0.5))
@@ -182,11 +179,11 @@ class UnaryOperator(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return self.element(c.load(0, index), attributes)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return (self.chain(b, op, cotangents[0]),)
 
     @abstractmethod
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value | None:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value | None:
         """The cotangent of x: `dy` times the derivative, written with the result where that spares keeping x."""
 
     @abstractmethod
@@ -210,7 +207,7 @@ class Relu(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return maximum(x, 0)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return where_above(b, op.result, 0, dy)
 
 
@@ -244,7 +241,7 @@ class Clamp(UnaryOperator):
         low, high = self.bounds(x.type.dtype, attributes)
         return minimum(maximum(x, low), high)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return where_between(b, op.result, op.attributes["low"], op.attributes["high"], dy)
 
 
@@ -260,7 +257,7 @@ class Relu6(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return minimum(maximum(x, 0), 6)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return where_between(b, op.result, 0, 6, dy)
 
 
@@ -279,7 +276,7 @@ class LeakyRelu(UnaryOperator):
         alpha = attributes["alpha"]
         return Select(Binary("lt", const(0, x.type), x), x, x * alpha)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         alpha = op.attributes["alpha"]
         x = op.result if alpha > 0 else op.operands[0]
         positive = b.emit("greater", x, b.scalar(0.0, x.type.dtype))
@@ -298,7 +295,7 @@ class Neg(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("neg", x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("neg", dy)
 
 
@@ -314,7 +311,7 @@ class Abs(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("abs", x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("mul", dy, b.emit("sign", op.operands[0]))
 
 
@@ -331,7 +328,7 @@ class Sqrt(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("sqrt", x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("div", scaled(b, dy, 0.5), op.result)
 
 
@@ -348,7 +345,7 @@ class Exp(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("exp", x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("mul", dy, op.result)
 
 
@@ -365,7 +362,7 @@ class Log(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("log", x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("div", dy, op.operands[0])
 
 
@@ -382,7 +379,7 @@ class Tanh(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Unary("tanh", x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         square = b.emit("mul", op.result, op.result)
         return b.emit("mul", dy, b.emit("sub", b.scalar(1.0, dy.type.dtype), square))
 
@@ -401,7 +398,7 @@ class Sigmoid(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return 1.0 / (1.0 + Unary("exp", Unary("neg", x)))
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         rest = b.emit("sub", b.scalar(1.0, dy.type.dtype), op.result)
         return b.emit("mul", dy, b.emit("mul", op.result, rest))
 
@@ -419,7 +416,7 @@ class HardSigmoid(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return minimum(maximum(x + 3.0, 0), 6) * (1 / 6)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return scaled(b, where_between(b, op.operands[0], -3, 3, dy), 1 / 6)
 
 
@@ -437,5 +434,5 @@ class Sign(UnaryOperator):
         negative = x if x.type.dtype is DType.U8 else Select(Binary("lt", x, const(0, x.type)), const(-1, x.type), x)
         return Select(Binary("lt", const(0, x.type), x), const(1, x.type), negative)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> None:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> None:
         return None

@@ -6,21 +6,16 @@ as TFLite's 8-bit specification has it, and bit for bit what `quantize` and `deq
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import DType, TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Select, binary
-from .base import AttributeSpec, Operator, register
+from ..types import DType, TensorType
 from .gradients import scaled, sum_to, where, where_above
 from .rounding import rounded, rounded_expr
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 NARROWEST = 1e-30
 """A range narrower than this is as good as empty, and taken as one of width 1."""
@@ -108,12 +103,12 @@ class FakeQuantize(_OnGrid):
         grid = {name: attributes[name] for name in _GRID}
         return RoundToGrid().evaluate((x, scale, zero_point.astype(x.dtype)), grid)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         grid = {name: attributes[name] for name in _GRID}
         scale, zero_point = _scale_and_zero_point(b, operands, attributes)
         return b.emit("round_to_grid", operands[0], scale, zero_point, **grid)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         x, low, high = op.operands
         dtype = x.type.dtype
         scale, zero_point = _scale_and_zero_point(b, op.operands, op.attributes)
@@ -132,7 +127,7 @@ class FakeQuantize(_OnGrid):
         return inside, where(b, b.emit("less", low, zero), dlow), where_above(b, high, 0, dhigh)
 
 
-def _scale_and_zero_point(b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, Value]:
+def _scale_and_zero_point(b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, Value]:
     """The grid of a range, computed in f64 so that it is the one that the integer network gets."""
     dtype = operands[0].type.dtype
     lowest, highest = (attributes[name] for name in _GRID)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import NetcError, ShapeError
-from ..graph.ir import Array, Attributes
-from ..graph.types import DType, TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Operator
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Broadcast, Cast, Const, Expr, Unary, binary, maximum, minimum
-from .base import AttributeSpec, Operator, register
+from ..types import DType, TensorType
 from .elementwise import broadcast_shapes
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Unary
-from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from ..types import TensorType
 from .core import PassThrough
 from .gradients import scaled, sum_to
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
+from .layer import LayerBuilder, layer
 
 
 @register
@@ -51,14 +47,14 @@ class BatchNorm(Operator):
         deviation = Unary("sqrt", variance + float(attributes["eps"]))
         return (c.load(0, index) - mean) * (gamma / deviation) + beta
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
         # One division for each channel instead of one for each element.
         x, gamma, beta, mean, variance = operands
         shifted = b.emit("add", variance, b.scalar(attributes["eps"], x.type.dtype))
         scale = b.emit("div", gamma, b.emit("sqrt", shifted))
         return b.emit("add", b.emit("mul", b.emit("sub", x, mean), scale), beta)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         x, gamma, _, mean, variance = op.operands
         channels = gamma.type.shape
@@ -105,5 +101,5 @@ class Dropout(PassThrough):
             raise ShapeError(f"dropout rate must lie in 0 <= rate < 1, not {attributes['rate']}")
         return super().infer(operands, attributes)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import Diagnostic, NetcError
-from ..graph.ir import Array, Attributes, Graph, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operator, Value
 from ..graph.names import value_names
-from ..graph.types import TensorType, parse_type
-from .base import AttributeSpec, Operator, register
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
+from ..graph.registry import register
+from ..types import TensorType, parse_type
 
 CURE = "LiteRT runs the builtin operators of TFLite: netc run FILE --engine litert, or ai_edge_litert from Python"
 """What somebody can do about opaque operators."""
@@ -51,7 +47,7 @@ class Opaque(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         raise NetcError(_problem(attributes, ""))
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         raise NetcError(_problem(attributes, ""))
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import DType, TensorType
+from ..graph.element_types import check_numbers
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
-from .base import AttributeSpec, LayerBuilder, Operator, layer, register
-from .element_types import check_numbers
+from ..types import DType, TensorType
+from .layer import LayerBuilder, layer
 from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 POOL_ATTRIBUTES = {
     "size": AttributeSpec(tuple, "extent of the window in each spatial dimension"),
@@ -79,7 +77,7 @@ class MaxPool(Pooling):
 
         return Reduction("max", window.kernel, element)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,) = op.operands
         index = b.emit("max_pool_index", x, op.result, **op.attributes)
         size = x.type.shape[1:-1]
@@ -113,7 +111,7 @@ class AvgPool(Pooling):
             return Reduction("add", window.kernel, element, lambda total: total * (1 / count))
         return Reduction("add", window.kernel, element, lambda total: total / c.splat(Cast(count(out), dtype)))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         size = op.operands[0].type.shape[1:-1]
         return (b.emit("avg_pool_gradient", cotangents[0], input_size=size, **op.attributes),)
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Const, Expr, Select, const
-from .base import AttributeSpec, register
+from ..types import TensorType
 from .pooling import POOL_ATTRIBUTES, Pooling, window_count
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 _INPUT_SIZE = {"input_size": AttributeSpec(tuple, "spatial size of the pooling's input")}
 
@@ -85,7 +82,7 @@ class AvgPoolGradient(FromWindows):
 
         return Reduction("add", window.reach, term)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return (b.emit("avg_pool", cotangents[0], **self.pooled(op)),)
 
 
@@ -158,7 +155,7 @@ class MaxPoolGradient(FromWindows):
 
         return Reduction("add", window.reach, term)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return None, b.emit("max_pool_gather", cotangents[0], op.operands[0], **self.pooled(op))
 
 
@@ -196,7 +193,7 @@ class MaxPoolGather(Pooling):
 
         return Reduction("add", window.kernel, term)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         x, index = op.operands
         size = x.type.shape[1:-1]
         return b.emit("max_pool_gradient", index, cotangents[0], input_size=size, **op.attributes), None

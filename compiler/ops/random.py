@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes
-from ..graph.types import DType, TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Operator
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Cast, Const, Expr, binary
-from .base import AttributeSpec, Operator, register
+from ..types import DType, TensorType
 from .conversion import element_type
 
 _MULTIPLIER = 0xD256D193

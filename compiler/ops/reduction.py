@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.numerics import quotient
-from ..graph.types import DType, TensorType
+from ..graph.element_types import check_floats, check_numbers
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Expr, binary
-from .base import AttributeSpec, Operator, register
-from .element_types import check_floats, check_numbers
+from ..numerics import quotient
+from ..types import DType, TensorType
 from .gradients import reshaped, scaled, where
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 def normalize_axis(name: str, axis: int, rank: int) -> int:
@@ -94,13 +91,13 @@ class Reduce(Operator):
 
         return Reduction(self.loop_op, extents, element, lambda total: self.finish(total, math.prod(extents)))
 
-    def kept(self, b: GraphBuilder, op: Operation, value: Value) -> Value:
+    def kept(self, b: Builder, op: Operation, value: Value) -> Value:
         """A value of the result's shape with the reduced dimensions back, of size 1."""
         shape = op.operands[0].type.shape
         axes = self.axes(len(shape), op.attributes)
         return reshaped(b, value, tuple(1 if d in axes else s for d, s in enumerate(shape)))
 
-    def spread(self, b: GraphBuilder, op: Operation, value: Value) -> Value:
+    def spread(self, b: Builder, op: Operation, value: Value) -> Value:
         """A value of the result's shape, repeated over the reduced dimensions."""
         shape = op.operands[0].type.shape
         axes = self.axes(len(shape), op.attributes)
@@ -119,7 +116,7 @@ class ReduceSum(Reduce):
     def function(self, x: Array, **arguments: Any) -> Any:
         return np.sum(x, **arguments)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return (self.spread(b, op, cotangents[0]),)
 
 
@@ -148,7 +145,7 @@ class ReduceMean(Reduce):
             "add", rule.extents, lambda r: Cast(rule.body(r), DType.I64), lambda t: Cast(mean(t), dtype), DType.I64
         )
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         count = op.operands[0].type.size // op.result.type.size
         return (self.spread(b, op, scaled(b, cotangents[0], 1 / count)),)
 
@@ -158,7 +155,7 @@ class Extremum(Reduce):
 
     keeps_quantization = True
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,) = op.operands
         dtype = x.type.dtype
         chosen = b.emit("equal", x, self.kept(b, op, op.result))
@@ -215,13 +212,13 @@ class Softmax(Operator):
         e = np.exp(x - x.max(axis=attributes["axis"], keepdims=True))
         return (e / e.sum(axis=attributes["axis"], keepdims=True),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         axes = (attributes["axis"],)
         e = b.emit("exp", b.emit("sub", x, b.emit("reduce_max", x, axes=axes, keepdims=True)))
         return b.emit("div", e, b.emit("reduce_sum", e, axes=axes, keepdims=True))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,), y = cotangents, op.result
         total = b.emit("reduce_sum", b.emit("mul", dy, y), axes=(op.attributes["axis"],), keepdims=True)
         return (b.emit("mul", y, b.emit("sub", dy, total)),)
@@ -243,14 +240,14 @@ class LogSoftmax(Operator):
         shifted = x - x.max(axis=attributes["axis"], keepdims=True)
         return (shifted - np.log(np.exp(shifted).sum(axis=attributes["axis"], keepdims=True)),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         axes = (attributes["axis"],)
         shifted = b.emit("sub", x, b.emit("reduce_max", x, axes=axes, keepdims=True))
         total = b.emit("reduce_sum", b.emit("exp", shifted), axes=axes, keepdims=True)
         return b.emit("sub", shifted, b.emit("log", total))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         total = b.emit("reduce_sum", dy, axes=(op.attributes["axis"],), keepdims=True)
         return (b.emit("sub", dy, b.emit("mul", b.emit("exp", op.result), total)),)
@@ -276,7 +273,7 @@ class LogSumExp(Operator):
         shift = np.where(np.isinf(largest), 0, largest).astype(x.dtype)
         return (np.asarray(shift + np.log(np.exp(x - np.expand_dims(shift, axis)).sum(axis=axis)), x.dtype),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         axes = (attributes["axis"],)
         (result,) = self.infer((x.type,), attributes)
@@ -286,7 +283,7 @@ class LogSumExp(Operator):
         total = b.emit("reduce_sum", b.emit("exp", b.emit("sub", x, shift)), axes=axes, keepdims=True)
         return reshaped(b, b.emit("add", shift, b.emit("log", total)), result.shape)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,) = op.operands
         axis = normalize_axis(self.name, op.attributes["axis"], x.type.rank)
         kept = (*x.type.shape[:axis], 1, *x.type.shape[axis + 1 :])

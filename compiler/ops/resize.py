@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes
-from ..graph.types import DType, TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Operator
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Cast, Expr, Select, Unary, binary, const, maximum, minimum
-from .base import AttributeSpec, Operator, register
+from ..types import DType, TensorType
 
 ATTRIBUTES = {
     "size": AttributeSpec(tuple, "height and width of the result"),

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import DType, TensorType
+from ..graph.ir import Array, Attributes, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr
 from ..loops.ir import Select as Choice
-from .base import Operator, register
+from ..types import DType, TensorType
 from .elementwise import broadcast_shapes
 from .gradients import sum_to, where
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 class Comparison(Operator):
@@ -130,7 +127,7 @@ class Select(Operator):
         condition, a, b = (c.load_broadcast(i, index) for i in range(3))
         return Choice(condition, a, b)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         condition, x, y = op.operands
         other = b.emit("select", condition, b.scalar(0.0, dy.type.dtype), dy)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
-from .base import AttributeSpec, LayerBuilder, Operator, layer, register
+from ..types import TensorType
 from .core import PassThrough
 from .gradients import sum_to
+from .layer import LayerBuilder, layer
 from .reduction import normalize_axis
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -29,7 +26,7 @@ class Identity(PassThrough):
 
     name = "identity"
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
 
 
@@ -65,7 +62,7 @@ class Reshape(Operator):
             return c.load(0, (*_unravel(_ravel(index[:-1], result.shape[:-1]), x.shape[:-1]), index[-1]))
         return c.load(0, _unravel(_ravel(index, result.shape), x.shape))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return (b.emit("reshape", cotangents[0], shape=op.operands[0].type.shape),)
 
 
@@ -107,7 +104,7 @@ class Transpose(Operator):
         permutation = attributes["permutation"]
         return c.load(0, tuple(index[permutation.index(d)] for d in range(len(permutation))))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         permutation = op.attributes["permutation"]
         inverse = tuple(permutation.index(d) for d in range(len(permutation)))
         return (b.emit("transpose", cotangents[0], permutation=inverse),)
@@ -136,7 +133,7 @@ class BroadcastTo(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load_broadcast(0, index)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return (sum_to(b, cotangents[0], op.operands[0].type.shape),)
 
 
@@ -175,7 +172,7 @@ class Pad(Operator):
         before = attributes["padding"][-1][0] if attributes["padding"] else 0
         return (before, before + operands[0].shape[-1]) if operands[0].shape else ()
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         begin = tuple(before for before, _ in op.attributes["padding"])
         return (b.emit("slice", cotangents[0], begin=begin, size=op.operands[0].type.shape),)
 
@@ -226,7 +223,7 @@ class Concat(Operator):
         last = normalize_axis(self.name, attributes["axis"], operands[0].rank) == operands[0].rank - 1
         return tuple(accumulate(x.shape[-1] for x in operands)) if last else ()
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         axis = normalize_axis(self.name, op.attributes["axis"], dy.type.rank)
         begin = [0] * dy.type.rank
@@ -265,7 +262,7 @@ class Slice(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         return c.load(0, tuple(i + b for i, b in zip(index, attributes["begin"], strict=True)))
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         begin, size = op.attributes["begin"], op.attributes["size"]
         shape = op.operands[0].type.shape
         padding = tuple((first, s - first - n) for first, n, s in zip(begin, size, shape, strict=True))

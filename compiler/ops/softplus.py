@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..graph.ir import Attributes, Operation, Value
+from ..graph.ir import Attributes, Builder, Operation, Value
+from ..graph.registry import register
 from ..loops.ir import Expr, Unary, maximum
-from .base import register
 from .elementwise import UnaryOperator
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -28,5 +25,5 @@ class Softplus(UnaryOperator):
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return maximum(x, 0) + Unary("log", Unary("exp", Unary("neg", Unary("abs", x))) + 1.0)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("mul", dy, b.emit("sigmoid", op.operands[0]))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
-from .base import Operator, register
+from ..types import TensorType
 from .gradients import scaled
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -53,7 +48,7 @@ class ChannelVariance(Operator):
         share = x.shape[-1] / x.size
         return Reduction("add", x.shape[:-1], squared_deviation, lambda total: total * share)
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         x, mean = op.operands
         slope = scaled(b, cotangents[0], 2 * x.type.shape[-1] / x.type.size)
         return b.emit("mul", b.emit("sub", x, mean), slope), None

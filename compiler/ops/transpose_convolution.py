@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, Operation, Value
-from ..graph.types import TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Const, Expr, Select
+from ..types import TensorType
 from . import winograd
-from .base import AttributeSpec, Operator, register
 from .gradients import sum_to
 from .window import Phase, check_pairs, phase_margins, phases_of
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 
 @register
@@ -105,7 +102,7 @@ class TransposeConv2D(Operator):
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * operands[1].shape[0] * operands[1].shape[1] * operands[1].shape[3]
 
-    def gradient(self, b: GraphBuilder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents
         x, weight, *bias = op.operands
         # The convolution that this is the adjoint of. Its last windows lie outside x where the result has rows or

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..graph.ir import Attributes, Operation, Value
-from ..graph.types import DType
+from ..graph.ir import Attributes, Builder, Operation, Value
+from ..graph.registry import register
 from ..loops.ir import Binary, Cast, Expr, Select, Unary, const
-from .base import register
+from ..types import DType
 from .elementwise import UnaryOperator
-
-if TYPE_CHECKING:
-    from ..graph.builder import GraphBuilder
 
 _HALF_PI = (1.57079632673412561417, 6.07710050650619224932e-11)
 """pi / 2 in two parts; products of the first with whole numbers below 2**20 are exact."""
@@ -72,7 +69,7 @@ class Cos(_Wave):
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.cos(x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("neg", b.emit("mul", dy, b.emit("sin", op.operands[0])))
 
 
@@ -86,5 +83,5 @@ class Sin(_Wave):
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.sin(x)
 
-    def chain(self, b: GraphBuilder, op: Operation, dy: Value) -> Value:
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         return b.emit("mul", dy, b.emit("cos", op.operands[0]))

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, Operation
-from ..graph.types import DType
 from ..loops.ir import Binary, Const, Expr, maximum, minimum
+from ..types import DType
 
 SpatialSize = int | tuple[int, ...]
 """A number for every spatial dimension, or one for each."""

@@ -15,11 +15,11 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes
-from ..graph.types import DType, TensorType
+from ..graph.ir import Array, Attributes, AttributeSpec, Operator
+from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Const, Expr, Select
-from .base import AttributeSpec, Operator, register
+from ..types import DType, TensorType
 
 Matrix = tuple[tuple[float, ...], ...]
 Margins = tuple[tuple[int, int], ...]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..graph.types import Layout, TensorType
-from ..ops.base import lookup
+from ..graph.registry import lookup
+from ..types import Layout, TensorType
 from .base import Pass
 
 Margins = tuple[tuple[int, int], ...]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..graph.analysis import operations_between, post_dominators, static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..ops.base import lookup
+from ..graph.registry import lookup
 from .base import Pass
 from .dce import dce
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..ops.base import lookup
+from ..graph.registry import lookup
 from .base import Pass
 
 

@@ -13,9 +13,8 @@ import numpy as np
 
 from ..errors import InternalError, Location, NetcError
 from ..graph.builder import GraphBuilder
-from ..graph.ir import Attributes, Graph, Operation, Value
-from ..graph.types import TensorType
-from ..ops.base import Operator
+from ..graph.ir import Attributes, Graph, Operation, Operator, Value
+from ..types import TensorType
 from .dce import dce
 
 

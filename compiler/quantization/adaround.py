@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from ..errors import NetcError
 from ..graph.builder import GraphBuilder, Rewriter
 from ..graph.ir import Array, Graph, Operation
-from ..graph.types import DType, TensorType
 from ..passes.dce import dce
 from ..passes.differentiate import differentiate
 from ..training.formula import Formula
 from ..training.optimizers import Adam
 from ..training.state import State
+from ..types import DType, TensorType
 from .layers import Floats, Layer, Rows
 from .scales import WEIGHT_LIMIT
 

@@ -19,7 +19,6 @@ from ..errors import NetcError, near_miss
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
-from ..graph.types import DType
 from ..ops.opaque import refuse_unknown
 from ..ops.window import reads_elements, window_of
 from ..passes.canonicalize import canonicalize
@@ -27,6 +26,7 @@ from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
 from ..passes.two_dimensions import windows_in_two_dimensions
 from ..reading import read_text, reading
+from ..types import DType
 from .methods import METHODS, Range, Statistics
 
 ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Value
 from ..graph.names import value_names
-from ..graph.types import DType
+from ..types import DType
 from .calibration import watched_values
 
 _COMMON_SCALE = frozenset({"concat", "maximum", "minimum", "pad"})

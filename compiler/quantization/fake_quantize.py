@@ -19,13 +19,13 @@ from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Attribute, Graph, Operation, Value
 from ..graph.names import value_names
-from ..graph.types import DType, Quantization
-from ..ops.base import lookup
+from ..graph.registry import lookup
 from ..passes.canonicalize import canonicalize
 from ..passes.cse import cse
 from ..passes.dce import dce
 from ..passes.freeze import bind, inference_form
 from ..passes.two_dimensions import windows_in_two_dimensions
+from ..types import DType, Quantization
 from .calibration import Ranges, in_integer_operators
 from .findings import findings
 from .methods import Range

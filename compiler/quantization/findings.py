@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import Diagnostic
 from ..graph.ir import Array, Graph, Operation, Value
-from ..graph.types import DType
+from ..types import DType
 from .calibration import Ranges
 from .methods import LEVELS
 from .quantizer import Quantizer, Scheme

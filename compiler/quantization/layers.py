@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
-from ..graph.types import DType, Quantization
 from ..ops.window import Window, window_of
+from ..types import DType, Quantization
 from .calibration import fused_activations
 
 Floats = NDArray[np.float32]

@@ -16,7 +16,7 @@ from ..errors import NetcError, ShapeError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Attribute, Graph, Operation, Value
 from ..graph.names import value_names
-from ..graph.types import DType, Quantization, TensorType
+from ..types import DType, Quantization, TensorType
 from .calibration import Ranges, fused_activations
 from .methods import LEVELS, Range
 from .scales import activation_scale, to_integers

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
-from ..graph.types import DType, Quantization
+from ..types import DType, Quantization
 from .calibration import Calibration, Ranges
 from .errors import Noise
 from .histogram import Histogram

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import NetcError
 from ..graph.ir import Graph, Operation, Value
-from ..graph.types import DType, Quantization
 from ..ops.quantized.base import integer_of, integer_range
 from ..ops.reduction import normalize_axis
+from ..types import DType, Quantization
 from .calibration import Ranges
 from .quantizer import Quantizer, Rule, Scheme
 from .scales import (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph.ir import Array
-from ..graph.types import Quantization
+from ..types import Quantization
 from .methods import Range
 
 LOWEST, HIGHEST = -128, 127

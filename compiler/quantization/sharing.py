@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
-from ..graph.types import DType, Quantization
 from ..ops.window import reads_elements
+from ..types import DType, Quantization
 from .calibration import Ranges, watched_values
 from .methods import Range
 from .scales import activation_scale, covered

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..graph.ir import Value
 from ..loops.ir import Kernel, Space
-from ..loops.module import Call, Memory, is_made_with, threads_meet
+from ..modules.module import Call, Memory, is_made_with, threads_meet
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..codegen.target import Target
 from ..errors import InternalError
 from ..graph.ir import Operation, Value
-from ..graph.types import TensorType
 from ..loops.compute import Reduction
 from ..loops.interval import Interval
 from ..loops.ir import Allocate, Binary, Buffer, Const, Expr, Fma, Load, LoopKind, Space, Stmt, Store, Var
 from ..ops.reduction import ReduceMean, ReduceSum
 from ..ops.statistics import ChannelVariance
+from ..targets.target import Target
+from ..types import TensorType
 from .elements import Elements, NotVectorizableError, physical
 from .group import Group
 from .kernel import Names, Parameters, Scheduled, let

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-from ..codegen.target import Target
 from ..graph.ir import Value
 from ..loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var, minimum
 from ..ops.dense import MatMul
+from ..targets.target import Target
 from .geometry import Walk, walks
 from .group import Group
 from .kernel import Names, Packed, Parameters, Scheduled, step

@@ -7,7 +7,6 @@ gradient of a strided convolution is one kernel for each phase of the result (se
 
 from __future__ import annotations
 
-from ..codegen.target import Target
 from ..loops.ir import (
     Allocate,
     Buffer,
@@ -23,6 +22,7 @@ from ..loops.ir import (
 )
 from ..ops.convolution import Conv2D
 from ..ops.convolution_gradients import Conv2DInputGradient
+from ..targets.target import Target
 from .elements import Elements, physical
 from .geometry import Line, Walk, depthwise_walks
 from .group import Group

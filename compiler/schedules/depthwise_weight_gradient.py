@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..codegen.target import Target
 from ..loops.ir import (
     Allocate,
     Binary,
@@ -28,6 +27,7 @@ from ..loops.ir import (
     Var,
 )
 from ..ops.window import window_of
+from ..targets.target import Target
 from .group import Group
 from .kernel import Names, Parameters, Scheduled, let
 from .loops import kind_for, loop

@@ -9,10 +9,10 @@ from itertools import count
 
 from ..errors import InternalError
 from ..graph.ir import Operation, Value
-from ..graph.types import TensorType
 from ..loops.compute import Element, Reduction
 from ..loops.interval import Interval, interval
 from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Stmt, Var, children, maximum, minimum
+from ..types import TensorType
 
 
 class NotVectorizableError(Exception):

@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from ..graph.types import DType
 from ..loops.compute import Reduction
 from ..loops.interval import Interval
 from ..loops.ir import (
@@ -33,6 +32,7 @@ from ..loops.ir import (
     binary,
     const,
 )
+from ..types import DType
 from .elements import Elements
 from .kernel import Names
 from .loops import loop

@@ -13,10 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..codegen.target import MinMax, Target
 from ..errors import InternalError
 from ..graph.ir import Value
-from ..graph.types import DType
 from ..loops.compute import Reduction
 from ..loops.interval import Interval
 from ..loops.ir import (
@@ -38,6 +36,8 @@ from ..loops.ir import (
     binary,
     const,
 )
+from ..targets.target import MinMax, Target
+from ..types import DType
 from .elements import Elements, NotVectorizableError, physical
 from .extremum import reduce_in_loops, reduce_window
 from .group import Group

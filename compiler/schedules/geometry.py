@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..graph.types import TensorType
 from ..ops.convolution import Conv2D, Convolution
 from ..ops.convolution_gradients import Conv2DInputGradient
 from ..ops.dense import MatMul
 from ..ops.quantized.contraction import Conv2DSum
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import Phase, phase_margins, window_of
+from ..types import TensorType
 from .group import Group
 
 Pair = tuple[int, int]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..codegen.target import Target
 from ..graph.ir import Value
-from ..graph.types import DType
 from ..loops.ir import (
     Allocate,
     Buffer,
@@ -24,6 +22,8 @@ from ..loops.ir import (
     Store,
 )
 from ..ops.quantized.contraction import Conv2DSum, DenseSum
+from ..targets.target import Target
+from ..types import DType
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
 from .group import Group

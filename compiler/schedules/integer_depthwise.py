@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..codegen.target import DotProduct, Target
-from ..graph.types import DType
 from ..loops.ir import (
     Allocate,
     Binary,
@@ -31,6 +29,8 @@ from ..loops.ir import (
     Var,
 )
 from ..ops.quantized.contraction import Conv2DSum
+from ..targets.target import DotProduct, Target
+from ..types import DType
 from .elements import Elements, physical
 from .group import Group
 from .kernel import Names, Packed, Parameters, Scheduled, let, step

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from ..codegen.target import Target
 from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..loops.ir import Kernel
-from ..loops.module import Call, Memory, Module, Slot
-from ..loops.verifier import verify_module
+from ..modules.module import Call, Memory, Module, Slot
+from ..modules.verifier import verify_module
+from ..targets.target import Target
 from .barriers import Placed, with_barriers
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..codegen.target import Target
-from ..graph.types import TensorType
 from ..loops.ir import Buffer, Expr, Kernel, Load, LoopKind, Space, Stmt, Store, VectorType, const
+from ..targets.target import Target
+from ..types import TensorType
 from .group import Group
 from .kernel import Names, Scheduled
 from .loops import kind_for, loop, vector_loop

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Protocol
 
 from ..graph.ir import Value
-from ..graph.types import DType
 from ..loops.ir import (
     Allocate,
     Broadcast,
@@ -28,6 +27,7 @@ from ..loops.ir import (
     VectorType,
     const,
 )
+from ..types import DType
 from .elements import Elements, physical
 from .geometry import Walk
 from .group import Group

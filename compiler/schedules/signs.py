@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..codegen.target import DotProduct, Target
 from ..graph.ir import Attributes
-from ..graph.types import DType
 from ..loops.ir import Binary, Bitcast, Const, Expr
+from ..targets.target import DotProduct, Target
+from ..types import DType
 from .kernel import Step, step
 
 QUAD = 4

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 from ..graph.ir import Graph, Operation, Value
-from ..graph.types import TensorType
+from ..types import TensorType
 from .memory import align
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from ..codegen.target import Target
 from ..loops.ir import Buffer, Const, Expr, For, Kernel, Load, Space, Stmt, Store, Var, minimum
+from ..targets.target import Target
 from .group import Group
 from .kernel import Scheduled
 from .loops import kind_for, loop

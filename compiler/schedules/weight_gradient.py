@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..codegen.target import Target
-from ..graph.types import TensorType
 from ..loops.ir import (
     Allocate,
     Binary,
@@ -35,6 +33,8 @@ from ..loops.ir import (
     minimum,
 )
 from ..ops.window import Window, window_of
+from ..targets.target import Target
+from ..types import TensorType
 from .group import Group
 from .kernel import Names, Scheduled, let
 from .loops import kind_for, loop

@@ -14,9 +14,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import groupby
 
-from ..codegen.target import Target
 from ..graph.ir import Value
-from ..graph.types import DType, TensorType
 from ..loops.ir import (
     Binary,
     Buffer,
@@ -34,6 +32,8 @@ from ..loops.ir import (
 from ..ops import winograd as f43
 from ..ops.convolution import Conv2D
 from ..ops.transpose_convolution import TransposeConv2D
+from ..targets.target import Target
+from ..types import DType, TensorType
 from .elements import Elements, physical
 from .geometry import Line, Walk, walks
 from .group import Group

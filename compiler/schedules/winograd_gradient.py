@@ -11,9 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..codegen.target import Target
 from ..graph.ir import Value
-from ..graph.types import DType, TensorType
 from ..loops.ir import (
     Allocate,
     Broadcast,
@@ -33,6 +31,8 @@ from ..loops.ir import (
 )
 from ..ops import winograd as f43
 from ..ops.window import Window, window_of
+from ..targets.target import Target
+from ..types import DType, TensorType
 from .group import Group
 from .kernel import Names, Parameters, Scheduled, let
 from .linear import square

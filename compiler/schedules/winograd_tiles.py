@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..codegen.target import Target
 from ..graph.ir import Value
-from ..graph.types import DType, TensorType
 from ..loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, minimum
 from ..ops.winograd import POINTS, TILE, Matrix
+from ..targets.target import Target
+from ..types import DType, TensorType
 from .kernel import Names, Parameters, let
 from .linear import square
 from .loops import vector_loop

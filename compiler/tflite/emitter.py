@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import NetcError, near_miss
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
-from ..graph.types import DType, Quantization, TensorType
+from ..types import DType, Quantization, TensorType
 from .model import Field, Model, Node, Options, Tensor
 
 Mapping_ = Callable[["Emitter", Operation], None]

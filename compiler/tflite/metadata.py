@@ -15,7 +15,7 @@ from typing import Any
 import flatbuffers
 
 from ..graph.ir import Graph
-from ..graph.types import TensorType
+from ..types import TensorType
 from . import preprocess
 
 NAME = "TFLITE_METADATA"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ir import Array
-from ..graph.types import TensorType
+from ..types import TensorType
 
 Field = int | float | bool | Sequence[int]
 

@@ -15,7 +15,7 @@ import tflite
 
 from ..errors import NetcError
 from ..graph.ir import Array
-from ..graph.types import DType, Quantization
+from ..types import DType, Quantization
 from .model import Field, Model, Node, Options, Tensor
 
 IDENTIFIER = b"TFL3"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..errors import Location
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Attribute, Value
-from ..graph.types import DType, TensorType
+from ..types import DType, TensorType
 
 
 @dataclass(frozen=True, slots=True)

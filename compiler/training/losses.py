@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from ..errors import ShapeError
 from ..graph.ir import Graph
-from ..graph.types import DType, TensorType
+from ..types import DType, TensorType
 from .formula import Formula
 from .setting import Setting, parse_setting
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
-from ..graph.types import DType
+from ..types import DType
 from .formula import Formula
 from .setting import Setting, parse_setting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Value
-from ..graph.types import TensorType
+from ..types import TensorType
 from .formula import Formula
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from ..errors import NetcError
 from ..graph.builder import GraphBuilder, Rewriter
 from ..graph.ir import Graph, Value
-from ..graph.types import DType, TensorType
 from ..passes.dce import dce
 from ..passes.differentiate import differentiate
 from ..patterns import matching
+from ..types import DType, TensorType
 from .formula import Formula
 from .losses import Loss, parse_loss
 from .mode import TrainingMode

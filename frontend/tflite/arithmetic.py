@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.graph.types import DType
 from ...compiler.ops.quantized.base import BYTES
+from ...compiler.types import DType
 from .context import BOUNDS, Context
 
 Converter = Callable[[Context], Value]

@@ -11,8 +11,8 @@ import numpy as np
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.graph.types import DType, Quantization, TensorType
 from ...compiler.ops.quantized.base import BYTES, LIMIT, integer_range
+from ...compiler.types import DType, Quantization, TensorType
 from .model import Model, Operator, Tensor
 
 PADDINGS = {0: "same", 1: "valid"}

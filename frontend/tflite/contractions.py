@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.graph.types import DType, Quantization
+from ...compiler.types import DType, Quantization
 from .context import PADDINGS, Context
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
-from ...compiler.graph.types import DType
+from ...compiler.types import DType
 from .context import Context
 
 _Value = TypeVar("_Value")

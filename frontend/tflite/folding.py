@@ -15,7 +15,7 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Operation
-from ...compiler.graph.types import DType
+from ...compiler.types import DType
 from .context import Context, Converter
 
 LARGEST = 1024

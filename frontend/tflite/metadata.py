@@ -9,8 +9,8 @@ from typing import Any
 
 from ...compiler.archives import Archive
 from ...compiler.errors import NetcError
-from ...compiler.graph.types import DType
 from ...compiler.tflite import preprocess
+from ...compiler.types import DType
 from .flatbuffer import Record, decode
 from .model import Model
 from .schema import METADATA_IDENTIFIER, MODEL_METADATA

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
-from ...compiler.graph.types import DType, Quantization, TensorType
+from ...compiler.types import DType, Quantization, TensorType
 from .flatbuffer import Record, decode
 from .names import OPERATORS, TENSOR_TYPES
 from .schema import IDENTIFIER, MODEL

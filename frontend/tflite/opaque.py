@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.graph.types import DType, TensorType
-from ...compiler.ops.base import lookup
+from ...compiler.graph.registry import lookup
+from ...compiler.types import DType, TensorType
 from .context import Context
 from .model import Operator, Tensor
 

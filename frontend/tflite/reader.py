@@ -18,8 +18,8 @@ from types import MappingProxyType
 from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Operation, Value
-from ...compiler.graph.types import Quantization
 from ...compiler.reading import read_bytes
+from ...compiler.types import Quantization
 from . import arithmetic, contractions, recurrent, reductions, shapes
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...compiler.graph.ir import Value
-from ...compiler.graph.types import DType, Quantization
+from ...compiler.types import DType, Quantization
 from .context import Context
 
 _CELL_STATE = 19

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.graph.ir import Value
-from ...compiler.graph.types import DType
+from ...compiler.types import DType
 from .context import PADDINGS, Context
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.graph.types import DType
+from ...compiler.types import DType
 from .context import Context
 
 Converter = Callable[[Context], Value | tuple[Value, ...]]

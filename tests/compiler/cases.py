@@ -13,7 +13,7 @@ import numpy as np
 import netc.compiler.ops  # noqa: F401 (fills the registry)
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 
 Shape = tuple[int, ...]
 

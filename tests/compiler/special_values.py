@@ -13,8 +13,8 @@ import numpy as np
 from netc.compiler.errors import ShapeError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.ops import operators
+from netc.compiler.graph.registry import operators
+from netc.compiler.types import DType, TensorType
 
 FLOATS = (DType.F32, DType.F64, DType.F16)
 INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)

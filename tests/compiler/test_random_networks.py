@@ -18,8 +18,9 @@ from random_networks.refusals import altered, check_refusal
 from random_networks.source import Shrinking, Source
 from random_networks.trials import Trial, compiled, compiled_gradients, gradients, quantized, references
 
-from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate
-from netc.compiler.ops.base import operators
+from netc.compiler.graph import GraphBuilder, evaluate
+from netc.compiler.graph.registry import operators
+from netc.compiler.types import DType, TensorType
 
 COUNTS: dict[Callable[[Source], Trial], int] = {
     compiled: 250,

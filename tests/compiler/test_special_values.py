@@ -7,27 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import find_target, host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.module_interpreter import run_module
-from netc.compiler.ops import operators
+from netc.compiler.graph.registry import operators
+from netc.compiler.modules.interpreter import run_module
 from netc.compiler.passes import run
 from netc.compiler.schedules import lower
 from netc.compiler.tflite.writer import to_tflite
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 from .special_values import ELSEWHERE, FLOATS, INTEGERS, elementwise_graph, reduction_graph
 
-HOST = Target.host()
+HOST = host_target()
 CPUS = [
     name
     for name in ("x86-64", "x86-64-v2", "haswell", "x86-64-v4")
-    if HOST.triple.startswith("x86_64") and Target.named(name).vector_lanes <= HOST.vector_lanes
+    if HOST.triple.startswith("x86_64") and find_target(name).vector_lanes <= HOST.vector_lanes
 ]
 _POOLING = ("avg_pool", "avg_pool_gradient", "max_pool_gradient", "max_pool_gather")
 _SUMS = ("softmax", "log_softmax", "logsumexp", "reduce_sum", "reduce_mean", *_POOLING)
@@ -37,7 +38,7 @@ GRAPHS = {"elementwise": elementwise_graph, "reductions": reduction_graph}
 
 
 def compiled(graph: Graph, arrays: list[Any], cpu: str) -> Any:
-    target = Target.named(cpu)
+    target = find_target(cpu)
     module = lower(graph, target, 1)
     with Program(module, object_code(emit_module(module, target), target), target, 1, {}) as program:
         return program(*arrays)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netc.compiler.codegen import Target
+from netc.compiler.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.passes import PASSES
 from netc.compiler.passes.pipelines import INFERENCE
@@ -291,7 +291,7 @@ def test_eval_measures_accuracy(netc: Call, tiny: Path, tiny_weights: Path, mnis
 
 
 def test_code_for_another_machine_is_not_run(netc: Call, tiny: Path) -> None:
-    foreign = "cortex-a72" if Target.host().triple.startswith("x86_64") else "haswell"
+    foreign = "cortex-a72" if host_target().triple.startswith("x86_64") else "haswell"
     result = netc("run", tiny, "--cpu", foreign)
     assert result.code == 2
     assert f"can't run code for {foreign}" in result.err

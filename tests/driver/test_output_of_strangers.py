@@ -13,8 +13,8 @@ import pytest
 
 import netc.cli as command_line
 from netc.compiler.graph.builder import GraphBuilder
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.tflite import to_tflite
+from netc.compiler.types import DType, TensorType
 
 from .conftest import Call
 

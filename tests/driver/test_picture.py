@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.frontend import models_folder
 from netc.models.draw_samples import panda, seven
 from netc.picture import best_classes, load_picture

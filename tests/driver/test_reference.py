@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from netc.compiler.ops import layers, operators
+from netc.compiler.graph.registry import operators
+from netc.compiler.ops.layer import layers
 from netc.reference import COMMAND, reference
 
 PATH = Path(__file__).parents[2] / "docs" / "operators.md"

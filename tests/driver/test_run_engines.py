@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from netc.compiler.graph.builder import GraphBuilder
-from netc.compiler.graph.types import DType, Quantization, TensorType
-from netc.compiler.ops.base import lookup
+from netc.compiler.graph.registry import lookup
 from netc.compiler.tflite import to_tflite
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.picture import gives_probabilities
 from netc.pipeline import load
 

@@ -2,7 +2,7 @@
 
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.summary import layers, parameter_bytes, total_macs, trainable_parameters
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from netc.compiler import passes
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import evaluate, parse_type
+from netc.compiler.graph import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.passes import differentiate
+from netc.compiler.types import parse_type
 from netc.frontend import load_loss, load_text
 
 X = np.array([[-2.0, 0.5, 3.0]])

@@ -6,7 +6,7 @@ Choices come from Hypothesis, which shrinks what fails, or from a seed.
 
 from __future__ import annotations
 
-from netc.compiler.graph import DType
+from netc.compiler.types import DType
 
 from . import contractions, elementwise, integers, structure
 from .maker import Maker, Network, Settings, UnfitError

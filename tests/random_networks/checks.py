@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import find_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Array, evaluate
 from netc.compiler.graph.verifier import verify
-from netc.compiler.loops.module import Module
-from netc.compiler.loops.module_interpreter import run_module
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.interpreter import run_module
+from netc.compiler.modules.module import Module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
+from netc.compiler.targets.target import Target
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
 
@@ -46,7 +48,7 @@ class Machine:
 
     @property
     def target(self) -> Target:
-        return Target.named(self.cpu)
+        return find_target(self.cpu)
 
 
 def draw_machine(source: Source, network: Network) -> Machine:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from netc.compiler.graph import DType, Value
+from netc.compiler.graph import Value
 from netc.compiler.ops.window import dilated
+from netc.compiler.types import DType
 
 from .maker import FLOATS, INTEGERS, Maker, Shape, UnfitError
 from .recipes import recipe

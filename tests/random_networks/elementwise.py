@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from netc.compiler.graph import Array, DType, GraphBuilder, TensorType, Value
-from netc.compiler.graph.types import Quantization
+from netc.compiler.graph import Array, GraphBuilder, Value
+from netc.compiler.types import DType, Quantization, TensorType
 
 from .maker import ALL, BYTES, FLOATS, INTEGERS, Maker, Shape
 from .recipes import recipe

@@ -8,7 +8,7 @@ import numpy as np
 from derivatives import STEP, Point, with_loss
 
 from netc.compiler.graph import Array, Graph
-from netc.compiler.ops.base import operators
+from netc.compiler.graph.registry import operators
 from netc.compiler.passes import differentiate, jvp
 
 from .checks import WrongError

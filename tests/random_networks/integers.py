@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.graph import DType, Value
-from netc.compiler.graph.types import Quantization
+from netc.compiler.graph import Value
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
 from netc.compiler.ops.quantized.lstm import GATES
+from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, pooling
 from .elementwise import broadcast_shape

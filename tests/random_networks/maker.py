@@ -11,9 +11,9 @@ import numpy as np
 
 import netc.compiler.ops  # noqa: F401 (fills the registry)
 from netc.compiler.errors import Location, NetcError
-from netc.compiler.graph import Array, DType, Graph, GraphBuilder, TensorType, Value
+from netc.compiler.graph import Array, Graph, GraphBuilder, Value
 from netc.compiler.graph.interpreter import evaluate_operation
-from netc.compiler.graph.types import Quantization
+from netc.compiler.types import DType, Quantization, TensorType
 
 from .source import Source, choice
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from netc.compiler.graph import Array, Operation, Value
 from netc.compiler.graph.interpreter import evaluate_operation
-from netc.compiler.graph.types import DType
+from netc.compiler.types import DType
 
 from .maker import Network
 

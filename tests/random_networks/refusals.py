@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import DType, TensorType
-from netc.compiler.ops.base import Operator
+from netc.compiler.graph.ir import Operator
+from netc.compiler.types import DType, TensorType
 
 from .checks import WrongError
 from .maker import Network, UnfitError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from netc.compiler.graph import DType, Value
+from netc.compiler.graph import Value
+from netc.compiler.types import DType
 
 from .maker import ALL, FLOATS, INTEGERS, Maker
 from .recipes import recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from netc.compiler.graph import DType
 from netc.compiler.passes import pipelines
+from netc.compiler.types import DType
 
 from . import draw_network
 from .checks import Machine, WrongError, check_network, draw_machine

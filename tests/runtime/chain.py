@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.module import Call, Memory, Module, Slot
 from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.modules.module import Call, Memory, Module, Slot
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 SHIFT = """\
@@ -59,7 +60,7 @@ def chain() -> Module:
 
 
 W = np.arange(8, dtype=np.float32) / 4
-CODE = object_code(emit_module(chain(), Target.host()), Target.host())
+CODE = object_code(emit_module(chain(), host_target()), host_target())
 
 
 def program(threads: int = 1) -> Program:

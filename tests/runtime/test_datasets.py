@@ -13,7 +13,7 @@ import pytest
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.runtime.datasets import data_folder, load_dataset
 from netc.runtime.images import Preprocess, decode
 

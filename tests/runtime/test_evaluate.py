@@ -8,7 +8,7 @@ import pytest
 from netc.comparison import maker_for
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Array, Graph, Value
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.runtime.evaluate import Evaluation, rank_of_label
 from netc.runtime.labels import NO_LABELS, Labels
 from netc.runtime.training.scoring import score

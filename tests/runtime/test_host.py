@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netc.compiler.codegen.target import DotProduct, Target
+from netc.compiler.codegen.host import host_target
+from netc.compiler.targets.target import DotProduct
 from netc.runtime.host import available_cores, physical_memory, runs_here
 
 
@@ -80,7 +81,7 @@ def test_containers_get_their_share(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_runs_here() -> None:
-    host = Target.host()
+    host = host_target()
     assert runs_here(host)
     assert runs_here(replace(host, dot_product=DotProduct.NONE, has_fma=False, vector_lanes=4))
     assert not runs_here(replace(host, vector_lanes=2 * host.vector_lanes))

@@ -11,7 +11,7 @@ from PIL import Image
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.runtime.decoding import pixels_of
 from netc.runtime.images import Preprocess, decode, depth_note
 

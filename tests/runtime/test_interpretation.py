@@ -10,7 +10,7 @@ import pytest
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.runtime.interpretation import Facts, interpret
 from netc.runtime.training.batches import ArrayMaker, evaluation_plans
 from netc.runtime.training.samples import Preparation

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 from netc.runtime.labels import read_labels, saved_labels
 
 

@@ -12,9 +12,9 @@ import pytest
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.ops.base import lookup
+from netc.compiler.graph.registry import lookup
 from netc.compiler.tflite import to_tflite
+from netc.compiler.types import DType, TensorType
 from netc.runtime.litert import LiteRT, needs_edgetpu
 
 

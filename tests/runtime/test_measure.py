@@ -2,7 +2,7 @@
 
 import pytest
 
-from netc.compiler.codegen.target import Target
+from netc.compiler.codegen.host import host_target
 from netc.runtime import measure
 from netc.runtime.measure import Timing, benchmark, peak_flops
 
@@ -25,4 +25,4 @@ def test_benchmark_counts_runs_after_the_warm_up() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_peak_rate_is_positive_and_finite(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(measure, "_STEPS", 1000)
-    assert 1e6 < peak_flops(Target.host(), threads, seconds=0) < 1e14
+    assert 1e6 < peak_flops(host_target(), threads, seconds=0) < 1e14

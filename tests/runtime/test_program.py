@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.errors import NetcError
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.module import Memory, Module, Slot
+from netc.compiler.modules.module import Memory, Module, Slot
+from netc.compiler.types import DType, TensorType
 from netc.runtime.host import available_cores
 from netc.runtime.program import THREADS_PER_CORE, Context, Program
 
@@ -45,7 +46,7 @@ def test_any_number_of_threads_gives_the_same(threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_skipped_calls(threads: int) -> None:
-    code = object_code(emit_module(guarded_chain(), Target.host()), Target.host())
+    code = object_code(emit_module(guarded_chain(), host_target()), host_target())
     with Program(guarded_chain(), code, threads=threads, params={"w": W}) as p:
         for seed in range(40):
             x, everything = draw(seed), seed % 3 == 0

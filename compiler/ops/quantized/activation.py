@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, Quantization, TensorType
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, binary, minimum
-from ..base import AttributeSpec, Operator, register
+from ...types import DType, Quantization, TensorType
 from ..rounding import rounded
 from . import fixed_point as fp
 from .base import BYTES, check_quantized, demand, per_tensor, quantization
 from .functions import FixedPoint, reciprocal, reciprocal_expr
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 
 def all_values(dtype: DType) -> Array:
@@ -86,7 +82,7 @@ class ByteFunction(Operator):
         table = self.table(DType.of(x.dtype), attributes)
         return (table[x.astype(np.int64) - np.iinfo(x.dtype).min],)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         table = b.constant(self.table(x.type.dtype, attributes))
         return b.emit("lookup", x, table, y=attributes["y"])
@@ -221,7 +217,7 @@ class QSoftmax(Operator):
         total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
         return (softmax_share(e, total, dtype),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         largest = b.emit("reduce_max", x, axes=(-1,), keepdims=True)
         wide, top = (b.emit("cast", v, dtype="i16") for v in (x, largest))

@@ -7,9 +7,8 @@ from types import NoneType
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Attributes
-from ...graph.types import DType, Quantization, TensorType
-from ..base import AttributeSpec, Operator
+from ...graph.ir import Attributes, AttributeSpec, Operator
+from ...types import DType, Quantization, TensorType
 from .fixed_point import round_half_away, single_ratio
 
 INTEGERS = (DType.I8, DType.U8, DType.I16)

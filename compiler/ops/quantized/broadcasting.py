@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Array, Attributes
-from ...graph.types import DType
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, Select, binary, const
-from ..base import register
+from ...types import DType
 from . import fixed_point as fp
 from .elementwise import QBinary
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes
-from ...graph.types import DType, Quantization, TensorType
+from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.registry import operators, register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
-from ..base import AttributeSpec, Operator, operators, register
+from ...types import DType, Quantization, TensorType
 from ..elementwise import broadcast_shapes
 from ..selection import Comparison
 from . import fixed_point as fp

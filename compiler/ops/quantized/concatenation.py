@@ -5,22 +5,17 @@ Facts: ConcatenationWithScaling in TensorFlow Lite's reference/concatenation.h, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, Quantization, TensorType
-from ..base import AttributeSpec, Operator, register
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.registry import register
+from ...types import DType, Quantization, TensorType
 from ..rounding import rounded
 from ..shape import Concat
 from . import fixed_point as fp
 from .activation import all_values
 from .base import check_quantized, per_tensor, quantization
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 _CONCAT = Concat()
 
@@ -56,7 +51,7 @@ class QConcat(Operator):
         sources = zip(operands, attributes["inputs"], strict=True)
         return _CONCAT.evaluate(tuple(table(s, attributes["y"])[x] for x, s in sources), attributes)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         y: Quantization = attributes["y"]
         values = [
             b.emit("reinterpret", x, y=y) if source == y else b.emit("lookup", x, b.constant(table(source, y)), y=y)

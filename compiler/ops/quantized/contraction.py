@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, Quantization, TensorType
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Const, Expr
-from ..base import AttributeSpec, Operator, register
+from ...types import DType, Quantization, TensorType
 from ..convolution import WINDOW_ATTRIBUTES, Conv2D
 from ..dense import Dense
 from ..window import Window
 from . import fixed_point as fp
 from .base import RANGE, check_quantized, check_range, per_tensor, quantization
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 ZERO_POINTS = {
     "x_zero": AttributeSpec(int, "zero point of x"),
@@ -212,7 +209,7 @@ class QConv2D(Operator):
         scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         total = b.emit("conv2d_sum", *operands, **sum_attributes(Conv2DSum(), attributes))
         return rescaled(b, total, operands[0], attributes)
 
@@ -276,7 +273,7 @@ class QDense(Operator):
         scaled = fp.multiply_real(total, real_factors(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         total = b.emit("dense_sum", *operands, **sum_attributes(DenseSum(), attributes))
         factor = b.constant(np.asarray(real_factors(attributes)))
         return b.emit("rescale_real", total, factor, **result_attributes(operands[0], attributes))
@@ -285,7 +282,7 @@ class QDense(Operator):
         return operands[0].size * operands[1].shape[1]
 
 
-def rescaled(b: GraphBuilder, total: Value, x: Value, attributes: Attributes) -> Value:
+def rescaled(b: Builder, total: Value, x: Value, attributes: Attributes) -> Value:
     """The sums of a convolution as its result."""
     factors = fixed_factors(attributes)
     constants = (b.constant(np.asarray(f)) for f in factors)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes
-from ...graph.numerics import convert
-from ...graph.types import DType, Quantization, TensorType
+from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Cast, Const, Expr, FixedMul
-from ..base import AttributeSpec, Operator, register
+from ...numerics import convert
+from ...types import DType, Quantization, TensorType
 from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
 from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes
-from ...graph.types import DType, TensorType
+from ...graph.ir import Array, Attributes, Operator
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, binary
-from ..base import Operator, register
+from ...types import DType, TensorType
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
 from .base import BYTES, RANGE, check_quantized, check_range, per_tensor, quantization

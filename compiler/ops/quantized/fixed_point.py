@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ...errors import ScaleError
 from ...graph.ir import Attributes
-from ...graph.numerics import convert
-from ...graph.types import DType, Quantization
 from ...loops.ir import Binary, Cast, Expr, FixedMul, VectorType, binary, const, maximum, minimum
+from ...numerics import convert
+from ...types import DType, Quantization
 from ..rounding import Let as Let
 from ..rounding import rounded, rounded_expr
 

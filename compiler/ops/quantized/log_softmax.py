@@ -6,23 +6,18 @@ reference/integer_ops/log_softmax.h and kernels/internal/common.h.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, TensorType
+from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
-from ..base import Operator, register
+from ...types import DType, TensorType
 from . import fixed_point as fp
 from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
 from .base import check_quantized, demand, per_tensor, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 _F = FixedPoint(32)
 _POWER_BITS = DIFFERENCE_BITS + 1
@@ -71,7 +66,7 @@ class QLogSoftmax(Operator):
         difference = x.max(axis=-1, keepdims=True).astype(np.int64) - x
         return (_share(scaled[difference], logarithm(terms[difference].sum(axis=-1, keepdims=True))),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         largest = b.emit("reduce_max", x, axes=(-1,), keepdims=True)
         wide, top = (b.emit("cast", v, dtype="i16") for v in (x, largest))

@@ -7,23 +7,20 @@ fraction, the cell's scale is a power of two, sigmoid and tanh are fixed-point f
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, Quantization, TensorType
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, maximum, minimum
-from ..base import AttributeSpec, Operator, register
+from ...types import DType, Quantization, TensorType
 from . import fixed_point as fp
 from .base import check_quantized, per_tensor, quantization
 from .contraction import DenseSum
 from .functions import FixedPoint
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 GATES = ("input", "forget", "cell", "output")
 GATE_BITS = 3
@@ -96,7 +93,7 @@ class QLstm(Operator):
         stacked = np.stack(results)
         return (stacked if attributes["time_major"] else stacked.swapaxes(0, 1),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         x = operands[0]
         axis = 0 if attributes["time_major"] else 1
         batch, cells = x.type.shape[1 - axis], operands[1].type.shape[1]
@@ -142,7 +139,7 @@ class _Step:
 class _Unrolled:
     """Steps in time, as operations of a graph."""
 
-    def __init__(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> None:
+    def __init__(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> None:
         self.b = b
         self.attributes = attributes
         self.recurrents = operands[5:9]

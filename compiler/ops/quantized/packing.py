@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes
-from ...graph.types import DType, TensorType
-from ..base import AttributeSpec, Operator, register
+from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.registry import register
+from ...types import DType, TensorType
 
 
 @register

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes
-from ...graph.types import DType, TensorType
+from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Const, Expr, Select, const
-from ..base import AttributeSpec, Operator, register
+from ...types import DType, TensorType
 from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
 from ..reduction import ReduceMean, ReduceSum
 from ..rounding import Let

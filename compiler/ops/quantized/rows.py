@@ -5,23 +5,18 @@ Facts: TensorFlow Lite's reference/integer_ops/l2normalization.h and reference/l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, TensorType
+from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
-from ..base import Operator, register
+from ...types import DType, TensorType
 from . import fixed_point as fp
 from .activation import all_values
 from .base import BYTES, check_quantized, demand, per_tensor, quantization
 from .functions import inverse_square_root, inverse_square_root_expr
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 _SCALE_BITS = 7
 """The result's scale is 1/128."""
@@ -51,7 +46,7 @@ class QL2Normalize(Operator):
         total = (offset * offset).sum(axis=-1, keepdims=True)
         return (l2_share(offset, total, DType.of(operands[0].dtype)),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         offsets = all_values(x.type.dtype) - attributes["x"].zero_point
         squares = b.emit("lookup", x, b.constant(offsets * offsets))

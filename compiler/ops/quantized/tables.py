@@ -9,8 +9,8 @@ import numpy as np
 
 from ...errors import ScaleError
 from ...graph.ir import Array, Attributes
-from ...graph.types import DType
-from ..base import register
+from ...graph.registry import register
+from ...types import DType
 from . import fixed_point as fp
 from .activation import ByteFunction, RealFunction, in_f32
 from .functions import inverse_square_root

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Value
-from ...graph.types import DType, TensorType
+from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Const, Expr, Select, const
-from ..base import Operator, register
+from ...types import DType, TensorType
 from ..transpose_convolution import TransposeConv2D
 from . import fixed_point as fp
 from .contraction import (
@@ -26,9 +24,6 @@ from .contraction import (
     rescaled,
     sum_attributes,
 )
-
-if TYPE_CHECKING:
-    from ...graph.builder import GraphBuilder
 
 _FLOAT = TransposeConv2D()
 
@@ -103,7 +98,7 @@ class QTransposeConv2D(Operator):
         scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
-    def decompose(self, b: GraphBuilder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         total = b.emit("transpose_conv2d_sum", *operands, **sum_attributes(TransposeConv2DSum(), attributes))
         return rescaled(b, total, operands[0], attributes)
 

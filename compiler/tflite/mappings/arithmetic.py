@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Operation
-from ...graph.types import DType, Quantization
 from ...ops.elementwise import Clamp
+from ...types import DType, Quantization
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
 from ..serialize import element_code
 from .common import activation, activation_of_range, integer_bounds, is_quantized, version

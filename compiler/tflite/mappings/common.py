@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Operation
-from ...graph.types import DType, Quantization, TensorType
 from ...ops.quantized.base import integer_range
+from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
 
 SAME, VALID = 0, 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...graph.ir import Array, Operation
-from ...graph.types import Quantization, TensorType
 from ...ops.window import Window, window_of
+from ...types import Quantization, TensorType
 from ..emitter import Emitter, Mapping_
 from .common import SAME, VALID, activation, is_quantized, padded, version
 

@@ -6,8 +6,8 @@ import numpy as np
 import tflite
 
 from ...graph.ir import Operation
-from ...graph.types import DType, Quantization, TensorType, parse_type
 from ...ops.quantized.lstm import GATES
+from ...types import DType, Quantization, TensorType, parse_type
 from ..emitter import Emitter, Mapping_
 from ..model import Node, Options
 

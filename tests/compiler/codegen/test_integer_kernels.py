@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from netc.compiler.codegen import assembly
+from netc.compiler.codegen.host import find_target
 from netc.compiler.codegen.jit import kernel_text, load_kernel
-from netc.compiler.codegen.target import Target
 from netc.compiler.loops.interpreter import run_kernel
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.loops.printer import print_kernel
-from netc.compiler.loops.verifier import verify_kernel
+from netc.compiler.modules.verifier import verify_kernel
 from netc.compiler.ops.quantized import fixed_point as fp
 from netc.runtime.host import runs_here
 
-TARGETS = [name for name in ("host", "x86-64", "x86-64-v3") if runs_here(Target.named(name))]
+TARGETS = [name for name in ("host", "x86-64", "x86-64-v3") if runs_here(find_target(name))]
 LIMITS = (-(1 << 31), (1 << 31) - 1)
 
 
@@ -28,7 +28,7 @@ def both(text: str, arrays: list[Any], cpu: str) -> tuple[Any, Any]:
     assert print_kernel(kernel) == text
     expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
     run_kernel(kernel, expected)
-    load_kernel(kernel, Target.named(cpu)).run(found, 0, 1)
+    load_kernel(kernel, find_target(cpu)).run(found, 0, 1)
     return expected[-1], found[-1]
 
 
@@ -120,7 +120,7 @@ kernel @zip(%x: u8[{count},{lanes}], %y: out u8[{count * lanes}]) {{
 
 @pytest.mark.parametrize("cpu", ["cortex-a76", "apple-m1"])
 def test_arm_has_instructions_for_it(cpu: str) -> None:
-    target = Target.named(cpu)
+    target = find_target(cpu)
     code = assembly(kernel_text(parse_kernel(fixed_mul(4, 16)), target), target)
     assert "sqrdmulh" in code
     assert "srshl" in code

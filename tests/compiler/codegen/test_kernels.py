@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 
 from netc.compiler.codegen import assembly
+from netc.compiler.codegen.host import find_target, host_target
 from netc.compiler.codegen.jit import kernel_text, load_kernel
-from netc.compiler.codegen.target import Target
 from netc.compiler.errors import InternalError
-from netc.compiler.graph.types import DType
 from netc.compiler.loops.interpreter import run_kernel
 from netc.compiler.loops.ir import Buffer, Kernel, VectorType
 from netc.compiler.loops.parser import parse_kernel
-from netc.compiler.loops.verifier import verify_kernel
+from netc.compiler.modules.verifier import verify_kernel
+from netc.compiler.types import DType
 
 from ..loops.kernels import TEXTS, RandomKernel, tile, typed_binary, typed_unary
 
-HOST = Target.host()
+HOST = host_target()
 TARGETS = ["host"] + [
     name
     for name in ("x86-64", "x86-64-v3")
-    if HOST.triple.startswith("x86_64") and Target.named(name).vector_lanes <= HOST.vector_lanes
+    if HOST.triple.startswith("x86_64") and find_target(name).vector_lanes <= HOST.vector_lanes
 ]
 FLOATS = (DType.F64, DType.F32, DType.F16)
 INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)
@@ -43,7 +43,7 @@ def both(kernel: Kernel, arrays: list[Any], cpu: str = "host", threads: int = 1)
     """(interpreted, compiled) contents of every buffer after the kernel has run."""
     expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
     run_kernel(kernel, expected)
-    compiled = load_kernel(kernel, Target.named(cpu))
+    compiled = load_kernel(kernel, find_target(cpu))
     for tid in range(threads):
         compiled.run(found, tid, threads)
     return list(zip(expected, found, strict=True))
@@ -168,7 +168,7 @@ def test_min_and_max_keep_a_nan_on_either_side(dtype: DType, lanes: int, cpu: st
 def test_limits_that_are_numbers_need_no_test_for_nan(number: str) -> None:
     for expression in (f"max(%v, {number}: f32x8)", f"max({number}: f32x8, %v)"):
         kernel = parse_kernel(typed_unary(expression, VectorType(DType.F32, 8), DType.F32, 8))
-        target = Target.named("x86-64-v3")
+        target = find_target("x86-64-v3")
         assert ("uno" in kernel_text(kernel, target)) == (number == "nan")
         x = np.array([np.nan, -np.inf, -1, 0, 1, np.inf, 2, np.nan], np.float32)
         for expected, found in both(kernel, [x, np.zeros(8, np.float32)]):
@@ -209,7 +209,7 @@ def test_wrong_arrays_are_refused() -> None:
 @pytest.mark.parametrize("cpu", ["x86-64-v4", "haswell", "cortex-a72", "apple-m1"])
 def test_hot_loops_keep_their_tile_in_registers(cpu: str) -> None:
     """The accumulators of a tile that fits the register file are not spilled, and operands are not copied about."""
-    target = Target.named(cpu)
+    target = find_target(cpu)
     rows = 14 if target.vector_registers == 32 else 6
     kernel = parse_kernel(tile(rows, target.vector_lanes))
     hot = hottest_block(assembly(kernel_text(kernel, target), target))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from netc.compiler.codegen.host import find_target
 from netc.compiler.codegen.llvm import emit_kernel
-from netc.compiler.codegen.target import Target
 from netc.compiler.errors import InternalError
 from netc.compiler.loops.parser import parse_kernel
 
@@ -16,7 +16,7 @@ from ..loops.kernels import SCALE, tile
 @pytest.mark.parametrize("name", ["scale", "tile"])
 def test_llvm_text(name: str, golden: Golden) -> None:
     text = {"scale": SCALE, "tile": tile(2, 8)}[name]
-    golden(text + "\n" + emit_kernel(parse_kernel(text), Target.named("haswell")))
+    golden(text + "\n" + emit_kernel(parse_kernel(text), find_target("haswell")))
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_llvm_text(name: str, golden: Golden) -> None:
 def test_kernels_that_can_not_be_translated(body: str, message: str) -> None:
     kernel = parse_kernel("kernel @k(%y: out f32[8]) {\n " + body + "\n}\n")
     with pytest.raises(InternalError, match=message):
-        emit_kernel(kernel, Target.named("haswell"))
+        emit_kernel(kernel, find_target("haswell"))

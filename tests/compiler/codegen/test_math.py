@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netc.compiler.codegen.host import find_target
 from netc.compiler.codegen.jit import load_kernel
-from netc.compiler.codegen.target import Target
-from netc.compiler.graph.types import DType
 from netc.compiler.loops.ir import VectorType
 from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.types import DType
 
 from ..loops.kernels import typed_unary
 from .test_kernels import TARGETS
@@ -24,7 +24,7 @@ def compiled(op: str, x: Any, lanes: int, cpu: str = "host") -> Any:
     dtype = DType.of(x.dtype)
     kernel = parse_kernel(typed_unary(f"{op}(%v)", VectorType(dtype, lanes), dtype, x.size))
     y = np.zeros_like(x)
-    load_kernel(kernel, Target.named(cpu)).run([x, y])
+    load_kernel(kernel, find_target(cpu)).run([x, y])
     return y
 
 

@@ -8,30 +8,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, assembly, emit_module, object_code
+from netc.compiler.codegen import assembly, emit_module, object_code
+from netc.compiler.codegen.host import find_target, host_target, target_names
 from netc.compiler.codegen.jit import load_kernel
-from netc.compiler.codegen.target import MinMax
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.targets.target import MinMax, Target
+from netc.runtime import host as runtime_host
 from netc.runtime.host import runs_here
 
 from ..loops.test_text import module
 
-HAS_X86 = Target.host().triple.startswith("x86_64")
+HAS_X86 = host_target().triple.startswith("x86_64")
 MAGIC = {"linux": b"\x7fELF", "apple": b"\xcf\xfa\xed\xfe"}
 
 
 def test_host_is_this_machine() -> None:
-    host = Target.host()
+    host = host_target()
     assert platform.machine().replace("arm64", "aarch64") == host.triple.split("-")[0].replace("arm64", "aarch64")
     assert host.vector_lanes in (4, 8, 16)
     assert 4096 <= host.l1_bytes <= host.l2_bytes
-    assert Target.named("host") == host
+    assert find_target("host") == host
 
 
-@pytest.mark.parametrize("name", Target.names())
+@pytest.mark.parametrize("name", target_names())
 def test_every_named_target_gives_an_object(name: str) -> None:
-    target = Target.named(name)
+    target = find_target(name)
     code = object_code(emit_module(module(), target), target)
     magic = next(magic for system, magic in MAGIC.items() if system in target.triple)
     assert code.startswith(magic)
@@ -39,29 +41,29 @@ def test_every_named_target_gives_an_object(name: str) -> None:
 
 def test_unknown_names_get_a_suggestion() -> None:
     with pytest.raises(NetcError, match=r"unknown processor `znver44`(?s:.*)did you mean znver4\?"):
-        Target.named("znver44")
+        find_target("znver44")
     with pytest.raises(NetcError, match="known: host, x86-64"):
-        Target.named("§")
+        find_target("§")
 
 
 def test_code_is_the_same_every_time() -> None:
-    target = Target.named("x86-64-v3")
+    target = find_target("x86-64-v3")
     text = emit_module(module(), target)
     assert text == emit_module(module(), target)
     assert object_code(text, target) == object_code(text, target)
 
 
 def test_code_needs_only_libc_and_threads() -> None:
-    text = emit_module(module(), Target.named("x86-64"))
+    text = emit_module(module(), find_target("x86-64"))
     declared = {line.split("@")[1].split("(")[0] for line in text.splitlines() if line.startswith("declare")}
     assert {name for name in declared if not name.startswith("pthread_")} == {"calloc", "clock_gettime", "free"}
-    instructions = assembly(text, Target.named("x86-64"))
+    instructions = assembly(text, find_target("x86-64"))
     called = {line.split()[1].removesuffix("@PLT") for line in instructions.splitlines() if line.startswith("\tcall")}
     assert {name for name in called if not name.startswith((".", "netc.", "kernel.", '"'))} <= declared
 
 
 def test_symbols_may_have_another_prefix() -> None:
-    text = emit_module(module(), Target.named("x86-64"), prefix="lenet")
+    text = emit_module(module(), find_target("x86-64"), prefix="lenet")
     shown = {line.split("@")[1].split("(")[0].split()[0] for line in text.splitlines() if _is_visible(line)}
     assert shown == {"lenet_start", "lenet_run", "lenet_stop", "lenet_arena_bytes", "lenet_weights_bytes"}
 
@@ -77,7 +79,7 @@ def test_systems_without_posix_threads_are_refused() -> None:
 
 
 def test_float_extrema_are_one_instruction() -> None:
-    arm, x86 = Target.named("cortex-a72"), Target.named("haswell")
+    arm, x86 = find_target("cortex-a72"), find_target("haswell")
     assert arm.min_max is MinMax.INTRINSIC
     assert "fmax" in assembly(emit_module(module(), arm), arm)
     assert "vmaxps" in assembly(emit_module(module(), x86), x86)
@@ -95,22 +97,22 @@ def test_half_precision_without_instructions_for_it() -> None:
     ]
     halves = np.arange(65536, dtype=np.uint16).view(np.float16)
     singles = np.zeros(65536, np.float32)
-    load_kernel(kernels[0], Target.named("x86-64")).run([halves, singles], 0, 1)
+    load_kernel(kernels[0], find_target("x86-64")).run([halves, singles], 0, 1)
     np.testing.assert_array_equal(singles, halves.astype(np.float32))
     bits = singles.view(np.uint32)
     for offset in (0, 1, 0xFFF, 0x1000, 0x1001, 0x1FFF, 0xFFFFFFFF):
         near = (bits + np.uint32(offset)).view(np.float32)
         found = np.zeros(65536, np.float16)
-        load_kernel(kernels[1], Target.named("x86-64")).run([near, found], 0, 1)
+        load_kernel(kernels[1], find_target("x86-64")).run([near, found], 0, 1)
         with np.errstate(all="ignore"):
             np.testing.assert_array_equal(found, near.astype(np.float16), err_msg=hex(offset))
 
 
 def test_code_for_a_processor_runs_where_its_instruction_sets_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host with wide vectors isn't enough: AMD's processors have SSE4a, Intel's newer ones more of AVX-512."""
-    named = [Target.named(name) for name in Target.names() if name != "host"]
-    host = replace(Target.named("skylake-avx512"), features="+avx512f,+sse4a")
-    monkeypatch.setattr(Target, "host", staticmethod(lambda: host))
+    named = [find_target(name) for name in target_names() if name != "host"]
+    host = replace(find_target("skylake-avx512"), features="+avx512f,+sse4a")
+    monkeypatch.setattr(runtime_host, "host_target", lambda: host)
     found = {target.cpu: runs_here(target) for target in named}
     assert [cpu for cpu in ("haswell", "skylake-avx512", "znver2", "znver3", "znver4") if found[cpu]] == [
         "haswell",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netc.compiler.edgetpu import ModelFacts, model_facts, predict
-from netc.compiler.graph import DType, GraphBuilder, TensorType, Value, parse_graph
+from netc.compiler.graph import GraphBuilder, Value, parse_graph
+from netc.compiler.types import DType, TensorType
 from netc.pipeline import load
 
 

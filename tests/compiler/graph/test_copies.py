@@ -14,8 +14,9 @@ from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Diagnostic, Location, NetcError, ShapeError
-from netc.compiler.graph import GraphBuilder, evaluate, parse_type, verify
+from netc.compiler.graph import GraphBuilder, evaluate, verify
 from netc.compiler.graph.ir import walk
+from netc.compiler.types import parse_type
 from netc.frontend import load_text
 from netc.frontend.diagnostics import SourceError, render
 

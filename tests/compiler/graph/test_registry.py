@@ -6,8 +6,10 @@ import re
 
 import pytest
 
-from netc.compiler.graph import GraphBuilder, parse_graph, parse_type
-from netc.compiler.ops import Operator, lookup, operators
+from netc.compiler.graph import GraphBuilder, parse_graph
+from netc.compiler.graph.ir import Operator
+from netc.compiler.graph.registry import lookup, operators
+from netc.compiler.types import parse_type
 
 
 def _is_float_function(operator: Operator) -> bool:

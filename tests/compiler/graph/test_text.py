@@ -11,16 +11,8 @@ from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import Location, NetcError
-from netc.compiler.graph import (
-    Array,
-    GraphBuilder,
-    Quantization,
-    evaluate,
-    parse_graph,
-    parse_type,
-    print_graph,
-    verify,
-)
+from netc.compiler.graph import Array, GraphBuilder, evaluate, parse_graph, print_graph, verify
+from netc.compiler.types import Quantization, parse_type
 
 
 def header(body: str, result: str = "f32[2]") -> str:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from netc.compiler.errors import InternalError
-from netc.compiler.graph import Graph, Operation, Value, parse_graph, parse_type, verify
-from netc.compiler.ops import lookup
+from netc.compiler.graph import Graph, Operation, Value, parse_graph, verify
+from netc.compiler.graph.registry import lookup
+from netc.compiler.types import parse_type
 
 SOUND = """\
 graph @g(%x: f32[2], %y: f32[2]) -> (f32[2]) {

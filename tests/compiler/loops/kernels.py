@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-from netc.compiler.graph.types import DType
 from netc.compiler.loops.ir import (
     Allocate,
     Binary,
@@ -26,6 +25,7 @@ from netc.compiler.loops.ir import (
     Var,
     VectorType,
 )
+from netc.compiler.types import DType
 
 SCALE = """\
 kernel @scale(%x: f32[4,32], %y: out f32[4,32]) {

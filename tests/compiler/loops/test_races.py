@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from netc.compiler.errors import InternalError
-from netc.compiler.loops.module import Module
-from netc.compiler.loops.parser import parse_kernel, parse_module
-from netc.compiler.loops.verifier import verify_kernel, verify_module
+from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.modules.module import Module
+from netc.compiler.modules.reader import parse_module
+from netc.compiler.modules.verifier import verify_kernel, verify_module
 
 APART = {
     "rows": "parallel %p = 0 to 12 {\n %y[%p, 0] = 0.0: f32x8\n}",

@@ -7,11 +7,13 @@ import pytest
 
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph.builder import GraphBuilder
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.loops.ir import Buffer, Const, For, Kernel, Space, Store, Var
-from netc.compiler.loops.module import Call, Memory, Module, Slot
-from netc.compiler.loops.parser import parse_kernel, parse_module
-from netc.compiler.loops.printer import print_expr, print_kernel, print_module
+from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.loops.printer import print_expr, print_kernel
+from netc.compiler.modules.module import Call, Memory, Module, Slot
+from netc.compiler.modules.printer import print_module
+from netc.compiler.modules.reader import parse_module
+from netc.compiler.types import DType, TensorType
 
 from .kernels import TEXTS, TILE, RandomKernel
 

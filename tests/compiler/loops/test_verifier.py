@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from netc.compiler.errors import InternalError
-from netc.compiler.graph.types import DType
 from netc.compiler.loops.ir import Buffer, Const, Expr, Fma, Kernel, Load, Space, Store, Unary, Var
-from netc.compiler.loops.module import Memory, Slot
 from netc.compiler.loops.parser import parse_kernel
-from netc.compiler.loops.verifier import verify_kernel, verify_module
+from netc.compiler.modules.module import Memory, Slot
+from netc.compiler.modules.verifier import verify_kernel, verify_module
+from netc.compiler.types import DType
 
 from .kernels import TEXTS, RandomKernel
 from .test_text import module

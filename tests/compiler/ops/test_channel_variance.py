@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from derivatives import Point, check_derivatives, with_loss
 
-from netc.compiler.graph import DType, Graph, GraphBuilder, TensorType, evaluate, verify
+from netc.compiler.graph import Graph, GraphBuilder, evaluate, verify
 from netc.compiler.passes import differentiate
+from netc.compiler.types import DType, TensorType
 
 
 def normalised(shape: tuple[int, ...]) -> Graph:

@@ -7,8 +7,9 @@ import pytest
 
 from netc.compiler import passes
 from netc.compiler.errors import InternalError, NetcError, ShapeError
-from netc.compiler.graph import Graph, GraphBuilder, evaluate, parse_graph, parse_type, verify
+from netc.compiler.graph import Graph, GraphBuilder, evaluate, parse_graph, verify
 from netc.compiler.passes import differentiate, jvp
+from netc.compiler.types import parse_type
 
 POWER = """\
 graph @f(%x: f64[], %n: f64[]) -> (f64[]) {

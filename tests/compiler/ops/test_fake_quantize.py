@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from netc.compiler.errors import ShapeError
-from netc.compiler.graph import DType, Graph, GraphBuilder, TensorType, evaluate
-from netc.compiler.graph.types import Quantization
+from netc.compiler.graph import Graph, GraphBuilder, evaluate
 from netc.compiler.passes import decompose, differentiate
 from netc.compiler.quantization.methods import Range
 from netc.compiler.quantization.scales import activation_scale, weight_scale, weight_to_integers
+from netc.compiler.types import DType, Quantization, TensorType
 
 Floats = NDArray[Any]
 

@@ -7,9 +7,11 @@ import pytest
 from derivatives import Point, check_derivatives, with_loss
 
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate, parse_graph, verify
-from netc.compiler.ops import Operator, lookup, operators
+from netc.compiler.graph import GraphBuilder, evaluate, parse_graph, verify
+from netc.compiler.graph.ir import Operator
+from netc.compiler.graph.registry import lookup, operators
 from netc.compiler.passes import differentiate
+from netc.compiler.types import DType, TensorType
 
 from ..cases import CASES, OpCase
 

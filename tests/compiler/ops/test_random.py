@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate
+from netc.compiler.graph import GraphBuilder, evaluate
 from netc.compiler.ops.random import philox, stream_key
+from netc.compiler.types import DType, TensorType
 
 SHAPE = (64, 1024)
 

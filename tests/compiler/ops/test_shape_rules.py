@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from netc.compiler.errors import ShapeError
-from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate, parse_type
+from netc.compiler.graph import GraphBuilder, evaluate
+from netc.compiler.types import DType, TensorType, parse_type
 
 WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 PICTURE = ("f32[1,4,4,3]", "f32[3,3,3,2]")

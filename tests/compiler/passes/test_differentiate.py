@@ -11,13 +11,15 @@ from derivatives import Point, check_derivatives, in_f64, with_loss
 from random_networks import random_case
 
 from netc.compiler import passes
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
-from netc.compiler.graph import Array, DType, Graph, GraphBuilder, TensorType, Value, evaluate, parse_graph, verify
+from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate, parse_graph, verify
 from netc.compiler.graph.ir import Operation
 from netc.compiler.ops.elementwise import Exp
 from netc.compiler.passes import differentiate, jvp
 from netc.compiler.schedules import lower
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 SMOOTH_SEEDS = pytest.mark.parametrize("seed", range(40))
@@ -57,7 +59,7 @@ def test_gradients_survive_the_pipeline_and_compile(seed: int) -> None:
 
 
 def execute(graph: Graph, inputs: dict[str, Array], params: dict[str, Array]) -> Sequence[Array]:
-    target = Target.host()
+    target = host_target()
     module = lower(passes.run(graph, passes.pipelines.INFERENCE), target, 2)
     with Program(module, object_code(emit_module(module, target), target), target, 2, params) as program:
         results: Any = program(**inputs)

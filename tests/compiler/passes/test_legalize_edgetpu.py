@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from netc.compiler.edgetpu import model_facts, predict
-from netc.compiler.graph import DType, Graph, GraphBuilder, TensorType, Value, evaluate
+from netc.compiler.graph import Graph, GraphBuilder, Value, evaluate
 from netc.compiler.passes import LegalizeEdgeTpu, legalize_edgetpu, run
+from netc.compiler.types import DType, TensorType
 
 RNG = np.random.default_rng(3)
 

@@ -116,7 +116,7 @@ def test_what_is_made_again_stands_before_its_first_reader(step: Graph) -> None:
 @pytest.mark.parametrize("saving", ["", *SAVING])
 def test_the_footprint_is_that_of_the_compiled_step(source: Path, step: Graph, saving: str) -> None:
     graph = passes.run(step, f"{saving},{AFTER}" if saving else AFTER)
-    module = netc.compiler.schedules.lower(graph, netc.compiler.codegen.Target.host(), 1)
+    module = netc.compiler.schedules.lower(graph, netc.compiler.codegen.host_target(), 1)
     estimate = footprint(graph)
     assert estimate.state == module.state_bytes
     assert module.arena_bytes == pytest.approx(estimate.arena, rel=0.05)

@@ -7,8 +7,8 @@ from quantized_nets import calibrated, integers
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.quantization import Noise, Scheme, comparable, equalize, measure, quantize
+from netc.compiler.types import DType, TensorType
 
 WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 

@@ -14,10 +14,10 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Operation
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.quantization import FakeQuantized, Ranges, Scheme, fake_quantize, prepare
 from netc.compiler.quantization.calibration import Calibration, observation_graph
 from netc.compiler.training import training_step
+from netc.compiler.types import DType, TensorType
 
 Arrays = Mapping[str, NDArray[Any]]
 

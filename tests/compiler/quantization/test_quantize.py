@@ -9,11 +9,11 @@ from quantized_nets import NETS, PICTURE, Net, calibrated, integers, quantized
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Operation
-from netc.compiler.graph.types import DType, Quantization
 from netc.compiler.graph.verifier import verify
 from netc.compiler.quantization import METHODS, Ranges, Scheme, quantize
 from netc.compiler.quantization.scales import weight_scale, weight_to_integers
 from netc.compiler.tflite import to_tflite
+from netc.compiler.types import DType, Quantization
 from netc.frontend.tflite.model import read_model
 from netc.frontend.tflite.reader import graph_of
 

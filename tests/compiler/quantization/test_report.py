@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from quantized_nets import NETS, calibrated
 
-from netc.compiler.graph.types import Quantization
 from netc.compiler.quantization import Noise, quantize
 from netc.compiler.quantization.charts import histogram, noise_chart
 from netc.compiler.quantization.methods import Range
 from netc.compiler.quantization.page import to_html
 from netc.compiler.quantization.report import Accuracy, Bars, Layer, Report, Weight, report_on, to_data
+from netc.compiler.types import Quantization
 
 VOID = {"meta", "br"}
 

@@ -7,15 +7,16 @@ import importlib
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Array, Graph
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
 from netc.compiler.schedules.generic import schedule_generic
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 LOWERING = importlib.import_module("netc.compiler.schedules.lower")
@@ -36,7 +37,7 @@ def statistics(op: str, shape: tuple[int, ...], *, alone: bool) -> Graph:
 
 def results(graph: Graph, threads: int, inputs: list[Array]) -> tuple[Array, int]:
     """What the compiled graph gives, and the number of its kernels."""
-    target = Target.host()
+    target = host_target()
     module = lower(run(graph, pipelines.TRAINING), target, threads)
     verify_module(module)
     with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
@@ -68,4 +69,4 @@ def test_others_are_left_alone(shape: tuple[int, ...], axes: tuple[int, ...], ke
     b = GraphBuilder("net")
     x = b.input("x", TensorType(DType.F32, shape))
     graph = b.finish([b.emit("reduce_sum", x, axes=axes, keepdims=keepdims)])
-    assert len(lower(graph, Target.host(), 2).calls) == 1
+    assert len(lower(graph, host_target(), 2).calls) == 1

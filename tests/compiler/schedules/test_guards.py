@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
-from netc.compiler.graph.types import DType
-from netc.compiler.loops.module import Module
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.module import Module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
 from netc.compiler.schedules.guards import guards_of
 from netc.compiler.schedules.state import state_of
 from netc.compiler.training import training_step
+from netc.compiler.types import DType
 from netc.runtime.program import Program
 
 from ..training.small_net import Array, batches, initial_state, small_net
@@ -80,7 +81,7 @@ def test_a_condition_keeps_its_place_to_the_end() -> None:
     # A thread that is late asks for it when others are far ahead: these values must not take its place.
     later = "  %c = exp(%x) : f32[4]\n  %d = exp(%c) : f32[4]\n  %e = exp(%d) : f32[4]\n"
     later += "  %f = add(%c, %d) : f32[4]\n  %z = add(%f, %e) : f32[4]\n  return %z,"
-    module = lower(parse_graph(STEP.replace("  return %y,", later)), Target.host(), 2)
+    module = lower(parse_graph(STEP.replace("  return %y,", later)), host_target(), 2)
     assert any(call.when is not None for call in module.calls)
     verify_module(module)
 
@@ -98,7 +99,7 @@ def momentum_step() -> Graph:
 
 def states(module: Module, step: Graph, threads: int) -> list[dict[str, Array]]:
     """The state after each of twelve calls."""
-    target = Target.host()
+    target = host_target()
     code = object_code(emit_module(module, target), target)
     found = []
     with Program(module, code, target, threads, initial_state(step)) as program:
@@ -112,7 +113,7 @@ def states(module: Module, step: Graph, threads: int) -> list[dict[str, Array]]:
 @pytest.mark.parametrize("pipeline", ["decompose", pipelines.TRAINING])
 def test_skipping_changes_no_bit(pipeline: str, threads: int) -> None:
     step = momentum_step()
-    module = lower(run(step, pipeline), Target.host(), threads)
+    module = lower(run(step, pipeline), host_target(), threads)
     always = replace(module, calls=tuple(replace(call, when=None) for call in module.calls))
     for skipped, plain in zip(states(module, step, threads), states(always, step, threads), strict=True):
         for name, value in plain.items():
@@ -120,7 +121,7 @@ def test_skipping_changes_no_bit(pipeline: str, threads: int) -> None:
 
 
 def test_most_of_an_update_is_skipped() -> None:
-    module = lower(run(momentum_step(), pipelines.TRAINING), Target.host(), 2)
+    module = lower(run(momentum_step(), pipelines.TRAINING), host_target(), 2)
     averages = [call for call in module.calls if call.label.startswith("ema.")]
     multiplying = [call for call in module.calls if call.label == "dense"]  # Newton-Schulz iterations
     assert len(averages) > 1
@@ -130,7 +131,7 @@ def test_most_of_an_update_is_skipped() -> None:
 
 @pytest.mark.parametrize("pipeline", ["decompose", pipelines.TRAINING])
 def test_threads_meet_before_and_after_what_may_be_skipped(pipeline: str) -> None:
-    module = lower(run(momentum_step(), pipeline), Target.host(), 2)
+    module = lower(run(momentum_step(), pipeline), host_target(), 2)
     kernels = {kernel.name: kernel for kernel in module.kernels}
     shared = [n for n, call in enumerate(module.calls) if call.barrier and kernels[call.kernel].is_parallel]
     around = [n for n in shared if module.calls[n].when != module.calls[n + 1].when]
@@ -142,4 +143,4 @@ def test_threads_meet_before_and_after_what_may_be_skipped(pipeline: str) -> Non
 
 def test_a_step_that_updates_each_time_skips_nothing() -> None:
     step = training_step(small_net(DType.F32), loss="softmax_cross_entropy", optimizer="adam", seed=7)
-    assert {call.when for call in lower(run(step, pipelines.TRAINING), Target.host(), 2).calls} == {None}
+    assert {call.when for call in lower(run(step, pipelines.TRAINING), host_target(), 2).calls} == {None}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import find_target, host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, Quantization, TensorType
-from netc.compiler.loops.parser import parse_module
-from netc.compiler.loops.printer import print_module
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.printer import print_module
+from netc.compiler.modules.reader import parse_module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
 
@@ -60,7 +61,7 @@ def graph_of(
 @pytest.mark.parametrize(("dtype", "weight_zero"), [(DType.I8, 0), (DType.U8, 100), (DType.U8, 128)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, cpu: str | None) -> None:
-    target = Target.named(cpu) if cpu else Target.host()
+    target = find_target(cpu) if cpu else host_target()
     if not runs_here(target):
         pytest.skip(f"code for {target} doesn't run on this machine")
     graph, x = graph_of(dtype, shape, weight_zero)
@@ -75,5 +76,5 @@ def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, 
 
 def test_the_dot_product_instruction_is_used() -> None:
     graph, _ = graph_of(DType.I8, SHAPES[0], 0)
-    target = Target.named("znver4")
+    target = find_target("znver4")
     assert "vpdpbusd" in emit_module(lower(run(graph, pipelines.INFERENCE), target, 1), target)

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import find_target, host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, Quantization, TensorType
-from netc.compiler.loops.module import Module
-from netc.compiler.loops.parser import parse_module
-from netc.compiler.loops.printer import print_module
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.module import Module
+from netc.compiler.modules.printer import print_module
+from netc.compiler.modules.reader import parse_module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
+from netc.compiler.targets.target import Target
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
 
@@ -83,7 +85,7 @@ def lowered(graph: Graph, target: Target) -> Module:
 @pytest.mark.parametrize(("dtype", "weight_zero"), SIGNS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_sums_are_exact(case: Case, dtype: DType, weight_zero: int, cpu: str | None) -> None:
-    target = Target.named(cpu) if cpu else Target.host()
+    target = find_target(cpu) if cpu else host_target()
     if not runs_here(target):
         pytest.skip(f"code for {target} doesn't run on this machine")
     graph, x = graph_of(case, dtype, weight_zero)
@@ -98,7 +100,7 @@ def test_sums_are_exact(case: Case, dtype: DType, weight_zero: int, cpu: str | N
 @pytest.mark.parametrize(("cpu", "instruction"), [("znver4", "vpdpbusd"), ("cortex-a76", "neon.sdot")])
 @pytest.mark.parametrize(("dtype", "weight_zero"), SIGNS)
 def test_the_dot_product_instruction_is_used(dtype: DType, weight_zero: int, cpu: str, instruction: str) -> None:
-    target = Target.named(cpu)
+    target = find_target(cpu)
     module = lowered(graph_of(CASES[0], dtype, weight_zero)[0], target)
     text = emit_module(module, target)
     assert instruction in text

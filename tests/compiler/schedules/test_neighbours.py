@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.module_interpreter import run_module
+from netc.compiler.modules.interpreter import run_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 Net = Callable[[GraphBuilder, Value], Value]
@@ -126,8 +127,8 @@ def check(graph: Graph) -> None:
     meant = evaluate(graph, arrays, params)
     optimized = run(graph, pipelines.TRAINING)
     for threads in (1, 2):
-        module = lower(optimized, Target.host(), threads)
-        code = object_code(emit_module(module, Target.host()), Target.host())
+        module = lower(optimized, host_target(), threads)
+        code = object_code(emit_module(module, host_target()), host_target())
         with Program(module, code, None, threads, params) as program:
             computed = program(*arrays)
         for found in (computed if isinstance(computed, tuple) else (computed,), run_module(module, arrays, params)):

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.loops.module import Module
-from netc.compiler.loops.module_interpreter import run_module
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.interpreter import run_module
+from netc.compiler.modules.module import Module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
 from netc.runtime.program import Program
@@ -33,7 +34,7 @@ INTERPRETED_MACS = 400_000
 
 
 def execute(module: Module, arrays: list[Any], params: dict[str, Any], threads: int) -> Any:
-    target = Target.host()
+    target = host_target()
     code = object_code(emit_module(module, target), target)
     with Program(module, code, target, threads, params) as program:
         return program(*arrays)
@@ -71,7 +72,7 @@ def check(case: OpCase, graph: Graph, inputs: list[Any], params: dict[str, Any])
         np.testing.assert_allclose(result / scale, expected / scale, atol=case.tolerance, rtol=0)
 
     for threads in (1, 3):
-        module = lower(graph, Target.host(), threads)
+        module = lower(graph, host_target(), threads)
         verify_module(module)
         compare(execute(module, inputs, params, threads))
     if sum(call.macs for call in module.calls) <= INTERPRETED_MACS:

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.parser import parse_module
-from netc.compiler.loops.printer import print_module
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.printer import print_module
+from netc.compiler.modules.reader import parse_module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import run
 from netc.compiler.schedules import lower
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 
@@ -37,7 +38,7 @@ def momentum_graph(*, swap: bool = False) -> Graph:
 def check(graph: Graph) -> None:
     rng = np.random.default_rng(0)
     state: dict[str, Any] = {n: rng.standard_normal((7, 5), dtype=np.float32) for n in ("w", "m")}
-    target = Target.host()
+    target = host_target()
     module = lower(graph, target, 2)
     verify_module(module)
     text = print_module(module)
@@ -66,5 +67,5 @@ def test_parameters_trade_places() -> None:
 
 
 def test_updates_are_written_in_place() -> None:
-    module = lower(run(momentum_graph(), "canonicalize,cse,dce,fuse"), Target.host(), 1)
+    module = lower(run(momentum_graph(), "canonicalize,cse,dce,fuse"), host_target(), 1)
     assert not any(call.label == "identity" for call in module.calls)

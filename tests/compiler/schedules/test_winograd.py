@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
-from netc.compiler.loops.verifier import verify_module
+from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops import winograd
 from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
 from netc.compiler.passes import pipelines, run
 from netc.compiler.schedules import lower
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 SIZES = [
@@ -61,7 +62,7 @@ def convolution(op: str, size: tuple[int, ...], *, static: bool) -> Graph:
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
 def test_compiled_equals_meaning(size: tuple[int, ...], op: str, static: bool) -> None:
     graph = run(convolution(op, size, static=static), pipelines.TRAINING)
-    target, threads = Target.host(), size[-1]
+    target, threads = host_target(), size[-1]
     module = lower(graph, target, threads)
     verify_module(module)
     assert any(b.name == "v" for k in module.kernels for b in k.params), "expected the tiled schedule"
@@ -85,7 +86,7 @@ def test_gradient_of_weights(size: tuple[int, ...]) -> None:
     dy = b.emit("tanh", b.input("dy", TensorType(DType.F32, (images, height, width, filters))))
     window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1), "kernel": (3, 3)}
     graph = run(b.finish([b.emit("conv2d_weight_gradient", x, dy, **window)]), pipelines.TRAINING)
-    target = Target.host()
+    target = host_target()
     inputs = list(values(graph).values())
     (expected,) = evaluate(graph, inputs)
     results = []
@@ -107,11 +108,11 @@ def test_what_is_not_finite_stays_within_its_tiles(special: float) -> None:
     w = b.emit("param", shape=(3, 3, 64, 64), dtype="f32", name="w")
     window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
     graph = run(b.finish([b.emit("conv2d", x, w, **window)]), pipelines.INFERENCE)
-    module = lower(graph, Target.host(), 1)
+    module = lower(graph, host_target(), 1)
     assert any(p.name == "v" for k in module.kernels for p in k.params), "expected the tiled schedule"
     arrays = values(graph)
-    code = object_code(emit_module(module, Target.host()), Target.host())
-    with Program(module, code, Target.host(), 1, {"w": arrays["w"]}) as program:
+    code = object_code(emit_module(module, host_target()), host_target())
+    with Program(module, code, host_target(), 1, {"w": arrays["w"]}) as program:
         ordinary = program(arrays["x"])
         for row, column in ((0, 0), (3, 4), (15, 16), (18, 13), (31, 31)):
             image = arrays["x"].copy()

@@ -14,12 +14,12 @@ from quantized_nets import NETS, quantized
 
 from netc.compiler.edgetpu import model_facts, predict, read_tflite
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import DType, Graph, GraphBuilder, TensorType, evaluate
-from netc.compiler.graph.types import Quantization
+from netc.compiler.graph import Graph, GraphBuilder, evaluate
 from netc.compiler.quantization import Calibration, observation_graph, prepare, quantize
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.emitter import Emitter
 from netc.compiler.tflite.mappings import MAPPINGS
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.tflite import graph_of, read_model
 
 from ...frontend.tflite.operators import CASES, FLOAT_CASES

@@ -13,8 +13,8 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.tflite import to_tflite
+from netc.compiler.types import DType, TensorType
 from netc.frontend.tflite.model import read_model
 from netc.frontend.tflite.reader import graph_of
 

@@ -12,7 +12,7 @@ import netc.compiler.ops  # noqa: F401 (fills the registry)
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
+from netc.compiler.types import DType, TensorType
 
 Array = NDArray[Any]
 

@@ -11,9 +11,9 @@ import pytest
 
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.training import parse_optimizer, parse_schedule
 from netc.compiler.training.formula import Formula
+from netc.compiler.types import DType, TensorType
 
 from .small_net import Array, wave
 

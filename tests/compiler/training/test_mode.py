@@ -9,9 +9,9 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder, Rewriter
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.training import training_step
 from netc.compiler.training.mode import TrainingMode
+from netc.compiler.types import DType, TensorType
 
 from .small_net import Training, batches, small_net
 

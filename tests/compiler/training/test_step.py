@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import Target, emit_module, object_code
+from netc.compiler.codegen import emit_module, object_code
+from netc.compiler.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.parser import parse_graph
-from netc.compiler.graph.types import DType, TensorType
 from netc.compiler.graph.verifier import verify
 from netc.compiler.passes import differentiate, run
 from netc.compiler.schedules import lower
 from netc.compiler.training import GraphLoss, loss_graph, training_step
+from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
 from .small_net import SHAPES, Array, Training, batches, initial_state, small_net
@@ -328,7 +329,7 @@ def test_compiled_step(options: dict[str, Any], pipeline: str) -> None:
     # No bias before the batch norm: its gradient is nothing but rounding errors, which Adam would make steps of.
     net = small_net(DType.F32, dropout=0.25, bias=False)
     step = training_step(net, **{**SETTINGS, **options}, steps_per_epoch=1, seed=7)
-    reference, target = Training(step), Target.host()
+    reference, target = Training(step), host_target()
     module = lower(run(step, pipeline), target, 2)
     code = object_code(emit_module(module, target), target)
     # Muon raises small singular values, and what was rounded off them, almost 500-fold.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import NetcError
+from .errors import NetcError
 
 
 class DType(enum.Enum):

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from ..errors import Location
 from ..graph.ir import Graph
-from ..graph.types import TensorType
-from .ir import Kernel
-from .printer import print_module
+from ..loops.ir import Kernel
+from ..types import TensorType
 
 
 class Memory(enum.Enum):
@@ -74,6 +73,8 @@ class Module:
     state_bytes: int = 0
 
     def __str__(self) -> str:
+        from .printer import print_module  # it reads what is defined here
+
         return print_module(self)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import InternalError
 from ..graph.interpreter import NO_PARAMETERS, evaluate
 from ..graph.ir import Array
-from .interpreter import run_kernel
-from .ir import Buffer
+from ..loops.interpreter import run_kernel
+from ..loops.ir import Buffer
 from .module import Memory, Module, Slot
 
 

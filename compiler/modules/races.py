@@ -13,11 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
-from .expression_types import ViolationError, check
+from ..loops.expression_types import ViolationError, check
+from ..loops.ir import Buffer, Kernel, Space
+from ..loops.kernel_verifier import Access, Box, KernelFacts
+from ..loops.linear import ZERO, Linear
 from .footprints import Span, Spans, intersect
-from .ir import Buffer, Kernel, Space
-from .kernel_verifier import Access, Box, KernelFacts
-from .linear import ZERO, Linear
 from .module import Call, Module, threads_meet
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]

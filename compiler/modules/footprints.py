@@ -15,10 +15,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph.types import DType
-from .ir import Buffer, Kernel, Space
-from .kernel_verifier import Access, Box, KernelFacts
-from .linear import Knowledge, Linear
+from ..loops.ir import Buffer, Kernel, Space
+from ..loops.kernel_verifier import Access, Box, KernelFacts
+from ..loops.linear import Knowledge, Linear
+from ..types import DType
 from .module import Call, Memory, Slot
 
 Runs = NDArray[np.int64]

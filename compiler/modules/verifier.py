@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import InternalError
-from ..graph.types import DType
-from .expression_types import ViolationError, check
-from .ir import Kernel, Space
-from .kernel_verifier import KernelFacts, KernelVerifier
+from ..loops.expression_types import ViolationError, check
+from ..loops.ir import Kernel, Space
+from ..loops.kernel_verifier import KernelFacts, KernelVerifier
+from ..loops.printer import print_kernel
+from ..types import DType
 from .module import Memory, Module
-from .printer import print_kernel
 from .races import check_calls, check_iterations
 
 

@@ -1,0 +1,1 @@
+"""Whole programs at loop level: kernels, their calls, the memory that they share; verifier, interpreter, text form."""

@@ -1,0 +1,121 @@
+"""The processors that people can name, and what a processor with certain features can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from .target import DotProduct, MinMax, Target
+
+
+def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
+    wide = ('"prefer-vector-width"="512"',) if lanes == 16 else ()
+    base = Target(
+        triple="x86_64-unknown-linux-gnu",
+        cpu=cpu,
+        features="",
+        vector_lanes=lanes,
+        vector_registers=registers,
+        l1_bytes=32 * 1024,
+        l2_bytes=512 * 1024,
+        has_fma=lanes >= 8,
+        has_rounding=lanes >= 8,
+        has_half=lanes >= 8,
+        pause="call void @llvm.x86.sse2.pause()",
+        attributes=wide,
+    )
+    return replace(base, **changes)
+
+
+def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:
+    base = Target(
+        triple=triple,
+        cpu=cpu,
+        features="",
+        vector_lanes=4,
+        vector_registers=32,
+        l1_bytes=32 * 1024,
+        l2_bytes=512 * 1024,
+        has_fma=True,
+        has_high_products=True,
+        min_max=MinMax.INTRINSIC,
+        pause="call void @llvm.aarch64.isb(i32 15)",
+    )
+    return replace(base, **changes)
+
+
+_VNNI = DotProduct.VNNI
+_CRYPTO = ("vaes", "vpclmulqdq")
+_ICELAKE = (*_CRYPTO, "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512bitalg", "avx512vpopcntdq", "gfni")
+_SAPPHIRE_RAPIDS = (*_ICELAKE, "avx512bf16", "avx512fp16", "avxvnni")
+_ZEN4 = ("sse4a", *_ICELAKE, "avx512bf16")
+"""Intel's processors lack SSE4a, AMD's lack arithmetic of half precision: no name stands for more than its own."""
+_MIB = 1024 * 1024
+
+CPUS: Mapping[str, Target] = {
+    t.cpu: t
+    for t in (
+        _x86("x86-64", 4, 16),
+        _x86("x86-64-v2", 4, 16, has_rounding=True),
+        _x86("x86-64-v3", 8, 16),
+        _x86("x86-64-v4", 16, 32, l2_bytes=_MIB),
+        _x86("haswell", 8, 16, l2_bytes=256 * 1024),
+        _x86("skylake", 8, 16, l2_bytes=256 * 1024),
+        _x86("skylake-avx512", 16, 32, l2_bytes=_MIB),
+        _x86("cascadelake", 16, 32, l2_bytes=_MIB, dot_product=_VNNI),
+        _x86(
+            "icelake-server", 16, 32, l1_bytes=48 * 1024, l2_bytes=5 * _MIB // 4, dot_product=_VNNI, extensions=_ICELAKE
+        ),
+        _x86(
+            "sapphirerapids",
+            16,
+            32,
+            l1_bytes=48 * 1024,
+            l2_bytes=2 * _MIB,
+            dot_product=_VNNI,
+            extensions=_SAPPHIRE_RAPIDS,
+        ),
+        _x86("znver2", 8, 16, extensions=("sse4a",)),
+        _x86("znver3", 8, 16, extensions=("sse4a", *_CRYPTO)),
+        _x86("znver4", 16, 32, l2_bytes=_MIB, dot_product=_VNNI, extensions=_ZEN4),
+        _x86(
+            "znver5",
+            16,
+            32,
+            l1_bytes=48 * 1024,
+            l2_bytes=_MIB,
+            dot_product=_VNNI,
+            extensions=(*_ZEN4, "avxvnni", "avx512vp2intersect"),
+        ),
+        _arm("cortex-a53"),
+        _arm("cortex-a72", l2_bytes=_MIB),
+        _arm("cortex-a76", l1_bytes=64 * 1024, dot_product=DotProduct.NEON),
+        _arm("neoverse-n1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
+        _arm("neoverse-v1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
+        _arm(
+            "apple-m1",
+            "arm64-apple-macosx11.0.0",
+            l1_bytes=128 * 1024,
+            l2_bytes=12 * _MIB,
+            dot_product=DotProduct.NEON,
+        ),
+    )
+}
+"""By LLVM's name, as in `--cpu NAME`."""
+
+
+def by_features(triple: str, features: dict[str, bool]) -> Target:
+    """What a processor with these features can do."""
+    if triple.startswith(("aarch64", "arm64")):
+        return _arm("generic", triple, dot_product=DotProduct.NEON if features.get("dotprod") else DotProduct.NONE)
+    if triple.startswith("x86_64"):
+        wide = all(features.get(f) for f in ("avx512f", "avx512bw", "avx512dq", "avx512vl"))
+        if wide:
+            vnni = features.get("avx512vnni")
+            return _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
+        if features.get("avx2") and features.get("fma"):
+            return _x86("generic", 8, 16, has_half=bool(features.get("f16c")))
+        half, rounding = bool(features.get("f16c")), bool(features.get("sse4.1"))
+        return _x86("generic", 4, 16, has_rounding=rounding, has_half=half)
+    return Target(triple, "generic", "", 4, 16, 32 * 1024, 512 * 1024, has_fma=False, has_rounding=False)
