@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ class Softplus(UnaryOperator):
 
     name = "softplus"
     floats_only = True
+    work = 8
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.logaddexp(0, x)
