@@ -107,6 +107,8 @@ class Operator(ABC):
     homogeneous: ClassVar[bool] = False
     """A positive factor of each channel passes through: f(a * x) = a * f(x)."""
     scales: ClassVar[Scales] = Scales.OWN
+    rounds: ClassVar[bool] = False
+    """Results on the scale of operand 0 are no elements of it, but means: they are rounded to that scale."""
     fixed_scale: ClassVar[Quantization | None] = None
     """The scale of 8-bit results that TensorFlow Lite's quantization specification demands."""
     passive_operands: ClassVar[int] = 0

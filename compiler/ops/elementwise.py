@@ -447,6 +447,11 @@ class HardSigmoid(UnaryOperator):
     name = "hard_sigmoid"
     floats_only = True
 
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        x = operands[0]
+        limited = b.emit("relu6", b.emit("add", x, b.scalar(3.0, x.type.dtype)))
+        return b.emit("mul", limited, b.scalar(1 / 6, x.type.dtype))
+
     def bounds(self, attributes: Attributes) -> tuple[float, float]:
         return 0.0, 1.0
 

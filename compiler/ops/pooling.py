@@ -94,6 +94,7 @@ class AvgPool(Pooling):
     floats_only = True
     scales = Scales.OPERAND
     homogeneous = True
+    rounds = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands

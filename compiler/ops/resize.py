@@ -95,6 +95,7 @@ class ResizeBilinear(Resize):
     """Mixes of the four nearest pixels of x [N, H, W, C]."""
 
     name = "resize_bilinear"
+    rounds = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         if operands[0].dtype not in (DType.F32, DType.I8, DType.U8, DType.I16):
