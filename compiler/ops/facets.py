@@ -74,18 +74,15 @@ class TfliteForm:
 
     emit: Callable[[Any, Operation], None]
     """Writes an operation into an `Emitter`."""
-    kind: str = ""
-    """The TFLite operator that it becomes, where that is always the same one."""
+    kind: str | tuple[str, ...] = ()
+    """The TFLite operator that it becomes, or those that it may become."""
     activated: bool = False
     """The TFLite operator has a field for an activation."""
 
-
-@dataclass(frozen=True, slots=True)
-class TfliteReader:
-    """What a TFLite operator becomes in a graph (see `frontend.tflite.context`)."""
-
-    convert: Callable[[Any], Value | tuple[Value, ...]]
-    makes: tuple[type[Operator], ...]
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The TFLite operators that it may become."""
+        return (self.kind,) if isinstance(self.kind, str) else self.kind
 
 
 Rewrite = Callable[[Any, Operation], Value | None]
@@ -104,14 +101,17 @@ TFLITE: Facet[TfliteForm] = Facet("TFLite")
 EDGETPU: Facet[EdgeRule] = Facet("Edge TPU")
 """Rules of operators that become something else than the kind of their TFLite form."""
 
+TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
+"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""
 _READERS: dict[str, TfliteReader] = {}
 
 
-def reads(kind: str, convert: Callable[[Any], Value | tuple[Value, ...]], *makes: type[Operator]) -> None:
-    """Say what the TFLite operator `kind` becomes: one of the operators `makes`, or several."""
-    if kind in _READERS:
-        raise ValueError(f"{kind} is read in two ways")
-    _READERS[kind] = TfliteReader(convert, makes)
+def reads(reader: TfliteReader, *kinds: str) -> None:
+    """Say what TFLite operators become."""
+    for kind in kinds:
+        if kind in _READERS:
+            raise ValueError(f"{kind} is read in two ways")
+        _READERS[kind] = reader
 
 
 def readers() -> Mapping[str, TfliteReader]:
