@@ -21,22 +21,22 @@ class Facet(Generic[RuleT]):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self._rules: dict[type[Operator], RuleT] = {}
-        self._reasons: dict[type[Operator], str] = {}
+        self._rules: dict[type[Any], RuleT] = {}
+        self._reasons: dict[type[Any], str] = {}
 
-    def add(self, rule: RuleT, *operators: type[Operator]) -> None:
+    def add(self, rule: RuleT, *operators: type[Any]) -> None:
         """Give operators a rule."""
         for operator in operators:
             self._check_free(operator)
             self._rules[operator] = rule
 
-    def none(self, reason: str, *operators: type[Operator]) -> None:
+    def none(self, reason: str, *operators: type[Any]) -> None:
         """Say why operators have no rule."""
         for operator in operators:
             self._check_free(operator)
             self._reasons[operator] = reason
 
-    def _check_free(self, operator: type[Operator]) -> None:
+    def _check_free(self, operator: type[Any]) -> None:
         if operator in self._rules or operator in self._reasons:
             raise ValueError(f"{self.title}: {operator.__name__} has a rule, or a reason for none, already")
 
@@ -48,7 +48,7 @@ class Facet(Generic[RuleT]):
         """Why an operator has no rule; None if it has one, or if nobody said."""
         return next((self._reasons.get(base) for base in self._known(operator)), None)
 
-    def _known(self, operator: Operator) -> Iterator[type[Operator]]:
+    def _known(self, operator: Operator) -> Iterator[type[Any]]:
         return (base for base in type(operator).__mro__ if base in self._rules or base in self._reasons)
 
 
