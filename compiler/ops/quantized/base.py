@@ -34,7 +34,7 @@ RANGE = {
 def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes, *names: str) -> None:
     """Raise `ShapeError` unless the operands are integers, quantized as the attributes called `names` say.
 
-    An operand whose type doesn't tell is taken at the attribute's word.
+    Only a weight's type needn't tell: what isn't stated is lost to whoever pads an activation or writes it to a file.
     """
     for operand, name in zip(operands, names, strict=False):
         if operand.dtype not in INTEGERS:
@@ -44,6 +44,12 @@ def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attrib
         problem = given.problem(operand.dtype, operand.shape)
         if problem is not None:
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but {problem}")
+        if stated is None and name != "weight":
+            wanted = operand.with_quantization(given)
+            raise ShapeError(
+                f"{operator.name}: `{name}` is {given}, but {operand} doesn't say so; "
+                f"write {wanted} where it is made, or reinterpret it"
+            )
         if stated is not None and stated != given:
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but the operand is quantized as {stated}")
 

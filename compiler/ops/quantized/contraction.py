@@ -109,7 +109,14 @@ class Conv2DSum(IntegerSum):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         self.check(operands)
         (y,) = _CONV.infer(operands, attributes)
+        self._check_padding(operands[0], operands[1], attributes)
         return (TensorType(DType.I32, y.shape),)
+
+    def _check_padding(self, x: TensorType, weight: TensorType, attributes: Attributes) -> None:
+        """Raise `ShapeError` where the margins of x, which hold what its type says, aren't the padding."""
+        zero: int = attributes["x_zero"]
+        if x.zero_point != zero and any(p != (0, 0) for p in self.window(x, weight, attributes).padding):
+            raise ShapeError(f"{self.name} pads with `x_zero` = {zero}, but the zero point of {x} is {x.zero_point}")
 
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x = operands[0]

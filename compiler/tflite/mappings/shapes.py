@@ -35,7 +35,7 @@ def pad(c: Emitter, op: Operation) -> None:
     value = op.attributes["value"]
     padding = op.attributes["padding"]
     pads = c.constant(np.array(padding, np.int32), "paddings/" + "_".join(str(n) for p in padding for n in p))
-    if value == (x.quantization.zero_point if x.quantization is not None else 0):
+    if value == x.zero_point:
         c.node("PAD", [c.place(op.operands[0]), pads], [c.result(op)], "PadOptions", version(op, 1, 2))
         return
     fill = c.constant(np.array([value], x.dtype.numpy), f"{c.names[op.result]}/value", x.quantization)

@@ -9,14 +9,23 @@ import pytest
 
 from netc.compiler.errors import ShapeError
 from netc.compiler.graph import DType, GraphBuilder, TensorType, evaluate, parse_type
+from netc.compiler.graph.types import Quantization
 
 WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 PICTURE = ("f32[1,4,4,3]", "f32[3,3,3,2]")
 POOL = {"size": (2, 2), "strides": (2, 2), "padding": "valid"}
 BACK = {**WINDOW, "size": (4, 4)}
+HALF = Quantization.of(0.5, -5)
+SCALES = {"x": HALF, "weight": Quantization.of(0.1), "y": Quantization.of(1.0, 3)}
 
 REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("dense", ("u8[1,4]", "f32[4,2]"), {}, "takes floats, not u8"),
+    ("q_conv2d", ("i8[1,4,4,3]", "i8[3,3,3,2]"), {**WINDOW, **SCALES}, r"write i8\[1,4,4,3\]<0.5:-5> where it is made"),
+    ("q_dense", ("i8[1,4]", "i8[4,2]"), SCALES, r"i8\[1,4\] doesn't say so"),
+    ("q_mul", ("i8[4]<0.5:-5>", "i8[4]"), {"a": HALF, "b": HALF, "y": HALF}, r"`b` is <0.5:-5>, but i8\[4\] doesn't"),
+    ("dequantize", ("i8[4]",), {"x": HALF}, r"i8\[4\] doesn't say so"),
+    ("conv2d_sum", ("i8[1,4,4,3]", "i8[3,3,3,2]"), {**WINDOW, "x_zero": -5}, "pads with `x_zero` = -5"),
+    ("conv2d_sum", ("i8[1,4,4,3]<0.5:-5>", "i8[3,3,3,2]"), {**WINDOW, "x_zero": 0}, "<0.5:-5> is -5"),
     ("dense", ("f32[1,4]", "f64[4,2]"), {}, "one element type"),
     ("matmul", ("i32[2,2]", "i32[2,2]"), {}, "takes floats"),
     ("conv2d", ("f32[1,4,4,3]", "f16[3,3,3,2]"), WINDOW, "one element type"),
