@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Operation
-from ...graph.types import DType, Quantization
+from ...graph.types import DType, Quantization, TensorType
 from ...ops.elementwise import Clamp
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
 from ..serialize import element_code
-from .common import activation, activation_of_range, integer_bounds, is_quantized, version
+from .common import activation, activation_of_range, integer_bounds, version
 
 
 def _binary(name: str, table: str, fuses: bool = True) -> Mapping_:
@@ -35,27 +35,55 @@ def _unary(name: str, table: str | None = None, int8: int = 2, plain: int = 1) -
     return emit
 
 
+def relu(c: Emitter, op: Operation) -> None:
+    """RELU of floats; of plain integers MAXIMUM."""
+    if op.result.type.dtype.is_float:
+        c.node("RELU", [c.place(op.operands[0])], [c.result(op)])
+    else:
+        _limited(c, op, low=0)
+
+
+def relu6(c: Emitter, op: Operation) -> None:
+    """RELU6 of floats; of plain integers MAXIMUM and MINIMUM."""
+    if op.result.type.dtype.is_float:
+        c.node("RELU6", [c.place(op.operands[0])], [c.result(op)])
+    else:
+        _limited(c, op, low=0, high=6)
+
+
 def clamp(c: Emitter, op: Operation) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 where one of them has these bounds, else MAXIMUM and MINIMUM."""
-    x, y = op.operands[0].type, op.result.type
+    y = op.result.type
     low, high = op.attributes["low"], op.attributes["high"]
     for name, code in (("RELU6", RELU6), ("RELU", RELU), ("RELU_N1_TO_1", RELU_N1_TO_1)):
-        given = y.quantization
-        bounds = (
-            integer_bounds(code, y, given) if given is not None else {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code)
-        )
-        if (low, high) == bounds and not (code == RELU_N1_TO_1 and y.dtype is DType.I16):  # which LiteRT lacks
+        lacking = code == RELU_N1_TO_1 and y.dtype is DType.I16  # in LiteRT
+        if (low, high) == _bounds(code, y) and not lacking:
             c.node(
                 name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
             )
             return
-    between = c.intermediate(x, f"{c.names[op.result]}/low")
-    limits = [
-        c.constant(np.array(bound, x.dtype.numpy), f"{c.names[op.result]}/bound", x.quantization)
-        for bound in Clamp.bounds(x.dtype, op.attributes)
-    ]
-    c.node("MAXIMUM", [c.place(op.operands[0]), limits[0]], [between], "MaximumMinimumOptions", version(op, 1, 2))
-    c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))
+    bounds = Clamp.bounds(y.dtype, op.attributes)
+    _limited(c, op, low=bounds[0], high=bounds[1])
+
+
+def _bounds(code: int, y: TensorType) -> tuple[int, int] | None:
+    """What a clamp of this type does where it is an activation; None for plain integers, which have none."""
+    if y.quantization is not None:
+        return integer_bounds(code, y, y.quantization)
+    return {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code) if y.dtype.is_float else None
+
+
+def _limited(c: Emitter, op: Operation, **limits: float) -> None:
+    """MAXIMUM with `low`, then MINIMUM with `high` if there is one."""
+    x, name = op.operands[0].type, c.names[op.result]
+    place = c.place(op.operands[0])
+    for end, bound in limits.items():
+        limit = c.constant(np.array(bound, x.dtype.numpy), f"{name}/bound", x.quantization)
+        last = end == list(limits)[-1]
+        result = c.result(op) if last else c.intermediate(x, f"{name}/{end}")
+        tflite = {"low": "MAXIMUM", "high": "MINIMUM"}[end]
+        c.node(tflite, [place, limit], [result], "MaximumMinimumOptions", version(op, 1, 2))
+        place = result
 
 
 def q_relu(c: Emitter, op: Operation) -> None:
@@ -141,17 +169,6 @@ def is_quantized_operand(op: Operation) -> bool:
     return isinstance(x.quantization, Quantization) and str(x.dtype) == "i8"
 
 
-def quantized_only(emit: Mapping_, hint: str) -> Mapping_:
-    """A mapping for floats alone, since kernels for integers have rules of their own."""
-
-    def checked(c: Emitter, op: Operation) -> None:
-        if is_quantized(op):
-            c.fail(op, f"there is no TFLite form of {op.name} on integers", hint)
-        emit(c, op)
-
-    return checked
-
-
 MAPPINGS: dict[str, Mapping_] = {
     "add": _binary("ADD", "AddOptions"),
     "sub": _binary("SUB", "SubOptions"),
@@ -171,8 +188,8 @@ MAPPINGS: dict[str, Mapping_] = {
     "greater_equal": _binary("GREATER_EQUAL", "GreaterEqualOptions", fuses=False),
     "equal": _binary("EQUAL", "EqualOptions", fuses=False),
     "not_equal": _binary("NOT_EQUAL", "NotEqualOptions", fuses=False),
-    "relu": _unary("RELU"),
-    "relu6": _unary("RELU6"),
+    "relu": relu,
+    "relu6": relu6,
     "clamp": clamp,
     "leaky_relu": leaky_relu,
     "q_leaky_relu": leaky_relu,
