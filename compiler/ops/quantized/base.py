@@ -54,6 +54,14 @@ def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attrib
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but the operand is quantized as {stated}")
 
 
+def named_integer(operator: Operator, attributes: Attributes) -> DType:
+    """The element type that the attribute `dtype` names."""
+    names = {str(d): d for d in INTEGERS}
+    if attributes["dtype"] not in names:
+        raise ShapeError(f"{operator.name} gives {', '.join(names)}, not {attributes['dtype']}")
+    return names[attributes["dtype"]]
+
+
 def check_range(operator: Operator, dtype: DType, attributes: Attributes) -> None:
     """Raise `ShapeError` unless low and high fit the element type."""
     info = np.iinfo(str(dtype.numpy))
