@@ -17,7 +17,7 @@ import numpy as np
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
 from .datasets import Dataset, load_dataset
-from .images import Picture, Preprocess, decode, depth_note
+from .images import Picture, Preprocess, decode, depth_note, eight_bits
 from .picture_files import find_pictures, pictures_in_archive, shortened
 from .training.sources import ArchiveReader
 
@@ -117,7 +117,7 @@ def calibration_inputs(graph: Graph, pictures: CalibrationPictures, limit: int =
     size = graph.inputs[0].type.shape[0]
     rest = taken(pictures, limit)
     found = False
-    while chunk := [preprocess(picture) for picture in islice(rest, size)]:
+    while chunk := [preprocess(eight_bits(picture, preprocess.white)) for picture in islice(rest, size)]:
         if len(chunk) < size and found:
             return
         found = True

@@ -13,7 +13,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.types import DType, TensorType
 from netc.runtime.decoding import pixels_of
-from netc.runtime.images import Preprocess, decode, depth_note
+from netc.runtime.images import Preprocess, decode, depth_note, eight_bits
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 GREY = RGB[:, :, 0]
@@ -56,7 +56,7 @@ def test_16_bit_grey_is_scaled() -> None:
     picture = decode(png(Image.fromarray(values)))
     np.testing.assert_array_equal(picture[0, :, 0], values[0])
     preprocess = Preprocess.of(net((1, 1, 4, 1)))
-    np.testing.assert_array_equal(preprocess.pixels(picture)[0, :, 0], [0, 1, 128, 255])
+    np.testing.assert_array_equal(preprocess.pixels(eight_bits(picture))[0, :, 0], [0, 1, 128, 255])
 
 
 def test_exif_rotation_is_ignored() -> None:
@@ -189,7 +189,12 @@ def test_deep_grey_has_a_white_that_can_be_declared(dtype: type) -> None:
     values = np.arange(784, dtype=dtype).reshape(28, 28) * 5
     picture = decode(png(Image.fromarray(values), "PNG" if dtype == np.uint16 else "TIFF"))
     plain, declared = (Preprocess.of(net((1, 28, 28, 1), **w)) for w in ({}, {"white": 3915}))
-    assert len(np.unique(plain.pixels(picture))) == 16
+    for prepare in (plain, plain.pixels):
+        with pytest.warns(UserWarning, match="-bit grey is scaled to 8 bits: 65535 counts as white; `white`") as told:
+            assert len(np.unique(prepare(picture))) == 16
+        assert [each.filename for each in told] == [__file__]
+    with pytest.warns(UserWarning, match="3000 counts as white; what is above it is clipped"):
+        assert Preprocess.of(net((1, 28, 28, 1), white=3000)).pixels(picture).max() == 255
     np.testing.assert_array_equal(declared.pixels(picture)[..., 0], np.rint(values / 3915 * 255))
     note = depth_note(picture, "x.png", plain.white)
     assert note is not None
