@@ -1,6 +1,7 @@
 """Pictures: every mode decodes, preprocessing is exact, bad files give one message."""
 
 import io
+import struct
 import zlib
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def test_small_files_of_large_pictures_are_refused(kind: str, mode: str, side: i
     assert len(data) < 5000
     with pytest.raises(NetcError, match=rf"picture a is too large: {side} x {side} pixels, of which {limit} may be"):
         decode(data, "a")
+
+
+def test_tiles_that_are_larger_than_their_picture_are_refused() -> None:
+    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32768, 323: 32768, 324: 8, 325: 0}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    with pytest.raises(NetcError, match="a is too large: a tile of 32768 x 32768 pixels, of which 75,000,000 may be"):
+        decode(data, "a")
+
+
+def test_jpeg_files_with_very_many_scans_are_refused() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(RGB).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert decode(data[:-2] + 90 * scan + b"\xff\xd9" + 200 * scan).shape == RGB.shape
+    with pytest.raises(NetcError, match="a is too large: 110 scans, of which 100 may be decoded"):
+        decode(data[:-2] + 100 * scan + b"\xff\xd9", "a")
 
 
 def test_pictures_that_run_programs_are_not_read() -> None:
