@@ -71,7 +71,7 @@ class IntegerForm:
 
 
 class Narrow(enum.Enum):
-    """How a TFLite kernel takes integers of 8 and 16 bits, where the operation itself doesn't say what they stand for."""
+    """How a TFLite kernel takes integers of 8 and 16 bits, if the operation itself doesn't say what they mean."""
 
     MISREAD = "misread"
     """As quantized numbers, even without a scale, unless it computes with them (see `TfliteForm.plain`)."""

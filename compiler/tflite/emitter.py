@@ -55,10 +55,8 @@ class Emitter:
                 self.fail(op, f"there is no TFLite form of {op.name}")
             wrong = misread(op, form)
             if wrong is not None:
-                hint = "cast it to i32 or f32 first, or use operators on quantized numbers"
-                self.fail(
-                    op, f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't", hint
-                )
+                problem = f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't"
+                self.fail(op, problem, "cast it to i32 or f32 first, or use operators on quantized numbers")
             form.emit(self, op)
         return inputs, self._outputs(inputs)
 
