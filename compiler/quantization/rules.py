@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import NetcError
-from ..graph.ir import Graph, Operation, Value
-from ..ops.quantized.base import integer_of, integer_range
+from ..graph.ir import Attribute, Graph, Operation, Value
+from ..ops.quantized.base import ACTIVATIONS, activation_range, integer_of, integer_range
 from ..ops.reduction import normalize_axis
 from ..types import DType, Quantization
 from .calibration import Ranges
@@ -23,8 +23,6 @@ from .scales import (
     weight_to_integers,
 )
 from .sharing import SHARING
-
-_LIMITS: Mapping[str, tuple[float, float | None]] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 
 
 def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Graph:
@@ -44,18 +42,24 @@ def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Grap
     return Quantizer(graph, ranges, scheme or Scheme(), RULES).run()
 
 
-def limits(activation: Operation | None, y: Quantization) -> dict[str, int | None]:
-    """The range of integers that an activation leaves, as attributes low and high."""
-    if activation is None:
-        return {"low": None, "high": None}
+def limits(activation: Operation | None, y: Quantization) -> dict[str, Attribute]:
+    """An activation as attributes of an operator of integers: the range that it leaves, and its name if it has one."""
+    name = None if activation is None else _name(activation)
+    if activation is None or name is not None:
+        return activation_range(name, DType.I8, y)
     low, high = integer_range(*_bounds(activation), DType.I8, y)
     return {"low": low, "high": high}
 
 
-def _bounds(activation: Operation) -> tuple[float | None, float | None]:
-    if activation.name == "clamp":
-        return float(activation.attributes["low"]), float(activation.attributes["high"])
-    return _LIMITS[activation.name]
+def _name(activation: Operation) -> str | None:
+    """The name of relu and its kin; None for another clamp."""
+    if activation.name != "clamp":
+        return activation.name
+    return next((name for name, bounds in ACTIVATIONS.items() if bounds == _bounds(activation)), None)
+
+
+def _bounds(clamp: Operation) -> tuple[float, float]:
+    return float(clamp.attributes["low"]), float(clamp.attributes["high"])
 
 
 def contraction(q: Quantizer, op: Operation) -> Value:

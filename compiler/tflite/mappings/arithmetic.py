@@ -6,10 +6,12 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...ops.elementwise import Clamp
+from ...ops.quantized.base import ACTIVATIONS, integer_range
 from ...types import DType, Quantization
-from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
+from ..emitter import NONE, RELU6, RELU_N1_TO_1, Emitter, Mapping_
+from ..names import ACTIVATIONS as ACTIVATION_NAMES
 from ..serialize import element_code
-from .common import activation, activation_of_range, integer_bounds, is_quantized, version
+from .common import CODES, activation, activation_of_range, is_quantized, version
 
 
 def _binary(name: str, table: str, fuses: bool = True) -> Mapping_:
@@ -37,18 +39,10 @@ def _unary(name: str, table: str | None = None, int8: int = 2, plain: int = 1) -
 
 def clamp(c: Emitter, op: Operation) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 where one of them has these bounds, else MAXIMUM and MINIMUM."""
-    x, y = op.operands[0].type, op.result.type
-    low, high = op.attributes["low"], op.attributes["high"]
-    for name, code in (("RELU6", RELU6), ("RELU", RELU), ("RELU_N1_TO_1", RELU_N1_TO_1)):
-        given = y.quantization
-        bounds = (
-            integer_bounds(code, y, given) if given is not None else {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code)
-        )
-        if (low, high) == bounds and not (code == RELU_N1_TO_1 and y.dtype is DType.I16):  # which LiteRT lacks
-            c.node(
-                name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
-            )
-            return
+    x, code = op.operands[0].type, _activation_of_clamp(op)
+    if code != NONE and not (code == RELU_N1_TO_1 and x.dtype is DType.I16):  # which LiteRT lacks
+        _bounded(c, op, code)
+        return
     between = c.intermediate(x, f"{c.names[op.result]}/low")
     limits = [
         c.constant(np.array(bound, x.dtype.numpy), f"{c.names[op.result]}/bound", x.quantization)
@@ -58,13 +52,28 @@ def clamp(c: Emitter, op: Operation) -> None:
     c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))
 
 
+def _activation_of_clamp(op: Operation) -> int:
+    """The code of the activation that a clamp names, or else of one that has its bounds."""
+    y, (low, high, name) = op.result.type, (op.attributes[key] for key in ("low", "high", "activation"))
+    for candidate in ("relu6", "relu", "relu_n1_to_1") if name is None else ():
+        bounds = ACTIVATIONS[candidate]
+        if (low, high) == (bounds if y.quantization is None else integer_range(*bounds, y.dtype, y.quantization)):
+            return CODES[candidate]
+    return NONE if name is None else CODES[name]
+
+
+def _bounded(c: Emitter, op: Operation, code: int) -> None:
+    """An activation as an operator of its own."""
+    number = version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
+    c.node(ACTIVATION_NAMES[code], [c.place(op.operands[0])], [c.result(op)], None, number)
+
+
 def q_relu(c: Emitter, op: Operation) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 onto another scale."""
     code = activation_of_range(c, op)
     if code == NONE:
         c.fail(op, "TFLite finds the ratio of scales in f32 for activations only", "use requantize")
-    name, number = {RELU: ("RELU", 2), RELU6: ("RELU6", 2), RELU_N1_TO_1: ("RELU_N1_TO_1", 1)}[code]
-    c.node(name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, number))
+    _bounded(c, op, code)
 
 
 def compare(c: Emitter, op: Operation) -> None:

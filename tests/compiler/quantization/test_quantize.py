@@ -13,8 +13,8 @@ from netc.compiler.graph.verifier import verify
 from netc.compiler.quantization import METHODS, Ranges, Scheme, quantize
 from netc.compiler.quantization.scales import weight_scale, weight_to_integers
 from netc.compiler.tflite import to_tflite
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization
-from netc.frontend.tflite.model import read_model
 from netc.frontend.tflite.reader import graph_of
 
 

@@ -19,8 +19,9 @@ from netc.compiler.quantization import Calibration, observation_graph, prepare, 
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.emitter import Emitter
 from netc.compiler.tflite.mappings import MAPPINGS
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType
-from netc.frontend.tflite import graph_of, read_model
+from netc.frontend.tflite import graph_of
 
 from ...frontend.tflite.operators import CASES, FLOAT_CASES
 from ..cases import CASES as OPERATORS

@@ -11,7 +11,8 @@ import pytest
 
 import netc
 from netc.compiler.errors import NetcError
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
 from .agreement import compare, described
 from .extremes import FAR
