@@ -11,7 +11,7 @@ from ...types import DType, Quantization
 from ..emitter import NONE, RELU6, RELU_N1_TO_1, Emitter, Mapping_
 from ..names import ACTIVATIONS as ACTIVATION_NAMES
 from ..serialize import element_code
-from .common import CODES, activation, activation_of_range, is_quantized, version
+from .common import CODES, activation, activation_of_range, version
 
 
 def _binary(name: str, table: str, fuses: bool = True) -> Mapping_:
@@ -150,12 +150,12 @@ def is_quantized_operand(op: Operation) -> bool:
     return isinstance(x.quantization, Quantization) and str(x.dtype) == "i8"
 
 
-def quantized_only(emit: Mapping_, hint: str) -> Mapping_:
-    """A mapping for floats alone, since kernels for integers have rules of their own."""
+def _numbers_only(emit: Mapping_) -> Mapping_:
+    """A mapping for elements that are the numbers themselves: TFLite's zero is the zero point of quantized ones."""
 
     def checked(c: Emitter, op: Operation) -> None:
-        if is_quantized(op):
-            c.fail(op, f"there is no TFLite form of {op.name} on integers", hint)
+        if op.operands[0].type.quantization is not None:
+            c.fail(op, f"there is no TFLite form of {op.name} on quantized integers", "use clamp")
         emit(c, op)
 
     return checked
@@ -180,8 +180,8 @@ MAPPINGS: dict[str, Mapping_] = {
     "greater_equal": _binary("GREATER_EQUAL", "GreaterEqualOptions", fuses=False),
     "equal": _binary("EQUAL", "EqualOptions", fuses=False),
     "not_equal": _binary("NOT_EQUAL", "NotEqualOptions", fuses=False),
-    "relu": _unary("RELU"),
-    "relu6": _unary("RELU6"),
+    "relu": _numbers_only(_unary("RELU")),
+    "relu6": _numbers_only(_unary("RELU6")),
     "clamp": clamp,
     "leaky_relu": leaky_relu,
     "q_leaky_relu": leaky_relu,

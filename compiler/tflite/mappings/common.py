@@ -38,12 +38,12 @@ def activation_of_range(c: Emitter, op: Operation) -> int:
         return NONE
     type_, y = op.results[0].type, _scale(c, op)
     wanted = range_of(type_.dtype, op.attributes)
-    code = next(
-        (CODES[n] for n in _preferred(type_, y) if integer_range(*ACTIVATIONS[n], type_.dtype, y) == wanted), None
-    )
-    if code is None and wanted != integer_range(None, None, type_.dtype, y):
+    for candidate in _preferred(type_, y):
+        if integer_range(*ACTIVATIONS[candidate], type_.dtype, y) == wanted:
+            return CODES[candidate]
+    if wanted != integer_range(None, None, type_.dtype, y):
         c.fail(op, f"no TFLite activation leaves the range {wanted[0]} to {wanted[1]} that {op.name} has")
-    return NONE if code is None else code
+    return NONE
 
 
 def _preferred(type_: TensorType, y: Quantization) -> tuple[str, ...]:
