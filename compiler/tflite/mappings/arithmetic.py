@@ -46,7 +46,7 @@ def clamp(c: Emitter, op: Operation) -> None:
     between = c.intermediate(x, f"{c.names[op.result]}/low")
     limits = [
         c.constant(np.array(bound, x.dtype.numpy), f"{c.names[op.result]}/bound", x.quantization)
-        for bound in Clamp.bounds(x.dtype, op.attributes)
+        for bound in Clamp.limits(x.dtype, op.attributes)
     ]
     c.node("MAXIMUM", [c.place(op.operands[0]), limits[0]], [between], "MaximumMinimumOptions", version(op, 1, 2))
     c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))
