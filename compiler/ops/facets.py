@@ -7,11 +7,13 @@ An operator without a rule has a reason; `tests/compiler/ops/test_facets.py` dem
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..graph.ir import Operation, Operator, Value
+from ..types import DType
 
 RuleT = TypeVar("RuleT")
 
@@ -21,22 +23,22 @@ class Facet(Generic[RuleT]):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self._rules: dict[type[Operator], RuleT] = {}
-        self._reasons: dict[type[Operator], str] = {}
+        self._rules: dict[type[Any], RuleT] = {}
+        self._reasons: dict[type[Any], str] = {}
 
-    def add(self, rule: RuleT, *operators: type[Operator]) -> None:
+    def add(self, rule: RuleT, *operators: type[Any]) -> None:
         """Give operators a rule."""
         for operator in operators:
             self._check_free(operator)
             self._rules[operator] = rule
 
-    def none(self, reason: str, *operators: type[Operator]) -> None:
+    def none(self, reason: str, *operators: type[Any]) -> None:
         """Say why operators have no rule."""
         for operator in operators:
             self._check_free(operator)
             self._reasons[operator] = reason
 
-    def _check_free(self, operator: type[Operator]) -> None:
+    def _check_free(self, operator: type[Any]) -> None:
         if operator in self._rules or operator in self._reasons:
             raise ValueError(f"{self.title}: {operator.__name__} has a rule, or a reason for none, already")
 
@@ -48,7 +50,7 @@ class Facet(Generic[RuleT]):
         """Why an operator has no rule; None if it has one, or if nobody said."""
         return next((self._reasons.get(base) for base in self._known(operator)), None)
 
-    def _known(self, operator: Operator) -> Iterator[type[Operator]]:
+    def _known(self, operator: Operator) -> Iterator[type[Any]]:
         return (base for base in type(operator).__mro__ if base in self._rules or base in self._reasons)
 
 
@@ -68,24 +70,37 @@ class IntegerForm:
     """Operand 1 holds filters along its last dimension, and each result is the product of a row with one of them."""
 
 
+class Narrow(enum.Enum):
+    """How a TFLite kernel takes integers of 8 and 16 bits, if the operation itself doesn't say what they mean."""
+
+    MISREAD = "misread"
+    """As quantized numbers, even without a scale, unless it computes with them (see `TfliteForm.plain`)."""
+    COPIED = "copied"
+    """As they are."""
+    ALIKE = "alike"
+    """As they are where all have one scale, or none."""
+    COMPARED = "compared"
+    """As they are where all have one scale that is fine enough (see `compares_integers`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class TfliteForm:
     """How an operator is written into a TFLite file (see `tflite.emitter`)."""
 
     emit: Callable[[Any, Operation], None]
     """Writes an operation into an `Emitter`."""
-    kind: str = ""
-    """The TFLite operator that it becomes, where that is always the same one."""
+    kind: str | tuple[str, ...] = ()
+    """The TFLite operator that it becomes, or those that it may become."""
     activated: bool = False
     """The TFLite operator has a field for an activation."""
+    narrow: Narrow = Narrow.MISREAD
+    plain: frozenset[DType] = frozenset()
+    """Integers of 8 and 16 bits without a scale that the kernel computes with."""
 
-
-@dataclass(frozen=True, slots=True)
-class TfliteReader:
-    """What a TFLite operator becomes in a graph (see `frontend.tflite.context`)."""
-
-    convert: Callable[[Any], Value | tuple[Value, ...]]
-    makes: tuple[type[Operator], ...]
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The TFLite operators that it may become."""
+        return (self.kind,) if isinstance(self.kind, str) else self.kind
 
 
 Rewrite = Callable[[Any, Operation], Value | None]
@@ -104,14 +119,17 @@ TFLITE: Facet[TfliteForm] = Facet("TFLite")
 EDGETPU: Facet[EdgeRule] = Facet("Edge TPU")
 """Rules of operators that become something else than the kind of their TFLite form."""
 
+TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
+"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""
 _READERS: dict[str, TfliteReader] = {}
 
 
-def reads(kind: str, convert: Callable[[Any], Value | tuple[Value, ...]], *makes: type[Operator]) -> None:
-    """Say what the TFLite operator `kind` becomes: one of the operators `makes`, or several."""
-    if kind in _READERS:
-        raise ValueError(f"{kind} is read in two ways")
-    _READERS[kind] = TfliteReader(convert, makes)
+def reads(reader: TfliteReader, *kinds: str) -> None:
+    """Say what TFLite operators become."""
+    for kind in kinds:
+        if kind in _READERS:
+            raise ValueError(f"{kind} is read in two ways")
+        _READERS[kind] = reader
 
 
 def readers() -> Mapping[str, TfliteReader]:

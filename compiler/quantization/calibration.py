@@ -45,13 +45,13 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_unknown(graph)
-    return in_integer_operators(freeze(windows_in_two_dimensions(inference_form(graph)), params))
+    return in_integer_operators(freeze(spelled_out(windows_in_two_dimensions(inference_form(graph))), params))
 
 
 def in_integer_operators(graph: Graph) -> Graph:
     """A network for inference, written in the operators that have an integer form."""
-    b = Rewriter(graph)
-    for op in graph.operations:
+    b = Rewriter(spelled_out(graph))
+    for op in b.graph.operations:
         form = INTEGER.of(op.operator)
         result = form.prepare(b, op) if form is not None and form.prepare is not None else None
         if result is None:
@@ -59,6 +59,27 @@ def in_integer_operators(graph: Graph) -> Graph:
         else:
             b.replace(op.result, result)
     return _finite(dce(canonicalize(b.close())))
+
+
+def spelled_out(graph: Graph) -> Graph:
+    """The graph with operators that have no integer form made of others, where these have one."""
+    b = Rewriter(graph)
+    for op in graph.operations:
+        result = _made_of_others(b, op) if INTEGER.of(op.operator) is None else None
+        if result is None:
+            b.copy(op)
+        else:
+            b.replace(op.result, result)
+    return b.close()
+
+
+def _made_of_others(b: Rewriter, op: Operation) -> Value | None:
+    start = len(b.operations)
+    result = b.expand(op, op.operator.expand)
+    if all(INTEGER.of(part.operator) is not None or part.name == "constant" for part in b.operations[start:]):
+        return result
+    del b.operations[start:]
+    return None
 
 
 def _finite(graph: Graph) -> Graph:

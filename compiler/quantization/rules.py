@@ -17,7 +17,6 @@ from ..ops.differentiation import StopGradient
 from ..ops.elementwise import (
     Add,
     Clamp,
-    HardSigmoid,
     LeakyRelu,
     Maximum,
     Minimum,
@@ -209,11 +208,6 @@ def argmax(q: Quantizer, op: Operation) -> Value:
     return q.emit(op, "argmax", q.integer(op.operands[0]), **op.attributes)
 
 
-def expanded(b: Rewriter, op: Operation) -> Value | None:
-    """What the operator is made of."""
-    return b.expand(op, op.operator.expand)
-
-
 def operand(b: Rewriter, op: Operation) -> Value:
     """Nothing but the operand."""
     return b[op.operands[0]]
@@ -252,7 +246,6 @@ INTEGER.add(IntegerForm(activation), Relu, Relu6, Clamp)
 INTEGER.add(IntegerForm(function("q_logistic")), Sigmoid)
 INTEGER.add(IntegerForm(function("q_tanh")), Tanh)
 INTEGER.add(IntegerForm(leaky_relu), LeakyRelu)
-INTEGER.add(IntegerForm(None, prepare=expanded), HardSigmoid)
 INTEGER.add(IntegerForm(None, prepare=operand), Identity, StopGradient)
 INTEGER.add(IntegerForm(softmax), Softmax)
 INTEGER.add(IntegerForm(mean), ReduceMean)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...ops.quantized.base import ACTIVATIONS, integer_range, range_of
+from ...ops.rules import version
 from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
 
@@ -19,11 +20,6 @@ CODES = {"relu": RELU, "relu_n1_to_1": RELU_N1_TO_1, "relu6": RELU6}
 def is_quantized(op: Operation) -> bool:
     """True if the operation gives 8-bit or 16-bit integers."""
     return op.results[0].type.dtype in (DType.I8, DType.U8, DType.I16)
-
-
-def version(op: Operation, plain: int, int8: int) -> int:
-    """The operator's version: one for floats and u8, one for i8."""
-    return int8 if op.results[0].type.dtype is DType.I8 else plain
 
 
 def activation_of_range(c: Emitter, op: Operation) -> int:
