@@ -39,7 +39,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.frontend import check_text, load_text
 from netc.frontend.tflite import graph_of, read_model
-from netc.runtime.images import decode
+from netc.runtime.data.images import decode
 
 SECONDS = 5.0
 MEMORY = 1 << 30

@@ -19,7 +19,7 @@ from netc.compiler.tflite.preprocess import LARGEST, MAX_BYTES, NAME, from_buffe
 from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.tflite import graph_of, read_model
 from netc.frontend.tflite.metadata import LABELS_BYTES, embedded_labels
-from netc.runtime.images import Preprocess
+from netc.runtime.data.images import Preprocess
 
 DECLARED: dict[str, Any] = {
     "crop": 0.875,
