@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .runtime.data.kinds import SourceKind
 from .runtime.data.registry import picture_kinds, source_kinds
 
 
@@ -18,3 +19,23 @@ class DataCommand(click.Command):
             with formatter.section("Pictures without labels (PATH)"):
                 formatter.write_dl([(kind.spelling, f"{kind.summary}.") for kind in picture_kinds()])
         super().format_epilog(ctx, formatter)
+
+
+def data_table() -> str:
+    """A table in Markdown of what --data takes; docs/command-line.md shows it."""
+    rows = [
+        (f"`{kind.spelling}`", kind.summary, ", ".join(kind.splits), _sample(kind), _classes(kind))
+        for kind in source_kinds()
+    ]
+    lines = [("data", "what it is", "splits", "a sample", "classes"), ("---",) * 5, *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _sample(kind: SourceKind) -> str:
+    return str(kind.sample) if kind.sample is not None else "as the data say"
+
+
+def _classes(kind: SourceKind) -> str:
+    if kind.count is None:
+        return "as the data say"
+    return f"{kind.count:,}" + (f": {', '.join(kind.names)}" if kind.names else "")

@@ -25,6 +25,8 @@ from .source import FileSource, PictureFiles, Source
 KindT = TypeVar("KindT", bound=Kind)
 
 _KINDS: dict[str, Kind] = {}
+_OF_SPECS = "(),="
+"""What tells a specification from a name or a path."""
 
 
 def register(kind: type[KindT]) -> type[KindT]:
@@ -100,7 +102,7 @@ def open_samples(text: str | os.PathLike[str], folder: str | os.PathLike[str] | 
     text = os.fspath(text)
     if (found := _pictures(text)) is not None:
         return found.open(Path(text))
-    meant = _meaning(text)
+    meant = _meaning(text, picture_kinds())
     samples = meant.kind.samples(meant.place(folder))
     return samples if isinstance(samples, PictureFiles) else meant.narrow(checked(meant.kind, samples))
 
@@ -150,16 +152,18 @@ class _Meaning:
         return narrowed(source, self.spec, self.classes)
 
 
-def _meaning(text: str) -> _Meaning:
-    """What a text means; raises `NetcError` if it is nothing that there could be."""
+def _meaning(text: str, others: Sequence[Kind] = ()) -> _Meaning:
+    """What a text means; raises `NetcError`, which lists the `others`, too, if it is nothing that there could be."""
     for kind in path_kinds():
         if (path := kind.path(text)) is not None:
             return _Meaning(kind, path)
     known = _named()
-    spec = parse_spec(_as_words(text))
+    spec = parse_spec(_as_words(text)) if set(text) & set(_OF_SPECS) else Spec(_as_words(text))
     if spec.name not in known:
-        hint = near_miss(spec.name, known) or "there are " + ", ".join(kind.spelling for kind in source_kinds())
-        raise NetcError(f"there is no data set `{spec.name}`", hint=hint)
+        there_are = ", ".join(kind.spelling for kind in (*source_kinds(), *others))
+        raise NetcError(
+            f"there is no data set `{spec.name}`", hint=near_miss(spec.name, known) or f"there are {there_are}"
+        )
     return _Meaning(known[spec.name], None, spec, spec.bind({"classes": None})["classes"])
 
 

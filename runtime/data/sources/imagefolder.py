@@ -30,7 +30,7 @@ class ImageFolder(PathKind):
 
     name = "imagefolder"
     spelling = "imagefolder:DIR"
-    summary = "pictures in DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg"
+    summary = "pictures in folders DIR/train/CLASS and DIR/val/CLASS"
     sample = SampleType(None, (None, None, None))
 
     def path(self, text: str) -> Path | None:
