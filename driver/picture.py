@@ -11,6 +11,11 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.ops.conversion import Cast
+from .compiler.ops.quantized.activation import QSoftmax
+from .compiler.ops.quantized.conversion import Dequantize, Quantize, Reinterpret, Requantize
+from .compiler.ops.reduction import Softmax
+from .compiler.ops.shape import Reshape
 from .frontend import allowed_folders, models_folder
 from .pipeline import Weights
 from .runtime.data.folder import data_folder
@@ -72,18 +77,21 @@ def real_scores(graph: Graph, output: Array) -> Array:
     return real
 
 
+_CONVERSIONS = (Reshape, Requantize, Dequantize, Quantize, Reinterpret, Cast)
+
+
 def gives_probabilities(graph: Graph) -> bool:
     """True if the first output is made by softmax, but for changes of shape, type or scale.
 
     Of an operator that netc doesn't know, the scale tells: TFLite gives 1/256 to probabilities.
     """
     op = graph.producers.get(graph.outputs[0])
-    while op is not None and op.name in ("reshape", "requantize", "dequantize", "quantize", "reinterpret", "cast"):
+    while op is not None and isinstance(op.operator, _CONVERSIONS):
         op = graph.producers.get(op.operands[0])
     given = graph.outputs[0].type.quantization
     if op is not None and op.name == "opaque":
         return given is not None and given.scale == 1 / 256
-    return op is not None and op.name in ("softmax", "q_softmax")
+    return op is not None and isinstance(op.operator, Softmax | QSoftmax)
 
 
 def best_classes(scores: Array, labels: Labels, count: int, *, probable: bool = False) -> list[Class]:

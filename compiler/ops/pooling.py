@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.element_types import check_numbers
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
@@ -54,6 +54,8 @@ class MaxPool(Pooling):
 
     name = "max_pool"
     keeps_quantization = True
+    scales = Scales.OPERAND
+    homogeneous = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -90,6 +92,9 @@ class AvgPool(Pooling):
 
     name = "avg_pool"
     floats_only = True
+    scales = Scales.OPERAND
+    homogeneous = True
+    rounds = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands

@@ -20,8 +20,6 @@ PITCH_MARGIN = 16
 """Elements put after the channels to spread such rows."""
 SERVED_RANK = 4
 """Tensors [N, H, W, C]; kernels over other ranks check bounds."""
-DENSE_ONLY = frozenset({"reshape"})
-"""Operators that see memory as one run of elements, in operand and result."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class _Plan:
         producer = self.graph.producers.get(value)
         if producer is None or value in self.static or value in self.outputs:
             return False
-        return not any(op.name in DENSE_ONLY for op in (producer, *self.graph.users[value]))
+        return not any(op.operator.view for op in (producer, *self.graph.users[value]))
 
     def type_of(self, value: Value) -> TensorType:
         """The type of a result with its layout."""

@@ -18,6 +18,14 @@ BYTES = (DType.I8, DType.U8)
 """Those of 8 bits, which most kernels take alone."""
 
 
+class QuantizedOperator(Operator):
+    """Base of the operators on quantized numbers that a network is made of."""
+
+
+class Part(Operator):
+    """Base of what passes make of them: parts of code, and what is computed when weights are loaded."""
+
+
 def quantization(what: str) -> AttributeSpec:
     """An attribute that says what the integers of an operand or result stand for."""
     return AttributeSpec(Quantization, f"what the elements of {what} stand for")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import operators, register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
@@ -17,14 +17,14 @@ from ...types import DType, Quantization, TensorType
 from ..elementwise import broadcast_shapes
 from ..selection import Comparison
 from . import fixed_point as fp
-from .base import check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 
 _RAISE = 8
 """Bits by which the operands are raised before they are scaled."""
 
 
 @register
-class QCompare(Operator):
+class QCompare(QuantizedOperator):
     """A comparison (less, equal, ...) of two quantized tensors with scales below 1, in steps of 1/256."""
 
     name = "q_compare"

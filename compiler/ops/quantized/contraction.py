@@ -22,7 +22,7 @@ from ..convolution import WINDOW_ATTRIBUTES, Conv2D
 from ..dense import Dense
 from ..window import Window
 from . import fixed_point as fp
-from .base import RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import RANGE, Part, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
 
 ZERO_POINTS = {
     "x_zero": AttributeSpec(int, "zero point of x"),
@@ -74,7 +74,7 @@ def product(x: Array, weight: Array) -> Array:
     return result
 
 
-class IntegerSum(Operator):
+class IntegerSum(Part):
     """Base of the sums of products (x - x zero point) * (weight - weight zero point), plus an i32 bias."""
 
     operands = ("x", "weight", "bias?")
@@ -185,7 +185,7 @@ def _depthwise(x: Array, weight: Array, window: Window) -> Array:
 
 
 @register
-class QConv2D(Operator):
+class QConv2D(QuantizedOperator):
     """2-D convolution of quantized x [N, H, W, C] with weight [KH, KW, C / groups, F] and bias i32 [F]."""
 
     name = "q_conv2d"
@@ -255,7 +255,7 @@ _DENSE = Dense()
 
 
 @register
-class QDense(Operator):
+class QDense(QuantizedOperator):
     """Quantized x [..., I] times weight [I, O], plus bias i32 [O]; the sums are scaled in f64 and rounded once."""
 
     name = "q_dense"

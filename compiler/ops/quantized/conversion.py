@@ -13,7 +13,7 @@ from ...numerics import convert
 from ...types import DType, Quantization, TensorType
 from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
-from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import INTEGERS, RANGE, Part, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
 
 _DTYPE = AttributeSpec(str, "element type of the result, such as i8")
 
@@ -27,7 +27,7 @@ def _integer(operator: Operator, attributes: Attributes) -> DType:
 
 
 @register
-class Quantize(Operator):
+class Quantize(QuantizedOperator):
     """Floats to integers: x / scale, rounded half away from zero, plus the zero point; saturated, NaN the largest."""
 
     name = "quantize"
@@ -55,7 +55,7 @@ class Quantize(Operator):
 
 
 @register
-class Dequantize(Operator):
+class Dequantize(QuantizedOperator):
     """Integers to the floats that they stand for: scale * (x - zero point)."""
 
     name = "dequantize"
@@ -80,7 +80,7 @@ class Dequantize(Operator):
 
 
 @register
-class Requantize(Operator):
+class Requantize(QuantizedOperator):
     """The same numbers on another scale: (x - zero point) * x scale / y scale + y zero point, in fixed point."""
 
     name = "requantize"
@@ -127,7 +127,7 @@ class QRelu(Requantize):
 
 
 @register
-class Reinterpret(Operator):
+class Reinterpret(QuantizedOperator):
     """The same integers, said to stand for other numbers."""
 
     name = "reinterpret"
@@ -148,7 +148,7 @@ class Reinterpret(Operator):
 
 
 @register
-class Rescale(Operator):
+class Rescale(Part):
     """32-bit sums to 8 bits: x * multiplier * 2^(shift - 31) in fixed point, plus the zero point, saturated.
 
     Multiplier and shift (i32) have one element, or one for each channel: they broadcast to x.
@@ -193,7 +193,7 @@ class Rescale(Operator):
 
 
 @register
-class RescaleReal(Operator):
+class RescaleReal(Part):
     """32-bit sums to 8 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
 
     The factor has one element, or one for each channel.

@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ...types import DType, TensorType
 from . import fixed_point as fp
 from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
-from .base import check_quantized, demand, per_tensor, quantization
+from .base import Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
 
 _F = FixedPoint(32)
@@ -32,7 +32,7 @@ _NUMERATOR, _SQUARE, _CONSTANT, _LINEAR = 117049297, 127690142, 1057819769, 6384
 
 
 @register
-class QLogSoftmax(Operator):
+class QLogSoftmax(QuantizedOperator):
     """log(softmax(x)) of i8 over the last dimension; the result's scale is 1/16, its zero point 127."""
 
     name = "q_log_softmax"
@@ -77,7 +77,7 @@ class QLogSoftmax(Operator):
 
 
 @register
-class LogShare(Operator):
+class LogShare(Part):
     """Scaled differences (i64) less the logarithm of their row's total (i64): the last step of q_log_softmax."""
 
     name = "log_share"

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, maximum, minimum
 from ...types import DType, Quantization, TensorType
 from . import fixed_point as fp
-from .base import check_quantized, per_tensor, quantization
+from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
 from .contraction import DenseSum
 from .functions import FixedPoint
 
@@ -29,7 +29,7 @@ _SHORT = FixedPoint(16)
 
 
 @register
-class QLstm(Operator):
+class QLstm(QuantizedOperator):
     """LSTM of x [N, T, I] to [N, T, C], from zero state; gates in the order input, forget, cell, output.
 
     Operands: x i8, weights of the input i8 [I, C] and of the state i8 [C, C] for each gate, biases i32 [C].
@@ -198,7 +198,7 @@ def _gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
 _LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
 
 
-class _Part(Operator):
+class _Part(Part):
     """Base of the elementwise parts of a step: operands and result have one shape."""
 
     elementwise = True

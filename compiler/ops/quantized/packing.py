@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...types import DType, TensorType
+from .base import Part
 
 
 @register
-class PackDot4(Operator):
+class PackDot4(Part):
     """8-bit weight [..., F] as i8 panels [F / width, rows * steps, width * 4]: four neighbours of the sum side by side.
 
     The weight is seen as [rows, length, F]. Each row is filled up with zeros to a multiple of four, the filters to a
@@ -53,7 +54,7 @@ class PackDot4(Operator):
 
 
 @register
-class PackDepthwise(Operator):
+class PackDepthwise(Part):
     """8-bit depthwise weight [KH, KW, 1, C] as i8 [KW, rows, quads, C * 4] for a block of result rows.
 
     Entry 4 * c + j of quad q holds channel c's weight for input row 4 * q + j of the block, of which row r of the
@@ -96,7 +97,7 @@ class PackDepthwise(Operator):
 
 
 @register
-class Dot4Correction(Operator):
+class Dot4Correction(Part):
     """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
 
     The sums are of x + x_offset instead of x; the part that depends on the weight is missing,
