@@ -19,7 +19,7 @@ from .compiler.ops.shape import Reshape
 from .frontend import allowed_folders, models_folder
 from .pipeline import Weights
 from .runtime.data.folder import data_folder
-from .runtime.data.images import Preprocess, as_input, decode, depth_note
+from .runtime.data.images import Preprocess, as_input, decode, depth_note, eight_bits
 from .runtime.data.labels import Labels, read_labels, saved_labels
 from .runtime.data.registry import class_names, named_sets
 
@@ -42,7 +42,7 @@ def load_picture(graph: Graph, image: str | None) -> tuple[Array, tuple[str, ...
     sample = models_folder() / ("digit.png" if preprocess.channels == 1 else "sample.png")
     note = None if image else f"no --image given: using the sample picture {sample}"
     picture = decode(image or sample)
-    tensor = as_input(preprocess(picture), graph.inputs[0].type)
+    tensor = as_input(preprocess(eight_bits(picture, preprocess.white)), graph.inputs[0].type)
     notes = (note, depth_note(picture, image or str(sample), preprocess.white))
     return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), tuple(filter(None, notes))
 

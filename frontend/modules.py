@@ -124,7 +124,7 @@ class Loader:
             raise error("files import each other in a circle", location, circle)
         if key in self.modules:
             return self.modules[key]
-        if len(self.modules) >= MAX_FILES:
+        if len(self.modules) + len(self._active) >= MAX_FILES:
             raise error(f"a net may be spread over {MAX_FILES} files at most", location)
         text, name = self._read(path, location), self._shown(path)
         if not is_network(text) and not lies_below(path, self.roots):  # it may be anybody's: nothing of it is shown

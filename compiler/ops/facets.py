@@ -7,11 +7,13 @@ An operator without a rule has a reason; `tests/compiler/ops/test_facets.py` dem
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..graph.ir import Operation, Operator, Value
+from ..types import DType
 
 RuleT = TypeVar("RuleT")
 
@@ -68,6 +70,19 @@ class IntegerForm:
     """Operand 1 holds filters along its last dimension, and each result is the product of a row with one of them."""
 
 
+class Narrow(enum.Enum):
+    """How a TFLite kernel takes integers of 8 and 16 bits, if the operation itself doesn't say what they mean."""
+
+    MISREAD = "misread"
+    """As quantized numbers, even without a scale, unless it computes with them (see `TfliteForm.plain`)."""
+    COPIED = "copied"
+    """As they are."""
+    ALIKE = "alike"
+    """As they are where all have one scale, or none."""
+    COMPARED = "compared"
+    """As they are where all have one scale that is fine enough (see `compares_integers`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class TfliteForm:
     """How an operator is written into a TFLite file (see `tflite.emitter`)."""
@@ -78,6 +93,9 @@ class TfliteForm:
     """The TFLite operator that it becomes, or those that it may become."""
     activated: bool = False
     """The TFLite operator has a field for an activation."""
+    narrow: Narrow = Narrow.MISREAD
+    plain: frozenset[DType] = frozenset()
+    """Integers of 8 and 16 bits without a scale that the kernel computes with."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
 from ..types import DType, TensorType
 from .layer import LayerBuilder, layer
+from .reduction import check_some
 from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
 
 POOL_ATTRIBUTES = {
@@ -45,6 +46,7 @@ class Pooling(Operator):
             raise ShapeError(f"{self.name} takes [N, spatial..., channels], not {x}")
         if not self.floats_only:
             check_numbers(self, x)
+        check_some(self, x, tuple(range(1, x.rank - 1)))
         return (TensorType(x.dtype, (x.shape[0], *self.window(x.shape, attributes).output, x.shape[-1])),)
 
 

@@ -15,13 +15,20 @@ def version(op: Operation, plain: int, int8: int) -> int:
     return int8 if op.results[0].type.dtype is DType.I8 else plain
 
 
-def tflite_unary(kind: str, options: str | None = None, *, int8: int = 2, plain: int = 1) -> TfliteForm:
+def tflite_unary(
+    kind: str,
+    options: str | None = None,
+    *,
+    int8: int = 2,
+    plain: int = 1,
+    plain_integers: frozenset[DType] = frozenset(),
+) -> TfliteForm:
     """The TFLite operator `kind` of one operand; `options` is its table in the schema, if it has one."""
 
     def emit(c: Any, op: Operation) -> None:
         c.node(kind, [c.place(op.operands[0])], [c.result(op)], options, version(op, plain, int8))
 
-    return TfliteForm(emit, kind)
+    return TfliteForm(emit, kind, plain=plain_integers)
 
 
 def integer_table(name: str) -> IntegerForm:

@@ -114,8 +114,11 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
         members = op.body.operations
     for member in members:
         margins = member.operator.input_margins([v.type for v in member.operands], member.attributes)
-        if margins is not None and len(margins) == SERVED_RANK and member.operands[0] in outside:
-            yield member, outside[member.operands[0]], margins
+        value = outside.get(member.operands[0]) if member.operands else None
+        if margins is None or value is None or len(margins) != SERVED_RANK:
+            continue
+        if value.type.size:  # nothing writes values without elements, and thus their margins
+            yield member, value, margins
 
 
 def _wants_pitch(conv: Operation) -> bool:

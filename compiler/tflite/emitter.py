@@ -19,6 +19,7 @@ from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
 from ..types import DType, Quantization, TensorType
 from .model import Field, Model, Node, Options, Tensor
+from .narrow import misread
 
 Mapping_ = Callable[["Emitter", Operation], None]
 
@@ -52,6 +53,10 @@ class Emitter:
             form = TFLITE.of(op.operator)
             if form is None:
                 self.fail(op, f"there is no TFLite form of {op.name}")
+            wrong = misread(op, form)
+            if wrong is not None:
+                problem = f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't"
+                self.fail(op, problem, "cast it to i32 or f32 first, or use operators on quantized numbers")
             form.emit(self, op)
         return inputs, self._outputs(inputs)
 

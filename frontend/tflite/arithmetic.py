@@ -9,6 +9,7 @@ import numpy as np
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
 from ...compiler.ops.quantized.base import BYTES
+from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.types import DType
 from .context import BOUNDS, Context
 
@@ -53,17 +54,16 @@ def _extremum(name: str) -> Converter:
 
 
 def _comparison(name: str) -> Converter:
-    """LESS and its kin, which compare quantized numbers in steps of 1/256; order among 16 bits is that of integers."""
+    """LESS and its kin."""
 
     def convert(c: Context) -> Value:
         a, b = c.value(0), c.value(1)
         if c.type(0).quantization is None and c.type(1).quantization is None:
             return c.emit(name, a, b)
         scales = {"a": c.quantization(0), "b": c.quantization(1)}
-        plain = a.type.dtype is DType.I16 and name not in ("equal", "not_equal")
-        if scales["a"] == scales["b"] and (plain or 1 / 256 <= scales["a"].scale < 1):  # no two numbers become one
+        if scales["a"] == scales["b"] and compares_integers(name, a.type.dtype, scales["a"]):
             return c.emit(name, a, b)
-        if plain:
+        if orders_shorts(name, a.type.dtype):
             c.unsupported("its operands have different scales")
         return c.emit("q_compare", a, b, by=name, **scales)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array, Graph
-from .images import Preprocess, white_of
+from .images import Preprocess, eight_bits, white_of
 from .interpretation import Facts, interpret
 from .source import ArraySource, PictureFiles, Source
 
@@ -59,7 +59,7 @@ def calibration_inputs(graph: Graph, samples: CalibrationSamples, limit: int = 1
     size = graph.inputs[0].type.shape[0]
     rest = taken(samples, limit)
     found = False
-    while chunk := [preprocess(picture) for picture in islice(rest, size)]:
+    while chunk := [preprocess(eight_bits(picture, preprocess.white)) for picture in islice(rest, size)]:
         if len(chunk) < size and found:
             return
         found = True

@@ -13,9 +13,10 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, binary, minimum
 from ...types import DType, Quantization, TensorType
+from ..reduction import check_some
 from ..rounding import rounded
 from . import fixed_point as fp
-from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
+from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, named_integer, per_tensor, quantization
 from .functions import FixedPoint, reciprocal, reciprocal_expr
 
 
@@ -195,6 +196,7 @@ class QSoftmax(QuantizedOperator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype not in BYTES or attributes["dtype"] not in (str(x.dtype), "i16"):
             raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
+        check_some(self, x, (-1,))
         dtype = DType(attributes["dtype"])
         if dtype is DType.I8:
             demand(self, attributes["y"], dtype, 1 / 256, -128)
@@ -241,9 +243,9 @@ class SoftmaxShare(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands
-        if x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+        if x.rank < 1 or x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"softmax_share can't divide {x} by {total}")
-        return (TensorType(DType(attributes["dtype"]), x.shape, None, attributes["y"]),)
+        return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, total = operands

@@ -14,6 +14,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ...types import DType, TensorType
+from ..reduction import check_some
 from . import fixed_point as fp
 from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
 from .base import Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
@@ -47,6 +48,7 @@ class QLogSoftmax(QuantizedOperator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype is not DType.I8:
             raise ShapeError(f"q_log_softmax takes rows of i8, not {x}")
+        check_some(self, x, (-1,))
         demand(self, attributes["y"], x.dtype, 2.0**-4, 127)
         difference_factor(attributes["x"].scale)
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
@@ -88,7 +90,7 @@ class LogShare(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands
-        if x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+        if x.rank < 1 or x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"log_share can't compare {x} with {total}")
         return (TensorType(DType.I8, x.shape, None, attributes["y"]),)
 

@@ -8,7 +8,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...types import DType, TensorType
-from .base import Part
+from .base import BYTES, Part
 
 
 @register
@@ -33,9 +33,9 @@ class PackDot4(Part):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
         rows, width = attributes["rows"], attributes["width"]
-        filters = weight.shape[-1]
-        if weight.dtype not in (DType.I8, DType.U8) or (weight.size // filters) % rows:
-            raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows")
+        filters = weight.shape[-1] if weight.rank else 0
+        if min(rows, width, filters) < 1 or weight.dtype not in BYTES or (weight.size // filters) % rows:
+            raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows and panels of {width} filters")
         steps = -(-(weight.size // filters // rows) // 4)
         panels = 1 if attributes["ones"] else -(-filters // width)
         return (TensorType(DType.I8, (panels, rows * steps, width * 4)),)
@@ -74,10 +74,12 @@ class PackDepthwise(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        if weight.dtype not in (DType.I8, DType.U8) or weight.rank != 4 or weight.shape[2] != 1:
-            raise ShapeError(f"pack_depthwise can't pack {weight}")
-        kh, kw, _, channels = weight.shape
         rows, ones = attributes["rows"], attributes["ones"]
+        if weight.dtype not in BYTES or weight.rank != 4 or weight.shape[2] != 1 or not weight.size:
+            raise ShapeError(f"pack_depthwise can't pack {weight}")
+        if min(rows, attributes["stride"]) < 1 or ones < 0:
+            raise ShapeError("pack_depthwise needs positive `rows` and `stride`, and `ones` not below 0")
+        kh, kw, _, channels = weight.shape
         quads = -(-((rows - 1) * attributes["stride"] + kh) // 4)
         return (TensorType(DType.I8, (1 if ones else kw, rows, quads, (ones or channels) * 4)),)
 

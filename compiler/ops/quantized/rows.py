@@ -66,7 +66,7 @@ class L2Share(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands
-        if x.dtype not in BYTES or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+        if x.rank < 1 or x.dtype not in BYTES or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"l2_share can't divide {x} by the root of {total}")
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
 

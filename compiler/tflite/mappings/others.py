@@ -6,7 +6,7 @@ import numpy as np
 import tflite
 
 from ...graph.ir import Operation
-from ...ops.facets import TFLITE, TfliteForm
+from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.opaque import Opaque
 from ...ops.quantized.lstm import GATES, QLstm
 from ...types import DType, Quantization, TensorType, parse_type
@@ -92,5 +92,5 @@ def _product(x: Quantization, scale: float) -> Quantization:
     return Quantization.of(float(np.float32(x.scale) * np.float32(scale)))
 
 
-TFLITE.add(TfliteForm(opaque), Opaque)
+TFLITE.add(TfliteForm(opaque, narrow=Narrow.COPIED), Opaque)
 TFLITE.add(TfliteForm(lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM"), QLstm)

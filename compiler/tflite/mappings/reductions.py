@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...graph.ir import Operation
 from ...ops.conversion import ArgMax
-from ...ops.facets import TFLITE, TfliteForm
+from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.pooling import AvgPool, MaxPool
 from ...ops.quantized.activation import QSoftmax
 from ...ops.quantized.log_softmax import QLogSoftmax
@@ -17,7 +17,7 @@ from .common import VALID, activation, padded
 from .contractions import scheme
 
 
-def _pool(name: str) -> TfliteForm:
+def _pool(name: str, narrow: Narrow = Narrow.MISREAD) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         x = op.operands[0].type
         if x.rank != 4:
@@ -43,7 +43,7 @@ def _pool(name: str) -> TfliteForm:
             fused_activation_function=activation(c, op),
         )
 
-    return TfliteForm(emit, name, activated=True)
+    return TfliteForm(emit, name, True, narrow)
 
 
 def _never_negative(c: Emitter, op: Operation) -> bool:
@@ -55,7 +55,7 @@ def _never_negative(c: Emitter, op: Operation) -> bool:
     return producer is not None and producer.operator.bounds(producer.attributes)[0] >= 0
 
 
-def _reduce(name: str) -> TfliteForm:
+def _reduce(name: str, narrow: Narrow = Narrow.MISREAD) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         rank = op.operands[0].type.rank
         given = op.attributes["axes"]
@@ -71,7 +71,7 @@ def _reduce(name: str) -> TfliteForm:
             keep_dims=op.attributes["keepdims"],
         )
 
-    return TfliteForm(emit, name)
+    return TfliteForm(emit, name, narrow=narrow)
 
 
 def softmax(c: Emitter, op: Operation) -> None:
@@ -106,13 +106,14 @@ def argmax(c: Emitter, op: Operation) -> None:
     c.node("ARG_MAX", [c.place(x), axis], [c.result(op)], "ArgMaxOptions", number, output_type=int32)
 
 
-TFLITE.add(_pool("MAX_POOL_2D"), MaxPool)
-TFLITE.add(_pool("AVERAGE_POOL_2D"), AvgPool, QAvgPool)
+TFLITE.add(_pool("MAX_POOL_2D", Narrow.ALIKE), MaxPool)
+TFLITE.add(_pool("AVERAGE_POOL_2D"), AvgPool)
+TFLITE.add(_pool("AVERAGE_POOL_2D", Narrow.ALIKE), QAvgPool)
 TFLITE.add(_reduce("MEAN"), ReduceMean, QMean)
 TFLITE.add(_reduce("SUM"), ReduceSum)
-TFLITE.add(_reduce("REDUCE_MAX"), ReduceMax)
-TFLITE.add(_reduce("REDUCE_MIN"), ReduceMin)
+TFLITE.add(_reduce("REDUCE_MAX", Narrow.ALIKE), ReduceMax)
+TFLITE.add(_reduce("REDUCE_MIN", Narrow.ALIKE), ReduceMin)
 TFLITE.add(TfliteForm(softmax, "SOFTMAX"), Softmax, QSoftmax)
 TFLITE.add(TfliteForm(l2_normalize, "L2_NORMALIZATION"), QL2Normalize)
 TFLITE.add(TfliteForm(log_softmax, "LOG_SOFTMAX"), LogSoftmax, QLogSoftmax)
-TFLITE.add(TfliteForm(argmax, "ARG_MAX"), ArgMax)
+TFLITE.add(TfliteForm(argmax, "ARG_MAX", narrow=Narrow.ALIKE), ArgMax)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...ops.differentiation import StopGradient
-from ...ops.facets import TFLITE, TfliteForm
+from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import GatherND, Tile
 from ...ops.quantized.concatenation import QConcat
 from ...ops.quantized.conversion import Reinterpret
@@ -42,7 +42,7 @@ def pad(c: Emitter, op: Operation) -> None:
     value = op.attributes["value"]
     padding = op.attributes["padding"]
     pads = c.constant(np.array(padding, np.int32), "paddings/" + "_".join(str(n) for p in padding for n in p))
-    if value == (x.quantization.zero_point if x.quantization is not None else 0):
+    if value == x.zero_point:
         c.node("PAD", [c.place(op.operands[0]), pads], [c.result(op)], "PadOptions", version(op, 1, 2))
         return
     fill = c.constant(np.array([value], x.dtype.numpy), f"{c.names[op.result]}/value", x.quantization)
@@ -80,17 +80,17 @@ def _resize(name: str, table: str) -> TfliteForm:
         inputs = [c.place(op.operands[0]), c.vector(op.attributes["size"])]
         c.node(name, inputs, [c.result(op)], table, number, **flags)
 
-    return TfliteForm(emit, name)
+    return TfliteForm(emit, name, narrow=Narrow.ALIKE)
 
 
-TFLITE.add(TfliteForm(reshape, "RESHAPE"), Identity, StopGradient, Reinterpret, Reshape)
-TFLITE.add(TfliteForm(transpose, "TRANSPOSE"), Transpose)
-TFLITE.add(TfliteForm(broadcast_to, "BROADCAST_TO"), BroadcastTo)
-TFLITE.add(TfliteForm(pad, ("PAD", "PADV2")), Pad)
-TFLITE.add(TfliteForm(concat, "CONCATENATION"), Concat, QConcat)
-TFLITE.add(TfliteForm(slice_, "SLICE"), Slice)
-TFLITE.add(TfliteForm(tile, "TILE"), Tile)
-TFLITE.add(TfliteForm(gather_nd, "GATHER_ND"), GatherND)
+TFLITE.add(TfliteForm(reshape, "RESHAPE", narrow=Narrow.COPIED), Identity, StopGradient, Reinterpret, Reshape)
+TFLITE.add(TfliteForm(transpose, "TRANSPOSE", narrow=Narrow.COPIED), Transpose)
+TFLITE.add(TfliteForm(broadcast_to, "BROADCAST_TO", narrow=Narrow.COPIED), BroadcastTo)
+TFLITE.add(TfliteForm(pad, ("PAD", "PADV2"), narrow=Narrow.ALIKE), Pad)
+TFLITE.add(TfliteForm(concat, "CONCATENATION", narrow=Narrow.ALIKE), Concat, QConcat)
+TFLITE.add(TfliteForm(slice_, "SLICE", narrow=Narrow.COPIED), Slice)
+TFLITE.add(TfliteForm(tile, "TILE", narrow=Narrow.COPIED), Tile)
+TFLITE.add(TfliteForm(gather_nd, "GATHER_ND", narrow=Narrow.COPIED), GatherND)
 TFLITE.add(_resize("RESIZE_BILINEAR", "ResizeBilinearOptions"), ResizeBilinear)
 TFLITE.add(
     _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),

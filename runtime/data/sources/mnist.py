@@ -30,6 +30,8 @@ class Mnist(NamedSet):
         prefix = "t10k" if split == "test" else "train"
         pictures = self._read_idx(where, f"{prefix}-images-idx3-ubyte", 3)
         labels = self._read_idx(where, f"{prefix}-labels-idx1-ubyte", 1)
+        if pictures.size == 0:
+            raise NetcError(f"data set mnist in {where} is damaged: it holds no pictures")
         if len(pictures) != len(labels) or labels.max(initial=0) > 9:
             raise NetcError(f"data set mnist in {where} is damaged: its labels don't fit its pictures")
         return self.arrays(labels, pictures[..., np.newaxis])

@@ -60,10 +60,13 @@ class PictureFolder(PictureKind):
 
 
 def _is_suspicious(path: str) -> bool:
-    """Whether a file doesn't begin and end as pictures do."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        file.seek(max(0, os.path.getsize(path) - 16))
-        tail = file.read()
+    """Whether a file doesn't begin and end as pictures do, or can't be read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+            file.seek(max(0, os.path.getsize(path) - 16))
+            tail = file.read()
+    except OSError:
+        return True  # whoever reads the picture says why
     start = next((known for known in _HEADS if head.startswith(known)), None)
     return start is None or _TAILS.get(start, b"") not in tail
