@@ -40,7 +40,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.tflite.reading import read_model
 from netc.frontend import check_text, load_text
 from netc.frontend.tflite import graph_of
-from netc.runtime.images import decode
+from netc.runtime.data.images import decode
 
 SECONDS = 5.0
 MEMORY = 1 << 30

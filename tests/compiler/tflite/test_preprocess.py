@@ -20,7 +20,7 @@ from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.tflite import graph_of
 from netc.frontend.tflite.metadata import LABELS_BYTES, embedded_labels
-from netc.runtime.images import Preprocess
+from netc.runtime.data.images import Preprocess
 
 DECLARED: dict[str, Any] = {
     "crop": 0.875,

@@ -1,21 +1,21 @@
 """Names of a net's classes: those that lie beside its weights, else those that its `preprocess` declares.
 
-The latter are a list, or a text file with one name on each line.
+The latter are a list, a text file with one name on each line, or a data set whose classes have names.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..compiler.errors import NetcError
-from ..compiler.graph.ir import Graph
-from ..compiler.reading import lies_below, read_text
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Graph
+from ...compiler.reading import lies_below, read_text
+from ..weights import read_metadata
 from .images import declaration
-from .weights import read_metadata
 
 CLASSES = "classes"
 """Under this name the metadata of weights hold the names of the classes that they were trained for, as a JSON list."""
@@ -41,8 +41,15 @@ class Labels:
 NO_LABELS = Labels()
 
 
-def read_labels(graph: Graph, folders: Sequence[Path], allowed: Sequence[Path] = ()) -> Labels:
+def read_labels(
+    graph: Graph,
+    folders: Sequence[Path],
+    allowed: Sequence[Path] = (),
+    known: Callable[[str], tuple[str, ...] | None] = lambda name: None,
+) -> Labels:
     """The class names of `graph`; a labels file is looked for in `folders`, in that order.
+
+    Where there is none, the declaration may be a name for class names that are `known`.
 
     A graph may be a stranger's: its file is only read where it lies, links followed, in one of these folders or below,
     or below one of the folders `allowed`. Raises `NetcError` if the file is not text or the number of names is not that
@@ -59,6 +66,8 @@ def read_labels(graph: Graph, folders: Sequence[Path], allowed: Sequence[Path] =
             if not lies_below(path, (*folders, *allowed)):
                 return Labels(note=f"labels file {declared} lies outside the net's folder; {_BY_NUMBER}")
             return _checked(graph, _read_lines(path), str(path))
+    if (names := known(str(declared))) is not None:
+        return _checked(graph, names, f"data set {declared}")
     looked = ", ".join(str(path) for path in paths) or "nowhere"
     return Labels(note=f"labels file {declared} not found (looked for {looked}); {_BY_NUMBER}")
 

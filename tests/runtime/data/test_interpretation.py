@@ -11,10 +11,10 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.types import DType, TensorType
-from netc.runtime.interpretation import Facts, interpret
+from netc.runtime.data.interpretation import Facts, interpret
+from netc.runtime.data.source import ArraySource
 from netc.runtime.training.batches import ArrayMaker, evaluation_plans
 from netc.runtime.training.samples import Preparation
-from netc.runtime.training.sources import ArraySource
 
 STANDARD = {"divide": 255, "mean": (0.5, 0.25, 0.0), "std": (0.5, 1.0, 2.0)}
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..compiler.archives import Archive
+from ...compiler.archives import Archive
 
 SUFFIXES = frozenset(
     (
@@ -48,7 +48,7 @@ def pictures_in_archive(path: Path) -> Found:
     return Found(found.files, tuple(f"{reason} (in {path})" for reason in found.skipped))
 
 
-def shortened(reasons: Sequence[str], shown: int = 10) -> tuple[str, ...]:
+def first_few(reasons: Sequence[str], shown: int = 10) -> tuple[str, ...]:
     """The first few, and how many more there are."""
     more = (f"... and {len(reasons) - shown} more files",) if len(reasons) > shown else ()
     return (*reasons[:shown], *more)

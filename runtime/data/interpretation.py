@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.errors import NetcError
-from ..compiler.graph.ir import Graph
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Graph
 from .images import Preprocess, declaration, eight_bits
 
 Array = NDArray[Any]

@@ -9,9 +9,9 @@ import numpy as np
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
-from ..evaluate import Comparison, Evaluation, rank_of_label
-from .batches import Batch, Maker, evaluation_plans
-from .sources import Source
+from ..data.source import Source
+from ..training.batches import Batch, Maker, evaluation_plans
+from .accuracy import Comparison, Evaluation, rank_of_label
 
 Run = Callable[[Array], Array | tuple[Array, ...]]
 Progress = Callable[[int], None] | None

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.types import DType, TensorType
-from netc.runtime.labels import read_labels, saved_labels
+from netc.runtime.data.labels import read_labels, saved_labels
 
 
 def net(**preprocess: object) -> Graph:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...compiler.errors import NetcError
-from ..images import Picture
-from .sources import ArraySource, Source
+from .images import Picture
+from .source import ArraySource, Source
 
 SEEN = "seen in calibration"
 """Why a sample was skipped."""
@@ -32,10 +32,7 @@ def unseen(source: Source, seen: frozenset[bytes]) -> Source:
     """A source without the pictures in `seen`: in memory they are gone, files are skipped when they are read."""
     if not isinstance(source, ArraySource):
         return replace(source, reader=_Unseen(source.reader, seen))
-    if source.values.dtype != np.uint8:
-        return source
-    pictures = source.values[..., np.newaxis] if source.values.ndim == 3 else source.values
-    kept = np.array([_fingerprint(picture) not in seen for picture in pictures])
+    kept = np.array([_fingerprint(sample) not in seen for sample, _ in source])
     return replace(source, labels=source.labels[kept], values=source.values[kept])
 
 

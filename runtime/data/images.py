@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ..compiler.errors import NetcError, near_miss
-from ..compiler.graph.ir import Graph
-from ..compiler.preprocess import SETTINGS
-from ..compiler.reading import read_bytes
-from ..compiler.types import TensorType
+from ...compiler.errors import NetcError, near_miss
+from ...compiler.graph.ir import Graph
+from ...compiler.preprocess import SETTINGS
+from ...compiler.reading import read_bytes
+from ...compiler.types import TensorType
 from .decoding import TooLargeError, open_picture, pixels_of
 
 Pixels = NDArray[np.uint8]

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.errors import NetcError
-from ..compiler.graph.ir import Graph
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Graph
 from .labels import NO_LABELS, Labels
 
 Names = tuple[str, ...]

@@ -13,8 +13,8 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.types import DType, TensorType
-from netc.runtime.decoding import pixels_of
-from netc.runtime.images import Preprocess, decode, depth_note, eight_bits
+from netc.runtime.data.decoding import pixels_of
+from netc.runtime.data.images import Preprocess, decode, depth_note, eight_bits
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 GREY = RGB[:, :, 0]
@@ -135,7 +135,7 @@ def test_strips_are_parts_of_the_whole(mode: str, monkeypatch: pytest.MonkeyPatc
     for wanted in ("L", "RGB"):
         whole = np.asarray(image.convert(wanted))
         for pixels in (1, 70, 1 << 20):
-            monkeypatch.setattr("netc.runtime.decoding._STRIP", pixels)
+            monkeypatch.setattr("netc.runtime.data.decoding._STRIP", pixels)
             np.testing.assert_array_equal(pixels_of(image, wanted), whole)
 
 

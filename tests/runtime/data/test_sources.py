@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from netc.compiler.errors import NetcError
-from netc.runtime.training.opening import open_source
-from netc.runtime.training.sources import ArchiveReader, ArraySource, FileSource
+from netc.runtime.data.registry import open_samples, open_source
+from netc.runtime.data.source import ArchiveReader, ArraySource, FileSource
+from netc.runtime.data.sources.cifar10 import Cifar10
 
 
 @pytest.fixture(autouse=True)
@@ -61,22 +64,61 @@ def test_classes_can_be_chosen(folder: Path) -> None:
     np.testing.assert_array_equal(source.values, whole.values[[2, 7, 12, 17, 22, 27, 32, 37]])
 
 
-def test_cifar10_comes_back_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = open_source("cifar10", "train", folder)
-    monkeypatch.setattr("netc.runtime.training.opening.load_dataset", None)
-    second = open_source("cifar10", "train", folder)
+@pytest.fixture
+def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """CIFAR-10 as an archive of pictures: three of each class to train on, one to test."""
+    monkeypatch.setattr("netc.runtime.data.sources.cifar10.PER_CLASS", {"train": 3, "test": 1})
+    for file in (folder / "cifar10").iterdir():
+        file.unlink()
+    path = folder / "cifar10" / "cifar10_jpeg.zip"
+    write_cifar(path)
+    return path
+
+
+def write_cifar(path: Path, side: int = 32) -> None:
+    """Each picture is of one colour: red says its class, green its number."""
+    with zipfile.ZipFile(path, "w") as z:
+        for label, name in enumerate(Cifar10.classes):
+            for split, count in (("train", 3), ("test", 1)):
+                for number in range(count):
+                    data = io.BytesIO()
+                    Image.new("RGB", (side, side), (20 * label, 80 * number, 0)).save(data, "PNG")
+                    z.writestr(f"{split}/{name}/{number:04d}.jpg", data.getvalue())
+
+
+def test_cifar10_comes_back_from_the_cache(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_source("cifar10", "train", archive.parents[1])
+    monkeypatch.setattr(ArchiveReader, "__call__", None)
+    second = open_source("cifar10", "train", archive.parents[1])
     assert isinstance(first, ArraySource)
     assert isinstance(second, ArraySource)
-    assert first.values.shape == (35, 32, 32, 3)
+    assert (first.values.shape, first.names) == ((30, 32, 32, 3), Cifar10.classes)
+    np.testing.assert_array_equal(first.values[:, 0, 0, 0], 20 * first.labels)
+    assert np.bincount(first.labels).tolist() == [3] * 10
     np.testing.assert_array_equal(first.values, second.values)
     np.testing.assert_array_equal(first.labels, second.labels)
 
 
-def test_cifar10_is_read_again_when_the_files_change(folder: Path) -> None:
-    open_source("cifar10", "test", folder)
-    path = folder / "cifar10" / "test_batch.bin"
-    path.write_bytes(path.read_bytes()[:3073])
-    assert len(open_source("cifar10", "test", folder)) == 1
+def test_cifar10_is_read_again_when_the_files_change(archive: Path) -> None:
+    first = open_source("cifar10", "test", archive.parents[1])
+    write_cifar(archive, side=31)
+    with pytest.raises(NetcError, match=r"is uint8 \[31, 31, 3\], but this data set has uint8 \[32, 32, 3\]"):
+        open_source("cifar10", "test", archive.parents[1])
+    assert len(first) == 10
+
+
+def test_calibration_decodes_an_archive_one_by_one(archive: Path) -> None:
+    samples = open_samples("cifar10", archive.parents[1])
+    assert isinstance(samples, FileSource)
+    assert sorted(samples.labels.tolist()) == list(range(10))
+
+
+def test_samples_are_what_a_kind_says(folder: Path) -> None:
+    write_idx(folder / "mnist/t10k-images-idx3-ubyte", np.zeros((20, 27, 28), np.uint8))
+    with pytest.raises(
+        NetcError, match=r"samples of mnist are uint8 \[27, 28, 1\], but this data set has uint8 \[28, 28"
+    ):
+        open_source("mnist", "test", folder)
 
 
 def test_imagenet_samples(image_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What accuracy is: top-1 and top-5, of one program or of two side by side. `training.scoring` measures it."""
+"""What accuracy is: top-1 and top-5, of one program or of two side by side. `scoring` measures it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.errors import NetcError
-from ..compiler.graph.ir import Array, Graph
-from ..compiler.quantization.errors import real
-from .images import as_input
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Array, Graph
+from ...compiler.quantization.errors import real
+from ..data.images import as_input
 
 
 @dataclass(frozen=True, slots=True)

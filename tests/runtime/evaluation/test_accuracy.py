@@ -9,10 +9,10 @@ from netc.comparison import maker_for
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Array, Graph, Value
 from netc.compiler.types import DType, TensorType
-from netc.runtime.evaluate import Evaluation, rank_of_label
-from netc.runtime.labels import NO_LABELS, Labels
-from netc.runtime.training.scoring import score
-from netc.runtime.training.sources import ArraySource
+from netc.runtime.data.labels import NO_LABELS, Labels
+from netc.runtime.data.source import ArraySource
+from netc.runtime.evaluation.accuracy import Evaluation, rank_of_label
+from netc.runtime.evaluation.scoring import score
 
 Program = Callable[[Array], Array]
 

@@ -8,8 +8,8 @@ import pytest
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.types import DType, TensorType
-from netc.runtime.classes import Classes, ClassMap, Names, match_classes
-from netc.runtime.labels import Labels
+from netc.runtime.data.classes import Classes, ClassMap, Names, match_classes
+from netc.runtime.data.labels import Labels
 
 
 def match(

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from netc.compiler.errors import NetcError
-from netc.runtime.calibration import PictureFiles, open_pictures, taken
+from netc.runtime.data.calibration import taken
+from netc.runtime.data.registry import open_samples
+from netc.runtime.data.source import ArraySource, PictureFiles
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> PictureFiles:
-    pictures = open_pictures(path)
+    pictures = open_samples(path)
     assert isinstance(pictures, PictureFiles)
     return pictures
 
@@ -89,10 +91,23 @@ def test_nothing_but_junk(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros(3))
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(NetcError, match="holds arrays, not pictures"):
-        open_pictures(tmp_path / "x.npz")
+    with pytest.raises(NetcError, match=r"has no x_test\n"):
+        open_samples(tmp_path / "x.npz")
     with pytest.raises(NetcError, match="neither pictures nor one ZIP archive"):
-        open_pictures(empty)
+        open_samples(empty)
+
+
+def test_arrays_need_no_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x_test=np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
+    samples = open_samples(tmp_path / "x.npz")
+    assert isinstance(samples, ArraySource)
+    assert [sample[:, :, 0].tolist() for sample in taken(samples, 2)] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+
+
+def test_image_folders_are_spread(image_folder: Path) -> None:
+    samples = open_samples(f"imagefolder:{image_folder}")
+    assert isinstance(samples, PictureFiles)
+    assert [Path(key).parent.name for key in samples.take(3)] == ["ant", "bee", "cat"]
 
 
 def test_deep_pictures_are_said(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.types import DType, TensorType
-from netc.runtime.datasets import data_folder, load_dataset
-from netc.runtime.images import Preprocess, decode
+from netc.runtime.data.folder import data_folder
+from netc.runtime.data.images import Preprocess, decode
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.sources.cifar10 import Cifar10
 
 
 def write_mnist(folder: Path, count: int = 3, *, compress: bool = True) -> np.ndarray:
@@ -35,7 +37,7 @@ def write_mnist(folder: Path, count: int = 3, *, compress: bool = True) -> np.nd
 @pytest.mark.parametrize("compress", [True, False])
 def test_mnist_reads_plain_and_gzipped_files(tmp_path: Path, compress: bool) -> None:
     pictures = write_mnist(tmp_path, compress=compress)
-    dataset = load_dataset("mnist", tmp_path)
+    dataset = open_source("mnist", "test", tmp_path)
     assert len(dataset) == 3
     samples = list(dataset)
     assert [label for _, label in samples] == [0, 1, 2]
@@ -50,7 +52,7 @@ def test_damaged_mnist_names_the_file(tmp_path: Path) -> None:
     for damaged in (b"", whole[:-20], gzip.compress(raw[:-1]), gzip.compress(b"\1" + raw[1:]), gzip.compress(b"\0\0")):
         path.write_bytes(damaged)
         with pytest.raises(NetcError, match=r"t10k-images-idx3-ubyte\.gz .*damaged"):
-            load_dataset("mnist", tmp_path)
+            open_source("mnist", "test", tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -64,7 +66,7 @@ def test_idx_files_that_claim_too_much_are_refused(tmp_path: Path, suffix: str) 
         f"the array in .*ubyte{suffix} is too large: 79,228,162,458,924,105,385,300,197,375 bytes, of which {limit} may"
     )
     with pytest.raises(NetcError, match=claim):
-        load_dataset("mnist", tmp_path)
+        open_source("mnist", "test", tmp_path)
 
 
 def test_mnist_with_too_few_labels_is_refused(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_mnist_with_too_few_labels_is_refused(tmp_path: Path) -> None:
     labels = tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz"
     labels.write_bytes(gzip.compress((2049).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"\0"))
     with pytest.raises(NetcError, match="labels don't fit"):
-        load_dataset("mnist", tmp_path)
+        open_source("mnist", "test", tmp_path)
 
 
 @pytest.mark.parametrize("sizes", [(0, 28, 28), (3, 0, 28), (0, 1 << 31, 1 << 31)])
@@ -81,7 +83,7 @@ def test_mnist_without_pictures_is_refused(tmp_path: Path, sizes: tuple[int, ...
     header = b"".join(n.to_bytes(4, "big") for n in (2051, *sizes))
     (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(header))
     with pytest.raises(NetcError, match="it holds no pictures"):
-        load_dataset("mnist", tmp_path)
+        open_source("mnist", "test", tmp_path)
 
 
 def test_cifar10_binary_version(tmp_path: Path) -> None:
@@ -91,12 +93,12 @@ def test_cifar10_binary_version(tmp_path: Path) -> None:
     record[1, 0] = 9
     record[1, 1 + 1024 + 32 + 5] = 77  # green plane, row 1, column 5
     (home / "test_batch.bin").write_bytes(record.tobytes())
-    (_, first), (picture, label) = load_dataset("cifar10", tmp_path)
+    (_, first), (picture, label) = open_source("cifar10", "test", tmp_path)
     assert (first, label) == (0, 9)
     assert picture[1, 5, 1] == 77
     (home / "test_batch.bin").write_bytes(record.tobytes()[:-1])
     with pytest.raises(NetcError, match=r"test_batch\.bin is damaged"):
-        load_dataset("cifar10", tmp_path)
+        open_source("cifar10", "test", tmp_path)
 
 
 def test_damaged_archive_names_it(tmp_path: Path) -> None:
@@ -105,11 +107,11 @@ def test_damaged_archive_names_it(tmp_path: Path) -> None:
     archive = home / "cifar10_jpeg.zip"
     archive.write_bytes(b"PK not a zip")
     with pytest.raises(NetcError, match=r"cifar10_jpeg\.zip is not a ZIP archive, or is damaged"):
-        next(iter(load_dataset("cifar10", tmp_path)))
+        next(iter(open_source("cifar10", "test", tmp_path)))
     with zipfile.ZipFile(archive, "w") as z:
         z.writestr("test/cat/0000.jpg", b"")
     with pytest.raises(NetcError, match=r"cifar10_jpeg\.zip is damaged"):
-        next(iter(load_dataset("cifar10", tmp_path)))
+        next(iter(open_source("cifar10", "test", tmp_path)))
 
 
 def test_damaged_label_table_is_named(tmp_path: Path) -> None:
@@ -119,22 +121,22 @@ def test_damaged_label_table_is_named(tmp_path: Path) -> None:
     for text in ("", "file,class\na.jpg,tench\n", "file,class\na.jpg,1000\n", "name\nx\n"):
         (home / "labels.csv").write_text(text)
         with pytest.raises(NetcError, match=r"labels\.csv is damaged"):
-            load_dataset("imagenet-samples", tmp_path)
+            open_source("imagenet-samples", "test", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "imagenet-samples"])
 def test_absent_data_set_says_where_it_looked_and_how_to_get_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(NetcError) as caught:
-        load_dataset(name, tmp_path)
+        open_source(name, "test", tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "hint: put" in str(caught.value)
 
 
 def test_unknown_names_and_splits(tmp_path: Path) -> None:
     with pytest.raises(NetcError, match="did you mean mnist"):
-        load_dataset("mnsit", tmp_path)
-    with pytest.raises(NetcError, match="no split `train`"):
-        load_dataset("imagenet-samples", tmp_path, "train")
+        open_source("mnsit", "test", tmp_path)
+    with pytest.raises(NetcError, match="no split `validation`"):
+        open_source("mnist", "validation", tmp_path)
 
 
 def test_data_folder_from_option_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +179,7 @@ def test_photos_have_the_reference_pixels(data: Path, expected: dict) -> None:
 
 @pytest.mark.parametrize(("name", "weights"), [("mnist", "cnn_mnist"), ("cifar10", "cnn_cifar")])
 def test_samples_have_the_reference_pixels_and_labels(data: Path, expected: dict, name: str, weights: str) -> None:
-    dataset = load_dataset(name, data)
+    dataset = open_source(name, "test", data)
     assert len(dataset) == 10000
     examples = expected[f"{weights}.safetensors"]["examples"]
     for (picture, label), example in zip(islice(dataset, 3), examples, strict=True):
@@ -186,7 +188,7 @@ def test_samples_have_the_reference_pixels_and_labels(data: Path, expected: dict
 
 
 def test_imagenet_samples_are_in_class_order(data: Path) -> None:
-    dataset = load_dataset("imagenet-samples", data)
+    dataset = open_source("imagenet-samples", "test", data)
     assert len(dataset) == 1000
     samples = list(islice(dataset, 3))
     assert [label for _, label in samples] == [0, 1, 2]
@@ -194,7 +196,7 @@ def test_imagenet_samples_are_in_class_order(data: Path) -> None:
 
 
 def test_train_splits(data: Path) -> None:
-    assert len(load_dataset("mnist", data, "train")) == 60000
-    cifar = load_dataset("cifar10", data, "train")
+    assert len(open_source("mnist", "train", data)) == 60000
+    cifar = Cifar10().open(data, "train")
     assert len(cifar) == 50000
     assert next(iter(cifar))[0].shape == (32, 32, 3)
