@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.activations import ACTIVATIONS
 from ...compiler.ops.facets import reads
-from ...compiler.ops.quantized.base import ACTIVATIONS, BYTES
+from ...compiler.ops.quantized.base import BYTES
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.types import DType
 from .context import Context
@@ -98,7 +100,7 @@ def _clipped(activation: str) -> Converter:
         x = c.value(0)
         if not c.is_quantized:
             low, high = ACTIVATIONS[activation]
-            return c.emit("relu", x) if high is None else c.emit("clamp", x, low=low, high=high)
+            return c.emit("relu", x) if high == math.inf else c.emit("clamp", x, low=low, high=high)
         given, y, limits = c.quantization(0), c.output_quantization(), c.range_of(activation)
         if given == y:
             return c.emit("clamp", x, **limits)

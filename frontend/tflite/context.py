@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -11,7 +12,8 @@ import numpy as np
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range, bounds_of
+from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
 from ...compiler.types import DType, Quantization, TensorType
 
@@ -208,7 +210,8 @@ class Context:
     def range_of(self, activation: str | None) -> dict[str, Attribute]:
         """An activation as attributes of a quantized operator: its name, and the integers that it leaves."""
         y = self.output_quantization()
-        if any(bound is not None and abs(bound) / y.scale >= LIMIT for bound in bounds_of(activation)):
+        bounds = ACTIVATIONS[activation] if activation is not None else ()
+        if any(LIMIT <= abs(bound) / y.scale < math.inf for bound in bounds):
             self.unsupported(f"scale {y.scale:.4g} is too small for {activation}: 32 bits don't hold its bounds")
         return activation_range(activation, self.output_type().dtype, y)
 

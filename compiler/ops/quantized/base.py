@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType, NoneType
+import math
+from types import NoneType
 
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
 from ...graph.ir import Attribute, Attributes, AttributeSpec, Operator
 from ...types import DType, Quantization, TensorType
+from ..activations import ACTIVATIONS
 from .fixed_point import round_half_away, single_ratio
 
 INTEGERS = (DType.I8, DType.U8, DType.I16)
@@ -31,11 +32,6 @@ def quantization(what: str) -> AttributeSpec:
     """An attribute that says what the integers of an operand or result stand for."""
     return AttributeSpec(Quantization, f"what the elements of {what} stand for")
 
-
-ACTIVATIONS: Mapping[str, tuple[float | None, float | None]] = MappingProxyType(
-    {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
-)
-"""Activations that are bounds, and their real bounds; None: none on that side."""
 
 ACTIVATION = AttributeSpec((str, NoneType), f"activation that the range comes from: {', '.join(ACTIVATIONS)}", None)
 
@@ -136,25 +132,20 @@ def integer_of(number: float, y: Quantization) -> int:
     return y.zero_point + round_half_away(min(max(single_ratio(number, over=y.scale), -LIMIT), LIMIT))
 
 
-def integer_range(low: float | None, high: float | None, dtype: DType, y: Quantization) -> tuple[int, int]:
-    """The integers to which real bounds limit results of an element type; None: the type's own bound."""
+def integer_range(low: float, high: float, dtype: DType, y: Quantization) -> tuple[int, int]:
+    """The integers to which real bounds limit results of an element type; infinite ones leave the type's own."""
     info = np.iinfo(str(dtype.numpy))
     least, most = int(info.min), int(info.max)
-    lowest = least if low is None else min(max(integer_of(low, y), least), most)
-    highest = most if high is None else max(min(integer_of(high, y), most), least)
+    lowest = least if low == -math.inf else min(max(integer_of(low, y), least), most)
+    highest = most if high == math.inf else max(min(integer_of(high, y), most), least)
     return lowest, highest
-
-
-def bounds_of(activation: str | None) -> tuple[float | None, float | None]:
-    """The real bounds of an activation; without one there are none."""
-    return (None, None) if activation is None else ACTIVATIONS[activation]
 
 
 def activation_range(activation: str | None, dtype: DType, y: Quantization) -> dict[str, Attribute]:
     """The attributes `ACTIVATED` of an operator that an activation is fused into; None: without one."""
     if activation is None:
         return {"low": None, "high": None}
-    low, high = integer_range(*bounds_of(activation), dtype, y)
+    low, high = integer_range(*ACTIVATIONS[activation], dtype, y)
     return {"low": low, "high": high, "activation": activation}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...graph.registry import lookup
+from ...ops.activations import ACTIVATIONS
 from ...ops.conversion import Cast
 from ...ops.elementwise import (
     Abs,
@@ -30,7 +31,7 @@ from ...ops.elementwise import (
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
-from ...ops.quantized.base import ACTIVATIONS, integer_range
+from ...ops.quantized.base import integer_range
 from ...ops.quantized.broadcasting import QPrelu, QSquaredDifference
 from ...ops.quantized.comparison import QCompare
 from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
@@ -118,7 +119,7 @@ def _activation_of_clamp(op: Operation) -> int:
     return NONE if name is None else CODES[name]
 
 
-def _bounds(activation: str, y: TensorType) -> tuple[float | None, float | None] | None:
+def _bounds(activation: str, y: TensorType) -> tuple[float, float] | None:
     """What a clamp of this type does where it is an activation; None for plain integers, which have none."""
     if y.quantization is not None:
         return integer_range(*ACTIVATIONS[activation], y.dtype, y.quantization)

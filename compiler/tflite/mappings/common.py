@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...graph.ir import Operation
-from ...ops.quantized.base import ACTIVATIONS, integer_range, range_of
+from ...ops.activations import ACTIVATIONS
+from ...ops.quantized.base import integer_range, range_of
 from ...ops.rules import version
 from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
@@ -37,7 +40,7 @@ def activation_of_range(c: Emitter, op: Operation) -> int:
     for candidate in _preferred(type_, y):
         if integer_range(*ACTIVATIONS[candidate], type_.dtype, y) == wanted:
             return CODES[candidate]
-    if wanted != integer_range(None, None, type_.dtype, y):
+    if wanted != integer_range(-math.inf, math.inf, type_.dtype, y):
         c.fail(op, f"no TFLite activation leaves the range {wanted[0]} to {wanted[1]} that {op.name} has")
     return NONE
 
