@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from ..errors import InternalError
 from ..loops.interval import UNKNOWN, Interval
 from ..loops.ir import (
-    COMPARISON,
     INDEX,
     Binary,
     Bitcast,
@@ -32,6 +31,7 @@ from ..loops.ir import (
     Unary,
     Var,
 )
+from ..loops.operations import COMPARISONS
 from ..targets.target import Target
 from ..types import DType
 from . import text
@@ -262,7 +262,7 @@ class ExpressionEmitter:
 
     def _binary(self, expr: Binary) -> Value:
         op = expr.op
-        if op in COMPARISON:
+        if op in COMPARISONS:
             if expr.lhs.type == INDEX:
                 return self._compare_index(op, self.index(expr.lhs), self.index(expr.rhs))
             return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..types import DType
-from .expression_types import ViolationError, binary_type, check, interned, result_type
+from .buffers import BOOLEAN
 from .interval import UNKNOWN, Interval
 from .ir import (
     INDEX,
@@ -24,7 +24,6 @@ from .ir import (
     Cast,
     Const,
     Expr,
-    Fma,
     For,
     If,
     Kernel,
@@ -37,10 +36,10 @@ from .ir import (
     Store,
     Var,
     VectorType,
-    children,
 )
 from .linear import Key, Knowledge, Linear, constant
 from .printer import print_expr
+from .violation import ViolationError, check
 
 STACK_BYTES = 128 * 1024
 """Most that the stack buffers of a kernel may take together; some systems give threads little more than this."""
@@ -195,7 +194,7 @@ class KernelVerifier:
 
     def branch(self, stmt: If, scope: _Scope) -> None:
         """Both sides, each where it can run, with what the condition says there."""
-        check(self.type_of(stmt.condition, scope) is interned(DType.BOOL, 1), "a condition is one boolean")
+        check(self.type_of(stmt.condition, scope) is BOOLEAN, "a condition is one boolean")
         for body, facts in (
             (stmt.then, self.facts_of(stmt.condition, scope, True)),
             (stmt.otherwise, self.facts_of(stmt.condition, scope, False)),
@@ -308,34 +307,28 @@ class KernelVerifier:
             return True
         if isinstance(expr, Var):
             return expr.name in scope.constant
-        return not isinstance(expr, Load) and all(self.is_constant(e, scope) for e in children(expr))
+        return not isinstance(expr, Load) and all(self.is_constant(e, scope) for e in expr.operands)
 
     def type_of(self, expr: Expr, scope: _Scope) -> VectorType:
-        """Check an expression; its type, the same object for equal types."""
+        """Check an expression; its type."""
         if isinstance(expr, Var):
-            kind, of = scope.types.get(expr.name), expr.of
-            if kind is None or kind.dtype is not of.dtype or kind.lanes != of.lanes:
-                raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {of} is defined here")
-            return kind
-        if isinstance(expr, Binary):
-            return binary_type(expr, self.type_of(expr.lhs, scope), self.type_of(expr.rhs, scope))
-        if isinstance(expr, Load):
-            return self.load(expr, scope)
-        if isinstance(expr, Const):
-            return _literal(expr)
-        if isinstance(expr, Fma):
-            parts = (self.type_of(expr.a, scope), self.type_of(expr.b, scope), self.type_of(expr.c, scope))
-            return parts[0] if parts[0] is parts[1] is parts[2] else result_type(expr, parts)
-        return result_type(expr, [self.type_of(e, scope) for e in children(expr)])
+            if scope.types.get(expr.name) is not expr.of:
+                raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {expr.of} is defined here")
+        elif isinstance(expr, Load):
+            self.load(expr, scope)
+        else:
+            for operand in expr.operands:
+                self.type_of(operand, scope)
+            if fault := expr.fault():
+                raise ViolationError(f"{print_expr(expr)}: {fault}")
+        return expr.type
 
-    def load(self, expr: Load, scope: _Scope) -> VectorType:
-        """The type of what is loaded, which lies inside its buffer."""
+    def load(self, expr: Load, scope: _Scope) -> None:
+        """What is loaded lies inside its buffer."""
         buffer = expr.buffer
-        lanes = buffer.lanes if buffer.lanes > 1 else expr.lanes
         if expr.lanes < 1:
             raise ViolationError(f"a load of %{buffer.name} has no lanes")
-        self.access(buffer, expr.indices, lanes, False, scope)
-        return interned(buffer.dtype, lanes)
+        self.access(buffer, expr.indices, expr.type.lanes, False, scope)
 
     def index(self, expr: Expr, scope: _Scope) -> Linear:
         """The linear form of an index."""
@@ -377,14 +370,6 @@ class KernelVerifier:
 
 
 _INDEX_OPERATIONS = frozenset({"add", "sub", "mul", "floordiv", "mod", "min", "max"})
-
-
-def _literal(expr: Const) -> VectorType:
-    if expr.dtype is DType.I64 and expr.lanes == 1 and isinstance(expr.value, int):
-        return INDEX
-    if expr.lanes < 1 or not (expr.dtype.is_float or float(expr.value).is_integer()):
-        raise ViolationError(f"{print_expr(expr)}: is no literal of {expr.dtype}")
-    return interned(expr.dtype, expr.lanes)
 
 
 _POSSIBLE: AbstractContextManager[bool] = nullcontext(True)

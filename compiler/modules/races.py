@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
-from ..loops.expression_types import ViolationError, check
 from ..loops.ir import Buffer, Kernel, Space
 from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import ZERO, Linear
+from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
 from .module import Call, Module, threads_meet
 

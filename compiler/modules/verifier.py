@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import InternalError
-from ..loops.expression_types import ViolationError, check
 from ..loops.ir import Kernel, Space
 from ..loops.kernel_verifier import KernelFacts, KernelVerifier
 from ..loops.printer import print_kernel
+from ..loops.violation import ViolationError, check
 from ..types import DType
 from .module import Memory, Module
 from .races import check_calls, check_iterations
