@@ -163,7 +163,7 @@ class Load(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Expr):
-    """An operation of `OPERATIONS` on two values of the same type; comparisons give `bool`."""
+    """An operation of `OPERATIONS` on two values of the same type; comparisons give `i1`."""
 
     op: str
     lhs: Expr
