@@ -121,10 +121,8 @@ class Const(Expr):
         return VectorType(self.dtype, self.lanes)
 
     def fault(self) -> str:
-        if type(self.value) is int and self.lanes >= 1:
-            return ""
-        fits = self.lanes >= 1 and (self.dtype.is_float or float(self.value).is_integer())
-        return "" if fits else f"is no literal of {self.dtype}"
+        fits = isinstance(self.value, int) or self.dtype.is_float or float(self.value).is_integer()
+        return "" if fits and self.lanes >= 1 else f"is no literal of {self.dtype}"
 
 
 @dataclass(frozen=True, slots=True)

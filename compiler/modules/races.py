@@ -86,10 +86,11 @@ def _tells_apart(
     same = {
         k: f for k, f in accesses[0].terms[d].items() if k in known and all(a.terms[d].get(k) == f for a in accesses)
     }
-    known_part = Linear(0, {**same, atom: c})
     low, high = math.inf, -math.inf
     for a in accesses:
-        first, last = facts.knowledge.range(Linear(0, a.terms[d]).plus(known_part, -1), a.narrowed)
+        rest = {k: f for k, f in a.terms[d].items() if k not in same}
+        rest[atom] = rest.get(atom, 0) - c
+        first, last = facts.knowledge.range(Linear(0, rest), a.narrowed)
         least, most = constants[id(a)][d]
         low, high = min(low, first + least), max(high, last + most)
     return high - low < c

@@ -1,4 +1,4 @@
-"""What a node declares is all that printer, reader, verifier and interpreter need; code generation has its own rules."""
+"""What a node declares is all that printer, reader, verifier and interpreter need; each has a rule for machine code."""
 
 from __future__ import annotations
 
