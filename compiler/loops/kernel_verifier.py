@@ -71,11 +71,15 @@ class Access:
     def boxes(self, knowledge: Knowledge, shape: Sequence[int]) -> list[Box]:
         """What each of them touches at most."""
         ranges = [knowledge.range(Linear(0, terms), self.narrowed) for terms in self.terms]
-        extra = [*(0 for _ in ranges[1:]), self.lanes - 1]
+        if ranges:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + self.lanes - 1)
+        limits = [(low, high, size - 1) for (low, high), size in zip(ranges, shape, strict=False)]
         return [
             tuple(
-                (int(max(low + n, 0)), int(min(high + n + more, size - 1)))
-                for n, (low, high), more, size in zip(constant, ranges, extra, shape, strict=False)
+                [
+                    (int(max(low + n, 0)), int(min(high + n, last)))
+                    for n, (low, high, last) in zip(constant, limits, strict=False)
+                ]
             )
             for constant in sorted(self.constants)
         ]
@@ -339,11 +343,15 @@ class KernelVerifier:
                 raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {expr.of} is defined here")
         elif isinstance(expr, Load):
             self.load(expr, scope)
-        else:
+        elif id(expr) not in scope.seen:  # else it has been found to be an index
             types = scope.types
             for operand in expr.operands:
-                if not isinstance(operand, Var) or types.get(operand.name) is not operand.of:  # most are
-                    self.type_of(operand, scope)
+                if isinstance(operand, Var):
+                    if types.get(operand.name) is operand.of:
+                        continue
+                elif isinstance(operand, Const) and not operand.fault():
+                    continue
+                self.type_of(operand, scope)
             if fault := expr.fault():
                 raise ViolationError(f"{print_expr(expr)}: {fault}")
         return expr.type
@@ -366,7 +374,7 @@ class KernelVerifier:
             form = scope.forms.get(expr.name)
             if form is not None and expr.of is INDEX:
                 return form
-        elif isinstance(expr, Const) and expr.type is INDEX:
+        elif isinstance(expr, Const) and expr.type is INDEX and not expr.fault():
             return constant(int(expr.value))
         return self.other_index(expr, scope)
 
@@ -376,8 +384,8 @@ class KernelVerifier:
         if op not in _INDEX_OPERATIONS:
             return self.other_index(expr, scope)
         a = self.index(lhs, scope)
-        if isinstance(rhs, Const) and rhs.type is INDEX:
-            number = int(rhs.value)
+        if isinstance(rhs, Const) and rhs.type is INDEX and isinstance(rhs.value, int):
+            number = rhs.value
             if op == "add":
                 return Linear(a.constant + number, a.terms)
             if op == "mul":
