@@ -213,6 +213,8 @@ class KernelReader(TokenReader):
         """The arguments of an operation; without a count, one or more."""
         start = self.start
         arguments = self.list_of("(", ")", lambda: self.expr(scope))
-        if len(arguments) != (count or max(1, len(arguments))):
-            self.fail(f"this operation takes {count or 'some'} argument(s), not {len(arguments)}", at=start)
+        if len(arguments) != (max(1, len(arguments)) if count is None else count):
+            self.fail(
+                f"this operation takes {'some' if count is None else count} argument(s), not {len(arguments)}", at=start
+            )
         return arguments

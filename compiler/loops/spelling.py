@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..types import DType
+from .operations import OPERATIONS
 
 if TYPE_CHECKING:
     from .expressions import Expr
@@ -54,6 +55,8 @@ def spelled(word: str, **said: object) -> Callable[[NodeT], NodeT]:
     """Declare by which word text calls a node (whose other fields have the values in `said`), above its `dataclass`."""
 
     def declare(node: NodeT) -> NodeT:
+        if word in SPELLINGS or word in OPERATIONS:
+            raise TypeError(f"{node.__name__}: text has the word {word} already")
         spelling = _derived(node, said)
         node.words = {**vars(node).get("words", {}), word: spelling}
         setattr(node, "operands", property(_getter(spelling)))  # noqa: B010 (for type checkers a property is constant)
@@ -67,11 +70,11 @@ def _derived(node: type[Expr], said: Mapping[str, object]) -> Spelling:
     """The spelling that follows from the fields of a node's class."""
     hints = get_type_hints(node)
     kinds = {f.name: hints[f.name] for f in fields(cast(Any, node)) if f.name not in said}
-    operands = tuple(name for name, kind in kinds.items() if _is_expression(kind) or get_args(kind))
+    operands = tuple(name for name, kind in kinds.items() if _is_expression(kind) or _is_many(kind))
     parameters = {name: kind for name, kind in kinds.items() if name not in operands}
     if strange := [name for name, kind in parameters.items() if kind not in PARAMETERS]:
         raise TypeError(f"{node.__name__}.{strange[0]} is neither an operand nor a parameter of the text")
-    many = any(get_args(kinds[name]) for name in operands)
+    many = any(_is_many(kinds[name]) for name in operands)
     if many and len(operands) != 1:
         raise TypeError(f"{node.__name__} has a tuple of operands and others beside it")
     return Spelling(node, said, operands, many, parameters)
@@ -81,8 +84,16 @@ def _is_expression(kind: object) -> bool:
     return isinstance(kind, type) and hasattr(kind, "words")
 
 
+def _is_many(kind: object) -> bool:
+    """True for `tuple[Expr, ...]`."""
+    inner = get_args(kind)
+    return get_origin(kind) is tuple and inner[1:] == (...,) and _is_expression(inner[0])
+
+
 def _getter(spelling: Spelling) -> Callable[[Any], tuple[Expr, ...]]:
     """What reads the operands of a node."""
+    if not spelling.operands:
+        return lambda expr: ()
     get: Callable[[Any], Any] = attrgetter(*spelling.operands)
     one = len(spelling.operands) == 1 and not spelling.many
     return (lambda expr: (get(expr),)) if one else get

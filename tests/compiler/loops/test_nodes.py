@@ -217,9 +217,42 @@ def test_a_new_operation_needs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> 
                 emit_kernel(parse_kernel(unary(expression, kind, kind)), find_target("haswell"))
 
 
-@pytest.mark.parametrize("fields", [{"a": Expr, "b": list[int]}, {"a": tuple[Expr, ...], "b": Expr}])
-def test_fields_that_have_no_text(fields: dict[str, type]) -> None:
+@dataclass(frozen=True, slots=True)
+class Seven(Expr):
+    """A node without operands."""
+
+    def result(self) -> VectorType:
+        return VectorType(DType.F32, 4)
+
+    def fault(self) -> str:
+        return ""
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda: np.full(4, 7)
+
+
+def test_a_new_node_without_operands() -> None:
+    spelled("seven")(Seven)
+    try:
+        assert interpreted(unary("add(seven(), %v)"), np.arange(4, dtype=np.float32)).tolist() == [7, 8, 9, 10]
+        with pytest.raises(NetcError, match="takes 0 argument"):
+            parse_kernel(unary("seven(%v)"))
+    finally:
+        del SPELLINGS["seven"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"a": Expr, "b": list[int]}, {"a": tuple[Expr, ...], "b": Expr}, {"a": tuple[int, ...]}, {"a": Expr | None}],
+)
+def test_fields_that_have_no_text(fields: dict[str, Any]) -> None:
     node = make_dataclass("Odd", fields.items(), bases=(Expr,), frozen=True, slots=True)
     with pytest.raises(TypeError, match="Odd"):
         spelled("odd")(node)
     assert "odd" not in SPELLINGS
+
+
+@pytest.mark.parametrize("word", ["add", "fma"])
+def test_a_word_stands_for_one_node(word: str) -> None:
+    with pytest.raises(TypeError, match=f"the word {word} already"):
+        spelled(word)(Seven)
