@@ -33,7 +33,7 @@ LAYERS = {
     "training": {"graph", "passes"},
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},
-    "edgetpu": {"graph", "ops", "passes"},
+    "edgetpu": {"graph", "ops", "passes", "tflite"},
     "schedules": {"graph", "loops", "modules", "ops", "targets"},
     "codegen": {"loops", "modules", "targets"},
 }

@@ -8,10 +8,10 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
-from ...compiler.ops.quantized.base import BYTES
+from ...compiler.ops.quantized.base import ACTIVATIONS, BYTES
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.types import DType
-from .context import BOUNDS, Context
+from .context import Context
 
 Converter = Callable[[Context], Value]
 
@@ -97,7 +97,7 @@ def _clipped(activation: str) -> Converter:
     def convert(c: Context) -> Value:
         x = c.value(0)
         if not c.is_quantized:
-            low, high = BOUNDS[activation]
+            low, high = ACTIVATIONS[activation]
             return c.emit("relu", x) if high is None else c.emit("clamp", x, low=low, high=high)
         given, y, limits = c.quantization(0), c.output_quantization(), c.range_of(activation)
         if given == y:

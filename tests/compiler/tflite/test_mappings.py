@@ -20,8 +20,9 @@ from netc.compiler.ops.facets import TFLITE
 from netc.compiler.quantization import Calibration, observation_graph, prepare, quantize
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.emitter import Emitter
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
-from netc.frontend.tflite import graph_of, read_model
+from netc.frontend.tflite import graph_of
 
 from ...frontend.tflite.litert import LiteRT, RefusedError
 from ...frontend.tflite.operators import CASES, FLOAT_CASES

@@ -10,7 +10,8 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate, parse_graph, verify
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 from netc.picture import best_classes, class_labels, gives_probabilities, load_picture, real_scores
 from netc.runtime.datasets import data_folder
 

@@ -7,9 +7,16 @@ import re
 import pytest
 import tflite
 
-from netc.frontend.tflite import schema
-from netc.frontend.tflite.flatbuffer import Scalar, Table
-from netc.frontend.tflite.names import OPERATORS, TENSOR_TYPES
+from netc.compiler.tflite.names import (
+    ACTIVATIONS,
+    OPERATORS,
+    PADDINGS,
+    TENSOR_TYPES,
+    WEIGHTS_FORMATS,
+    accessor,
+)
+from netc.compiler.tflite.reading import schema
+from netc.compiler.tflite.reading.flatbuffer import Scalar, Table
 
 TABLES = [
     schema.MODEL,
@@ -32,8 +39,7 @@ def test_slots_and_defaults(table: Table) -> None:
     for slot, (name, kind) in enumerate(table.fields.items()):
         if kind is None:
             continue
-        accessor = "".join(part.capitalize() for part in name.split("_"))
-        constants = getattr(generated, accessor).__code__.co_consts
+        constants = getattr(generated, accessor(name)).__code__.co_consts
         assert 4 + 2 * slot in constants, f"{table.name}.{name} is not in slot {slot}"
         if isinstance(kind, Scalar):
             assert kind.default in (c for c in constants if c is not None)
@@ -45,7 +51,14 @@ def test_numbers_of_options(number: int, table: Table) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "enumeration"), [(OPERATORS, tflite.BuiltinOperator), (TENSOR_TYPES, tflite.TensorType)]
+    ("names", "enumeration"),
+    [
+        (OPERATORS, tflite.BuiltinOperator),
+        (TENSOR_TYPES, tflite.TensorType),
+        (ACTIVATIONS, tflite.ActivationFunctionType),
+        (PADDINGS, tflite.Padding),
+        (WEIGHTS_FORMATS, tflite.FullyConnectedOptionsWeightsFormat),
+    ],
 )
 def test_enumerations(names: tuple[str, ...], enumeration: type) -> None:
     assert dict(enumerate(names)) == {v: k for k, v in vars(enumeration).items() if re.match("[A-Z]", k)}

@@ -1,6 +1,8 @@
-"""Names of TFLite's operators and element types, by their numbers in the schema (version 3)."""
+"""Names that TFLite's schema (version 3) has for operators, element types and options, by their numbers."""
 
 from __future__ import annotations
+
+from ..types import DType
 
 _OPERATORS = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
@@ -35,3 +37,24 @@ UINT16 INT4 BFLOAT16
 
 OPERATORS = tuple(_OPERATORS.split())
 TENSOR_TYPES = tuple(_TENSOR_TYPES.split())
+ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
+PADDINGS = ("SAME", "VALID")
+WEIGHTS_FORMATS = ("DEFAULT", "SHUFFLED4x16INT8")
+
+ELEMENT_TYPES = {
+    DType.F64: "FLOAT64",
+    DType.F32: "FLOAT32",
+    DType.F16: "FLOAT16",
+    DType.I64: "INT64",
+    DType.I32: "INT32",
+    DType.I16: "INT16",
+    DType.I8: "INT8",
+    DType.U8: "UINT8",
+    DType.BOOL: "BOOL",
+}
+"""Names of the element types that netc has."""
+
+
+def accessor(name: str) -> str:
+    """The name of a field in the schema's generated code: StrideH for stride_h."""
+    return "".join(part.capitalize() for part in name.split("_"))

@@ -9,6 +9,7 @@ from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U32, U64, Table, Text, Unio
 from .options import OPTIONS
 
 IDENTIFIER = b"TFL3"
+VERSION = 3
 
 _TEXT = Text()
 

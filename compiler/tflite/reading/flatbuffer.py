@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...compiler.errors import NetcError
-from ...compiler.text import printable
+from ...errors import NetcError
+from ...text import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,18 @@ takes; what an operator does with its tensors is checked where it becomes an ope
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Array
-from ...compiler.types import DType, Quantization, TensorType
+from ...errors import NetcError
+from ...graph.ir import Array
+from ...types import DType, Quantization, TensorType
+from ..names import ELEMENT_TYPES, OPERATORS, TENSOR_TYPES
 from .flatbuffer import Record, decode
-from .names import OPERATORS, TENSOR_TYPES
-from .schema import IDENTIFIER, MODEL
+from .schema import IDENTIFIER, MODEL, VERSION
 
 MAX_RANK = 8
 MAX_ELEMENTS = 1 << 31
@@ -25,17 +26,10 @@ MAX_TENSORS = 1 << 20
 MAX_SHARING = 64
 """How many times larger than the file its constants may be, if tensors share buffers."""
 
-_DTYPES = {
-    "FLOAT64": DType.F64,
-    "FLOAT32": DType.F32,
-    "FLOAT16": DType.F16,
-    "INT64": DType.I64,
-    "INT32": DType.I32,
-    "INT16": DType.I16,
-    "INT8": DType.I8,
-    "UINT8": DType.U8,
-    "BOOL": DType.BOOL,
-}
+_DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items()}
+
+
+Coded = TypeVar("Coded")
 
 
 def _name(names: tuple[str, ...], number: int) -> str | None:
@@ -48,13 +42,27 @@ class Tensor:
     """A tensor of the file; `data` holds the bytes of a constant."""
 
     name: str
-    type_name: str
+    element: str
+    """The schema's name of the element type."""
+    special: str
+    """What makes elements other than plain numbers or numbers of a scale, as an addition to that name."""
     type: TensorType | None
-    """None for elements that netc doesn't have, such as STRING; `type_name` then says what they are."""
+    """None for elements that netc doesn't have, such as STRING, and for shapes that are not known."""
     shape: tuple[int, ...]
+    """-1 stands for a size that is not known before the model runs."""
     data: memoryview | None
     is_variable: bool
     path: str
+
+    @property
+    def type_name(self) -> str:
+        """What the elements are, for messages."""
+        return self.element + self.special
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True if the shape is not known."""
+        return any(size < 0 for size in self.shape)
 
     def array(self) -> Array | None:
         """The value of a constant."""
@@ -82,6 +90,26 @@ class Operator:
     custom_options: bytes
     path: str
 
+    def fail(self, problem: str, hint: str | None = None) -> NoReturn:
+        """Raise the error about this operator."""
+        raise NetcError(f"{self.path} ({self.name}): {problem}", hint=hint)
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """A field of the options; `default` if there are none. Raises `NetcError` for options of another operator."""
+        if self.options is None:
+            return default
+        if name not in self.options.values:
+            self.fail(f"its options are {self.options.table}, which have no {name}")
+        return self.options[name]
+
+    def coded(self, name: str, codes: Sequence[Coded]) -> Coded:
+        """What a field of the options stands for that is a code. Raises `NetcError` for others than these."""
+        code = self.option(name, 0)
+        if not 0 <= code < len(codes):
+            self.fail(f"{name} can't be {code}")
+        named: Coded = codes[code]
+        return named
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -108,8 +136,8 @@ class Model:
 def read_model(data: bytes) -> Model:
     """Decode and check a model file. Raises `NetcError` that names table and field for whatever is wrong with it."""
     root = decode(data, MODEL, identifier=IDENTIFIER, what="TFLite model")
-    if root["version"] != 3:
-        root.fail("version", f"version {root['version']} of the file format is not supported, only 3")
+    if root["version"] != VERSION:
+        root.fail("version", f"version {root['version']} of the file format is not supported, only {VERSION}")
     if not root["subgraphs"]:
         root.fail("subgraphs", "there is none")
     buffers = [_buffer(record, data) for record in root["buffers"]]
@@ -144,21 +172,21 @@ def _buffer(record: Record, data: bytes) -> memoryview | None:
 
 
 def _tensor(record: Record, buffers: list[memoryview | None]) -> Tensor:
-    type_name = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
+    element = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
     shape = _shape(record)
     if record["buffer"] >= len(buffers):
         record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
     data = buffers[record["buffer"]] if record["buffer"] else None
-    dtype, special = _DTYPES.get(type_name), _special(record)
-    if dtype is None or special:
-        type_name += special
-        return Tensor(record["name"] or "", type_name, None, shape, data or None, record["is_variable"], record.path)
+    name, special, variable = record["name"] or "", _special(record), record["is_variable"]
+    dtype = _DTYPES.get(element)
+    if dtype is None or special or any(size < 0 for size in shape):
+        return Tensor(name, element, special, None, shape, data or None, variable, record.path)
     type_ = TensorType(dtype, shape, None, _quantization(record, dtype, shape))
     if data and len(data) != type_.bytes:
         record.fail("buffer", f"{type_.dense()} takes {type_.bytes} bytes, but its buffer has {len(data)}")
     if data is not None and len(data) != type_.bytes:
         data = None  # many writers state an empty buffer for what is computed
-    return Tensor(record["name"] or "", type_name, type_, shape, data, record["is_variable"], record.path)
+    return Tensor(name, element, special, type_, shape, data, variable, record.path)
 
 
 def _special(record: Record) -> str:
@@ -173,9 +201,9 @@ def _shape(record: Record) -> tuple[int, ...]:
     sizes = () if record["shape"] is None else record["shape"].tolist()
     if len(sizes) > MAX_RANK:
         record.fail("shape", f"{len(sizes)} dimensions are more than {MAX_RANK}")
-    if any(s < 0 for s in sizes):
-        record.fail("shape", f"{sizes} has sizes below 0; shapes must be known")
-    if math.prod(sizes) > MAX_ELEMENTS:
+    if any(s < -1 for s in sizes):
+        record.fail("shape", f"{sizes} has sizes below 0, other than -1 for one that is not known")
+    if math.prod(map(abs, sizes)) > MAX_ELEMENTS:
         record.fail("shape", f"{sizes} has more than {MAX_ELEMENTS:,} elements")
     return tuple(sizes)
 
