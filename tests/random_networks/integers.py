@@ -80,8 +80,9 @@ def binary(m: Maker, name: str) -> Value:
     return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype))
 
 
-@recipe("q_logistic", "q_tanh", "q_leaky_relu", "q_hard_swish", "q_exp", "q_abs", "q_rsqrt")
+@recipe("q_leaky_relu")
 def function(m: Maker, name: str) -> Value:
+    """A function of one 8-bit number."""
     x = quantized(m)
     given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
     if name == "q_leaky_relu":
