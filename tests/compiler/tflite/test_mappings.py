@@ -155,7 +155,7 @@ def test_cases_are_written_and_read_back_and_litert_agrees(case: OpCase, litert:
     assert not [op for op in again.operations if op.name == "opaque"]
     given = operands[:count]
     (wanted,) = evaluate(graph, given, params)
-    (answers,) = litert(data, [given])
+    (answers,) = litert.first(data, [given])
     for got in (evaluate(again, given)[0], answers[0]):
         assert got.dtype == wanted.dtype
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5 * max(1.0, float(np.abs(wanted).max(initial=0))))
