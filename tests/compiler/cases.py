@@ -214,6 +214,7 @@ CASES: tuple[OpCase, ...] = (
     OpCase("softmax", ((3, 1001),)),
     OpCase("softmax", ((2, 5, 7),), {"axis": 1}),
     OpCase("reshape", ((2, 3, 4, 5),), {"shape": (2, -1)}),
+    OpCase("reshape", ((3, 0, 4),), {"shape": (-1, 0)}),
     OpCase("reshape", ((2, 30),), {"shape": (4, 3, 5)}),
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (0, 3, 1, 2)}),
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (2, 0, 1, 3)}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from netc.compiler.graph import Array, GraphBuilder, Value
+from netc.compiler.ops.quantized.base import INTEGERS as QUANTIZED
 from netc.compiler.types import DType, Quantization, TensorType
 
 from .maker import ALL, BYTES, FLOATS, INTEGERS, Maker, Shape
@@ -108,7 +109,8 @@ def clamp(m: Maker, name: str) -> Value:
     low, high = m.choice((*ranges, (-0.5, 0.75), (-1.5, 0.0)) if x.type.dtype.is_float else ranges)
     if x.type.dtype is DType.U8:
         low = max(low, 0)
-    return m.emit(name, x, low=low, high=high)
+    named = x.type.dtype in QUANTIZED and x.type.quantization is None and m.flag(3)
+    return m.emit(name, x, low=low, high=high, activation=m.choice(("relu", "relu6")) if named else None)
 
 
 @recipe("leaky_relu")

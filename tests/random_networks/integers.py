@@ -197,7 +197,10 @@ def transpose_conv(m: Maker, name: str) -> Value:
 @recipe("q_avg_pool")
 def avg_pool(m: Maker, name: str) -> Value:
     x, attributes = pooling(m, SHORTS, (2,))
-    return m.emit(name, x, **attributes, **bounds(m, x.type.dtype, x.type.quantization))
+    limits = bounds(m, x.type.dtype, x.type.quantization)
+    if x.type.quantization is None:  # then any range may come from any activation
+        limits["activation"] = m.choice((None, *ACTIVATIONS))
+    return m.emit(name, x, **attributes, **limits)
 
 
 @recipe("q_mean")
