@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from netc.compiler.graph import Array, GraphBuilder, Value
+from netc.compiler.graph.registry import operators
 from netc.compiler.ops.quantized.base import INTEGERS as QUANTIZED
 from netc.compiler.types import DType, Quantization, TensorType
 
@@ -93,8 +94,13 @@ def simple(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(NUMBERS))
 
 
+def flags(m: Maker, name: str) -> dict[str, bool]:
+    """Values of an operator's attributes that are flags."""
+    return {key: m.flag() for key, spec in operators()[name].attributes.items() if spec.kind is bool}
+
+
 def function(m: Maker, name: str) -> Value:
-    return m.emit(name, m.operand(FLOATS))
+    return m.emit(name, m.operand(FLOATS), **flags(m, name))
 
 
 @recipe("sqrt", "log")

@@ -15,7 +15,7 @@ from netc.compiler.ops.quantized.lstm import GATES
 from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, pooling
-from .elementwise import broadcast_shape
+from .elementwise import broadcast_shape, flags
 from .maker import BYTES, Maker, Shape, UnfitError
 from .recipes import recipe
 
@@ -88,9 +88,9 @@ def binary(m: Maker, name: str) -> Value:
 def function(m: Maker, name: str) -> Value:
     """A function of one 8-bit number."""
     x = quantized(m)
-    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
+    given: dict[str, Any] = {"x": quantization_of(x), "y": quantization(m, x.type.dtype), **flags(m, name)}
     if name == "q_leaky_relu":
-        given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))  # type: ignore[assignment]
+        given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))
     return m.emit(name, x, **given)
 
 
