@@ -80,6 +80,7 @@ def calibrate(
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    cpu: str | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Calibrated:
@@ -93,7 +94,7 @@ def calibrate(
     prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
     given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
-    with compile_graph(observation_graph(prepared), threads=threads) as program:
+    with compile_graph(observation_graph(prepared), threads=threads, cpu=cpu) as program:
         for inputs in given:
             calibration.add(inputs, _all(program(*inputs)))
             if progress:

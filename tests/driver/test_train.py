@@ -20,7 +20,7 @@ import netc as package
 from netc.compiler.graph.ir import Graph
 from netc.runtime.training.run import read_records
 from netc.runtime.weights import initial_weights, write_weights
-from netc.training import compile_training
+from netc.training import TrainingRequest, load_trainer
 
 from .conftest import Call
 
@@ -43,10 +43,11 @@ class Trainer:
 
     peak_bytes = 1000
 
-    def __init__(self, graph: Graph, **options: Any) -> None:
-        self.graph, self.options = graph, options
-        self.batch, self.seed = options["batch"], options["seed"]
-        self.weights = {name: np.array(v) for name, v in dict(initial_weights(graph, self.seed)).items()}
+    def __init__(self, request: TrainingRequest) -> None:
+        assert isinstance(request.source, Graph)
+        self.request, self.evaluated = request, request.source
+        self.batch, self.seed = request.batch, request.seed
+        self.weights = {name: np.array(v) for name, v in dict(initial_weights(self.evaluated, self.seed)).items()}
         self.metrics: Mapping[str, float] = {}
         self.steps = 0
         self.interrupt_at = -1
@@ -76,23 +77,25 @@ class Trainer:
         self.weights = {name: np.array(state[name]) for name in self.weights}
         self.steps = int(state["steps"])
 
+    def evaluated_weights(self, *, averaged: bool = False) -> dict[str, NDArray[Any]]:
+        return {name: np.float32(0.5 if averaged else 1) * array for name, array in self.weights.items()}
+
     def save(self, path: Path, *, averaged: bool = False) -> None:
-        factor = np.float32(0.5 if averaged else 1)
-        write_weights(path, self.graph, {name: factor * array for name, array in self.weights.items()})
+        write_weights(path, self.evaluated, self.evaluated_weights(averaged=averaged))
 
     def diagnose(self, x: NDArray[np.float32], labels: NDArray[np.int32]) -> str:
         return "fc (tiny.net:2)"
 
 
 class Stand:
-    """Stands in for `netc.compile_training` and remembers what it made."""
+    """Stands in for `load_trainer` and remembers what it made."""
 
     def __init__(self) -> None:
         self.made: list[Trainer] = []
         self.settings: dict[str, int] = {}
 
-    def __call__(self, graph: Graph, **options: Any) -> Trainer:
-        self.made.append(Trainer(graph, **options))
+    def __call__(self, request: TrainingRequest) -> Trainer:
+        self.made.append(Trainer(request))
         vars(self.made[-1]).update(self.settings)
         return self.made[-1]
 
@@ -100,14 +103,14 @@ class Stand:
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     stand = Stand()
-    monkeypatch.setattr(package, "compile_training", stand, raising=False)
+    monkeypatch.setattr("netc.training_job.load_trainer", stand)
     return stand
 
 
 @pytest.fixture
 def real(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled trainer after all."""
-    monkeypatch.setattr(package, "compile_training", compile_training)
+    monkeypatch.setattr("netc.training_job.load_trainer", load_trainer)
 
 
 @pytest.fixture
@@ -142,9 +145,9 @@ def test_train_by_the_recipe_of_the_file(netc: Call, net: Path, stand: Stand) ->
     (run,) = Path("runs").iterdir()
     assert run.name.startswith("tiny-2")
     (trainer,) = stand.made
-    assert trainer.options["optimizer"] == "sgd(lr=0.5, momentum=0.9)"
-    assert trainer.options["steps_per_epoch"] == 7
-    assert trainer.options["threads"] == json.loads((run / "run.json").read_text())["recipe"]["threads"]
+    assert trainer.request.optimizer == "sgd(lr=0.5, momentum=0.9)"
+    assert trainer.request.steps_per_epoch == 7
+    assert trainer.request.threads == json.loads((run / "run.json").read_text())["recipe"]["threads"]
     epochs = [r for r in read_records(run) if r["kind"] == "epoch"]
     assert epochs[-1]["test_accuracy"] > 0.9
     assert f"best: epoch {1 + int(np.argmax([e['test_accuracy'] for e in epochs]))}" in result.out
