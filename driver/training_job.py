@@ -191,8 +191,8 @@ class Job:
                 self.graph, batches, self.setup.weights, self.recipe.qat, self.threads, self.setup.cpu
             )
 
-    def request(self, steps_per_epoch: int, observers: Sequence[Observer] = ()) -> TrainingRequest:
-        """What the training step is built from."""
+    def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
+        """What the training step is built from; `ranges` are where quantization-aware training starts."""
         recipe, setup = self.recipe, self.setup
         return TrainingRequest(
             self.graph,
@@ -215,7 +215,7 @@ class Job:
             freeze=recipe.freeze,
             checkpoint_every=setup.checkpoint_every,
             qat=recipe.qat,
-            ranges=self.ranges(),
+            ranges=ranges,
         )
 
     def trainer(self, request: TrainingRequest) -> Trainer:

@@ -70,8 +70,7 @@ def check_command(
 
 
 def _check_file(file: str, as_json: bool) -> int:
-    kind = format_of(file)
-    diagnostics = _check_net(file) if kind is FORMATS["net"] else _check_complete(file)
+    diagnostics = _problems(file)
     if as_json:
         echo(to_json(diagnostics))
         return 2 if diagnostics else 0
@@ -81,18 +80,20 @@ def _check_file(file: str, as_json: bool) -> int:
     return 0
 
 
+def _problems(file: str) -> Sequence[Diagnostic]:
+    """What is wrong with a file; of other formats than .net, such as TFLite, else the operators that netc can't run."""
+    try:
+        if format_of(file) is not FORMATS["net"]:
+            return unknown_operators(load(file))
+    except NetcError as error:
+        return error.diagnostics
+    return _check_net(file)
+
+
 def _check_net(file: str) -> Sequence[Diagnostic]:
     """What is wrong with a .net file, its recipes included."""
     diagnostics = check(file)
     return diagnostics + ([] if any(d.location is None for d in diagnostics) else check_recipes(file))
-
-
-def _check_complete(file: str) -> Sequence[Diagnostic]:
-    """What is wrong with a file of another format, such as TFLite, else the operators in it that netc can't run."""
-    try:
-        return unknown_operators(load(file))
-    except NetcError as error:
-        return error.diagnostics
 
 
 def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..compiler.errors import NetcError
+from ..compiler.quantization import Ranges
 from ..frontend import FORMATS, Recipe, format_of, load_recipe
 from ..notes import show_notes
 from ..options import (
@@ -37,6 +38,8 @@ from ..training import QAT
 from ..training_job import COSTS, IDENTITY, Job, Setup
 
 _INTERRUPTED = 130
+_ANY = Ranges({}, "none", 0)
+"""For a step that isn't run: where its ranges start is no part of it."""
 
 recipe_options = combine(
     click.option("--data", metavar="NAME", help="mnist, cifar10, imagenet-samples, imagefolder:DIR or FILE.npz."),
@@ -183,7 +186,7 @@ def _resumed(path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str |
 def _emit(job: Job, stage: str, output: str | None, log: PassLog) -> int:
     """Write a stage of the training step."""
     with job.stream() as stream:
-        request = job.request(stream.steps_per_epoch, log.observers)
+        request = job.request(stream.steps_per_epoch, _ANY, log.observers)
     write_result(build(request, until=stage).emit(stage), output)
     log.report()
     return 0
@@ -198,7 +201,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
     if job.recipe.qat is not None:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
-    trainer = job.trainer(job.request(stream.steps_per_epoch, log.observers))
+    trainer = job.trainer(job.request(stream.steps_per_epoch, job.ranges(), log.observers))
     log.report()
     scorer = job.scorer(trainer)
     with (

@@ -169,6 +169,24 @@ def test_moving_averages_are_what_is_kept(netc: Call, net: Path) -> None:
     np.testing.assert_array_equal(averaged["fc.weight"], plain["fc.weight"] / 2)
 
 
+@pytest.mark.parametrize("options", [(), ("--ema", 0.5)])
+def test_each_epoch_is_tested_with_its_own_weights(
+    netc: Call, net: Path, real: None, options: tuple[object, ...]
+) -> None:
+    """As `netc eval` tests the file that is written, though the program is kept from epoch to epoch."""
+    net.write_text(net.read_text().replace("lr = 0.5, momentum = 0.9", "lr = 0.02"))
+    tested = []
+    for epochs in (1, 2, 3):
+        run = f"run{epochs}"
+        assert netc("train", net, "--schedule", "constant", "--epochs", epochs, "--run-dir", run, *options).code == 0
+        *_, last = (r for r in read_records(Path(run)) if r["kind"] == "epoch")
+        weights = ("--weights", f"{run}/last.safetensors")
+        found = json.loads(netc("eval", net, *weights, "--data", "data.npz", "--json").out)
+        assert last["test_accuracy"] == found["top1"]
+        tested.append(found["top1"])
+    assert len(set(tested)) > 1
+
+
 def test_interrupt_saves_and_says_how_to_go_on(netc: Call, net: Path, stand: Stand) -> None:
     assert netc("train", net, "--run-dir", "whole").code == 0
     stand.settings = {"interrupt_at": 10}
