@@ -225,15 +225,15 @@ class Job:
             trainer.metadata = {CLASSES: json.dumps(self.classes, ensure_ascii=False)}
         return trainer
 
-    def scorer(self, trainer: Trainer) -> Scorer:
-        """Measures a trainer on the test split."""
-        return Scorer(self, trainer)
+    def tests(self) -> Maker:
+        """Who makes the batches of the test split, throughout a run: starting workers takes about a second."""
+        return self.maker(self.test, self.test_preparation)
 
-    def score(self, program: Program) -> Evaluation:
+    def score(self, program: Program, tests: Maker) -> Evaluation:
         """How a program does on the test split."""
-        return score(program, self.test, self.maker(self.test, self.test_preparation), self.recipe.batch)
+        return score(program, self.test, tests, self.recipe.batch)
 
-    def finish(self, run: Run, best: Mapping[str, float]) -> qat.Outcome | None:
+    def finish(self, run: Run, best: Mapping[str, float], tests: Maker) -> qat.Outcome | None:
         """After quantization-aware training, make the network of integers; how it does goes to the metrics, too."""
         if self.recipe.qat is None or self.setup.weights is None:
             return None
@@ -244,7 +244,7 @@ class Job:
             best=run.best,
             labels=self.classes,
             fake_accuracy=best["accuracy"],
-            accuracy=lambda program: self.score(program).top1,
+            accuracy=lambda program: self.score(program, tests).top1,
             threads=self.threads,
             cpu=self.setup.cpu,
         )
@@ -255,8 +255,10 @@ class Job:
 class Scorer:
     """Accuracy on the test split, measured with the net compiled for inference; its program is kept between calls."""
 
-    def __init__(self, job: Job, trainer: Trainer) -> None:
+    def __init__(self, job: Job, trainer: Trainer, tests: Maker) -> None:
+        """`tests` makes the batches."""
         self._job = job
+        self._tests = tests
         self._trainer = trainer
         self._compilation = build(Request(trainer.evaluated, threads=job.threads, cpu=job.setup.cpu), PROGRAM)
         self._program: Program | None = None
@@ -268,7 +270,7 @@ class Scorer:
             self._program = load_program(self._compilation, weights)
         else:
             self._program.repack(weights)
-        result = self._job.score(self._program)
+        result = self._job.score(self._program, self._tests)
         top5 = {"top5": result.top5} if self._job.graph.outputs[0].type.shape[-1] > 10 else {}
         return Scores({"accuracy": result.top1, **top5}, result.skipped)
 

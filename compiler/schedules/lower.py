@@ -55,9 +55,6 @@ SCHEDULES: tuple[Schedule, ...] = (
 )
 """Tried in order until one returns kernels; the generic lowering takes whatever is left."""
 
-VIEWS = ("reshape", "identity")
-"""Operators that, between dense tensors, only give memory another shape."""
-
 
 def lower(graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
     """Lower a graph (usually after the inference pipeline) for `threads` threads of `target`.
@@ -133,7 +130,7 @@ class _Lowering:
     # ---- operations to calls ----
 
     def _is_view(self, op: Operation) -> bool:
-        return op.name in VIEWS and op.operands[0].type.layout is None and op.result.type.layout is None
+        return op.operator.view and op.operands[0].type.layout is None and op.result.type.layout is None
 
     def _root(self, value: Value) -> Value:
         return self.aliases.get(value, value)

@@ -35,7 +35,7 @@ from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
 from ..training import QAT
-from ..training_job import COSTS, IDENTITY, Job, Setup
+from ..training_job import COSTS, IDENTITY, Job, Scorer, Setup
 
 _INTERRUPTED = 130
 _ANY = Ranges({}, "none", 0)
@@ -203,10 +203,12 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
     trainer = job.trainer(job.request(stream.steps_per_epoch, job.ranges(), log.observers))
     log.report()
-    scorer = job.scorer(trainer)
+    tests = job.tests()
+    scorer = Scorer(job, trainer, tests)
     with (
         start() as run,
         stream,
+        closing(tests),
         closing(scorer),
         Watcher(job.graph.name) as watcher,
         _stop_on_interrupt(watcher) as stop,
@@ -218,7 +220,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
             if isinstance(event, Interrupted):
                 watcher.line(f"stopped and saved; go on with: netc train --resume {run.path}")
                 return _INTERRUPTED
-            if isinstance(event, Finished) and (outcome := job.finish(run, event.best)) is not None:
+            if isinstance(event, Finished) and (outcome := job.finish(run, event.best, tests)) is not None:
                 for line in outcome.lines():
                     watcher.line(line)
         watcher.line(f"weights: {run.best}")
