@@ -89,7 +89,7 @@ def calibrate(
     Of a folder, an archive or a data set up to `limit` pictures are taken; `progress` is told the number done. With
     `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
     `NetcError` if there are no samples, or if an activation is not finite; what was passed over or guessed of the
-    samples is a warning, except of those that were opened before.
+    samples is a warning, except of those that were opened before. `threads` and `cpu` are those of `netc.compile`.
     """
     prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
