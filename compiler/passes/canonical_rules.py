@@ -200,6 +200,16 @@ def cancel(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b[source.operands[0]] if source is not None else None
 
 
+def named_on_numbers(rule: Rule) -> Rule:
+    """A rule for elements that are the numbers themselves: relu's zero is not the integer 0 of quantized ones."""
+
+    def checked(view: View, b: Rewriter, op: Operation) -> Value | None:
+        return rule(view, b, op) if op.result.type.quantization is None else None
+
+    return checked
+
+
+@named_on_numbers
 def name_clamp(view: View, b: Rewriter, op: Operation) -> Value | None:
     """clamp(x, 0, 6) -> relu6(x); clamp(x, 0, inf) -> relu(x)."""
     low, high = op.attributes["low"], op.attributes["high"]
@@ -207,6 +217,7 @@ def name_clamp(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b.emit(name, b[op.operands[0]], location=op.location, name=op.result.name) if name else None
 
 
+@named_on_numbers
 def name_maximum(view: View, b: Rewriter, op: Operation) -> Value | None:
     """maximum(x, 0) -> relu(x)."""
     x, bound = op.operands
@@ -215,6 +226,7 @@ def name_maximum(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b.emit("relu", b[x], location=op.location, name=op.result.name)
 
 
+@named_on_numbers
 def name_minimum(view: View, b: Rewriter, op: Operation) -> Value | None:
     """minimum(relu(x), 6) -> relu6(x)."""
     x, bound = op.operands

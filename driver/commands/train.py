@@ -14,6 +14,7 @@ import click
 
 from ..compiler.errors import NetcError
 from ..compiler.quantization import Ranges
+from ..data_help import DataCommand
 from ..frontend import FORMATS, Recipe, format_of, load_recipe
 from ..notes import show_notes
 from ..options import (
@@ -30,6 +31,7 @@ from ..pipeline import STAGES, build, check_runs_here, target_of
 from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
+from ..runtime.data.registry import path_of
 from ..runtime.host import available_cores
 from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import LoopOptions, TrainingLoop
@@ -42,7 +44,7 @@ _ANY = Ranges({}, "none", 0)
 """For a step that isn't run: where its ranges start is no part of it."""
 
 recipe_options = combine(
-    click.option("--data", metavar="NAME", help="mnist, cifar10, imagenet-samples, imagefolder:DIR or FILE.npz."),
+    click.option("--data", metavar="NAME", help="What to train on: see below."),
     click.option("--epochs", type=click.IntRange(1), help="Passes over the data."),
     click.option("--batch", type=click.IntRange(1, 65536), help="Samples per step."),
     click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
@@ -78,7 +80,7 @@ emit_options = combine(
 )
 
 
-@click.command("train")
+@click.command("train", cls=DataCommand)
 @click.argument("model", required=False)
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
 @settings_option
@@ -149,7 +151,8 @@ def _new(setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: 
     if run_dir is not None:
         check_free(Path(run_dir))
     has_recipe = format_of(setup.model) is FORMATS["net"]
-    written = load_recipe(setup.model, net=setup.net, takes_data=flags.get("data") is None) if has_recipe else None
+    data_path = path_of if flags.get("data") is None else None
+    written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
     if written is not None:
         _check_recipe(setup, written, flags)
     job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)

@@ -20,8 +20,9 @@ from netc.compiler.ops.facets import TFLITE
 from netc.compiler.quantization import Calibration, observation_graph, prepare, quantize
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.emitter import Emitter
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
-from netc.frontend.tflite import graph_of, read_model
+from netc.frontend.tflite import graph_of
 
 from ...frontend.tflite.litert import LiteRT, RefusedError
 from ...frontend.tflite.operators import CASES, FLOAT_CASES
@@ -154,7 +155,7 @@ def test_cases_are_written_and_read_back_and_litert_agrees(case: OpCase, litert:
     assert not [op for op in again.operations if op.name == "opaque"]
     given = operands[:count]
     (wanted,) = evaluate(graph, given, params)
-    (answers,) = litert(data, [given])
+    (answers,) = litert.first(data, [given])
     for got in (evaluate(again, given)[0], answers[0]):
         assert got.dtype == wanted.dtype
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5 * max(1.0, float(np.abs(wanted).max(initial=0))))

@@ -12,7 +12,8 @@ import netc
 from netc.compiler.graph import Graph, evaluate, parse_graph
 from netc.compiler.ops.facets import readers
 from netc.compiler.tflite import to_tflite
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
 from .make_vectors import VECTORS, answers
 from .operators import CASES, FLOAT_CASES, samples
