@@ -16,6 +16,7 @@ import numpy as np
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..ops.axes import composed, is_identity
 from ..ops.convolution import Convolution
 from ..ops.core import Relayout
 from ..ops.elementwise import Abs, Add, Clamp, Div, Maximum, Minimum, Mul, Neg, Relu, Relu6, Sub
@@ -150,8 +151,8 @@ def merge_transpose(view: View, b: Rewriter, op: Operation) -> Value | None:
     inner = view.producer(x, "transpose")
     if inner is not None:
         x = inner.operands[0]
-        permutation = tuple(inner.attributes["permutation"][p] for p in permutation)
-    if permutation == tuple(range(len(permutation))):
+        permutation = composed(inner.attributes["permutation"], permutation)
+    if is_identity(permutation):
         return b[x]
     if inner is None:
         return None
