@@ -238,6 +238,13 @@ class Program:
         self._invoke(arrays, named, stamps.ctypes.data)
         return [int(t) for t in np.diff(stamps)]
 
+    def repack(self, params: Mapping[str, Array]) -> None:
+        """Take other values for the parameters, all of them; calls under way in other threads end first."""
+        with self._session.lock:
+            pack_weights(self.module, params, self._session.weights)
+            for name, view in self._state.items():
+                view[...] = params[name]
+
     def close(self) -> None:
         """End the worker threads. The program can't be called afterwards; `NetcError` amid a call of this thread."""
         self._session.close()
@@ -321,9 +328,13 @@ def aligned_bytes(size: int) -> Array:
     return raw[start : start + size]
 
 
-def pack_weights(module: Module, params: Mapping[str, Array]) -> Array:
-    """The weights region: the outputs of the set-up graph, one after the other so that few are in memory at a time."""
-    region = aligned_bytes(module.weights_bytes)
+def pack_weights(module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
+    """The weights region: the outputs of the set-up graph, one after the other so that few are in memory at a time.
+
+    `region` is one to fill again.
+    """
+    if region is None:
+        region = aligned_bytes(module.weights_bytes)
     produced = evaluate_outputs(module.setup, params)
     for offset, array in zip(module.weight_offsets, produced, strict=True):
         end = offset + array.nbytes
