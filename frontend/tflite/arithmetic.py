@@ -127,11 +127,6 @@ def _rsqrt(c: Context) -> Value:
     return c.emit("div", c.builder.scalar(1.0, root.type.dtype), root)
 
 
-def _hard_swish(c: Context) -> Value:
-    """The product x * relu6(x + 3) / 6."""
-    return c.emit("mul", c.value(0), c.emit("hard_sigmoid", c.value(0)))
-
-
 def square(c: Context) -> Value:
     """SQUARE: x * x."""
     if c.is_quantized:
@@ -243,7 +238,6 @@ reads(_clipped("relu6"), "RELU6")
 reads(_clipped("relu_n1_to_1"), "RELU_N1_TO_1")
 reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
-reads(_function("q_hard_swish", _hard_swish), "HARD_SWISH")
 reads(leaky_relu, "LEAKY_RELU")
 reads(prelu, "PRELU")
 reads(_plain("sqrt", 1), "SQRT")

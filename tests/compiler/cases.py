@@ -252,6 +252,7 @@ CASES: tuple[OpCase, ...] = (
     *(OpCase(op, ((2, 3, 37),)) for op in ("sin", "cos", "softplus")),
     OpCase("erf", ((2, 3, 37),)),
     OpCase("elu", ((2, 3, 37),)),
+    OpCase("hard_swish", ((2, 3, 37),)),
     *(OpCase("gelu", ((2, 3, 37),), {"approximate": approximate}) for approximate in (False, True)),
     # statistics of channels, and random numbers that depend on a counter
     OpCase("channel_variance", ((3, 5, 7, 37), (37,))),
