@@ -54,9 +54,8 @@ def _not_zero(a: Array) -> bool:
     return float(np.abs(a.astype(np.float64)).min(initial=1)) > 0.2
 
 
-@recipe("add", "sub", "mul", "maximum", "minimum")
 def binary(m: Maker, name: str) -> Value:
-    x = m.operand(NUMBERS)
+    x = m.operand(FLOATS if operators()[name].floats_only else NUMBERS)
     return m.emit(name, *_pair(m, x, partner(m, x)))
 
 
