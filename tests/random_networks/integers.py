@@ -67,7 +67,7 @@ def quantized(m: Maker, dtypes: tuple[DType, ...] = BYTES, shape: Any = None, fi
 def bounds(m: Maker, dtype: DType, y: Quantization | None = None) -> dict[str, Any]:
     """The range of a fused activation: mostly none; with a name for some whose scale y is given."""
     info = np.iinfo(str(dtype.numpy))
-    if y is not None and m.flag(5):
+    if y is not None and y.is_per_tensor and m.flag(5):
         return activation_range(m.choice(tuple(ACTIVATIONS)), dtype, y)
     if not m.flag(3):
         return {"low": None, "high": None}
@@ -198,7 +198,7 @@ def transpose_conv(m: Maker, name: str) -> Value:
 def avg_pool(m: Maker, name: str) -> Value:
     x, attributes = pooling(m, SHORTS, (2,))
     limits = bounds(m, x.type.dtype, x.type.quantization)
-    if x.type.quantization is None:  # then any range may come from any activation
+    if x.type.quantization is None:  # so that any range may come from any activation
         limits["activation"] = m.choice((None, *ACTIVATIONS))
     return m.emit(name, x, **attributes, **limits)
 
