@@ -143,15 +143,6 @@ def squared_difference(c: Context) -> Value:
     return c.emit("mul", difference, difference)
 
 
-def prelu(c: Context) -> Value:
-    """PRELU: x where it is not negative, else alpha * x, with a slope for each channel or each element."""
-    x, alpha = c.value(0), c.value(1)
-    if c.is_quantized:
-        return _q_binary(c, "q_prelu", x, alpha)
-    is_positive = c.emit("less_equal", c.builder.scalar(0.0, x.type.dtype), x)
-    return c.emit("select", is_positive, x, c.emit("mul", x, alpha))
-
-
 def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
     c.check_form(0)
     scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
@@ -239,7 +230,6 @@ reads(_clipped("relu_n1_to_1"), "RELU_N1_TO_1")
 reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
 reads(leaky_relu, "LEAKY_RELU")
-reads(prelu, "PRELU")
 reads(_plain("sqrt", 1), "SQRT")
 reads(_function("q_rsqrt", _rsqrt, (DType.I8,)), "RSQRT")
 reads(_function("q_exp", _plain("exp", 1), (DType.I8,)), "EXP")

@@ -253,6 +253,7 @@ CASES: tuple[OpCase, ...] = (
     OpCase("erf", ((2, 3, 37),)),
     OpCase("elu", ((2, 3, 37),)),
     OpCase("hard_swish", ((2, 3, 37),)),
+    OpCase("prelu", ((2, 3, 37), (37,)), weights=1),
     *(OpCase("gelu", ((2, 3, 37),), {"approximate": approximate}) for approximate in (False, True)),
     # statistics of channels, and random numbers that depend on a counter
     OpCase("channel_variance", ((3, 5, 7, 37), (37,))),
