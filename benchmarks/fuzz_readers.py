@@ -23,11 +23,10 @@ from PIL import Image
 
 from netc.commands.check import check_command
 from netc.commands.opt import opt_command
-from netc.compiler.codegen.host import find_target
+from netc.compiler.backends import find_target, lower
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.passes import run
 from netc.compiler.quantization import Ranges
-from netc.compiler.schedules import lower
 from netc.compiler.tflite import to_tflite
 from netc.compiler.training import parse_loss, parse_optimizer, parse_schedule
 from netc.frontend import check, load_network, load_text

@@ -1,11 +1,11 @@
 """The road from a network's text to a program on this machine: one straight list of stages.
 
     graph       .net text -> graph                      frontend
-    optimized   graph -> graph                          compiler.passes, the inference pipeline
-    loops       graph -> kernels over buffers           compiler.schedules
-    llvm        kernels -> LLVM IR                      compiler.codegen
-    asm         LLVM IR -> assembly, for people         compiler.codegen
-    object      LLVM IR -> machine code                 compiler.codegen, or the cache
+    optimized   graph -> graph                          compiler.passes, the inference pipeline; layouts: the backend
+    loops       graph -> kernels over buffers           compiler.lowering, by the backend's schedules
+    llvm        kernels -> LLVM IR                      the backend (compiler.backends): its text
+    asm         LLVM IR -> assembly, for people         the backend
+    object      LLVM IR -> machine code                 the backend, or the cache
     (program)   machine code and weights -> callable    runtime
 
 `build` walks it as far as it is asked to and keeps what stands at the end of each stage. `programs` offers all of it as
@@ -24,14 +24,13 @@ from functools import partial
 from typing import Any, SupportsIndex
 
 from .compiler import passes
-from .compiler.codegen import assembly, emit_module
-from .compiler.codegen.host import find_target, host_target
+from .compiler.backends import backend_of, find_target
+from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import refuse_unknown
-from .compiler.schedules import lower
 from .compiler.targets.target import Target
 from .frontend import load_network
 from .runtime.cache import CompiledObject, compile_object
@@ -86,6 +85,7 @@ class Compilation:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.target = find_target(request.cpu) if request.cpu else host_target()
+        self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
         self.stages: list[StageReport] = []
 
@@ -121,26 +121,26 @@ def build(request: Request, until: str = "object") -> Compilation:
     refuse_unknown(c.graph)
 
     with c.stage("optimized") as result:
-        c.optimized = passes.run(c.graph, passes.pipelines.INFERENCE, observers=request.observers)
+        c.optimized = c.backend.optimize(c.graph, passes.pipelines.INFERENCE, c.target, observers=request.observers)
         result.append(f"{len(c.optimized.operations)} operations")
     if until == "optimized":
         return c
 
     with c.stage("loops") as result:
-        c.module = lower(c.optimized, c.target, c.threads, verify=until != "object")
+        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=until != "object")
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c
 
     with c.stage("llvm") as result:
-        c.llvm = emit_module(c.module, c.target)
+        c.llvm = c.backend.emit(c.module, c.target)
         result.append(f"{c.llvm.count(chr(10)):,} lines")
     if until == "llvm":
         return c
 
     if until == "asm":  # on nobody's way to the object: LLVM makes either from the same text
         with c.stage("asm"):
-            c.asm = assembly(c.llvm, c.target)
+            c.asm = c.backend.assembly(c.llvm, c.target)
         return c
 
     with c.stage("object") as result:
@@ -151,8 +151,9 @@ def build(request: Request, until: str = "object") -> Compilation:
 
 def compile_lowered(graph: Graph, target: Target, threads: int) -> tuple[Module, bytes]:
     """The last stages for a graph that has been through its passes: loops, and their object code."""
-    module = lower(graph, target, threads, verify=False)
-    return module, compile_object(emit_module(module, target), target, verify=partial(verify_module, module)).code
+    backend = backend_of(target)
+    module = backend.lower(graph, target, threads, verify=False)
+    return module, compile_object(backend.emit(module, target), target, verify=partial(verify_module, module)).code
 
 
 def load_program(c: Compilation, weights: Weights = None, seed: int = 0) -> Program:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import passes
-from .compiler.codegen.host import host_target
+from .compiler.backends import optimize
+from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.builder import GraphBuilder
 from .compiler.graph.ir import Array, Graph, Operation, Value
@@ -232,6 +233,6 @@ class _Rounder:
         graph = step_graph(layer, self.settings)
         key = str(graph)
         if key not in self.compiled:
-            optimized = passes.run(graph, passes.pipelines.TRAINING)
+            optimized = optimize(graph, passes.pipelines.TRAINING, target)
             self.compiled[key] = compile_lowered(optimized, target, self.threads)
         return self.compiled[key]

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .compiler import passes
-from .compiler.codegen.host import host_target
+from .compiler.backends import optimize
+from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.lowering import footprint
 from .compiler.quantization import Ranges, fake_quantize
-from .compiler.schedules import footprint
 from .compiler.training import Loss, Optimizer, Schedule, parse_optimizer, training_step
 from .losses import find_loss
 from .pipeline import Source, Weights, compile_lowered, find_weights, load
@@ -91,7 +92,7 @@ def compile_training(
         seed=seed,
     )
     target, threads = host_target(), threads or available_cores()
-    optimized = passes.run(step, passes.pipelines.training(_memory_pass(recompute, checkpoint_every)))
+    optimized = optimize(step, passes.pipelines.training(_memory_pass(recompute, checkpoint_every)), target)
     _check_memory(optimized)
     module, code = compile_lowered(optimized, target, threads)
     params = {**initial_weights(step, seed), **given}

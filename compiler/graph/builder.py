@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -141,7 +142,7 @@ class Rewriter(GraphBuilder):
             copied = self.append(op)
         elif op.body is not None or all(n.type == o.type for n, o in zip(operands, op.operands, strict=True)):
             results = tuple(Value(r.type, r.name) for r in op.results)
-            copied = self.append(Operation(op.operator, operands, op.attributes, results, op.location, op.body))
+            copied = self.append(replace(op, operands=operands, results=results))
         else:
             name = op.results[0].name if len(op.results) == 1 else None
             copied = self.operation(op.operator, operands, op.attributes, location=op.location, name=name)

@@ -8,6 +8,7 @@ from dataclasses import fields
 import click
 
 from ..compiler import passes
+from ..compiler.backends import known_passes, parse_pipeline
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.parser import parse_graph
@@ -24,7 +25,7 @@ MAX_GRAPH = 1 << 30
 def _list_of_passes() -> str:
     """What `--help` says at its end: every pass and the names of its options."""
     lines = ["\b\nPasses:"]
-    for name, kind in passes.PASSES.items():
+    for name, kind in known_passes().items():
         options = ",".join(field.name.replace("_", "-") for field in fields(kind))
         lines.append(f"  {name}{{{options}}}" if options else f"  {name}")
         lines.append(f"      {(kind.__doc__ or '').strip().splitlines()[0]}")
@@ -44,7 +45,7 @@ def opt_command(
     PIPELINE names passes, such as "fold-batch-norm,cse,fuse{limit=8}"; FILE holds the graph (default: stdin).
     """
     log = PassLog(print_after, print_changed, time_passes)
-    parsed = passes.parse_pipeline(pipeline)
+    parsed = parse_pipeline(pipeline)
     graph = passes.run(_read_graph(file), parsed, observers=log.observers)
     write_result(str(graph), output)
     log.report()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.passes import PASSES
 from netc.compiler.passes.pipelines import INFERENCE

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import find_target
+from netc.compiler.backends import find_target, lower
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Array, evaluate
 from netc.compiler.graph.verifier import verify
@@ -17,7 +17,6 @@ from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
 from netc.compiler.targets.target import Target
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from surroundings import files_of_at_most
 
-from netc.compiler.codegen import machine
-from netc.compiler.codegen.host import find_target, host_target
+from netc.compiler.backends import find_target
+from netc.compiler.backends.cpu.codegen import machine
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.runtime.cache import CacheWarning, CompiledObject, ObjectCache, cache_key, compile_object, default_folder
 

@@ -12,8 +12,8 @@ import netc
 from netc.compiler import passes
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, evaluate
+from netc.compiler.lowering import footprint
 from netc.compiler.passes.rematerialize import TrainingGraph, cheapest_to_keep, rematerialize
-from netc.compiler.schedules import footprint
 from netc.compiler.training import training_step
 from netc.runtime.weights import initial_weights
 

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
+from netc.compiler.lowering.guards import guards_of
+from netc.compiler.lowering.state import state_of
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
-from netc.compiler.schedules.guards import guards_of
-from netc.compiler.schedules.state import state_of
 from netc.compiler.training import training_step
 from netc.compiler.types import DType
 from netc.runtime.program import Program

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 

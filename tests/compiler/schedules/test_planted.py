@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.schedules import geometry
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.loops.ir import Const, Expr, Kernel
+from netc.compiler.lowering.barriers import Placed, with_barriers
+from netc.compiler.lowering.elements import Elements, OperandView
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Call
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import geometry, lower
-from netc.compiler.schedules.barriers import Placed, with_barriers
-from netc.compiler.schedules.elements import Elements, OperandView
 from netc.compiler.types import DType, TensorType
 
 HOST = host_target()

@@ -12,11 +12,11 @@ import tflite
 
 import netc
 from netc.compiler import passes
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, evaluate, parse_graph, verify
 from netc.compiler.ops.opaque import unknown_operators
-from netc.compiler.schedules import lower
 from netc.compiler.tflite import to_tflite
 from netc.frontend.tflite import graph_of, read_model
 
