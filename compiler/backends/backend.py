@@ -45,6 +45,10 @@ class Backend(ABC):
         """
         return ()
 
+    def pipeline(self, first: str | Sequence[Pass], target: Target) -> tuple[Pass, ...]:
+        """A pipeline, given as text or as passes, with the backend's decisions for a machine behind it."""
+        return (*(passes.parse_pipeline(first) if isinstance(first, str) else first), *self.layouts(target))
+
     def optimize(
         self,
         graph: Graph,
@@ -55,8 +59,7 @@ class Backend(ABC):
         verify: bool = True,
     ) -> Graph:
         """Carry out a pipeline, then the backend's decisions for a machine."""
-        first = passes.parse_pipeline(pipeline) if isinstance(pipeline, str) else tuple(pipeline)
-        return passes.run(graph, (*first, *self.layouts(target)), observers=observers, verify=verify)
+        return passes.run(graph, self.pipeline(pipeline, target), observers=observers, verify=verify)
 
     def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.backends import find_target, lower
+from netc.compiler.backends import find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import emit_module, object_code
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import Array, evaluate
+from netc.compiler.graph import Array, Graph, evaluate
 from netc.compiler.graph.verifier import verify
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Module
@@ -48,6 +48,12 @@ class Machine:
     @property
     def target(self) -> Target:
         return find_target(self.cpu)
+
+    def optimize(self, graph: Graph) -> Graph:
+        """The graph after the passes; without layouts and algorithms where it is only decomposed."""
+        if self.pipeline == "decompose":
+            return run(graph, self.pipeline)
+        return optimize(graph, self.pipeline, self.target)
 
 
 def draw_machine(source: Source, network: Network) -> Machine:
@@ -111,7 +117,7 @@ def check_network(network: Network, machines: Sequence[Machine]) -> None:
     verify(network.graph)
     known: dict[tuple[str, str], Sequence[Array]] = {}
     for machine in machines:
-        graph = run(network.graph, machine.pipeline)
+        graph = machine.optimize(network.graph)
         judge.check("after passes", evaluate(graph, network.inputs, network.params))
         module = lower(graph, machine.target, machine.threads)
         verify_module(module)

@@ -201,7 +201,7 @@ def test_full_disks_leave_no_parts(cache: ObjectCache) -> None:
 
 def test_several_processes_share_a_folder(tmp_path: Path) -> None:
     script = f"""
-from netc.compiler.codegen import Target, machine
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.runtime.cache import compile_object
 for number in range(20):
     text = {TEXT!r}.replace("42", str(number))

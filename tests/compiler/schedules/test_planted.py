@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from netc.compiler.backends import lower
+from netc.compiler.backends import lower, optimize
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.schedules import geometry
 from netc.compiler.errors import InternalError
@@ -19,7 +19,7 @@ from netc.compiler.lowering.barriers import Placed, with_barriers
 from netc.compiler.lowering.elements import Elements, OperandView
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Call
-from netc.compiler.passes import pipelines, run
+from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 
 HOST = host_target()
@@ -35,7 +35,7 @@ def conv(b: GraphBuilder, x: Value, filters: int, size: int) -> Value:
 
 
 def finish(b: GraphBuilder, y: Value) -> Graph:
-    return run(b.finish([y]), pipelines.INFERENCE)
+    return optimize(b.finish([y]), pipelines.INFERENCE, host_target())
 
 
 def test_padding_behind_the_last_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
