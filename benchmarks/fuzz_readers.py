@@ -23,7 +23,6 @@ from PIL import Image
 
 from netc.commands.check import check_command
 from netc.commands.opt import opt_command
-from netc.compiler.backends import find_target, lower
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.passes import run
 from netc.compiler.quantization import Ranges
@@ -207,7 +206,7 @@ def _settings(text: str) -> object:
 
 @cache
 def _module() -> str:
-    return str(lower(build(Request(_tiny()), until="optimized").optimized, find_target("x86-64-v3"), 2))
+    return str(build(Request(_tiny(), cpu="x86-64-v3", threads=2), until="loops").module)
 
 
 TEXTS: Mapping[str, TextReader] = {

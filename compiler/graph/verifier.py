@@ -108,7 +108,7 @@ def _check_operation(op: Operation) -> None:
         raise _BrokenError("a parameter needs a name")
     if op.body is not None:
         if op.algorithm is not None:
-            raise _BrokenError("the operations of a body are computed by an algorithm, not all of it")
+            raise _BrokenError("an algorithm belongs to an operation of the body, not to the whole")
         _check_body(op, op.body)
         return
     inferred = op.operator.result_types(tuple(v.type for v in op.operands), op.attributes)
