@@ -22,6 +22,7 @@ _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "none": N
 _WORDS = {True: "true", False: "false", None: "none"}
 _EXACT = 1e15
 """Whole numbers below it are written without a point."""
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,10 @@ def _spec(node: ast.expr, text: str) -> Spec:
 
 def _value(node: ast.expr, text: str) -> Value:
     match node:
+        case ast.Constant(value=int() as number) | ast.UnaryOp(operand=ast.Constant(value=int() as number)) if (
+            number > _LARGEST
+        ):
+            raise NetcError(f"`{shortened(text)}` has a number that is too large", hint="integers go up to 2**63 - 1")
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
         case ast.Name(id=name):

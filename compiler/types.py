@@ -179,6 +179,12 @@ class TensorType:
         return len(self.shape)
 
     @property
+    def zero_point(self) -> int:
+        """The integer that stands for zero, as margins hold it: 0 where the type states none for all elements."""
+        given = self.quantization
+        return given.zero_point if given is not None and given.is_per_tensor else 0
+
+    @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """Margins of each dimension; zeros for a dense tensor."""
         return self.layout.margins if self.layout else ((0, 0),) * self.rank

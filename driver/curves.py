@@ -17,11 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from .compiler.errors import NetcError
+from .compiler.text import shortened
 
 Record = Mapping[str, Any]
 
 _COLORS = ("#1f6fb4", "#d9541e", "#2b9348", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#5d4037")
 _INK, _MUTED, _GRID = "#222222", "#666666", "#e4e4e4"
+_NEEDED = ("position", "epoch", "loss")
+"""What each record has."""
+_OTHERS = ("accuracy", "test_accuracy", "learning_rate", "images_per_second")
+_LARGEST = 1e38
 _MIDDLE = -0.5
 """From the end of an epoch to its middle."""
 
@@ -73,8 +78,18 @@ def draw(runs: Mapping[str, Sequence[Record]], kind: str) -> bytes:
 
 
 def _curves(number: int, name: str, records: Sequence[Record]) -> _Curves:
-    steps, epochs = ([r for r in records if r["kind"] == kind] for kind in ("step", "epoch"))
+    steps, epochs = ([r for r in records if r.get("kind") == kind] for kind in ("step", "epoch"))
+    for record in (*steps, *epochs):
+        _check(name, record)
     return _Curves(name, _COLORS[number % len(_COLORS)], steps, epochs)
+
+
+def _check(name: str, record: Record) -> None:
+    """Raise `NetcError` unless a record has what is drawn of it, in numbers that axes can have."""
+    for key in (*_NEEDED, *(key for key in _OTHERS if key in record)):
+        value = record.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+            raise NetcError(f"the metrics of {name} are damaged: {key} is {shortened(repr(value))}")
 
 
 def _loss(axes: Axes, run: _Curves) -> None:
@@ -130,7 +145,7 @@ def _adjust(panels: Sequence[Axes], curves: Sequence[_Curves]) -> None:
 def _title(figure: Figure, curves: Sequence[_Curves]) -> None:
     """Names of the runs with their best results, and what the lines mean."""
     handles = [figure.axes[0].plot([], [], color=c.color, linewidth=3)[0] for c in curves]
-    labels = [_label(c) for c in curves]
+    labels = [_label(c).replace("$", r"\$") for c in curves]  # no formulas
     figure.legend(
         handles,
         labels,

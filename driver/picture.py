@@ -11,10 +11,15 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.ops.conversion import Cast
+from .compiler.ops.quantized.activation import QSoftmax
+from .compiler.ops.quantized.conversion import Dequantize, Quantize, Reinterpret, Requantize
+from .compiler.ops.reduction import Softmax
+from .compiler.ops.shape import Reshape
 from .frontend import allowed_folders, models_folder
 from .pipeline import Weights
 from .runtime.datasets import data_folder
-from .runtime.images import Preprocess, as_input, decode, depth_note
+from .runtime.images import Preprocess, as_input, decode, depth_note, eight_bits
 from .runtime.labels import Labels, read_labels, saved_labels
 
 
@@ -36,7 +41,7 @@ def load_picture(graph: Graph, image: str | None) -> tuple[Array, tuple[str, ...
     sample = models_folder() / ("digit.png" if preprocess.channels == 1 else "sample.png")
     note = None if image else f"no --image given: using the sample picture {sample}"
     picture = decode(image or sample)
-    tensor = as_input(preprocess(picture), graph.inputs[0].type)
+    tensor = as_input(preprocess(eight_bits(picture, preprocess.white)), graph.inputs[0].type)
     notes = (note, depth_note(picture, image or str(sample), preprocess.white))
     return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), tuple(filter(None, notes))
 
@@ -71,18 +76,21 @@ def real_scores(graph: Graph, output: Array) -> Array:
     return real
 
 
+_CONVERSIONS = (Reshape, Requantize, Dequantize, Quantize, Reinterpret, Cast)
+
+
 def gives_probabilities(graph: Graph) -> bool:
     """True if the first output is made by softmax, but for changes of shape, type or scale.
 
     Of an operator that netc doesn't know, the scale tells: TFLite gives 1/256 to probabilities.
     """
     op = graph.producers.get(graph.outputs[0])
-    while op is not None and op.name in ("reshape", "requantize", "dequantize", "quantize", "reinterpret", "cast"):
+    while op is not None and isinstance(op.operator, _CONVERSIONS):
         op = graph.producers.get(op.operands[0])
     given = graph.outputs[0].type.quantization
     if op is not None and op.name == "opaque":
         return given is not None and given.scale == 1 / 256
-    return op is not None and op.name in ("softmax", "q_softmax")
+    return op is not None and isinstance(op.operator, Softmax | QSoftmax)
 
 
 def best_classes(scores: Array, labels: Labels, count: int, *, probable: bool = False) -> list[Class]:

@@ -153,7 +153,7 @@ def _same_text(one: str, other: object) -> bool:
 
 def _length(schedule: Spec) -> int | None:
     epochs = schedule.named.get("epochs")
-    return math.ceil(epochs) if isinstance(epochs, int | float) else None
+    return math.ceil(epochs) if isinstance(epochs, int | float) and abs(epochs) < math.inf else None
 
 
 def _scaled(schedule: Spec, factor: float) -> Spec:

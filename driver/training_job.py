@@ -218,7 +218,11 @@ class Job:
             trainer.metadata = {CLASSES: json.dumps(self.classes, ensure_ascii=False)}
         return trainer
 
-    def evaluation(self, trainer: Trainer) -> Evaluate:
+    def tests(self) -> Maker:
+        """Who makes the batches of the test split, throughout a run: starting workers takes about a second."""
+        return self.maker(self.test, self.test_preparation)
+
+    def evaluation(self, trainer: Trainer, tests: Maker) -> Evaluate:
         """Accuracy on the test split, measured with the net compiled for inference."""
         graph = trainer.fake.graph if isinstance(trainer, QatTrainer) else self.graph
         compilation = build(Request(graph, threads=self.threads))
@@ -229,17 +233,17 @@ class Job:
                 trainer.save(file, averaged=self.recipe.ema is not None)
                 weights = qat.fake_parameters(trainer, file) if isinstance(trainer, QatTrainer) else str(file)
                 with load_program(compilation, weights) as program:
-                    result = self.score(program)
+                    result = self.score(program, tests)
             top5 = {"top5": result.top5} if self.graph.outputs[0].type.shape[-1] > 10 else {}
             return Scores({"accuracy": result.top1, **top5}, result.skipped)
 
         return evaluate
 
-    def score(self, program: Program) -> Evaluation:
+    def score(self, program: Program, tests: Maker) -> Evaluation:
         """How a program does on the test split."""
-        return score(program, self.test, self.maker(self.test, self.test_preparation), self.recipe.batch)
+        return score(program, self.test, tests, self.recipe.batch)
 
-    def finish(self, run: Run, best: Mapping[str, float]) -> qat.Outcome | None:
+    def finish(self, run: Run, best: Mapping[str, float], tests: Maker) -> qat.Outcome | None:
         """After quantization-aware training, make the network of integers; how it does goes to the metrics, too."""
         if self.recipe.qat is None or self.setup.weights is None:
             return None
@@ -250,7 +254,7 @@ class Job:
             best=run.best,
             labels=self.classes,
             fake_accuracy=best["accuracy"],
-            accuracy=lambda program: self.score(program).top1,
+            accuracy=lambda program: self.score(program, tests).top1,
             threads=self.threads,
         )
         run.log({"kind": "quantized", **outcome.accuracies()})

@@ -26,22 +26,6 @@ MAX_FILES = 100
 WORDS = ("same", "valid")
 """Names that stand for themselves, as text, where nothing else is called so."""
 
-_INTERNAL = frozenset(
-    (
-        "param",
-        "constant",
-        "relayout",
-        "fused",
-        "custom_gradient",
-        *(f"conv{rank}d_{what}_gradient" for rank in (1, 2, 3) for what in ("input", "weight")),
-        "avg_pool_gradient",
-        "max_pool_gradient",
-        "max_pool_gather",
-        "max_pool_index",
-    )
-)
-"""Operators that no text calls: passes make them."""
-
 
 @dataclass(eq=False)
 class Module:
@@ -97,14 +81,15 @@ class Module:
 def library(name: str) -> Callee | str | None:
     """What `name` means everywhere: a layer, a builtin function, an operator or a word."""
     found: Callee | None = layers().get(name) or FUNCTIONS.get(name)
-    if found is None and name not in _INTERNAL:
-        found = operators().get(name)
+    if found is None and name in operators() and not operators()[name].internal:
+        found = operators()[name]
     return found or (name if name in WORDS else None)
 
 
 def library_names() -> set[str]:
     """All names that `library` knows."""
-    return {*layers(), *FUNCTIONS, *(set(operators()) - _INTERNAL), *WORDS}
+    named = (name for name, operator in operators().items() if not operator.internal)
+    return {*layers(), *FUNCTIONS, *named, *WORDS}
 
 
 def unknown_name(name: str, known: Iterable[str], location: Location, *, called: bool = False) -> Diagnostic:
@@ -139,7 +124,7 @@ class Loader:
             raise error("files import each other in a circle", location, circle)
         if key in self.modules:
             return self.modules[key]
-        if len(self.modules) >= MAX_FILES:
+        if len(self.modules) + len(self._active) >= MAX_FILES:
             raise error(f"a net may be spread over {MAX_FILES} files at most", location)
         text, name = self._read(path, location), self._shown(path)
         if not is_network(text) and not lies_below(path, self.roots):  # it may be anybody's: nothing of it is shown

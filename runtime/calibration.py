@@ -17,7 +17,7 @@ import numpy as np
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
 from .datasets import Dataset, load_dataset
-from .images import Picture, Preprocess, decode, depth_note
+from .images import Picture, Preprocess, decode, depth_note, eight_bits
 from .picture_files import find_pictures, pictures_in_archive, shortened
 from .training.sources import ArchiveReader
 
@@ -117,7 +117,7 @@ def calibration_inputs(graph: Graph, pictures: CalibrationPictures, limit: int =
     size = graph.inputs[0].type.shape[0]
     rest = taken(pictures, limit)
     found = False
-    while chunk := [preprocess(picture) for picture in islice(rest, size)]:
+    while chunk := [preprocess(eight_bits(picture, preprocess.white)) for picture in islice(rest, size)]:
         if len(chunk) < size and found:
             return
         found = True
@@ -129,11 +129,14 @@ def calibration_inputs(graph: Graph, pictures: CalibrationPictures, limit: int =
 
 
 def _is_suspicious(path: str) -> bool:
-    """Whether a file doesn't begin and end as pictures do."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        file.seek(max(0, os.path.getsize(path) - 16))
-        tail = file.read()
+    """Whether a file doesn't begin and end as pictures do, or can't be read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+            file.seek(max(0, os.path.getsize(path) - 16))
+            tail = file.read()
+    except OSError:
+        return True  # whoever reads the picture says why
     start = next((known for known in _HEADS if head.startswith(known)), None)
     return start is None or _TAILS.get(start, b"") not in tail
 

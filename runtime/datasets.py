@@ -93,6 +93,8 @@ def _mnist(folder: Path, split: str) -> Dataset:
     prefix = "t10k" if split == "test" else "train"
     pictures = _read_idx(folder, f"{prefix}-images-idx3-ubyte", 3)
     labels = _read_idx(folder, f"{prefix}-labels-idx1-ubyte", 1)
+    if pictures.size == 0:
+        raise NetcError(f"data set mnist in {folder} is damaged: it holds no pictures")
     if len(pictures) != len(labels) or labels.max(initial=0) > 9:
         raise NetcError(f"data set mnist in {folder} is damaged: its labels don't fit its pictures")
 

@@ -1,17 +1,20 @@
 """Pictures of strangers with Pillow: which formats are read, and how much memory one may take.
 
-A few hundred bytes can ask for gigabytes. So a picture's size is looked at before it is decoded, by what decoding takes
-in its format (measured, with the pixels that come out), and pixels are copied in strips.
+A few hundred bytes can ask for gigabytes, or for hours. So a picture's size and that of its tiles are looked at before
+it is decoded, by what decoding takes in its format (measured, with the pixels that come out), and so is the number of
+its scans; pixels are copied in strips.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 MEMORY = 600_000_000
 """What decoding a picture may take, in bytes."""
@@ -25,6 +28,12 @@ _BYTES = {
 """For each pixel, in the formats that are read. Not among them is what would run another program: EPS."""
 _DEEP_BYTES = 20
 """For a pixel of more than 8 bits."""
+_SCANS = 100
+"""In which a JPEG file may give its pixels: each takes a pass over all of them, and a few bytes. 10 are usual."""
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+"""Of a part of a JPEG file: not among them are stuffed zeros and what restarts decoding, which belong to the pixels."""
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+"""The tags of TIFF that say how large the parts are that pixels are decoded in; the picture itself may be smaller."""
 _STRIP = 1 << 20
 """Pixels that are copied at once."""
 
@@ -48,9 +57,32 @@ def open_picture(data: bytes) -> Image.Image:
     if cost is None:
         raise UnidentifiedImageError
     limit = MEMORY // (max(cost, _DEEP_BYTES) if image.mode[0] in "IF" else cost)
-    if image.width * image.height > limit:
-        raise TooLargeError(f"{image.width} x {image.height} pixels, of which {limit:,} may be decoded")
+    for what, width, height in (("", image.width, image.height), ("a tile of ", *_tile(image))):
+        if width * height > limit:
+            raise TooLargeError(f"{what}{width} x {height} pixels, of which {limit:,} may be decoded")
+    if image.format in ("JPEG", "MPO") and (scans := _scans(data)) > _SCANS:
+        raise TooLargeError(f"{scans} scans, of which {_SCANS} may be decoded")
     return image
+
+
+def _tile(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the tiles that a TIFF picture consists of; 0 if it doesn't."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    width, height = (tags.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
+
+def _scans(data: bytes) -> int:
+    """How many times a JPEG file goes over its pixels."""
+    place, count = 2, 0
+    while found := _MARKER.search(data, place):
+        place, marker = found.end(), found[1][0]
+        if marker == 0xD9:  # the end; more pictures, or anything else, may follow
+            break
+        if marker >= 0xC0 and marker != 0xD8:  # the others have no contents
+            place += int.from_bytes(data[place : place + 2], "big")
+        count += marker == 0xDA
+    return count
 
 
 def pixels_of(image: Image.Image, mode: str) -> NDArray[np.uint8]:

@@ -6,12 +6,14 @@ pixel becomes (pixel / divide - mean) / std, rounded to float32 once. EXIF rotat
 and transparency is dropped, as in the pipelines that the public checkpoints were trained with.
 
 Pixels have 8 bits. Grey pictures of 16 or 32 bits are scaled to them: `white`, 65535 unless `preprocess` says
-otherwise, becomes 255, and what is above it is clipped; `depth_note` says what that loses.
+otherwise, becomes 255, and what is above it is clipped; `depth_note` says what that loses, and `Preprocess` warns of it
+unless it is given the result of `eight_bits`.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,8 +161,8 @@ class Preprocess:
         )
 
     def pixels(self, picture: Picture) -> Pixels:
-        """Convert, crop and resize a picture to uint8 [height, width, channels]."""
-        image = _as_image(eight_bits(picture, self.white))
+        """Convert, crop and resize a picture to uint8 [height, width, channels]; warns if levels of grey are lost."""
+        image = _as_image(self._eight_bits(picture))
         if picture.shape[2] != self.channels:
             image = image.convert("L" if self.channels == 1 else "RGB")
         if self.crop is not None:
@@ -178,8 +180,16 @@ class Preprocess:
         return values
 
     def __call__(self, picture: Picture) -> NDArray[np.float32]:
-        """From a decoded picture to float32 [height, width, channels]."""
-        return self.normalize(self.pixels(picture))
+        """From a decoded picture to float32 [height, width, channels]; warns if levels of grey are lost."""
+        return self.normalize(self.pixels(self._eight_bits(picture)))
+
+    def _eight_bits(self, picture: Picture) -> Pixels:
+        """`eight_bits`, with a warning whose text is the same for all pictures, so that Python shows it once."""
+        if picture.dtype != np.uint8 and (self.white is None or picture.max(initial=0) > self.white):
+            what = f"{picture.dtype.itemsize * 8}-bit grey is scaled to 8 bits: {self.white or WHITE:g} counts as white"
+            rest = "what is above it is clipped" if self.white else "`white` in preprocess declares another number"
+            warnings.warn(f"{what}; {rest}", stacklevel=3)
+        return eight_bits(picture, self.white)
 
 
 def as_input(values: NDArray[np.float32], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)

@@ -198,10 +198,12 @@ def _normalized(graph: Graph) -> tuple[float, float]:
 
 def _picture_shape(given: Shape, wanted: Shape) -> Shape | None:
     """One picture [height, width, channels] of what an array holds; None if it can't be one."""
+    if _same_layout(given, wanted):
+        return given if len(given) == 3 and given[2] in (1, 3) else wanted
+    if 0 in given:
+        return None
     if len(given) == 3 and given[2] in (1, 3):
         return given
-    if _same_layout(given, wanted):
-        return wanted
     return (*given, 1) if len(given) == 2 else None
 
 

@@ -67,7 +67,7 @@ def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None
     """The class names in the metadata of a weights file; None if it has none for as many classes as `graph` has."""
     try:
         names = json.loads(read_metadata(weights).get(CLASSES, "null"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     count = graph.outputs[0].type.shape[-1] if graph.outputs[0].type.rank else 0
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):

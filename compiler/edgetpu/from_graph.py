@@ -7,13 +7,23 @@ as a whole), biases as different from zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
+from ..ops.convolution import Conv2D
+from ..ops.dense import Dense
+from ..ops.differentiation import StopGradient
+from ..ops.elementwise import Clamp, Relu, Relu6
+from ..ops.facets import EDGETPU, TFLITE
+from ..ops.normalization import BatchNorm, Dropout
+from ..ops.pooling import AvgPool, MaxPool
+from ..ops.shape import Concat, Identity, Pad, Slice
+from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import window_of
 from ..passes.two_dimensions import pools_in_two_dimensions
+from ..tflite.writer import in_tflite_operators
 from ..types import DType, TensorType
 from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
 
@@ -32,68 +42,16 @@ _DTYPES: Mapping[DType, str] = MappingProxyType(
         DType.BOOL: "BOOL",
     }
 )
-_KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "abs": "ABS",
-        "add": "ADD",
-        "argmax": "ARG_MAX",
-        "broadcast_to": "BROADCAST_TO",
-        "cast": "CAST",
-        "cos": "COS",
-        "dequantize": "DEQUANTIZE",
-        "div": "DIV",
-        "equal": "EQUAL",
-        "floor_div": "FLOOR_DIV",
-        "gather_nd": "GATHER_ND",
-        "exp": "EXP",
-        "greater": "GREATER",
-        "greater_equal": "GREATER_EQUAL",
-        "leaky_relu": "LEAKY_RELU",
-        "less": "LESS",
-        "less_equal": "LESS_EQUAL",
-        "log": "LOG",
-        "log_softmax": "LOG_SOFTMAX",
-        "matmul": "BATCH_MATMUL",
-        "maximum": "MAXIMUM",
-        "minimum": "MINIMUM",
-        "mul": "MUL",
-        "neg": "NEG",
-        "not_equal": "NOT_EQUAL",
-        "one_hot": "ONE_HOT",
-        "quantize": "QUANTIZE",
-        "reduce_max": "REDUCE_MAX",
-        "reduce_mean": "MEAN",
-        "reduce_min": "REDUCE_MIN",
-        "reduce_sum": "SUM",
-        "relu": "RELU",
-        "relu6": "RELU6",
-        "reshape": "RESHAPE",
-        "resize_bilinear": "RESIZE_BILINEAR",
-        "resize_nearest": "RESIZE_NEAREST_NEIGHBOR",
-        "requantize": "QUANTIZE",
-        "select": "SELECT_V2",
-        "sigmoid": "LOGISTIC",
-        "sign": "SIGN",
-        "sin": "SIN",
-        "softmax": "SOFTMAX",
-        "sqrt": "SQRT",
-        "sub": "SUB",
-        "tanh": "TANH",
-        "tile": "TILE",
-        "transpose": "TRANSPOSE",
-    }
-)
-_IDENTITIES = ("identity", "dropout", "stop_gradient")
 _FUSES = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
 _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def model_facts(graph: Graph) -> ModelFacts:
     """Facts of a graph of netc."""
-    return _Conversion(pools_in_two_dimensions(graph)).facts()
+    return Conversion(in_tflite_operators(pools_in_two_dimensions(graph), EDGETPU)).facts()
 
 
-class _Conversion:
+class Conversion:
     """One walk through a graph: netc's values become TFLite's tensors, its operations TFLite's operators."""
 
     def __init__(self, graph: Graph) -> None:
@@ -104,6 +62,7 @@ class _Conversion:
         self._assumed = False
 
     def facts(self) -> ModelFacts:
+        """The facts of the whole graph."""
         for value in self._graph.inputs:
             self._tensors[value] = self._fresh(value.type, value.name or "")
         for op in self._graph.operations:
@@ -118,12 +77,12 @@ class _Conversion:
         if op.name in ("param", "constant") or (operands and all(t.constant for t in operands)):
             for result in op.results:
                 self._tensors[result] = replace(self._fresh(result.type, result.name or ""), constant=True)
-        elif op.name in _IDENTITIES:
-            self._tensors[op.result] = operands[0]
-        elif op.name in _HANDLERS:
-            _HANDLERS[op.name](self, op, operands)
+            return
+        rule = EDGETPU.of(op.operator)
+        if rule is None:
+            self.plain(op, operands)
         else:
-            self._plain(op, operands)
+            rule(self, op, operands)
 
     def _fresh(self, kind: TensorType, name: str = "") -> TensorFacts:
         if kind.dtype.is_float:
@@ -154,9 +113,9 @@ class _Conversion:
             return None
         return index if self._operators[index].kind in kinds else None
 
-    def _plain(self, op: Operation, operands: list[TensorFacts]) -> None:
-        kind = _KINDS.get(op.name, op.name.upper())
-        self._emit(op, kind, [*operands, *self._settings(op)])
+    def plain(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """The operator that its TFLite form is, or one of its own name, which nobody knows."""
+        self._emit(op, _kind(op), [*operands, *self._settings(op)])
         for result in op.results[1:]:
             self._tensors[result] = self._fresh(result.type)
 
@@ -167,16 +126,19 @@ class _Conversion:
             axes = tuple(range(op.operands[0].type.rank))
         return [_integers(tuple(axes))] if axes is not None else []
 
+    def operand(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """Nothing but the operand."""
+        self._tensors[op.result] = operands[0]
+
     def activation(self, op: Operation, operands: list[TensorFacts]) -> None:
         """Activations (relu and relu6) become part of the operator in front of them."""
-        kind = _KINDS[op.name]
         index = self._sole_maker(op.operands[0], _FUSES)
         if index is None or self._operators[index].fused_activation != "NONE":
-            self._plain(op, operands)
+            self.plain(op, operands)
             return
         maker = self._operators[index]
         self._operators[index] = replace(
-            maker, options=MappingProxyType({**maker.options, "FusedActivationFunction": kind})
+            maker, options=MappingProxyType({**maker.options, "FusedActivationFunction": _kind(op)})
         )
         self._tensors[op.result] = operands[0]
 
@@ -231,10 +193,9 @@ class _Conversion:
 
     def pooling(self, op: Operation, operands: list[TensorFacts]) -> None:
         """AVERAGE_POOL_2D or MAX_POOL_2D."""
-        kind = "MAX_POOL_2D" if op.name == "max_pool" else "AVERAGE_POOL_2D"
         size = op.attributes["size"]
         data, padding = self._padded(op, operands[0], size)
-        self._emit(op, kind, [data], {"Padding": padding, "FilterHeight": size[0]})
+        self._emit(op, _kind(op), [data], {"Padding": padding, "FilterHeight": size[0]})
 
     def _padded(self, op: Operation, data: TensorFacts, kernel: tuple[int, ...]) -> tuple[TensorFacts, str]:
         """The data of a window, behind a PAD if need be, and TFLite's word for the padding that is left."""
@@ -247,7 +208,7 @@ class _Conversion:
         pads = ((0, 0), *window.padding, (0, 0))
         shape = tuple(size + before + after for size, (before, after) in zip(data.shape, pads, strict=True))
         amounts = _integers(tuple(p for pair in pads for p in pair))
-        kind = "PAD" if op.name != "max_pool" or self._positive(data) else "PADV2"
+        kind = "PAD" if not isinstance(op.operator, MaxPool) or self._positive(data) else "PADV2"
         return self._emit(op, kind, [data, amounts], output=replace(data, shape=shape)), "VALID"
 
     def _positive(self, data: TensorFacts) -> bool:
@@ -283,34 +244,24 @@ class _Conversion:
         raised = self._emit(op, "MAXIMUM", [operands[0], bound], output=self._fresh(op.result.type))
         self._emit(op, "MINIMUM", [raised, bound])
 
-    def hard_sigmoid(self, op: Operation, operands: list[TensorFacts]) -> None:
-        """relu6(x + 3) / 6."""
-        bound = TensorFacts((), "INT8", constant=True)
-        shifted = self._emit(
-            op, "ADD", [operands[0], bound], {"FusedActivationFunction": "RELU6"}, self._fresh(op.result.type)
-        )
-        self._emit(op, "MUL", [shifted, bound])
-
 
 def _integers(values: tuple[int, ...]) -> TensorFacts:
     return TensorFacts((len(values),), "INT32", constant=True, values=tuple(values))
 
 
-_Handler = Callable[[_Conversion, Operation, list[TensorFacts]], None]
-_HANDLERS: Mapping[str, _Handler] = MappingProxyType(
-    {
-        "avg_pool": _Conversion.pooling,
-        "batch_norm": _Conversion.batch_norm,
-        "clamp": _Conversion.clamp,
-        "concat": _Conversion.concat,
-        "conv2d": _Conversion.convolution,
-        "dense": _Conversion.dense,
-        "hard_sigmoid": _Conversion.hard_sigmoid,
-        "max_pool": _Conversion.pooling,
-        "pad": _Conversion.pad,
-        "relu": _Conversion.activation,
-        "relu6": _Conversion.activation,
-        "slice": _Conversion.slice,
-        "transpose_conv2d": _Conversion.transpose_convolution,
-    }
-)
+def _kind(op: Operation) -> str:
+    form = TFLITE.of(op.operator)
+    return form.kinds[0] if form is not None and len(form.kinds) == 1 else op.name.upper()
+
+
+EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
+EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
+EDGETPU.add(Conversion.batch_norm, BatchNorm)
+EDGETPU.add(Conversion.clamp, Clamp)
+EDGETPU.add(Conversion.concat, Concat)
+EDGETPU.add(Conversion.convolution, Conv2D)
+EDGETPU.add(Conversion.dense, Dense)
+EDGETPU.add(Conversion.pad, Pad)
+EDGETPU.add(Conversion.activation, Relu, Relu6)
+EDGETPU.add(Conversion.slice, Slice)
+EDGETPU.add(Conversion.transpose_convolution, TransposeConv2D)

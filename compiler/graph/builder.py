@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -12,6 +12,9 @@ from ..errors import Location
 from ..types import DType, Quantization, TensorType
 from .ir import Array, Attribute, Attributes, Graph, Operation, Operator, Value
 from .registry import lookup
+
+Expansion = Callable[["GraphBuilder", tuple[Value, ...], Attributes], Value | None]
+"""Emits what stands for an operation of these operands and attributes, such as `Operator.decompose`."""
 
 
 class GraphBuilder:
@@ -149,6 +152,17 @@ class Rewriter(GraphBuilder):
         for old, new in zip(op.results, copied.results, strict=True):
             self._new[old] = new
         return copied
+
+    def expand(self, op: Operation, rule: Expansion) -> Value | None:
+        """What a rule makes of an operation, at its place and under its name; None where the rule does nothing."""
+        start = len(self.operations)
+        result = rule(self, tuple(self._new[v] for v in op.operands), op.attributes)
+        new = [replace(o, location=o.location or op.location) for o in self.operations[start:]]
+        if result is not None and new and op.result.name and new[-1].results == (result,):
+            result = Value(result.type, op.result.name)
+            new[-1] = replace(new[-1], results=(result,))
+        self.operations[start:] = new
+        return result
 
     def close(self) -> Graph:
         """Finish the graph with the outputs of the old one."""

@@ -7,6 +7,8 @@ pickled.
 
 from __future__ import annotations
 
+import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +51,19 @@ class AttributeSpec:
     default: Any = REQUIRED
 
 
+class Scales(enum.Enum):
+    """Which scale the result of an operator has, where it works on quantized numbers."""
+
+    OWN = "own"
+    """One that fits its own range, or `fixed_scale`."""
+    OPERAND = "operand"
+    """That of operand 0."""
+    COMMON = "common"
+    """One of its own, to which the operands are brought."""
+    JOINT = "joint"
+    """One for the result and the operands that only this operator reads; other operands are brought to it."""
+
+
 class Operator(ABC):
     """Base class of all operators: one class per operator holds everything netc knows about it.
 
@@ -79,6 +94,23 @@ class Operator(ABC):
     """The derivative is zero wherever there is one (comparisons, sign): differentiation ends here, silently."""
     non_differentiable: ClassVar[str] = ""
     """Why there is no gradient, for operators without one: differentiation through them is refused with this reason."""
+    view: ClassVar[bool] = False
+    """Between dense tensors it only gives memory another shape."""
+    internal: ClassVar[bool] = False
+    """Passes make it; no text of a network calls it."""
+    memory_bound: ClassVar[bool] = False
+    """Making the result costs no more than passing over memory once; so it is with all elementwise operators."""
+    work: ClassVar[int] = 1
+    """Operations on single elements that an element of the result costs, in units of an addition."""
+    clips: ClassVar[bool] = False
+    """Elements inside `bounds` pass unchanged, others become the nearer bound: an activation that can be fused."""
+    homogeneous: ClassVar[bool] = False
+    """A positive factor of each channel passes through: f(a * x) = a * f(x)."""
+    scales: ClassVar[Scales] = Scales.OWN
+    rounds: ClassVar[bool] = False
+    """Results on the scale of operand 0 are no elements of it, but means: they are rounded to that scale."""
+    fixed_scale: ClassVar[Quantization | None] = None
+    """The scale of 8-bit results that TensorFlow Lite's quantization specification demands."""
     passive_operands: ClassVar[int] = 0
     """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 
@@ -148,6 +180,14 @@ class Operator(ABC):
     ) -> tuple[tuple[int, int], ...] | None:
         """Margins of zeros around operand 0 that spare a kernel all bounds checks; None where it needs none."""
         return None
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        """Numbers between which all results lie that aren't NaN."""
+        return -math.inf, math.inf
+
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+        """The result made of simpler operators, for those that have no form of this one, such as a TFLite file."""
+        return self.decompose(b, operands, attributes)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
         """Composite operators: the result made of simpler operators. None for all others, which `compute` lowers."""

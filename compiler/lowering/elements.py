@@ -129,6 +129,8 @@ class Elements:
 
     def guarded(self, value: Value, index: tuple[Expr, ...], padding: float) -> Expr:
         """The element at `index`, or `padding` outside; places are clamped so that every load is legal."""
+        if not value.type.size:
+            return Const(padding, value.type.dtype, self.lanes)
         inside: Expr | None = None
         place: list[Expr] = []
         for i, size in zip(index, value.type.shape, strict=True):

@@ -11,8 +11,6 @@ from .guards import guards_of
 from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
 
-VIEWS = frozenset({"identity", "reshape"})
-
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -67,4 +65,4 @@ def _root(value: Value, roots: Mapping[Value, Value]) -> Value:
 
 
 def _is_view(op: Operation) -> bool:
-    return op.name in VIEWS and op.operands[0].type.layout is None and op.result.type.layout is None
+    return op.operator.view and op.operands[0].type.layout is None and op.result.type.layout is None

@@ -27,9 +27,6 @@ from .schedule import Schedules
 from .state import order_updates, state_of
 from .weights import WeightRegion
 
-VIEWS = ("reshape", "identity")
-"""Operators that, between dense tensors, only give memory another shape."""
-
 
 def lower(graph: Graph, target: Target, threads: int, schedules: Schedules, *, verify: bool = True) -> Module:
     """Lower a graph (usually with the backend's layouts) by the schedules of a backend for `threads` threads.
@@ -106,7 +103,7 @@ class _Lowering:
     # ---- operations to calls ----
 
     def _is_view(self, op: Operation) -> bool:
-        return op.name in VIEWS and op.operands[0].type.layout is None and op.result.type.layout is None
+        return op.operator.view and op.operands[0].type.layout is None and op.result.type.layout is None
 
     def _root(self, value: Value) -> Value:
         return self.aliases.get(value, value)

@@ -50,7 +50,7 @@ def _clear_dimension(
     rest = math.prod(type_.buffer_shape[d + 1 :])
     before, after = (m * rest for m in type_.margins[d])
     second = view.shape[-1] - after
-    zero = type_.quantization.zero_point if type_.quantization else 0
+    zero = type_.zero_point
 
     def fill(index: tuple[Expr, ...], start: int, length: int) -> list[Stmt]:
         return vector_loop(

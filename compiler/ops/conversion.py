@@ -66,6 +66,9 @@ class OneHot(Operator):
     }
     piecewise_constant = True
 
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 1.0
+
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (labels,) = operands
         if labels.dtype.is_float or labels.dtype is DType.BOOL:

@@ -27,7 +27,7 @@ class ConvolutionGradient(Operator):
     """What both have in common: the window is that of the convolution, whose attributes they carry."""
 
     floats_only = True
-
+    internal = True
     anchor = True
     spatial: ClassVar[int]
 

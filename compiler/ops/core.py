@@ -17,6 +17,7 @@ class Param(Operator):
     """A weight tensor; its value is bound when a program is loaded."""
 
     name = "param"
+    internal = True
     operands = ()
     attributes = {
         "shape": AttributeSpec(tuple, "shape of the tensor"),
@@ -41,6 +42,7 @@ class Constant(Operator):
     """A tensor known at compile time."""
 
     name = "constant"
+    internal = True
     operands = ()
     attributes = {
         "value": AttributeSpec(np.ndarray, "the tensor"),
@@ -85,6 +87,7 @@ class Relayout(PassThrough):
     """The same tensor in another layout; the result's type says which."""
 
     name = "relayout"
+    internal = True
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
@@ -95,6 +98,7 @@ class Fused(Operator):
     """A group of operations that becomes one kernel; its body is a graph whose inputs stand for the operands."""
 
     name = "fused"
+    internal = True
     operands = ("*values",)
     non_differentiable = "it is made of operations that are; differentiate before fusing"
 

@@ -32,6 +32,7 @@ class CustomGradient(Operator):
     """
 
     name = "custom_gradient"
+    internal = True
     operands = ("y", "*values")
     passive_operands = 1
     attributes = {"gradient": AttributeSpec(Graph, "graph from y, the values and dy to the values' cotangents")}

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.element_types import check_numbers
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr, Select, Unary, binary, const, maximum, minimum
 from ..numerics import convert, quotient
-from ..types import DType, TensorType
+from ..types import DType, Quantization, TensorType
 from .gradients import scaled, sum_to, where, where_above, where_between
 
 
@@ -136,6 +136,7 @@ class Maximum(BinaryOperator):
     commutative = True
     ufunc = np.maximum
     loop_op = "max"
+    scales = Scales.COMMON
 
     def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         return _shares(b, "greater", op, dy)
@@ -150,6 +151,7 @@ class Minimum(BinaryOperator):
     commutative = True
     ufunc = np.minimum
     loop_op = "min"
+    scales = Scales.COMMON
 
     def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         return _shares(b, "less", op, dy)
@@ -200,6 +202,11 @@ class Relu(UnaryOperator):
     """max(x, 0)."""
 
     name = "relu"
+    clips = True
+    homogeneous = True
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.maximum(x, 0)
@@ -217,6 +224,7 @@ class Clamp(UnaryOperator):
 
     name = "clamp"
     keeps_quantization = True
+    clips = True
     attributes = {
         "low": AttributeSpec((int, float), "smallest result"),
         "high": AttributeSpec((int, float), "largest result"),
@@ -227,18 +235,21 @@ class Clamp(UnaryOperator):
             raise ShapeError("clamp: NaN is no bound")
         return super().infer(operands, attributes)
 
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return attributes["low"], attributes["high"]
+
     @staticmethod
-    def bounds(dtype: DType, attributes: Attributes) -> tuple[int | float, int | float]:
+    def limits(dtype: DType, attributes: Attributes) -> tuple[int | float, int | float]:
         """The bounds as numbers of an element type."""
         low, high = (_as_element(attributes[end], dtype) for end in ("low", "high"))
         return low, high
 
     def function(self, x: Any, attributes: Attributes) -> Any:
-        low, high = self.bounds(DType.of(x.dtype), attributes)
+        low, high = self.limits(DType.of(x.dtype), attributes)
         return np.minimum(np.maximum(x, x.dtype.type(low)), x.dtype.type(high))
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        low, high = self.bounds(x.type.dtype, attributes)
+        low, high = self.limits(x.type.dtype, attributes)
         return minimum(maximum(x, low), high)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
@@ -250,6 +261,10 @@ class Relu6(UnaryOperator):
     """min(max(x, 0), 6)."""
 
     name = "relu6"
+    clips = True
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 6.0
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.clip(x, 0, 6)
@@ -268,6 +283,7 @@ class LeakyRelu(UnaryOperator):
     name = "leaky_relu"
     floats_only = True
     attributes = {"alpha": AttributeSpec((int, float), "slope on the negative side", 0.01)}
+    homogeneous = True
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.where(x > 0, x, x * attributes["alpha"])
@@ -305,6 +321,9 @@ class Abs(UnaryOperator):
 
     name = "abs"
 
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, math.inf
+
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.abs(x)
 
@@ -322,6 +341,9 @@ class Sqrt(UnaryOperator):
     name = "sqrt"
     floats_only = True
 
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, math.inf
+
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.sqrt(x)
 
@@ -338,6 +360,10 @@ class Exp(UnaryOperator):
 
     name = "exp"
     floats_only = True
+    work = 8
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.exp(x)
@@ -355,6 +381,7 @@ class Log(UnaryOperator):
 
     name = "log"
     floats_only = True
+    work = 8
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.log(x)
@@ -372,6 +399,11 @@ class Tanh(UnaryOperator):
 
     name = "tanh"
     floats_only = True
+    work = 8
+    fixed_scale = Quantization.of(1 / 128, 0)
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return -1.0, 1.0
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.tanh(x)
@@ -390,6 +422,11 @@ class Sigmoid(UnaryOperator):
 
     name = "sigmoid"
     floats_only = True
+    work = 8
+    fixed_scale = Quantization.of(1 / 256, -128)
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         e = np.exp(-np.abs(x))
@@ -410,6 +447,14 @@ class HardSigmoid(UnaryOperator):
     name = "hard_sigmoid"
     floats_only = True
 
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        x = operands[0]
+        limited = b.emit("relu6", b.emit("add", x, b.scalar(3.0, x.type.dtype)))
+        return b.emit("mul", limited, b.scalar(1 / 6, x.type.dtype))
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 1.0
+
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.clip(x + 3, 0, 6) * (1 / 6)
 
@@ -426,6 +471,9 @@ class Sign(UnaryOperator):
 
     name = "sign"
     piecewise_constant = True
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return -1.0, 1.0
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.sign(x)

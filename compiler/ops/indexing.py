@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import NetcError, ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Operator
+from ..graph.ir import Array, Attributes, AttributeSpec, Operator, Scales
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Broadcast, Cast, Const, Expr, Unary, binary, maximum, minimum
@@ -18,6 +18,7 @@ class Tile(Operator):
     """x repeated `multiples` times along each dimension."""
 
     name = "tile"
+    scales = Scales.OPERAND
     operands = ("x",)
     attributes = {"multiples": AttributeSpec(tuple, "number of repetitions along each dimension")}
     keeps_quantization = True

@@ -23,6 +23,7 @@ class BatchNorm(Operator):
     """
 
     name = "batch_norm"
+    memory_bound = True
     operands = ("x", "gamma", "beta", "mean", "variance")
     floats_only = True
     attributes = {

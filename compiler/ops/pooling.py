@@ -10,12 +10,13 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.element_types import check_numbers
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
 from ..types import DType, TensorType
 from .layer import LayerBuilder, layer
+from .reduction import check_some
 from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
 
 POOL_ATTRIBUTES = {
@@ -45,6 +46,7 @@ class Pooling(Operator):
             raise ShapeError(f"{self.name} takes [N, spatial..., channels], not {x}")
         if not self.floats_only:
             check_numbers(self, x)
+        check_some(self, x, tuple(range(1, x.rank - 1)))
         return (TensorType(x.dtype, (x.shape[0], *self.window(x.shape, attributes).output, x.shape[-1])),)
 
 
@@ -54,6 +56,8 @@ class MaxPool(Pooling):
 
     name = "max_pool"
     keeps_quantization = True
+    scales = Scales.OPERAND
+    homogeneous = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -90,6 +94,9 @@ class AvgPool(Pooling):
 
     name = "avg_pool"
     floats_only = True
+    scales = Scales.OPERAND
+    homogeneous = True
+    rounds = True
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands

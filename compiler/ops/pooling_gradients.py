@@ -59,6 +59,7 @@ class AvgPoolGradient(FromWindows):
     """Share of each input element in the cotangents dy of avg_pool's windows."""
 
     name = "avg_pool_gradient"
+    internal = True
     operands = ("dy",)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -95,6 +96,7 @@ class MaxPoolIndex(Pooling):
 
     name = "max_pool_index"
     floats_only = True
+    internal = True
     operands = ("x", "y")
     piecewise_constant = True
 
@@ -131,6 +133,7 @@ class MaxPoolGradient(FromWindows):
     """Cotangents dy of max_pool's windows, added up at the elements that `index` (of max_pool_index) names."""
 
     name = "max_pool_gradient"
+    internal = True
     operands = ("index", "dy")
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -165,6 +168,7 @@ class MaxPoolGather(Pooling):
 
     name = "max_pool_gather"
     floats_only = True
+    internal = True
     operands = ("x", "index")
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:

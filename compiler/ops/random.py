@@ -57,6 +57,8 @@ class RandomUniform(Operator):
     """
 
     name = "random_uniform"
+    memory_bound = True
+    work = 8
     operands = ("counter",)
     piecewise_constant = True
     attributes = {
@@ -65,6 +67,9 @@ class RandomUniform(Operator):
         "seed": AttributeSpec(int, "number that all streams share", 0),
         "stream": AttributeSpec(int, "number that tells uses in one graph apart", 0),
     }
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (counter,) = operands

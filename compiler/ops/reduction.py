@@ -10,12 +10,12 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.element_types import check_floats, check_numbers
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Expr, binary
 from ..numerics import quotient
-from ..types import DType, TensorType
+from ..types import DType, Quantization, TensorType
 from .gradients import reshaped, scaled, where
 
 
@@ -154,6 +154,7 @@ class Extremum(Reduce):
     """Base of reduce_max and reduce_min; equal extreme elements share the gradient evenly."""
 
     keeps_quantization = True
+    scales = Scales.OPERAND
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,) = op.operands
@@ -201,8 +202,12 @@ class Softmax(Operator):
     """exp(x) / sum(exp(x)) along an axis, computed without overflow."""
 
     name = "softmax"
+    fixed_scale = Quantization.of(1 / 256, -128)
     operands = ("x",)
     attributes = {"axis": AttributeSpec(int, "dimension along which the results sum to 1", -1)}
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         return (_along_axis(self, operands[0], attributes),)
@@ -231,6 +236,9 @@ class LogSoftmax(Operator):
     name = "log_softmax"
     operands = ("x",)
     attributes = {"axis": AttributeSpec(int, "dimension along which the exponentials sum to 1", -1)}
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return -math.inf, 0.0
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         return (_along_axis(self, operands[0], attributes),)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Operator
+from ..graph.ir import Array, Attributes, AttributeSpec, Operator, Scales
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Cast, Expr, Select, Unary, binary, const, maximum, minimum
@@ -32,6 +32,7 @@ class Resize(Operator):
     operands = ("x",)
     attributes = ATTRIBUTES
     keeps_quantization = True
+    scales = Scales.OPERAND
     non_differentiable = "no rule is written for it"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -94,6 +95,7 @@ class ResizeBilinear(Resize):
     """Mixes of the four nearest pixels of x [N, H, W, C]."""
 
     name = "resize_bilinear"
+    rounds = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         if operands[0].dtype not in (DType.F32, DType.I8, DType.U8, DType.I16):

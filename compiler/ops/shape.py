@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
@@ -25,6 +25,7 @@ class Identity(PassThrough):
     """x itself."""
 
     name = "identity"
+    view = True
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
@@ -36,6 +37,10 @@ class Reshape(Operator):
 
     name = "reshape"
     keeps_quantization = True
+    view = True
+    memory_bound = True
+    work = 0
+    scales = Scales.OPERAND
     operands = ("x",)
     attributes = {"shape": AttributeSpec(tuple, "new sizes; -1 stands for what is left")}
 
@@ -87,6 +92,7 @@ class Transpose(Operator):
 
     name = "transpose"
     keeps_quantization = True
+    scales = Scales.OPERAND
     operands = ("x",)
     attributes = {"permutation": AttributeSpec(tuple, "old dimension for each new one")}
 
@@ -116,6 +122,7 @@ class BroadcastTo(Operator):
 
     name = "broadcast_to"
     keeps_quantization = True
+    scales = Scales.OPERAND
     operands = ("x",)
     attributes = {"shape": AttributeSpec(tuple, "shape of the result")}
     elementwise = True
@@ -143,6 +150,7 @@ class Pad(Operator):
 
     name = "pad"
     keeps_quantization = True
+    scales = Scales.OPERAND
     operands = ("x",)
     attributes = {
         "padding": AttributeSpec(tuple, "(before, after) for each dimension"),
@@ -183,6 +191,7 @@ class Concat(Operator):
 
     name = "concat"
     keeps_quantization = True
+    scales = Scales.JOINT
     operands = ("*values",)
     attributes = {"axis": AttributeSpec(int, "dimension along which the tensors are joined", -1)}
 
@@ -240,6 +249,7 @@ class Slice(Operator):
 
     name = "slice"
     keeps_quantization = True
+    scales = Scales.OPERAND
     operands = ("x",)
     attributes = {
         "begin": AttributeSpec(tuple, "first index in each dimension"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ class Softplus(UnaryOperator):
 
     name = "softplus"
     floats_only = True
+    work = 8
+
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        x = operands[0]
+        power = b.emit("exp", b.emit("neg", b.emit("abs", x)))
+        return b.emit("add", b.emit("relu", x), b.emit("log", b.emit("add", power, b.scalar(1.0, x.type.dtype))))
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.logaddexp(0, x)

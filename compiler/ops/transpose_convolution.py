@@ -67,9 +67,8 @@ class TransposeConv2D(Operator):
         top, left = padding[0][0], padding[1][0]
         rows, columns = max((h - 1) * sy + kh, top + height), max((w - 1) * sx + kw, left + width)
         full: Any = np.zeros((n, rows, columns, weight.shape[-1]), x.dtype)
-        for ky in range(kh):
-            for kx in range(kw):
-                full[:, ky : ky + (h - 1) * sy + 1 : sy, kx : kx + (w - 1) * sx + 1 : sx] += x @ weight[ky, kx]
+        for ky, kx in np.ndindex(*((kh, kw) if x.size else (0, 0))):
+            full[:, ky : ky + (h - 1) * sy + 1 : sy, kx : kx + (w - 1) * sx + 1 : sx] += x @ weight[ky, kx]
         y = full[:, top : top + height, left : left + width]
         return (y + bias[0] if bias else y,)
 

@@ -53,7 +53,11 @@ class _Wave(UnaryOperator):
     """Base of sine and cosine, which are a quarter turn apart."""
 
     floats_only = True
+    work = 8
     quarter_turns: ClassVar[float]
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return -1.0, 1.0
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         return Cast(_cosine(Cast(x, DType.F64), self.quarter_turns), x.type.dtype)

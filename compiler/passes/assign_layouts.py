@@ -21,8 +21,6 @@ PITCH_MARGIN = 16
 """Elements put after the channels to spread such rows."""
 SERVED_RANK = 4
 """Tensors [N, H, W, C]; kernels over other ranks check bounds."""
-DENSE_ONLY = frozenset({"reshape"})
-"""Operators that see memory as one run of elements, in operand and result."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class LayoutPlan:
         producer = self.graph.producers.get(value)
         if producer is None or value in self.static or value in self.outputs:
             return False
-        return not any(op.name in DENSE_ONLY for op in (producer, *self.graph.users[value]))
+        return not any(op.operator.view for op in (producer, *self.graph.users[value]))
 
     def type_of(self, value: Value) -> TensorType:
         """The type of a result with its layout."""
@@ -122,10 +120,13 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
         members = op.body.operations
     for member in members:
         margins = member.operator.input_margins([v.type for v in member.operands], member.attributes)
-        if margins is not None and len(margins) == SERVED_RANK and member.operands[0] in outside:
-            if member.algorithm is not None and member.algorithm.tile:
-                margins = with_whole_tiles(margins, member.result.type.shape[1:-1], member.algorithm.tile)
-            yield member, outside[member.operands[0]], margins
+        value = outside.get(member.operands[0]) if member.operands else None
+        if margins is None or value is None or len(margins) != SERVED_RANK:
+            continue
+        if member.algorithm is not None and member.algorithm.tile:
+            margins = with_whole_tiles(margins, member.result.type.shape[1:-1], member.algorithm.tile)
+        if value.type.size:  # nothing writes values without elements, and thus their margins
+            yield member, value, margins
 
 
 def _wants_pitch(conv: Operation) -> bool:

@@ -7,16 +7,21 @@ value of the new graph that stands for the result, and None otherwise. Replaceme
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 
 import numpy as np
 
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..ops.convolution import Convolution
+from ..ops.core import Relayout
+from ..ops.elementwise import Abs, Add, Clamp, Div, Maximum, Minimum, Mul, Neg, Relu, Relu6, Sub
+from ..ops.facets import SIMPLIFY
+from ..ops.quantized.contraction import QConv2D
+from ..ops.shape import Concat, Identity, Reshape, Transpose
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class View:
         """The operation that makes `value`, if it is one of `names`."""
         op = self.graph.producers.get(value)
         return op if op is not None and op.name in names else None
+
+    def bounds(self, value: Value) -> tuple[float, float]:
+        """Numbers between which all elements of a value lie that aren't NaN."""
+        op = self.graph.producers.get(value)
+        return op.operator.bounds(op.attributes) if op is not None else (-math.inf, math.inf)
 
     def number(self, value: Value) -> float | None:
         """The number that every element of a constant is; None for anything else."""
@@ -106,7 +116,7 @@ def merge_bias(view: View, b: Rewriter, op: Operation) -> Value | None:
 def merge_pad(view: View, b: Rewriter, op: Operation) -> Value | None:
     """conv(pad(x)) -> conv(x) with wider padding, for zeros (or zero points) around the spatial dimensions."""
     pad = view.producer(op.operands[0], "pad")
-    zero = op.attributes["x"].zero_point if op.name == "q_conv2d" else 0
+    zero = op.attributes["x"].zero_point if isinstance(op.operator, QConv2D) else 0
     if pad is None or pad.attributes["value"] != zero or op.attributes["padding"] == "same":
         return None
     if pad.operands[0].type.quantization != pad.result.type.quantization:
@@ -170,13 +180,18 @@ def drop_inner(*inner: str) -> Rule:
     return rule
 
 
-def drop_outer(*inner: str) -> Rule:
-    """The rule f(g(x)) -> g(x), for each g of `inner`."""
+def drop_clip(view: View, b: Rewriter, op: Operation) -> Value | None:
+    """relu(x) -> x, and the like, for an x that lies within the bounds already."""
+    x = op.operands[0]
+    low, high = op.operator.bounds(op.attributes)
+    least, most = view.bounds(x)
+    return b[x] if low <= least and most <= high else None
 
-    def rule(view: View, b: Rewriter, op: Operation) -> Value | None:
-        return b[op.operands[0]] if view.producer(op.operands[0], *inner) is not None else None
 
-    return rule
+def drop_abs(view: View, b: Rewriter, op: Operation) -> Value | None:
+    """abs(x) -> x, for an x that is never negative."""
+    x = op.operands[0]
+    return b[x] if view.bounds(x)[0] >= 0 else None
 
 
 def cancel(view: View, b: Rewriter, op: Operation) -> Value | None:
@@ -209,28 +224,20 @@ def name_minimum(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b.emit("relu6", b[source.operands[0]], location=op.location, name=op.result.name)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
-    {
-        "identity": (drop_identity,),
-        "add": (order_operands, drop_neutral(0.0), merge_bias),
-        "sub": (drop_neutral(0.0),),
-        "mul": (order_operands, drop_neutral(1.0)),
-        "div": (drop_neutral(1.0),),
-        "maximum": (order_operands, name_maximum),
-        "minimum": (order_operands, name_minimum),
-        "neg": (cancel,),
-        "abs": (drop_outer("abs", "relu", "relu6", "exp"), drop_inner("neg")),
-        "relu": (drop_outer("relu", "relu6", "exp", "sigmoid"),),
-        "relu6": (drop_outer("relu6", "sigmoid"), drop_inner("relu")),
-        "clamp": (name_clamp,),
-        "reshape": (merge_reshape,),
-        "transpose": (merge_transpose,),
-        "relayout": (merge_relayout,),
-        "concat": (drop_single_concat,),
-        "conv1d": (merge_pad,),
-        "conv2d": (merge_pad,),
-        "conv3d": (merge_pad,),
-        "q_conv2d": (merge_pad,),
-    }
-)
-"""The rules of each operator, tried in order."""
+SIMPLIFY.add((drop_identity,), Identity)
+SIMPLIFY.add((order_operands, drop_neutral(0.0), merge_bias), Add)
+SIMPLIFY.add((drop_neutral(0.0),), Sub)
+SIMPLIFY.add((order_operands, drop_neutral(1.0)), Mul)
+SIMPLIFY.add((drop_neutral(1.0),), Div)
+SIMPLIFY.add((order_operands, name_maximum), Maximum)
+SIMPLIFY.add((order_operands, name_minimum), Minimum)
+SIMPLIFY.add((cancel,), Neg)
+SIMPLIFY.add((drop_abs, drop_inner("neg")), Abs)
+SIMPLIFY.add((drop_clip,), Relu)
+SIMPLIFY.add((drop_clip, drop_inner("relu")), Relu6)
+SIMPLIFY.add((name_clamp, drop_clip), Clamp)
+SIMPLIFY.add((merge_reshape,), Reshape)
+SIMPLIFY.add((merge_transpose,), Transpose)
+SIMPLIFY.add((merge_relayout,), Relayout)
+SIMPLIFY.add((drop_single_concat,), Concat)
+SIMPLIFY.add((merge_pad,), Convolution, QConv2D)

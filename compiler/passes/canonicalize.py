@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..ops.facets import SIMPLIFY
 from .base import Pass
-from .canonical_rules import RULES, View
+from .canonical_rules import View
 from .dce import dce
 
 MAX_SWEEPS = 32
@@ -69,7 +70,7 @@ def _sweep(graph: Graph) -> Graph:
 
 def _simplified(view: View, rewriter: Rewriter, op: Operation) -> Value | None:
     """The value that stands for the result of an operation, if a rule knows a better one."""
-    for rule in RULES.get(op.name, ()):
+    for rule in SIMPLIFY.of(op.operator) or ():
         value = rule(view, rewriter, op)
         # A value that lies elsewhere in memory is no replacement, so layouts that were assigned stay.
         if value is not None and value.type == op.result.type:

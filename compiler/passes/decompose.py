@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph
@@ -32,13 +32,10 @@ class Decompose(Pass):
         rewriter = Rewriter(graph)
         changed = False
         for op in graph.operations:
-            start = len(rewriter.operations)
-            result = op.operator.decompose(rewriter, tuple(rewriter[v] for v in op.operands), op.attributes)
+            result = rewriter.expand(op, op.operator.decompose)
             if result is None:
                 rewriter.copy(op)
                 continue
-            new = rewriter.operations[start:]
-            rewriter.operations[start:] = [replace(o, location=o.location or op.location) for o in new]
             rewriter.replace(op.result, result)
             changed = True
         return rewriter.close() if changed else graph

@@ -10,7 +10,6 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from .base import Pass
 from .dce import dce
-from .rematerialize import SLOW
 
 SMALL = 64
 """An operand this many times smaller than the result stays in the cache."""
@@ -92,7 +91,7 @@ def _copied(graph: Graph) -> set[Operation]:
 
 def _is_cheap(op: Operation) -> bool:
     """True for quick elementwise operations that read one large operand."""
-    if not op.operator.elementwise or op.name in SLOW or len(op.results) != 1 or op.body is not None:
+    if not op.operator.elementwise or op.operator.work > 1 or len(op.results) != 1 or op.body is not None:
         return False
     result = op.result.type
     large = [v for v in dict.fromkeys(op.operands) if v.type.size * SMALL > result.size]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..ops.convolution import Conv1D
+from ..ops.dense import Dense
+from ..ops.elementwise import Abs, Div, LeakyRelu, Neg
+from ..ops.facets import LEGALIZE
+from ..ops.resize import ResizeNearest
 from .base import Pass
-from .two_dimensions import Rule, conv1d, rewritten
+from .two_dimensions import conv1d, rewritten
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class LegalizeEdgeTpu(Pass):
     name = "legalize-edgetpu"
 
     def run(self, graph: Graph) -> Graph:
-        return rewritten(graph, _RULES)
+        return rewritten(graph, LEGALIZE)
 
 
 def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:
@@ -118,16 +121,12 @@ def _resize_nearest(b: Rewriter, op: Operation) -> Value | None:
     return x
 
 
-_RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        "abs": _abs,
-        "conv1d": conv1d,
-        "dense": _dense,
-        "div": _div,
-        "leaky_relu": _leaky_relu,
-        "neg": _neg,
-        "resize_nearest": _resize_nearest,
-    }
-)
+LEGALIZE.add(_abs, Abs)
+LEGALIZE.add(conv1d, Conv1D)
+LEGALIZE.add(_dense, Dense)
+LEGALIZE.add(_div, Div)
+LEGALIZE.add(_leaky_relu, LeakyRelu)
+LEGALIZE.add(_neg, Neg)
+LEGALIZE.add(_resize_nearest, ResizeNearest)
 
 legalize_edgetpu = LegalizeEdgeTpu()

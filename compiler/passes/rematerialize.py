@@ -15,11 +15,6 @@ from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..graph.min_cut import FlowNetwork
 
-ALSO_CHEAP = frozenset({"batch_norm", "random_uniform", "reshape"})
-"""Operators that compute each element by itself, without being elementwise as fusion wants them."""
-SLOW = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "pow", "sin", "cos", "softplus", "random_uniform"})
-SLOW_WORK = 8
-"""What one of the slow operators costs for each element, in units of the others."""
 UNIT = 1024
 """Capacity of a cut for each byte."""
 
@@ -50,14 +45,12 @@ class TrainingGraph:
 
 def is_cheap(op: Operation) -> bool:
     """True if making the results again costs no more than passing over memory."""
-    return op.operator.elementwise or op.name in ALSO_CHEAP
+    return op.operator.elementwise or op.operator.memory_bound
 
 
 def work(op: Operation) -> int:
     """Operations on single elements that a cheap operation does."""
-    if op.name == "reshape":
-        return 0
-    return sum(r.type.size for r in op.results) * (SLOW_WORK if op.name in SLOW else 1)
+    return sum(r.type.size for r in op.results) * op.operator.work
 
 
 def cheapest_to_keep(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph
+from ..ops.normalization import BatchNorm, Dropout
 from .base import Pass
 from .normalization import scale_of, shift_of
 
@@ -32,13 +33,13 @@ class SimplifyInference(Pass):
     name = "simplify-inference"
 
     def run(self, graph: Graph) -> Graph:
-        if not any(op.name in ("dropout", "batch_norm") for op in graph.operations):
+        if not any(isinstance(op.operator, BatchNorm | Dropout) for op in graph.operations):
             return graph
         b = Rewriter(graph)
         for op in graph.operations:
-            if op.name == "dropout":
+            if isinstance(op.operator, Dropout):
                 b.replace(op.result, b[op.operands[0]])
-            elif op.name == "batch_norm":
+            elif isinstance(op.operator, BatchNorm):
                 scale = scale_of(b, op)
                 shift = shift_of(b, op, scale)
                 scaled = b.emit("mul", b[op.operands[0]], scale, location=op.location)

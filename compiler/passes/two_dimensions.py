@@ -6,28 +6,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
 from ..graph.builder import Rewriter
-from ..graph.ir import Attribute, Graph, Operation, Value
+from ..graph.ir import Attribute, Graph, Operation, Operator, Value
+from ..ops.convolution import Conv1D
+from ..ops.facets import TWO_DIMENSIONS, Facet, Rewrite
+from ..ops.pooling import AvgPool, MaxPool, Pooling
 from ..ops.window import window_of
 
-Rule = Callable[[Rewriter, Operation], Value | None]
-"""What stands for the result of an operation, or None where the operation stays."""
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
 
 
-def rewritten(graph: Graph, rules: Mapping[str, Rule]) -> Graph:
-    """The graph with rules applied by the operator's name; the very graph if none applies."""
+def rewritten(graph: Graph, rules: Facet[Rewrite], family: type[Operator] | None = None) -> Graph:
+    """The graph with rules applied to operators of a family; the very graph if none applies."""
     b = Rewriter(graph)
     changed = False
     for op in graph.operations:
-        rule = rules.get(op.name)
+        rule = rules.of(op.operator) if family is None or isinstance(op.operator, family) else None
         result = rule(b, op) if rule else None
         if result is None:
             b.copy(op)
@@ -50,12 +49,12 @@ def windows_in_two_dimensions(graph: Graph) -> Graph:
         %1 = max_pool(%0) {size = [1,2], strides = [1,2], padding = [[0,0],[0,0]]} : f32[1,1,4,3]
         %2 = reshape(%1) : f32[1,4,3]
     """
-    return rewritten(graph, _WINDOWS)
+    return rewritten(graph, TWO_DIMENSIONS)
 
 
 def pools_in_two_dimensions(graph: Graph) -> Graph:
     """`windows_in_two_dimensions` for pooling alone."""
-    return rewritten(graph, _POOLS)
+    return rewritten(graph, TWO_DIMENSIONS, Pooling)
 
 
 def conv1d(b: Rewriter, op: Operation) -> Value | None:
@@ -86,7 +85,9 @@ def _pool(b: Rewriter, op: Operation) -> Value | None:
             image = pool.seen_as((batch, 1, width, channels), b[op.operands[0]])
             y = pool(image, (1, *window.kernel), (1, *window.strides), ((0, 0), *window.padding))
         case (height, width):
-            if op.name != "avg_pool" or _is_plain(op.name, window.size, window.kernel, window.strides, window.padding):
+            if not isinstance(op.operator, AvgPool) or _is_plain(
+                op.name, window.size, window.kernel, window.strides, window.padding
+            ):
                 return None
             return pool(b[op.operands[0]], window.kernel, window.strides, window.padding, op.result.name)
         case (depth, height, width):
@@ -120,7 +121,7 @@ class _Pool:
         """Pooling of x [N, H, W, C]; a mean of padded windows is that with zeros, times what these make it smaller."""
         attributes: dict[str, Attribute] = {"size": kernel, "strides": strides, "padding": padding}
         size = x.type.shape[1:-1]
-        if self.op.name != "avg_pool" or _is_plain(self.op.name, size, kernel, strides, padding):
+        if not isinstance(self.op.operator, AvgPool) or _is_plain(self.op.name, size, kernel, strides, padding):
             return self._emit(self.op.name, x, name, attributes)
         window = window_of(self.op.name, size, kernel, attributes)
         ones = np.ones((1, *size, 1))
@@ -134,5 +135,5 @@ class _Pool:
         return self.b.emit(name, x, location=self.op.location, name=called, **attributes)
 
 
-_POOLS: Mapping[str, Rule] = MappingProxyType({"avg_pool": _pool, "max_pool": _pool})
-_WINDOWS: Mapping[str, Rule] = MappingProxyType({**_POOLS, "conv1d": conv1d})
+TWO_DIMENSIONS.add(_pool, MaxPool, AvgPool)
+TWO_DIMENSIONS.add(conv1d, Conv1D)

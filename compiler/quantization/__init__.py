@@ -1,5 +1,6 @@
 """Post-training quantization: calibration of activations, and the integer graph that follows from it."""
 
+from . import no_form as no_form
 from .calibration import Calibration, Ranges, observation_graph, prepare
 from .equalize import equalize
 from .errors import Noise, comparable, measure

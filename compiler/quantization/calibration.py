@@ -19,8 +19,9 @@ from ..errors import NetcError, near_miss
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
+from ..ops.activations import activation_of
+from ..ops.facets import INTEGER
 from ..ops.opaque import refuse_unknown
-from ..ops.window import reads_elements, window_of
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
@@ -28,13 +29,6 @@ from ..passes.two_dimensions import windows_in_two_dimensions
 from ..reading import read_text, reading
 from ..types import DType
 from .methods import METHODS, Range, Statistics
-
-ACTIVATIONS = frozenset({"relu", "relu6", "clamp"})
-ACTIVATED = frozenset({"conv2d", "dense", "add", "sub", "mul"})
-"""Operators whose integer form limits its results, as an activation does."""
-
-LOWEST_PADDING = -1e30
-"""Padding from here on is below every activation."""
 
 
 def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
@@ -51,46 +45,41 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_unknown(graph)
-    return in_integer_operators(freeze(windows_in_two_dimensions(inference_form(graph)), params))
+    return in_integer_operators(freeze(spelled_out(windows_in_two_dimensions(inference_form(graph))), params))
 
 
 def in_integer_operators(graph: Graph) -> Graph:
     """A network for inference, written in the operators that have an integer form."""
-    b = Rewriter(graph)
-    for op in graph.operations:
-        if op.name == "hard_sigmoid":
-            b.replace(op.result, _hard_sigmoid(b, op))
-        elif op.name == "reduce_sum":
-            count = op.operands[0].type.size // op.result.type.size
-            mean = b.emit("reduce_mean", b[op.operands[0]], location=op.location, **op.attributes)
-            factor = b.scalar(count, mean.type.dtype, op.location)
-            b.replace(op.result, b.emit("mul", mean, factor, location=op.location, name=op.result.name))
-        elif op.name in ("identity", "stop_gradient"):
-            b.replace(op.result, b[op.operands[0]])
-        elif op.name == "max_pool" and (pad := _lowest_padding(graph, op)) is not None:
-            b.replace(op.result, _padded_pool(b, op, pad))
-        else:
+    b = Rewriter(spelled_out(graph))
+    for op in b.graph.operations:
+        form = INTEGER.of(op.operator)
+        result = form.prepare(b, op) if form is not None and form.prepare is not None else None
+        if result is None:
             b.copy(op)
+        else:
+            b.replace(op.result, result)
     return _finite(dce(canonicalize(b.close())))
 
 
-def _lowest_padding(graph: Graph, pool: Operation) -> Operation | None:
-    """The pad in front of a max_pool that adds what is below all numbers: the pool's own padding can replace it."""
-    pad = graph.producers.get(pool.operands[0])
-    if pad is None or pad.name != "pad" or pad.attributes["value"] > LOWEST_PADDING:
-        return None
-    return pad if reads_elements(pad, pool) else None
+def spelled_out(graph: Graph) -> Graph:
+    """The graph with operators that have no integer form made of others, where these have one."""
+    b = Rewriter(graph)
+    for op in graph.operations:
+        result = _made_of_others(b, op) if INTEGER.of(op.operator) is None else None
+        if result is None:
+            b.copy(op)
+        else:
+            b.replace(op.result, result)
+    return b.close()
 
 
-def _padded_pool(b: Rewriter, pool: Operation, pad: Operation) -> Value:
-    """max_pool with wider padding."""
-    size = pad.result.type.shape[1:-1]
-    own = window_of(pool.name, size, pool.attributes["size"], pool.attributes).padding
-    sides = zip(pad.attributes["padding"][1:-1], own, strict=True)
-    padding = tuple((p[0] + q[0], p[1] + q[1]) for p, q in sides)
-    attributes = {**pool.attributes, "padding": padding}
-    x = b[pad.operands[0]]
-    return b.operation(pool.operator, (x,), attributes, location=pool.location, name=pool.result.name).result
+def _made_of_others(b: Rewriter, op: Operation) -> Value | None:
+    start = len(b.operations)
+    result = b.expand(op, op.operator.expand)
+    if all(INTEGER.of(part.operator) is not None or part.name == "constant" for part in b.operations[start:]):
+        return result
+    del b.operations[start:]
+    return None
 
 
 def _finite(graph: Graph) -> Graph:
@@ -102,24 +91,16 @@ def _finite(graph: Graph) -> Graph:
     return graph
 
 
-def _hard_sigmoid(b: Rewriter, op: Operation) -> Value:
-    x = b[op.operands[0]]
-    shifted = b.emit("add", x, b.scalar(3.0, x.type.dtype, op.location), location=op.location)
-    limited = b.emit("relu6", shifted, location=op.location)
-    sixth = b.scalar(1 / 6, x.type.dtype, op.location)
-    return b.emit("mul", limited, sixth, location=op.location, name=op.result.name)
-
-
 def fused_activations(graph: Graph) -> Mapping[Operation, Operation]:
     """Operations, each with the activation that alone reads its result and becomes part of its integer form."""
     outputs = frozenset(graph.outputs)
     fused: dict[Operation, Operation] = {}
     for op in graph.operations:
-        source = graph.producers.get(op.operands[0]) if op.name in ACTIVATIONS else None
-        if source is None or source.name not in ACTIVATED or source.result in outputs:
+        source = graph.producers.get(op.operands[0]) if activation_of(op) else None
+        form = INTEGER.of(source.operator) if source is not None else None
+        if source is None or form is None or not form.limited or source.result in outputs:
             continue
-        alone = len(graph.users[source.result]) == 1
-        if alone and (op.name != "clamp" or (op.attributes["low"], op.attributes["high"]) == (-1, 1)):
+        if len(graph.users[source.result]) == 1:
             fused[source] = op
     return fused
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
+from ..ops.facets import INTEGER
 
-HOMOGENEOUS = frozenset({"relu", "leaky_relu", "max_pool", "avg_pool"})
-"""Operators through which a positive factor of each channel passes."""
 SWEEPS = 20
 CLOSE = 1e-3
 """Factors this close to 1 end the iteration."""
@@ -60,7 +59,7 @@ def _pairs(graph: Graph) -> Iterator[Pair]:
             continue
         value = op.operands[0]
         source = graph.producers.get(value)
-        while source is not None and source.name in HOMOGENEOUS and _alone(graph, value):
+        while source is not None and source.operator.homogeneous and _alone(graph, value):
             value = source.operands[0]
             source = graph.producers.get(value)
         if source is None or not _alone(graph, value) or not _is_constant_contraction(graph, source):
@@ -75,7 +74,8 @@ def _alone(graph: Graph, value: Value) -> bool:
 
 def _is_constant_contraction(graph: Graph, op: Operation) -> bool:
     """A contraction whose weights are constants that nothing else reads."""
-    if op.name not in ("conv2d", "dense"):
+    form = INTEGER.of(op.operator)
+    if form is None or not form.filters:
         return False
     return all(_constant(graph, v) is not None and len(graph.users[v]) == 1 for v in op.operands[1:])
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..graph.ir import Array, Graph, Value
+from ..graph.ir import Array, Graph, Operation, Scales, Value
 from ..graph.names import value_names
+from ..ops.shape import Pad
 from ..types import DType
 from .calibration import watched_values
-
-_COMMON_SCALE = frozenset({"concat", "maximum", "minimum", "pad"})
-"""Operators that bring operands to the scale of their result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,12 @@ def _reader(quantized: Graph, value: Value) -> str:
     producer, users = quantized.producers.get(value), quantized.users[value]
     if producer is None or producer.name != "requantize" or value.name or len(users) != 1:
         return ""
-    return (users[0].results[0].name or users[0].name) if users[0].name in _COMMON_SCALE else ""
+    return (users[0].results[0].name or users[0].name) if _brings_operands(users[0]) else ""
+
+
+def _brings_operands(op: Operation) -> bool:
+    """True for an operator that brings operands to the scale of its result."""
+    return op.operator.scales in (Scales.COMMON, Scales.JOINT) or isinstance(op.operator, Pad)
 
 
 def measure(

@@ -17,9 +17,10 @@ import numpy as np
 from ..errors import Diagnostic, InternalError, NetcError
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
-from ..graph.ir import Array, Attribute, Graph, Operation, Value
+from ..graph.ir import Array, Attribute, Graph, Operation, Scales, Value
 from ..graph.names import value_names
 from ..graph.registry import lookup
+from ..ops.shape import Pad
 from ..passes.canonicalize import canonicalize
 from ..passes.cse import cse
 from ..passes.dce import dce
@@ -32,14 +33,12 @@ from .methods import Range
 from .quantizer import Scheme
 from .rules import quantize
 from .scales import HIGHEST, LOWEST, WEIGHT_LIMIT, covered
-from .sharing import SHARING, ScaleGroup, scale_groups
+from .sharing import ScaleGroup, scale_groups
 
 MOMENTUM = 0.01
 """Share of a new batch in ranges that move."""
 PREFIX = "ranges."
 """Begins the names of the parameters that hold ranges: `ranges.conv1/relu.low`."""
-_EXACT = SHARING - {"avg_pool", "pad", "resize_bilinear"}
-"""Operators whose results are on the grid of their operand without rounding."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +177,11 @@ class _Inserter:
         group = self._group(result)
         if group is None:
             return True
-        if op.name == "concat":
+        if op.operator.scales is Scales.JOINT:
             return all(self._group(v) is group for v in op.operands)
-        exact = op.name in _EXACT or (op.name == "pad" and op.attributes["value"] == 0)
+        exact = op.operator.scales is Scales.OPERAND and not op.operator.rounds
+        if isinstance(op.operator, Pad):
+            exact = op.attributes["value"] == 0
         return exact and self._group(op.operands[0]) is group
 
     def _group(self, value: Value) -> ScaleGroup | None:
@@ -227,10 +228,10 @@ class _Inserter:
         """A weight, or another value that the input doesn't decide, as the integer form of `op` reads it."""
         if not op.operator.contraction:
             # concat, maximum and minimum take constants on the grid of the result, which is rounded anyway.
-            return self.b[value] if op.name in ("concat", "maximum", "minimum") else self._asymmetric(value)
+            return self.b[value] if op.operator.scales in (Scales.COMMON, Scales.JOINT) else self._asymmetric(value)
         if value is not op.operands[1]:
             return self.b[value]
-        per_channel = self.scheme.dense_channels if op.name == "dense" else self.scheme.per_channel
+        per_channel = self.scheme.has_channels(op)
         if (value, per_channel) not in self.weights:
             self.weights[value, per_channel] = self._symmetric(value, per_channel)
         return self.weights[value, per_channel]

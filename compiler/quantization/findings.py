@@ -12,24 +12,23 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from ..errors import Diagnostic
-from ..graph.ir import Array, Graph, Operation, Value
+from ..graph.ir import Array, Graph, Operation, Scales, Value
+from ..ops.facets import INTEGER
+from ..ops.shape import Pad
 from ..types import DType
 from .calibration import Ranges
 from .methods import LEVELS
 from .quantizer import Quantizer, Scheme
 from .scales import weight_scale
-from .sharing import FIXED, SHARING
 
 FEW = 16
 """Fewer levels than these lose what an activation says: 4 bits are left."""
 FEW_OF_WEIGHTS = 4
 """Fewer steps than these between 0 and a filter's largest weight lose the filter."""
 _KEPT = "keep what makes or reads it in floats"
-_JOINING = {
-    "concat": "return the operands one by one, bring them to like ranges first",
-    "pad": "pad with a number near those that are padded",
-}
-"""Operators that bring operands to the scale of their result, and how nothing is lost by that."""
+_APART = "return the operands one by one, bring them to like ranges first"
+_CLOSER = "pad with a number near those that are padded"
+"""How operators lose nothing that bring operands to the scale of their result."""
 
 
 class QuantizationWarning(UserWarning):
@@ -49,21 +48,22 @@ def findings(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> tupl
 class _Finder:
     def __init__(self, graph: Graph, ranges: Ranges, scheme: Scheme) -> None:
         self.graph, self.scheme = graph, scheme
-        self.q = Quantizer(graph, ranges, scheme, {})
+        self.q = Quantizer(graph, ranges, scheme)
         self.told: set[Value] = set()
         """Values that nothing more is said about."""
 
     def __iter__(self) -> Iterator[Diagnostic]:
         integers = [op for op in self.graph.operations if op.name != "constant" and not self._stays_float(op)]
         for op in integers:
-            if op.name in _JOINING:
+            if op.operator.scales is Scales.JOINT or _adds(op):
                 yield from self._operands(op)
         for value in self.graph.inputs:
             yield from self._value(value, None)
         for op in integers:
             for value in op.results:
                 yield from self._value(value, op)
-            if op.name in ("conv2d", "dense", "transpose_conv2d"):
+            form = INTEGER.of(op.operator)
+            if form is not None and form.operator:
                 yield from self._weight(op)
 
     def _stays_float(self, op: Operation) -> bool:
@@ -85,14 +85,14 @@ class _Finder:
                 f"operand {number} of {op.name}, `{self.q.names[value]}` ({self.q.range(value)}), covers "
                 f"{_count(count)} on the scale of the whole ({self.q.range(op.result)})"
             )
-            hint = f"{_JOINING[op.name]}, or {_KEPT}"
+            hint = f"{_CLOSER if _adds(op) else _APART}, or {_KEPT}"
             yield Diagnostic(problem, op.location, hint)
 
     def _tell(self, value: Value) -> None:
         """Say nothing of a value any more, nor of what it only has elements of."""
         self.told.add(value)
         op = self.graph.producers.get(value)
-        if op is not None and op.name in SHARING:
+        if op is not None and op.operator.scales is Scales.OPERAND:
             self._tell(op.operands[0])
 
     def _value(self, value: Value, op: Operation | None) -> Iterator[Diagnostic]:
@@ -118,7 +118,7 @@ class _Finder:
     def _follows(self, op: Operation, constant: bool) -> bool:
         """True if what there is to say about a result was said about what it is made of."""
         if not constant:
-            return op.name in SHARING and op.operands[0] in self.told
+            return op.operator.scales is Scales.OPERAND and op.operands[0] in self.told
         return all(v in self.told for v in self._sources(op))
 
     def _sources(self, op: Operation) -> Iterator[Value]:
@@ -131,10 +131,10 @@ class _Finder:
                 yield from self._sources(producer)
 
     def _reason(self, value: Value, op: Operation | None) -> str:
-        if op is not None and op.name in SHARING:
+        if op is not None and op.operator.scales is Scales.OPERAND:
             source = op.operands[0]
             return f"{op.name} keeps the scale of `{self.q.names[source]}` ({self.q.range(source)})"
-        if op is not None and op.name in FIXED:
+        if op is not None and op.operator.fixed_scale is not None:
             return f"TFLite fixes the scale of {op.name}"
         own, given = self.q.range(value), self.q.scale(value)
         if max(abs(own.low), abs(own.high)) / given.scale > LEVELS / 2 and (own.low > 0 or own.high < 0):
@@ -156,7 +156,7 @@ class _Finder:
     def _lost_filters(self, op: Operation, weight: Array) -> Array:
         x, y = self.q.scale(op.operands[0]), self.q.scale(self.q.final(op))
         bias = self.q.known(op.operands[2]) if len(op.operands) > 2 else None
-        each = self.scheme.dense_channels if op.name == "dense" else self.scheme.per_channel
+        each = self.scheme.has_channels(op)
         given = weight_scale(weight, bias, x, y, per_channel=each)
         sizes = np.abs(weight.reshape(-1, weight.shape[-1]).astype(np.float64))
         own = self.q.range(op.operands[0])
@@ -167,3 +167,8 @@ class _Finder:
 
 def _count(levels: float) -> str:
     return f"{round(levels)} of {LEVELS} levels"
+
+
+def _adds(op: Operation) -> bool:
+    """True for an operator that puts a number beside those of its operand."""
+    return isinstance(op.operator, Pad)

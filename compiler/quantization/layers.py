@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
+from ..ops.dense import Dense
+from ..ops.facets import INTEGER
+from ..ops.quantized.contraction import QConv2D, QDense
 from ..ops.window import Window, window_of
 from ..types import DType, Quantization
 from .calibration import fused_activations
 
 Floats = NDArray[np.float32]
 
-INTEGER_FORMS = {"conv2d": "q_conv2d", "dense": "q_dense"}
 HELD_OUT = 5
 """One of so many rows is kept from learning, to judge what was learnt."""
 
@@ -81,7 +83,7 @@ class Layer:
     @property
     def window(self) -> Window | None:
         """The geometry of a convolution."""
-        if self.original.name != "conv2d":
+        if isinstance(self.original.operator, Dense):
             return None
         size = self.original.operands[0].type.shape[1:-1]
         return window_of("conv2d", size, self.weight.shape[:2], self.original.attributes)
@@ -123,13 +125,13 @@ class Layer:
 def layers(graph: Graph, quantized: Graph) -> tuple[Layer, ...]:
     """The convolutions and dense layers of a prepared float graph that have an integer form, in its order."""
     names, fused = value_names(graph), fused_activations(graph)
-    integers = {op.results[0].name: op for op in quantized.operations if op.name in INTEGER_FORMS.values()}
+    integers = {op.results[0].name: op for op in quantized.operations}
     found = []
     for op in graph.operations:
         activation = fused.get(op)
         name = names[(activation or op).results[0]]
-        integer = integers.get(name) if op.name in INTEGER_FORMS else None
-        if integer is not None and integer.name == INTEGER_FORMS[op.name]:
+        form, integer = INTEGER.of(op.operator), integers.get(name)
+        if form is not None and form.filters and integer is not None and integer.name == form.operator:
             found.append(_layer(name, op, activation, integer, graph, quantized))
     return tuple(found)
 
@@ -153,7 +155,7 @@ def with_biases(quantized: Graph) -> Graph:
     """The integer graph with a bias of zeros wherever a convolution or dense layer has none."""
     b = Rewriter(quantized)
     for op in quantized.operations:
-        if op.name not in INTEGER_FORMS.values() or len(op.operands) > 2:
+        if not isinstance(op.operator, QConv2D | QDense) or len(op.operands) > 2:
             b.copy(op)
             continue
         zeros = b.constant(np.zeros(op.operands[1].type.shape[-1], DType.I32.numpy), op.location)

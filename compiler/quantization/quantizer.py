@@ -6,16 +6,18 @@ by quantize or dequantize when somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..errors import NetcError, ShapeError
+from ..errors import InternalError, NetcError, ShapeError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Attribute, Graph, Operation, Value
 from ..graph.names import value_names
+from ..ops.dense import Dense
+from ..ops.facets import INTEGER
 from ..types import DType, Quantization, TensorType
 from .calibration import Ranges, fused_activations
 from .methods import LEVELS, Range
@@ -42,14 +44,14 @@ class Scheme:
     keep_float: tuple[str, ...] = ()
     allow_float: bool = False
 
+    def has_channels(self, op: Operation) -> bool:
+        """True if the weight of a contraction has a scale for each filter."""
+        return self.dense_channels if isinstance(op.operator, Dense) else self.per_channel
+
     def __post_init__(self) -> None:
         for dtype in (self.inputs, self.outputs):
             if dtype not in _EDGES:
                 raise NetcError(f"a quantized network takes and gives {', '.join(map(str, _EDGES))}, not {dtype}")
-
-
-Rule = Callable[["Quantizer", Operation], Value]
-"""Emits the integer form of an operation and returns its result."""
 
 
 @dataclass
@@ -59,7 +61,6 @@ class Quantizer:
     graph: Graph
     ranges: Ranges
     scheme: Scheme
-    rules: Mapping[str, Rule]
     integers: dict[Value, Value] = field(default_factory=dict[Value, Value])
     floats: dict[Value, Value] = field(default_factory=dict[Value, Value])
 
@@ -114,7 +115,10 @@ class Quantizer:
         value = final.results[0]
         if not self._stays_float(op, value):
             forms = self.integers if value.type.dtype is DType.F32 else self.floats
-            forms[value] = self._named(self.rules[op.name](self, op), value)
+            form = _integer_form(op)
+            if form is None:
+                raise InternalError(f"{op.name} is quantized, but has no integer form")
+            forms[value] = self._named(form(self, op), value)
             return
         for each in dict.fromkeys((op, final)):
             operands = [self.real(v) for v in each.operands]
@@ -127,7 +131,7 @@ class Quantizer:
             return True
         if any(fnmatchcase(self.names[value], pattern) for pattern in self.scheme.keep_float):
             return True
-        if op.name in self.rules:
+        if _integer_form(op) is not None:
             return False
         if self.scheme.allow_float:
             return True
@@ -214,3 +218,8 @@ class Quantizer:
         """A constant of integers; the name is dropped where it is taken."""
         taken = {r.name for op in self.b.operations for r in op.results}
         return self.b.constant(np.asarray(array), quantization=given, name=None if name in taken else name)
+
+
+def _integer_form(op: Operation) -> Callable[[Quantizer, Operation], Value] | None:
+    form = INTEGER.of(op.operator)
+    return form.emit if form is not None else None

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
+from ..ops.facets import INTEGER
 from ..types import DType, Quantization
 from .calibration import Calibration, Ranges
 from .errors import Noise
@@ -24,8 +25,6 @@ from .scales import covered
 
 BARS = 64
 """Most bars of a histogram in the report."""
-WEIGHTED = frozenset({"conv2d", "dense"})
-"""Operators whose second operand is a weight with its filters along the last dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,8 @@ def _bars(histogram: Histogram) -> Bars:
 def _weights(graph: Graph) -> Iterator[Weight]:
     names = value_names(graph)
     for op in graph.operations:
-        weight = _constant(graph, op.operands[1]) if op.name in WEIGHTED else None
+        form = INTEGER.of(op.operator)
+        weight = _constant(graph, op.operands[1]) if form is not None and form.filters else None
         if weight is not None:
             largest = np.abs(weight.reshape(-1, weight.shape[-1])).max(axis=0)
             spread = (float(largest.min()), float(np.median(largest)), float(largest.max()))

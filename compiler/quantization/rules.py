@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+import math
+from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import NetcError
+from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..ops.conversion import ArgMax
+from ..ops.convolution import Conv2D
+from ..ops.dense import Dense
+from ..ops.differentiation import StopGradient
+from ..ops.elementwise import (
+    Add,
+    Clamp,
+    LeakyRelu,
+    Maximum,
+    Minimum,
+    Mul,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Sub,
+    Tanh,
+)
+from ..ops.facets import INTEGER, IntegerForm
+from ..ops.indexing import Tile
+from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import integer_of, integer_range
-from ..ops.reduction import normalize_axis
+from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
+from ..ops.resize import ResizeBilinear, ResizeNearest
+from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
+from ..ops.transpose_convolution import TransposeConv2D
+from ..ops.window import reads_elements, window_of
 from ..types import DType, Quantization
 from .calibration import Ranges
-from .quantizer import Quantizer, Rule, Scheme
+from .quantizer import Quantizer, Scheme
 from .scales import (
     HIGHEST,
     LOWEST,
@@ -22,9 +47,9 @@ from .scales import (
     weight_scale,
     weight_to_integers,
 )
-from .sharing import SHARING
 
-_LIMITS: Mapping[str, tuple[float, float | None]] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
+LOWEST_PADDING = -1e30
+"""Padding from here on is below every activation."""
 
 
 def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Graph:
@@ -41,21 +66,20 @@ def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Grap
 
         %0 = q_conv2d(%x, %weight, %bias) {low = -128, high = 127, ...} : i8[1,8,8,4]<0.0235:-128>
     """
-    return Quantizer(graph, ranges, scheme or Scheme(), RULES).run()
+    return Quantizer(graph, ranges, scheme or Scheme()).run()
 
 
 def limits(activation: Operation | None, y: Quantization) -> dict[str, int | None]:
     """The range of integers that an activation leaves, as attributes low and high."""
     if activation is None:
         return {"low": None, "high": None}
-    low, high = integer_range(*_bounds(activation), DType.I8, y)
-    return {"low": low, "high": high}
+    low, high = (_finite(end) for end in activation.operator.bounds(activation.attributes))
+    lowest, highest = integer_range(low, high, DType.I8, y)
+    return {"low": lowest, "high": highest}
 
 
-def _bounds(activation: Operation) -> tuple[float | None, float | None]:
-    if activation.name == "clamp":
-        return float(activation.attributes["low"]), float(activation.attributes["high"])
-    return _LIMITS[activation.name]
+def _finite(bound: float) -> float | None:
+    return float(bound) if math.isfinite(bound) else None
 
 
 def contraction(q: Quantizer, op: Operation) -> Value:
@@ -65,7 +89,7 @@ def contraction(q: Quantizer, op: Operation) -> Value:
     bias = q.known(op.operands[2]) if len(op.operands) > 2 else None
     if weight is None or (len(op.operands) > 2 and bias is None):
         raise NetcError(f"the integer form of {op.name} needs constant weights", location=op.location)
-    per_channel = q.scheme.dense_channels if op.name == "dense" else q.scheme.per_channel
+    per_channel = q.scheme.has_channels(op)
     given = weight_scale(weight, bias, x, y, per_channel=per_channel)
     operands = [
         q.integer(op.operands[0]),
@@ -109,7 +133,7 @@ def activation(q: Quantizer, op: Operation) -> Value:
     return q.emit(op, "clamp", scaled, **bounds)
 
 
-def function(name: str) -> Rule:
+def function(name: str) -> Callable[[Quantizer, Operation], Value]:
     """Sigmoid and tanh, as tables of 256 results."""
 
     def rule(q: Quantizer, op: Operation) -> Value:
@@ -181,30 +205,52 @@ def argmax(q: Quantizer, op: Operation) -> Value:
     return q.emit(op, "argmax", q.integer(op.operands[0]), **op.attributes)
 
 
-RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        **dict.fromkeys(SHARING, moving),
-        "conv2d": contraction,
-        "dense": contraction,
-        "transpose_conv2d": contraction,
-        "add": binary,
-        "sub": binary,
-        "mul": binary,
-        "maximum": extremum,
-        "minimum": extremum,
-        "relu": activation,
-        "relu6": activation,
-        "clamp": activation,
-        "sigmoid": function("q_logistic"),
-        "tanh": function("q_tanh"),
-        "leaky_relu": leaky_relu,
-        "softmax": softmax,
-        "reduce_mean": mean,
-        "reduce_sum": mean,
-        "avg_pool": avg_pool,
-        "pad": pad,
-        "concat": concat,
-        "argmax": argmax,
-    }
-)
-"""Rules by operator."""
+def operand(b: Rewriter, op: Operation) -> Value:
+    """Nothing but the operand."""
+    return b[op.operands[0]]
+
+
+def total(b: Rewriter, op: Operation) -> Value:
+    """reduce_sum as a multiple of the mean."""
+    count = op.operands[0].type.size // op.result.type.size
+    average = b.emit("reduce_mean", b[op.operands[0]], location=op.location, **op.attributes)
+    factor = b.scalar(count, average.type.dtype, op.location)
+    return b.emit("mul", average, factor, location=op.location, name=op.result.name)
+
+
+def wider_pool(b: Rewriter, pool: Operation) -> Value | None:
+    """max_pool with wider padding, in place of a pad before it that adds what is below all numbers."""
+    pad = b.graph.producers.get(pool.operands[0])
+    if pad is None or not isinstance(pad.operator, Pad) or pad.attributes["value"] > LOWEST_PADDING:
+        return None
+    if not reads_elements(pad, pool):
+        return None
+    size = pad.result.type.shape[1:-1]
+    own = window_of(pool.name, size, pool.attributes["size"], pool.attributes).padding
+    sides = zip(pad.attributes["padding"][1:-1], own, strict=True)
+    padding = tuple((p[0] + q[0], p[1] + q[1]) for p, q in sides)
+    attributes = {**pool.attributes, "padding": padding}
+    x = b[pad.operands[0]]
+    return b.operation(pool.operator, (x,), attributes, location=pool.location, name=pool.result.name).result
+
+
+INTEGER.add(IntegerForm(contraction, limited=True, operator="q_conv2d", filters=True), Conv2D)
+INTEGER.add(IntegerForm(contraction, limited=True, operator="q_dense", filters=True), Dense)
+INTEGER.add(IntegerForm(contraction, operator="q_transpose_conv2d"), TransposeConv2D)
+INTEGER.add(IntegerForm(binary, limited=True), Add, Sub, Mul)
+INTEGER.add(IntegerForm(extremum), Maximum, Minimum)
+INTEGER.add(IntegerForm(activation), Relu, Relu6, Clamp)
+INTEGER.add(IntegerForm(function("q_logistic")), Sigmoid)
+INTEGER.add(IntegerForm(function("q_tanh")), Tanh)
+INTEGER.add(IntegerForm(leaky_relu), LeakyRelu)
+INTEGER.add(IntegerForm(None, prepare=operand), Identity, StopGradient)
+INTEGER.add(IntegerForm(softmax), Softmax)
+INTEGER.add(IntegerForm(mean), ReduceMean)
+INTEGER.add(IntegerForm(mean, prepare=total), ReduceSum)
+INTEGER.add(IntegerForm(moving), BroadcastTo, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)
+INTEGER.add(IntegerForm(moving), ResizeBilinear, ResizeNearest)
+INTEGER.add(IntegerForm(moving, prepare=wider_pool), MaxPool)
+INTEGER.add(IntegerForm(avg_pool), AvgPool)
+INTEGER.add(IntegerForm(pad), Pad)
+INTEGER.add(IntegerForm(concat), Concat)
+INTEGER.add(IntegerForm(argmax), ArgMax)

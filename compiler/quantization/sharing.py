@@ -9,41 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Graph, Operation, Scales, Value
+from ..ops.pooling import MaxPool
+from ..ops.shape import Pad
 from ..ops.window import reads_elements
 from ..types import DType, Quantization
 from .calibration import Ranges, watched_values
 from .methods import Range
 from .scales import activation_scale, covered
-
-SHARING = frozenset(
-    {
-        "avg_pool",
-        "broadcast_to",
-        "max_pool",
-        "pad",
-        "reduce_max",
-        "reduce_min",
-        "reshape",
-        "resize_bilinear",
-        "resize_nearest",
-        "slice",
-        "tile",
-        "transpose",
-    }
-)
-"""Operators whose result has the scale of operand 0."""
-
-FIXED: Mapping[str, Quantization] = MappingProxyType(
-    {
-        "softmax": Quantization.of(1 / 256, -128),
-        "sigmoid": Quantization.of(1 / 256, -128),
-        "tanh": Quantization.of(1 / 128, 0),
-    }
-)
-"""Scales that the specification demands of results."""
 
 
 def assign_scales(graph: Graph, ranges: Ranges, names: Mapping[Value, str]) -> dict[Value, Quantization]:
@@ -65,7 +39,7 @@ def _padded_scale(
     """The scale of a group; that of what a pad reads if it reaches the result of the pad, the group's only source."""
     needed = group.range(ranges, names)
     producer = graph.producers.get(group.sources[0]) if len(group.sources) == 1 else None
-    if producer is not None and producer.name == "pad" and producer.operands[0] in scales:
+    if producer is not None and isinstance(producer.operator, Pad) and producer.operands[0] in scales:
         given = scales[producer.operands[0]]
         reached, margin = covered(given), given.scale / 2
         if reached.low - margin <= needed.low and needed.high <= reached.high + margin:
@@ -104,8 +78,8 @@ class _Sharing:
         self.graph = graph
         self.watched = watched_values(graph)
         self.parent: dict[Value, Value] = {v: v for v in self.watched}
-        fixed = (op for op in graph.operations if op.name in FIXED)
-        self.fixed = {op.result: FIXED[op.name] for op in fixed}
+        fixed = ((op, op.operator.fixed_scale) for op in graph.operations)
+        self.fixed = {op.result: scale for op, scale in fixed if scale is not None}
         for op in graph.operations:
             for value in self._partners(op):
                 self._join(value, op.result)
@@ -114,7 +88,7 @@ class _Sharing:
         """The operands that have the scale of the result."""
         if _shares(self.graph, op) and op.result in self.parent:
             yield op.operands[0]
-        if op.name == "concat":
+        if op.operator.scales is Scales.JOINT:
             yield from (v for v in op.operands if v in self.parent and self._may_follow(v))
 
     def _may_follow(self, value: Value) -> bool:
@@ -143,8 +117,8 @@ class _Sharing:
     def _group(self, members: tuple[Value, ...]) -> ScaleGroup:
         sources = tuple(v for v in members if not self._follows(v)) or members
         fixed = next((self.fixed[v] for v in members if v in self.fixed), None)
-        makers = (self.graph.producers.get(v) for v in sources)
-        values = tuple(float(op.attributes["value"]) for op in makers if op is not None and op.name == "pad")
+        makers = [self.graph.producers[v] for v in sources if v in self.graph.producers]
+        values = tuple(float(op.attributes["value"]) for op in makers if isinstance(op.operator, Pad))
         return ScaleGroup(members, sources, fixed, values)
 
     def _follows(self, value: Value) -> bool:
@@ -155,8 +129,8 @@ class _Sharing:
 
 def _shares(graph: Graph, op: Operation) -> bool:
     """True if the result of an operation has the scale of operand 0."""
-    if op.name != "pad":
-        return op.name in SHARING
+    if not isinstance(op.operator, Pad):
+        return op.operator.scales is Scales.OPERAND
     return op.attributes["value"] == 0 or clips_harmlessly(graph, op)
 
 
@@ -165,4 +139,4 @@ def clips_harmlessly(graph: Graph, op: Operation) -> bool:
     users = graph.users[op.result]
     if op.attributes["value"] >= 0 or op.result in graph.outputs or not users:
         return False
-    return all(user.name == "max_pool" and reads_elements(op, user) for user in users)
+    return all(isinstance(user.operator, MaxPool) and reads_elements(op, user) for user in users)

@@ -1,6 +1,6 @@
 """From a graph to the description of a TFLite file, operation by operation.
 
-What becomes of an operation says the function under its operator's name in `MAPPINGS`. An activation that alone reads
+What becomes of an operation says its operator's rule, `TFLITE`. An activation that alone reads
 the result of a convolution or the like is fused into it, as TFLite's operators can do that.
 """
 
@@ -12,16 +12,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import NetcError, near_miss
+from ..errors import NetcError
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
+from ..ops.activations import activation_of
+from ..ops.facets import TFLITE
 from ..types import DType, Quantization, TensorType
 from .model import Field, Model, Node, Options, Tensor
+from .narrow import misread
 
 Mapping_ = Callable[["Emitter", Operation], None]
 
-FUSING = frozenset({"conv2d", "dense", "add", "sub", "mul", "div", "max_pool", "avg_pool"})
-"""Operators whose TFLite form has a field for an activation."""
 NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
 """Codes of the schema's ActivationFunctionType."""
 
@@ -29,9 +30,8 @@ NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
 class Emitter:
     """A file in the making; mappings call `node` and the methods that give them the places of tensors."""
 
-    def __init__(self, graph: Graph, mappings: Mapping[str, Mapping_]) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.mappings = mappings
         self.names = value_names(graph)
         self.tensors: list[Tensor] = []
         self.nodes: list[Node] = []
@@ -50,10 +50,14 @@ class Emitter:
             if op.name == "param":
                 hint = "give weights, so that its parameters become constants"
                 raise NetcError(f"a TFLite file needs the value of `{op.result.name}`", hint=hint)
-            mapping = self.mappings.get(op.name)
-            if mapping is None:
-                self.fail(op, f"there is no TFLite form of {op.name}", near_miss(op.name, self.mappings))
-            mapping(self, op)
+            form = TFLITE.of(op.operator)
+            if form is None:
+                self.fail(op, f"there is no TFLite form of {op.name}")
+            wrong = misread(op, form)
+            if wrong is not None:
+                problem = f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't"
+                self.fail(op, problem, "cast it to i32 or f32 first, or use operators on quantized numbers")
+            form.emit(self, op)
         return inputs, self._outputs(inputs)
 
     def _outputs(self, inputs: Sequence[int]) -> list[int]:
@@ -155,7 +159,8 @@ def _fusions(graph: Graph) -> Iterable[tuple[Operation, Operation]]:
     """Operations, each with the activation that becomes part of it."""
     for op in graph.operations:
         source = graph.producers.get(op.operands[0]) if op.operands else None
-        if source is None or source.name not in FUSING or not op.result.type.dtype.is_float or not _code(op):
+        form = TFLITE.of(source.operator) if source is not None else None
+        if source is None or form is None or not form.activated or not op.result.type.dtype.is_float or not _code(op):
             continue
         if source.result not in graph.outputs and len(graph.users[source.result]) == 1:
             yield source, op
@@ -163,15 +168,12 @@ def _fusions(graph: Graph) -> Iterable[tuple[Operation, Operation]]:
 
 def _code(op: Operation) -> int:
     """The code of an activation; 0 for operators that are none."""
-    if op.name == "clamp":
-        limits: tuple[Any, Any] = (op.attributes["low"], op.attributes["high"])
-        return {(-1, 1): RELU_N1_TO_1, (0, 6): RELU6}.get(limits, NONE)
-    return {"relu": RELU, "relu6": RELU6}.get(op.name, NONE)
+    return {"relu": RELU, "relu6": RELU6, "relu_n1_to_1": RELU_N1_TO_1}.get(activation_of(op) or "", NONE)
 
 
-def model_of(graph: Graph, mappings: Mapping[str, Mapping_], metadata: Mapping[str, bytes]) -> Model:
+def model_of(graph: Graph, metadata: Mapping[str, bytes]) -> Model:
     """The description of the file that holds a graph."""
-    emitter = Emitter(graph, mappings)
+    emitter = Emitter(graph)
     inputs, outputs = emitter.run()
     signature: Mapping[str, Any] = graph.attributes.get("signature", {})
     tensors = emitter.tensors

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Array, Graph
+from ..ops.facets import TFLITE, Facet
 from ..ops.opaque import refuse_unwritable
 from ..passes.freeze import freeze, inference_form
 from ..passes.two_dimensions import windows_in_two_dimensions
+from . import mappings  # noqa: F401 (which registers the rules)
 from .emitter import model_of
-from .mappings import MAPPINGS
 from .metadata import metadata_of, with_labels
 from .serialize import serialize
-
-_ELSEWHERE = ("constant", "param")
-"""Operators that become tensors."""
 
 
 def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels: Sequence[str] | None = None) -> bytes:
@@ -27,20 +26,19 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
     operation, for what TFLite has no form of.
     """
     refuse_unwritable(graph)
-    frozen = freeze(_in_tflite_operators(inference_form(graph)), params or {})
+    frozen = freeze(in_tflite_operators(windows_in_two_dimensions(inference_form(graph))), params or {})
     if labels and len(labels) != frozen.outputs[0].type.shape[-1]:
         raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")
-    model = model_of(frozen, MAPPINGS, metadata_of(frozen, labels))
+    model = model_of(frozen, metadata_of(frozen, labels))
     return with_labels(serialize(model), labels)
 
 
-def _in_tflite_operators(graph: Graph) -> Graph:
-    """The graph with what TFLite has no form of made of simpler operators, as far as that is known."""
-    graph = windows_in_two_dimensions(graph)
+def in_tflite_operators(graph: Graph, *others: Facet[Any]) -> Graph:
+    """The graph with what neither TFLite nor another consumer has a rule of made of simpler operators, if it can be."""
     b = Rewriter(graph)
     for op in graph.operations:
-        known = op.name in MAPPINGS or op.name in _ELSEWHERE
-        result = None if known else op.operator.decompose(b, tuple(b[v] for v in op.operands), op.attributes)
+        known = any(facet.of(op.operator) is not None for facet in (TFLITE, *others))
+        result = None if known else b.expand(op, op.operator.expand)
         if result is None:
             b.copy(op)
         else:

@@ -7,7 +7,7 @@ form back.
 
 from __future__ import annotations
 
-import math
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -95,6 +95,6 @@ def _fitting(what: str, value: Any, kind: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise NetcError(f"{what} is a number, not {format_value(value)}")
-    if not math.isfinite(value) or (kind is int and value != int(value)):
+    if not abs(value) <= sys.float_info.max or (kind is int and value != int(value)):
         raise NetcError(f"{what} is a {'whole' if kind is int else 'finite'} number, not {format_value(value)}")
     return kind(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -159,8 +159,15 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions) -> int:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
     trainer = job.trainer(stream.steps_per_epoch)
-    evaluate = job.evaluation(trainer)
-    with start() as run, stream, Watcher(job.graph.name) as watcher, _stop_on_interrupt(watcher) as stop:
+    tests = job.tests()
+    evaluate = job.evaluation(trainer, tests)
+    with (
+        start() as run,
+        stream,
+        closing(tests),
+        Watcher(job.graph.name) as watcher,
+        _stop_on_interrupt(watcher) as stop,
+    ):
         watcher.line(f"run {run.path}")
         loop = TrainingLoop(trainer, stream, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
         for event in loop.events():
@@ -168,7 +175,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions) -> int:
             if isinstance(event, Interrupted):
                 watcher.line(f"stopped and saved; go on with: netc train --resume {run.path}")
                 return _INTERRUPTED
-            if isinstance(event, Finished) and (outcome := job.finish(run, event.best)) is not None:
+            if isinstance(event, Finished) and (outcome := job.finish(run, event.best, tests)) is not None:
                 for line in outcome.lines():
                     watcher.line(line)
         watcher.line(f"weights: {run.best}")

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.facets import reads
 from ...compiler.ops.quantized.base import BYTES
+from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.types import DType
 from .context import BOUNDS, Context
 
@@ -52,17 +54,16 @@ def _extremum(name: str) -> Converter:
 
 
 def _comparison(name: str) -> Converter:
-    """LESS and its kin, which compare quantized numbers in steps of 1/256; order among 16 bits is that of integers."""
+    """LESS and its kin."""
 
     def convert(c: Context) -> Value:
         a, b = c.value(0), c.value(1)
         if c.type(0).quantization is None and c.type(1).quantization is None:
             return c.emit(name, a, b)
         scales = {"a": c.quantization(0), "b": c.quantization(1)}
-        plain = a.type.dtype is DType.I16 and name not in ("equal", "not_equal")
-        if scales["a"] == scales["b"] and (plain or 1 / 256 <= scales["a"].scale < 1):  # no two numbers become one
+        if scales["a"] == scales["b"] and compares_integers(name, a.type.dtype, scales["a"]):
             return c.emit(name, a, b)
-        if plain:
+        if orders_shorts(name, a.type.dtype):
             c.unsupported("its operands have different scales")
         return c.emit("q_compare", a, b, by=name, **scales)
 
@@ -218,43 +219,40 @@ def leaky_relu(c: Context) -> Value:
     return c.emit("leaky_relu", c.value(0), alpha=alpha)
 
 
-CONVERTERS: dict[str, Converter] = {
-    "ADD": _binary("add"),
-    "SUB": _binary("sub"),
-    "MUL": _binary("mul"),
-    "DIV": div,
-    "FLOOR_DIV": _plain("floor_div", 2),
-    "MAXIMUM": _extremum("maximum"),
-    "MINIMUM": _extremum("minimum"),
-    "SQUARE": square,
-    "SQUARED_DIFFERENCE": squared_difference,
-    "POW": power,
-    "LESS": _comparison("less"),
-    "LESS_EQUAL": _comparison("less_equal"),
-    "GREATER": _comparison("greater"),
-    "GREATER_EQUAL": _comparison("greater_equal"),
-    "EQUAL": _comparison("equal"),
-    "NOT_EQUAL": _comparison("not_equal"),
-    "SELECT": select,
-    "SELECT_V2": select,
-    "RELU": _clipped("relu"),
-    "RELU6": _clipped("relu6"),
-    "RELU_N1_TO_1": _clipped("relu_n1_to_1"),
-    "LOGISTIC": _function("q_logistic", _plain("sigmoid", 1)),
-    "TANH": _function("q_tanh", _plain("tanh", 1)),
-    "HARD_SWISH": _function("q_hard_swish", _hard_swish),
-    "LEAKY_RELU": leaky_relu,
-    "PRELU": prelu,
-    "SQRT": _plain("sqrt", 1),
-    "RSQRT": _function("q_rsqrt", _rsqrt, (DType.I8,)),
-    "EXP": _function("q_exp", _plain("exp", 1), (DType.I8,)),
-    "LOG": _plain("log", 1),
-    "SIGN": _plain("sign", 1),
-    "SIN": _plain("sin", 1),
-    "COS": _plain("cos", 1),
-    "NEG": _plain("neg", 1),
-    "ABS": _function("q_abs", _plain("abs", 1), (DType.I8,)),
-    "QUANTIZE": quantize,
-    "DEQUANTIZE": dequantize,
-    "CAST": cast,
-}
+reads(_binary("add"), "ADD")
+reads(_binary("sub"), "SUB")
+reads(_binary("mul"), "MUL")
+reads(div, "DIV")
+reads(_plain("floor_div", 2), "FLOOR_DIV")
+reads(_extremum("maximum"), "MAXIMUM")
+reads(_extremum("minimum"), "MINIMUM")
+reads(square, "SQUARE")
+reads(squared_difference, "SQUARED_DIFFERENCE")
+reads(power, "POW")
+reads(_comparison("less"), "LESS")
+reads(_comparison("less_equal"), "LESS_EQUAL")
+reads(_comparison("greater"), "GREATER")
+reads(_comparison("greater_equal"), "GREATER_EQUAL")
+reads(_comparison("equal"), "EQUAL")
+reads(_comparison("not_equal"), "NOT_EQUAL")
+reads(select, "SELECT", "SELECT_V2")
+reads(_clipped("relu"), "RELU")
+reads(_clipped("relu6"), "RELU6")
+reads(_clipped("relu_n1_to_1"), "RELU_N1_TO_1")
+reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
+reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
+reads(_function("q_hard_swish", _hard_swish), "HARD_SWISH")
+reads(leaky_relu, "LEAKY_RELU")
+reads(prelu, "PRELU")
+reads(_plain("sqrt", 1), "SQRT")
+reads(_function("q_rsqrt", _rsqrt, (DType.I8,)), "RSQRT")
+reads(_function("q_exp", _plain("exp", 1), (DType.I8,)), "EXP")
+reads(_plain("log", 1), "LOG")
+reads(_plain("sign", 1), "SIGN")
+reads(_plain("sin", 1), "SIN")
+reads(_plain("cos", 1), "COS")
+reads(_plain("neg", 1), "NEG")
+reads(_function("q_abs", _plain("abs", 1), (DType.I8,)), "ABS")
+reads(quantize, "QUANTIZE")
+reads(dequantize, "DEQUANTIZE")
+reads(cast, "CAST")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.facets import reads
 from ...compiler.types import DType, Quantization
 from .context import PADDINGS, Context
 
@@ -155,10 +156,8 @@ def _check_sums(c: Context, terms: int, weight: Quantization) -> None:
         c.unsupported(f"a factor of {factor:.4g} between scales is too large for its sums")
 
 
-CONVERTERS = {
-    "CONV_2D": conv_2d,
-    "CONV_3D": conv_3d,
-    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
-    "FULLY_CONNECTED": fully_connected,
-    "TRANSPOSE_CONV": transpose_conv,
-}
+reads(conv_2d, "CONV_2D")
+reads(conv_3d, "CONV_3D")
+reads(depthwise_conv_2d, "DEPTHWISE_CONV_2D")
+reads(fully_connected, "FULLY_CONNECTED")
+reads(transpose_conv, "TRANSPOSE_CONV")

@@ -1,6 +1,6 @@
 """From a TFLite file to a graph.
 
-Each operator becomes one or a few operations, by the converter that stands under its name in `CONVERTERS`; operators
+Each operator becomes one or a few operations, by the reader that is registered for it; operators
 without one, custom ones among them, stay in the graph as `opaque`. Constants become `constant` operations with weights
 in netc's order of dimensions; tensors keep their names as names of values, where they are unique.
 """
@@ -18,23 +18,16 @@ from types import MappingProxyType
 from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Operation, Value
+from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.types import Quantization
-from . import arithmetic, contractions, recurrent, reductions, shapes
+from . import arithmetic, contractions, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
 from .folding import check_forms, folded
 from .metadata import embedded_labels, network_of, preprocess_of
 from .model import Model, read_model
 from .opaque import opaque, stand_in
-
-CONVERTERS: Mapping[str, Converter] = {
-    **arithmetic.CONVERTERS,
-    **contractions.CONVERTERS,
-    **recurrent.CONVERTERS,
-    **reductions.CONVERTERS,
-    **shapes.CONVERTERS,
-}
 
 MAX_FILE = 1 << 31
 
@@ -126,7 +119,7 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         tensor = c.model.tensors[index]
         if index in c.values or index in c.folded or tensor.data is not None:
             c.fail(f"output {place}, tensor `{tensor.name}`, has a value already")
-    converter = CONVERTERS.get(operator.name) if not operator.is_custom else None
+    converter = readers().get(operator.name) if not operator.is_custom else None
     arrays = None if operator.is_custom else folded(c, converter)
     if arrays is not None:
         c.folded.update(zip(operator.outputs, arrays, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.facets import reads
 from ...compiler.types import DType, Quantization
 from .context import Context
 
@@ -64,4 +65,4 @@ def _clip(c: Context, cell: Quantization) -> int:
     return int(min(clip / cell.scale, 32767.0)) if clip > 0 else 0
 
 
-CONVERTERS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": unidirectional_sequence_lstm}
+reads(unidirectional_sequence_lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM")

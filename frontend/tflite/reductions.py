@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.facets import reads
 from ...compiler.types import DType
 from .context import PADDINGS, Context
 
@@ -103,15 +104,13 @@ def batch_matmul(c: Context) -> Value:
     return c.emit("matmul", c.value(0), c.value(1), **adjoint)
 
 
-CONVERTERS = {
-    "BATCH_MATMUL": batch_matmul,
-    "L2_NORMALIZATION": l2_normalization,
-    "LOG_SOFTMAX": log_softmax,
-    "AVERAGE_POOL_2D": average_pool_2d,
-    "MAX_POOL_2D": max_pool_2d,
-    "MEAN": _reduce("reduce_mean", False),
-    "SUM": _reduce("reduce_sum", True),
-    "REDUCE_MAX": _reduce("reduce_max", None),
-    "REDUCE_MIN": _reduce("reduce_min", None),
-    "SOFTMAX": softmax,
-}
+reads(batch_matmul, "BATCH_MATMUL")
+reads(l2_normalization, "L2_NORMALIZATION")
+reads(log_softmax, "LOG_SOFTMAX")
+reads(average_pool_2d, "AVERAGE_POOL_2D")
+reads(max_pool_2d, "MAX_POOL_2D")
+reads(_reduce("reduce_mean", False), "MEAN")
+reads(_reduce("reduce_sum", True), "SUM")
+reads(_reduce("reduce_max", None), "REDUCE_MAX")
+reads(_reduce("reduce_min", None), "REDUCE_MIN")
+reads(softmax, "SOFTMAX")

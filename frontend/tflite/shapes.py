@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.facets import reads
 from ...compiler.types import DType
 from .context import Context
 
@@ -286,31 +287,26 @@ def arg_max(c: Context) -> Value:
     return c.cast(c.emit("argmax", c.value(0), axis=axis), dtype)
 
 
-CONVERTERS: dict[str, Converter] = {
-    "SHAPE": shape,
-    "RANK": rank,
-    "RANGE": range_,
-    "FILL": fill,
-    "BROADCAST_TO": broadcast_to,
-    "RESHAPE": reshape,
-    "SQUEEZE": reshape,
-    "EXPAND_DIMS": reshape,
-    "PAD": pad,
-    "PADV2": pad,
-    "CONCATENATION": concatenation,
-    "PACK": pack,
-    "UNPACK": unpack,
-    "SPLIT": split,
-    "SPLIT_V": split_v,
-    "TRANSPOSE": transpose,
-    "SLICE": slice_,
-    "STRIDED_SLICE": strided_slice,
-    "SPACE_TO_DEPTH": space_to_depth,
-    "DEPTH_TO_SPACE": depth_to_space,
-    "TILE": tile,
-    "GATHER": gather,
-    "GATHER_ND": gather_nd,
-    "RESIZE_BILINEAR": _resize("resize_bilinear"),
-    "RESIZE_NEAREST_NEIGHBOR": _resize("resize_nearest"),
-    "ARG_MAX": arg_max,
-}
+reads(shape, "SHAPE")
+reads(rank, "RANK")
+reads(range_, "RANGE")
+reads(fill, "FILL")
+reads(broadcast_to, "BROADCAST_TO")
+reads(reshape, "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+reads(pad, "PAD", "PADV2")
+reads(concatenation, "CONCATENATION")
+reads(pack, "PACK")
+reads(unpack, "UNPACK")
+reads(split, "SPLIT")
+reads(split_v, "SPLIT_V")
+reads(transpose, "TRANSPOSE")
+reads(slice_, "SLICE")
+reads(strided_slice, "STRIDED_SLICE")
+reads(space_to_depth, "SPACE_TO_DEPTH")
+reads(depth_to_space, "DEPTH_TO_SPACE")
+reads(tile, "TILE")
+reads(gather, "GATHER")
+reads(gather_nd, "GATHER_ND")
+reads(_resize("resize_bilinear"), "RESIZE_BILINEAR")
+reads(_resize("resize_nearest"), "RESIZE_NEAREST_NEIGHBOR")
+reads(arg_max, "ARG_MAX")

@@ -194,7 +194,7 @@ class TrainingLoop:
             self._trainer.load_state(found.state)
             self._progress = Progress.of(found.progress["loop"])
         self._run.rewind_log(found.progress["log_position"] if found is not None else 0)
-        self._skipped = {str(r["reason"]) for r in self._run.records() if r["kind"] == "skipped"}
+        self._skipped = {str(r.get("reason")) for r in self._run.records() if r.get("kind") == "skipped"}
         return Started(
             self._options.epochs,
             self._stream.steps_per_epoch,

@@ -26,7 +26,7 @@ from typing import Any, Self, TextIO
 
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.files import beside, writing
-from ...compiler.reading import parse_json, read_text
+from ...compiler.reading import parse_json, read_text, require_file
 from .checkpoint import CheckpointFolder
 from .files import replace_file, sync
 
@@ -47,6 +47,8 @@ class Run:
         self.checkpoints = CheckpointFolder(path / "checkpoints", keep)
         self.best = path / "best.safetensors"
         self.last = path / "last.safetensors"
+        if os.path.exists(path / _METRICS):
+            require_file(path / _METRICS, "file of metrics")
         self._lock = _lock(path)
         with writing(path / _METRICS):
             self._metrics: TextIO = (path / _METRICS).open("a", encoding="utf-8")

@@ -63,10 +63,10 @@ class Preparation:
     def cut(self, picture: Picture, epoch: int, sample: int) -> Pixels:
         """Bring one decoded picture to the net's size and channels: uint8 [H, W, C]."""
         assert self.preprocess is not None, "only pictures are cut"
+        picture = eight_bits(picture, self.preprocess.white)  # said in the notes
         part = self.augmentation.part
         if part is None:
             return self.preprocess.pixels(picture)
-        picture = eight_bits(picture, self.preprocess.white)
         height, width, channels = self.shape
         random = SampleRandom(self.seed, epoch, np.array([sample], np.int64))
         cut = part.cut(picture, height, width, random)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,10 +18,10 @@ Progress = Callable[[int], None] | None
 
 
 def score(program: Run, source: Source, maker: Maker, batch: int, progress: Progress = None) -> Evaluation:
-    """Run `program`, which takes `batch` samples, over all of `source`, whose batches `maker` makes; closes the latter.
+    """Run `program`, which takes `batch` samples, over all of `source`, whose batches `maker` makes.
 
-    Samples that can't be read don't count. A program with one column gives the score of class 1 against class 0.
-    `progress` is told the number of samples done so far.
+    `maker` stays open: its workers may be wanted again. Samples that can't be read don't count. A program with one
+    column gives the score of class 1 against class 0. `progress` is told the number of samples done so far.
     """
     tally = _Tally()
     for made, (scores,) in _runs((program,), source, maker, batch, progress):
@@ -48,16 +47,15 @@ def _runs(
 ) -> Iterator[tuple[Batch, list[Array]]]:
     """Each batch and what the programs make of it: one row of scores for each of its samples."""
     done = 0
-    with closing(maker):
-        for made in maker.make(evaluation_plans(len(source), batch)):
-            count = len(made.labels)
-            tensor = made.images
-            if count < batch:
-                tensor = np.concatenate([tensor, np.zeros((batch - count, *tensor.shape[1:]), np.float32)])
-            yield made, [_columns(np.asarray(program(tensor))[:count]) for program in programs]
-            done += count
-            if progress:
-                progress(done)
+    for made in maker.make(evaluation_plans(len(source), batch)):
+        count = len(made.labels)
+        tensor = made.images
+        if count < batch:
+            tensor = np.concatenate([tensor, np.zeros((batch - count, *tensor.shape[1:]), np.float32)])
+        yield made, [_columns(np.asarray(program(tensor))[:count]) for program in programs]
+        done += count
+        if progress:
+            progress(done)
 
 
 def _columns(scores: Array) -> Array:

@@ -21,7 +21,8 @@ def test_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["crop(", "crop(4))", "1", "crop(x+1)", "crop(**a)", "a.b", "f(f(1))", "], [", "(" * 500]
+    "text",
+    ["crop(", "crop(4))", "1", "crop(x+1)", "crop(**a)", "a.b", "f(f(1))", "], [", "(" * 500, "f(-" + "9" * 400 + ")"],
 )
 def test_refuses_what_it_can_not_read(text: str) -> None:
     with pytest.raises(NetcError):

@@ -13,6 +13,7 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.passes import format_pipeline
 from netc.compiler.passes.pipelines import INFERENCE
+from netc.export import write_tflite
 
 from .conftest import Call
 
@@ -184,6 +185,20 @@ def test_show_counts(netc: Call, tiny: Path) -> None:
     table = netc("show", tiny, "--batch", "2").out
     assert "conv1" in table
     assert "2 x 12 x 12 x 4" in table
+    assert "1,490" in table
+
+
+def test_show_counts_the_constants_of_a_tflite_file(netc: Call, tiny: Path) -> None:
+    """They are the parameters of the net that it was written from."""
+    path = tiny.with_suffix(".tflite")
+    write_tflite(tiny, path)
+    shown = json.loads(netc("show", path, "--json").out)
+    assert shown["parameters"] == (3 * 3 * 4 + 4) + (6 * 6 * 4 * 10 + 10)
+    assert shown["parameter_bytes"] == 4 * shown["parameters"]
+    counts = {layer["operator"]: layer["parameters"] for layer in shown["layers"] if layer["parameters"]}
+    assert counts == {"conv2d": 40, "dense": 1450}
+    table = netc("show", path).out
+    assert "1,450" in table
     assert "1,490" in table
 
 

@@ -69,6 +69,11 @@ def test_flags_override(tmp_path: Path) -> None:
     assert (recipe.batch, recipe.augment, recipe.optimizer, recipe.seed) == (7, "none", "adam(lr=1e-3)", 0)
 
 
+@pytest.mark.parametrize("epochs", ["1e999", "-1e999", "nan"])
+def test_schedules_without_an_end_are_left_to_their_check(tmp_path: Path, epochs: str) -> None:
+    assert resolve(tmp_path, "", data="mnist", schedule=f"cosine(epochs={epochs})").epochs > 0
+
+
 def test_epochs_stretch_the_schedule_of_the_file(tmp_path: Path) -> None:
     block = TRAIN.replace("  ema = none\n", "")
     assert resolve(tmp_path, block, epochs=16).schedule == "cosine(epochs=16, warmup=2)"

@@ -456,6 +456,41 @@ def test_nothing_to_draw_yet(netc: Call, net: Path) -> None:
     assert (result.code, "nothing to draw yet" in result.err) == (2, True)
 
 
+_RECORD = {"kind": "epoch", "epoch": 1, "position": 1.0, "loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"loss": float("inf")}, "loss is inf"),
+        ({"loss": 10**400}, "loss is 1000"),
+        ({"position": [1]}, "position is [1]"),
+        ({"epoch": None}, "epoch is None"),
+        ({"test_accuracy": "\x1b[2J"}, r"test_accuracy is '\x1b[2J'"),
+    ],
+)
+def test_damaged_metrics_are_not_drawn(netc: Call, net: Path, changed: dict[str, object], message: str) -> None:
+    pytest.importorskip("matplotlib", reason="netc plot needs matplotlib")
+    assert netc("train", net, "--run-dir", "run").code == 0
+    Path("run/metrics.jsonl").write_text(json.dumps(_RECORD | changed) + "\n")
+    result = netc("plot", "run")
+    assert (result.code, f"the metrics of run are damaged: {message}" in result.err) == (2, True)
+
+
+def test_names_of_runs_are_no_formulas(netc: Call, net: Path) -> None:
+    pytest.importorskip("matplotlib", reason="netc plot needs matplotlib")
+    assert netc("train", net, "--run-dir", r"a$\frac$b").code == 0
+    assert (result := netc("plot", r"a$\frac$b")).code == 0, result.err
+
+
+def test_resume_after_records_that_lack_something(netc: Call, net: Path) -> None:
+    assert netc("train", net, "--run-dir", "run").code == 0
+    records = Path("run/metrics.jsonl").read_text()
+    line = records.index("\n") + 1
+    Path("run/metrics.jsonl").write_text('{"kind": "skipped"}'.ljust(line - 1) + "\n" + records[line:])
+    assert (result := netc("train", "--resume", "run")).code == 0, result.err
+
+
 def test_eval_of_one_column_takes_what_training_takes(netc: Call, tmp_path: Path) -> None:
     """A perceptron has one output for two classes; it says 1 where the first value is above 0."""
     (tmp_path / "p.net").write_text("net p(x: f32[N, 4]) { return x |> dense@fc(1) }\n")

@@ -10,6 +10,7 @@ import pytest
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
 from netc.frontend import Recipe, check, load_network, load_recipe, load_text
+from netc.frontend.modules import MAX_FILES
 
 
 def load(body: str, inputs: str = "image: f32[N, 8, 8, 4]", before: str = "", **options: object) -> Graph:
@@ -229,6 +230,15 @@ def test_import_circles_and_ambiguous_names(tmp_path: Path) -> None:
     (tmp_path / "e.net").write_text('import "c.net"\nimport "d.net"\nnet e(x: f32[N]) { return f(x) }\n')
     (problem,) = check(tmp_path / "e.net")
     assert problem.message == "`f` is defined in two imported files"
+
+
+def test_files_in_a_long_chain_of_imports_are_counted(tmp_path: Path) -> None:
+    (tmp_path / f"{MAX_FILES}.net").write_text("block f(x) { return x }\n")
+    for number in range(MAX_FILES):
+        (tmp_path / f"{number}.net").write_text(f'import "{number + 1}.net"\n')
+    (problem,) = check(tmp_path / "0.net")
+    assert problem.message == "a net may be spread over 100 files at most"
+    assert check(tmp_path / "1.net") == []
 
 
 def test_preprocess_is_resolved_and_inherited() -> None:

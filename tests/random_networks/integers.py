@@ -34,22 +34,29 @@ def quantization(m: Maker, dtype: DType) -> Quantization:
     return Quantization.of(m.choice(SCALES), zero_point(m, dtype))
 
 
-def quantization_of(m: Maker, value: Value) -> Quantization:
-    """What a value's type says, or a drawn one where it says nothing."""
+def quantization_of(value: Value) -> Quantization:
+    """What a value's type says."""
     given = value.type.quantization
-    if given is not None and not given.is_per_tensor:
+    if given is None or not given.is_per_tensor:
         raise UnfitError
-    return given or quantization(m, value.type.dtype)
+    return given
+
+
+def stated(m: Maker, value: Value) -> Value:
+    """The value, with a drawn quantization where its type states none."""
+    if value.type.quantization is not None:
+        return value
+    return m.emit("reinterpret", value, y=quantization(m, value.type.dtype))
 
 
 def quantized(m: Maker, dtypes: tuple[DType, ...] = BYTES, shape: Any = None, fits: Any = None) -> Value:
-    """A quantized operand with elements; some are taken at an attribute's word."""
+    """A quantized operand with elements."""
     known = [v for v in m.known(dtypes, fits, shape, None) if v.type.size]
     if known and not m.flag(3):
-        return known[m.number(0, min(len(known), 4) - 1)]
+        return stated(m, known[m.number(0, min(len(known), 4) - 1)])
     dtype = m.choice(dtypes)
     made = shape() if callable(shape) else m.shape() if shape is None else shape
-    value = m.leaf(dtype, made, quantization=None if m.flag(4) else quantization(m, dtype))
+    value = m.leaf(dtype, made, quantization=quantization(m, dtype))
     if not value.type.size or (fits is not None and not fits(value.type)):
         raise UnfitError
     return value
@@ -67,7 +74,7 @@ def bounds(m: Maker, dtype: DType) -> dict[str, int | None]:
 def binary(m: Maker, name: str) -> Value:
     a = quantized(m, SHORTS)
     b = a if m.flag(5) else quantized(m, (a.type.dtype,), shape=lambda: broadcast_shape(m, a.type.shape))
-    scales = {"a": quantization_of(m, a), "b": quantization_of(m, b), "y": quantization(m, a.type.dtype)}
+    scales = {"a": quantization_of(a), "b": quantization_of(b), "y": quantization(m, a.type.dtype)}
     if a is b:
         scales["b"] = scales["a"]
     return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype))
@@ -76,7 +83,7 @@ def binary(m: Maker, name: str) -> Value:
 @recipe("q_logistic", "q_tanh", "q_leaky_relu", "q_hard_swish", "q_exp", "q_abs", "q_rsqrt")
 def function(m: Maker, name: str) -> Value:
     x = quantized(m)
-    given = {"x": quantization_of(m, x), "y": quantization(m, x.type.dtype)}
+    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
     if name == "q_leaky_relu":
         given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))  # type: ignore[assignment]
     return m.emit(name, x, **given)
@@ -90,7 +97,7 @@ SHARES = {"q_softmax": (1 / 256, -128), "q_log_softmax": (1 / 16, 127), "q_l2_no
 def over_rows(m: Maker, name: str) -> Value:
     dtypes = (DType.I8,) if name == "q_log_softmax" else BYTES
     x = quantized(m, dtypes, lambda: m.shape((2, 1, 3, 4)), lambda t: t.rank > 0)
-    given: dict[str, Any] = {"x": quantization_of(m, x)}
+    given: dict[str, Any] = {"x": quantization_of(x)}
     scale, zero = SHARES[name]
     y = x.type.dtype
     if name == "q_softmax":
@@ -108,7 +115,7 @@ def share(m: Maker, name: str) -> Value:
     shape = m.shape((2, 1, 3), end=(m.choice((4, 1, 7)),))
     if name == "l2_share":
         x = quantized(m, BYTES, shape)
-        given: dict[str, Any] = {"x": quantization_of(m, x)}
+        given: dict[str, Any] = {"x": quantization_of(x)}
         total = m.leaf(DType.I64, (*shape[:-1], 1), "100000")
     else:
         low = name == "log_share"
@@ -134,7 +141,7 @@ def _contraction(
 ) -> Value:
     """The operator with its bias and its scales, or only the sum of products."""
     bias = [m.weight(DType.I32, weight.type.shape[-1:])] if m.flag() else []
-    scales = quantization_of(m, x)
+    scales = quantization_of(x)
     if name.endswith("_sum"):
         zeros = {"x_zero": scales.zero_point, "weight_zero": given.zero_points[0]}
         return m.emit(name, x, weight, *bias, **attributes, **zeros)
@@ -150,8 +157,7 @@ def _signs(m: Maker, x: Value) -> DType:
 
 @recipe("q_conv2d", "conv2d_sum")
 def conv(m: Maker, name: str) -> Value:
-    # Margins hold the zero point that the type states: a convolution of numbers that state none isn't drawn.
-    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4 and t.quantization is not None)
+    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
     shape, attributes = convolution_of(m, x)
     weight, given = _weight(m, shape, _signs(m, x))
     return _contraction(m, name, x, weight, given, attributes)
@@ -183,7 +189,7 @@ def avg_pool(m: Maker, name: str) -> Value:
 def mean(m: Maker, name: str) -> Value:
     x = quantized(m, SHORTS, lambda: m.shape((4, 2, 3, 1)), lambda t: t.rank > 0)
     axes = tuple(d for d in range(x.type.rank) if m.flag()) or (m.choice((0, -1)),)
-    given = {"x": quantization_of(m, x), "y": quantization(m, x.type.dtype)}
+    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
     return m.emit(name, x, axes=axes, keepdims=m.flag(), sum=m.flag(3), **given)
 
 
@@ -196,30 +202,30 @@ def quantize(m: Maker, name: str) -> Value:
 @recipe("dequantize")
 def dequantize(m: Maker, name: str) -> Value:
     x = quantized(m, SHORTS)
-    return m.emit(name, x, x=quantization_of(m, x))
+    return m.emit(name, x, x=quantization_of(x))
 
 
 @recipe("requantize", "q_relu")
 def requantize(m: Maker, name: str) -> Value:
     x, dtype = quantized(m, SHORTS), m.choice(SHORTS)
     limits = bounds(m, dtype) if name == "q_relu" else {}
-    return m.emit(name, x, dtype=str(dtype), x=quantization_of(m, x), y=quantization(m, dtype), **limits)
+    return m.emit(name, x, dtype=str(dtype), x=quantization_of(x), y=quantization(m, dtype), **limits)
 
 
 @recipe("q_compare")
 def compare(m: Maker, name: str) -> Value:
     a = quantized(m, SHORTS)
     b = a if m.flag(5) else quantized(m, (a.type.dtype,), shape=lambda: broadcast_shape(m, a.type.shape))
-    scale = quantization_of(m, a)
+    scale = quantization_of(a)
     by = m.choice(("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"))
-    return m.emit(name, a, b, by=by, a=scale, b=scale if a is b else quantization_of(m, b))
+    return m.emit(name, a, b, by=by, a=scale, b=scale if a is b else quantization_of(b))
 
 
 @recipe("q_concat")
 def concat(m: Maker, name: str) -> Value:
     x = quantized(m, (DType.U8,), lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
     parts = [x, *(quantized(m, (DType.U8,), shape=x.type.shape) for _ in range(m.choice((1, 0, 2))))]
-    scales = {part: quantization_of(m, part) for part in parts}
+    scales = {part: quantization_of(part) for part in parts}
     y = m.choice((scales[x], quantization(m, DType.U8)))
     axis = m.choice((-1, *range(x.type.rank)))
     return m.emit(name, *parts, axis=axis, inputs=tuple(scales[part] for part in parts), y=y)
@@ -267,7 +273,8 @@ def rescale_real(m: Maker, name: str) -> Value:
 
 @recipe("q_lstm")
 def lstm(m: Maker, name: str) -> Value:
-    x = m.leaf(DType.I8, (m.choice((1, 2)), m.choice((2, 1, 3)), m.choice((3, 1, 8))))
+    given = quantization(m, DType.I8)
+    x = m.leaf(DType.I8, (m.choice((1, 2)), m.choice((2, 1, 3)), m.choice((3, 1, 8))), quantization=given)
     cells = m.choice((2, 1, 5))
     weights = [m.weight(DType.I8, (x.type.shape[2], cells)) for _ in GATES]
     recurrents = [m.weight(DType.I8, (cells, cells)) for _ in GATES]
@@ -281,7 +288,7 @@ def lstm(m: Maker, name: str) -> Value:
         *recurrents,
         *biases,
         **scales,
-        x=quantization(m, DType.I8),
+        x=given,
         y=state,
         hidden=Quantization.of(m.choice((state.scale, 0.01)), state.zero_point),
         cell_bits=m.choice((-11, -15, -9)),

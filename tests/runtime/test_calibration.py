@@ -73,6 +73,16 @@ def test_junk_in_an_archive(folder: Path, tmp_path: Path) -> None:
     assert any("__MACOSX/._1.png" in note for note in pictures.notes(100, None))
 
 
+def test_pictures_that_disappear_are_passed_over(folder: Path) -> None:
+    expected = greys(opened(folder), 3)
+    path = folder / "0" / "2.5.png"
+    path.write_bytes(b"x")
+    pictures = opened(folder)
+    path.unlink()
+    assert greys(pictures, 3) == expected
+    assert any("2.5.png" in reason for reason in pictures.skipped)
+
+
 def test_nothing_but_junk(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert greys(opened(tmp_path), 10) == []

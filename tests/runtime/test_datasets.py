@@ -75,6 +75,15 @@ def test_mnist_with_too_few_labels_is_refused(tmp_path: Path) -> None:
         load_dataset("mnist", tmp_path)
 
 
+@pytest.mark.parametrize("sizes", [(0, 28, 28), (3, 0, 28), (0, 1 << 31, 1 << 31)])
+def test_mnist_without_pictures_is_refused(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    write_mnist(tmp_path)
+    header = b"".join(n.to_bytes(4, "big") for n in (2051, *sizes))
+    (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(header))
+    with pytest.raises(NetcError, match="it holds no pictures"):
+        load_dataset("mnist", tmp_path)
+
+
 def test_cifar10_binary_version(tmp_path: Path) -> None:
     home = tmp_path / "cifar10"
     home.mkdir()

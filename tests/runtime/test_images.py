@@ -1,6 +1,7 @@
 """Pictures: every mode decodes, preprocessing is exact, bad files give one message."""
 
 import io
+import struct
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.types import DType, TensorType
 from netc.runtime.decoding import pixels_of
-from netc.runtime.images import Preprocess, decode, depth_note
+from netc.runtime.images import Preprocess, decode, depth_note, eight_bits
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 GREY = RGB[:, :, 0]
@@ -56,7 +57,7 @@ def test_16_bit_grey_is_scaled() -> None:
     picture = decode(png(Image.fromarray(values)))
     np.testing.assert_array_equal(picture[0, :, 0], values[0])
     preprocess = Preprocess.of(net((1, 1, 4, 1)))
-    np.testing.assert_array_equal(preprocess.pixels(picture)[0, :, 0], [0, 1, 128, 255])
+    np.testing.assert_array_equal(preprocess.pixels(eight_bits(picture))[0, :, 0], [0, 1, 128, 255])
 
 
 def test_exif_rotation_is_ignored() -> None:
@@ -102,6 +103,24 @@ def test_small_files_of_large_pictures_are_refused(kind: str, mode: str, side: i
     assert len(data) < 5000
     with pytest.raises(NetcError, match=rf"picture a is too large: {side} x {side} pixels, of which {limit} may be"):
         decode(data, "a")
+
+
+def test_tiles_that_are_larger_than_their_picture_are_refused() -> None:
+    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32768, 323: 32768, 324: 8, 325: 0}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    with pytest.raises(NetcError, match="a is too large: a tile of 32768 x 32768 pixels, of which 75,000,000 may be"):
+        decode(data, "a")
+
+
+def test_jpeg_files_with_very_many_scans_are_refused() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(RGB).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert decode(data[:-2] + 90 * scan + b"\xff\xd9" + 200 * scan).shape == RGB.shape
+    with pytest.raises(NetcError, match="a is too large: 110 scans, of which 100 may be decoded"):
+        decode(data[:-2] + 100 * scan + b"\xff\xd9", "a")
 
 
 def test_pictures_that_run_programs_are_not_read() -> None:
@@ -189,7 +208,12 @@ def test_deep_grey_has_a_white_that_can_be_declared(dtype: type) -> None:
     values = np.arange(784, dtype=dtype).reshape(28, 28) * 5
     picture = decode(png(Image.fromarray(values), "PNG" if dtype == np.uint16 else "TIFF"))
     plain, declared = (Preprocess.of(net((1, 28, 28, 1), **w)) for w in ({}, {"white": 3915}))
-    assert len(np.unique(plain.pixels(picture))) == 16
+    for prepare in (plain, plain.pixels):
+        with pytest.warns(UserWarning, match="-bit grey is scaled to 8 bits: 65535 counts as white; `white`") as told:
+            assert len(np.unique(prepare(picture))) == 16
+        assert [each.filename for each in told] == [__file__]
+    with pytest.warns(UserWarning, match="3000 counts as white; what is above it is clipped"):
+        assert Preprocess.of(net((1, 28, 28, 1), white=3000)).pixels(picture).max() == 255
     np.testing.assert_array_equal(declared.pixels(picture)[..., 0], np.rint(values / 3915 * 255))
     note = depth_note(picture, "x.png", plain.white)
     assert note is not None

@@ -143,6 +143,8 @@ CHANNELS_FIRST = r"shape \[3,4,5\], net net takes \[4,5,3\]\n  hint: channels co
         ((4, 5, 3), (3, 5, 4), r"shape \[3,5,4\]"),
         ((4, 5, 3), (61,), r"shape \[61\]"),
         ((16, 3), (3, 16), r"channels come last: x_test.transpose\(0, 2, 1\)"),
+        ((4, 5, 3), (0, 10**10, 3), r"shape \[0,10000000000,3\], net"),
+        ((4, 5, 1), (0, 10**10), r"shape \[0,10000000000\], net"),
         ((3, 4, 5), (4, 5, 3), r"this net takes channels first: x_test.transpose\(0, 3, 1, 2\)"),
     ],
 )

@@ -56,6 +56,7 @@ def test_names_beside_the_weights(tmp_path: Path) -> None:
         ('["cat", "dog"]', None),
         ("[1, 2, 3]", None),
         ("cats", None),
+        ("[" * 50_000, None),
         (None, None),
     ):
         save_file({"a": np.zeros(1)}, file, {"classes": text} if text else None)

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, binary, minimum
 from ...types import DType, Quantization, TensorType
+from ..reduction import check_some
 from ..rounding import rounded
 from . import fixed_point as fp
-from .base import BYTES, check_quantized, demand, per_tensor, quantization
+from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, named_integer, per_tensor, quantization
 from .functions import FixedPoint, reciprocal, reciprocal_expr
 
 
@@ -26,7 +27,7 @@ def all_values(dtype: DType) -> Array:
 
 
 @register
-class Lookup(Operator):
+class Lookup(Part):
     """The entry of a table for each 8-bit (or 16-bit) number; the table begins with the smallest number."""
 
     name = "lookup"
@@ -50,7 +51,7 @@ class Lookup(Operator):
         return c.load(1, (fp.wide(c.load(0, index)) - int(lowest),))
 
 
-class ByteFunction(Operator):
+class ByteFunction(QuantizedOperator):
     """Base of the operators that are a function of one 8-bit number."""
 
     operands = ("x",)
@@ -175,7 +176,7 @@ _WORD = (1 << 32) - 1
 
 
 @register
-class QSoftmax(Operator):
+class QSoftmax(QuantizedOperator):
     """exp(beta * x) / sum(exp(beta * x)) over the last dimension; the result's scale is 1/256 (1/65536 for i16)."""
 
     name = "q_softmax"
@@ -195,6 +196,7 @@ class QSoftmax(Operator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype not in BYTES or attributes["dtype"] not in (str(x.dtype), "i16"):
             raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
+        check_some(self, x, (-1,))
         dtype = DType(attributes["dtype"])
         if dtype is DType.I8:
             demand(self, attributes["y"], dtype, 1 / 256, -128)
@@ -230,7 +232,7 @@ class QSoftmax(Operator):
 
 
 @register
-class SoftmaxShare(Operator):
+class SoftmaxShare(Part):
     """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax."""
 
     name = "softmax_share"
@@ -241,9 +243,9 @@ class SoftmaxShare(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands
-        if x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+        if x.rank < 1 or x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"softmax_share can't divide {x} by {total}")
-        return (TensorType(DType(attributes["dtype"]), x.shape, None, attributes["y"]),)
+        return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, total = operands

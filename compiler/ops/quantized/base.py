@@ -18,6 +18,14 @@ BYTES = (DType.I8, DType.U8)
 """Those of 8 bits, which most kernels take alone."""
 
 
+class QuantizedOperator(Operator):
+    """Base of the operators on quantized numbers that a network is made of."""
+
+
+class Part(Operator):
+    """Base of what passes make of them: parts of code, and what is computed when weights are loaded."""
+
+
 def quantization(what: str) -> AttributeSpec:
     """An attribute that says what the integers of an operand or result stand for."""
     return AttributeSpec(Quantization, f"what the elements of {what} stand for")
@@ -33,7 +41,7 @@ RANGE = {
 def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes, *names: str) -> None:
     """Raise `ShapeError` unless the operands are integers, quantized as the attributes called `names` say.
 
-    An operand whose type doesn't tell is taken at the attribute's word.
+    Only a weight's type needn't tell: what isn't stated is lost to whoever pads an activation or writes it to a file.
     """
     for operand, name in zip(operands, names, strict=False):
         if operand.dtype not in INTEGERS:
@@ -43,8 +51,22 @@ def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attrib
         problem = given.problem(operand.dtype, operand.shape)
         if problem is not None:
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but {problem}")
+        if stated is None and name != "weight":
+            wanted = operand.with_quantization(given)
+            raise ShapeError(
+                f"{operator.name}: `{name}` is {given}, but {operand} doesn't say so; "
+                f"write {wanted} where it is made, or reinterpret it"
+            )
         if stated is not None and stated != given:
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but the operand is quantized as {stated}")
+
+
+def named_integer(operator: Operator, attributes: Attributes) -> DType:
+    """The element type that the attribute `dtype` names."""
+    names = {str(d): d for d in INTEGERS}
+    if attributes["dtype"] not in names:
+        raise ShapeError(f"{operator.name} gives {', '.join(names)}, not {attributes['dtype']}")
+    return names[attributes["dtype"]]
 
 
 def check_range(operator: Operator, dtype: DType, attributes: Attributes) -> None:

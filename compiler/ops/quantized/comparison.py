@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import operators, register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
@@ -17,14 +17,24 @@ from ...types import DType, Quantization, TensorType
 from ..elementwise import broadcast_shapes
 from ..selection import Comparison
 from . import fixed_point as fp
-from .base import check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 
 _RAISE = 8
 """Bits by which the operands are raised before they are scaled."""
 
 
+def orders_shorts(by: str, dtype: DType) -> bool:
+    """True if TFLite's kernels order the integers themselves: those of 16 bits, which have no scales there."""
+    return dtype is DType.I16 and by not in ("equal", "not_equal")
+
+
+def compares_integers(by: str, dtype: DType, given: Quantization) -> bool:
+    """True if TFLite's kernels compare numbers of one scale as their integers compare: no two become one step."""
+    return given.is_per_tensor and (orders_shorts(by, dtype) or 2.0**-_RAISE <= given.scale < 1)
+
+
 @register
-class QCompare(Operator):
+class QCompare(QuantizedOperator):
     """A comparison (less, equal, ...) of two quantized tensors with scales below 1, in steps of 1/256."""
 
     name = "q_compare"

@@ -8,20 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
 from ..rounding import rounded
 from ..shape import Concat
 from . import fixed_point as fp
 from .activation import all_values
-from .base import check_quantized, per_tensor, quantization
+from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 
 _CONCAT = Concat()
 
 
 @register
-class QConcat(Operator):
+class QConcat(QuantizedOperator):
     """Tensors of u8 one after the other along an axis, each brought to the result's scale in f32."""
 
     name = "q_concat"

@@ -22,7 +22,7 @@ from ..convolution import WINDOW_ATTRIBUTES, Conv2D
 from ..dense import Dense
 from ..window import Window
 from . import fixed_point as fp
-from .base import RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import RANGE, Part, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
 
 ZERO_POINTS = {
     "x_zero": AttributeSpec(int, "zero point of x"),
@@ -74,7 +74,7 @@ def product(x: Array, weight: Array) -> Array:
     return result
 
 
-class IntegerSum(Operator):
+class IntegerSum(Part):
     """Base of the sums of products (x - x zero point) * (weight - weight zero point), plus an i32 bias."""
 
     operands = ("x", "weight", "bias?")
@@ -106,7 +106,14 @@ class Conv2DSum(IntegerSum):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         self.check(operands)
         (y,) = _CONV.infer(operands, attributes)
+        self._check_padding(operands[0], operands[1], attributes)
         return (TensorType(DType.I32, y.shape),)
+
+    def _check_padding(self, x: TensorType, weight: TensorType, attributes: Attributes) -> None:
+        """Raise `ShapeError` where the margins of x, which hold what its type says, aren't the padding."""
+        zero: int = attributes["x_zero"]
+        if x.zero_point != zero and any(p != (0, 0) for p in self.window(x, weight, attributes).padding):
+            raise ShapeError(f"{self.name} pads with `x_zero` = {zero}, but the zero point of {x} is {x.zero_point}")
 
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x = operands[0]
@@ -166,10 +173,11 @@ def _grouped(x: Array, weight: Array, window: Window, groups: int) -> Array:
     channels, filters = weight.shape[-2], weight.shape[-1] // groups
     patches = window.patches(x, 0)  # [N, H, W, C, KH, KW]
     shape = patches.shape[:3]
+    summands = math.prod(weight.shape[:-1])
     parts = []
     for g in range(groups):
-        rows = patches[..., g * channels : (g + 1) * channels, :, :].reshape(math.prod(shape), -1)
-        columns = weight[..., g * filters : (g + 1) * filters].transpose(2, 0, 1, 3).reshape(-1, filters)
+        rows = patches[..., g * channels : (g + 1) * channels, :, :].reshape(math.prod(shape), summands)
+        columns = weight[..., g * filters : (g + 1) * filters].transpose(2, 0, 1, 3).reshape(summands, filters)
         parts.append(product(rows, columns).reshape(*shape, filters))
     return parts[0] if groups == 1 else np.concatenate(parts, axis=-1)
 
@@ -185,7 +193,7 @@ def _depthwise(x: Array, weight: Array, window: Window) -> Array:
 
 
 @register
-class QConv2D(Operator):
+class QConv2D(QuantizedOperator):
     """2-D convolution of quantized x [N, H, W, C] with weight [KH, KW, C / groups, F] and bias i32 [F]."""
 
     name = "q_conv2d"
@@ -231,8 +239,8 @@ class DenseSum(IntegerSum):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands
-        rows = _offset(x, attributes["x_zero"]).reshape(-1, x.shape[-1])
-        total = product(rows, _offset(weight, attributes["weight_zero"])).reshape(*x.shape[:-1], -1)
+        rows = _offset(x, attributes["x_zero"]).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        total = product(rows, _offset(weight, attributes["weight_zero"])).reshape(*x.shape[:-1], weight.shape[-1])
         return (fp.wrap32(total + bias[0] if bias else total).astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
@@ -255,7 +263,7 @@ _DENSE = Dense()
 
 
 @register
-class QDense(Operator):
+class QDense(QuantizedOperator):
     """Quantized x [..., I] times weight [I, O], plus bias i32 [O]; the sums are scaled in f64 and rounded once."""
 
     name = "q_dense"

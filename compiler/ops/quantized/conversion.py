@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Cast, Const, Expr, FixedMul
@@ -13,21 +13,13 @@ from ...numerics import convert
 from ...types import DType, Quantization, TensorType
 from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
-from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import RANGE, Part, QuantizedOperator, check_quantized, check_range, named_integer, per_tensor, quantization
 
 _DTYPE = AttributeSpec(str, "element type of the result, such as i8")
 
 
-def _integer(operator: Operator, attributes: Attributes) -> DType:
-    """The element type that the attribute `dtype` names."""
-    names = {str(d): d for d in INTEGERS}
-    if attributes["dtype"] not in names:
-        raise ShapeError(f"{operator.name} gives {', '.join(names)}, not {attributes['dtype']}")
-    return names[attributes["dtype"]]
-
-
 @register
-class Quantize(Operator):
+class Quantize(QuantizedOperator):
     """Floats to integers: x / scale, rounded half away from zero, plus the zero point; saturated, NaN the largest."""
 
     name = "quantize"
@@ -41,21 +33,21 @@ class Quantize(Operator):
         per_tensor(self, attributes, "y")
         if x.dtype is not DType.F32:
             raise ShapeError(f"quantize takes f32, not {x}")
-        return (TensorType(_integer(self, attributes), x.shape, None, attributes["y"]),)
+        return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         y: Quantization = attributes["y"]
         whole = rounded((operands[0] / np.float32(y.scale)).astype(np.float64)) + y.zero_point
-        return (convert(whole, _integer(self, attributes)),)
+        return (convert(whole, named_integer(self, attributes)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         y: Quantization = attributes["y"]
         whole = rounded_expr(c.let, c.load(0, index) / y.scale) + float(y.zero_point)
-        return Cast(whole, _integer(self, attributes))
+        return Cast(whole, named_integer(self, attributes))
 
 
 @register
-class Dequantize(Operator):
+class Dequantize(QuantizedOperator):
     """Integers to the floats that they stand for: scale * (x - zero point)."""
 
     name = "dequantize"
@@ -80,7 +72,7 @@ class Dequantize(Operator):
 
 
 @register
-class Requantize(Operator):
+class Requantize(QuantizedOperator):
     """The same numbers on another scale: (x - zero point) * x scale / y scale + y zero point, in fixed point."""
 
     name = "requantize"
@@ -97,18 +89,18 @@ class Requantize(Operator):
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
         self.factor(attributes)
-        return (TensorType(_integer(self, attributes), operands[0].shape, None, attributes["y"]),)
+        return (TensorType(named_integer(self, attributes), operands[0].shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, y = attributes["x"], attributes["y"]
         scaled = fp.multiply(operands[0].astype(np.int64) - x.zero_point, *self.factor(attributes)) + y.zero_point
-        return (fp.saturate(scaled, _integer(self, attributes), attributes.get("low"), attributes.get("high")),)
+        return (fp.saturate(scaled, named_integer(self, attributes), attributes.get("low"), attributes.get("high")),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, y = attributes["x"], attributes["y"]
         offset = fp.offset_expr(c.load(0, index), x)
         scaled = fp.scale_expr(c.let, offset, *self.factor(attributes)) + y.zero_point
-        return fp.saturate_expr(scaled, _integer(self, attributes), attributes.get("low"), attributes.get("high"))
+        return fp.saturate_expr(scaled, named_integer(self, attributes), attributes.get("low"), attributes.get("high"))
 
 
 @register
@@ -122,12 +114,12 @@ class QRelu(Requantize):
         return fp.quantize_multiplier(fp.single_ratio(attributes["x"].scale, over=attributes["y"].scale))
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        check_range(self, _integer(self, attributes), attributes)
+        check_range(self, named_integer(self, attributes), attributes)
         return super().infer(operands, attributes)
 
 
 @register
-class Reinterpret(Operator):
+class Reinterpret(QuantizedOperator):
     """The same integers, said to stand for other numbers."""
 
     name = "reinterpret"
@@ -148,7 +140,7 @@ class Reinterpret(Operator):
 
 
 @register
-class Rescale(Operator):
+class Rescale(Part):
     """32-bit sums to 8 bits: x * multiplier * 2^(shift - 31) in fixed point, plus the zero point, saturated.
 
     Multiplier and shift (i32) have one element, or one for each channel: they broadcast to x.
@@ -171,29 +163,31 @@ class Rescale(Operator):
             raise ShapeError(f"rescale can't scale {x} by {multiplier} and {shift}")
         if multiplier.shape not in ((), x.shape[-1:]):
             raise ShapeError(f"rescale: {multiplier} has neither one element nor one for each channel of {x}")
-        dtype = _integer(self, attributes)
+        dtype = named_integer(self, attributes)
         check_range(self, dtype, attributes)
         return (TensorType(dtype, x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         scaled = fp.multiply(*(o.astype(np.int64) for o in operands)) + attributes["y"].zero_point
-        return (fp.saturate(scaled, _integer(self, attributes), attributes["low"], attributes["high"]),)
+        return (fp.saturate(scaled, named_integer(self, attributes), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, multiplier, shift = c.load(0, index), c.load_broadcast(1, index), c.load_broadcast(2, index)
         if attributes["reduces"]:
-            up = fp.drops_negative(attributes, _integer(self, attributes))
+            up = fp.drops_negative(attributes, named_integer(self, attributes))
             scaled: Expr = FixedMul(x, multiplier, shift, halves_up=up)
         elif isinstance(multiplier, Const) and isinstance(shift, Const):
             scaled = fp.scale_expr(c.let, x, int(multiplier.value), int(shift.value))
         else:
             scaled = fp.multiply_by_operands(c.let, fp.wide(x), fp.wide(multiplier), fp.wide(shift))
         zero_point = attributes["y"].zero_point
-        return fp.saturate_expr(scaled + zero_point, _integer(self, attributes), attributes["low"], attributes["high"])
+        return fp.saturate_expr(
+            scaled + zero_point, named_integer(self, attributes), attributes["low"], attributes["high"]
+        )
 
 
 @register
-class RescaleReal(Operator):
+class RescaleReal(Part):
     """32-bit sums to 8 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
 
     The factor has one element, or one for each channel.
@@ -209,14 +203,14 @@ class RescaleReal(Operator):
         x, factor = operands
         if x.dtype is not DType.I32 or factor.dtype is not DType.F64 or factor.shape not in ((), x.shape[-1:]):
             raise ShapeError(f"rescale_real can't scale {x} by {factor}")
-        dtype = _integer(self, attributes)
+        dtype = named_integer(self, attributes)
         check_range(self, dtype, attributes)
         return (TensorType(dtype, x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         scaled = fp.multiply_real(*operands) + attributes["y"].zero_point
-        return (fp.saturate(scaled, _integer(self, attributes), attributes["low"], attributes["high"]),)
+        return (fp.saturate(scaled, named_integer(self, attributes), attributes["low"], attributes["high"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         scaled = fp.multiply_real_expr(c.let, c.load(0, index), c.load_broadcast(1, index)) + attributes["y"].zero_point
-        return fp.saturate_expr(scaled, _integer(self, attributes), attributes["low"], attributes["high"])
+        return fp.saturate_expr(scaled, named_integer(self, attributes), attributes["low"], attributes["high"])

@@ -8,20 +8,20 @@ from typing import ClassVar
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Operator
+from ...graph.ir import Array, Attributes
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr, binary
 from ...types import DType, TensorType
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
-from .base import BYTES, RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import BYTES, RANGE, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
 
 HEADROOM = 20
 """Bits by which the operands of a sum are raised before they are scaled, so that little is lost."""
 
 
-class QBinary(Operator):
+class QBinary(QuantizedOperator):
     """Base of the operators on two quantized tensors."""
 
     operands = ("a", "b")

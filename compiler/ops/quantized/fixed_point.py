@@ -51,6 +51,14 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return (0, 0) if shift < -31 else (multiplier, shift)
 
 
+def is_multiplier(pair: object) -> bool:
+    """True for what `quantize_multiplier` may return."""
+    match pair:
+        case (int(multiplier), int(shift)):
+            return 0 <= multiplier < 1 << 31 and abs(shift) <= MAX_SHIFT
+    return False
+
+
 def quantize_small_multiplier(real: float) -> tuple[int, int]:
     """The same for kernels that take factors below 1 alone. Raises `ScaleError` for others."""
     multiplier, shift = quantize_multiplier(real)

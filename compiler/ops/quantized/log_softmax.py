@@ -9,14 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
 from ...types import DType, TensorType
+from ..reduction import check_some
 from . import fixed_point as fp
 from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
-from .base import check_quantized, demand, per_tensor, quantization
+from .base import Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
 
 _F = FixedPoint(32)
@@ -32,7 +33,7 @@ _NUMERATOR, _SQUARE, _CONSTANT, _LINEAR = 117049297, 127690142, 1057819769, 6384
 
 
 @register
-class QLogSoftmax(Operator):
+class QLogSoftmax(QuantizedOperator):
     """log(softmax(x)) of i8 over the last dimension; the result's scale is 1/16, its zero point 127."""
 
     name = "q_log_softmax"
@@ -47,6 +48,7 @@ class QLogSoftmax(Operator):
         per_tensor(self, attributes, "x", "y")
         if x.rank < 1 or x.dtype is not DType.I8:
             raise ShapeError(f"q_log_softmax takes rows of i8, not {x}")
+        check_some(self, x, (-1,))
         demand(self, attributes["y"], x.dtype, 2.0**-4, 127)
         difference_factor(attributes["x"].scale)
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
@@ -77,7 +79,7 @@ class QLogSoftmax(Operator):
 
 
 @register
-class LogShare(Operator):
+class LogShare(Part):
     """Scaled differences (i64) less the logarithm of their row's total (i64): the last step of q_log_softmax."""
 
     name = "log_share"
@@ -88,7 +90,7 @@ class LogShare(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands
-        if x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+        if x.rank < 1 or x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"log_share can't compare {x} with {total}")
         return (TensorType(DType.I8, x.shape, None, attributes["y"]),)
 

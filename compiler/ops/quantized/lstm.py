@@ -18,7 +18,7 @@ from ...loops.compute import Compute
 from ...loops.ir import Expr, maximum, minimum
 from ...types import DType, Quantization, TensorType
 from . import fixed_point as fp
-from .base import check_quantized, per_tensor, quantization
+from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
 from .contraction import DenseSum
 from .functions import FixedPoint
 
@@ -29,7 +29,7 @@ _SHORT = FixedPoint(16)
 
 
 @register
-class QLstm(Operator):
+class QLstm(QuantizedOperator):
     """LSTM of x [N, T, I] to [N, T, C], from zero state; gates in the order input, forget, cell, output.
 
     Operands: x i8, weights of the input i8 [I, C] and of the state i8 [C, C] for each gate, biases i32 [C].
@@ -62,6 +62,8 @@ class QLstm(Operator):
         cells = weights[0].shape[-1] if weights[0].rank == 2 else 0
         if x.rank != 3 or x.dtype is not DType.I8 or any(w.shape != (x.shape[2], cells) for w in weights):
             raise ShapeError(f"q_lstm can't apply weights {weights[0]} to {x}")
+        if not min(*x.shape, cells):
+            raise ShapeError(f"q_lstm takes one step, number and cell at least, not {x} and {weights[0]}")
         if any(r.shape != (cells, cells) for r in recurrents) or any(b.shape != (cells,) for b in biases):
             raise ShapeError(
                 f"q_lstm: recurrent weights {recurrents[0]} and biases {biases[0]} don't fit {cells} cells"
@@ -70,12 +72,9 @@ class QLstm(Operator):
             b.dtype is not DType.I32 for b in biases
         ):
             raise ShapeError("q_lstm takes weights of type i8 and biases of type i32")
-        if (
-            len(attributes["weights"]) != 4
-            or len(attributes["recurrents"]) != 4
-            or not -16 < attributes["cell_bits"] < -8
-        ):
-            raise ShapeError("q_lstm needs scales for four gates, and a cell scale between 2^-15 and 2^-9")
+        if len(attributes["weights"]) != 4 or len(attributes["recurrents"]) != 4:
+            raise ShapeError("q_lstm needs scales for four gates")
+        _check_cell(self, attributes["cell_bits"], attributes["cell_clip"])
         for number in range(len(GATES)):
             _gate_attributes(attributes, number)
         LstmHidden().factor(attributes)
@@ -190,6 +189,12 @@ def _cell_attributes(attributes: Attributes) -> dict[str, Any]:
     return {"bits": attributes["cell_bits"], "clip": attributes["cell_clip"]}
 
 
+def _check_cell(operator: Operator, bits: int, clip: int) -> None:
+    """Raise `ShapeError` unless a cell has a scale that the kernel knows, and is limited to a size or not at all."""
+    if not -16 < bits < -8 or clip < 0:
+        raise ShapeError(f"{operator.name} needs a cell scale between 2^-15 and 2^-9, and a limit not below 0")
+
+
 def _gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
     """Multiplier and shift from a sum of products to a gate; the scales are combined in f32."""
     return fp.quantize_multiplier(fp.single_ratio(scale, operand.scale, over=_GATE_SCALE))
@@ -198,7 +203,7 @@ def _gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
 _LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
 
 
-class _Part(Operator):
+class _Part(Part):
     """Base of the elementwise parts of a step: operands and result have one shape."""
 
     elementwise = True
@@ -224,6 +229,12 @@ class LstmGate(_Part):
     }
     takes = DType.I32
 
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        for key in self.attributes:
+            if not fp.is_multiplier(attributes[key]):
+                raise ShapeError(f"lstm_gate: `{key}` is a multiplier and a shift, not {attributes[key]}")
+        return super().infer(operands, attributes)
+
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         first = np.clip(fp.multiply(operands[0], *attributes["total"]), _LOWEST, _HIGHEST)
         return (fp.saturate(first + fp.multiply(operands[1], *attributes["fed_back"]), DType.I16),)
@@ -245,6 +256,10 @@ class LstmCell(_Part):
         "clip": AttributeSpec(int, "largest size of the cell; 0: any", 0),
     }
     takes = DType.I16
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        _check_cell(self, attributes["bits"], attributes["clip"])
+        return super().infer(operands, attributes)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         kept, cell, opened, offered = (o.astype(np.int64) for o in operands)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...types import DType, TensorType
+from .base import BYTES, Part
 
 
 @register
-class PackDot4(Operator):
+class PackDot4(Part):
     """8-bit weight [..., F] as i8 panels [F / width, rows * steps, width * 4]: four neighbours of the sum side by side.
 
     The weight is seen as [rows, length, F]. Each row is filled up with zeros to a multiple of four, the filters to a
@@ -32,9 +33,9 @@ class PackDot4(Operator):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
         rows, width = attributes["rows"], attributes["width"]
-        filters = weight.shape[-1]
-        if weight.dtype not in (DType.I8, DType.U8) or (weight.size // filters) % rows:
-            raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows")
+        filters = weight.shape[-1] if weight.rank else 0
+        if min(rows, width, filters) < 1 or weight.dtype not in BYTES or (weight.size // filters) % rows:
+            raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows and panels of {width} filters")
         steps = -(-(weight.size // filters // rows) // 4)
         panels = 1 if attributes["ones"] else -(-filters // width)
         return (TensorType(DType.I8, (panels, rows * steps, width * 4)),)
@@ -53,7 +54,7 @@ class PackDot4(Operator):
 
 
 @register
-class PackDepthwise(Operator):
+class PackDepthwise(Part):
     """8-bit depthwise weight [KH, KW, 1, C] as i8 [KW, rows, quads, C * 4] for a block of result rows.
 
     Entry 4 * c + j of quad q holds channel c's weight for input row 4 * q + j of the block, of which row r of the
@@ -73,10 +74,12 @@ class PackDepthwise(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        if weight.dtype not in (DType.I8, DType.U8) or weight.rank != 4 or weight.shape[2] != 1:
-            raise ShapeError(f"pack_depthwise can't pack {weight}")
-        kh, kw, _, channels = weight.shape
         rows, ones = attributes["rows"], attributes["ones"]
+        if weight.dtype not in BYTES or weight.rank != 4 or weight.shape[2] != 1 or not weight.size:
+            raise ShapeError(f"pack_depthwise can't pack {weight}")
+        if min(rows, attributes["stride"]) < 1 or ones < 0:
+            raise ShapeError("pack_depthwise needs positive `rows` and `stride`, and `ones` not below 0")
+        kh, kw, _, channels = weight.shape
         quads = -(-((rows - 1) * attributes["stride"] + kh) // 4)
         return (TensorType(DType.I8, (1 if ones else kw, rows, quads, (ones or channels) * 4)),)
 
@@ -96,7 +99,7 @@ class PackDepthwise(Operator):
 
 
 @register
-class Dot4Correction(Operator):
+class Dot4Correction(Part):
     """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
 
     The sums are of x + x_offset instead of x; the part that depends on the weight is missing,

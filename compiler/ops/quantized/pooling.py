@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Operator
+from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Const, Expr, Select, const
@@ -16,14 +16,14 @@ from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
 from ..reduction import ReduceMean, ReduceSum
 from ..rounding import Let
 from . import fixed_point as fp
-from .base import INTEGERS, RANGE, check_quantized, check_range, per_tensor, quantization
+from .base import INTEGERS, RANGE, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
 
 _POOL = MaxPool()
 _REDUCE, _SUM = ReduceMean(), ReduceSum()
 
 
 @register
-class QAvgPool(Operator):
+class QAvgPool(QuantizedOperator):
     """Mean of each window, rounded half away from zero; padding is not counted. Scale and zero point stay."""
 
     name = "q_avg_pool"
@@ -81,7 +81,7 @@ def _rounded_ratio_expr(let: Let, total: Expr, count: Expr) -> Expr:
 
 
 @register
-class QMean(Operator):
+class QMean(QuantizedOperator):
     """Mean (or sum) over whole dimensions, in fixed point: the division is part of the factor between the scales."""
 
     name = "q_mean"

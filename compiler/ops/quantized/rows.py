@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Expr
 from ...types import DType, TensorType
 from . import fixed_point as fp
 from .activation import all_values
-from .base import BYTES, check_quantized, demand, per_tensor, quantization
+from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
 from .functions import inverse_square_root, inverse_square_root_expr
 
 _SCALE_BITS = 7
@@ -23,7 +23,7 @@ _SCALE_BITS = 7
 
 
 @register
-class QL2Normalize(Operator):
+class QL2Normalize(QuantizedOperator):
     """x / sqrt(sum(x^2)) over the last dimension; the result's scale is 1/128, its zero point the middle."""
 
     name = "q_l2_normalize"
@@ -55,7 +55,7 @@ class QL2Normalize(Operator):
 
 
 @register
-class L2Share(Operator):
+class L2Share(Part):
     """Numbers over the root of their row's sum of squares (i64): the last step of q_l2_normalize."""
 
     name = "l2_share"
@@ -66,7 +66,7 @@ class L2Share(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, total = operands
-        if x.dtype not in BYTES or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
+        if x.rank < 1 or x.dtype not in BYTES or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"l2_share can't divide {x} by the root of {total}")
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
 

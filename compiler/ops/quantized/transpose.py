@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Binary, Cast, Const, Expr, Select, const
 from ...types import DType, TensorType
 from ..transpose_convolution import TransposeConv2D
 from . import fixed_point as fp
+from .base import QuantizedOperator
 from .contraction import (
     INTEGER_SUM,
     QUANTIZED,
@@ -76,7 +77,7 @@ class TransposeConv2DSum(IntegerSum):
 
 
 @register
-class QTransposeConv2D(Operator):
+class QTransposeConv2D(QuantizedOperator):
     """Adjoint of a 2-D convolution, quantized: x [N, H, W, F] and weight [KH, KW, F, C] to [N, size..., C]."""
 
     name = "q_transpose_conv2d"

@@ -1,18 +1,5 @@
-"""The TFLite form of each operator that has one: functions that write an operation into an `Emitter`, by its name."""
+"""The TFLite form of each operator that has one: functions that write an operation into an `Emitter`."""
 
-from __future__ import annotations
+from . import arithmetic, contractions, no_form, others, reductions, shapes
 
-from collections.abc import Mapping
-
-from ..emitter import Mapping_
-from . import arithmetic, contractions, others, reductions, shapes
-
-MAPPINGS: Mapping[str, Mapping_] = {
-    **arithmetic.MAPPINGS,
-    **contractions.MAPPINGS,
-    **others.MAPPINGS,
-    **reductions.MAPPINGS,
-    **shapes.MAPPINGS,
-}
-
-__all__ = ["MAPPINGS"]
+__all__ = ["arithmetic", "contractions", "no_form", "others", "reductions", "shapes"]

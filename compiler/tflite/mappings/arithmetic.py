@@ -5,20 +5,60 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Operation
-from ...ops.elementwise import Clamp
-from ...types import DType, Quantization
-from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter, Mapping_
+from ...graph.registry import lookup
+from ...ops.conversion import Cast
+from ...ops.elementwise import (
+    Abs,
+    Add,
+    Clamp,
+    Div,
+    Exp,
+    LeakyRelu,
+    Log,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Sign,
+    Sqrt,
+    Sub,
+    Tanh,
+)
+from ...ops.facets import TFLITE, Narrow, TfliteForm
+from ...ops.indexing import FloorDiv
+from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
+from ...ops.quantized.broadcasting import QPrelu, QSquaredDifference
+from ...ops.quantized.comparison import QCompare
+from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
+from ...ops.quantized.elementwise import QAdd, QMul, QSub
+from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QRsqrt
+from ...ops.rules import tflite_unary, version
+from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
+from ...ops.trigonometry import Cos, Sin
+from ...types import DType, Quantization, TensorType
+from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
 from ..serialize import element_code
-from .common import activation, activation_of_range, integer_bounds, is_quantized, version
+from .common import activation, activation_of_range, integer_bounds
+
+_SHORTS = frozenset({DType.I16})
 
 
-def _binary(name: str, table: str, fuses: bool = True) -> Mapping_:
+def _binary(
+    name: str, table: str, fuses: bool = True, narrow: Narrow = Narrow.MISREAD, plain: frozenset[DType] = frozenset()
+) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         fields = {"fused_activation_function": activation(c, op)} if fuses else {}
         inputs = [c.place(v) for v in op.operands]
         c.node(name, inputs, [c.result(op)], table, _binary_version(op), **fields)
 
-    return emit
+    return TfliteForm(emit, name, fuses, narrow, plain)
+
+
+def _comparison(name: str, table: str, plain: frozenset[DType] = frozenset()) -> TfliteForm:
+    return _binary(name, table, fuses=False, narrow=Narrow.COMPARED, plain=plain)
 
 
 def _binary_version(op: Operation) -> int:
@@ -28,34 +68,59 @@ def _binary_version(op: Operation) -> int:
     return version(op, 1, 2)
 
 
-def _unary(name: str, table: str | None = None, int8: int = 2, plain: int = 1) -> Mapping_:
-    def emit(c: Emitter, op: Operation) -> None:
-        c.node(name, [c.place(op.operands[0])], [c.result(op)], table, version(op, plain, int8))
+def relu(c: Emitter, op: Operation) -> None:
+    """RELU of floats; of plain integers MAXIMUM."""
+    if op.result.type.dtype.is_float:
+        c.node("RELU", [c.place(op.operands[0])], [c.result(op)])
+    else:
+        _limited(c, op, low=0)
 
-    return emit
+
+def relu6(c: Emitter, op: Operation) -> None:
+    """RELU6 of floats; of plain integers MAXIMUM and MINIMUM."""
+    if op.result.type.dtype.is_float:
+        c.node("RELU6", [c.place(op.operands[0])], [c.result(op)])
+    else:
+        _limited(c, op, low=0, high=6)
 
 
 def clamp(c: Emitter, op: Operation) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 where one of them has these bounds, else MAXIMUM and MINIMUM."""
-    x, y = op.operands[0].type, op.result.type
+    y = op.result.type
     low, high = op.attributes["low"], op.attributes["high"]
     for name, code in (("RELU6", RELU6), ("RELU", RELU), ("RELU_N1_TO_1", RELU_N1_TO_1)):
-        given = y.quantization
-        bounds = (
-            integer_bounds(code, y, given) if given is not None else {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code)
-        )
-        if (low, high) == bounds and not (code == RELU_N1_TO_1 and y.dtype is DType.I16):  # which LiteRT lacks
+        lacking = code == RELU_N1_TO_1 and y.dtype is DType.I16  # in LiteRT
+        if (low, high) == _bounds(code, y) and not lacking:
             c.node(
-                name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
+                name,
+                [c.place(op.operands[0])],
+                [c.result(op)],
+                None,
+                version(op, 1, 1 if code == RELU_N1_TO_1 else 2),
             )
             return
-    between = c.intermediate(x, f"{c.names[op.result]}/low")
-    limits = [
-        c.constant(np.array(bound, x.dtype.numpy), f"{c.names[op.result]}/bound", x.quantization)
-        for bound in Clamp.bounds(x.dtype, op.attributes)
-    ]
-    c.node("MAXIMUM", [c.place(op.operands[0]), limits[0]], [between], "MaximumMinimumOptions", version(op, 1, 2))
-    c.node("MINIMUM", [between, limits[1]], [c.result(op)], "MaximumMinimumOptions", version(op, 1, 2))
+    bounds = Clamp.limits(y.dtype, op.attributes)
+    _limited(c, op, low=bounds[0], high=bounds[1])
+
+
+def _bounds(code: int, y: TensorType) -> tuple[int, int] | None:
+    """What a clamp of this type does where it is an activation; None for plain integers, which have none."""
+    if y.quantization is not None:
+        return integer_bounds(code, y, y.quantization)
+    return {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code) if y.dtype.is_float else None
+
+
+def _limited(c: Emitter, op: Operation, **limits: float) -> None:
+    """MAXIMUM with `low`, then MINIMUM with `high` if there is one."""
+    x, name = op.operands[0].type, c.names[op.result]
+    place = c.place(op.operands[0])
+    for end, bound in limits.items():
+        limit = c.constant(np.array(bound, x.dtype.numpy), f"{name}/bound", x.quantization)
+        last = end == list(limits)[-1]
+        result = c.result(op) if last else c.intermediate(x, f"{name}/{end}")
+        tflite = {"low": "MAXIMUM", "high": "MINIMUM"}[end]
+        c.node(tflite, [place, limit], [result], "MaximumMinimumOptions", version(op, 1, 2))
+        place = result
 
 
 def q_relu(c: Emitter, op: Operation) -> None:
@@ -69,33 +134,9 @@ def q_relu(c: Emitter, op: Operation) -> None:
 
 def compare(c: Emitter, op: Operation) -> None:
     """LESS or one of its kin."""
-    MAPPINGS[op.attributes["by"]](c, op)
-
-
-def hard_sigmoid(c: Emitter, op: Operation) -> None:
-    """relu6(x + 3) / 6 as ADD and MUL."""
-    x = op.operands[0].type
-    three, sixth = (c.constant(np.array(v, x.dtype.numpy), f"constant/{v:.3f}") for v in (3.0, 1 / 6))
-    between = c.intermediate(x, f"{c.names[op.result]}/relu6")
-    c.node("ADD", [c.place(op.operands[0]), three], [between], "AddOptions", fused_activation_function=RELU6)
-    c.node("MUL", [between, sixth], [c.result(op)], "MulOptions")
-
-
-def softplus(c: Emitter, op: Operation) -> None:
-    """relu(x) + log(1 + exp(-abs(x))), which doesn't overflow."""
-    x, name = op.operands[0].type, c.names[op.result]
-    place = c.place(op.operands[0])
-    one = c.constant(np.array(1, x.dtype.numpy), "constant/1.000")
-    positive, size, negative, power, total, log = (
-        c.intermediate(x, f"{name}/{part}") for part in ("relu", "abs", "neg", "exp", "add", "log")
-    )
-    c.node("RELU", [place], [positive])
-    c.node("ABS", [place], [size], "AbsOptions")
-    c.node("NEG", [size], [negative], "NegOptions")
-    c.node("EXP", [negative], [power], "ExpOptions")
-    c.node("ADD", [power, one], [total], "AddOptions")
-    c.node("LOG", [total], [log])
-    c.node("ADD", [positive, log], [c.result(op)], "AddOptions")
+    form = TFLITE.of(lookup(op.attributes["by"]))
+    if form is not None:
+        form.emit(c, op)
 
 
 def leaky_relu(c: Emitter, op: Operation) -> None:
@@ -141,64 +182,43 @@ def is_quantized_operand(op: Operation) -> bool:
     return isinstance(x.quantization, Quantization) and str(x.dtype) == "i8"
 
 
-def quantized_only(emit: Mapping_, hint: str) -> Mapping_:
-    """A mapping for floats alone, since kernels for integers have rules of their own."""
-
-    def checked(c: Emitter, op: Operation) -> None:
-        if is_quantized(op):
-            c.fail(op, f"there is no TFLite form of {op.name} on integers", hint)
-        emit(c, op)
-
-    return checked
-
-
-MAPPINGS: dict[str, Mapping_] = {
-    "add": _binary("ADD", "AddOptions"),
-    "sub": _binary("SUB", "SubOptions"),
-    "mul": _binary("MUL", "MulOptions"),
-    "div": _binary("DIV", "DivOptions"),
-    "floor_div": _binary("FLOOR_DIV", "FloorDivOptions", fuses=False),
-    "maximum": _binary("MAXIMUM", "MaximumMinimumOptions", fuses=False),
-    "minimum": _binary("MINIMUM", "MaximumMinimumOptions", fuses=False),
-    "q_add": _binary("ADD", "AddOptions"),
-    "q_sub": _binary("SUB", "SubOptions"),
-    "q_mul": _binary("MUL", "MulOptions"),
-    "q_compare": compare,
-    "q_relu": q_relu,
-    "less": _binary("LESS", "LessOptions", fuses=False),
-    "less_equal": _binary("LESS_EQUAL", "LessEqualOptions", fuses=False),
-    "greater": _binary("GREATER", "GreaterOptions", fuses=False),
-    "greater_equal": _binary("GREATER_EQUAL", "GreaterEqualOptions", fuses=False),
-    "equal": _binary("EQUAL", "EqualOptions", fuses=False),
-    "not_equal": _binary("NOT_EQUAL", "NotEqualOptions", fuses=False),
-    "relu": _unary("RELU"),
-    "relu6": _unary("RELU6"),
-    "clamp": clamp,
-    "leaky_relu": leaky_relu,
-    "q_leaky_relu": leaky_relu,
-    "q_prelu": prelu,
-    "q_squared_difference": _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions", fuses=False),
-    "q_hard_swish": _unary("HARD_SWISH", "HardSwishOptions", int8=1),
-    "q_exp": _unary("EXP", "ExpOptions"),
-    "q_abs": _unary("ABS", "AbsOptions"),
-    "q_rsqrt": _unary("RSQRT"),
-    "neg": _unary("NEG", "NegOptions"),
-    "abs": _unary("ABS", "AbsOptions"),
-    "sqrt": _unary("SQRT"),
-    "exp": _unary("EXP", "ExpOptions"),
-    "log": _unary("LOG"),
-    "sin": _unary("SIN"),
-    "cos": _unary("COS", "CosOptions"),
-    "tanh": _unary("TANH"),
-    "sigmoid": _unary("LOGISTIC"),
-    "q_tanh": _unary("TANH"),
-    "q_logistic": _unary("LOGISTIC"),
-    "sign": _unary("SIGN", "SignOptions"),
-    "softplus": softplus,
-    "hard_sigmoid": hard_sigmoid,
-    "select": select,
-    "cast": cast,
-    "quantize": quantize,
-    "requantize": quantize,
-    "dequantize": dequantize,
-}
+TFLITE.add(_binary("ADD", "AddOptions", plain=_SHORTS), Add, QAdd)
+TFLITE.add(_binary("SUB", "SubOptions"), Sub, QSub)
+TFLITE.add(_binary("MUL", "MulOptions", plain=_SHORTS), Mul, QMul)
+TFLITE.add(_binary("DIV", "DivOptions"), Div)
+TFLITE.add(_binary("FLOOR_DIV", "FloorDivOptions", fuses=False, plain=frozenset({DType.I8, DType.I16})), FloorDiv)
+TFLITE.add(_binary("MAXIMUM", "MaximumMinimumOptions", fuses=False, narrow=Narrow.ALIKE), Maximum)
+TFLITE.add(_binary("MINIMUM", "MaximumMinimumOptions", fuses=False, narrow=Narrow.ALIKE), Minimum)
+TFLITE.add(TfliteForm(compare, ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL")), QCompare)
+TFLITE.add(TfliteForm(q_relu, ("RELU", "RELU6", "RELU_N1_TO_1")), QRelu)
+TFLITE.add(_comparison("LESS", "LessOptions", plain=_SHORTS), Less)
+TFLITE.add(_comparison("LESS_EQUAL", "LessEqualOptions", plain=_SHORTS), LessEqual)
+TFLITE.add(_comparison("GREATER", "GreaterOptions", plain=_SHORTS), Greater)
+TFLITE.add(_comparison("GREATER_EQUAL", "GreaterEqualOptions", plain=_SHORTS), GreaterEqual)
+TFLITE.add(_comparison("EQUAL", "EqualOptions", plain=_SHORTS), Equal)
+TFLITE.add(_comparison("NOT_EQUAL", "NotEqualOptions"), NotEqual)
+TFLITE.add(TfliteForm(relu, "RELU", narrow=Narrow.ALIKE), Relu)
+TFLITE.add(TfliteForm(relu6, "RELU6", narrow=Narrow.ALIKE), Relu6)
+TFLITE.add(TfliteForm(clamp, ("RELU", "RELU6", "RELU_N1_TO_1", "MAXIMUM", "MINIMUM"), narrow=Narrow.ALIKE), Clamp)
+TFLITE.add(TfliteForm(leaky_relu, "LEAKY_RELU"), LeakyRelu, QLeakyRelu)
+TFLITE.add(TfliteForm(prelu, "PRELU"), QPrelu)
+TFLITE.add(
+    _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions", fuses=False),
+    QSquaredDifference,
+)
+TFLITE.add(tflite_unary("HARD_SWISH", "HardSwishOptions", int8=1), QHardSwish)
+TFLITE.add(tflite_unary("EXP", "ExpOptions"), QExp, Exp)
+TFLITE.add(tflite_unary("ABS", "AbsOptions", plain_integers=_SHORTS), QAbs, Abs)
+TFLITE.add(tflite_unary("RSQRT"), QRsqrt)
+TFLITE.add(tflite_unary("NEG", "NegOptions", plain_integers=_SHORTS), Neg)
+TFLITE.add(tflite_unary("SQRT"), Sqrt)
+TFLITE.add(tflite_unary("LOG"), Log)
+TFLITE.add(tflite_unary("SIN"), Sin)
+TFLITE.add(tflite_unary("COS", "CosOptions"), Cos)
+TFLITE.add(tflite_unary("TANH"), Tanh, QTanh)
+TFLITE.add(tflite_unary("LOGISTIC"), Sigmoid, QLogistic)
+TFLITE.add(tflite_unary("SIGN", "SignOptions"), Sign)
+TFLITE.add(TfliteForm(select, "SELECT_V2", narrow=Narrow.COPIED), Select)
+TFLITE.add(TfliteForm(cast, "CAST", narrow=Narrow.COPIED), Cast)
+TFLITE.add(TfliteForm(quantize, "QUANTIZE", narrow=Narrow.COPIED), Quantize, Requantize)
+TFLITE.add(TfliteForm(dequantize, "DEQUANTIZE"), Dequantize)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...ops.quantized.base import integer_range
+from ...ops.rules import version
 from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
 
@@ -22,11 +23,6 @@ _BOUNDS: dict[int, tuple[float | None, float | None]] = {
 def is_quantized(op: Operation) -> bool:
     """True if the operation gives 8-bit or 16-bit integers."""
     return op.results[0].type.dtype in (DType.I8, DType.U8, DType.I16)
-
-
-def version(op: Operation, plain: int, int8: int) -> int:
-    """The operator's version: one for floats and u8, one for i8."""
-    return int8 if op.results[0].type.dtype is DType.I8 else plain
 
 
 def integer_bounds(code: int, type_: TensorType, y: Quantization) -> tuple[int, int]:

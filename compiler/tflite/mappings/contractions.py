@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 
 from ...graph.ir import Array, Operation
+from ...ops.convolution import Conv2D, Conv3D
+from ...ops.dense import Dense, MatMul
+from ...ops.facets import TFLITE, TfliteForm
+from ...ops.quantized.contraction import QConv2D, QDense
+from ...ops.quantized.transpose import QTransposeConv2D
+from ...ops.rules import version
+from ...ops.transpose_convolution import TransposeConv2D
 from ...ops.window import Window, window_of
 from ...types import Quantization, TensorType
-from ..emitter import Emitter, Mapping_
-from .common import SAME, VALID, activation, is_quantized, padded, version
+from ..emitter import Emitter
+from .common import SAME, VALID, activation, is_quantized, padded
 
 
 def scheme(name: str, x: TensorType, kernel: tuple[int, ...], attributes: Any) -> tuple[int, Window]:
@@ -52,7 +59,14 @@ def conv2d(c: Emitter, op: Operation) -> None:
     if depthwise:
         plain = 1 if window.dilations == (1, 1) else 2
         fields["depth_multiplier"] = weight.shape[3] // groups
-        c.node("DEPTHWISE_CONV_2D", inputs, [c.result(op)], "DepthwiseConv2DOptions", version(op, plain, 3), **fields)
+        c.node(
+            "DEPTHWISE_CONV_2D",
+            inputs,
+            [c.result(op)],
+            "DepthwiseConv2DOptions",
+            version(op, plain, 3),
+            **fields,
+        )
     else:
         number = 6 if groups > 1 else version(op, 1, 3)
         c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", number, **fields)
@@ -183,13 +197,8 @@ def matmul(c: Emitter, op: Operation) -> None:
     c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", **adjoint)
 
 
-MAPPINGS: dict[str, Mapping_] = {
-    "conv2d": conv2d,
-    "dense": dense,
-    "matmul": matmul,
-    "conv3d": conv3d,
-    "transpose_conv2d": transpose_conv2d,
-    "q_conv2d": conv2d,
-    "q_transpose_conv2d": transpose_conv2d,
-    "q_dense": dense,
-}
+TFLITE.add(TfliteForm(conv2d, ("CONV_2D", "DEPTHWISE_CONV_2D"), activated=True), Conv2D, QConv2D)
+TFLITE.add(TfliteForm(dense, "FULLY_CONNECTED", activated=True), Dense, QDense)
+TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul)
+TFLITE.add(TfliteForm(conv3d, "CONV_3D"), Conv3D)
+TFLITE.add(TfliteForm(transpose_conv2d, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D)

@@ -6,9 +6,11 @@ import numpy as np
 import tflite
 
 from ...graph.ir import Operation
-from ...ops.quantized.lstm import GATES
+from ...ops.facets import TFLITE, Narrow, TfliteForm
+from ...ops.opaque import Opaque
+from ...ops.quantized.lstm import GATES, QLstm
 from ...types import DType, Quantization, TensorType, parse_type
-from ..emitter import Emitter, Mapping_
+from ..emitter import Emitter
 from ..model import Node, Options
 
 _TANH = 4
@@ -90,4 +92,5 @@ def _product(x: Quantization, scale: float) -> Quantization:
     return Quantization.of(float(np.float32(x.scale) * np.float32(scale)))
 
 
-MAPPINGS: dict[str, Mapping_] = {"opaque": opaque, "q_lstm": lstm}
+TFLITE.add(TfliteForm(opaque, narrow=Narrow.COPIED), Opaque)
+TFLITE.add(TfliteForm(lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM"), QLstm)

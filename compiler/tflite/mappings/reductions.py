@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from ...graph.ir import Operation
-from ...ops.reduction import normalize_axis
-from ..emitter import Emitter, Mapping_
-from .common import VALID, activation, padded, version
+from ...ops.conversion import ArgMax
+from ...ops.facets import TFLITE, Narrow, TfliteForm
+from ...ops.pooling import AvgPool, MaxPool
+from ...ops.quantized.activation import QSoftmax
+from ...ops.quantized.log_softmax import QLogSoftmax
+from ...ops.quantized.pooling import QAvgPool, QMean
+from ...ops.quantized.rows import QL2Normalize
+from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
+from ...ops.rules import version
+from ..emitter import Emitter
+from .common import VALID, activation, padded
 from .contractions import scheme
 
 
-def _pool(name: str) -> Mapping_:
+def _pool(name: str, narrow: Narrow = Narrow.MISREAD) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         x = op.operands[0].type
         if x.rank != 4:
@@ -35,7 +43,7 @@ def _pool(name: str) -> Mapping_:
             fused_activation_function=activation(c, op),
         )
 
-    return emit
+    return TfliteForm(emit, name, True, narrow)
 
 
 def _never_negative(c: Emitter, op: Operation) -> bool:
@@ -44,19 +52,26 @@ def _never_negative(c: Emitter, op: Operation) -> bool:
     given = op.operands[0].type.quantization
     if given is not None:
         return given.zero_point <= {"i8": -128, "u8": 0}.get(str(op.operands[0].type.dtype), -(1 << 31))
-    return producer is not None and producer.name in ("relu", "relu6", "sigmoid", "softmax", "abs")
+    return producer is not None and producer.operator.bounds(producer.attributes)[0] >= 0
 
 
-def _reduce(name: str) -> Mapping_:
+def _reduce(name: str, narrow: Narrow = Narrow.MISREAD) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         rank = op.operands[0].type.rank
         given = op.attributes["axes"]
         axes = range(rank) if given is None else sorted({normalize_axis(op.name, a, rank) for a in given})
         tflite = "SUM" if op.attributes.get("sum") else name
         inputs = [c.place(op.operands[0]), c.vector(axes)]
-        c.node(tflite, inputs, [c.result(op)], "ReducerOptions", version(op, 1, 2), keep_dims=op.attributes["keepdims"])
+        c.node(
+            tflite,
+            inputs,
+            [c.result(op)],
+            "ReducerOptions",
+            version(op, 1, 2),
+            keep_dims=op.attributes["keepdims"],
+        )
 
-    return emit
+    return TfliteForm(emit, name, narrow=narrow)
 
 
 def softmax(c: Emitter, op: Operation) -> None:
@@ -91,19 +106,14 @@ def argmax(c: Emitter, op: Operation) -> None:
     c.node("ARG_MAX", [c.place(x), axis], [c.result(op)], "ArgMaxOptions", number, output_type=int32)
 
 
-MAPPINGS: dict[str, Mapping_] = {
-    "max_pool": _pool("MAX_POOL_2D"),
-    "avg_pool": _pool("AVERAGE_POOL_2D"),
-    "q_avg_pool": _pool("AVERAGE_POOL_2D"),
-    "reduce_mean": _reduce("MEAN"),
-    "reduce_sum": _reduce("SUM"),
-    "reduce_max": _reduce("REDUCE_MAX"),
-    "reduce_min": _reduce("REDUCE_MIN"),
-    "q_mean": _reduce("MEAN"),
-    "softmax": softmax,
-    "q_softmax": softmax,
-    "q_l2_normalize": l2_normalize,
-    "log_softmax": log_softmax,
-    "q_log_softmax": log_softmax,
-    "argmax": argmax,
-}
+TFLITE.add(_pool("MAX_POOL_2D", Narrow.ALIKE), MaxPool)
+TFLITE.add(_pool("AVERAGE_POOL_2D"), AvgPool)
+TFLITE.add(_pool("AVERAGE_POOL_2D", Narrow.ALIKE), QAvgPool)
+TFLITE.add(_reduce("MEAN"), ReduceMean, QMean)
+TFLITE.add(_reduce("SUM"), ReduceSum)
+TFLITE.add(_reduce("REDUCE_MAX", Narrow.ALIKE), ReduceMax)
+TFLITE.add(_reduce("REDUCE_MIN", Narrow.ALIKE), ReduceMin)
+TFLITE.add(TfliteForm(softmax, "SOFTMAX"), Softmax, QSoftmax)
+TFLITE.add(TfliteForm(l2_normalize, "L2_NORMALIZATION"), QL2Normalize)
+TFLITE.add(TfliteForm(log_softmax, "LOG_SOFTMAX"), LogSoftmax, QLogSoftmax)
+TFLITE.add(TfliteForm(argmax, "ARG_MAX", narrow=Narrow.ALIKE), ArgMax)

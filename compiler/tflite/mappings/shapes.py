@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph.ir import Operation
+from ...ops.differentiation import StopGradient
+from ...ops.facets import TFLITE, Narrow, TfliteForm
+from ...ops.indexing import GatherND, Tile
+from ...ops.quantized.concatenation import QConcat
+from ...ops.quantized.conversion import Reinterpret
 from ...ops.reduction import normalize_axis
-from ..emitter import Emitter, Mapping_
-from .common import version
+from ...ops.resize import ResizeBilinear, ResizeNearest
+from ...ops.rules import version
+from ...ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
+from ..emitter import Emitter
 
 
 def reshape(c: Emitter, op: Operation) -> None:
@@ -35,7 +42,7 @@ def pad(c: Emitter, op: Operation) -> None:
     value = op.attributes["value"]
     padding = op.attributes["padding"]
     pads = c.constant(np.array(padding, np.int32), "paddings/" + "_".join(str(n) for p in padding for n in p))
-    if value == (x.quantization.zero_point if x.quantization is not None else 0):
+    if value == x.zero_point:
         c.node("PAD", [c.place(op.operands[0]), pads], [c.result(op)], "PadOptions", version(op, 1, 2))
         return
     fill = c.constant(np.array([value], x.dtype.numpy), f"{c.names[op.result]}/value", x.quantization)
@@ -66,29 +73,26 @@ def gather_nd(c: Emitter, op: Operation) -> None:
     c.node("GATHER_ND", [c.place(v) for v in op.operands], [c.result(op)], "GatherNdOptions")
 
 
-def _resize(name: str, table: str) -> Mapping_:
+def _resize(name: str, table: str) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         flags = {key: bool(op.attributes[key]) for key in ("align_corners", "half_pixel_centers")}
         number = 3 if flags["half_pixel_centers"] else version(op, 1, 2)
         inputs = [c.place(op.operands[0]), c.vector(op.attributes["size"])]
         c.node(name, inputs, [c.result(op)], table, number, **flags)
 
-    return emit
+    return TfliteForm(emit, name, narrow=Narrow.ALIKE)
 
 
-MAPPINGS: dict[str, Mapping_] = {
-    "identity": reshape,
-    "stop_gradient": reshape,
-    "reinterpret": reshape,
-    "reshape": reshape,
-    "transpose": transpose,
-    "broadcast_to": broadcast_to,
-    "pad": pad,
-    "concat": concat,
-    "q_concat": concat,
-    "slice": slice_,
-    "tile": tile,
-    "gather_nd": gather_nd,
-    "resize_bilinear": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
-    "resize_nearest": _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
-}
+TFLITE.add(TfliteForm(reshape, "RESHAPE", narrow=Narrow.COPIED), Identity, StopGradient, Reinterpret, Reshape)
+TFLITE.add(TfliteForm(transpose, "TRANSPOSE", narrow=Narrow.COPIED), Transpose)
+TFLITE.add(TfliteForm(broadcast_to, "BROADCAST_TO", narrow=Narrow.COPIED), BroadcastTo)
+TFLITE.add(TfliteForm(pad, ("PAD", "PADV2"), narrow=Narrow.ALIKE), Pad)
+TFLITE.add(TfliteForm(concat, "CONCATENATION", narrow=Narrow.ALIKE), Concat, QConcat)
+TFLITE.add(TfliteForm(slice_, "SLICE", narrow=Narrow.COPIED), Slice)
+TFLITE.add(TfliteForm(tile, "TILE", narrow=Narrow.COPIED), Tile)
+TFLITE.add(TfliteForm(gather_nd, "GATHER_ND", narrow=Narrow.COPIED), GatherND)
+TFLITE.add(_resize("RESIZE_BILINEAR", "ResizeBilinearOptions"), ResizeBilinear)
+TFLITE.add(
+    _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+    ResizeNearest,
+)

@@ -9,15 +9,44 @@ import pytest
 
 from netc.compiler.errors import ShapeError
 from netc.compiler.graph import GraphBuilder, evaluate
-from netc.compiler.types import DType, TensorType, parse_type
+from netc.compiler.types import DType, Quantization, TensorType, parse_type
 
 WINDOW = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 PICTURE = ("f32[1,4,4,3]", "f32[3,3,3,2]")
 POOL = {"size": (2, 2), "strides": (2, 2), "padding": "valid"}
 BACK = {**WINDOW, "size": (4, 4)}
+HALF = Quantization.of(0.5, -5)
+SHARE = Quantization.of(1 / 256, -128)
+SCALES = {"x": HALF, "weight": Quantization.of(0.1), "y": Quantization.of(1.0, 3)}
 
 REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("dense", ("u8[1,4]", "f32[4,2]"), {}, "takes floats, not u8"),
+    ("q_conv2d", ("i8[1,4,4,3]", "i8[3,3,3,2]"), {**WINDOW, **SCALES}, r"write i8\[1,4,4,3\]<0.5:-5> where it is made"),
+    ("q_dense", ("i8[1,4]", "i8[4,2]"), SCALES, r"i8\[1,4\] doesn't say so"),
+    ("q_mul", ("i8[4]<0.5:-5>", "i8[4]"), {"a": HALF, "b": HALF, "y": HALF}, r"`b` is <0.5:-5>, but i8\[4\] doesn't"),
+    ("dequantize", ("i8[4]",), {"x": HALF}, r"i8\[4\] doesn't say so"),
+    ("q_softmax", ("i8[3,0]<0.5:-5>",), {"x": HALF, "y": SHARE, "dtype": "i8"}, r"has no elements along \[-1\]"),
+    ("q_log_softmax", ("i8[3,0]<0.5:-5>",), {"x": HALF, "y": Quantization.of(1 / 16, 127)}, r"has no elements"),
+    ("softmax_share", ("i64[2]", "i64[1]"), {"y": SHARE, "dtype": "f32"}, "softmax_share gives i8, u8, i16, not f32"),
+    ("softmax_share", ("i64[]", "i64[1]"), {"y": SHARE, "dtype": "i8"}, r"can't divide i64\[\]"),
+    (
+        "lstm_gate",
+        ("i32[2]", "i32[2]"),
+        {"total": (1, 2, 3), "fed_back": (1, 2)},
+        "`total` is a multiplier and",
+    ),
+    ("lstm_gate", ("i32[2]", "i32[2]"), {"total": (1, 2), "fed_back": (1, 32)}, "`fed_back` is a multiplier"),
+    ("lstm_cell", ("i16[2]",) * 4, {"bits": -16}, "needs a cell scale between"),
+    ("lstm_cell", ("i16[2]",) * 4, {"bits": -11, "clip": -1}, "a limit not below 0"),
+    ("pack_dot4", ("i8[8,4]",), {"rows": 0, "width": 4}, "in 0 rows"),
+    ("pack_dot4", ("i8[8,4]",), {"rows": 1, "width": 0}, "panels of 0 filters"),
+    ("pack_dot4", ("i8[8,0]",), {"rows": 1, "width": 4}, r"can't pack i8\[8,0\]"),
+    ("pack_depthwise", ("i8[3,3,1,4]",), {"rows": 0, "stride": 1}, "needs positive `rows`"),
+    ("pack_depthwise", ("i8[3,0,1,4]",), {"rows": 1, "stride": 1}, r"can't pack i8\[3,0,1,4\]"),
+    ("q_avg_pool", ("i8[1,0,4,3]",), {**POOL, "padding": ((1, 1), (0, 0))}, r"has no elements along \[1, 2\]"),
+    ("max_pool", ("f32[1,4,0,3]",), {**POOL, "padding": ((0, 0), (1, 1))}, r"has no elements along \[1, 2\]"),
+    ("conv2d_sum", ("i8[1,4,4,3]", "i8[3,3,3,2]"), {**WINDOW, "x_zero": -5}, "pads with `x_zero` = -5"),
+    ("conv2d_sum", ("i8[1,4,4,3]<0.5:-5>", "i8[3,3,3,2]"), {**WINDOW, "x_zero": 0}, "<0.5:-5> is -5"),
     ("dense", ("f32[1,4]", "f64[4,2]"), {}, "one element type"),
     ("matmul", ("i32[2,2]", "i32[2,2]"), {}, "takes floats"),
     ("conv2d", ("f32[1,4,4,3]", "f16[3,3,3,2]"), WINDOW, "one element type"),

@@ -4,7 +4,7 @@ predicted to map can be written, as floats and as integers."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -15,13 +15,15 @@ from quantized_nets import NETS, quantized
 from netc.compiler.edgetpu import model_facts, predict, read_tflite
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, GraphBuilder, evaluate
+from netc.compiler.graph.registry import operators
+from netc.compiler.ops.facets import TFLITE
 from netc.compiler.quantization import Calibration, observation_graph, prepare, quantize
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.emitter import Emitter
-from netc.compiler.tflite.mappings import MAPPINGS
-from netc.compiler.types import DType, Quantization, TensorType
+from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.frontend.tflite import graph_of, read_model
 
+from ...frontend.tflite.litert import LiteRT, RefusedError
 from ...frontend.tflite.operators import CASES, FLOAT_CASES
 from ..cases import CASES as OPERATORS
 from ..cases import OpCase
@@ -131,6 +133,85 @@ def test_what_is_written_is_read_back_and_litert_agrees(name: str) -> None:
             np.testing.assert_allclose(other, one, rtol=1e-5, atol=2e-5)
 
 
+@pytest.fixture(scope="module")
+def litert() -> Iterator[LiteRT]:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    with LiteRT() as process:
+        yield process
+
+
+INTEGERS = (DType.I8, DType.U8, DType.I16, DType.I32, DType.I64)
+ON_INTEGERS: dict[str, tuple[tuple[tuple[int, ...], ...], dict[str, Any]]] = {
+    **{name: ((SHAPE,), {}) for name in ("relu", "relu6", "abs", "neg", "sign", "argmax")},
+    **{name: ((SHAPE, (4,)), {}) for name in ("add", "sub", "mul", "div", "floor_div", "maximum", "minimum")},
+    **{name: ((SHAPE, (4,)), {}) for name in COMPARISONS},
+    **{name: ((SHAPE,), {"axes": (1,)}) for name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min")},
+    "clamp": ((SHAPE,), {"low": 0, "high": 6}),
+    "pad": ((SHAPE,), {"padding": ((1, 0), (0, 2), (0, 0)), "value": 2}),
+    "concat": ((SHAPE, SHAPE), {"axis": 1}),
+    "transpose": ((SHAPE,), {"permutation": (2, 0, 1)}),
+    "max_pool": ((PICTURE,), {"size": (2, 2), "strides": (2, 2), "padding": ((1, 1), (1, 0))}),
+    "q_avg_pool": ((PICTURE,), {"size": (2, 2), "strides": (2, 2), "padding": "valid"}),
+    "resize_nearest": ((PICTURE,), {"size": (8, 9)}),
+}
+"""Operators that take plain integers: shapes and attributes."""
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("name", ON_INTEGERS)
+def test_plain_integers_are_not_taken_for_quantized_numbers(name: str, dtype: DType, litert: LiteRT) -> None:
+    """They are refused, by netc or at least by LiteRT, or have the right results."""
+    shapes, attributes = ON_INTEGERS[name]
+    if name == "q_avg_pool" and dtype in (DType.I32, DType.I64):
+        pytest.skip("it takes 8-bit and 16-bit integers")
+    graph = emitted(name, *shapes, dtype=dtype, **attributes)()
+    random = np.random.default_rng(5)
+    low = 0 if dtype is DType.U8 else -9
+    given = [random.integers(low, 10, v.type.shape).astype(dtype.numpy) for v in graph.inputs]
+    if name in ("div", "floor_div"):
+        given[1] = np.abs(given[1]) + np.ones((), given[1].dtype)
+    try:
+        data = to_tflite(graph)
+    except NetcError as error:
+        assert f"TFLite's form of {name} takes {dtype}[" in str(error)  # noqa: PT017 (others are right)
+        return
+    try:
+        (got,) = litert(data, [given])
+    except RefusedError as error:
+        assert "aborts" not in str(error)  # noqa: PT017
+        return
+    np.testing.assert_array_equal(got[0], evaluate(graph, given)[0])
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("name", ["relu", "relu6", "clamp"])
+def test_activations_of_plain_integers_are_maxima_and_minima(name: str, dtype: DType) -> None:
+    shapes, attributes = ON_INTEGERS[name]
+    names = [n.name for n in read_model(to_tflite(emitted(name, *shapes, dtype=dtype, **attributes)())).operators]
+    assert names == ["MAXIMUM", "MINIMUM"][: 1 if name == "relu" else 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "attributes"),
+    [
+        ("mul", ("i8[4]", "i8[4]"), {}),
+        ("mul", ("i16[4]<0.5>", "i16[4]<0.5>"), {}),
+        ("neg", ("i16[4]<0.5>",), {}),
+        ("less", ("i8[4]<2.0>", "i8[4]<2.0>"), {}),
+        ("reduce_sum", ("u8[4]",), {"axes": (0,)}),
+        ("maximum", ("i8[4]<0.5>", "i8[4]<0.25>"), {}),
+        ("concat", ("u8[4]<0.5>", "u8[4]<0.25>"), {}),
+    ],
+)
+def test_integers_that_kernels_misread_are_refused(
+    name: str, types: tuple[str, ...], attributes: dict[str, Any]
+) -> None:
+    b = GraphBuilder("net")
+    inputs = [b.input(f"x{i}", parse_type(text)) for i, text in enumerate(types)]
+    with pytest.raises(NetcError, match=f"TFLite's form of {name} takes .* for quantized numbers"):
+        to_tflite(b.finish([b.emit(name, *inputs, **attributes)]))
+
+
 def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     written: set[str] = set()
     run = Emitter.run
@@ -145,7 +226,8 @@ def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs += [graph_of(read_model(make()), "case") for make in (*CASES.values(), *FLOAT_CASES.values())]
     for graph in graphs:
         to_tflite(graph)
-    assert set(MAPPINGS) - written == ELSEWHERE
+    known = {name for name, operator in operators().items() if TFLITE.of(operator) is not None}
+    assert known - written == ELSEWHERE
 
 
 # ---- what is predicted -----------------------------------------------------------------------------------------------

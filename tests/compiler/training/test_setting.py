@@ -61,6 +61,7 @@ def test_round_trip(parse: Callable[[str], Any], text: str, canonical: str | Non
         (parse_optimizer, "sgd(lr=0.1, lr=0.2)", "`lr` is given twice in `sgd(lr=0.1, lr=0.2)`"),
         (parse_optimizer, "sgd(0.1)", "`sgd(0.1)`: the options of sgd are given by name"),
         (parse_optimizer, "sgd(lr=0.1", "can't read `sgd(lr=0.1`\n  hint: write for example sgd(key=value)"),
+        (parse_optimizer, f"sgd(lr={10**400})", "has a number that is too large"),
         (parse_optimizer, "sgd(lr=1e999)", "option `lr` of sgd is a finite number, not inf"),
         (parse_optimizer, "sgd(lr=-1)", "sgd: lr must not be negative"),
         (parse_optimizer, "sgd(lr=1, momentum=1)", "sgd: momentum must lie in 0 <= momentum < 1"),

@@ -236,3 +236,12 @@ def test_damaged_pictures_do_not_count(image_folder: Path) -> None:
     assert (result.samples, result.top1_correct) == (11, 3)
     (reason,) = result.skipped
     assert source.keys[0] in reason
+
+
+def test_workers_stay_for_the_next_evaluation(image_folder: Path, workers: MakeWorkers) -> None:
+    source = files(image_folder)
+    maker = workers(source, 2)
+    first = score(brightest, source, maker, 4)
+    started = maker.processes
+    assert score(brightest, source, maker, 4) == first
+    assert maker.processes == started

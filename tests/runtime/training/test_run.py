@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def test_what_is_no_run(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "a" / "run.json").write_text(text)
     with pytest.raises(NetcError, match=message):
+        Run.open(tmp_path / "a")
+
+
+def test_metrics_that_are_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a", {}).close()
+    (tmp_path / "a" / "metrics.jsonl").unlink()
+    os.mkfifo(tmp_path / "a" / "metrics.jsonl")
+    with pytest.raises(NetcError, match=r"metrics\.jsonl is a pipe or a device"):
         Run.open(tmp_path / "a")
 
 

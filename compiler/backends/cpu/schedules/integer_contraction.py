@@ -33,7 +33,7 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
         return ()
     x, weight = operands[0].type, operands[1].type
     wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)
-    if wanted is None and weight.shape[0] % QUAD:
+    if not x.size or (wanted is None and weight.shape[0] % QUAD):
         return ()
     if wanted and not x.has_margins(wanted):
         return ()

@@ -1,0 +1,137 @@
+"""What the rest of netc knows of an operator: the rules of its consumers, a registry for each of them.
+
+A *facet* holds rules by operator class. A rule stands in the operator's own file, made by `rules`, or with its consumer
+where it is long or shared by many operators. It holds for derived classes, too, unless these have one of their own.
+An operator without a rule has a reason; `tests/compiler/ops/test_facets.py` demands one of both for each operator.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ..graph.ir import Operation, Operator, Value
+from ..types import DType
+
+RuleT = TypeVar("RuleT")
+
+
+class Facet(Generic[RuleT]):
+    """The rules of one consumer. `title` heads its column in docs/operators.md."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._rules: dict[type[Any], RuleT] = {}
+        self._reasons: dict[type[Any], str] = {}
+
+    def add(self, rule: RuleT, *operators: type[Any]) -> None:
+        """Give operators a rule."""
+        for operator in operators:
+            self._check_free(operator)
+            self._rules[operator] = rule
+
+    def none(self, reason: str, *operators: type[Any]) -> None:
+        """Say why operators have no rule."""
+        for operator in operators:
+            self._check_free(operator)
+            self._reasons[operator] = reason
+
+    def _check_free(self, operator: type[Any]) -> None:
+        if operator in self._rules or operator in self._reasons:
+            raise ValueError(f"{self.title}: {operator.__name__} has a rule, or a reason for none, already")
+
+    def of(self, operator: Operator) -> RuleT | None:
+        """The rule of an operator, or None."""
+        return next((self._rules.get(base) for base in self._known(operator)), None)
+
+    def reason(self, operator: Operator) -> str | None:
+        """Why an operator has no rule; None if it has one, or if nobody said."""
+        return next((self._reasons.get(base) for base in self._known(operator)), None)
+
+    def _known(self, operator: Operator) -> Iterator[type[Any]]:
+        return (base for base in type(operator).__mro__ if base in self._rules or base in self._reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerForm:
+    """What quantization makes of an operator (see `quantization.rules`)."""
+
+    emit: Callable[[Any, Operation], Value] | None
+    """Emits the integer form into a `Quantizer` and returns its result; None if `prepare` leaves nothing to do."""
+    prepare: Callable[[Any, Operation], Value | None] | None = None
+    """What stands for an operation before calibration, emitted into a `Rewriter`; None where it stays."""
+    limited: bool = False
+    """The integer form limits its results, so that the activation which alone reads them becomes part of it."""
+    operator: str = ""
+    """The operator that it is, where there is one and it has weights: "q_conv2d"."""
+    filters: bool = False
+    """Operand 1 holds filters along its last dimension, and each result is the product of a row with one of them."""
+
+
+class Narrow(enum.Enum):
+    """How a TFLite kernel takes integers of 8 and 16 bits, if the operation itself doesn't say what they mean."""
+
+    MISREAD = "misread"
+    """As quantized numbers, even without a scale, unless it computes with them (see `TfliteForm.plain`)."""
+    COPIED = "copied"
+    """As they are."""
+    ALIKE = "alike"
+    """As they are where all have one scale, or none."""
+    COMPARED = "compared"
+    """As they are where all have one scale that is fine enough (see `compares_integers`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteForm:
+    """How an operator is written into a TFLite file (see `tflite.emitter`)."""
+
+    emit: Callable[[Any, Operation], None]
+    """Writes an operation into an `Emitter`."""
+    kind: str | tuple[str, ...] = ()
+    """The TFLite operator that it becomes, or those that it may become."""
+    activated: bool = False
+    """The TFLite operator has a field for an activation."""
+    narrow: Narrow = Narrow.MISREAD
+    plain: frozenset[DType] = frozenset()
+    """Integers of 8 and 16 bits without a scale that the kernel computes with."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The TFLite operators that it may become."""
+        return (self.kind,) if isinstance(self.kind, str) else self.kind
+
+
+Rewrite = Callable[[Any, Operation], Value | None]
+"""What stands for the result of an operation, emitted into a `Rewriter`; None where the operation stays."""
+EdgeRule = Callable[[Any, Operation, Any], None]
+"""Adds the facts of an operation to an `edgetpu.from_graph.Conversion`, given the facts of its operands."""
+
+SIMPLIFY: Facet[tuple[Callable[[Any, Any, Operation], Value | None], ...]] = Facet("simplifications")
+"""Rewrites that are always right, tried in order; they take canonicalize's `View`, a `Rewriter` and an operation."""
+TWO_DIMENSIONS: Facet[Rewrite] = Facet("two dimensions")
+"""Windows of one and three dimensions as windows of two."""
+LEGALIZE: Facet[Rewrite] = Facet("legalize for the Edge TPU")
+"""What the Edge TPU lacks, said with operators that it has."""
+INTEGER: Facet[IntegerForm] = Facet("integer form")
+TFLITE: Facet[TfliteForm] = Facet("TFLite")
+EDGETPU: Facet[EdgeRule] = Facet("Edge TPU")
+"""Rules of operators that become something else than the kind of their TFLite form."""
+
+TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
+"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""
+_READERS: dict[str, TfliteReader] = {}
+
+
+def reads(reader: TfliteReader, *kinds: str) -> None:
+    """Say what TFLite operators become."""
+    for kind in kinds:
+        if kind in _READERS:
+            raise ValueError(f"{kind} is read in two ways")
+        _READERS[kind] = reader
+
+
+def readers() -> Mapping[str, TfliteReader]:
+    """The readers by the name of the TFLite operator."""
+    return _READERS
