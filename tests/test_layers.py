@@ -33,7 +33,7 @@ LAYERS = {
     "training": {"graph", "passes"},
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},
-    "edgetpu": {"graph", "ops", "passes"},
+    "edgetpu": {"graph", "ops", "passes", "tflite"},
     "lowering": {"graph", "loops", "modules", "targets"},
     "backends.backend": {"graph", "lowering", "modules", "passes", "targets"},
     "backends.cpu.schedules": {"graph", "loops", "lowering", "ops", "targets"},
