@@ -73,6 +73,13 @@ def test_parts_import_what_they_may() -> None:
     assert {a for a, _ in found} | {b for _, b in found} == LAYERS.keys() | LEAVES
 
 
+def test_documentation_shows_the_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name, imported in LAYERS.items():
+        parts = ", ".join(f"`{each}`" for each in LAYERS if each in imported)
+        assert f"| `{name}` | {parts} |" in text
+
+
 def test_there_is_no_circle() -> None:
     graph = nx.DiGraph(edges())
     assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
