@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from netc.compiler import lowering
 from netc.compiler.backends import lower, optimize
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.schedules import geometry
@@ -80,7 +81,7 @@ def test_threads_that_clear_margins_too_early(monkeypatch: pytest.MonkeyPatch) -
             for c, label in zip(calls, labels, strict=True)
         )
 
-    monkeypatch.setitem(lower.__globals__, "with_barriers", old)
+    monkeypatch.setitem(lowering.lower.__globals__, "with_barriers", old)
     with pytest.raises(InternalError, match=r"clear_margins_\d and @\w+ meet|@\w+ and @clear_margins_\d+ meet"):
         lower(graph, HOST, 2)
 
