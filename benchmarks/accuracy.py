@@ -18,8 +18,9 @@ import numpy as np
 from common import beside_data, parser, setting, table
 
 import netc
-from netc.runtime.datasets import data_folder, load_dataset
-from netc.runtime.images import Pixels, Preprocess, decode
+from netc.runtime.data.folder import data_folder
+from netc.runtime.data.images import Pixels, Preprocess, decode
+from netc.runtime.data.registry import open_source
 
 DATASETS = {"cnn_cifar": "cifar10", "cnn_mnist": "mnist", "mlp_mnist": "mnist", "mobilenet_v2_tf": "imagenet-samples"}
 """The data set on which each net's accuracy is known."""
@@ -68,7 +69,7 @@ def _pictures(net: str, examples: list[dict[str, Any]]) -> list[Pixels]:
     if DATASETS[net] == "imagenet-samples":
         return [decode(data_folder() / example["input"]) for example in examples]
     indices = [example["index"] for example in examples]
-    first = [picture for picture, _ in islice(load_dataset(DATASETS[net]), max(indices) + 1)]
+    first = [picture for picture, _ in islice(open_source(DATASETS[net], "test"), max(indices) + 1)]
     return [first[index] for index in indices]
 
 

@@ -16,7 +16,7 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.graph.ir import Graph
-from netc.runtime.datasets import data_folder
+from netc.runtime.data.folder import data_folder
 
 NETS = (
     "mlp_mnist",

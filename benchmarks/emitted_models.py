@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 import netc
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
-from netc.runtime.datasets import load_dataset
-from netc.runtime.images import Preprocess, as_input
+from netc.runtime.data.images import Preprocess, as_input
+from netc.runtime.data.registry import open_source
 
 Array = NDArray[Any]
 
@@ -111,7 +111,7 @@ def compared(net: str, options: argparse.Namespace) -> tuple[list[str], int]:
 def pictures(net: str, count: int) -> list[Array]:
     """Inputs f32 [1, H, W, C] of a net."""
     preprocess = Preprocess.of(netc.load(net))
-    samples = load_dataset(DATASETS.get(net, "imagenet-samples"))
+    samples = open_source(DATASETS.get(net, "imagenet-samples"), "test")
     return [preprocess(picture)[np.newaxis] for picture, _ in islice(samples, count)]
 
 

@@ -37,9 +37,10 @@ from fuzz_readers import FILES, TEXTS, graphs, loops
 
 import netc
 from netc.compiler.errors import NetcError
+from netc.compiler.tflite.reading import read_model
 from netc.frontend import check_text, load_text
-from netc.frontend.tflite import graph_of, read_model
-from netc.runtime.images import decode
+from netc.frontend.tflite import graph_of
+from netc.runtime.data.images import decode
 
 SECONDS = 5.0
 MEMORY = 1 << 30

@@ -32,13 +32,12 @@ from netc.frontend import check, load_network, load_text
 from netc.frontend.tflite import load_tflite
 from netc.options import settings_option
 from netc.pipeline import Request, build
-from netc.runtime.calibration import open_pictures, taken
-from netc.runtime.datasets import load_dataset
-from netc.runtime.images import decode
-from netc.runtime.labels import read_labels
+from netc.runtime.data.calibration import taken
+from netc.runtime.data.images import decode
+from netc.runtime.data.labels import read_labels
+from netc.runtime.data.registry import open_samples, open_source
 from netc.runtime.training.augment import parse_augmentation
 from netc.runtime.training.checkpoint import read_checkpoint
-from netc.runtime.training.opening import open_source
 from netc.runtime.training.run import read_description, read_records
 from netc.runtime.weights import initial_weights, read_metadata, read_weights, write_weights
 
@@ -160,24 +159,26 @@ FILES: Mapping[str, FileReader] = {
     "metadata": FileReader("w.safetensors", _weights, read_metadata),
     "checkpoint": FileReader("w.safetensors", _weights, read_checkpoint),
     "arrays": FileReader("d.npz", _npz, lambda p: open_source(str(p))),
-    "archive of pictures": FileReader("d.zip", _zip, lambda p: list(taken(open_pictures(p), 3))),
+    "archive of pictures": FileReader("d.zip", _zip, lambda p: list(taken(open_samples(p), 3))),
     "pictures of mnist": FileReader(
         "t10k-images-idx3-ubyte.gz",
         lambda: _idx(5, 28, 28),
-        lambda p: list(load_dataset("mnist", p.parent)),
+        lambda p: list(open_source("mnist", "test", p.parent)),
         {"t10k-labels-idx1-ubyte.gz": lambda: _idx(5)},
     ),
     "labels of mnist": FileReader(
         "t10k-labels-idx1-ubyte.gz",
         lambda: _idx(5),
-        lambda p: list(load_dataset("mnist", p.parent)),
+        lambda p: list(open_source("mnist", "test", p.parent)),
         {"t10k-images-idx3-ubyte.gz": lambda: _idx(5, 28, 28)},
     ),
-    "cifar10": FileReader("cifar10/test_batch.bin", _cifar, lambda p: list(load_dataset("cifar10", p.parents[1]))),
+    "cifar10": FileReader(
+        "cifar10/test_batch.bin", _cifar, lambda p: list(open_source("cifar10", "test", p.parents[1]))
+    ),
     "table of labels": FileReader(
         "imagenet_samples/labels.csv",
         lambda: b"file,wnid,class,name\n0.png,n1,3,owl\n",
-        lambda p: list(load_dataset("imagenet-samples", p.parents[1])),
+        lambda p: list(open_source("imagenet-samples", "test", p.parents[1])),
         {"imagenet_samples/images.zip": _zip},
     ),
     "PNG": FileReader("p.png", picture, decode),

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from uneven import NEIGHBOURS, uneven
 
 import netc
-from netc.runtime.datasets import load_dataset
-from netc.runtime.images import Preprocess
-from netc.runtime.training.opening import open_source
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.source import ArraySource
 from netc.runtime.training.run import read_records
-from netc.runtime.training.sources import ArraySource
 from netc.runtime.weights import read_weights, write_weights
 
 Weights = Mapping[str, NDArray[Any]]
@@ -78,7 +77,7 @@ def naive_accuracy(name: str, weights: Weights) -> float:
     samples = np.stack([preprocess(picture) for picture in source.values[:BATCH]])
     edges: dict[str, Any] = {"inputs": "f32", "outputs": "f32"}
     integers = netc.quantize(graph, calibration=samples, weights=weights, method="minmax", **edges)
-    pictures, labels = zip(*load_dataset(DATASETS[name]), strict=True)
+    pictures, labels = zip(*open_source(DATASETS[name], "test"), strict=True)
     right = 0
     with netc.compile(integers) as program:
         for i in range(0, len(labels), BATCH):

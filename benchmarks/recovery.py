@@ -24,10 +24,9 @@ import netc
 from netc.compiler.graph.ir import Array, Graph
 from netc.compiler.quantization.adaround import AdaRound
 from netc.quantization import Calibrated
-from netc.runtime.datasets import load_dataset
-from netc.runtime.images import Pixels, Preprocess, as_input
-from netc.runtime.training.opening import open_source
-from netc.runtime.training.sources import ArraySource
+from netc.runtime.data.images import Pixels, Preprocess, as_input
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.source import ArraySource
 from netc.runtime.weights import read_weights
 
 DATASETS = {"cnn_mnist": "mnist", "mlp_mnist": "mnist", "cnn_cifar": "cifar10", "mobilenet_v2_tf": "imagenet-samples"}
@@ -137,7 +136,7 @@ def _subjects(name: str, options: argparse.Namespace) -> list[Subject]:
 
 def _pictures(dataset: str, count: int) -> tuple[list[Pixels], Pictures]:
     """Pictures to calibrate with, and others with labels to judge on."""
-    tests = list(load_dataset(dataset))
+    tests = list(open_source(dataset, "test"))
     if dataset == "imagenet-samples":
         chosen = [picture for picture, _ in tests[::EVERY]]
         return chosen[:count], [each for i, each in enumerate(tests) if i % EVERY]

@@ -29,11 +29,11 @@ from safetensors.torch import save_file
 
 import netc
 from netc.compiler.graph.ir import Graph
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.source import ArraySource
 from netc.runtime.training.augment import NO_AUGMENTATION
 from netc.runtime.training.batches import ArrayMaker, Batch, BatchStream
-from netc.runtime.training.opening import open_source
 from netc.runtime.training.samples import preparation_for
-from netc.runtime.training.sources import ArraySource
 from netc.runtime.weights import read_weights
 
 DATA = {"mlp_mnist": "mnist", "cnn_mnist": "mnist", "cnn_cifar": "cifar10"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 
 from .text import printable
@@ -80,6 +80,10 @@ class NetcError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(str(d) for d in self.diagnostics)
+
+    def at(self, location: Location | None) -> NetcError:
+        """The same error, whose findings without a place stand at this one."""
+        return NetcError([replace(d, location=d.location or location) for d in self.diagnostics])
 
 
 class ShapeError(NetcError):

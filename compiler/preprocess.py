@@ -1,6 +1,6 @@
 """What a net may say about its pictures, in the graph's attribute `preprocess`: settings and the values they take.
 
-`.net` files and TFLite files are checked by the same table; `runtime.images` does what the settings say.
+`.net` files and TFLite files are checked by the same table; `runtime.data.images` does what the settings say.
 """
 
 from __future__ import annotations

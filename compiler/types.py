@@ -48,7 +48,7 @@ class DType(enum.Enum):
     @property
     def is_float(self) -> bool:
         """True for the floating-point types."""
-        return self in (DType.F64, DType.F32, DType.F16)
+        return self is DType.F32 or self is DType.F64 or self is DType.F16
 
     def holds(self, number: float) -> bool:
         """True if the number is one of an element's values; floats hold all, but for their precision and range."""

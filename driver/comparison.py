@@ -15,18 +15,18 @@ from .compiler.quantization.report import Accuracy
 from .notes import show_notes
 from .pipeline import compile_graph, find_weights, load
 from .quantization import Calibrated, layer_noise
-from .runtime.calibration import CalibrationPictures, taken
-from .runtime.evaluate import Comparison, on_floats
-from .runtime.labels import NO_LABELS, Labels
+from .runtime.data.calibration import CalibrationSamples, taken
+from .runtime.data.held_out import SEEN, fingerprints, unseen
+from .runtime.data.labels import NO_LABELS, Labels
+from .runtime.data.source import ArraySource, Source
+from .runtime.evaluation.accuracy import Comparison, on_floats
+from .runtime.evaluation.scoring import compare
 from .runtime.training.augment import NO_AUGMENTATION
 from .runtime.training.batches import ArrayMaker, FileMaker, Maker, evaluation_plans
-from .runtime.training.held_out import SEEN, fingerprints, unseen
 from .runtime.training.samples import preparation_for
-from .runtime.training.scoring import compare
-from .runtime.training.sources import ArraySource, Source
 
 NOISE_SAMPLES = 10
-"""Samples over which the noise of layers is measured."""
+"""CalibrationSamples over which the noise of layers is measured."""
 
 Progress = Callable[[int], None] | None
 
@@ -110,7 +110,7 @@ def held_out_accuracy(
     calibrated: Calibrated,
     integers: Graph,
     source: Source,
-    samples: CalibrationPictures,
+    samples: CalibrationSamples,
     limit: int,
     labels: Labels = NO_LABELS,
     progress: Progress = None,

@@ -17,7 +17,6 @@ from .notes import open_noted
 from .output import echo, progress_bar
 from .pipeline import load
 from .quantization import warnings_for_people
-from .runtime.images import white_of
 
 
 def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
@@ -60,12 +59,12 @@ def _quantized_model(model: str, output: str | None, options: Mapping[str, Any],
             hint = "`netc check --target edgetpu` predicts without weights or samples"
             raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
     count = options["samples"]
-    white = white_of(load(model, net=options["net"], settings=options["settings"]))
-    pictures = open_noted(options["calibrate"], count, white)
+    network = load(model, net=options["net"], settings=options["settings"])
+    samples = open_noted(options["calibrate"], count, network)
     with progress_bar(count, "calibrating") as bar:
         made = edgetpu_model(
             model,
-            pictures,
+            samples,
             weights=options["weights"],
             method=options["method"],
             limit=count,

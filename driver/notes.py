@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .compiler.graph.ir import Graph
 from .output import echo
-from .runtime.calibration import CalibrationPictures, PictureFiles, open_pictures
+from .runtime.data.calibration import CalibrationSamples, notes_on
+from .runtime.data.registry import open_samples
 
 
 def show_notes(*notes: str | None) -> None:
@@ -12,9 +14,8 @@ def show_notes(*notes: str | None) -> None:
         echo(f"note: {text}", err=True)
 
 
-def open_noted(source: str, limit: int, white: float | None = None) -> CalibrationPictures:
-    """Pictures to calibrate with; says what is passed over of `limit` of them, and lost of deep ones."""
-    pictures = open_pictures(source)
-    if isinstance(pictures, PictureFiles):
-        show_notes(*pictures.notes(limit, white))
-    return pictures
+def open_noted(source: str, limit: int, graph: Graph) -> CalibrationSamples:
+    """CalibrationSamples to calibrate `graph` with; says what is passed over of `limit` of them, lost or guessed."""
+    samples = open_samples(source)
+    show_notes(*notes_on(samples, graph, limit))
+    return samples

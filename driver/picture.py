@@ -18,9 +18,10 @@ from .compiler.ops.reduction import Softmax
 from .compiler.ops.shape import Reshape
 from .frontend import allowed_folders, models_folder
 from .pipeline import Weights
-from .runtime.datasets import data_folder
-from .runtime.images import Preprocess, as_input, decode, depth_note, eight_bits
-from .runtime.labels import Labels, read_labels, saved_labels
+from .runtime.data.folder import data_folder
+from .runtime.data.images import Preprocess, as_input, decode, depth_note, eight_bits
+from .runtime.data.labels import Labels, read_labels, saved_labels
+from .runtime.data.registry import class_names, named_sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:
     folders = [models_folder(), *_label_data_folders()]
     if os.path.isfile(model):
         folders.insert(0, Path(model).parent)
-    return read_labels(graph, folders, allowed_folders())
+    return read_labels(graph, folders, allowed_folders(), class_names)
 
 
 def usable_labels(graph: Graph, model: str, weights: Weights = None, *, background: bool = False) -> Labels:
@@ -110,4 +111,4 @@ def _label_data_folders() -> Sequence[Path]:
         data = data_folder()
     except NetcError:
         return ()
-    return data, data / "imagenet_samples"
+    return data, *(data / kind.home for kind in named_sets() if os.path.isdir(data / kind.home))

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,19 +32,19 @@ from .compiler.types import DType
 from .output import echo
 from .pipeline import Source, Weights, compile_graph, find_weights, load
 from .recovery import Inputs, recover
-from .runtime.calibration import PictureFiles, calibration_inputs, open_pictures
-from .runtime.datasets import Dataset
-from .runtime.images import Preprocess, as_input
-from .runtime.interpretation import Facts, interpret
+from .runtime.data.calibration import CalibrationSamples, are_pictures, calibration_inputs, facts_of, notes_on
+from .runtime.data.images import as_input
+from .runtime.data.interpretation import interpret
+from .runtime.data.registry import open_samples
+from .runtime.data.source import ArraySource, FileSource, PictureFiles
 from .runtime.training.batches import ArrayMaker, evaluation_plans
 from .runtime.training.samples import Preparation
-from .runtime.training.sources import ArraySource
 
-Samples = str | os.PathLike[str] | PictureFiles | Dataset | Iterable[Array | Sequence[Array]]
+Samples = str | os.PathLike[str] | CalibrationSamples | Iterable[Array | Sequence[Array]]
 """What to calibrate with: a folder, an archive or a data set by name, or opened, or inputs of the network.
 
 An array with as many dimensions as the network's only input holds samples, one after the other, for its batches; of
-what type and range they are is judged as for training (see `runtime.interpretation`).
+what type and range they are is judged as for training (see `runtime.data.interpretation`).
 """
 
 
@@ -104,13 +104,12 @@ def calibrate(
 def _opened(graph: Graph, samples: Samples, limit: int) -> Samples:
     """Samples that can be gone through several times; warns of what isn't plain."""
     if isinstance(samples, str | os.PathLike):
-        samples = open_pictures(samples)
-        if isinstance(samples, PictureFiles):
-            _warn(samples.notes(limit, Preprocess.of(graph).white))
+        samples = open_samples(samples)
+        _warn(notes_on(samples, graph, limit))
     elif isinstance(samples, Iterator):
         return tuple(samples)
     elif isinstance(samples, np.ndarray) and _holds_samples(graph, samples):
-        _warn(interpret(graph, Facts.of("the array", samples)).notes)
+        _warn(notes_on(_unlabelled(samples), graph, limit))
     return samples
 
 
@@ -131,15 +130,14 @@ def _prepared(
 def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Array]]:
     """The inputs of each run, in order."""
     if isinstance(samples, str | os.PathLike):
-        samples = open_pictures(samples)
-    if isinstance(samples, PictureFiles):
+        samples = open_samples(samples)
+    if isinstance(samples, ArraySource) and not are_pictures(graph, samples):
+        first = replace(samples, labels=samples.labels[:limit], values=samples.values[:limit], facts=facts_of(samples))
+        return ((x,) for x in _batches(_interpreted(graph, first), graph.inputs[0].type.shape[0]))
+    if isinstance(samples, ArraySource | FileSource | PictureFiles):
         return ((x,) for x in calibration_inputs(graph, samples, limit))
-    if isinstance(samples, Dataset):
-        preprocess, shape = Preprocess.of(graph), graph.inputs[0].type.shape
-        pictures = (preprocess(picture) for (picture, _), _ in zip(samples, range(limit), strict=False))
-        return ((np.broadcast_to(x, shape).copy(),) for x in pictures)
     if isinstance(samples, np.ndarray) and _holds_samples(graph, samples):
-        return ((x,) for x in _batches(_interpreted(graph, samples), graph.inputs[0].type.shape[0]))
+        return ((x,) for x in _batches(_array_inputs(graph, samples), graph.inputs[0].type.shape[0]))
     return ((np.asarray(x),) if isinstance(x, np.ndarray) else tuple(np.asarray(part) for part in x) for x in samples)
 
 
@@ -148,14 +146,23 @@ def _holds_samples(graph: Graph, samples: Array) -> bool:
     return len(graph.inputs) == 1 and samples.ndim == graph.inputs[0].type.rank
 
 
-def _interpreted(graph: Graph, samples: Array) -> Array:
-    """Samples as a float network takes them."""
+def _unlabelled(samples: Array) -> ArraySource:
+    """An array as a source."""
+    return ArraySource("the array", None, np.zeros(len(samples), np.int32), samples)
+
+
+def _array_inputs(graph: Graph, samples: Array) -> Array:
+    """An array as the network takes it."""
     if graph.inputs[0].type.dtype != DType.F32 or samples.ndim < 2 or len(samples) == 0:
         return samples
-    source = ArraySource("the array", None, np.zeros(len(samples), np.int32), samples)
-    found = interpret(graph, Facts.of(source.name, samples))
+    return _interpreted(graph, _unlabelled(samples))
+
+
+def _interpreted(graph: Graph, source: ArraySource) -> Array:
+    """Samples as a float network takes them."""
+    found = interpret(graph, facts_of(source))
     preparation = Preparation(graph.inputs[0].type.shape[1:], found.preprocess, interpretation=found)
-    (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(samples), len(samples)))
+    (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(source), len(source)))
     return made.images
 
 

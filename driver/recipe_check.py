@@ -15,8 +15,8 @@ from .frontend import Recipe, load_recipes
 from .losses import find_loss
 from .pipeline import load
 from .recipe import read_setting
+from .runtime.data.registry import check_name
 from .runtime.training.augment import parse_augmentation
-from .runtime.training.opening import check_name
 from .runtime.training.samples import check_part
 
 

@@ -24,8 +24,8 @@ from .compiler.quantization.bias_correction import corrected_bias
 from .compiler.quantization.layers import Floats, Layer, Rows, layers, replaced, with_biases, with_constants
 from .compiler.targets.target import Target
 from .pipeline import compile_graph, compile_lowered
+from .runtime.data.images import as_input
 from .runtime.host import available_cores
-from .runtime.images import as_input
 from .runtime.program import Program
 
 ROWS = 2048

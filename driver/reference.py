@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import get_args
 
 import numpy as np
 
+from .compiler import quantization  # noqa: F401 (which registers rules, as `tflite` does)
+from .compiler.edgetpu.support import SUPPORT
 from .compiler.graph.ir import REQUIRED, AttributeSpec, Graph, Operator, Value
 from .compiler.graph.registry import operators
+from .compiler.ops.facets import INTEGER, TFLITE, readers
 from .compiler.ops.layer import Layer, layers
 from .compiler.types import Quantization
-from .frontend import load_text
+from .frontend import load_text, tflite  # noqa: F401
 
 COMMAND = "python -m netc.reference > docs/operators.md"
 
@@ -40,6 +44,21 @@ _OPERATORS = """\
 
 Attributes stand in braces, with their defaults if they have any. The last column says whether gradients pass: *yes*,
 *zero* (the derivative vanishes wherever it exists), or *no*.
+"""
+
+_FACETS = """\
+## What becomes of each operator
+
+*8 bits*: quantization has an integer form of it. *TFLite*: what it is written as. *Edge TPU*: which of that can run.
+Behind a dash stands why there is nothing.
+
+| operator | 8 bits | TFLite | Edge TPU |
+| --- | --- | --- | --- |"""
+
+_READ = """\
+## TFLite operators that are read
+
+Forms and element types that are supported stand in [tflite.md](tflite.md).
 """
 
 _KINDS: Mapping[object, str] = {
@@ -64,7 +83,36 @@ def reference() -> str:
     """The whole reference in Markdown."""
     parts = [_HEAD, *map(_layer, layers().values()), _OPERATORS]
     parts += [_group(name, group) for name, group in _groups(operators().values()).items()]
-    return "\n".join(parts)
+    return "\n".join(
+        [
+            *parts,
+            _FACETS,
+            *(_facets(operator) for _, operator in sorted(operators().items())),
+            "",
+            _READ,
+            _wrapped(sorted(readers())),
+        ]
+    )
+
+
+def _facets(operator: Operator) -> str:
+    """A row of the matrix of operators and consumers."""
+    form = TFLITE.of(operator)
+    written = ", ".join(form.kinds) or "as it was read" if form is not None else f"- {TFLITE.reason(operator)}"
+    integers = "yes" if INTEGER.of(operator) is not None else f"- {INTEGER.reason(operator)}"
+    return f"| `{operator.name}` | {integers} | {written} | {_edge(operator)} |"
+
+
+def _edge(operator: Operator) -> str:
+    """Which of the TFLite operators that it may become can run on the Edge TPU."""
+    form = TFLITE.of(operator)
+    kinds = form.kinds if form is not None else ()
+    mapped = [kind for kind in kinds if kind in SUPPORT]
+    return "-" if not mapped else "yes" if len(mapped) == len(kinds) else ", ".join(mapped)
+
+
+def _wrapped(words: Iterable[str]) -> str:
+    return "\n".join(textwrap.wrap(", ".join(words), 120)) + ".\n"
 
 
 def _layer(layer: Layer) -> str:

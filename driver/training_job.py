@@ -26,19 +26,19 @@ from .losses import find_loss
 from .picture import usable_labels
 from .pipeline import Request, build, find_weights, load, load_program
 from .recipe import TrainingRecipe
-from .runtime.evaluate import Evaluation
+from .runtime.data.labels import CLASSES, Labels
+from .runtime.data.registry import open_source
+from .runtime.data.source import ArraySource, Source
+from .runtime.evaluation.accuracy import Evaluation
+from .runtime.evaluation.scoring import score
 from .runtime.host import available_cores
-from .runtime.labels import CLASSES, Labels
 from .runtime.program import Program
 from .runtime.trainer import QatTrainer, Trainer
 from .runtime.training.augment import NO_AUGMENTATION, parse_augmentation
 from .runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker, Plan
 from .runtime.training.loop import Evaluate, Scores
-from .runtime.training.opening import open_source
 from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for
-from .runtime.training.scoring import score
-from .runtime.training.sources import ArraySource, Source
 from .runtime.training.workers import WorkerMaker
 
 IDENTITY = ("model", "net", "settings", "size", "weights", "skip")

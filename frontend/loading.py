@@ -22,7 +22,7 @@ from .modules import Loader, Module
 from .names import check_names
 from .parser import MAX_ERRORS
 from .roots import allowing, models_folder
-from .settings import Recipe, preprocess_of, recipe_of, resolve_preprocess
+from .settings import PathOf, Recipe, preprocess_of, recipe_of, resolve_preprocess
 from .state import identity
 from .values import Definition
 
@@ -65,14 +65,17 @@ def load_text(
     return _graph(_open_text(text, file), net, _options(batch, sizes, hyperparameters))
 
 
-def load_recipe(source: str | os.PathLike[str], *, net: str | None = None, takes_data: bool = True) -> Recipe | None:
+def load_recipe(
+    source: str | os.PathLike[str], *, net: str | None = None, data_path: PathOf | None = None
+) -> Recipe | None:
     """The `train` recipe of a net; arguments as for `load_network`.
 
-    If its data will be used (`takes_data`), files must lie where the net may read from.
+    If its data will be used, `data_path` finds the file or folder that they name, which must lie where the net may
+    read from.
     """
     opened = _open(source)
     opened.loader.finish()
-    return recipe_of(_choose(opened.module, net), takes_data)
+    return recipe_of(_choose(opened.module, net), data_path)
 
 
 def load_recipes(source: str | os.PathLike[str]) -> list[Recipe]:
@@ -80,7 +83,7 @@ def load_recipes(source: str | os.PathLike[str]) -> list[Recipe]:
     opened = _open(source)
     if opened.loader.diagnostics:
         return []
-    found = [recipe_of(net, False) for net in opened.module.nets().values()]
+    found = [recipe_of(net, None) for net in opened.module.nets().values()]
     own = {train.location for train in opened.module.recipes}
     return [recipe for recipe in found if recipe is not None and recipe.location in own]
 

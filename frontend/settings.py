@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,26 +28,32 @@ class Recipe:
     location: Location
 
 
-def recipe_of(net: Definition, takes_data: bool) -> Recipe | None:
-    """The recipe of a net: its own, or that of the net it specialises. Raises `NetcError` for files out of bounds."""
+PathOf = Callable[[str], Path | None]
+"""The file or folder that the name of a data source contains, if any."""
+
+
+def recipe_of(net: Definition, data_path: PathOf | None) -> Recipe | None:
+    """The recipe of a net: its own, or that of the net it specialises. Raises `NetcError` for files out of bounds.
+
+    `data_path` finds those of its data; None: these won't be used.
+    """
     for definition in _lineage(net):
         for module in net.scope.reachable():
             for train in module.recipes:
                 if module.find(train.net.id) is definition:
                     settings = {s.name.id: s.value for s in train.settings}
-                    if takes_data:
-                        _check_data(settings.get("data"), module)
+                    if data_path is not None:
+                        _check_data(settings.get("data"), module, data_path)
                     return Recipe(definition.name, MappingProxyType(settings), train.location)
     return None
 
 
-def _check_data(value: ast.Expr | None, module: Module) -> None:
+def _check_data(value: ast.Expr | None, module: Module, data_path: PathOf) -> None:
     """Files to train on, too, lie where the net may read from; paths are relative to the current folder."""
     if isinstance(value, ast.String):
         text = "".join(part for part in value.parts if isinstance(part, str))
-        path = text.removeprefix("imagefolder:")
-        if path != text or path.endswith(".npz"):
-            require_allowed(Path(os.path.expanduser(path)), module.roots, value.location)
+        if (path := data_path(text)) is not None:
+            require_allowed(path, module.roots, value.location)
 
 
 def preprocess_of(net: Definition, budget: Budget) -> tuple[Mapping[str, Any] | None, list[Diagnostic]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeGuard, Union, get_args, get_origin
 
 from ..compiler.errors import Location, NetcError
@@ -74,7 +74,7 @@ def applying(name: str, location: Location) -> Iterator[None]:
     try:
         yield
     except NetcError as problem:
-        raise NetcError([replace(d, location=d.location or location) for d in problem.diagnostics]) from None
+        raise problem.at(location) from None
     except (TypeError, ValueError, LookupError, ArithmeticError, MemoryError):
         raise error(f"{name} can't work with these arguments", location) from None
 

@@ -45,6 +45,17 @@ LAYERS = {
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
+RUNTIME_LEAVES = {"cache", "finite", "host", "litert", "weights"}
+"""Modules of the runtime that know none of its parts."""
+RUNTIME_LAYERS = {
+    "data": {"cache", "weights"},
+    "training": {"data", "finite"},
+    "evaluation": {"data", "training"},
+    "program": {"host"},
+    "measure": {"program"},
+    "trainer": {"finite", "program", "weights"},
+}
+"""What each part of the runtime imports of the others."""
 
 
 def part(name: list[str]) -> str:
@@ -53,22 +64,34 @@ def part(name: list[str]) -> str:
     return next((each for each in reversed(parts) if each in LAYERS), name[2])
 
 
-def edges() -> set[tuple[str, str]]:
-    """(part, part that it imports) inside the compiler, imports for type checkers included."""
+def edges(package: str) -> set[tuple[str, str]]:
+    """(part, part that it imports) inside "compiler" or "runtime", imports for type checkers included."""
     found = set()
-    for package, path in sources():
-        parts = [*package.split("."), path.stem] if path.stem != "__init__" else package.split(".")
-        if parts[:2] != ["netc", "compiler"] or len(parts) < 3:
+    for home, path in sources():
+        parts = [*home.split("."), path.stem] if path.stem != "__init__" else home.split(".")
+        if parts[:2] != ["netc", package] or len(parts) < 3:
             continue
-        for name in imports(package, path):
+        for name in imports(home, path):
             imported = name.split(".")
-            if imported[:2] == ["netc", "compiler"] and len(imported) > 2 and part(imported) != part(parts):
+            if imported[:2] == ["netc", package] and len(imported) > 2 and part(imported) != part(parts):
                 found.add((part(parts), part(imported)))
     return found
 
 
+def modules(package: str) -> set[tuple[str, str]]:
+    """(module, module that it imports) inside a package, at any depth."""
+    known = {f"{home}.{path.stem}" for home, path in sources() if home.startswith(f"netc.{package}")}
+    return {
+        (f"{home}.{path.stem}", module)
+        for home, path in sources()
+        for name in imports(home, path)
+        for module in {name, name.rpartition(".")[0]} & known
+        if f"{home}.{path.stem}" in known
+    }
+
+
 def test_parts_import_what_they_may() -> None:
-    found = edges()
+    found = edges("compiler")
     assert {edge for edge in found if edge[1] not in LEAVES} == {(a, b) for a, whole in LAYERS.items() for b in whole}
     assert {a for a, _ in found} | {b for _, b in found} == LAYERS.keys() | LEAVES
 
@@ -80,8 +103,20 @@ def test_documentation_shows_the_table() -> None:
         assert f"| `{name}` | {parts} |" in text
 
 
-def test_there_is_no_circle() -> None:
-    graph = nx.DiGraph(edges())
+def test_parts_of_the_runtime_import_what_they_may() -> None:
+    assert edges("runtime") == {(a, b) for a, whole in RUNTIME_LAYERS.items() for b in whole}
+    parts = {path.stem for path in (ROOT / "runtime").iterdir() if not path.stem.startswith("__")}
+    assert parts == RUNTIME_LAYERS.keys() | RUNTIME_LEAVES
+
+
+@pytest.mark.parametrize("package", ["compiler", "runtime"])
+def test_there_is_no_circle(package: str) -> None:
+    graph = nx.DiGraph(edges(package))
+    assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
+
+
+def test_modules_of_the_runtime_import_in_no_circle() -> None:
+    graph = nx.DiGraph(modules("runtime"))
     assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
 
 

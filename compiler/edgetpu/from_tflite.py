@@ -1,173 +1,103 @@
-"""Facts of a TFLite file, for the prediction.
-
-Only what the prediction needs is read: shapes, types, which tensors are constant, options. A damaged file gives a
-`NetcError`. The classes of the flatbuffer schema come from the package `tflite`.
-"""
+"""Facts of a TFLite file, for the prediction: shapes, types, which tensors are constant, options."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-import tflite
-
-from ..errors import NetcError
-from ..text import printable
+from ..errors import Location, NetcError
+from ..graph.ir import Array
+from ..tflite.names import ACTIVATIONS, PADDINGS, WEIGHTS_FORMATS, accessor
+from ..tflite.reading import Model, Operator, Tensor, read_model
+from ..types import DType
 from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-
-
-def _names(enumeration: type) -> Mapping[int, str]:
-    return {number: name for name, number in vars(enumeration).items() if name.isupper() and isinstance(number, int)}
-
-
-_TYPES = _names(tflite.TensorType)
-_KINDS = _names(tflite.BuiltinOperator)
-_DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
-"""What reading outside a file, or unknown numbers, lead to."""
-_BUDGET = 8
-"""Elements that may be read for each byte of a file."""
 _SMALL = 64
 """Integer constants of up to so many elements are read: axes, sizes, strides."""
-_WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
-_ACTIVATION = ("FusedActivationFunction",)
-_OPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"fused_activation_function": ACTIVATIONS, "padding": PADDINGS, "weights_format": WEIGHTS_FORMATS}
+)
+"""What the codes of options stand for."""
+_ACTIVATION = ("fused_activation_function",)
+_WINDOW = ("padding", "stride_h", "stride_w")
+_DILATION = ("dilation_h_factor", "dilation_w_factor")
+_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "ADD": ("AddOptions", _ACTIVATION),
-        "AVERAGE_POOL_2D": ("Pool2DOptions", _WINDOW),
-        "CONCATENATION": ("ConcatenationOptions", ("Axis", *_ACTIVATION)),
-        "CONV_2D": ("Conv2DOptions", (*_WINDOW, "DilationHFactor", "DilationWFactor")),
-        "DEPTHWISE_CONV_2D": (
-            "DepthwiseConv2DOptions",
-            (*_WINDOW, "DilationHFactor", "DilationWFactor", "DepthMultiplier"),
-        ),
-        "FULLY_CONNECTED": ("FullyConnectedOptions", ("WeightsFormat", *_ACTIVATION)),
-        "MAX_POOL_2D": ("Pool2DOptions", _WINDOW),
-        "MUL": ("MulOptions", _ACTIVATION),
-        "PACK": ("PackOptions", ("Axis",)),
-        "STRIDED_SLICE": ("StridedSliceOptions", ("EllipsisMask", "NewAxisMask")),
-        "SUB": ("SubOptions", _ACTIVATION),
-        "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideH", "StrideW")),
+        "ADD": _ACTIVATION,
+        "AVERAGE_POOL_2D": (*_WINDOW, *_ACTIVATION),
+        "CONCATENATION": ("axis", *_ACTIVATION),
+        "CONV_2D": (*_WINDOW, *_ACTIVATION, *_DILATION),
+        "DEPTHWISE_CONV_2D": (*_WINDOW, *_ACTIVATION, *_DILATION, "depth_multiplier"),
+        "FULLY_CONNECTED": ("weights_format", *_ACTIVATION),
+        "MAX_POOL_2D": (*_WINDOW, *_ACTIVATION),
+        "MUL": _ACTIVATION,
+        "PACK": ("axis",),
+        "STRIDED_SLICE": ("ellipsis_mask", "new_axis_mask"),
+        "SUB": _ACTIVATION,
+        "TRANSPOSE_CONV": _WINDOW,
     }
 )
+"""The options of an operator that the prediction may ask for."""
 
 
 def read_tflite(data: bytes, name: str = "model") -> ModelFacts:
-    """Read the first subgraph of a TFLite file; raises `NetcError` if the file is damaged or not a TFLite file."""
-    if data[4:8] != b"TFL3":
-        raise NetcError(f"{name} is not a TFLite file", hint="its bytes 4 to 8 must be TFL3")
+    """Facts of the first subgraph of a file called `name`. Raises `NetcError` if it is damaged or no TFLite file."""
     try:
-        return _Reader(data).facts(name)
-    except _DAMAGE as error:
-        raise NetcError(f"{name} is damaged: {type(error).__name__}: {error}") from error
+        return _facts(read_model(data), name)
+    except NetcError as error:
+        raise error.at(Location(name, 1, 1)) from None
 
 
-class _Reader:
-    """One pass over a file. What is read in all is bounded by the file's size, however its offsets overlap."""
-
-    def __init__(self, data: bytes) -> None:
-        self._model: Any = tflite.Model.GetRootAs(data, 0)
-        self._budget = _BUDGET * len(data)
-        self._zero: dict[int, bool] = {}
-
-    def facts(self, name: str) -> ModelFacts:
-        subgraph: Any = self._model.Subgraphs(0)
-        tensors = [self._tensor(subgraph.Tensors(i)) for i in range(self._spend(subgraph.TensorsLength()))]
-        operators = tuple(
-            self._operator(subgraph.Operators(i), tensors) for i in range(self._spend(subgraph.OperatorsLength()))
-        )
-        inputs = tuple(tensors[i] for i in self._vector(subgraph.InputsAsNumpy()) if i >= 0)
-        outputs = tuple(tensors[i] for i in self._vector(subgraph.OutputsAsNumpy()) if i >= 0)
-        return ModelFacts(name, operators, inputs, outputs)
-
-    def _spend(self, count: int) -> int:
-        self._budget -= count
-        if self._budget < 0:
-            raise ValueError("its parts are larger than the file")
-        return count
-
-    def _vector(self, array: Any) -> tuple[int, ...]:
-        """A vector of numbers; absent ones are empty."""
-        if not isinstance(array, np.ndarray):
-            return ()
-        self._spend(array.size)
-        return tuple(int(x) for x in array)
-
-    def _text(self, text: bytes | None) -> str:
-        self._spend(len(text or b""))
-        return printable((text or b"").decode("utf-8", "replace"))
-
-    def _tensor(self, tensor: Any) -> TensorFacts:
-        shape = self._vector(tensor.ShapeAsNumpy())
-        dtype = _TYPES[tensor.Type()]
-        buffer = self._buffer(tensor.Buffer(), of_none=0 in shape)
-        return TensorFacts(
-            shape,
-            dtype,
-            self._text(tensor.Name()),
-            constant=buffer is not None,
-            per_channel=self._per_channel(tensor.Quantization()),
-            zero=buffer is not None and self._is_zero(tensor.Buffer(), buffer),
-            dynamic=any(size < 0 for size in shape),
-            values=_values(buffer, dtype),
-        )
-
-    def _buffer(self, index: int, of_none: bool) -> Bytes | None:
-        """The bytes of a constant; there are none for a constant without elements, but they are stated."""
-        if not 0 < index < self._model.BuffersLength():
-            return None
-        data = self._model.Buffers(index).DataAsNumpy()
-        return data if isinstance(data, np.ndarray) and (data.size or of_none) else None
-
-    def _is_zero(self, index: int, buffer: Bytes) -> bool:
-        if index not in self._zero:
-            self._spend(buffer.size)
-            self._zero[index] = not buffer.any()
-        return self._zero[index]
-
-    def _per_channel(self, quantization: Any) -> bool:
-        scales = quantization.ScaleAsNumpy() if quantization is not None else None
-        if not isinstance(scales, np.ndarray) or scales.size < 2:
-            return False
-        self._spend(scales.size)
-        return bool(scales.min() != scales.max())
-
-    def _operator(self, op: Any, tensors: Sequence[TensorFacts]) -> OperatorFacts:
-        code = self._model.OperatorCodes(op.OpcodeIndex())
-        kind = _KINDS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        inputs = tuple(tensors[i] if i >= 0 else None for i in self._vector(op.InputsAsNumpy()))
-        outputs = tuple(tensors[i] for i in self._vector(op.OutputsAsNumpy()) if i >= 0)
-        options = MappingProxyType(_options(kind, op))
-        name = outputs[0].name if outputs else ""
-        custom = self._text(code.CustomCode()) if kind == "CUSTOM" else ""
-        return OperatorFacts(kind, inputs, outputs, code.Version(), options, name, custom)
+def _facts(model: Model, name: str) -> ModelFacts:
+    tensors = [_tensor(tensor) for tensor in model.tensors]
+    return ModelFacts(
+        name,
+        tuple(_operator(operator, tensors) for operator in model.operators),
+        tuple(tensors[i] for i in model.inputs),
+        tuple(tensors[i] for i in model.outputs),
+    )
 
 
-def _values(buffer: Bytes | None, dtype: str) -> tuple[int, ...] | None:
-    item = {"INT32": "<i4", "INT64": "<i8"}.get(dtype)
-    if buffer is None or item is None or buffer.size > 8 * _SMALL or buffer.size % np.dtype(item).itemsize:
+def _tensor(tensor: Tensor) -> TensorFacts:
+    quantization = None if tensor.type is None else tensor.type.quantization
+    array = tensor.array()
+    return TensorFacts(
+        tensor.shape,
+        tensor.element,
+        tensor.name,
+        constant=tensor.data is not None,
+        per_channel=quantization is not None and len(set(quantization.scales)) > 1,
+        zero=array is not None and not array.any(),
+        dynamic=tensor.is_dynamic,
+        values=None if array is None else _values(array),
+    )
+
+
+def _values(array: Array) -> tuple[int, ...] | None:
+    """The elements of a small constant of whole numbers."""
+    if array.size > _SMALL or DType.of(array.dtype) not in (DType.I32, DType.I64):
         return None
-    return tuple(int(x) for x in np.frombuffer(buffer.tobytes(), item))
+    return tuple(int(x) for x in array.reshape(-1))
 
 
-def _options(kind: str, op: Any) -> dict[str, Option]:
-    name, fields = _OPTIONS.get(kind, ("", ()))
-    table = op.BuiltinOptions()
-    if table is None or not fields:
+def _operator(operator: Operator, tensors: list[TensorFacts]) -> OperatorFacts:
+    outputs = tuple(tensors[i] for i in operator.outputs)
+    return OperatorFacts(
+        "CUSTOM" if operator.is_custom else operator.name,
+        tuple(tensors[i] if i >= 0 else None for i in operator.inputs),
+        outputs,
+        operator.version,
+        MappingProxyType(_options(operator)),
+        outputs[0].name if outputs else "",
+        operator.name if operator.is_custom else "",
+    )
+
+
+def _options(operator: Operator) -> dict[str, Option]:
+    if operator.options is None or operator.is_custom:
         return {}
-    reader = getattr(tflite, name)()
-    reader.Init(table.Bytes, table.Pos)
-    return {field: _option(field, getattr(reader, field)()) for field in fields}
+    return {accessor(field): _option(operator, field) for field in _OPTIONS.get(operator.name, ())}
 
 
-def _option(field: str, value: Any) -> Option:
-    enumeration = {
-        "FusedActivationFunction": tflite.ActivationFunctionType,
-        "Padding": tflite.Padding,
-        "WeightsFormat": tflite.FullyConnectedOptionsWeightsFormat,
-    }.get(field)
-    return _names(enumeration)[value] if enumeration else int(value)
+def _option(operator: Operator, field: str) -> Option:
+    return operator.coded(field, _CODES[field]) if field in _CODES else int(operator.option(field))

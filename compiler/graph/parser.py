@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -99,9 +99,7 @@ class _Parser:
         try:
             yield
         except NetcError as error:
-            location = self.source.location(token)
-            located = [replace(d, location=d.location or location) for d in error.diagnostics]
-            raise NetcError(located) from None
+            raise error.at(self.source.location(token)) from None
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             # Shape rules may trip over attributes of the right kind whose parts are not, such as ("a", 1) for strides.
             self.fail(f"these operands and attributes don't fit: {error}", token)

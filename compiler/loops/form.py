@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 AtomT = TypeVar("AtomT", bound=Hashable)
+_NONE: dict[Any, int] = {}
+"""The terms of constants: all have the same, so that they are found by identity."""
 
 
 @dataclass(slots=True, eq=False)
@@ -14,7 +16,7 @@ class Form(Generic[AtomT]):
     """`constant + sum of coefficient * atom`; coefficients are not zero. Never changed once made."""
 
     constant: int
-    terms: Mapping[AtomT, int] = field(default_factory=dict[AtomT, int])
+    terms: Mapping[AtomT, int] = field(default_factory=lambda: _NONE)
 
     def plus(self, other: Form[AtomT], factor: int = 1) -> Self:
         """`self + factor * other`."""
@@ -32,8 +34,8 @@ class Form(Generic[AtomT]):
 
     def times(self, factor: int) -> Self:
         """`factor * self`."""
-        if not factor:
-            return self.__class__(0)
+        if not factor or not self.terms:
+            return self.__class__(self.constant * factor)
         return self.__class__(self.constant * factor, {a: c * factor for a, c in self.terms.items()})
 
     def split(self, divisor: int) -> tuple[Self, Self]:

@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 from ..errors import near_miss
 from ..types import DType
+from .expressions import spelling
 from .ir import (
-    ARITHMETIC,
-    COMPARISON,
     INDEX,
-    INTEGER,
-    UNARY,
     Allocate,
     Binary,
-    Bitcast,
-    Broadcast,
     Buffer,
-    Cast,
     Const,
-    Dot4,
     Expr,
-    FixedMul,
-    Fma,
     For,
     If,
-    Interleave,
     Kernel,
     Let,
     Load,
     LoopKind,
-    Reduce,
-    Select,
     Space,
     Stmt,
     Store,
-    Unary,
     Var,
     VectorType,
 )
-from .printer import INFIX
+from .operations import OPERATIONS
+from .spelling import SPELLINGS, Spelling
 from .tokens import TokenReader
 
 _LOOPS = {kind.value: kind for kind in LoopKind}
-_SIGNS = {sign: (op, level) for op, (sign, level) in INFIX.items()}
-_BINARY = (*ARITHMETIC, *INTEGER, *COMPARISON)
-_TERNARY: Mapping[str, Callable[[Expr, Expr, Expr], Expr]] = {
-    "fma": Fma,
-    "select": Select,
-    "dot4": Dot4,
-    "fixed_mul": FixedMul,
-    "fixed_mul_up": partial(FixedMul, halves_up=True),
-}
-_CALLS = (*_BINARY, *UNARY, *_TERNARY, "cast", "bitcast", "broadcast", "reduce", "load", "interleave")
+_SIGNS = {each.sign: (op, each.strength) for op, each in OPERATIONS.items() if each.sign}
 _MAX_DEPTH = 200
 
 
@@ -191,47 +168,53 @@ class KernelReader(TokenReader):
         return Const(value, kind.dtype, kind.lanes)
 
     def call(self, scope: _Scope) -> Expr:
-        """An operation by name."""
-        op, start = self.token, self.start
-        if self.kind != "word" or op not in _CALLS:
-            self.fail(f"expected an expression, found {self.found}", near_miss(op, _CALLS))
+        """An access to memory, or a node by its word."""
+        word, start = self.token, self.start
+        found = spelling(word) if self.kind == "word" else None
+        if found is None and word != "load":
+            self.fail(f"expected an expression, found {self.found}", near_miss(word, [*OPERATIONS, *SPELLINGS, "load"]))
         self.advance()
-        if op == "load":
-            kind = self.element_type()
-            buffer, indices = self.access(self.name("%"), scope)
-            if buffer.dtype is not kind.dtype:
-                self.fail(f"%{buffer.name} holds {buffer.dtype}, not {kind.dtype}", at=start)
-            return Load(buffer, indices, kind.lanes)
-        if op in ("cast", "bitcast"):
-            dtype = self.dtype()
-            (value,) = self.arguments(scope, 1)
-            return Cast(value, dtype) if op == "cast" else Bitcast(value, dtype)
-        if op in ("broadcast", "reduce"):
-            return self.across_lanes(op, scope)
-        if op in UNARY:
-            return Unary(op, *self.arguments(scope, 1))
-        if op in _BINARY:
-            return Binary(op, *self.arguments(scope, 2))
-        if op == "interleave":
-            return Interleave(tuple(self.arguments(scope, None)))
-        return _TERNARY[op](*self.arguments(scope, 3))
+        if found is None:
+            return self.load(start, scope)
+        parameters = self.parameters(word, found)
+        return found.build(parameters, tuple(self.arguments(scope, found.count)))
 
-    def across_lanes(self, op: str, scope: _Scope) -> Expr:
-        """`broadcast<16>(...)` or `reduce<add>(...)`."""
-        self.expect("<")
-        option = self.advance()
-        self.expect(">")
-        (value,) = self.arguments(scope, 1)
-        if op == "reduce":
-            return Reduce(option, value)
-        if not option.isdecimal():
-            self.fail(f"a broadcast takes a number of lanes, not `{option}`")
-        return Broadcast(value, int(option))
+    def load(self, start: int, scope: _Scope) -> Load:
+        """Elements of memory: `load f32x16 %x[0, %i]`, after its first word."""
+        kind = self.element_type()
+        buffer, indices = self.access(self.name("%"), scope)
+        if buffer.dtype is not kind.dtype:
+            self.fail(f"%{buffer.name} holds {buffer.dtype}, not {kind.dtype}", at=start)
+        return Load(buffer, indices, kind.lanes)
+
+    def parameters(self, word: str, found: Spelling) -> dict[str, object]:
+        """What stands in angle brackets between a word and its operands: `<f32>`, `<16>`, `<add>`."""
+        values: dict[str, object] = {}
+        for name, kind in found.parameters.items():
+            self.expect("," if values else "<")
+            values[name] = self.parameter(word, name, kind)
+        if values:
+            self.expect(">")
+        return values
+
+    def parameter(self, word: str, name: str, kind: type) -> object:
+        """An element type, a number or the name of an operation."""
+        if kind is DType:
+            return self.element_type().dtype
+        start = self.start
+        text = self.advance()
+        if kind is str:
+            return text
+        if not text.isdecimal():
+            self.fail(f"a {word} takes a number of {name}, not `{text}`", at=start)
+        return int(text)
 
     def arguments(self, scope: _Scope, count: int | None) -> list[Expr]:
         """The arguments of an operation; without a count, one or more."""
         start = self.start
         arguments = self.list_of("(", ")", lambda: self.expr(scope))
-        if len(arguments) != (count or max(1, len(arguments))):
-            self.fail(f"this operation takes {count or 'some'} argument(s), not {len(arguments)}", at=start)
+        if len(arguments) != (max(1, len(arguments)) if count is None else count):
+            self.fail(
+                f"this operation takes {'some' if count is None else count} argument(s), not {len(arguments)}", at=start
+            )
         return arguments

@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from operator import le
 
 import numpy as np
 
 from ..types import DType
-from .expression_types import ViolationError, binary_type, check, interned, result_type
+from .buffers import BOOLEAN
 from .interval import UNKNOWN, Interval
 from .ir import (
     INDEX,
@@ -24,7 +25,6 @@ from .ir import (
     Cast,
     Const,
     Expr,
-    Fma,
     For,
     If,
     Kernel,
@@ -37,10 +37,10 @@ from .ir import (
     Store,
     Var,
     VectorType,
-    children,
 )
 from .linear import Key, Knowledge, Linear, constant
 from .printer import print_expr
+from .violation import ViolationError, check
 
 STACK_BYTES = 128 * 1024
 """Most that the stack buffers of a kernel may take together; some systems give threads little more than this."""
@@ -71,11 +71,15 @@ class Access:
     def boxes(self, knowledge: Knowledge, shape: Sequence[int]) -> list[Box]:
         """What each of them touches at most."""
         ranges = [knowledge.range(Linear(0, terms), self.narrowed) for terms in self.terms]
-        extra = [*(0 for _ in ranges[1:]), self.lanes - 1]
+        if ranges:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + self.lanes - 1)
+        limits = [(low, high, size - 1) for (low, high), size in zip(ranges, shape, strict=False)]
         return [
             tuple(
-                (int(max(low + n, 0)), int(min(high + n + more, size - 1)))
-                for n, (low, high), more, size in zip(constant, ranges, extra, shape, strict=False)
+                [
+                    (int(max(low + n, 0)), int(min(high + n, last)))
+                    for n, (low, high, last) in zip(constant, limits, strict=False)
+                ]
             )
             for constant in sorted(self.constants)
         ]
@@ -120,7 +124,8 @@ class KernelVerifier:
         self.knowledge = Knowledge()
         self.facts = KernelFacts(self.knowledge)
         self.classes: dict[Key, Access] = {}
-        self.by_identity: dict[Key, Access] = {}
+        self.by_identity: dict[Key, tuple[set[tuple[int, ...]], Sequence[float], Sequence[float]]] = {}
+        """Constants of accesses that share terms, and the least and most ones with which they lie inside."""
         self.kept: list[Sequence[Linear]] = []
         self.stack_bytes = 0
 
@@ -174,8 +179,9 @@ class KernelVerifier:
         if name in scope.types:
             scope.seen.clear()
             scope.registers.clear()
+            scope.forms.pop(name, None)
+            scope.constant.discard(name)
         scope.types[name] = kind
-        scope.constant.discard(name)
         if kind is INDEX:
             scope.forms[name] = self.index(stmt.value, scope)
             if self.is_constant(stmt.value, scope):
@@ -195,7 +201,7 @@ class KernelVerifier:
 
     def branch(self, stmt: If, scope: _Scope) -> None:
         """Both sides, each where it can run, with what the condition says there."""
-        check(self.type_of(stmt.condition, scope) is interned(DType.BOOL, 1), "a condition is one boolean")
+        check(self.type_of(stmt.condition, scope) is BOOLEAN, "a condition is one boolean")
         for body, facts in (
             (stmt.then, self.facts_of(stmt.condition, scope, True)),
             (stmt.otherwise, self.facts_of(stmt.condition, scope, False)),
@@ -222,12 +228,14 @@ class KernelVerifier:
 
     def loop(self, stmt: For, scope: _Scope) -> None:
         """The body, for all values of the variable; nothing where it has none."""
-        for bound in (stmt.start, stmt.stop):
-            check(self.type_of(bound, scope) is INDEX, f"a bound of loop %{stmt.var} is not an index")
-        check(stmt.step >= 1, f"loop %{stmt.var} has step {stmt.step}")
+        if self.type_of(stmt.start, scope) is not INDEX or self.type_of(stmt.stop, scope) is not INDEX:
+            raise ViolationError(f"a bound of loop %{stmt.var} is not an index")
+        if stmt.step < 1:
+            raise ViolationError(f"loop %{stmt.var} has step {stmt.step}")
         inner = scope.inner()
         inner.types[stmt.var] = INDEX
         inner.constant.discard(stmt.var)
+        inner.forms.pop(stmt.var, None)
         if stmt.kind is LoopKind.UNROLL:
             fixed = self.is_constant(stmt.start, scope) and self.is_constant(stmt.stop, scope)
             check(fixed, f"bounds of unrolled loop %{stmt.var} are not constant")
@@ -251,25 +259,24 @@ class KernelVerifier:
 
     def access(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, writes: bool, scope: _Scope) -> None:
         """Rank, bounds, and constant indices of registers."""
-        key = (id(buffer), id(indices), lanes)
-        if buffer.space is Space.REGISTER and key in scope.registers:
+        if buffer.space is Space.REGISTER and (id(buffer), id(indices), lanes) in scope.registers:
             return
         known = scope.buffers.get(buffer.name)
         if known is not buffer and known != buffer:
             raise ViolationError(f"buffer %{buffer.name} is not defined here")
         if len(indices) != len(buffer.shape):
             raise ViolationError(f"%{buffer.name} is accessed with {len(indices)} indices")
+        if buffer.space is Space.ARGUMENT or buffer.space is Space.OUT:
+            self.record(buffer, indices, lanes, writes, scope)
+            return
         if buffer.space is Space.REGISTER:
             if lanes != buffer.lanes:
                 raise ViolationError(f"%{buffer.name} holds {buffer.lanes} lanes, not {lanes}")
             if not all(self.is_constant(i, scope) for i in indices):
                 raise ViolationError(f"register buffer %{buffer.name} has an index that is not constant")
-            scope.registers[key] = indices
+            scope.registers[id(buffer), id(indices), lanes] = indices
             lanes = 1
-        forms = [self.index(index, scope) for index in indices]
-        self.bounds(buffer, indices, forms, lanes)
-        if buffer.space is Space.ARGUMENT or buffer.space is Space.OUT:
-            self.record(buffer, forms, lanes, writes, scope.in_loop)
+        self.bounds(buffer, indices, [self.index(index, scope) for index in indices], lanes)
 
     def bounds(self, buffer: Buffer, indices: Sequence[Expr], forms: Sequence[Linear], lanes: int) -> None:
         """All indices lie inside the buffer."""
@@ -283,22 +290,41 @@ class KernelVerifier:
             if not inside:
                 raise ViolationError(_outside(buffer, indices[d], low, high + size - 1 - end, size))
 
-    def record(self, buffer: Buffer, forms: Sequence[Linear], lanes: int, writes: bool, shared: bool) -> None:
-        """Keep an access, together with those that differ in constants only."""
-        narrowed = self.knowledge.narrowed
-        place = (buffer.name, writes, shared, id(narrowed), lanes)
-        quick = (*place, *[id(f.terms) for f in forms])
-        same = self.by_identity.get(quick)
-        if same is None:
+    def record(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, writes: bool, scope: _Scope) -> None:
+        """Bounds of an access to a parameter, which is kept together with those that differ in constants only."""
+        quick = [id(buffer), id(self.knowledge.narrowed), lanes, writes, scope.in_loop]
+        forms, constants = [], []
+        for index in indices:
+            form = self.index(index, scope)
+            forms.append(form)
+            constants.append(form.constant)
+            quick.append(id(form.terms))
+        known = self.by_identity.get(tuple(quick))
+        if known is None:
             self.kept.append(forms)  # so that identities stay theirs
-            key = (*place, *[tuple(f.terms.items()) for f in forms])
-            same = self.classes.get(key)
-            if same is None:
-                terms = tuple(f.terms for f in forms)
-                same = self.classes[key] = Access(buffer.name, terms, set(), lanes, writes, narrowed, shared)
-                self.facts.accesses[buffer.name].append(same)
-            self.by_identity[quick] = same
-        same.constants.add(tuple([f.constant for f in forms]))
+            access = self.accesses(buffer, forms, lanes, writes, scope.in_loop)
+            known = self.by_identity[tuple(quick)] = (access.constants, *self.room(buffer, forms, lanes))
+        seen, least, most = known
+        if not (all(map(le, least, constants)) and all(map(le, constants, most))):
+            self.bounds(buffer, indices, forms, lanes)
+        seen.add(tuple(constants))
+
+    def accesses(self, buffer: Buffer, forms: Sequence[Linear], lanes: int, writes: bool, shared: bool) -> Access:
+        """What accesses with these terms are kept in."""
+        narrowed = self.knowledge.narrowed
+        terms = tuple(f.terms for f in forms)
+        key = (buffer.name, writes, shared, id(narrowed), lanes, *[tuple(t.items()) for t in terms])
+        access = self.classes.get(key)
+        if access is None:
+            access = self.classes[key] = Access(buffer.name, terms, set(), lanes, writes, narrowed, shared)
+            self.facts.accesses[buffer.name].append(access)
+        return access
+
+    def room(self, buffer: Buffer, forms: Sequence[Linear], lanes: int) -> tuple[list[float], list[float]]:
+        """For each dimension the least and the most constant with which the terms' range lies inside the buffer."""
+        ranges = [self.knowledge.range(Linear(0, form.terms)) for form in forms]
+        ends = [*(size - 1 for size in buffer.shape[:-1]), *(size - lanes for size in buffer.shape[-1:])]
+        return [-low for low, _ in ranges], [end - high for (_, high), end in zip(ranges, ends, strict=True)]
 
     # ---- expressions ----
 
@@ -308,54 +334,64 @@ class KernelVerifier:
             return True
         if isinstance(expr, Var):
             return expr.name in scope.constant
-        return not isinstance(expr, Load) and all(self.is_constant(e, scope) for e in children(expr))
+        return not isinstance(expr, Load) and all(self.is_constant(e, scope) for e in expr.operands)
 
     def type_of(self, expr: Expr, scope: _Scope) -> VectorType:
-        """Check an expression; its type, the same object for equal types."""
+        """Check an expression; its type."""
         if isinstance(expr, Var):
-            kind, of = scope.types.get(expr.name), expr.of
-            if kind is None or kind.dtype is not of.dtype or kind.lanes != of.lanes:
-                raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {of} is defined here")
-            return kind
-        if isinstance(expr, Binary):
-            return binary_type(expr, self.type_of(expr.lhs, scope), self.type_of(expr.rhs, scope))
-        if isinstance(expr, Load):
-            return self.load(expr, scope)
-        if isinstance(expr, Const):
-            return _literal(expr)
-        if isinstance(expr, Fma):
-            parts = (self.type_of(expr.a, scope), self.type_of(expr.b, scope), self.type_of(expr.c, scope))
-            return parts[0] if parts[0] is parts[1] is parts[2] else result_type(expr, parts)
-        return result_type(expr, [self.type_of(e, scope) for e in children(expr)])
+            if scope.types.get(expr.name) is not expr.of:
+                raise ViolationError(f"{print_expr(expr)}: no value %{expr.name} of type {expr.of} is defined here")
+        elif isinstance(expr, Load):
+            self.load(expr, scope)
+        elif id(expr) not in scope.seen:  # else it has been found to be an index
+            types = scope.types
+            for operand in expr.operands:
+                if isinstance(operand, Var):
+                    if types.get(operand.name) is operand.of:
+                        continue
+                elif isinstance(operand, Const) and not operand.fault():
+                    continue
+                self.type_of(operand, scope)
+            if fault := expr.fault():
+                raise ViolationError(f"{print_expr(expr)}: {fault}")
+        return expr.type
 
-    def load(self, expr: Load, scope: _Scope) -> VectorType:
-        """The type of what is loaded, which lies inside its buffer."""
+    def load(self, expr: Load, scope: _Scope) -> None:
+        """What is loaded lies inside its buffer."""
         buffer = expr.buffer
-        lanes = buffer.lanes if buffer.lanes > 1 else expr.lanes
         if expr.lanes < 1:
             raise ViolationError(f"a load of %{buffer.name} has no lanes")
-        self.access(buffer, expr.indices, lanes, False, scope)
-        return interned(buffer.dtype, lanes)
+        self.access(buffer, expr.indices, expr.type.lanes, False, scope)
 
     def index(self, expr: Expr, scope: _Scope) -> Linear:
         """The linear form of an index."""
-        if isinstance(expr, Const):
-            if expr.dtype is DType.I64 and expr.lanes == 1:
-                return constant(int(expr.value))
-        elif isinstance(expr, Binary):
+        if isinstance(expr, Binary):
             form = scope.seen.get(id(expr))
             if form is None:
                 form = scope.seen[id(expr)] = self.combined(expr, scope)
             return form
-        elif isinstance(expr, Var) and self.type_of(expr, scope) is INDEX:
-            return scope.forms[expr.name]
+        if isinstance(expr, Var):
+            form = scope.forms.get(expr.name)
+            if form is not None and expr.of is INDEX:
+                return form
+        elif isinstance(expr, Const) and expr.type is INDEX and not expr.fault():
+            return constant(int(expr.value))
         return self.other_index(expr, scope)
 
     def combined(self, expr: Binary, scope: _Scope) -> Linear:
         """The form of an operation on two indices."""
-        if expr.op in _INDEX_OPERATIONS:
-            return self.knowledge.binary(expr.op, self.index(expr.lhs, scope), self.index(expr.rhs, scope))
-        return self.other_index(expr, scope)
+        op, lhs, rhs = expr.op, expr.lhs, expr.rhs
+        if op not in _INDEX_OPERATIONS:
+            return self.other_index(expr, scope)
+        a = self.index(lhs, scope)
+        if isinstance(rhs, Const) and rhs.type is INDEX and isinstance(rhs.value, int):
+            number = rhs.value
+            if op == "add":
+                return Linear(a.constant + number, a.terms)
+            if op == "mul":
+                return self.knowledge.times(a, number)
+            return self.knowledge.binary(op, a, constant(number))
+        return self.knowledge.binary(op, a, self.index(rhs, scope))
 
     def other_index(self, expr: Expr, scope: _Scope) -> Linear:
         """A number that isn't made of loop variables by arithmetic."""
@@ -377,14 +413,6 @@ class KernelVerifier:
 
 
 _INDEX_OPERATIONS = frozenset({"add", "sub", "mul", "floordiv", "mod", "min", "max"})
-
-
-def _literal(expr: Const) -> VectorType:
-    if expr.dtype is DType.I64 and expr.lanes == 1 and isinstance(expr.value, int):
-        return INDEX
-    if expr.lanes < 1 or not (expr.dtype.is_float or float(expr.value).is_integer()):
-        raise ViolationError(f"{print_expr(expr)}: is no literal of {expr.dtype}")
-    return interned(expr.dtype, expr.lanes)
 
 
 _POSSIBLE: AbstractContextManager[bool] = nullcontext(True)

@@ -16,6 +16,7 @@ from .form import Form
 from .interval import UNKNOWN, Interval
 
 Key = tuple[object, ...]
+Terms = Mapping[int, int]
 DEPTH = 3
 """Relations that a proof may use one after the other."""
 
@@ -61,6 +62,8 @@ class Knowledge:
         """Ranges of forms that are smaller than those of their atoms say."""
         self._facts: tuple[Linear, ...] = ()
         """Forms that are not negative here."""
+        self._sums: dict[tuple[int, int, int], tuple[Terms, Terms, Terms]] = {}
+        """Identities of two forms' terms and a factor -> terms of the sum, and the terms that have these identities."""
 
     # ---- atoms ----
 
@@ -153,11 +156,13 @@ class Knowledge:
     def binary(self, op: str, a: Linear, b: Linear) -> Linear:
         """`op` of two forms."""
         if op == "add":
-            return a.plus(b)
+            return self._sum(a, b, 1)
         if op == "sub":
-            return a.plus(b, -1)
-        if op == "mul" and not (a.terms and b.terms):
-            return a.times(b.constant) if not b.terms else b.times(a.constant)
+            return self._sum(a, b, -1)
+        if op == "mul" and not b.terms:
+            return self.times(a, b.constant)
+        if op == "mul" and not a.terms:
+            return self.times(b, a.constant)
         if op in ("floordiv", "mod") and not b.terms and b.constant > 0:
             divided = self._divided(op, a, b.constant)
             if op == "floordiv" and a.terms and (limits := self._bounded.get(a.key)):
@@ -166,6 +171,21 @@ class Knowledge:
         if op in ("min", "max"):
             return self._chosen(op, a, b)
         return self.fresh()
+
+    def times(self, form: Linear, factor: int) -> Linear:
+        """`factor * form`."""
+        return self._sum(ZERO, form, factor)
+
+    def _sum(self, a: Linear, b: Linear, factor: int) -> Linear:
+        """`a + factor * b`; sums of the same terms share theirs, so that accesses are found by identity."""
+        number = a.constant + factor * b.constant
+        if not b.terms or not factor:
+            return Linear(number, a.terms)
+        key = (id(a.terms), id(b.terms), factor)
+        known = self._sums.get(key)
+        if known is None:
+            known = self._sums[key] = (a.plus(b, factor).terms, a.terms, b.terms)
+        return Linear(number, known[0])
 
     def _divided(self, op: str, form: Linear, n: int) -> Linear:
         whole, rest = form.split(n)

@@ -1,6 +1,6 @@
 """Text form of kernels. `parser` reads it back to equal nodes.
 
-Indices are written as sums and products, everything else as operations by name:
+Indices are written as sums and products, everything else by the words that nodes declare (see `spelling`):
 
     %acc[%r, 0] = fma(broadcast<16>(load f32 %x[%m + %r, %k]), %w0, %acc[%r, 0])
 """
@@ -17,33 +17,21 @@ from .ir import (
     INDEX,
     Allocate,
     Binary,
-    Bitcast,
-    Broadcast,
     Buffer,
-    Cast,
     Const,
-    Dot4,
     Expr,
-    FixedMul,
-    Fma,
     For,
     If,
-    Interleave,
     Kernel,
     Let,
     Load,
-    Reduce,
-    Select,
     Space,
     Stmt,
     Store,
-    Unary,
     Var,
     VectorType,
 )
-
-INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2)}
-"""Operators of index arithmetic, with their precedence."""
+from .operations import OPERATIONS
 
 
 def print_kernel(kernel: Kernel) -> str:
@@ -53,10 +41,6 @@ def print_kernel(kernel: Kernel) -> str:
     )
     lines = [f"kernel {print_name(kernel.name, '@')}({params}) {{", *_block(kernel.body, "  "), "}"]
     return "\n".join(lines) + "\n"
-
-
-def _parameter(buffer: Buffer) -> str:
-    return f"{print_name(buffer.name)}: {'out ' if buffer.space is Space.OUT else ''}{_shape(buffer)}"
 
 
 def print_expr(expr: Expr, precedence: int = 0) -> str:
@@ -69,33 +53,15 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
         case Load(buffer, indices, _):
             access = f"{print_name(buffer.name)}[{_list(indices)}]"
             return access if buffer.space is Space.REGISTER else f"load {expr.type} {access}"
-        case Binary(op, a, b) if expr.type == INDEX and op in INFIX:
-            sign, level = INFIX[op]
-            text = f"{print_expr(a, level)} {sign} {print_expr(b, level + 1)}"
+        case Binary(op, a, b) if expr.type is INDEX and op in OPERATIONS and OPERATIONS[op].sign:
+            operation = OPERATIONS[op]
+            level = operation.strength
+            text = f"{print_expr(a, level)} {operation.sign} {print_expr(b, level + 1)}"
             return f"({text})" if level < precedence else text
-        case Binary(op, a, b):
-            return f"{op}({_list((a, b))})"
-        case Unary(op, a):
-            return f"{op}({print_expr(a)})"
-        case Fma(a, b, c):
-            return f"fma({_list((a, b, c))})"
-        case Dot4(a, b, c):
-            return f"dot4({_list((a, b, c))})"
-        case FixedMul(a, b, c, halves_up):
-            return f"{'fixed_mul_up' if halves_up else 'fixed_mul'}({_list((a, b, c))})"
-        case Interleave(parts):
-            return f"interleave({_list(parts)})"
-        case Select(a, b, c):
-            return f"select({_list((a, b, c))})"
-        case Cast(a, dtype):
-            return f"cast<{dtype}>({print_expr(a)})"
-        case Bitcast(a, dtype):
-            return f"bitcast<{dtype}>({print_expr(a)})"
-        case Broadcast(a, lanes):
-            return f"broadcast<{lanes}>({print_expr(a)})"
-        case Reduce(op, a):
-            return f"reduce<{op}>({print_expr(a)})"
-    raise InternalError(f"loop printer: unknown expression {type(expr).__name__}")
+    if not expr.word:
+        raise InternalError(f"loop printer: unknown expression {type(expr).__name__}")
+    parameters = ", ".join(map(str, expr.parameters.values()))
+    return f"{expr.word}{f'<{parameters}>' if parameters else ''}({_list(expr.operands)})"
 
 
 def print_name(name: str, sigil: str = "%") -> str:
@@ -104,7 +70,7 @@ def print_name(name: str, sigil: str = "%") -> str:
 
 
 def _const(expr: Const) -> str:
-    if expr.type == INDEX:
+    if expr.type is INDEX:
         return str(int(expr.value))
     if expr.dtype is DType.BOOL:
         number = "true" if expr.value else "false"

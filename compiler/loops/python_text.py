@@ -2,7 +2,7 @@
 
 The loop interpreter runs this text: working through the nodes of a kernel again in every iteration would take many
 times as long. Each statement becomes a line, indices become Python's whole numbers, other values NumPy scalars or, with
-several lanes, arrays. What an operation does with numbers is left to functions of the same name (see `interpreter`).
+several lanes, arrays. What a node does with numbers is left to functions named after it (see `interpreter`).
 """
 
 from __future__ import annotations
@@ -14,32 +14,11 @@ from dataclasses import dataclass
 from itertools import count
 
 from ..types import DType
-from .ir import (
-    INDEX,
-    Allocate,
-    Binary,
-    Buffer,
-    Const,
-    Expr,
-    FixedMul,
-    For,
-    If,
-    Kernel,
-    Let,
-    Load,
-    Space,
-    Stmt,
-    Store,
-    Var,
-    children,
-)
+from .ir import INDEX, Allocate, Binary, Buffer, Const, Expr, For, If, Kernel, Let, Load, Space, Stmt, Store, Var
+from .operations import OPERATIONS
 
-_INDEX = {
-    "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "floordiv": "({} // {})", "mod": "({} % {})",
-    "lt": "({} < {})", "le": "({} <= {})", "eq": "({} == {})", "ne": "({} != {})",
-    "min": "min({}, {})", "max": "max({}, {})",
-}  # fmt: skip
-"""Python's expressions for operations on indices."""
+Called = tuple[object, ...]
+"""What tells functions of nodes apart: class, parameters and types."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +58,7 @@ class _Writer:
         self.depth = 0
         self.numbers = count()
         self.functions: dict[str, Expr] = {}
+        self.names: dict[Called, str] = {}
 
     def function(self, kernel: Kernel) -> None:
         scope = _Scope()
@@ -168,33 +148,34 @@ class _Writer:
         """True for a value that isn't made of loop variables and literals alone."""
         if isinstance(expr, Var):
             return expr.name in scope.loaded
-        return isinstance(expr, Load) or any(self.reads_memory(e, scope) for e in children(expr))
+        return isinstance(expr, Load) or any(self.reads_memory(e, scope) for e in expr.operands)
 
     def wrapped(self, expr: Expr, scope: _Scope) -> str:
         """A value; a whole number of 64 bits that may have overflowed is brought back into them."""
         text = self.value(expr, scope)
-        return f"wrap({text})" if expr.type == INDEX and self.reads_memory(expr, scope) else text
+        return f"wrap({text})" if expr.type is INDEX and self.reads_memory(expr, scope) else text
 
     def value(self, expr: Expr, scope: _Scope) -> str:
         """Python's expression for a value, behind the lines that load what it reads."""
         match expr:
             case Const(number, dtype, lanes):
-                return repr(int(number)) if expr.type == INDEX else self.constant(number, dtype, lanes)
+                return repr(int(number)) if expr.type is INDEX else self.constant(number, dtype, lanes)
             case Var(name, _):
                 return scope.values[name]
             case Load(buffer, indices, lanes):
                 return self.load(expr, buffer, indices, lanes, scope)
-            case Binary(op, a, b) if op in _INDEX and a.type == INDEX and not self.reads_memory(expr, scope):
-                return _INDEX[op].format(self.value(a, scope), self.value(b, scope))
-        operands = ", ".join(self.wrapped(e, scope) for e in children(expr))
+            case Binary(op, a, b) if OPERATIONS[op].python and a.type is INDEX and not self.reads_memory(expr, scope):
+                return OPERATIONS[op].python.format(self.value(a, scope), self.value(b, scope))
+        operands = ", ".join(self.wrapped(e, scope) for e in expr.operands)
         return self.named(f"{self.called(expr)}({operands})")
 
     def called(self, expr: Expr) -> str:
         """The name of the function that does what a node says."""
-        words = [type(expr).__name__.lower(), getattr(expr, "op", ""), *(str(e.type) for e in children(expr))]
-        words += [f"to_{expr.type}", "up" if isinstance(expr, FixedMul) and expr.halves_up else ""]
-        name = "_".join(filter(None, words))
-        self.functions.setdefault(name, expr)
+        key = (type(expr), expr.word, *expr.parameters.values(), *(e.type for e in expr.operands), expr.type)
+        name = self.names.get(key)
+        if name is None:
+            name = self.names[key] = self.fresh(f"{expr.word}_")
+            self.functions[name] = expr
         return name
 
     def named(self, text: str) -> str:
@@ -205,7 +186,7 @@ class _Writer:
     def load(self, expr: Load, buffer: Buffer, indices: Sequence[Expr], lanes: int, scope: _Scope) -> str:
         place = self.place(buffer, indices, lanes, scope)
         text = f"{scope.buffers[buffer.name]}[{place}]"
-        if expr.type == INDEX:
+        if expr.type is INDEX:
             return self.named(f"int({text})")
         return self.named(f"{text}.copy()" if expr.type.lanes > 1 else text)
 

@@ -155,13 +155,6 @@ class TokenReader:
         self.advance()
         return VectorType(_DTYPES[match[1]], int(match[2] or 1))
 
-    def dtype(self) -> DType:
-        """An element type between angle brackets."""
-        self.expect("<")
-        kind = self.element_type()
-        self.expect(">")
-        return kind.dtype
-
     def buffer(self, space: Space) -> Buffer:
         """`%x: f32[4,32]`, with `out` before the type of an output."""
         name = self.name("%")

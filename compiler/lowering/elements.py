@@ -11,7 +11,7 @@ from ..errors import InternalError
 from ..graph.ir import Operation, Value
 from ..loops.compute import Element, Reduction
 from ..loops.interval import Interval, interval
-from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Stmt, Var, children, maximum, minimum
+from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Stmt, Var, maximum, minimum
 from ..types import TensorType
 
 
@@ -21,7 +21,7 @@ class NotVectorizableError(Exception):
 
 def depends_on(expr: Expr, var: Var) -> bool:
     """True if `var` occurs in `expr`."""
-    return expr == var or any(depends_on(e, var) for e in children(expr))
+    return expr == var or any(depends_on(e, var) for e in expr.operands)
 
 
 def moves_with(expr: Expr, var: Var) -> bool:

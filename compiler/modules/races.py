@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 
-from ..loops.expression_types import ViolationError, check
 from ..loops.ir import Buffer, Kernel, Space
 from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import ZERO, Linear
+from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
 from .module import Call, Module, threads_meet
 
@@ -34,8 +34,8 @@ def check_iterations(kernel: Kernel, facts: KernelFacts) -> None:
     for buffer in kernel.params:
         accesses = [a for a in facts.accesses[buffer.name] if a.shared]
         if buffer.space is Space.OUT and any(a.writes for a in accesses):
-            apart = loop in _determined(facts, accesses)
-            apart = apart or all(loop in _determined(facts, g) for g in _groups(facts, buffer, accesses))
+            apart = _determines(facts, accesses, loop)
+            apart = apart or all(_determines(facts, g, loop) for g in _groups(facts, buffer, accesses))
             check(apart, f"%{buffer.name}: two threads may touch the same elements of it")
 
 
@@ -55,12 +55,12 @@ def _hull(boxes: Sequence[Box]) -> Box:
     return tuple((min(low for low, _ in ends), max(high for _, high in ends)) for ends in zip(*boxes, strict=True))
 
 
-def _determined(facts: KernelFacts, accesses: Sequence[Access]) -> set[int]:
-    """Atoms that have the same value wherever two accesses meet."""
+def _determines(facts: KernelFacts, accesses: Sequence[Access], loop: int) -> bool:
+    """True if an atom has the same value wherever two accesses meet."""
     constants = {id(a): [a.span(d) for d in range(len(a.terms))] for a in accesses}
     certain = {atom: r for atom, r in accesses[0].narrowed.items() if r[0] == r[1]}
     known = {atom for atom, r in certain.items() if all(a.narrowed.get(atom) == r for a in accesses)}
-    while True:
+    while loop not in known:
         before = len(known)
         for d in range(len(accesses[0].terms)):
             for atom, c in _candidates(accesses, d, known):
@@ -68,7 +68,8 @@ def _determined(facts: KernelFacts, accesses: Sequence[Access]) -> set[int]:
                     known.add(atom)
         _follow(facts, known)
         if len(known) == before:
-            return known
+            return False
+    return True
 
 
 def _candidates(accesses: Sequence[Access], d: int, known: set[int]) -> set[tuple[int, int]]:
@@ -86,10 +87,11 @@ def _tells_apart(
     same = {
         k: f for k, f in accesses[0].terms[d].items() if k in known and all(a.terms[d].get(k) == f for a in accesses)
     }
-    known_part = Linear(0, {**same, atom: c})
     low, high = math.inf, -math.inf
     for a in accesses:
-        first, last = facts.knowledge.range(Linear(0, a.terms[d]).plus(known_part, -1), a.narrowed)
+        rest = {k: f for k, f in a.terms[d].items() if k not in same}
+        rest[atom] = rest.get(atom, 0) - c
+        first, last = facts.knowledge.range(Linear(0, rest), a.narrowed)
         least, most = constants[id(a)][d]
         low, high = min(low, first + least), max(high, last + most)
     return high - low < c

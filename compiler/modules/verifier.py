@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import InternalError
-from ..loops.expression_types import ViolationError, check
 from ..loops.ir import Kernel, Space
 from ..loops.kernel_verifier import KernelFacts, KernelVerifier
 from ..loops.printer import print_kernel
+from ..loops.violation import ViolationError, check
 from ..types import DType
 from .module import Memory, Module
 from .races import check_calls, check_iterations
+
+_WRITABLE = (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
 
 
 def verify_kernel(kernel: Kernel) -> KernelFacts:
@@ -48,10 +50,12 @@ def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int
     """Arguments are as many as parameters and lie inside the memory they are in."""
     check(len(slots) == len(kernel.params), f"@{kernel.name} takes {len(kernel.params)} arguments, not {len(slots)}")
     for (memory, offset), buffer in zip(slots, kernel.params, strict=True):
-        place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
-        _place(module, memory, offset, buffer.bytes, place)
-        writable = memory in (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
-        check(writable or buffer.space is not Space.OUT, f"{place} is written, but it is read only")
+        wrong = _outside(module, memory, offset, buffer.bytes)
+        if not wrong and buffer.space is Space.OUT and memory not in _WRITABLE:
+            wrong = "is written, but it is read only"
+        if wrong:
+            place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
+            raise ViolationError(f"{place} {wrong}")
 
 
 def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
@@ -64,7 +68,8 @@ def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
             memory, offset = call.when.memory, call.when.offset
             place = used[memory, offset] = f"condition {memory.value}[{offset}]"
             check(memory is not Memory.STATE, f"{place} may change while the program runs")
-            _place(module, memory, offset, DType.BOOL.itemsize, place)
+            wrong = _outside(module, memory, offset, DType.BOOL.itemsize)
+            check(not wrong, f"{place} {wrong}")
         for slot, buffer in zip(call.arguments, kernels[call.kernel].params, strict=True):
             extent = 1 if slot.memory is Memory.OUTPUT else buffer.bytes
             for (memory, offset), place in used.items():
@@ -72,16 +77,14 @@ def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
                 check(not hit or buffer.space is not Space.OUT, f"{place} is overwritten by @{call.kernel}")
 
 
-def _place(module: Module, memory: Memory, offset: int, size: int, place: str) -> None:
-    """The bytes are inside the memory they are in."""
-    regions = {
-        Memory.ARENA: module.arena_bytes,
-        Memory.WEIGHTS: module.weights_bytes,
-        Memory.STATE: module.state_bytes,
-    }
-    tensors = {Memory.INPUT: module.inputs, Memory.OUTPUT: module.outputs}
-    if memory in regions:
-        check(offset >= 0 and offset + size <= regions[memory], f"{place} ends outside its region")
-    else:
-        check(0 <= offset < len(tensors[memory]), f"{place} doesn't exist")
-        check(size <= tensors[memory][offset][1].bytes, f"{place} is smaller than the {size} bytes that are used")
+def _outside(module: Module, memory: Memory, offset: int, size: int) -> str:
+    """Why bytes are not inside the memory that they should be in; empty if they are."""
+    if memory is Memory.INPUT or memory is Memory.OUTPUT:
+        tensors = module.inputs if memory is Memory.INPUT else module.outputs
+        if not 0 <= offset < len(tensors):
+            return "doesn't exist"
+        return f"is smaller than the {size} bytes that are used" if size > tensors[offset][1].bytes else ""
+    held = module.state_bytes
+    if memory is not Memory.STATE:
+        held = module.arena_bytes if memory is Memory.ARENA else module.weights_bytes
+    return "" if 0 <= offset <= held - size else "ends outside its region"

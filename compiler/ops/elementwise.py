@@ -17,6 +17,7 @@ from ..loops.ir import Binary, Expr, Select, Unary, binary, const, maximum, mini
 from ..numerics import convert, quotient
 from ..types import DType, Quantization, TensorType
 from .gradients import scaled, sum_to, where, where_above, where_between
+from .quantized.base import ACTIVATION, INTEGERS, check_activation
 
 
 def _as_element(number: int | float, dtype: DType) -> int | float:
@@ -228,11 +229,17 @@ class Clamp(UnaryOperator):
     attributes = {
         "low": AttributeSpec((int, float), "smallest result"),
         "high": AttributeSpec((int, float), "largest result"),
+        "activation": ACTIVATION,
     }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        if any(math.isnan(attributes[end]) for end in self.attributes):
+        (x,) = operands
+        if any(math.isnan(attributes[end]) for end in ("low", "high")):
             raise ShapeError("clamp: NaN is no bound")
+        if attributes["activation"] is not None:
+            if x.dtype not in INTEGERS:
+                raise ShapeError(f"clamp: `activation` tells where bounds of quantized integers come from, not of {x}")
+            check_activation(self, x.dtype, x.quantization, attributes)
         return super().infer(operands, attributes)
 
     def bounds(self, attributes: Attributes) -> tuple[float, float]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..graph.ir import Operation, Operator, Value
-from ..types import DType
+from ..graph.ir import Attributes, Operation, Operator, Value
+from ..types import DType, TensorType
+from .axes import Permutation
 
 RuleT = TypeVar("RuleT")
 
@@ -25,6 +26,7 @@ class Facet(Generic[RuleT]):
         self.title = title
         self._rules: dict[type[Any], RuleT] = {}
         self._reasons: dict[type[Any], str] = {}
+        self._by_trait: list[tuple[Callable[[Operator], bool], RuleT]] = []
 
     def add(self, rule: RuleT, *operators: type[Any]) -> None:
         """Give operators a rule."""
@@ -38,13 +40,20 @@ class Facet(Generic[RuleT]):
             self._check_free(operator)
             self._reasons[operator] = reason
 
+    def by_trait(self, has_trait: Callable[[Operator], bool], rule: RuleT) -> None:
+        """Give a rule to all operators with a trait, but for classes that have one, or a reason for none."""
+        self._by_trait.append((has_trait, rule))
+
     def _check_free(self, operator: type[Any]) -> None:
         if operator in self._rules or operator in self._reasons:
             raise ValueError(f"{self.title}: {operator.__name__} has a rule, or a reason for none, already")
 
     def of(self, operator: Operator) -> RuleT | None:
         """The rule of an operator, or None."""
-        return next((self._rules.get(base) for base in self._known(operator)), None)
+        base = next(self._known(operator), None)
+        if base is not None:
+            return self._rules.get(base)
+        return next((rule for has_trait, rule in self._by_trait if has_trait(operator)), None)
 
     def reason(self, operator: Operator) -> str | None:
         """Why an operator has no rule; None if it has one, or if nobody said."""
@@ -103,6 +112,21 @@ class TfliteForm:
         return (self.kind,) if isinstance(self.kind, str) else self.kind
 
 
+@dataclass(frozen=True, slots=True)
+class Permuted:
+    """A use of an operator on transposed operands.
+
+    With these attributes, on the operands transposed by `operands`, it gives its result transposed by `result`.
+    """
+
+    attributes: Attributes
+    result: Permutation
+    operands: tuple[Permutation, ...]
+
+
+PermutationRule = Callable[[tuple[TensorType, ...], Attributes, Permutation], Permuted | None]
+"""How a use on operands of these types, with these attributes, commutes with a permutation of the axes of those
+operands that have the highest rank; None where it doesn't."""
 Rewrite = Callable[[Any, Operation], Value | None]
 """What stands for the result of an operation, emitted into a `Rewriter`; None where the operation stays."""
 EdgeRule = Callable[[Any, Operation, Any], None]
@@ -118,6 +142,8 @@ INTEGER: Facet[IntegerForm] = Facet("integer form")
 TFLITE: Facet[TfliteForm] = Facet("TFLite")
 EDGETPU: Facet[EdgeRule] = Facet("Edge TPU")
 """Rules of operators that become something else than the kind of their TFLite form."""
+PERMUTED: Facet[PermutationRule] = Facet("permutation of axes")
+"""How operators commute with a permutation of axes; the rules stand in `permutation`."""
 
 TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
 """Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""

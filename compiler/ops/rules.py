@@ -54,3 +54,9 @@ def reads_unary(plain: str, quantized: str, *names: str) -> Callable[[Any], Valu
         return result
 
     return convert
+
+
+def expanded(b: Any, op: Operation) -> Value | None:
+    """What an operator is made of, for consumers that rewrite graphs."""
+    result: Value | None = b.expand(op, op.operator.expand)
+    return result

@@ -14,6 +14,7 @@ from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
 from ..types import TensorType
+from .axes import inverse
 from .core import PassThrough
 from .gradients import sum_to
 from .layer import LayerBuilder, layer
@@ -107,13 +108,10 @@ class Transpose(Operator):
         return (operands[0].transpose(attributes["permutation"]),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        permutation = attributes["permutation"]
-        return c.load(0, tuple(index[permutation.index(d)] for d in range(len(permutation))))
+        return c.load(0, tuple(index[d] for d in inverse(attributes["permutation"])))
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        permutation = op.attributes["permutation"]
-        inverse = tuple(permutation.index(d) for d in range(len(permutation)))
-        return (b.emit("transpose", cotangents[0], permutation=inverse),)
+        return (b.emit("transpose", cotangents[0], permutation=inverse(op.attributes["permutation"])),)
 
 
 @register

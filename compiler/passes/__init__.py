@@ -32,6 +32,7 @@ from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
+from .sink_transposes import SinkTransposes, sink_transposes
 from .verify import Verify, verify
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
@@ -55,6 +56,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             LowerGradients,
             Recompute,
             SimplifyInference,
+            SinkTransposes,
             Verify,
         )
     }
@@ -97,6 +99,7 @@ __all__ = [
     "PassManager",
     "Recompute",
     "SimplifyInference",
+    "SinkTransposes",
     "Step",
     "Timing",
     "Verify",
@@ -124,5 +127,6 @@ __all__ = [
     "record_timings",
     "run",
     "simplify_inference",
+    "sink_transposes",
     "verify",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..ops.axes import composed, is_identity
 from ..ops.convolution import Convolution
 from ..ops.core import Relayout
 from ..ops.elementwise import Abs, Add, Clamp, Div, Maximum, Minimum, Mul, Neg, Relu, Relu6, Sub
@@ -150,8 +151,8 @@ def merge_transpose(view: View, b: Rewriter, op: Operation) -> Value | None:
     inner = view.producer(x, "transpose")
     if inner is not None:
         x = inner.operands[0]
-        permutation = tuple(inner.attributes["permutation"][p] for p in permutation)
-    if permutation == tuple(range(len(permutation))):
+        permutation = composed(inner.attributes["permutation"], permutation)
+    if is_identity(permutation):
         return b[x]
     if inner is None:
         return None
@@ -200,6 +201,16 @@ def cancel(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b[source.operands[0]] if source is not None else None
 
 
+def named_on_numbers(rule: Rule) -> Rule:
+    """A rule for elements that are the numbers themselves: relu's zero is not the integer 0 of quantized ones."""
+
+    def checked(view: View, b: Rewriter, op: Operation) -> Value | None:
+        return rule(view, b, op) if op.result.type.quantization is None else None
+
+    return checked
+
+
+@named_on_numbers
 def name_clamp(view: View, b: Rewriter, op: Operation) -> Value | None:
     """clamp(x, 0, 6) -> relu6(x); clamp(x, 0, inf) -> relu(x)."""
     low, high = op.attributes["low"], op.attributes["high"]
@@ -207,6 +218,7 @@ def name_clamp(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b.emit(name, b[op.operands[0]], location=op.location, name=op.result.name) if name else None
 
 
+@named_on_numbers
 def name_maximum(view: View, b: Rewriter, op: Operation) -> Value | None:
     """maximum(x, 0) -> relu(x)."""
     x, bound = op.operands
@@ -215,6 +227,7 @@ def name_maximum(view: View, b: Rewriter, op: Operation) -> Value | None:
     return b.emit("relu", b[x], location=op.location, name=op.result.name)
 
 
+@named_on_numbers
 def name_minimum(view: View, b: Rewriter, op: Operation) -> Value | None:
     """minimum(relu(x), 6) -> relu6(x)."""
     x, bound = op.operands

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import NetcError
 from ..graph.builder import Rewriter
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Attribute, Graph, Operation, Value
+from ..ops.activations import activation_of
 from ..ops.conversion import ArgMax
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
@@ -30,7 +30,7 @@ from ..ops.elementwise import (
 from ..ops.facets import INTEGER, IntegerForm
 from ..ops.indexing import Tile
 from ..ops.pooling import AvgPool, MaxPool
-from ..ops.quantized.base import integer_of, integer_range
+from ..ops.quantized.base import activation_range, integer_of, integer_range
 from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.resize import ResizeBilinear, ResizeNearest
 from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
@@ -69,17 +69,15 @@ def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Grap
     return Quantizer(graph, ranges, scheme or Scheme()).run()
 
 
-def limits(activation: Operation | None, y: Quantization) -> dict[str, int | None]:
-    """The range of integers that an activation leaves, as attributes low and high."""
+def limits(activation: Operation | None, y: Quantization) -> dict[str, Attribute]:
+    """An activation as attributes of an operator of integers: the range that it leaves, and its name if it has one."""
     if activation is None:
-        return {"low": None, "high": None}
-    low, high = (_finite(end) for end in activation.operator.bounds(activation.attributes))
-    lowest, highest = integer_range(low, high, DType.I8, y)
-    return {"low": lowest, "high": highest}
-
-
-def _finite(bound: float) -> float | None:
-    return float(bound) if math.isfinite(bound) else None
+        return activation_range(None, DType.I8, y)
+    name = activation_of(activation)
+    if name is not None:
+        return activation_range(name, DType.I8, y)
+    low, high = integer_range(*activation.operator.bounds(activation.attributes), DType.I8, y)
+    return {"low": low, "high": high}
 
 
 def contraction(q: Quantizer, op: Operation) -> Value:

@@ -17,24 +17,12 @@ from ..errors import NetcError
 from ..graph.ir import Array
 from ..types import DType, Quantization
 from .model import Field, Model, Node, Options, Tensor
+from .names import ELEMENT_TYPES, accessor
+from .reading.schema import IDENTIFIER, VERSION
 
-IDENTIFIER = b"TFL3"
-VERSION = 3
 ALIGNMENT = 16
 MAX_BYTES = (1 << 31) - 1
 """Offsets of flatbuffers have 31 bits."""
-
-ELEMENT_TYPES = {
-    DType.F64: "FLOAT64",
-    DType.F32: "FLOAT32",
-    DType.F16: "FLOAT16",
-    DType.I64: "INT64",
-    DType.I32: "INT32",
-    DType.I16: "INT16",
-    DType.I8: "INT8",
-    DType.U8: "UINT8",
-    DType.BOOL: "BOOL",
-}
 
 
 def serialize(model: Model) -> bytes:
@@ -162,7 +150,7 @@ class _Serializer:
         return self.table("Operator", OpcodeIndex=index, Inputs=inputs, Outputs=outputs, **fields)
 
     def options(self, options: Options) -> int:
-        fields = {_camel(name): self.field(value) for name, value in options.fields.items()}
+        fields = {accessor(name): self.field(value) for name, value in options.fields.items()}
         return self.table(options.table, **fields)
 
     def field(self, value: Field) -> int | float | bool:
@@ -193,10 +181,6 @@ class _Serializer:
 def _bytes(array: Array) -> bytes:
     """The elements in row-major order, little-endian."""
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
 
 
 def element_code(dtype: DType) -> int:

@@ -14,26 +14,25 @@ from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
+from ..data_help import DataCommand
 from ..options import background_option, batch_option, json_option, network_options, target_options
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import Request, build, load, load_program
-from ..runtime.evaluate import Evaluation, on_floats
-from ..runtime.labels import Labels
-from ..runtime.training.opening import open_source
-from ..runtime.training.scoring import score
-from ..runtime.training.sources import ArraySource, Source
+from ..runtime.data.labels import Labels
+from ..runtime.data.registry import open_source
+from ..runtime.data.source import ArraySource, Source
+from ..runtime.evaluation.accuracy import Evaluation, on_floats
+from ..runtime.evaluation.scoring import score
 
 SHOWN = 8
 """How many of the worst layers are printed."""
 
 
-@click.command("eval")
+@click.command("eval", cls=DataCommand)
 @network_options
 @click.option("--weights", metavar="FILE", help="Weights (safetensors); a .tflite file has its own.")
-@click.option(
-    "--data", required=True, metavar="NAME", help="mnist, cifar10, imagenet-samples, imagefolder:DIR or FILE.npz."
-)
+@click.option("--data", required=True, metavar="NAME", help="What to evaluate on: see below.")
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--split", default="test", show_default=True, help="test or train.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many samples.")

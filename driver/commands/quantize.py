@@ -17,6 +17,7 @@ from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
+from ..data_help import DataCommand
 from ..notes import open_noted
 from ..options import network_options, weights_options
 from ..output import echo, progress_bar
@@ -25,20 +26,19 @@ from ..pipeline import load
 from ..quantization import Calibrated, calibrate, edge_type, layer_noise, quantized, warnings_for_people
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
-from ..runtime.calibration import CalibrationPictures
-from ..runtime.images import white_of
-from ..runtime.training.opening import labelled_source, open_source
-from ..runtime.training.sources import Source
+from ..runtime.data.calibration import CalibrationSamples
+from ..runtime.data.registry import labelled_source, open_source
+from ..runtime.data.source import Source
 
 SHOWN = 5
 """How many of the worst layers are printed."""
 
 
-@click.command("quantize")
+@click.command("quantize", cls=DataCommand)
 @network_options
 @weights_options
-@click.option("--calibrate", "samples", required=True, metavar="PATH", help="Folder or ZIP of pictures, or a data set.")
-@click.option("--samples", "limit", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
+@click.option("--calibrate", "samples", required=True, metavar="PATH", help="Pictures, or data by NAME: see below.")
+@click.option("--samples", "limit", type=click.IntRange(1), default=100, show_default=True, help="How many of them.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
 @click.option("--equalize", "equalized", is_flag=True, help="Rescale weights of neighbouring layers first.")
 @click.option("--adaround", is_flag=True, help="Learn how to round weights so that layers' results change least.")
@@ -52,7 +52,7 @@ SHOWN = 5
 @click.option(
     "--eval",
     "data",
-    metavar="DATA",
+    metavar="NAME",
     help="Measure accuracy before and after on a data set. With --report: on that of --calibrate, if it has labels.",
 )
 @click.option("--report", metavar="FILE", help="Write what happened to each layer here: FILE.html or FILE.json.")
@@ -102,8 +102,8 @@ def _quantize(o: _Options) -> None:
     labelled = _labelled(o)
     scheme = o.scheme
     network = load(o.model, net=o.net, settings=o.settings)
-    pictures = open_noted(o.samples, o.limit, white_of(network))
-    calibrated = _calibrate(o, network, pictures)
+    samples = open_noted(o.samples, o.limit, network)
+    calibrated = _calibrate(o, network, samples)
     if o.weights is None:
         echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     if calibrated.calibration.samples == 1:
@@ -114,8 +114,8 @@ def _quantize(o: _Options) -> None:
     recovery = _recover(calibrated, graph, o) if o.adaround or o.bias_correction else None
     if recovery:
         graph = recovery.graph
-    noise = layer_noise(calibrated.graph, graph, pictures)
-    accuracy = _accuracy(calibrated, graph, labelled, pictures, o) if labelled else None
+    noise = layer_noise(calibrated.graph, graph, samples)
+    accuracy = _accuracy(calibrated, graph, labelled, samples, o) if labelled else None
     file = to_tflite(graph, labels=class_labels(calibrated.graph, o.model, o.weights).names)
     write_bytes(o.output, file)
     if o.ranges_file:
@@ -135,12 +135,12 @@ def _labelled(o: _Options) -> Source | None:
     return source if source and len(source) > o.limit else None
 
 
-def _calibrate(o: _Options, network: Graph, pictures: CalibrationPictures) -> Calibrated:
+def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples) -> Calibrated:
     """Watch the network's activations under a bar."""
     with progress_bar(o.limit, "calibrating") as bar:
         return calibrate(
             network,
-            pictures,
+            samples,
             weights=o.weights,
             limit=o.limit,
             equalized=o.equalized,
@@ -169,14 +169,14 @@ def _recover(calibrated: Calibrated, quantized: Graph, o: _Options) -> Recovery:
 
 
 def _accuracy(
-    calibrated: Calibrated, quantized: Graph, data: Source, pictures: CalibrationPictures, o: _Options
+    calibrated: Calibrated, quantized: Graph, data: Source, samples: CalibrationSamples, o: _Options
 ) -> Accuracy:
     """Evaluate floats and integers on a labelled data set under a bar."""
     labels = usable_labels(calibrated.graph, o.model, o.weights)
     show_what_is_guessed(calibrated.graph, data, labels)
     with progress_bar(len(data), data.name) as bar:
         return held_out_accuracy(
-            calibrated, quantized, data, pictures, o.limit, labels, lambda done: bar.update(done - bar.pos)
+            calibrated, quantized, data, samples, o.limit, labels, lambda done: bar.update(done - bar.pos)
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..compiler.errors import NetcError
+from ..data_help import DataCommand
 from ..frontend import Recipe, load_recipe
 from ..notes import show_notes
 from ..options import allow_import_option, background_option, combine, settings_option
@@ -20,6 +21,7 @@ from ..output import echo
 from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
+from ..runtime.data.registry import path_of
 from ..runtime.host import available_cores
 from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import LoopOptions, TrainingLoop
@@ -30,7 +32,7 @@ from ..training_job import IDENTITY, Job, Setup
 _INTERRUPTED = 130
 
 recipe_options = combine(
-    click.option("--data", metavar="NAME", help="mnist, cifar10, imagenet-samples, imagefolder:DIR or FILE.npz."),
+    click.option("--data", metavar="NAME", help="What to train on: see below."),
     click.option("--epochs", type=click.IntRange(1), help="Passes over the data."),
     click.option("--batch", type=click.IntRange(1, 65536), help="Samples per step."),
     click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
@@ -59,7 +61,7 @@ recipe_options = combine(
 )
 
 
-@click.command("train")
+@click.command("train", cls=DataCommand)
 @click.argument("model", required=False)
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
 @settings_option
@@ -115,7 +117,7 @@ def train_command(
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
     if run_dir is not None:
         check_free(Path(run_dir))
-    written = load_recipe(model, net=net, takes_data=flags.get("data") is None)
+    written = load_recipe(model, net=net, data_path=path_of if flags.get("data") is None else None)
     if written is not None:
         _check_recipe(setup, written, flags)
     job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)

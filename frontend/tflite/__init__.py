@@ -1,6 +1,5 @@
-"""TFLite model files in: a checked reading of the flatbuffer, and the graph that it describes."""
+"""TFLite model files in: the graph that one describes."""
 
-from .model import Model, read_model
 from .reader import graph_of, load_tflite
 
-__all__ = ["Model", "graph_of", "load_tflite", "read_model"]
+__all__ = ["graph_of", "load_tflite"]

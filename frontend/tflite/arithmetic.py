@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ...compiler.graph.ir import Value
+from ...compiler.ops.activations import ACTIVATIONS
 from ...compiler.ops.facets import reads
 from ...compiler.ops.quantized.base import BYTES
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.types import DType
-from .context import BOUNDS, Context
+from .context import Context
 
 Converter = Callable[[Context], Value]
 
@@ -97,8 +99,8 @@ def _clipped(activation: str) -> Converter:
     def convert(c: Context) -> Value:
         x = c.value(0)
         if not c.is_quantized:
-            low, high = BOUNDS[activation]
-            return c.emit("relu", x) if high is None else c.emit("clamp", x, low=low, high=high)
+            low, high = ACTIVATIONS[activation]
+            return c.emit("relu", x) if high == math.inf else c.emit("clamp", x, low=low, high=high)
         given, y, limits = c.quantization(0), c.output_quantization(), c.range_of(activation)
         if given == y:
             return c.emit("clamp", x, **limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -11,16 +12,14 @@ import numpy as np
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.ops.quantized.base import BYTES, LIMIT, integer_range
+from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
+from ...compiler.tflite.reading import Model, Operator, Tensor
 from ...compiler.types import DType, Quantization, TensorType
-from .model import Model, Operator, Tensor
 
-PADDINGS = {0: "same", 1: "valid"}
-ACTIVATIONS = {0: None, 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
-"""Codes of the schema's Padding and ActivationFunctionType."""
-
-BOUNDS = {"relu": (0.0, None), "relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0)}
-
+PADDINGS = ("same", "valid")
+FUSED = (None, "relu", "relu_n1_to_1", "relu6")
+"""What codes of the schema's Padding and ActivationFunctionType stand for."""
 
 Converter = Callable[["Context"], Value | tuple[Value, ...]]
 """Adds the operations that an operator is made of, and returns its results."""
@@ -28,10 +27,6 @@ Converter = Callable[["Context"], Value | tuple[Value, ...]]
 
 class UnsupportedError(NetcError):
     """An operator that is sound but has no counterpart in netc."""
-
-
-class DamageError(NetcError):
-    """An operator that no sound file has: the file as a whole can't be read."""
 
 
 @dataclass
@@ -50,7 +45,7 @@ class Context:
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator, which makes the file unreadable."""
-        raise DamageError(f"{self.operator.path} ({self.operator.name}): {problem}", hint=hint)
+        self.operator.fail(problem, hint)
 
     def unsupported(self, reason: str) -> NoReturn:
         """Leave this operator opaque, for a reason."""
@@ -167,19 +162,17 @@ class Context:
 
     def option(self, name: str, default: Any = None) -> Any:
         """A field of the operator's options; `default` if it has none."""
-        options = self.operator.options
-        if options is None:
-            return default
-        if name not in options.values:
-            self.fail(f"its options are {options.table}, which have no {name}")
-        return options[name]
+        return self.operator.option(name, default)
 
-    def coded(self, name: str, codes: dict[int, Any]) -> Any:
-        """A field of the options that is a code."""
-        code = self.option(name, 0)
-        if code not in codes:
-            self.fail(f"{name} can't be {code}")
-        return codes[code]
+    @property
+    def padding(self) -> str:
+        """The option `padding` as netc spells it."""
+        return self.operator.coded("padding", PADDINGS)
+
+    @property
+    def fused(self) -> str | None:
+        """The fused activation, if there is one."""
+        return self.operator.coded("fused_activation_function", FUSED)
 
     def positive(self, *names: str) -> tuple[int, ...]:
         """Fields of the options that must be numbers from 1 up."""
@@ -210,21 +203,17 @@ class Context:
             self.unsupported(f"tensor `{tensor.name}` should be quantized with one scale, but is {tensor.type}")
         return given
 
-    def fused_range(self) -> dict[str, int | None]:
-        """The range of integers that the fused activation leaves, as attributes low and high."""
-        activation = self.coded("fused_activation_function", ACTIVATIONS)
-        if activation is None:
-            return {"low": None, "high": None}
-        return self.range_of(activation)
+    def fused_range(self) -> dict[str, Attribute]:
+        """The fused activation as attributes of a quantized operator: its name, and the integers that it leaves."""
+        return self.range_of(self.fused)
 
-    def range_of(self, activation: str) -> dict[str, int | None]:
-        """The range of integers that an activation leaves, as attributes low and high."""
+    def range_of(self, activation: str | None) -> dict[str, Attribute]:
+        """An activation as attributes of a quantized operator: its name, and the integers that it leaves."""
         y = self.output_quantization()
-        bounds = BOUNDS[activation]
-        if any(bound is not None and abs(bound) / y.scale >= LIMIT for bound in bounds):
+        bounds = ACTIVATIONS[activation] if activation is not None else ()
+        if any(LIMIT <= abs(bound) / y.scale < math.inf for bound in bounds):
             self.unsupported(f"scale {y.scale:.4g} is too small for {activation}: 32 bits don't hold its bounds")
-        low, high = integer_range(*bounds, self.output_type().dtype, y)
-        return {"low": low, "high": high}
+        return activation_range(activation, self.output_type().dtype, y)
 
     def check_form(self, place: int, types: tuple[DType, ...] = BYTES) -> None:
         """Leave the operator opaque unless input number `place` has one of the element types that its form takes."""
@@ -239,7 +228,7 @@ class Context:
 
     def activated(self, x: Value) -> Value:
         """The fused activation of a float operator."""
-        activation = self.coded("fused_activation_function", ACTIVATIONS)
+        activation = self.fused
         if activation is None:
             return x
         if activation == "relu_n1_to_1":

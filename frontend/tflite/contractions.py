@@ -10,7 +10,7 @@ import numpy as np
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
 from ...compiler.types import DType, Quantization
-from .context import PADDINGS, Context
+from .context import Context
 
 
 def conv_2d(c: Context) -> Value:
@@ -34,7 +34,7 @@ def _convolution(c: Context, axes: tuple[int, ...], shape: tuple[int, ...] | Non
     weight, given = c.weight(1, axes, shape, as_float=_is_hybrid(c))
     window = {
         "strides": c.positive("stride_h", "stride_w"),
-        "padding": c.coded("padding", PADDINGS),
+        "padding": c.padding,
         "dilations": c.positive("dilation_h_factor", "dilation_w_factor"),
         "groups": groups,
     }
@@ -95,7 +95,7 @@ def conv_3d(c: Context) -> Value:
         c.unsupported(f"weight {c.type(1)} for {c.type(0)} is not supported")
     attributes = {
         "strides": c.positive("stride_d", "stride_h", "stride_w"),
-        "padding": c.coded("padding", PADDINGS),
+        "padding": c.padding,
         "dilations": c.positive("dilation_d_factor", "dilation_h_factor", "dilation_w_factor"),
         "groups": 1,
     }
@@ -113,7 +113,7 @@ def transpose_conv(c: Context) -> Value:
     padding = []
     for s, extent, kernel, stride in zip(size, x.type.shape[1:3], weight.type.shape[:2], strides, strict=True):
         # That of the convolution from the result's size to the input's.
-        out = -(-s // stride) if c.coded("padding", PADDINGS) == "same" else (s - kernel) // stride + 1
+        out = -(-s // stride) if c.padding == "same" else (s - kernel) // stride + 1
         if out != extent:
             c.fail(f"a result of {s} does not belong to an input of {extent}")
         total = max((out - 1) * stride + kernel - s, 0)

@@ -10,10 +10,10 @@ from typing import Any
 from ...compiler.archives import Archive
 from ...compiler.errors import NetcError
 from ...compiler.tflite import preprocess
+from ...compiler.tflite.reading import Model
+from ...compiler.tflite.reading.flatbuffer import Record, decode
+from ...compiler.tflite.reading.schema import METADATA_IDENTIFIER, MODEL_METADATA
 from ...compiler.types import DType
-from .flatbuffer import Record, decode
-from .model import Model
-from .schema import METADATA_IDENTIFIER, MODEL_METADATA
 
 
 def preprocess_of(model: Model) -> dict[str, Any]:

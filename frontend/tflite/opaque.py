@@ -6,9 +6,9 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.graph.registry import lookup
+from ...compiler.tflite.reading import Operator, Tensor
 from ...compiler.types import DType, TensorType
 from .context import Context
-from .model import Operator, Tensor
 
 NOTHING = TensorType(DType.U8, (0,))
 """What stands in the graph for the result of an operator that has none."""

@@ -20,13 +20,13 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
+from ...compiler.tflite.reading import Model, read_model
 from ...compiler.types import Quantization
 from . import arithmetic, contractions, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
 from .folding import check_forms, folded
 from .metadata import embedded_labels, network_of, preprocess_of
-from .model import Model, read_model
 from .opaque import opaque, stand_in
 
 MAX_FILE = 1 << 31
@@ -40,8 +40,7 @@ def load_tflite(path: str | os.PathLike[str]) -> Graph:
         graph = graph_of(read_model(data), file.stem)
         return _with_labels(graph, data)
     except NetcError as error:
-        place = Location(str(path), 1, 1)
-        raise NetcError([replace(d, location=place) for d in error.diagnostics]) from None
+        raise error.at(Location(str(path), 1, 1)) from None
 
 
 def _with_labels(graph: Graph, data: bytes) -> Graph:
@@ -58,6 +57,7 @@ def _with_labels(graph: Graph, data: bytes) -> Graph:
 
 def graph_of(model: Model, name: str) -> Graph:
     """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one."""
+    _check_shapes(model)
     attributes = {"format": "tflite"}
     builder = GraphBuilder(name, attributes)
     names = _unique_names(model)
@@ -85,6 +85,14 @@ def graph_of(model: Model, name: str) -> Graph:
     if model.signatures:
         builder.attributes["signature"] = _signature(model)
     return builder.finish(outputs)
+
+
+def _check_shapes(model: Model) -> None:
+    """Raise `NetcError` for a tensor whose shape is not known before the model runs."""
+    dynamic = next((t for t in model.tensors if t.is_dynamic), None)
+    if dynamic is not None:
+        problem = f"{list(dynamic.shape)} has sizes below 0; shapes must be known"
+        raise NetcError(f"{dynamic.path}.shape (Tensor): {problem}")
 
 
 def _unique_names(model: Model) -> dict[int, str]:

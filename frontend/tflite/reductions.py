@@ -7,14 +7,14 @@ from typing import Any
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
 from ...compiler.types import DType
-from .context import PADDINGS, Context
+from .context import Context
 
 
 def _pool_attributes(c: Context) -> dict[str, Any]:
     return {
         "size": c.positive("filter_height", "filter_width"),
         "strides": c.positive("stride_h", "stride_w"),
-        "padding": c.coded("padding", PADDINGS),
+        "padding": c.padding,
     }
 
 
@@ -30,11 +30,7 @@ def max_pool_2d(c: Context) -> Value:
     pooled = c.emit("max_pool", c.value(0), **_pool_attributes(c))
     if not c.is_quantized:
         return c.activated(pooled)
-    limits = c.fused_range()
-    if limits == {"low": None, "high": None}:
-        return pooled
-    lowest, highest = (limits[key] for key in ("low", "high"))
-    return c.emit("clamp", pooled, low=lowest, high=highest)
+    return pooled if c.fused is None else c.emit("clamp", pooled, **c.fused_range())
 
 
 def _reduce(name: str, quantized_sum: bool | None) -> Any:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ...compiler.errors import NetcError, near_miss
 from ...compiler.spec import Spec, as_integer, as_number, parse_specs
-from ..images import Pixels
+from ..data.images import Pixels
 from .random import SampleRandom
 
 

@@ -14,10 +14,10 @@ from typing import Protocol, Self
 import numpy as np
 
 from ...compiler.errors import NetcError
-from ..images import Picture
+from ..data.images import Picture
+from ..data.source import ArraySource, FileSource, Labels
 from .random import Integers, permutation
 from .samples import Preparation, Tensor
-from .sources import ArraySource, FileSource, Labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...compiler.errors import NetcError
+from ..data.source import Labels
 from ..finite import not_finite
 from .batches import Batch, BatchStream
 from .checkpoint import State
@@ -21,7 +22,6 @@ from .events import EpochDone, Evaluating, Event, Finished, Interrupted, Saved, 
 from .files import replace_file
 from .run import Run
 from .samples import Tensor
-from .sources import Labels
 
 
 class Trainer(Protocol):

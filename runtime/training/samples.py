@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
-from ..classes import SAME_CLASSES, Classes, ClassMap, match_classes
-from ..images import Picture, Pixels, Preprocess, depth_note, eight_bits
-from ..interpretation import Facts, Interpretation, interpret
-from ..labels import NO_LABELS
-from ..labels import Labels as ClassNames
+from ..data.classes import SAME_CLASSES, Classes, ClassMap, match_classes
+from ..data.images import Picture, Pixels, Preprocess, depth_note, eight_bits
+from ..data.interpretation import Facts, Interpretation, interpret
+from ..data.labels import NO_LABELS
+from ..data.labels import Labels as ClassNames
+from ..data.source import ArraySource, Source
 from .augment import NO_AUGMENTATION, Augmentation
 from .random import Integers, SampleRandom
-from .sources import ArraySource, Source
 
 Tensor = NDArray[np.float32]
 

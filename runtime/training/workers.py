@@ -24,11 +24,11 @@ from multiprocessing.context import SpawnProcess
 import numpy as np
 
 from ...compiler.errors import InternalError, NetcError
-from ..images import Picture
+from ..data.images import Picture
+from ..data.source import FileSource
 from .batches import Batch, Failure, Plan, decode_rows, replace_failures
 from .random import Integers
 from .samples import Preparation, Tensor
-from .sources import FileSource
 
 _STOP_SECONDS = 5.0
 """How long a worker may take to finish what it is doing when it is told to stop."""

@@ -249,6 +249,8 @@ CASES: tuple[OpCase, ...] = (
         for shapes in (((3, 37), (3, 37), (3, 37)), ((3, 1), (2, 3, 20), ()), ((17,), (), (4, 17)), ((), (), ()))
     ),
     *(OpCase(op, ((2, 3, 37),)) for op in ("sin", "cos", "softplus")),
+    OpCase("erf", ((2, 3, 37),)),
+    OpCase("elu", ((2, 3, 37),)),
     # statistics of channels, and random numbers that depend on a counter
     OpCase("channel_variance", ((3, 5, 7, 37), (37,))),
     OpCase("channel_variance", ((40, 1), (1,))),

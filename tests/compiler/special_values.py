@@ -14,6 +14,7 @@ from netc.compiler.errors import ShapeError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.registry import operators
+from netc.compiler.ops.quantized.base import Part, QuantizedOperator
 from netc.compiler.types import DType, TensorType
 
 FLOATS = (DType.F32, DType.F64, DType.F16)
@@ -43,7 +44,7 @@ ELSEWHERE: Mapping[str, str] = {
     **{
         name: "integers on a scale, which have LiteRT's arithmetic"
         for name, operator in operators().items()
-        if ".quantized." in type(operator).__module__
+        if isinstance(operator, Part | QuantizedOperator)
     },
 }
 

@@ -32,7 +32,8 @@ CPUS = [
 ]
 _POOLING = ("avg_pool", "avg_pool_gradient", "max_pool_gradient", "max_pool_gather")
 _SUMS = ("softmax", "log_softmax", "logsumexp", "reduce_sum", "reduce_mean", *_POOLING)
-APPROXIMATE = ("exp", "log", "tanh", "sigmoid", "hard_sigmoid", "softplus", "sin", "cos", *_SUMS)
+_SLOW = (name for name, operator in operators().items() if operator.elementwise and operator.work > 1)
+APPROXIMATE = frozenset({"hard_sigmoid", *_SLOW, *_SUMS})
 """Operators whose last bits depend on the method or on the order of a sum."""
 GRAPHS = {"elementwise": elementwise_graph, "reductions": reduction_graph}
 

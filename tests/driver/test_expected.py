@@ -11,10 +11,10 @@ import pytest
 import netc
 from netc.comparison import maker_for
 from netc.compiler.errors import NetcError
-from netc.runtime.datasets import data_folder, load_dataset
-from netc.runtime.images import Pixels, Preprocess, decode
-from netc.runtime.training.opening import open_source
-from netc.runtime.training.scoring import score
+from netc.runtime.data.folder import data_folder
+from netc.runtime.data.images import Pixels, Preprocess, decode
+from netc.runtime.data.registry import open_source
+from netc.runtime.evaluation.scoring import score
 
 DATASETS = {"cnn_cifar": "cifar10", "cnn_mnist": "mnist", "mlp_mnist": "mnist"}
 
@@ -33,7 +33,7 @@ def weights() -> Path:
 
 def pictures(model: str, examples: list[dict[str, Any]]) -> list[Pixels]:
     if model in DATASETS:
-        return [picture for picture, _ in islice(load_dataset(DATASETS[model]), len(examples))]
+        return [picture for picture, _ in islice(open_source(DATASETS[model], "test"), len(examples))]
     return [decode(data_folder() / example["input"]) for example in examples]
 
 

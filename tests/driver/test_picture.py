@@ -11,8 +11,8 @@ from netc.compiler.types import DType, TensorType
 from netc.frontend import models_folder
 from netc.models.draw_samples import panda, seven
 from netc.picture import best_classes, load_picture
-from netc.runtime.images import decode
-from netc.runtime.labels import Labels
+from netc.runtime.data.images import decode
+from netc.runtime.data.labels import Labels
 
 
 def net(*shape: int) -> Graph:

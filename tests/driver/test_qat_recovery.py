@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
-from netc.runtime.datasets import data_folder
+from netc.runtime.data.folder import data_folder
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.source import ArraySource
 from netc.runtime.trainer import QatTrainer
-from netc.runtime.training.opening import open_source
-from netc.runtime.training.sources import ArraySource
 from netc.runtime.weights import read_weights
 
 BATCH, STEPS, TESTS = 128, 300, 15

@@ -11,7 +11,7 @@ from PIL import Image
 
 import netc
 from netc.cli import main
-from netc.runtime.images import Preprocess
+from netc.runtime.data.images import Preprocess
 
 NETWORK = """
 net small(image: f32[N, 8, 8, 3], classes = 4) {

@@ -17,9 +17,9 @@ from netc.compiler.quantization import quantize as quantize_graph
 from netc.compiler.quantization.adaround import AdaRound
 from netc.quantization import Calibrated
 from netc.recovery import recover
-from netc.runtime.datasets import data_folder, load_dataset
-from netc.runtime.images import Preprocess
-from netc.runtime.training.opening import open_source
+from netc.runtime.data.folder import data_folder
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.registry import open_source
 from netc.runtime.weights import initial_weights, read_weights
 
 NETWORK = """
@@ -150,7 +150,8 @@ def digits() -> dict[str, float]:
     preprocess = Preprocess.of(graph)
     known = [preprocess(picture)[np.newaxis] for picture in open_source("mnist").values[:100]]
     tests = [
-        (preprocess(p)[np.newaxis], label) for (p, label), _ in zip(load_dataset("mnist"), range(400), strict=False)
+        (preprocess(p)[np.newaxis], label)
+        for (p, label), _ in zip(open_source("mnist", "test"), range(400), strict=False)
     ]
 
     def right(program: netc.Program) -> float:

@@ -14,6 +14,7 @@ from netc.frontend import SourceError, allowing, check, check_text, load_network
 from netc.frontend.budget import MAX_TOKENS
 from netc.frontend.diagnostics import render_diagnostic
 from netc.frontend.parser import MAX_ERRORS
+from netc.runtime.data.registry import path_of
 
 SECONDS = 5
 LISTS = "a = [0] * 10000; b = [a] * 10000; c = [b] * 10000; d = [c] * 10000"
@@ -180,8 +181,8 @@ def test_labels_and_data_stay_below(nets: Path) -> None:
     for data in ("imagefolder:../secret", f"{nets.parent}/secret/x.npz"):
         path = net(nets, "", f'train t {{ data = "{data}" }}')
         with pytest.raises(NetcError, match="lies outside the folder of the network"):
-            load_recipe(path)
-        assert load_recipe(path, takes_data=False) is not None
+            load_recipe(path, data_path=path_of)
+        assert load_recipe(path) is not None
 
 
 def test_what_is_no_network_is_not_quoted(nets: Path) -> None:

@@ -1,11 +1,15 @@
 """Random operators and small networks, with values to run them on.
 
 Each registered operator has a recipe, which draws its operands, preferably values that are there, and its attributes.
+Functions of one element have one by their class.
 Choices come from Hypothesis, which shrinks what fails, or from a seed.
 """
 
 from __future__ import annotations
 
+from netc.compiler.graph.registry import operators
+from netc.compiler.ops.elementwise import UnaryOperator
+from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
 from . import contractions, elementwise, integers, structure
@@ -30,6 +34,12 @@ __all__ = [
     "random_case",
     "structure",
 ]
+
+for _name, _operator in operators().items():
+    if _name not in RECIPES and isinstance(_operator, UnaryOperator):
+        RECIPES[_name] = elementwise.function if _operator.floats_only else elementwise.simple
+    elif _name not in RECIPES and isinstance(_operator, ByteFunction):
+        RECIPES[_name] = integers.function
 
 COMMON = (
     *("conv2d", "relu", "add", "dense", "pad", "concat", "slice", "reshape", "transpose", "mul", "reduce_sum"),

@@ -88,12 +88,10 @@ def select(m: Maker, name: str) -> Value:
     return m.emit(name, condition, *_pair(m, a, b))
 
 
-@recipe("relu", "relu6", "neg", "abs", "sign")
 def simple(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(NUMBERS))
 
 
-@recipe("tanh", "sigmoid", "hard_sigmoid", "softplus", "sin", "cos", "exp")
 def function(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(FLOATS))
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from netc.compiler.graph import Value
+from netc.compiler.ops.activations import ACTIVATIONS
+from netc.compiler.ops.quantized.base import activation_range
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
 from netc.compiler.ops.quantized.lstm import GATES
 from netc.compiler.types import DType, Quantization
@@ -62,9 +64,11 @@ def quantized(m: Maker, dtypes: tuple[DType, ...] = BYTES, shape: Any = None, fi
     return value
 
 
-def bounds(m: Maker, dtype: DType) -> dict[str, int | None]:
-    """The range of a fused activation: mostly none."""
+def bounds(m: Maker, dtype: DType, y: Quantization | None = None) -> dict[str, Any]:
+    """The range of a fused activation: mostly none; with a name for some whose scale y is given."""
     info = np.iinfo(str(dtype.numpy))
+    if y is not None and m.flag(5):
+        return activation_range(m.choice(tuple(ACTIVATIONS)), dtype, y)
     if not m.flag(3):
         return {"low": None, "high": None}
     return {"low": m.choice((info.min, max(info.min, -5), 3)), "high": m.choice((info.max, 20))}
@@ -77,11 +81,12 @@ def binary(m: Maker, name: str) -> Value:
     scales = {"a": quantization_of(a), "b": quantization_of(b), "y": quantization(m, a.type.dtype)}
     if a is b:
         scales["b"] = scales["a"]
-    return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype))
+    return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype, scales["y"]))
 
 
-@recipe("q_logistic", "q_tanh", "q_leaky_relu", "q_hard_swish", "q_exp", "q_abs", "q_rsqrt")
+@recipe("q_leaky_relu")
 def function(m: Maker, name: str) -> Value:
+    """A function of one 8-bit number."""
     x = quantized(m)
     given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
     if name == "q_leaky_relu":
@@ -148,7 +153,17 @@ def _contraction(
     if name != "q_dense":
         attributes = {**attributes, "rounded_product": m.flag()}
     y = quantization(m, x.type.dtype)
-    return m.emit(name, x, weight, *bias, x=scales, weight=given, y=y, **bounds(m, x.type.dtype), **attributes)
+    return m.emit(
+        name,
+        x,
+        weight,
+        *bias,
+        x=scales,
+        weight=given,
+        y=y,
+        **bounds(m, x.type.dtype, y if name.startswith("q_") else None),
+        **attributes,
+    )
 
 
 def _signs(m: Maker, x: Value) -> DType:
@@ -182,7 +197,7 @@ def transpose_conv(m: Maker, name: str) -> Value:
 @recipe("q_avg_pool")
 def avg_pool(m: Maker, name: str) -> Value:
     x, attributes = pooling(m, SHORTS, (2,))
-    return m.emit(name, x, **attributes, **bounds(m, x.type.dtype))
+    return m.emit(name, x, **attributes, **bounds(m, x.type.dtype, x.type.quantization))
 
 
 @recipe("q_mean")
@@ -208,8 +223,9 @@ def dequantize(m: Maker, name: str) -> Value:
 @recipe("requantize", "q_relu")
 def requantize(m: Maker, name: str) -> Value:
     x, dtype = quantized(m, SHORTS), m.choice(SHORTS)
-    limits = bounds(m, dtype) if name == "q_relu" else {}
-    return m.emit(name, x, dtype=str(dtype), x=quantization_of(x), y=quantization(m, dtype), **limits)
+    y = quantization(m, dtype)
+    limits = bounds(m, dtype, y) if name == "q_relu" else {}
+    return m.emit(name, x, dtype=str(dtype), x=quantization_of(x), y=y, **limits)
 
 
 @recipe("q_compare")

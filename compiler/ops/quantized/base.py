@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from types import NoneType
 
 import numpy as np
 
 from ...errors import ScaleError, ShapeError
-from ...graph.ir import Attributes, AttributeSpec, Operator
+from ...graph.ir import Attribute, Attributes, AttributeSpec, Operator
 from ...types import DType, Quantization, TensorType
+from ..activations import ACTIVATIONS
 from .fixed_point import round_half_away, single_ratio
 
 INTEGERS = (DType.I8, DType.U8, DType.I16)
@@ -31,11 +33,16 @@ def quantization(what: str) -> AttributeSpec:
     return AttributeSpec(Quantization, f"what the elements of {what} stand for")
 
 
+ACTIVATION = AttributeSpec((str, NoneType), f"activation that the range comes from: {', '.join(ACTIVATIONS)}", None)
+
 RANGE = {
     "low": AttributeSpec((int, NoneType), "smallest result; that of the element type if absent", None),
     "high": AttributeSpec((int, NoneType), "largest result; that of the element type if absent", None),
 }
-"""The range that a fused activation leaves."""
+"""A range of results."""
+
+ACTIVATED = {**RANGE, "activation": ACTIVATION}
+"""The range that a fused activation leaves, and its name, which decides nothing: files keep it."""
 
 
 def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes, *names: str) -> None:
@@ -61,6 +68,13 @@ def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attrib
             raise ShapeError(f"{operator.name}: `{name}` is {given}, but the operand is quantized as {stated}")
 
 
+def range_of(dtype: DType, attributes: Attributes) -> tuple[int, int]:
+    """The smallest and the largest result of an operator with a range."""
+    info = np.iinfo(str(dtype.numpy))
+    low, high = attributes["low"], attributes["high"]
+    return int(info.min) if low is None else low, int(info.max) if high is None else high
+
+
 def named_integer(operator: Operator, attributes: Attributes) -> DType:
     """The element type that the attribute `dtype` names."""
     names = {str(d): d for d in INTEGERS}
@@ -72,10 +86,27 @@ def named_integer(operator: Operator, attributes: Attributes) -> DType:
 def check_range(operator: Operator, dtype: DType, attributes: Attributes) -> None:
     """Raise `ShapeError` unless low and high fit the element type."""
     info = np.iinfo(str(dtype.numpy))
-    low = info.min if attributes["low"] is None else attributes["low"]
-    high = info.max if attributes["high"] is None else attributes["high"]
+    low, high = range_of(dtype, attributes)
     if not info.min <= low <= high <= info.max:
         raise ShapeError(f"{operator.name}: {low} to {high} is not a range of {dtype}")
+
+
+def check_activation(operator: Operator, dtype: DType, y: Quantization | None, attributes: Attributes) -> None:
+    """Raise `ShapeError` unless low and high fit the element type, and are what the activation leaves, if one is named.
+
+    `y` says what the integers stand for, if that is known.
+    """
+    check_range(operator, dtype, attributes)
+    name = attributes["activation"]
+    if name is None:
+        return
+    if name not in ACTIVATIONS:
+        raise ShapeError(f"{operator.name}: `activation` is {name}, not one of {', '.join(ACTIVATIONS)}")
+    given = range_of(dtype, attributes)
+    wanted = given if y is None else integer_range(*ACTIVATIONS[name], dtype, y)
+    if given != wanted:
+        leaves = f"{wanted[0]} to {wanted[1]}, not {given[0]} to {given[1]}"
+        raise ShapeError(f"{operator.name}: {name} leaves {leaves}")
 
 
 def demand(operator: Operator, given: Quantization, dtype: DType, scale: float, zero_point: int) -> None:
@@ -101,13 +132,21 @@ def integer_of(number: float, y: Quantization) -> int:
     return y.zero_point + round_half_away(min(max(single_ratio(number, over=y.scale), -LIMIT), LIMIT))
 
 
-def integer_range(low: float | None, high: float | None, dtype: DType, y: Quantization) -> tuple[int, int]:
-    """The integers to which real bounds limit results of an element type; None: the type's own bound."""
+def integer_range(low: float, high: float, dtype: DType, y: Quantization) -> tuple[int, int]:
+    """The integers to which real bounds limit results of an element type; infinite ones leave the type's own."""
     info = np.iinfo(str(dtype.numpy))
     least, most = int(info.min), int(info.max)
-    lowest = least if low is None else min(max(integer_of(low, y), least), most)
-    highest = most if high is None else max(min(integer_of(high, y), most), least)
+    lowest = least if low == -math.inf else min(max(integer_of(low, y), least), most)
+    highest = most if high == math.inf else max(min(integer_of(high, y), most), least)
     return lowest, highest
+
+
+def activation_range(activation: str | None, dtype: DType, y: Quantization) -> dict[str, Attribute]:
+    """The attributes `ACTIVATED` of an operator that an activation is fused into; None: without one."""
+    if activation is None:
+        return {"low": None, "high": None}
+    low, high = integer_range(*ACTIVATIONS[activation], dtype, y)
+    return {"low": low, "high": high, "activation": activation}
 
 
 def per_tensor(operator: Operator, attributes: Attributes, *names: str) -> None:

@@ -22,7 +22,7 @@ from ..convolution import WINDOW_ATTRIBUTES, Conv2D
 from ..dense import Dense
 from ..window import Window
 from . import fixed_point as fp
-from .base import RANGE, Part, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
+from .base import ACTIVATED, Part, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 
 ZERO_POINTS = {
     "x_zero": AttributeSpec(int, "zero point of x"),
@@ -32,7 +32,7 @@ QUANTIZED = {
     "x": quantization("x"),
     "weight": quantization("the weight; one scale for each filter (the last dimension) or one for all"),
     "y": quantization("the result"),
-    **RANGE,
+    **ACTIVATED,
 }
 INTEGER_SUM = "its operands are made of integers"
 
@@ -303,7 +303,7 @@ def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attr
     x, weight, *bias = operands
     check_quantized(operator, (x, weight), attributes, "x", "weight")
     per_tensor(operator, attributes, "x", "y")
-    check_range(operator, x.dtype, attributes)
+    check_activation(operator, x.dtype, attributes["y"], attributes)
     given: Quantization = attributes["weight"]
     if not given.is_per_tensor and (given.axis != weight.rank - 1 or given.problem(weight.dtype, weight.shape)):
         raise ShapeError(f"{operator.name}: {weight} can't be quantized as {given}")

@@ -13,7 +13,18 @@ from ...numerics import convert
 from ...types import DType, Quantization, TensorType
 from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
-from .base import RANGE, Part, QuantizedOperator, check_quantized, check_range, named_integer, per_tensor, quantization
+from .base import (
+    ACTIVATED,
+    RANGE,
+    Part,
+    QuantizedOperator,
+    check_activation,
+    check_quantized,
+    check_range,
+    named_integer,
+    per_tensor,
+    quantization,
+)
 
 _DTYPE = AttributeSpec(str, "element type of the result, such as i8")
 
@@ -108,13 +119,13 @@ class QRelu(Requantize):
     """Requantize with a range of its own: relu and its kin, which find the ratio of the scales in f32."""
 
     name = "q_relu"
-    attributes = {**Requantize.attributes, **RANGE}
+    attributes = {**Requantize.attributes, **ACTIVATED}
 
     def factor(self, attributes: Attributes) -> tuple[int, int]:
         return fp.quantize_multiplier(fp.single_ratio(attributes["x"].scale, over=attributes["y"].scale))
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        check_range(self, named_integer(self, attributes), attributes)
+        check_activation(self, named_integer(self, attributes), attributes["y"], attributes)
         return super().infer(operands, attributes)
 
 

@@ -15,7 +15,7 @@ from ...loops.ir import Expr, binary
 from ...types import DType, TensorType
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
-from .base import BYTES, RANGE, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
+from .base import ACTIVATED, BYTES, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 
 HEADROOM = 20
 """Bits by which the operands of a sum are raised before they are scaled, so that little is lost."""
@@ -25,7 +25,7 @@ class QBinary(QuantizedOperator):
     """Base of the operators on two quantized tensors."""
 
     operands = ("a", "b")
-    attributes = {"a": quantization("a"), "b": quantization("b"), "y": quantization("the result"), **RANGE}
+    attributes = {"a": quantization("a"), "b": quantization("b"), "y": quantization("the result"), **ACTIVATED}
     elementwise = True
     non_differentiable = "its operands are made of integers"
 
@@ -33,7 +33,7 @@ class QBinary(QuantizedOperator):
         a, b = operands
         check_quantized(self, operands, attributes, "a", "b")
         per_tensor(self, attributes, "a", "b", "y")
-        check_range(self, a.dtype, attributes)
+        check_activation(self, a.dtype, attributes["y"], attributes)
         if a.dtype is not b.dtype or a.dtype not in BYTES:
             raise ShapeError(f"{self.name} combines 8-bit integers of one type, not {a} and {b}")
         self.factors(attributes)

@@ -16,7 +16,7 @@ from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
 from ..reduction import ReduceMean, ReduceSum
 from ..rounding import Let
 from . import fixed_point as fp
-from .base import INTEGERS, RANGE, QuantizedOperator, check_quantized, check_range, per_tensor, quantization
+from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 
 _POOL = MaxPool()
 _REDUCE, _SUM = ReduceMean(), ReduceSum()
@@ -28,7 +28,7 @@ class QAvgPool(QuantizedOperator):
 
     name = "q_avg_pool"
     operands = ("x",)
-    attributes = {**POOL_ATTRIBUTES, **RANGE}
+    attributes = {**POOL_ATTRIBUTES, **ACTIVATED}
     keeps_quantization = True
     anchor = True
     non_differentiable = "its operand is made of integers"
@@ -37,7 +37,7 @@ class QAvgPool(QuantizedOperator):
         (x,) = operands
         if x.dtype not in INTEGERS:
             raise ShapeError(f"q_avg_pool takes 8-bit or 16-bit integers, not {x}")
-        check_range(self, x.dtype, attributes)
+        check_activation(self, x.dtype, x.quantization, attributes)
         return _POOL.infer(operands, attributes)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:

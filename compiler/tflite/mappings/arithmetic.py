@@ -6,6 +6,7 @@ import numpy as np
 
 from ...graph.ir import Operation
 from ...graph.registry import lookup
+from ...ops.activations import ACTIVATIONS
 from ...ops.conversion import Cast
 from ...ops.elementwise import (
     Abs,
@@ -30,6 +31,7 @@ from ...ops.elementwise import (
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
+from ...ops.quantized.base import integer_range
 from ...ops.quantized.broadcasting import QPrelu, QSquaredDifference
 from ...ops.quantized.comparison import QCompare
 from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
@@ -39,9 +41,10 @@ from ...ops.rules import tflite_unary, version
 from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
 from ...ops.trigonometry import Cos, Sin
 from ...types import DType, Quantization, TensorType
-from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
+from ..emitter import NONE, RELU_N1_TO_1, Emitter
+from ..names import ACTIVATIONS as ACTIVATION_NAMES
 from ..serialize import element_code
-from .common import activation, activation_of_range, integer_bounds
+from .common import CODES, activation, activation_of_range
 
 _SHORTS = frozenset({DType.I16})
 
@@ -86,28 +89,12 @@ def relu6(c: Emitter, op: Operation) -> None:
 
 def clamp(c: Emitter, op: Operation) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 where one of them has these bounds, else MAXIMUM and MINIMUM."""
-    y = op.result.type
-    low, high = op.attributes["low"], op.attributes["high"]
-    for name, code in (("RELU6", RELU6), ("RELU", RELU), ("RELU_N1_TO_1", RELU_N1_TO_1)):
-        lacking = code == RELU_N1_TO_1 and y.dtype is DType.I16  # in LiteRT
-        if (low, high) == _bounds(code, y) and not lacking:
-            c.node(
-                name,
-                [c.place(op.operands[0])],
-                [c.result(op)],
-                None,
-                version(op, 1, 1 if code == RELU_N1_TO_1 else 2),
-            )
-            return
+    y, code = op.result.type, _activation_of_clamp(op)
+    if code != NONE and not (code == RELU_N1_TO_1 and y.dtype is DType.I16):  # which LiteRT lacks
+        _bounded(c, op, code)
+        return
     bounds = Clamp.limits(y.dtype, op.attributes)
     _limited(c, op, low=bounds[0], high=bounds[1])
-
-
-def _bounds(code: int, y: TensorType) -> tuple[int, int] | None:
-    """What a clamp of this type does where it is an activation; None for plain integers, which have none."""
-    if y.quantization is not None:
-        return integer_bounds(code, y, y.quantization)
-    return {RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}.get(code) if y.dtype.is_float else None
 
 
 def _limited(c: Emitter, op: Operation, **limits: float) -> None:
@@ -123,13 +110,34 @@ def _limited(c: Emitter, op: Operation, **limits: float) -> None:
         place = result
 
 
+def _activation_of_clamp(op: Operation) -> int:
+    """The code of the activation that a clamp names, or else of one that has its bounds."""
+    low, high, name = (op.attributes[key] for key in ("low", "high", "activation"))
+    for candidate in ("relu6", "relu", "relu_n1_to_1") if name is None else ():
+        if (low, high) == _bounds(candidate, op.result.type):
+            return CODES[candidate]
+    return NONE if name is None else CODES[name]
+
+
+def _bounds(activation: str, y: TensorType) -> tuple[float, float] | None:
+    """What a clamp of this type does where it is an activation; None for plain integers, which have none."""
+    if y.quantization is not None:
+        return integer_range(*ACTIVATIONS[activation], y.dtype, y.quantization)
+    return ACTIVATIONS[activation] if y.dtype.is_float else None
+
+
+def _bounded(c: Emitter, op: Operation, code: int) -> None:
+    """An activation as an operator of its own."""
+    number = version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
+    c.node(ACTIVATION_NAMES[code], [c.place(op.operands[0])], [c.result(op)], None, number)
+
+
 def q_relu(c: Emitter, op: Operation) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 onto another scale."""
     code = activation_of_range(c, op)
     if code == NONE:
         c.fail(op, "TFLite finds the ratio of scales in f32 for activations only", "use requantize")
-    name, number = {RELU: ("RELU", 2), RELU6: ("RELU6", 2), RELU_N1_TO_1: ("RELU_N1_TO_1", 1)}[code]
-    c.node(name, [c.place(op.operands[0])], [c.result(op)], None, version(op, 1, number))
+    _bounded(c, op, code)
 
 
 def compare(c: Emitter, op: Operation) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...graph.ir import Operation
-from ...ops.quantized.base import integer_range
+from ...ops.activations import ACTIVATIONS
+from ...ops.quantized.base import integer_range, range_of
 from ...ops.rules import version
 from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
@@ -13,11 +16,8 @@ from ..emitter import NONE, RELU, RELU6, RELU_N1_TO_1, Emitter
 SAME, VALID = 0, 1
 """Codes of the schema's Padding."""
 
-_BOUNDS: dict[int, tuple[float | None, float | None]] = {
-    RELU: (0.0, None),
-    RELU6: (0.0, 6.0),
-    RELU_N1_TO_1: (-1.0, 1.0),
-}
+CODES = {"relu": RELU, "relu_n1_to_1": RELU_N1_TO_1, "relu6": RELU6}
+"""Codes of the activations that are bounds."""
 
 
 def is_quantized(op: Operation) -> bool:
@@ -25,30 +25,31 @@ def is_quantized(op: Operation) -> bool:
     return op.results[0].type.dtype in (DType.I8, DType.U8, DType.I16)
 
 
-def integer_bounds(code: int, type_: TensorType, y: Quantization) -> tuple[int, int]:
-    """The range of integers that kernels derive from an activation and the result's quantization."""
-    return integer_range(*_BOUNDS.get(code, (None, None)), type_.dtype, y)
-
-
 def activation_of_range(c: Emitter, op: Operation) -> int:
-    """The code of the activation that leaves the range of integers `low` to `high` of a quantized operation."""
-    low, high = op.attributes["low"], op.attributes["high"]
+    """The code of the activation of a quantized operation: the one that it names.
+
+    Where a graph has bounds alone, it is one that leaves the integers `low` to `high`.
+    """
+    low, high, name = (op.attributes[key] for key in ("low", "high", "activation"))
+    if name is not None:
+        return CODES[name]
     if low is None and high is None:
         return NONE
     type_, y = op.results[0].type, _scale(c, op)
-    info = np.iinfo(str(type_.dtype.numpy))
-    wanted = (int(info.min) if low is None else low, int(info.max) if high is None else high)
-    code = next((code for code in _preferred(type_, y) if integer_bounds(code, type_, y) == wanted), None)
-    if code is None:
+    wanted = range_of(type_.dtype, op.attributes)
+    for candidate in _preferred(type_, y):
+        if integer_range(*ACTIVATIONS[candidate], type_.dtype, y) == wanted:
+            return CODES[candidate]
+    if wanted != integer_range(-math.inf, math.inf, type_.dtype, y):
         c.fail(op, f"no TFLite activation leaves the range {wanted[0]} to {wanted[1]} that {op.name} has")
-    return code
+    return NONE
 
 
-def _preferred(type_: TensorType, y: Quantization) -> tuple[int, ...]:
+def _preferred(type_: TensorType, y: Quantization) -> tuple[str, ...]:
     """Activations in the order in which they are tried: relu6 before relu where the scale ends at 6."""
     highest = (int(np.iinfo(str(type_.dtype.numpy)).max) - y.zero_point) * y.scale
-    relus = (RELU6, RELU) if abs(highest - 6) <= y.scale / 2 else (RELU, RELU6)
-    return (*relus, RELU_N1_TO_1, NONE)
+    relus = ("relu6", "relu") if abs(highest - 6) <= y.scale / 2 else ("relu", "relu6")
+    return (*relus, "relu_n1_to_1")
 
 
 def _scale(c: Emitter, op: Operation) -> Quantization:

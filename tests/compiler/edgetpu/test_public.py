@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
-from netc.compiler.edgetpu import predict, read_tflite, to_data
+from netc.compiler.edgetpu import ModelFacts, predict, read_tflite, to_data
 from netc.compiler.errors import NetcError
+
+from ...frontend.tflite.small_models import Model
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("NETC_DATA", ROOT.parent / "shared" / "data")).parent / "edgetpu"
@@ -67,10 +70,58 @@ def test_scores(benchmark_module: ModuleType) -> None:
 
 def test_other_files_are_refused() -> None:
     for data in (b"", b"TFL3", b"\0\0\0\0TFL4" + bytes(64)):
-        with pytest.raises(NetcError, match="is not a TFLite file"):
-            read_tflite(data)
-    with pytest.raises(NetcError, match="is damaged"):
-        read_tflite(b"\xff\xff\xff\x7fTFL3" + bytes(64))
+        with pytest.raises(NetcError, match=r"m\.tflite:1:1: error: this is not a TFLite model"):
+            read_tflite(data, "m.tflite")
+    with pytest.raises(NetcError, match=r"m.tflite:1:1: error: the file is damaged: root \(Model\)"):
+        read_tflite(b"\xff\xff\xff\x7fTFL3" + bytes(64), "m.tflite")
+
+
+def one_operator() -> Model:
+    m = Model()
+    x, y = m.tensor("x", (1, 2), scale=0.5), m.tensor("y", (1, 3), scale=0.5)
+    w = m.constant("w", np.ones((3, 2), np.int8), scale=[0.5, 0.25, 0.5])
+    m.operator("FULLY_CONNECTED", (x, w, -1), (y,), ("FullyConnectedOptions", {"FusedActivationFunction": 3}))
+    return m
+
+
+def facts(m: Model) -> ModelFacts:
+    return read_tflite(m.data((0,), (1,)), "m.tflite")
+
+
+def test_facts_of_a_file() -> None:
+    (op,) = facts(one_operator()).operators
+    weight = op.input(1)
+    assert weight is not None
+    assert (weight.constant, weight.per_channel, weight.zero) == (True, True, False)
+    assert op.input(2) is None
+    assert (op.kind, op.fused_activation, dict(op.options)["WeightsFormat"]) == ("FULLY_CONNECTED", "RELU6", "DEFAULT")
+
+
+def test_a_size_that_is_not_known_is_a_fact() -> None:
+    m = one_operator()
+    m.tensors[0].update(shape=[-1, 2])
+    (op,) = facts(m).operators
+    assert [t.dynamic for t in op.activations] == [True]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.tensors[0].update(shape=[1, -2]), r"tensors\[0\]\.shape \(Tensor\): .*below 0"),
+        (lambda m: m.tensors[2].update(shape=[3, 3]), r"tensors\[2\]\.buffer \(Tensor\): .* takes 9 bytes"),
+        (lambda m: m.operators[0].update(inputs=(0, 7, -1)), r"operators\[0\]\.inputs \(Operator\): .* no tensor 7"),
+        (lambda m: m.operators[0].update(options=("SoftmaxOptions", {})), "its options are SoftmaxOptions"),
+        (
+            lambda m: m.operators[0].update(options=("FullyConnectedOptions", {"FusedActivationFunction": 77})),
+            "fused_activation_function can't be 77",
+        ),
+    ],
+)
+def test_lies_are_named(change: Callable[[Model], None], message: str) -> None:
+    m = one_operator()
+    change(m)
+    with pytest.raises(NetcError, match=rf"m\.tflite:1:1: error: .*{message}"):
+        facts(m)
 
 
 @needs_models

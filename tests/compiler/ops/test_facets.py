@@ -8,7 +8,7 @@ import netc.compiler.tflite.writer
 import netc.frontend.tflite.reader  # noqa: F401 (these register the rules)
 from netc.compiler.graph.ir import Operator
 from netc.compiler.graph.registry import operators
-from netc.compiler.ops.facets import EDGETPU, INTEGER, TFLITE, Facet, readers
+from netc.compiler.ops.facets import EDGETPU, INTEGER, PERMUTED, TFLITE, Facet, readers
 
 STRUCTURAL = {"param", "constant", "fused"}
 """Operators that are no arithmetic: what makes graphs of the others."""
@@ -20,7 +20,7 @@ def overrides(operator: Operator, method: str) -> bool:
     return getattr(type(operator), method) is not getattr(Operator, method)
 
 
-@pytest.mark.parametrize("facet", [INTEGER, TFLITE], ids=lambda facet: facet.title)
+@pytest.mark.parametrize("facet", [INTEGER, PERMUTED, TFLITE], ids=lambda facet: facet.title)
 @pytest.mark.parametrize("name", operators())
 def test_rules(name: str, facet: Facet[object]) -> None:
     operator = operators()[name]
@@ -68,3 +68,15 @@ def test_a_rule_of_a_class_holds_for_those_derived_from_it() -> None:
     assert facet.reason(other) == "reason"
     with pytest.raises(ValueError, match="Base has a rule, or a reason for none, already"):
         facet.none("another", Base)
+
+
+def test_a_rule_by_trait_holds_unless_a_class_says_otherwise() -> None:
+    relu, add, concat, exp = (operators()[name] for name in ("relu", "add", "concat", "exp"))
+    facet = Facet[str]("test")
+    facet.by_trait(lambda operator: operator.elementwise, "by trait")
+    facet.add("own", type(add))
+    facet.none("reason", type(exp))
+    assert facet.of(relu) == "by trait"
+    assert facet.of(add) == "own"
+    assert facet.of(exp) is None
+    assert facet.of(concat) is None

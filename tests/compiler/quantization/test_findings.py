@@ -17,7 +17,8 @@ from netc.compiler.errors import Diagnostic, NetcError
 from netc.compiler.graph import Graph, evaluate
 from netc.compiler.quantization import QuantizationWarning, Scheme, findings, quantize
 from netc.compiler.tflite import to_tflite
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 from netc.quantization import Calibrated, layer_noise
 
 Samples = Sequence[NDArray[np.float32]]

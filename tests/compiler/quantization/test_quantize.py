@@ -1,6 +1,7 @@
 """Quantized networks come near their float originals, keep the rules of the specification, and say what they can't."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from netc.compiler.graph.verifier import verify
 from netc.compiler.quantization import METHODS, Ranges, Scheme, quantize
 from netc.compiler.quantization.scales import weight_scale, weight_to_integers
 from netc.compiler.tflite import to_tflite
+from netc.compiler.tflite.names import ACTIVATIONS
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization
-from netc.frontend.tflite.model import read_model
 from netc.frontend.tflite.reader import graph_of
 
 
@@ -69,6 +71,20 @@ def test_activations_limit_the_results_of_what_they_follow() -> None:
     assert y is not None
     assert y.zero_point == -128
     assert (op.attributes["low"], op.attributes["high"]) == (-128, 127)
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds", "written"),
+    [("relu", {}, "RELU"), ("relu6", {}, "RELU6"), ("clamp", {"low": -1.0, "high": 1.0}, "RELU_N1_TO_1")],
+)
+def test_activations_keep_their_names_in_files(name: str, bounds: dict[str, float], written: str) -> None:
+    def emit(n: Net, x: Any) -> Any:
+        return n.b.emit(name, n.b.emit("add", x, n.constant(4, 4)), **bounds)
+
+    # Results of 0 to less than 6 fill the range, which relu and relu6 leave alike.
+    graph = quantized(Net((4, 4), emit))
+    (operator,) = read_model(to_tflite(graph)).operators
+    assert operator.coded("fused_activation_function", ACTIVATIONS) == written
 
 
 def test_weights_are_symmetric_and_have_a_scale_for_each_filter() -> None:

@@ -16,10 +16,11 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.preprocess import LARGEST, MAX_BYTES, NAME, from_buffer, to_buffer
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType
-from netc.frontend.tflite import graph_of, read_model
+from netc.frontend.tflite import graph_of
 from netc.frontend.tflite.metadata import LABELS_BYTES, embedded_labels
-from netc.runtime.images import Preprocess
+from netc.runtime.data.images import Preprocess
 
 DECLARED: dict[str, Any] = {
     "crop": 0.875,

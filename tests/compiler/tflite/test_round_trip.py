@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.tflite import to_tflite
-from netc.frontend.tflite.model import read_model
+from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite.reader import graph_of, load_tflite
 
 from ...frontend.tflite.small_models import Model

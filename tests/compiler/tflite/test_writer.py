@@ -14,8 +14,8 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.tflite import to_tflite
+from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, TensorType
-from netc.frontend.tflite.model import read_model
 from netc.frontend.tflite.reader import graph_of
 
 RNG = np.random.default_rng(7)

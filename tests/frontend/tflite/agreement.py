@@ -12,7 +12,8 @@ import netc
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph import Graph, evaluate
 from netc.compiler.tflite import to_tflite
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
 from .draw import inputs_for
 from .litert import LiteRT, RefusedError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import random_moves
+from . import random_bounds, random_moves
 from .draw import ALL_BYTES, BYTES, Draw, Maker, Scale
 
 ACTIVATIONS = (0, 1, 2, 3)
@@ -307,6 +307,7 @@ def _lstm(d: Draw) -> bytes:
 
 
 MAKERS: Mapping[str, Maker] = {
+    **random_bounds.MAKERS,
     **random_moves.MAKERS,
     "ADD": _binary("ADD", "AddOptions"),
     "SUB": _binary("SUB", "SubOptions"),

@@ -11,7 +11,8 @@ import pytest
 import netc
 from netc.compiler.graph import Graph, evaluate
 from netc.compiler.tflite import to_tflite
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
 from .make_vectors import answers
 from .operators import samples

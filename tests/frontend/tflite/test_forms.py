@@ -18,7 +18,8 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, evaluate, parse_graph, verify
 from netc.compiler.ops.opaque import unknown_operators
 from netc.compiler.tflite import to_tflite
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
 from .operators import CASES, FLOAT_CASES
 from .small_models import Model

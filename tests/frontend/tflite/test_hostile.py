@@ -11,7 +11,8 @@ import pytest
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import verify
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
 from .small_models import Model, classifier, mixture
 

@@ -10,9 +10,10 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate, parse_graph, verify
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 from netc.picture import best_classes, class_labels, gives_probabilities, load_picture, real_scores
-from netc.runtime.datasets import data_folder
+from netc.runtime.data.folder import data_folder
 
 from .make_vectors import answers
 from .operators import samples

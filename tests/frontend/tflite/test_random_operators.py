@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 
 import netc
 from netc.compiler.errors import NetcError
-from netc.frontend.tflite import graph_of, read_model
+from netc.compiler.graph import parse_graph
+from netc.compiler.tflite import to_tflite
+from netc.compiler.tflite.reading import read_model
+from netc.frontend.tflite import graph_of
 
+from . import random_bounds
 from .agreement import compare, described
 from .extremes import FAR
 from .litert import LiteRT
@@ -20,8 +25,7 @@ from .random_operators import MAKERS, random_operator
 from .small_models import Model
 
 DRAWS = 3
-CLIPPING = ("RELU", "RELU6", "RELU_N1_TO_1", "MAXIMUM", "MINIMUM")
-CLIPPED = 40
+BOUNDED = 80
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +43,50 @@ def test_random_operator_equals_litert(name: str, litert: LiteRT) -> None:
         assert found.outcome != "differs", f"{described(data)}: {found.detail}"
 
 
-@pytest.mark.parametrize("name", CLIPPING)
+@pytest.mark.parametrize("name", sorted(random_bounds.MAKERS))
 def test_bounds_equal_litert(name: str, litert: LiteRT) -> None:
-    outcomes = set()
-    for seed in range(CLIPPED):
-        _, data = random_operator(Random(f"bounds of {name} {seed}"), name)
+    outcomes = Counter[str]()
+    for seed in range(BOUNDED):
+        data = random_bounds.random_bounds(name, seed)
         found = compare(litert, data, seed, compiles=False)
         assert found.outcome != "differs", f"{described(data)}: {found.detail}"
-        outcomes.add(found.outcome)
-    assert "equal" in outcomes
+        outcomes[found.outcome] += 1
+    assert outcomes["equal"] > 0.8 * BOUNDED
+
+
+@pytest.mark.parametrize("name", ["bounds alone", "bounds fused"])
+def test_activations_keep_their_names(name: str) -> None:
+    for seed in range(BOUNDED):
+        data = random_bounds.random_bounds(name, seed)
+        wanted = random_bounds.activation_of(data)
+        found = random_bounds.activation_of(to_tflite(graph_of(read_model(data), "case")))
+        # LiteRT has no RELU_N1_TO_1 of 16 bits.
+        lacking = wanted == "RELU_N1_TO_1" and read_model(data).tensors[0].element == "INT16"
+        assert found == wanted or (lacking and found is None), described(data)
+
+
+def test_bounds_without_a_name_become_an_activation_that_has_them() -> None:
+    data = unary("RELU6", (0.1, -100), (0.1, -100)).data((0,), (1,))
+    named = str(graph_of(read_model(data), "case"))
+    assert 'clamp(%a) {low = -100, high = -40, activation = "relu6"}' in named
+    bare = parse_graph(named.replace(', activation = "relu6"', ""))
+    assert to_tflite(bare) == to_tflite(parse_graph(named))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('clamp(%x) {low = -100, high = -30, activation = "relu6"} : i8[4]<0.1:-100>', "leaves -100 to -40, not -100"),
+        ('clamp(%x) {low = -100, high = -40, activation = "tanh"} : i8[4]<0.1:-100>', "not one of relu, "),
+        ('clamp(%y) {low = 0.0, high = 6.0, activation = "relu6"} : f32[4]', "bounds of quantized integers"),
+        ('q_avg_pool(%z) {size = [1,1], strides = [1,1], padding = "valid", low = 0, activation = "relu"}'
+         " : i8[1,1,1,1]<0.1:3>", "relu leaves 3 to 127, not 0 to 127"),
+    ],
+)  # fmt: skip
+def test_names_that_do_not_fit_the_bounds_are_refused(text: str, message: str) -> None:
+    head = "graph @f(%x: i8[4]<0.1:-100>, %y: f32[4], %z: i8[1,1,1,1]<0.1:3>) -> "
+    with pytest.raises(NetcError, match=message):
+        parse_graph(f"{head}({text.rpartition(' : ')[2]}) {{\n  %0 = {text}\n  return %0\n}}\n")
 
 
 def unary(name: str, x: tuple[float, int], y: tuple[float, int], dtype: Any = np.int8) -> Model:

@@ -1,26 +1,8 @@
-"""Image folders and data folders made up for the tests."""
+"""What several tests of training need."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
-import pytest
-from PIL import Image
-
-
-@pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    """DIR/train with 3 classes of 4 pictures of different sizes, DIR/val with 2 of each."""
-    random = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2)):
-        for name in ("bee", "ant", "cat"):
-            folder = tmp_path / "images" / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                size = (int(random.integers(10, 20)), int(random.integers(10, 20)), 3)
-                Image.fromarray(random.integers(0, 256, size, np.uint8)).save(folder / f"{number}.png")
-    return tmp_path / "images"
 
 
 def damage(path: Path) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from netc.runtime.images import Preprocess
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.source import ArraySource
 from netc.runtime.training.augment import parse_augmentation
 from netc.runtime.training.batches import ArrayMaker, BatchStream
 from netc.runtime.training.loop import LoopOptions, Scores, TrainingLoop
 from netc.runtime.training.run import Run
 from netc.runtime.training.samples import Preparation
-from netc.runtime.training.sources import ArraySource
 
 SHAPE = (6, 6, 1)
 

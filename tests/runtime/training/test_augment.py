@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.errors import NetcError
-from netc.runtime.images import Pixels
+from netc.runtime.data.images import Pixels
 from netc.runtime.training.augment import parse_augmentation
 from netc.runtime.training.random import SampleRandom, permutation
 

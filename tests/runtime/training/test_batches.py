@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Array
-from netc.runtime.images import Preprocess
+from netc.runtime.data.images import Preprocess
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.source import ArraySource, FileSource
+from netc.runtime.evaluation.scoring import score
 from netc.runtime.training.augment import parse_augmentation
 from netc.runtime.training.batches import ArrayMaker, Batch, BatchStream, FileMaker, Maker
-from netc.runtime.training.opening import open_source
 from netc.runtime.training.random import permutation
 from netc.runtime.training.samples import Preparation
-from netc.runtime.training.scoring import score
-from netc.runtime.training.sources import ArraySource, FileSource
 from netc.runtime.training.workers import WorkerMaker
 
 from .conftest import damage

@@ -17,13 +17,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from netc.compiler.errors import NetcError
+from netc.runtime.data.registry import open_source
+from netc.runtime.data.source import FileSource
 from netc.runtime.training.batches import BatchStream, FileMaker
 from netc.runtime.training.checkpoint import CheckpointFolder, read_checkpoint
 from netc.runtime.training.events import EpochDone, Event, Finished, Interrupted, Saved, Skipped, Started, Stepped
 from netc.runtime.training.loop import LoopOptions, Scores, TrainingLoop
-from netc.runtime.training.opening import open_source
 from netc.runtime.training.run import read_records
-from netc.runtime.training.sources import FileSource
 
 from .conftest import damage
 from .fake import FakeTrainer, make_loop, open_run, pictures, stream_of, train

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from ....errors import InternalError
 from ....loops.interval import UNKNOWN, Interval
 from ....loops.ir import (
-    COMPARISON,
     INDEX,
     Binary,
     Bitcast,
@@ -32,6 +31,7 @@ from ....loops.ir import (
     Unary,
     Var,
 )
+from ....loops.operations import COMPARISONS
 from ....targets.target import Target
 from ....types import DType
 from . import text
@@ -86,7 +86,11 @@ class ExpressionEmitter:
             return self._var(expr)  # type: ignore[arg-type]
         if kind in (Binary, Select) and expr.type == INDEX:
             return Value(_INDEX, self.operand(self.index(expr)))
-        return self._emitters[kind](expr)
+        try:
+            rule = self._emitters[kind]
+        except KeyError:
+            raise InternalError(f"code generation has no rule for {kind.__name__}") from None
+        return rule(expr)
 
     # ---- index expressions ------------------------------------------------------------------------------------------
 
@@ -107,7 +111,7 @@ class ExpressionEmitter:
             case Select(condition, a, b):
                 return self._index_select(condition, a, b)
             case _:
-                return self.atom(self._emitters[type(expr)](expr).name)
+                return self.atom(self.value(expr).name)
 
     def _index_select(self, condition: Expr, a: Expr, b: Expr) -> Linear:
         holds = self.value(condition).name
@@ -262,7 +266,7 @@ class ExpressionEmitter:
 
     def _binary(self, expr: Binary) -> Value:
         op = expr.op
-        if op in COMPARISON:
+        if op in COMPARISONS:
             if expr.lhs.type == INDEX:
                 return self._compare_index(op, self.index(expr.lhs), self.index(expr.rhs))
             return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))
@@ -295,10 +299,12 @@ class ExpressionEmitter:
         if op in ("div", "floordiv", "mod") and not kind.dtype.is_float:
             return divide(self, op, kind, a, b)
         if kind.dtype.is_float:
-            name = text.FLOAT_BINARY[op]
+            name = text.FLOAT_BINARY.get(op)
         else:
             table = text.UNSIGNED_BINARY if kind.is_unsigned else text.SIGNED_BINARY
-            name = text.BITWISE.get(op) or table[op]
+            name = text.BITWISE.get(op) or table.get(op)
+        if name is None:
+            raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
         result = self.out.emit(f"{name} {kind.text} {a}, {b}")
         if kind.dtype.is_float:
             self.reach.combine(op, result, a, b, kind.dtype)
@@ -316,6 +322,8 @@ class ExpressionEmitter:
             return self.value(expand(op, self.let(expr.value), self.let))
         kind, x = self.value(expr.value)
         t, floating = kind.text, kind.dtype.is_float
+        if op not in (("neg", "abs", "floor", "sqrt") if floating else ("neg", "abs", "floor", "not")):
+            raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
         if op == "neg":
             return Value(kind, self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}"))
         if op == "not":

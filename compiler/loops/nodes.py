@@ -1,0 +1,254 @@
+"""Nodes that aren't operations by name, each with its word, operands, rule and meaning (see `expressions`).
+
+A node that is declared so, here or elsewhere, prints, reads back, is verified and interpreted. For compiled code it
+needs a rule in `codegen/expressions.py`, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..numerics import convert
+from ..types import DType
+from .buffers import VectorType
+from .expressions import Expr
+from .operations import OPERATIONS, Number
+from .spelling import spelled
+
+
+def _joined(*operands: Expr) -> str:
+    return ", ".join(str(e.type) for e in operands)
+
+
+# ---- lane by lane ---------------------------------------------------------------------------------------------------
+
+
+@spelled("fma")
+@dataclass(frozen=True, slots=True)
+class Fma(Expr):
+    """a * b + c, rounded once."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        fits = self.a.type is self.b.type is self.c.type
+        return "" if fits else f"operands differ: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return _exact_fma if self.type.dtype.is_float else lambda a, b, c: a * b + c
+
+
+def _exact_fma(a: Number, b: Number, c: Number) -> Number:
+    """Half and single products are exact in double, so that only the last step rounds (but for rare ties)."""
+    a, b, c = (np.asarray(x, np.float64) for x in (a, b, c))
+    return a * b + c
+
+
+@spelled("select")
+@dataclass(frozen=True, slots=True)
+class Select(Expr):
+    """`then` where `condition` holds, else `otherwise`; both are evaluated."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+    def result(self) -> VectorType:
+        return self.then.type
+
+    def fault(self) -> str:
+        condition, kind = self.condition.type, self.then.type
+        fits = condition.dtype is DType.BOOL and condition.lanes in (1, kind.lanes) and kind is self.otherwise.type
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda condition, then, otherwise: np.where(condition, then, otherwise)
+
+
+@spelled("fixed_mul_up", halves_up=True)
+@spelled("fixed_mul", halves_up=False)
+@dataclass(frozen=True, slots=True)
+class FixedMul(Expr):
+    """32-bit integers times the real factor multiplier * 2^(shift - 31), rounded twice.
+
+    Once where the product is divided by 2^31, halves up, and once where that is divided by 2^-shift, halves away from
+    zero or up, too. All are i32; 0 <= multiplier and -31 <= shift <= -1, so that no result needs more bits.
+    """
+
+    x: Expr
+    multiplier: Expr
+    shift: Expr
+    halves_up: bool = False
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        fits = self.x.type.dtype is DType.I32 and self.x.type is self.multiplier.type is self.shift.type
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def product(*operands: Number) -> Number:
+            x, multiplier, shift = (np.asarray(operand, np.int64) for operand in operands)
+            high = (x * multiplier + (1 << 30)) >> 31
+            half = (np.int64(1) << (-1 - shift)) - ((high < 0) & (not self.halves_up))
+            return (high + half) >> -shift
+
+        return product
+
+
+# ---- conversions ----------------------------------------------------------------------------------------------------
+
+
+@spelled("cast")
+@dataclass(frozen=True, slots=True)
+class Cast(Expr):
+    """Conversion of the element type; `numerics.convert` says what becomes of numbers out of range."""
+
+    value: Expr
+    dtype: DType
+
+    def result(self) -> VectorType:
+        return VectorType(self.dtype, self.value.type.lanes)
+
+    def fault(self) -> str:
+        return ""
+
+    def meaning(self) -> Callable[..., Number]:
+        source, goal = self.value.type.dtype.numpy, self.dtype
+        return lambda value: convert(np.asarray(value, source), goal)
+
+
+@spelled("bitcast")
+@dataclass(frozen=True, slots=True)
+class Bitcast(Expr):
+    """The same bits seen as another element type of equal size."""
+
+    value: Expr
+    dtype: DType
+
+    def result(self) -> VectorType:
+        return VectorType(self.dtype, self.value.type.lanes)
+
+    def fault(self) -> str:
+        old, new = self.value.type.dtype, self.dtype
+        fits = new.itemsize == old.itemsize and DType.BOOL not in (new, old)
+        return "" if fits else f"{old} and {new} differ in size"
+
+    def meaning(self) -> Callable[..., Number]:
+        source, goal = self.value.type.dtype.numpy, self.dtype.numpy
+        return lambda value: np.asarray(value, source).view(goal)
+
+
+# ---- across lanes ---------------------------------------------------------------------------------------------------
+
+
+@spelled("broadcast")
+@dataclass(frozen=True, slots=True)
+class Broadcast(Expr):
+    """A scalar in every lane."""
+
+    value: Expr
+    lanes: int
+
+    def result(self) -> VectorType:
+        return VectorType(self.value.type.dtype, self.lanes)
+
+    def fault(self) -> str:
+        fits = self.value.type.lanes == 1 and self.lanes >= 1
+        return "" if fits else f"{self.value.type} is not one element"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda value: np.full(self.lanes, value) if self.lanes > 1 else value
+
+
+@spelled("reduce")
+@dataclass(frozen=True, slots=True)
+class Reduce(Expr):
+    """All lanes of a vector combined into a scalar by the operation `op`.
+
+    Halves are combined while the number of lanes is even, then one lane after the other.
+    """
+
+    op: str
+    value: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(self.value.type.dtype)
+
+    def fault(self) -> str:
+        operation = OPERATIONS.get(self.op)
+        return "" if operation and operation.combines else f"lanes can't be combined by {self.op}"
+
+    def meaning(self) -> Callable[..., Number]:
+        combine = OPERATIONS[self.op].meaning
+
+        def combined(value: Number) -> Number:
+            lanes = np.atleast_1d(value)
+            while lanes.size > 1 and lanes.size % 2 == 0:
+                half = lanes.size // 2
+                lanes = np.asarray(combine(lanes[:half], lanes[half:])).astype(lanes.dtype)
+            total = lanes[0]
+            for lane in lanes[1:]:
+                total = combine(total, lane)
+            return total
+
+        return combined
+
+
+@spelled("interleave")
+@dataclass(frozen=True, slots=True)
+class Interleave(Expr):
+    """The lanes of two or four vectors of the same type in turn: lane n * i + j is lane i of part j."""
+
+    parts: tuple[Expr, ...]
+
+    def result(self) -> VectorType:
+        first = self.parts[0].type
+        return VectorType(first.dtype, first.lanes * len(self.parts))
+
+    def fault(self) -> str:
+        fits = len(self.parts) in (2, 4) and len({part.type for part in self.parts}) == 1
+        return "" if fits else f"takes two or four operands of one type: {_joined(*self.parts)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda *parts: np.stack([np.atleast_1d(part) for part in parts], axis=-1).reshape(-1)
+
+
+@spelled("dot4")
+@dataclass(frozen=True, slots=True)
+class Dot4(Expr):
+    """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[4i + j] * b[4i + j].
+
+    `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or four, which serve every sum; each may
+    be signed or not. Sums wrap around.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        a, b, c = self.a.type, self.b.type, self.c.type
+        lanes = a.lanes in (4, b.lanes) and b.lanes == 4 * c.lanes
+        types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32
+        return "" if lanes and types else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def products(a: Number, b: Number, c: Number) -> Number:
+            left, right = (np.asarray(x, np.int64).reshape(-1, 4) for x in (a, b))
+            sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
+            return sums[0] if self.type.lanes == 1 else sums
+
+        return products

@@ -1,0 +1,92 @@
+"""The error function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph.ir import Attributes, Builder, Operation, Value
+from ..graph.registry import register
+from ..loops.ir import Binary, Cast, Expr, Select, Unary, const, minimum
+from ..types import DType
+from .elementwise import UnaryOperator
+from .facets import INTEGER, TFLITE
+from .gradients import scaled
+
+_NEAR = 0.46875
+_FAR = 6.0
+"""From here on the function is 1 to the last bit of f64."""
+_A = (
+    *(1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2),
+    3.20937758913846947e3,
+)
+_B = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
+_C = (
+    *(2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1),
+    *(2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3),
+    1.23033935479799725e3,
+)
+_D = (
+    *(1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3),
+    *(3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
+)
+"""Rational approximations of erf(x) / x in x * x up to `_NEAR`, and of exp(x * x) * erfc(x) behind it.
+
+Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23, 1969.
+"""
+
+
+def _ratio(x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
+    """A quotient of polynomials, coefficients of the highest power first."""
+    numerator: Expr = const(above[0], x.type)
+    denominator: Expr = const(below[0], x.type)
+    for p, q in zip(above[1:], below[1:], strict=True):
+        numerator, denominator = numerator * x + p, denominator * x + q
+    return numerator / denominator
+
+
+def erf_array(x: Any) -> Any:
+    """The function of an array of floats, computed in f64."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x)
+
+
+def erf_element(x: Expr) -> Expr:
+    """The function of one element, to 3 units in the last place of f32 and of f64; halves are computed in f32."""
+    if x.type.dtype is DType.F16:
+        return Cast(erf_element(Cast(x, DType.F32)), DType.F16)
+    size = minimum(Unary("abs", x), _FAR)
+    square = size * size
+    near = x * _ratio(square, _A, _B)
+    far = 1.0 - Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
+    signed = Select(Binary("lt", x, const(0, x.type)), Unary("neg", far), far)
+    return Select(Binary("le", size, const(_NEAR, x.type)), near, signed)
+
+
+@register
+class Erf(UnaryOperator):
+    """The error function, 2 / sqrt(pi) * integral of exp(-t * t) from 0 to x."""
+
+    name = "erf"
+    floats_only = True
+    work = 16
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return -1.0, 1.0
+
+    def function(self, x: Any, attributes: Attributes) -> Any:
+        return erf_array(x)
+
+    def element(self, x: Expr, attributes: Attributes) -> Expr:
+        return erf_element(x)
+
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
+        (x,) = op.operands
+        slope = b.emit("exp", b.emit("neg", b.emit("mul", x, x)))
+        return scaled(b, b.emit("mul", dy, slope), 2 / math.sqrt(math.pi))
+
+
+INTEGER.none("TFLite has no such operator", Erf)
+TFLITE.none("TFLite has no such operator", Erf)

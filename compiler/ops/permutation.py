@@ -1,0 +1,161 @@
+"""How operators commute with a permutation of axes: a transpose before them becomes one behind them."""
+
+from __future__ import annotations
+
+from ..graph.ir import Attributes
+from ..types import Quantization, TensorType
+from .axes import Permutation
+from .conversion import ArgMax, OneHot
+from .convolution import Convolution
+from .convolution_gradients import ConvolutionGradient
+from .core import Constant, Fused, Param, Relayout
+from .dense import Dense, MatMul
+from .differentiation import CustomGradient
+from .facets import PERMUTED, Permuted
+from .fake_quantize import FakeQuantize, RoundToGrid
+from .indexing import GatherND, Tile
+from .normalization import BatchNorm
+from .opaque import Opaque
+from .pooling import Pooling
+from .quantized.activation import ByteFunction, Lookup, QSoftmax, SoftmaxShare
+from .quantized.concatenation import QConcat
+from .quantized.contraction import IntegerSum, QConv2D, QDense
+from .quantized.conversion import Rescale, RescaleReal
+from .quantized.log_softmax import LogShare, QLogSoftmax
+from .quantized.lstm import QLstm
+from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
+from .quantized.pooling import QAvgPool, QMean
+from .quantized.rows import L2Share, QL2Normalize
+from .quantized.transpose import QTransposeConv2D
+from .random import RandomUniform
+from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
+from .resize import Resize
+from .shape import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+from .statistics import ChannelVariance
+from .transpose_convolution import TransposeConv2D
+from .winograd import WinogradFilter
+
+Operands = tuple[TensorType, ...]
+
+
+def _elementwise(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Elementwise operators, with NumPy's broadcasting, whose attributes know of no axes."""
+    if any(isinstance(a, Quantization) and not a.is_per_tensor for a in attributes.values()):
+        return None  # which operand's axis it is, only the operator knows
+    orders = [_under_broadcasting(o.shape, permutation) for o in operands]
+    known = tuple(order for order in orders if order is not None)
+    return Permuted(attributes, permutation, known) if len(known) == len(orders) else None
+
+
+def _under_broadcasting(shape: tuple[int, ...], permutation: Permutation) -> Permutation | None:
+    """The order of an operand's dimensions that makes it meet the others, transposed; None where there is none.
+
+    Broadcasting aligns last dimensions. So those that come before must be of size 1, and may be any of size 1.
+    """
+    added = len(permutation) - len(shape)
+    own = [d - added for d in permutation[:added] if d >= added]
+    if any(shape[d] != 1 for d in own):
+        return None
+    spare = iter(own)
+    return tuple(d - added if d >= added else next(spare) for d in permutation[added:])
+
+
+def _over_rows(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Operators that know the last dimension from the others: it stays the last one."""
+    stays = not permutation or permutation[-1] == len(permutation) - 1
+    return _elementwise(operands, attributes, permutation) if stays else None
+
+
+def _per_channel(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Elementwise operators whose other operands have one element, or one for each channel (the last dimension)."""
+    rule = _over_rows if any(o.rank for o in operands[1:]) else _elementwise
+    return rule(operands, attributes, permutation)
+
+
+def _table(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """The function of single elements that the second operand holds."""
+    x, table = operands
+    return Permuted(attributes, permutation, (permutation, (0,))) if x.rank >= table.rank else None
+
+
+def _place(axis: int, permutation: Permutation) -> int:
+    """Where an axis, which may count from the end, is in the transposed operand."""
+    return permutation.index(axis % len(permutation))
+
+
+def _without(axes: set[int], permutation: Permutation) -> Permutation:
+    """The permutation of the dimensions that remain when some are removed."""
+    kept = [d for d in range(len(permutation)) if d not in axes]
+    return tuple(kept.index(d) for d in permutation if d not in axes)
+
+
+def _along_axis(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    moved = {**attributes, "axis": _place(attributes["axis"], permutation)}
+    return Permuted(moved, permutation, (permutation,) * len(operands))
+
+
+def _over_axis(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    """Operators whose result lacks an axis."""
+    axis = attributes["axis"] % len(permutation)
+    moved = {**attributes, "axis": permutation.index(axis)}
+    return Permuted(moved, _without({axis}, permutation), (permutation,))
+
+
+def _reduction(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    rank, axes = len(permutation), attributes["axes"]
+    reduced = set(range(rank)) if axes is None else {a % rank for a in axes}
+    moved = None if axes is None else tuple(sorted(_place(a, permutation) for a in reduced))
+    result = permutation if attributes["keepdims"] else _without(reduced, permutation)
+    return Permuted({**attributes, "axes": moved}, result, (permutation,))
+
+
+def _each_dimension(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    """Operators whose attributes, where they are tuples, have an entry for each dimension."""
+    moved = {k: tuple(a[d] for d in permutation) if isinstance(a, tuple) else a for k, a in attributes.items()}
+    return Permuted(moved, permutation, (permutation,))
+
+
+def _broadcast_to(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    """New dimensions stay in front."""
+    shape = attributes["shape"]
+    added = len(shape) - len(permutation)
+    result = (*range(added), *(added + d for d in permutation))
+    return Permuted({**attributes, "shape": tuple(shape[d] for d in result)}, result, (permutation,))
+
+
+def _transpose(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    """One transpose does what two did, and the result stays as it is."""
+    given = attributes["permutation"]
+    merged = tuple(permutation.index(d) for d in given)
+    return Permuted({**attributes, "permutation": merged}, tuple(range(len(given))), (permutation,))
+
+
+def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    """The classes are the last dimension."""
+    return Permuted(attributes, (*permutation, len(permutation)), (permutation,))
+
+
+PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
+PERMUTED.add(_elementwise, ByteFunction)
+PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
+PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
+PERMUTED.add(_table, Lookup)
+PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax)
+PERMUTED.add(_over_axis, ArgMax, LogSumExp)
+PERMUTED.add(_reduction, QMean, Reduce)
+PERMUTED.add(_each_dimension, Pad, Slice, Tile)
+PERMUTED.add(_broadcast_to, BroadcastTo)
+PERMUTED.add(_transpose, Transpose)
+PERMUTED.add(_one_hot, OneHot)
+PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
+PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConv2D)
+PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense)
+PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
+PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum)
+PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)
+PERMUTED.none("elements are taken in row-major order", RandomUniform, Reshape)
+PERMUTED.none("indices count the first dimensions", GatherND)
+PERMUTED.none("a layout belongs to an order of dimensions", Relayout)
+PERMUTED.none("its gradient is a graph of its own, for this order of dimensions", CustomGradient)
+PERMUTED.none("stands for weights, or groups others", Constant, Fused, Param)
+PERMUTED.none("nothing known of it", Opaque)

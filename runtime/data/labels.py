@@ -1,0 +1,96 @@
+"""Names of a net's classes: those that lie beside its weights, else those that its `preprocess` declares.
+
+The latter are a list, a text file with one name on each line, or a data set whose classes have names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Graph
+from ...compiler.reading import lies_below, read_text
+from ..weights import read_metadata
+from .images import declaration
+
+CLASSES = "classes"
+"""Under this name the metadata of weights hold the names of the classes that they were trained for, as a JSON list."""
+
+MAX_BYTES = 1 << 24
+"""Largest labels file, in bytes."""
+_BY_NUMBER = "classes are given by number"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Class names by output index; without names a class is called by its number, and `note` may say why."""
+
+    names: tuple[str, ...] | None = None
+    note: str | None = None
+    background: bool = False
+    """Whether someone said that output 0 stands for none of the classes."""
+
+    def __getitem__(self, index: int) -> str:
+        return self.names[index] if self.names is not None else f"class {index}"
+
+
+NO_LABELS = Labels()
+
+
+def read_labels(
+    graph: Graph,
+    folders: Sequence[Path],
+    allowed: Sequence[Path] = (),
+    known: Callable[[str], tuple[str, ...] | None] = lambda name: None,
+) -> Labels:
+    """The class names of `graph`; a labels file is looked for in `folders`, in that order.
+
+    Where there is none, the declaration may be a name for class names that are `known`.
+
+    A graph may be a stranger's: its file is only read where it lies, links followed, in one of these folders or below,
+    or below one of the folders `allowed`. Raises `NetcError` if the file is not text or the number of names is not that
+    of the net's outputs.
+    """
+    declared = declaration(graph).get("labels")
+    if declared is None:
+        return Labels()
+    if isinstance(declared, Sequence) and not isinstance(declared, str):
+        return _checked(graph, tuple(str(name) for name in declared), "preprocess")
+    paths = [folder / str(declared) for folder in folders]
+    for path in paths:
+        if os.path.isfile(path):
+            if not lies_below(path, (*folders, *allowed)):
+                return Labels(note=f"labels file {declared} lies outside the net's folder; {_BY_NUMBER}")
+            return _checked(graph, _read_lines(path), str(path))
+    if (names := known(str(declared))) is not None:
+        return _checked(graph, names, f"data set {declared}")
+    looked = ", ".join(str(path) for path in paths) or "nowhere"
+    return Labels(note=f"labels file {declared} not found (looked for {looked}); {_BY_NUMBER}")
+
+
+def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None:
+    """The class names in the metadata of a weights file; None if it has none for as many classes as `graph` has."""
+    try:
+        names = json.loads(read_metadata(weights).get(CLASSES, "null"))
+    except (ValueError, RecursionError):
+        return None
+    count = graph.outputs[0].type.shape[-1] if graph.outputs[0].type.rank else 0
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        return None
+    return Labels(tuple(names))
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    return tuple(line.strip() for line in read_text(path, "labels file", MAX_BYTES).splitlines())
+
+
+def _checked(graph: Graph, names: tuple[str, ...], origin: str) -> Labels:
+    classes = graph.outputs[0].type.shape[-1]
+    if len(names) != classes:
+        hint = "labels of its own stand in a `preprocess`, those of a training run in the weights that it saves"
+        raise NetcError(f"{origin} names {len(names)} classes, but net {graph.name} has {classes}", hint=hint)
+    return Labels(names)

@@ -1,0 +1,144 @@
+"""Opened data: arrays in memory, or pictures in files that are decoded when they are needed.
+
+`ArraySource` and `FileSource` give labelled samples, any of them at any time; shuffling, augmentation and batching are
+built on that. `PictureFiles` are pictures without labels. `registry` makes them from the names that people write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compiler.archives import Archive
+from ...compiler.errors import NetcError
+from .classes import Names
+from .images import Picture, decode, depth_note
+from .interpretation import Facts
+from .picture_files import first_few
+
+Labels = NDArray[np.int32]
+Sample = tuple[NDArray[Any], int]
+"""Numbers [...], mostly a picture [H, W, C], and a label."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Samples in memory: numbers [count, ...] of any type; `interpretation` says what they mean to a net."""
+
+    name: str
+    classes: int | None
+    """How many there are by the data's own list; None where it has none."""
+    labels: Labels
+    values: NDArray[Any]
+    names: Names | None = None
+    """Of the classes."""
+    facts: Facts | None = None
+    """About all samples, where this is a part of them."""
+    notes: tuple[str, ...] = ()
+    """What was noticed when it was opened, for people."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Samples in their order; grey pictures [H, W] get a channel."""
+        values = self.values[..., np.newaxis] if self.values.ndim == 3 else self.values
+        return ((value, int(label)) for value, label in zip(values, self.labels, strict=True))
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Pictures in files: sample i is what `reader` decodes from `keys[i]`; a damaged one raises `NetcError` there."""
+
+    name: str
+    classes: int
+    labels: Labels
+    keys: Sequence[str]
+    reader: Callable[[str], Picture]
+    """Can be pickled, for worker processes."""
+    names: Names | None = None
+    """Of the classes."""
+    notes: tuple[str, ...] = ()
+    """What was noticed when it was opened, for people."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Samples in their order, decoded one by one."""
+        return ((self.reader(key), int(label)) for key, label in zip(self.keys, self.labels, strict=True))
+
+
+Source = ArraySource | FileSource
+
+
+@dataclass
+class PictureFiles:
+    """Pictures in files, of which as many as are asked for are taken, evenly spread over those that can be read."""
+
+    origin: str
+    keys: list[str]
+    """Sorted; those that turn out to be no pictures are taken out."""
+    reader: Callable[[str], Picture]
+    skipped: list[str] = field(default_factory=list[str])
+    """What was passed over and why, in words."""
+    suspicious: Callable[[str], bool] = lambda key: False
+    """Whether a file that isn't taken should be tried all the same: it counts in the spread only if it is a picture."""
+    _sound: set[str] = field(default_factory=set[str])
+
+    def take(self, limit: int) -> list[str]:
+        """The keys of up to `limit` pictures, which were all read once."""
+        if len(self.keys) > limit:
+            self._try_out([key for key in self.keys if key not in self._sound and self.suspicious(key)])
+        while True:
+            chosen = _spread(self.keys, limit) if self.keys else []
+            if not self._try_out([key for key in chosen if key not in self._sound]):
+                return chosen
+
+    def _try_out(self, keys: Sequence[str]) -> bool:
+        """Take those that can't be read out of the list; true if there were any."""
+        bad: set[str] = set()
+        for key in keys:
+            try:
+                self.reader(key)
+                self._sound.add(key)
+            except NetcError as error:
+                self.skipped.append(error.diagnostics[0].message)
+                bad.add(key)
+        self.keys = [key for key in self.keys if key not in bad]
+        return bool(bad)
+
+    def notes(self, limit: int, white: float | None) -> tuple[str, ...]:
+        """What was passed over of `limit` pictures, and what is lost of deep ones; see `depth_note` for `white`."""
+        chosen = self.take(limit)
+        deep = depth_note(self.reader(chosen[0]), chosen[0], white) if chosen else None
+        return (*(f"skipped: {reason}" for reason in first_few(self.skipped)), *((deep,) if deep else ()))
+
+
+@dataclass
+class ArchiveReader:
+    """Decodes members of a zip file, which each process opens for itself."""
+
+    path: Path
+    archive: Archive | None = field(default=None, repr=False)
+
+    def __call__(self, member: str) -> Picture:
+        """Decode one member; raises `NetcError` if it is damaged."""
+        if self.archive is None:
+            self.archive = Archive(self.path)
+        return decode(self.archive.read(member), f"{member} in {self.path}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "archive": None}
+
+
+def _spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """Up to `limit` items, evenly spaced."""
+    count = min(limit, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,1 @@
+"""How well programs do on labelled samples."""

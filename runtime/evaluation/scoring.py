@@ -1,0 +1,89 @@
+"""Measures the accuracy of programs on a source of samples, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Array
+from ..data.source import Source
+from ..training.batches import Batch, Maker, evaluation_plans
+from .accuracy import Comparison, Evaluation, rank_of_label
+
+Run = Callable[[Array], Array | tuple[Array, ...]]
+Progress = Callable[[int], None] | None
+
+
+def score(program: Run, source: Source, maker: Maker, batch: int, progress: Progress = None) -> Evaluation:
+    """Run `program`, which takes `batch` samples, over all of `source`, whose batches `maker` makes.
+
+    `maker` stays open: its workers may be wanted again. Samples that can't be read don't count. A program with one
+    column gives the score of class 1 against class 0. `progress` is told the number of samples done so far.
+    """
+    tally = _Tally()
+    for made, (scores,) in _runs((program,), source, maker, batch, progress):
+        tally.add(scores, made)
+    return tally.evaluation(source)
+
+
+def compare(
+    programs: tuple[Run, Run], source: Source, maker: Maker, batch: int, progress: Progress = None
+) -> Comparison:
+    """As `score`, of two programs that are given the same batches."""
+    first, second, agreed = _Tally(), _Tally(), 0
+    for made, (one, other) in _runs(programs, source, maker, batch, progress):
+        first.add(one, made)
+        second.add(other, made)
+        usable = made.labels >= 0
+        agreed += int((one.argmax(axis=1) == other.argmax(axis=1))[usable].sum())
+    return Comparison(first.evaluation(source), second.evaluation(source), agreed)
+
+
+def _runs(
+    programs: Sequence[Run], source: Source, maker: Maker, batch: int, progress: Progress
+) -> Iterator[tuple[Batch, list[Array]]]:
+    """Each batch and what the programs make of it: one row of scores for each of its samples."""
+    done = 0
+    for made in maker.make(evaluation_plans(len(source), batch)):
+        count = len(made.labels)
+        tensor = made.images
+        if count < batch:
+            tensor = np.concatenate([tensor, np.zeros((batch - count, *tensor.shape[1:]), np.float32)])
+        yield made, [_columns(np.asarray(program(tensor))[:count]) for program in programs]
+        done += count
+        if progress:
+            progress(done)
+
+
+def _columns(scores: Array) -> Array:
+    """Scores of classes, of two for a single column."""
+    return np.concatenate([np.zeros_like(scores), scores], axis=1) if scores.shape[1] == 1 else scores
+
+
+@dataclass
+class _Tally:
+    """What was right so far."""
+
+    samples: int = 0
+    top1: int = 0
+    top5: int = 0
+    skipped: list[str] = field(default_factory=list[str])
+
+    def add(self, scores: Array, made: Batch) -> None:
+        """Count a batch."""
+        usable = made.labels >= 0
+        ranks = rank_of_label(scores[usable], made.labels[usable].astype(np.int64))
+        self.samples += len(ranks)
+        self.top1 += int((ranks < 1).sum())
+        self.top5 += int((ranks < 5).sum())
+        self.skipped += made.skipped
+
+    def evaluation(self, source: Source) -> Evaluation:
+        """The result; raises `NetcError` if there were no samples."""
+        if self.samples == 0:
+            hint = f"the first that can't be used: {self.skipped[0]}" if self.skipped else None
+            raise NetcError(f"there are no samples of {source.name} to evaluate on", hint=hint)
+        return Evaluation(self.samples, self.top1, self.top5, tuple(self.skipped))

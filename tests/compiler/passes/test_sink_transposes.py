@@ -1,0 +1,50 @@
+"""Random graphs full of transposes mean the same when these have sunk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_networks import Seeded, draw_network
+from random_networks.maker import Network
+
+from netc.compiler import passes
+from netc.compiler.graph import Graph, evaluate, parse_graph
+from netc.compiler.graph.registry import operators
+from netc.compiler.ops.facets import PERMUTED
+
+COMMUTING = tuple(name for name, operator in operators().items() if PERMUTED.of(operator))
+OTHERS = ("reshape", "conv2d", "max_pool", "gather_nd", "random_uniform")
+TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-10}
+"""Of floats, by the bytes of an element, relative to the largest result: sums are added up in another order."""
+
+
+def drawn(seed: int) -> Network:
+    """A network of some operators, a transpose before each of them on average."""
+    random = np.random.default_rng(seed)
+    few = tuple(map(str, random.choice(COMMUTING, 5)))
+    names = (*few, "add", "mul", "concat", *("transpose",) * 8, str(random.choice(OTHERS)))
+    return draw_network(Seeded(seed), names=names, operations=12)
+
+
+def transposes(graph: Graph) -> int:
+    return sum(op.name == "transpose" for op in graph.operations)
+
+
+@pytest.mark.parametrize("start", range(0, 400, 40))
+def test_results_stay(start: int) -> None:
+    moved, before, after = 0, 0, 0
+    for seed in range(start, start + 40):
+        network = drawn(seed)
+        graph = passes.run(network.graph, "sink-transposes")
+        assert str(parse_graph(str(graph))) == str(graph)
+        assert passes.sink_transposes(graph) is graph, "nothing is left to do"
+        moved += graph is not network.graph
+        before, after = before + transposes(network.graph), after + transposes(graph)
+        wanted = evaluate(network.graph, network.inputs, network.params)
+        for expected, got in zip(wanted, evaluate(graph, network.inputs, network.params), strict=True):
+            is_float = np.issubdtype(expected.dtype, np.floating)
+            largest = float(np.abs(expected.astype(np.float64)).max(initial=1)) if is_float else 0.0
+            atol = TOLERANCE[expected.dtype.itemsize] * largest if is_float else 0
+            np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=repr(network))
+    assert moved >= 30
+    assert after < before / 3

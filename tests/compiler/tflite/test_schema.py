@@ -1,0 +1,64 @@
+"""The tables that the reader knows, against the code that flatc generated from the schema."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import tflite
+
+from netc.compiler.tflite.names import (
+    ACTIVATIONS,
+    OPERATORS,
+    PADDINGS,
+    TENSOR_TYPES,
+    WEIGHTS_FORMATS,
+    accessor,
+)
+from netc.compiler.tflite.reading import schema
+from netc.compiler.tflite.reading.flatbuffer import Scalar, Table
+
+TABLES = [
+    schema.MODEL,
+    schema.SUBGRAPH,
+    schema.TENSOR,
+    schema.QUANTIZATION,
+    schema.OPERATOR,
+    schema.OPERATOR_CODE,
+    schema.BUFFER,
+    schema.METADATA,
+    schema.SIGNATURE,
+    schema.TENSOR_MAP,
+    *schema.OPTIONS.tables.values(),
+]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_slots_and_defaults(table: Table) -> None:
+    generated = getattr(tflite, table.name)
+    for slot, (name, kind) in enumerate(table.fields.items()):
+        if kind is None:
+            continue
+        constants = getattr(generated, accessor(name)).__code__.co_consts
+        assert 4 + 2 * slot in constants, f"{table.name}.{name} is not in slot {slot}"
+        if isinstance(kind, Scalar):
+            assert kind.default in (c for c in constants if c is not None)
+
+
+@pytest.mark.parametrize(("number", "table"), schema.OPTIONS.tables.items(), ids=str)
+def test_numbers_of_options(number: int, table: Table) -> None:
+    assert getattr(tflite.BuiltinOptions, table.name) == number
+
+
+@pytest.mark.parametrize(
+    ("names", "enumeration"),
+    [
+        (OPERATORS, tflite.BuiltinOperator),
+        (TENSOR_TYPES, tflite.TensorType),
+        (ACTIVATIONS, tflite.ActivationFunctionType),
+        (PADDINGS, tflite.Padding),
+        (WEIGHTS_FORMATS, tflite.FullyConnectedOptionsWeightsFormat),
+    ],
+)
+def test_enumerations(names: tuple[str, ...], enumeration: type) -> None:
+    assert dict(enumerate(names)) == {v: k for k, v in vars(enumeration).items() if re.match("[A-Z]", k)}

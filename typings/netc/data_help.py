@@ -1,0 +1,1 @@
+../../driver/data_help.py
