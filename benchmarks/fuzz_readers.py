@@ -31,7 +31,7 @@ from netc.compiler.training import parse_loss, parse_optimizer, parse_schedule
 from netc.frontend import check, load_network, load_text
 from netc.frontend.tflite import load_tflite
 from netc.options import settings_option
-from netc.pipeline import Request, build
+from netc.pipeline import Request, build, load
 from netc.runtime.data.calibration import taken
 from netc.runtime.data.images import decode
 from netc.runtime.data.labels import read_labels
@@ -153,6 +153,8 @@ FILES: Mapping[str, FileReader] = {
         {"whole.net": b'import "part.net"\nnet whole = tiny(classes = 3)\n'.__bytes__},
     ),
     "graph": FileReader("tiny.ir", lambda: str(_tiny()).encode(), _opt),
+    "graph as a network": FileReader("tiny.ir", lambda: str(_tiny()).encode(), load),
+    "network of any format": FileReader("tiny", _tflite, load),
     "TFLite file": FileReader("tiny.tflite", _tflite, load_tflite),
     "TFLite file for the Edge TPU": FileReader("tiny.tflite", _tflite, _edgetpu),
     "weights": FileReader("w.safetensors", _weights, lambda p: dict(read_weights(p, _tiny()))),

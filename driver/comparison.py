@@ -12,6 +12,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import Noise, prepare
 from .compiler.quantization.calibration import watched_values
 from .compiler.quantization.report import Accuracy
+from .frontend import format_of
 from .notes import show_notes
 from .pipeline import compile_graph, find_weights, load
 from .quantization import Calibrated, layer_noise
@@ -56,8 +57,8 @@ def float_network(
     name: str, weights: str, batch: int, net: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> Graph:
     """The float network with its weights, in the form that is quantized, so that names of activations are the same."""
-    if name.endswith(".tflite"):
-        raise NetcError(f"{name} is a TFLite model, not a net to put weights into")
+    if (kind := format_of(name)).has_weights:
+        raise NetcError(f"{name} is a {kind.name}, not a net to put weights into")
     graph = load(name, net=net, batch=batch, settings=settings)
     return prepare(graph, find_weights(weights, graph))
 

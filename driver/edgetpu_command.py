@@ -13,6 +13,7 @@ from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .compiler.reading import read_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
+from .frontend import FORMATS, format_of
 from .notes import open_noted
 from .output import echo, progress_bar
 from .pipeline import load
@@ -24,7 +25,7 @@ def compile_for_edgetpu(model: str, output: str | None, as_json: bool, options: 
     if options["batch"] != 1:
         raise NetcError(f"the Edge TPU takes one sample at a time, not {options['batch']}")
     release = Release.parse(options["release"]) if options["release"] else LATEST
-    if model.endswith(".tflite"):
+    if format_of(model) is FORMATS["tflite"]:
         file, rewritten, prediction = _ready_model(model, output, options, release)
     else:
         with warnings_for_people():

@@ -6,7 +6,7 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.spec import parse_spec
 from .compiler.training import GraphLoss, Loss, parse_loss
-from .frontend import load_loss
+from .frontend import FORMATS, format_of, load_loss
 from .pipeline import Source
 
 
@@ -18,6 +18,8 @@ def find_loss(text: str, source: Source, graph: Graph | None) -> Loss:
     with the block.
     """
     if isinstance(source, Graph) or graph is None or len(graph.outputs) != 1:
+        return parse_loss(text)
+    if format_of(source) is not FORMATS["net"]:  # only those define blocks
         return parse_loss(text)
     spec = parse_spec(text)
     own = load_loss(source, spec.name, graph.outputs[0].type, spec.named)

@@ -1,14 +1,15 @@
-"""The road from a network's text to a program on this machine: one straight list of stages.
+"""The road from a network to a program on this machine: one straight list of stages.
 
-    graph       .net text -> graph                      frontend
-    optimized   graph -> graph                          compiler.passes, the inference pipeline; layouts: the backend
+    graph       file -> graph                           frontend; of a training request, the graph of a step
+    optimized   graph -> graph                          compiler.passes; at the end, those of the backend
     loops       graph -> kernels over buffers           compiler.lowering, by the backend's schedules
-    llvm        kernels -> LLVM IR                      the backend (compiler.backends): its text
+    llvm        kernels -> the backend's text           compiler.backends; for processors, LLVM IR
     asm         LLVM IR -> assembly, for people         the backend
     object      LLVM IR -> machine code                 the backend, or the cache
     (program)   machine code and weights -> callable    runtime
 
-`build` walks it as far as it is asked to and keeps what stands at the end of each stage. `programs` offers all of it as
+`build` walks it as far as it is asked to and keeps what stands at the end of each stage. A `Request` says what is
+built; that of a training step (`netc.training`) says more, and walks the same stages. `programs` offers all of it as
 one call, `netc.compile`.
 """
 
@@ -21,28 +22,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, SupportsIndex
+from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import refuse_unknown
 from .compiler.targets.target import Target
-from .frontend import load_network
+from .frontend import Choices, format_of
 from .runtime.cache import CompiledObject, compile_object
-from .runtime.host import available_cores, runs_here
+from .runtime.host import available_cores, physical_memory, runs_here
 from .runtime.program import Program
 from .runtime.weights import check_weights, initial_weights, read_weights
 
 STAGES = ("graph", "optimized", "loops", "llvm", "asm", "object")
+"""What `--emit` offers."""
+PROGRAM = "program"
+"""The stage behind `object`: what it takes to run here is checked on the way, before the long work."""
 MAX_THREADS = 1024
 
 Source = str | os.PathLike[str] | Graph
-"""A path to a `.net` or `.tflite` file, the name of a shipped net, or a graph."""
+"""A path to a file of a network (`netc.frontend.formats`), the name of a shipped net, or a graph."""
 Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 """A safetensors file, arrays by parameter name in the graph's layout, or None: seeded initial values."""
 
@@ -51,16 +56,24 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 class Request:
     """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
 
-    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name.
+    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name. `pipeline` None means the
+    passes that what is built usually goes through.
     """
 
     source: Source
     net: str | None = None
     batch: int = 1
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     threads: int | None = None
     cpu: str | None = None
     observers: Sequence[passes.Observer] = ()
+    weights: Weights = None
+    seed: int = 0
+    pipeline: str | None = None
+
+    def begin(self) -> Compilation:
+        """Before the first stage."""
+        return Compilation(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +88,40 @@ class StageReport:
 class Compilation:
     """What stands at the end of each stage; an attribute is there once `build` has come that far."""
 
+    network: Graph
+    """What was read."""
     graph: Graph
+    """What is compiled: the network, or what a kind of request makes of it."""
     optimized: Graph
     module: Module
     llvm: str
     asm: str
     object: CompiledObject
 
+    run_name = "a run"
+    """What one call of the program is called."""
+    less_memory = "take a smaller batch"
+    """The cure where memory doesn't suffice."""
+
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.target = find_target(request.cpu) if request.cpu else host_target()
+        self.target = target_of(request.cpu)
         self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
         self.stages: list[StageReport] = []
+
+    def read(self) -> None:
+        """The first stage: find `network` and `graph`."""
+        r = self.request
+        self.network = self.graph = load(r.source, net=r.net, batch=r.batch, settings=r.settings)
+
+    def pipeline(self) -> str:
+        """The passes that `graph` goes through."""
+        return self.request.pipeline or passes.pipelines.INFERENCE
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Values for the parameters of `graph`."""
+        return find_weights(self.request.weights, self.graph, self.request.seed)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[list[str]]:
@@ -103,31 +137,44 @@ class Compilation:
         return value.code if isinstance(value, CompiledObject) else str(value)
 
 
-def _checked_threads(threads: int) -> int:
-    if not isinstance(threads, SupportsIndex) or not 1 <= (count := operator.index(threads)) <= MAX_THREADS:
-        raise NetcError(f"a program runs on 1 to {MAX_THREADS} threads, not {threads!r}")
-    return count
+C = TypeVar("C", bound=Compilation, covariant=True)
 
 
-def build(request: Request, until: str = "object") -> Compilation:
-    """Walk the stages up to and including `until`, one of `STAGES`. Raises `NetcError` for what the user can cure."""
-    c = Compilation(request)
+class Buildable(Protocol[C]):
+    """A request of any kind."""
+
+    def begin(self) -> C:
+        """Before the first stage."""
+        ...
+
+
+def build(request: Buildable[C], until: str = "object") -> C:
+    """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
+
+    Raises `NetcError` for what the user can cure.
+    """
+    c = request.begin()
+    runs = until == PROGRAM
+    if runs:
+        check_runs_here(c.target)
 
     with c.stage("graph") as result:
-        c.graph = load(request.source, net=request.net, batch=request.batch, settings=request.settings)
+        c.read()
         result.append(f"{len(c.graph.operations)} operations")
     if until == "graph":
         return c
     refuse_unknown(c.graph)
 
     with c.stage("optimized") as result:
-        c.optimized = c.backend.optimize(c.graph, passes.pipelines.INFERENCE, c.target, observers=request.observers)
+        c.optimized = c.backend.optimize(c.graph, c.pipeline(), c.target, observers=c.request.observers)
         result.append(f"{len(c.optimized.operations)} operations")
     if until == "optimized":
         return c
+    if runs:
+        _check_memory(c)
 
     with c.stage("loops") as result:
-        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=until != "object")
+        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=until not in ("object", PROGRAM))
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c
@@ -149,17 +196,22 @@ def build(request: Request, until: str = "object") -> Compilation:
     return c
 
 
-def compile_lowered(graph: Graph, target: Target, threads: int) -> tuple[Module, bytes]:
-    """The last stages for a graph that has been through its passes: loops, and their object code."""
-    backend = backend_of(target)
-    module = backend.lower(graph, target, threads, verify=False)
-    return module, compile_object(backend.emit(module, target), target, verify=partial(verify_module, module)).code
+def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None) -> Program:
+    """The last stage: link the object of a compilation into this process and pack weights for it.
 
-
-def load_program(c: Compilation, weights: Weights = None, seed: int = 0) -> Program:
-    """The last stage: link the object of a compilation into this process and pack the weights for it."""
+    `parameters` of the graph stand in for those of the request.
+    """
     check_runs_here(c.target)
-    return Program(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
+    given = c.parameters() if parameters is None else parameters
+    return Program(c.module, c.object.code, c.target, c.threads, given)
+
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+
+def target_of(cpu: str | None) -> Target:
+    """The processor of that name; None is this machine's."""
+    return find_target(cpu) if cpu else host_target()
 
 
 def check_runs_here(target: Target) -> None:
@@ -169,9 +221,26 @@ def check_runs_here(target: Target) -> None:
         raise NetcError(f"this machine, {host_target()}, can't run code for {target}", hint=hint)
 
 
-def compile_graph(graph: Graph, *, threads: int | None = None) -> Program:
+def _checked_threads(threads: int) -> int:
+    if not isinstance(threads, SupportsIndex) or not 1 <= (count := operator.index(threads)) <= MAX_THREADS:
+        raise NetcError(f"a program runs on 1 to {MAX_THREADS} threads, not {threads!r}")
+    return count
+
+
+def _check_memory(c: Compilation) -> None:
+    """Refuse what this machine can't hold before a long compilation."""
+    needed, there = footprint(c.optimized).total, physical_memory()
+    if needed > there:
+        message = f"{c.run_name} works on {needed / 1e9:.3g} GB, but this machine has {there / 1e9:.3g} GB of memory"
+        raise NetcError(message, hint=c.less_memory)
+
+
+# ---- what goes in ---------------------------------------------------------------------------------------------------
+
+
+def compile_graph(graph: Graph, *, threads: int | None = None, cpu: str | None = None) -> Program:
     """A graph without parameters as a program."""
-    return load_program(build(Request(graph, threads=threads)))
+    return load_program(build(Request(graph, threads=threads, cpu=cpu), PROGRAM))
 
 
 def find_weights(
@@ -198,7 +267,7 @@ def load(
     settings: Mapping[str, Any] | None = None,
     allow_import: Sequence[str | os.PathLike[str]] = (),
 ) -> Graph:
-    """Read a network: a path to a `.net` or `.tflite` file, the name of a shipped net, or a graph, returned as is.
+    """Read a network: a path to a file in one of netc's formats, the name of a shipped net, or a graph, returned as is.
 
     The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`.
     """
@@ -206,23 +275,4 @@ def load(
         return source
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
-    if os.fspath(source).endswith(".tflite"):
-        return _load_tflite(source, net, batch, settings)
-    sizes = {name: value for name, value in (settings or {}).items() if name[:1].isupper()}
-    hyperparameters = {name: value for name, value in (settings or {}).items() if name not in sizes}
-    options: dict[str, Any] = {"sizes": sizes, "hyperparameters": hyperparameters, "allow_import": allow_import}
-    return load_network(source, net=net, batch=batch, **options)
-
-
-def _load_tflite(
-    source: str | os.PathLike[str], net: str | None, batch: int, settings: Mapping[str, Any] | None
-) -> Graph:
-    """A TFLite model, in which nothing is left to choose."""
-    if net is not None or settings:
-        raise NetcError(f"{os.fspath(source)} is a TFLite model: it has no nets, sizes or hyperparameters to choose")
-    from .frontend.tflite import load_tflite  # brings the schema classes along, which most networks don't need
-
-    graph = load_tflite(source)
-    if batch != 1 and any(v.type.shape[:1] != (batch,) for v in graph.inputs):
-        raise NetcError(f"the batch of {os.fspath(source)} is fixed, it can't be {batch}")
-    return graph
+    return format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))

@@ -15,7 +15,7 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.lowering.packing import pack_weights
 from .frontend import allowing
-from .pipeline import Compilation, Request, Source, Weights, build, check_runs_here, find_weights, load
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
 from .runtime.program import Program
 
 if TYPE_CHECKING:
@@ -31,12 +31,10 @@ class NetworkProgram(Program):
     compiles the network for its machine.
     """
 
-    def __init__(self, compilation: Compilation, weights: Weights, seed: int, model: str) -> None:
-        c = compilation
-        check_runs_here(c.target)
-        super().__init__(c.module, c.object.code, c.target, c.threads, find_weights(weights, c.graph, seed))
+    def __init__(self, c: Compilation, model: str) -> None:
+        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters())
         self.graph = c.graph
-        self._origin = (weights, seed, model)
+        self._origin = (c.request.weights, c.request.seed, model)
         self._request = (c.request.threads, c.request.cpu)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,7 +61,8 @@ class NetworkProgram(Program):
 def _compiled(
     graph: Graph, weights: Weights, seed: int, model: str, threads: int | None, cpu: str | None
 ) -> NetworkProgram:
-    return NetworkProgram(build(Request(graph, threads=threads, cpu=cpu)), weights, seed, model)
+    request = Request(graph, threads=threads, cpu=cpu, weights=weights, seed=seed)
+    return NetworkProgram(build(request, PROGRAM), model)
 
 
 def compile(  # noqa: A001 (the public name)
@@ -83,10 +82,10 @@ def compile(  # noqa: A001 (the public name)
 ) -> NetworkProgram:
     """Compile a network for this machine.
 
-    `source` is a path to a `.net` or `.tflite` file, the name of a shipped net, or a graph (whose batch is what it is).
-    `weights` is a safetensors file or a mapping from parameter name to array in the graph's layout; None draws
-    He-normal ones by `seed`. `batch` binds the free size N, `settings` the net's other sizes and hyperparameters;
-    `threads` None uses all cores.
+    `source` is a path to a file (`.net`, `.tflite`, or `.ir` for a graph in text form), the name of a shipped net, or a
+    graph (whose batch is what it is). `weights` is a safetensors file or a mapping from parameter name to array in the
+    graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the net's other sizes
+    and hyperparameters; `threads` None uses all cores.
 
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
     `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`).
@@ -101,8 +100,8 @@ def compile(  # noqa: A001 (the public name)
         if quantize is None:
             if calibration is not None:
                 raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
-            request = Request(source, net, batch, settings or {}, threads, cpu)
-            return NetworkProgram(build(request), weights, seed, model)
+            request = Request(source, net, batch, settings or {}, threads, cpu, weights=weights, seed=seed)
+            return NetworkProgram(build(request, PROGRAM), model)
         if quantize not in QUANTIZED:
             raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
         from .quantization import quantize as quantize_network
@@ -117,4 +116,4 @@ def compile(  # noqa: A001 (the public name)
             threads=threads,
             seed=seed,
         )
-        return NetworkProgram(build(Request(graph, threads=threads, cpu=cpu)), None, seed, model)
+        return _compiled(graph, None, seed, model, threads, cpu)

@@ -6,7 +6,7 @@ become a network of integers, whose accuracy is measured and which is written as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from .compiler.quantization import QuantizationWarning, Ranges, fake_quantize
 from .compiler.tflite import to_tflite
 from .compiler.types import DType
 from .output import echo
-from .pipeline import Request, build, find_weights, load_program
+from .pipeline import PROGRAM, Request, build, compile_graph, load_program
 from .quantization import calibrate
 from .runtime.program import Program
-from .runtime.trainer import RANGES, QatTrainer
+from .runtime.trainer import RANGES
 from .runtime.weights import read_metadata, read_weights
 
 SAMPLES = 512
@@ -32,9 +32,11 @@ Accuracy = Callable[[Program], float]
 """Measures a program on the test split."""
 
 
-def calibrated_ranges(graph: Graph, batches: Iterable[Array], weights: str, kind: str, threads: int) -> Ranges:
+def calibrated_ranges(
+    graph: Graph, batches: Iterable[Array], weights: str, kind: str, threads: int, cpu: str | None
+) -> Ranges:
     """Ranges of activations to start from."""
-    return calibrate(graph, batches, weights=weights, threads=threads).calibration.ranges(METHODS[kind])
+    return calibrate(graph, batches, weights=weights, threads=threads, cpu=cpu).calibration.ranges(METHODS[kind])
 
 
 def saved_ranges(path: Path) -> Ranges:
@@ -43,12 +45,6 @@ def saved_ranges(path: Path) -> Ranges:
     if RANGES not in metadata:
         raise NetcError(f"{path} holds no ranges of activations: quantization-aware training didn't write it")
     return Ranges.from_json(metadata[RANGES])
-
-
-def fake_parameters(trainer: QatTrainer, path: Path) -> Mapping[str, Array]:
-    """Values for the parameters of the network with fake quantization, from a file that the trainer saved."""
-    found = {**read_weights(path, trainer.net), **trainer.fake.values(saved_ranges(path))}
-    return {name: found[name] for name in (op.result.name or "" for op in trainer.fake.graph.parameters)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,7 @@ def finish(
     fake_accuracy: float,
     accuracy: Accuracy,
     threads: int,
+    cpu: str | None,
 ) -> Outcome:
     """Make a network of integers of the weights and ranges in `best`; writes ranges.json and best.tflite beside it.
 
@@ -101,8 +98,8 @@ def finish(
     write_bytes(best.with_name("ranges.json"), ranges.to_json().encode())
     write_bytes(best.with_suffix(".tflite"), data)
     measured = fake_quantize(graph).integers(read_weights(best, graph), ranges, edges=DType.F32)
-    with load_program(build(Request(measured, threads=threads)), {}) as program:
+    with compile_graph(measured, threads=threads, cpu=cpu) as program:
         after = accuracy(program)
-    with load_program(build(Request(graph, threads=threads)), find_weights(start, graph)) as program:
+    with load_program(build(Request(graph, threads=threads, cpu=cpu, weights=start), PROGRAM)) as program:
         before = accuracy(program)
     return Outcome(before, fake_accuracy, after, best.with_suffix(".tflite"), len(data))

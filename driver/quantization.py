@@ -80,6 +80,7 @@ def calibrate(
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    cpu: str | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Calibrated:
@@ -88,12 +89,12 @@ def calibrate(
     Of a folder, an archive or a data set up to `limit` pictures are taken; `progress` is told the number done. With
     `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
     `NetcError` if there are no samples, or if an activation is not finite; what was passed over or guessed of the
-    samples is a warning, except of those that were opened before.
+    samples is a warning, except of those that were opened before. `threads` and `cpu` are those of `netc.compile`.
     """
     prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
     given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
-    with compile_graph(observation_graph(prepared), threads=threads) as program:
+    with compile_graph(observation_graph(prepared), threads=threads, cpu=cpu) as program:
         for inputs in given:
             calibration.add(inputs, _all(program(*inputs)))
             if progress:

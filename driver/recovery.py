@@ -13,20 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiler import passes
-from .compiler.backends import optimize
-from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.builder import GraphBuilder
 from .compiler.graph.ir import Array, Graph, Operation, Value
-from .compiler.modules.module import Module
 from .compiler.quantization.adaround import AdaRound, initial_state, learn, squared_error, step_graph
 from .compiler.quantization.bias_correction import corrected_bias
 from .compiler.quantization.layers import Floats, Layer, Rows, layers, replaced, with_biases, with_constants
-from .compiler.targets.target import Target
-from .pipeline import compile_graph, compile_lowered
+from .pipeline import PROGRAM, Compilation, Request, build, compile_graph, load_program
 from .runtime.data.images import as_input
-from .runtime.host import available_cores
-from .runtime.program import Program
 
 ROWS = 2048
 """Places of each layer's output that are looked at, over all samples."""
@@ -85,7 +79,7 @@ def recover(
         return Recovery(quantized, ())
     targets = _targets(graph, tuple(found.values()), samples, seed, threads)
     prefix = _Prefix(quantized, samples, threads)
-    rounder = _Rounder(adaround, threads or available_cores(), seed) if adaround else None
+    rounder = _Rounder(adaround, threads, seed) if adaround else None
     arrays: dict[Value, Array] = {}
     done: list[Recovered] = []
     for op in quantized.operations:
@@ -218,21 +212,19 @@ class _Rounder:
     """Runs adaptive rounding; steps of layers with the same shapes are compiled once."""
 
     settings: AdaRound
-    threads: int
+    threads: int | None
     seed: int
-    compiled: dict[object, tuple[Module, bytes]] = field(default_factory=dict[object, tuple[Module, bytes]])
+    compiled: dict[str, Compilation] = field(default_factory=dict[str, Compilation])
 
     def __call__(self, layer: Layer, rows: Rows, bias: NDArray[np.int32]) -> NDArray[np.int8]:
         """The learnt rounding of a layer."""
-        target = host_target()
-        module, code = self._step(layer, target)
-        with Program(module, code, target, self.threads, initial_state(layer, bias)) as program:
+        with load_program(self._step(layer), initial_state(layer, bias)) as program:
             return learn(layer, rows, bias, self.settings, program, self.seed)
 
-    def _step(self, layer: Layer, target: Target) -> tuple[Module, bytes]:
+    def _step(self, layer: Layer) -> Compilation:
         graph = step_graph(layer, self.settings)
         key = str(graph)
         if key not in self.compiled:
-            optimized = optimize(graph, passes.pipelines.TRAINING, target)
-            self.compiled[key] = compile_lowered(optimized, target, self.threads)
+            request = Request(graph, threads=self.threads, pipeline=passes.pipelines.TRAINING)
+            self.compiled[key] = build(request, PROGRAM)
         return self.compiled[key]

@@ -1,27 +1,25 @@
-"""From a network and a recipe to a compiled training step."""
+"""From a network and a recipe to a compiled training step: a request that walks the stages of `netc.pipeline`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from .compiler import passes
-from .compiler.backends import optimize
-from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
-from .compiler.graph.ir import Graph
-from .compiler.lowering import footprint
-from .compiler.quantization import Ranges, fake_quantize
+from .compiler.graph.ir import Array, Graph
+from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
 from .compiler.training import Loss, Optimizer, Schedule, parse_optimizer, training_step
 from .losses import find_loss
-from .pipeline import Source, Weights, compile_lowered, find_weights, load
-from .runtime.host import available_cores, physical_memory
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program
 from .runtime.trainer import QatTrainer, Trainer
 from .runtime.weights import initial_weights
 
 Setting = TypeVar("Setting", Loss, Optimizer)
+QAT = ("moving", "learned")
+"""What ranges of activations can do in quantization-aware training."""
 
 
 def compile_training(
@@ -30,6 +28,7 @@ def compile_training(
     weights: Weights = None,
     batch: int = 128,
     threads: int | None = None,
+    cpu: str | None = None,
     loss: str | Loss = "softmax_cross_entropy",
     optimizer: str | Optimizer = "sgd(lr=0.01, momentum=0.9)",
     schedule: str | Schedule = "constant",
@@ -51,9 +50,9 @@ def compile_training(
 ) -> Trainer:
     """Compile one training step (forward, backward, update) of a network for this machine.
 
-    `source`, `weights`, `batch`, `threads`, `net`, `settings` and `seed` are those of `netc.compile`; the others those
-    of `netc.compiler.training.training_step`. `label_smoothing` and `weight_decay` replace the options of the loss and
-    the optimiser. A graph given as source has the batch it was made for.
+    `source`, `weights`, `batch`, `threads`, `cpu`, `net`, `settings` and `seed` are those of `netc.compile`; the others
+    those of `netc.compiler.training.training_step`. `label_smoothing` and `weight_decay` replace the options of the
+    loss and the optimiser. A graph given as source has the batch it was made for.
 
     `freeze` and `skip` hold patterns of parameters' names, such as `features.*`. What `freeze` matches stays to the
     bit, running statistics included. What `skip` matches is not taken from `weights` but drawn by `seed`, such as a
@@ -70,52 +69,130 @@ def compile_training(
 
     Raises `NetcError` for what the caller can cure.
     """
-    graph = load(source, net=net, batch=batch, settings=settings)
-    start = _ranges(qat, ranges)
-    given = find_weights(weights, graph, seed, skip=skip)
-    fake = fake_quantize(graph, learned=qat == "learned") if start is not None else None
-    step = training_step(
-        fake.graph if fake is not None else graph,
-        loss=_with_option(
-            find_loss(loss, source, graph) if isinstance(loss, str) else loss, "label_smoothing", label_smoothing
-        ),
-        optimizer=_with_option(
-            parse_optimizer(optimizer) if isinstance(optimizer, str) else optimizer, "weight_decay", weight_decay
-        ),
+    request = TrainingRequest(
+        source,
+        net,
+        batch,
+        settings or {},
+        threads,
+        cpu,
+        weights=weights,
+        seed=seed,
+        skip=skip,
+        loss=loss,
+        optimizer=optimizer,
         schedule=schedule,
         steps_per_epoch=steps_per_epoch,
+        label_smoothing=label_smoothing,
+        weight_decay=weight_decay,
         clip_norm=clip_norm,
         accumulate=accumulate,
         ema=ema,
-        decay="all" if fake is None else "weights",
         freeze=freeze,
-        seed=seed,
+        recompute=recompute,
+        checkpoint_every=checkpoint_every,
+        qat=qat,
+        ranges=ranges,
     )
-    target, threads = host_target(), threads or available_cores()
-    optimized = optimize(step, passes.pipelines.training(_memory_pass(recompute, checkpoint_every)), target)
-    _check_memory(optimized)
-    module, code = compile_lowered(optimized, target, threads)
-    params = {**initial_weights(step, seed), **given}
-    if fake is None or start is None:
-        return Trainer(graph, step, module, code, target, threads, params, seed)
-    params |= fake.values(start)
-    return QatTrainer(fake, start.samples, graph, step, module, code, target, threads, params, seed)
+    return load_trainer(request)
 
 
-QAT = ("moving", "learned")
-"""What ranges of activations can do in quantization-aware training."""
+@dataclass(frozen=True, slots=True)
+class TrainingRequest(Request):
+    """What to train, and how: the arguments of `compile_training` beside those that every request has."""
+
+    skip: str | Sequence[str] = ()
+    loss: str | Loss = "softmax_cross_entropy"
+    optimizer: str | Optimizer = "sgd(lr=0.01, momentum=0.9)"
+    schedule: str | Schedule = "constant"
+    steps_per_epoch: float | None = None
+    label_smoothing: float | None = None
+    weight_decay: float | None = None
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    freeze: str | Sequence[str] = ()
+    recompute: bool = True
+    checkpoint_every: int | None = None
+    qat: str | None = None
+    ranges: Ranges | str | os.PathLike[str] | None = None
+
+    def begin(self) -> TrainingCompilation:
+        """Before the first stage."""
+        return TrainingCompilation(self)
+
+    def resolved_loss(self, network: Graph) -> Loss:
+        """The loss that is meant."""
+        loss = find_loss(self.loss, self.source, network) if isinstance(self.loss, str) else self.loss
+        return _with_option(loss, "label_smoothing", self.label_smoothing)
+
+    def resolved_optimizer(self) -> Optimizer:
+        """The optimiser that is meant."""
+        optimizer = parse_optimizer(self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
+        return _with_option(optimizer, "weight_decay", self.weight_decay)
+
+    def resolved_ranges(self) -> Ranges | None:
+        """The ranges to start quantization-aware training from; None for other training."""
+        if self.qat is None:
+            return None
+        if self.qat not in QAT:
+            raise NetcError(f"in quantization-aware training ranges are {' or '.join(QAT)}, not {self.qat!r}")
+        if self.ranges is None:
+            hint = "netc.calibrate(...).calibration.ranges() finds them"
+            raise NetcError("quantization-aware training starts from calibrated ranges", hint=hint)
+        return self.ranges if isinstance(self.ranges, Ranges) else Ranges.read(os.fspath(self.ranges))
 
 
-def _ranges(qat: str | None, ranges: Ranges | str | os.PathLike[str] | None) -> Ranges | None:
-    """The ranges to start quantization-aware training from; None for other training."""
-    if qat is None:
-        return None
-    if qat not in QAT:
-        raise NetcError(f"in quantization-aware training ranges are {' or '.join(QAT)}, not {qat!r}")
-    if ranges is None:
-        hint = "netc.calibrate(...).calibration.ranges() finds them"
-        raise NetcError("quantization-aware training starts from calibrated ranges", hint=hint)
-    return ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges))
+class TrainingCompilation(Compilation):
+    """What stands at the end of each stage on a training step's way: `graph` is the step."""
+
+    request: TrainingRequest
+    start: Ranges | None
+    """For quantization-aware training, the ranges to start from."""
+    fake: FakeQuantized | None
+    """For quantization-aware training, the network that is trained."""
+
+    run_name = "a step"
+    less_memory = "train with a smaller batch, or keep activations at checkpoints only"
+
+    def read(self) -> None:
+        """The first stage: the graph of a step."""
+        super().read()
+        r = self.request
+        self.start = r.resolved_ranges()
+        self._given = find_weights(r.weights, self.network, r.seed, skip=r.skip)
+        self.fake = fake_quantize(self.network, learned=r.qat == "learned") if self.start is not None else None
+        self.graph = training_step(
+            self.fake.graph if self.fake is not None else self.network,
+            loss=r.resolved_loss(self.network),
+            optimizer=r.resolved_optimizer(),
+            schedule=r.schedule,
+            steps_per_epoch=r.steps_per_epoch,
+            clip_norm=r.clip_norm,
+            accumulate=r.accumulate,
+            ema=r.ema,
+            decay="all" if self.fake is None else "weights",
+            freeze=r.freeze,
+            seed=r.seed,
+        )
+
+    def pipeline(self) -> str:
+        """The passes that the step goes through."""
+        r = self.request
+        return r.pipeline or passes.pipelines.training(_memory_pass(r.recompute, r.checkpoint_every))
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Values for the network's parameters, and for what the optimiser remembers."""
+        values = {**initial_weights(self.graph, self.request.seed), **self._given}
+        return values if self.fake is None or self.start is None else {**values, **self.fake.values(self.start)}
+
+
+def load_trainer(request: TrainingRequest) -> Trainer:
+    """Build a training step and load it into this process."""
+    c = build(request, PROGRAM)
+    parameters = c.parameters()
+    parts = (c.network, c.graph, load_program(c, parameters), parameters, request.seed)
+    return Trainer(*parts) if c.fake is None or c.start is None else QatTrainer(c.fake, c.start.samples, *parts)
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:
@@ -125,14 +202,6 @@ def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:
     if checkpoint_every < 0:
         raise NetcError(f"checkpoint_every is a number of layers or blocks, not {checkpoint_every}")
     return str(passes.Checkpoint(every=checkpoint_every))
-
-
-def _check_memory(step: Graph) -> None:
-    """Refuse what this machine can't hold before a long compilation."""
-    needed, there = footprint(step).total, physical_memory()
-    if needed > there:
-        message = f"a step works on {needed / 1e9:.3g} GB, but this machine has {there / 1e9:.3g} GB of memory"
-        raise NetcError(message, hint="train with a smaller batch, or keep activations at checkpoints only")
 
 
 def _with_option(setting: Setting, name: str, value: float | None) -> Setting:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-
-import netc
 
 from . import qat
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.printer import print_graph
+from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
 from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_schedule
 from .losses import find_loss
 from .picture import usable_labels
-from .pipeline import Request, build, find_weights, load, load_program
+from .pipeline import PROGRAM, Request, build, find_weights, load, load_program
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.registry import open_source
@@ -33,19 +30,20 @@ from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.scoring import score
 from .runtime.host import available_cores
 from .runtime.program import Program
-from .runtime.trainer import QatTrainer, Trainer
+from .runtime.trainer import Trainer
 from .runtime.training.augment import NO_AUGMENTATION, parse_augmentation
 from .runtime.training.batches import ArrayMaker, BatchStream, FileMaker, Maker, Plan
-from .runtime.training.loop import Evaluate, Scores
+from .runtime.training.loop import Scores
 from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for
 from .runtime.training.workers import WorkerMaker
+from .training import TrainingRequest, load_trainer
 
 IDENTITY = ("model", "net", "settings", "size", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
 _SHOWN = 10
 """How many classes a message lists."""
-COSTS = ("threads", "checkpoint_every")
+COSTS = ("threads", "cpu", "checkpoint_every")
 """Of the set-up, what may change."""
 
 
@@ -61,6 +59,7 @@ class Setup:
     skip: tuple[str, ...]
     """Patterns of what is not taken from the weights."""
     threads: int | None
+    cpu: str | None
     checkpoint_every: int | None
 
     def load(self, batch: int) -> Graph:
@@ -151,7 +150,7 @@ class Job:
     def description(self) -> dict[str, Any]:
         """The resolved recipe, as the run keeps it."""
         setup = {name: getattr(self.setup, name) for name in IDENTITY}
-        costs = {"threads": self.threads, "checkpoint_every": self.setup.checkpoint_every}
+        costs = {name: getattr(self.setup, name) for name in COSTS} | {"threads": self.threads}
         classes = {"classes": self.classes, "data_classes": self.train.names}
         return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json(), **classes}
 
@@ -188,19 +187,22 @@ class Job:
         preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels)
         with closing(self.maker(self.train, preparation)) as maker:
             batches = (made.images for made in maker.make(plans))
-            return qat.calibrated_ranges(self.graph, batches, self.setup.weights, self.recipe.qat, self.threads)
+            return qat.calibrated_ranges(
+                self.graph, batches, self.setup.weights, self.recipe.qat, self.threads, self.setup.cpu
+            )
 
-    def trainer(self, steps_per_epoch: int) -> Trainer:
-        """Compile the training step."""
-        recipe = self.recipe
-        compile_training = cast(Callable[..., Trainer], netc.compile_training)
-        trainer = compile_training(
+    def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
+        """What the training step is built from; `ranges` are where quantization-aware training starts."""
+        recipe, setup = self.recipe, self.setup
+        return TrainingRequest(
             self.graph,
-            weights=self.setup.weights,
-            skip=self.setup.skip,
-            freeze=recipe.freeze,
             batch=recipe.batch,
             threads=self.threads,
+            cpu=setup.cpu,
+            observers=observers,
+            weights=setup.weights,
+            seed=recipe.seed,
+            skip=setup.skip,
             loss=self.loss,
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
@@ -210,10 +212,15 @@ class Job:
             clip_norm=recipe.clip_norm,
             accumulate=recipe.accumulate,
             ema=recipe.ema,
-            seed=recipe.seed,
-            checkpoint_every=self.setup.checkpoint_every,
-            **({} if recipe.qat is None else {"qat": recipe.qat, "ranges": self.ranges()}),
+            freeze=recipe.freeze,
+            checkpoint_every=setup.checkpoint_every,
+            qat=recipe.qat,
+            ranges=ranges,
         )
+
+    def trainer(self, request: TrainingRequest) -> Trainer:
+        """Compile the training step."""
+        trainer = load_trainer(request)
         if self.classes is not None:
             trainer.metadata = {CLASSES: json.dumps(self.classes, ensure_ascii=False)}
         return trainer
@@ -221,23 +228,6 @@ class Job:
     def tests(self) -> Maker:
         """Who makes the batches of the test split, throughout a run: starting workers takes about a second."""
         return self.maker(self.test, self.test_preparation)
-
-    def evaluation(self, trainer: Trainer, tests: Maker) -> Evaluate:
-        """Accuracy on the test split, measured with the net compiled for inference."""
-        graph = trainer.fake.graph if isinstance(trainer, QatTrainer) else self.graph
-        compilation = build(Request(graph, threads=self.threads))
-
-        def evaluate() -> Scores:
-            with tempfile.TemporaryDirectory(prefix="netc-") as folder:
-                file = Path(folder) / "weights.safetensors"
-                trainer.save(file, averaged=self.recipe.ema is not None)
-                weights = qat.fake_parameters(trainer, file) if isinstance(trainer, QatTrainer) else str(file)
-                with load_program(compilation, weights) as program:
-                    result = self.score(program, tests)
-            top5 = {"top5": result.top5} if self.graph.outputs[0].type.shape[-1] > 10 else {}
-            return Scores({"accuracy": result.top1, **top5}, result.skipped)
-
-        return evaluate
 
     def score(self, program: Program, tests: Maker) -> Evaluation:
         """How a program does on the test split."""
@@ -256,9 +246,38 @@ class Job:
             fake_accuracy=best["accuracy"],
             accuracy=lambda program: self.score(program, tests).top1,
             threads=self.threads,
+            cpu=self.setup.cpu,
         )
         run.log({"kind": "quantized", **outcome.accuracies()})
         return outcome
+
+
+class Scorer:
+    """Accuracy on the test split, measured with the net compiled for inference; its program is kept between calls."""
+
+    def __init__(self, job: Job, trainer: Trainer, tests: Maker) -> None:
+        """`tests` makes the batches."""
+        self._job = job
+        self._tests = tests
+        self._trainer = trainer
+        self._compilation = build(Request(trainer.evaluated, threads=job.threads, cpu=job.setup.cpu), PROGRAM)
+        self._program: Program | None = None
+
+    def __call__(self) -> Scores:
+        """How the trainer's present weights do."""
+        weights = self._trainer.evaluated_weights(averaged=self._job.recipe.ema is not None)
+        if self._program is None:
+            self._program = load_program(self._compilation, weights)
+        else:
+            self._program.repack(weights)
+        result = self._job.score(self._program, self._tests)
+        top5 = {"top5": result.top5} if self._job.graph.outputs[0].type.shape[-1] > 10 else {}
+        return Scores({"accuracy": result.top1, **top5}, result.skipped)
+
+    def close(self) -> None:
+        """End the program's threads."""
+        if self._program is not None:
+            self._program.close()
 
 
 def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:

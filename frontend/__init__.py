@@ -4,6 +4,7 @@
 """
 
 from .diagnostics import SourceError, render, to_json
+from .formats import FORMATS, Choices, Format, format_of
 from .loading import (
     available_models,
     check,
@@ -22,6 +23,9 @@ from .settings import Recipe
 assert __name__ == "netc.frontend", "import netc.frontend, not the folder `frontend` itself"
 
 __all__ = [
+    "FORMATS",
+    "Choices",
+    "Format",
     "Recipe",
     "SourceError",
     "SyntaxTree",
@@ -30,6 +34,7 @@ __all__ = [
     "available_models",
     "check",
     "check_text",
+    "format_of",
     "load_loss",
     "load_network",
     "load_recipe",

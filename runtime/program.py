@@ -201,7 +201,8 @@ class Program:
         self.outputs = dict(module.outputs)
         target = target or host_target()
         loaded = load_object(code, target, ("netc_start", "netc_run", "netc_stop"))
-        self._session = _Session(loaded, module, backend_of(target).package(module, params), threads)
+        self._package = backend_of(target).package
+        self._session = _Session(loaded, module, self._package(module, params), threads)
         self._state = _views(self._session.state, module)
         for name, view in self._state.items():
             view[...] = params[name]
@@ -237,6 +238,13 @@ class Program:
         stamps = np.zeros(len(self.module.calls) + 1, np.int64)
         self._invoke(arrays, named, stamps.ctypes.data)
         return [int(t) for t in np.diff(stamps)]
+
+    def repack(self, params: Mapping[str, Array]) -> None:
+        """Take other values for the parameters, all of them; calls under way in other threads end first."""
+        with self._session.lock:
+            self._package(self.module, params, self._session.weights)
+            for name, view in self._state.items():
+                view[...] = params[name]
 
     def close(self) -> None:
         """End the worker threads. The program can't be called afterwards; `NetcError` amid a call of this thread."""

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.interpreter import evaluate_operation
 from ..compiler.graph.ir import Graph, Operation, Value
-from ..compiler.modules.module import Module
 from ..compiler.quantization import FakeQuantized, Ranges
-from ..compiler.targets.target import Target
 from .finite import not_finite
 from .program import Program
 from .weights import write_weights
@@ -33,30 +31,27 @@ RANGES = "ranges"
 class Trainer:
     """Trains a network: `step(x, labels)` makes one update and returns the loss before it.
 
-    `net` is the network, `step_graph` the graph of one step as `training_step` makes it, `module` and `code` what it
-    was compiled to, `params` values for all parameters of the step. Not thread-safe: steps depend on each other.
+    `net` is the network, `step_graph` the graph of one step as `training_step` makes it, `program` what it was
+    compiled to, `params` what its parameters have begun with. Not thread-safe: steps depend on each other.
     """
 
     def __init__(
         self,
         net: Graph,
         step_graph: Graph,
-        module: Module,
-        code: bytes,
-        target: Target,
-        threads: int,
+        program: Program,
         params: Mapping[str, Array],
         seed: int = 0,
     ) -> None:
         self.net = net
         self.step_graph = step_graph
-        self.program = Program(module, code, target, threads, params)
+        self.program = program
         self.batch = net.inputs[0].type.shape[0]
-        self.threads = threads
+        self.threads = program.threads
         self.seed = seed
         self._params = params
         self._names: tuple[str, ...] = tuple(step_graph.attributes["metrics"])
-        self._labels = module.inputs[-1][1].dtype.numpy
+        self._labels = program.module.inputs[-1][1].dtype.numpy
         self._classes: int | None = step_graph.attributes.get("classes")
         self.metrics: Mapping[str, float] = {}
         self.metadata: Mapping[str, str] = {}
@@ -72,6 +67,15 @@ class Trainer:
         module = self.program.module
         inputs = sum(type_.bytes for _, type_ in module.inputs)
         return module.arena_bytes + module.weights_bytes + module.state_bytes + inputs
+
+    @property
+    def evaluated(self) -> Graph:
+        """The network that shows how well the training does, compiled for inference."""
+        return self.net
+
+    def evaluated_weights(self, *, averaged: bool = False) -> dict[str, Array]:
+        """Values for the parameters of `evaluated`; raises `NetcError` where they aren't finite."""
+        return self._finite_weights(averaged)
 
     def step(self, x: Array, labels: Array) -> float:
         """Train on one batch: x float32 [batch, ...], labels int32 [batch] (or what the loss takes).
@@ -167,6 +171,16 @@ class QatTrainer(Trainer):
         super().__init__(*arguments)
         self.fake = fake
         self._samples = samples
+
+    @property
+    def evaluated(self) -> Graph:
+        """The network with fake quantization."""
+        return self.fake.graph
+
+    def evaluated_weights(self, *, averaged: bool = False) -> dict[str, Array]:
+        """Values for the parameters of `evaluated`, ranges among them."""
+        ranges = self.ranges(averaged=averaged)
+        return {**super().evaluated_weights(averaged=averaged), **self.fake.values(ranges)}
 
     def ranges(self, *, averaged: bool = False) -> Ranges:
         """The ranges of activations as they stand; `averaged`: their moving averages where there are some."""

@@ -56,7 +56,7 @@ def test_page_shows_what_is_printed(
 def test_pages_hold_examples() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert len(COMMAND.findall(text)) >= 10
-    assert len(PYTHON.findall(text)) == 10
+    assert len(PYTHON.findall(text)) >= 10
 
 
 def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

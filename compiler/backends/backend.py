@@ -81,6 +81,6 @@ class Backend(ABC):
         """What besides the text decides the bytes of `object_code`."""
         return f"{self.name}, {target!r}"
 
-    def package(self, module: Module, params: Mapping[str, Array]) -> Array:
-        """The weights as the module's code reads them: bytes."""
-        return pack_weights(module, params)
+    def package(self, module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
+        """The weights as the module's code reads them: bytes. `region` is memory of this size to fill again."""
+        return pack_weights(module, params, region)

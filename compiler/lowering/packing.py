@@ -22,9 +22,13 @@ def aligned_bytes(size: int) -> Array:
     return raw[start : start + size]
 
 
-def pack_weights(module: Module, params: Mapping[str, Array]) -> Array:
-    """The weights region: the outputs of the set-up graph, one after the other so that few are in memory at a time."""
-    region = aligned_bytes(module.weights_bytes)
+def pack_weights(module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
+    """The weights region: the outputs of the set-up graph, one after the other so that few are in memory at a time.
+
+    `region` is one to fill again.
+    """
+    if region is None:
+        region = aligned_bytes(module.weights_bytes)
     produced = evaluate_outputs(module.setup, params)
     for offset, array in zip(module.weight_offsets, produced, strict=True):
         end = offset + array.nbytes

@@ -50,7 +50,7 @@ class QElu(RealFunction):
 
     name = "q_elu"
 
-    def real(self, x: Array) -> Array:
+    def real(self, x: Array, attributes: Attributes) -> Array:
         return np.where(x < 0, in_f32(np.expm1, x), x)
 
 

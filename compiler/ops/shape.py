@@ -13,7 +13,7 @@ from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Ope
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Binary, Const, Expr, Select
-from ..types import TensorType
+from ..types import DType, TensorType
 from .axes import inverse
 from .core import PassThrough
 from .gradients import sum_to
@@ -58,7 +58,9 @@ class Reshape(Operator):
         return (TensorType(x.dtype, tuple(shape)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (operands[0].reshape(attributes["shape"]),)
+        (x,) = operands
+        (result,) = self.infer((TensorType(DType.of(x.dtype), x.shape),), attributes)
+        return (x.reshape(result.shape),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x = c.type(0)

@@ -12,7 +12,7 @@ import numpy as np
 from ..compiler.graph.ir import Array, Graph
 from ..options import batch_option, json_option, network_options, target_options, weights_options
 from ..output import duration, echo, format_table
-from ..pipeline import Compilation, Request, build, load_program
+from ..pipeline import PROGRAM, Compilation, Request, build, load_program
 from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile_rows
 from ..summary import total_macs
 
@@ -43,8 +43,8 @@ def bench_command(
     MODEL is a shipped model's name or the path of a .net file. Prints median, minimum and 95th percentile of the run
     time, and the arithmetic rate, also as a share of what this machine was measured to reach.
     """
-    c = build(Request(model, net, batch, settings, threads, cpu))
-    with load_program(c, weights, seed) as program:
+    c = build(Request(model, net, batch, settings, threads, cpu, weights=weights, seed=seed), PROGRAM)
+    with load_program(c) as program:
         inputs = _random_inputs(c.graph)
         timing = benchmark(lambda: program(*inputs), seconds)
         rows = profile_rows(program, inputs) if profile else None

@@ -25,7 +25,7 @@ from ..compiler.ops.opaque import unknown_operators
 from ..compiler.passes import legalize_edgetpu
 from ..compiler.reading import read_bytes
 from ..edgetpu import write_report
-from ..frontend import check
+from ..frontend import FORMATS, check, format_of
 from ..frontend.diagnostics import to_json
 from ..options import allow_import_option, json_option, settings_option
 from ..output import echo
@@ -57,7 +57,7 @@ def check_command(
     """
     if target:
         chosen = Release.parse(release) if release else LATEST
-        if file.endswith(".tflite"):
+        if format_of(file) is FORMATS["tflite"]:
             _show(predict(_facts_of_tflite(file, net, settings), chosen), report, as_json)
         else:
             graph = load(file, net=net, settings=settings)
@@ -70,7 +70,7 @@ def check_command(
 
 
 def _check_file(file: str, as_json: bool) -> int:
-    diagnostics = _check_tflite(file) if file.endswith(".tflite") else _check_net(file)
+    diagnostics = _problems(file)
     if as_json:
         echo(to_json(diagnostics))
         return 2 if diagnostics else 0
@@ -80,18 +80,20 @@ def _check_file(file: str, as_json: bool) -> int:
     return 0
 
 
+def _problems(file: str) -> Sequence[Diagnostic]:
+    """What is wrong with a file; of other formats than .net, such as TFLite, else the operators that netc can't run."""
+    try:
+        if format_of(file) is not FORMATS["net"]:
+            return unknown_operators(load(file))
+    except NetcError as error:
+        return error.diagnostics
+    return _check_net(file)
+
+
 def _check_net(file: str) -> Sequence[Diagnostic]:
     """What is wrong with a .net file, its recipes included."""
     diagnostics = check(file)
     return diagnostics + ([] if any(d.location is None for d in diagnostics) else check_recipes(file))
-
-
-def _check_tflite(file: str) -> Sequence[Diagnostic]:
-    """What is wrong with a TFLite file, else the operators in it that netc can't run."""
-    try:
-        return unknown_operators(load(file))
-    except NetcError as error:
-        return error.diagnostics
 
 
 def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:

@@ -15,10 +15,11 @@ from ..compiler.graph.ir import Graph
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..data_help import DataCommand
+from ..frontend import FORMATS, format_of
 from ..options import background_option, batch_option, json_option, network_options, target_options
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
-from ..pipeline import Request, build, load, load_program
+from ..pipeline import PROGRAM, Request, build, load, load_program
 from ..runtime.data.labels import Labels
 from ..runtime.data.registry import open_source
 from ..runtime.data.source import ArraySource, Source
@@ -61,8 +62,8 @@ def eval_command(
 ) -> None:
     """Measure a net's accuracy on a data set.
 
-    MODEL is a shipped model's name or the path of a .net or .tflite file. With --compare, --net and --set are those of
-    the float network.
+    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. With --compare, --net and --set
+    are those of the float network.
     """
     _check_options(model, weights, compare, compare_net)
     source = _first(open_source(data, split, data_dir), limit)
@@ -74,13 +75,15 @@ def eval_command(
         show_what_is_guessed(floats, source, labels)
         _compare(floats, integers, source, labels, as_json)
         return
-    request = Request(model, net, batch, settings, threads, cpu)
+    request = Request(model, net, batch, settings, threads, cpu, weights=weights)
     graph = build(request, until="graph").graph
+    if graph.parameters and not weights:
+        raise _weights_lack()
     labels = usable_labels(graph, model, weights, background=bool(background))
     show_what_is_guessed(graph, source, labels)
-    compilation = build(replace(request, source=graph))
+    compilation = build(replace(request, source=graph), PROGRAM)
     maker = maker_for(graph, source, labels)
-    program = load_program(compilation, weights)
+    program = load_program(compilation)
     start = time.perf_counter()
     with progress_bar(len(source), data) as bar:
         run = on_floats(program, graph)
@@ -93,15 +96,19 @@ def eval_command(
 
 
 def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
-    tflite = model.endswith(".tflite")
+    kind = format_of(model)
     if compare_net and not compare:
         raise NetcError("--compare-net needs the float network's weights", hint="add --compare FILE")
-    if compare and not tflite:
+    if compare and kind is not FORMATS["tflite"]:
         raise NetcError(f"--compare is for .tflite files, not for {model}", hint="`netc quantize` makes one")
-    if weights and tflite:
+    if weights and kind.has_weights:
         raise NetcError(f"{model} has its own weights", hint="--compare FILE compares it with the float network's")
-    if not weights and not tflite:
-        raise NetcError("a net is evaluated with its weights", hint="add --weights FILE")
+    if not weights and kind is FORMATS["net"]:
+        raise _weights_lack()
+
+
+def _weights_lack() -> NetcError:
+    return NetcError("a net is evaluated with its weights", hint="add --weights FILE")
 
 
 def _network(graph: Graph) -> str:

@@ -9,17 +9,12 @@ import click
 
 from ..compiler import passes
 from ..compiler.backends import known_passes, parse_pipeline
-from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
-from ..compiler.graph.parser import parse_graph
-from ..compiler.reading import read_text, reading
-from ..frontend.diagnostics import SourceError
+from ..compiler.reading import reading
+from ..frontend.graph_text import graph_of_text, load_graph
 from ..options import output_option
 from ..output import write_result
 from ..passlog import PassLog, pass_options
-
-MAX_GRAPH = 1 << 30
-"""Largest text of a graph, in bytes: it may hold weights."""
 
 
 def _list_of_passes() -> str:
@@ -52,13 +47,8 @@ def opt_command(
 
 
 def _read_graph(file: str) -> Graph:
-    name = "<stdin>" if file == "-" else file
-    if file == "-":
-        with reading(name, "graph"):
-            text = sys.stdin.read()
-    else:
-        text = read_text(file, "graph", MAX_GRAPH)
-    try:
-        return parse_graph(text, name)
-    except NetcError as error:
-        raise SourceError(error.diagnostics, {name: text}) from None
+    if file != "-":
+        return load_graph(file)
+    with reading("<stdin>", "graph"):
+        text = sys.stdin.read()
+    return graph_of_text(text, "<stdin>")

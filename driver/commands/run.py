@@ -12,11 +12,12 @@ import numpy as np
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Array, Graph
 from ..compiler.text import printable
+from ..frontend import FORMATS, format_of
 from ..notes import show_notes
 from ..options import json_option, network_options, target_options, weights_options
 from ..output import echo
 from ..picture import Class, best_classes, class_labels, gives_probabilities, load_picture, real_scores
-from ..pipeline import Request, build, load, load_program
+from ..pipeline import PROGRAM, Request, build, load, load_program
 from ..runtime.litert import LiteRT, needs_edgetpu
 
 ENGINES = ("netc", "litert", "litert-reference")
@@ -52,12 +53,12 @@ def run_command(
 ) -> None:
     """Run a net on a picture and print its most probable classes.
 
-    MODEL is a shipped model's name or the path of a .net or .tflite file.
+    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file.
     """
     run: Run
     if engine == "netc" and device == "cpu":
-        compilation = build(Request(model, net, 1, settings, threads, cpu))
-        graph, run = compilation.graph, load_program(compilation, weights, seed)
+        compilation = build(Request(model, net, 1, settings, threads, cpu, weights=weights, seed=seed), PROGRAM)
+        graph, run = compilation.graph, load_program(compilation)
     else:
         _check_options(model, weights, net, settings, cpu, engine, device)
         graph = load(model)
@@ -81,7 +82,7 @@ def _check_options(
     device: str,
 ) -> None:
     """What only netc's own engine has is an error with another one."""
-    if not model.endswith(".tflite"):
+    if format_of(model) is not FORMATS["tflite"]:
         raise NetcError(f"LiteRT runs .tflite files, not {model}", hint="`netc quantize` makes one")
     if weights or net or settings or cpu:
         raise NetcError("--weights, --net, --set and --cpu are for netc's own engine; a .tflite file is complete")

@@ -13,11 +13,21 @@ from typing import Any
 import click
 
 from ..compiler.errors import NetcError
+from ..compiler.quantization import Ranges
 from ..data_help import DataCommand
-from ..frontend import Recipe, load_recipe
+from ..frontend import FORMATS, Recipe, format_of, load_recipe
 from ..notes import show_notes
-from ..options import allow_import_option, background_option, combine, settings_option
-from ..output import echo
+from ..options import (
+    allow_import_option,
+    background_option,
+    combine,
+    output_option,
+    settings_option,
+    target_options,
+)
+from ..output import echo, write_result
+from ..passlog import PassLog, pass_options
+from ..pipeline import STAGES, build, check_runs_here, target_of
 from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
@@ -27,9 +37,11 @@ from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
 from ..training import QAT
-from ..training_job import IDENTITY, Job, Setup
+from ..training_job import COSTS, IDENTITY, Job, Scorer, Setup
 
 _INTERRUPTED = 130
+_ANY = Ranges({}, "none", 0)
+"""For a step that isn't run: where its ranges start is no part of it."""
 
 recipe_options = combine(
     click.option("--data", metavar="NAME", help="What to train on: see below."),
@@ -61,6 +73,13 @@ recipe_options = combine(
 )
 
 
+emit_options = combine(
+    click.option("--emit", type=click.Choice(STAGES), help="Write this stage of the training step; don't train."),
+    output_option,
+    pass_options,
+)
+
+
 @click.command("train", cls=DataCommand)
 @click.argument("model", required=False)
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
@@ -72,7 +91,7 @@ recipe_options = combine(
 @recipe_options
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--workers", type=click.IntRange(0, 256), help="Processes that decode pictures; default: one per core.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Worker threads; default: one per core.")
+@target_options
 @click.option(
     "--checkpoint-every",
     metavar="K",
@@ -84,40 +103,56 @@ recipe_options = combine(
 @click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps per line of metrics.")
 @click.option("--save-every", type=click.IntRange(1), help="Also save after so many steps.")
 @click.option("--save-seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Also save so often.")
+@emit_options
 def train_command(
     model: str | None,
-    net: str | None,
-    settings: dict[str, object],
-    size: int | None,
-    weights: str | None,
-    skip: tuple[str, ...],
     data_dir: str | None,
     workers: int | None,
-    threads: int | None,
-    checkpoint_every: int | None,
     run_dir: str | None,
     resume: str | None,
     log_every: int,
     save_every: int | None,
     save_seconds: float,
+    emit: str | None,
+    output: str | None,
+    print_after: tuple[str, ...],
+    print_changed: bool,
+    time_passes: bool,
     **flags: Any,
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    setup = Setup(model or "", net, settings, size, weights, skip, threads, checkpoint_every)
+    if output and not emit:
+        raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
+    log = PassLog(print_after, print_changed, time_passes)
+    setup = Setup(model or "", **{name: flags.pop(name) for name in (*IDENTITY, *COSTS) if name != "model"})
     if flags.pop("qat") and resume is None:
         flags["qat_ranges"] = flags["qat_ranges"] or "moving"
     flags["qat"] = flags.pop("qat_ranges")
-    options = LoopOptions(0, log_every, save_every, save_seconds)
     workers = available_cores() if workers is None else workers
     if resume is not None:
         if run_dir is not None:
             raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
-        return _resume(Path(resume), setup, flags, options, data_dir, workers)
-    if model is None:
+        job, start = _resumed(Path(resume), setup, flags, data_dir, workers)
+    else:
+        job, start = _new(setup, flags, data_dir, workers, run_dir)
+    if emit:
+        return _emit(job, emit, output, log)
+    return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log)
+
+
+Started = tuple[Job, Callable[[], Run]]
+"""What is trained, and what makes or opens its run."""
+
+
+def _new(setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, run_dir: str | None) -> Started:
+    """A run that begins."""
+    if not setup.model:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
     if run_dir is not None:
         check_free(Path(run_dir))
-    written = load_recipe(model, net=net, data_path=path_of if flags.get("data") is None else None)
+    has_recipe = format_of(setup.model) is FORMATS["net"]
+    data_path = path_of if flags.get("data") is None else None
+    written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
     if written is not None:
         _check_recipe(setup, written, flags)
     job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)
@@ -125,7 +160,7 @@ def train_command(
     def create() -> Run:
         return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
 
-    return _train(job, create, options)
+    return job, create
 
 
 def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> None:
@@ -137,9 +172,8 @@ def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> No
         raise NetcError(problems)
 
 
-def _resume(
-    path: Path, asked: Setup, flags: Mapping[str, Any], options: LoopOptions, data_dir: str | None, workers: int
-) -> int:
+def _resumed(path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int) -> Started:
+    """A run that goes on."""
     kept = read_description(path)["recipe"]
     if lacking := {*IDENTITY, "threads", "network"} - {"skip"} - kept.keys():
         raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
@@ -149,29 +183,41 @@ def _resume(
             f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
         )
     job.check_classes(kept)
-    return _train(job, lambda: Run.open(path), options)
+    return job, lambda: Run.open(path)
 
 
-def _train(job: Job, start: Callable[[], Run], options: LoopOptions) -> int:
+def _emit(job: Job, stage: str, output: str | None, log: PassLog) -> int:
+    """Write a stage of the training step."""
+    with job.stream() as stream:
+        request = job.request(stream.steps_per_epoch, _ANY, log.observers)
+    write_result(build(request, until=stage).emit(stage), output)
+    log.report()
+    return 0
+
+
+def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog) -> int:
     """Compile and train; the run starts only when everything else has succeeded."""
+    check_runs_here(target_of(job.setup.cpu))
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     show_notes(*job.notes)
     stream = job.stream()
     if job.recipe.qat is not None:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
-    trainer = job.trainer(stream.steps_per_epoch)
+    trainer = job.trainer(job.request(stream.steps_per_epoch, job.ranges(), log.observers))
+    log.report()
     tests = job.tests()
-    evaluate = job.evaluation(trainer, tests)
+    scorer = Scorer(job, trainer, tests)
     with (
         start() as run,
         stream,
         closing(tests),
+        closing(scorer),
         Watcher(job.graph.name) as watcher,
         _stop_on_interrupt(watcher) as stop,
     ):
         watcher.line(f"run {run.path}")
-        loop = TrainingLoop(trainer, stream, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
+        loop = TrainingLoop(trainer, stream, run, options, evaluate=scorer, diagnose=trainer.diagnose, stop=stop)
         for event in loop.events():
             watcher.show(event)
             if isinstance(event, Interrupted):

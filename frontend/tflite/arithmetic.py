@@ -127,11 +127,6 @@ def _rsqrt(c: Context) -> Value:
     return c.emit("div", c.builder.scalar(1.0, root.type.dtype), root)
 
 
-def _hard_swish(c: Context) -> Value:
-    """The product x * relu6(x + 3) / 6."""
-    return c.emit("mul", c.value(0), c.emit("hard_sigmoid", c.value(0)))
-
-
 def square(c: Context) -> Value:
     """SQUARE: x * x."""
     if c.is_quantized:
@@ -146,15 +141,6 @@ def squared_difference(c: Context) -> Value:
         return _q_binary(c, "q_squared_difference", a, b)
     difference = c.emit("sub", a, b)
     return c.emit("mul", difference, difference)
-
-
-def prelu(c: Context) -> Value:
-    """PRELU: x where it is not negative, else alpha * x, with a slope for each channel or each element."""
-    x, alpha = c.value(0), c.value(1)
-    if c.is_quantized:
-        return _q_binary(c, "q_prelu", x, alpha)
-    is_positive = c.emit("less_equal", c.builder.scalar(0.0, x.type.dtype), x)
-    return c.emit("select", is_positive, x, c.emit("mul", x, alpha))
 
 
 def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
@@ -243,9 +229,7 @@ reads(_clipped("relu6"), "RELU6")
 reads(_clipped("relu_n1_to_1"), "RELU_N1_TO_1")
 reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
-reads(_function("q_hard_swish", _hard_swish), "HARD_SWISH")
 reads(leaky_relu, "LEAKY_RELU")
-reads(prelu, "PRELU")
 reads(_plain("sqrt", 1), "SQRT")
 reads(_function("q_rsqrt", _rsqrt, (DType.I8,)), "RSQRT")
 reads(_function("q_exp", _plain("exp", 1), (DType.I8,)), "EXP")

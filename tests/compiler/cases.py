@@ -214,6 +214,7 @@ CASES: tuple[OpCase, ...] = (
     OpCase("softmax", ((3, 1001),)),
     OpCase("softmax", ((2, 5, 7),), {"axis": 1}),
     OpCase("reshape", ((2, 3, 4, 5),), {"shape": (2, -1)}),
+    OpCase("reshape", ((3, 0, 4),), {"shape": (-1, 0)}),
     OpCase("reshape", ((2, 30),), {"shape": (4, 3, 5)}),
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (0, 3, 1, 2)}),
     OpCase("transpose", ((2, 3, 4, 17),), {"permutation": (2, 0, 1, 3)}),
@@ -251,6 +252,9 @@ CASES: tuple[OpCase, ...] = (
     *(OpCase(op, ((2, 3, 37),)) for op in ("sin", "cos", "softplus")),
     OpCase("erf", ((2, 3, 37),)),
     OpCase("elu", ((2, 3, 37),)),
+    OpCase("hard_swish", ((2, 3, 37),)),
+    OpCase("prelu", ((2, 3, 37), (37,)), weights=1),
+    *(OpCase("gelu", ((2, 3, 37),), {"approximate": approximate}) for approximate in (False, True)),
     # statistics of channels, and random numbers that depend on a counter
     OpCase("channel_variance", ((3, 5, 7, 37), (37,))),
     OpCase("channel_variance", ((40, 1), (1,))),

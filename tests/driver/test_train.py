@@ -20,7 +20,7 @@ import netc as package
 from netc.compiler.graph.ir import Graph
 from netc.runtime.training.run import read_records
 from netc.runtime.weights import initial_weights, write_weights
-from netc.training import compile_training
+from netc.training import TrainingRequest, load_trainer
 
 from .conftest import Call
 
@@ -43,10 +43,11 @@ class Trainer:
 
     peak_bytes = 1000
 
-    def __init__(self, graph: Graph, **options: Any) -> None:
-        self.graph, self.options = graph, options
-        self.batch, self.seed = options["batch"], options["seed"]
-        self.weights = {name: np.array(v) for name, v in dict(initial_weights(graph, self.seed)).items()}
+    def __init__(self, request: TrainingRequest) -> None:
+        assert isinstance(request.source, Graph)
+        self.request, self.evaluated = request, request.source
+        self.batch, self.seed = request.batch, request.seed
+        self.weights = {name: np.array(v) for name, v in dict(initial_weights(self.evaluated, self.seed)).items()}
         self.metrics: Mapping[str, float] = {}
         self.steps = 0
         self.interrupt_at = -1
@@ -76,23 +77,25 @@ class Trainer:
         self.weights = {name: np.array(state[name]) for name in self.weights}
         self.steps = int(state["steps"])
 
+    def evaluated_weights(self, *, averaged: bool = False) -> dict[str, NDArray[Any]]:
+        return {name: np.float32(0.5 if averaged else 1) * array for name, array in self.weights.items()}
+
     def save(self, path: Path, *, averaged: bool = False) -> None:
-        factor = np.float32(0.5 if averaged else 1)
-        write_weights(path, self.graph, {name: factor * array for name, array in self.weights.items()})
+        write_weights(path, self.evaluated, self.evaluated_weights(averaged=averaged))
 
     def diagnose(self, x: NDArray[np.float32], labels: NDArray[np.int32]) -> str:
         return "fc (tiny.net:2)"
 
 
 class Stand:
-    """Stands in for `netc.compile_training` and remembers what it made."""
+    """Stands in for `load_trainer` and remembers what it made."""
 
     def __init__(self) -> None:
         self.made: list[Trainer] = []
         self.settings: dict[str, int] = {}
 
-    def __call__(self, graph: Graph, **options: Any) -> Trainer:
-        self.made.append(Trainer(graph, **options))
+    def __call__(self, request: TrainingRequest) -> Trainer:
+        self.made.append(Trainer(request))
         vars(self.made[-1]).update(self.settings)
         return self.made[-1]
 
@@ -100,14 +103,14 @@ class Stand:
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     stand = Stand()
-    monkeypatch.setattr(package, "compile_training", stand, raising=False)
+    monkeypatch.setattr("netc.training_job.load_trainer", stand)
     return stand
 
 
 @pytest.fixture
 def real(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled trainer after all."""
-    monkeypatch.setattr(package, "compile_training", compile_training)
+    monkeypatch.setattr("netc.training_job.load_trainer", load_trainer)
 
 
 @pytest.fixture
@@ -142,9 +145,9 @@ def test_train_by_the_recipe_of_the_file(netc: Call, net: Path, stand: Stand) ->
     (run,) = Path("runs").iterdir()
     assert run.name.startswith("tiny-2")
     (trainer,) = stand.made
-    assert trainer.options["optimizer"] == "sgd(lr=0.5, momentum=0.9)"
-    assert trainer.options["steps_per_epoch"] == 7
-    assert trainer.options["threads"] == json.loads((run / "run.json").read_text())["recipe"]["threads"]
+    assert trainer.request.optimizer == "sgd(lr=0.5, momentum=0.9)"
+    assert trainer.request.steps_per_epoch == 7
+    assert trainer.request.threads == json.loads((run / "run.json").read_text())["recipe"]["threads"]
     epochs = [r for r in read_records(run) if r["kind"] == "epoch"]
     assert epochs[-1]["test_accuracy"] > 0.9
     assert f"best: epoch {1 + int(np.argmax([e['test_accuracy'] for e in epochs]))}" in result.out
@@ -164,6 +167,24 @@ def test_moving_averages_are_what_is_kept(netc: Call, net: Path) -> None:
         assert netc("train", net, "--run-dir", name, *options).code == 0
     plain, averaged = (load_file(f"{name}/last.safetensors") for name in ("plain", "averaged"))
     np.testing.assert_array_equal(averaged["fc.weight"], plain["fc.weight"] / 2)
+
+
+@pytest.mark.parametrize("options", [(), ("--ema", 0.5)])
+def test_each_epoch_is_tested_with_its_own_weights(
+    netc: Call, net: Path, real: None, options: tuple[object, ...]
+) -> None:
+    """As `netc eval` tests the file that is written, though the program is kept from epoch to epoch."""
+    net.write_text(net.read_text().replace("lr = 0.5, momentum = 0.9", "lr = 0.02"))
+    tested = []
+    for epochs in (1, 2, 3):
+        run = f"run{epochs}"
+        assert netc("train", net, "--schedule", "constant", "--epochs", epochs, "--run-dir", run, *options).code == 0
+        *_, last = (r for r in read_records(Path(run)) if r["kind"] == "epoch")
+        weights = ("--weights", f"{run}/last.safetensors")
+        found = json.loads(netc("eval", net, *weights, "--data", "data.npz", "--json").out)
+        assert last["test_accuracy"] == found["top1"]
+        tested.append(found["top1"])
+    assert len(set(tested)) > 1
 
 
 def test_interrupt_saves_and_says_how_to_go_on(netc: Call, net: Path, stand: Stand) -> None:

@@ -8,7 +8,7 @@ Choices come from Hypothesis, which shrinks what fails, or from a seed.
 from __future__ import annotations
 
 from netc.compiler.graph.registry import operators
-from netc.compiler.ops.elementwise import UnaryOperator
+from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
@@ -38,6 +38,8 @@ __all__ = [
 for _name, _operator in operators().items():
     if _name not in RECIPES and isinstance(_operator, UnaryOperator):
         RECIPES[_name] = elementwise.function if _operator.floats_only else elementwise.simple
+    elif _name not in RECIPES and isinstance(_operator, BinaryOperator):
+        RECIPES[_name] = elementwise.binary
     elif _name not in RECIPES and isinstance(_operator, ByteFunction):
         RECIPES[_name] = integers.function
 

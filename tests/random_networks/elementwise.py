@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from netc.compiler.graph import Array, GraphBuilder, Value
+from netc.compiler.graph.registry import operators
+from netc.compiler.ops.quantized.base import INTEGERS as QUANTIZED
 from netc.compiler.types import DType, Quantization, TensorType
 
 from .maker import ALL, BYTES, FLOATS, INTEGERS, Maker, Shape
@@ -52,9 +54,8 @@ def _not_zero(a: Array) -> bool:
     return float(np.abs(a.astype(np.float64)).min(initial=1)) > 0.2
 
 
-@recipe("add", "sub", "mul", "maximum", "minimum")
 def binary(m: Maker, name: str) -> Value:
-    x = m.operand(NUMBERS)
+    x = m.operand(FLOATS if operators()[name].floats_only else NUMBERS)
     return m.emit(name, *_pair(m, x, partner(m, x)))
 
 
@@ -92,8 +93,13 @@ def simple(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(NUMBERS))
 
 
+def flags(m: Maker, name: str) -> dict[str, bool]:
+    """Values of an operator's attributes that are flags."""
+    return {key: m.flag() for key, spec in operators()[name].attributes.items() if spec.kind is bool}
+
+
 def function(m: Maker, name: str) -> Value:
-    return m.emit(name, m.operand(FLOATS))
+    return m.emit(name, m.operand(FLOATS), **flags(m, name))
 
 
 @recipe("sqrt", "log")
@@ -108,7 +114,8 @@ def clamp(m: Maker, name: str) -> Value:
     low, high = m.choice((*ranges, (-0.5, 0.75), (-1.5, 0.0)) if x.type.dtype.is_float else ranges)
     if x.type.dtype is DType.U8:
         low = max(low, 0)
-    return m.emit(name, x, low=low, high=high)
+    named = x.type.dtype in QUANTIZED and x.type.quantization is None and m.flag(3)
+    return m.emit(name, x, low=low, high=high, activation=m.choice(("relu", "relu6")) if named else None)
 
 
 @recipe("leaky_relu")

@@ -15,7 +15,7 @@ from netc.compiler.ops.quantized.lstm import GATES
 from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, pooling
-from .elementwise import broadcast_shape
+from .elementwise import broadcast_shape, flags
 from .maker import BYTES, Maker, Shape, UnfitError
 from .recipes import recipe
 
@@ -67,7 +67,7 @@ def quantized(m: Maker, dtypes: tuple[DType, ...] = BYTES, shape: Any = None, fi
 def bounds(m: Maker, dtype: DType, y: Quantization | None = None) -> dict[str, Any]:
     """The range of a fused activation: mostly none; with a name for some whose scale y is given."""
     info = np.iinfo(str(dtype.numpy))
-    if y is not None and m.flag(5):
+    if y is not None and y.is_per_tensor and m.flag(5):
         return activation_range(m.choice(tuple(ACTIVATIONS)), dtype, y)
     if not m.flag(3):
         return {"low": None, "high": None}
@@ -88,9 +88,9 @@ def binary(m: Maker, name: str) -> Value:
 def function(m: Maker, name: str) -> Value:
     """A function of one 8-bit number."""
     x = quantized(m)
-    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
+    given: dict[str, Any] = {"x": quantization_of(x), "y": quantization(m, x.type.dtype), **flags(m, name)}
     if name == "q_leaky_relu":
-        given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))  # type: ignore[assignment]
+        given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))
     return m.emit(name, x, **given)
 
 
@@ -197,7 +197,10 @@ def transpose_conv(m: Maker, name: str) -> Value:
 @recipe("q_avg_pool")
 def avg_pool(m: Maker, name: str) -> Value:
     x, attributes = pooling(m, SHORTS, (2,))
-    return m.emit(name, x, **attributes, **bounds(m, x.type.dtype, x.type.quantization))
+    limits = bounds(m, x.type.dtype, x.type.quantization)
+    if x.type.quantization is None:  # so that any range may come from any activation
+        limits["activation"] = m.choice((None, *ACTIVATIONS))
+    return m.emit(name, x, **attributes, **limits)
 
 
 @recipe("q_mean")

@@ -52,6 +52,13 @@ def _floor_div(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
     return np.where(b == 0, 0, np.floor_divide(a, np.where(b == 0, 1, b))) if whole else np.floor_divide(a, b)
 
 
+def _div(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    """Of integers without the fraction, and 0 where the divisor is."""
+    a, b = operands
+    whole = np.issubdtype(a.dtype, np.integer)
+    return np.trunc(np.where(b == 0, 0, a / np.where(b == 0, 1, b))) if whole else np.divide(a, b)
+
+
 NUMPY: dict[str, Reference] = {
     **{name: _elementwise(name) for name in ("maximum", "minimum", "less", "less_equal", "greater", "greater_equal")},
     **{name: _elementwise(name) for name in ("equal", "not_equal", "sqrt", "exp", "log", "tanh", "sign", "sin", "cos")},
@@ -59,7 +66,7 @@ NUMPY: dict[str, Reference] = {
     "add": _elementwise("add"),
     "sub": _elementwise("subtract"),
     "mul": _elementwise("multiply"),
-    "div": _elementwise("divide"),
+    "div": _div,
     "neg": _elementwise("negative"),
     "floor_div": _floor_div,
     "select": _elementwise("where"),

@@ -93,13 +93,13 @@ class RealFunction(ByteFunction):
     """Base of the functions that are computed in f32: of what the operand stands for, on the result's scale."""
 
     @abstractmethod
-    def real(self, x: Array) -> Array:
+    def real(self, x: Array, attributes: Attributes) -> Array:
         """The function of f32 numbers, each step rounded to f32."""
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
         source, target = attributes["x"], attributes["y"]
         with np.errstate(over="ignore", invalid="ignore"):
-            result = self.real(np.float32(source.scale) * (x - source.zero_point).astype(np.float32))
+            result = self.real(np.float32(source.scale) * (x - source.zero_point).astype(np.float32), attributes)
             whole = rounded(result * (np.float32(1) / np.float32(target.scale))) + np.float32(target.zero_point)
         if not np.all(np.abs(whole) < 1 << 31):
             problem = f"{self.name}: results on the scale of {target} are beyond 32-bit integers"
@@ -118,7 +118,7 @@ class QLogistic(RealFunction):
 
     name = "q_logistic"
 
-    def real(self, x: Array) -> Array:
+    def real(self, x: Array, attributes: Attributes) -> Array:
         result: Array = np.float32(1) / (np.float32(1) + in_f32(np.exp, -x))
         return result
 
@@ -129,7 +129,7 @@ class QTanh(RealFunction):
 
     name = "q_tanh"
 
-    def real(self, x: Array) -> Array:
+    def real(self, x: Array, attributes: Attributes) -> Array:
         return in_f32(np.tanh, x)
 
 

@@ -82,7 +82,7 @@ class QExp(RealFunction):
 
     name = "q_exp"
 
-    def real(self, x: Array) -> Array:
+    def real(self, x: Array, attributes: Attributes) -> Array:
         return in_f32(np.exp, x)
 
 

@@ -32,7 +32,7 @@ from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
 from ...ops.quantized.base import integer_range
-from ...ops.quantized.broadcasting import QPrelu, QSquaredDifference
+from ...ops.quantized.broadcasting import QSquaredDifference
 from ...ops.quantized.comparison import QCompare
 from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
 from ...ops.quantized.elementwise import QAdd, QMul, QSub
@@ -153,11 +153,6 @@ def leaky_relu(c: Emitter, op: Operation) -> None:
     c.node("LEAKY_RELU", [x], [c.result(op)], "LeakyReluOptions", version(op, 1, 2), alpha=op.attributes["alpha"])
 
 
-def prelu(c: Emitter, op: Operation) -> None:
-    """PRELU."""
-    c.node("PRELU", [c.place(v) for v in op.operands], [c.result(op)])
-
-
 def select(c: Emitter, op: Operation) -> None:
     """SELECT_V2."""
     c.node("SELECT_V2", [c.place(v) for v in op.operands], [c.result(op)], "SelectV2Options")
@@ -209,7 +204,6 @@ TFLITE.add(TfliteForm(relu, "RELU", narrow=Narrow.ALIKE), Relu)
 TFLITE.add(TfliteForm(relu6, "RELU6", narrow=Narrow.ALIKE), Relu6)
 TFLITE.add(TfliteForm(clamp, ("RELU", "RELU6", "RELU_N1_TO_1", "MAXIMUM", "MINIMUM"), narrow=Narrow.ALIKE), Clamp)
 TFLITE.add(TfliteForm(leaky_relu, "LEAKY_RELU"), LeakyRelu, QLeakyRelu)
-TFLITE.add(TfliteForm(prelu, "PRELU"), QPrelu)
 TFLITE.add(
     _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions", fuses=False),
     QSquaredDifference,

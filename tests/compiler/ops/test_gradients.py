@@ -60,9 +60,8 @@ def test_every_operator_has_a_gradient_or_says_why_not(name: str) -> None:
 
 
 def test_every_operator_has_cases() -> None:
-    integer = {
-        n for n, o in operators().items() if isinstance(o, Part | QuantizedOperator)
-    }  # cases of their own elsewhere
+    """Those of integers have cases of their own elsewhere."""
+    integer = {n for n, o in operators().items() if isinstance(o, Part | QuantizedOperator)}
     assert operators().keys() - integer - {case.op for case in CASES} == {"param", "constant", "fused", "opaque"}
 
 

@@ -126,7 +126,7 @@ def test_the_footprint_is_that_of_the_compiled_step(source: Path, step: Graph, s
 
 
 def test_steps_too_large_for_this_machine_are_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netc.training.physical_memory", lambda: 1000)
+    monkeypatch.setattr("netc.pipeline.physical_memory", lambda: 1000)
     with pytest.raises(NetcError, match="but this machine has 1e-06 GB of memory"):
         netc.compile_training(source, batch=BATCH)
 

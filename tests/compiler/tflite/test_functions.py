@@ -31,11 +31,12 @@ def litert() -> Iterator[LiteRT]:
         yield process
 
 
-def one(name: str, x: Quantization, y: Quantization) -> Graph:
-    """A graph of one function, on all numbers of 8 bits."""
+def one(name: str, x: Quantization, y: Quantization, flag: bool) -> Graph:
+    """A graph of one function, on all numbers of 8 bits; `flag` is the value of attributes that are flags."""
     b = GraphBuilder("function")
     value = b.input("x", TensorType(DType.I8, (256,), None, x))
-    others = {"alpha": 0.3} if "alpha" in operators()[name].attributes else {}
+    kinds = {key: spec.kind for key, spec in operators()[name].attributes.items() if key not in ("x", "y")}
+    others = {key: flag if kind is bool else 0.3 for key, kind in kinds.items()}
     return b.finish([b.emit(name, value, x=x, y=y, **others)])
 
 
@@ -47,14 +48,14 @@ def quantization(rng: np.random.Generator) -> Quantization:
 def test_all_results_equal_litert(name: str, litert: LiteRT) -> None:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     compared = 0
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
         x = quantization(rng)
         everything = all_values(DType.I8).astype(np.int8)
         never_negative = np.maximum(everything, np.int8(x.zero_point))  # some kernels abort on other numbers
         for y in (quantization(rng), *DEMANDED):
             for values in (everything, never_negative):
                 try:
-                    graph = one(name, x, y)
+                    graph = one(name, x, y, flag=draw % 2 == 0)
                     (answers,) = litert.first(to_tflite(graph), [[values]])
                 except (ShapeError, RefusedError):
                     continue

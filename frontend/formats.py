@@ -1,0 +1,153 @@
+"""The formats in which networks come: how a file of each is told from others, and who reads it.
+
+What a file is, `format_of` says, and nobody else. A new format is a row in `FORMATS`; its reader is imported when the
+first file of the format is read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..compiler.errors import NetcError
+from ..compiler.graph.ir import Graph
+from ..compiler.reading import open_file
+from .lexer import is_network
+from .loading import load_network
+
+AnyPath = str | os.PathLike[str]
+
+HEAD = 1 << 16
+"""How many bytes of a file are looked at to recognise its format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a format may leave open: which network of a file, its sizes and hyperparameters, what else it may read.
+
+    `settings` are hyperparameters (lower case) and free sizes (upper case) by name.
+    """
+
+    net: str | None = None
+    batch: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    allow_import: Sequence[AnyPath] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of files that hold a network.
+
+    `name` stands in messages behind an article, `suffixes` begin with a dot, `recognizes` judges the first bytes of a
+    file. `read` makes the graph; it raises `NetcError` for choices that the format doesn't leave.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    recognizes: Callable[[bytes], bool]
+    read: Callable[[AnyPath, Choices], Graph]
+    has_weights: bool = False
+    """Whether files hold the network's weights, too."""
+
+
+def format_of(source: AnyPath) -> Format:
+    """The format of a file, by its name and by its first bytes; a `.net` file if neither tells, or of a shipped net.
+
+    Raises `NetcError` if the name says one format and the content another.
+    """
+    path = os.fspath(source)
+    suffix = Path(path).suffix.lower()
+    named = next((f for f in FORMATS.values() if suffix in f.suffixes), None)
+    head = _head(path)
+    if named is not None and named.recognizes(head):
+        return named
+    found = next((f for f in FORMATS.values() if f.recognizes(head)), None)
+    if named is not None and found is not None:
+        better = " or ".join(f"`{Path(path).stem}{suffix}`" for suffix in found.suffixes)
+        raise NetcError(f"{path} is named like a {named.name}, but holds a {found.name}", hint=f"call it {better}")
+    return named or found or FORMATS["net"]
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a regular file. Nothing of pipes: who reads the network needs all of them."""
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):  # who reads the network says what is wrong
+        return b""
+    if not is_file:
+        return b""
+    try:
+        with open_file(path) as stream:
+            return stream.read(HEAD)
+    except (NetcError, OSError):
+        return b""
+
+
+# ---- the formats ----------------------------------------------------------------------------------------------------
+
+
+def _text(head: bytes) -> str:
+    """The first bytes as text; empty if they are none."""
+    try:
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_graph(text: str) -> bool:
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith("//")), "").startswith("graph @")
+
+
+def _read_net(path: AnyPath, choices: Choices) -> Graph:
+    sizes = {name: value for name, value in choices.settings.items() if name[:1].isupper()}
+    hyperparameters = {name: value for name, value in choices.settings.items() if name not in sizes}
+    return load_network(
+        path,
+        net=choices.net,
+        batch=choices.batch,
+        sizes=sizes,
+        hyperparameters=hyperparameters,
+        allow_import=choices.allow_import,
+    )
+
+
+def _load_graph(path: AnyPath) -> Graph:
+    from .graph_text import load_graph
+
+    return load_graph(path)
+
+
+def _load_tflite(path: AnyPath) -> Graph:
+    from .tflite import load_tflite  # brings the schema classes along, which most networks don't need
+
+    return load_tflite(path)
+
+
+def _complete(
+    name: str, suffix: str, recognizes: Callable[[bytes], bool], load: Callable[[AnyPath], Graph], has_weights: bool
+) -> Format:
+    """A format of complete networks, of which nothing is left to choose."""
+
+    def read(path: AnyPath, choices: Choices) -> Graph:
+        if choices.net is not None or choices.settings:
+            raise NetcError(f"{os.fspath(path)} is a {name}: it has no nets, sizes or hyperparameters to choose")
+        graph = load(path)
+        if choices.batch != 1 and any(v.type.shape[:1] != (choices.batch,) for v in graph.inputs):
+            raise NetcError(f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}")
+        return graph
+
+    return Format(name, (suffix,), recognizes, read, has_weights)
+
+
+FORMATS: dict[str, Format] = {
+    "net": Format(".net file", (".net",), lambda head: is_network(_text(head)), _read_net),
+    "graph": _complete("graph in text form", ".ir", lambda head: _is_graph(_text(head)), _load_graph, False),
+    "tflite": _complete("TFLite model", ".tflite", lambda head: head[4:8] == b"TFL3", _load_tflite, True),
+}
+"""By a short name, in the order in which they are tried."""
