@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
@@ -162,7 +162,7 @@ def _rebuilt(op: Operation, operands: tuple[Value, ...], types: tuple[TensorType
         return op
     results = tuple(Value(t, r.name) for t, r in zip(types, op.results, strict=True))
     body = _rebuilt_body(op.body, operands, types) if op.body is not None else None
-    return replace(op, operands=operands, results=results, body=body)
+    return Operation(op.operator, operands, op.attributes, results, op.location, body, op.algorithm)
 
 
 def _rebuilt_body(body: Graph, operands: tuple[Value, ...], types: tuple[TensorType, ...]) -> Graph:
@@ -173,7 +173,8 @@ def _rebuilt_body(body: Graph, operands: tuple[Value, ...], types: tuple[TensorT
     operations: list[Operation] = []
     for op in body.operations:
         results = tuple(Value(output_types.get(r, r.type), r.name) for r in op.results)
-        new = replace(op, operands=tuple(values[v] for v in op.operands), results=results)
+        inside = tuple(values[v] for v in op.operands)
+        new = Operation(op.operator, inside, op.attributes, results, op.location, None, op.algorithm)
         values.update(zip(op.results, results, strict=True))
         operations.append(new)
     return Graph(body.name, inputs, tuple(operations), tuple(values[v] for v in body.outputs))

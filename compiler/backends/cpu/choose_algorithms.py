@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ...graph.analysis import static_values
 from ...graph.ir import Algorithm, Graph, Operation, Value
@@ -54,12 +55,10 @@ class ChooseAlgorithms(Pass):
 
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
-        cycles, static = cycles_of(self.lanes), static_values(graph)
-        graph = _decided(graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static))
-        if not any(isinstance(op.operator, Conv2DWeightGradient) for op in graph.operations):
-            return graph
-        plan = LayoutPlan(graph)
-        return _decided(graph, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
+        cycles, static = cycles_of(self.lanes), cache(lambda: static_values(graph))
+        tiled = _decided(graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static))
+        plan = cache(lambda: LayoutPlan(tiled))
+        return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
 
 
 def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
@@ -87,7 +86,7 @@ def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) ->
     return replace(op, body=replace(op.body, operations=members))
 
 
-def _for_convolution(group: Group, cycles: Cycles, static: Collection[Value]) -> Algorithm | None:
+def _for_convolution(group: Group, cycles: Cycles, static: Callable[[], Collection[Value]]) -> Algorithm | None:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     attributes = anchor.attributes
@@ -100,19 +99,20 @@ def _for_convolution(group: Group, cycles: Cycles, static: Collection[Value]) ->
         return None
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
     dense = not any(map(any, with_whole_tiles(margins, output, TILED.tile)))
-    return TILED if dense or group.outer[anchor.operands[0]] not in static else None
+    return TILED if dense or group.outer[anchor.operands[0]] not in static() else None
 
 
-def _for_gradient(group: Group, cycles: Cycles, plan: LayoutPlan) -> Algorithm | None:
+def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) -> Algorithm | None:
     anchor = group.anchor
     if len(group.members) != 1 or anchor.attributes["groups"] != 1:
         return None
-    x, dy = (plan.operand_type(group.operation, group.outer[v]) for v in anchor.operands)
+    x, dy = (v.type for v in anchor.operands)
     window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:2], anchor.attributes)
     if not is_served(x.dtype, window.kernel, window.strides, window.dilations):
         return None
     chunks = chunks_of(x.shape[-1], dy.shape[-1])
     if chunks is None or not cycles.is_gradient_faster(x.shape[0], window.output, x.shape[-1], dy.shape[-1], chunks):
         return None
-    fits = all(t.has_margins(m) for t, m in zip((x, dy), margins_of_gradient(window), strict=True))
-    return SUMMED if fits and plan.type_of(group.operation.results[0]).layout is None else None
+    read = (plan().operand_type(group.operation, group.outer[v]) for v in anchor.operands)
+    fits = all(t.has_margins(m) for t, m in zip(read, margins_of_gradient(window), strict=True))
+    return SUMMED if fits and plan().type_of(group.operation.results[0]).layout is None else None
