@@ -58,7 +58,7 @@ class FoldConstants(Pass):
         unique = tuple(dict.fromkeys(sources))
         operation = Operation(op.operator, tuple(s.result for s in sources), op.attributes, op.results)
         for old, array in zip(op.results, evaluate(Graph("fold", (), (*unique, operation), op.results)), strict=True):
-            value = rewriter.constant(array, op.location)
+            value = rewriter.constant(array, op.location, quantization=old.type.quantization)
             constants[value] = rewriter.operations[-1]
             rewriter.replace(old, value)
 

@@ -44,7 +44,10 @@ def test_errors(netc: Call, tiny: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.tflite"
     model.write_bytes(b"not a flatbuffer")
     result = netc("check", model, "--target", "edgetpu")
-    assert (result.code, result.err.splitlines()[0]) == (2, "error: model.tflite is not a TFLite file")
+    assert (result.code, result.err.splitlines()[0]) == (
+        2,
+        "model.tflite:1:1: error: this is not a TFLite model: bytes 4 to 8 should be 'TFL3'",
+    )
     assert "need --target" in netc("check", tiny, "--release", "16.0").err
     assert "not a release" in netc("check", tiny, "--target", "edgetpu", "--release", "sixteen").err
     unwritable = netc("check", tiny, "--target", "edgetpu", "--report", tmp_path / "none" / "page.html")

@@ -28,6 +28,7 @@ from ...frontend.tflite.litert import LiteRT, RefusedError
 from ...frontend.tflite.operators import CASES, FLOAT_CASES
 from ..cases import CASES as OPERATORS
 from ..cases import OpCase
+from .test_functions import FUNCTIONS
 from .test_round_trip import outputs
 from .test_writer import GRAPHS, RNG
 
@@ -100,8 +101,8 @@ FORMS: dict[str, Callable[[], Graph]] = {
         "avg_pool", (2, 4, 5, 6, 3), size=(2, 3, 2), strides=(1, 2, 2), padding=((1, 0), (1, 1), (0, 1))
     ),
 }
-ELSEWHERE = {"identity", "stop_gradient", "opaque", "q_lstm"}
-"""Mappings of what no written graph holds (the first two), and of what public models are needed for."""
+ELSEWHERE = {"opaque", "q_lstm"}
+"""Mappings of what public models are needed for."""
 
 
 def arguments(graph: Graph) -> list[Any]:
@@ -134,11 +135,15 @@ def test_what_is_written_is_read_back_and_litert_agrees(name: str) -> None:
             np.testing.assert_allclose(other, one, rtol=1e-5, atol=2e-5)
 
 
-def written_cases() -> list[OpCase]:
-    """Uses of operators on floats that have a TFLite form."""
+def float_cases() -> list[OpCase]:
+    """Uses of operators on floats, with some elements."""
     floats = (c for c in OPERATORS if all(c.dtype(i) is DType.F32 for i in range(len(c.shapes))))
-    some = (c for c in floats if all(0 not in shape for shape in c.shapes))
-    return [case for case in some if TFLITE.of(operators()[case.op]) is not None]
+    return [c for c in floats if all(0 not in shape for shape in c.shapes)]
+
+
+def written_cases() -> list[OpCase]:
+    """Those that have a TFLite form."""
+    return [case for case in float_cases() if TFLITE.of(operators()[case.op]) is not None]
 
 
 @pytest.mark.parametrize("case", written_cases(), ids=lambda case: case.id)
@@ -254,6 +259,8 @@ def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs += [graph_of(read_model(make()), "case") for make in (*CASES.values(), *FLOAT_CASES.values())]
     for graph in graphs:
         to_tflite(graph)
+    written.update(case.op for case in written_cases())
+    written.update(FUNCTIONS)
     known = {name for name, operator in operators().items() if TFLITE.of(operator) is not None}
     assert known - written == ELSEWHERE
 
@@ -264,8 +271,7 @@ def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def mapped_operators() -> list[OpCase]:
     """Uses of operators that would run on the Edge TPU, so that a file of them can be written."""
-    floats = (c for c in OPERATORS if all(c.dtype(i) is DType.F32 for i in range(len(c.shapes))))
-    return [case for case in floats if not predict(model_facts(case.graph())).causes]
+    return [case for case in float_cases() if not predict(model_facts(case.graph())).causes]
 
 
 def test_there_are_enough_of_them() -> None:
