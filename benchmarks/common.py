@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.graph.ir import Graph

@@ -23,11 +23,9 @@ from PIL import Image
 
 from netc.commands.check import check_command
 from netc.commands.opt import opt_command
-from netc.compiler.codegen.host import find_target
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.passes import run
 from netc.compiler.quantization import Ranges
-from netc.compiler.schedules import lower
 from netc.compiler.tflite import to_tflite
 from netc.compiler.training import parse_loss, parse_optimizer, parse_schedule
 from netc.frontend import check, load_network, load_text
@@ -211,7 +209,7 @@ def _settings(text: str) -> object:
 
 @cache
 def _module() -> str:
-    return str(lower(build(Request(_tiny()), until="optimized").optimized, find_target("x86-64-v3"), 2))
+    return str(build(Request(_tiny(), cpu="x86-64-v3", threads=2), until="loops").module)
 
 
 TEXTS: Mapping[str, TextReader] = {

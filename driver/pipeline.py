@@ -1,11 +1,11 @@
 """The road from a network to a program on this machine: one straight list of stages.
 
     graph       file -> graph                           frontend; of a training request, the graph of a step
-    optimized   graph -> graph                          compiler.passes
-    loops       graph -> kernels over buffers           compiler.schedules
-    llvm        kernels -> LLVM IR                      compiler.codegen
-    asm         LLVM IR -> assembly, for people         compiler.codegen
-    object      LLVM IR -> machine code                 compiler.codegen, or the cache
+    optimized   graph -> graph                          compiler.passes; at the end, those of the backend
+    loops       graph -> kernels over buffers           compiler.lowering, by the backend's schedules
+    llvm        kernels -> the backend's text           compiler.backends; for processors, LLVM IR
+    asm         LLVM IR -> assembly, for people         the backend
+    object      LLVM IR -> machine code                 the backend, or the cache
     (program)   machine code and weights -> callable    runtime
 
 `build` walks it as far as it is asked to and keeps what stands at the end of each stage. A `Request` says what is
@@ -25,14 +25,14 @@ from functools import partial
 from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
-from .compiler.codegen import assembly, emit_module
-from .compiler.codegen.host import find_target, host_target
+from .compiler.backends import backend_of, find_target
+from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import refuse_unknown
-from .compiler.schedules import footprint, lower
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
 from .runtime.cache import CompiledObject, compile_object
@@ -106,6 +106,7 @@ class Compilation:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.target = target_of(request.cpu)
+        self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
         self.stages: list[StageReport] = []
 
@@ -165,7 +166,7 @@ def build(request: Buildable[C], until: str = "object") -> C:
     refuse_unknown(c.graph)
 
     with c.stage("optimized") as result:
-        c.optimized = passes.run(c.graph, c.pipeline(), observers=c.request.observers)
+        c.optimized = c.backend.optimize(c.graph, c.pipeline(), c.target, observers=c.request.observers)
         result.append(f"{len(c.optimized.operations)} operations")
     if until == "optimized":
         return c
@@ -173,20 +174,20 @@ def build(request: Buildable[C], until: str = "object") -> C:
         _check_memory(c)
 
     with c.stage("loops") as result:
-        c.module = lower(c.optimized, c.target, c.threads, verify=until not in ("object", PROGRAM))
+        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=until not in ("object", PROGRAM))
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c
 
     with c.stage("llvm") as result:
-        c.llvm = emit_module(c.module, c.target)
+        c.llvm = c.backend.emit(c.module, c.target)
         result.append(f"{c.llvm.count(chr(10)):,} lines")
     if until == "llvm":
         return c
 
     if until == "asm":  # on nobody's way to the object: LLVM makes either from the same text
         with c.stage("asm"):
-            c.asm = assembly(c.llvm, c.target)
+            c.asm = c.backend.assembly(c.llvm, c.target)
         return c
 
     with c.stage("object") as result:

@@ -13,9 +13,10 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.lowering.packing import pack_weights
 from .frontend import allowing
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
-from .runtime.program import Program, pack_weights
+from .runtime.program import Program
 
 if TYPE_CHECKING:
     from .quantization import Calibrated, Samples

@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from ..compiler.codegen import machine
+from ..compiler.backends import backend_of
 from ..compiler.errors import NetcError
 from ..compiler.targets.target import Target
 from ..compiler.text import shortened
@@ -203,7 +203,7 @@ def default_folder() -> Path:
 
 def cache_key(text: str, target: Target) -> str:
     """Hash of all that decides the object of an LLVM text."""
-    parts = (version("netc"), machine.fingerprint(target), text)
+    parts = (version("netc"), backend_of(target).fingerprint(target), text)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -221,6 +221,6 @@ def compile_object(
         return CompiledObject(found, True)
     with ThreadPoolExecutor(1) as beside:  # LLVM lets other threads run
         verified = beside.submit(verify or (lambda: None))
-        code = machine.object_code(text, target)
+        code = backend_of(target).object_code(text, target)
         verified.result()
     return CompiledObject(code, False, cache.put(key, code))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from ..compiler.codegen.host import host_target
+from ..compiler.backends.cpu.codegen.host import host_target
 from ..compiler.targets.target import DotProduct, Target
 
 ROOT = Path("/")
@@ -76,7 +76,8 @@ def runs_here(target: Target) -> bool:
     host = host_target()
     same_system = any(system in target.triple and system in host.triple for system in ("linux", "apple"))
     return (
-        target.triple.split("-")[0] == host.triple.split("-")[0]
+        target.backend == host.backend
+        and target.triple.split("-")[0] == host.triple.split("-")[0]
         and same_system
         and target.vector_lanes <= host.vector_lanes
         and target.has_fma <= host.has_fma

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..compiler.codegen.jit import load_kernel
+from ..compiler.backends.cpu.codegen.jit import load_kernel
 from ..compiler.errors import Location
 from ..compiler.loops.ir import Allocate, Buffer, Const, Fma, For, Kernel, Let, Load, LoopKind, Space, Store, Var
 from ..compiler.targets.target import Target

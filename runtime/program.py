@@ -19,19 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.codegen.host import host_target
-from ..compiler.codegen.jit import LoadedObject, load_object
-from ..compiler.errors import InternalError, NetcError, near_miss
-from ..compiler.graph.interpreter import NO_PARAMETERS, evaluate_outputs
+from ..compiler.backends import backend_of
+from ..compiler.backends.cpu.codegen.host import host_target
+from ..compiler.backends.cpu.codegen.jit import LoadedObject, load_object
+from ..compiler.errors import NetcError, near_miss
+from ..compiler.graph.interpreter import NO_PARAMETERS
+from ..compiler.lowering.packing import aligned_bytes
 from ..compiler.modules.module import Module
 from ..compiler.targets.target import Target
 from ..compiler.types import TensorType
 from .host import available_cores
 
 Array = NDArray[Any]
-
-ALIGNMENT = 64
-"""Of arena and weights, in bytes."""
 
 THREADS_PER_CORE = 4
 """How many threads a program starts at most, for each core: more only wait for each other."""
@@ -200,8 +199,10 @@ class Program:
         self.threads = threads
         self.inputs = dict(module.inputs)
         self.outputs = dict(module.outputs)
-        loaded = load_object(code, target or host_target(), ("netc_start", "netc_run", "netc_stop"))
-        self._session = _Session(loaded, module, pack_weights(module, params), threads)
+        target = target or host_target()
+        loaded = load_object(code, target, ("netc_start", "netc_run", "netc_stop"))
+        self._package = backend_of(target).package
+        self._session = _Session(loaded, module, self._package(module, params), threads)
         self._state = _views(self._session.state, module)
         for name, view in self._state.items():
             view[...] = params[name]
@@ -241,7 +242,7 @@ class Program:
     def repack(self, params: Mapping[str, Array]) -> None:
         """Take other values for the parameters, all of them; calls under way in other threads end first."""
         with self._session.lock:
-            pack_weights(self.module, params, self._session.weights)
+            self._package(self.module, params, self._session.weights)
             for name, view in self._state.items():
                 view[...] = params[name]
 
@@ -319,26 +320,3 @@ def _address(array: Any) -> int:
     if array.flags.writeable and array.size:
         return ctypes.addressof(_BYTE.from_buffer(array))
     return int(array.ctypes.data)
-
-
-def aligned_bytes(size: int) -> Array:
-    """Zeroed memory that starts at a multiple of `ALIGNMENT`."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
-
-
-def pack_weights(module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
-    """The weights region: the outputs of the set-up graph, one after the other so that few are in memory at a time.
-
-    `region` is one to fill again.
-    """
-    if region is None:
-        region = aligned_bytes(module.weights_bytes)
-    produced = evaluate_outputs(module.setup, params)
-    for offset, array in zip(module.weight_offsets, produced, strict=True):
-        end = offset + array.nbytes
-        if end > module.weights_bytes:
-            raise InternalError(f"packed weight at {offset} ends at {end}, beyond {module.weights_bytes} bytes")
-        region[offset:end] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return region

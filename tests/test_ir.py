@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netc.compiler import passes
+from netc.compiler.backends import parse_pipeline
 from netc.compiler.graph import parse_graph
 
 FOLDER = Path(__file__).parent / "ir"
@@ -18,7 +19,7 @@ def test_ir(path: Path, update_golden: bool) -> None:
     given, separator, expected = path.read_text(encoding="utf-8").partition(SEPARATOR)
     header = given.splitlines()[0]
     assert header.startswith("// RUN: "), f"{path} must begin with `// RUN: passes`"
-    graph = passes.run(parse_graph(given, path.name), header.removeprefix("// RUN: "))
+    graph = passes.run(parse_graph(given, path.name), parse_pipeline(header.removeprefix("// RUN: ")))
     text = str(graph)
     assert str(parse_graph(text)) == text
     if update_golden:

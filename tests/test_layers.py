@@ -34,10 +34,17 @@ LAYERS = {
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},
     "edgetpu": {"graph", "ops", "passes", "tflite"},
-    "schedules": {"graph", "loops", "modules", "ops", "targets"},
-    "codegen": {"loops", "modules", "targets"},
+    "lowering": {"graph", "loops", "modules", "targets"},
+    "backends.backend": {"graph", "lowering", "modules", "passes", "targets"},
+    "backends.cpu.schedules": {"graph", "loops", "lowering", "ops", "targets"},
+    "backends.cpu.codegen": {"loops", "modules", "targets"},
+    "backends.cpu": {
+        *("backends.backend", "backends.cpu.codegen", "backends.cpu.schedules"),
+        *("graph", "lowering", "modules", "ops", "passes", "targets"),
+    },
+    "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
-"""What each part of the compiler imports of the others."""
+"""What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
 RUNTIME_LEAVES = {"cache", "finite", "host", "litert", "weights"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
@@ -51,6 +58,12 @@ RUNTIME_LAYERS = {
 """What each part of the runtime imports of the others."""
 
 
+def part(name: list[str]) -> str:
+    """The part of a module `netc.compiler. ...`, or of a name in it."""
+    parts = [".".join(name[2:end]) for end in range(3, len(name) + 1)]
+    return next((each for each in reversed(parts) if each in LAYERS), name[2])
+
+
 def edges(package: str) -> set[tuple[str, str]]:
     """(part, part that it imports) inside "compiler" or "runtime", imports for type checkers included."""
     found = set()
@@ -60,8 +73,8 @@ def edges(package: str) -> set[tuple[str, str]]:
             continue
         for name in imports(home, path):
             imported = name.split(".")
-            if imported[:2] == ["netc", package] and len(imported) > 2 and imported[2] != parts[2]:
-                found.add((parts[2], imported[2]))
+            if imported[:2] == ["netc", package] and len(imported) > 2 and part(imported) != part(parts):
+                found.add((part(parts), part(imported)))
     return found
 
 
@@ -83,6 +96,13 @@ def test_parts_import_what_they_may() -> None:
     assert {a for a, _ in found} | {b for _, b in found} == LAYERS.keys() | LEAVES
 
 
+def test_documentation_shows_the_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name, imported in LAYERS.items():
+        parts = ", ".join(f"`{each}`" for each in LAYERS if each in imported)
+        assert f"| `{name}` | {parts} |" in text
+
+
 def test_parts_of_the_runtime_import_what_they_may() -> None:
     assert edges("runtime") == {(a, b) for a, whole in RUNTIME_LAYERS.items() for b in whole}
     parts = {path.stem for path in (ROOT / "runtime").iterdir() if not path.stem.startswith("__")}
@@ -100,7 +120,7 @@ def test_modules_of_the_runtime_import_in_no_circle() -> None:
     assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
 
 
-@pytest.mark.parametrize("part", ["loops", "graph", "ops", "schedules", "targets"])
+@pytest.mark.parametrize("part", ["loops", "graph", "ops", "lowering", "backends", "targets"])
 def test_what_is_not_code_generation_imports_no_llvm(part: str) -> None:
     code = f"import sys, netc.compiler.{part}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout

@@ -75,7 +75,7 @@ def test_dependencies_point_one_way() -> None:
 
 def test_only_code_generation_imports_llvmlite() -> None:
     importers = {package for package, path in sources() for name in imports(package, path) if "llvmlite" in name}
-    assert importers == {"netc.compiler.codegen"}
+    assert importers == {"netc.compiler.backends.cpu.codegen"}
 
 
 def test_the_import_scan_sees_relative_imports() -> None:

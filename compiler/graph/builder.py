@@ -145,7 +145,9 @@ class Rewriter(GraphBuilder):
             copied = self.append(op)
         elif op.body is not None or all(n.type == o.type for n, o in zip(operands, op.operands, strict=True)):
             results = tuple(Value(r.type, r.name) for r in op.results)
-            copied = self.append(Operation(op.operator, operands, op.attributes, results, op.location, op.body))
+            copied = self.append(
+                Operation(op.operator, operands, op.attributes, results, op.location, op.body, op.algorithm)
+            )
         else:
             name = op.results[0].name if len(op.results) == 1 else None
             copied = self.operation(op.operator, operands, op.attributes, location=op.location, name=name)

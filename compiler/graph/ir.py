@@ -233,6 +233,33 @@ class Operator(ABC):
             raise ShapeError(f"{self.name} takes {', '.join(self.operands)}, not {count} operands")
 
 
+MAX_TILE = 64
+"""Results along one side of a tile, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """How an operation is computed where a backend has a choice: its decision, made once, which its schedules obey.
+
+    It changes nothing of what the operation means, but rounding.
+    """
+
+    name: str
+    tile: tuple[int, ...] = ()
+    """The result is computed in whole tiles: so many places in each spatial dimension. Empty: place by place."""
+
+    def problem(self, result: TensorType) -> str | None:
+        """Why a result of this type can't be computed so; None if it can."""
+        if self.tile and len(self.tile) != result.rank - 2:
+            return f"tiles of {len(self.tile)} dimensions don't cover {result}"
+        if any(not 1 <= size <= MAX_TILE for size in self.tile):
+            return f"a tile has 1 to {MAX_TILE} places along each side"
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.name}[{','.join(map(str, self.tile))}]" if self.tile else self.name
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Operation:
     """One use of an operator. `body` holds the group of a `fused` operation."""
@@ -243,10 +270,13 @@ class Operation:
     results: tuple[Value, ...]
     location: Location | None = None
     body: Graph | None = None
+    algorithm: Algorithm | None = None
+    """What a backend decided; None: nothing but how it computes such operations as a rule."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = _plain(self.attributes)
-        return _operation, (self.operator, self.operands, attributes, self.results, self.location, self.body)
+        rest = (self.results, self.location, self.body, self.algorithm)
+        return _operation, (self.operator, self.operands, attributes, *rest)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ..errors import NetcError, near_miss
 from ..types import Quantization, TensorType, parse_quantization, parse_type
-from .ir import Attribute, Graph, Operation, Operator, Value
+from .ir import Algorithm, Attribute, Graph, Operation, Operator, Value
 from .lexer import Source, Token, tokenize, unquoted
 from .registry import lookup
 from .syntax import FROM_TYPE, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK, Elements, array_from_base64, array_from_elements
@@ -188,6 +188,8 @@ class _Parser:
         operands, inputs = self.operands(scope, inner)
         given = self.attributes(operator)
         body = Graph("fused", inputs, *self.region(inner)) if inner is not None else None
+        algorithm_token = self.next
+        algorithm = self.algorithm() if body is None else None
         types = self.result_types()
         location = self.comments.get(self.source.line(self.tokens[self.position - 1].offset))
         self.check_count(names, types)
@@ -196,8 +198,26 @@ class _Parser:
             operator.check_arity(len(operands))
             expected = _inferred(operator, operands, attributes, body)
         self.check_types(operator, expected, types, exact=body is not None)
+        problem = algorithm.problem(types[0][1]) if algorithm is not None else None
+        if problem is not None:
+            self.fail(problem, algorithm_token)
         results = tuple(self.define(n, t, scope) for n, (_, t) in zip(names, types, strict=True))
-        return Operation(operator, operands, attributes, results, location, body)
+        return Operation(operator, operands, attributes, results, location, body, algorithm)
+
+    def algorithm(self) -> Algorithm | None:
+        """The algorithm that a backend chose, such as `by winograd[4,4]`, if one is written."""
+        if self.next.text != "by":
+            return None
+        self.position += 1
+        name = self.take("word", "the name of an algorithm").text
+
+        def size() -> int:
+            token = self.take("int", "the size of a tile")
+            if len(token.text) > 9:
+                self.fail("this number is too large", token)
+            return int(token.text)
+
+        return Algorithm(name, tuple(self.list_of("[", "]", size)) if self.next.kind == "[" else ())
 
     def operands(self, scope: _Scope, inner: _Scope | None) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
         """Operands in parentheses (which may be missing), and the inputs of the body that they are bound to."""

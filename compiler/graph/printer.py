@@ -79,6 +79,7 @@ class _Printer:
         head = f"{indent}{_joined(names, op.results)} = {op.name}"
         tail = f" : {', '.join(str(r.type) for r in op.results)}{self.location(op.location)}"
         attributes = _operation_attributes(op).replace("\n", "\n" + indent)  # those of graphs take several lines
+        attributes += f" by {op.algorithm}" if op.algorithm is not None else ""
         if op.body is None:
             operands = f"({_joined(names, op.operands)})" if op.operands or op.operator.operands else ""
             yield f"{head}{operands}{attributes}{tail}"

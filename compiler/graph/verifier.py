@@ -107,12 +107,17 @@ def _check_operation(op: Operation) -> None:
     if op.name == "param" and op.result.name is None:
         raise _BrokenError("a parameter needs a name")
     if op.body is not None:
+        if op.algorithm is not None:
+            raise _BrokenError("an algorithm belongs to an operation of the body, not to the whole")
         _check_body(op, op.body)
         return
     inferred = op.operator.result_types(tuple(v.type for v in op.operands), op.attributes)
     given = tuple(r.type for r in op.results)
     if tuple(t.dense() for t in inferred) != tuple(t.dense() for t in given):
         raise _BrokenError(f"the type should be {_types(inferred)}, but is {_types(given)}")
+    problem = op.algorithm.problem(given[0]) if op.algorithm is not None else None
+    if problem is not None:
+        raise _BrokenError(problem)
 
 
 def _check_attributes(op: Operation) -> None:

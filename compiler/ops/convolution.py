@@ -14,7 +14,6 @@ from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
 from ..types import TensorType
-from . import winograd
 from .gradients import sum_to
 from .layer import LayerBuilder, layer
 from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, window_of
@@ -65,10 +64,7 @@ class Convolution(Operator):
 
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x, weight = operands[:2]
-        window = self.window(x, weight, attributes)
-        if attributes["groups"] > 1:
-            return window.margins
-        return winograd.margins_of_input(window.margins, x, weight, window.output, window.strides, window.dilations)
+        return self.window(x, weight, attributes).margins
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

@@ -13,7 +13,6 @@ from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Const, Expr, Select
 from ..types import TensorType
-from . import winograd
 from .gradients import sum_to
 from .window import Phase, check_pairs, phase_margins, phases_of
 
@@ -58,8 +57,7 @@ class TransposeConv2D(Operator):
     def input_margins(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[tuple[int, int], ...]:
         x, weight = operands[:2]
         phases = (self.phases(x, weight, attributes, d) for d in range(2))
-        margins = phase_margins(phases, x.shape[1:-1])
-        return winograd.margins_of_input(margins, x, weight, attributes["size"], attributes["strides"], (1, 1))
+        return phase_margins(phases, x.shape[1:-1])
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, weight, *bias = operands

@@ -223,6 +223,15 @@ def phase_margins(phases: Iterable[Sequence[Phase]], size: Sequence[int]) -> tup
     return ((0, 0), *margins, (0, 0))
 
 
+def with_whole_tiles(
+    margins: Sequence[tuple[int, int]], output: Sequence[int], tile: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """Margins of [N, size..., C] that windows reach, enlarged so that all tiles of the output lie inside."""
+    first, *spatial, last = margins
+    larger = ((before, after + -size % side) for (before, after), size, side in zip(spatial, output, tile, strict=True))
+    return (first, *larger, last)
+
+
 def reads_elements(pad: Operation, pool: Operation) -> bool:
     """True if every window of a pooling operation that reads a pad has an element which isn't padding."""
     batch, *spatial, channels = pad.attributes["padding"]

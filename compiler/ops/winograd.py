@@ -4,7 +4,7 @@ F(4x4, 3x3) computes a tile of 4 x 4 results from 6 x 6 inputs d and a filter g 
 is elementwise and ' transposes: 36 products for each pair of channels instead of 144. Source: Lavin and Gray, Fast
 algorithms for convolutional neural networks, 2016; the interpolation points are 0, 1, -1, 2, -2 and infinity.
 
-Which convolutions are worth it is decided here, because tensors need margins for whole tiles before schedules run.
+Which convolutions are worth it depends on the machine: backends decide.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ..loops.ir import Binary, Cast, Const, Expr, Select
 from ..types import DType, TensorType
 
 Matrix = tuple[tuple[float, ...], ...]
-Margins = tuple[tuple[int, int], ...]
 
 TILE = 4
 """Results along each side of a tile."""
@@ -62,19 +61,6 @@ OUTPUT = _rows("""
 """)
 """A': from points to results."""
 
-# Cycles of a core with vectors of 16 elements, measured: they weigh transforms and memory against multiplications.
-_LANES = 16
-_TRANSFORM_CYCLES = 330
-"""Of a tile's inputs, for one vector of channels."""
-_RESULT_CYCLES = 480
-"""Of a tile's results, for one vector of filters, stores of the products included."""
-_SUM_CYCLES = 8
-"""Of a vector of a partial sum, from its first value to the end."""
-_BYTES_PER_CYCLE = 6
-"""Of weights from memory."""
-_GAIN = 0.9
-"""Part of the direct time that must not be exceeded."""
-
 
 def tiles_of(size: int) -> int:
     """Tiles that cover `size` results in one dimension."""
@@ -88,51 +74,6 @@ def is_served(dtype: DType, kernel: Sequence[int], strides: Sequence[int], dilat
     """
     window, ones = (tuple(kernel), tuple(strides), tuple(dilations)), (1, 1)
     return dtype is DType.F32 and window == ((TAPS, TAPS), ones, ones)
-
-
-def is_faster(images: int, output: Sequence[int], channels: int, filters: int) -> bool:
-    """True if the products that are saved outweigh the transforms and the larger weights."""
-    height, width = output
-    vectors, weights = -(-filters // _LANES), channels * filters * DType.F32.itemsize / _BYTES_PER_CYCLE
-    direct = images * height * width * TAPS**2 * channels * vectors + TAPS**2 * weights
-    products = POINTS**2 * channels * vectors
-    transforms = _TRANSFORM_CYCLES * -(-channels // _LANES) + _RESULT_CYCLES * vectors
-    tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
-    return tiled < _GAIN * direct
-
-
-def is_gradient_faster(images: int, output: Sequence[int], channels: int, filters: int, partial_sums: int) -> bool:
-    """As `is_faster`, for the gradient of the filters, made of `partial_sums` sums over parts of the tiles."""
-    height, width = output
-    inputs, vectors = -(-channels // _LANES), -(-filters // _LANES)
-    direct = images * height * width * TAPS**2 * channels * vectors
-    products = POINTS**2 * channels * vectors
-    tiles = images * tiles_of(height) * tiles_of(width)
-    tiled = tiles * (products + _TRANSFORM_CYCLES * (inputs + vectors)) + partial_sums * products * _SUM_CYCLES
-    return tiled < _GAIN * direct
-
-
-def with_whole_tiles(margins: Margins, output: Sequence[int]) -> Margins:
-    """Margins of [N, H, W, C], enlarged so that the tiles of `output` results lie inside."""
-    first, *spatial, last = margins
-    larger = (
-        (before, after + tiles_of(size) * TILE - size) for (before, after), size in zip(spatial, output, strict=True)
-    )
-    return (first, *larger, last)
-
-
-def margins_of_input(
-    margins: Margins,
-    x: TensorType,
-    weight: TensorType,
-    output: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> Margins:
-    """The margins that an ungrouped convolution of `x` needs, enlarged to whole tiles where these are faster."""
-    if not is_served(x.dtype, weight.shape[:-2], strides, dilations):
-        return margins
-    return with_whole_tiles(margins, output) if is_faster(x.shape[0], output, *weight.shape[-2:]) else margins
 
 
 @register

@@ -9,6 +9,7 @@ from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
+from ..ops.window import with_whole_tiles
 from ..types import Layout, TensorType
 from .base import Pass
 
@@ -29,7 +30,8 @@ class AssignLayouts(Pass):
     The rule, for a value of shape [N, H, W, C] that is the first operand of convolutions and their like (operators
     with `input_margins`), inside fused bodies or not:
 
-    - H and W get margins of zeros: before and after, as far as any of these convolutions reaches.
+    - H and W get margins of zeros: before and after, as far as any of these convolutions reaches; one whose result is
+      computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.
     - With `pitch`, C gets a margin of 16 elements after it if C elements take a multiple of 2048 bytes and one of the
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
       from the L1 cache.
@@ -54,7 +56,7 @@ class AssignLayouts(Pass):
     pitch: bool = True
 
     def run(self, graph: Graph) -> Graph:
-        plan = _Plan(graph, self.pitch)
+        plan = LayoutPlan(graph, self.pitch)
         rewriter = Rewriter(graph)
         copies: dict[Value, Value] = {}
         for op in graph.operations:
@@ -70,10 +72,10 @@ class AssignLayouts(Pass):
 assign_layouts = AssignLayouts()
 
 
-class _Plan:
+class LayoutPlan:
     """The margins that convolutions want of each value, and which values may have them."""
 
-    def __init__(self, graph: Graph, pitch: bool) -> None:
+    def __init__(self, graph: Graph, pitch: bool = True) -> None:
         self.graph = graph
         self.static = static_values(graph)
         self.outputs = frozenset(graph.outputs)
@@ -98,6 +100,10 @@ class _Plan:
             return value.type.with_layout(Layout(self.wanted[value]))
         return value.type.dense()
 
+    def operand_type(self, op: Operation, value: Value) -> TensorType:
+        """The type in which `op` will read a value: its own, or that of a relayout."""
+        return value.type.with_layout(Layout(self.wanted[value])) if self.needs_copy(op, value) else self.type_of(value)
+
     def needs_copy(self, op: Operation, value: Value) -> bool:
         """True if `op` must read a relayout of the value."""
         if value not in self.wanted or value in self.static or self.carries(value):
@@ -117,6 +123,8 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
         value = outside.get(member.operands[0]) if member.operands else None
         if margins is None or value is None or len(margins) != SERVED_RANK:
             continue
+        if member.algorithm is not None and member.algorithm.tile:
+            margins = with_whole_tiles(margins, member.result.type.shape[1:-1], member.algorithm.tile)
         if value.type.size:  # nothing writes values without elements, and thus their margins
             yield member, value, margins
 
@@ -136,7 +144,7 @@ def _has_margin(margins: Margins) -> bool:
     return any(before or after for before, after in margins)
 
 
-def _relayout(rewriter: Rewriter, value: Value, plan: _Plan, copies: dict[Value, Value]) -> Value:
+def _relayout(rewriter: Rewriter, value: Value, plan: LayoutPlan, copies: dict[Value, Value]) -> Value:
     """The copy of a value that has margins; made once, before its first use."""
     if value not in copies:
         type_ = value.type.with_layout(Layout(plan.wanted[value]))
@@ -154,7 +162,7 @@ def _rebuilt(op: Operation, operands: tuple[Value, ...], types: tuple[TensorType
         return op
     results = tuple(Value(t, r.name) for t, r in zip(types, op.results, strict=True))
     body = _rebuilt_body(op.body, operands, types) if op.body is not None else None
-    return Operation(op.operator, operands, op.attributes, results, op.location, body)
+    return Operation(op.operator, operands, op.attributes, results, op.location, body, op.algorithm)
 
 
 def _rebuilt_body(body: Graph, operands: tuple[Value, ...], types: tuple[TensorType, ...]) -> Graph:
@@ -165,7 +173,8 @@ def _rebuilt_body(body: Graph, operands: tuple[Value, ...], types: tuple[TensorT
     operations: list[Operation] = []
     for op in body.operations:
         results = tuple(Value(output_types.get(r, r.type), r.name) for r in op.results)
-        new = Operation(op.operator, tuple(values[v] for v in op.operands), op.attributes, results, op.location)
+        inside = tuple(values[v] for v in op.operands)
+        new = Operation(op.operator, inside, op.attributes, results, op.location, None, op.algorithm)
         values.update(zip(op.results, results, strict=True))
         operations.append(new)
     return Graph(body.name, inputs, tuple(operations), tuple(values[v] for v in body.outputs))

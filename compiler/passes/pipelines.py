@@ -1,4 +1,7 @@
-"""The default pipelines, in the form in which people write them."""
+"""The default pipelines, in the form in which people write them.
+
+They hold what is right for every machine. Backends add what they decide about algorithms and layouts.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,15 @@ INFERENCE = ",".join(
         "fold-constants",
         "cse",
         "dce",
-        # Towards the machine: what runs together, and where it lies.
+        # Towards the machine: what runs together.
         "fuse",
-        "assign-layouts",
     ]
 )
-"""From the graph of a network to the one that is lowered to loops."""
+"""From the graph of a network to the one that a backend takes."""
 
 
 def training(memory: str = "recompute") -> str:
-    """From the graph of a training step to the one that is lowered to loops.
+    """From the graph of a training step to the one that a backend takes.
 
     `memory` is the pass that saves memory: recompute, checkpoint with its options, or nothing.
     """
@@ -41,7 +43,6 @@ def training(memory: str = "recompute") -> str:
             *([memory] if memory else []),
             "fuse",
             "fuse-updates",
-            "assign-layouts",
         ]
     )
 

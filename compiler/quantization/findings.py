@@ -35,9 +35,12 @@ class QuantizationWarning(UserWarning):
     """Quantization lost or guessed something that its results don't show; `finding` tells what, where, and a cure."""
 
     def __init__(self, finding: Diagnostic) -> None:
+        super().__init__(finding)  # so that a copy, also in another process, is made of it
         self.finding = finding
-        where = f"{finding.location}: " if finding.location else ""
-        super().__init__(f"{where}{finding.message}; {finding.hint}")
+
+    def __str__(self) -> str:
+        where = f"{self.finding.location}: " if self.finding.location else ""
+        return f"{where}{self.finding.message}; {self.finding.hint}"
 
 
 def findings(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> tuple[Diagnostic, ...]:

@@ -1,7 +1,7 @@
 """What netc knows about a machine: triple, features, vector width, register count, cache sizes.
 
 A `Target` is data. Schedules and the LLVM translation read its fields; nowhere does code ask which architecture it is
-on. `cpus` has those that people can name, `codegen.host` describes this machine.
+on. `cpus` has the processors that people can name, `backends.cpu.codegen.host` describes this machine.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Target:
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())
     """Extra LLVM function attributes."""
+    backend: str = "cpu"
+    """What makes code for it: the name of one of `compiler.backends`."""
 
     def __str__(self) -> str:
         return f"{self.cpu} ({self.triple})"

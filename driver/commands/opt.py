@@ -8,6 +8,7 @@ from dataclasses import fields
 import click
 
 from ..compiler import passes
+from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.reading import reading
 from ..frontend.graph_text import graph_of_text, load_graph
@@ -18,15 +19,25 @@ from ..passlog import PassLog, pass_options
 
 def _list_of_passes() -> str:
     """What `--help` says at its end: every pass and the names of its options."""
+    from ..compiler.backends import known_passes  # schedules come along, which most pipelines don't need
+
     lines = ["\b\nPasses:"]
-    for name, kind in passes.PASSES.items():
+    for name, kind in known_passes().items():
         options = ",".join(field.name.replace("_", "-") for field in fields(kind))
         lines.append(f"  {name}{{{options}}}" if options else f"  {name}")
         lines.append(f"      {(kind.__doc__ or '').strip().splitlines()[0]}")
     return "\n".join(lines)
 
 
-@click.command("opt", epilog=_list_of_passes())
+class _Command(click.Command):
+    """Lists the passes in its help."""
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        self.epilog = _list_of_passes()
+        super().format_epilog(context, formatter)
+
+
+@click.command("opt", cls=_Command)
 @click.argument("pipeline")
 @click.argument("file", default="-")
 @output_option
@@ -39,10 +50,20 @@ def opt_command(
     PIPELINE names passes, such as "fold-batch-norm,cse,fuse{limit=8}"; FILE holds the graph (default: stdin).
     """
     log = PassLog(print_after, print_changed, time_passes)
-    parsed = passes.parse_pipeline(pipeline)
+    parsed = _parsed(pipeline)
     graph = passes.run(_read_graph(file), parsed, observers=log.observers)
     write_result(str(graph), output)
     log.report()
+
+
+def _parsed(pipeline: str) -> tuple[passes.Pass, ...]:
+    """The passes of a pipeline; backends are asked where a name isn't one of `compiler.passes`."""
+    try:
+        return passes.parse_pipeline(pipeline)
+    except NetcError:
+        from ..compiler.backends import parse_pipeline
+
+        return parse_pipeline(pipeline)
 
 
 def _read_graph(file: str) -> Graph:

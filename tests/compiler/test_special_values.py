@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import find_target, host_target
+from netc.compiler.backends import find_target, lower
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.graph.builder import GraphBuilder
@@ -17,7 +18,6 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.registry import operators
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.passes import run
-from netc.compiler.schedules import lower
 from netc.compiler.tflite.writer import to_tflite
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import find_target
-from netc.compiler.graph import Array, evaluate
+from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.graph import Array, Graph, evaluate
 from netc.compiler.graph.verifier import verify
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
 from netc.compiler.targets.target import Target
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
@@ -48,6 +47,12 @@ class Machine:
     @property
     def target(self) -> Target:
         return find_target(self.cpu)
+
+    def optimize(self, graph: Graph) -> Graph:
+        """The graph after the passes; without layouts and algorithms where it is only decomposed."""
+        if self.pipeline == "decompose":
+            return run(graph, self.pipeline)
+        return optimize(graph, self.pipeline, self.target)
 
 
 def draw_machine(source: Source, network: Network) -> Machine:
@@ -111,7 +116,7 @@ def check_network(network: Network, machines: Sequence[Machine]) -> None:
     verify(network.graph)
     known: dict[tuple[str, str], Sequence[Array]] = {}
     for machine in machines:
-        graph = run(network.graph, machine.pipeline)
+        graph = machine.optimize(network.graph)
         judge.check("after passes", evaluate(graph, network.inputs, network.params))
         module = lower(graph, machine.target, machine.threads)
         verify_module(module)

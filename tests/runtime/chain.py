@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.modules.module import Call, Memory, Module, Slot

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from surroundings import files_of_at_most
 
-from netc.compiler.codegen import machine
-from netc.compiler.codegen.host import find_target, host_target
+from netc.compiler.backends import find_target
+from netc.compiler.backends.cpu.codegen import machine
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.runtime.cache import CacheWarning, CompiledObject, ObjectCache, cache_key, compile_object, default_folder
 
@@ -200,7 +201,7 @@ def test_full_disks_leave_no_parts(cache: ObjectCache) -> None:
 
 def test_several_processes_share_a_folder(tmp_path: Path) -> None:
     script = f"""
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.runtime.cache import compile_object
 for number in range(20):
     text = {TEXT!r}.replace("42", str(number))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.targets.target import DotProduct
 from netc.runtime.host import available_cores, physical_memory, runs_here
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.runtime import measure
 from netc.runtime.measure import Timing, benchmark, peak_flops
 

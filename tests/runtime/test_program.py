@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.modules.module import Memory, Module, Slot
 from netc.compiler.types import DType, TensorType
@@ -223,7 +223,7 @@ int main(void) {
 def test_objects_work_without_python(tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(C_PROGRAM.replace("SIZE", str(Context.internal.offset + Context.internal.size)))
     (tmp_path / "net.o").write_bytes(CODE)
-    headers = Path(__file__).parents[2] / "compiler" / "codegen"
+    headers = Path(__file__).parents[2] / "compiler" / "backends" / "cpu" / "codegen"
     command = ["cc", "-Wall", "-Werror", "-I", str(headers), "main.c", "net.o", "-o", "main", "-pthread"]
     subprocess.run(command, cwd=tmp_path, check=True)
     done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, timeout=60, check=True)

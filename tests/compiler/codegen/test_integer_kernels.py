@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import assembly
-from netc.compiler.codegen.host import find_target
-from netc.compiler.codegen.jit import kernel_text, load_kernel
+from netc.compiler.backends import find_target
+from netc.compiler.backends.cpu.codegen import assembly
+from netc.compiler.backends.cpu.codegen.jit import kernel_text, load_kernel
 from netc.compiler.loops.interpreter import run_kernel
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.loops.printer import print_kernel

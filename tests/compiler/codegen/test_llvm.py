@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netc.compiler.codegen.host import find_target
-from netc.compiler.codegen.llvm import emit_kernel
+from netc.compiler.backends import find_target
+from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import InternalError
 from netc.compiler.loops.parser import parse_kernel
 

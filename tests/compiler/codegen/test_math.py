@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen.host import find_target
-from netc.compiler.codegen.jit import load_kernel
+from netc.compiler.backends import find_target
+from netc.compiler.backends.cpu.codegen.jit import load_kernel
 from netc.compiler.loops.ir import VectorType
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.types import DType

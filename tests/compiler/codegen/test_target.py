@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import assembly, emit_module, object_code
-from netc.compiler.codegen.host import find_target, host_target, target_names
-from netc.compiler.codegen.jit import load_kernel
+from netc.compiler.backends import find_target, target_names
+from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.codegen.jit import load_kernel
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.targets.target import MinMax, Target

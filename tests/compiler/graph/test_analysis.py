@@ -48,7 +48,7 @@ def test_layer_table() -> None:
 
 
 def test_totals_survive_the_pipeline() -> None:
-    graph = passes.run(NET, passes.pipelines.INFERENCE)
+    graph = passes.run(NET, f"{passes.pipelines.INFERENCE},assign-layouts")
     assert totals(graph) == totals(NET)
     rows = layer_table(graph)
     assert [r.operator for r in rows] == ["relayout", "conv2d+relu", "reduce_mean", "dense"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import Golden
@@ -12,6 +15,7 @@ from random_networks import random_case
 from netc.compiler import passes
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph import Array, GraphBuilder, evaluate, parse_graph, print_graph, verify
+from netc.compiler.graph.ir import Algorithm
 from netc.compiler.types import Quantization, parse_type
 
 
@@ -159,6 +163,11 @@ WRONG = [
         "2:8",
     ),
     (header('  %0 = transpose(%x) {permutation = ["a",1]} : f32[2]'), "these operands and attributes don't fit", "2:8"),
+    (header("  %0 = relu(%x) by 3 : f32[2]"), "expected the name of an algorithm, found `3`", "2:20"),
+    (header("  %0 = relu(%x) by tiles[1] : f32[2]"), "tiles of 1 dimensions don't cover f32[2]", "2:17"),
+    (header("  %0 = relu(%x) by tiles[a] : f32[2]"), "expected the size of a tile, found `a`", "2:26"),
+    (header(f"  %0 = relu(%x) by tiles[{'9' * 5000}] : f32[2]"), "this number is too large", "2:26"),
+    (header("  %0 = fused(%a = %x) {\n    return %a\n  } by tiles : f32[2]"), "expected `:` and the result's", "4:5"),
     (header("  return %x") + "graph", "expected the end of the text, found `graph`", "4:1"),
 ]
 
@@ -170,6 +179,26 @@ def test_wrong_text_is_refused_with_its_place(text: str, message: str, place: st
     (diagnostic,) = caught.value.diagnostics
     assert message in diagnostic.message
     assert str(diagnostic.location) == f"g.ir:{place}"
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm("winograd", (4, 4)), Algorithm("direct"), Algorithm("by", (1, 64))])
+def test_algorithms_are_read_back(algorithm: Algorithm) -> None:
+    b = GraphBuilder("g")
+    b.emit("relu", b.input("x", parse_type("f32[1,8,8,3]")), location=Location("a.net", 1, 2))
+    b.operations[0] = replace(b.operations[0], algorithm=algorithm)
+    graph = b.finish(b.operations[0].results)
+    verify(graph)
+    text = str(graph)
+    assert f"relu(%x) by {algorithm} : f32[1,8,8,3]" in text
+    for read in (parse_graph(text), pickle.loads(pickle.dumps(graph))):
+        assert read.operations[0].algorithm == algorithm
+        assert str(read) == text
+
+
+@pytest.mark.parametrize("size", ["0", "65"])
+def test_tiles_have_a_reasonable_size(size: str) -> None:
+    with pytest.raises(NetcError, match="a tile has 1 to 64 places along each side"):
+        parse_graph(f"graph @g(%x: f32[1,8,3]) -> () {{\n  %0 = relu(%x) by tiles[{size}] : f32[1,8,3]\n  return\n}}")
 
 
 def test_near_misses() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from netc.compiler.errors import InternalError
 from netc.compiler.graph import Graph, Operation, Value, parse_graph, verify
+from netc.compiler.graph.ir import Algorithm
 from netc.compiler.graph.registry import lookup
 from netc.compiler.types import parse_type
 
@@ -92,6 +93,11 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "incomplete": (change(0, attributes={"shape": (2,)}), "param: attributes are missing: "),
     "kind": (change(2, attributes={"low": "a", "high": 1}), "clamp: attribute `low` of clamp can't be 'a'"),
     "type": (retyped, "add: the type should be (f32[2]), but is (f32[3])"),
+    "tile": (change(1, algorithm=Algorithm("winograd", (4,))), "add: tiles of 1 dimensions don't cover f32[2]"),
+    "algorithm": (
+        change(3, algorithm=Algorithm("winograd")),
+        "fused: an algorithm belongs to an operation of the body, not to the whole",
+    ),
     "bodiless": (change(3, body=None), "fused: a fused operation, and no other, has a body"),
     "body input": (lambda g: body(g, inputs=()), "fused: the body takes (), but the operands are (f32[2], f32[2])"),
     "body output": (lambda g: body(g, outputs=()), "fused: the body gives (), but the results are (f32[2])"),

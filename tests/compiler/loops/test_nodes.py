@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netc.compiler.codegen.host import find_target
-from netc.compiler.codegen.jit import load_kernel
-from netc.compiler.codegen.llvm import emit_kernel
+from netc.compiler.backends import find_target
+from netc.compiler.backends.cpu.codegen.jit import load_kernel
+from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.loops.buffers import VectorType
 from netc.compiler.loops.expressions import Expr, spelling

@@ -7,6 +7,7 @@ import pytest
 from random_networks import random_case
 
 from netc.compiler import passes
+from netc.compiler.backends import known_passes, parse_pipeline
 from netc.compiler.graph import evaluate, parse_graph
 
 EXACT = (
@@ -15,6 +16,7 @@ EXACT = (
     "cse",
     "fuse",
     "assign-layouts",
+    "choose-algorithms,assign-layouts",
     "decompose",
     "fold-constants",
     "dce,fuse,cse,assign-layouts",
@@ -23,8 +25,10 @@ EXACT = (
     "checkpoint",
     "checkpoint{every=1}",
 )
-SETTLING = tuple(name for name in passes.PASSES if name not in ("differentiate", "jvp"))
+SETTLING = tuple(name for name in known_passes() if name not in ("differentiate", "jvp"))
 """Passes that have nothing left to do the second time; derivatives have derivatives."""
+OPTIMIZED = f"{passes.pipelines.INFERENCE},choose-algorithms{{lanes=8}},assign-layouts"
+"""What a network becomes for a processor."""
 CLOSE = (
     "canonicalize",
     "simplify-inference",
@@ -32,7 +36,7 @@ CLOSE = (
     "sink-transposes",
     "fuse{limit=3},canonicalize,cse",
     "fold-batch-norm,fuse,assign-layouts,canonicalize,cse,dce",
-    passes.pipelines.INFERENCE,
+    OPTIMIZED,
 )
 
 
@@ -41,7 +45,7 @@ def test_passes_keep_the_meaning(seed: int) -> None:
     case = random_case(seed)
     expected = evaluate(case.graph, case.inputs, case.params)
     for pipeline in EXACT + CLOSE:
-        graph = passes.run(case.graph, pipeline)
+        graph = passes.run(case.graph, parse_pipeline(pipeline))
         results = evaluate(graph, case.inputs, case.params)
         for wanted, got in zip(expected, results, strict=True):
             tolerance = 0 if pipeline in EXACT else 1e-5 * max(1.0, float(np.abs(wanted).max()))
@@ -51,12 +55,12 @@ def test_passes_keep_the_meaning(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("pipeline", [*SETTLING, passes.pipelines.INFERENCE])
+@pytest.mark.parametrize("pipeline", [*SETTLING, OPTIMIZED])
 def test_passes_are_deterministic_and_settle(seed: int, pipeline: str) -> None:
-    graph = random_case(seed).graph
-    once = passes.run(graph, pipeline)
-    assert str(passes.run(graph, pipeline)) == str(once)
-    assert str(passes.run(once, pipeline)) == str(once)
+    graph, steps = random_case(seed).graph, parse_pipeline(pipeline)
+    once = passes.run(graph, steps)
+    assert str(passes.run(graph, steps)) == str(once)
+    assert str(passes.run(once, steps)) == str(once)
 
 
 def test_random_cases_hold_most_operators() -> None:

@@ -11,14 +11,14 @@ from derivatives import Point, check_derivatives, in_f64, with_loss
 from random_networks import random_case
 
 from netc.compiler import passes
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.graph import Array, Graph, GraphBuilder, Value, evaluate, parse_graph, verify
 from netc.compiler.graph.ir import Operation
 from netc.compiler.ops.elementwise import Exp
 from netc.compiler.passes import differentiate, jvp
-from netc.compiler.schedules import lower
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -60,7 +60,7 @@ def test_gradients_survive_the_pipeline_and_compile(seed: int) -> None:
 
 def execute(graph: Graph, inputs: dict[str, Array], params: dict[str, Array]) -> Sequence[Array]:
     target = host_target()
-    module = lower(passes.run(graph, passes.pipelines.INFERENCE), target, 2)
+    module = lower(optimize(graph, passes.pipelines.INFERENCE, target), target, 2)
     with Program(module, object_code(emit_module(module, target), target), target, 2, params) as program:
         results: Any = program(**inputs)
     return results if isinstance(results, tuple) else (results,)

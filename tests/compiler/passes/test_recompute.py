@@ -10,10 +10,12 @@ import pytest
 
 import netc
 from netc.compiler import passes
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, evaluate
+from netc.compiler.lowering import footprint
 from netc.compiler.passes.rematerialize import TrainingGraph, cheapest_to_keep, rematerialize
-from netc.compiler.schedules import footprint
 from netc.compiler.training import training_step
 from netc.runtime.weights import initial_weights
 
@@ -116,7 +118,8 @@ def test_what_is_made_again_stands_before_its_first_reader(step: Graph) -> None:
 @pytest.mark.parametrize("saving", ["", *SAVING])
 def test_the_footprint_is_that_of_the_compiled_step(source: Path, step: Graph, saving: str) -> None:
     graph = passes.run(step, f"{saving},{AFTER}" if saving else AFTER)
-    module = netc.compiler.schedules.lower(graph, netc.compiler.codegen.host_target(), 1)
+    graph = optimize(graph, "", host_target())
+    module = lower(graph, host_target(), 1)
     estimate = footprint(graph)
     assert estimate.state == module.state_bytes
     assert module.arena_bytes == pytest.approx(estimate.arena, rel=0.05)

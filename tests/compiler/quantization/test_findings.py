@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -226,3 +227,10 @@ def test_numbers_that_are_none_are_refused(text: Make) -> None:
     bad = [*samples(count=2), np.full((1, 8), np.nan, np.float32)]
     with pytest.raises(NetcError, match="`x` holds infinities or NaNs in sample 3\n  hint: leave this sample out"):
         netc.quantize(path, calibration=bad)
+
+
+def test_warnings_survive_pickling() -> None:
+    warning = QuantizationWarning(Diagnostic("it is lost", None, "keep it"))
+    again = pickle.loads(pickle.dumps(warning))
+    assert str(again) == str(warning) == "it is lost; keep it"
+    assert again.finding == warning.finding

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.backend import Cpu
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Array, Graph
+from netc.compiler.lowering import Schedules
+from netc.compiler.lowering.generic import schedule_generic
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
-from netc.compiler.schedules.generic import schedule_generic
+from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
-LOWERING = importlib.import_module("netc.compiler.schedules.lower")
-"""The module; the package has a function of this name."""
 SHAPES = [(32, 16, 8, 16), (6, 21, 13, 48), (4, 9, 24, 80), (3, 2, 7, 2048)]
 OPERATORS = ("reduce_sum", "reduce_mean", "channel_variance")
 
@@ -38,7 +36,7 @@ def statistics(op: str, shape: tuple[int, ...], *, alone: bool) -> Graph:
 def results(graph: Graph, threads: int, inputs: list[Array]) -> tuple[Array, int]:
     """What the compiled graph gives, and the number of its kernels."""
     target = host_target()
-    module = lower(run(graph, pipelines.TRAINING), target, threads)
+    module = lower(optimize(graph, pipelines.TRAINING, target), target, threads)
     verify_module(module)
     with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
         return np.asarray(program(*inputs)), len(module.calls)
@@ -55,7 +53,7 @@ def test_bits(op: str, shape: tuple[int, ...], alone: bool, monkeypatch: pytest.
     found, calls = results(graph, 3, inputs)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(found, results(graph, 1, inputs)[0])
-    monkeypatch.setattr(LOWERING, "SCHEDULES", (schedule_generic,))
+    monkeypatch.setattr(Cpu, "schedules", Schedules((schedule_generic,)))
     plain, plain_calls = results(graph, 3, inputs)
     np.testing.assert_array_equal(found, plain)
     assert calls == plain_calls + 1

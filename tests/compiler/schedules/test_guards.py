@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
+from netc.compiler.lowering.guards import guards_of
+from netc.compiler.lowering.state import state_of
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
-from netc.compiler.schedules.guards import guards_of
-from netc.compiler.schedules.state import state_of
 from netc.compiler.training import training_step
 from netc.compiler.types import DType
 from netc.runtime.program import Program
@@ -41,6 +42,11 @@ graph @g(%x: f32[4]) -> (f32[4], f32[4], i64[]) attributes {updates = ["w", "n"]
   return %y, %kept, %next
 }
 """
+
+WAYS: dict[str, Callable[[Graph], Graph]] = {
+    "tuned": lambda graph: optimize(graph, pipelines.TRAINING, host_target()),
+    "generic": lambda graph: run(graph, "decompose"),
+}
 
 
 def guarded(text: str) -> set[str]:
@@ -110,10 +116,10 @@ def states(module: Module, step: Graph, threads: int) -> list[dict[str, Array]]:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("pipeline", ["decompose", pipelines.TRAINING])
-def test_skipping_changes_no_bit(pipeline: str, threads: int) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_skipping_changes_no_bit(way: str, threads: int) -> None:
     step = momentum_step()
-    module = lower(run(step, pipeline), host_target(), threads)
+    module = lower(WAYS[way](step), host_target(), threads)
     always = replace(module, calls=tuple(replace(call, when=None) for call in module.calls))
     for skipped, plain in zip(states(module, step, threads), states(always, step, threads), strict=True):
         for name, value in plain.items():
@@ -121,7 +127,7 @@ def test_skipping_changes_no_bit(pipeline: str, threads: int) -> None:
 
 
 def test_most_of_an_update_is_skipped() -> None:
-    module = lower(run(momentum_step(), pipelines.TRAINING), host_target(), 2)
+    module = lower(WAYS["tuned"](momentum_step()), host_target(), 2)
     averages = [call for call in module.calls if call.label.startswith("ema.")]
     multiplying = [call for call in module.calls if call.label == "dense"]  # Newton-Schulz iterations
     assert len(averages) > 1
@@ -129,9 +135,9 @@ def test_most_of_an_update_is_skipped() -> None:
     assert None not in {call.when for call in (*averages, *multiplying)}
 
 
-@pytest.mark.parametrize("pipeline", ["decompose", pipelines.TRAINING])
-def test_threads_meet_before_and_after_what_may_be_skipped(pipeline: str) -> None:
-    module = lower(run(momentum_step(), pipeline), host_target(), 2)
+@pytest.mark.parametrize("way", WAYS)
+def test_threads_meet_before_and_after_what_may_be_skipped(way: str) -> None:
+    module = lower(WAYS[way](momentum_step()), host_target(), 2)
     kernels = {kernel.name: kernel for kernel in module.kernels}
     shared = [n for n, call in enumerate(module.calls) if call.barrier and kernels[call.kernel].is_parallel]
     around = [n for n in shared if module.calls[n].when != module.calls[n + 1].when]
@@ -143,4 +149,5 @@ def test_threads_meet_before_and_after_what_may_be_skipped(pipeline: str) -> Non
 
 def test_a_step_that_updates_each_time_skips_nothing() -> None:
     step = training_step(small_net(DType.F32), loss="softmax_cross_entropy", optimizer="adam", seed=7)
-    assert {call.when for call in lower(run(step, pipelines.TRAINING), host_target(), 2).calls} == {None}
+    module = lower(WAYS["tuned"](step), host_target(), 2)
+    assert {call.when for call in module.calls} == {None}

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import find_target, host_target
+from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
+from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, Quantization, TensorType
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
@@ -66,7 +66,7 @@ def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, 
         pytest.skip(f"code for {target} doesn't run on this machine")
     graph, x = graph_of(dtype, shape, weight_zero)
     (expected,) = evaluate(graph, [x])
-    module = lower(run(graph, pipelines.INFERENCE), target, 2)
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 2)
     verify_module(module)
     text = print_module(module)
     assert print_module(parse_module(text)) == text
@@ -77,4 +77,4 @@ def test_sums_are_exact(shape: tuple[int, ...], dtype: DType, weight_zero: int, 
 def test_the_dot_product_instruction_is_used() -> None:
     graph, _ = graph_of(DType.I8, SHAPES[0], 0)
     target = find_target("znver4")
-    assert "vpdpbusd" in emit_module(lower(run(graph, pipelines.INFERENCE), target, 1), target)
+    assert "vpdpbusd" in emit_module(lower(optimize(graph, pipelines.INFERENCE, target), target, 1), target)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import find_target, host_target
+from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
@@ -17,8 +18,7 @@ from netc.compiler.modules.module import Module
 from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
+from netc.compiler.passes import pipelines
 from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, Quantization, TensorType
 from netc.runtime.host import runs_here
@@ -76,7 +76,7 @@ def graph_of(
 
 
 def lowered(graph: Graph, target: Target) -> Module:
-    module = lower(run(graph, pipelines.INFERENCE), target, 2)
+    module = lower(optimize(graph, pipelines.INFERENCE, target), target, 2)
     verify_module(module)
     return module
 

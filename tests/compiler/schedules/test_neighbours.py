@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -125,7 +125,7 @@ def check(graph: Graph) -> None:
     arrays = [rng.standard_normal(v.type.shape, np.float32) for v in graph.inputs]
     params = {p.result.name or "": rng.standard_normal(p.result.type.shape, np.float32) for p in graph.parameters}
     meant = evaluate(graph, arrays, params)
-    optimized = run(graph, pipelines.TRAINING)
+    optimized = optimize(graph, pipelines.TRAINING, host_target())
     for threads in (1, 2):
         module = lower(optimized, host_target(), threads)
         code = object_code(emit_module(module, host_target()), host_target())

@@ -5,27 +5,28 @@ Through the whole pipeline and through the generic lowering.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
 from netc.runtime.program import Program
 
 from ..cases import CASES, OpCase
 
-PIPELINES = {
-    "tuned": pipelines.TRAINING,
-    "generic": "decompose",
+WAYS: dict[str, Callable[[Graph], Graph]] = {
+    "tuned": lambda graph: optimize(graph, pipelines.TRAINING, host_target()),
+    "generic": lambda graph: run(graph, "decompose"),
 }
 
 
@@ -40,26 +41,26 @@ def execute(module: Module, arrays: list[Any], params: dict[str, Any], threads: 
         return program(*arrays)
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
-def test_compiled_equals_meaning(case: OpCase, pipeline: str) -> None:
+def test_compiled_equals_meaning(case: OpCase, way: str) -> None:
     operands = case.operands()
     inputs = operands[: case.weights]
     params = {f"w{i}": a for i, a in enumerate(operands) if i >= case.weights}
-    check(case, run(case.graph(), PIPELINES[pipeline]), inputs, params)
+    check(case, WAYS[way](case.graph()), inputs, params)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.op in ("batch_norm", "dropout")], ids=lambda c: c.id)
 def test_operators_that_inference_simplifies(case: OpCase) -> None:
     operands = case.operands()
     params = {f"w{i}": a for i, a in enumerate(operands) if i >= case.weights}
-    check(case, run(case.graph(), pipelines.INFERENCE), operands[: case.weights], params)
+    check(case, optimize(case.graph(), pipelines.INFERENCE, host_target()), operands[: case.weights], params)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.weights < len(c.shapes)], ids=lambda c: c.id)
 def test_weights_that_are_computed(case: OpCase) -> None:
     """Weights that aren't known at load time are read as they lie, unpacked."""
-    check(case, run(case.graph(with_params=False), pipelines.TRAINING), case.operands(), {})
+    check(case, optimize(case.graph(with_params=False), pipelines.TRAINING, host_target()), case.operands(), {})
 
 
 def check(case: OpCase, graph: Graph, inputs: list[Any], params: dict[str, Any]) -> None:

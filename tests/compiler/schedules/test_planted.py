@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from netc.compiler.codegen.host import host_target
+from netc.compiler import lowering
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.schedules import geometry
 from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.loops.ir import Const, Expr, Kernel
+from netc.compiler.lowering.barriers import Placed, with_barriers
+from netc.compiler.lowering.elements import Elements, OperandView
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Call
-from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import geometry, lower
-from netc.compiler.schedules.barriers import Placed, with_barriers
-from netc.compiler.schedules.elements import Elements, OperandView
+from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 
 HOST = host_target()
@@ -34,7 +36,7 @@ def conv(b: GraphBuilder, x: Value, filters: int, size: int) -> Value:
 
 
 def finish(b: GraphBuilder, y: Value) -> Graph:
-    return run(b.finish([y]), pipelines.INFERENCE)
+    return optimize(b.finish([y]), pipelines.INFERENCE, host_target())
 
 
 def test_padding_behind_the_last_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def test_threads_that_clear_margins_too_early(monkeypatch: pytest.MonkeyPatch) -
             for c, label in zip(calls, labels, strict=True)
         )
 
-    monkeypatch.setitem(lower.__globals__, "with_barriers", old)
+    monkeypatch.setitem(lowering.lower.__globals__, "with_barriers", old)
     with pytest.raises(InternalError, match=r"clear_margins_\d and @\w+ meet|@\w+ and @clear_margins_\d+ meet"):
         lower(graph, HOST, 2)
 

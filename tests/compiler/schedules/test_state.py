@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
@@ -15,7 +16,6 @@ from netc.compiler.modules.printer import print_module
 from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import run
-from netc.compiler.schedules import lower
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 

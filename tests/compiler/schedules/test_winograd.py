@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
+from netc.compiler.backends.cpu.cycles import cycles_of
+from netc.compiler.errors import InternalError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
+from netc.compiler.graph.parser import parse_graph
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops import winograd
 from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
-from netc.compiler.passes import pipelines, run
-from netc.compiler.schedules import lower
+from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -61,7 +64,7 @@ def convolution(op: str, size: tuple[int, ...], *, static: bool) -> Graph:
 @pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
 def test_compiled_equals_meaning(size: tuple[int, ...], op: str, static: bool) -> None:
-    graph = run(convolution(op, size, static=static), pipelines.TRAINING)
+    graph = optimize(convolution(op, size, static=static), pipelines.TRAINING, host_target())
     target, threads = host_target(), size[-1]
     module = lower(graph, target, threads)
     verify_module(module)
@@ -85,7 +88,7 @@ def test_gradient_of_weights(size: tuple[int, ...]) -> None:
     x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, height, width, channels))))
     dy = b.emit("tanh", b.input("dy", TensorType(DType.F32, (images, height, width, filters))))
     window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1), "kernel": (3, 3)}
-    graph = run(b.finish([b.emit("conv2d_weight_gradient", x, dy, **window)]), pipelines.TRAINING)
+    graph = optimize(b.finish([b.emit("conv2d_weight_gradient", x, dy, **window)]), pipelines.TRAINING, host_target())
     target = host_target()
     inputs = list(values(graph).values())
     (expected,) = evaluate(graph, inputs)
@@ -107,7 +110,7 @@ def test_what_is_not_finite_stays_within_its_tiles(special: float) -> None:
     x = b.input("x", TensorType(DType.F32, (1, 32, 32, 64)))
     w = b.emit("param", shape=(3, 3, 64, 64), dtype="f32", name="w")
     window: dict[str, Any] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
-    graph = run(b.finish([b.emit("conv2d", x, w, **window)]), pipelines.INFERENCE)
+    graph = optimize(b.finish([b.emit("conv2d", x, w, **window)]), pipelines.INFERENCE, host_target())
     module = lower(graph, host_target(), 1)
     assert any(p.name == "v" for k in module.kernels for p in k.params), "expected the tiled schedule"
     arrays = values(graph)
@@ -134,11 +137,43 @@ def values(graph: Graph) -> dict[str, Any]:
 
 
 def test_double_precision_and_small_convolutions_are_computed_directly() -> None:
-    case = (1, 16, 16, 64, 64)
-    assert winograd.is_faster(1, case[1:3], *case[3:])
+    cycles = cycles_of(16)
+    assert cycles.is_faster(1, (16, 16), 64, 64)
     assert winograd.is_served(DType.F32, (3, 3), (1, 1), (1, 1))
     assert not winograd.is_served(DType.F64, (3, 3), (1, 1), (1, 1))
     assert not winograd.is_served(DType.F32, (3, 3), (2, 2), (1, 1))
-    assert not winograd.is_faster(1, (224, 224), 3, 16), "few channels: transforms outweigh products"
-    assert not winograd.is_faster(1, (7, 7), 512, 512), "few tiles: the larger weights must be read for them"
-    assert winograd.is_faster(8, (7, 7), 512, 512)
+    assert not cycles.is_faster(1, (224, 224), 3, 16), "few channels: transforms outweigh products"
+    assert not cycles.is_faster(1, (7, 7), 512, 512), "few tiles: the larger weights must be read for them"
+    assert cycles.is_faster(8, (7, 7), 512, 512)
+
+
+CHOSEN = """
+graph @g(%x: f32[1,15,15,64], %w: f32[3,3,64,64]) -> (f32[1,15,15,64]) {
+  %0 = relu(%x) : f32[1,15,15,64]{LAYOUT}
+  %1 = conv2d(%0, %w) {strides = [1,1], padding = "same", dilations = [1,1]} by winograd[4,4] : f32[1,15,15,64]
+  return %1
+}
+"""
+WHOLE, TOO_NARROW = "{0:0,1:2,1:2,0:0}", "{0:0,1:1,1:2,0:0}"
+
+
+def test_what_was_chosen_is_obeyed() -> None:
+    module = lower(parse_graph(CHOSEN.replace("{LAYOUT}", WHOLE)), host_target())
+    assert any(p.name == "v" for k in module.kernels for p in k.params)
+    direct = lower(parse_graph(CHOSEN.replace("{LAYOUT}", WHOLE).replace(" by winograd[4,4]", "")), host_target())
+    assert not any(p.name == "v" for k in direct.kernels for p in k.params)
+
+
+@pytest.mark.parametrize("layout", [TOO_NARROW, ""], ids=["narrow", "dense"])
+def test_margins_that_are_too_narrow_are_no_reason_to_do_otherwise(layout: str) -> None:
+    with pytest.raises(InternalError, match=r"conv2d.* by winograd\[4,4\]"):
+        lower(parse_graph(CHOSEN.replace("{LAYOUT}", layout)), host_target())
+
+
+def test_algorithms_that_no_schedule_knows_are_refused() -> None:
+    for wrong in (
+        CHOSEN.replace("{LAYOUT}", "").replace("winograd[4,4]", "fourier"),
+        CHOSEN.replace("{LAYOUT}", "").replace("relu(%x)", "relu(%x) by winograd"),
+    ):
+        with pytest.raises(InternalError, match=r"there is no schedule for .* by "):
+            lower(parse_graph(wrong), host_target())

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netc.compiler.codegen import emit_module, object_code
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower
+from netc.compiler.backends.cpu.codegen import emit_module, object_code
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
@@ -17,7 +18,6 @@ from netc.compiler.graph.ir import Graph, Value
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.verifier import verify
 from netc.compiler.passes import differentiate, run
-from netc.compiler.schedules import lower
 from netc.compiler.training import GraphLoss, loss_graph, training_step
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program

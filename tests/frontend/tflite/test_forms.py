@@ -12,11 +12,11 @@ import tflite
 
 import netc
 from netc.compiler import passes
-from netc.compiler.codegen.host import host_target
+from netc.compiler.backends import lower, optimize
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, evaluate, parse_graph, verify
 from netc.compiler.ops.opaque import unknown_operators
-from netc.compiler.schedules import lower
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
@@ -80,7 +80,7 @@ def test_what_is_read_of_other_element_types_runs(name: str) -> None:
         arguments = [np.ones(v.type.shape, v.type.dtype.numpy) for v in graph.inputs]
         with np.errstate(all="ignore"):
             evaluate(graph, arguments)
-        lower(passes.run(graph, passes.pipelines.INFERENCE), host_target(), 1)
+        lower(optimize(graph, passes.pipelines.INFERENCE, host_target()), host_target(), 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,86 @@
+"""What a backend is: all that depends on the kind of machine, from layouts to the bytes that are loaded or written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
+
+from .. import passes
+from ..errors import NetcError
+from ..graph.ir import Array, Graph
+from ..lowering import Schedules, lower
+from ..lowering.packing import pack_weights
+from ..modules.module import Module
+from ..passes import Observer, Pass
+from ..targets.target import Target
+
+
+class Backend(ABC):
+    """A kind of machine. A target names its backend; a backend has no state.
+
+    The road of a graph: `optimize`, which ends with the backend's `layouts`; `lower`, by its `schedules`; `emit`, to
+    the backend's text; `object_code`, what is loaded or written. `package` makes the weights for it.
+    """
+
+    name: ClassVar[str]
+    """What targets call it."""
+    schedules: ClassVar[Schedules]
+    passes: ClassVar[tuple[type[Pass], ...]] = ()
+    """Passes of its own, which people can name beside those of `compiler.passes`."""
+
+    @property
+    @abstractmethod
+    def target_names(self) -> Collection[str]:
+        """The machines that people can name."""
+
+    @abstractmethod
+    def find_target(self, name: str) -> Target | None:
+        """The machine of this name; None if it isn't one of this backend's."""
+
+    def layouts(self, target: Target) -> tuple[Pass, ...]:
+        """The passes that decide, for a machine, by which algorithms operations are computed and how values lie.
+
+        What they decide is written on the graph; schedules obey. As a rule all values are dense.
+        """
+        return ()
+
+    def pipeline(self, first: str | Sequence[Pass], target: Target) -> tuple[Pass, ...]:
+        """A pipeline, given as text or as passes, with the backend's decisions for a machine behind it."""
+        return (*(passes.parse_pipeline(first) if isinstance(first, str) else first), *self.layouts(target))
+
+    def optimize(
+        self,
+        graph: Graph,
+        pipeline: str | Sequence[Pass],
+        target: Target,
+        *,
+        observers: Sequence[Observer] = (),
+        verify: bool = True,
+    ) -> Graph:
+        """Carry out a pipeline, then the backend's decisions for a machine."""
+        return passes.run(graph, self.pipeline(pipeline, target), observers=observers, verify=verify)
+
+    def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
+        """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`."""
+        return lower(graph, target, threads, self.schedules, verify=verify)
+
+    @abstractmethod
+    def emit(self, module: Module, target: Target) -> str:
+        """The backend's text of a module."""
+
+    def assembly(self, text: str, target: Target) -> str:
+        """The text as assembly, for people."""
+        raise NetcError(f"there is no assembly for {target}")
+
+    def object_code(self, text: str, target: Target) -> bytes:
+        """What is loaded or written for a text that `emit` gave: as a rule the text itself."""
+        return text.encode()
+
+    def fingerprint(self, target: Target) -> str:
+        """What besides the text decides the bytes of `object_code`."""
+        return f"{self.name}, {target!r}"
+
+    def package(self, module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
+        """The weights as the module's code reads them: bytes. `region` is memory of this size to fill again."""
+        return pack_weights(module, params, region)

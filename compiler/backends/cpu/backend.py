@@ -1,0 +1,62 @@
+"""Processors as a backend. LLVM is imported when code is made, so that graphs and loops can do without."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ...modules.module import Module
+from ...passes import Pass, assign_layouts
+from ...targets.cpus import CPUS
+from ...targets.target import Target
+from ..backend import Backend
+from .choose_algorithms import ChooseAlgorithms
+from .schedules import SCHEDULES
+
+
+class Cpu(Backend):
+    """The processors of `targets.cpus`, and this machine: LLVM makes the code, threads of one process run it."""
+
+    name = "cpu"
+    schedules = SCHEDULES
+    passes = (ChooseAlgorithms,)
+
+    @property
+    def target_names(self) -> Collection[str]:
+        """The host and those of the table."""
+        return ("host", *CPUS)
+
+    def find_target(self, name: str) -> Target | None:
+        """The processor of this name; "host" is this machine."""
+        if name in ("host", "native"):
+            from .codegen.host import host_target
+
+            return host_target()
+        return CPUS.get(name)
+
+    def layouts(self, target: Target) -> tuple[Pass, ...]:
+        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
+        return (ChooseAlgorithms(lanes=target.vector_lanes), assign_layouts)
+
+    def emit(self, module: Module, target: Target) -> str:
+        """LLVM text, with the C interface of netc.h."""
+        from .codegen.program import emit_module
+
+        return emit_module(module, target)
+
+    def assembly(self, text: str, target: Target) -> str:
+        """The processor's instructions as text."""
+        from .codegen import machine
+
+        return machine.assembly(text, target)
+
+    def object_code(self, text: str, target: Target) -> bytes:
+        """An object file, which `runtime.program` links into this process."""
+        from .codegen import machine
+
+        return machine.object_code(text, target)
+
+    def fingerprint(self, target: Target) -> str:
+        """Versions of LLVM and its passes, and the target."""
+        from .codegen import machine
+
+        return machine.fingerprint(target)

@@ -1,0 +1,118 @@
+"""choose-algorithms: which convolutions a processor computes by Winograd's filtering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import cache
+
+from ...graph.analysis import static_values
+from ...graph.ir import Algorithm, Graph, Operation, Value
+from ...lowering.group import Group, group_of
+from ...ops.convolution import Conv2D
+from ...ops.convolution_gradients import Conv2DWeightGradient
+from ...ops.transpose_convolution import TransposeConv2D
+from ...ops.window import window_of, with_whole_tiles
+from ...ops.winograd import TILE, is_served
+from ...passes import Pass
+from ...passes.assign_layouts import LayoutPlan
+from .cycles import Cycles, cycles_of
+from .schedules.winograd_gradient import chunks_of, margins_of_gradient
+
+Choice = Callable[[Group], Algorithm | None]
+
+TILED = Algorithm("winograd", (TILE, TILE))
+"""Of a convolution: its input gets margins for whole tiles."""
+SUMMED = Algorithm("winograd")
+"""Of a gradient of weights, where its operands have margins for whole tiles anyway."""
+
+
+@dataclass(frozen=True)
+class ChooseAlgorithms(Pass):
+    """Decide which 3x3 convolutions are computed by Winograd's filtering.
+
+    The rule, for conv2d, transpose_conv2d and conv2d_weight_gradient in single precision, with 3x3 windows of stride 1,
+    neither dilated nor grouped:
+
+    - It must save time, by cycles measured on a processor with vectors of `lanes` elements.
+    - A convolution gets its tiles written beside it; assign-layouts, which comes next, makes margins for them. An input
+      that is known when weights are loaded gets no margins, so it must do without.
+    - A gradient goes by tiles if the convolutions beside it give its operands the margins that it needs.
+
+    What was decided before is decided anew.
+
+    Before::
+
+        %0 = conv2d(%x, %w) {strides = [1,1], padding = "same", dilations = [1,1]} : f32[1,56,56,64]
+
+    After::
+
+        %0 = conv2d(%x, %w) {strides = [1,1], padding = "same", dilations = [1,1]} by winograd[4,4] : f32[1,56,56,64]
+    """
+
+    name = "choose-algorithms"
+    lanes: int = 16
+
+    def run(self, graph: Graph) -> Graph:
+        """Convolutions first: their margins are what gradients find."""
+        cycles, static = cycles_of(self.lanes), cache(lambda: static_values(graph))
+        tiled = _decided(graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static))
+        plan = cache(lambda: LayoutPlan(tiled))
+        return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
+
+
+def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
+    """The graph with what `choose` says about groups whose anchor is one of these operators."""
+
+    def decided(op: Operation) -> Operation:
+        members = op.body.operations if op.body is not None else (op,)
+        if not any(isinstance(member.operator, kinds) for member in members):
+            return op
+        group = group_of(op, graph.producers)
+        return _with_algorithm(op, group, choose(group)) if isinstance(group.anchor.operator, kinds) else op
+
+    operations = tuple(map(decided, graph.operations))
+    return graph if operations == graph.operations else replace(graph, operations=operations)
+
+
+def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) -> Operation:
+    """The operation whose anchor is computed by this algorithm."""
+    if group.anchor.algorithm == algorithm:
+        return op
+    anchor = replace(group.anchor, algorithm=algorithm)
+    if op.body is None:
+        return anchor
+    members = tuple(anchor if member is group.anchor else member for member in op.body.operations)
+    return replace(op, body=replace(op.body, operations=members))
+
+
+def _for_convolution(group: Group, cycles: Cycles, static: Callable[[], Collection[Value]]) -> Algorithm | None:
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    attributes = anchor.attributes
+    if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in anchor.operands):
+        return None
+    if not is_served(x.dtype, weight.shape[:2], attributes["strides"], attributes.get("dilations", (1, 1))):
+        return None
+    output = anchor.result.type.shape[1:-1]
+    if not cycles.is_faster(x.shape[0], output, *weight.shape[2:]):
+        return None
+    margins = anchor.operator.input_margins((x, weight), attributes) or ()
+    dense = not any(map(any, with_whole_tiles(margins, output, TILED.tile)))
+    return TILED if dense or group.outer[anchor.operands[0]] not in static() else None
+
+
+def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) -> Algorithm | None:
+    anchor = group.anchor
+    if len(group.members) != 1 or anchor.attributes["groups"] != 1:
+        return None
+    x, dy = (v.type for v in anchor.operands)
+    window = window_of(anchor.name, x.shape[1:-1], group.result.type.shape[:2], anchor.attributes)
+    if not is_served(x.dtype, window.kernel, window.strides, window.dilations):
+        return None
+    chunks = chunks_of(x.shape[-1], dy.shape[-1])
+    if chunks is None or not cycles.is_gradient_faster(x.shape[0], window.output, x.shape[-1], dy.shape[-1], chunks):
+        return None
+    read = (plan().operand_type(group.operation, group.outer[v]) for v in anchor.operands)
+    fits = all(t.has_margins(m) for t, m in zip(read, margins_of_gradient(window), strict=True))
+    return SUMMED if fits and plan().type_of(group.operation.results[0]).layout is None else None

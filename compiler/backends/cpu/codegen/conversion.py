@@ -1,0 +1,84 @@
+"""Conversion between element types. Floats out of an integer type's range, which LLVM leaves undefined, saturate."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ....loops.interval import Interval
+from ....types import DType
+from .text import LLVMType, Value, constant, conversion, llvm_type
+
+if TYPE_CHECKING:
+    from .expressions import ExpressionEmitter
+
+
+def convert(emitter: ExpressionEmitter, x: Value, dtype: DType) -> Value:
+    """The node `Cast`."""
+    source, goal = x.type, llvm_type(dtype, x.type.lanes)
+    if goal is source:
+        return x
+    if goal.dtype is DType.BOOL:
+        compare = "fcmp une" if source.dtype.is_float else "icmp ne"
+        return Value(goal, emitter.out.emit(f"{compare} {x}, {constant(0, source)}"))
+    if _needs_single(source.dtype, dtype):
+        return convert(emitter, convert(emitter, x, DType.F32), dtype)
+    if source.dtype.is_float and not dtype.is_float:
+        return _saturated(emitter, x, goal)
+    operation = conversion(source, goal)
+    result = Value(goal, emitter.out.emit(f"{operation} {x} to {goal.text}") if operation else x.name)
+    if dtype.is_float:
+        bounds = emitter.reach.of(x.name) if source.dtype.is_float else _all_of(source.dtype)
+        emitter.reach.record(result.name, bounds, dtype)
+    return result
+
+
+def convert_index(emitter: ExpressionEmitter, x: Value, bounds: Interval, dtype: DType) -> Value:
+    """The node `Cast` of an index, which lies within bounds."""
+    result = convert(emitter, x, dtype)
+    if dtype.is_float and math.isfinite(bounds[1] - bounds[0]):
+        emitter.reach.record(result.name, bounds, dtype)
+    return result
+
+
+def _all_of(dtype: DType) -> Interval:
+    """What integers of a type can be."""
+    info = np.iinfo(str(dtype.numpy)) if dtype is not DType.BOOL else None
+    return (int(info.min), int(info.max)) if info else (0, 1)
+
+
+def _needs_single(source: DType, goal: DType) -> bool:
+    """Half precision is converted through single: few machines do it in one step, and it would round otherwise."""
+    if goal is DType.F16:
+        return source is not DType.F32
+    return source is DType.F16 and not goal.is_float
+
+
+def _saturated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
+    """Single or double precision to integers: toward zero, out of range to the nearest, NaN to the largest."""
+    info = np.iinfo(str(goal.dtype.numpy))
+    if emitter.reach.is_within(x.name, info.min, info.max):
+        return Value(goal, _truncated(emitter, x, goal))
+    if info.bits > (31 if x.type.dtype is DType.F64 else 23):
+        return _saturated_after(emitter, x, goal)
+    limited = emitter.pick("fcmp olt", x, constant(float(info.max), x.type))
+    limited = emitter.pick("fcmp ogt", limited, constant(float(info.min), x.type))
+    return Value(goal, _truncated(emitter, limited, goal))
+
+
+def _saturated_after(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
+    """Where the float type doesn't hold the largest integer, but one more: what is too large is replaced afterwards."""
+    largest = int(np.iinfo(str(goal.dtype.numpy)).max)
+    fits = emitter.out.emit(f"fcmp olt {x}, {constant(float(largest + 1), x.type)}")
+    whole = _truncated(emitter, emitter.pick("fcmp ogt", x, constant(float(-largest - 1), x.type)), goal)
+    mask, end = llvm_type(DType.BOOL, goal.lanes).text, f"{goal.text} {constant(largest, goal)}"
+    return Value(goal, emitter.out.emit(f"select {mask} {fits}, {goal.text} {whole}, {end}"))
+
+
+def _truncated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> str:
+    """Machines give 32 or 64 bits."""
+    wide = llvm_type(DType.I32, goal.lanes) if goal.dtype.itemsize < 4 else goal
+    whole = emitter.out.emit(f"fptosi {x} to {wide.text}")
+    return whole if wide is goal else emitter.out.emit(f"trunc {wide.text} {whole} to {goal.text}")

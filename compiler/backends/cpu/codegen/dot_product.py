@@ -1,0 +1,63 @@
+"""Dot products of 8-bit integers: the machine's own instruction, or widening multiplications."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ....targets.target import DotProduct
+from ....types import DType
+from .text import LLVMType, Value, conversion, llvm_type
+
+if TYPE_CHECKING:
+    from .expressions import ExpressionEmitter
+
+_INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
+    (DotProduct.VNNI, True, False, 16): "llvm.x86.avx512.vpdpbusd.512",
+    (DotProduct.VNNI, True, False, 8): "llvm.x86.avx512.vpdpbusd.256",
+    (DotProduct.VNNI, True, False, 4): "llvm.x86.avx512.vpdpbusd.128",
+    (DotProduct.NEON, False, False, 4): "llvm.aarch64.neon.sdot.v4i32.v16i8",
+}
+"""By instruction set, whether the left and the right side are unsigned, and the number of sums."""
+
+
+def dot4(emitter: ExpressionEmitter, a: Value, b: Value, c: Value) -> Value:
+    """c[i] + the sum over j < 4 of a[4 * i + j] * b[4 * i + j]; four lanes of a serve every sum."""
+    out, sums = emitter.out, c.type
+    key = (emitter.target.dot_product, a.type.is_unsigned, b.type.is_unsigned, sums.lanes)
+    if key in _INTRINSICS:
+        arguments = ((sums.text, c.name), (b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
+        return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
+    total = c.name
+    for j in range(4):
+        total = emitter.arithmetic("add", sums, total, _product(emitter, a, b, sums, j))
+    return Value(sums, total)
+
+
+def _every(emitter: ExpressionEmitter, a: Value, sums: int) -> str:
+    """The left side with four lanes for each sum."""
+    if a.type.lanes == 4 * sums:
+        return a.name
+    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
+    whole = llvm_type(a.type.dtype, 4 * sums)
+    return emitter.out.emit(f"bitcast {emitter.splat(four, sums)} to {whole.text}")
+
+
+def _product(emitter: ExpressionEmitter, a: Value, b: Value, sums: LLVMType, j: int) -> str:
+    """Elements j of each four of a and b, multiplied as i32."""
+    factors = []
+    for side in (a, b):
+        each = _elements(emitter, side, min(sums.lanes, side.type.lanes // 4), j)
+        goal = llvm_type(DType.I32, each.type.lanes)
+        wide = Value(goal, emitter.out.emit(f"{conversion(each.type, goal)} {each} to {goal.text}"))
+        factors.append(wide.name if goal is sums else emitter.splat(wide, sums.lanes).name)
+    return emitter.arithmetic("mul", sums, *factors)
+
+
+def _elements(emitter: ExpressionEmitter, vector: Value, count: int, j: int) -> Value:
+    """Element j of each of the first `count` fours."""
+    narrow = llvm_type(vector.type.dtype, count)
+    if count == 1:
+        return Value(narrow, emitter.out.emit(f"extractelement {vector}, i64 {j}"))
+    places = ", ".join(f"i32 {4 * i + j}" for i in range(count))
+    mask = f"<{count} x i32> <{places}>"
+    return Value(narrow, emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, {mask}"))

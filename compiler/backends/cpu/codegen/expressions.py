@@ -1,0 +1,481 @@
+"""Loop-IR expressions to LLVM instructions.
+
+Scalar `i64` values stay symbolic (`index.Linear`) until an instruction needs them; everything else becomes one
+instruction per node. Fast-math is never used: sums keep their order, and only `Fma` nodes fuse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from ....errors import InternalError
+from ....loops.interval import UNKNOWN, Interval
+from ....loops.ir import (
+    INDEX,
+    Binary,
+    Bitcast,
+    Broadcast,
+    Buffer,
+    Cast,
+    Const,
+    Dot4,
+    Expr,
+    FixedMul,
+    Fma,
+    Interleave,
+    Load,
+    Reduce,
+    Select,
+    Space,
+    Unary,
+    Var,
+)
+from ....loops.operations import COMPARISONS
+from ....targets.target import Target
+from ....types import DType
+from . import text
+from .conversion import convert, convert_index
+from .division import divide
+from .dot_product import dot4
+from .extremum import extremum
+from .fixed_point import fixed_mul
+from .index import Atom, Linear
+from .math import expand
+from .reach import Reach
+from .text import LLVMType, Value, llvm_type
+from .writer import FunctionWriter
+
+_INDEX = llvm_type(DType.I64)
+_BOOL = llvm_type(DType.BOOL)
+
+
+class ExpressionEmitter:
+    """Emits expressions into a function; `KernelEmitter` adds statements."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.out = FunctionWriter()
+        self.variables: dict[str, Value | Linear] = {}
+        self.registers: dict[str, list[str]] = {}
+        """Current value of each element of each register buffer."""
+        self.reach = Reach()
+        self.pointers: dict[str, str] = {}
+        self._strides: dict[str, tuple[int, ...]] = {}
+        self._emitters: dict[type[Expr], Callable[..., Value]] = {
+            Const: self._const,
+            Var: self._var,
+            Binary: self._binary,
+            Unary: self._unary,
+            Fma: self._fma,
+            Dot4: self._dot4,
+            FixedMul: self._fixed_mul,
+            Interleave: self._interleave,
+            Select: self._select,
+            Cast: self._cast,
+            Bitcast: self._bitcast,
+            Broadcast: self._broadcast,
+            Load: self._load,
+            Reduce: self._reduce,
+        }
+
+    def value(self, expr: Expr) -> Value:
+        """Emit an expression."""
+        kind = type(expr)
+        if kind is Var:
+            return self._var(expr)  # type: ignore[arg-type]
+        if kind in (Binary, Select) and expr.type == INDEX:
+            return Value(_INDEX, self.operand(self.index(expr)))
+        try:
+            rule = self._emitters[kind]
+        except KeyError:
+            raise InternalError(f"code generation has no rule for {kind.__name__}") from None
+        return rule(expr)
+
+    # ---- index expressions ------------------------------------------------------------------------------------------
+
+    def index(self, expr: Expr) -> Linear:
+        """Emit a scalar `i64` expression as far as needed and return it as a linear form."""
+        match expr:
+            case Const(value, _, _):
+                return Linear(int(value))
+            case Var(name, _):
+                bound = self.variables[name]
+                return bound if isinstance(bound, Linear) else self.atom(bound.name)
+            case Binary("add", a, b):
+                return self.index(a).plus(self.index(b))
+            case Binary("sub", a, b):
+                return self.index(a).plus(self.index(b), -1)
+            case Binary(op, a, b):
+                return self._index_binary(op, self.index(a), self.index(b))
+            case Select(condition, a, b):
+                return self._index_select(condition, a, b)
+            case _:
+                return self.atom(self.value(expr).name)
+
+    def _index_select(self, condition: Expr, a: Expr, b: Expr) -> Linear:
+        holds = self.value(condition).name
+        known = text.truth(holds)
+        if known is not None:
+            return self.index(a if known else b)
+        x, y = self.index(a), self.index(b)
+        reach = (min(x.range[0], y.range[0]), max(x.range[1], y.range[1]))
+        return self.atom(self.out.emit(f"select i1 {holds}, i64 {self.operand(x)}, i64 {self.operand(y)}"), reach)
+
+    def atom(self, name: str, reach: Interval = UNKNOWN, depth: int | None = None) -> Linear:
+        """A value of LLVM's as a linear form."""
+        return Linear(0, {Atom(name, self.out.order, self.out.depth if depth is None else depth, reach): 1})
+
+    def operand(self, form: Linear) -> str:
+        """The `i64` operand that a linear form stands for."""
+        total, depth = "", 0
+        for atom, coefficient in form.ordered():
+            depth = max(depth, atom.depth)
+            part = atom.name
+            if coefficient != 1:
+                part = self.out.pure(atom.depth, f"mul i64 {part}, {coefficient}")
+            total = self.out.pure(depth, f"add i64 {total}, {part}") if total else part
+        if not total:
+            return str(form.constant)
+        return self.out.pure(depth, f"add i64 {total}, {form.constant}") if form.constant else total
+
+    def _index_binary(self, op: str, a: Linear, b: Linear) -> Linear:
+        if op == "mul" and (not a.terms or not b.terms):
+            return b.times(a.constant) if not a.terms else a.times(b.constant)
+        if op in ("floordiv", "mod") and not b.terms and b.constant > 0:
+            return self._divide(op, a, b.constant)
+        if op in ("min", "max"):
+            return self._extremum(op, a, b)
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        if op == "mul":
+            return self.atom(self.out.pure(depth, f"mul i64 {self.operand(a)}, {self.operand(b)}"), UNKNOWN, depth)
+        return self.atom(self.arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
+
+    def _divide(self, op: str, a: Linear, divisor: int) -> Linear:
+        quotient, rest = a.split(divisor)
+        low, high = rest.range
+        if low >= 0 and high < divisor:
+            return quotient if op == "floordiv" else rest
+        low, high = a.range
+        depth = max((atom.depth for atom in a.terms), default=0)
+        if op == "mod":
+            return a.plus(self._divide("floordiv", a, divisor), -divisor) if low < 0 else self._remainder(a, divisor)
+        if low >= 0:
+            name = self.out.pure(depth, f"udiv i64 {self.operand(a)}, {divisor}")
+        else:
+            name = self._floor_divide(depth, self.operand(a), divisor)
+        return self.atom(name, (low // divisor, high // divisor) if math.isfinite(high - low) else UNKNOWN, depth)
+
+    def _remainder(self, a: Linear, divisor: int) -> Linear:
+        depth = max((atom.depth for atom in a.terms), default=0)
+        return self.atom(self.out.pure(depth, f"urem i64 {self.operand(a)}, {divisor}"), (0, divisor - 1), depth)
+
+    def _floor_divide(self, depth: int, a: str, divisor: int) -> str:
+        pure = self.out.pure
+        if divisor & (divisor - 1) == 0:
+            return pure(depth, f"ashr i64 {a}, {divisor.bit_length() - 1}")
+        toward_zero = pure(depth, f"sdiv i64 {a}, {divisor}")
+        rest = pure(depth, f"srem i64 {a}, {divisor}")
+        return pure(depth, f"add i64 {toward_zero}, {pure(depth, f'ashr i64 {rest}, 63')}")
+
+    def _extremum(self, op: str, a: Linear, b: Linear) -> Linear:
+        (a_low, a_high), (b_low, b_high) = a.range, b.range
+        if (a_high <= b_low) if op == "min" else (a_low >= b_high):
+            return a
+        if (b_high <= a_low) if op == "min" else (b_low >= a_high):
+            return b
+        pick = min if op == "min" else max
+        reach = (pick(a_low, b_low), pick(a_high, b_high))
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        x, y = self.operand(a), self.operand(b)
+        below = self.out.pure(depth, f"icmp {'slt' if op == 'min' else 'sgt'} i64 {x}, {y}")
+        return self.atom(self.out.pure(depth, f"select i1 {below}, i64 {x}, i64 {y}"), reach, depth)
+
+    def _compare_index(self, op: str, a: Linear, b: Linear) -> Value:
+        low, high = a.plus(b, -1).range
+        known: dict[str, tuple[bool, bool]] = {
+            "lt": (high < 0, low >= 0),
+            "le": (high <= 0, low > 0),
+            "eq": (low == high == 0, low > 0 or high < 0),
+            "ne": (low > 0 or high < 0, low == high == 0),
+        }
+        always, never = known[op]
+        if always or never:
+            return Value(_BOOL, "true" if always else "false")
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        x, y = self.operand(a), self.operand(b)
+        return Value(_BOOL, self.out.pure(depth, f"{text.SIGNED_COMPARE[op]} i64 {x}, {y}"))
+
+    # ---- leaves -----------------------------------------------------------------------------------------------------
+
+    def _const(self, expr: Const) -> Value:
+        kind = llvm_type(expr.dtype, expr.lanes)
+        return Value(kind, text.constant(expr.value, kind))
+
+    def _var(self, expr: Var) -> Value:
+        bound = self.variables[expr.name]
+        return Value(_INDEX, self.operand(bound)) if isinstance(bound, Linear) else bound
+
+    def let(self, expr: Expr) -> Expr:
+        """Emit an expression under a name that no program can write, and return the variable."""
+        name = self.out.fresh("")
+        self.variables[name] = self.index(expr) if expr.type == INDEX else self.value(expr)
+        return Var(name, expr.type)
+
+    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """Pointer to an element: variable terms outermost first, then the constant as displacement."""
+        strides = self._strides.get(buffer.name)
+        if strides is None:
+            strides = self._strides[buffer.name] = byte_strides(buffer)
+        place = Linear(0)
+        for i, stride in zip(indices, strides, strict=True):
+            place = place.plus(Linear(int(i.value)) if type(i) is Const else self.index(i), stride)
+        pointer, depth, pure = self.pointers[buffer.name], 0, self.out.pure
+        for atom, coefficient in place.ordered():
+            step = atom.name if coefficient == 1 else pure(atom.depth, f"mul i64 {atom.name}, {coefficient}")
+            depth = max(depth, atom.depth)
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {step}")
+        if place.constant:
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {place.constant}")
+        return pointer
+
+    def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
+        """Number of a register buffer's element; its indices must be constant by now."""
+        flat = 0
+        for i, size in zip(indices, buffer.shape, strict=True):
+            place = self.index(i)
+            if place.terms or not 0 <= place.constant < size:
+                raise InternalError(f"index of register buffer %{buffer.name} is not a constant within {buffer.shape}")
+            flat = flat * size + place.constant
+        return flat
+
+    def _load(self, expr: Load) -> Value:
+        buffer = expr.buffer
+        if buffer.space is Space.REGISTER:
+            kind = llvm_type(buffer.dtype, buffer.lanes)
+            return Value(kind, self.registers[buffer.name][self.register(buffer, expr.indices)])
+        kind = llvm_type(buffer.dtype, expr.lanes)
+        stored = text.memory_type(kind)
+        pointer = self.address(buffer, expr.indices)
+        loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
+        if stored is not kind:
+            loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
+        return Value(kind, loaded)
+
+    # ---- operations -------------------------------------------------------------------------------------------------
+
+    def _binary(self, expr: Binary) -> Value:
+        op = expr.op
+        if op in COMPARISONS:
+            if expr.lhs.type == INDEX:
+                return self._compare_index(op, self.index(expr.lhs), self.index(expr.rhs))
+            return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))
+        kind, a = self.value(expr.lhs)
+        if kind.dtype is DType.BOOL and op in ("and", "or"):
+            return Value(kind, self._logical(op, kind, a, expr.rhs))
+        b = self.value(expr.rhs).name
+        return Value(kind, self.arithmetic(op, kind, a, b))
+
+    def _logical(self, op: str, kind: LLVMType, a: str, rhs: Expr) -> str:
+        """And, or on booleans; known operands decide or drop out."""
+        absorbing = op == "or"
+        if text.truth(a) is absorbing:
+            return a
+        b = self.value(rhs).name
+        if text.truth(a) is not None or text.truth(b) is absorbing:
+            return b
+        return a if text.truth(b) is not None else self.out.emit(f"{op} {kind.text} {a}, {b}")
+
+    def _compare(self, op: str, a: Value, b: Value) -> Value:
+        kind = a.type
+        table = text.UNSIGNED_COMPARE if kind.is_unsigned else text.SIGNED_COMPARE
+        name = (text.FLOAT_COMPARE if kind.dtype.is_float else table)[op]
+        return Value(llvm_type(DType.BOOL, kind.lanes), self.out.emit(f"{name} {kind.text} {a.name}, {b.name}"))
+
+    def arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+        """Emit an operation of `ARITHMETIC` on two operands of one type."""
+        if op in ("min", "max"):
+            return extremum(self, op, kind, a, b)
+        if op in ("div", "floordiv", "mod") and not kind.dtype.is_float:
+            return divide(self, op, kind, a, b)
+        if kind.dtype.is_float:
+            name = text.FLOAT_BINARY.get(op)
+        else:
+            table = text.UNSIGNED_BINARY if kind.is_unsigned else text.SIGNED_BINARY
+            name = text.BITWISE.get(op) or table.get(op)
+        if name is None:
+            raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
+        result = self.out.emit(f"{name} {kind.text} {a}, {b}")
+        if kind.dtype.is_float:
+            self.reach.combine(op, result, a, b, kind.dtype)
+        return result
+
+    def pick(self, compare: str, x: Value, other: str) -> Value:
+        """`x` where it compares so with `other`, else `other`: one instruction for the extremum of numbers."""
+        kind, mask = x.type, llvm_type(DType.BOOL, x.type.lanes).text
+        holds = self.out.emit(f"{compare} {x}, {other}")
+        return Value(kind, self.out.emit(f"select {mask} {holds}, {x}, {kind.text} {other}"))
+
+    def _unary(self, expr: Unary) -> Value:
+        op = expr.op
+        if op in ("exp", "log", "tanh"):
+            return self.value(expand(op, self.let(expr.value), self.let))
+        kind, x = self.value(expr.value)
+        t, floating = kind.text, kind.dtype.is_float
+        if op not in (("neg", "abs", "floor", "sqrt") if floating else ("neg", "abs", "floor", "not")):
+            raise InternalError(f"code generation has no rule for {op} of {kind.dtype}")
+        if op == "neg":
+            return Value(kind, self.out.emit(f"fneg {t} {x}" if floating else f"sub {t} {text.constant(0, kind)}, {x}"))
+        if op == "not":
+            known = text.truth(x)
+            if known is not None:
+                return Value(kind, text.constant(not known, kind))
+            ones = text.constant(True if kind.dtype is DType.BOOL else -1, kind)
+            return Value(kind, self.out.emit(f"xor {t} {x}, {ones}"))
+        if not floating:
+            if op == "floor" or kind.is_unsigned:
+                return Value(kind, x)
+            return Value(kind, self.out.call(t, f"llvm.abs.{kind.suffix}", (t, x), ("i1", "false")))
+        if op == "floor":
+            return self._floor(kind, x)
+        name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}[op]
+        return Value(kind, self.out.call(t, f"{name}.{kind.suffix}", (t, x)))
+
+    def _floor(self, kind: LLVMType, x: str) -> Value:
+        if self.target.has_rounding:
+            floored = self.out.call(kind.text, f"llvm.floor.{kind.suffix}", (kind.text, x))
+        else:
+            floored = self._floor_by_conversion(kind, x)
+        bounds = self.reach.of(x)
+        self.reach.record(floored, bounds and (bounds[0] - 1, bounds[1]), kind.dtype)
+        return Value(kind, floored)
+
+    def _floor_by_conversion(self, kind: LLVMType, x: str) -> str:
+        """Floor on machines without a rounding instruction: through an integer, where |x| is small enough to matter."""
+        bits = {DType.F64: 52, DType.F32: 23, DType.F16: 10}[kind.dtype]
+        whole = llvm_type(DType.I64 if kind.dtype is DType.F64 else DType.I32, kind.lanes)
+        mask, t, emit = llvm_type(DType.BOOL, kind.lanes).text, kind.text, self.out.emit
+        size = self.out.call(t, f"llvm.fabs.{kind.suffix}", (t, x))
+        small = emit(f"fcmp olt {t} {size}, {text.constant(2.0**bits, kind)}")
+        safe = emit(f"select {mask} {small}, {t} {x}, {t} {text.constant(0.0, kind)}")
+        truncated = emit(f"sitofp {whole.text} {emit(f'fptosi {t} {safe} to {whole.text}')} to {t}")
+        over = emit(f"fcmp ogt {t} {truncated}, {safe}")
+        lower = emit(f"fsub {t} {truncated}, {text.constant(1.0, kind)}")
+        floored = emit(f"select {mask} {over}, {t} {lower}, {t} {truncated}")
+        return emit(f"select {mask} {small}, {t} {floored}, {t} {x}")
+
+    def _fma(self, expr: Fma) -> Value:
+        if expr.type.dtype is DType.F16:  # else LLVM calls the C library, to round from double precision
+            return self.value(Cast(Fma(*(Cast(x, DType.F32) for x in (expr.a, expr.b, expr.c))), DType.F16))
+        kind, a = self.value(expr.a)
+        b, c = self.value(expr.b).name, self.value(expr.c).name
+        t = kind.text
+        if not kind.dtype.is_float or not self.target.has_fma:  # a library call per lane would be the alternative
+            product = self.arithmetic("mul", kind, a, b)
+            return Value(kind, self.arithmetic("add", kind, product, c))
+        return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
+
+    def _dot4(self, expr: Dot4) -> Value:
+        return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _fixed_mul(self, expr: FixedMul) -> Value:
+        return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
+
+    def _interleave(self, expr: Interleave) -> Value:
+        """Vectors are joined end to end in pairs; the last step puts all lanes in order."""
+        parts = [self.value(part) for part in expr.parts]
+        lanes, whole = parts[0].type.lanes, llvm_type(expr.type.dtype, expr.type.lanes)
+        if lanes == 1:
+            vector = "poison"
+            for i, part in enumerate(parts):
+                vector = self.out.emit(f"insertelement {whole.text} {vector}, {part}, i64 {i}")
+            return Value(whole, vector)
+        while len(parts) > 2:
+            double = llvm_type(whole.dtype, 2 * parts[0].type.lanes)
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self._shuffled(double, a, b, range(double.lanes)) for a, b in pairs]
+        first, second = parts
+        count = len(expr.parts)
+        return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
+
+    def _shuffled(self, kind: LLVMType, a: Value, b: Value, places: Iterable[int]) -> Value:
+        """Lanes of two vectors, which count as one after the other, at `places`."""
+        mask = f"<{kind.lanes} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
+        return Value(kind, self.out.emit(f"shufflevector {a}, {b}, {mask}"))
+
+    def _select(self, expr: Select) -> Value:
+        condition = self.value(expr.condition)
+        known = text.truth(condition.name)
+        if known is not None:
+            return self.value(expr.then if known else expr.otherwise)
+        then, otherwise = self.value(expr.then), self.value(expr.otherwise)
+        chosen = self.out.emit(f"select {condition}, {then}, {otherwise}")
+        if then.type.dtype.is_float:
+            self.reach.choose(chosen, then.name, otherwise.name, then.type.dtype)
+        return Value(then.type, chosen)
+
+    def _broadcast(self, expr: Broadcast) -> Value:
+        return self.splat(self.value(expr.value), expr.lanes)
+
+    def splat(self, scalar: Value, lanes: int) -> Value:
+        """A scalar in every lane."""
+        kind = llvm_type(scalar.type.dtype, lanes)
+        if lanes == 1:
+            return scalar
+        if scalar.name[0] != "%":
+            return Value(kind, f"splat ({scalar})")
+        depth, t = self.out.depth, kind.text
+        first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
+        zeros = f"<{lanes} x i32> zeroinitializer"
+        every = self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}")
+        if kind.dtype.is_float:
+            self.reach.record(every, self.reach.of(scalar.name), kind.dtype)
+        return Value(kind, every)
+
+    def _reduce(self, expr: Reduce) -> Value:
+        """Halves are combined until one lane is left, so that the order of a sum is the same on every machine."""
+        kind, x = self.value(expr.value)
+        lanes = kind.lanes
+        while lanes > 1 and lanes % 2 == 0:
+            lanes //= 2
+            half = llvm_type(kind.dtype, lanes)
+            parts = [self._lanes(kind, x, start, lanes) for start in (0, lanes)]
+            x, kind = self.arithmetic(expr.op, half, *parts), half
+        scalar = llvm_type(kind.dtype)
+        if lanes == 1:
+            return Value(scalar, x)
+        parts = [self.out.emit(f"extractelement {kind.text} {x}, i64 {i}") for i in range(lanes)]
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.arithmetic(expr.op, scalar, total, part)
+        return Value(scalar, total)
+
+    def _lanes(self, kind: LLVMType, x: str, start: int, count: int) -> str:
+        if count == 1:
+            return self.out.emit(f"extractelement {kind.text} {x}, i64 {start}")
+        places = ", ".join(f"i32 {start + i}" for i in range(count))
+        return self.out.emit(f"shufflevector {kind.text} {x}, {kind.text} poison, <{count} x i32> <{places}>")
+
+    # ---- conversions ------------------------------------------------------------------------------------------------
+
+    def _cast(self, expr: Cast) -> Value:
+        if expr.value.type == INDEX:
+            form = self.index(expr.value)
+            return convert_index(self, Value(_INDEX, self.operand(form)), form.range, expr.dtype)
+        return convert(self, self.value(expr.value), expr.dtype)
+
+    def _bitcast(self, expr: Bitcast) -> Value:
+        value = self.value(expr.value)
+        goal = llvm_type(expr.dtype, value.type.lanes)
+        return Value(
+            goal, value.name if goal.text == value.type.text else self.out.emit(f"bitcast {value} to {goal.text}")
+        )
+
+
+def byte_strides(buffer: Buffer) -> tuple[int, ...]:
+    """Bytes from one index to the next, for each dimension of a buffer in memory."""
+    strides, step = [], buffer.dtype.itemsize
+    for size in reversed(buffer.shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))

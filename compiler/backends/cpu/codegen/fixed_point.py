@@ -1,0 +1,95 @@
+"""Fixed-point multiplication with two roundings: the instructions that machines have for it, or 64-bit products.
+
+Both roundings become one: with e = -shift and y = floor((x * m + 2^30) / 2^31), the result is
+floor((y + 2^(e-1) - n) / 2^e), where n is 1 for negative y and else 0. That is
+floor((x * m + 2^30 + 2^(e+30) - n * 2^31) / 2^(e+31)). The product's sign may stand for that of y: where they differ
+(y = 0, -2^30 <= x * m < 0), the result is 0 either way. Where halves go up, n is 0 for all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ....types import DType
+from .text import LLVMType, Value, constant, llvm_type
+
+if TYPE_CHECKING:
+    from .expressions import ExpressionEmitter
+
+
+def fixed_mul(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """The node `FixedMul`: i32 operands with the same number of lanes."""
+    lanes = x.type.lanes
+    if emitter.target.has_high_products and lanes == 4:
+        return _by_high_products(emitter, x, multiplier, shift, up)
+    if lanes < 4 or lanes % 2:
+        return _by_wide_products(emitter, x, multiplier, shift, up)
+    return _by_halves(emitter, x, multiplier, shift, up)
+
+
+def _by_wide_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """Every operand widened to 64 bits."""
+    kind = x.type
+    wide = llvm_type(DType.I64, kind.lanes)
+    a, b, exponent = (emitter.out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier, shift))
+    total = _rounded_product(emitter, wide, a, b, exponent, up)
+    places = emitter.arithmetic("sub", wide, constant(31, wide), exponent)
+    shifted = emitter.arithmetic("shr", wide, total, places)
+    return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
+
+
+def _by_halves(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """Lanes with even and with odd numbers apart, as vectors of 64-bit lanes: nothing is moved across lanes.
+
+    x86 multiplies the lower halves of 64-bit lanes. Of the sums only the upper halves matter, because the shift is
+    not 0; the odd ones already lie where they belong.
+    """
+    out, kind = emitter.out, x.type
+    wide = llvm_type(DType.I64, kind.lanes // 2)
+    totals = []
+    for half in range(2):
+        a, b, exponent = (_half(emitter, wide, v, half) for v in (x, multiplier, shift))
+        totals.append(_rounded_product(emitter, wide, a, b, exponent, up))
+    even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
+    places = ", ".join(f"i32 {i + 1 if i % 2 == 0 else kind.lanes + i}" for i in range(kind.lanes))
+    mask = f"<{kind.lanes} x i32> <{places}>"
+    upper = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {mask}")
+    rest = out.pure(out.depth, f"sub {kind.text} {constant(-1, kind)}, {shift.name}")
+    return Value(kind, emitter.arithmetic("shr", kind, upper, rest))
+
+
+def _half(emitter: ExpressionEmitter, wide: LLVMType, vector: Value, half: int) -> str:
+    """The even or odd lanes of an i32 vector, sign-extended."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    pairs = pure(depth, f"bitcast {vector} to {wide.text}")
+    upper = pairs if half else pure(depth, f"shl {wide.text} {pairs}, {constant(32, wide)}")
+    return pure(depth, f"ashr {wide.text} {upper}, {constant(32, wide)}")
+
+
+def _rounded_product(emitter: ExpressionEmitter, wide: LLVMType, x: str, multiplier: str, shift: str, up: bool) -> str:
+    """The number whose bits from 31 - shift on are the result."""
+    pure, depth, t = emitter.out.pure, emitter.out.depth, wide.text
+    places = pure(depth, f"sub {t} {constant(0, wide)}, {shift}")
+    half = pure(depth, f"shl {t} {constant(1 << 30, wide)}, {places}")
+    bias = pure(depth, f"add {t} {half}, {constant(1 << 30, wide)}")
+    product = emitter.arithmetic("mul", wide, x, multiplier)
+    total = emitter.arithmetic("add", wide, product, bias)
+    if up:
+        return total
+    lower = emitter.arithmetic("sub", wide, total, constant(1 << 31, wide))
+    negative = emitter.out.emit(f"icmp slt {t} {product}, {constant(0, wide)}")
+    bits = llvm_type(DType.BOOL, wide.lanes).text
+    return emitter.out.emit(f"select {bits} {negative}, {t} {lower}, {t} {total}")
+
+
+def _by_high_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """Arm: a rounding doubling high product, then a rounding shift, which takes halves up."""
+    out, kind = emitter.out, x.type
+
+    def call(name: str, a: str, b: str) -> str:
+        return out.call(kind.text, f"llvm.{name}.v4i32", (kind.text, a), (kind.text, b))
+
+    high = call("aarch64.neon.sqrdmulh", x.name, multiplier.name)
+    if not up:
+        high = call("sadd.sat", high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
+    return Value(kind, call("aarch64.neon.srshl", high, shift.name))

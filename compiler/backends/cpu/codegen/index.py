@@ -1,0 +1,43 @@
+"""Index arithmetic during emission: linear forms over values that exist at run time.
+
+Every `i64` scalar is held as `constant + sum(coefficient * atom)` until it is needed as an operand. Addresses that
+differ by a constant thus share one register and differ in their displacement, whatever order a schedule wrote its
+terms in. Atoms carry the range of their values, so that divisions and comparisons can be decided or made cheap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....loops.form import Form
+from ....loops.interval import UNKNOWN, Interval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Atom:
+    """An `i64` that LLVM computes: its operand text, the depth of the scope that defines it, and its range."""
+
+    name: str
+    order: int
+    depth: int
+    range: Interval = UNKNOWN
+
+
+class Linear(Form[Atom]):
+    """A form of values that exist at run time."""
+
+    __slots__ = ()
+
+    @property
+    def range(self) -> Interval:
+        """Smallest and largest value."""
+        low = high = float(self.constant)
+        for atom, coefficient in self.terms.items():
+            ends = (coefficient * atom.range[0], coefficient * atom.range[1])
+            low += min(ends)
+            high += max(ends)
+        return (low, high)
+
+    def ordered(self) -> list[tuple[Atom, int]]:
+        """Terms with those of outer scopes first."""
+        return sorted(self.terms.items(), key=lambda term: (term[0].depth, term[0].order))

@@ -1,0 +1,117 @@
+"""From LLVM text to machine code: target machines, the pass pipeline, assembly and objects.
+
+The text that this package writes is already in SSA form, rotated, and free of common address arithmetic, so a few
+cheap passes are enough. LLVM's loop unroller and vectorisers are left out on purpose: they break register tiles.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from importlib.resources import files
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from ....errors import InternalError, NetcError
+from ....targets.target import Target
+
+PASSES = ("instruction_combine", "simplify_cfg")
+
+
+def _fork_between_calls() -> None:
+    """Let forks wait for LLVM, which a child must get at rest, and whose lock no thread of the child would release."""
+    lock = getattr(llvm.ffi.lib, "_lock", None)  # llvmlite gives it no public name
+    if lock is not None and hasattr(os, "register_at_fork"):
+
+        def release() -> None:
+            lock.__exit__(None, None, None)
+
+        os.register_at_fork(before=lock.__enter__, after_in_parent=release, after_in_child=release)
+
+
+_fork_between_calls()
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+@cache
+def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
+    """LLVM's description of a target, for position-independent code."""
+    _initialize()
+    try:
+        description = llvm.Target.from_triple(target.triple)
+    except RuntimeError as error:
+        raise NetcError(f"this LLVM can't make code for {target.triple}: {error}") from error
+    return description.create_target_machine(
+        cpu=target.cpu, features=target.features, opt=level, reloc="pic", codemodel="default"
+    )
+
+
+def header(target: Target) -> str:
+    """The first lines of a module for a target."""
+    layout = target_machine(target).target_data
+    return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
+
+
+def with_conversions(text: str, target: Target) -> str:
+    """A module's text, with the conversions of half precision that a processor lacks, where it needs them."""
+    if target.has_half or not re.search(r"\bhalf\b", text):
+        return text
+    return text + "\n" + files("netc.compiler.backends.cpu.codegen").joinpath("half.ll").read_text(encoding="utf-8")
+
+
+def parse(text: str) -> llvm.ModuleRef:
+    """Read and verify LLVM text; broken text is a bug of netc's."""
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise InternalError(f"code generation wrote LLVM text that doesn't verify: {error}\n\n{text}") from error
+    return module
+
+
+def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    """Run the pass pipeline in place."""
+    options = llvm.create_pipeline_tuning_options()
+    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+    passes = llvm.create_new_module_pass_manager()
+    for name in PASSES:
+        getattr(passes, f"add_{name}_pass")()
+    passes.run(module, llvm.create_pass_builder(machine, options))
+
+
+def compile_text(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+    """Parse and optimise LLVM text for a target."""
+    machine = target_machine(target)
+    module = parse(text)
+    optimize(module, machine)
+    return module, machine
+
+
+def optimized(text: str, target: Target) -> str:
+    """LLVM text after LLVM's passes."""
+    return str(compile_text(text, target)[0])
+
+
+def object_code(text: str, target: Target) -> bytes:
+    """The object file of LLVM text."""
+    module, machine = compile_text(text, target)
+    return bytes(machine.emit_object(module))
+
+
+def assembly(text: str, target: Target) -> str:
+    """The assembly of LLVM text."""
+    module, machine = compile_text(text, target)
+    return str(machine.emit_assembly(module))
+
+
+def fingerprint(target: Target) -> str:
+    """What besides the text decides an object's bytes: compiler versions, passes, and the target."""
+    version = ".".join(map(str, llvm.llvm_version_info))
+    return f"llvmlite {llvmlite.__version__}, LLVM {version}, {','.join(PASSES)}, {target!r}"

@@ -1,0 +1,61 @@
+"""What Winograd's filtering costs beside direct convolution: cycles of a core, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ops.winograd import POINTS, TAPS, tiles_of
+from ...types import DType
+
+GAIN = 0.9
+"""Part of the direct time that must not be exceeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycles:
+    """Of a core whose vectors have `lanes` elements: they weigh transforms and memory against multiplications."""
+
+    lanes: int
+    transform: int
+    """Of a tile's inputs, for one vector of channels."""
+    result: int
+    """Of a tile's results, for one vector of filters, stores of the products included."""
+    sum: int
+    """Of a vector of a partial sum, from its first value to the end."""
+    bytes: int
+    """Of weights from memory, in one cycle."""
+
+    def is_faster(self, images: int, output: Sequence[int], channels: int, filters: int) -> bool:
+        """True if the products that a convolution saves outweigh the transforms and the larger weights."""
+        height, width = output
+        vectors, weights = self._vectors(filters), channels * filters * DType.F32.itemsize / self.bytes
+        direct = images * height * width * TAPS**2 * channels * vectors + TAPS**2 * weights
+        products = POINTS**2 * channels * vectors
+        transforms = self.transform * self._vectors(channels) + self.result * vectors
+        tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
+        return tiled < GAIN * direct
+
+    def is_gradient_faster(
+        self, images: int, output: Sequence[int], channels: int, filters: int, partial_sums: int
+    ) -> bool:
+        """As `is_faster`, for the gradient of the filters, made of `partial_sums` sums over parts of the tiles."""
+        height, width = output
+        inputs, vectors = self._vectors(channels), self._vectors(filters)
+        direct = images * height * width * TAPS**2 * channels * vectors
+        products = POINTS**2 * channels * vectors
+        tiles = images * tiles_of(height) * tiles_of(width)
+        tiled = tiles * (products + self.transform * (inputs + vectors)) + partial_sums * products * self.sum
+        return tiled < GAIN * direct
+
+    def _vectors(self, elements: int) -> int:
+        return -(-elements // self.lanes)
+
+
+MEASURED: Mapping[int, Cycles] = {16: Cycles(16, transform=330, result=480, sum=8, bytes=6)}
+"""By lanes."""
+
+
+def cycles_of(lanes: int) -> Cycles:
+    """The cycles of a core with vectors of so many f32; where nobody measured, those of one with 16."""
+    return MEASURED.get(lanes, MEASURED[16])

@@ -1,0 +1,31 @@
+"""The schedules of processors: register tiles, vectors, and one parallel loop outside."""
+
+from ....lowering import Schedules
+from ....lowering.generic import schedule_generic
+from ....lowering.margins import schedule_relayout
+from .channel_reduction import schedule_channel_reduction
+from .contraction import schedule_contraction
+from .depthwise import schedule_depthwise
+from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
+from .integer_contraction import schedule_integer_contraction
+from .integer_depthwise import schedule_integer_depthwise
+from .transpose import schedule_transpose
+from .weight_gradient import schedule_weight_gradient
+from .winograd import schedule_winograd
+from .winograd_gradient import schedule_winograd_gradient
+
+SCHEDULES = Schedules(
+    in_order=(
+        schedule_depthwise,
+        schedule_integer_depthwise,
+        schedule_contraction,
+        schedule_integer_contraction,
+        schedule_weight_gradient,
+        schedule_depthwise_weight_gradient,
+        schedule_relayout,
+        schedule_transpose,
+        schedule_channel_reduction,
+        schedule_generic,  # takes whatever is left
+    ),
+    by_algorithm={"winograd": (schedule_winograd, schedule_winograd_gradient)},
+)

@@ -1,0 +1,208 @@
+"""Register-tiled schedule for convolutions and dense layers: a sum of products with a weight, then an epilogue.
+
+Loops, outermost first: blocks of result pixels (or tiles of channels) shared out to the threads; tiles of channels;
+rows and columns of pixel tiles; then the micro-kernel (see `micro_kernel`) over the window and the input channels. A
+weight known at load time is packed into panels [channel tile][window and input channel][channel], so that the innermost
+loop reads it front to back; one that the program computes or changes is read as it lies, [window and input
+channel][channel]. The padding of a convolution must lie in the input buffer's margins (see the pass `assign-layouts`),
+hence no bounds checks.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ....graph.ir import Value
+from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var, minimum
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, step
+from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
+from ....ops.dense import MatMul
+from ....targets.target import Target
+from .geometry import Walk, walks
+from .micro_kernel import MicroKernel
+from .tiling import Band, Segment, choose_tile, conflicts, grid_of
+
+BLOCK_BYTES = 192 * 1024
+"""Input that one sweep over the weights serves; it should stay in the L2 cache."""
+
+
+class ContractionEmitter:
+    """Writes the kernel of one walk of a contraction group."""
+
+    pixel_cost = 0.0
+    """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
+    pixel_registers = 0
+    """Registers that a pixel needs beside its sums."""
+
+    def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+        self.group = group
+        self.g = g
+        self.threads = threads
+        self.x_type = group.anchor.operands[0].type
+        self.dtype = group.anchor.result.type.dtype
+        self.filters = group.result.type.shape[-1]
+        lanes = target.vector_lanes
+        pixels = g.images * g.height * g.width
+        self.tile = choose_tile(
+            g.height,
+            g.width,
+            self.filters,
+            lanes=lanes,
+            registers=target.vector_registers,
+            max_vectors=8 if pixels == 1 else 4,
+            pixel_cost=self.pixel_cost,
+            pixel_registers=self.pixel_registers,
+            evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
+        )
+        self.grid = grid_of(g.height, g.width, self.tile, flat=g.flat)
+        self.tiles, rest = divmod(self.filters, self.tile.channels)
+        self.last_widths = vector_widths(rest, lanes)
+        self.names = Names()
+        self._declare()
+
+    def _declare(self) -> None:
+        """Make the kernel's parameters and remember which argument each one takes."""
+        operands, outer = self.group.anchor.operands, self.group.outer
+        self.parameters = Parameters()
+        self.x = self.parameters.add(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
+        self._declare_weight(outer[operands[1]])
+        self.bias: Buffer | None = None
+        if len(operands) > 2 and operands[2] in outer:
+            self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
+        self.y = Buffer("y", self.group.result.type.dtype, self._view(self.group.result), Space.OUT)
+        self.extras = self.parameters.add_epilogue(self.group, self.y, self._view)
+        self.parameters.add(self.y, self.group.operation.result)
+
+    @property
+    def panels(self) -> int:
+        """Channel tiles, the last one perhaps narrower than the others."""
+        return self.tiles + bool(self.last_widths)
+
+    def _declare_weight(self, weight: Value) -> None:
+        self.packed = weight in self.group.static
+        shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)
+        self.w = Buffer("w", self.dtype, shape)
+        self.parameters.add(self.w, self._weight_argument(weight))
+
+    def _weight_argument(self, weight: Value) -> Value | Packed:
+        """The weight as the kernel reads it."""
+        if not self.packed:
+            return weight
+        panels, depth, width = self.w.shape
+        steps = [step("reshape", shape=(depth, self.filters))]
+        if panels * width > self.filters:
+            steps.append(step("pad", padding=((0, 0), (0, panels * width - self.filters))))
+        steps.append(step("reshape", shape=(depth, panels, width)))
+        steps.append(step("transpose", permutation=(1, 0, 2)))
+        return Packed(weight, tuple(steps))
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
+        return (j, depth, Const(offset)) if self.packed else (depth, channel)
+
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        """What computes one tile."""
+        return MicroKernel(self, rows, columns, widths)
+
+    def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
+        """Byte offsets of the input pixels that a tile reads in one step."""
+        (sy, sx), size = self.g.strides, self.x_type.dtype.itemsize
+        return [(r * sy * self.g.buffer[2] + c * sx * self.g.pitch) * size for r in range(rows) for c in range(columns)]
+
+    def _view(self, value: Value) -> tuple[int, ...]:
+        shape = value.type.buffer_shape
+        if self.g.flat and len(shape) > 1 and value.type.shape == self.group.result.type.shape:
+            return (*(1,) * (len(shape) - 2), self.g.width, shape[-1])
+        return shape
+
+    def schedule(self) -> Scheduled:
+        """The kernel and its arguments."""
+        kind = kind_for(self.group.macs)
+        body = self._by_channels(kind) if self._prefers_channels() else self._by_bands(kind)
+        return self.parameters.scheduled(body)
+
+    def _prefers_channels(self) -> bool:
+        """Share out channel tiles (each thread reads its own weights) or bands of pixels (its own input)?"""
+        bands = self.grid.count * self.g.images
+        uneven_channels = ceil_div(self.panels, self.threads) * self.threads / self.panels
+        uneven_bands = ceil_div(bands, self.threads) * self.threads / bands
+        weights, inputs = self.g.depth * self.filters, math.prod(self.g.buffer)
+        if abs(uneven_channels - uneven_bands) > 0.05:
+            return uneven_channels < uneven_bands
+        return weights > inputs
+
+    def _by_channels(self, kind: LoopKind) -> list[Stmt]:
+        bands = self.grid.count * self.g.images
+
+        def panel(j: Expr) -> list[Stmt]:
+            main = loop("g", bands, lambda g: self._band(g, j, self.tile.widths)) if self.tiles else []
+            if not self.last_widths:
+                return main
+            last = loop("g", bands, lambda g: self._band(g, j, self.last_widths))
+            return [If(Binary("lt", j, Const(self.tiles)), tuple(main), tuple(last))] if main else last
+
+        return loop("j", self.panels, panel, kind)
+
+    def _by_bands(self, kind: LoopKind) -> list[Stmt]:
+        bands = self.grid.count * self.g.images
+        block = self._bands_per_block(bands)
+
+        def sweep(p: Expr) -> list[Stmt]:
+            def over_bands(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+                if block == 1:
+                    return self._band(p, j, widths)
+                stop = minimum(p * block + block, bands) if bands % block else p * block + block
+                return [For("g", p * block, stop, tuple(self._band(Var("g"), j, widths)))]
+
+            main = loop("j", self.tiles, lambda j: over_bands(j, self.tile.widths)) if self.tiles else []
+            return [*main, *(over_bands(Const(self.tiles), self.last_widths) if self.last_widths else [])]
+
+        return loop("p", ceil_div(bands, block), sweep, kind)
+
+    def _bands_per_block(self, bands: int) -> int:
+        """Bands that one sweep over the weights serves: as many as keep their input in the L2 cache."""
+        _, rows, columns = self.g.buffer
+        share = self.tile.rows / self.g.height if not self.g.flat else self.tile.columns / self.g.width
+        bytes_per_band = max(1.0, rows * columns * share * self.x_type.dtype.itemsize)
+        most = max(1, int(BLOCK_BYTES / bytes_per_band))
+        blocks = ceil_div(ceil_div(bands, most), self.threads) * self.threads
+        return ceil_div(bands, min(blocks, bands))
+
+    def _band(self, g: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        """One row of tiles: band `g` of all images, channel tile `j`."""
+        image = g // self.grid.count if self.g.images > 1 else Const(0)
+        band = g % self.grid.count if self.g.images > 1 else g
+
+        def tiles(of: Band) -> list[Stmt]:
+            return [s for segment in of.segments for s in self._segment(of, segment, image, band, j, widths)]
+
+        if self.grid.last is None:
+            return tiles(self.grid.band)
+        if self.grid.full == 0:
+            return tiles(self.grid.last)
+        test = Binary("lt", band, Const(self.grid.full))
+        return [If(test, tuple(tiles(self.grid.band)), tuple(tiles(self.grid.last)))]
+
+    def _segment(
+        self, of: Band, segment: Segment, image: Expr, band: Expr, j: Expr, widths: tuple[int, ...]
+    ) -> list[Stmt]:
+        def tile(i: Expr) -> list[Stmt]:
+            row, column = band * self.grid.band.rows, i * segment.columns + segment.start
+            if self.g.flat:
+                row, column = Const(0), band * self.grid.band.segments[0].columns
+            return self.micro_kernel(of.rows, segment.columns, widths).emit(image, row, column, j)
+
+        return loop("i", segment.count, tile)
+
+
+def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a group whose anchor is a contraction; empty where its form needs the generic lowering."""
+    operator = group.anchor.operator
+    if isinstance(operator, MatMul) and group.anchor.attributes["transpose_b"]:
+        return ()
+    if not (operator.contraction or isinstance(operator, MatMul)) or not group.result.type.dtype.is_float:
+        return ()
+    if any(v not in group.outer for v in group.anchor.operands):
+        return ()
+    return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in walks(group))

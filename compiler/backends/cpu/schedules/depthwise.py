@@ -1,0 +1,150 @@
+"""Depthwise convolution and the gradient of its input: each channel by itself, vectors along the channels.
+
+For each result row and vector of channels, a run of neighbouring results is kept in registers; each input vector of a
+window row is loaded once and used by all results that see it. The padding must lie in the input buffer's margins. The
+gradient of a strided convolution is one kernel for each phase of the result (see `geometry`).
+"""
+
+from __future__ import annotations
+
+from ....loops.ir import Allocate, Buffer, Const, Expr, Fma, Load, LoopKind, Space, Stmt, Store, Var
+from ....lowering.elements import Elements, physical
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Parameters, Scheduled, let
+from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
+from ....ops.convolution import Conv2D
+from ....ops.convolution_gradients import Conv2DInputGradient
+from ....targets.target import Target
+from .geometry import Line, Walk, depthwise_walks
+
+
+def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a group whose anchor is a depthwise conv2d with multiplier 1 and padding in the margins."""
+    anchor = group.anchor
+    if not isinstance(anchor.operator, (Conv2D, Conv2DInputGradient)):
+        return ()
+    if any(v not in group.outer for v in anchor.operands) or not anchor.operands[0].type.dtype.is_float:
+        return ()
+    return tuple(_Depthwise(group, walk, target).schedule() for walk in depthwise_walks(group))
+
+
+class _Depthwise:
+    def __init__(self, group: Group, walk: Walk, target: Target) -> None:
+        self.group, self.walk, self.target = group, walk, target
+        self.names = Names()
+        operands = group.anchor.operands
+        x = operands[0].type
+        self.dtype = x.dtype
+        self.parameters = Parameters()
+        add, outer = self.parameters.add, group.outer
+        self.x = add(Buffer("x", self.dtype, x.buffer_shape), outer[operands[0]])
+        self.w = add(Buffer("w", self.dtype, (*walk.kernel, walk.channels)), outer[operands[1]])
+        self.bias = add(Buffer("b", self.dtype, (walk.channels,)), outer[operands[2]]) if len(operands) > 2 else None
+        self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
+        self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
+        add(self.y, group.operation.result)
+        self.run = self._run_length()
+
+    def _inputs(self, run: int) -> int:
+        """Inputs of one window row that `run` neighbouring results see."""
+        reach = (self.walk.window[1] - 1) * self.walk.dilations[1]
+        return (run - 1) * self.walk.strides[1] + reach + 1
+
+    def _run_length(self) -> int:
+        """Results of one row that are kept in registers together with the inputs of one window row."""
+        width, best = self.walk.width, 1
+        for run in range(1, min(width, 12) + 1):
+            registers = run + self._inputs(run) + self.walk.window[1]
+            if registers <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
+                best = run
+        return best
+
+    def schedule(self) -> Scheduled:
+        images, height, channels = self.walk.images, self.walk.height, self.walk.channels
+
+        def row(p: Expr) -> list[Stmt]:
+            n, oy = (p // height, p % height) if images > 1 else (Const(0), p)
+            return vector_loop(
+                self.names, channels, self.target.vector_lanes, lambda c, width: self._row(n, oy, c, width)
+            )
+
+        body = loop("p", images * height, row, kind_for(self.group.macs))
+        return self.parameters.scheduled(body)
+
+    def _row(self, n: Expr, oy: Expr, c: Var, lanes: int) -> list[Stmt]:
+        whole, rest = divmod(self.walk.width, self.run)
+        statements = loop(
+            self.names.fresh("i"), whole, lambda i: self._results(n, oy, i * self.run, self.run, c, lanes)
+        )
+        if rest:
+            statements += self._results(n, oy, Const(whole * self.run), rest, c, lanes)
+        return statements
+
+    def _registers(self, name: str, size: int, lanes: int) -> Buffer:
+        return Buffer(self.names.fresh(name), self.dtype, (size,), Space.REGISTER, lanes=lanes)
+
+    def _results(self, n: Expr, oy: Expr, ox: Expr, run: int, c: Var, lanes: int) -> list[Stmt]:
+        """`run` neighbouring results from (oy, ox) of the walk's grid on, for `lanes` channels from c on."""
+        acc = self._registers("acc", run, lanes)
+        block: list[Stmt] = [Allocate(acc)]
+        start: Expr = Const(0.0, self.dtype, lanes)
+        if self.bias:
+            start = let(block, self.names.fresh("bias"), Load(self.bias, (c,), lanes))
+        block += loop("s", run, lambda s: [Store(acc, (s,), start)], LoopKind.UNROLL)
+        if 0 not in self.walk.window:  # else a phase that no window reaches
+            block += self._sum(acc, run, (n, oy, ox), c, lanes)
+        return [*block, *self._store_all(acc, run, (n, oy, ox), c, lanes)]
+
+    def _sum(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
+        """Add all products to the accumulators, one window row after the other."""
+        walk, (n, oy, ox) = self.walk, first
+        (kh, kw), (sy, sx), (dy, dx) = walk.window, walk.strides, walk.dilations
+        rows, columns = walk.taps
+        inputs = self._inputs(run)
+        line = self._registers("line", inputs, lanes)
+        block: list[Stmt] = [Allocate(line)]
+        iy = let(block, self.names.fresh("iy"), oy * sy + walk.origin[0])
+        ix = let(block, self.names.fresh("ix"), ox * sx + walk.origin[1])
+
+        def window_row(ky: Expr) -> list[Stmt]:
+            def fetch(i: Expr) -> list[Stmt]:
+                return [Store(line, (i,), Load(self.x, (n, iy + ky * dy, ix + i, c), lanes))]
+
+            def tap(kx: Expr) -> list[Stmt]:
+                inside: list[Stmt] = []
+                weight = let(inside, "w", Load(self.w, (_at(rows, ky), _at(columns, kx), c), lanes))
+
+                def multiply(s: Expr) -> list[Stmt]:
+                    value = Load(line, (s * sx + kx * dx,))
+                    return [Store(acc, (s,), Fma(value, weight, Load(acc, (s,))))]
+
+                return [*inside, *loop("s", run, multiply, LoopKind.UNROLL)]
+
+            return [*loop("i", inputs, fetch, LoopKind.UNROLL), *loop("kx", kw, tap, LoopKind.UNROLL)]
+
+        return [*block, *loop("ky", kh, window_row, LoopKind.UNROLL)]
+
+    def _store_all(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
+        (n, oy, ox), (rows, columns) = first, self.walk.results
+
+        def store(s: Expr) -> list[Stmt]:
+            return self._store(acc, s, (n, _at(rows, oy), _at(columns, ox + s), c), c, lanes)
+
+        return loop("s", run, store, LoopKind.UNROLL)
+
+    def _store(self, acc: Buffer, s: Expr, index: tuple[Expr, ...], c: Var, lanes: int) -> list[Stmt]:
+        elements = Elements(
+            self.extras,
+            self.group.producers,
+            self.group.constants,
+            lanes=lanes,
+            lane=c,
+            known={self.group.anchor.result: Load(acc, (s,))},
+        )
+        result = elements.element(self.group.result, index)
+        return [*elements.statements, Store(self.y, physical(self.group.result.type, index), result)]
+
+
+def _at(line: Line, number: Expr) -> Expr:
+    """An element of a line of numbers."""
+    return number * line.step + line.start

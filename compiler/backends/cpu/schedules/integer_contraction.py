@@ -1,0 +1,157 @@
+"""Integer convolutions and dense layers by dot products of four 8-bit numbers at a time.
+
+The schedule is that of `contraction`; one step of the micro-kernel takes four neighbouring input elements of a pixel.
+Signs and zero points are made good as `signs` says. Runs of the sum that are contiguous in the input are filled up to a
+multiple of four with zero weights; the input's margins make these reads legal.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ....graph.ir import Value
+from ....loops.ir import Allocate, Buffer, Const, Dot4, Expr, Load, Space, Stmt, Store
+from ....lowering.group import Group
+from ....lowering.kernel import Packed, Scheduled, let, step
+from ....lowering.loops import ceil_div
+from ....ops.quantized.contraction import Conv2DSum, DenseSum
+from ....targets.target import Target
+from ....types import DType
+from .contraction import ContractionEmitter
+from .geometry import Walk, walks
+from .micro_kernel import MicroKernel
+from .signs import QUAD, Signs
+
+
+def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a group whose anchor is a sum of integer products with a weight known at load time."""
+    anchor = group.anchor
+    if not isinstance(anchor.operator, (Conv2DSum, DenseSum)):
+        return ()
+    operands = anchor.operands
+    if any(v not in group.outer for v in operands[:2]) or group.outer[operands[1]] not in group.static:
+        return ()
+    x, weight = operands[0].type, operands[1].type
+    wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)
+    if not x.size or (wanted is None and weight.shape[0] % QUAD):
+        return ()
+    if wanted and not x.has_margins(wanted):
+        return ()
+    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
+
+
+class DotEmitter(ContractionEmitter):
+    """Writes the kernel of one integer contraction."""
+
+    def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+        x, weight = (v.type.dtype for v in group.anchor.operands[:2])
+        self.signs = Signs.of(target, x, weight, group.anchor.attributes)
+        self.pixel_registers = 1 if self.signs.needs_input_sums else 0
+        self.pixel_cost = 0.5 + self.pixel_registers
+        super().__init__(group, g, target, threads)
+
+    @property
+    def run_length(self) -> int:
+        """Elements of the sum that are contiguous in the input."""
+        return self.g.channels * (self.g.window[1] if self.g.merges_columns else 1)
+
+    @property
+    def runs(self) -> int:
+        """Contiguous runs of the whole sum."""
+        return self.g.depth // self.run_length
+
+    @property
+    def literal_bias(self) -> int:
+        """A bias of one element is a number of the program."""
+        return sum(int(self.group.constants.get(v, 0)) for v in self.group.anchor.operands[2:])
+
+    def _declare_weight(self, weight: Value) -> None:
+        width = self.tile.channels
+        steps = self.runs * ceil_div(self.run_length, QUAD)
+        self.packed = True
+        self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
+        pack = step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
+        self.parameters.add(self.w, Packed(weight, (pack,)))
+        start = Packed(weight, (self.signs.correction,))
+        self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), start)
+        self.ones: Buffer | None = None
+        if self.signs.needs_input_sums and self.run_length % QUAD:
+            ones = Packed(weight, (step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
+            self.ones = self.parameters.add(Buffer("o", DType.I8, (1, steps, self.tile.widths[0] * QUAD)), ones)
+
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        """What computes one tile."""
+        return DotMicroKernel(self, rows, columns, widths)
+
+
+class DotMicroKernel(MicroKernel):
+    """One register tile of integer sums."""
+
+    elements = QUAD
+
+    def __init__(self, owner: DotEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+        super().__init__(owner, rows, columns, widths)
+        self.dot = owner
+        self.sums: dict[int, Buffer] = {}
+        """By number of lanes: the sum of each pixel's inputs, in every lane."""
+        if owner.signs.needs_input_sums:
+            name, shape = owner.names.fresh, (rows * columns,)
+            self.sums = {w: Buffer(name("sum"), DType.I32, shape, Space.REGISTER, lanes=w) for w in set(widths)}
+
+    def _extents(self) -> tuple[int, int]:
+        g = self.dot.g
+        return ceil_div(self.dot.run_length, QUAD), 1 if g.merges_columns else g.window[1]
+
+    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
+        inner, outer = self._extents()
+        return (ky * outer + kx) * inner + k
+
+    def _initial(self, channel: Expr, width: int) -> Expr:
+        correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
+        return super()._initial(channel, width) + correction + self.dot.literal_bias
+
+    def _start(self, j: Expr) -> None:
+        super()._start(j)
+        for width, buffer in sorted(self.sums.items()):
+            self.block.append(Allocate(buffer))
+            self.block += self._pixels(partial(self._clear, buffer, Const(0, DType.I32, width)))
+
+    def _clear(self, buffer: Buffer, zero: Expr, r: Expr, s: Expr) -> list[Stmt]:
+        return [Store(buffer, (r * self.columns + s,), zero)]
+
+    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        o, g = self.dot, self.dot.g
+        block: list[Stmt] = []
+        weights: list[Expr] = []
+        offset = 0
+        for width in self.widths:
+            place = (j, depth, Const(offset * QUAD))
+            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * QUAD)))
+            offset += width
+        ones = {width: self._ones(block, depth, width) for width in sorted(self.sums)}
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
+            inside: list[Stmt] = []
+            four = let(inside, "a", o.signs.as_left(Load(o.x, place, QUAD)))
+            at = (r * self.columns + s,)
+            for accumulator, weight in zip(self.accumulators, weights, strict=True):
+                inside.append(Store(accumulator, at, Dot4(four, weight, Load(accumulator, at))))
+            for width, one in ones.items():
+                inside.append(Store(self.sums[width], at, Dot4(four, one, Load(self.sums[width], at))))
+            return inside
+
+        return [*block, *self._pixels(pixel)]
+
+    def _ones(self, block: list[Stmt], depth: Expr, width: int) -> Expr:
+        """What sums up the inputs of a step: not those that only fill up a run."""
+        o = self.dot
+        if o.ones is None:
+            return Const(1, DType.I8, width * QUAD)
+        return let(block, o.names.fresh("o"), Load(o.ones, (Const(0), depth, Const(0)), width * QUAD))
+
+    def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
+        total = super()._total(v, at)
+        if not self.sums:
+            return total
+        return total + Load(self.sums[self.widths[v]], at) * self.dot.signs.input_sum_factor

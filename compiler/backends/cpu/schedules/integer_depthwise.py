@@ -1,0 +1,295 @@
+"""Depthwise convolution of 8-bit integers by dot products down the columns, vectors along the channels.
+
+Four neighbouring input rows are interleaved channel by channel, so that one dot-product instruction serves four taps of
+a window column for a vector of channels. A block of result rows shares these fours: each row multiplies them by its own
+copy of the weights, shifted to where its window lies and filled up with zeros. Signs and zero points are made good as
+in `integer_contraction`. The padding must lie in the input buffer's margins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ....loops.ir import (
+    Allocate,
+    Binary,
+    Buffer,
+    Const,
+    Dot4,
+    Expr,
+    If,
+    Interleave,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+)
+from ....lowering.elements import Elements, physical
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, step
+from ....lowering.loops import kind_for, loop, vector_loop
+from ....ops.quantized.contraction import Conv2DSum
+from ....targets.target import DotProduct, Target
+from ....types import DType
+from .signs import QUAD, Signs
+
+if TYPE_CHECKING:
+    from ....ops.window import Window
+
+MOST_ROWS, MOST_COLUMNS = 6, 12
+INTERLEAVE_COST = 6
+"""Instructions that load and interleave four rows of a column."""
+
+
+def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a group whose anchor is a depthwise sum of integer products with multiplier 1 and a static weight."""
+    anchor = group.anchor
+    if target.dot_product is DotProduct.NONE or not isinstance(anchor.operator, Conv2DSum):
+        return ()
+    operands = anchor.operands
+    if any(v not in group.outer for v in operands) or group.outer[operands[1]] not in group.static:
+        return ()
+    x, weight = operands[0].type, operands[1].type
+    if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
+        return ()
+    window = anchor.operator.window(x, weight, anchor.attributes)
+    if not x.has_margins(((0, 0), *window.padding, (0, 0))):
+        return ()
+    return (_IntegerDepthwise(group, window, target).schedule(),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """`rows` by `columns` results that one piece of code computes."""
+
+    rows: int
+    columns: int
+    window: Window
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the input that they see."""
+        (_, kw), (_, step), (_, apart) = self.window.kernel, self.window.strides, self.window.dilations
+        return (self.columns - 1) * step + (kw - 1) * apart + 1
+
+    @property
+    def last(self) -> int:
+        """The last of the input rows that they see (those between the taps of a dilated window aside)."""
+        return (self.rows - 1) * self.window.strides[0] + self.window.kernel[0] - 1
+
+    @property
+    def quads(self) -> int:
+        """Fours of input rows."""
+        return self.last // QUAD + 1
+
+    def readers(self, quad: int) -> list[int]:
+        """Result rows that have taps in a four of input rows."""
+        step, kh = self.window.strides[0], self.window.kernel[0]
+        return [r for r in range(self.rows) if r * step < (quad + 1) * QUAD and quad * QUAD < r * step + kh]
+
+    @property
+    def cost(self) -> int:
+        """Instructions, the epilogue aside."""
+        dots = sum(len(self.readers(q)) for q in range(self.quads)) * self.columns * self.window.kernel[1]
+        return self.quads * self.inputs * INTERLEAVE_COST + dots
+
+
+class _IntegerDepthwise:
+    def __init__(self, group: Group, window: Window, target: Target) -> None:
+        self.group = group
+        self.window = window
+        self.lanes = target.vector_lanes
+        self.names = Names()
+        self.x_type, weight_type = (v.type for v in group.anchor.operands[:2])
+        self.signs = Signs.of(target, self.x_type.dtype, weight_type.dtype, group.anchor.attributes)
+        self.channels = self.x_type.shape[-1]
+        self.tile = self._choose(target.vector_registers)
+        self._declare()
+
+    def _choose(self, registers: int) -> _Block:
+        """The block with the fewest instructions whose sums and inputs fit the registers."""
+        height, width = self.window.output
+        most_rows = min(height, MOST_ROWS) if self.window.dilations[0] == 1 else 1
+        sets = 2 if self.signs.needs_input_sums else 1
+        best, least = _Block(1, 1, self.window), float("inf")
+        for rows in range(1, most_rows + 1):
+            for columns in range(1, min(width, MOST_COLUMNS) + 1):
+                block = _Block(rows, columns, self.window)
+                cost = sum(n * part.cost for n, part in self._parts(block))
+                if sets * rows * columns + block.inputs + 2 <= registers and cost < least:
+                    best, least = block, cost
+        return best
+
+    def _parts(self, block: _Block) -> list[tuple[int, _Block]]:
+        """How many blocks of which size cover the results."""
+        sizes = [divmod(n, size) for n, size in zip(self.window.output, (block.rows, block.columns), strict=True)]
+        rows, columns = (
+            [(n, size) for n, size in ((whole, size), (1, rest)) if n and size]
+            for (whole, rest), size in zip(sizes, (block.rows, block.columns), strict=True)
+        )
+        return [(m * n, _Block(r, c, self.window)) for m, r in rows for n, c in columns]
+
+    def _declare(self) -> None:
+        group, signs, tile = self.group, self.signs, self.tile
+        operands, outer = group.anchor.operands, group.outer
+        weight = outer[operands[1]]
+        kw = self.window.kernel[1]
+        block = (tile.rows, tile.quads)
+        order = {"rows": tile.rows, "stride": self.window.strides[0]}
+        pack = step("pack_depthwise", **order, offset=signs.weight_offset)
+        self.parameters = Parameters()
+        add = self.parameters.add
+        self.x = add(Buffer("x", self.x_type.dtype, self.x_type.buffer_shape), outer[operands[0]])
+        self.w = add(Buffer("w", DType.I8, (kw, *block, self.channels * QUAD)), Packed(weight, (pack,)))
+        if signs.needs_input_sums:
+            taps = step("pack_depthwise", **order, ones=self.lanes)
+            self.ones = add(Buffer("o", DType.I8, (1, *block, self.lanes * QUAD)), Packed(weight, (taps,)))
+        self.correction = add(Buffer("z", DType.I32, (self.channels,)), Packed(weight, (signs.correction,)))
+        self.bias: Buffer | None = None
+        if len(operands) > 2:
+            self.bias = add(Buffer("b", DType.I32, (self.channels,)), outer[operands[2]])
+        result = group.result.type
+        self.y = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
+        self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
+        add(self.y, group.operation.result)
+
+    def schedule(self) -> Scheduled:
+        """The kernel and its arguments."""
+        images, height = self.group.result.type.shape[:2]
+        whole, rest = divmod(height, self.tile.rows)
+        blocks = whole + bool(rest)
+
+        def row(p: Expr) -> list[Stmt]:
+            place: list[Stmt] = []
+            n, block = (p // blocks, let(place, "block", p % blocks)) if images > 1 else (Const(0), p)
+            full = self._rows(n, block * self.tile.rows, self.tile.rows) if whole else []
+            last = self._rows(n, Const(whole * self.tile.rows), rest) if rest else []
+            if full and last:
+                return [*place, If(Binary("lt", block, Const(whole)), tuple(full), tuple(last))]
+            return [*place, *full, *last]
+
+        return self.parameters.scheduled(loop("p", images * blocks, row, kind_for(self.group.macs)))
+
+    def _rows(self, n: Expr, oy: Expr, rows: int) -> list[Stmt]:
+        whole, rest = divmod(self.window.output[1], self.tile.columns)
+        size = self.tile.columns
+
+        def vector(c: Var, lanes: int) -> list[Stmt]:
+            block = _Block(rows, size, self.window)
+            across = loop(self.names.fresh("i"), whole, lambda i: _Tile(self, block, c, lanes).emit(n, oy, i * size))
+            if rest:
+                narrow = _Block(rows, rest, self.window)
+                across += _Tile(self, narrow, c, lanes).emit(n, oy, Const(whole * size))
+            return across
+
+        return vector_loop(self.names, self.channels, self.lanes, vector)
+
+
+class _Tile:
+    """One block of results for `lanes` channels from c on."""
+
+    def __init__(self, owner: _IntegerDepthwise, block: _Block, c: Var, lanes: int) -> None:
+        self.o = owner
+        self.block = block
+        self.c = c
+        self.lanes = lanes
+        shape = (block.rows * block.columns,)
+        name = owner.names.fresh
+        self.acc = Buffer(name("acc"), DType.I32, shape, Space.REGISTER, lanes=lanes)
+        self.sums: Buffer | None = None
+        if owner.signs.needs_input_sums:
+            self.sums = Buffer(name("sum"), DType.I32, shape, Space.REGISTER, lanes=lanes)
+        self.line = Buffer(name("line"), owner.signs.left, (block.inputs,), Space.REGISTER, lanes=lanes * QUAD)
+
+    def emit(self, n: Expr, oy: Expr, ox: Expr) -> list[Stmt]:
+        """The statements for the block whose first result is (oy, ox) of image n."""
+        statements = self._start()
+        window, margins = self.o.window, self.o.x_type.margins
+        iy, ix = (
+            let(
+                statements,
+                self.o.names.fresh(name),
+                place * window.strides[d] + (margins[1 + d][0] - window.padding[d][0]),
+            )
+            for d, (name, place) in enumerate((("iy", oy), ("ix", ox)))
+        )
+        for quad in range(self.block.quads):
+            statements += loop("i", self.block.inputs, partial(self._fetch, n, iy, ix, quad), LoopKind.UNROLL)
+            for r in self.block.readers(quad):
+                statements += loop("kx", window.kernel[1], partial(self._taps, r, quad), LoopKind.UNROLL)
+        return [*statements, *self._finish(n, oy, ox)]
+
+    def _start(self) -> list[Stmt]:
+        """Sums start from bias and correction."""
+        block: list[Stmt] = [Allocate(self.acc), Allocate(self.line)]
+        start: Expr = Load(self.o.correction, (self.c,), self.lanes)
+        if self.o.bias:
+            start = start + Load(self.o.bias, (self.c,), self.lanes)
+        first = let(block, self.o.names.fresh("start"), start)
+        starts: list[tuple[Buffer, Expr]] = [(self.acc, first)]
+        if self.sums:
+            block.append(Allocate(self.sums))
+            starts.append((self.sums, Const(0, DType.I32, self.lanes)))
+
+        def clear(s: Expr) -> list[Stmt]:
+            return [Store(total, (s,), value) for total, value in starts]
+
+        return [*block, *loop("s", self.acc.shape[0], clear, LoopKind.UNROLL)]
+
+    def _fetch(self, n: Expr, iy: Expr, ix: Expr, quad: int, i: Expr) -> list[Stmt]:
+        """Four input rows of column i; rows that no tap needs are read again instead of what lies beyond."""
+        dilation = self.o.window.dilations[0]
+        rows = (min(quad * QUAD + j, self.block.last) * dilation for j in range(QUAD))
+        parts = tuple(Load(self.o.x, (n, iy + row, ix + i, self.c), self.lanes) for row in rows)
+        return [Store(self.line, (i,), self.o.signs.as_left(Interleave(parts)))]
+
+    def _taps(self, r: int, quad: int, kx: Expr) -> list[Stmt]:
+        """Multiply-add of column kx of the window for result row r."""
+        (_, step), (_, apart) = self.o.window.strides, self.o.window.dilations
+        block: list[Stmt] = []
+        place, fours = (Const(r), Const(quad)), self.lanes * QUAD
+        weight = let(block, "w", Load(self.o.w, (kx, *place, self.c * QUAD), fours))
+        factors: list[tuple[Buffer, Expr]] = [(self.acc, weight)]
+        if self.sums:
+            ones = let(block, "o", Load(self.o.ones, (Const(0), *place, Const(0)), fours))
+            factors.append((self.sums, ones))
+
+        def multiply(s: Expr) -> list[Stmt]:
+            four, at = Load(self.line, (s * step + kx * apart,)), (s + r * self.block.columns,)
+            return [Store(total, at, Dot4(four, factor, Load(total, at))) for total, factor in factors]
+
+        return [*block, *loop("s", self.block.columns, multiply, LoopKind.UNROLL)]
+
+    def _finish(self, n: Expr, oy: Expr, ox: Expr) -> list[Stmt]:
+        """The epilogue; what it reads for each channel is loaded once."""
+        block: list[Stmt] = []
+        name = self.o.names.fresh
+        vectors = [v for v in self.o.extras if v.type.shape == (self.o.channels,)]
+        known = {v: let(block, name("k"), Load(self.o.extras[v], (self.c,), self.lanes)) for v in vectors}
+
+        def store(r: Expr, s: Expr) -> list[Stmt]:
+            at = (r * self.block.columns + s,)
+            total: Expr = Load(self.acc, at)
+            if self.sums:
+                total = total + Load(self.sums, at) * self.o.signs.input_sum_factor
+            group = self.o.group
+            elements = Elements(
+                self.o.extras,
+                group.producers,
+                group.constants,
+                lanes=self.lanes,
+                lane=self.c,
+                known={group.anchor.result: total, **known},
+            )
+            index = (n, oy + r, ox + s, self.c)
+            result = elements.element(group.result, index)
+            return [*elements.statements, Store(self.o.y, physical(group.result.type, index), result)]
+
+        def row(r: Expr) -> list[Stmt]:
+            return loop("s", self.block.columns, lambda s: store(r, s), LoopKind.UNROLL)
+
+        return [*block, *loop("r", self.block.rows, row, LoopKind.UNROLL)]

@@ -1,0 +1,89 @@
+"""Small constant matrices times vectors of registers, with few instructions: the transforms of Winograd's filtering.
+
+Matrices of polynomials at pairs of points p, -p hold pairs of rows or columns that are equal but for signs. Sums and
+differences that such a pair shares are computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ....loops.ir import Const, Expr, Fma
+
+Row = tuple[float, ...]
+Bind = Callable[[Expr], Expr]
+"""Gives a value a name, so that it is computed once."""
+
+
+def product(matrix: Sequence[Row], values: Sequence[Expr], bind: Bind) -> list[Expr]:
+    """`matrix` times a column of scalars or vectors of one type."""
+    matrix, values = _fold_columns(matrix, values, bind)
+    results: list[Expr] = []
+    while (i := len(results)) < len(matrix):
+        if i + 1 < len(matrix) and (signs := _signs(matrix[i], matrix[i + 1])) and any(matrix[i]):
+            results += _pair(matrix[i], signs, values, bind)
+        else:
+            results.append(bind(_sum(matrix[i], values)))
+    return results
+
+
+def square(matrix: Sequence[Row], values: Sequence[Sequence[Expr]], bind: Bind) -> list[list[Expr]]:
+    """`matrix` times a square array of values times the matrix transposed."""
+    rows = [product(matrix, row, bind) for row in values]
+    columns = [product(matrix, column, bind) for column in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _signs(one: Row, other: Row) -> list[float] | None:
+    """For each place +1 or -1, if the rows are equal but for these signs, of which both occur; else None."""
+    if any(abs(a) != abs(b) for a, b in zip(one, other, strict=True)):
+        return None
+    signs = [1.0 if a == b else -1.0 for a, b in zip(one, other, strict=True)]
+    return signs if len(set(signs)) == 2 else None
+
+
+def _fold_columns(matrix: Sequence[Row], values: Sequence[Expr], bind: Bind) -> tuple[Sequence[Row], Sequence[Expr]]:
+    """Replace pairs of columns that are equal but for signs by one each: of the sum, and of the difference."""
+    columns = list(zip(*matrix, strict=True))
+    folded: list[Row] = []
+    inputs: list[Expr] = []
+    while columns:
+        first, value, values = columns.pop(0), values[0], values[1:]
+        signs = _signs(first, columns[0]) if columns else None
+        if signs is None:
+            folded.append(first)
+            inputs.append(value)
+            continue
+        columns.pop(0)
+        inputs += [bind(value + values[0]), bind(value - values[0])]
+        folded += [tuple(c if s == kept else 0.0 for c, s in zip(first, signs, strict=True)) for kept in (1.0, -1.0)]
+        values = values[1:]
+    return [tuple(row) for row in zip(*folded, strict=True)], inputs
+
+
+def _pair(row: Row, signs: list[float], values: Sequence[Expr], bind: Bind) -> list[Expr]:
+    """Two rows that differ in signs: what they share, plus and minus the rest."""
+    shared = tuple(c if s > 0 else 0.0 for c, s in zip(row, signs, strict=True))
+    rest = tuple(c if s < 0 else 0.0 for c, s in zip(row, signs, strict=True))
+    factor = next(c for c in rest if c)
+    if any(abs(c) not in (0.0, abs(factor)) for c in rest):
+        factor = 1.0
+    base, step = bind(_sum(shared, values)), bind(_sum(tuple(c / factor for c in rest), values))
+    return [bind(_add(base, sign * factor, step)) for sign in (1.0, -1.0)]
+
+
+def _sum(row: Row, values: Sequence[Expr]) -> Expr:
+    """The sum of the values times the coefficients of a row, those of 1 first, which need no product."""
+    terms = sorted(((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda t: (t[0] != 1, abs(t[0]) != 1))
+    (first, value), *others = terms
+    total = value if first == 1 else value * first
+    for coefficient, value in others:
+        total = _add(total, coefficient, value)
+    return total
+
+
+def _add(total: Expr, coefficient: float, value: Expr) -> Expr:
+    """Total + coefficient * value."""
+    if abs(coefficient) == 1:
+        return total + value if coefficient > 0 else total - value
+    return Fma(Const(coefficient, value.type.dtype, value.type.lanes), value, total)

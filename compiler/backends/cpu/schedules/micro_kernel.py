@@ -1,0 +1,215 @@
+"""The innermost piece of a contraction: one register tile of results, from the first product to the stored result.
+
+A tile of R pixels by V vectors of channels keeps R * V accumulators in registers. Each step along the sum loads V
+vectors of weights and, for each pixel, one input element that is broadcast to all lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from ....graph.ir import Value
+from ....loops.ir import (
+    Allocate,
+    Broadcast,
+    Buffer,
+    Const,
+    Expr,
+    Fma,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    const,
+)
+from ....lowering.elements import Elements, physical
+from ....lowering.group import Group
+from ....lowering.kernel import Names, let
+from ....lowering.loops import loop
+from ....types import DType
+from .geometry import Walk
+from .tiling import Tile
+
+UNROLL_LIMIT = 4
+"""Innermost loops up to this length are expanded."""
+
+
+class Owner(Protocol):
+    """What a micro-kernel needs to know of the kernel that it is part of."""
+
+    group: Group
+    g: Walk
+    tile: Tile
+    dtype: DType
+    names: Names
+    x: Buffer
+    w: Buffer
+    y: Buffer
+    bias: Buffer | None
+    extras: dict[Value, Buffer]
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
+        ...
+
+
+class MicroKernel:
+    """One register tile."""
+
+    elements = 1
+    """Input elements of a pixel that one step multiplies."""
+
+    def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+        self.o = owner
+        self.rows = rows
+        self.columns = columns
+        self.widths = widths
+        shape = (rows * columns,)
+        name = owner.names.fresh
+        self.accumulators = [Buffer(name("acc"), owner.dtype, shape, Space.REGISTER, lanes=w) for w in widths]
+        self.block: list[Stmt] = []
+
+    def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
+        """The statements for the tile whose first pixel is (row, column) of `image`."""
+        self._start(j)
+        self._accumulate(image, row, column, j)
+        self._finish(image, row, column)
+        return self.block
+
+    def _pixels(self, body: Callable[[Expr, Expr], list[Stmt]]) -> list[Stmt]:
+        """`body(r, s)` for all pixels of the tile, expanded."""
+
+        def row(r: Expr) -> list[Stmt]:
+            return loop("s", self.columns, lambda s: body(r, s), LoopKind.UNROLL)
+
+        return loop("r", self.rows, row, LoopKind.UNROLL)
+
+    def _start(self, j: Expr) -> None:
+        o = self.o
+        self.channels: list[Expr] = []
+        offset = 0
+        values: list[Expr] = []
+        for accumulator, width in zip(self.accumulators, self.widths, strict=True):
+            self.block.append(Allocate(accumulator))
+            channel = let(self.block, o.names.fresh("c"), j * o.tile.channels + offset)
+            self.channels.append(channel)
+            offset += width
+            values.append(self._initial(channel, width))
+
+        def clear(r: Expr, s: Expr) -> list[Stmt]:
+            place = (r * self.columns + s,)
+            return [Store(a, place, v) for a, v in zip(self.accumulators, values, strict=True)]
+
+        self.block += self._pixels(clear)
+
+    def _initial(self, channel: Expr, width: int) -> Expr:
+        """What the sums start from."""
+        if self.o.bias is None:
+            return const(0, VectorType(self.o.dtype, width))
+        return let(self.block, self.o.names.fresh("bias"), Load(self.o.bias, (channel,), width))
+
+    def _extents(self) -> tuple[int, int]:
+        """Steps along a run of the sum that is contiguous in the input, and such runs in a row of the window."""
+        g = self.o.g
+        return (g.window[1] * g.channels, 1) if g.merges_columns else (g.channels, g.window[1])
+
+    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
+        """Number of the weight that step k of run (ky, kx) reads."""
+        g = self.o.g
+        row, column = (tap * line.step + line.start for tap, line in zip((ky, kx), g.taps, strict=True))
+        return (row * g.kernel[1] + column) * g.channels + k
+
+    def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
+        o, g = self.o, self.o.g
+        (kh, kw), (dy, dx) = g.window, g.dilations
+        y0 = let(self.block, o.names.fresh("iy"), row * g.strides[0] + g.origin[0])
+        x0 = let(self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch)
+        inner, outer = self._extents()
+
+        def step(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
+            depth = self._depth(ky, kx, k)
+            if g.channel_rows:
+                return self._step(image, y0 + k, x0, j, depth)
+            return self._step(image, y0 + ky * dy, x0 + (kx * (dx * g.pitch) + k * self.elements), j, depth)
+
+        small = inner <= UNROLL_LIMIT
+        kind = LoopKind.UNROLL if small else LoopKind.SERIAL
+        window = LoopKind.UNROLL if small and inner * outer * kh <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
+        if not kh * kw:
+            return
+        self.block += loop(
+            "ky",
+            kh,
+            lambda ky: loop("kx", outer, lambda kx: loop("k", inner, lambda k: step(ky, kx, k), kind), window),
+            window,
+        )
+
+    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        """One multiply-add for every accumulator."""
+        o, g = self.o, self.o.g
+        block: list[Stmt] = []
+        weights: list[Expr] = []
+        offset = 0
+        for width, channel in zip(self.widths, self.channels, strict=True):
+            place = o.weight_index(j, depth, channel, offset)
+            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width)))
+            offset += width
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
+            inside: list[Stmt] = []
+            element = let(inside, "a", Load(o.x, place))
+            at = (r * self.columns + s,)
+            for accumulator, weight, width in zip(self.accumulators, weights, self.widths, strict=True):
+                spread = Broadcast(element, width) if width > 1 else element
+                inside.append(Store(accumulator, at, Fma(spread, weight, Load(accumulator, at))))
+            return inside
+
+        return [*block, *self._pixels(pixel)]
+
+    def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
+        """The finished sums of a pixel for vector v of channels."""
+        return Load(self.accumulators[v], at)
+
+    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
+        for v in range(len(self.widths)):
+            self.block += self._pixels(partial(self._store, (image, row, column), v, self._constants(v)))
+
+    def _constants(self, v: int) -> dict[Value, Expr]:
+        """What the epilogue reads that is the same for all pixels, for vector v of channels: loaded once for a tile."""
+        channel, width = self.channels[v], self.widths[v]
+        vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
+        name = self.o.names.fresh
+        return {v: let(self.block, name("k"), Load(self.o.extras[v], (channel,), width)) for v in vectors}
+
+    def _store(
+        self, tile: tuple[Expr, Expr, Expr], v: int, constants: dict[Value, Expr], r: Expr, s: Expr
+    ) -> list[Stmt]:
+        """The epilogue for one pixel of the tile at (image, row, column) and vector v of channels."""
+        o, (image, row, column), channel = self.o, tile, self.channels[v]
+        index = (*self._place(image, row + r, column + s), channel)
+        elements = Elements(
+            o.extras,
+            o.group.producers,
+            o.group.constants,
+            lanes=self.widths[v],
+            lane=channel if isinstance(channel, Var) else None,
+            known={o.group.anchor.result: self._total(v, (r * self.columns + s,)), **constants},
+            prefix=f"v{v}_",
+        )
+        result = elements.element(o.group.result, index)
+        return [*elements.statements, Store(o.y, physical(o.group.result.type, index), result)]
+
+    def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
+        """A result pixel as leading indices of the result."""
+        rank = self.o.group.result.type.rank
+        if self.o.g.flat:
+            return (*(Const(0),) * (rank - 2), column)[: rank - 1]
+        rows, columns = self.o.g.results
+        place = (row * rows.step + rows.start, column * columns.step + columns.start)
+        return (image, *place[-(rank - 2) :])

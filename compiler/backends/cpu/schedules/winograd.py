@@ -1,0 +1,318 @@
+"""Schedule for 3x3 convolutions of stride 1 by Winograd's filtering, F(4x4, 3x3); see `ops.winograd` for the algebra.
+
+Each thread takes blocks of tiles. It brings a block's inputs to the 36 points, [36][tile][channel]. Then, for one panel
+of filters after another, it multiplies at each point the block's tiles by the panel's weights with the register-tiled
+micro-kernel, [36][tile][filter], and brings the products back to results, which the epilogue meets in registers. What a
+block holds stays in the L2 cache. Where tiles are few and filters many, threads share out the panels instead.
+
+Weights known at load time are packed at their points, [panel][36][channel][filter]; others are brought there by a
+kernel of their own.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import groupby
+
+from ....errors import InternalError
+from ....graph.ir import Value
+from ....loops.ir import Binary, Buffer, Const, Expr, For, If, Load, LoopKind, Space, Stmt, Store, Var
+from ....lowering.elements import Elements, physical
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, step
+from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
+from ....ops import winograd as f43
+from ....ops.convolution import Conv2D
+from ....ops.transpose_convolution import TransposeConv2D
+from ....targets.target import Target
+from ....types import DType, TensorType
+from .geometry import Line, Walk, walks
+from .linear import square
+from .micro_kernel import MicroKernel
+from .tiling import Tile, choose_tile
+from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, Blocks, Source, pitch_of, workspace
+
+POINTS, TILE = f43.POINTS, f43.TILE
+BLOCK_SHARE = 0.2
+"""Part of the L2 cache that a block's inputs at their points may fill ..."""
+BLOCK_TILES = 24
+"""... but the weights, which each block reads anew, should serve so many tiles at least."""
+
+
+def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a convolution, or the gradient of its input, for which Winograd's filtering was chosen."""
+    if not isinstance(group.anchor.operator, (Conv2D, TransposeConv2D)):
+        return ()
+    return _Emitter(group, winograd_walk(group), target, threads).schedule()
+
+
+def winograd_walk(group: Group) -> Walk:
+    """How the anchor walks over its input by tiles. `InternalError` unless they lie inside the input's margins."""
+    anchor = group.anchor
+    x, weight = (v.type for v in anchor.operands[:2])
+    found = walks(group)
+    if len(found) != 1 or not f43.is_served(x.dtype, found[0].window, found[0].strides, found[0].dilations):
+        raise InternalError(f"{anchor.name} of {x} and {weight} can't be computed by {anchor.algorithm}")
+    (walk,) = found
+    rows, columns = (
+        first + f43.tiles_of(size) * TILE + f43.TAPS - 1
+        for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
+    )
+    if rows > walk.buffer[1] or columns * walk.pitch > walk.buffer[2]:
+        raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x}")
+    return walk
+
+
+class _Product(MicroKernel):
+    """A register tile of the products at one point: tiles by filters, stored as they are."""
+
+    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
+        offset = 0
+        for accumulator, width in zip(self.accumulators, self.widths, strict=True):
+
+            def store(r: Expr, s: Expr, a: Buffer = accumulator, start: int = offset) -> list[Stmt]:
+                place = (image, row, (column + s) * self.o.tile.channels + start)
+                return [Store(self.o.y, place, Load(a, (r * self.columns + s,)))]
+
+            self.block += self._pixels(store)
+            offset += width
+
+
+class _Emitter:
+    def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
+        self.group = group
+        self.walk = walk
+        self.target = target
+        self.kind = kind_for(group.macs)
+        self.shares = threads if self.kind is LoopKind.PARALLEL else 1
+        self.dtype = DType.F32
+        self.channels = walk.channels
+        self.filters = group.result.type.shape[-1]
+        self.names = Names()
+        self.bias: Buffer | None = None
+        self.point: Expr = Const(0)
+        tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
+        self.pitch = pitch_of(self.channels, self.dtype, target)
+        self.tile, self.blocks = self._choose_blocks(tiles, target)
+        self.panels = ceil_div(self.filters, self.tile.channels)
+        self.last_widths = vector_widths(self.filters % self.tile.channels, target.vector_lanes)
+        self._declare()
+        self.g = self._view()
+
+    def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
+        total = Blocks(tiles, 1).total
+        share = total if self.by_panels(total) else ceil_div(total, self.shares)
+        fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
+        count = ceil_div(share, max(fitting, BLOCK_TILES))
+        size = ceil_div(share, count)
+        lanes, registers = target.vector_lanes, target.vector_registers
+        tile = choose_tile(1, size, self.filters, lanes=lanes, registers=registers, pixel_cost=BROADCAST_CYCLES)
+        return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
+
+    def by_panels(self, total: int) -> bool:
+        """True if threads share out the filters, not the tiles: few tiles, whose inputs all of them transform."""
+        return self.shares > 1 and total < BLOCK_TILES * self.shares and self.filters > total
+
+    # ---- parameters ----
+
+    def _declare(self) -> None:
+        operands, outer = self.group.anchor.operands, self.group.outer
+        self.parameters = Parameters()
+        self.input = self.parameters.add(Buffer("x", self.dtype, self.walk.buffer), outer[operands[0]])
+        shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
+        self.weights, self.preparation = self._weights(outer[operands[1]], shape)
+        self.w = self.parameters.add(Buffer("w", self.dtype, shape), self.weights)
+        self.anchor_bias: Buffer | None = None
+        if len(operands) > 2:
+            self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
+        self.x = workspace(self.parameters, "v", self.shares, self.blocks.size * self.pitch)
+        self.y = workspace(self.parameters, "m", self.shares, self.blocks.size * self.tile.channels)
+        result = self.group.result.type
+        self.result = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
+        self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
+        self.parameters.add(self.result, self.group.operation.result)
+
+    def _weights(self, weight: Value, shape: tuple[int, ...]) -> tuple[Value | Packed, tuple[Scheduled, ...]]:
+        """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
+        flip = self.walk.taps[0] != Line()
+        if weight not in self.group.static:
+            points = Value(TensorType(self.dtype, shape))
+            return points, (filter_kernel(weight, points, flip, self.filters, self.target),)
+        # Filters go to their panels first, while they are a quarter of their later size.
+        panels, _, _, width = shape
+        steps = [
+            step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
+            step("transpose", permutation=(1, 0, 2)),
+            step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
+            step("winograd_filter", flip=flip),
+        ]
+        if surplus := panels * width - self.filters:
+            steps.insert(0, step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
+        return Packed(weight, tuple(steps)), ()
+
+    # ---- what the micro-kernel sees: 36 products of [tiles, channels] and [channels, filters] ----
+
+    def _view(self) -> Walk:
+        """Points as images, a block's tiles as one row of pixels."""
+        one, line = (1, 1), (Line(), Line())
+        _, _, row = self.x.shape
+        return Walk(
+            PRODUCTS, 1, self.blocks.size, one, one, one, (0, 0), self.channels, self.pitch, (PRODUCTS, 1, row), one,
+            line, line, flat=True,
+        )  # fmt: skip
+
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        """Place of the weights of channel `depth` at the present point."""
+        return (j, self.point, depth, Const(offset))
+
+    # ---- loops ----
+
+    def schedule(self) -> tuple[Scheduled, ...]:
+        """The kernels and their arguments."""
+        by_panels = self.by_panels(self.blocks.total)
+
+        def part(p: Expr, count: int, mine: bool) -> tuple[Expr, Expr]:
+            return (p * count // self.shares, (p + 1) * count // self.shares) if mine else (Const(0), Const(count))
+
+        def share(p: Expr) -> list[Stmt]:
+            b = Var("b")
+            blocks, panels = part(p, self.blocks.count, not by_panels), part(p, self.panels, by_panels)
+            body = [*self._inputs(p, b), For("j", *panels, tuple(self._panel(p, b, Var("j"))))]
+            return [For("b", *blocks, tuple(body))]
+
+        return (*self.preparation, self.parameters.scheduled(loop("p", self.shares, share, self.kind)))
+
+    def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
+        """Bring the inputs of a block to their points."""
+        source = Source(self.input, self.walk.origin, self.walk.pitch, self.channels)
+        first, lanes = p * PRODUCTS, self.target.vector_lanes
+        return source.to_points(f43.INPUT, self.blocks, b, self.x, first, self.pitch, self.names, lanes)
+
+    def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
+        """All products of a block for a panel of filters, and its results."""
+        whole = self._by_widths(p, b, j, self.tile.widths)
+        if not self.last_widths:
+            return whole
+        last = self._by_widths(p, b, j, self.last_widths)
+        test = Binary("lt", j, Const(self.panels - 1))
+        return [If(test, tuple(whole), tuple(last))] if self.panels > 1 else last
+
+    def _by_widths(self, p: Expr, b: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        self.point = Var("q")
+
+        def tiles(i: Expr) -> list[Stmt]:
+            kernel = _Product(self, 1, self.tile.columns, widths)
+            return kernel.emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
+
+        count = self.blocks.size // self.tile.columns
+        products = loop("q", PRODUCTS, lambda q: loop("i", count, tiles))
+        return [*products, *self.blocks.each(b, lambda t, number: self._results(p, j, t, number, widths))]
+
+    def _results(self, p: Expr, j: Expr, t: Expr, number: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+        """Bring the products of a tile back to results, and store what the epilogue makes of them."""
+        block: list[Stmt] = []
+        image, row, column = self.blocks.place(number)
+        n, ty, tx = let(block, "n", image), let(block, "ty", row), let(block, "tx", column)
+
+        def vector(v: Expr, offset: int, width: int) -> list[Stmt]:
+            inside: list[Stmt] = []
+            first = v * width + offset
+            channel = let(inside, self.names.fresh("c"), j * self.tile.channels + first)
+            place = let(inside, self.names.fresh("at"), t * self.tile.channels + first)
+            return [*inside, *self._vector(p, (n, ty, tx), place, channel, width)]
+
+        offset = 0
+        for width, run in groupby(widths):
+            count = len(tuple(run))
+            block += loop(self.names.fresh("v"), count, partial(vector, offset=offset, width=width))
+            offset += count * width
+        return block
+
+    def _vector(self, p: Expr, tile: tuple[Expr, Expr, Expr], place: Expr, channel: Var, width: int) -> list[Stmt]:
+        block: list[Stmt] = []
+        n, ty, tx = tile
+
+        def name(e: Expr) -> Expr:
+            return let(block, self.names.fresh("t"), e)
+
+        products = [
+            [name(Load(self.y, (p * PRODUCTS + (i * POINTS + k), Const(0), place), width)) for k in range(POINTS)]
+            for i in range(POINTS)
+        ]
+        results = square(f43.OUTPUT, products, name)
+        known = self._constants(block, channel, width)
+        bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
+        y, x = name(ty * TILE), name(tx * TILE)
+        for r in range(TILE):
+            line: list[Stmt] = []
+            for s in range(TILE):
+                total = results[r][s] if bias is None else results[r][s] + bias
+                pixel = self._store((n, y + r, x + s, channel), width, {self.group.anchor.result: total, **known})
+                line += _inside(pixel, x, s, self.walk.width)
+            block += _inside(line, y, r, self.walk.height)
+        return block
+
+    def _constants(self, block: list[Stmt], channel: Expr, width: int) -> dict[Value, Expr]:
+        """What the epilogue reads that is the same for all pixels: loaded once for a tile."""
+        vectors = [v for v in self.extras if v.type.shape == self.group.result.type.shape[-1:]]
+        return {v: let(block, self.names.fresh("k"), Load(self.extras[v], (channel,), width)) for v in vectors}
+
+    def _store(self, index: tuple[Expr, ...], width: int, known: dict[Value, Expr]) -> list[Stmt]:
+        """The epilogue for one pixel and a vector of filters."""
+        lane = index[-1]
+        elements = Elements(
+            self.extras,
+            self.group.producers,
+            self.group.constants,
+            lanes=width,
+            lane=lane if isinstance(lane, Var) else None,
+            known=known,
+            prefix=self.names.fresh("e") + "_",
+        )
+        result = elements.element(self.group.result, index)
+        return [*elements.statements, Store(self.result, physical(self.group.result.type, index), result)]
+
+
+def _inside(body: list[Stmt], first: Expr, offset: int, size: int) -> list[Stmt]:
+    """`body` for the row or column `first` + `offset` of a tile, unless it lies outside a result of this size."""
+    if size % TILE == 0 or offset < size % TILE:
+        return body
+    return [If(Binary("lt", first, Const(size - offset)), tuple(body))]
+
+
+def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target: Target) -> Scheduled:
+    """A kernel that brings filters [3, 3, C, F] to their points, in panels [F / width][36][C][width]."""
+    panels, _, channels, width = points.type.shape
+    w = Buffer("w", weight.type.dtype, weight.type.shape)
+    u = Buffer("u", weight.type.dtype, points.type.shape, Space.OUT)
+    names = Names()
+    taps = range(f43.TAPS)
+
+    def vector(c: Expr, j: Expr, start: Expr, at: Expr, lanes: int) -> list[Stmt]:
+        block: list[Stmt] = []
+
+        def name(e: Expr) -> Expr:
+            return let(block, names.fresh("t"), e)
+
+        places = [[(f43.TAPS - 1 - y, f43.TAPS - 1 - x) if flip else (y, x) for x in taps] for y in taps]
+        values = [[name(Load(w, (Const(y), Const(x), c, start), lanes)) for y, x in line] for line in places]
+        results = square(f43.FILTER, values, name)
+        block += [Store(u, (j, Const(q), c, at), v) for q, v in enumerate(v for line in results for v in line)]
+        return block
+
+    def panel(c: Expr, j: Expr, extent: int) -> list[Stmt]:
+        return vector_loop(
+            names, extent, target.vector_lanes, lambda at, lanes: vector(c, j, j * width + at, at, lanes)
+        )
+
+    def channel(c: Expr) -> list[Stmt]:
+        whole = loop("j", filters // width, lambda j: panel(c, j, width)) if filters >= width else []
+        rest = filters % width
+        return [*whole, *(panel(c, Const(panels - 1), rest) if rest else [])]
+
+    parameters = Parameters()
+    parameters.add(w, weight)
+    parameters.add(u, points)
+    return parameters.scheduled(
+        loop("channel", channels, channel, kind_for(weight.type.size * POINTS)), multiplies=False
+    )

@@ -1,0 +1,129 @@
+"""What the schedules of Winograd's filtering share: blocks of tiles, and how tiles of a tensor get to their points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ....graph.ir import Value
+from ....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, minimum
+from ....lowering.kernel import Names, Parameters, let
+from ....lowering.loops import ceil_div, vector_loop
+from ....ops.winograd import POINTS, TILE, Matrix
+from ....targets.target import Target
+from ....types import DType, TensorType
+from .linear import square
+from .tiling import conflicts
+
+PRODUCTS = POINTS * POINTS
+"""Points of a tile."""
+BROADCAST_CYCLES = 0.1
+"""What reading an element costs beside its multiplications: register tiles of several vectors read fewer."""
+SPREAD = 16
+"""Elements put after rows that would displace each other from the L1 cache."""
+
+
+def pitch_of(channels: int, dtype: DType, target: Target) -> int:
+    """Elements from one tile's channels at a point to the next tile's."""
+    rows = [r * channels * dtype.itemsize for r in range(target.vector_registers)]
+    return channels + SPREAD if conflicts(rows, target.l1_bytes) else channels
+
+
+def workspace(parameters: Parameters, name: str, shares: int, row: int) -> Buffer:
+    """Memory for `shares` blocks at their points; rows are spread, as their lengths tend to be even."""
+    memory = TensorType(DType.F32, (shares * PRODUCTS, 1, row + SPREAD))
+    return parameters.add(Buffer(name, memory.dtype, memory.shape, Space.OUT), Value(memory))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """All tiles of all images, in blocks of `size`."""
+
+    tiles: tuple[int, int, int]
+    """Images, and tiles along height and width."""
+    size: int
+
+    @property
+    def total(self) -> int:
+        """All tiles."""
+        images, rows, columns = self.tiles
+        return images * rows * columns
+
+    @property
+    def count(self) -> int:
+        """All blocks."""
+        return ceil_div(self.total, self.size)
+
+    def place(self, number: Expr) -> tuple[Expr, Expr, Expr]:
+        """Image, row and column of a tile."""
+        _, rows, columns = self.tiles
+        return number // (rows * columns), number // columns % rows, number % columns
+
+    def count_in(self, block: Expr) -> Expr:
+        """Tiles of a block, the last of which may be shorter."""
+        return Const(self.size) if self.total % self.size == 0 else minimum(self.total - block * self.size, self.size)
+
+    def each(self, block: Expr, body: Callable[[Expr, Expr], list[Stmt]]) -> list[Stmt]:
+        """`body(t, number)` for the tiles of a block: their numbers in it and among all."""
+        tile = Var("tile")
+        number = block * self.size + tile
+        if self.total % self.size:
+            number = minimum(number, self.total - 1)  # never more, but bounds are checked by intervals
+        return [For("tile", Const(0), self.count_in(block), tuple(body(tile, number)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A tensor that is read by tiles."""
+
+    buffer: Buffer
+    """Seen as [images, rows, columns * pitch]."""
+    origin: tuple[int, int]
+    """Row and column of the first element of the first tile."""
+    pitch: int
+    """Elements from one pixel to the next."""
+    channels: int
+
+    def to_points(
+        self,
+        matrix: Matrix,
+        blocks: Blocks,
+        block: Expr,
+        points: Buffer,
+        first: Expr,
+        pitch: int,
+        names: Names,
+        lanes: int,
+    ) -> list[Stmt]:
+        """Bring a block to its points: `matrix` times each tile times its transpose, for all channels.
+
+        Point q goes to row `first` + q of `points`, where `pitch` elements lie between one tile's channels and the
+        next's.
+        """
+        side, (top, left) = len(matrix[0]), self.origin
+
+        def vector(tile: tuple[Expr, Expr, Expr, Expr], c: Var, width: int) -> list[Stmt]:
+            inside: list[Stmt] = []
+            t, n, y, x = tile
+            elements = [
+                [
+                    let(inside, names.fresh("d"), Load(self.buffer, (n, y + i, x + c + j * self.pitch), width))
+                    for j in range(side)
+                ]
+                for i in range(side)
+            ]
+            values = square(matrix, elements, lambda e: let(inside, names.fresh("t"), e))
+            place = let(inside, names.fresh("at"), t * pitch + c)
+            for q, value in enumerate(v for line in values for v in line):
+                inside.append(Store(points, (first + q, Const(0), place), value))
+            return inside
+
+        def tile(t: Expr, number: Expr) -> list[Stmt]:
+            body: list[Stmt] = []
+            image, row, column = blocks.place(number)
+            n = let(body, names.fresh("n"), image)
+            y = let(body, names.fresh("iy"), row * TILE + top)
+            x = let(body, names.fresh("ix"), (column * TILE + left) * self.pitch)
+            return [*body, *vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), c, width))]
+
+        return blocks.each(block, tile)

@@ -1,0 +1,225 @@
+"""From a graph to a loop module: every operation becomes a kernel call, every value a place in memory.
+
+Operations that depend on parameters and constants alone are not compiled: they go to the set-up graph, which is
+evaluated once when weights are loaded (see `weights`). Parameters that the graph itself changes live in the state
+region (see `state`); everything else that is neither input nor output shares the arena (see `memory`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..errors import InternalError
+from ..graph.builder import GraphBuilder
+from ..graph.ir import Graph, Operation, Value
+from ..loops.ir import Kernel
+from ..modules.module import Call, Memory, Module, Slot
+from ..modules.verifier import verify_module
+from ..targets.target import Target
+from .barriers import Placed, with_barriers
+from .group import Group, group_of
+from .guards import guards_of
+from .kernel import Argument, Packed, Scheduled
+from .margins import clear_margins, has_filled_margins
+from .memory import Lifetime, plan_arena
+from .schedule import Schedules
+from .state import order_updates, state_of
+from .weights import WeightRegion
+
+
+def lower(graph: Graph, target: Target, threads: int, schedules: Schedules, *, verify: bool = True) -> Module:
+    """Lower a graph (usually with the backend's layouts) by the schedules of a backend for `threads` threads.
+
+    The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`. Without
+    `verify` that is left to the caller, who does it before any code of the module runs.
+    """
+    module = _Lowering(graph, target, threads, schedules).module()
+    if verify:
+        verify_module(module)
+    return module
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call before its arguments have places; it is skipped unless the boolean `guard` holds."""
+
+    call: Call
+    arguments: tuple[Argument, ...]
+    guard: Value | None
+    results: tuple[Value, ...]
+    fills: bool = False
+    """It fills margins of the results; all other calls leave these alone."""
+
+    def part(self, argument: Argument) -> tuple[Value, bool] | None:
+        """The part of a tensor that is touched: margins of a result, or what lies between them."""
+        return (argument, self.fills) if isinstance(argument, Value) and argument in self.results else None
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
+        self.graph = graph
+        self.target = target
+        self.threads = threads
+        self.schedules = schedules
+        self.state = state_of(graph)
+        self.guards = dict(guards_of(graph, self.state))
+        self.region = WeightRegion(graph)
+        self.weights = self.region.static
+        self.kernels: dict[Kernel, str] = {}
+        self.calls: list[_Call] = []
+        self.aliases: dict[Value, Value] = {}
+        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
+        self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
+
+    def module(self) -> Module:
+        """Lower the whole graph."""
+        for op in order_updates(self.graph, self.state, self.guards):
+            if op.results[0] in self.weights or op.name == "param":
+                continue
+            if self._is_view(op):
+                self.aliases[op.result] = self._root(op.operands[0])
+            elif any(result.type.size for result in op.results):  # there is nothing to do for no elements
+                self._call(op)
+        self._write_outputs()
+        self._write_updates()
+        arena_bytes = self._plan_arena()
+        placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
+        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()})
+        return Module(
+            self.graph.name,
+            tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
+            calls,
+            tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
+            tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.state.results)),
+            arena_bytes,
+            self.region.bytes,
+            tuple(self.region.offsets),
+            self.region.setup,
+            self.state.table,
+            self.state.bytes,
+        )
+
+    # ---- operations to calls ----
+
+    def _is_view(self, op: Operation) -> bool:
+        return op.operator.view and op.operands[0].type.layout is None and op.result.type.layout is None
+
+    def _root(self, value: Value) -> Value:
+        return self.aliases.get(value, value)
+
+    def _call(self, op: Operation) -> None:
+        """Schedule an operation, and the clearing of its results' margins before it."""
+        guard = self.guards.get(op.results[0])
+        group = group_of(op, self.graph.producers, self.weights)
+        group = replace(group, in_place=self._in_place(group))
+        kernels = self.schedules.kernels(group, self.target, self.threads)
+        for result in op.results:
+            if has_filled_margins(result.type):
+                clear = clear_margins(result.type, self.target)
+                call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
+                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
+        multiplying = sum(scheduled.multiplies for scheduled in kernels)
+        for scheduled in kernels:
+            _check_views(scheduled)
+            name = self._name(scheduled.kernel, group.anchor.name)
+            macs = group.macs // multiplying if scheduled.multiplies else 0
+            label = " ".join(filter(None, (self.region.layer(op), group.label)))
+            call = Call(name, (), False, label, macs, op.location)
+            self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
+
+    def _name(self, kernel: Kernel, stem: str) -> str:
+        name = self.kernels.get(kernel)  # hashing a kernel takes a while
+        if name is None:
+            number = sum(other.startswith(stem + "_") for other in self.kernels.values())
+            name = self.kernels[kernel] = f"{stem}_{number}"
+        return name
+
+    def _in_place(self, group: Group) -> Mapping[Value, Value]:
+        """Results that may overwrite a parameter: new values for it, when its old one is not read later."""
+        in_place: dict[Value, Value] = {}
+        for inner, result in zip(group.results, group.operation.results, strict=True):
+            for param, update in self.state.updates.items():
+                if self._root(update) is not result or not self._is_last_reader(group.operation, param):
+                    continue
+                old = next((v for v, outer in group.outer.items() if outer is param), None)
+                if old is not None and not group.reads_in_place(old):
+                    continue
+                self.places[result] = self.places[param]
+                if old is not None:
+                    in_place[inner] = old
+        return in_place
+
+    def _is_last_reader(self, op: Operation, param: Value) -> bool:
+        """True if all other operations that read `param` have been lowered."""
+        if param.type != op.results[0].type or param in self.aliases.values():
+            return False
+        lowered = {argument for c in self.calls for argument in c.arguments}
+        return all(other is op or any(r in lowered for r in other.results) for other in self.graph.users[param])
+
+    # ---- results ----
+
+    def _write_outputs(self) -> None:
+        """Give outputs their places; those that no call of their own can write there are copied."""
+        for number, value in enumerate(self.state.results):
+            self._deliver(value, Slot(Memory.OUTPUT, number))
+
+    def _write_updates(self) -> None:
+        """Copy the new values of parameters that could not be written in place."""
+        moved = {p: u for p, u in self.state.updates.items() if self.places.get(self._root(u)) != self.places[p]}
+        # A value that lies in the state region may be overwritten before its turn comes.
+        safe = {p: self._copy(u) if self._root(u) in self.places else u for p, u in moved.items()}
+        for param, update in safe.items():
+            self.places[self._copy(update)] = self.places[param]
+
+    def _deliver(self, value: Value, slot: Slot) -> None:
+        root = self._root(value)
+        produced = root in self.graph.producers and root not in self.weights
+        if produced and root not in self.places and root.type.layout is None:
+            self.places[root] = slot
+        else:
+            self.places[self._copy(value)] = slot
+
+    def _copy(self, value: Value) -> Value:
+        """A copy of a value, made by a call of its own, which is skipped where the value's was."""
+        builder = GraphBuilder("copy")
+        copied = builder.emit("identity", value)
+        if value in self.guards:
+            self.guards[copied] = self.guards[value]
+        self._call(builder.operations[0])
+        return copied
+
+    # ---- values to memory ----
+
+    def _plan_arena(self) -> int:
+        first: dict[Value, int] = {}
+        last: dict[Value, int] = {}
+        for position, c in enumerate(self.calls):
+            for argument in c.arguments:
+                if isinstance(argument, Value) and argument not in self.weights:
+                    root = self._root(argument)
+                    first.setdefault(root, position)
+                    last[root] = position
+        # A thread may ask late whether it has to make a call.
+        last |= {self._root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
+        lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
+        offsets, size = plan_arena(lifetimes)
+        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in offsets.items()}
+        return size
+
+    def _placed(self, call: _Call) -> Call:
+        when = self._slot(call.guard) if call.guard is not None else None
+        return replace(call.call, arguments=tuple(map(self._slot, call.arguments)), when=when)
+
+    def _slot(self, argument: Argument) -> Slot:
+        if isinstance(argument, Packed) or argument in self.weights:
+            return Slot(Memory.WEIGHTS, self.region.place(argument))
+        return self.places[self._root(argument)]
+
+
+def _check_views(scheduled: Scheduled) -> None:
+    """Raise `InternalError` unless each parameter sees the whole memory of its argument, margins included."""
+    for buffer, argument in zip(scheduled.kernel.params, scheduled.arguments, strict=True):
+        if isinstance(argument, Value) and buffer.bytes != argument.type.bytes:
+            seen = f"{buffer.bytes} bytes of {argument.type} with {argument.type.bytes}"
+            raise InternalError(f"%{buffer.name} sees {seen}")
