@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
-from .state import State
+from .state import StateRegion
 
 
-def guards_of(graph: Graph, state: State) -> Mapping[Value, Value]:
+def guards_of(graph: Graph, state: StateRegion) -> Mapping[Value, Value]:
     """The values that need not be computed in every call, each with the boolean scalar that says whether it must be.
 
     A boolean that is a parameter guards nothing, because it may change meanwhile; nor does one that is made of the next

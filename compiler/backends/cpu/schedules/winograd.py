@@ -19,7 +19,7 @@ from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, Load, LoopKind, Space, Stmt, Store, Var
 from ....lowering.elements import Elements, physical
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from ....ops import winograd as f43
 from ....ops.convolution import Conv2D
@@ -141,13 +141,13 @@ class _Emitter:
         # Filters go to their panels first, while they are a quarter of their later size.
         panels, _, _, width = shape
         steps = [
-            step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
-            step("transpose", permutation=(1, 0, 2)),
-            step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
-            step("winograd_filter", flip=flip),
+            packing_step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
+            packing_step("transpose", permutation=(1, 0, 2)),
+            packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
+            packing_step("winograd_filter", flip=flip),
         ]
         if surplus := panels * width - self.filters:
-            steps.insert(0, step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
+            steps.insert(0, packing_step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
         return Packed(weight, tuple(steps)), ()
 
     # ---- what the micro-kernel sees: 36 products of [tiles, channels] and [channels, filters] ----
