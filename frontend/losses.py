@@ -22,9 +22,9 @@ def elaborate_loss(
 ) -> tuple[Graph | None, list[Diagnostic]]:
     """Make the graph of a block called with a prediction and labels; with diagnostics there is none.
 
-    The labels have the type that the block's second parameter is annotated with; free sizes are those of the prediction
-    where its annotation names them, and N is its first size. Without annotation labels are class numbers: i32, one for
-    each row of the prediction.
+    The annotation of the block's second parameter is the type of the labels. Its free sizes are those that the
+    annotation of the first parameter binds to sizes of the prediction; N, if not among them, is the prediction's first
+    size. Labels without an annotation are class numbers: i32, one for each row of the prediction.
     """
     state = Elaboration(block.name, budget)
     frame = Frame(block.name, block.scope)
