@@ -154,12 +154,16 @@ class _Emitter:
 
     def _view(self) -> Walk:
         """Points as images, a block's tiles as one row of pixels."""
-        one, line = (1, 1), (Line(), Line())
         _, _, row = self.x.shape
         return Walk(
-            PRODUCTS, 1, self.blocks.size, one, one, one, (0, 0), self.channels, self.pitch, (PRODUCTS, 1, row), one,
-            line, line, flat=True,
-        )  # fmt: skip
+            images=PRODUCTS,
+            height=1,
+            width=self.blocks.size,
+            channels=self.channels,
+            pitch=self.pitch,
+            buffer=(PRODUCTS, 1, row),
+            flat=True,
+        )
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of channel `depth` at the present point."""
