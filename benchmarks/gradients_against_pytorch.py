@@ -96,7 +96,7 @@ def _torch_gradients(module: torch.nn.Module, x: NDArray[Any], labels: NDArray[n
 
 
 def _netc_gradients(net: Graph, values: Arrays, x: NDArray[Any], labels: NDArray[np.int32], threads: int) -> Arrays:
-    """Gradients under the names and in the layout of checkpoints, in the net's own element type."""
+    """Gradients under the names and in the order of dimensions of published weights, in the net's own element type."""
     dtype = net.inputs[0].type.dtype.numpy
     values = {name: value.astype(dtype) for name, value in values.items()}
     graph = differentiate(loss_graph(net, loss="softmax_cross_entropy"), "0")

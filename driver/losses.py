@@ -13,9 +13,9 @@ from .pipeline import Source
 def find_loss(text: str, source: Source, graph: Graph | None) -> Loss:
     """Read a loss such as `softmax_cross_entropy(label_smoothing=0.1)`, or `focal(gamma=2)` where focal is a block.
 
-    `source` is what the net `graph` was loaded from: what its file calls so goes before the library. Without a graph
-    only the library counts. Raises `NetcError` for unknown names, for options that don't fit and for what is wrong
-    with the block.
+    The net `graph` was loaded from `source`. A block of that file takes precedence over a loss of the library that has
+    the same name; without a graph only the library is searched. Raises `NetcError` for an unknown name, for options
+    that the loss doesn't have, and for errors in the block.
     """
     if isinstance(source, Graph) or graph is None or len(graph.outputs) != 1:
         return parse_loss(text)

@@ -18,7 +18,7 @@ from .compiler.graph.builder import GraphBuilder
 from .compiler.graph.ir import Array, Graph, Operation, Value
 from .compiler.quantization.adaround import AdaRound, initial_state, learn, squared_error, step_graph
 from .compiler.quantization.bias_correction import corrected_bias
-from .compiler.quantization.layers import Floats, Layer, Rows, layers, replaced, with_biases, with_constants
+from .compiler.quantization.layers import Floats, IntegerLayer, Rows, layers, replaced, with_biases, with_constants
 from .pipeline import PROGRAM, Compilation, Request, build, compile_graph, load_program
 from .runtime.data.images import as_input
 
@@ -98,7 +98,7 @@ def recover(
 
 
 def _recovered(
-    layer: Layer, rows: Rows, rounder: _Rounder | None, bias_correction: bool
+    layer: IntegerLayer, rows: Rows, rounder: _Rounder | None, bias_correction: bool
 ) -> tuple[NDArray[np.int8], NDArray[np.int32], Recovered]:
     """The weight and bias with the smallest error on rows that nothing was learnt from, and what they do to it."""
     learnt, judged = rows.split()
@@ -122,14 +122,14 @@ def _recovered(
 # ---- the float network ----------------------------------------------------------------------------------------------
 
 
-def _places(layer: Layer, number: int, samples: int, seed: int) -> list[NDArray[np.int64]]:
+def _places(layer: IntegerLayer, number: int, samples: int, seed: int) -> list[NDArray[np.int64]]:
     """The places of a layer's output that are looked at, for each sample."""
     count = max(1, -(-ROWS // samples))
     return [layer.places(count, (seed, number, sample)) for sample in range(samples)]
 
 
 def _targets(
-    graph: Graph, found: Sequence[Layer], samples: Sequence[Sequence[Array]], seed: int, threads: int | None
+    graph: Graph, found: Sequence[IntegerLayer], samples: Sequence[Sequence[Array]], seed: int, threads: int | None
 ) -> dict[str, Floats]:
     """What the float network gives at the places of each layer, before activations."""
     places = [_places(layer, i, len(samples), seed) for i, layer in enumerate(found)]
@@ -176,7 +176,7 @@ class _Prefix:
         )
         self.pending.append(op)
 
-    def rows(self, layer: Layer, places: Sequence[NDArray[np.int64]]) -> Floats:
+    def rows(self, layer: IntegerLayer, places: Sequence[NDArray[np.int64]]) -> Floats:
         """What a layer, the next operation, reads at some places of each sample."""
         x = layer.integer.operands[0]
         if x not in self.values:
@@ -216,12 +216,12 @@ class _Rounder:
     seed: int
     compiled: dict[str, Compilation] = field(default_factory=dict[str, Compilation])
 
-    def __call__(self, layer: Layer, rows: Rows, bias: NDArray[np.int32]) -> NDArray[np.int8]:
+    def __call__(self, layer: IntegerLayer, rows: Rows, bias: NDArray[np.int32]) -> NDArray[np.int8]:
         """The learnt rounding of a layer."""
         with load_program(self._step(layer), initial_state(layer, bias)) as program:
             return learn(layer, rows, bias, self.settings, program, self.seed)
 
-    def _step(self, layer: Layer) -> Compilation:
+    def _step(self, layer: IntegerLayer) -> Compilation:
         graph = step_graph(layer, self.settings)
         key = str(graph)
         if key not in self.compiled:

@@ -9,7 +9,7 @@ from .compiler.graph.ir import Graph, Operation, walk
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerSummary:
     """One operation of a network; `name` is the path of its parameters, or the name of its result.
 
     `parameters` counts trainable numbers; in a TFLite file they are the elements of its constants.
@@ -24,7 +24,7 @@ class Layer:
     runs: bool = True
 
 
-def layers(graph: Graph) -> list[Layer]:
+def layers(graph: Graph) -> list[LayerSummary]:
     """The operations of a graph in order; a parameter counts for the first operation that reads it."""
     found = []
     counted: set[Operation] = set()
@@ -37,7 +37,9 @@ def layers(graph: Graph) -> list[Layer]:
         counted.update(own)
         runs = op.name != "opaque"
         operator = op.name if runs else op.attributes["operator"]
-        found.append(Layer(_layer_name(op, read), operator, op.results[0].type.shape, _trainable(own), _macs(op), runs))
+        found.append(
+            LayerSummary(_layer_name(op, read), operator, op.results[0].type.shape, _trainable(own), _macs(op), runs)
+        )
     return found
 
 

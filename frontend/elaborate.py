@@ -20,7 +20,7 @@ from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
-from .state import MAX_DEPTH, CallSite, Frame, LimitError, State
+from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
 from .values import Builtin, Definition, Poisoned, Tensor, applying, contains_tensor, describe, error
@@ -39,7 +39,7 @@ def elaborate(
     net: Definition, options: Options, attributes: Attributes, budget: Budget
 ) -> tuple[Graph | None, list[Diagnostic]]:
     """Make the graph of a net; with diagnostics there is none."""
-    state = State(net.name, budget)
+    state = Elaboration(net.name, budget)
     state.builder.attributes.update(attributes)
     try:
         outputs = Elaborator(state).net(net, options)
@@ -252,7 +252,7 @@ class Elaborator(StatementRunner):
         known = set(self.state.parameters)
         result = call.checked_result(self._body(frame, block))
         call.refuse_parameters({n: at for n, at in self.state.parameters.items() if n not in known})
-        state = State.nested(self.state, f"{frame.name}.gradient")
+        state = Elaboration.nested(self.state, f"{frame.name}.gradient")
         inner = Frame(gradient.name, gradient.scope, "", site.frame, site.location, call.node)
         inner.variables.update(call.inputs(state.builder, result))
         elaborator = Elaborator(state)

@@ -13,7 +13,7 @@ from .budget import OverspentError
 from .modules import candidates, library, unknown_name
 from .names import local_names
 from .signatures import Arguments, Given
-from .state import CallSite, Frame, State
+from .state import CallSite, Elaboration, Frame
 from .tensors import tensor_binary, tensor_unary
 from .values import Poisoned, Tensor, describe, error, is_callee, text
 
@@ -27,7 +27,7 @@ LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
 class ExpressionEvaluator(ABC):
     """Evaluates expressions in a frame; what a call does is left to the subclass."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Elaboration) -> None:
         self.state = state
         self._evaluators: Mapping[type[ast.Node], Callable[[Any, Frame], Any]] = {
             ast.Literal: lambda node, frame: node.value,

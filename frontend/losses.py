@@ -13,7 +13,7 @@ from .annotations import free_sizes, is_tensor_annotation, match_tensor, tensor_
 from .budget import Budget, OverspentError
 from .elaborate import Elaborator, from_python
 from .signatures import Arguments, Given
-from .state import CallSite, Frame, LimitError, State
+from .state import CallSite, Elaboration, Frame, LimitError
 from .values import Definition, Poisoned, Tensor, describe, error
 
 
@@ -22,11 +22,11 @@ def elaborate_loss(
 ) -> tuple[Graph | None, list[Diagnostic]]:
     """Make the graph of a block called with a prediction and labels; with diagnostics there is none.
 
-    The labels have the type that the block's second parameter is annotated with; free sizes are those of the prediction
-    where its annotation names them, and N is its first size. Without annotation labels are class numbers: i32, one for
-    each row of the prediction.
+    The annotation of the block's second parameter is the type of the labels. Its free sizes are those that the
+    annotation of the first parameter binds to sizes of the prediction; N, if not among them, is the prediction's first
+    size. Labels without an annotation are class numbers: i32, one for each row of the prediction.
     """
-    state = State(block.name, budget)
+    state = Elaboration(block.name, budget)
     frame = Frame(block.name, block.scope)
     place = block.node.name.location
     try:
@@ -51,7 +51,7 @@ def elaborate_loss(
 
 
 def _arguments(
-    block: Definition, prediction: TensorType, hyperparameters: Mapping[str, Any], state: State
+    block: Definition, prediction: TensorType, hyperparameters: Mapping[str, Any], state: Elaboration
 ) -> Arguments:
     place = block.node.name.location
     parameters = block.node.parameters if isinstance(block.node, ast.Procedure) else ()
@@ -64,7 +64,9 @@ def _arguments(
     return Arguments((Given(scores, first.location), Given(labels, second.location)), named)
 
 
-def _labels(first: ast.Parameter, second: ast.Parameter, scores: Tensor, state: State, block: Definition) -> TensorType:
+def _labels(
+    first: ast.Parameter, second: ast.Parameter, scores: Tensor, state: Elaboration, block: Definition
+) -> TensorType:
     annotation, shape = second.annotation, scores.type.shape
     if annotation is None or not is_tensor_annotation(annotation):
         return TensorType(DType.I32, shape[:-1] if len(shape) > 1 else shape)

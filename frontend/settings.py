@@ -15,7 +15,7 @@ from .budget import Budget
 from .elaborate import Elaborator, unfold
 from .modules import Module
 from .roots import require_allowed
-from .state import Frame, LimitError, State
+from .state import Elaboration, Frame, LimitError
 from .values import Definition, Poisoned, describe, error
 
 
@@ -81,7 +81,7 @@ def resolve_preprocess(
     node: ast.Preprocess, module: Module, budget: Budget
 ) -> tuple[Mapping[str, Any], list[Diagnostic]]:
     """Evaluate the settings of a `preprocess`."""
-    state = State(node.net.id, budget)
+    state = Elaboration(node.net.id, budget)
     frame = Frame(node.net.id, module)
     frame.variables.update((word, word) for word in RESIZE)
     resolved: dict[str, Any] = {}

@@ -77,7 +77,7 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-class State:
+class Elaboration:
     """Mutable state of one elaboration."""
 
     def __init__(self, name: str, budget: Budget) -> None:
@@ -90,9 +90,9 @@ class State:
         self._assigned: dict[int, set[str]] = {}
 
     @staticmethod
-    def nested(outer: State, name: str) -> State:
+    def nested(outer: Elaboration, name: str) -> Elaboration:
         """For a graph within the graph: errors are kept together, and limits count for both."""
-        state = State(name, outer.budget)
+        state = Elaboration(name, outer.budget)
         state.diagnostics, state.depth = outer.diagnostics, outer.depth
         return state
 
@@ -180,7 +180,7 @@ def _cure(first: Location, second: Location) -> str:
 class CallSite:
     """Where a layer is called; the builder that the layer's function works with."""
 
-    state: State
+    state: Elaboration
     frame: Frame
     location: Location
     path: str = ""

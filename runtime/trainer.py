@@ -126,7 +126,7 @@ class Trainer:
         return {name: array.copy() for name, array in found.items()}
 
     def save(self, path: str | os.PathLike[str], *, averaged: bool = False) -> None:
-        """Write the network's weights as safetensors, in the layout of checkpoints.
+        """Write the network's weights as safetensors, in the order of dimensions of published ones.
 
         Raises `NetcError` where they aren't finite: nothing can go on from such.
         """
@@ -191,7 +191,7 @@ class QatTrainer(Trainer):
         return self.fake.ranges(values, "quantization-aware training", self._samples)
 
     def save(self, path: str | os.PathLike[str], *, averaged: bool = False) -> None:
-        """Write the network's weights, in the layout of checkpoints, with the ranges (JSON) in the metadata."""
+        """Write the network's weights as `Trainer.save` does, with the ranges (JSON) in the metadata."""
         metadata = {**self.metadata, RANGES: self.ranges(averaged=averaged).to_json()}
         write_weights(path, self.net, self._finite_weights(averaged), metadata)
 

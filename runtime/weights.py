@@ -1,8 +1,8 @@
 """Weights on disk (safetensors) and initial weights, as mappings from parameter names to arrays.
 
-Checkpoints keep other orders of dimensions than netc: the `checkpoint` attribute of a `param` names the file's order
-("oihw": output channels, input channels, height, width); in the graph the input and output channels come last. Both
-mappings make an array only when it is asked for, so that a network of half a gigabyte is never in memory twice.
+Published weights have other orders of dimensions than netc: the attribute `checkpoint` of a `param` names that of the
+file ("oihw": output channels, input channels, height, width); in the graph the input and output channels come last.
+Both mappings make an array only when it is asked for, so that a network of half a gigabyte is never in memory twice.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_weights(path: str | os.PathLike[str], graph: Graph, skip: str | Sequenc
     file = Path(path)
     tensors = _read_header(file)
     left_out = matching(skip, {**dict.fromkeys(map(_name, graph.parameters)), **tensors})
-    _check(str(file), tensors, graph, _checkpoint_shape, left_out)
+    _check(str(file), tensors, graph, _shape_in_file, left_out)
     return _FileWeights(file, tensors, {_name(op): op for op in graph.parameters if _name(op) not in left_out})
 
 
@@ -106,10 +106,10 @@ def write_weights(
     arrays: Mapping[str, Array],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the parameters of `graph` to a safetensors file in checkpoint layout, and texts by name as its metadata.
+    """Write the parameters of `graph` to a safetensors file, dimensions in the order of published weights.
 
-    The file appears complete or not at all. Raises `NetcError` if `arrays` lacks a parameter, has one of another shape,
-    or the file can't be written.
+    `metadata` are texts by name. The file appears complete or not at all. Raises `NetcError` if `arrays` lacks a
+    parameter, has one of another shape, or the file can't be written.
     """
     tensors: dict[str, Array] = {}
     for op in graph.parameters:
@@ -118,7 +118,7 @@ def write_weights(
             raise NetcError(f"there is no value for parameter `{name}`", hint=near_miss(name, arrays))
         if arrays[name].shape != shape:
             raise NetcError(f"parameter `{name}` has shape {list(shape)}, its value {list(arrays[name].shape)}")
-        ordered = arrays[name].transpose(np.argsort(_from_checkpoint(op.attributes, len(shape))))
+        ordered = arrays[name].transpose(np.argsort(_axes_in_file(op.attributes, len(shape))))
         tensors[name] = np.ascontiguousarray(ordered, op.result.type.dtype.numpy)
     with replacing(path) as part:
         try:
@@ -130,7 +130,7 @@ def write_weights(
 # ---- orders of dimensions -------------------------------------------------------------------------------------------
 
 
-def _from_checkpoint(attributes: Attributes, rank: int) -> tuple[int, ...]:
+def _axes_in_file(attributes: Attributes, rank: int) -> tuple[int, ...]:
     """The axes that transpose a tensor of the file to the parameter's order: spatial ones first, then i, then o."""
     order: str | None = attributes["checkpoint"]
     if order is None:
@@ -139,9 +139,9 @@ def _from_checkpoint(attributes: Attributes, rank: int) -> tuple[int, ...]:
     return tuple(order.index(letter) for letter in ours)
 
 
-def _checkpoint_shape(op: Operation) -> tuple[int, ...]:
+def _shape_in_file(op: Operation) -> tuple[int, ...]:
     shape = op.result.type.shape
-    axes = _from_checkpoint(op.attributes, len(shape))
+    axes = _axes_in_file(op.attributes, len(shape))
     return tuple(shape[axes.index(d)] for d in range(len(shape)))
 
 
@@ -210,7 +210,7 @@ class _FileWeights(Mapping[str, Array]):
         if tensor.dtype == "BF16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         array: Array = flat.astype(op.result.type.dtype.numpy, copy=False).reshape(tensor.shape)
-        return array.transpose(_from_checkpoint(op.attributes, array.ndim))
+        return array.transpose(_axes_in_file(op.attributes, array.ndim))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)

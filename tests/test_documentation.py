@@ -59,6 +59,13 @@ def test_pages_hold_examples() -> None:
     assert len(PYTHON.findall(text)) >= 10
 
 
+def test_glossary_is_in_order_and_defines_each_word_once() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    words = re.findall(r"^- \*\*(.+?)\*\*:", text, re.MULTILINE)
+    assert words == sorted(set(words))
+    assert {"facet", "graph", "layer", "margin", "operator", "schedule", "target", "trait"} <= set(words)
+
+
 def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
     (example,) = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))

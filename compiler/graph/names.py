@@ -6,24 +6,44 @@ after the layer they follow: `features.0.0/conv2d`, `features.0.0/relu6`. The sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .ir import Graph, Operation, Value
+
+
+class UniqueNames:
+    """Names that are taken, and free ones like them."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._counts: dict[str, int] = {}
+        """How often a name was asked for: it needn't be tried again with numbers below that."""
+
+    def take(self, base: str) -> str:
+        """The name itself if it is free, else with the first number that makes it so."""
+        name, count = base, self._counts.get(base, 0)
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._counts[base] = count
+        self._taken.add(name)
+        return name
 
 
 def value_names(graph: Graph) -> Mapping[Value, str]:
     """A unique name for each value."""
     names: dict[Value, str] = {}
-    taken = {v.name for v in graph.inputs} | {r.name for op in graph.operations for r in op.results}
+    values = (*graph.inputs, *(r for op in graph.operations for r in op.results))
+    unique = UniqueNames(v.name for v in values if v.name is not None)
     paths: dict[Value, str] = {}
     for value in graph.inputs:
-        names[value] = value.name or _unique("input", taken)
+        names[value] = value.name or unique.take("input")
     for op in graph.operations:
         path = _path(op, paths)
         for result in op.results:
             paths[result] = path
             base = f"{path}/{op.name}" if path else op.name
-            names[result] = result.name or _unique(base, taken)
+            names[result] = result.name or unique.take(base)
     return names
 
 
@@ -35,11 +55,3 @@ def _path(op: Operation, paths: Mapping[Value, str]) -> str:
     if op.name in ("constant", "param"):
         return ""
     return next((paths[v] for v in op.operands if paths.get(v)), "")
-
-
-def _unique(base: str, taken: set[str | None]) -> str:
-    name, count = base, 1
-    while name in taken:
-        name, count = f"{base}_{count}", count + 1
-    taken.add(name)
-    return name

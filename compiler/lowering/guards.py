@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
-from .state import State
+from .state import StateRegion
 
 
-def guards_of(graph: Graph, state: State) -> Mapping[Value, Value]:
+def guards_of(graph: Graph, state: StateRegion) -> Mapping[Value, Value]:
     """The values that need not be computed in every call, each with the boolean scalar that says whether it must be.
 
     A boolean that is a parameter guards nothing, because it may change meanwhile; nor does one that is made of the next
@@ -27,9 +27,10 @@ def guards_of(graph: Graph, state: State) -> Mapping[Value, Value]:
     for param, update in state.updates.items():
         renewed.setdefault(update, []).append(param)
     guards: dict[Value, Value] = {}
-    for op in reversed(graph.operations):
+    for op in reversed(graph.operations):  # users first: what they skip decides what may be skipped before them
         conditions: set[Value | None] = {_kept(op, r, param) for r in op.results for param in renewed.get(r, ())}
         conditions |= {_skips(guards, user, r) for r in op.results for user in graph.users[r]}
+        # None among the conditions is a reader that is never skipped; two booleans may hold at different times.
         if any(r in state.results for r in op.results) or len(conditions) != 1:
             continue
         (condition,) = conditions
@@ -42,7 +43,7 @@ def _kept(op: Operation, result: Value, param: Value) -> Value | None:
     """The boolean scalar without which `result`, an update of `param`, is the old value."""
     outer = {v: v for v in op.operands}
     maker: Operation | None = op
-    if op.body is not None:
+    if op.body is not None:  # the select is in a group, whose inputs stand for the parameter and the boolean
         outer = dict(zip(op.body.inputs, op.operands, strict=True))
         maker = op.body.producers.get(op.body.outputs[op.results.index(result)])
     if maker is None or maker.name != "select":
@@ -54,6 +55,7 @@ def _kept(op: Operation, result: Value, param: Value) -> Value | None:
 def _skips(guards: Mapping[Value, Value], user: Operation, value: Value) -> Value | None:
     """The boolean scalar without which `user` does not read `value`."""
     condition = guards.get(user.results[0])
+    # What makes the boolean itself must run in every call: else nobody knows whether to run it.
     return None if condition is value else condition
 
 

@@ -13,16 +13,16 @@ from .group import Group
 
 
 @dataclass(frozen=True)
-class Step:
+class PackingStep:
     """An operator with its attributes (hashable), applied to a weight when it is loaded."""
 
     operator: str
     attributes: tuple[tuple[str, Any], ...]
 
 
-def step(operator: str, **attributes: Any) -> Step:
+def packing_step(operator: str, **attributes: Any) -> PackingStep:
     """Make a step."""
-    return Step(operator, tuple(attributes.items()))
+    return PackingStep(operator, tuple(attributes.items()))
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Packed:
     """A weight that is brought into another form when it is loaded."""
 
     value: Value
-    steps: tuple[Step, ...]
+    steps: tuple[PackingStep, ...]
 
 
 Argument = Value | Packed

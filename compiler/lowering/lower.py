@@ -87,17 +87,17 @@ class _Lowering:
         placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
         calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()})
         return Module(
-            self.graph.name,
-            tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
-            calls,
-            tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
-            tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.state.results)),
-            arena_bytes,
-            self.region.bytes,
-            tuple(self.region.offsets),
-            self.region.setup,
-            self.state.table,
-            self.state.bytes,
+            name=self.graph.name,
+            kernels=tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
+            calls=calls,
+            inputs=tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
+            outputs=tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.state.results)),
+            arena_bytes=arena_bytes,
+            weights_bytes=self.region.bytes,
+            weight_offsets=tuple(self.region.offsets),
+            setup=self.region.setup,
+            state=self.state.table,
+            state_bytes=self.state.bytes,
         )
 
     # ---- operations to calls ----

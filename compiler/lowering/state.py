@@ -17,7 +17,7 @@ from .memory import align
 
 
 @dataclass(frozen=True)
-class State:
+class StateRegion:
     """The parameters that a graph updates."""
 
     params: tuple[Value, ...]
@@ -35,7 +35,7 @@ class State:
         return tuple((p.name or "", p.type, self.offsets[p]) for p in self.params)
 
 
-def state_of(graph: Graph) -> State:
+def state_of(graph: Graph) -> StateRegion:
     """Find the parameters that a graph updates; none for an ordinary graph."""
     names = tuple(graph.attributes.get("updates", ()))
     by_name = {op.result.name: op.result for op in graph.parameters}
@@ -50,10 +50,10 @@ def state_of(graph: Graph) -> State:
     for param in params:
         offsets[param] = size
         size += align(param.type.bytes)
-    return State(params, results, updates, offsets, size)
+    return StateRegion(params, results, updates, offsets, size)
 
 
-def order_updates(graph: Graph, state: State, guards: Mapping[Value, Value]) -> tuple[Operation, ...]:
+def order_updates(graph: Graph, state: StateRegion, guards: Mapping[Value, Value]) -> tuple[Operation, ...]:
     """The operations in an order that updates each parameter as soon as its old value is not needed any more.
 
     That frees gradients early, and lets new values overwrite old ones. What guards a value comes before it.

@@ -50,7 +50,7 @@ class Call:
     """A boolean; unless it holds, the call is skipped, its barrier too. Stays as it is until the program ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
     """A compiled network before code generation.
 

@@ -50,17 +50,17 @@ class _ModuleReader(KernelReader):
         setup, length = self.text[self.start :], self.text.rindex("}") - self.start
         graph = parse_graph("\n" * (self.location(self.start).line - 1) + setup[:length], self.file)
         return Module(
-            name,
-            tuple(kernels),
-            tuple(calls),
-            tuple(inputs),
-            tuple(outputs),
-            arena,
-            weights,
-            offsets,
-            self._end(graph),
-            tuple(state),
-            state_bytes,
+            name=name,
+            kernels=tuple(kernels),
+            calls=tuple(calls),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            arena_bytes=arena,
+            weights_bytes=weights,
+            weight_offsets=offsets,
+            setup=self._end(graph),
+            state=tuple(state),
+            state_bytes=state_bytes,
         )
 
     def _end(self, graph: T) -> T:

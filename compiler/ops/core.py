@@ -25,7 +25,9 @@ class Param(Operator):
         "init": AttributeSpec(str, "he_normal, zeros, ones or normal(stddev)", "zeros"),
         "trainable": AttributeSpec(bool, "false for running statistics", True),
         "checkpoint": AttributeSpec(
-            (str, type(None)), 'order of dimensions in checkpoints where it differs, such as "oihw" for HWIO', None
+            (str, type(None)),
+            'order of dimensions in published weights where it differs, such as "oihw" for HWIO',
+            None,
         ),
         "quantization": AttributeSpec((Quantization, type(None)), "what its elements stand for, if quantized", None),
     }

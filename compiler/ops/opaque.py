@@ -1,4 +1,4 @@
-"""Operators of other tools that netc knows nothing about: kept in the graph, shown, refused when it runs."""
+"""Operators of other tools that netc can't compute: a graph holds and shows them, but can't be run."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ CURE = "LiteRT runs the builtin operators of TFLite: netc run FILE --engine lite
 
 @register
 class Opaque(Operator):
-    """An operator known by name only; `results` are the types that it is said to give."""
+    """An operator that netc knows by name only; its file declares the types of its `results`."""
 
     name = "opaque"
     operands = ("*values",)
     attributes = {
         "operator": AttributeSpec(str, "its name where it comes from"),
         "results": AttributeSpec(tuple, "types of its results, as text"),
-        "reason": AttributeSpec(str, "why netc doesn't have it, if there is more to say than that", ""),
+        "reason": AttributeSpec(str, "why netc can't compute it; empty where it has no operator of this name", ""),
         "number": AttributeSpec(int, "its place among the operators of its file; -1 if it has none", -1),
-        "unwritable": AttributeSpec(str, "what of it is not told here, so that it can't be written again", ""),
-        "options": AttributeSpec((np.ndarray, type(None)), "its options, bytes that netc can't read", None),
-        "table": AttributeSpec(str, "kind of its options that netc can read; ? if there are others", ""),
-        "fields": AttributeSpec(Mapping, "these options by name", MappingProxyType({})),
+        "unwritable": AttributeSpec(str, "why it can't be written to a file again; empty if it can", ""),
+        "options": AttributeSpec((np.ndarray, type(None)), "bytes of options that netc can't decode", None),
+        "table": AttributeSpec(str, "name of the table of its options; ? for one that netc doesn't know", ""),
+        "fields": AttributeSpec(Mapping, "options of that table by name", MappingProxyType({})),
         "version": AttributeSpec(int, "its version where it comes from", 1),
         "places": AttributeSpec(
-            tuple, "what stands in its places: number of an operand, -1 for nothing, type of a state it keeps", ()
+            tuple,
+            "for each input the number of an operand, -1 for none, or the type of a state; empty: operands in order",
+            (),
         ),
-        "intermediates": AttributeSpec(tuple, "types of tensors between its parts", ()),
+        "intermediates": AttributeSpec(tuple, "types of its intermediate tensors", ()),
     }
     non_differentiable = "netc doesn't know what it computes"
 

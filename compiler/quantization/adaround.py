@@ -23,9 +23,9 @@ from ..passes.dce import dce
 from ..passes.differentiate import differentiate
 from ..training.formula import Formula
 from ..training.optimizers import Adam
-from ..training.state import State
+from ..training.state import TrainingState
 from ..types import DType, TensorType
-from .layers import Floats, Layer, Rows
+from .layers import Floats, IntegerLayer, Rows
 from .scales import WEIGHT_LIMIT
 
 LOW, HIGH = -0.1, 1.1
@@ -35,7 +35,7 @@ SMALLEST = 1e-4
 SCALAR = TensorType(DType.F32, ())
 
 
-class Step(Protocol):
+class CompiledStep(Protocol):
     """An executable `step_graph`, and its parameters by name."""
 
     @property
@@ -80,7 +80,7 @@ class AdaRound:
             yield last + (first - last) * (1 + math.cos(math.pi * share)) / 2, self.strength if step >= begin else 0.0
 
 
-def step_graph(layer: Layer, settings: AdaRound) -> Graph:
+def step_graph(layer: IntegerLayer, settings: AdaRound) -> Graph:
     """One step of learning how to round a layer's weight.
 
     Inputs are x [batch, C] or, for groups, [1, KH, batch * KW, C]: patches side by side; y [batch, F], the float
@@ -93,7 +93,7 @@ def step_graph(layer: Layer, settings: AdaRound) -> Graph:
     x = Formula(b, b.input("x", TensorType(DType.F32, _rows_shape(layer, batch))))
     y = Formula(b, b.input("y", TensorType(DType.F32, (batch, layer.filters))))
     sharpness, strength, gain = (Formula(b, b.input(n, SCALAR)) for n in ("sharpness", "strength", "gain"))
-    state = State(b)
+    state = TrainingState(b)
     vector = TensorType(DType.F32, (layer.filters,))
     floor = state.param("floor", TensorType(DType.F32, layer.weight.shape))
     rounding = Formula(b, b.emit("param", name="rounding", shape=layer.weight.shape))
@@ -107,14 +107,14 @@ def step_graph(layer: Layer, settings: AdaRound) -> Graph:
     return _with_update(differentiate(b.finish([loss.value]), of=0, wrt=["rounding"]), settings)
 
 
-def _rows_shape(layer: Layer, batch: int) -> tuple[int, ...]:
+def _rows_shape(layer: IntegerLayer, batch: int) -> tuple[int, ...]:
     if layer.groups == 1:
         return (batch, math.prod(layer.weight.shape[:-1]))
     height, width, channels, _ = layer.weight.shape
     return (1, height, batch * width, channels * layer.groups)
 
 
-def _contraction(layer: Layer, x: Formula, weight: Formula) -> Formula:
+def _contraction(layer: IntegerLayer, x: Formula, weight: Formula) -> Formula:
     """The sums of products [batch, F]."""
     if layer.groups == 1:
         return x.apply("dense", weight.apply("reshape", shape=(x.type.shape[-1], layer.filters)))
@@ -133,7 +133,7 @@ def _with_update(graph: Graph, settings: AdaRound) -> Graph:
     for op in graph.operations:
         b.copy(op)
     loss, gradient = (Formula(b, b[v]) for v in graph.outputs)
-    state = State(b)
+    state = TrainingState(b)
     rounding = Formula(b, state.parameters["rounding"])
     count = state.param("optimizer.step", TensorType(DType.I64, ()))
     adam = Adam(lr=settings.rate)
@@ -150,7 +150,7 @@ def _with_update(graph: Graph, settings: AdaRound) -> Graph:
     return dce(b.finish([loss.value, *state.updates.values()]))
 
 
-def initial_state(layer: Layer, bias: NDArray[np.int32]) -> dict[str, Array]:
+def initial_state(layer: IntegerLayer, bias: NDArray[np.int32]) -> dict[str, Array]:
     """Values for the parameters of `step_graph`: soft rounding starts where the float weights lie."""
     floor, share = _split(layer)
     rounding = -np.log((HIGH - LOW) / (share - LOW) - 1)
@@ -166,14 +166,14 @@ def initial_state(layer: Layer, bias: NDArray[np.int32]) -> dict[str, Array]:
     }
 
 
-def _split(layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _split(layer: IntegerLayer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The weight in steps of its scale: the whole number below, and how far it is on its way to the next."""
     steps = layer.weight.astype(np.float64) / layer.scales
     floor = np.clip(np.floor(steps), -WEIGHT_LIMIT, WEIGHT_LIMIT)
     return floor, np.clip(steps - floor, 0, 1)
 
 
-def decided(layer: Layer, rounding: Floats) -> NDArray[np.int8]:
+def decided(layer: IntegerLayer, rounding: Floats) -> NDArray[np.int8]:
     """The integer weight that a learnt `rounding` stands for: each the whole number below or above the float one."""
     floor, share = _split(layer)
     up = (rounding >= 0) & (share > 0)
@@ -181,7 +181,7 @@ def decided(layer: Layer, rounding: Floats) -> NDArray[np.int8]:
 
 
 def learn(
-    layer: Layer, rows: Rows, bias: NDArray[np.int32], settings: AdaRound, step: Step, seed: int
+    layer: IntegerLayer, rows: Rows, bias: NDArray[np.int32], settings: AdaRound, step: CompiledStep, seed: int
 ) -> NDArray[np.int8]:
     """Find a rounding of a layer's weight by calling `step`, whose state starts as `initial_state` says."""
     error = squared_error(layer, rows, layer.rounded, bias)
@@ -203,7 +203,7 @@ def _side_by_side(patches: Floats) -> Floats:
     return image
 
 
-def squared_error(layer: Layer, rows: Rows, rounded: NDArray[np.int8], bias: NDArray[np.int32]) -> float:
+def squared_error(layer: IntegerLayer, rows: Rows, rounded: NDArray[np.int8], bias: NDArray[np.int32]) -> float:
     """The mean squared error of a layer's results behind its activation."""
     error = layer.error(rows.x, rows.y, rounded, bias)
     if layer.activation is not None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Layer, Rows
+from .layers import IntegerLayer, Rows
 from .scales import BIAS_LIMIT
 
 
-def corrected_bias(layer: Layer, rows: Rows, rounded: NDArray[np.int8]) -> NDArray[np.int32]:
+def corrected_bias(layer: IntegerLayer, rows: Rows, rounded: NDArray[np.int8]) -> NDArray[np.int32]:
     """The bias i32 [F] with which an integer weight gives the float results' mean over `rows`, for each filter."""
     mean = layer.error(rows.x, rows.y, rounded, layer.bias).astype(np.float64).mean(axis=0)
     steps = np.rint(mean / (layer.scales * layer.x.scale))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from ..page import escape
-from .report import Bars, Layer, Weight
+from .report import Activation, Bars, Weight
 
 WIDTH, HEIGHT = 1040, 220
 LEFT, BOTTOM, TOP = 44, 22, 8
@@ -20,7 +20,7 @@ FIGURE = (240, 84)
 BAR = (200, 12)
 
 
-def noise_chart(layers: Sequence[Layer], worst: Collection[Layer]) -> str:
+def noise_chart(layers: Sequence[Activation], worst: Collection[Activation]) -> str:
     """A bar for each layer in the order of the network, as high as its decibels; no noise at all reaches the top."""
     finite = [layer.decibels for layer in layers if math.isfinite(layer.decibels)] or [0.0]
     low = min(0, STEP * math.floor(min(finite) / STEP))
@@ -50,7 +50,7 @@ def _line(y: float, label: str) -> str:
     )
 
 
-def _bar(layer: Layer, center: float, width: float, top: float, bottom: float, is_worst: bool) -> str:
+def _bar(layer: Activation, center: float, width: float, top: float, bottom: float, is_worst: bool) -> str:
     title = escape(f"{layer.name} ({layer.noise.operator}): {decibels(layer.decibels, ' dB')}")
     kind = "worst" if is_worst else "bar"
     return (
@@ -59,7 +59,7 @@ def _bar(layer: Layer, center: float, width: float, top: float, bottom: float, i
     )
 
 
-def histogram(layer: Layer) -> str:
+def histogram(layer: Activation) -> str:
     """What was seen of an activation, heights logarithmic, over the range that its integers cover."""
     width, height = FIGURE
     seen, covered = layer.seen, layer.covered

@@ -89,12 +89,12 @@ class FakeQuantized:
 
 
 def fake_quantize(graph: Graph, *, learned: bool = False, scheme: Scheme | None = None) -> FakeQuantized:
-    """A float network with fake quantization where its integer form rounds.
+    """A float network with a `fake_quantize` at each place where its integer form rounds.
 
-    Activations are on grids that cover ranges, which are parameters: trained ones if `learned`, and else such as move
-    towards each batch's in training. Weights are on symmetric grids that cover the largest at each step. Biases, of 32
-    bits, stay as they are. Dropout is left out. Raises `NetcError` for operators without an integer form, located at
-    the operation, and for a scheme that keeps some in floats.
+    The range of an activation is two parameters. With `learned` they are trained by gradients; else training moves them
+    towards the smallest and the largest element of each batch. The range of a weight is symmetric and covers its
+    largest element at that step. Biases have 32 bits and aren't rounded. Dropout is left out. Raises `NetcError` for
+    operators without an integer form, located at the operation, and for a scheme that keeps some in floats.
 
     Before::
 

@@ -42,7 +42,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Layer:
+class IntegerLayer:
     """A convolution or dense layer (`original`), the activation behind it, if any, and its integer form."""
 
     name: str
@@ -122,7 +122,7 @@ class Layer:
         return targets - products - (bias * (self.scales * self.x.scale)).astype(np.float32)
 
 
-def layers(graph: Graph, quantized: Graph) -> tuple[Layer, ...]:
+def layers(graph: Graph, quantized: Graph) -> tuple[IntegerLayer, ...]:
     """The convolutions and dense layers of a prepared float graph that have an integer form, in its order."""
     names, fused = value_names(graph), fused_activations(graph)
     integers = {op.results[0].name: op for op in quantized.operations}
@@ -138,12 +138,12 @@ def layers(graph: Graph, quantized: Graph) -> tuple[Layer, ...]:
 
 def _layer(
     name: str, op: Operation, activation: Operation | None, integer: Operation, graph: Graph, quantized: Graph
-) -> Layer:
+) -> IntegerLayer:
     weight = _constant(graph, op.operands[1])
     rounded = _constant(quantized, integer.operands[1])
     given = [_constant(quantized, v) for v in integer.operands[2:]]
     bias = given[0] if given else np.zeros(weight.shape[-1], np.int32)
-    return Layer(name, op, activation, integer, weight, rounded, bias)
+    return IntegerLayer(name, op, activation, integer, weight, rounded, bias)
 
 
 def _constant(graph: Graph, value: Value) -> Array:

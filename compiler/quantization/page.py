@@ -9,7 +9,7 @@ from .. import page as html
 from ..page import escape
 from .charts import decibels, histogram, noise_chart, weight_bar
 from .methods import Range
-from .report import Accuracy, Layer, Report, Weight
+from .report import Accuracy, Activation, Report, Weight
 
 WORST = 5
 """Most layers that stand out in the chart: up to one of four."""
@@ -86,14 +86,14 @@ def _legend(*entries: tuple[str, str]) -> str:
     return '<p class="legend">' + "".join(f'<span><i class="{c}"></i>{escape(t)}</span>' for c, t in entries) + "</p>"
 
 
-def _table(layers: Sequence[Layer]) -> str:
+def _table(layers: Sequence[Activation]) -> str:
     titles = ("Layer", "Operator", "SQNR dB", "Bias", "Range", "Scale", "Zero point", "Clipped", "Written at")
     numbers = {2, 3, 4, 5, 6, 7}
     rows = "".join(html.row(_cells(layer), numbers) for layer in layers)
     return html.section("Layers, worst first", f"<table>{html.head_row(titles, numbers)}{rows}</table>")
 
 
-def _cells(layer: Layer) -> tuple[str, ...]:
+def _cells(layer: Activation) -> tuple[str, ...]:
     scale = layer.scale
     return (
         layer.name,
@@ -108,7 +108,7 @@ def _cells(layer: Layer) -> tuple[str, ...]:
     )
 
 
-def _histograms(layers: Sequence[Layer]) -> str:
+def _histograms(layers: Sequence[Activation]) -> str:
     note = (
         "What calibration saw, worst layers first, over the range that the 256 levels cover. Heights are logarithmic."
     )
@@ -117,7 +117,7 @@ def _histograms(layers: Sequence[Layer]) -> str:
     return html.section("Activations", f'<div class="figures">{figures}</div>{legend}', note)
 
 
-def _figure(layer: Layer) -> str:
+def _figure(layer: Activation) -> str:
     seen = _range(Range(layer.seen.low, layer.seen.high))
     text = (
         f"{decibels(layer.decibels, ' dB')}; covers {_range(layer.covered)} of {seen}; clipped {_share(layer.clipped)}"

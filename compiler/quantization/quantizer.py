@@ -67,6 +67,7 @@ class Quantizer:
     def __post_init__(self) -> None:
         self.b = GraphBuilder(self.graph.name, self.graph.attributes)
         self.names = value_names(self.graph)
+        self.taken: set[str] = set()
         self.scales = assign_scales(self.graph, self.ranges, self.names)
         self.fused = fused_activations(self.graph)
 
@@ -144,6 +145,7 @@ class Quantizer:
         if len(last.results) != 1 or last.result is not result:
             return result
         renamed = Value(result.type, self.names[old])
+        self.taken.add(self.names[old])
         self.b.operations[-1] = Operation(last.operator, last.operands, last.attributes, (renamed,), last.location)
         return renamed
 
@@ -209,15 +211,19 @@ class Quantizer:
         """A value as floats, or as what it is if it is not made of f32."""
         array = self.known(value)
         if array is not None:
-            return self.b.constant(array, name=value.name)
+            return self._constant(array, None, value.name)
         if value not in self.floats:
             self.floats[value] = self.b.emit("dequantize", self.integers[value], x=self.scale(value))
         return self.floats[value]
 
     def constant(self, array: Array, given: Quantization | None, name: str | None) -> Value:
         """A constant of integers; the name is dropped where it is taken."""
-        taken = {r.name for op in self.b.operations for r in op.results}
-        return self.b.constant(np.asarray(array), quantization=given, name=None if name in taken else name)
+        return self._constant(np.asarray(array), given, None if name in self.taken else name)
+
+    def _constant(self, array: Array, given: Quantization | None, name: str | None) -> Value:
+        if name is not None:
+            self.taken.add(name)
+        return self.b.constant(array, quantization=given, name=name)
 
 
 def _integer_form(op: Operation) -> Callable[[Quantizer, Operation], Value] | None:

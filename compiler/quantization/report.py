@@ -42,7 +42,7 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Activation:
     """An activation: its noise, what was seen of it in calibration, and what its integers stand for."""
 
     noise: Noise
@@ -107,14 +107,14 @@ class Report:
     float_bytes: int
     """Of the weights as floats."""
     file_bytes: int
-    layers: tuple[Layer, ...]
+    layers: tuple[Activation, ...]
     weights: tuple[Weight, ...]
     accuracy: Accuracy | None = None
     warnings: tuple[str, ...] = ()
     """What is lost or guessed without that noise shows it."""
 
     @cached_property
-    def worst(self) -> tuple[Layer, ...]:
+    def worst(self) -> tuple[Activation, ...]:
         """The layers, those with the most noise first."""
         return tuple(sorted(self.layers, key=lambda layer: layer.decibels))
 
@@ -144,7 +144,7 @@ def report_on(
     )
 
 
-def _layers(calibration: Calibration, ranges: Ranges, quantized: Graph, noise: Sequence[Noise]) -> Iterator[Layer]:
+def _layers(calibration: Calibration, ranges: Ranges, quantized: Graph, noise: Sequence[Noise]) -> Iterator[Activation]:
     values = {name: value for value, name in value_names(calibration.graph).items()}
     integers: Mapping[str | None, Value] = {r.name: r for op in quantized.operations for r in op.results}
     for each in noise:
@@ -152,7 +152,7 @@ def _layers(calibration: Calibration, ranges: Ranges, quantized: Graph, noise: S
         scale = integers[each.reader or each.name].type.quantization
         histogram = calibration.statistics[each.name].histogram
         clipped = _clipped(histogram, scale) if scale is not None else 0.0
-        yield Layer(each, _place(producer), ranges[each.name], scale, clipped, _bars(histogram))
+        yield Activation(each, _place(producer), ranges[each.name], scale, clipped, _bars(histogram))
 
 
 def _clipped(histogram: Histogram, scale: Quantization) -> float:
@@ -207,7 +207,7 @@ def to_data(report: Report) -> dict[str, Any]:
     }
 
 
-def _layer_data(layer: Layer) -> dict[str, Any]:
+def _layer_data(layer: Activation) -> dict[str, Any]:
     noise, scale = layer.noise, layer.scale
     return {
         **noise_data(noise),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph, Operation, Value
-from ..graph.names import value_names
+from ..graph.names import UniqueNames, value_names
 from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
 from ..types import DType, Quantization, TensorType
@@ -37,7 +37,7 @@ class Emitter:
         self.nodes: list[Node] = []
         self._places: dict[Value, int] = {}
         self._constants: dict[tuple[bytes, str], int] = {}
-        self._taken: set[str] = set()
+        self._unique = UniqueNames()
         self._fused = dict(_fusions(graph))
         self._absorbed = frozenset(self._fused.values())
 
@@ -80,11 +80,7 @@ class Emitter:
     # ---- tensors ----
 
     def _add(self, name: str, type_: TensorType, data: Array | None = None) -> int:
-        unique, count = name, 1
-        while unique in self._taken:
-            unique, count = f"{name}_{count}", count + 1
-        self._taken.add(unique)
-        self.tensors.append(Tensor(unique, type_.with_layout(None), data))
+        self.tensors.append(Tensor(self._unique.take(name), type_.with_layout(None), data))
         return len(self.tensors) - 1
 
     def place(self, value: Value) -> int:

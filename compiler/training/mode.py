@@ -18,13 +18,13 @@ from .formula import Formula
 class TrainingMode:
     """Copies the operations of a rewriter's graph, changed to what they do in training.
 
-    A batch_norm normalises by mean and (biased) variance over all dimensions but the channels, and its running
-    statistics move towards the batch's: new = (1 - momentum) * old + momentum * batch, with the unbiased variance, as
-    in PyTorch. One whose statistics are not parameters, or are frozen, stays as it is. A dropout keeps each element
-    with probability 1 - rate, divided by that; which ones depends on `seed`, the dropout's number in the graph, and
+    A batch_norm normalises by the batch's mean and (biased) variance over all dimensions but the channels. Its running
+    statistics move towards these: new = (1 - momentum) * old + momentum * batch, with the unbiased variance, as in
+    PyTorch. One whose statistics are not parameters, or are frozen, stays as it is. A dropout keeps each element with
+    probability 1 - rate, divided by that; which ones depends on `seed`, the dropout's number in the graph, and
     `counter`. The range of a fake_quantize with momentum moves towards the smallest and the largest element of the
-    batch, if it is made of parameters that are neither trained nor frozen; one that several share, towards those of all
-    their operands.
+    batch, if its ends are parameters that are neither trained nor frozen. A range that several of them share moves
+    towards the smallest and the largest element of all their operands.
 
     Before::
 

@@ -68,7 +68,7 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(Schedule):
+class StepDecay(Schedule):
     """The rate times `gamma` after each `every` epochs, or at the epochs listed as `at`."""
 
     name: ClassVar[str] = "step"
@@ -159,7 +159,7 @@ class Exponential(Schedule):
 
 
 SCHEDULES: Mapping[str, type[Schedule]] = MappingProxyType(
-    {s.name: s for s in (Constant, Step, Cosine, Polynomial, Exponential)}
+    {s.name: s for s in (Constant, StepDecay, Cosine, Polynomial, Exponential)}
 )
 """All schedules by name."""
 

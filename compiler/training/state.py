@@ -8,7 +8,7 @@ from ..types import TensorType
 from .formula import Formula
 
 
-class State:
+class TrainingState:
     """Parameters of a graph under construction, and their next values."""
 
     def __init__(self, builder: GraphBuilder) -> None:

@@ -27,7 +27,7 @@ from .losses import Loss, parse_loss
 from .mode import TrainingMode
 from .optimizers import Optimizer, parse_optimizer
 from .schedules import Schedule, parse_schedule
-from .state import State
+from .state import TrainingState
 
 Gradients = Mapping[str, Value]
 """The gradient of the loss for each trained parameter, by the parameter's name."""
@@ -165,7 +165,7 @@ def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: froze
         raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
     _require(all(v.name != "labels" for v in graph.inputs), "an input is called `labels`, which is what a loss takes")
     b = Rewriter(graph)
-    mode = TrainingMode(b, seed, lambda: _call_number(State(b), accumulate).value, frozen)
+    mode = TrainingMode(b, seed, lambda: _call_number(TrainingState(b), accumulate).value, frozen)
     mode.copy()
     prediction = Formula(b, b[graph.outputs[0]])
     labels = Formula(b, b.input("labels", loss.labels(prediction.type)))
@@ -177,7 +177,7 @@ def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: froze
     return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics), loss.classes(prediction.type))
 
 
-def _call_number(state: State, accumulate: int) -> Formula:
+def _call_number(state: TrainingState, accumulate: int) -> Formula:
     """How many calls came before, an i64 scalar."""
     step = state.param("optimizer.step", COUNT)
     if accumulate == 1:
@@ -208,7 +208,7 @@ class _Update:
         self.gradients = {name: value for name, value in gradients.items() if value not in noughts}
         _require(bool(self.gradients), f"the loss depends on no trainable parameter of @{graph.name}")
         self.classes = forward.classes
-        self.state = State(self.b)
+        self.state = TrainingState(self.b)
         self.weights = {name: Formula(self.b, self.state.parameters[name]) for name in self.gradients}
         self.step = self.state.param("optimizer.step", COUNT)
         self.updates = self.step.cast(DType.F64)

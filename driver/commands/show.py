@@ -12,7 +12,7 @@ from ..compiler.ops.opaque import unknown_operators
 from ..options import batch_option, json_option, network_options
 from ..output import echo, format_table, quantity
 from ..pipeline import load
-from ..summary import Layer, layers, parameter_bytes, total_macs, trainable_parameters
+from ..summary import LayerSummary, layers, parameter_bytes, total_macs, trainable_parameters
 
 
 @click.command("show")
@@ -42,7 +42,7 @@ def _as_json(graph: Graph) -> dict[str, object]:
     }
 
 
-def _record(layer: Layer) -> dict[str, object]:
+def _record(layer: LayerSummary) -> dict[str, object]:
     """A layer for tools; only what doesn't run says so."""
     record: dict[str, object] = asdict(layer)
     if layer.runs:
@@ -66,7 +66,7 @@ def _as_text(graph: Graph) -> str:
     return f"net {graph.name}({inputs}) -> {outputs}\n\n{table}\n{totals}\n{unknown}"
 
 
-def _row(layer: Layer) -> tuple[str, ...]:
+def _row(layer: LayerSummary) -> tuple[str, ...]:
     shape = " x ".join(map(str, layer.shape))
     operator = layer.operator if layer.runs else f"{layer.operator} (opaque)"
     return layer.name, operator, shape, _count(layer.parameters), _count(layer.macs)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
-from ...compiler.graph.ir import Array, Graph, Operation, Value
+from ...compiler.graph.ir import Array, Graph, Value
 from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.reading import Model, read_model
@@ -61,6 +61,7 @@ def graph_of(model: Model, name: str) -> Graph:
     attributes = {"format": "tflite"}
     builder = GraphBuilder(name, attributes)
     names = _unique_names(model)
+    taken = frozenset(names.values())
     values: dict[int, Value] = {}
     weights: dict[tuple[object, ...], tuple[Value, Quantization | None]] = {}
     arrays: dict[int, Array] = {}
@@ -68,7 +69,7 @@ def graph_of(model: Model, name: str) -> Graph:
         type_ = stand_in(model.tensors[index])
         if index in values or not type_.size:
             raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
-        values[index] = builder.input(names.get(index) or _free_name(f"input{place}", names), type_)
+        values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
     for operator in model.operators:
         _convert(Context(builder, model, operator, values, weights, arrays), names)
     outputs = [_output(builder, model, values, arrays, index) for index in model.outputs]
@@ -101,9 +102,9 @@ def _unique_names(model: Model) -> dict[int, str]:
     return {i: t.name for i, t in enumerate(model.tensors) if t.name and counts[t.name] == 1 and not t.name.isdigit()}
 
 
-def _free_name(name: str, names: Mapping[int, str]) -> str:
+def _free_name(name: str, taken: Collection[str]) -> str:
     """A name that no tensor has."""
-    while name in names.values():
+    while name in taken:
         name += "_"
     return name
 
@@ -133,21 +134,25 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         c.folded.update(zip(operator.outputs, arrays, strict=True))
         return
     start = len(c.builder.operations)
-    before = dict(c.values), dict(c.weights)
+    before = len(c.values), len(c.weights)
     try:
         if converter is None:
             raise UnsupportedError("")
         results = _converted(c, converter, names, start)
     except (UnsupportedError, ShapeError) as error:
         del c.builder.operations[start:]
-        c.values.clear()
-        c.values.update(before[0])
-        c.weights.clear()
-        c.weights.update(before[1])
+        _shorten(c.values, before[0])
+        _shorten(c.weights, before[1])
         has_reason = isinstance(error, UnsupportedError | ScaleError)
         reason = error.diagnostics[0].message if has_reason else _form(c)
         results = _named(c, opaque(c, reason), names, start)
     c.values.update(zip(operator.outputs, results, strict=False))
+
+
+def _shorten(table: dict[Any, Any], length: int) -> None:
+    """Take back what was added to a dictionary, of which no row is ever replaced."""
+    while len(table) > length:
+        table.popitem()
 
 
 def _converted(c: Context, converter: Converter, names: Mapping[int, str], start: int) -> list[Value]:
@@ -171,10 +176,21 @@ def _form(c: Context) -> str:
     return f"its form for {', '.join(map(str, types)) or 'no inputs'} is not supported"
 
 
-def _named(c: Context, results: Iterable[Value], names: Mapping[int, str], start: int) -> list[Value]:
-    """Results under the names of their tensors."""
-    pairs = zip_longest(results, (names.get(index) for index in c.operator.outputs))
-    return [value if name is None else _renamed(c.builder, value, name, start) for value, name in pairs]
+def _named(c: Context, results: Sequence[Value], names: Mapping[int, str], start: int) -> list[Value]:
+    """Results under the names of their tensors, if this operator made them; a value of an earlier one keeps its own.
+
+    So does a value that another operation of this operator reads.
+    """
+    operations = c.builder.operations
+    named = {v: names[i] for v, i in zip(results, c.operator.outputs, strict=False) if i in names}
+    read = {v for op in operations[start:] for v in op.operands}
+    new: dict[Value, Value] = {}
+    for place, op in enumerate(operations[start:], start):
+        renamed = {v: Value(v.type, named[v]) for v in op.results if v in named and v not in read}
+        if renamed:
+            operations[place] = replace(op, results=tuple(renamed.get(v, v) for v in op.results))
+            new.update(renamed)
+    return [new.get(v, v) for v in results]
 
 
 def _declared(c: Context, value: Value, place: int) -> Value:
@@ -187,18 +203,6 @@ def _declared(c: Context, value: Value, place: int) -> Value:
     stated = value.type.quantization
     if declared.quantization is not None and stated != declared.quantization and declared.quantization.is_per_tensor:
         value = c.emit("reinterpret", value, y=declared.quantization)
-    return value
-
-
-def _renamed(builder: GraphBuilder, value: Value, name: str, start: int) -> Value:
-    """A value that was just made, under a name; one of an earlier operator keeps its own."""
-    for position in range(len(builder.operations) - 1, start - 1, -1):
-        op = builder.operations[position]
-        if value in op.results and not any(value in later.operands for later in builder.operations[position + 1 :]):
-            renamed = Value(value.type, name)
-            results = tuple(renamed if r is value else r for r in op.results)
-            builder.operations[position] = Operation(op.operator, op.operands, op.attributes, results, op.location)
-            return renamed
     return value
 
 

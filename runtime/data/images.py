@@ -3,7 +3,7 @@
 What stands in a net's `preprocess` decides its accuracy, so each step is exact: the central square has a side of
 round(crop x short side) with left and top rounded down, `resize` is Pillow's antialiased filter of that name, and a
 pixel becomes (pixel / divide - mean) / std, rounded to float32 once. EXIF rotation and colour profiles are ignored
-and transparency is dropped, as in the pipelines that the public checkpoints were trained with.
+and transparency is dropped, as in the pipelines that the published weights were trained with.
 
 Pixels have 8 bits. Grey pictures of 16 or 32 bits are scaled to them: `white`, 65535 unless `preprocess` says
 otherwise, becomes 255, and what is above it is clipped; `depth_note` says what that loses, and `Preprocess` warns of it

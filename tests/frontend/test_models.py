@@ -1,4 +1,4 @@
-"""The shipped networks: published parameter counts, and names and shapes of the public checkpoints."""
+"""The shipped networks: published parameter counts, and names and shapes of the published weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PARAMETERS = {
 FAMILIES = ("cnn", "efficientnet_edgetpu", "resnet", "vgg")
 
 ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1)}
-"""For each layout of checkpoints, where its dimensions are in netc's."""
+"""For each order of dimensions in published weights, where its dimensions are in netc's."""
 
 SOME_SHAPES = {
     "vgg19": {
@@ -73,7 +73,7 @@ SOME_SHAPES = {
 
 
 def shapes(graph: Graph) -> dict[str | None, tuple[int, ...]]:
-    """Shapes of the parameters as checkpoints hold them."""
+    """Shapes of the parameters as published weights hold them."""
     found = {}
     for parameter in graph.parameters:
         shape, order = parameter.result.type.shape, ORDERS[parameter.attributes["checkpoint"]]
@@ -101,7 +101,7 @@ def test_models_have_no_errors(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOME_SHAPES)
-def test_names_and_shapes_of_public_checkpoints(name: str) -> None:
+def test_names_and_shapes_of_published_weights(name: str) -> None:
     found = shapes(load_network(name))
     assert {key: found[key] for key in SOME_SHAPES[name]} == SOME_SHAPES[name]
 

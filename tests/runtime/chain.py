@@ -47,15 +47,15 @@ def chain() -> Module:
     calls = [Call("shift", (a, w, b), True, "add") for a, b in itertools.pairwise(places)]
     calls.append(Call("total", (y, Slot(Memory.OUTPUT, 1)), False, "reduce_sum"))
     return Module(
-        "chain",
-        (parse_kernel(SHIFT), parse_kernel(TOTAL)),
-        tuple(calls),
-        (("x", TensorType(DType.F32, (64, 8))),),
-        (("y", TensorType(DType.F32, (64, 8))), ("total", TensorType(DType.F32, (8,)))),
-        2 * BYTES,
-        96,
-        (64,),
-        setup.finish([weight]),
+        name="chain",
+        kernels=(parse_kernel(SHIFT), parse_kernel(TOTAL)),
+        calls=tuple(calls),
+        inputs=(("x", TensorType(DType.F32, (64, 8))),),
+        outputs=(("y", TensorType(DType.F32, (64, 8))), ("total", TensorType(DType.F32, (8,)))),
+        arena_bytes=2 * BYTES,
+        weights_bytes=96,
+        weight_offsets=(64,),
+        setup=setup.finish([weight]),
     )
 
 

@@ -82,7 +82,7 @@ class QLstm(QuantizedOperator):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x = operands[0] if attributes["time_major"] else operands[0].swapaxes(0, 1)
-        step = _Step(operands, attributes)
+        step = _TimeStep(operands, attributes)
         state = np.full((x.shape[1], operands[1].shape[1]), attributes["y"].zero_point, np.int8)
         cell = np.zeros(state.shape, np.int16)
         results = []
@@ -110,7 +110,7 @@ class QLstm(QuantizedOperator):
         return math.prod(operands[0].shape[:2]) * sum(o.size for o in operands[1:9])
 
 
-class _Step:
+class _TimeStep:
     """One step in time, on arrays."""
 
     def __init__(self, operands: tuple[Array, ...], attributes: Attributes) -> None:

@@ -79,7 +79,17 @@ def module() -> Module:
         Call("tile", slots, True, "", 0, Location("a file.net", 3, 5, 4, 1)),
         Call("tile", slots, False, "dense", 0, None, Slot(Memory.ARENA, 63)),
     )
-    return Module("m", (kernel,), calls, (("x", x),), (("y", y),), 64, 704, (0, 640), setup.finish([weight, bias]))
+    return Module(
+        name="m",
+        kernels=(kernel,),
+        calls=calls,
+        inputs=(("x", x),),
+        outputs=(("y", y),),
+        arena_bytes=64,
+        weights_bytes=704,
+        weight_offsets=(0, 640),
+        setup=setup.finish([weight, bias]),
+    )
 
 
 def test_modules_survive_the_round_trip() -> None:

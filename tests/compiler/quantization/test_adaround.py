@@ -14,7 +14,7 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.quantization import Scheme, quantize
 from netc.compiler.quantization.adaround import AdaRound, decided, initial_state, learn, squared_error, step_graph
 from netc.compiler.quantization.bias_correction import corrected_bias
-from netc.compiler.quantization.layers import Layer, Rows, layers
+from netc.compiler.quantization.layers import IntegerLayer, Rows, layers
 
 SETTINGS = AdaRound(steps=200, batch=32)
 
@@ -56,7 +56,7 @@ def correlated(net: Net) -> NDArray[np.float32]:
     return (0.3 * own + 0.5 * common + 1).astype(np.float32)
 
 
-def problem(net: Net) -> tuple[Layer, Rows]:
+def problem(net: Net) -> tuple[IntegerLayer, Rows]:
     x = correlated(net)
     prepared, calibration = calibrated(net.graph(), x)
     quantized = quantize(prepared, calibration.ranges("minmax"), net.scheme)
@@ -67,7 +67,7 @@ def problem(net: Net) -> tuple[Layer, Rows]:
     return layer, Rows(rows, layer.results(rows, layer.weight) + bias)
 
 
-def learnt(layer: Layer, rows: Rows, seed: int = 0) -> tuple[NDArray[np.int8], Interpreted]:
+def learnt(layer: IntegerLayer, rows: Rows, seed: int = 0) -> tuple[NDArray[np.int8], Interpreted]:
     step = Interpreted(step_graph(layer, SETTINGS), initial_state(layer, layer.bias))
     return learn(layer, rows, layer.bias, SETTINGS, step, seed), step
 

@@ -9,12 +9,12 @@ from quantized_nets import NETS, PICTURE, Net, calibrated, integers
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.verifier import verify
 from netc.compiler.quantization import Scheme, quantize
-from netc.compiler.quantization.layers import Layer, Rows, layers, with_biases, with_constants
+from netc.compiler.quantization.layers import IntegerLayer, Rows, layers, with_biases, with_constants
 
 CONTRACTIONS = [name for name in NETS if name.startswith(("conv", "depthwise", "dense"))]
 
 
-def pair(net: Net, scheme: Scheme | None = None) -> tuple[tuple[Layer, ...], Rows]:
+def pair(net: Net, scheme: Scheme | None = None) -> tuple[tuple[IntegerLayer, ...], Rows]:
     """The layers of a network, and all places of the first one's output."""
     prepared, calibration = calibrated(net.graph(), net.samples())
     quantized = quantize(prepared, calibration.ranges("minmax"), scheme or net.scheme)

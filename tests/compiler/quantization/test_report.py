@@ -13,7 +13,7 @@ from netc.compiler.quantization import Noise, quantize
 from netc.compiler.quantization.charts import histogram, noise_chart
 from netc.compiler.quantization.methods import Range
 from netc.compiler.quantization.page import to_html
-from netc.compiler.quantization.report import Accuracy, Bars, Layer, Report, Weight, report_on, to_data
+from netc.compiler.quantization.report import Accuracy, Activation, Bars, Report, Weight, report_on, to_data
 from netc.compiler.types import Quantization
 
 VOID = {"meta", "br"}
@@ -39,14 +39,14 @@ class Balance(HTMLParser):
         self.attributes += attrs
 
 
-def layer(name: str, noise: float, scale: float | None = 0.5) -> Layer:
+def layer(name: str, noise: float, scale: float | None = 0.5) -> Activation:
     given = None if scale is None else Quantization.of(scale, 0)
-    return Layer(
+    return Activation(
         Noise(name, "relu", 100.0, noise, 0.0), "x.net:1:2", Range(-1, 1), given, 0.0, Bars(-1, 0.5, (1, 9, 3))
     )
 
 
-def report(*layers: Layer) -> Report:
+def report(*layers: Activation) -> Report:
     weights = (Weight("even", "conv2d", "", 4, 0.5, 0.6, 0.7), Weight("uneven", "dense", "", 4, 0.0, 0.1, 0.2))
     return Report("a <net>", "mse", 7, 4000, 1000, layers, weights)
 

@@ -82,7 +82,7 @@ class ExpressionEmitter:
     def value(self, expr: Expr) -> Value:
         """Emit an expression."""
         kind = type(expr)
-        if kind is Var:
+        if kind is Var:  # the most frequent node, ahead of the table
             return self._var(expr)  # type: ignore[arg-type]
         if kind in (Binary, Select) and expr.type == INDEX:
             return Value(_INDEX, self.operand(self.index(expr)))
@@ -120,6 +120,7 @@ class ExpressionEmitter:
             return self.index(a if known else b)
         x, y = self.index(a), self.index(b)
         reach = (min(x.range[0], y.range[0]), max(x.range[1], y.range[1]))
+        # Not `pure`: nothing tells in which scope the condition is known, so this can't be hoisted.
         return self.atom(self.out.emit(f"select i1 {holds}, i64 {self.operand(x)}, i64 {self.operand(y)}"), reach)
 
     def atom(self, name: str, reach: Interval = UNKNOWN, depth: int | None = None) -> Linear:
@@ -129,6 +130,7 @@ class ExpressionEmitter:
     def operand(self, form: Linear) -> str:
         """The `i64` operand that a linear form stands for."""
         total, depth = "", 0
+        # Outer terms come first, so that each partial sum is computed in the outermost loop that knows its terms.
         for atom, coefficient in form.ordered():
             depth = max(depth, atom.depth)
             part = atom.name
@@ -152,6 +154,7 @@ class ExpressionEmitter:
         return self.atom(self.arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
 
     def _divide(self, op: str, a: Linear, divisor: int) -> Linear:
+        # a = divisor * quotient + rest, by coefficients: (64 * i + j) // 8 is 8 * i if 0 <= j < 8, without a division.
         quotient, rest = a.split(divisor)
         low, high = rest.range
         if low >= 0 and high < divisor:
@@ -160,7 +163,7 @@ class ExpressionEmitter:
         depth = max((atom.depth for atom in a.terms), default=0)
         if op == "mod":
             return a.plus(self._divide("floordiv", a, divisor), -divisor) if low < 0 else self._remainder(a, divisor)
-        if low >= 0:
+        if low >= 0:  # then unsigned division gives the same, and is cheaper
             name = self.out.pure(depth, f"udiv i64 {self.operand(a)}, {divisor}")
         else:
             name = self._floor_divide(depth, self.operand(a), divisor)
@@ -172,14 +175,16 @@ class ExpressionEmitter:
 
     def _floor_divide(self, depth: int, a: str, divisor: int) -> str:
         pure = self.out.pure
-        if divisor & (divisor - 1) == 0:
+        if divisor & (divisor - 1) == 0:  # an arithmetic shift rounds down, as the floor does
             return pure(depth, f"ashr i64 {a}, {divisor.bit_length() - 1}")
         toward_zero = pure(depth, f"sdiv i64 {a}, {divisor}")
         rest = pure(depth, f"srem i64 {a}, {divisor}")
+        # `sdiv` rounds toward zero: one too much where the rest is negative, whose sign bit, spread, is -1.
         return pure(depth, f"add i64 {toward_zero}, {pure(depth, f'ashr i64 {rest}, 63')}")
 
     def _extremum(self, op: str, a: Linear, b: Linear) -> Linear:
         (a_low, a_high), (b_low, b_high) = a.range, b.range
+        # Where the ranges don't overlap, one side always wins: no instruction.
         if (a_high <= b_low) if op == "min" else (a_low >= b_high):
             return a
         if (b_high <= a_low) if op == "min" else (b_low >= a_high):
@@ -192,6 +197,7 @@ class ExpressionEmitter:
         return self.atom(self.out.pure(depth, f"select i1 {below}, i64 {x}, i64 {y}"), reach, depth)
 
     def _compare_index(self, op: str, a: Linear, b: Linear) -> Value:
+        # The range of the difference: terms that both sides share cancel, so i < i + 1 is known.
         low, high = a.plus(b, -1).range
         known: dict[str, tuple[bool, bool]] = {
             "lt": (high < 0, low >= 0),
@@ -258,7 +264,7 @@ class ExpressionEmitter:
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
-        if stored is not kind:
+        if stored is not kind:  # booleans are bytes in memory
             loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
         return Value(kind, loaded)
 
@@ -352,12 +358,15 @@ class ExpressionEmitter:
 
     def _floor_by_conversion(self, kind: LLVMType, x: str) -> str:
         """Floor on machines without a rounding instruction: through an integer, where |x| is small enough to matter."""
+        # From 2**bits on a float has no fraction and is its own floor; so is a NaN, which isn't `small` either.
         bits = {DType.F64: 52, DType.F32: 23, DType.F16: 10}[kind.dtype]
         whole = llvm_type(DType.I64 if kind.dtype is DType.F64 else DType.I32, kind.lanes)
         mask, t, emit = llvm_type(DType.BOOL, kind.lanes).text, kind.text, self.out.emit
         size = self.out.call(t, f"llvm.fabs.{kind.suffix}", (t, x))
         small = emit(f"fcmp olt {t} {size}, {text.constant(2.0**bits, kind)}")
+        # `fptosi` of a number beyond the integer's range is poison, so large ones are replaced before.
         safe = emit(f"select {mask} {small}, {t} {x}, {t} {text.constant(0.0, kind)}")
+        # Conversion rounds toward zero: one too much for negative numbers with a fraction.
         truncated = emit(f"sitofp {whole.text} {emit(f'fptosi {t} {safe} to {whole.text}')} to {t}")
         over = emit(f"fcmp ogt {t} {truncated}, {safe}")
         lower = emit(f"fsub {t} {truncated}, {text.constant(1.0, kind)}")
@@ -422,7 +431,7 @@ class ExpressionEmitter:
         kind = llvm_type(scalar.type.dtype, lanes)
         if lanes == 1:
             return scalar
-        if scalar.name[0] != "%":
+        if scalar.name[0] != "%":  # a constant
             return Value(kind, f"splat ({scalar})")
         depth, t = self.out.depth, kind.text
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")

@@ -15,7 +15,7 @@ import math
 from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var, minimum
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from ....ops.dense import MatMul
 from ....targets.target import Target
@@ -90,11 +90,11 @@ class ContractionEmitter:
         if not self.packed:
             return weight
         panels, depth, width = self.w.shape
-        steps = [step("reshape", shape=(depth, self.filters))]
+        steps = [packing_step("reshape", shape=(depth, self.filters))]
         if panels * width > self.filters:
-            steps.append(step("pad", padding=((0, 0), (0, panels * width - self.filters))))
-        steps.append(step("reshape", shape=(depth, panels, width)))
-        steps.append(step("transpose", permutation=(1, 0, 2)))
+            steps.append(packing_step("pad", padding=((0, 0), (0, panels * width - self.filters))))
+        steps.append(packing_step("reshape", shape=(depth, panels, width)))
+        steps.append(packing_step("transpose", permutation=(1, 0, 2)))
         return Packed(weight, tuple(steps))
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:

@@ -32,27 +32,30 @@ class Line:
     step: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+_WHOLE = (Line(), Line())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """A result grid and how it walks over the input buffer, seen as [images, rows, columns * pitch]."""
 
     images: int
     height: int
     width: int
-    window: Pair
-    strides: Pair
-    dilations: Pair
-    origin: Pair
+    window: Pair = (1, 1)
+    strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
+    origin: Pair = (0, 0)
     """Buffer row and column of the first window element of the first result."""
     channels: int
     pitch: int
     """Elements from one input pixel to the next."""
     buffer: tuple[int, int, int]
-    kernel: Pair
+    kernel: Pair = (1, 1)
     """Extent of the weight, of which the window may see a part."""
-    taps: tuple[Line, Line]
+    taps: tuple[Line, Line] = _WHOLE
     """Row and column of the weight for each row and column of the window."""
-    results: tuple[Line, Line]
+    results: tuple[Line, Line] = _WHOLE
     """Row and column of the result for each row and column of the grid."""
     flat: bool = False
     """All pixels form one long row."""
@@ -69,9 +72,6 @@ class Walk:
         """True if a window row is one run of elements, in the input as in the weight."""
         contiguous = self.pitch == self.channels and self.dilations[1] == 1 and self.taps[1] == Line()
         return self.window[1] == 1 or contiguous
-
-
-_WHOLE = (Line(), Line())
 
 
 def depthwise_walks(group: Group) -> tuple[Walk, ...]:
@@ -104,20 +104,25 @@ def walks(group: Group) -> tuple[Walk, ...]:
 
 def _flat(x: TensorType) -> Walk:
     pitch, pixels = x.buffer_shape[-1], math.prod(x.shape[:-1])
-    one = (1, 1)
     buffer = (1, 1, pixels * pitch)
-    return Walk(1, 1, pixels, one, one, one, (0, 0), x.shape[-1], pitch, buffer, one, _WHOLE, _WHOLE, flat=True)
+    return Walk(images=1, height=1, width=pixels, channels=x.shape[-1], pitch=pitch, buffer=buffer, flat=True)
 
 
 def _grid(x: TensorType) -> tuple[Walk, ...]:
     """Pixel by pixel over [N, W, C] or [N, H, W, C], whatever margins it has."""
     if x.rank not in (3, 4):
         return ()
-    one = (1, 1)
-    height = 1 if x.rank == 3 else x.shape[1]
-    origin = _pair(tuple(before for before, _ in x.margins[1:-1]), 0)
-    sizes = (x.shape[0], height, x.shape[-2])
-    return (Walk(*sizes, one, one, one, origin, x.shape[-1], x.buffer_shape[-1], _rows(x), one, _WHOLE, _WHOLE),)
+    return (
+        Walk(
+            images=x.shape[0],
+            height=1 if x.rank == 3 else x.shape[1],
+            width=x.shape[-2],
+            origin=_pair(tuple(before for before, _ in x.margins[1:-1]), 0),
+            channels=x.shape[-1],
+            pitch=x.buffer_shape[-1],
+            buffer=_rows(x),
+        ),
+    )
 
 
 def _is_one_row(group: Group) -> bool:
@@ -156,19 +161,17 @@ def _convolution(group: Group) -> tuple[Walk, ...]:
     kernel = _pair(window.kernel, 1)
     return (
         Walk(
-            y.shape[0],
-            1 if y.rank == 3 else y.shape[1],
-            y.shape[-2],
-            kernel,
-            _pair(window.strides, 1),
-            _pair(window.dilations, 1),
-            _pair(origin, 0),
-            x.shape[-1],
-            x.buffer_shape[-1],
-            _rows(x),
-            kernel,
-            _WHOLE,
-            _WHOLE,
+            images=y.shape[0],
+            height=1 if y.rank == 3 else y.shape[1],
+            width=y.shape[-2],
+            window=kernel,
+            strides=_pair(window.strides, 1),
+            dilations=_pair(window.dilations, 1),
+            origin=_pair(origin, 0),
+            channels=x.shape[-1],
+            pitch=x.buffer_shape[-1],
+            buffer=_rows(x),
+            kernel=kernel,
         ),
     )
 
@@ -195,17 +198,17 @@ def _transposed(group: Group, phases: Sequence[Sequence[Phase]]) -> tuple[Walk, 
     x, weight = (v.type for v in group.anchor.operands[:2])
     if not x.has_margins(phase_margins(phases, x.shape[1:-1])):
         return ()
-    base = Walk(
-        x.shape[0], 0, 0, (0, 0), (1, 1), (1, 1), (0, 0), x.shape[-1], x.buffer_shape[-1], _rows(x),
-        (weight.shape[0], weight.shape[1]), _WHOLE, _WHOLE,
-    )  # fmt: skip
     return tuple(
-        replace(
-            base,
+        Walk(
+            images=x.shape[0],
             height=rows.count,
             width=columns.count,
             window=(rows.taps, columns.taps),
             origin=(x.margins[1][0] + rows.first_input, x.margins[2][0] + columns.first_input),
+            channels=x.shape[-1],
+            pitch=x.buffer_shape[-1],
+            buffer=_rows(x),
+            kernel=(weight.shape[0], weight.shape[1]),
             taps=(Line(rows.first_tap, -rows.stride), Line(columns.first_tap, -columns.stride)),
             results=(Line(rows.first_result, rows.stride), Line(columns.first_result, columns.stride)),
         )

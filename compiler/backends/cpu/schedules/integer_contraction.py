@@ -12,7 +12,7 @@ from functools import partial
 from ....graph.ir import Value
 from ....loops.ir import Allocate, Buffer, Const, Dot4, Expr, Load, Space, Stmt, Store
 from ....lowering.group import Group
-from ....lowering.kernel import Packed, Scheduled, let, step
+from ....lowering.kernel import Packed, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div
 from ....ops.quantized.contraction import Conv2DSum, DenseSum
 from ....targets.target import Target
@@ -70,13 +70,13 @@ class DotEmitter(ContractionEmitter):
         steps = self.runs * ceil_div(self.run_length, QUAD)
         self.packed = True
         self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
-        pack = step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
+        pack = packing_step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
         self.parameters.add(self.w, Packed(weight, (pack,)))
         start = Packed(weight, (self.signs.correction,))
         self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), start)
         self.ones: Buffer | None = None
         if self.signs.needs_input_sums and self.run_length % QUAD:
-            ones = Packed(weight, (step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
+            ones = Packed(weight, (packing_step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
             self.ones = self.parameters.add(Buffer("o", DType.I8, (1, steps, self.tile.widths[0] * QUAD)), ones)
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:

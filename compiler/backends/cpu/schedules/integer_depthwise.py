@@ -30,7 +30,7 @@ from ....loops.ir import (
 )
 from ....lowering.elements import Elements, physical
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....ops.quantized.contraction import Conv2DSum
 from ....targets.target import DotProduct, Target
@@ -140,13 +140,13 @@ class _IntegerDepthwise:
         kw = self.window.kernel[1]
         block = (tile.rows, tile.quads)
         order = {"rows": tile.rows, "stride": self.window.strides[0]}
-        pack = step("pack_depthwise", **order, offset=signs.weight_offset)
+        pack = packing_step("pack_depthwise", **order, offset=signs.weight_offset)
         self.parameters = Parameters()
         add = self.parameters.add
         self.x = add(Buffer("x", self.x_type.dtype, self.x_type.buffer_shape), outer[operands[0]])
         self.w = add(Buffer("w", DType.I8, (kw, *block, self.channels * QUAD)), Packed(weight, (pack,)))
         if signs.needs_input_sums:
-            taps = step("pack_depthwise", **order, ones=self.lanes)
+            taps = packing_step("pack_depthwise", **order, ones=self.lanes)
             self.ones = add(Buffer("o", DType.I8, (1, *block, self.lanes * QUAD)), Packed(weight, (taps,)))
         self.correction = add(Buffer("z", DType.I32, (self.channels,)), Packed(weight, (signs.correction,)))
         self.bias: Buffer | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ....graph.ir import Attributes
 from ....loops.ir import Binary, Bitcast, Const, Expr
-from ....lowering.kernel import Step, step
+from ....lowering.kernel import PackingStep, packing_step
 from ....targets.target import DotProduct, Target
 from ....types import DType
 
@@ -62,10 +62,10 @@ class Signs:
         return self.input_sum_factor != 0
 
     @property
-    def correction(self) -> Step:
+    def correction(self) -> PackingStep:
         """Makes of the weight what sums start from, beside the bias."""
         zero_points = {"x_zero": self.x_zero, "weight_zero": self.weight_zero}
-        return step("dot4_correction", x_offset=self.x_offset, **zero_points)
+        return packing_step("dot4_correction", x_offset=self.x_offset, **zero_points)
 
     def as_left(self, x: Expr) -> Expr:
         """Input elements as the instruction wants them."""

@@ -19,7 +19,7 @@ from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, Load, LoopKind, Space, Stmt, Store, Var
 from ....lowering.elements import Elements, physical
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from ....ops import winograd as f43
 from ....ops.convolution import Conv2D
@@ -100,13 +100,16 @@ class _Emitter:
         self.g = self._view()
 
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
+        """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
         total = Blocks(tiles, 1).total
         share = total if self.by_panels(total) else ceil_div(total, self.shares)
         fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
+        # First the number of blocks, then their size: so the last one is about as large as the others.
         count = ceil_div(share, max(fitting, BLOCK_TILES))
         size = ceil_div(share, count)
         lanes, registers = target.vector_lanes, target.vector_registers
         tile = choose_tile(1, size, self.filters, lanes=lanes, registers=registers, pixel_cost=BROADCAST_CYCLES)
+        # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
 
     def by_panels(self, total: int) -> bool:
@@ -134,32 +137,36 @@ class _Emitter:
 
     def _weights(self, weight: Value, shape: tuple[int, ...]) -> tuple[Value | Packed, tuple[Scheduled, ...]]:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
-        flip = self.walk.taps[0] != Line()
+        flip = self.walk.taps[0] != Line()  # a transposed convolution reads its filters turned by 180 degrees
         if weight not in self.group.static:
             points = Value(TensorType(self.dtype, shape))
             return points, (filter_kernel(weight, points, flip, self.filters, self.target),)
         # Filters go to their panels first, while they are a quarter of their later size.
         panels, _, _, width = shape
         steps = [
-            step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
-            step("transpose", permutation=(1, 0, 2)),
-            step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
-            step("winograd_filter", flip=flip),
+            packing_step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
+            packing_step("transpose", permutation=(1, 0, 2)),
+            packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
+            packing_step("winograd_filter", flip=flip),
         ]
         if surplus := panels * width - self.filters:
-            steps.insert(0, step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
+            steps.insert(0, packing_step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
         return Packed(weight, tuple(steps)), ()
 
     # ---- what the micro-kernel sees: 36 products of [tiles, channels] and [channels, filters] ----
 
     def _view(self) -> Walk:
         """Points as images, a block's tiles as one row of pixels."""
-        one, line = (1, 1), (Line(), Line())
         _, _, row = self.x.shape
         return Walk(
-            PRODUCTS, 1, self.blocks.size, one, one, one, (0, 0), self.channels, self.pitch, (PRODUCTS, 1, row), one,
-            line, line, flat=True,
-        )  # fmt: skip
+            images=PRODUCTS,
+            height=1,
+            width=self.blocks.size,
+            channels=self.channels,
+            pitch=self.pitch,
+            buffer=(PRODUCTS, 1, row),
+            flat=True,
+        )
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of channel `depth` at the present point."""
@@ -172,6 +179,7 @@ class _Emitter:
         by_panels = self.by_panels(self.blocks.total)
 
         def part(p: Expr, count: int, mine: bool) -> tuple[Expr, Expr]:
+            # p * count // shares leaves shares that differ by one at most, and covers all of `count`.
             return (p * count // self.shares, (p + 1) * count // self.shares) if mine else (Const(0), Const(count))
 
         def share(p: Expr) -> list[Stmt]:
@@ -185,7 +193,7 @@ class _Emitter:
     def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
         """Bring the inputs of a block to their points."""
         source = Source(self.input, self.walk.origin, self.walk.pitch, self.channels)
-        first, lanes = p * PRODUCTS, self.target.vector_lanes
+        first, lanes = p * PRODUCTS, self.target.vector_lanes  # each thread has 36 rows of the workspace
         return source.to_points(f43.INPUT, self.blocks, b, self.x, first, self.pitch, self.names, lanes)
 
     def _panel(self, p: Expr, b: Expr, j: Expr) -> list[Stmt]:
@@ -239,6 +247,7 @@ class _Emitter:
             [name(Load(self.y, (p * PRODUCTS + (i * POINTS + k), Const(0), place), width)) for k in range(POINTS)]
             for i in range(POINTS)
         ]
+        # The bias comes after the transform: sums that started from it would transform it, too.
         results = square(f43.OUTPUT, products, name)
         known = self._constants(block, channel, width)
         bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
@@ -275,6 +284,7 @@ class _Emitter:
 
 def _inside(body: list[Stmt], first: Expr, offset: int, size: int) -> list[Stmt]:
     """`body` for the row or column `first` + `offset` of a tile, unless it lies outside a result of this size."""
+    # The last tile reaches `size % TILE` rows into the result; rows before that lie inside in every tile.
     if size % TILE == 0 or offset < size % TILE:
         return body
     return [If(Binary("lt", first, Const(size - offset)), tuple(body))]
