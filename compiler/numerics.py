@@ -45,3 +45,11 @@ def quotient(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
         is_rounded = (b != 0) & (np.asarray(a - floored * b) != 0)
         result: NDArray[Any] = np.asarray(floored + (is_rounded & ((a < 0) != (b < 0))))
     return result
+
+
+def repeated_element(array: NDArray[Any]) -> NDArray[Any] | None:
+    """The only element of a large array that repeats it without taking memory for that, in shape (1,); else None."""
+    if array.size < 2 or any(stride for size, stride in zip(array.shape, array.strides, strict=True) if size > 1):
+        return None
+    one: NDArray[Any] = np.array([array.flat[0]], array.dtype)
+    return one

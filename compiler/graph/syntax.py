@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NetcError
+from ..numerics import repeated_element
 from ..types import DType, TensorType
 
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -46,6 +47,9 @@ def format_float(value: float) -> str:
 
 def format_array(array: NDArray[Any]) -> str:
     """The elements of an array as `dense<...>`; the type stands elsewhere."""
+    one = repeated_element(array)
+    if one is not None and not (text := format_array(one)).startswith("dense<base64"):
+        return text.replace("[", "").replace("]", "")
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
     data = little.tobytes()
     if array.size > 1 and data == data[: array.itemsize] * array.size:

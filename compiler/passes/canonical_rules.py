@@ -16,6 +16,7 @@ import numpy as np
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
+from ..numerics import repeated_element
 from ..ops.axes import composed, is_identity
 from ..ops.convolution import Convolution
 from ..ops.core import Relayout
@@ -53,7 +54,8 @@ class View:
             return None
         array = op.attributes["value"]
         first = array.flat[0]
-        return float(first) if value.type.size == 1 or bool(np.all(array == first)) else None
+        is_one = value.type.size == 1 or repeated_element(array) is not None or bool(np.all(array == first))
+        return float(first) if is_one else None
 
     def is_alone(self, value: Value, user: Operation) -> bool:
         """True if `user` reads `value` once and nothing else does."""

@@ -10,6 +10,7 @@ import numpy as np
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..graph.printer import format_attribute, print_graph
+from ..numerics import repeated_element
 from .base import Pass
 
 
@@ -65,7 +66,11 @@ def _key(op: Operation, operands: tuple[int, ...]) -> Hashable:
 
 def _attribute_key(value: object) -> Hashable:
     if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.str, value.tobytes()
+        one = repeated_element(value)
+        data = (value if one is None else one).tobytes()
+        element = data[: value.itemsize]
+        is_one = one is not None or data == element * value.size
+        return value.shape, value.dtype.str, element if is_one else data
     return format_attribute(value)
 
 
