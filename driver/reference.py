@@ -12,7 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .compiler import quantization  # noqa: F401 (which registers rules, as `tfl
 from .compiler.edgetpu.support import SUPPORT
 from .compiler.graph.ir import REQUIRED, AttributeSpec, Graph, Operator, Value
 from .compiler.graph.registry import operators
-from .compiler.ops.facets import INTEGER, TFLITE, readers
+from .compiler.ops.facets import INTEGER, PERMUTED, TFLITE, Facet, readers
 from .compiler.ops.layer import Layer, layers
 from .compiler.types import Quantization
 from .frontend import load_text, tflite  # noqa: F401
@@ -50,10 +50,10 @@ _FACETS = """\
 ## What becomes of each operator
 
 *8 bits*: quantization has an integer form of it. *TFLite*: what it is written as. *Edge TPU*: which of that can run.
-Behind a dash stands why there is nothing.
+*Permutation*: a transpose of its operands can be moved behind it. Behind a dash stands why there is nothing.
 
-| operator | 8 bits | TFLite | Edge TPU |
-| --- | --- | --- | --- |"""
+| operator | 8 bits | TFLite | Edge TPU | permutation |
+| --- | --- | --- | --- | --- |"""
 
 _READ = """\
 ## TFLite operators that are read
@@ -99,16 +99,23 @@ def _facets(operator: Operator) -> str:
     """A row of the matrix of operators and consumers."""
     form = TFLITE.of(operator)
     written = ", ".join(form.kinds) or "as it was read" if form is not None else f"- {TFLITE.reason(operator)}"
-    integers = "yes" if INTEGER.of(operator) is not None else f"- {INTEGER.reason(operator)}"
-    return f"| `{operator.name}` | {integers} | {written} | {_edge(operator)} |"
+    cells = [_rule(INTEGER, operator), written, _edge(operator), _rule(PERMUTED, operator)]
+    return f"| `{operator.name}` | {' | '.join(cells)} |"
+
+
+def _rule(facet: Facet[Any], operator: Operator) -> str:
+    return "yes" if facet.of(operator) is not None else f"- {facet.reason(operator)}"
 
 
 def _edge(operator: Operator) -> str:
     """Which of the TFLite operators that it may become can run on the Edge TPU."""
     form = TFLITE.of(operator)
-    kinds = form.kinds if form is not None else ()
-    mapped = [kind for kind in kinds if kind in SUPPORT]
-    return "-" if not mapped else "yes" if len(mapped) == len(kinds) else ", ".join(mapped)
+    if form is None:
+        return f"- {TFLITE.reason(operator)}"
+    mapped = [kind for kind in form.kinds if kind in SUPPORT]
+    if not mapped:
+        return "- its compiler doesn't know it"
+    return "yes" if len(mapped) == len(form.kinds) else ", ".join(mapped)
 
 
 def _wrapped(words: Iterable[str]) -> str:

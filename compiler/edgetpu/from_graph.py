@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
+from ..ops.activations import activation_of
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
@@ -237,7 +238,7 @@ class Conversion:
 
     def clamp(self, op: Operation, operands: list[TensorFacts]) -> None:
         """RELU_N1_TO_1 where it fits, or else a maximum and a minimum."""
-        if (op.attributes["low"], op.attributes["high"]) == (-1, 1):
+        if activation_of(op) == "relu_n1_to_1":
             self._emit(op, "RELU_N1_TO_1", [operands[0]])
             return
         bound = TensorFacts((), "INT8", constant=True)

@@ -177,7 +177,8 @@ class KernelReader(TokenReader):
         if found is None:
             return self.load(start, scope)
         parameters = self.parameters(word, found)
-        return found.build(parameters, tuple(self.arguments(scope, found.count)))
+        node: Expr = found.build(parameters, tuple(self.arguments(scope, found.count)))
+        return node
 
     def load(self, start: int, scope: _Scope) -> Load:
         """Elements of memory: `load f32x16 %x[0, %i]`, after its first word."""

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..types import DType
 from .operations import OPERATIONS
 
-if TYPE_CHECKING:
-    from .expressions import Expr
-
-NodeT = TypeVar("NodeT", bound="type[Expr]")
+NodeT = TypeVar("NodeT", bound="type[Any]")
 PARAMETERS = (DType, int, str)
 """What a parameter can be: an element type, a number, or the name of an operation."""
 
@@ -26,7 +23,8 @@ PARAMETERS = (DType, int, str)
 class Spelling:
     """What a word of the text stands for."""
 
-    node: type[Expr]
+    node: type[Any]
+    """The class of the node, an `Expr`."""
     said: Mapping[str, object]
     """Fields that the word says."""
     operands: tuple[str, ...]
@@ -41,7 +39,7 @@ class Spelling:
         """How many operands there are; None for any number but none."""
         return None if self.many else len(self.operands)
 
-    def build(self, parameters: Mapping[str, object], operands: tuple[Expr, ...]) -> Expr:
+    def build(self, parameters: Mapping[str, object], operands: tuple[Any, ...]) -> Any:
         """The node that is written with these parameters and operands."""
         given = (operands,) if self.many else operands
         return self.node(**self.said, **parameters, **dict(zip(self.operands, given, strict=True)))
@@ -66,7 +64,7 @@ def spelled(word: str, **said: object) -> Callable[[NodeT], NodeT]:
     return declare
 
 
-def _derived(node: type[Expr], said: Mapping[str, object]) -> Spelling:
+def _derived(node: type[Any], said: Mapping[str, object]) -> Spelling:
     """The spelling that follows from the fields of a node's class."""
     hints = get_type_hints(node)
     kinds = {f.name: hints[f.name] for f in fields(cast(Any, node)) if f.name not in said}
@@ -90,7 +88,7 @@ def _is_many(kind: object) -> bool:
     return get_origin(kind) is tuple and inner[1:] == (...,) and _is_expression(inner[0])
 
 
-def _getter(spelling: Spelling) -> Callable[[Any], tuple[Expr, ...]]:
+def _getter(spelling: Spelling) -> Callable[[Any], tuple[Any, ...]]:
     """What reads the operands of a node."""
     if not spelling.operands:
         return lambda expr: ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..errors import ShapeError
@@ -11,6 +13,7 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
 from ..types import TensorType
 from .gradients import scaled
+from .reduction import check_some
 
 
 @register
@@ -30,6 +33,7 @@ class ChannelVariance(Operator):
         x, mean = operands
         if x.rank < 1 or mean.dense() != TensorType(x.dtype, x.shape[-1:]):
             raise ShapeError(f"channel_variance: the mean {mean} doesn't fit the channels of {x}")
+        check_some(self, x, tuple(range(x.rank - 1)))
         return (mean.dense(),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -45,10 +49,10 @@ class ChannelVariance(Operator):
             deviation = c.load(0, (*r, *index)) - mean
             return deviation * deviation
 
-        share = x.shape[-1] / x.size
+        share = 1 / math.prod(x.shape[:-1])
         return Reduction("add", x.shape[:-1], squared_deviation, lambda total: total * share)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         x, mean = op.operands
-        slope = scaled(b, cotangents[0], 2 * x.type.shape[-1] / x.type.size)
+        slope = scaled(b, cotangents[0], 2 / math.prod(x.type.shape[:-1]))
         return b.emit("mul", b.emit("sub", x, mean), slope), None

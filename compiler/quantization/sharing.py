@@ -80,6 +80,8 @@ class _Sharing:
         self.parent: dict[Value, Value] = {v: v for v in self.watched}
         fixed = ((op, op.operator.fixed_scale) for op in graph.operations)
         self.fixed = {op.result: scale for op, scale in fixed if scale is not None}
+        self.settled = {v for v in self.watched if v in self.fixed or v in self.graph.inputs}
+        """Values that stand for sets with a member whose range nothing may widen."""
         for op in graph.operations:
             for value in self._partners(op):
                 self._join(value, op.result)
@@ -94,9 +96,7 @@ class _Sharing:
     def _may_follow(self, value: Value) -> bool:
         """True if concat may widen the range of an operand: nothing else reads it, and nothing fixes it."""
         alone = len(self.graph.users[value]) == 1 and value not in self.graph.outputs
-        root = self._root(value)
-        members = [v for v in self.watched if self._root(v) is root]
-        return alone and not any(v in self.fixed or v in self.graph.inputs for v in members)
+        return alone and self._root(value) not in self.settled
 
     def _root(self, value: Value) -> Value:
         while self.parent[value] is not value:
@@ -105,7 +105,10 @@ class _Sharing:
 
     def _join(self, a: Value, b: Value) -> None:
         if a in self.parent and b in self.parent:
-            self.parent[self._root(b)] = self._root(a)
+            first, second = self._root(a), self._root(b)
+            self.parent[second] = first
+            if second in self.settled:
+                self.settled.add(first)
 
     def groups(self) -> tuple[ScaleGroup, ...]:
         """The sets, in the order of their first members."""

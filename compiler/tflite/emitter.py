@@ -52,7 +52,8 @@ class Emitter:
                 raise NetcError(f"a TFLite file needs the value of `{op.result.name}`", hint=hint)
             form = TFLITE.of(op.operator)
             if form is None:
-                self.fail(op, f"there is no TFLite form of {op.name}")
+                reason = TFLITE.reason(op.operator)
+                self.fail(op, f"there is no TFLite form of {op.name}" + (f": {reason}" if reason else ""))
             wrong = misread(op, form)
             if wrong is not None:
                 problem = f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import NetcError
 from ..graph.builder import Rewriter
-from ..graph.ir import Array, Graph
+from ..graph.ir import Array, Graph, Operation, Value
 from ..ops.facets import TFLITE, Facet
 from ..ops.opaque import refuse_unwritable
 from ..passes.freeze import freeze, inference_form
@@ -36,11 +36,25 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
 def in_tflite_operators(graph: Graph, *others: Facet[Any]) -> Graph:
     """The graph with what neither TFLite nor another consumer has a rule of made of simpler operators, if it can be."""
     b = Rewriter(graph)
+    facets = (TFLITE, *others)
     for op in graph.operations:
-        known = any(facet.of(op.operator) is not None for facet in (TFLITE, *others))
-        result = None if known else b.expand(op, op.operator.expand)
+        result = None if _has_rule(op, facets) else _made_of_others(b, op, facets)
         if result is None:
             b.copy(op)
         else:
             b.replace(op.result, result)
     return b.close()
+
+
+def _made_of_others(b: Rewriter, op: Operation, facets: Sequence[Facet[Any]]) -> Value | None:
+    """What an operation is made of, if there is a rule for all of that."""
+    start = len(b.operations)
+    result = b.expand(op, op.operator.expand)
+    if all(_has_rule(part, facets) or part.name == "constant" for part in b.operations[start:]):
+        return result
+    del b.operations[start:]
+    return None
+
+
+def _has_rule(op: Operation, facets: Sequence[Facet[Any]]) -> bool:
+    return any(facet.of(op.operator) is not None for facet in facets)

@@ -16,7 +16,17 @@ from ...types import DType, Quantization, TensorType
 from ..reduction import check_some
 from ..rounding import rounded
 from . import fixed_point as fp
-from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, named_integer, per_tensor, quantization
+from .base import (
+    BYTES,
+    INTEGERS,
+    Part,
+    QuantizedOperator,
+    check_quantized,
+    demand,
+    named_integer,
+    per_tensor,
+    quantization,
+)
 from .functions import FixedPoint, reciprocal, reciprocal_expr
 
 
@@ -38,7 +48,7 @@ class Lookup(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, table = operands
-        if x.dtype.is_float or x.dtype.itemsize > 2 or table.shape != (1 << 8 * x.dtype.itemsize,):
+        if x.dtype not in INTEGERS or table.shape != (1 << 8 * x.dtype.itemsize,):
             raise ShapeError(f"lookup can't find {x} in {table}")
         return (TensorType(table.dtype, x.shape, None, attributes["y"]),)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ....loops.interval import Interval
 from ....types import DType
+from .emission import Emission
 from .text import LLVMType, Value, constant, conversion, llvm_type
 
-if TYPE_CHECKING:
-    from .expressions import ExpressionEmitter
 
-
-def convert(emitter: ExpressionEmitter, x: Value, dtype: DType) -> Value:
+def convert(emitter: Emission, x: Value, dtype: DType) -> Value:
     """The node `Cast`."""
     source, goal = x.type, llvm_type(dtype, x.type.lanes)
     if goal is source:
@@ -35,7 +32,7 @@ def convert(emitter: ExpressionEmitter, x: Value, dtype: DType) -> Value:
     return result
 
 
-def convert_index(emitter: ExpressionEmitter, x: Value, bounds: Interval, dtype: DType) -> Value:
+def convert_index(emitter: Emission, x: Value, bounds: Interval, dtype: DType) -> Value:
     """The node `Cast` of an index, which lies within bounds."""
     result = convert(emitter, x, dtype)
     if dtype.is_float and math.isfinite(bounds[1] - bounds[0]):
@@ -56,7 +53,7 @@ def _needs_single(source: DType, goal: DType) -> bool:
     return source is DType.F16 and not goal.is_float
 
 
-def _saturated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
+def _saturated(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     """Single or double precision to integers: toward zero, out of range to the nearest, NaN to the largest."""
     info = np.iinfo(str(goal.dtype.numpy))
     if emitter.reach.is_within(x.name, info.min, info.max):
@@ -68,7 +65,7 @@ def _saturated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
     return Value(goal, _truncated(emitter, limited, goal))
 
 
-def _saturated_after(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Value:
+def _saturated_after(emitter: Emission, x: Value, goal: LLVMType) -> Value:
     """Where the float type doesn't hold the largest integer, but one more: what is too large is replaced afterwards."""
     largest = int(np.iinfo(str(goal.dtype.numpy)).max)
     fits = emitter.out.emit(f"fcmp olt {x}, {constant(float(largest + 1), x.type)}")
@@ -77,7 +74,7 @@ def _saturated_after(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> Va
     return Value(goal, emitter.out.emit(f"select {mask} {fits}, {goal.text} {whole}, {end}"))
 
 
-def _truncated(emitter: ExpressionEmitter, x: Value, goal: LLVMType) -> str:
+def _truncated(emitter: Emission, x: Value, goal: LLVMType) -> str:
     """Machines give 32 or 64 bits."""
     wide = llvm_type(DType.I32, goal.lanes) if goal.dtype.itemsize < 4 else goal
     whole = emitter.out.emit(f"fptosi {x} to {wide.text}")

@@ -5,16 +5,12 @@ The loop IR defines both: x / 0 is 0, x mod 0 is 0, and the smallest integer div
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ....types import DType
+from .emission import Emission
 from .text import LLVMType, constant, literal, llvm_type
 
-if TYPE_CHECKING:
-    from .expressions import ExpressionEmitter
 
-
-def divide(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) -> str:
+def divide(emitter: Emission, op: str, kind: LLVMType, a: str, b: str) -> str:
     """`op` (div, floordiv or mod) of two operands of one type."""
     known = literal(b)
     if known == 0:
@@ -24,7 +20,7 @@ def divide(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) 
     return _guarded(emitter, op, kind, a, b)
 
 
-def _guarded(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) -> str:
+def _guarded(emitter: Emission, op: str, kind: LLVMType, a: str, b: str) -> str:
     """Divisors that machines may trap on become 1: then x mod 1 is right at once, and x / 1 of 0 or -x."""
     emit, t, mask = emitter.out.emit, kind.text, llvm_type(DType.BOOL, kind.lanes).text
     zero = constant(0, kind)
@@ -41,7 +37,7 @@ def _guarded(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str
     return result if op == "mod" else emit(f"select {mask} {by_zero}, {t} {zero}, {t} {result}")
 
 
-def _exact(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) -> str:
+def _exact(emitter: Emission, op: str, kind: LLVMType, a: str, b: str) -> str:
     """By a divisor that is neither 0 nor -1."""
     if kind.is_unsigned:
         return emitter.out.emit(f"{'urem' if op == 'mod' else 'udiv'} {kind.text} {a}, {b}")
@@ -50,7 +46,7 @@ def _exact(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) 
     return _floored(emitter, op, kind, a, b)
 
 
-def _floored(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) -> str:
+def _floored(emitter: Emission, op: str, kind: LLVMType, a: str, b: str) -> str:
     """Quotient or rest, rounded toward minus infinity."""
     t, emit = kind.text, emitter.out.emit
     rest = emit(f"srem {t} {a}, {b}")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ....targets.target import DotProduct
 from ....types import DType
+from .emission import Emission
 from .text import LLVMType, Value, conversion, llvm_type
-
-if TYPE_CHECKING:
-    from .expressions import ExpressionEmitter
 
 _INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
     (DotProduct.VNNI, True, False, 16): "llvm.x86.avx512.vpdpbusd.512",
@@ -20,7 +16,7 @@ _INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
 """By instruction set, whether the left and the right side are unsigned, and the number of sums."""
 
 
-def dot4(emitter: ExpressionEmitter, a: Value, b: Value, c: Value) -> Value:
+def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     """c[i] + the sum over j < 4 of a[4 * i + j] * b[4 * i + j]; four lanes of a serve every sum."""
     out, sums = emitter.out, c.type
     key = (emitter.target.dot_product, a.type.is_unsigned, b.type.is_unsigned, sums.lanes)
@@ -33,7 +29,7 @@ def dot4(emitter: ExpressionEmitter, a: Value, b: Value, c: Value) -> Value:
     return Value(sums, total)
 
 
-def _every(emitter: ExpressionEmitter, a: Value, sums: int) -> str:
+def _every(emitter: Emission, a: Value, sums: int) -> str:
     """The left side with four lanes for each sum."""
     if a.type.lanes == 4 * sums:
         return a.name
@@ -42,7 +38,7 @@ def _every(emitter: ExpressionEmitter, a: Value, sums: int) -> str:
     return emitter.out.emit(f"bitcast {emitter.splat(four, sums)} to {whole.text}")
 
 
-def _product(emitter: ExpressionEmitter, a: Value, b: Value, sums: LLVMType, j: int) -> str:
+def _product(emitter: Emission, a: Value, b: Value, sums: LLVMType, j: int) -> str:
     """Elements j of each four of a and b, multiplied as i32."""
     factors = []
     for side in (a, b):
@@ -53,7 +49,7 @@ def _product(emitter: ExpressionEmitter, a: Value, b: Value, sums: LLVMType, j: 
     return emitter.arithmetic("mul", sums, *factors)
 
 
-def _elements(emitter: ExpressionEmitter, vector: Value, count: int, j: int) -> Value:
+def _elements(emitter: Emission, vector: Value, count: int, j: int) -> Value:
     """Element j of each of the first `count` fours."""
     narrow = llvm_type(vector.type.dtype, count)
     if count == 1:

@@ -6,17 +6,13 @@ both may, a comparison finds the NaNs of the other and puts them back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ....targets.target import MinMax
 from ....types import DType
+from .emission import Emission
 from .text import LLVMType, Value, llvm_type
 
-if TYPE_CHECKING:
-    from .expressions import ExpressionEmitter
 
-
-def extremum(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str) -> str:
+def extremum(emitter: Emission, op: str, kind: LLVMType, a: str, b: str) -> str:
     """`op` (min or max) of two operands of one type."""
     if not kind.dtype.is_float:
         compare = f"icmp {'u' if kind.is_unsigned else 's'}{'lt' if op == 'min' else 'gt'}"
@@ -28,7 +24,7 @@ def extremum(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str
     return result
 
 
-def _of_floats(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: str, safe: bool) -> str:
+def _of_floats(emitter: Emission, op: str, kind: LLVMType, a: str, b: str, safe: bool) -> str:
     """`safe`: b is no NaN."""
     if emitter.target.min_max is MinMax.INTRINSIC:
         name = "llvm.minimum." if op == "min" else "llvm.maximum."
@@ -37,7 +33,7 @@ def _of_floats(emitter: ExpressionEmitter, op: str, kind: LLVMType, a: str, b: s
     return larger if safe else _with_nans(emitter, kind, larger, b)
 
 
-def _with_nans(emitter: ExpressionEmitter, kind: LLVMType, x: str, source: str) -> str:
+def _with_nans(emitter: Emission, kind: LLVMType, x: str, source: str) -> str:
     """X, but NaN where `source` is NaN."""
     mask = llvm_type(DType.BOOL, kind.lanes).text
     is_nan = emitter.out.emit(f"fcmp uno {kind.text} {source}, {source}")

@@ -8,16 +8,12 @@ floor((x * m + 2^30 + 2^(e+30) - n * 2^31) / 2^(e+31)). The product's sign may s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ....types import DType
+from .emission import Emission
 from .text import LLVMType, Value, constant, llvm_type
 
-if TYPE_CHECKING:
-    from .expressions import ExpressionEmitter
 
-
-def fixed_mul(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """The node `FixedMul`: i32 operands with the same number of lanes."""
     lanes = x.type.lanes
     if emitter.target.has_high_products and lanes == 4:
@@ -27,7 +23,7 @@ def fixed_mul(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Va
     return _by_halves(emitter, x, multiplier, shift, up)
 
 
-def _by_wide_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """Every operand widened to 64 bits."""
     kind = x.type
     wide = llvm_type(DType.I64, kind.lanes)
@@ -38,7 +34,7 @@ def _by_wide_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, s
     return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
 
 
-def _by_halves(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """Lanes with even and with odd numbers apart, as vectors of 64-bit lanes: nothing is moved across lanes.
 
     x86 multiplies the lower halves of 64-bit lanes. Of the sums only the upper halves matter, because the shift is
@@ -58,7 +54,7 @@ def _by_halves(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: V
     return Value(kind, emitter.arithmetic("shr", kind, upper, rest))
 
 
-def _half(emitter: ExpressionEmitter, wide: LLVMType, vector: Value, half: int) -> str:
+def _half(emitter: Emission, wide: LLVMType, vector: Value, half: int) -> str:
     """The even or odd lanes of an i32 vector, sign-extended."""
     pure, depth = emitter.out.pure, emitter.out.depth
     pairs = pure(depth, f"bitcast {vector} to {wide.text}")
@@ -66,7 +62,7 @@ def _half(emitter: ExpressionEmitter, wide: LLVMType, vector: Value, half: int) 
     return pure(depth, f"ashr {wide.text} {upper}, {constant(32, wide)}")
 
 
-def _rounded_product(emitter: ExpressionEmitter, wide: LLVMType, x: str, multiplier: str, shift: str, up: bool) -> str:
+def _rounded_product(emitter: Emission, wide: LLVMType, x: str, multiplier: str, shift: str, up: bool) -> str:
     """The number whose bits from 31 - shift on are the result."""
     pure, depth, t = emitter.out.pure, emitter.out.depth, wide.text
     places = pure(depth, f"sub {t} {constant(0, wide)}, {shift}")
@@ -82,7 +78,7 @@ def _rounded_product(emitter: ExpressionEmitter, wide: LLVMType, x: str, multipl
     return emitter.out.emit(f"select {bits} {negative}, {t} {lower}, {t} {total}")
 
 
-def _by_high_products(emitter: ExpressionEmitter, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """Arm: a rounding doubling high product, then a rounding shift, which takes halves up."""
     out, kind = emitter.out, x.type
 

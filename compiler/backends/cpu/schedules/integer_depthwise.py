@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ....loops.ir import (
     Allocate,
@@ -33,12 +32,10 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....ops.quantized.contraction import Conv2DSum
+from ....ops.window import Window
 from ....targets.target import DotProduct, Target
 from ....types import DType
 from .signs import QUAD, Signs
-
-if TYPE_CHECKING:
-    from ....ops.window import Window
 
 MOST_ROWS, MOST_COLUMNS = 6, 12
 INTERLEAVE_COST = 6
