@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .compiler.backends import backend_of
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
-from .compiler.lowering.packing import pack_weights
 from .frontend import allowing
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
 from .runtime.program import Program
@@ -36,6 +36,7 @@ class NetworkProgram(Program):
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
         self._request = (c.request.threads, c.request.cpu)
+        self._backend = backend_of(c.target)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its network with its weights, which are compiled again at the other end."""
@@ -44,7 +45,7 @@ class NetworkProgram(Program):
         weights, seed, model = self._origin
         if weights is not None:
             weights = dict(find_weights(weights, self.graph, seed))
-            if not np.array_equal(pack_weights(self.module, weights), self.packed_weights):
+            if not np.array_equal(self._backend.package(self.module, weights), self.packed_weights):
                 raise NetcError(f"the weights of {self.graph.name} have changed since it was compiled")
         return _compiled, (self.graph, weights, seed, model, *self._request)
 
