@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .compiler.backends import backend_of
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .frontend import allowing
@@ -36,7 +35,6 @@ class NetworkProgram(Program):
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
         self._request = (c.request.threads, c.request.cpu)
-        self._backend = backend_of(c.target)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its network with its weights, which are compiled again at the other end."""
@@ -45,7 +43,7 @@ class NetworkProgram(Program):
         weights, seed, model = self._origin
         if weights is not None:
             weights = dict(find_weights(weights, self.graph, seed))
-            if not np.array_equal(self._backend.package(self.module, weights), self.packed_weights):
+            if not np.array_equal(self._package(self.module, weights), self.packed_weights):
                 raise NetcError(f"the weights of {self.graph.name} have changed since it was compiled")
         return _compiled, (self.graph, weights, seed, model, *self._request)
 
