@@ -19,6 +19,8 @@ from .gradients import scaled
 _NEAR = 0.46875
 _FAR = 6.0
 """From here on the function is 1 to the last bit of f64."""
+_VANISHED = 28.0
+"""From here on 1 - erf(x) is less than every f64: its exponential is 0."""
 _A = (
     *(1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2),
     3.20937758913846947e3,
@@ -63,6 +65,23 @@ def erf_element(x: Expr) -> Expr:
     far = 1.0 - Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
     signed = Select(Binary("lt", x, const(0, x.type)), Unary("neg", far), far)
     return Select(Binary("le", size, const(_NEAR, x.type)), near, signed)
+
+
+def erfc_array(x: Any) -> Any:
+    """1 - erf(x) of an array of floats, without the difference, computed in f64."""
+    return np.vectorize(math.erfc, otypes=[np.float64])(x)
+
+
+def erfc_element(x: Expr) -> Expr:
+    """1 - erf(x) of one element; small results keep their digits, since no difference is taken."""
+    if x.type.dtype is DType.F16:
+        return Cast(erfc_element(Cast(x, DType.F32)), DType.F16)
+    size = minimum(Unary("abs", x), _VANISHED)
+    square = size * size
+    near = 1.0 - x * _ratio(square, _A, _B)
+    tail = Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
+    far = Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail)
+    return Select(Binary("le", size, const(_NEAR, x.type)), near, far)
 
 
 @register

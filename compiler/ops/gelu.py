@@ -11,7 +11,7 @@ from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Val
 from ..graph.registry import register
 from ..loops.ir import Expr, Unary
 from .elementwise import UnaryOperator
-from .erf import erf_array, erf_element
+from .erf import erf_array, erfc_array, erfc_element
 from .facets import INTEGER, TFLITE, TfliteForm, reads
 from .gradients import scaled
 from .quantized.activation import RealFunction, in_f32
@@ -37,12 +37,12 @@ class Gelu(UnaryOperator):
         wide = x.astype(np.float64)
         if attributes["approximate"]:
             return wide * 0.5 * (1 + np.tanh(_SLOPE * (wide + _CUBE * wide * wide * wide)))
-        return wide * 0.5 * (1 + erf_array(wide * math.sqrt(0.5)))
+        return wide * 0.5 * erfc_array(wide * -math.sqrt(0.5))
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         if attributes["approximate"]:
             return x * 0.5 * (Unary("tanh", (x * x * x * _CUBE + x) * _SLOPE) + 1.0)
-        return x * 0.5 * (erf_element(x * math.sqrt(0.5)) + 1.0)
+        return x * 0.5 * erfc_element(x * -math.sqrt(0.5))
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         (x,) = op.operands
