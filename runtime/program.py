@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.backends import backend_of
+from ..compiler.backends.backend import LoadedObject
 from ..compiler.backends.cpu.codegen.host import host_target
-from ..compiler.backends.cpu.codegen.jit import LoadedObject, load_object
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.graph.interpreter import NO_PARAMETERS
 from ..compiler.lowering.packing import aligned_bytes
@@ -200,8 +200,9 @@ class Program:
         self.inputs = dict(module.inputs)
         self.outputs = dict(module.outputs)
         target = target or host_target()
-        loaded = load_object(code, target, ("netc_start", "netc_run", "netc_stop"))
-        self._package = backend_of(target).package
+        backend = backend_of(target)
+        loaded = backend.load(code, target, ("netc_start", "netc_run", "netc_stop"))
+        self._package = backend.package
         self._session = _Session(loaded, module, self._package(module, params), threads)
         self._state = _views(self._session.state, module)
         for name, view in self._state.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from .. import passes
 from ..errors import NetcError
@@ -16,11 +16,21 @@ from ..passes import Observer, Pass
 from ..targets.target import Target
 
 
+class LoadedObject(Protocol):
+    """Code in this process, which stays as long as this lives."""
+
+    @property
+    def addresses(self) -> Mapping[str, int]:
+        """Where its functions start, by name."""
+        ...
+
+
 class Backend(ABC):
     """A kind of machine. A target names its backend; a backend has no state.
 
     The road of a graph: `optimize`, which ends with the backend's `layouts`; `lower`, by its `schedules`; `emit`, to
-    the backend's text; `object_code`, what is loaded or written. `package` makes the weights for it.
+    the backend's text; `object_code`, which is written, or brought into this process by `load`. `package` makes the
+    weights for it.
     """
 
     name: ClassVar[str]
@@ -76,6 +86,13 @@ class Backend(ABC):
     def object_code(self, text: str, target: Target) -> bytes:
         """What is loaded or written for a text that `emit` gave: as a rule the text itself."""
         return text.encode()
+
+    def load(self, code: bytes, target: Target, symbols: Sequence[str]) -> LoadedObject:
+        """Bring code into this process and find its functions, those of netc.h for a whole program.
+
+        Raises `NetcError` where code is only written, as it is unless a backend says otherwise.
+        """
+        raise NetcError(f"code for {target} is written, not run here")
 
     def fingerprint(self, target: Target) -> str:
         """What besides the text decides the bytes of `object_code`."""

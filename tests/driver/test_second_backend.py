@@ -99,6 +99,11 @@ def test_what_it_writes_is_not_run_here(listing: Backend, net: Path) -> None:
         load_program(build(Request(str(net), cpu="paper")))
 
 
+def test_code_is_written_unless_a_backend_loads_it(listing: Backend) -> None:
+    with pytest.raises(NetcError, match=r"code for paper .* is written, not run here"):
+        listing.load(b"", PAPER, ())
+
+
 def test_weights_are_packed_for_it(listing: Backend, net: Path) -> None:
     c = build(Request(str(net), cpu="paper"), until="loops")
     blob = listing.package(c.module, initial_weights(c.graph, 0))

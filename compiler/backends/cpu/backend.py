@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...targets.cpus import CPUS
 from ...targets.target import Target
-from ..backend import Backend
+from ..backend import Backend, LoadedObject
 from .choose_algorithms import ChooseAlgorithms
 from .schedules import SCHEDULES
 
@@ -50,10 +50,16 @@ class Cpu(Backend):
         return machine.assembly(text, target)
 
     def object_code(self, text: str, target: Target) -> bytes:
-        """An object file, which `runtime.program` links into this process."""
+        """An object file."""
         from .codegen import machine
 
         return machine.object_code(text, target)
+
+    def load(self, code: bytes, target: Target, symbols: Sequence[str]) -> LoadedObject:
+        """The object, linked into this process."""
+        from .codegen.jit import load_object
+
+        return load_object(code, target, symbols)
 
     def fingerprint(self, target: Target) -> str:
         """Versions of LLVM and its passes, and the target."""
