@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ from .compiler.errors import NetcError, near_miss
 from .compiler.passes import PASSES, Observer, Timing, print_after, print_changed, record_timings
 from .options import combine
 from .output import duration, echo, format_table
+from .pipeline import StageReport
 
 pass_options: Callable[[Callable[..., Any]], Callable[..., Any]] = combine(
     click.option("--print-after", multiple=True, metavar="PASS", help="Print the graph after this pass, or `all`."),
@@ -34,12 +35,20 @@ class PassLog:
         if changed:
             self.observers.append(print_changed(_write))
 
-    def report(self) -> None:
-        """Write the times of the passes, if they were asked for."""
+    def report(self, stages: Sequence[StageReport] = ()) -> None:
+        """Write the times of the passes, and of the stages that they are one of, if they were asked for."""
+        if self._time and stages:
+            echo(stage_table(stages), nl=False, err=True)
         if self._time:
             rows = [(t.name, duration(t.seconds), str(t.operations)) for t in self._timings]
             total = duration(sum(t.seconds for t in self._timings))
             echo(format_table(("pass", "time", "operations left"), rows, ("total", total, "")), nl=False, err=True)
+
+
+def stage_table(stages: Sequence[StageReport]) -> str:
+    """How long each stage took, and what came out of it."""
+    rows = [(s.name, duration(s.seconds), s.result) for s in stages]
+    return format_table(("stage", "time", "result"), rows, ("total", duration(sum(s.seconds for s in stages)), ""))
 
 
 def _write(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -187,9 +187,11 @@ class TrainingCompilation(Compilation):
         return values if self.fake is None or self.start is None else {**values, **self.fake.values(self.start)}
 
 
-def load_trainer(request: TrainingRequest) -> Trainer:
-    """Build a training step and load it into this process."""
+def load_trainer(request: TrainingRequest, built: Callable[[TrainingCompilation], None] | None = None) -> Trainer:
+    """Build a training step and load it into this process; `built` is shown what became of each stage."""
     c = build(request, PROGRAM)
+    if built is not None:
+        built(c)
     parameters = c.parameters()
     parts = (c.network, c.graph, load_program(c, parameters), parameters, request.seed)
     return Trainer(*parts) if c.fake is None or c.start is None else QatTrainer(c.fake, c.start.samples, *parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,7 @@ from .runtime.training.loop import Scores
 from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for
 from .runtime.training.workers import WorkerMaker
-from .training import TrainingRequest, load_trainer
+from .training import TrainingCompilation, TrainingRequest, load_trainer
 
 IDENTITY = ("model", "net", "settings", "size", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
@@ -218,9 +218,9 @@ class Job:
             ranges=ranges,
         )
 
-    def trainer(self, request: TrainingRequest) -> Trainer:
-        """Compile the training step."""
-        trainer = load_trainer(request)
+    def trainer(self, request: TrainingRequest, built: Callable[[TrainingCompilation], None]) -> Trainer:
+        """Compile the training step; `built` is shown what became of each stage."""
+        trainer = load_trainer(request, built)
         if self.classes is not None:
             trainer.metadata = {CLASSES: json.dumps(self.classes, ensure_ascii=False)}
         return trainer

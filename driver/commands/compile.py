@@ -14,8 +14,8 @@ import click
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
 from ..options import batch_option, json_option, network_options, output_option, target_options
-from ..output import duration, echo, format_table, quantity, write_result
-from ..passlog import PassLog, pass_options
+from ..output import echo, quantity, write_result
+from ..passlog import PassLog, pass_options, stage_table
 from ..pipeline import STAGES, Compilation, Request, build
 from ..runtime.cache import CompiledObject
 from ..summary import parameter_bytes, total_macs, trainable_parameters
@@ -115,8 +115,6 @@ def _cache_note(compiled: CompiledObject) -> str:
 
 def _report(c: Compilation) -> str:
     module, macs = c.module, total_macs(c.graph)
-    stages = [(s.name, duration(s.seconds), s.result) for s in c.stages]
-    total = duration(sum(s.seconds for s in c.stages))
     facts = [
         ("arithmetic", f"{quantity(2 * macs, 'FLOP')} ({macs:,} multiply-accumulates)"),
         ("parameters", f"{trainable_parameters(c.graph):,} ({quantity(parameter_bytes(c.graph), 'B')})"),
@@ -127,5 +125,4 @@ def _report(c: Compilation) -> str:
     ]
     threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
     title = f"{c.graph.name}, batch {c.request.batch}, for {c.target.cpu}, {threads}"
-    table = format_table(("stage", "time", "result"), stages, ("total", total, ""))
-    return f"{title}\n\n{table}\n" + "".join(f"{name:<16}{text}\n" for name, text in facts)
+    return f"{title}\n\n{stage_table(c.stages)}\n" + "".join(f"{name:<16}{text}\n" for name, text in facts)

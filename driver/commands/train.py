@@ -190,8 +190,9 @@ def _emit(job: Job, stage: str, output: str | None, log: PassLog) -> int:
     """Write a stage of the training step."""
     with job.stream() as stream:
         request = job.request(stream.steps_per_epoch, _ANY, log.observers)
-    write_result(build(request, until=stage).emit(stage), output)
-    log.report()
+    compilation = build(request, until=stage)
+    write_result(compilation.emit(stage), output)
+    log.report(compilation.stages)
     return 0
 
 
@@ -204,8 +205,8 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
     if job.recipe.qat is not None:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
-    trainer = job.trainer(job.request(stream.steps_per_epoch, job.ranges(), log.observers))
-    log.report()
+    request = job.request(stream.steps_per_epoch, job.ranges(), log.observers)
+    trainer = job.trainer(request, lambda c: log.report(c.stages))
     tests = job.tests()
     scorer = Scorer(job, trainer, tests)
     with (

@@ -94,7 +94,7 @@ class Stand:
         self.made: list[Trainer] = []
         self.settings: dict[str, int] = {}
 
-    def __call__(self, request: TrainingRequest) -> Trainer:
+    def __call__(self, request: TrainingRequest, built: Any = None) -> Trainer:
         self.made.append(Trainer(request))
         vars(self.made[-1]).update(self.settings)
         return self.made[-1]
