@@ -187,8 +187,9 @@ def scale_expr(let: Let, x: Expr, multiplier: int, shift: int, *, drops_negative
         return const(0, x.type)
     if shift <= -1:
         return FixedMul(x, const(multiplier, x.type), const(shift, x.type), drops_negative)
-    if (multiplier, shift) == (_HALF, 1):
-        return x
+    if (multiplier, shift) == (_HALF, 1):  # a factor of 1, but for the bit that the shift to the left loses
+        one = const(1, x.type)
+        return Binary("shr", Binary("shl", x, one), one)
     return multiply_expr(let, x, multiplier, shift)
 
 
