@@ -23,8 +23,9 @@ from ..ops.pooling import AvgPool, MaxPool
 from ..ops.shape import Concat, Identity, Pad, Slice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import window_of
+from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import pools_in_two_dimensions
-from ..tflite.writer import in_tflite_operators
+from ..tflite import mappings  # noqa: F401 (which registers the forms)
 from ..types import DType, TensorType
 from .facts import ModelFacts, OperatorFacts, Option, TensorFacts
 
@@ -49,7 +50,7 @@ _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def model_facts(graph: Graph) -> ModelFacts:
     """Facts of a graph of netc."""
-    return Conversion(in_tflite_operators(pools_in_two_dimensions(graph), EDGETPU)).facts()
+    return Conversion(spelled_out(pools_in_two_dimensions(graph), TFLITE, EDGETPU)).facts()
 
 
 class Conversion:

@@ -169,3 +169,20 @@ class Rewriter(GraphBuilder):
     def close(self) -> Graph:
         """Finish the graph with the outputs of the old one."""
         return self.finish(self._new[v] for v in self.graph.outputs)
+
+
+def rewritten(graph: Graph, rule: Callable[[Rewriter, Operation], Value | None]) -> Graph:
+    """The graph with what a rule emits for an operation in its place; the very graph if it never emits anything.
+
+    A rule gives the value that stands for the operation's result, or None where the operation stays.
+    """
+    rewriter = Rewriter(graph)
+    changed = False
+    for op in graph.operations:
+        result = rule(rewriter, op)
+        if result is None:
+            rewriter.copy(op)
+        else:
+            rewriter.replace(op.result, result)
+            changed = True
+    return rewriter.close() if changed else graph

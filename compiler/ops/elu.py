@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,15 @@ class Elu(UnaryOperator):
     work = 8
 
     def bounds(self, attributes: Attributes) -> tuple[float, float]:
-        return -1.0, float("inf")
+        return -1.0, math.inf
 
     def function(self, x: Any, attributes: Attributes) -> Any:
         return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        zero = const(0, x.type)
-        # exp(x) - 1 loses what is near 0: there 2 * sinh is a ratio that keeps it, by tanh of half the operand.
+        # exp(x) - 1 loses what is near 0; 2 t / (1 - t) of t = tanh(x / 2) is the same and keeps it.
         half = Unary("tanh", x * 0.5)
-        near = half * 2.0 / (1.0 - half)
-        far = Unary("exp", x) - 1.0
-        below = Select(Binary("lt", const(-1.0, x.type), x), near, far)
-        return Select(Binary("lt", zero, x), x, below)
+        return Select(Binary("lt", const(0, x.type), x), x, half * 2.0 / (1.0 - half))
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         one, zero = (b.scalar(v, dy.type.dtype) for v in (1.0, 0.0))

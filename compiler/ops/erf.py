@@ -55,33 +55,34 @@ def erf_array(x: Any) -> Any:
     return np.vectorize(math.erf, otypes=[np.float64])(x)
 
 
+def erfc_array(x: Any) -> Any:
+    """1 - erf(x) of an array of floats, without the difference, computed in f64."""
+    return np.vectorize(math.erfc, otypes=[np.float64])(x)
+
+
+def _near_and_tail(x: Expr, limit: float) -> tuple[Expr, Expr, Expr]:
+    """Whether x is near 0; erf(x) if it is; erfc(|x|) if it isn't. Beyond `limit` they are what they are there."""
+    size = minimum(Unary("abs", x), limit)
+    square = size * size
+    tail = Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
+    return Binary("le", size, const(_NEAR, x.type)), x * _ratio(square, _A, _B), tail
+
+
 def erf_element(x: Expr) -> Expr:
     """The function of one element, to 3 units in the last place of f32 and of f64; halves are computed in f32."""
     if x.type.dtype is DType.F16:
         return Cast(erf_element(Cast(x, DType.F32)), DType.F16)
-    size = minimum(Unary("abs", x), _FAR)
-    square = size * size
-    near = x * _ratio(square, _A, _B)
-    far = 1.0 - Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
-    signed = Select(Binary("lt", x, const(0, x.type)), Unary("neg", far), far)
-    return Select(Binary("le", size, const(_NEAR, x.type)), near, signed)
-
-
-def erfc_array(x: Any) -> Any:
-    """1 - erf(x) of an array of floats, without the difference, computed in f64."""
-    return np.vectorize(math.erfc, otypes=[np.float64])(x)
+    is_near, near, tail = _near_and_tail(x, _FAR)
+    far = 1.0 - tail
+    return Select(is_near, near, Select(Binary("lt", x, const(0, x.type)), Unary("neg", far), far))
 
 
 def erfc_element(x: Expr) -> Expr:
     """1 - erf(x) of one element; small results keep their digits, since no difference is taken."""
     if x.type.dtype is DType.F16:
         return Cast(erfc_element(Cast(x, DType.F32)), DType.F16)
-    size = minimum(Unary("abs", x), _VANISHED)
-    square = size * size
-    near = 1.0 - x * _ratio(square, _A, _B)
-    tail = Unary("exp", Unary("neg", square)) * _ratio(size, _C, _D)
-    far = Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail)
-    return Select(Binary("le", size, const(_NEAR, x.type)), near, far)
+    is_near, near, tail = _near_and_tail(x, _VANISHED)
+    return Select(is_near, 1.0 - near, Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail))
 
 
 @register

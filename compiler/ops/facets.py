@@ -145,6 +145,17 @@ EDGETPU: Facet[EdgeRule] = Facet("Edge TPU")
 PERMUTED: Facet[PermutationRule] = Facet("permutation of axes")
 """How operators commute with a permutation of axes; the rules stand in `permutation`."""
 
+
+def own_rule(facet: Facet[Rewrite]) -> Rewrite:
+    """The rewrite that is each operator's own."""
+
+    def rule(b: Any, op: Operation) -> Value | None:
+        own = facet.of(op.operator)
+        return own(b, op) if own is not None else None
+
+    return rule
+
+
 TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
 """Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""
 _READERS: dict[str, TfliteReader] = {}

@@ -6,8 +6,9 @@ The rules are in `canonical_rules`; this module applies them until nothing chang
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from ..graph.builder import Rewriter
+from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.facets import SIMPLIFY
 from .base import Pass
@@ -55,17 +56,8 @@ canonicalize = Canonicalize()
 
 def _sweep(graph: Graph) -> Graph:
     """Try the rules of each operator once at every operation."""
-    view = View(graph)
-    rewriter = Rewriter(graph)
-    changed = False
-    for op in graph.operations:
-        value = _simplified(view, rewriter, op)
-        if value is None:
-            rewriter.copy(op)
-            continue
-        rewriter.replace(op.result, value)
-        changed = True
-    return dce(rewriter.close()) if changed else graph
+    simplified = rewritten(graph, partial(_simplified, View(graph)))
+    return dce(simplified) if simplified is not graph else graph
 
 
 def _simplified(view: View, rewriter: Rewriter, op: Operation) -> Value | None:

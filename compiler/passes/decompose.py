@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..graph.builder import Rewriter
+from ..graph.builder import rewritten
 from ..graph.ir import Graph
 from .base import Pass
 
@@ -29,16 +29,7 @@ class Decompose(Pass):
     name = "decompose"
 
     def run(self, graph: Graph) -> Graph:
-        rewriter = Rewriter(graph)
-        changed = False
-        for op in graph.operations:
-            result = rewriter.expand(op, op.operator.decompose)
-            if result is None:
-                rewriter.copy(op)
-                continue
-            rewriter.replace(op.result, result)
-            changed = True
-        return rewriter.close() if changed else graph
+        return rewritten(graph, lambda b, op: b.expand(op, op.operator.decompose))
 
 
 decompose = Decompose()

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph.builder import Rewriter
+from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.convolution import Conv1D
 from ..ops.dense import Dense
 from ..ops.elementwise import Abs, Div, LeakyRelu, Neg
-from ..ops.facets import LEGALIZE
+from ..ops.facets import LEGALIZE, own_rule
 from ..ops.resize import ResizeNearest
 from .base import Pass
-from .two_dimensions import conv1d, rewritten
+from .two_dimensions import conv1d
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LegalizeEdgeTpu(Pass):
     name = "legalize-edgetpu"
 
     def run(self, graph: Graph) -> Graph:
-        return rewritten(graph, LEGALIZE)
+        return rewritten(graph, own_rule(LEGALIZE))
 
 
 def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:

@@ -10,30 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph.builder import Rewriter
-from ..graph.ir import Attribute, Graph, Operation, Operator, Value
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.convolution import Conv1D
-from ..ops.facets import TWO_DIMENSIONS, Facet, Rewrite
+from ..ops.facets import TWO_DIMENSIONS, own_rule
 from ..ops.pooling import AvgPool, MaxPool, Pooling
 from ..ops.window import window_of
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
-
-
-def rewritten(graph: Graph, rules: Facet[Rewrite], family: type[Operator] | None = None) -> Graph:
-    """The graph with rules applied to operators of a family; the very graph if none applies."""
-    b = Rewriter(graph)
-    changed = False
-    for op in graph.operations:
-        rule = rules.of(op.operator) if family is None or isinstance(op.operator, family) else None
-        result = rule(b, op) if rule else None
-        if result is None:
-            b.copy(op)
-        else:
-            b.replace(op.result, result)
-            changed = True
-    return b.close() if changed else graph
 
 
 def windows_in_two_dimensions(graph: Graph) -> Graph:
@@ -49,12 +34,13 @@ def windows_in_two_dimensions(graph: Graph) -> Graph:
         %1 = max_pool(%0) {size = [1,2], strides = [1,2], padding = [[0,0],[0,0]]} : f32[1,1,4,3]
         %2 = reshape(%1) : f32[1,4,3]
     """
-    return rewritten(graph, TWO_DIMENSIONS)
+    return rewritten(graph, own_rule(TWO_DIMENSIONS))
 
 
 def pools_in_two_dimensions(graph: Graph) -> Graph:
     """`windows_in_two_dimensions` for pooling alone."""
-    return rewritten(graph, TWO_DIMENSIONS, Pooling)
+    rule = own_rule(TWO_DIMENSIONS)
+    return rewritten(graph, lambda b, op: rule(b, op) if isinstance(op.operator, Pooling) else None)
 
 
 def conv1d(b: Rewriter, op: Operation) -> Value | None:

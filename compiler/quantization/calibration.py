@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import NetcError, near_miss
-from ..graph.builder import Rewriter
+from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..ops.activations import activation_of
@@ -25,6 +25,7 @@ from ..ops.opaque import refuse_unknown
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
+from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import windows_in_two_dimensions
 from ..reading import read_text, reading
 from ..types import DType
@@ -45,41 +46,18 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_unknown(graph)
-    return in_integer_operators(freeze(spelled_out(windows_in_two_dimensions(inference_form(graph))), params))
+    return in_integer_operators(freeze(spelled_out(windows_in_two_dimensions(inference_form(graph)), INTEGER), params))
 
 
 def in_integer_operators(graph: Graph) -> Graph:
     """A network for inference, written in the operators that have an integer form."""
-    b = Rewriter(spelled_out(graph))
-    for op in b.graph.operations:
-        form = INTEGER.of(op.operator)
-        result = form.prepare(b, op) if form is not None and form.prepare is not None else None
-        if result is None:
-            b.copy(op)
-        else:
-            b.replace(op.result, result)
-    return _finite(dce(canonicalize(b.close())))
+    return _finite(dce(canonicalize(rewritten(spelled_out(graph, INTEGER), _prepared))))
 
 
-def spelled_out(graph: Graph) -> Graph:
-    """The graph with operators that have no integer form made of others, where these have one."""
-    b = Rewriter(graph)
-    for op in graph.operations:
-        result = _made_of_others(b, op) if INTEGER.of(op.operator) is None else None
-        if result is None:
-            b.copy(op)
-        else:
-            b.replace(op.result, result)
-    return b.close()
-
-
-def _made_of_others(b: Rewriter, op: Operation) -> Value | None:
-    start = len(b.operations)
-    result = b.expand(op, op.operator.expand)
-    if all(INTEGER.of(part.operator) is not None or part.name == "constant" for part in b.operations[start:]):
-        return result
-    del b.operations[start:]
-    return None
+def _prepared(b: Rewriter, op: Operation) -> Value | None:
+    """What stands for an operation before calibration."""
+    form = INTEGER.of(op.operator)
+    return form.prepare(b, op) if form is not None and form.prepare is not None else None
 
 
 def _finite(graph: Graph) -> Graph:
