@@ -7,7 +7,6 @@ raise, takes the nearest element inside, and never reads or writes anything else
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -143,7 +142,7 @@ class Gather(Operator):
         if not 0 <= batch <= min(axis, indices.rank) or x.shape[:batch] != indices.shape[:batch]:
             raise ShapeError(f"gather: {x} and {indices} don't share {batch} dimensions before axis {axis}")
         shape = (*x.shape[:axis], *indices.shape[batch:], *x.shape[axis + 1 :])
-        if not x.shape[axis] and math.prod(shape):
+        if not x.shape[axis] and 0 not in shape:
             raise ShapeError(f"gather: {x} has no elements along axis {axis}")
         return (kept(x, shape),)
 
@@ -253,7 +252,7 @@ class GatherND(Operator):
             raise ShapeError(f"gather_nd can't pick from {x} by {indices}")
         depth = indices.shape[-1]
         shape = (*indices.shape[:-1], *x.shape[depth:])
-        if 0 in x.shape[:depth] and math.prod(shape):
+        if 0 in x.shape[:depth] and 0 not in shape:
             raise ShapeError(f"gather_nd: {x} has no elements to pick")
         return (kept(x, shape),)
 
