@@ -7,7 +7,6 @@ from ...ops.convolution import Conv1D
 from ...ops.convolution_gradients import InputGradient, WeightGradient
 from ...ops.core import Constant, Fused, Param, Relayout
 from ...ops.differentiation import CustomGradient
-from ...ops.elementwise import HardSigmoid
 from ...ops.facets import TFLITE
 from ...ops.fake_quantize import FakeQuantize, RoundToGrid
 from ...ops.normalization import BatchNorm, Dropout
@@ -15,6 +14,7 @@ from ...ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
 from ...ops.quantized.base import Part
 from ...ops.random import RandomUniform
 from ...ops.reduction import LogSumExp
+from ...ops.sigmoid import HardSigmoid
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
 from ...ops.winograd import WinogradFilter
