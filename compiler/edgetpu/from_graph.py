@@ -13,10 +13,10 @@ from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
 from ..ops.activations import activation_of
+from ..ops.clipping import Clamp, Relu, Relu6
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
-from ..ops.elementwise import Clamp, Relu, Relu6
 from ..ops.facets import EDGETPU, TFLITE
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool

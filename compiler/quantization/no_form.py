@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ..ops.arithmetic import Abs, Div, Neg, Sign, Sqrt
 from ..ops.conversion import Cast, OneHot
 from ..ops.convolution import Conv1D, Conv3D
 from ..ops.convolution_gradients import ConvolutionGradient
 from ..ops.core import Constant, Fused, Param, Relayout
 from ..ops.dense import MatMul
 from ..ops.differentiation import CustomGradient
-from ..ops.elementwise import Abs, Div, Exp, HardSigmoid, Log, Neg, Sign, Sqrt
+from ..ops.exponential import Exp, Log
 from ..ops.facets import INTEGER
 from ..ops.fake_quantize import FakeQuantize, RoundToGrid
 from ..ops.indexing import FloorDiv
@@ -20,6 +21,7 @@ from ..ops.random import RandomUniform
 from ..ops.reduction import LogSoftmax, LogSumExp
 from ..ops.scattering import LastUpdate, ScatterND
 from ..ops.selection import Comparison, Select
+from ..ops.sigmoid import HardSigmoid
 from ..ops.softplus import Softplus
 from ..ops.statistics import ChannelVariance
 from ..ops.striding import StridedSliceGradient

@@ -10,24 +10,13 @@ from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.activations import activation_of
+from ..ops.arithmetic import Add, Maximum, Minimum, Mul, Sub
 from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
+from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ..ops.conversion import ArgMax
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
-from ..ops.elementwise import (
-    Add,
-    Clamp,
-    LeakyRelu,
-    Maximum,
-    Minimum,
-    Mul,
-    Relu,
-    Relu6,
-    Sigmoid,
-    Sub,
-    Tanh,
-)
 from ..ops.facets import INTEGER, IntegerForm
 from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
 from ..ops.pooling import AvgPool, MaxPool
@@ -35,6 +24,7 @@ from ..ops.quantized.base import activation_range, integer_of, integer_range
 from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.resize import ResizeBilinear, ResizeNearest
 from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
+from ..ops.sigmoid import Sigmoid, Tanh
 from ..ops.striding import MirrorPad, StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import reads_elements, window_of

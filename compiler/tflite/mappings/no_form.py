@@ -6,7 +6,6 @@ from ...ops.convolution import Conv1D
 from ...ops.convolution_gradients import InputGradient, WeightGradient
 from ...ops.core import Constant, Fused, Param, Relayout
 from ...ops.differentiation import CustomGradient
-from ...ops.elementwise import HardSigmoid
 from ...ops.facets import TFLITE
 from ...ops.fake_quantize import FakeQuantize, RoundToGrid
 from ...ops.indexing import TakeAlongAxis
@@ -16,6 +15,7 @@ from ...ops.quantized.base import Part
 from ...ops.random import RandomUniform
 from ...ops.reduction import LogSumExp
 from ...ops.scattering import LastUpdate
+from ...ops.sigmoid import HardSigmoid
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
 from ...ops.striding import StridedSliceGradient
