@@ -32,8 +32,8 @@ from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
 from ....ops.indexing import place
 from ....targets.target import Target
 
-BAND = 64
-"""Columns that a thread takes at a time."""
+LEAST = 16
+"""Fewest columns that a thread takes."""
 
 
 def schedule_scatter(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -46,11 +46,11 @@ def schedule_scatter(group: Group, target: Target, threads: int) -> tuple[Schedu
         return ()
     if any(v not in group.outer for v in anchor.operands):
         return ()
-    return (_Scatter(group, target).schedule(),)
+    return (_Scatter(group, target, threads).schedule(),)
 
 
 class _Scatter:
-    def __init__(self, group: Group, target: Target) -> None:
+    def __init__(self, group: Group, target: Target, threads: int) -> None:
         self.group = group
         anchor = group.anchor
         indices, result = anchor.operands[0].type, group.result.type
@@ -60,6 +60,8 @@ class _Scatter:
         self.columns = math.prod(result.shape[self.depth :])
         self.count = math.prod(indices.shape[:-1])
         self.lanes = target.vector_lanes
+        shares = 2 * threads if threads > 1 else 1
+        self.band = max(LEAST, LEAST * ceil_div(self.columns, LEAST * shares))
         self.adds = anchor.name == "scatter_nd"
         self.names = Names()
         self.indices = Buffer("i", indices.dtype, (self.count, self.depth))
@@ -67,17 +69,17 @@ class _Scatter:
         self.y = Buffer("y", result.dtype, (self.rows, self.columns), Space.OUT)
 
     def schedule(self) -> Scheduled:
-        bands = ceil_div(self.columns, BAND)
+        bands = ceil_div(self.columns, self.band)
         kind = kind_for((self.rows + self.count) * self.columns) if bands > 1 else LoopKind.SERIAL
         if bands == 1:
             body = self._columns(0, self.columns)
         else:
-            whole, rest = divmod(self.columns, BAND)
+            whole, rest = divmod(self.columns, self.band)
             test = Binary("lt", Var("p"), Const(whole))
 
             def band(p: Expr) -> list[Stmt]:
-                full = self._columns(p * BAND, BAND)
-                return [If(test, tuple(full), tuple(self._columns(whole * BAND, rest)))] if rest else full
+                full = self._columns(p * self.band, self.band)
+                return [If(test, tuple(full), tuple(self._columns(whole * self.band, rest)))] if rest else full
 
             body = loop("p", bands, band, kind)
         params = (self.indices, *((self.updates,) if self.adds else ()), self.y)
