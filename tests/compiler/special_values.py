@@ -73,7 +73,7 @@ def elementwise_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list
     outputs: dict[Value, str] = {}
     for name, given in _elementwise_uses(dtype):
         if halves or given.get("dtype") != "f16":
-            operands = (angle,) if name in ("sin", "cos") else (x, y)[: len(operators()[name].operands)]
+            operands = (angle,) if name in ("sin", "cos", "tan") else (x, y)[: len(operators()[name].operands)]
             outputs[g.emit(name, *operands, **given)] = name
     outputs[g.emit("select", g.emit("less", x, y), x, y)] = "select"
     return g.finish(list(outputs)), arrays, list(outputs.values())
@@ -123,6 +123,9 @@ def reduction_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list[A
         if dtype is not DType.F16 or name in ("reduce_max", "reduce_min"):  # sums of halves are rounded all the way
             for x, axes in ((few, (1,)), (many, (1,)), (many, (2,)), (picture, (1, 2))):
                 outputs[g.emit(name, x, axes=axes)] = name
+    if dtype is not DType.F16:
+        for flags in ({}, {"exclusive": True}, {"reverse": True}):
+            outputs[g.emit("cumulative_sum", many, axis=1, **flags)] = "cumulative_sum"
     for axis in (1, -1):
         for name in ("argmax", *(("softmax", "log_softmax", "logsumexp") if dtype in FLOATS[:2] else ())):
             outputs[g.emit(name, many, axis=axis)] = name
