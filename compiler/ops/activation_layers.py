@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..errors import ShapeError
 from ..graph.ir import Value
 from .layer import LayerBuilder, layer
@@ -12,7 +14,7 @@ _SELU_SLOPE, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def _number(b: LayerBuilder, like: Value, value: float) -> Value:
-    return b.emit("constant", value=like.type.dtype.numpy.type(value))
+    return b.emit("constant", value=np.array(value, like.type.dtype.numpy))
 
 
 def _zeroed(b: LayerBuilder, condition: Value, x: Value) -> Value:

@@ -10,7 +10,7 @@ from ..graph.element_types import check_numbers
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
-from ..loops.ir import Binary, Expr, Select, const
+from ..loops.ir import Expr
 from ..types import TensorType
 from .axes import Permutation
 from .facets import INTEGER, PERMUTED, TFLITE, Permuted, TfliteForm, reads
@@ -51,16 +51,13 @@ class CumulativeSum(Operator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         x = c.type(0)
         axis = normalize_axis(self.name, attributes["axis"], x.rank)
-        size, place = x.shape[axis], index[axis]
+        first, sign = int(attributes["exclusive"]), 1 if attributes["reverse"] else -1
 
         def term(r: tuple[Expr, ...]) -> Expr:
-            at = size - 1 - r[0] if attributes["reverse"] else r[0]
-            first, second = (place, at) if attributes["reverse"] else (at, place)
-            element = c.load(0, (*index[:axis], at, *index[axis + 1 :]))
-            counted = Binary("lt" if attributes["exclusive"] else "le", first, second)
-            return Select(counted, element, const(0, element.type))
+            at = index[axis] + (r[0] + first) * sign
+            return c.load_padded(0, (*index[:axis], at, *index[axis + 1 :]), 0.0)
 
-        return Reduction("add", (size,), term)
+        return Reduction("add", (x.shape[axis],), term)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         given = {**op.attributes, "reverse": not op.attributes["reverse"]}

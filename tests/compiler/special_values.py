@@ -22,6 +22,7 @@ INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)
 WIDTH = 23
 """Elements of a row: whole vectors and, behind them, smaller ones and a single element."""
 LARGEST_ANGLE = 1e6
+LARGEST_QUOTIENT = 2.0**300
 
 ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "cast": [{"dtype": str(dtype)} for dtype in DType],
@@ -36,6 +37,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("param", "constant", "fused", "opaque", "custom_gradient"), "no arithmetic of its own"),
     **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
     **dict.fromkeys(("relayout", "resize_nearest"), _MOVES),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_not"), "truth values alone go in"),
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
     **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
@@ -67,13 +69,17 @@ def elementwise_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list
     """
     a, b = _pairs(specials(dtype))
     is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE)
-    arrays = [a, b, np.where(is_far, a.dtype.type(1), a)]
+    with np.errstate(all="ignore"):
+        is_small = np.abs(a.astype(np.float64) / b.astype(np.float64)) > LARGEST_QUOTIENT
+    one = a.dtype.type(1)
+    arrays = [a, b, np.where(is_far, one, a), np.where(is_small & (dtype is DType.F64), one, b)]
     g = GraphBuilder("elementwise")
-    x, y, angle = (g.input(name, TensorType(dtype, a.shape)) for name in ("a", "b", "angle"))
+    x, y, angle, divisor = (g.input(name, TensorType(dtype, a.shape)) for name in ("a", "b", "angle", "divisor"))
     outputs: dict[Value, str] = {}
     for name, given in _elementwise_uses(dtype):
         if halves or given.get("dtype") != "f16":
             operands = (angle,) if name in ("sin", "cos", "tan") else (x, y)[: len(operators()[name].operands)]
+            operands = (x, divisor) if name in ("floor_mod", "fmod") else operands
             outputs[g.emit(name, *operands, **given)] = name
     outputs[g.emit("select", g.emit("less", x, y), x, y)] = "select"
     return g.finish(list(outputs)), arrays, list(outputs.values())

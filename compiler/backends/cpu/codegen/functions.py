@@ -190,8 +190,9 @@ def _atan2(y: Expr, x: Expr, let: Let) -> Expr:
 
 
 def _split(x: Expr, let: Let) -> tuple[Expr, Expr]:
-    """A number as a sum of two with half as many digits."""
-    high = let(Bitcast(Binary("and", Bitcast(x, DType.I64), Const(~_HALF, DType.I64, x.type.lanes)), DType.F64))
+    """A number as a sum of two with half as many digits, the first one rounded."""
+    bits = Bitcast(x, DType.I64) + (_HALF + 1) // 2
+    high = let(Bitcast(Binary("and", bits, Const(~_HALF, DType.I64, x.type.lanes)), DType.F64))
     return high, let(x - high)
 
 
