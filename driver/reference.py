@@ -75,7 +75,7 @@ _KINDS: Mapping[object, str] = {
 """What kinds of attributes are called; a class that is not listed goes by its own name."""
 
 
-_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
+_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "limit": 1, "size": 2, "units": 16, "value": 0}
 """Values for the examples of layers, by the name of the argument."""
 
 
@@ -126,11 +126,16 @@ def _layer(layer: Layer) -> str:
     tensors_and_values = list(layer.signature.parameters.values())[1:]  # the first one is the builder
     signature = ", ".join(map(_parameter, tensors_and_values))
     doc = inspect.getdoc(layer.function) or ""
-    return f"### `{layer.name}({signature})`\n\n{doc}\n\n{_example(layer)}\n"
+    return f"### `{layer.name}({signature})`\n\n{doc}\n{_example(layer)}"
 
 
 def _example(layer: Layer) -> str:
     """A call with the types and parameters that come of it, as the frontend finds them."""
+    tensors = [
+        p for p in layer.signature.parameters.values() if p.annotation is Value and p.kind is not p.VAR_POSITIONAL
+    ]
+    if len(tensors) > 1:
+        return ""
     arguments = []
     for parameter in list(layer.signature.parameters.values())[2:]:
         if parameter.default is parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -141,7 +146,7 @@ def _example(layer: Layer) -> str:
     graph = load_text(f"net example(x: f32[2, 8, 8, 4]) {{ return x |> {call} }}")
     made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
     types = f"{graph.inputs[0].type} -> {graph.outputs[0].type}"
-    return f"For example `x |> {call}`: `{types}`" + (f", with {made}." if made else ".")
+    return f"\nFor example `x |> {call}`: `{types}`" + (f", with {made}.\n" if made else ".\n")
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

@@ -18,9 +18,12 @@ from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import EDGETPU, TFLITE
+from ..ops.logic import BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.shape import Concat, Identity, Pad, Slice
+from ..ops.squares import Square
+from ..ops.striding import StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import window_of
 from ..passes.spell_out import spelled_out
@@ -231,10 +234,11 @@ class Conversion:
         self._emit(op, "CONCATENATION", list(operands), {"Axis": int(op.attributes["axis"])})
 
     def slice(self, op: Operation, operands: list[TensorFacts]) -> None:
-        """STRIDED_SLICE with strides of 1."""
+        """STRIDED_SLICE."""
         begin, size = op.attributes["begin"], op.attributes["size"]
-        end = tuple(b + n for b, n in zip(begin, size, strict=True))
-        constants = [_integers(begin), _integers(end), _integers((1,) * len(begin))]
+        strides = op.attributes.get("strides", (1,) * len(begin))
+        end = tuple(b + n * step for b, n, step in zip(begin, size, strides, strict=True))
+        constants = [_integers(begin), _integers(end), _integers(strides)]
         self._emit(op, "STRIDED_SLICE", [operands[0], *constants])
 
     def clamp(self, op: Operation, operands: list[TensorFacts]) -> None:
@@ -256,6 +260,7 @@ def _kind(op: Operation) -> str:
     return form.kinds[0] if form is not None and len(form.kinds) == 1 else op.name.upper()
 
 
+EDGETPU.add(Conversion.plain, BitwiseXor, Square)
 EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
 EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
 EDGETPU.add(Conversion.batch_norm, BatchNorm)
@@ -265,5 +270,5 @@ EDGETPU.add(Conversion.convolution, Conv2D)
 EDGETPU.add(Conversion.dense, Dense)
 EDGETPU.add(Conversion.pad, Pad)
 EDGETPU.add(Conversion.activation, Relu, Relu6)
-EDGETPU.add(Conversion.slice, Slice)
+EDGETPU.add(Conversion.slice, Slice, StridedSlice)
 EDGETPU.add(Conversion.transpose_convolution, TransposeConv2D)

@@ -64,7 +64,7 @@ class Atan(MathFunction):
 
     def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
-        return b.emit("atan2", x, b.scalar(1.0, x.type.dtype))
+        return b.emit("atan2", x, b.constant(np.ones(x.type.shape, x.type.dtype.numpy)))
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
         (x,) = op.operands
@@ -91,6 +91,8 @@ class Atan2(BinaryOperator):
 
 
 def _write_atan2(c: Any, op: Operation) -> None:
+    if op.operands[0].type.shape != op.operands[1].type.shape:
+        c.fail(op, "TFLite's ATAN2 takes operands of one shape", "broadcast_to brings one to the other's")
     c.node("ATAN2", [c.place(v) for v in op.operands], [c.result(op)])
 
 

@@ -13,7 +13,7 @@ from ..loops.compute import Compute
 from ..loops.ir import Binary, Expr, Select, Unary, binary, const
 from ..types import DType, TensorType
 from .elementwise import broadcast_shapes
-from .facets import INTEGER, TFLITE, TfliteForm
+from .facets import INTEGER, TFLITE, Narrow, TfliteForm
 
 
 class _Bits(Operator):
@@ -227,16 +227,26 @@ class IsFinite(_Kind):
 
 def _write(kind: str, table: str | None = None) -> TfliteForm:
     def emit(c: Any, op: Operation) -> None:
+        if op.result.type.dtype is DType.I64:
+            c.fail(op, f"TFLite's {kind} takes no 64-bit integers", "cast them first")
         c.node(kind, [c.place(v) for v in op.operands], [c.result(op)], table)
 
-    return TfliteForm(emit, kind)
+    return TfliteForm(emit, kind, narrow=Narrow.COPIED)
+
+
+def _write_xor(c: Any, op: Operation) -> None:
+    """BITWISE_XOR; of truth values NOT_EQUAL, which is the same."""
+    if op.result.type.dtype is DType.BOOL:
+        c.node("NOT_EQUAL", [c.place(v) for v in op.operands], [c.result(op)], "NotEqualOptions")
+    else:
+        _write("BITWISE_XOR", "BitwiseXorOptions").emit(c, op)
 
 
 INTEGER.none("truth values and bits have no scale", _Bits, _Kind)
 TFLITE.add(_write("LOGICAL_AND", "LogicalAndOptions"), LogicalAnd)
 TFLITE.add(_write("LOGICAL_OR", "LogicalOrOptions"), LogicalOr)
 TFLITE.add(_write("LOGICAL_NOT", "LogicalNotOptions"), LogicalNot)
-TFLITE.add(_write("BITWISE_XOR", "BitwiseXorOptions"), BitwiseXor)
+TFLITE.add(TfliteForm(_write_xor, ("BITWISE_XOR", "NOT_EQUAL"), narrow=Narrow.COPIED), BitwiseXor)
 TFLITE.add(_write("RIGHT_SHIFT", "RightShiftOptions"), RightShift)
 TFLITE.none("TFLite has no such operator", BitwiseAnd, BitwiseNot, BitwiseOr, LeftShift)
 TFLITE.none("made of others", IsFinite, IsInf, IsNan)

@@ -107,6 +107,15 @@ def _integer_difference(q: Any, op: Operation) -> Value:
     return result
 
 
+def _write_square(c: Any, op: Operation) -> None:
+    """SQUARE of floats; of integers MUL."""
+    x = c.place(op.operands[0])
+    if op.result.type.dtype.is_float:
+        c.node("SQUARE", [x], [c.result(op)], "SquareOptions")
+    else:
+        c.node("MUL", [x, x], [c.result(op)], "MulOptions")
+
+
 def _write_difference(c: Any, op: Operation) -> None:
     places = [c.place(v) for v in op.operands]
     c.node("SQUARED_DIFFERENCE", places, [c.result(op)], "SquaredDifferenceOptions", version(op, 1, 2))
@@ -116,6 +125,6 @@ INTEGER.add(integer_table("q_rsqrt"), Rsqrt)
 INTEGER.add(IntegerForm(_integer_difference), SquaredDifference)
 INTEGER.none("TFLite has no kernel for 8 bits", Reciprocal, Square)
 TFLITE.add(tflite_unary("RSQRT"), Rsqrt)
-TFLITE.add(tflite_unary("SQUARE", "SquareOptions"), Square)
+TFLITE.add(TfliteForm(_write_square, ("SQUARE", "MUL")), Square)
 TFLITE.add(TfliteForm(_write_difference, "SQUARED_DIFFERENCE"), SquaredDifference)
 TFLITE.none("made of others", Reciprocal)

@@ -18,16 +18,17 @@ from .rules import tflite_unary
 
 
 class _Rounding(UnaryOperator):
-    """Base of the roundings to whole numbers; integers stay as they are."""
+    """Base of the roundings of floats to whole numbers."""
 
+    floats_only = True
     piecewise_constant = True
     ufunc: ClassVar[np.ufunc]
 
     def function(self, x: Any, attributes: Attributes) -> Any:
-        return type(self).ufunc(x) if np.issubdtype(x.dtype, np.floating) else x
+        return type(self).ufunc(x)
 
     def element(self, x: Expr, attributes: Attributes) -> Expr:
-        return Unary(self.name, x) if x.type.dtype.is_float else x
+        return Unary(self.name, x)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> None:
         return None
@@ -66,8 +67,6 @@ class Trunc(_Rounding):
 
     def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
-        if not x.type.dtype.is_float:
-            return b.emit("identity", x)
         return b.emit("mul", b.emit("sign", x), b.emit("floor", b.emit("abs", x)))
 
 

@@ -19,7 +19,6 @@ CASES: tuple[OpCase, ...] = (
     *(OpCase("squared_difference", shapes) for shapes in (((2, 3, 37), (37,)), ((4, 1), (3,)))),
     OpCase("squared_difference", ((3, 37), (37,)), dtypes=WHOLE, below={0: 9, 1: 9}),
     *(OpCase(op, ((2, 3, 37),)) for op in ("floor", "ceil", "round", "trunc")),
-    *(OpCase("round", ((40,),), {}, below={0: 9}, dtypes={0: d}) for d in (DType.I32, DType.I8)),
     *(OpCase(op, ((3, 37), (37,)), positive=True) for op in ("floor_mod", "fmod")),
     *(OpCase(op, ((3, 37), (37,)), dtypes=WHOLE, below={0: 90, 1: 7}) for op in ("floor_mod", "fmod")),
     *(OpCase(op, ((3, 37), (37,)), dtypes=TRUTH) for op in ("logical_and", "logical_or", "bitwise_xor")),
