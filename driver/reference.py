@@ -130,7 +130,10 @@ def _layer(layer: Layer) -> str:
 
 
 def _example(layer: Layer) -> str:
-    """A call with the types and parameters that come of it, as the frontend finds them."""
+    """A call with the types and parameters that come of it, as the frontend finds them.
+
+    Empty for layers that take several tensors, or values that `_SAMPLES` doesn't know.
+    """
     tensors = [
         p for p in layer.signature.parameters.values() if p.annotation is Value and p.kind is not p.VAR_POSITIONAL
     ]
@@ -139,6 +142,8 @@ def _example(layer: Layer) -> str:
     arguments = []
     for parameter in list(layer.signature.parameters.values())[2:]:
         if parameter.default is parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            if parameter.name not in _SAMPLES:
+                return ""
             arguments.append(f"{parameter.name} = {_SAMPLES[parameter.name]}")
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in layer.signature.parameters.values()):
         arguments.append("x")
