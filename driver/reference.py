@@ -18,6 +18,7 @@ import numpy as np
 
 from .compiler import quantization  # noqa: F401 (which registers rules, as `tflite` does)
 from .compiler.edgetpu.support import SUPPORT
+from .compiler.errors import NetcError
 from .compiler.graph.ir import REQUIRED, AttributeSpec, Graph, Operator, Value
 from .compiler.graph.registry import operators
 from .compiler.ops.facets import INTEGER, PERMUTED, TFLITE, Facet, readers
@@ -132,12 +133,11 @@ def _layer(layer: Layer) -> str:
 def _example(layer: Layer) -> str:
     """A call with the types and parameters that come of it, as the frontend finds them.
 
-    Empty for layers that take several tensors, or values that `_SAMPLES` doesn't know.
+    Empty for layers that take no tensor or several named ones, values that `_SAMPLES` doesn't
+    know, or other tensors than the example's.
     """
-    tensors = [
-        p for p in layer.signature.parameters.values() if p.annotation is Value and p.kind is not p.VAR_POSITIONAL
-    ]
-    if len(tensors) > 1:
+    tensors = [p for p in layer.signature.parameters.values() if p.annotation is Value]
+    if len(tensors) != 1:
         return ""
     arguments = []
     for parameter in list(layer.signature.parameters.values())[2:]:
@@ -148,7 +148,10 @@ def _example(layer: Layer) -> str:
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in layer.signature.parameters.values()):
         arguments.append("x")
     call = f"{layer.name}@name({', '.join(arguments)})"
-    graph = load_text(f"net example(x: f32[2, 8, 8, 4]) {{ return x |> {call} }}")
+    try:
+        graph = load_text(f"net example(x: f32[2, 8, 8, 4]) {{ return x |> {call} }}")
+    except NetcError:
+        return ""
     made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
     types = f"{graph.inputs[0].type} -> {graph.outputs[0].type}"
     return f"\nFor example `x |> {call}`: `{types}`" + (f", with {made}.\n" if made else ".\n")

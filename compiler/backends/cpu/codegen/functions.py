@@ -256,13 +256,16 @@ def _pow(x: Expr, y: Expr, let: Let) -> Expr:
 
 def _fmod(a: Expr, b: Expr, let: Let) -> Expr:
     """What is left of a / b, by parts of the quotient; a - q * b is exact where q has as many digits as a double."""
-    rest, divisor = _size(a, let), _size(b, let)
+    height, width = _size(a, let), _size(b, let)
+    # Halves of the largest numbers would be infinite where they are rounded.
+    factor = let(Select(binary("lt", maximum(height, width), 2.0**1000), const(1.0, a.type), const(2.0**-64, a.type)))
+    rest, divisor = let(height * factor), let(width * factor)
     for _ in range(_STEPS):
         quotient = let(Unary("floor", rest / divisor))
         product, lost = _exact_product(quotient, divisor, let)
         rest = let(Select(binary("eq", quotient, 0.0), rest, (rest - product) - lost))
     rest = let(Select(binary("lt", rest, 0.0), rest + divisor, rest))
-    return _with_sign(rest, a, let)
+    return _with_sign(Select(Binary("lt", height, width), height, rest / factor), a, let)
 
 
 METHODS: dict[str, Callable[..., Expr]] = {
