@@ -14,8 +14,8 @@ from .modules import candidates, library, unknown_name
 from .names import local_names
 from .signatures import Arguments, Given
 from .state import CallSite, Elaboration, Frame
-from .tensors import take, tensor_binary, tensor_unary
-from .values import Poisoned, Tensor, describe, error, is_callee, text
+from .tensors import take, tensor_binary, tensor_compare, tensor_unary
+from .values import Poisoned, Tensor, describe, error, is_callee, is_number, text
 
 POISON = object()
 """Value of a variable that an error has left undefined."""
@@ -123,14 +123,24 @@ class ExpressionEvaluator(ABC):
     def _emitter(self, frame: Frame, location: Location) -> Callable[..., Any]:
         return CallSite(self.state, frame, location).emit
 
-    def _compare(self, node: ast.Compare, frame: Frame) -> bool:
+    def _compare(self, node: ast.Compare, frame: Frame) -> Any:
         left = self.evaluate(node.operands[0], frame)
         for symbol, operand in zip(node.operators, node.operands[1:], strict=True):
             right = self.evaluate(operand, frame)
+            if isinstance(left, Tensor) or isinstance(right, Tensor):
+                return self._mask(node, symbol, left, right, frame)
             if not arithmetic.compare(symbol, left, right, node.location, self.state.budget):
                 return False
             left = right
         return True
+
+    def _mask(self, node: ast.Compare, symbol: str, left: Any, right: Any, frame: Frame) -> Any:
+        if len(node.operators) > 1:
+            hint = "write (0 < x) and (x < 1) as logical_and(0 < x, x < 1)"
+            raise error("comparisons of tensors can't be chained", node.location, hint)
+        if symbol in ("==", "!=") and not all(isinstance(v, Tensor) or is_number(v) for v in (left, right)):
+            return symbol == "!="
+        return tensor_compare(symbol, left, right, self._emitter(frame, node.location), node.location)
 
     def _conditional(self, node: ast.Conditional, frame: Frame) -> Any:
         condition = arithmetic.truth(self.evaluate(node.condition, frame), node.condition.location)

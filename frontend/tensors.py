@@ -18,12 +18,20 @@ from .syntax import COMMENT_HINT
 from .values import Builtin, Tensor, describe, error, is_number
 
 MAX_POWER = 16
-"""Largest exponent of a tensor; `x ** n` is a chain of products."""
+"""Largest exponent that becomes a chain of products; others become the operator pow."""
 
 Emit = Callable[..., Value]
 """`emit(operator, *operands, **attributes)` adds an operation at the current place."""
 
-_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
+_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "floor_mod", "**": "pow"}
+_COMPARISONS = {
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "==": "equal",
+    "!=": "not_equal",
+}
 
 
 def tensor_binary(symbol: str, left: Any, right: Any, emit: Emit, location: Location) -> Value:
@@ -37,10 +45,15 @@ def tensor_binary(symbol: str, left: Any, right: Any, emit: Emit, location: Loca
     return emit(_OPERATORS[symbol], a, b)
 
 
+def tensor_compare(symbol: str, left: Any, right: Any, emit: Emit, location: Location) -> Value:
+    """`left symbol right` where at least one side is a tensor: a tensor of truth values."""
+    return emit(_COMPARISONS[symbol], *as_tensors((left, right), emit, location))
+
+
 def tensor_unary(symbol: str, value: Value, emit: Emit, location: Location) -> Value:
     """`-value` or `+value` of a tensor."""
     if symbol == "not":
-        raise error("`not` doesn't apply to tensors", location)
+        return emit("logical_not", value)
     return emit("neg", value) if symbol == "-" else value
 
 
@@ -66,11 +79,10 @@ def _constant(value: Any, dtype: DType, emit: Emit, location: Location) -> Value
 
 
 def _power(x: Value, exponent: int | float, emit: Emit, location: Location) -> Value:
-    if exponent == 0.5:
+    if exponent == 0.5 and x.type.dtype.is_float:
         return emit("sqrt", x)
     if not isinstance(exponent, int) or not 1 <= exponent <= MAX_POWER:
-        hint = f"use a whole number from 1 to {MAX_POWER}, or 0.5"
-        raise error(f"a tensor can't be raised to the power {exponent}", location, hint)
+        return emit("pow", x, _constant(exponent, x.type.dtype, emit, location))
     result = x
     for _ in range(exponent - 1):
         result = emit("mul", result, x)
