@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from .buffers import INDEX, Buffer, Space, VectorType
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
-from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Reduce, Select
+from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Reduce, Select, Spread
 
 __all__ = [
     "INDEX",
@@ -47,6 +47,7 @@ __all__ = [
     "Reduce",
     "Select",
     "Space",
+    "Spread",
     "Stmt",
     "Store",
     "Unary",

@@ -21,6 +21,7 @@ from ..ops.reduction import LogSoftmax, LogSumExp
 from ..ops.selection import Comparison, Select
 from ..ops.softplus import Softplus
 from ..ops.statistics import ChannelVariance
+from ..ops.transpose_convolution import TransposeConv1D, TransposeConv3D
 from ..ops.trigonometry import Cos, Sin
 from ..ops.winograd import WinogradFilter
 
@@ -29,9 +30,9 @@ INTEGER.none("stands for weights, or groups others", Constant, Fused, Param, Rel
 INTEGER.none("folded, or left out, before", BatchNorm, Dropout)
 INTEGER.none("part of a training step", ConvolutionGradient, FromWindows, MaxPoolGather, MaxPoolIndex)
 INTEGER.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid)
-INTEGER.none("made of others", Conv1D, CustomGradient, HardSigmoid, LogSumExp, Softplus)
+INTEGER.none("made of others", Conv1D, CustomGradient, HardSigmoid, LogSumExp, Softplus, TransposeConv1D)
 INTEGER.none("nothing known of it", Opaque)
 INTEGER.none("computes what is known when weights are loaded", WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, OneHot)
-INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt)
+INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt, TransposeConv3D)
 INTEGER.none("not done yet", Abs, Comparison, Exp, GatherND, LogSoftmax, MatMul, Select)

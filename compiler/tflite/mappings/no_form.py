@@ -17,6 +17,7 @@ from ...ops.random import RandomUniform
 from ...ops.reduction import LogSumExp
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
+from ...ops.transpose_convolution import TransposeConv1D
 from ...ops.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
@@ -25,5 +26,5 @@ TFLITE.none("part of the code that q_ operators become", Part)
 TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)
 TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid)
-TFLITE.none("made of others", Conv1D, CustomGradient, HardSigmoid, InputGradient, LogSumExp, Softplus)
+TFLITE.none("made of others", Conv1D, CustomGradient, HardSigmoid, InputGradient, LogSumExp, Softplus, TransposeConv1D)
 TFLITE.none("not done yet", OneHot)

@@ -7,6 +7,7 @@ from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
 from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
+from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
 from .transpose import schedule_transpose
@@ -19,6 +20,7 @@ SCHEDULES = Schedules(
         schedule_depthwise,
         schedule_integer_depthwise,
         schedule_contraction,
+        schedule_grouped,
         schedule_integer_contraction,
         schedule_weight_gradient,
         schedule_depthwise_weight_gradient,

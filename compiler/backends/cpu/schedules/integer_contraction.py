@@ -37,7 +37,10 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
         return ()
     if wanted and not x.has_margins(wanted):
         return ()
-    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
+    found = walks(group)
+    if any(walk.groups > 1 for walk in found):
+        return ()
+    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in found)
 
 
 class DotEmitter(ContractionEmitter):
@@ -102,9 +105,9 @@ class DotMicroKernel(MicroKernel):
         g = self.dot.g
         return ceil_div(self.dot.run_length, QUAD), 1 if g.merges_columns else g.window[1]
 
-    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
+    def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
         inner, outer = self._extents()
-        return (ky * outer + kx) * inner + k
+        return ((kz * self.dot.g.window[0] + ky) * outer + kx) * inner + k
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
