@@ -151,10 +151,10 @@ def _grid(x: TensorType) -> tuple[Walk, ...]:
             images=x.shape[0],
             height=1 if x.rank == 3 else x.shape[1],
             width=x.shape[-2],
-            origin=_pair(tuple(before for before, _ in x.margins[1:-1]), 0),
+            origin=pair_of(tuple(before for before, _ in x.margins[1:-1]), 0),
             channels=x.shape[-1],
             pitch=x.buffer_shape[-1],
-            buffer=_rows(x),
+            buffer=rows_of(x),
         ),
     )
 
@@ -189,10 +189,10 @@ def _convolution(group: Group) -> tuple[Walk, ...]:
     x, weight = (v.type for v in anchor.operands[:2])
     y = anchor.result.type
     window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
-    origin = _origin(x, window.padding)
+    origin = origin_of(x, window.padding)
     if origin is None:
         return ()
-    kernel = _pair(window.kernel, 1)
+    kernel = pair_of(window.kernel, 1)
     planes = _PLANE
     if x.rank == 5:
         planes = Planes(
@@ -210,33 +210,33 @@ def _convolution(group: Group) -> tuple[Walk, ...]:
             height=1 if y.rank == 3 else y.shape[-3],
             width=y.shape[-2],
             window=kernel,
-            strides=_pair(window.strides, 1),
-            dilations=_pair(window.dilations, 1),
-            origin=_pair(origin, 0),
+            strides=pair_of(window.strides, 1),
+            dilations=pair_of(window.dilations, 1),
+            origin=pair_of(origin, 0),
             channels=weight.shape[-2],
             groups=anchor.attributes["groups"],
             planes=planes,
             pitch=x.buffer_shape[-1],
-            buffer=_rows(x),
+            buffer=rows_of(x),
             kernel=kernel,
         ),
     )
 
 
-def _origin(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | None:
+def origin_of(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | None:
     """Where the padded tensor starts in its buffer; None if the margins don't hold the padding."""
     if not x.has_margins(((0, 0), *padding, (0, 0))):
         return None
     return tuple(m[0] - p[0] for m, p in zip(x.margins[1:-1], padding, strict=True))
 
 
-def _rows(x: TensorType) -> tuple[int, int, int]:
+def rows_of(x: TensorType) -> tuple[int, int, int]:
     """[N, W, C], [N, H, W, C] or [N, D, H, W, C] as images, rows, elements of a row."""
     shape = x.buffer_shape
     return (shape[0], math.prod(shape[1:-2]), shape[-2] * shape[-1])
 
 
-def _pair(values: tuple[int, ...], first: int) -> Pair:
+def pair_of(values: tuple[int, ...], first: int) -> Pair:
     """Vertical and horizontal value; `first` is the vertical one where there is only one dimension."""
     return (first, values[0]) if len(values) == 1 else (values[-2], values[-1])
 
@@ -277,7 +277,7 @@ def _transposed(group: Group) -> tuple[Walk, ...]:
                 results=Line(planes.first_result, planes.stride),
             ),
             pitch=x.buffer_shape[-1],
-            buffer=_rows(x),
+            buffer=rows_of(x),
             kernel=(kernel[1], kernel[2]),
             taps=(_taps(rows), _taps(columns)),
             results=(Line(rows.first_result, rows.stride), Line(columns.first_result, columns.stride)),

@@ -3,7 +3,7 @@
 The schedule is that of `contraction`; what differs is which channels a tile of results reads.
 
 - Wide groups: a tile holds channels of one group. It starts at the first input channel of that group.
-- Narrow groups, of fewer results than a vector has lanes: a vector holds the results of several whole groups. One vector
+- Narrow groups, of fewer results than half the lanes of a vector: a vector holds the results of several whole groups. One vector
   of input holds all channels that they read; for the i-th channel of each group, its lanes are spread over the group's
   results. So all lanes multiply, and nothing is multiplied by zero.
 """
@@ -32,7 +32,8 @@ PREFERRED_VECTORS = 2
 
 def is_packed(channels: int, filters: int, lanes: int) -> bool:
     """True if vectors hold the results of several groups, each of `filters` results over `channels` inputs."""
-    return filters < lanes and lanes % filters == 0 and lanes // filters * channels <= WIDEST_INPUT * lanes
+    narrow = 2 * filters < lanes and lanes % filters == 0
+    return narrow and lanes // filters * channels <= WIDEST_INPUT * lanes
 
 
 class GroupedEmitter(ContractionEmitter):
@@ -55,6 +56,7 @@ class GroupedEmitter(ContractionEmitter):
             len(widths) * lanes,
             lanes=lanes,
             registers=max(registers - kept, FEWEST_REGISTERS, 2 * len(widths) + 2),
+            min_vectors=len(widths),
             max_vectors=len(widths),
             pixel_cost=1.0 if self.is_packed else 0.0,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
@@ -95,6 +97,11 @@ class _WideKernel(MicroKernel):
 
 class _PackedKernel(_WideKernel):
     """One register tile of the results of several narrow groups."""
+
+    @property
+    def products(self) -> int:  # type: ignore[override]
+        """Multiply-adds of one step for each sum: all channels of a group."""
+        return self.o.g.channels
 
     def _first_input(self, j: Expr) -> Expr | int:
         return j * self.grouped.inputs_of(self.o.tile.channels)

@@ -63,6 +63,8 @@ class MicroKernel:
 
     elements = 1
     """Input elements of a pixel that one step multiplies."""
+    products = 1
+    """Multiply-adds of one step for each sum."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -141,9 +143,10 @@ class MicroKernel:
             y = y0 + kz * (g.planes.dilation * g.planes.rows) + ky * dy
             return self._step(n, y, x0 + (kx * (dx * g.pitch) + k * self.elements), j, depth)
 
-        small = inner <= UNROLL_LIMIT
+        small = inner * self.products <= UNROLL_LIMIT
         kind = LoopKind.UNROLL if small else LoopKind.SERIAL
-        window = LoopKind.UNROLL if small and inner * outer * kh <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
+        whole = inner * outer * kh * self.products
+        window = LoopKind.UNROLL if small and whole <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
         if g.is_empty:
             return
 
