@@ -191,7 +191,9 @@ class Spread(Expr):
         return "" if fits else f"{self.value.type} has no lane {self.places[-1]}"
 
     def meaning(self) -> Callable[..., Number]:
-        return lambda value: np.atleast_1d(value)[list(self.places)] if self.lanes > 1 else np.atleast_1d(value)[self.start]
+        return lambda value: (
+            np.atleast_1d(value)[list(self.places)] if self.lanes > 1 else np.atleast_1d(value)[self.start]
+        )
 
     @property
     def places(self) -> tuple[int, ...]:

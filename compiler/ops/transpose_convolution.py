@@ -141,7 +141,7 @@ class TransposeConvolution(Operator):
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         x, weight = operands[:2]
-        return x.size * math.prod(weight.shape[: self.spatial]) * weight.shape[-1] // attributes["groups"]
+        return x.size * math.prod(weight.shape[:-2]) * (weight.shape[-1] // int(attributes["groups"]))
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,) = cotangents

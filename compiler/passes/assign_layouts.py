@@ -27,8 +27,8 @@ SERVED_RANKS = (3, 4, 5)
 class AssignLayouts(Pass):
     """Give values the margins that the convolutions that read them want.
 
-    The rule, for a value of shape [N, H, W, C] (or of one or three spatial dimensions) that is the first operand of convolutions and their like (operators
-    with `input_margins`), inside fused bodies or not:
+    The rule, for a value of shape [N, H, W, C], or one of one or three spatial dimensions, that is the first operand of
+    convolutions and their like (operators with `input_margins`), inside fused bodies or not:
 
     - H and W get margins of zeros: before and after, as far as any of these convolutions reaches; one whose result is
       computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.

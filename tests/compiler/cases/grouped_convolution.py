@@ -42,6 +42,8 @@ CASES: tuple[OpCase, ...] = (
     conv((1, 5, 6, 12), 36, (2, 3), (1, 2), "same", dilations=(2, 1), groups=4),
     conv((1, 7, 9, 64), 32, (1, 1), (1, 1), "valid", groups=16),
     conv((2, 5, 7, 24), 48, (1, 1), (1, 1), "valid", groups=3),
+    conv((1, 4, 5, 6), 3, (2, 2), (1, 1), "same", groups=3),
+    conv((1, 4, 5, 19), 38, (2, 2), (1, 1), "same", groups=19),
     conv((1, 6, 6, 10), 20, (3, 3), (1, 1), "same", groups=10),
     conv((1, 6, 6, 10), 30, (3, 3), (2, 2), "same", groups=10),
     conv((2, 21, 32), 32, (5,), (2,), "same", groups=8),
@@ -63,6 +65,8 @@ CASES: tuple[OpCase, ...] = (
     transpose_conv((1, 3, 4, 5, 6), 17, (3, 2, 3), (2, 2, 1), (6, 8, 5), before=(1, 0, 1)),
     transpose_conv((2, 2, 3, 4, 8), 8, (2, 3, 3), (1, 2, 2), (4, 7, 9), dilations=(2, 1, 1), groups=2, bias=False),
     # Gradients
+    *conv_gradients((1, 4, 5, 6), 3, (2, 2), (1, 1), "same", groups=3),
+    *conv_gradients((1, 4, 5, 19), 38, (2, 2), (1, 1), "same", groups=19),
     *conv_gradients((2, 9, 10, 32), 32, (3, 3), (1, 1), "same", groups=8),
     *conv_gradients((1, 9, 8, 24), 24, (3, 3), (2, 2), ((1, 1), (1, 1)), groups=12),
     *conv_gradients((1, 6, 7, 48), 72, (3, 3), (1, 1), "same", groups=3),

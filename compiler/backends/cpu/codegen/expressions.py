@@ -27,8 +27,8 @@ from ....loops.ir import (
     Load,
     Reduce,
     Select,
-    Spread,
     Space,
+    Spread,
     Unary,
     Var,
 )

@@ -64,6 +64,22 @@ class ContractionEmitter:
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
 
+    def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
+        """The best tile of these vectors of channels."""
+        tile = choose_tile(
+            self.g.height,
+            self.g.width,
+            len(widths) * target.vector_lanes,
+            lanes=target.vector_lanes,
+            registers=registers,
+            min_vectors=len(widths),
+            max_vectors=len(widths),
+            pixel_cost=self.pixel_cost,
+            pixel_registers=self.pixel_registers,
+            evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
+        )
+        return Tile(tile.rows, tile.columns, widths)
+
     def _declare(self) -> None:
         """Make the kernel's parameters and remember which argument each one takes."""
         operands, outer = self.group.anchor.operands, self.group.outer

@@ -19,7 +19,7 @@ from .geometry import Line, Walk, depthwise_walks
 
 
 def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a group whose anchor is a depthwise conv2d, or transposed one, with multiplier 1 and padding in the margins."""
+    """Schedule a depthwise conv2d, or a transposed one, with multiplier 1 and padding in the margins."""
     anchor = group.anchor
     if not isinstance(anchor.operator, (Conv2D, TransposeConv2D)):
         return ()

@@ -3,9 +3,9 @@
 The schedule is that of `contraction`; what differs is which channels a tile of results reads.
 
 - Wide groups: a tile holds channels of one group. It starts at the first input channel of that group.
-- Narrow groups, of fewer results than half the lanes of a vector: a vector holds the results of several whole groups. One vector
-  of input holds all channels that they read; for the i-th channel of each group, its lanes are spread over the group's
-  results. So all lanes multiply, and nothing is multiplied by zero.
+- Narrow groups, of fewer results than half the lanes of a vector: a vector holds the results of several whole groups.
+  One vector of input holds all channels that they read; for the i-th channel of each group, its lanes are spread over
+  the group's results. So all lanes multiply, and nothing is multiplied by zero.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from ....targets.target import Target
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
-from .tiling import Tile, choose_tile, conflicts
+from .tiling import Tile
 
 WIDEST_INPUT = 2
 """Vectors of input, at most, whose lanes are spread over one vector of results."""
+SPREAD_COST = 1.0
+"""Cycles that a pixel takes in a step beside its multiplications."""
 FEWEST_REGISTERS = 8
 """Left for sums when the weights of a step are kept in registers."""
 PREFERRED_VECTORS = 2
@@ -46,22 +48,12 @@ class GroupedEmitter(ContractionEmitter):
         super().__init__(group, g, target, threads)
 
     def _choose_tile(self, target: Target) -> Tile:
-        g, lanes, registers = self.g, target.vector_lanes, target.vector_registers
-        channels = self.filters if self.is_packed else tile_of_group(self.share, lanes, registers)
-        kept = g.channels if self.is_packed else 0
-        widths = vector_widths(min(channels, lanes), lanes) if self.is_packed else vector_widths(channels, lanes)
-        tile = choose_tile(
-            g.height,
-            g.width,
-            len(widths) * lanes,
-            lanes=lanes,
-            registers=max(registers - kept, FEWEST_REGISTERS, 2 * len(widths) + 2),
-            min_vectors=len(widths),
-            max_vectors=len(widths),
-            pixel_cost=1.0 if self.is_packed else 0.0,
-            evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
-        )
-        return Tile(tile.rows, tile.columns, widths)
+        lanes, registers = target.vector_lanes, target.vector_registers
+        if not self.is_packed:
+            return self._tile_of(vector_widths(tile_of_group(self.share, lanes, registers), lanes), target, registers)
+        self.pixel_cost = SPREAD_COST
+        left = max(registers - self.g.channels, FEWEST_REGISTERS)
+        return self._tile_of(vector_widths(min(self.filters, lanes), lanes), target, left)
 
     def inputs_of(self, results: int) -> int:
         """Input channels that so many results of whole groups sum over."""
@@ -70,6 +62,12 @@ class GroupedEmitter(ContractionEmitter):
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         return (_PackedKernel if self.is_packed else _WideKernel)(self, rows, columns, widths)
+
+
+def first_of_group(owner: ContractionEmitter, j: Expr) -> Expr:
+    """The first input channel of the group that channel tile j is a part of."""
+    tiles = owner.filters // owner.g.groups // owner.tile.channels
+    return j // tiles * owner.g.channels
 
 
 def tile_of_group(filters: int, lanes: int, registers: int) -> int:
@@ -91,8 +89,7 @@ class _WideKernel(MicroKernel):
         self.grouped = owner
 
     def _first_input(self, j: Expr) -> Expr | int:
-        tiles = self.grouped.share // self.o.tile.channels
-        return j // tiles * self.o.g.channels
+        return first_of_group(self.grouped, j)
 
 
 class _PackedKernel(_WideKernel):
@@ -128,9 +125,10 @@ class _PackedKernel(_WideKernel):
             first = x + s * (g.strides[1] * g.pitch)
             for accumulator, each, start, width in zip(self.accumulators, weights, starts, self.widths, strict=True):
                 place = (image, y + r * g.strides[0], first + start)
-                line = let(inside, o.names.fresh("a"), Load(o.x, place, o.inputs_of(width)))
+                inputs = o.inputs_of(width)
+                line = let(inside, o.names.fresh("a"), Load(o.x, place, inputs))
                 for i, weight in enumerate(each):
-                    element = Spread(line, width, o.share, g.channels, i) if width > 1 else line
+                    element = Spread(line, width, o.share, g.channels, i) if (width, inputs) != (1, 1) else line
                     inside.append(Store(accumulator, at, Fma(element, weight, Load(accumulator, at))))
             return inside
 

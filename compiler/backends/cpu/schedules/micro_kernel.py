@@ -129,11 +129,13 @@ class MicroKernel:
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         o, g = self.o, self.o.g
-        (kh, kw), (dy, dx) = g.window, g.dilations
+        kh, (dy, dx) = g.window[0], g.dilations
         n, z = self._image(image)
         first = (z * g.planes.stride + g.planes.origin) * g.planes.rows
         y0 = let(self.block, o.names.fresh("iy"), first + row * g.strides[0] + g.origin[0])
-        x0 = let(self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch + self._first_input(j))
+        x0 = let(
+            self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch + self._first_input(j)
+        )
         inner, outer = self._extents()
 
         def step(kz: Expr, ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:

@@ -184,7 +184,7 @@ class _NarrowWeightGradient:
                 x = Load(self.x, (image, iy + r * dy, ix + ox * (sx * self.pitch) + s * (dx * self.pitch)), inputs)
                 x_line = let(products, "a", x)
                 for i in range(count):
-                    spread = Spread(x_line, lanes, self.share, count, i) if inputs > 1 else x_line
+                    spread = Spread(x_line, lanes, self.share, count, i) if (lanes, inputs) != (1, 1) else x_line
                     products.append(Store(acc, (at + i,), Fma(spread, gradient, Load(acc, (at + i,)))))
                 return products
 
