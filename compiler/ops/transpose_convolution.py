@@ -14,6 +14,7 @@ from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Const, Expr, Select
 from ..types import TensorType
+from .facets import INTEGER, TFLITE
 from .gradients import sum_to
 from .layer import LayerBuilder, layer
 from .window import (
@@ -302,3 +303,8 @@ def _beside_each_other(b: LayerBuilder, weight: Value, groups: int) -> Value:
     parts = b.emit("reshape", weight, shape=(*kernel, groups, features // groups, share))
     turned = b.emit("transpose", parts, permutation=(*range(n), n + 1, n, n + 2))
     return b.emit("reshape", turned, shape=(*kernel, features // groups, groups * share))
+
+
+INTEGER.none("made of others", TransposeConv1D)
+INTEGER.none("TFLite has no kernel for 8 bits", TransposeConv3D)
+TFLITE.none("made of others", TransposeConv1D)
