@@ -27,7 +27,7 @@ from .quantized.lstm import QLstm
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.rows import L2Share, QL2Normalize
-from .quantized.transpose import QTransposeConvolution
+from .quantized.transpose import QTransposeConv2D
 from .random import RandomUniform
 from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
 from .resize import Resize
@@ -154,7 +154,7 @@ PERMUTED.add(_broadcast_to, BroadcastTo)
 PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
-PERMUTED.none("channels stand last", QConv2D, QTransposeConvolution, Resize, TransposeConvolution)
+PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
 PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum)
