@@ -94,7 +94,9 @@ class TransposeConvolution(Operator):
             for n, s, e, p, goal in zip(x.shape[1:-1], strides, dilated(kernel, dilations), first, size, strict=True)
         ]
         full = np.zeros((x.shape[0], *extents, channels), x.dtype)
-        rows = x.reshape(-1, groups, weight.shape[-2]).swapaxes(0, 1)  # [groups, pixels, F / groups]
+        rows = x.reshape(math.prod(x.shape[:-1]), groups, weight.shape[-2]).swapaxes(
+            0, 1
+        )  # [groups, pixels, F / groups]
         for tap in np.ndindex(*kernel) if x.size else ():
             filters = weight[tap].reshape(weight.shape[-2], groups, channels // groups).swapaxes(0, 1)
             starts = [k * d for k, d in zip(tap, dilations, strict=True)]
