@@ -48,7 +48,7 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN ARG_MAX RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
         "CUMSUM": (0,),
-        "TRANSPOSE_CONV": (2,),
+        **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""

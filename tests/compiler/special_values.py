@@ -42,8 +42,9 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
     "scatter_nd": "sums of what is moved",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
-    **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
+    **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
     **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
+    **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
     **{

@@ -28,6 +28,7 @@ from ....loops.ir import (
     Reduce,
     Select,
     Space,
+    Spread,
     Unary,
     Var,
     const,
@@ -79,6 +80,7 @@ class ExpressionEmitter:
             Broadcast: self._broadcast,
             Load: self._load,
             Reduce: self._reduce,
+            Spread: self._spread,
         }
 
     def value(self, expr: Expr) -> Value:
@@ -433,6 +435,14 @@ class ExpressionEmitter:
         first, second = parts
         count = len(expr.parts)
         return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
+
+    def _spread(self, expr: Spread) -> Value:
+        value, kind = self.value(expr.value), llvm_type(expr.type.dtype, expr.lanes)
+        if value.type.lanes == 1:
+            return self.splat(value, expr.lanes)
+        if expr.lanes == 1:
+            return Value(kind, self.out.emit(f"extractelement {value}, i64 {expr.start}"))
+        return self._shuffled(kind, value, Value(value.type, "poison"), expr.places)
 
     def _shuffled(self, kind: LLVMType, a: Value, b: Value, places: Iterable[int]) -> Value:
         """Lanes of two vectors, which count as one after the other, at `places`."""
