@@ -39,6 +39,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
     **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
+    **dict.fromkeys(("resize", "resize_gradient", "interpolate"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
     **{
