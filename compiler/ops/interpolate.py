@@ -55,14 +55,14 @@ class Interpolate(Operator):
         axis = attributes["axis"] % x.rank
 
         def term(r: tuple[Expr, ...]) -> Expr:
-            place = Cast(_scalar(c.load(1, (index[axis], r[0]))), DType.I64)
+            place = Cast(scalar_of(c.load(1, (index[axis], r[0]))), DType.I64)
             inside = maximum(minimum(place, x.shape[axis] - 1), 0)
             return c.load(0, (*index[:axis], inside, *index[axis + 1 :])) * c.load(2, (index[axis], r[0]))
 
         return Reduction("add", (count,), term)
 
 
-def _scalar(loaded: Expr) -> Expr:
+def scalar_of(loaded: Expr) -> Expr:
     """A place that is the same in all lanes."""
     if isinstance(loaded, Const):
         return Const(loaded.value, loaded.dtype)

@@ -21,6 +21,8 @@ def _rules(m: Maker, spatial: int, mode: str) -> dict[str, Any]:
         rules["antialias"] = True
     elif mode != "area" and m.flag(3):
         rules["exclude_outside"] = True
+    if mode == "cubic" and m.flag():
+        rules["coefficient"] = -0.5
     if mode != "area" and m.flag(4):
         rules["scales"] = tuple(m.choice((1.5, 2.0, 0.6)) for _ in range(spatial))
     return rules

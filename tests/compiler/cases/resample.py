@@ -32,4 +32,9 @@ CASES: tuple[OpCase, ...] = (
     OpCase("resize_gradient", ((1, 40, 20),), {"input_size": (3,), "mode": "cubic"}),
     OpCase("interpolate", ((3, 5, 7), (4, 3), (4, 3)), {"axis": 1}, dtypes={1: DType.I32}, below={1: 5}),
     OpCase("interpolate", ((3, 5), (4, 2), (4, 2)), {"axis": -1}, dtypes={1: DType.I32}, below={1: 5}),
+    OpCase("weighted_gather", ((9, 21), (4, 11), (4, 11)), dtypes={1: DType.I32}, below={1: 9}),
+    OpCase("weighted_gather", ((1, 1), (1, 3), (1, 3)), dtypes={1: DType.I32}, below={1: 1}),
+    OpCase("weighted_scatter", ((11, 21), (4, 11), (4, 11)), {"rows": 9}, dtypes={1: DType.I32}, below={1: 9}),
+    OpCase("weighted_scatter", ((1, 3), (2, 1), (2, 1)), {"rows": 4}, dtypes={1: DType.I32}, below={1: 4}),
+    OpCase("gathered_dot", ((9, 21), (4, 11), (11, 21)), dtypes={1: DType.I32}, below={1: 9}),
 )
