@@ -52,3 +52,45 @@ def interpolate(m: Maker, name: str) -> Value:
     taps = (m.choice((3, 1, 5)), m.choice((2, 1, 4)))
     places = m.leaf(DType.I32, taps, str(x.type.shape[axis]))
     return m.emit(name, x, places, m.leaf(x.type.dtype, taps), axis=axis)
+
+
+@recipe("weighted_gather", "weighted_scatter", "gathered_dot")
+def weighted(m: Maker, name: str) -> Value:
+    first = m.operand(FLOATS[:2], fits=lambda t: t.rank == 2 and 0 not in t.shape, shape=lambda: m.shape((2,)))
+    (rows, channels), kind = first.type.shape, first.type.dtype
+    taps = (m.choice((2, 1, 4)), rows if name == "weighted_scatter" else m.choice((3, 1, 7)))
+    places = m.leaf(DType.I32, taps, "5" if name == "weighted_scatter" else str(rows))
+    if name == "gathered_dot":
+        return m.emit(name, first, places, m.leaf(kind, (taps[1], channels)))
+    extra = {"rows": m.choice((5, 6))} if name == "weighted_scatter" else {}
+    return m.emit(name, first, places, m.leaf(kind, taps), **extra)
+
+
+def _aligned(m: Maker) -> dict[str, Any]:
+    return {
+        "size": (m.choice((2, 1)), m.choice((3, 1))),
+        "spatial_scale": m.choice((1.0, 0.5)),
+        "sampling_ratio": m.choice((-1, 2)),
+        "aligned": m.flag(),
+    }
+
+
+@recipe("roi_align", "roi_align_gradient")
+def roi_align(m: Maker, name: str) -> Value:
+    rules, count = _aligned(m), m.choice((2, 1))
+    if name == "roi_align":
+        x = m.operand(FLOATS[:2], fits=lambda t: t.rank == 4 and 0 not in t.shape, shape=m.image)
+    else:
+        kind = m.dtype(FLOATS[:2])
+        x = m.leaf(kind, (count, *rules["size"], m.choice((3, 1, 17))))
+        rules["input_shape"] = (2, m.choice((4, 1)), m.choice((3, 5)))
+    boxes = m.leaf(x.type.dtype, (count, 4), "6")
+    return m.emit(name, x, boxes, m.leaf(DType.I32, (count,), "2"), **rules)
+
+
+@recipe("non_max_suppression")
+def non_max_suppression(m: Maker, name: str) -> Value:
+    count, kind = m.choice((5, 1, 9)), m.dtype(FLOATS)
+    boxes, scores = m.leaf(kind, (count, 4), "8"), m.leaf(kind, (count,), "9")
+    rules = {"iou_threshold": m.choice((0.5, 0.25)), "score_threshold": m.choice((-1.0, 4.0))}
+    return m.emit(name, boxes, scores, count=m.choice((3, 6)), **rules)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from netc.compiler.types import DType
 
 from .case import OpCase
@@ -20,6 +22,11 @@ _RULES = (
     {"size": (7, 4), "mode": "nearest", "rounding": "ceil", "scales": (1.5, 0.7)},
 )
 _RESIZED = tuple(OpCase("resize", ((2, 5, 6, 3),), rules) for rules in _RULES)
+_CELLS: tuple[dict[str, Any], ...] = (
+    {"size": (2, 3), "spatial_scale": 0.7, "sampling_ratio": 2},
+    {"size": (2, 3), "aligned": True},
+)
+_BATCH: dict[str, Any] = {"dtypes": {2: DType.I32}, "below": {1: 8, 2: 2}}
 
 CASES: tuple[OpCase, ...] = (
     *_RESIZED,
@@ -37,4 +44,16 @@ CASES: tuple[OpCase, ...] = (
     OpCase("weighted_scatter", ((11, 21), (4, 11), (4, 11)), {"rows": 9}, dtypes={1: DType.I32}, below={1: 9}),
     OpCase("weighted_scatter", ((1, 3), (2, 1), (2, 1)), {"rows": 4}, dtypes={1: DType.I32}, below={1: 4}),
     OpCase("gathered_dot", ((9, 21), (4, 11), (11, 21)), dtypes={1: DType.I32}, below={1: 9}),
+    # boxes
+    *(OpCase("roi_align", ((2, 5, 6, 19), (3, 4), (3,)), rule, positive=True, **_BATCH) for rule in _CELLS),
+    *(
+        OpCase("roi_align_gradient", ((3, 2, 3, 19), (3, 4), (3,)), {"input_shape": (2, 5, 6), **rule}, **_BATCH)
+        for rule in _CELLS
+    ),
+    OpCase("non_max_suppression", ((40, 4), (40,)), {"count": 12, "iou_threshold": 0.2}, below={0: 9, 1: 7}),
+    OpCase("non_max_suppression", ((9, 4), (9,)), {"count": 20, "score_threshold": 2.0}, below={0: 5, 1: 7}),
+    OpCase("non_max_suppression", ((1, 4), (1,)), {"count": 1}),
+    OpCase("non_max_suppression", ((0, 4), (0,)), {"count": 3}),
+    OpCase("roi_align", ((1, 3, 2, 4), (0, 4), (0,)), {"size": (1, 2)}, dtypes={2: DType.I32}),
+    OpCase("weighted_gather", ((4, 3), (2, 0), (2, 0)), dtypes={1: DType.I32}),
 )

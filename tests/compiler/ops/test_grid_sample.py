@@ -72,6 +72,7 @@ def test_volumes(tmp_path: Path) -> None:
     np.testing.assert_allclose(evaluate(graph, [x, grid])[0], y, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Since version 1.3.0")
 @pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize("size", [(3, 4), (1, 5), (2, 3, 4)], ids=str)
 def test_affine_grid(size: tuple[int, ...], align: bool, tmp_path: Path) -> None:
