@@ -130,15 +130,16 @@ def anchor_boxes(
     """
     _check_levels("anchor_boxes", maps, sizes, ratios)
     _check_count("anchor_boxes", maps, [len(s) * len(r) for s, r in zip(sizes, ratios, strict=True)])
-    if len(image) != 2 or any(n <= 0 for each in (*sizes, *ratios, image) for n in (each if isinstance(each, tuple) else (each,))):
+    if len(image) != 2 or any(n <= 0 for each in (*sizes, *ratios, image) for n in each):
         raise ShapeError("anchor_boxes takes sizes and ratios above 0, and an image [height, width]")
     levels = []
     for (rows, columns), scales, shapes in zip(maps, sizes, ratios, strict=True):
         height = np.sqrt(np.array(shapes, np.float32))
         side = np.array(scales, np.float32)
         w, h = (((factor[:, np.newaxis] * side).reshape(-1)) for factor in (1 / height, height))
-        cell = np.round(np.stack([-w, -h, w, h], axis=1) / 2)
-        y, x = np.meshgrid(np.arange(rows) * (image[0] // rows), np.arange(columns) * (image[1] // columns), indexing="ij")
+        cell = np.round(np.stack([-w, -h, w, h], axis=1) * np.float32(0.5))
+        steps = image[0] // rows, image[1] // columns
+        y, x = np.meshgrid(np.arange(rows) * steps[0], np.arange(columns) * steps[1], indexing="ij")
         shifts = np.stack([x, y, x, y], axis=-1).reshape(-1, 1, 4)
         levels.append((shifts + cell).reshape(-1, 4))
     return _constant(b, levels)
@@ -179,8 +180,7 @@ def default_boxes(
         for root, turned in itertools.product(map(math.sqrt, shapes), (False, True)):
             side = (scales[k] * root, scales[k] / root)
             sides.append(side[::-1] if turned else side)
-        half = np.array(sides, np.float32)
-        half = (np.clip(half, 0, 1) if clip else half) / 2
+        half = (np.clip(sides, 0, 1) if clip else np.array(sides)).astype(np.float32) * np.float32(0.5)
         over = (image[0] / steps[k], image[1] / steps[k]) if steps else (rows, columns)
         y, x = np.meshgrid((np.arange(rows) + 0.5) / over[0], (np.arange(columns) + 0.5) / over[1], indexing="ij")
         middle = np.stack([x, y], axis=-1).reshape(-1, 1, 2).astype(np.float32)

@@ -44,7 +44,9 @@ def grid_sample(
     spatial = x.type.shape[1:-1]
     fits = grid.type.rank >= 2 and grid.type.shape[0] == x.type.shape[0] and grid.type.shape[-1] == len(spatial)
     if x.type.rank not in (4, 5) or not fits or min(spatial) < 1:
-        raise ShapeError(f"grid_sample takes [N, H, W, C] and a grid [N, ..., 2], or volumes and 3, not {x.type} and {grid.type}")
+        raise ShapeError(
+            f"grid_sample takes [N, H, W, C] and a grid [N, ..., 2], or volumes and 3, not {x.type} and {grid.type}"
+        )
     _check_floats("grid_sample", x, grid)
     _check_choice("grid_sample", "mode", mode, _MODES)
     _check_choice("grid_sample", "padding", padding, _PADDINGS)
@@ -160,7 +162,10 @@ def affine_grid(b: LayerBuilder, theta: Value, size: tuple[int, ...], align_corn
     """The points theta [N, D, D + 1] moves a regular grid of `size` (D numbers) to: [N, size..., D], for grid_sample."""
     dimensions = len(size)
     if dimensions not in (2, 3) or theta.type.shape[1:] != (dimensions, dimensions + 1) or min(size) < 1:
-        raise ShapeError(f"affine_grid takes theta [N, 2, 3] and a size [H, W], or [N, 3, 4] and 3 numbers, not {theta.type} and {list(size)}")
+        raise ShapeError(
+            f"affine_grid takes theta [N, 2, 3] and a size [H, W], or [N, 3, 4] and 3 numbers, "
+            f"not {theta.type} and {list(size)}"
+        )
     _check_floats("affine_grid", theta)
     lines = [_line(count, align_corners) for count in size]
     mesh = np.meshgrid(*lines, indexing="ij")

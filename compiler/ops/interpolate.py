@@ -15,11 +15,12 @@ from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
-from ..loops.ir import Broadcast, Cast, Const, Expr, maximum, minimum
+from ..loops.ir import Cast, Expr, maximum, minimum
 from ..types import DType, TensorType
 from .reduction import normalize_axis
 from .facets import INTEGER, PERMUTED, TFLITE
 from .gradients import reshaped
+from .indexing import scalar_of
 from .sampling import Taps
 
 _WIDE = 32
@@ -60,13 +61,6 @@ class Interpolate(Operator):
             return c.load(0, (*index[:axis], inside, *index[axis + 1 :])) * c.load(2, (index[axis], r[0]))
 
         return Reduction("add", (count,), term)
-
-
-def scalar_of(loaded: Expr) -> Expr:
-    """A place that is the same in all lanes."""
-    if isinstance(loaded, Const):
-        return Const(loaded.value, loaded.dtype)
-    return loaded.value if isinstance(loaded, Broadcast) else loaded
 
 
 def in_order(taps: Mapping[int, Taps]) -> tuple[int, ...]:

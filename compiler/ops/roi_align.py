@@ -61,9 +61,8 @@ class Aligned(Operator):
         size = attributes["size"]
         fits = len(x) == 4 and min(x) >= 1 and boxes.shape == (count, 4) and batch.shape == (count,) and len(size) == 2
         if not fits or min(size) < 1 or batch.dtype is not DType.I32 or boxes.dtype is not first.dtype:
-            raise ShapeError(
-                f"{self.name} takes pictures [N, H, W, C], boxes [K, 4] and batch i32 [K], not {list(x)}, {boxes} and {batch}"
-            )
+            given = f"{list(x)}, {boxes} and {batch}"
+            raise ShapeError(f"{self.name} takes pictures [N, H, W, C], boxes [K, 4] and batch i32 [K], not {given}")
         if first.dtype not in (DType.F32, DType.F64):
             raise ShapeError(f"{self.name} takes f32 or f64, not {first}", hint="cast it")
 
@@ -162,8 +161,9 @@ class RoiAlignGradient(Aligned):
             def vector(c: Expr, w: int) -> list[Stmt]:
                 block: list[Stmt] = []
                 dy = p.let(block, "dy", p.load(0, (*at, c), w) * _wide(share, w))
-                stores = [p.store((*place, c), p.read((*place, c), w) + dy * _wide(weight, w)) for place, weight in corners]
-                return [*block, *stores]
+                for place, weight in corners:
+                    block.append(p.store((*place, c), p.read((*place, c), w) + dy * _wide(weight, w)))
+                return block
 
             return p.vectors(channels, vector)
 
@@ -212,15 +212,16 @@ def _boxes(boxes: Array, picture: tuple[int, ...], attributes: Attributes) -> It
     scaled = boxes * kind(attributes["spatial_scale"]) - offset
     for box in scaled:
         lines = [_line(box[1 - d], box[3 - d], picture[d], attributes["size"][d], attributes) for d in range(2)]
-        (rows, low_y, high_y, u, in_y, gh), (_, low_x, high_x, v, in_x, gw) = lines
-        corners = [
-            (a, b, wa[:, np.newaxis] * wb) for a, wa in ((low_y, 1 - u), (high_y, u)) for b, wb in ((low_x, 1 - v), (high_x, v))
-        ]
+        (low_y, high_y, u, in_y, gh), (low_x, high_x, v, in_x, gw) = lines
+        rows, columns = ((low_y, 1 - u), (high_y, u)), ((low_x, 1 - v), (high_x, v))
+        corners = [(a, b, wa[:, np.newaxis] * wb) for a, wa in rows for b, wb in columns]
         yield _Cells(tuple(attributes["size"]), (gh, gw), in_y[:, np.newaxis] & in_x, corners)
 
 
-def _line(start: Array, stop: Array, size: int, cells: int, attributes: Attributes) -> tuple[Array, Array, Array, Array, Array, int]:
-    """Along one side: positions of the samples, the pixels below and above, weight of the upper, whether it counts."""
+def _line(
+    start: Array, stop: Array, size: int, cells: int, attributes: Attributes
+) -> tuple[Array, Array, Array, Array, int]:
+    """Samples along one side: the pixels below and above, weight of the upper, which count; their number in a cell."""
     kind = start.dtype.type
     length = stop - start if attributes["aligned"] else np.maximum(stop - start, kind(1))
     width = length / kind(cells)
@@ -233,7 +234,7 @@ def _line(start: Array, stop: Array, size: int, cells: int, attributes: Attribut
     clipped = np.where(inside, np.maximum(position, 0), 0).astype(start.dtype)
     low = np.minimum(clipped.astype(np.int64), size - 1)
     upper = np.where(low >= size - 1, 0, clipped - low.astype(kind)).astype(start.dtype)
-    return position, low, np.minimum(low + 1, size - 1), upper, inside, samples
+    return low, np.minimum(low + 1, size - 1), upper, inside, samples
 
 
 # ---- in loops -------------------------------------------------------------------------------------------------------

@@ -62,13 +62,9 @@ def affine(coordinates: str, size: int, target: int, scale: float, dtype: Any) -
 def nearest(rule: Affine, rounding: str, size: int, target: int) -> Array:
     """The nearest element for each result; computed in f32, as PyTorch and TFLite do."""
     position = rule.positions(target, np.float32)
-    half = np.float32(0.5)
-    rounded = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda p: np.ceil(p - half),
-        "round_prefer_ceil": lambda p: np.floor(p + half),
-    }[rounding](position)
+    if rounding.startswith("round"):
+        position = position + np.float32(0.5 if rounding == "round_prefer_ceil" else -0.5)
+    rounded = np.floor(position) if rounding in ("floor", "round_prefer_ceil") else np.ceil(position)
     places: Array = np.clip(rounded.astype(np.int64), 0, size - 1)
     return places
 

@@ -7,6 +7,7 @@ has the overlap (intersection over union, more than the threshold); ties go to t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -98,8 +99,9 @@ class NonMaxSuppression(Operator):
             def visit(i: Expr) -> list[Stmt]:
                 inner: list[Stmt] = []
                 other = [p.let(inner, "other", p.load(0, (i, Const(d)))) for d in range(4)]
-                sides = [maximum(minimum(corners[d + 2], other[d + 2]) - maximum(corners[d], other[d]), 0.0) for d in (0, 1)]
-                shared = p.let(inner, "shared", sides[0] * sides[1])
+                ends = [(maximum(corners[d], other[d]), minimum(corners[d + 2], other[d + 2])) for d in (0, 1)]
+                width, height = (maximum(stop - start, 0.0) for start, stop in ends)
+                shared = p.let(inner, "shared", width * height)
                 overlap = shared / (area + _area_of(other) - shared)
                 is_more = binary("lt", float(attributes["iou_threshold"]), overlap)
                 overlaps = p.let(inner, "overlaps", Binary("and", binary("le", Const(0), previous), is_more))
@@ -122,7 +124,7 @@ def _area(boxes: Array) -> Array:
     return area
 
 
-def _area_of(corners: list[Expr]) -> Expr:
+def _area_of(corners: Sequence[Expr]) -> Expr:
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
@@ -146,7 +148,8 @@ def batched_nms(
     As in torchvision, boxes are moved apart by more than the largest coordinate for each class.
     """
     if classes.type.shape != scores.type.shape or not boxes.type.dtype.is_float or boxes.type.rank != 2:
-        raise ShapeError(f"batched_nms takes boxes [N, 4], scores and classes [N], not {boxes.type}, {scores.type} and {classes.type}")
+        given_types = f"{boxes.type}, {scores.type} and {classes.type}"
+        raise ShapeError(f"batched_nms takes boxes [N, 4], scores and classes [N], not {given_types}")
     given = Formula(b, boxes)
     step = given.emit("reduce_max") + 1
     moved = given + (Formula(b, classes).cast(str(boxes.type.dtype)) * step).reshape(boxes.type.shape[0], 1)

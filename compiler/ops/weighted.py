@@ -15,7 +15,7 @@ from ..loops.compute import Compute, Procedure, Reduction
 from ..loops.ir import Broadcast, Cast, Const, Expr, If, Select, Stmt, binary, const, maximum, minimum
 from ..types import DType, TensorType
 from .facets import INTEGER, PERMUTED, TFLITE
-from .interpolate import scalar_of
+from .indexing import scalar_of
 
 
 class Weighted(Operator):
