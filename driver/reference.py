@@ -77,6 +77,24 @@ _KINDS: Mapping[object, str] = {
 
 _SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
 """Values for the examples of layers, by the name of the argument."""
+_PICTURE = "x: f32[2, 8, 8, 4]"
+_BOXES = "boxes: f32[9, 4]"
+_ANCHORS = f"{_BOXES}, anchors: f32[9, 4]"
+_EXAMPLES: Mapping[str, tuple[str, str]] = {
+    "resize": (_PICTURE, "x |> resize(scale = 2)"),
+    "grid_sample": (f"{_PICTURE}, grid: f32[2, 3, 5, 2]", "grid_sample(x, grid)"),
+    "affine_grid": ("theta: f32[2, 2, 3]", "theta |> affine_grid([3, 5])"),
+    "crop_and_resize": (f"{_PICTURE}, {_BOXES}, of: i32[9]", "crop_and_resize(x, boxes, of, [3, 5])"),
+    "roi_align": (f"{_PICTURE}, {_BOXES}, of: i32[9]", "roi_align(x, boxes, of, [3, 5])"),
+    "batched_nms": (f"{_BOXES}, scores: f32[9], classes: i32[9]", "batched_nms(boxes, scores, classes, 5)"),
+    "box_iou": (f"{_BOXES}, others: f32[5, 4]", "box_iou(boxes, others)"),
+    "clip_boxes": (_BOXES, "boxes |> clip_boxes(64, 64)"),
+    "decode_boxes": (_ANCHORS, "decode_boxes(boxes, anchors)"),
+    "encode_boxes": (_ANCHORS, "encode_boxes(boxes, anchors)"),
+    "anchor_boxes": (_BOXES, "boxes - anchor_boxes([[3, 3]], [[32]], [[1]], [96, 96])"),
+    "default_boxes": ("boxes: f32[16, 4]", "boxes - default_boxes([[2, 2]], [[2]], [96, 96])"),
+}
+"""Examples of other layers: the inputs, and a call."""
 
 
 def reference() -> str:
@@ -131,17 +149,22 @@ def _layer(layer: Layer) -> str:
 
 def _example(layer: Layer) -> str:
     """A call with the types and parameters that come of it, as the frontend finds them."""
+    inputs, call = _EXAMPLES.get(layer.name) or (_PICTURE, _call(layer))
+    graph = load_text(f"net example({inputs}) {{ return {call} }}")
+    made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
+    taken, given = (", ".join(str(v.type) for v in values) for values in (graph.inputs, graph.outputs))
+    return f"For example `{call}`: `{taken} -> {given}`" + (f", with {made}." if made else ".")
+
+
+def _call(layer: Layer) -> str:
+    """A call on a picture."""
     arguments = []
     for parameter in list(layer.signature.parameters.values())[2:]:
         if parameter.default is parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             arguments.append(f"{parameter.name} = {_SAMPLES[parameter.name]}")
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in layer.signature.parameters.values()):
         arguments.append("x")
-    call = f"{layer.name}@name({', '.join(arguments)})"
-    graph = load_text(f"net example(x: f32[2, 8, 8, 4]) {{ return x |> {call} }}")
-    made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
-    types = f"{graph.inputs[0].type} -> {graph.outputs[0].type}"
-    return f"For example `x |> {call}`: `{types}`" + (f", with {made}." if made else ".")
+    return f"x |> {layer.name}@name({', '.join(arguments)})"
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

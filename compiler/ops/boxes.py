@@ -64,8 +64,7 @@ def decode_boxes(
     x, y, width, height = _middles(_sides(b, "decode_boxes", anchors))
     center_x, center_y = moves[0] * width + x, moves[1] * height + y
     half_w, half_h = (
-        move.minimum(LARGEST_GROWTH).emit("exp") * side * 0.5
-        for move, side in ((moves[2], width), (moves[3], height))
+        move.minimum(LARGEST_GROWTH).emit("exp") * side * 0.5 for move, side in ((moves[2], width), (moves[3], height))
     )
     return stacked([center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h], axis=-1).value
 
@@ -105,7 +104,9 @@ def _constant(b: LayerBuilder, boxes: Sequence[Array]) -> Value:
 def _check_levels(name: str, *lists: Sequence[object]) -> None:
     lengths = {len(each) for each in lists}
     if len(lengths) != 1 or 0 in lengths:
-        raise ShapeError(f"{name}: the lists don't have an entry for each of the same levels: {[len(x) for x in lists]}")
+        raise ShapeError(
+            f"{name}: the lists don't have an entry for each of the same levels: {[len(x) for x in lists]}"
+        )
 
 
 def _check_count(name: str, maps: Sequence[Sequence[int]], each: Sequence[int]) -> None:

@@ -11,7 +11,6 @@ from ..graph.ir import Attribute, Value
 from .layer import LayerBuilder
 
 
-
 @dataclass(frozen=True, slots=True)
 class Formula:
     """A value with operators and methods for what formulas are made of."""
@@ -71,7 +70,7 @@ class Formula:
         return self.emit("clamp", low=float(low), high=float(high))
 
     def where(self, condition: Value, otherwise: Formula | float) -> Formula:
-        """This where the condition holds."""
+        """The value where the condition holds, else the other one."""
         return Formula(self.b, self.b.emit("select", condition, self.value, self._value(otherwise)))
 
     def between(self, low: float, high: float) -> Value:

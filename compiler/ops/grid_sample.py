@@ -29,14 +29,18 @@ _SLOPE = -0.75
 
 def _check_choice(name: str, what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise ShapeError(f'{name} knows no {what} "{value}"', hint=near_miss(value, known) or "known: " + ", ".join(known))
+        raise ShapeError(
+            f'{name} knows no {what} "{value}"', hint=near_miss(value, known) or "known: " + ", ".join(known)
+        )
 
 
 @layer("grid_sample")
 def grid_sample(
     b: LayerBuilder, x: Value, grid: Value, mode: str = "bilinear", padding: str = "zeros", align_corners: bool = False
 ) -> Value:
-    """x [N, spatial..., C] at the points of grid [N, places..., D]: -1 and 1 are the borders, the last axis is first.
+    """Pictures x [N, spatial..., C] at the points of grid [N, places..., D], which have the last axis first.
+
+    -1 and 1 are the borders.
 
     `mode` is bilinear (in volumes: trilinear), nearest or bicubic (pictures alone), `padding` zeros, border or
     reflection, as in PyTorch. With `align_corners` the borders are the middles of the outermost pixels.
@@ -159,7 +163,7 @@ def _flat(each: Formula, shape: tuple[int, ...], count: int) -> Formula:
 
 @layer("affine_grid")
 def affine_grid(b: LayerBuilder, theta: Value, size: tuple[int, ...], align_corners: bool = False) -> Value:
-    """The points theta [N, D, D + 1] moves a regular grid of `size` (D numbers) to: [N, size..., D], for grid_sample."""
+    """Points [N, size..., D] for grid_sample: where theta [N, D, D + 1] moves those of a regular grid of `size`."""
     dimensions = len(size)
     if dimensions not in (2, 3) or theta.type.shape[1:] != (dimensions, dimensions + 1) or min(size) < 1:
         raise ShapeError(

@@ -17,10 +17,10 @@ from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Expr, maximum, minimum
 from ..types import DType, TensorType
-from .reduction import normalize_axis
 from .facets import INTEGER, PERMUTED, TFLITE
 from .gradients import reshaped
 from .indexing import scalar_of
+from .reduction import normalize_axis
 from .sampling import Taps
 
 _WIDE = 32

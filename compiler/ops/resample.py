@@ -52,7 +52,9 @@ def check_rules(name: str, x: TensorType, old: Sequence[int], size: Sequence[int
         raise ShapeError(f"{name} can't bring {list(old)} to {list(size)} for {x}: it takes [N, spatial..., C]")
     scales = rules["scales"]
     if len(scales) not in (0, len(size)) or any(not (0 < s < math.inf) for s in scales):
-        raise ShapeError(f"{name}: scales {list(scales)} don't give a number above 0 for each of {len(size)} dimensions")
+        raise ShapeError(
+            f"{name}: scales {list(scales)} don't give a number above 0 for each of {len(size)} dimensions"
+        )
     for key, known in (("mode", MODES), ("coordinates", COORDINATES), ("rounding", ROUNDINGS)):
         if rules[key] not in known:
             hint = near_miss(rules[key], known) or "known: " + ", ".join(known)
@@ -234,7 +236,7 @@ def resize(
     coefficient: float | None = None,
     exclude_outside: bool = False,
 ) -> Value:
-    """x [N, spatial..., C] brought to `size`, or to its own size times `scale`, as interpolate of PyTorch does.
+    """Pictures x [N, spatial..., C] brought to `size`, or to their own size times `scale`, as PyTorch's interpolate.
 
     `mode` is nearest, linear (also bilinear, trilinear), cubic (also bicubic) or area. `coordinates` are those of
     ONNX's Resize: asymmetric for nearest and half_pixel for the others unless given. `rounding` of nearest is floor
@@ -264,7 +266,9 @@ def resize(
 def _mode(name: str, spatial: int) -> str:
     mode, dimensions = _NAMES.get(name, (name, spatial))
     if dimensions != spatial:
-        raise ShapeError(f'resize: "{name}" is for {dimensions} spatial dimensions, not {spatial}', hint=f'use "{mode}"')
+        raise ShapeError(
+            f'resize: "{name}" is for {dimensions} spatial dimensions, not {spatial}', hint=f'use "{mode}"'
+        )
     return mode
 
 

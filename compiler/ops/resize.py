@@ -56,7 +56,11 @@ class Resize(Operator):
         return {
             **{key: spec.default for key, spec in RULES.items()},
             "mode": self.mode,
-            "coordinates": "align_corners" if aligned else centred if attributes["half_pixel_centers"] else "asymmetric",
+            "coordinates": "align_corners"
+            if aligned
+            else centred
+            if attributes["half_pixel_centers"]
+            else "asymmetric",
             "rounding": "round_prefer_ceil" if aligned else "floor",
         }
 
@@ -136,7 +140,7 @@ class ResizeBilinear(Resize):
         one: Array = np.int64(_ONE) if fixed else np.float32(1)  # type: ignore[assignment]
         wy, wx = rows.weights[:, np.newaxis, np.newaxis], columns.weights[:, np.newaxis]
         total: Array | int = 0
-        # The order of the four terms and of their factors is that of the reference, which matters for unsigned integers.
+        # The order of the terms and of their factors is that of the reference, which matters for unsigned integers.
         for y, x_places, factor_y, factor_x in (
             (rows.lower, columns.lower, one - wy, one - wx),
             (rows.upper, columns.lower, wy, one - wx),

@@ -93,7 +93,7 @@ class RoiAlign(Aligned):
         return (y,)
 
     def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
-        count, *cells, channels = p.result.shape
+        count, *_, channels = p.result.shape
         dtype = p.result.dtype
 
         def clear(at: tuple[Expr, ...]) -> list[Stmt]:
@@ -369,8 +369,8 @@ def roi_align(
 ) -> Value:
     """Features x [N, H, W, C] in boxes [K, 4] (x1, y1, x2, y2) of picture batch[k]: [K, size..., C], as torchvision's.
 
-    Coordinates are multiplied by `spatial_scale`. A `sampling_ratio` below 1 takes as many samples as a cell has pixels.
-    Gradients go to x alone.
+    Coordinates are multiplied by `spatial_scale`. A `sampling_ratio` below 1 takes as many samples as a cell has
+    pixels. Gradients go to x alone.
     """
     cells = (size, size) if isinstance(size, int) else tuple(size)
     wide = "f32" if x.type.dtype is DType.F16 else str(x.type.dtype)

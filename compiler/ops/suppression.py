@@ -15,7 +15,23 @@ from ..errors import ShapeError
 from ..graph.ir import Array, Attributes, AttributeSpec, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Procedure
-from ..loops.ir import Allocate, Binary, Buffer, Cast, Const, Expr, If, Load, Select, Space, Stmt, Store, binary, maximum, minimum
+from ..loops.ir import (
+    Allocate,
+    Binary,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    If,
+    Load,
+    Select,
+    Space,
+    Stmt,
+    Store,
+    binary,
+    maximum,
+    minimum,
+)
 from ..types import DType, TensorType
 from .expressions import Formula
 from .facets import INTEGER, PERMUTED, TFLITE

@@ -31,6 +31,7 @@ __all__ = [
     "draw_network",
     "elementwise",
     "integers",
+    "moves",
     "random_case",
     "resampling",
     "structure",

@@ -160,7 +160,7 @@ def test_formulas_of_boxes(tmp_path: Path) -> None:
 
 
 def test_boxes_are_decoded_as_they_are_encoded(tmp_path: Path) -> None:
-    anchors, boxes = random_boxes(7, 9) + [0, 0, 1, 1], random_boxes(7, 9) + [0, 0, 1, 1]
+    anchors, boxes = (random_boxes(7, 9) + np.array([0, 0, 1, 1]) for _ in range(2))
     given = "(d: f32[2, 7, 4], b: f32[7, 4], a: f32[7, 4])"
     text = f"{given} {{ return decode_boxes(d, a), decode_boxes(encode_boxes(b, a), a) }}"
     deltas = RNG.standard_normal((2, 7, 4), np.float32) * 3
