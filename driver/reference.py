@@ -78,9 +78,47 @@ _KINDS: Mapping[object, str] = {
 _SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
 """Values for the examples of layers, by the name of the argument."""
 _PICTURE = "x: f32[2, 8, 8, 4]"
+_SEQUENCE = "x: f32[2, 8, 4]"
+_SCATTERED = "x: f32[9, 4], indices: i32[2, 4], updates: f32[2, 4]"
+_SLICES = "x: f32[9, 4], indices: i32[2, 1], updates: f32[2, 4]"
 _BOXES = "boxes: f32[9, 4]"
 _ANCHORS = f"{_BOXES}, anchors: f32[9, 4]"
 _EXAMPLES: Mapping[str, tuple[str, str]] = {
+    **{
+        name: (_PICTURE, f"x |> {name}({arguments})")
+        for name, arguments in {
+            "split": "2",
+            "chunk": "3, axis = 1",
+            "strided_slice": "[0, 1], [none, -1], [1, 2]",
+            "repeat": "2, axis = 1",
+            "squeeze": "",
+            "unsqueeze": "0",
+            "expand_dims": "0",
+            "swap_axes": "1, -1",
+            "move_axis": "3, 1",
+            "flip": "[1, 2]",
+            "roll": "3, 1",
+            "pad": '[[0, 0], [1, 1], [1, 1], [0, 0]], mode = "reflect"',
+            "depth_to_space": "2",
+            "pixel_shuffle": "2",
+            "pixel_unshuffle": "2",
+            "channel_shuffle": "2",
+            "full_like": "1.5",
+        }.items()
+    },
+    **{name: (_SEQUENCE, f"x |> {name}@name(16)") for name in ("lstm", "gru", "rnn")},
+    "stack": (_PICTURE, "stack(x, x, axis = 1)"),
+    "meshgrid": ("x: f32[3], y: f32[4]", "meshgrid(x, y)"),
+    "arange": ("x: f32[8]", 'x * arange(8, dtype = "f32")'),
+    "linspace": ("x: f32[8]", "x * linspace(0, 1, 8)"),
+    "full": ("x: f32[8]", "x + full([3, 1], 1.5)"),
+    "zeros": ("x: f32[8]", "x + zeros([3, 1])"),
+    "ones": ("x: f32[8]", "x + ones([3, 1])"),
+    "embedding": ("ids: i32[2, 8]", "ids |> embedding@name(100, 16)"),
+    "scatter": (_SCATTERED, "scatter(x, indices, updates, axis = 0)"),
+    "scatter_add": (_SCATTERED, "scatter_add(x, indices, updates, axis = 0)"),
+    "scatter_nd_update": (_SLICES, "scatter_nd_update(x, indices, updates)"),
+    "scatter_nd_add": (_SLICES, "scatter_nd_add(x, indices, updates)"),
     "resize": (_PICTURE, "x |> resize(scale = 2)"),
     "grid_sample": (f"{_PICTURE}, grid: f32[2, 3, 5, 2]", "grid_sample(x, grid)"),
     "affine_grid": ("theta: f32[2, 2, 3]", "theta |> affine_grid([3, 5])"),
