@@ -138,7 +138,7 @@ def anchor_boxes(
         height = np.sqrt(np.array(shapes, np.float32))
         side = np.array(scales, np.float32)
         w, h = (((factor[:, np.newaxis] * side).reshape(-1)) for factor in (1 / height, height))
-        cell = np.round(np.stack([-w, -h, w, h], axis=1) * np.float32(0.5))
+        cell = np.round(np.array([-w, -h, w, h], np.float32).T * np.float32(0.5))
         steps = image[0] // rows, image[1] // columns
         y, x = np.meshgrid(np.arange(rows) * steps[0], np.arange(columns) * steps[1], indexing="ij")
         shifts = np.stack([x, y, x, y], axis=-1).reshape(-1, 1, 4)
