@@ -78,8 +78,11 @@ _KINDS: Mapping[object, str] = {
 _SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "limit": 1, "size": 2, "units": 16, "value": 0}
 """Values for the examples of layers, by the name of the argument."""
 _PICTURE = "x: f32[2, 8, 8, 4]"
+_SEQUENCE = "x: f32[2, 8, 4]"
 _SCATTERED = "x: f32[9, 4], indices: i32[2, 4], updates: f32[2, 4]"
 _SLICES = "x: f32[9, 4], indices: i32[2, 1], updates: f32[2, 4]"
+_BOXES = "boxes: f32[9, 4]"
+_ANCHORS = f"{_BOXES}, anchors: f32[9, 4]"
 _EXAMPLES: Mapping[str, tuple[str, str]] = {
     **{
         name: (_PICTURE, f"x |> {name}({arguments})")
@@ -103,6 +106,7 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
             "full_like": "1.5",
         }.items()
     },
+    **{name: (_SEQUENCE, f"x |> {name}@name(16)") for name in ("lstm", "gru", "rnn")},
     "stack": (_PICTURE, "stack(x, x, axis = 1)"),
     "meshgrid": ("x: f32[3], y: f32[4]", "meshgrid(x, y)"),
     "arange": ("x: f32[8]", 'x * arange(8, dtype = "f32")'),
@@ -116,6 +120,18 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "scatter_add": (_SCATTERED, "scatter_add(x, indices, updates, axis = 0)"),
     "scatter_nd_update": (_SLICES, "scatter_nd_update(x, indices, updates)"),
     "scatter_nd_add": (_SLICES, "scatter_nd_add(x, indices, updates)"),
+    "resize": (_PICTURE, "x |> resize(scale = 2)"),
+    "grid_sample": (f"{_PICTURE}, grid: f32[2, 3, 5, 2]", "grid_sample(x, grid)"),
+    "affine_grid": ("theta: f32[2, 2, 3]", "theta |> affine_grid([3, 5])"),
+    "crop_and_resize": (f"{_PICTURE}, {_BOXES}, of: i32[9]", "crop_and_resize(x, boxes, of, [3, 5])"),
+    "roi_align": (f"{_PICTURE}, {_BOXES}, of: i32[9]", "roi_align(x, boxes, of, [3, 5])"),
+    "batched_nms": (f"{_BOXES}, scores: f32[9], classes: i32[9]", "batched_nms(boxes, scores, classes, 5)"),
+    "box_iou": (f"{_BOXES}, others: f32[5, 4]", "box_iou(boxes, others)"),
+    "clip_boxes": (_BOXES, "boxes |> clip_boxes(64, 64)"),
+    "decode_boxes": (_ANCHORS, "decode_boxes(boxes, anchors)"),
+    "encode_boxes": (_ANCHORS, "encode_boxes(boxes, anchors)"),
+    "anchor_boxes": (_BOXES, "boxes - anchor_boxes([[3, 3]], [[32]], [[1]], [96, 96])"),
+    "default_boxes": ("boxes: f32[16, 4]", "boxes - default_boxes([[2, 2]], [[2]], [96, 96])"),
 }
 """Examples of other layers: the inputs, and a call."""
 

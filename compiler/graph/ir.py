@@ -19,8 +19,8 @@ from typing import Any, ClassVar, Protocol, Self, cast
 from numpy.typing import NDArray
 
 from ..errors import Location, NetcError, ShapeError, near_miss
-from ..loops.compute import Compute, Element
-from ..loops.ir import Expr
+from ..loops.compute import Compute, Element, Procedure
+from ..loops.ir import Expr, Stmt
 from ..types import DType, Quantization, TensorType
 from .element_types import check_floats, check_one_type
 
@@ -111,6 +111,8 @@ class Operator(ABC):
     """Results on the scale of operand 0 are no elements of it, but means: they are rounded to that scale."""
     fixed_scale: ClassVar[Quantization | None] = None
     """The scale of 8-bit results that TensorFlow Lite's quantization specification demands."""
+    procedural: ClassVar[bool] = False
+    """Results aren't made one by one, but by statements in an order that counts: `procedure`, in place of `compute`."""
     passive_operands: ClassVar[int] = 0
     """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 
@@ -167,6 +169,13 @@ class Operator(ABC):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Element:
         """Loop lowering: the result element at `index`, as an expression or a reduction over operand elements."""
         raise NotImplementedError(f"{self.name} has no loop lowering; it must be decomposed or folded before")
+
+    def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
+        """Loop lowering of a procedural operator: statements that read the operands and write the result.
+
+        They write each element of the result, whose memory holds anything before.
+        """
+        raise NotImplementedError(f"{self.name} is made element by element")
 
     def seams(self, operands: Sequence[TensorType], attributes: Attributes) -> tuple[int, ...]:
         """Places along the result's last dimension from which on its elements come from elsewhere.

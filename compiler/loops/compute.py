@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..types import DType, TensorType
-from .ir import Expr
+from .ir import Buffer, Expr, Stmt, Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +66,56 @@ class Compute(Protocol):
 
     def splat(self, scalar: Expr) -> Expr:
         """A scalar expression in every lane that is being computed."""
+        ...
+
+
+class Procedure(Protocol):
+    """How a procedural operator sees memory: it states loops itself, such as those that carry a state.
+
+    Whether a loop is shared out to threads is asked here; the verifier proves that they don't meet.
+    """
+
+    def type(self, operand: int) -> TensorType:
+        """Type of an operand."""
+        ...
+
+    @property
+    def result(self) -> TensorType:
+        """Type of the result."""
+        ...
+
+    def fresh(self, stem: str) -> str:
+        """A name that nothing else in the kernel has."""
+        ...
+
+    def load(self, operand: int, index: tuple[Expr, ...], lanes: int = 1) -> Expr:
+        """`lanes` elements of an operand from `index` on, which lie inside it."""
+        ...
+
+    def read(self, index: tuple[Expr, ...], lanes: int = 1) -> Expr:
+        """Elements of the result that have been written before."""
+        ...
+
+    def store(self, index: tuple[Expr, ...], value: Expr) -> Stmt:
+        """Write elements of the result."""
+        ...
+
+    def let(self, block: list[Stmt], stem: str, value: Expr) -> Var:
+        """A value under a name, from the end of the block on."""
+        ...
+
+    def local(self, stem: str, dtype: DType, shape: tuple[int, ...]) -> Buffer:
+        """Memory of the kernel's own, which an `Allocate` makes."""
+        ...
+
+    def loop(self, stem: str, extent: int, body: Callable[[Expr], list[Stmt]], *, shared: int = 0) -> list[Stmt]:
+        """`body` for each number below `extent`, in order.
+
+        `shared` is the number of operations of an outermost loop whose iterations write different elements: it is
+        shared out to threads if these are many.
+        """
+        ...
+
+    def vectors(self, extent: int, body: Callable[[Var, int], list[Stmt]]) -> list[Stmt]:
+        """`body(first, lanes)` for vectors that cover `extent` neighbours."""
         ...

@@ -43,6 +43,7 @@ from .extremum import reduce_in_loops, reduce_window
 from .group import Group
 from .kernel import Names, Scheduled
 from .loops import kind_for, loop, vector_loop
+from .procedure import schedule_procedure
 
 UNROLLED_WINDOW = 9
 """Reductions over at most this many elements are expanded."""
@@ -60,6 +61,8 @@ def _start(op: str, dtype: DType) -> float | int:
 
 def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Lower any group; raises `InternalError` for operators without a loop lowering."""
+    if group.anchor.operator.procedural:
+        return schedule_procedure(group, target)
     try:
         return (_Generic(group, target.vector_lanes, threads, target.min_max).schedule(),)
     except NotVectorizableError:

@@ -91,12 +91,12 @@ def inside(name: str, indices: Array, limits: Sequence[int] | int) -> Array:
 
 def place(loaded: Expr, size: int) -> Expr:
     """A loaded index as a place in a dimension: counted from the end if it is negative, inside in any case."""
-    given = Cast(_scalar(loaded), DType.I64)
+    given = Cast(scalar_of(loaded), DType.I64)
     counted = given + binary("and", binary("shr", given, 63), size)
     return maximum(minimum(counted, size - 1), 0)
 
 
-def _scalar(loaded: Expr) -> Expr:
+def scalar_of(loaded: Expr) -> Expr:
     """An index that is the same in all lanes."""
     if isinstance(loaded, Const):
         return Const(loaded.value, loaded.dtype)

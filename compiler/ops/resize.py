@@ -1,21 +1,25 @@
 """Pictures of another size: bilinear and nearest-neighbour resizing of [N, H, W, C], for floats and for integers.
 
 Both follow TensorFlow Lite's reference kernels: signed 8-bit and 16-bit pictures are interpolated with ten fraction
-bits, all others in f32 (and rounded, for unsigned integers).
+bits, unsigned ones in f32 and rounded. Those of floats are resized one dimension after the other (see `resample`, which
+has all other rules, too).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Operator, Scales
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Cast, Expr, Select, Unary, binary, const, maximum, minimum
 from ..types import DType, TensorType
+from .interpolate import interpolated
+from .resample import RULES, apply_taps, load_nearest, take_nearest, taps_of
 
 ATTRIBUTES = {
     "size": AttributeSpec(tuple, "height and width of the result"),
@@ -33,7 +37,8 @@ class Resize(Operator):
     attributes = ATTRIBUTES
     keeps_quantization = True
     scales = Scales.OPERAND
-    non_differentiable = "no rule is written for it"
+    anchor = True
+    mode: ClassVar[str]
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -43,6 +48,26 @@ class Resize(Operator):
         if attributes["align_corners"] and attributes["half_pixel_centers"]:
             raise ShapeError(f"{self.name} takes align_corners or half_pixel_centers, not both")
         return (TensorType(x.dtype, (x.shape[0], *size, x.shape[3])),)
+
+    def rules(self, attributes: Attributes) -> dict[str, Any]:
+        """The attributes of `resize` that mean the same."""
+        aligned = attributes["align_corners"]
+        centred = "tf_half_pixel_for_nn" if self.mode == "nearest" else "half_pixel"
+        return {
+            **{key: spec.default for key, spec in RULES.items()},
+            "mode": self.mode,
+            "coordinates": "align_corners"
+            if aligned
+            else centred
+            if attributes["half_pixel_centers"]
+            else "asymmetric",
+            "rounding": "round_prefer_ceil" if aligned else "floor",
+        }
+
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        (x,) = op.operands
+        rules = self.rules(op.attributes)
+        return (b.emit("resize_gradient", cotangents[0], input_size=x.type.shape[1:3], **rules),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +120,27 @@ class ResizeBilinear(Resize):
     """Mixes of the four nearest pixels of x [N, H, W, C]."""
 
     name = "resize_bilinear"
+    mode = "linear"
     rounds = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        if operands[0].dtype not in (DType.F32, DType.I8, DType.U8, DType.I16):
+        if operands[0].dtype not in (DType.F32, DType.F64, DType.F16, DType.I8, DType.U8, DType.I16):
             raise ShapeError(
-                f"resize_bilinear takes f32 or 8-bit or 16-bit integers, not {operands[0]}", hint="cast it"
+                f"resize_bilinear takes floats or 8-bit or 16-bit integers, not {operands[0]}", hint="cast it"
             )
         return super().infer(operands, attributes)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
+        if x.dtype.kind == "f":
+            taps = taps_of(self.rules(attributes), x.shape[1:3], attributes["size"], DType.of(x.dtype))
+            return (apply_taps(x, taps),)
         fixed = x.dtype in (np.int8, np.int16)
         rows, columns = (blend(s, t, attributes, fixed) for s, t in zip(x.shape[1:3], attributes["size"], strict=True))
         one: Array = np.int64(_ONE) if fixed else np.float32(1)  # type: ignore[assignment]
         wy, wx = rows.weights[:, np.newaxis, np.newaxis], columns.weights[:, np.newaxis]
         total: Array | int = 0
-        # The order of the four terms and of their factors is that of the reference, which matters for floats.
+        # The order of the terms and of their factors is that of the reference, which matters for unsigned integers.
         for y, x_places, factor_y, factor_x in (
             (rows.lower, columns.lower, one - wy, one - wx),
             (rows.upper, columns.lower, wy, one - wx),
@@ -127,6 +156,13 @@ class ResizeBilinear(Resize):
         elif x.dtype == np.uint8:
             result = result + np.float32(0.5)
         return (result.astype(x.dtype),)
+
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
+        (x,) = operands
+        if not x.type.dtype.is_float:
+            return None
+        taps = taps_of(self.rules(attributes), x.type.shape[1:3], attributes["size"], x.type.dtype)
+        return interpolated(b, x, taps)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x = c.type(0)
@@ -197,37 +233,10 @@ class ResizeNearest(Resize):
     """The nearest pixel of x [N, H, W, C]."""
 
     name = "resize_nearest"
+    mode = "nearest"
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (x,) = operands
-        rows, columns = (_nearest(s, t, attributes) for s, t in zip(x.shape[1:3], attributes["size"], strict=True))
-        return (x[:, rows][:, :, columns],)
+        return (take_nearest(operands[0], attributes["size"], self.rules(attributes)),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        n, row, column, ch = index
-        sizes = zip((row, column), c.type(0).shape[1:3], attributes["size"], strict=True)
-        y, x = (_nearest_expr(p, s, t, attributes) for p, s, t in sizes)
-        return c.load(0, (n, y, x, ch))
-
-
-def _nearest(size: int, target: int, attributes: Attributes) -> Array:
-    """The element of a dimension of `size` for each of `target` results."""
-    old, new = _extents(size, target, attributes)
-    scale = np.float32(old) / np.float32(new)
-    aligned = (old, new) != (size, target)
-    offset = np.float32(0.5 if attributes["half_pixel_centers"] else 0.0)
-    position = (np.arange(target, dtype=np.float32) + offset) * scale
-    place = np.floor(position + np.float32(0.5)) if aligned else np.floor(position)
-    clipped: Array = np.clip(place.astype(np.int64), 0, size - 1)
-    return clipped
-
-
-def _nearest_expr(place: Expr, size: int, target: int, attributes: Attributes) -> Expr:
-    """`_nearest` as an expression."""
-    old, new = _extents(size, target, attributes)
-    scale = float(np.float32(old) / np.float32(new))
-    offset = 0.5 if attributes["half_pixel_centers"] else 0.0
-    position = (Cast(place, DType.F32) + offset) * scale
-    if (old, new) != (size, target):
-        position = position + 0.5
-    return maximum(minimum(Cast(Unary("floor", position), DType.I64), size - 1), 0)
+        return load_nearest(c, index, attributes["size"], self.rules(attributes))

@@ -45,6 +45,10 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
     **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),
+    **dict.fromkeys(("resize", "resize_gradient", "interpolate"), _SUMS),
+    **dict.fromkeys(("weighted_gather", "weighted_scatter", "gathered_dot"), _SUMS),
+    **dict.fromkeys(("roi_align", "roi_align_gradient"), _SUMS),
+    "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
     **{

@@ -43,7 +43,9 @@ def test_what_is_written_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("name", operators())
 def test_meaning_lowering_and_gradient(name: str) -> None:
     operator = operators()[name]
-    assert overrides(operator, "compute") or overrides(operator, "decompose") or name in STRUCTURAL | SETUP
+    assert operator.procedural == overrides(operator, "procedure")
+    lowered = any(overrides(operator, method) for method in ("compute", "decompose", "procedure"))
+    assert lowered or name in STRUCTURAL | SETUP
     silent = operator.piecewise_constant or operator.non_differentiable
     assert overrides(operator, "gradient") or silent or name in STRUCTURAL
 

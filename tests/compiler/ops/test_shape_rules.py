@@ -69,7 +69,7 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("pad", ("i32[3]",), {"padding": ((1, 1),), "value": 0.5}, "can't hold 0.5"),
     ("broadcast_to", ("f32[1]",), {"shape": (-1,)}, "a size is negative"),
     ("random_uniform", ("i64[]",), {"shape": (2,), "dtype": "nonsense"}, "no element type `nonsense`"),
-    ("resize_bilinear", ("i32[1,2,2,1]",), {"size": (4, 4)}, "takes f32 or 8-bit"),
+    ("resize_bilinear", ("i32[1,2,2,1]",), {"size": (4, 4)}, "takes floats or 8-bit"),
     ("transpose_conv2d", ("f32[1,2,2,1]", "f32[2,2,1,1]"), {**BACK, "padding": ((-1, 0), (0, 0))}, "for 2 dimensions"),
 )
 
