@@ -20,10 +20,10 @@ from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
-from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError
+from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError, Use
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
-from .values import Builtin, Definition, Poisoned, Tensor, applying, contains_tensor, describe, error
+from .values import Builtin, Definition, Placed, Poisoned, Shared, Tensor, applying, contains_tensor, describe, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +172,13 @@ class Elaborator(StatementRunner):
 
     def call(self, site: CallSite, callee: Any, label: str | None, arguments: Arguments) -> Any:
         """Call a definition, layer, operator or builtin function."""
-        if isinstance(callee, Layer):
-            return self._layer(site, callee, label, arguments)
-        if isinstance(callee, Definition) and not isinstance(callee.node, ast.Func):
-            return self._block(site, callee, label, arguments)
+        if isinstance(callee, Shared):
+            return self._shared(site, callee, label, arguments)
+        if isinstance(callee, Placed):
+            return callee.function(site, label, arguments)
+        if isinstance(callee, Layer | Definition) and not _is_func(callee):
+            path = self.state.path(site.frame.component(callee.name, label), site.location)
+            return self._below(site, callee, path, arguments)
         if label is not None and not isinstance(callee, Operator):
             raise error(f"{callee.name} has no parameters that @{label} could name", site.location)
         if isinstance(callee, Definition):
@@ -184,10 +187,24 @@ class Elaborator(StatementRunner):
             return self._operator(site, callee, arguments)
         return self._builtin(site, callee, arguments)
 
-    def _layer(self, site: CallSite, layer: Layer, label: str | None, arguments: Arguments) -> Any:
+    def _below(self, site: CallSite, callee: Layer | Definition, path: str, arguments: Arguments) -> Any:
+        """Call what may hold parameters; their names begin with `path`."""
+        if isinstance(callee, Layer):
+            return self._layer(site, callee, path, arguments)
+        return self._block(site, callee, path, arguments)
+
+    def _shared(self, site: CallSite, shared: Shared, label: str | None, arguments: Arguments) -> Any:
+        if label is not None:
+            hint = f"its parameters are called {shared.path}..., by the label at `share`"
+            raise error(f"a call of {describe(shared)} has no label", site.location, hint)
+        site.use = Use(shared, site.frame.use)
+        given = Arguments(arguments.positional, {**shared.named, **arguments.named})
+        return self._below(site, shared.callee, shared.path, given)
+
+    def _layer(self, site: CallSite, layer: Layer, path: str, arguments: Arguments) -> Any:
         slots = slots_of_layer(layer)
         bound = bind(layer.name, slots, arguments, site.location, self.state.budget)
-        site.path = self.state.path(site.frame.component(layer.name, label), site.location)
+        site.path = path
         by_position: list[Any] = []
         if any(slot.variadic for slot in slots):
             for slot in slots:
@@ -224,13 +241,12 @@ class Elaborator(StatementRunner):
         assert isinstance(func.node, ast.Func)
         return self._procedure(site, func, func.node, site.frame.path, arguments)
 
-    def _block(self, site: CallSite, block: Definition, label: str | None, arguments: Arguments) -> Any:
+    def _block(self, site: CallSite, block: Definition, path: str, arguments: Arguments) -> Any:
         base = block
         if isinstance(block.node, ast.Specialisation):
             base, given = self._specialise(block)
             arguments = Arguments(arguments.positional, {**given, **arguments.named})
         assert isinstance(base.node, ast.Procedure)
-        path = self.state.path(site.frame.component(block.name, label), site.location)
         frame = self._frame(site, base, base.node, path, arguments)
         gradient: Definition | None = base.scope.gradients.get(base.name)
         if gradient is None or not isinstance(base.node, ast.Block):
@@ -248,17 +264,16 @@ class Elaborator(StatementRunner):
             site.location,
             self.state.budget,
         )
-        self.state.budget.look_through(len(self.state.parameters))
-        known = set(self.state.parameters)
+        before = len(self.state.met)
         result = call.checked_result(self._body(frame, block))
-        call.refuse_parameters({n: at for n, at in self.state.parameters.items() if n not in known})
+        call.refuse_parameters(self.state.met[before:])
         state = Elaboration.nested(self.state, f"{frame.name}.gradient")
         inner = Frame(gradient.name, gradient.scope, "", site.frame, site.location, call.node)
         inner.variables.update(call.inputs(state.builder, result))
         elaborator = Elaborator(state)
         elaborator.match_annotations(inner, call.node)
         graph = call.finish(state.builder, elaborator._body(inner, call.node))
-        call.refuse_parameters(state.parameters)
+        call.refuse_parameters(state.met)
         return site.emit("custom_gradient", result, *call.tensors.values(), gradient=graph)
 
     def _procedure(
@@ -284,6 +299,7 @@ class Elaborator(StatementRunner):
         slots = [_slot(p) for p in procedure.parameters]
         bound = bind(definition.name, slots, arguments, site.location, self.state.budget)
         frame = Frame(definition.name, definition.scope, path, site.frame, site.location, procedure)
+        frame.use = site.use or site.frame.use
         frame.variables.update(bound)
         try:
             for parameter in procedure.parameters:
@@ -331,6 +347,10 @@ class Elaborator(StatementRunner):
             self.state.add(Diagnostic(f"{procedure.name.id} returns nothing", procedure.name.location, hint, trail))
             raise Poisoned
         return result
+
+
+def _is_func(callee: Layer | Definition) -> bool:
+    return isinstance(callee, Definition) and isinstance(callee.node, ast.Func)
 
 
 def _slot(parameter: ast.Parameter) -> Slot:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,13 +14,10 @@ from .names import local_names
 from .signatures import Arguments, Given
 from .state import CallSite, Elaboration, Frame
 from .tensors import tensor_binary, tensor_unary
-from .values import Poisoned, Tensor, describe, error, is_callee, text
+from .values import Poisoned, Tensor, checked_label, describe, error, is_callee, text
 
 POISON = object()
 """Value of a variable that an error has left undefined."""
-
-LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
-"""Labels after `@`: words of letters, digits and _, joined by dots."""
 
 
 class ExpressionEvaluator(ABC):
@@ -185,8 +181,4 @@ class ExpressionEvaluator(ABC):
         raise error(f"{describe(callee)} can't be called", node.location, hint)
 
     def _label(self, node: ast.Expr, frame: Frame) -> str:
-        label = str(self.evaluate(node, frame))
-        if not LABEL.fullmatch(label):
-            hint = "letters, digits and _, joined by dots"
-            raise error(f"\"{label}\" can't be a part of a parameter's name", node.location, hint)
-        return label
+        return checked_label(str(self.evaluate(node, frame)), node.location)

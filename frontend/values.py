@@ -6,8 +6,9 @@ Compile-time values are Python's own: int, float, bool, str, None and tuples (th
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeGuard, Union, get_args, get_origin
@@ -52,11 +53,54 @@ class Builtin:
     operator: str | None = None
 
 
-Callee = Definition | Layer | Operator | Builtin
+@dataclass(frozen=True, eq=False, slots=True)
+class Placed:
+    """A function that works at the place of its call, such as `param`, which makes a parameter there."""
+
+    name: str
+    function: Callable[..., Any]
+    """Takes the `CallSite`, the label (None without one) and the `Arguments`."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """A block or layer that is bound to a path: all its calls have the same parameters."""
+
+    callee: Definition | Layer
+    path: str
+    named: Mapping[str, Any]
+    """Arguments that each call gets, as `Given`, unless it has its own."""
+    made: set[str]
+    """The parameters that its calls have made so far."""
+
+    @property
+    def name(self) -> str:
+        """The name of what is shared."""
+        return self.callee.name
+
+
+Callee = Definition | Layer | Operator | Builtin | Placed | Shared
 
 
 class Poisoned(Exception):  # noqa: N818 (not an error of its own)
     """Raised where a value is needed that an error, reported already, has left undefined."""
+
+
+LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
+"""What stands after `@`, and names of parameters: words of letters, digits and _, joined by dots."""
+
+
+def checked_label(label: str, location: Location) -> str:
+    """The label, if it can be part of a parameter's name."""
+    if not LABEL.fullmatch(label):
+        hint = "letters, digits and _, joined by dots"
+        raise error(f"\"{label}\" can't be a part of a parameter's name", location, hint)
+    return label
+
+
+def join(path: str, name: str) -> str:
+    """Append to a dotted path."""
+    return f"{path}.{name}" if path else name
 
 
 def error(message: str, location: Location | None = None, hint: str | None = None) -> NetcError:
@@ -86,7 +130,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 def is_callee(value: object) -> TypeGuard[Callee]:
     """Whether `value` can be called."""
-    return isinstance(value, Definition | Layer | Operator | Builtin)
+    return isinstance(value, Callee)
 
 
 def contains_tensor(value: object, budget: Budget) -> bool:
@@ -132,6 +176,12 @@ def describe(value: object) -> str:
         return f"the list {shortened(text(value), 200)}"
     if isinstance(value, Definition):
         return f"the {value.kind} {value.name}"
+    if isinstance(value, Shared):
+        return f"the shared {describe(value.callee).removeprefix('the ')}"
+    if isinstance(value, Operator):
+        return f"the operator {value.name}"
+    if isinstance(value, Builtin | Placed):
+        return f"the function {value.name}"
     return f"the {type(value).__name__.lower()} {text(value)}"
 
 
