@@ -114,7 +114,44 @@ class Index(Node):
     index: Expr
 
 
-Expr = Literal | String | Name | Sequence | Unary | Binary | Compare | Conditional | Call | Pipe | Index
+@dataclass(frozen=True, slots=True)
+class Field(Node):
+    """`name: value` in a record."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOf(Node):
+    """`{name: value, name: value}`."""
+
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """`value.name`."""
+
+    value: Expr
+    name: str
+
+
+Expr = (
+    Literal
+    | String
+    | Name
+    | Sequence
+    | Unary
+    | Binary
+    | Compare
+    | Conditional
+    | Call
+    | Pipe
+    | Index
+    | RecordOf
+    | Member
+)
 
 
 @dataclass(frozen=True, slots=True)

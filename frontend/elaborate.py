@@ -23,7 +23,20 @@ from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_o
 from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError, Use
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
-from .values import Builtin, Definition, Placed, Poisoned, Shared, Tensor, applying, contains_tensor, describe, error
+from .values import (
+    Builtin,
+    Definition,
+    Placed,
+    Poisoned,
+    Record,
+    Shared,
+    Tensor,
+    applying,
+    contains_tensor,
+    describe,
+    error,
+    is_callee,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +143,21 @@ class Elaborator(StatementRunner):
                 self._default(net, parameter, frame)
 
     def _block_named(self, value: Any, parameter: ast.Parameter, frame: Frame) -> Any:
-        wants_block = parameter.annotation is not None and parameter.annotation.name == "block"
-        if wants_block and isinstance(value, str):
+        """The value; where a block is wanted, a text is the name of one."""
+        if isinstance(value, tuple):
+            return tuple([self._block_named(item, parameter, frame) for item in value])
+        if isinstance(value, str) and self._wants_block(parameter, frame):
             return self.look_up(ast.Name(parameter.location, value), Frame(frame.name, frame.scope), called=True)
         return value
+
+    def _wants_block(self, parameter: ast.Parameter, frame: Frame) -> bool:
+        """Whether a parameter is annotated as one or, without an annotation, is one by default."""
+        if parameter.annotation is not None:
+            return parameter.annotation.name == "block"
+        default = parameter.default
+        if not isinstance(default, ast.Name) or default.id in frame.variables:
+            return False
+        return is_callee(self.look_up(default, Frame(frame.name, frame.scope)))
 
     def _inputs(self, net: ast.Net, frame: Frame, options: Options) -> None:
         tensors = [p for p in net.parameters if is_tensor_annotation(p.annotation)]
@@ -160,6 +184,9 @@ class Elaborator(StatementRunner):
             frame.variables[parameter.name.id] = self.state.builder.input(parameter.name.id, kind)
 
     def _outputs(self, result: Any, net: ast.Net) -> tuple[Value, ...]:
+        if isinstance(result, Record):
+            self.state.builder.attributes["signature"] = {"outputs": tuple(result.fields)}
+            result = tuple(result.fields.values())
         values = result if isinstance(result, tuple) else (result,)
         for value in values:
             if not isinstance(value, Tensor):
@@ -361,6 +388,10 @@ def from_python(name: str, value: Any, location: Location) -> Given:
     """A value that Python code gives for a hyperparameter, as a value of the language."""
     if isinstance(value, list | tuple):
         return Given(tuple(from_python(name, item, location).value for item in value), location)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) and key.isidentifier() for key in value):
+            raise error(f"the fields of a record in `{name}` need names", location)
+        return Given(Record({key: from_python(name, item, location).value for key, item in value.items()}), location)
     if not isinstance(value, bool | int | float | str | None):
         raise error(f"hyperparameter `{name}` can't be {value!r}", location)
     return Given(arithmetic.checked(value, location), location)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from ..compiler.errors import Diagnostic, Location, NetcError
+from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from . import arithmetic, ast
 from .budget import OverspentError
 from .modules import candidates, library, unknown_name
 from .names import local_names
 from .signatures import Arguments, Given
 from .state import CallSite, Elaboration, Frame
-from .tensors import tensor_binary, tensor_unary
-from .values import Poisoned, Tensor, checked_label, describe, error, is_callee, text
+from .tensors import QUERIES, tensor_binary, tensor_unary
+from .values import Poisoned, Record, Tensor, checked_label, describe, error, is_callee, text
 
 POISON = object()
 """Value of a variable that an error has left undefined."""
@@ -37,6 +38,8 @@ class ExpressionEvaluator(ABC):
             ast.Call: self._call,
             ast.Pipe: self._pipe,
             ast.Index: self._index,
+            ast.RecordOf: self._record,
+            ast.Member: self._member,
         }
 
     @abstractmethod
@@ -142,6 +145,22 @@ class ExpressionEvaluator(ABC):
         if not -len(items) <= index < len(items):
             raise error(f"there is no item {index} in a list of {len(items)}", node.index.location)
         return items[index]
+
+    def _record(self, node: ast.RecordOf, frame: Frame) -> Record:
+        fields = {field.name: self.evaluate(field.value, frame) for field in node.fields}
+        self.state.budget.make((*fields, *fields.values()))
+        return Record(MappingProxyType(fields))
+
+    def _member(self, node: ast.Member, frame: Frame) -> Any:
+        record = self.evaluate(node.value, frame)
+        if not isinstance(record, Record):
+            asked = isinstance(record, Tensor) and node.name in QUERIES
+            hint = f"write {node.name}(...)" if asked else None
+            raise error(f"only records have fields, not {describe(record)}", node.location, hint)
+        if node.name not in record.fields:
+            hint = near_miss(node.name, record.fields) or f"it has {', '.join(record.fields) or 'none'}"
+            raise error(f"the record has no field `{node.name}`", node.location, hint)
+        return record.fields[node.name]
 
     # --- calls
 

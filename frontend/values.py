@@ -82,6 +82,13 @@ class Shared:
 Callee = Definition | Layer | Operator | Builtin | Placed | Shared
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Record:
+    """Values by name."""
+
+    fields: Mapping[str, Any]
+
+
 class Poisoned(Exception):  # noqa: N818 (not an error of its own)
     """Raised where a value is needed that an error, reported already, has left undefined."""
 
@@ -140,6 +147,8 @@ def contains_tensor(value: object, budget: Budget) -> bool:
         item = pending.pop()
         if isinstance(item, Tensor):
             return True
+        if isinstance(item, Record):
+            item = tuple(item.fields.values())
         if isinstance(item, tuple):
             budget.look_through(len(item))
             pending += item
@@ -153,13 +162,24 @@ def text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        items = [text(v) if not isinstance(v, tuple) else "[...]" if v else "[]" for v in value[:8]]
+        items = [_item(v) for v in value[:8]]
         return "[" + ", ".join(items + ["..."] * (len(value) > 8)) + "]"
+    if isinstance(value, Record):
+        nested = (Record, tuple)
+        items = [f"{k}: {text(v) if not isinstance(v, nested) else '...'}" for k, v in [*value.fields.items()][:8]]
+        return "{" + ", ".join(items + ["..."] * (len(value.fields) > 8)) + "}"
     if isinstance(value, Tensor):
         return str(value.type)
     if is_callee(value):
         return value.name
     return str(value)
+
+
+def _item(value: object) -> str:
+    """An item of a list; what holds further values is cut."""
+    if isinstance(value, Record):
+        return "{...}"
+    return text(value) if not isinstance(value, tuple) else "[...]" if value else "[]"
 
 
 def describe(value: object) -> str:
@@ -174,6 +194,8 @@ def describe(value: object) -> str:
         return f"the number {value}"
     if isinstance(value, tuple):
         return f"the list {shortened(text(value), 200)}"
+    if isinstance(value, Record):
+        return f"the record {shortened(text(value), 200)}"
     if isinstance(value, Definition):
         return f"the {value.kind} {value.name}"
     if isinstance(value, Shared):
@@ -224,6 +246,7 @@ _KINDS: dict[Any, tuple[str, str]] = {
     tuple: ("a list", "lists"),
     Tensor: ("a tensor", "tensors"),
     Callee: ("a block", "blocks"),
+    Record: ("a record", "records"),
     None: ("none", "none"),
     types.NoneType: ("none", "none"),
 }
