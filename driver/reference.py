@@ -78,6 +78,7 @@ _KINDS: Mapping[object, str] = {
 _SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
 """Values for the examples of layers, by the name of the argument."""
 _PICTURE = "x: f32[2, 8, 8, 4]"
+_SEQUENCE = "x: f32[2, 8, 4]"
 _SCATTERED = "x: f32[9, 4], indices: i32[2, 4], updates: f32[2, 4]"
 _SLICES = "x: f32[9, 4], indices: i32[2, 1], updates: f32[2, 4]"
 _EXAMPLES: Mapping[str, tuple[str, str]] = {
@@ -103,6 +104,7 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
             "full_like": "1.5",
         }.items()
     },
+    **{name: (_SEQUENCE, f"x |> {name}@name(16)") for name in ("lstm", "gru", "rnn")},
     "stack": (_PICTURE, "stack(x, x, axis = 1)"),
     "meshgrid": ("x: f32[3], y: f32[4]", "meshgrid(x, y)"),
     "arange": ("x: f32[8]", 'x * arange(8, dtype = "f32")'),
