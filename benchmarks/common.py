@@ -7,15 +7,19 @@ import datetime
 import importlib.util
 import os
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
+from netc.compiler.graph.builder import Rewriter
 from netc.compiler.graph.ir import Graph
+from netc.frontend import models_folder
 from netc.runtime.data.folder import data_folder
 
 NETS = (
@@ -60,6 +64,25 @@ def load_module(path: Path) -> ModuleType:
 def in_float64(graph: Graph) -> Graph:
     """The same graph with all floats in double precision."""
     return parse_graph(str(graph).replace("f32[", "f64["))
+
+
+def without_dropout(graph: Graph) -> Graph:
+    """The same graph with nothing dropped in training."""
+    b = Rewriter(graph)
+    for op in graph.operations:
+        if op.name == "dropout":
+            b.replace(op.result, b[op.operands[0]])
+        else:
+            b.copy(op)
+    return b.close()
+
+
+def shipped(net: str) -> dict[str, Any]:
+    """Where a shipped net is, as `netc.load` and `netc.compile` take it: it may be one of several in a file."""
+    for path in sorted(models_folder().glob("*.net")):
+        if re.search(rf"^net {net}\b", path.read_text("utf-8"), re.MULTILINE):
+            return {"source": path, "net": net}
+    raise SystemExit(f"there is no shipped net {net}")
 
 
 def setting(*packages: str) -> str:
