@@ -2,9 +2,9 @@
 
 Each net takes its twin's own weights, drawn at random, by name, from a file. Compared are the results at batch 1 and 3
 and, where a net allows, at two sizes of pictures, as the largest difference relative to the range of the twin's
-results; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the
-gradients of the first; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns with
-ONNX Runtime's, which runs the exported twin.
+results; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
+of the first; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
+with ONNX Runtime's, which runs the exported twin.
 
 What is found is kept in a file, a line for each net, so that nets can be measured a few at a time; the table shows all
 of them. Fails if something differs too much. Needs the extra `zoo`.
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import parser, setting, shipped, table, without_dropout
+from common import parser, setting, table, without_dropout
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from twins import FIXED_SIZE, TWINS, multiply_accumulates, training_mode, twin
@@ -123,7 +123,7 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
     module = twin(name)
     weights = folder / "twin.safetensors"
     save_file({key: value.contiguous() for key, value in module.state_dict().items()}, weights)
-    graph = netc.load(**shipped(name))
+    graph = netc.load(name)
     side = graph.inputs[0].type.shape[1]
     x = _pictures(1, side)
     parameters, macs = trainable_parameters(graph), total_macs(graph)
@@ -135,9 +135,7 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
         x = _pictures(batch, size)
         started = time.perf_counter()
         settings = {} if fixed else {"size": size}
-        program = netc.compile(
-            **shipped(name), weights=weights, batch=batch, threads=options.threads, settings=settings
-        )
+        program = netc.compile(name, weights=weights, batch=batch, threads=options.threads, settings=settings)
         elapsed = time.perf_counter() - started
         with program:
             found, expected = np.asarray(program(x)), _run_torch(module, x)
@@ -202,7 +200,7 @@ def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.
     settings = (
         {} if name.startswith(FIXED_SIZE) else {"size": max(options.training_size, 128 * name.startswith("inception"))}
     )
-    graph = without_dropout(netc.load(**shipped(name), batch=4, settings=settings))
+    graph = without_dropout(netc.load(name, batch=4, settings=settings))
     x = _pictures(4, graph.inputs[0].type.shape[1])
     labels = np.random.default_rng(0).integers(0, 1000, 4).astype(np.int32)
     trainer = netc.compile_training(

@@ -7,19 +7,16 @@ import datetime
 import importlib.util
 import os
 import platform
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import parse_graph
 from netc.compiler.graph.builder import Rewriter
 from netc.compiler.graph.ir import Graph
-from netc.frontend import models_folder
 from netc.runtime.data.folder import data_folder
 
 NETS = (
@@ -75,14 +72,6 @@ def without_dropout(graph: Graph) -> Graph:
         else:
             b.copy(op)
     return b.close()
-
-
-def shipped(net: str) -> dict[str, Any]:
-    """Where a shipped net is, as `netc.load` and `netc.compile` take it: it may be one of several in a file."""
-    for path in sorted(models_folder().glob("*.net")):
-        if re.search(rf"^net {net}\b", path.read_text("utf-8"), re.MULTILINE):
-            return {"source": path, "net": net}
-    raise SystemExit(f"there is no shipped net {net}")
 
 
 def setting(*packages: str) -> str:
