@@ -6,7 +6,6 @@ from ..ops.conversion import Cast, OneHot
 from ..ops.convolution import Conv1D, Conv3D
 from ..ops.convolution_gradients import ConvolutionGradient
 from ..ops.core import Constant, Fused, Param, Relayout
-from ..ops.dense import MatMul
 from ..ops.differentiation import CustomGradient
 from ..ops.elementwise import Abs, Div, Exp, HardSigmoid, Log, Neg, Sign, Sqrt
 from ..ops.facets import INTEGER
@@ -34,4 +33,4 @@ INTEGER.none("nothing known of it", Opaque)
 INTEGER.none("computes what is known when weights are loaded", WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, OneHot)
 INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt)
-INTEGER.none("not done yet", Abs, Comparison, Exp, GatherND, LogSoftmax, MatMul, Select)
+INTEGER.none("not done yet", Abs, Comparison, Exp, GatherND, LogSoftmax, Select)

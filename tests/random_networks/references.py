@@ -95,7 +95,9 @@ NUMPY: dict[str, Reference] = {
     "argmax": _axis(np.argmax),
     "one_hot": lambda o, a: np.arange(a["depth"]) == o[0][..., None],
     "dense": lambda o, a: np.einsum("...i,io->...o", o[0], o[1]) + (o[2] if len(o) > 2 else 0),
-    "matmul": lambda o, a: (o[0].T if a["transpose_a"] else o[0]) @ (o[1].T if a["transpose_b"] else o[1]),
+    "matmul": lambda o, a: np.matmul(
+        np.swapaxes(o[0], -1, -2) if a["transpose_a"] else o[0], np.swapaxes(o[1], -1, -2) if a["transpose_b"] else o[1]
+    ),
     "batch_norm": lambda o, a: (o[0] - o[3]) / np.sqrt(o[4] + a["eps"]) * o[1] + o[2],
     "channel_variance": lambda o, a: np.var(o[0], axis=tuple(range(o[0].ndim - 1))),
     "lookup": lambda o, a: o[1][o[0].astype(int) - np.iinfo(o[0].dtype).min],

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ....lowering.group import Group
 from ....ops.convolution import Conv2D, Convolution
 from ....ops.convolution_gradients import Conv2DInputGradient
-from ....ops.dense import MatMul
 from ....ops.quantized.contraction import Conv2DSum
 from ....ops.transpose_convolution import TransposeConv2D
 from ....ops.window import Phase, phase_margins, window_of
@@ -94,11 +93,6 @@ def walks(group: Group) -> tuple[Walk, ...]:
         x, weight = (v.type for v in group.anchor.operands[:2])
         return _transposed(group, [operator.phases(x, weight, group.anchor.attributes, d) for d in range(2)])
     x = group.anchor.operands[0].type
-    if isinstance(operator, MatMul) and group.anchor.attributes["transpose_a"]:
-        rows, columns = x.shape
-        buffer = (1, x.buffer_shape[0], x.buffer_shape[1])
-        walk = replace(_flat(x), width=columns, channels=rows, pitch=1, buffer=buffer, channel_rows=True)
-        return (walk,) if _is_one_row(group) else ()
     return (_flat(x),) if _is_one_row(group) else _grid(x)
 
 

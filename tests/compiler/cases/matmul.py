@@ -1,0 +1,33 @@
+"""Products of many matrices."""
+
+from __future__ import annotations
+
+from .case import OpCase, Shape
+
+PAIRS: tuple[tuple[Shape, Shape], ...] = (
+    ((3, 5, 7), (3, 7, 9)),
+    ((2, 3, 17, 12), (2, 3, 12, 37)),  # two leading dimensions, columns that fill no vector
+    ((2, 1, 4, 6), (3, 6, 5)),  # leading dimensions that broadcast against each other
+    ((1, 1, 6, 8), (2, 2, 8, 3)),
+    ((5, 8), (4, 8, 6)),  # one left side for all
+    ((4, 5, 8), (8, 6)),  # one right side for all
+    ((4, 5, 8), (1, 1, 8, 6)),
+    ((3, 1, 20), (3, 20, 33)),
+    ((7, 40, 1), (7, 1, 20)),
+    ((1, 130, 30), (1, 30, 70)),
+)
+
+
+def _turned(shape: Shape, is_turned: bool) -> Shape:
+    return (*shape[:-2], shape[-1], shape[-2]) if is_turned else shape
+
+
+CASES: tuple[OpCase, ...] = (
+    *(
+        OpCase("matmul", (_turned(a, ta), _turned(b, tb)), {"transpose_a": ta, "transpose_b": tb})
+        for a, b in PAIRS
+        for ta, tb in ((False, False), (True, False), (False, True), (True, True))
+    ),
+    OpCase("matmul", ((9, 64, 50), (9, 50, 40)), weights=1),  # shared out to threads, matrices as blocks of rows
+    OpCase("matmul", ((4, 197, 20), (20, 30)), weights=1),
+)
