@@ -3,6 +3,7 @@
 from ....lowering import Schedules
 from ....lowering.generic import schedule_generic
 from ....lowering.margins import schedule_relayout
+from .attention import schedule_attention
 from .batch_matmul import schedule_batch_matmul
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
@@ -21,6 +22,7 @@ SCHEDULES = Schedules(
         schedule_integer_depthwise,
         schedule_contraction,
         schedule_batch_matmul,
+        schedule_attention,
         schedule_integer_contraction,
         schedule_weight_gradient,
         schedule_depthwise_weight_gradient,
