@@ -16,6 +16,7 @@ from ..types import DType, TensorType
 from .elementwise import broadcast_shapes
 from .facets import INTEGER, PERMUTED, TFLITE, IntegerForm
 from .gradients import scaled, sum_to
+from .layer import LayerBuilder, layer
 from .matmul import broadcast_place
 from .rules import expanded
 
@@ -74,7 +75,7 @@ class Attention(Operator):
         if mask:
             scores = scores + mask[0]
         if attributes["causal"]:
-            scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf).astype(q.dtype)
+            scores = np.where(_seen(scores.shape), scores, -np.inf).astype(q.dtype)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         result = weights @ v / weights.sum(axis=-1, keepdims=True)
         return (result.astype(dtype.numpy),)
@@ -128,8 +129,7 @@ class Attention(Operator):
         if mask:
             scores = b.emit("add", scores, mask[0])
         if attributes["causal"]:
-            seen = np.tri(*scores.type.shape[-2:], dtype=bool)
-            hidden = np.where(seen, 0, -np.inf).astype(scores.type.dtype.numpy)
+            hidden = np.where(_seen(scores.type.shape), 0, -np.inf).astype(scores.type.dtype.numpy)
             scores = b.emit("add", scores, b.constant(hidden))
         return q, b.emit("softmax", scores, axis=-1)
 
@@ -141,7 +141,7 @@ class Attention(Operator):
         (dy,) = cotangents
         q, k, v, *mask = op.operands
         queries, weights = self._weights(b, op.operands, op.attributes)
-        # The derivative of softmax needs, for each query, the sum of all weights times their cotangents: that is y * dy.
+        # The derivative of softmax needs the sum of all weights times their cotangents, which is that of y * dy.
         total = b.emit("reduce_sum", b.emit("mul", dy, op.result), axes=(-1,), keepdims=True)
         dweights = b.emit("matmul", dy, v, transpose_b=True)
         dscores = b.emit("mul", weights, b.emit("sub", dweights, total))
@@ -152,6 +152,12 @@ class Attention(Operator):
         return tuple(sum_to(b, derivative, operand.type.shape) for derivative, operand in pairs)
 
 
+def _seen(scores: tuple[int, ...]) -> Array:
+    """Which query sees which key, where each sees those up to its own number."""
+    queries, keys = scores[-2:]
+    return np.tri(queries, keys) > 0
+
+
 def _cast(x: Expr, dtype: DType) -> Expr:
     return x if x.type.dtype is dtype else Cast(x, dtype)
 
@@ -159,3 +165,42 @@ def _cast(x: Expr, dtype: DType) -> Expr:
 INTEGER.add(IntegerForm(None, prepare=expanded), Attention)
 TFLITE.none("made of others", Attention)
 PERMUTED.none("rows are multiplied by columns", Attention)
+
+
+@layer("multi_head_attention")
+def multi_head_attention(
+    b: LayerBuilder,
+    x: Value,
+    heads: int,
+    mask: Value | None = None,
+    bias: bool = True,
+    causal: bool = False,
+    init: str = "he_normal",
+) -> Value:
+    """Self-attention over x [..., L, E]: each of `heads` attends with E / heads features of its own.
+
+    Parameters are called as those of PyTorch's MultiheadAttention: `in_proj_weight` holds the projections to queries,
+    keys and values, `out_proj.weight` that of the heads' results.
+    """
+    if x.type.rank < 2 or heads < 1 or x.type.shape[-1] % heads:
+        raise ShapeError(f"multi_head_attention can't split the features of {x.type} among {heads} heads")
+    *lead, length, features = x.type.shape
+    split = (*lead, length, heads, features // heads)
+    outer, last = tuple(range(len(lead))), len(lead)
+    turned = (*outer, last + 1, last, last + 2)  # queries and heads exchanged, there and back
+    weights = [b.param("in_proj_weight", (features, 3 * features), init=init, checkpoint="oi")]
+    weights += [b.param("in_proj_bias", (3 * features,), init="zeros")] if bias else []
+
+    def projected(part: int) -> Value:
+        """Queries, keys or values, [..., heads, L, E / heads]; the parts of weights are cut out once for all."""
+        sizes = [(*w.type.shape[:-1], features) for w in weights]
+        places = [(*(0,) * (len(size) - 1), part * features) for size in sizes]
+        parts = [b.emit("slice", w, begin=p, size=s) for w, p, s in zip(weights, places, sizes, strict=True)]
+        return b.emit("transpose", b.emit("reshape", b.emit("dense", x, *parts), shape=split), permutation=turned)
+
+    masks = [] if mask is None else [mask]
+    result = b.emit("attention", *(projected(part) for part in range(3)), *masks, causal=causal)
+    joined = b.emit("reshape", b.emit("transpose", result, permutation=turned), shape=x.type.shape)
+    output = [b.param("out_proj.weight", (features, features), init=init, checkpoint="oi")]
+    output += [b.param("out_proj.bias", (features,), init="zeros")] if bias else []
+    return b.emit("dense", joined, *output)

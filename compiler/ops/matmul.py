@@ -89,7 +89,7 @@ class MatMul(Operator):
         return (TensorType(a.dtype, product_shape(self.name, a.shape, b.shape, **attributes)),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        a, b = matrices(*operands, attributes)
+        a, b = matrices(operands[0], operands[1], attributes)
         return (np.asarray(np.matmul(a, b)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:

@@ -117,7 +117,7 @@ def binary(q: Quantizer, op: Operation) -> Value:
 
 
 def matmul(q: Quantizer, op: Operation) -> Value:
-    """matmul of two activations, with scales of their own on all sides."""
+    """Matmul of two activations, with scales of their own on all sides."""
     a, b = op.operands
     scales = {"a": q.scale(a), "b": q.scale(b), "y": q.scale(op.result)}
     return q.emit(op, "q_matmul", q.integer(a), q.integer(b), **scales, **op.attributes)

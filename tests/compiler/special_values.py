@@ -40,6 +40,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
     **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
+    "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
     **{
         name: "integers on a scale, which have LiteRT's arithmetic"

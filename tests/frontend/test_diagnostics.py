@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from netc.compiler.errors import Diagnostic, Location, NetcError
-from netc.compiler.graph import evaluate
 from netc.frontend import SourceError, check_text, load_network, load_text, render, to_json
 
 FOLDER = Path(__file__).parent / "diagnostics"

@@ -37,6 +37,19 @@ def matmul(m: Maker, name: str) -> Value:
     return m.emit(name, a, b, **given)
 
 
+@recipe("attention")
+def attention(m: Maker, name: str) -> Value:
+    """Small numbers: where scores are large, rounding decides which key is chosen."""
+    lead = m.shape((0, 1, 2), end=())
+    queries, keys, depth, features = (m.choice((3, 1, 2, 5, 17)) for _ in range(4))
+    dtype = m.dtype(FLOATS)
+    shapes = [(*lead, queries, depth), (*lead, keys, depth), (*lead, keys, features)]
+    operands = [m.weight(dtype, shape) for shape in shapes]
+    if m.flag():
+        operands.append(m.weight(dtype, m.choice(((queries, keys), (keys,), (queries, 1), ()))))
+    return m.emit(name, *operands, causal=m.flag(3), scale=m.choice((None, 0.5, 1)))
+
+
 @recipe("q_matmul", "matmul_sum")
 def integer_matmul(m: Maker, name: str) -> Value:
     a = quantized(m, (DType.I8,), lambda: stack(m), lambda t: t.rank >= 2)

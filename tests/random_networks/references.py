@@ -188,12 +188,24 @@ def _pad(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
     return result
 
 
+def _attention(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    q, k, v, *mask = map(TORCH.from_numpy, operands)
+    shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2], k.shape[-2])
+    hidden = TORCH.zeros(shape, dtype=q.dtype)
+    if attributes["causal"]:
+        hidden = hidden + TORCH.triu(TORCH.full(shape[-2:], -np.inf, dtype=q.dtype), 1)
+    mask = mask[0] + hidden if mask else hidden
+    function = TORCH.nn.functional.scaled_dot_product_attention
+    return function(q, k, v, attn_mask=mask, scale=attributes["scale"]).numpy()
+
+
 NUMPY["pad"] = _pad
 WITH_TORCH: dict[str, Reference] = {
     **{f"conv{d}d": _conv for d in (1, 2, 3)},
     "max_pool": lambda o, a: _pool(o, a, True),
     "avg_pool": lambda o, a: _pool(o, a, False),
     "transpose_conv2d": _transpose_conv,
+    "attention": _attention,
 }
 REFERENCES: dict[str, Reference] = {**NUMPY, **(WITH_TORCH if TORCH else {})}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import ShapeError
@@ -46,11 +48,14 @@ class MatMulSum(Part):
         return (fp.wrap32(product(*matrices(a, b, attributes))).astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        zeros = attributes["a_zero"], attributes["b_zero"]
+        zeros: tuple[int, int] = attributes["a_zero"], attributes["b_zero"]
 
         def term(r: tuple[Expr, ...]) -> Expr:
             places = factors(c, index, r[0], attributes)
-            a, b = (Cast(c.load(i, places[i]), DType.I32) - zeros[i] for i in range(2))
+            a, b = (
+                Cast(c.load(i, place), DType.I32) - zero
+                for i, (place, zero) in enumerate(zip(places, zeros, strict=True))
+            )
             return a * b
 
         return Reduction("add", (inner_size(c.type(0), attributes),), term, dtype=DType.I32)
@@ -107,14 +112,14 @@ class QMatMul(QuantizedOperator):
 
 
 def _factor(attributes: Attributes) -> tuple[int, int]:
-    """Multiplier and shift between the sums and the result's scale. Raises `ScaleError` where these are too far apart."""
+    """Multiplier and shift between the sums and the result. Raises `ScaleError` where scales are too far apart."""
     a, b, y = (attributes[key] for key in ("a", "b", "y"))
     with np.errstate(over="ignore"):
         scales = np.float32(a.scale) * np.float32(b.scale)
     return fp.quantize_multiplier(float(scales) / y.scale)
 
 
-def _sum_attributes(attributes: Attributes) -> dict[str, object]:
+def _sum_attributes(attributes: Attributes) -> dict[str, Any]:
     a: Quantization = attributes["a"]
     b: Quantization = attributes["b"]
     return {**{key: attributes[key] for key in TRANSPOSED}, "a_zero": a.zero_point, "b_zero": b.zero_point}

@@ -71,12 +71,13 @@ def schedule_attention(group: Group, target: Target, threads: int) -> tuple[Sche
         return ()
     if anchor.result.type.shape[-1] * sum_type(anchor.result.type.dtype).itemsize > SUM_BYTES:
         return ()
-    emitter = _Emitter(group, target)
+    scale = anchor.operator.scale(anchor.operands[0].type, anchor.attributes)
+    emitter = _Emitter(group, target, scale)
     return (emitter.packing(), emitter.schedule())
 
 
 class _Emitter:
-    def __init__(self, group: Group, target: Target) -> None:
+    def __init__(self, group: Group, target: Target, scale: float) -> None:
         anchor = group.anchor
         self.group = group
         self.q, self.k, self.v, *self.mask = anchor.operands
@@ -86,9 +87,7 @@ class _Emitter:
         self.queries, self.features = anchor.result.type.shape[-2:]
         self.keys, self.depth = self.k.type.shape[-2:]
         self.causal = bool(anchor.attributes["causal"])
-        self.factor = (
-            anchor.operator.scale(self.q.type, anchor.attributes) if isinstance(anchor.operator, Attention) else 1
-        )
+        self.factor = scale
         self.names = Names()
         self._choose_blocks(target)
         self._declare()
@@ -119,13 +118,13 @@ class _Emitter:
         self.packed = Value(TensorType(self.dtype, shape))
         self.parameters = Parameters()
         add = self.parameters.add
-        self.q_buffer = add(self._stack_of("q", self.q), self.q_outer(self.q))
+        self.q_buffer = add(self._buffer_of("q", self.q), self._outside(self.q))
         self.k_buffer = add(Buffer("k", self.dtype, shape), self.packed)
-        self.v_buffer = add(self._stack_of("v", self.v), self.q_outer(self.v))
+        self.v_buffer = add(self._buffer_of("v", self.v), self._outside(self.v))
         self.mask_buffer: Buffer | None = None
         if self.mask:
             mask = self.mask[0]
-            self.mask_buffer = add(Buffer("mask", mask.type.dtype, mask.type.shape), self.q_outer(mask))
+            self.mask_buffer = add(Buffer("mask", mask.type.dtype, mask.type.shape), self._outside(mask))
         result = self.group.operation.result
         self.y = add(Buffer("y", result.type.dtype, self._matrices(result.type), Space.OUT), result)
         self.scores = Buffer("scores", self.dtype, (self.rows, self.scores_row), Space.STACK)
@@ -133,14 +132,14 @@ class _Emitter:
         self.largest = Buffer("largest", self.dtype, (self.rows,), Space.STACK)
         self.totals = Buffer("totals", self.dtype, (self.rows,), Space.STACK)
 
-    def q_outer(self, value: Value) -> Value:
+    def _outside(self, value: Value) -> Value:
         """A value of the graph for one of the group."""
         return self.group.outer[value]
 
     def _matrices(self, type_: TensorType) -> tuple[int, ...]:
         return (math.prod(type_.shape[:-2]), *type_.shape[-2:])
 
-    def _stack_of(self, name: str, value: Value) -> Buffer:
+    def _buffer_of(self, name: str, value: Value) -> Buffer:
         return Buffer(name, value.type.dtype, self._matrices(value.type))
 
     def _wide(self, x: Expr) -> Expr:
@@ -154,7 +153,7 @@ class _Emitter:
     def packing(self) -> Scheduled:
         """The kernel that packs the keys; places behind the last key hold zeros."""
         matrices, panels, depth, width = self.packed.type.shape
-        k = self._stack_of("k", self.k)
+        k = self._buffer_of("k", self.k)
         packed = Buffer("p", self.dtype, self.packed.type.shape, Space.OUT)
         last = self.keys - (panels - 1) * width
 
@@ -178,7 +177,7 @@ class _Emitter:
             return [If(Binary("lt", p, Const(panels - 1)), tuple(rows(n, p, width)), tuple(rows(n, p, last)))]
 
         parameters = Parameters()
-        parameters.add(k, self.q_outer(self.k))
+        parameters.add(k, self._outside(self.k))
         parameters.add(packed, self.packed)
         body = loop("i", matrices * panels, panel, kind_for(self.packed.type.size))
         return parameters.scheduled(body, multiplies=False)
