@@ -1,4 +1,4 @@
-"""Products of many matrices."""
+"""Products of many matrices, and the transposes before them."""
 
 from __future__ import annotations
 
@@ -30,4 +30,8 @@ CASES: tuple[OpCase, ...] = (
     ),
     OpCase("matmul", ((9, 64, 50), (9, 50, 40)), weights=1),  # shared out to threads, matrices as blocks of rows
     OpCase("matmul", ((4, 197, 20), (20, 30)), weights=1),
+    # what turns operands of products: the last dimension moves, in tiles with a rest
+    OpCase("transpose", ((2, 19, 3, 33),), {"permutation": (0, 2, 3, 1)}),
+    OpCase("transpose", ((17, 2, 20),), {"permutation": (2, 1, 0)}),
+    OpCase("transpose", ((40, 5, 48, 7),), {"permutation": (2, 1, 3, 0)}),
 )
