@@ -93,7 +93,12 @@ NUMPY: dict[str, Reference] = {
     "log_softmax": _axis(lambda x, axis: np.log(_softmax(x, axis))),
     "logsumexp": _axis(lambda x, axis: np.log(np.exp(x).sum(axis=axis))),
     "argmax": _axis(np.argmax),
-    "one_hot": lambda o, a: np.arange(a["depth"]) == o[0][..., None],
+    "one_hot": lambda o, a: np.moveaxis(
+        np.where(np.arange(a["depth"]) == o[0][..., None], a["on"], a["off"]), -1, a["axis"]
+    ),
+    "gather": lambda o, a: None if a["batch_dims"] else np.take(*o, axis=a["axis"]),
+    "take_along_axis": lambda o, a: np.take_along_axis(*o, axis=a["axis"]),
+    "mirror_pad": lambda o, a: np.pad(o[0], a["padding"], mode=a["mode"]) if o[0].size and o[0].ndim else None,
     "dense": lambda o, a: np.einsum("...i,io->...o", o[0], o[1]) + (o[2] if len(o) > 2 else 0),
     "matmul": lambda o, a: np.matmul(
         np.swapaxes(o[0], -1, -2) if a["transpose_a"] else o[0], np.swapaxes(o[1], -1, -2) if a["transpose_b"] else o[1]
