@@ -18,16 +18,13 @@ from ....graph.ir import Value
 from ....loops.ir import (
     Allocate,
     Binary,
-    Broadcast,
     Buffer,
     Cast,
     Const,
     Expr,
-    Fma,
     For,
     If,
     Load,
-    LoopKind,
     Reduce,
     Select,
     Space,
@@ -43,13 +40,14 @@ from ....loops.ir import (
 )
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
-from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
+from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
 from ....ops.attention import Attention, sum_type
 from ....ops.matmul import broadcast_place
 from ....targets.target import Target
 from ....types import TensorType
 from .batch_matmul import divided, flat_place
-from .tiling import Tile, choose_tile, split
+from .tiled_product import Columns, TiledProduct, spread_out
+from .tiling import Tile, choose_tile
 
 SCORE_BYTES = 32 * 1024
 """Scores of a block, which should stay in the L1 cache ..."""
@@ -215,10 +213,10 @@ class _Emitter:
     def _queries(self, rows: int) -> list[Stmt]:
         """A block of queries."""
         if self.keys <= self.block_keys:
-            whole = self._weights(rows, Const(0), self.keys, only=True)
+            weights = self._weights(rows, Const(0), self.keys, only=True)
             return [
-                *whole,
-                *self._weighted(rows, Const(0), self.keys, lambda *place: self._zero(place[-1]), self._result),
+                *weights,
+                *self._weighted(rows, Const(0), self.keys, lambda r, c: self._zero(c.width), self._result),
             ]
         full, rest = divmod(self.keys, self.block_keys)
         stop: Expr = Const(full)
@@ -232,7 +230,7 @@ class _Emitter:
             body += [If(seen, tuple(more))] if self.causal else more
 
         def finish(r: Expr) -> list[Stmt]:
-            return self._along(self.features, lambda c, w: self._result(r, c, w, Load(self.sums, (r, c), w)))
+            return self._along(self.features, lambda c, w: self._store(r, c, w, Load(self.sums, (r, c), w)))
 
         return [*body, *self._each_row(rows, finish)]
 
@@ -255,45 +253,42 @@ class _Emitter:
     def _keys(self, rows: int, number: Expr, keys: int) -> list[Stmt]:
         """A block of keys among several."""
 
-        def start(r: Expr, c: Expr, width: int) -> Expr:
-            return Load(self.sums, (r, c), width)
+        def start(r: Expr, c: Columns) -> Expr:
+            return Load(self.sums, (r, c.first), c.width)
 
-        def finish(r: Expr, c: Expr, width: int, total: Expr) -> list[Stmt]:
-            return [Store(self.sums, (r, c), total)]
+        def finish(r: Expr, c: Columns, total: Expr) -> list[Stmt]:
+            return [Store(self.sums, (r, c.first), total)]
 
         first = number * self.block_keys
         return [*self._weights(rows, first, keys, only=False), *self._weighted(rows, first, keys, start, finish)]
 
-    def _result(self, r: Expr, c: Expr, width: int, total: Expr) -> list[Stmt]:
+    def _result(self, r: Expr, c: Columns, total: Expr) -> list[Stmt]:
+        return self._store(r, c.first, c.width, total)
+
+    def _store(self, r: Expr, c: Expr, width: int, total: Expr) -> list[Stmt]:
         """Store a part of a finished row."""
-        sum_: Expr = Load(self.totals, (r,))
-        mean = total / (Broadcast(sum_, width) if width > 1 else sum_)
-        dtype = self.y.dtype
+        mean = total / spread_out(Load(self.totals, (r,)), width)
         place = (self.y_at, self.first + r, c)
-        return [Store(self.y, place, mean if dtype is self.dtype else Cast(mean, dtype))]
+        return [Store(self.y, place, mean if self.y.dtype is self.dtype else Cast(mean, self.y.dtype))]
 
     # ---- scores and their exponentials ----
 
     def _weights(self, rows: int, first: Expr, keys: int, *, only: bool) -> list[Stmt]:
         """The weights of a block of keys, from number `first` on."""
         row = ceil_div(keys, self.lanes) * self.lanes
-
-        def start(r: Expr, c: Expr, width: int) -> Expr:
-            return self._zero(width)
-
-        def left(r: Expr, k: Expr) -> Expr:
-            return self._wide(Load(self.q_buffer, (self.q_at, self.first + r, k)))
-
         panel = first // self.width
-
-        def right(k: Expr, c: Expr, width: int, j: Expr, offset: int) -> Expr:
-            return Load(self.k_buffer, (self.k_at, panel + j, k, Const(offset)), width)
-
-        def finish(r: Expr, c: Expr, width: int, total: Expr) -> list[Stmt]:
-            return [Store(self.scores, (r, c), total * self.factor)]
-
-        scores = self._product((rows, row, self.depth), self.score_tile, (start, left, right, finish))
-        return [*scores, *self._each_row(rows, lambda r: self._exponentials(r, first, keys, row, only))]
+        scores = TiledProduct(
+            self.names,
+            self.dtype,
+            self.lanes,
+            self.score_tile,
+            lambda r, c: self._zero(c.width),
+            lambda r, k: self._wide(Load(self.q_buffer, (self.q_at, self.first + r, k))),
+            lambda k, c: Load(self.k_buffer, (self.k_at, panel + c.tile, k, Const(c.offset)), c.width),
+            lambda r, c, total: [Store(self.scores, (r, c.first), total * self.factor)],
+        )
+        exponentials = self._each_row(rows, lambda r: self._exponentials(r, first, keys, row, only))
+        return [*scores.loops(rows, row, self.depth), *exponentials]
 
     def _exponentials(self, r: Expr, first: Expr, keys: int, row: int, only: bool) -> list[Stmt]:
         """Put exponentials in the place of a query's scores; their sum, and what it means for the sums so far."""
@@ -310,7 +305,7 @@ class _Emitter:
         base = let(block, self.names.fresh("base"), Select(binary("eq", new, -math.inf), self._zero(), new))
 
         def weight(s: Expr) -> Expr:
-            return Unary("exp", s - Broadcast(base, self.lanes))
+            return Unary("exp", s - spread_out(base, self.lanes))
 
         total = self._reduced(block, r, row, "add", 0.0, weight)
         if only:
@@ -318,8 +313,7 @@ class _Emitter:
         shrink = let(block, self.names.fresh("f"), Unary("exp", old - base))
 
         def shrunk(c: Expr, width: int) -> list[Stmt]:
-            factor = Broadcast(shrink, width) if width > 1 else shrink
-            return [Store(self.sums, (r, c), Load(self.sums, (r, c), width) * factor)]
+            return [Store(self.sums, (r, c), Load(self.sums, (r, c), width) * spread_out(shrink, width))]
 
         return [
             *block,
@@ -360,8 +354,7 @@ class _Emitter:
             def add(c: Expr, width: int) -> list[Stmt]:
                 place = broadcast_place(shape, (*self.batch, self.first + r, first + c))
                 if not shape or shape[-1] == 1:
-                    one = self._wide(Load(mask, place))
-                    more = Broadcast(one, width) if width > 1 else one
+                    more = spread_out(self._wide(Load(mask, place)), width)
                 else:
                     more = self._wide(Load(mask, place, width))
                 return [Store(self.scores, (r, c), Load(self.scores, (r, c), width) + more)]
@@ -373,85 +366,25 @@ class _Emitter:
             block.append(For("c", seen, Const(keys), (hide,)))
         return block
 
-    # ---- products ----
+    # ---- values ----
 
     def _weighted(
         self,
         rows: int,
         first: Expr,
         keys: int,
-        start: Callable[[Expr, Expr, int], Expr],
-        finish: Callable[[Expr, Expr, int, Expr], list[Stmt]],
+        start: Callable[[Expr, Columns], Expr],
+        finish: Callable[[Expr, Columns, Expr], list[Stmt]],
     ) -> list[Stmt]:
         """Sums of values, weighted by what stands in the place of the scores."""
-
-        def left(r: Expr, k: Expr) -> Expr:
-            return Load(self.scores, (r, k))
-
-        def right(k: Expr, c: Expr, width: int, j: Expr, offset: int) -> Expr:
-            return self._wide(Load(self.v_buffer, (self.v_at, first + k, c), width))
-
-        return self._product((rows, self.features, keys), self.value_tile, (start, left, right, finish))
-
-    def _product(self, sizes: tuple[int, int, int], tile: Tile, parts: _Parts) -> list[Stmt]:
-        """Rows times columns, by register tiles over the inner dimension."""
-        rows, columns, inner = sizes
-        start, left, right, finish = parts
-        whole, rest = divmod(columns, tile.channels)
-        panels = [(0, whole, tile.widths)] * bool(whole)
-        panels += [(whole, 1, vector_widths(rest, self.lanes))] * bool(rest)
-
-        def register_tile(row: Expr, count: int, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-            block: list[Stmt] = []
-            name = self.names.fresh
-            offsets = [sum(widths[:i]) for i in range(len(widths))]
-            places = [let(block, name("c"), j * tile.channels + offset) for offset in offsets]
-            sums = [Buffer(name("acc"), self.dtype, (count,), Space.REGISTER, w) for w in widths]
-            for total, place, width in zip(sums, places, widths, strict=True):
-                block.append(Allocate(total))
-                block += [Store(total, (Const(r),), start(row + r, place, width)) for r in range(count)]
-
-            def step(k: Expr) -> list[Stmt]:
-                inside: list[Stmt] = []
-                vectors = [
-                    let(inside, name("w"), right(k, c, w, j, offset))
-                    for c, w, offset in zip(places, widths, offsets, strict=True)
-                ]
-                for r in range(count):
-                    one = let(inside, name("a"), left(row + r, k))
-                    for total, vector, width in zip(sums, vectors, widths, strict=True):
-                        spread = Broadcast(one, width) if width > 1 else one
-                        inside.append(Store(total, (Const(r),), Fma(spread, vector, Load(total, (Const(r),)))))
-                return inside
-
-            block += loop(name("k"), inner, step)
-            for total, place, width in zip(sums, places, widths, strict=True):
-                for r in range(count):
-                    block += finish(row + r, place, width, Load(total, (Const(r),)))
-            return block
-
-        body: list[Stmt] = []
-        for first, count, widths in panels:
-            for row, tiles, height in split(rows, tile.columns):
-
-                def tile_at(
-                    t: Expr, j: Expr, row: int = row, height: int = height, w: tuple[int, ...] = widths
-                ) -> list[Stmt]:
-                    return register_tile(t * height + row, height, j, w)
-
-                def panel(
-                    j: Expr, first: int = first, tiles: int = tiles, at: Callable[..., list[Stmt]] = tile_at
-                ) -> list[Stmt]:
-                    return loop("t", tiles, lambda t: at(t, j + first))
-
-                body += loop("j", count, panel, LoopKind.SERIAL)
-        return body
-
-
-_Parts = tuple[
-    Callable[[Expr, Expr, int], Expr],
-    Callable[[Expr, Expr], Expr],
-    Callable[[Expr, Expr, int, Expr, int], Expr],
-    Callable[[Expr, Expr, int, Expr], list[Stmt]],
-]
-"""What sums start from (row, column, lanes), both factors, and what is done with a sum."""
+        product = TiledProduct(
+            self.names,
+            self.dtype,
+            self.lanes,
+            self.value_tile,
+            start,
+            lambda r, k: Load(self.scores, (r, k)),
+            lambda k, c: self._wide(Load(self.v_buffer, (self.v_at, first + k, c.first), c.width)),
+            finish,
+        )
+        return product.loops(rows, self.features, keys)
