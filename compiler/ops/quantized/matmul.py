@@ -96,11 +96,20 @@ class QMatMul(QuantizedOperator):
         return (fp.saturate(scaled, DType.of(operands[0].dtype)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        """A sum of products, of b turned for good where it is transposed, and a `rescale` of it."""
+        """Sums of products, of b turned for good where it is transposed, and a `rescale` of them.
+
+        Sums that a float of 32 bits holds exactly are computed in floats, for which there is a schedule.
+        """
         x, y = operands
         if attributes["transpose_b"] and y.type.size:
             y, attributes = exchanged(b, y), {**attributes, "transpose_b": False}
-        total = b.emit("matmul_sum", x, y, **_sum_attributes(attributes))
+        given = _sum_attributes(attributes)
+        if inner_size(x.type, attributes) <= EXACT_LENGTH:
+            floats = (_offset(b, v, given[key]) for v, key in ((x, "a_zero"), (y, "b_zero")))
+            sums = b.emit("matmul", *floats, **{key: given[key] for key in TRANSPOSED})
+            total = b.emit("cast", sums, dtype="i32")
+        else:
+            total = b.emit("matmul_sum", x, y, **given)
         multiplier, shift = _factor(attributes)
         constants = (b.constant(np.array(number, np.int32)) for number in (multiplier, shift if multiplier else -1))
         ranged = {**attributes, "low": None, "high": None}
@@ -109,6 +118,16 @@ class QMatMul(QuantizedOperator):
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * inner_size(operands[0], attributes)
+
+
+EXACT_LENGTH = (1 << 24) // (255 * 255)
+"""Sums of so many products of numbers up to 255 need 24 bits."""
+
+
+def _offset(b: Builder, x: Value, zero_point: int) -> Value:
+    """The integers without their zero point, as floats."""
+    plain = b.emit("cast", x, dtype="f32")
+    return b.emit("sub", plain, b.scalar(zero_point, DType.F32)) if zero_point else plain
 
 
 def _factor(attributes: Attributes) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ Shape = tuple[int, ...]
 SCALES = {"a": (0.031, 5), "b": (0.017, -9), "y": (0.043, -20)}
 SHAPES: tuple[tuple[Shape, Shape], ...] = (
     ((5, 33), (33, 17)),
-    ((3, 5, 40), (3, 40, 9)),
+    ((3, 5, 300), (3, 300, 9)),  # sums that floats don't hold exactly
     ((2, 1, 4, 6), (1, 3, 6, 18)),
     ((2, 1, 4, 6), (3, 6, 5)),
     ((1, 4, 16, 16), (1, 4, 16, 16)),
@@ -75,7 +74,7 @@ def check(data: bytes) -> None:
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
 @pytest.mark.parametrize(("a", "b"), SHAPES)
 def test_shapes(a: Shape, b: Shape, dtype: Any) -> None:
-    for turn_a, turn_b in itertools.product((False, True), repeat=2) if len(a) == 4 else ((False, True), (True, False)):
+    for turn_a, turn_b in ((False, True), (True, False)):
         check(model(a, b, turn_a, turn_b, dtype))
 
 
