@@ -75,7 +75,7 @@ _KINDS: Mapping[object, str] = {
 """What kinds of attributes are called; a class that is not listed goes by its own name."""
 
 
-_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
+_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "limit": 1, "size": 2, "units": 16, "value": 0}
 """Values for the examples of layers, by the name of the argument."""
 _PICTURE = "x: f32[2, 8, 8, 4]"
 _SCATTERED = "x: f32[9, 4], indices: i32[2, 4], updates: f32[2, 4]"
@@ -113,6 +113,7 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "einsum": ("x: f32[2, 8, 4], y: f32[2, 6, 4]", 'einsum("nqd,nkd->nqk", x, y)'),
     "multi_head_attention": ("x: f32[2, 8, 16]", "x |> multi_head_attention@name(4)"),
     "embedding": ("ids: i32[2, 8]", "ids |> embedding@name(100, 16)"),
+    "where": (_PICTURE, "where(x > 0, x, 0.1 * x)"),
     "scatter": (_SCATTERED, "scatter(x, indices, updates, axis = 0)"),
     "scatter_add": (_SCATTERED, "scatter_add(x, indices, updates, axis = 0)"),
     "scatter_nd_update": (_SLICES, "scatter_nd_update(x, indices, updates)"),

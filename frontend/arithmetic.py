@@ -85,8 +85,6 @@ def unary(symbol: str, value: Any, location: Location) -> Any:
 
 def compare(symbol: str, left: Any, right: Any, location: Location, budget: Budget) -> bool:
     """`left symbol right`, a truth value."""
-    if isinstance(left, Tensor) or isinstance(right, Tensor):
-        raise error("a tensor's elements are not known at compile time and can't be compared", location)
     if symbol in ("==", "!="):
         return _same(left, right, budget) is (symbol == "==")
     if is_number(left) and is_number(right):
@@ -115,7 +113,7 @@ def truth(value: Any, location: Location) -> bool:
         return value
     hint = f"compare it, for example `{'x' if isinstance(value, Tensor) else text(value)} > 0`"
     if isinstance(value, Tensor):
-        hint = "conditions are decided at compile time"
+        hint = "conditions are decided at compile time; where(mask, a, b) chooses element by element"
     raise error(f"a condition must be true or false, not {describe(value)}", location, hint if len(hint) < 80 else None)
 
 
@@ -250,9 +248,9 @@ BUILTINS: Mapping[str, Builtin] = MappingProxyType(
             Builtin("int", _int),
             Builtin("float", _float),
             Builtin("str", _str),
-            Builtin("round", _round),
-            Builtin("floor", _of_one_number(math.floor)),
-            Builtin("ceil", _of_one_number(math.ceil)),
+            Builtin("round", _round, "round"),
+            Builtin("floor", _of_one_number(math.floor), "floor"),
+            Builtin("ceil", _of_one_number(math.ceil), "ceil"),
             Builtin("abs", _abs, "abs"),
             Builtin("sqrt", _of_one_number(math.sqrt), "sqrt"),
             Builtin("exp", _of_one_number(math.exp), "exp"),

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..compiler.errors import Location
-from ..compiler.graph.ir import Value
+from ..compiler.graph.ir import Emits, Value
 from ..compiler.graph.registry import operators
+from ..compiler.ops.moves import sliced
 from ..compiler.types import DType
 from .arithmetic import BUILTINS, BadArgumentError
 from .syntax import COMMENT_HINT
 from .values import Builtin, Tensor, describe, error, is_number
 
 MAX_POWER = 16
-"""Largest exponent of a tensor; `x ** n` is a chain of products."""
+"""Largest exponent that becomes a chain of products; others become the operator pow."""
 
 Emit = Callable[..., Value]
 """`emit(operator, *operands, **attributes)` adds an operation at the current place."""
 
-_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
+_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "floor_mod", "**": "pow"}
+_COMPARISONS = {
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "==": "equal",
+    "!=": "not_equal",
+}
 
 
 def tensor_binary(symbol: str, left: Any, right: Any, emit: Emit, location: Location) -> Value:
@@ -36,10 +45,15 @@ def tensor_binary(symbol: str, left: Any, right: Any, emit: Emit, location: Loca
     return emit(_OPERATORS[symbol], a, b)
 
 
+def tensor_compare(symbol: str, left: Any, right: Any, emit: Emit, location: Location) -> Value:
+    """`left symbol right` where at least one side is a tensor: a tensor of truth values."""
+    return emit(_COMPARISONS[symbol], *as_tensors((left, right), emit, location))
+
+
 def tensor_unary(symbol: str, value: Value, emit: Emit, location: Location) -> Value:
     """`-value` or `+value` of a tensor."""
     if symbol == "not":
-        raise error("`not` doesn't apply to tensors", location)
+        return emit("logical_not", value)
     return emit("neg", value) if symbol == "-" else value
 
 
@@ -65,15 +79,32 @@ def _constant(value: Any, dtype: DType, emit: Emit, location: Location) -> Value
 
 
 def _power(x: Value, exponent: int | float, emit: Emit, location: Location) -> Value:
-    if exponent == 0.5:
+    if exponent == 0.5 and x.type.dtype.is_float:
         return emit("sqrt", x)
     if not isinstance(exponent, int) or not 1 <= exponent <= MAX_POWER:
-        hint = f"use a whole number from 1 to {MAX_POWER}, or 0.5"
-        raise error(f"a tensor can't be raised to the power {exponent}", location, hint)
+        return emit("pow", x, _constant(exponent, x.type.dtype, emit, location))
     result = x
     for _ in range(exponent - 1):
         result = emit("mul", result, x)
     return result
+
+
+def take(x: Value, places: Sequence[slice | int], site: Emits, location: Location) -> Value:
+    """`x[places]` as in NumPy: a range of each of the first dimensions, or one element, without the dimension then."""
+    if len(places) > x.type.rank:
+        raise error(f"{len(places)} places don't fit {describe(x)}", location)
+    ranges: list[slice] = []
+    for d, (place, size) in enumerate(zip(places, x.type.shape, strict=False)):
+        if isinstance(place, slice):
+            ranges.append(place)
+        elif -size <= place < size:
+            ranges.append(slice(place % size, place % size + 1))
+        else:
+            raise error(f"there is no element {place} in dimension {d} of {describe(x)}", location)
+    part = sliced(site, x, ranges)
+    gone = {d for d, place in enumerate(places) if not isinstance(place, slice)}
+    shape = tuple(size for d, size in enumerate(part.type.shape) if d not in gone)
+    return site.emit("reshape", part, shape=shape) if gone else part
 
 
 def apply_operator(builtin: Builtin, values: tuple[Any, ...], emit: Emit, location: Location) -> Value:

@@ -288,6 +288,7 @@ def _listing(title: str, entries: Sequence[str], show: Callable[[str], str]) -> 
 # ---- initial values -------------------------------------------------------------------------------------------------
 
 _NORMAL = re.compile(r"normal\(([-+.0-9e]+)\)")
+_CONSTANT = re.compile(r"constant\(([-+.0-9e]+)\)")
 
 
 class _InitialWeights(Mapping[str, Array]):
@@ -303,6 +304,8 @@ class _InitialWeights(Mapping[str, Array]):
             return np.zeros(shape, dtype)
         if rule == "ones":
             return np.ones(shape, dtype)
+        if match := _CONSTANT.fullmatch(rule):
+            return np.full(shape, float(match[1]), dtype)
         values = _generator(self._seed, name).standard_normal(shape, np.float32)
         values *= np.float32(_deviation(rule, shape))
         return values.astype(dtype, copy=False)
@@ -325,4 +328,6 @@ def _deviation(rule: str, shape: tuple[int, ...]) -> float:
         return math.sqrt(2 / math.prod(shape[:-1]))
     if match := _NORMAL.fullmatch(rule):
         return float(match[1])
-    raise NetcError(f"there is no initialisation `{rule}`", hint="use he_normal, zeros, ones or normal(stddev)")
+    raise NetcError(
+        f"there is no initialisation `{rule}`", hint="use he_normal, zeros, ones, constant(number) or normal(stddev)"
+    )

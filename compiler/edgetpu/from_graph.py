@@ -18,12 +18,14 @@ from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import EDGETPU, TFLITE
+from ..ops.logic import BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.shape import Concat, Identity, Pad, Slice
+from ..ops.squares import Square
 from ..ops.striding import StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
-from ..ops.window import window_of
+from ..ops.window import dilated, window_of
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import pools_in_two_dimensions
 from ..tflite import mappings  # noqa: F401 (which registers the forms)
@@ -181,10 +183,10 @@ class Conversion:
         self._emit(op, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [data, stored, *biases], options)
 
     def transpose_convolution(self, op: Operation, operands: list[TensorFacts]) -> None:
-        """TRANSPOSE_CONV takes the size of its result first."""
+        """TRANSPOSE_CONV takes the size of its result first; it has no groups and no dilation, but zeros."""
         data, weight, *bias = operands
-        kh, kw, fan_in, filters = weight.shape
-        stored = replace(weight, shape=(filters, kh, kw, fan_in), per_channel=True)
+        kh, kw = dilated(weight.shape[:2], op.attributes["dilations"])
+        stored = replace(weight, shape=(weight.shape[-1], kh, kw, data.shape[-1]), per_channel=True)
         size = _integers(op.result.type.shape)
         self._emit(op, "TRANSPOSE_CONV", [size, stored, data, *(replace(b, dtype="INT32") for b in bias)])
 
@@ -258,6 +260,7 @@ def _kind(op: Operation) -> str:
     return form.kinds[0] if form is not None and len(form.kinds) == 1 else op.name.upper()
 
 
+EDGETPU.add(Conversion.plain, BitwiseXor, Square)
 EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
 EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
 EDGETPU.add(Conversion.batch_norm, BatchNorm)

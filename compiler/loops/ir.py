@@ -24,7 +24,7 @@ from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
-from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Reduce, Select
+from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Reduce, Select, Spread
 
 __all__ = [
     "INDEX",
@@ -49,6 +49,7 @@ __all__ = [
     "Reduce",
     "Select",
     "Space",
+    "Spread",
     "Stmt",
     "Store",
     "Unary",

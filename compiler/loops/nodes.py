@@ -170,6 +170,37 @@ class Broadcast(Expr):
         return lambda value: np.full(self.lanes, value) if self.lanes > 1 else value
 
 
+@spelled("spread")
+@dataclass(frozen=True, slots=True)
+class Spread(Expr):
+    """Lanes of a vector, repeated: lane l of the result is lane l // run * step + start of the value."""
+
+    value: Expr
+    lanes: int
+    run: int
+    step: int
+    start: int
+
+    def result(self) -> VectorType:
+        return VectorType(self.value.type.dtype, self.lanes)
+
+    def fault(self) -> str:
+        if min(self.lanes, self.run) < 1 or min(self.step, self.start) < 0:
+            return "lanes and run must be positive, step and start at least 0"
+        fits = self.places[-1] < self.value.type.lanes
+        return "" if fits else f"{self.value.type} has no lane {self.places[-1]}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda value: (
+            np.atleast_1d(value)[list(self.places)] if self.lanes > 1 else np.atleast_1d(value)[self.start]
+        )
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The lane of the value that each lane of the result is."""
+        return tuple(lane // self.run * self.step + self.start for lane in range(self.lanes))
+
+
 @spelled("reduce")
 @dataclass(frozen=True, slots=True)
 class Reduce(Expr):

@@ -7,6 +7,7 @@ rule of its own for it. What they mean:
 - Integers wrap; their quotient `div` is rounded toward zero, and 0 where the divisor is 0. `floordiv` and `mod` round
   toward minus infinity and are 0 where the divisor is 0. `shr` is arithmetic; shifts go by less than the number of
   bits.
+- `round` takes halves to the even neighbour. `atan2`, `fmod` and `pow` take floats.
 - With a NaN on either side only `ne` holds of the comparisons, which give booleans.
 """
 
@@ -121,6 +122,16 @@ OPERATIONS: dict[str, Operation] = {
     "log": _function(meaning=np.log),
     "tanh": _function(meaning=np.tanh),
     "not": _function(meaning=np.invert),
+    "ceil": _function(meaning=np.ceil),
+    "trunc": _function(meaning=np.trunc),
+    "round": _function(meaning=np.rint),
+    **{name: _function(meaning=getattr(np, name)) for name in ("expm1", "exp2", "log1p", "log2", "log10")},
+    **{name: _function(meaning=getattr(np, name)) for name in ("sinh", "cosh")},
+    **{f"a{name}": _function(meaning=getattr(np, f"arc{name}")) for name in ("sin", "cos", "tan")},
+    **{f"a{name}": _function(meaning=getattr(np, f"arc{name}")) for name in ("sinh", "cosh", "tanh")},
+    "fmod": _arithmetic(meaning=np.fmod),
+    "atan2": _arithmetic(meaning=np.arctan2),
+    "pow": _arithmetic(meaning=np.power),
 }
 
 COMPARISONS = frozenset(name for name, operation in OPERATIONS.items() if operation.compares)

@@ -20,7 +20,8 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr, Select, const
 from ..types import TensorType
 from .convolution import WINDOW_ATTRIBUTES
-from .window import Phase, Window, phase_margins, phases_of, window_of
+from .transpose_convolution import exchanged
+from .window import Window, window_of
 
 
 class ConvolutionGradient(Operator):
@@ -85,27 +86,6 @@ class InputGradient(ConvolutionGradient):
             parts.append(window.scatter(np.moveaxis(products, -1, last)))  # [N, output..., C, kernel...]
         return (np.concatenate(parts, axis=-1).astype(dy.dtype, copy=False),)
 
-    def phases(self, weight: TensorType, attributes: Attributes, dimension: int) -> tuple[Phase, ...]:
-        """The phases of one spatial dimension, for a window without dilation."""
-        window = window_of(self.name, attributes["size"], weight.shape[:-2], attributes)
-        strides, padding = window.strides[dimension], window.padding[dimension]
-        return phases_of(window.kernel[dimension], strides, padding[0], attributes["size"][dimension])
-
-    def is_depthwise(self, weight: TensorType, attributes: Attributes) -> bool:
-        """True if each channel goes to one filter of its own, and windows have no gaps: then there is a schedule."""
-        return (
-            attributes["groups"] == weight.shape[-1] and weight.shape[-2] == 1 and set(attributes["dilations"]) == {1}
-        )
-
-    def input_margins(
-        self, operands: Sequence[TensorType], attributes: Attributes
-    ) -> tuple[tuple[int, int], ...] | None:
-        dy, weight = operands
-        if not self.is_depthwise(weight, attributes):
-            return None
-        phases = (self.phases(weight, attributes, d) for d in range(self.spatial))
-        return phase_margins(phases, dy.shape[1:-1])
-
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         weight, groups = c.type(1).shape, attributes["groups"]
         window = window_of(self.name, attributes["size"], weight[:-2], attributes)
@@ -123,20 +103,13 @@ class InputGradient(ConvolutionGradient):
 
         return Reduction("add", (*window.reach, filters), term)
 
-    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """Where a transposed convolution says the same, it is one, because it has a schedule."""
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        """The transposed convolution that it is."""
         dy, weight = operands
-        if self.spatial != 2 or attributes["groups"] != 1 or set(attributes["dilations"]) != {1}:
-            return None
         window = window_of(self.name, attributes["size"], weight.type.shape[:-2], attributes)
-        return b.emit(
-            "transpose_conv2d",
-            dy,
-            b.emit("transpose", weight, permutation=(0, 1, 3, 2)),
-            size=attributes["size"],
-            strides=attributes["strides"],
-            padding=window.padding,
-        )
+        given = {key: attributes[key] for key in ("size", "strides", "dilations", "groups")}
+        filters = exchanged(b, weight, attributes["groups"])
+        return b.emit(f"transpose_conv{self.spatial}d", dy, filters, padding=window.padding, **given)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].size * math.prod(operands[1].shape[:-1])

@@ -22,7 +22,7 @@ class Param(Operator):
     attributes = {
         "shape": AttributeSpec(tuple, "shape of the tensor"),
         "dtype": AttributeSpec(str, "element type", "f32"),
-        "init": AttributeSpec(str, "he_normal, zeros, ones or normal(stddev)", "zeros"),
+        "init": AttributeSpec(str, "he_normal, zeros, ones, constant(number) or normal(stddev)", "zeros"),
         "trainable": AttributeSpec(bool, "false for running statistics", True),
         "checkpoint": AttributeSpec(
             (str, type(None)),

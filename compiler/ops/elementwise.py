@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..graph.element_types import check_numbers
 from ..graph.ir import Array, Attributes, Builder, Operation, Operator, Value
 from ..loops.compute import Compute
-from ..loops.ir import Expr, binary
+from ..loops.ir import Expr, Unary, binary
 from ..types import TensorType
 from .gradients import sum_to
 
@@ -89,3 +89,19 @@ class UnaryOperator(Operator):
     @abstractmethod
     def element(self, x: Expr, attributes: Attributes) -> Expr:
         """The function on one element (or one vector of them) in the loop IR."""
+
+
+class MathFunction(UnaryOperator):
+    """Base of the functions of floats that NumPy and the loop IR have, too."""
+
+    floats_only = True
+    work = 16
+    ufunc: ClassVar[np.ufunc]
+    loop_op: ClassVar[str] = ""
+    """What the loop IR calls it; empty: as it is called here."""
+
+    def function(self, x: Any, attributes: Attributes) -> Any:
+        return type(self).ufunc(x)
+
+    def element(self, x: Expr, attributes: Attributes) -> Expr:
+        return Unary(self.loop_op or self.name, x)

@@ -37,7 +37,7 @@ from .scattering import Scatter
 from .shape import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 from .statistics import ChannelVariance
 from .striding import MirrorPad, StridedSlice, StridedSliceGradient
-from .transpose_convolution import TransposeConv2D
+from .transpose_convolution import TransposeConvolution
 from .winograd import WinogradFilter
 
 Operands = tuple[TensorType, ...]
@@ -156,7 +156,7 @@ PERMUTED.add(_broadcast_to, BroadcastTo)
 PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
-PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConv2D)
+PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
 PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)

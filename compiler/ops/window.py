@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,7 +187,8 @@ def window_of(name: str, size: tuple[int, ...], kernel: tuple[int, ...], attribu
 class Phase:
     """The results first_result, first_result + stride ... of one dimension: all see the same taps of the kernel.
 
-    Result number t sums, over j < taps, input first_input + t + j times kernel element first_tap - j * stride.
+    Result number t sums, over j < taps, input first_input + t + j * input_step times kernel element
+    first_tap - j * tap_step.
     """
 
     stride: int
@@ -194,21 +196,28 @@ class Phase:
     count: int
     taps: int
     first_tap: int
+    tap_step: int
     first_input: int
     """May be negative: zeros stand before the first input."""
+    input_step: int
 
 
-def phases_of(kernel: int, stride: int, before: int, size: int) -> tuple[Phase, ...]:
-    """The phases of one dimension of a convolution's adjoint, whose result has `size` places, `before` more cut off."""
+def phases_of(kernel: int, stride: int, before: int, size: int, dilation: int) -> tuple[Phase, ...]:
+    """The phases of one dimension of a convolution's adjoint, whose result has `size` places, `before` more cut off.
+
+    Input i meets kernel element k at result stride * i + dilation * k - before.
+    """
     found = []
+    common = math.gcd(stride, dilation)
     for remainder in range(stride):  # of (result + before) / stride
         first_result = (remainder - before) % stride
         count = len(range(first_result, size, stride))
-        taps = len(range(remainder, kernel, stride))
-        quotient = (first_result + before) // stride
-        last_tap = remainder + stride * (taps - 1)
+        taps = [k for k in range(kernel) if (remainder - k * dilation) % stride == 0]
+        last = taps[-1] if taps else 0
+        first_input = (first_result + before - last * dilation) // stride if taps else 0
         if count:
-            found.append(Phase(stride, first_result, count, taps, last_tap, quotient - (taps - 1)))
+            steps = {"tap_step": stride // common, "input_step": dilation // common}
+            found.append(Phase(stride, first_result, count, len(taps), last, first_input=first_input, **steps))
     return tuple(found)
 
 
@@ -218,7 +227,7 @@ def phase_margins(phases: Iterable[Sequence[Phase]], size: Sequence[int]) -> tup
     for found, extent in zip(phases, size, strict=True):
         reaching = [p for p in found if p.taps]
         before = max((-p.first_input for p in reaching), default=0)
-        end = max((p.first_input + p.count - 1 + p.taps for p in reaching), default=0)
+        end = max((p.first_input + p.count + (p.taps - 1) * p.input_step for p in reaching), default=0)
         margins.append((max(before, 0), max(end - extent, 0)))
     return ((0, 0), *margins, (0, 0))
 

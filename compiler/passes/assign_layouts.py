@@ -19,16 +19,16 @@ PITCH_BYTES = 2048
 """Rows whose length is a multiple of this fall onto few sets of the L1 cache."""
 PITCH_MARGIN = 16
 """Elements put after the channels to spread such rows."""
-SERVED_RANK = 4
-"""Tensors [N, H, W, C]; kernels over other ranks check bounds."""
+SERVED_RANKS = (3, 4, 5)
+"""Tensors [N, W, C], [N, H, W, C] and [N, D, H, W, C]."""
 
 
 @dataclass(frozen=True)
 class AssignLayouts(Pass):
     """Give values the margins that the convolutions that read them want.
 
-    The rule, for a value of shape [N, H, W, C] that is the first operand of convolutions and their like (operators
-    with `input_margins`), inside fused bodies or not:
+    The rule, for a value of shape [N, H, W, C], or one of one or three spatial dimensions, that is the first operand of
+    convolutions and their like (operators with `input_margins`), inside fused bodies or not:
 
     - H and W get margins of zeros: before and after, as far as any of these convolutions reaches; one whose result is
       computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.
@@ -121,7 +121,7 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
     for member in members:
         margins = member.operator.input_margins([v.type for v in member.operands], member.attributes)
         value = outside.get(member.operands[0]) if member.operands else None
-        if margins is None or value is None or len(margins) != SERVED_RANK:
+        if margins is None or value is None or len(margins) not in SERVED_RANKS:
             continue
         if member.algorithm is not None and member.algorithm.tile:
             margins = with_whole_tiles(margins, member.result.type.shape[1:-1], member.algorithm.tile)
@@ -132,7 +132,9 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
 def _wants_pitch(conv: Operation) -> bool:
     x, weight = conv.operands[0].type, conv.operands[1].type
     return (
-        weight.rank == SERVED_RANK and weight.shape[:2] == (1, 1) and x.shape[-1] * x.dtype.itemsize % PITCH_BYTES == 0
+        weight.rank in SERVED_RANKS
+        and set(weight.shape[:-2]) == {1}
+        and x.shape[-1] * x.dtype.itemsize % PITCH_BYTES == 0
     )
 
 

@@ -14,8 +14,9 @@ from ..ops.convolution import Conv1D
 from ..ops.dense import Dense
 from ..ops.facets import LEGALIZE, own_rule
 from ..ops.resize import ResizeNearest
+from ..ops.transpose_convolution import TransposeConv1D
 from .base import Pass
-from .two_dimensions import conv1d
+from .two_dimensions import conv1d, transpose_conv1d
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _resize_nearest(b: Rewriter, op: Operation) -> Value | None:
 
 LEGALIZE.add(_abs, Abs)
 LEGALIZE.add(conv1d, Conv1D)
+LEGALIZE.add(transpose_conv1d, TransposeConv1D)
 LEGALIZE.add(_dense, Dense)
 LEGALIZE.add(_div, Div)
 LEGALIZE.add(_leaky_relu, LeakyRelu)

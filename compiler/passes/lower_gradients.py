@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..ops.window import window_of
+from ..ops.convolution_gradients import InputGradient
 from .base import Pass
 
 
@@ -14,8 +14,8 @@ from .base import Pass
 class LowerGradients(Pass):
     """Turn gradients of convolutions and products with transposed matrices into what the schedules serve.
 
-    - conv2d_input_gradient without groups and dilation becomes transpose_conv2d with the weight's last two dimensions
-      exchanged.
+    - conv2d_input_gradient, and those of one and three dimensions, become transposed convolutions with the inputs and
+      results of the weight exchanged.
     - matmul with a transposed right side becomes one with an explicit transpose. (A transposed left side costs
       nothing: its elements are read one by one in any case.)
 
@@ -42,8 +42,8 @@ class LowerGradients(Pass):
         return rewriter.close()
 
     def _lower(self, b: Rewriter, op: Operation) -> Value | None:
-        if op.name == "conv2d_input_gradient":
-            return self._input_gradient(b, op)
+        if isinstance(op.operator, InputGradient):
+            return b.expand(op, op.operator.decompose)
         if op.name == "matmul" and op.attributes["transpose_b"]:
             left, right = (b[v] for v in op.operands)
             *outer, row, column = range(right.type.rank)
@@ -51,23 +51,6 @@ class LowerGradients(Pass):
             transpose_a = op.attributes["transpose_a"]
             return b.emit("matmul", left, right, transpose_a=transpose_a, location=op.location)
         return None
-
-    def _input_gradient(self, b: Rewriter, op: Operation) -> Value | None:
-        attributes = op.attributes
-        if attributes["groups"] != 1 or set(attributes["dilations"]) != {1}:
-            return None
-        dy, weight = (b[v] for v in op.operands)
-        window = window_of(op.name, attributes["size"], weight.type.shape[:2], attributes)
-        weight = b.emit("transpose", weight, permutation=(0, 1, 3, 2), location=op.location)
-        return b.emit(
-            "transpose_conv2d",
-            dy,
-            weight,
-            size=attributes["size"],
-            strides=attributes["strides"],
-            padding=window.padding,
-            location=op.location,
-        )
 
 
 lower_gradients = LowerGradients()

@@ -15,6 +15,7 @@ from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.convolution import Conv1D
 from ..ops.facets import TWO_DIMENSIONS, own_rule
 from ..ops.pooling import AvgPool, MaxPool, Pooling
+from ..ops.transpose_convolution import TransposeConv1D
 from ..ops.window import window_of
 
 Sizes = tuple[int, ...]
@@ -57,6 +58,24 @@ def conv1d(b: Rewriter, op: Operation) -> Value | None:
         "groups": op.attributes["groups"],
     }
     y = b.emit("conv2d", image, kernel, *bias, location=op.location, **attributes)
+    return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
+def transpose_conv1d(b: Rewriter, op: Operation) -> Value | None:
+    """transpose_conv2d over tensors and weights of height 1."""
+    x, weight, *bias = (b[v] for v in op.operands)
+    batch, width, channels = x.type.shape
+    image = b.emit("reshape", x, shape=(batch, 1, width, channels), location=op.location)
+    kernel = b.emit("reshape", weight, shape=(1, *weight.type.shape), location=op.location)
+    given = op.attributes
+    attributes = {
+        "size": (1, *given["size"]),
+        "strides": (1, *given["strides"]),
+        "padding": ((0, 0), *given["padding"]),
+        "dilations": (1, *given["dilations"]),
+        "groups": given["groups"],
+    }
+    y = b.emit("transpose_conv2d", image, kernel, *bias, location=op.location, **attributes)
     return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
 
 
@@ -123,3 +142,4 @@ class _Pool:
 
 TWO_DIMENSIONS.add(_pool, MaxPool, AvgPool)
 TWO_DIMENSIONS.add(conv1d, Conv1D)
+TWO_DIMENSIONS.add(transpose_conv1d, TransposeConv1D)

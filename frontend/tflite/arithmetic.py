@@ -109,6 +109,13 @@ def _clipped(activation: str) -> Converter:
     return convert
 
 
+def relu_0_to_1(c: Context) -> Value:
+    """RELU_0_TO_1 of floats."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    return c.emit("clamp", c.value(0), low=0.0, high=1.0)
+
+
 def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = BYTES) -> Converter:
     """A function of one number: by the table of its 256 results where they are quantized, else made of operators."""
 
@@ -121,26 +128,12 @@ def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, 
     return convert
 
 
-def _rsqrt(c: Context) -> Value:
-    """1 / sqrt(x)."""
-    root = c.emit("sqrt", c.value(0))
-    return c.emit("div", c.builder.scalar(1.0, root.type.dtype), root)
-
-
-def square(c: Context) -> Value:
-    """SQUARE: x * x."""
-    if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
-    return c.emit("mul", c.value(0), c.value(0))
-
-
 def squared_difference(c: Context) -> Value:
     """SQUARED_DIFFERENCE: (a - b)^2."""
     a, b = c.value(0), c.value(1)
     if c.is_quantized:
         return _q_binary(c, "q_squared_difference", a, b)
-    difference = c.emit("sub", a, b)
-    return c.emit("mul", difference, difference)
+    return c.emit("squared_difference", a, b)
 
 
 def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
@@ -150,22 +143,19 @@ def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
 
 
 def power(c: Context) -> Value:
-    """POW of floats with a constant exponent: a small whole number, or one half, or their negatives."""
-    array = c.tensor(1).array()
-    if c.is_quantized or c.type(0).dtype is not DType.F32 or array is None or array.size != 1:
-        c.unsupported("only powers of floats with one constant exponent are supported")
-    exponent, x = float(array.reshape(-1)[0]), c.value(0)
-    size = abs(exponent)
-    if size == 0.5:
-        result = c.emit("sqrt", x)
-    elif size in range(1, _LARGEST_POWER + 1):
-        result = x
-        for _ in range(int(size) - 1):
-            result = c.emit("mul", result, x)
-    else:
-        c.unsupported(f"the exponent {exponent} is not supported")
-    one = c.builder.scalar(1.0, x.type.dtype)
-    return c.emit("div", one, result) if exponent < 0 else result
+    """POW of floats; small whole exponents and one half are products and a root, as in the language."""
+    if c.is_quantized or not c.type(0).dtype.is_float:
+        c.unsupported("only powers of floats are supported")
+    array, x = c.tensor(1).array(), c.value(0)
+    exponent = float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.ndim <= x.type.rank else 0
+    if exponent == 0.5:
+        return c.emit("sqrt", x)
+    if exponent not in range(1, _LARGEST_POWER + 1):
+        return c.emit("pow", x, c.value(1))
+    result = x
+    for _ in range(int(exponent) - 1):
+        result = c.emit("mul", result, x)
+    return result
 
 
 def quantize(c: Context) -> Value:
@@ -214,7 +204,6 @@ reads(div, "DIV")
 reads(_plain("floor_div", 2), "FLOOR_DIV")
 reads(_extremum("maximum"), "MAXIMUM")
 reads(_extremum("minimum"), "MINIMUM")
-reads(square, "SQUARE")
 reads(squared_difference, "SQUARED_DIFFERENCE")
 reads(power, "POW")
 reads(_comparison("less"), "LESS")
@@ -231,7 +220,7 @@ reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
 reads(leaky_relu, "LEAKY_RELU")
 reads(_plain("sqrt", 1), "SQRT")
-reads(_function("q_rsqrt", _rsqrt, (DType.I8,)), "RSQRT")
+reads(_function("q_rsqrt", _plain("rsqrt", 1), (DType.I8,)), "RSQRT")
 reads(_function("q_exp", _plain("exp", 1), (DType.I8,)), "EXP")
 reads(_plain("log", 1), "LOG")
 reads(_plain("sign", 1), "SIGN")
@@ -242,3 +231,8 @@ reads(_function("q_abs", _plain("abs", 1), (DType.I8,)), "ABS")
 reads(quantize, "QUANTIZE")
 reads(dequantize, "DEQUANTIZE")
 reads(cast, "CAST")
+for _kind in ("SQUARE", "FLOOR", "CEIL", "ROUND", "LOGICAL_NOT"):
+    reads(_plain(_kind.lower(), 1), _kind)
+for _kind in ("FLOOR_MOD", "LOGICAL_AND", "LOGICAL_OR", "BITWISE_XOR", "RIGHT_SHIFT", "ATAN2"):
+    reads(_plain(_kind.lower(), 2), _kind)
+reads(relu_0_to_1, "RELU_0_TO_1")

@@ -107,18 +107,8 @@ def conv_3d(c: Context) -> Value:
 def transpose_conv(c: Context) -> Value:
     """TRANSPOSE_CONV: size of the result, weight [C, KH, KW, F], x, bias."""
     weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
-    x, size, strides = c.value(2), c.output_type().shape[1:3], c.positive("stride_h", "stride_w")
-    if x.type.rank != 4 or len(size) != 2:
-        c.fail(f"it can't bring {x.type} to {c.output_type()}")
-    padding = []
-    for s, extent, kernel, stride in zip(size, x.type.shape[1:3], weight.type.shape[:2], strides, strict=True):
-        # That of the convolution from the result's size to the input's.
-        out = -(-s // stride) if c.padding == "same" else (s - kernel) // stride + 1
-        if out != extent:
-            c.fail(f"a result of {s} does not belong to an input of {extent}")
-        total = max((out - 1) * stride + kernel - s, 0)
-        padding.append((total // 2, total - total // 2))
-    attributes: dict[str, Any] = {"size": size, "strides": strides, "padding": tuple(padding)}
+    x, strides = c.value(2), c.positive("stride_h", "stride_w")
+    attributes = _enlarging(c, x, weight, strides)
     bias = [c.value(3)] if c.has(3) else []
     _check_form(c, x, weight, bias)
     if not c.is_quantized:
@@ -128,6 +118,34 @@ def transpose_conv(c: Context) -> Value:
     return c.emit(
         "q_transpose_conv2d", x, weight, *bias, **scales, rounded_product=rounded, **c.fused_range(), **attributes
     )
+
+
+def _enlarging(c: Context, x: Value, weight: Value, strides: tuple[int, ...]) -> dict[str, Any]:
+    """Size, strides and padding of a transposed convolution: those of the one from the result's size to the input's."""
+    size = c.output_type().shape[1:-1]
+    if x.type.rank != len(strides) + 2 or len(size) != len(strides):
+        c.fail(f"it can't bring {x.type} to {c.output_type()}")
+    padding = []
+    for s, extent, kernel, stride in zip(size, x.type.shape[1:-1], weight.type.shape, strides, strict=False):
+        out = -(-s // stride) if c.padding == "same" else (s - kernel) // stride + 1
+        if out != extent:
+            c.fail(f"a result of {s} does not belong to an input of {extent}")
+        total = max((out - 1) * stride + kernel - s, 0)
+        padding.append((total // 2, total - total // 2))
+    return {"size": size, "strides": strides, "padding": tuple(padding)}
+
+
+def conv_3d_transpose(c: Context) -> Value:
+    """CONV_3D_TRANSPOSE of floats: size of the result, weight [KD, KH, KW, C, F], x, bias."""
+    if c.type(2).rank != 5 or c.type(1).rank != 5 or c.type(1).shape[4] != c.type(2).shape[4]:
+        c.unsupported(f"weight {c.type(1)} for {c.type(2)} is not supported")
+    if set(c.positive("dilation_d_factor", "dilation_h_factor", "dilation_w_factor")) != {1}:
+        c.unsupported("dilation is not supported")
+    weight, _ = c.weight(1, (0, 1, 2, 4, 3))
+    bias = [c.value(3)] if c.has(3) else []
+    _check_form(c, c.value(2), weight, bias)
+    attributes = _enlarging(c, c.value(2), weight, c.positive("stride_d", "stride_h", "stride_w"))
+    return c.activated(c.emit("transpose_conv3d", c.value(2), weight, *bias, **attributes))
 
 
 def fully_connected(c: Context) -> Value:
@@ -158,6 +176,7 @@ def _check_sums(c: Context, terms: int, weight: Quantization) -> None:
 
 reads(conv_2d, "CONV_2D")
 reads(conv_3d, "CONV_3D")
+reads(conv_3d_transpose, "CONV_3D_TRANSPOSE")
 reads(depthwise_conv_2d, "DEPTHWISE_CONV_2D")
 reads(fully_connected, "FULLY_CONNECTED")
 reads(transpose_conv, "TRANSPOSE_CONV")

@@ -31,9 +31,14 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
         **_each("SUM REDUCE_MAX REDUCE_MIN ARG_MAX RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS),
         **_each("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
+        **_each("CUMSUM FLOOR_MOD", _NUMBERS),
+        **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
+        **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
         **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
         **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),
         **_each("STRIDED_SLICE TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL", _ANY),
+        **_each("MIRROR_PAD REVERSE_V2 SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND EMBEDDING_LOOKUP SCATTER_ND", _ANY),
+        **_each("ONE_HOT ZEROS_LIKE", _ANY),
         **_each("BROADCAST_TO SELECT SELECT_V2 SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),
     }
 )
@@ -42,7 +47,8 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN ARG_MAX RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
-        "TRANSPOSE_CONV": (2,),
+        "CUMSUM": (0,),
+        **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""

@@ -22,6 +22,7 @@ INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)
 WIDTH = 23
 """Elements of a row: whole vectors and, behind them, smaller ones and a single element."""
 LARGEST_ANGLE = 1e6
+LARGEST_QUOTIENT = 2.0**300
 
 ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "cast": [{"dtype": str(dtype)} for dtype in DType],
@@ -35,13 +36,15 @@ _MOVES, _SUMS = "moves elements, unchanged", "sums of products"
 ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("param", "constant", "fused", "opaque", "custom_gradient"), "no arithmetic of its own"),
     **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_not"), "truth values alone go in"),
     **dict.fromkeys(("relayout", "resize_nearest", "strided_slice", "strided_slice_gradient", "mirror_pad"), _MOVES),
     **dict.fromkeys(("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"), _MOVES),
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
     "scatter_nd": "sums of what is moved",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
-    **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
+    **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
     **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
+    **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
@@ -71,13 +74,17 @@ def elementwise_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list
     """
     a, b = _pairs(specials(dtype))
     is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE)
-    arrays = [a, b, np.where(is_far, a.dtype.type(1), a)]
+    with np.errstate(all="ignore"):
+        is_small = np.abs(a.astype(np.float64) / b.astype(np.float64)) > LARGEST_QUOTIENT
+    one = a.dtype.type(1)
+    arrays = [a, b, np.where(is_far, one, a), np.where(is_small & (dtype is DType.F64), a, b)]
     g = GraphBuilder("elementwise")
-    x, y, angle = (g.input(name, TensorType(dtype, a.shape)) for name in ("a", "b", "angle"))
+    x, y, angle, divisor = (g.input(name, TensorType(dtype, a.shape)) for name in ("a", "b", "angle", "divisor"))
     outputs: dict[Value, str] = {}
     for name, given in _elementwise_uses(dtype):
         if halves or given.get("dtype") != "f16":
-            operands = (angle,) if name in ("sin", "cos") else (x, y)[: len(operators()[name].operands)]
+            operands = (angle,) if name in ("sin", "cos", "tan") else (x, y)[: len(operators()[name].operands)]
+            operands = (x, divisor) if name in ("floor_mod", "fmod") else operands
             outputs[g.emit(name, *operands, **given)] = name
     outputs[g.emit("select", g.emit("less", x, y), x, y)] = "select"
     return g.finish(list(outputs)), arrays, list(outputs.values())
@@ -127,6 +134,9 @@ def reduction_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list[A
         if dtype is not DType.F16 or name in ("reduce_max", "reduce_min"):  # sums of halves are rounded all the way
             for x, axes in ((few, (1,)), (many, (1,)), (many, (2,)), (picture, (1, 2))):
                 outputs[g.emit(name, x, axes=axes)] = name
+    if dtype is not DType.F16:
+        for flags in ({}, {"exclusive": True}, {"reverse": True}):
+            outputs[g.emit("cumulative_sum", many, axis=1, **flags)] = "cumulative_sum"
     for axis in (1, -1):
         for name in ("argmax", *(("softmax", "log_softmax", "logsumexp") if dtype in FLOATS[:2] else ())):
             outputs[g.emit(name, many, axis=axis)] = name

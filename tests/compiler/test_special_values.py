@@ -31,7 +31,7 @@ CPUS = [
     if HOST.triple.startswith("x86_64") and find_target(name).vector_lanes <= HOST.vector_lanes
 ]
 _POOLING = ("avg_pool", "avg_pool_gradient", "max_pool_gradient", "max_pool_gather")
-_SUMS = ("softmax", "log_softmax", "logsumexp", "reduce_sum", "reduce_mean", *_POOLING)
+_SUMS = ("softmax", "log_softmax", "logsumexp", "reduce_sum", "reduce_mean", "cumulative_sum", *_POOLING)
 _SLOW = (name for name, operator in operators().items() if operator.elementwise and operator.work > 1)
 APPROXIMATE = frozenset({"hard_sigmoid", *_SLOW, *_SUMS})
 """Operators whose last bits depend on the method or on the order of a sum."""

@@ -12,7 +12,7 @@ from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
-from . import contractions, elementwise, integers, moves, products, structure
+from . import contractions, elementwise, functions, integers, moves, products, structure
 from .maker import Maker, Network, Settings, UnfitError
 from .recipes import EXCLUDED, RECIPES
 from .source import Seeded, Shrinking, Source, choice
@@ -30,6 +30,7 @@ __all__ = [
     "contractions",
     "draw_network",
     "elementwise",
+    "functions",
     "integers",
     "moves",
     "products",

@@ -82,14 +82,16 @@ def conv_gradient(m: Maker, name: str) -> Value:
     return m.emit(name, x, dy, kernel=weight.type.shape[:-2], **attributes)
 
 
-@recipe("transpose_conv2d")
-def transpose_conv2d(m: Maker, name: str) -> Value:
-    x = image(m, 2)
-    bias = [m.weight(x.type.dtype, (c := m.choice((3, 1, 4, 8, 17)),))] if m.flag() else []
-    c = bias[0].type.shape[0] if bias else m.choice((3, 1, 4, 16))
+@recipe("transpose_conv1d", "transpose_conv2d", "transpose_conv3d")
+def transpose_conv(m: Maker, name: str) -> Value:
+    x = image(m, int(name[-2]))
+    channels = x.type.shape[-1]
+    groups, c = groups_and_channels(m, channels) if channels else (1, 3)
+    bias = [m.weight(x.type.dtype, (c,))] if m.flag() else []
     attributes = enlarging(m, x.type.shape[1:-1])
-    weight = m.weight(x.type.dtype, (*attributes.pop("kernel"), x.type.shape[-1], c))
-    return m.emit(name, x, weight, *bias, **attributes)
+    attributes["dilations"] = tuple(m.choice((1, 1, 2)) if m.flag(3) else 1 for _ in attributes["size"])
+    weight = m.weight(x.type.dtype, (*attributes.pop("kernel"), channels // groups, c))
+    return m.emit(name, x, weight, *bias, groups=groups, **attributes)
 
 
 def enlarging(m: Maker, size: Shape) -> dict[str, Any]:

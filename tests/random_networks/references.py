@@ -174,12 +174,17 @@ def _transpose_conv(operands: tuple[Any, ...], attributes: Mapping[str, Any]) ->
     x, weight, *bias = operands
     if not x.size or not weight.size:
         return None
-    filters = TORCH.from_numpy(np.ascontiguousarray(np.transpose(weight, (2, 3, 0, 1))))
-    full = _last(TORCH.nn.functional.conv_transpose2d(_first(x), filters, stride=attributes["strides"]))
-    (top, _), (left, _) = attributes["padding"]
-    height, width = attributes["size"]
-    beyond = [(0, 0), (0, top + height), (0, left + width), (0, 0)]
-    return np.pad(full, beyond)[:, top : top + height, left : left + width] + (bias[0] if bias else 0)
+    *kernel, features, channels = weight.shape
+    groups, spatial = attributes["groups"], len(kernel)
+    parts = np.moveaxis(weight.reshape(*kernel, features, groups, channels // groups), (-2, -3, -1), (0, 1, 2))
+    filters = TORCH.from_numpy(np.ascontiguousarray(parts.reshape(groups * features, channels // groups, *kernel)))
+    function = getattr(TORCH.nn.functional, f"conv_transpose{spatial}d")
+    given = {"stride": attributes["strides"], "dilation": attributes["dilations"], "groups": groups}
+    full = _last(function(_first(x), filters, **given))
+    first, size = [before for before, _ in attributes["padding"]], attributes["size"]
+    beyond = [(0, 0), *((0, f + n) for f, n in zip(first, size, strict=True)), (0, 0)]
+    inside = tuple(slice(f, f + n) for f, n in zip(first, size, strict=True))
+    return np.pad(full, beyond)[(slice(None), *inside)] + (bias[0] if bias else 0)
 
 
 def _pad(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
@@ -209,7 +214,7 @@ WITH_TORCH: dict[str, Reference] = {
     **{f"conv{d}d": _conv for d in (1, 2, 3)},
     "max_pool": lambda o, a: _pool(o, a, True),
     "avg_pool": lambda o, a: _pool(o, a, False),
-    "transpose_conv2d": _transpose_conv,
+    **{f"transpose_conv{d}d": _transpose_conv for d in (1, 2, 3)},
     "attention": _attention,
 }
 REFERENCES: dict[str, Reference] = {**NUMPY, **(WITH_TORCH if TORCH else {})}

@@ -8,7 +8,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
-from ...loops.ir import Binary, Cast, Const, Expr, Select, const
+from ...loops.ir import Cast, Expr, Select, const
 from ...types import DType, TensorType
 from ..transpose_convolution import TransposeConv2D
 from . import fixed_point as fp
@@ -49,28 +49,21 @@ class TransposeConv2DSum(IntegerSum):
         return (fp.wrap32(whole + bias[0] if bias else whole).astype(np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        kh, kw, features, _ = c.type(1).shape
+        *kernel, features, _ = c.type(1).shape
         n, *place, channel = index
         x_zero: int = attributes["x_zero"]
         weight_zero: int = attributes["weight_zero"]
 
         def term(r: tuple[Expr, ...]) -> Expr:
             *taps, feature = r
-            inputs: list[Expr] = []
-            hit: Expr = Const(True, DType.BOOL)
-            for o, k, stride, (before, _) in zip(
-                place, taps, attributes["strides"], attributes["padding"], strict=True
-            ):
-                position = o + before - k
-                inputs.append(position // stride)
-                if stride > 1:
-                    hit = Binary("and", hit, Binary("eq", position % stride, Const(0)))
-            element = Cast(c.load_padded(0, (n, *inputs, feature), x_zero), DType.I32) - x_zero
-            kept = Select(c.splat(hit), element, const(0, element.type))
+            inputs, hit = _FLOAT.source(place, taps, attributes)
+            source = _FLOAT.first_feature(c.type(1), channel, attributes) + feature
+            element = Cast(c.load_padded(0, (n, *inputs, source), x_zero), DType.I32) - x_zero
+            kept = element if hit is None else Select(c.splat(hit), element, const(0, element.type))
             return kept * (Cast(c.load(1, (*taps, feature, channel)), DType.I32) - weight_zero)
 
         bias = (lambda total: total + c.load(2, (channel,))) if c.count > 2 else None
-        return Reduction("add", (kh, kw, features), term, bias, DType.I32)
+        return Reduction("add", (*kernel, features), term, bias, DType.I32)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return _FLOAT.macs(operands, results, attributes)

@@ -16,7 +16,7 @@ from ...ops.quantized.contraction import QConv2D, QDense
 from ...ops.quantized.matmul import QMatMul
 from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
-from ...ops.transpose_convolution import TransposeConv2D
+from ...ops.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
 from ...ops.window import Window, window_of
 from ...types import Quantization, TensorType
 from ..emitter import Emitter
@@ -89,30 +89,43 @@ def conv3d(c: Emitter, op: Operation) -> None:
     c.node("CONV_3D", inputs, [c.result(op)], "Conv3DOptions", padding=code, **fields)
 
 
-def transpose_conv2d(c: Emitter, op: Operation) -> None:
-    """TRANSPOSE_CONV of a size, with weight [F, KH, KW, C]; padding that it lacks is cut off behind it.
+def transpose_conv(c: Emitter, op: Operation) -> None:
+    """TRANSPOSE_CONV of a size, with weight [F, KH, KW, C], or CONV_3D_TRANSPOSE, with weight [KD, KH, KW, F, C].
 
-    Rows and columns that no input reaches are reached by zeros behind the input.
+    Padding that it lacks is cut off behind it. Places that no input reaches are reached by zeros behind the input.
+    Groups and dilation are weights of zero.
     """
-    x, weight = (v.type for v in op.operands[:2])
+    x, y = op.operands[0].type, op.results[0].type
     size, strides, padding = (op.attributes[key] for key in ("size", "strides", "padding"))
-    dimensions = list(zip(x.shape[1:3], weight.shape[:2], strides, size, padding, strict=True))
+    filters = plain_filters(c.known(op, 1), op.attributes)
+    spatial, channels = x.shape[1:-1], filters.shape[-1]
+    dimensions = list(zip(spatial, filters.shape[: len(spatial)], strides, size, padding, strict=True))
     code = _transposed_scheme(dimensions)
-    more = (0, 0) if code is not None else tuple(_missing(*dimension) for dimension in dimensions)
-    whole = ((n + zeros - 1) * d[2] + d[1] for d, n, zeros in zip(dimensions, x.shape[1:3], more, strict=True))
-    full = size if code is not None else tuple(whole)
-    y = op.results[0].type
-    shape = (x.shape[0], *full, weight.shape[3])
+    more = (0,) * len(spatial) if code is not None else tuple(_missing(*dimension) for dimension in dimensions)
+    whole = ((n + zeros - 1) * d[2] + d[1] for d, n, zeros in zip(dimensions, spatial, more, strict=True))
+    shape = (x.shape[0], *(size if code is not None else whole), channels)
     result = (
         c.result(op)
         if code is not None
         else c.intermediate(TensorType(y.dtype, shape, None, y.quantization), f"{c.names[op.results[0]]}/full")
     )
-    array = c.known(op, 1).transpose(3, 0, 1, 2)
     place = c.place(op.operands[0])
     if any(more):
         place = padded(c, op, place, x, ((0, 0), *((0, zeros) for zeros in more), (0, 0)))
-    inputs = [c.vector(shape), _weight(c, op, array, 0), place]
+    given = VALID if code is None else code
+    if len(spatial) == 2:
+        inputs = [c.vector(shape), _weight(c, op, filters.transpose(3, 0, 1, 2), 0), place]
+        _transpose_conv2d(c, op, inputs, result, given)
+    else:
+        weight = _weight(c, op, filters.swapaxes(-1, -2), 3)
+        inputs = [c.vector(shape), weight, place, _bias(c, op)]
+        fields: dict[str, Any] = {f"stride_{axis}": n for axis, n in zip("dhw", strides, strict=True)}
+        c.node("CONV_3D_TRANSPOSE", inputs, [result], "Conv3DOptions", padding=given, **fields)
+    if code is None:
+        _cut(c, op, result)
+
+
+def _transpose_conv2d(c: Emitter, op: Operation, inputs: list[int], result: int, code: int) -> None:
     with_bias = len(op.operands) > 2
     fused = activation(c, op)
     c.node(
@@ -121,13 +134,11 @@ def transpose_conv2d(c: Emitter, op: Operation) -> None:
         [result],
         "TransposeConvOptions",
         4 if fused else 3 if with_bias else version(op, 1, 2),
-        padding=VALID if code is None else code,
-        stride_h=strides[0],
-        stride_w=strides[1],
+        padding=code,
+        stride_h=op.attributes["strides"][0],
+        stride_w=op.attributes["strides"][1],
         fused_activation_function=fused,
     )
-    if code is None:
-        _cut(c, op, result)
 
 
 def _missing(n: int, kernel: int, stride: int, result: int, padding: tuple[int, int]) -> int:
@@ -149,9 +160,9 @@ def _transposed_scheme(dimensions: Sequence[tuple[int, int, int, int, tuple[int,
 
 def _cut(c: Emitter, op: Operation, full: int) -> None:
     """The wanted part of a whole transposed convolution."""
-    (top, left), size = (p[0] for p in op.attributes["padding"]), op.attributes["size"]
-    n, _, _, channels = op.results[0].type.shape
-    inputs = [full, c.vector((0, top, left, 0)), c.vector((n, *size, channels))]
+    begin, size = (p[0] for p in op.attributes["padding"]), op.attributes["size"]
+    shape = op.results[0].type.shape
+    inputs = [full, c.vector((0, *begin, 0)), c.vector((shape[0], *size, shape[-1]))]
     c.node("SLICE", inputs, [c.result(op)], "SliceOptions", version(op, 1, 2))
 
 
@@ -208,4 +219,5 @@ TFLITE.add(TfliteForm(conv2d, ("CONV_2D", "DEPTHWISE_CONV_2D"), activated=True),
 TFLITE.add(TfliteForm(dense, "FULLY_CONNECTED", activated=True), Dense, QDense)
 TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul, QMatMul)
 TFLITE.add(TfliteForm(conv3d, "CONV_3D"), Conv3D)
-TFLITE.add(TfliteForm(transpose_conv2d, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D)
+TFLITE.add(TfliteForm(transpose_conv, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D)
+TFLITE.add(TfliteForm(transpose_conv, "CONV_3D_TRANSPOSE"), TransposeConv3D)

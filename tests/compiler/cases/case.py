@@ -32,6 +32,9 @@ class OpCase:
     """Element types of the operands that are not f32."""
     below: Mapping[int, int] = field(default_factory=dict)
     """Operands that are whole numbers, from 0 up to this."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """Floats are multiplied by this, and this is added."""
 
     @property
     def id(self) -> str:
@@ -53,6 +56,7 @@ class OpCase:
             array = rng.standard_normal(shape, dtype=np.float32)
             if self.positive:
                 array = np.abs(array) + np.float32(0.1)
+            array = np.asarray(array * np.float32(self.scale) + np.float32(self.offset))
             if i in self.below:
                 array = rng.integers(0, self.below[i], shape).astype(np.float32)
             dtype = self.dtype(i, float_type)

@@ -41,7 +41,7 @@ SAMPLES = {
     "fixed_mul": "fixed_mul(%i, 1431655765: i32x4, -1: i32x4)",
     "fixed_mul_up": "fixed_mul_up(%i, 1431655765: i32x4, -1: i32x4)",
     "cast": "cast<i8>(%f)", "bitcast": "bitcast<i32>(%f)", "broadcast": "broadcast<4>(load i32 %x[2])",
-    "reduce": "reduce<add>(%f)", "interleave": "interleave(%f, %f)",
+    "reduce": "reduce<add>(%f)", "spread": "spread<8, 4, 2, 1>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""

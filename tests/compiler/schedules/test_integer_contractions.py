@@ -28,17 +28,23 @@ SHAPES = [
     (5, 1, 36, 10, 0, 1),
     (1, 1, 64, 101, 0, 1),
     (3, 1, 30, 20, 0, 1),
+    # and groups
+    (7, 8, 32, 32, 3, 1, 8),
+    (7, 8, 48, 24, 3, 2, 2),
+    (5, 5, 16, 96, 1, 1, 2),
+    (5, 5, 18, 18, 3, 1, 3),
 ]
 
 
 def graph_of(
     dtype: DType, shape: tuple[int, ...], weight_zero: int
 ) -> tuple[Graph, np.ndarray[tuple[int, ...], np.dtype[np.int8]]]:
-    height, width, channels, filters, kernel, stride = shape
+    height, width, channels, filters, kernel, stride, *rest = shape
+    groups = rest[0] if rest else 1
     rng = np.random.default_rng(sum(shape))
     low, high = (-128, 128) if dtype is DType.I8 else (0, 256)
     x, y = Quantization.of(0.02, -5 if dtype is DType.I8 else 120), Quantization.of(1.5, 3)
-    size = (kernel, kernel, channels, filters) if kernel else (channels, filters)
+    size = (kernel, kernel, channels // groups, filters) if kernel else (channels, filters)
     scales = tuple(np.linspace(0.005, 0.02, filters).tolist())
     if dtype is DType.I8:
         weight_type = Quantization(scales, (0,) * filters, len(size) - 1)
@@ -52,7 +58,7 @@ def graph_of(
     attributes = {"x": x, "weight": weight_type, "y": y}
     if kernel:
         pad = (kernel // 2, kernel // 2)
-        attributes |= {"strides": (stride, stride), "padding": (pad, pad), "dilations": (1, 1), "groups": 1}
+        attributes |= {"strides": (stride, stride), "padding": (pad, pad), "dilations": (1, 1), "groups": groups}
     result = b.emit("q_conv2d" if kernel else "q_dense", value, weight, bias, **attributes)
     return b.finish([result]), rng.integers(low, high, image).astype(dtype.numpy)
 

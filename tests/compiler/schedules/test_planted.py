@@ -111,6 +111,6 @@ def test_margins_that_a_walk_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     b = GraphBuilder("g")
     graph = finish(b, conv(b, b.emit("relu", conv(b, image(b, 1, 6, 6, 8), 8, 3)), 8, 3))
     lower(graph, HOST)
-    monkeypatch.setattr(geometry, "_origin", lambda x, padding: tuple(before + 1 for before, _ in x.margins[1:-1]))
+    monkeypatch.setattr(geometry, "origin_of", lambda x, padding: tuple(before + 1 for before, _ in x.margins[1:-1]))
     with pytest.raises(InternalError, match="lies outside"):
         lower(graph, HOST)

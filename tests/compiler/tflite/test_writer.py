@@ -3,6 +3,7 @@
 import io
 import zipfile
 from dataclasses import replace
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -72,6 +73,15 @@ def enlarged(padding: tuple[tuple[int, int], ...], size: tuple[int, int], bias: 
     return b.finish([b.emit("transpose_conv2d", x, *operands, size=size, strides=(2, 2), padding=padding)])
 
 
+def transposed(spatial: int, size: tuple[int, ...], **window: Any) -> Graph:
+    """A transposed convolution of 4 to 6 channels that TFLite has no form of, but for zeros, slices and reshapes."""
+    b, x = picture(2, *range(3, 3 + spatial), 4)
+    groups = window.get("groups", 1)
+    given = {"strides": (2,) * spatial, "padding": ((0, 0),) * spatial, "size": size, **window}
+    kernel = (3, 2, 3)[:spatial]
+    return b.finish([b.emit(f"transpose_conv{spatial}d", x, constant(b, *kernel, 4 // groups, 6), **given)])
+
+
 def volume(padding: object) -> Graph:
     b, x = picture(1, 4, 5, 6, 3)
     given = {"strides": (1, 2, 1), "padding": padding, "dilations": (1, 1, 2), "groups": 1}
@@ -119,6 +129,11 @@ GRAPHS = {
     "transpose_conv2d same": lambda: enlarged(((0, 1), (0, 1)), (8, 10), True),
     "transpose_conv2d valid": lambda: enlarged(((0, 0), (0, 0)), (9, 11), False),
     "transpose_conv2d explicit": lambda: enlarged(((1, 0), (2, 0)), (7, 8), True),
+    "transpose_conv1d": lambda: transposed(1, (8,), padding=((1, 0),)),
+    "transpose_conv2d in groups": lambda: transposed(2, (7, 8), groups=2),
+    "transpose_conv2d dilated": lambda: transposed(2, (9, 10), dilations=(2, 3), padding=((1, 0), (0, 0))),
+    "transpose_conv3d same": lambda: transposed(3, (6, 8, 10), padding=((0, 1), (0, 0), (0, 1))),
+    "transpose_conv3d in groups": lambda: transposed(3, (6, 8, 12), padding=((1, 1),) * 3, groups=2),
     "conv3d same": lambda: volume("same"),
     "conv3d explicit": lambda: volume(((1, 0), (1, 1), (0, 2))),
     "sign": lambda: unary("sign"),

@@ -28,8 +28,10 @@ from ....loops.ir import (
     Reduce,
     Select,
     Space,
+    Spread,
     Unary,
     Var,
+    const,
 )
 from ....loops.operations import COMPARISONS
 from ....targets.target import Target
@@ -40,6 +42,7 @@ from .division import divide
 from .dot_product import dot4
 from .extremum import extremum
 from .fixed_point import fixed_mul
+from .functions import METHODS, expand_function
 from .index import Atom, Linear
 from .math import expand
 from .reach import Reach
@@ -77,6 +80,7 @@ class ExpressionEmitter:
             Broadcast: self._broadcast,
             Load: self._load,
             Reduce: self._reduce,
+            Spread: self._spread,
         }
 
     def value(self, expr: Expr) -> Value:
@@ -276,6 +280,8 @@ class ExpressionEmitter:
             if expr.lhs.type == INDEX:
                 return self._compare_index(op, self.index(expr.lhs), self.index(expr.rhs))
             return self._compare(op, self.value(expr.lhs), self.value(expr.rhs))
+        if op in METHODS:
+            return self.value(expand_function(op, [self.let(expr.lhs), self.let(expr.rhs)], self.let))
         kind, a = self.value(expr.lhs)
         if kind.dtype is DType.BOOL and op in ("and", "or"):
             return Value(kind, self._logical(op, kind, a, expr.rhs))
@@ -326,6 +332,10 @@ class ExpressionEmitter:
         op = expr.op
         if op in ("exp", "log", "tanh"):
             return self.value(expand(op, self.let(expr.value), self.let))
+        if op in METHODS:
+            return self.value(expand_function(op, [self.let(expr.value)], self.let))
+        if op in ("ceil", "trunc", "round") and expr.type.dtype.is_float:
+            return self._rounded(op, expr.value)
         kind, x = self.value(expr.value)
         t, floating = kind.text, kind.dtype.is_float
         if op not in (("neg", "abs", "floor", "sqrt") if floating else ("neg", "abs", "floor", "not")):
@@ -346,6 +356,25 @@ class ExpressionEmitter:
             return self._floor(kind, x)
         name = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}[op]
         return Value(kind, self.out.call(t, f"{name}.{kind.suffix}", (t, x)))
+
+    def _rounded(self, op: str, expr: Expr) -> Value:
+        """Whole numbers above, toward zero or nearest: one instruction, or made of floors."""
+        if self.target.has_rounding:
+            kind, operand = self.value(expr)
+            name = {"ceil": "llvm.ceil", "trunc": "llvm.trunc", "round": "llvm.roundeven"}[op]
+            return Value(kind, self.out.call(kind.text, f"{name}.{kind.suffix}", (kind.text, operand)))
+        x = self.let(expr)
+        if op == "ceil":
+            return self.value(Unary("neg", Unary("floor", Unary("neg", x))))
+        size = self.let(Unary("abs", x))
+        low = self.let(Unary("floor", size))
+        if op == "round":
+            rest = self.let(size - low)
+            is_odd = Binary("ne", Unary("floor", low * 0.5) * 2.0, low)
+            half = const(0.5, x.type)
+            up = Binary("or", Binary("lt", half, rest), Binary("and", Binary("eq", rest, half), is_odd))
+            low = self.let(Select(up, low + 1.0, low))
+        return self.value(Select(Binary("lt", x, const(0, x.type)), Unary("neg", low), low))
 
     def _floor(self, kind: LLVMType, x: str) -> Value:
         if self.target.has_rounding:
@@ -406,6 +435,14 @@ class ExpressionEmitter:
         first, second = parts
         count = len(expr.parts)
         return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
+
+    def _spread(self, expr: Spread) -> Value:
+        value, kind = self.value(expr.value), llvm_type(expr.type.dtype, expr.lanes)
+        if value.type.lanes == 1:
+            return self.splat(value, expr.lanes)
+        if expr.lanes == 1:
+            return Value(kind, self.out.emit(f"extractelement {value}, i64 {expr.start}"))
+        return self._shuffled(kind, value, Value(value.type, "poison"), expr.places)
 
     def _shuffled(self, kind: LLVMType, a: Value, b: Value, places: Iterable[int]) -> Value:
         """Lanes of two vectors, which count as one after the other, at `places`."""

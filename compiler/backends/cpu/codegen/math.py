@@ -97,7 +97,7 @@ def _integer(value: int, x: Expr) -> Const:
     return Const(value, _FORMATS[x.type.dtype].integer, x.type.lanes)
 
 
-def _power_of_two(exponent: Expr, like: Expr) -> Expr:
+def power_of_two(exponent: Expr, like: Expr) -> Expr:
     """2 to a whole power within the normal range."""
     form = _FORMATS[like.type.dtype]
     return Bitcast(Binary("shl", exponent + form.bias, _integer(form.mantissa, like)), like.type.dtype)
@@ -111,42 +111,46 @@ def _exp(x: Expr, let: Let) -> Expr:
     whole = let(shifted - form.magic)
     r = let(Fma(whole, const(-_LN2_HIGH, x.type), x))
     r = let(Fma(whole, const(-_LN2_LOW, x.type), r))
-    near = let(_exp_near_zero(r, let))
+    near = let(exp_near_zero(r, let))
     n = let(Bitcast(shifted, form.integer) - Bitcast(const(form.magic, x.type), form.integer))
     half = let(Binary("shr", n, _integer(1, x)))
-    return near * _power_of_two(half, x) * _power_of_two(let(n - half), x)
+    return near * power_of_two(half, x) * power_of_two(let(n - half), x)
 
 
-def _exp_near_zero(r: Expr, let: Let) -> Expr:
-    """Exponential of r for |r| <= ln 2 / 2."""
+def exp_near_zero(r: Expr, let: Let, *, minus_one: bool = False) -> Expr:
+    """Exponential of r for |r| <= ln 2 / 2; in double precision up to 1/2, and less 1 if that is wanted."""
     square = let(r * r)
     if r.type.dtype is DType.F32:
         return Fma(_polynomial(r, _EXP32), square, r) + 1.0
     p = let(r * _polynomial(square, _EXP64_P))
     q = _polynomial(square, _EXP64_Q)
-    return 1.0 + 2.0 * (p / (q - p))
+    less_one = 2.0 * (p / (q - p))
+    return less_one if minus_one else 1.0 + less_one
 
 
-def _log(x: Expr, let: Let) -> Expr:
+def mantissa_and_exponent(x: Expr, let: Let) -> tuple[Expr, Expr]:
+    """(f, e) of a finite positive x = (1 + f) * 2^e with 1 + f in [sqrt(1/2), sqrt(2))."""
     form = _FORMATS[x.type.dtype]
     tiny = let(binary("lt", x, 2.0 ** (1 - form.bias)))
     scaled = let(Bitcast(Select(tiny, x * 2.0**form.mantissa, x), form.integer))
-    # The mantissa is brought into [sqrt(1/2), sqrt(2)); the exponent follows.
     root_half = Bitcast(const(math.sqrt(0.5), x.type), form.integer)
     offset = let(scaled - root_half)
     exponent = let(Binary("shr", offset, _integer(form.mantissa, x)))
     mantissa = Binary("and", offset, _integer((1 << form.mantissa) - 1, x)) + root_half
     f = let(Bitcast(mantissa, x.type.dtype) - 1.0)
     correction = Select(tiny, const(form.mantissa, x.type), const(0, x.type))
-    e = let(Cast(exponent, x.type.dtype) - correction)
-    result = _log_near_one(f, e, let)
+    return f, let(Cast(exponent, x.type.dtype) - correction)
+
+
+def _log(x: Expr, let: Let) -> Expr:
+    result = log_near_one(*mantissa_and_exponent(x, let), let)
     infinite = const(math.inf, x.type)
     result = Select(binary("lt", x, infinite), result, x)  # infinity and NaN are their own logarithms
     result = Select(binary("eq", x, 0.0), const(-math.inf, x.type), result)
     return Select(binary("lt", x, 0.0), const(math.nan, x.type), result)
 
 
-def _log_near_one(f: Expr, e: Expr, let: Let) -> Expr:
+def log_near_one(f: Expr, e: Expr, let: Let) -> Expr:
     """log(1 + f) + e * ln 2."""
     square = let(f * f)
     single = f.type.dtype is DType.F32

@@ -8,9 +8,11 @@ from .batch_matmul import schedule_batch_matmul
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
-from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
+from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
+from .narrow_weight_gradient import schedule_narrow_weight_gradient
+from .scatter import schedule_scatter
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .winograd import schedule_winograd
@@ -23,11 +25,13 @@ SCHEDULES = Schedules(
         schedule_contraction,
         schedule_batch_matmul,
         schedule_attention,
+        schedule_grouped,
         schedule_integer_contraction,
+        schedule_narrow_weight_gradient,
         schedule_weight_gradient,
-        schedule_depthwise_weight_gradient,
         schedule_relayout,
         schedule_transpose,
+        schedule_scatter,
         schedule_channel_reduction,
         schedule_generic,  # takes whatever is left
     ),

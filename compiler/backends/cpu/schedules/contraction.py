@@ -20,7 +20,7 @@ from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
-from .tiling import Band, Segment, choose_tile, conflicts, grid_of
+from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
@@ -42,23 +42,42 @@ class ContractionEmitter:
         self.dtype = group.anchor.result.type.dtype
         self.filters = group.result.type.shape[-1]
         lanes = target.vector_lanes
-        pixels = g.images * g.height * g.width
-        self.tile = choose_tile(
-            g.height,
-            g.width,
+        self.tile = self._choose_tile(target)
+        self.grid = grid_of(g.height, g.width, self.tile, flat=g.flat)
+        self.tiles, rest = divmod(self.filters, self.tile.channels)
+        self.last_widths = vector_widths(rest, lanes)
+        self.names = Names()
+        self._declare()
+
+    def _choose_tile(self, target: Target) -> Tile:
+        pixels = self.g.images * self.g.height * self.g.width
+        return choose_tile(
+            self.g.height,
+            self.g.width,
             self.filters,
-            lanes=lanes,
+            lanes=target.vector_lanes,
             registers=target.vector_registers,
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
             pixel_registers=self.pixel_registers,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
-        self.grid = grid_of(g.height, g.width, self.tile, flat=g.flat)
-        self.tiles, rest = divmod(self.filters, self.tile.channels)
-        self.last_widths = vector_widths(rest, lanes)
-        self.names = Names()
-        self._declare()
+
+    def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
+        """The best tile of these vectors of channels."""
+        tile = choose_tile(
+            self.g.height,
+            self.g.width,
+            len(widths) * target.vector_lanes,
+            lanes=target.vector_lanes,
+            registers=registers,
+            min_vectors=len(widths),
+            max_vectors=len(widths),
+            pixel_cost=self.pixel_cost,
+            pixel_registers=self.pixel_registers,
+            evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
+        )
+        return Tile(tile.rows, tile.columns, widths)
 
     def _declare(self) -> None:
         """Make the kernel's parameters and remember which argument each one takes."""
@@ -161,9 +180,8 @@ class ContractionEmitter:
 
     def _bands_per_block(self, bands: int) -> int:
         """Bands that one sweep over the weights serves: as many as keep their input in the L2 cache."""
-        _, rows, columns = self.g.buffer
         share = self.tile.rows / self.g.height if not self.g.flat else self.tile.columns / self.g.width
-        bytes_per_band = max(1.0, rows * columns * share * self.x_type.dtype.itemsize)
+        bytes_per_band = max(1.0, self.g.plane_inputs * share * self.x_type.dtype.itemsize)
         most = max(1, int(BLOCK_BYTES / bytes_per_band))
         blocks = ceil_div(ceil_div(bands, most), self.threads) * self.threads
         return ceil_div(bands, min(blocks, bands))
@@ -196,9 +214,9 @@ class ContractionEmitter:
 
 
 def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a group whose anchor is a contraction; empty where its form needs the generic lowering."""
+    """Schedule a group whose anchor is a contraction without groups; empty where its form needs another lowering."""
     if not group.anchor.operator.contraction or not group.result.type.dtype.is_float:
         return ()
-    if any(v not in group.outer for v in group.anchor.operands):
+    if any(v not in group.outer for v in group.anchor.operands) or group.anchor.attributes.get("groups", 1) > 1:
         return ()
     return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in walks(group))

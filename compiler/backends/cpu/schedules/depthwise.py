@@ -13,15 +13,15 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
 from ....ops.convolution import Conv2D
-from ....ops.convolution_gradients import Conv2DInputGradient
+from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from .geometry import Line, Walk, depthwise_walks
 
 
 def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a group whose anchor is a depthwise conv2d with multiplier 1 and padding in the margins."""
+    """Schedule a depthwise conv2d, or a transposed one, with multiplier 1 and padding in the margins."""
     anchor = group.anchor
-    if not isinstance(anchor.operator, (Conv2D, Conv2DInputGradient)):
+    if not isinstance(anchor.operator, (Conv2D, TransposeConv2D)):
         return ()
     if any(v not in group.outer for v in anchor.operands) or not anchor.operands[0].type.dtype.is_float:
         return ()

@@ -3,20 +3,19 @@
 A `Walk` describes one nest of loops: a grid of result pixels, the window of input pixels that each one reads, the
 weight that goes with each window element, and where the results lie. Convolutions and dense layers are one walk; a
 transposed convolution of stride s is s * s walks, one for each phase of the result, none of which multiplies by the
-zeros that the stride puts between input pixels.
+zeros that the stride puts between input pixels. In three dimensions, planes lie over each other in the buffer's rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from ....lowering.group import Group
 from ....ops.convolution import Conv2D, Convolution
-from ....ops.convolution_gradients import Conv2DInputGradient
 from ....ops.quantized.contraction import Conv2DSum
-from ....ops.transpose_convolution import TransposeConv2D
+from ....ops.transpose_convolution import TransposeConv2D, TransposeConvolution
 from ....ops.window import Phase, phase_margins, window_of
 from ....types import TensorType
 
@@ -35,10 +34,31 @@ _WHOLE = (Line(), Line())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Planes:
+    """The third spatial dimension, outermost: planes of results, and the planes of input that they read."""
+
+    count: int
+    """Planes of results of one image."""
+    rows: int
+    """Buffer rows of one plane."""
+    window: int = 1
+    stride: int = 1
+    dilation: int = 1
+    origin: int = 0
+    kernel: int = 1
+    taps: Line = Line()
+    results: Line = Line()
+
+
+_PLANE = Planes(count=1, rows=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """A result grid and how it walks over the input buffer, seen as [images, rows, columns * pitch]."""
 
     images: int
+    """Images, or planes of all images."""
     height: int
     width: int
     window: Pair = (1, 1)
@@ -47,6 +67,9 @@ class Walk:
     origin: Pair = (0, 0)
     """Buffer row and column of the first window element of the first result."""
     channels: int
+    """Those that a result sums over: one group's."""
+    groups: int = 1
+    planes: Planes = _PLANE
     pitch: int
     """Elements from one input pixel to the next."""
     buffer: tuple[int, int, int]
@@ -64,7 +87,18 @@ class Walk:
     @property
     def depth(self) -> int:
         """Length of the sum over the whole weight."""
-        return self.kernel[0] * self.kernel[1] * self.channels
+        return self.planes.kernel * self.kernel[0] * self.kernel[1] * self.channels
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no window element lies over any input: a phase that nothing reaches."""
+        return 0 in (*self.window, self.planes.window)
+
+    @property
+    def plane_inputs(self) -> int:
+        """Elements of the input that one plane of results reads, or an image of two dimensions."""
+        rows = self.planes.rows * self.planes.window if self.planes.rows else self.buffer[1]
+        return rows * self.buffer[2]
 
     @property
     def merges_columns(self) -> bool:
@@ -74,24 +108,24 @@ class Walk:
 
 
 def depthwise_walks(group: Group) -> tuple[Walk, ...]:
-    """How a depthwise convolution with multiplier 1, or the gradient of its input, walks; empty for all others."""
+    """How a depthwise convolution or transposed one of two dimensions walks, with multiplier 1; empty for others."""
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
-    if isinstance(anchor.operator, Conv2DInputGradient) and anchor.operator.is_depthwise(weight, anchor.attributes):
-        return _transposed(group, [anchor.operator.phases(weight, anchor.attributes, d) for d in range(2)])
-    if isinstance(anchor.operator, Conv2D) and anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
-        return _convolution(group)
-    return ()
+    if not isinstance(anchor.operator, (Conv2D, TransposeConv2D)) or x.shape[-1] == 1:
+        return ()
+    if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
+        return ()
+    found = _convolution(group) if isinstance(anchor.operator, Conv2D) else _transposed(group)
+    return tuple(replace(walk, channels=x.shape[-1], groups=1) for walk in found)
 
 
 def walks(group: Group) -> tuple[Walk, ...]:
     """How the anchor walks over its input; empty where the tiled schedule can't serve it."""
     operator = group.anchor.operator
     if isinstance(operator, (Convolution, Conv2DSum)):
-        return _pixelwise(group) or _convolution(group) if group.anchor.attributes["groups"] == 1 else ()
-    if isinstance(operator, TransposeConv2D):
-        x, weight = (v.type for v in group.anchor.operands[:2])
-        return _transposed(group, [operator.phases(x, weight, group.anchor.attributes, d) for d in range(2)])
+        return _pixelwise(group) or _convolution(group)
+    if isinstance(operator, TransposeConvolution):
+        return _transposed(group)
     x = group.anchor.operands[0].type
     return (_flat(x),) if _is_one_row(group) else _grid(x)
 
@@ -111,10 +145,10 @@ def _grid(x: TensorType) -> tuple[Walk, ...]:
             images=x.shape[0],
             height=1 if x.rank == 3 else x.shape[1],
             width=x.shape[-2],
-            origin=_pair(tuple(before for before, _ in x.margins[1:-1]), 0),
+            origin=pair_of(tuple(before for before, _ in x.margins[1:-1]), 0),
             channels=x.shape[-1],
             pitch=x.buffer_shape[-1],
-            buffer=_rows(x),
+            buffer=rows_of(x),
         ),
     )
 
@@ -139,73 +173,112 @@ def _pixelwise(group: Group) -> tuple[Walk, ...]:
     x, weight = (v.type for v in anchor.operands[:2])
     single = set(weight.shape[:-2]) == {1} and set(anchor.attributes["strides"]) == {1}
     padded = x.shape[1:-1] != y.shape[1:-1]
-    return (_flat(x),) if x.rank <= 4 and single and not padded and _is_one_row(group) else ()
+    if not single or padded or not _is_one_row(group):
+        return ()
+    return (replace(_flat(x), channels=weight.shape[-2], groups=anchor.attributes["groups"]),)
 
 
 def _convolution(group: Group) -> tuple[Walk, ...]:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     y = anchor.result.type
-    if x.rank > 4:
-        return ()
     window = window_of(anchor.name, x.shape[1:-1], weight.shape[:-2], anchor.attributes)
-    origin = _origin(x, window.padding)
+    origin = origin_of(x, window.padding)
     if origin is None:
         return ()
-    kernel = _pair(window.kernel, 1)
+    kernel = pair_of(window.kernel, 1)
+    planes = _PLANE
+    if x.rank == 5:
+        planes = Planes(
+            count=y.shape[1],
+            rows=x.buffer_shape[2],
+            window=window.kernel[0],
+            stride=window.strides[0],
+            dilation=window.dilations[0],
+            origin=origin[0],
+            kernel=window.kernel[0],
+        )
     return (
         Walk(
-            images=y.shape[0],
-            height=1 if y.rank == 3 else y.shape[1],
+            images=y.shape[0] * planes.count,
+            height=1 if y.rank == 3 else y.shape[-3],
             width=y.shape[-2],
             window=kernel,
-            strides=_pair(window.strides, 1),
-            dilations=_pair(window.dilations, 1),
-            origin=_pair(origin, 0),
-            channels=x.shape[-1],
+            strides=pair_of(window.strides, 1),
+            dilations=pair_of(window.dilations, 1),
+            origin=pair_of(origin, 0),
+            channels=weight.shape[-2],
+            groups=anchor.attributes["groups"],
+            planes=planes,
             pitch=x.buffer_shape[-1],
-            buffer=_rows(x),
+            buffer=rows_of(x),
             kernel=kernel,
         ),
     )
 
 
-def _origin(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | None:
+def origin_of(x: TensorType, padding: tuple[Pair, ...]) -> tuple[int, ...] | None:
     """Where the padded tensor starts in its buffer; None if the margins don't hold the padding."""
     if not x.has_margins(((0, 0), *padding, (0, 0))):
         return None
     return tuple(m[0] - p[0] for m, p in zip(x.margins[1:-1], padding, strict=True))
 
 
-def _rows(x: TensorType) -> tuple[int, int, int]:
-    """[N, W, C] or [N, H, W, C] as images, rows, elements of a row."""
+def rows_of(x: TensorType) -> tuple[int, int, int]:
+    """[N, W, C], [N, H, W, C] or [N, D, H, W, C] as images, rows, elements of a row."""
     shape = x.buffer_shape
-    return (shape[0], 1 if x.rank == 3 else shape[1], shape[-2] * shape[-1])
+    return (shape[0], math.prod(shape[1:-2]), shape[-2] * shape[-1])
 
 
-def _pair(values: tuple[int, ...], first: int) -> Pair:
+def pair_of(values: tuple[int, ...], first: int) -> Pair:
     """Vertical and horizontal value; `first` is the vertical one where there is only one dimension."""
-    return (first, values[0]) if len(values) == 1 else (values[0], values[1])
+    return (first, values[0]) if len(values) == 1 else (values[-2], values[-1])
 
 
-def _transposed(group: Group, phases: Sequence[Sequence[Phase]]) -> tuple[Walk, ...]:
-    x, weight = (v.type for v in group.anchor.operands[:2])
+_WIDE = (Phase(stride=1, first_result=0, count=1, taps=1, first_tap=0, tap_step=1, first_input=0, input_step=1),)
+"""A dimension of one place."""
+
+
+def _transposed(group: Group) -> tuple[Walk, ...]:
+    """A walk for each phase of a transposed convolution."""
+    anchor = group.anchor
+    assert isinstance(anchor.operator, TransposeConvolution)
+    x, weight = (v.type for v in anchor.operands[:2])
+    phases = anchor.operator.phases(weight, anchor.attributes)
     if not x.has_margins(phase_margins(phases, x.shape[1:-1])):
         return ()
+    missing = 3 - len(phases)
+    kernel = ((1,) * missing + weight.shape[:-2])[:3]
+    before = (0,) * missing + tuple(m[0] for m in x.margins[1:-1])
     return tuple(
         Walk(
-            images=x.shape[0],
+            images=x.shape[0] * planes.count,
             height=rows.count,
             width=columns.count,
             window=(rows.taps, columns.taps),
-            origin=(x.margins[1][0] + rows.first_input, x.margins[2][0] + columns.first_input),
-            channels=x.shape[-1],
+            dilations=(rows.input_step, columns.input_step),
+            origin=(before[1] + rows.first_input, before[2] + columns.first_input),
+            channels=weight.shape[-2],
+            groups=anchor.attributes["groups"],
+            planes=Planes(
+                count=planes.count,
+                rows=x.buffer_shape[2] if x.rank == 5 else 0,
+                window=planes.taps,
+                dilation=planes.input_step,
+                origin=before[0] + planes.first_input,
+                kernel=kernel[0],
+                taps=_taps(planes),
+                results=Line(planes.first_result, planes.stride),
+            ),
             pitch=x.buffer_shape[-1],
-            buffer=_rows(x),
-            kernel=(weight.shape[0], weight.shape[1]),
-            taps=(Line(rows.first_tap, -rows.stride), Line(columns.first_tap, -columns.stride)),
+            buffer=rows_of(x),
+            kernel=(kernel[1], kernel[2]),
+            taps=(_taps(rows), _taps(columns)),
             results=(Line(rows.first_result, rows.stride), Line(columns.first_result, columns.stride)),
         )
-        for rows in phases[0]
-        for columns in phases[1]
+        for planes, rows, columns in product(*(_WIDE,) * missing, *phases)
     )
+
+
+def _taps(phase: Phase) -> Line:
+    return Line(phase.first_tap, -phase.tap_step)

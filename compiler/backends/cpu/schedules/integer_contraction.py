@@ -13,14 +13,16 @@ from ....graph.ir import Value
 from ....loops.ir import Allocate, Buffer, Const, Dot4, Expr, Load, Space, Stmt, Store
 from ....lowering.group import Group
 from ....lowering.kernel import Packed, Scheduled, let, packing_step
-from ....lowering.loops import ceil_div
+from ....lowering.loops import ceil_div, vector_widths
 from ....ops.quantized.contraction import Conv2DSum, DenseSum
 from ....targets.target import Target
 from ....types import DType
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
+from .grouped import first_of_group, tile_of_group
 from .micro_kernel import MicroKernel
 from .signs import QUAD, Signs
+from .tiling import Tile
 
 
 def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -37,6 +39,8 @@ def schedule_integer_contraction(group: Group, target: Target, threads: int) -> 
         return ()
     if wanted and not x.has_margins(wanted):
         return ()
+    if (groups := anchor.attributes.get("groups", 1)) > 1 and x.shape[-1] // groups % QUAD:
+        return ()
     return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
 
 
@@ -49,6 +53,13 @@ class DotEmitter(ContractionEmitter):
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
         self.pixel_cost = 0.5 + self.pixel_registers
         super().__init__(group, g, target, threads)
+
+    def _choose_tile(self, target: Target) -> Tile:
+        if self.g.groups == 1:
+            return super()._choose_tile(target)
+        share = self.filters // self.g.groups
+        widths = vector_widths(tile_of_group(share, target.vector_lanes, target.vector_registers), target.vector_lanes)
+        return self._tile_of(widths, target, target.vector_registers)
 
     @property
     def run_length(self) -> int:
@@ -102,9 +113,9 @@ class DotMicroKernel(MicroKernel):
         g = self.dot.g
         return ceil_div(self.dot.run_length, QUAD), 1 if g.merges_columns else g.window[1]
 
-    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
+    def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
         inner, outer = self._extents()
-        return (ky * outer + kx) * inner + k
+        return ((kz * self.dot.g.window[0] + ky) * outer + kx) * inner + k
 
     def _initial(self, channel: Expr, width: int) -> Expr:
         correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
@@ -118,6 +129,9 @@ class DotMicroKernel(MicroKernel):
 
     def _clear(self, buffer: Buffer, zero: Expr, r: Expr, s: Expr) -> list[Stmt]:
         return [Store(buffer, (r * self.columns + s,), zero)]
+
+    def _first_input(self, j: Expr) -> Expr | int:
+        return first_of_group(self.dot, j) if self.o.g.groups > 1 else 0
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         o, g = self.dot, self.dot.g

@@ -63,6 +63,8 @@ class MicroKernel:
 
     elements = 1
     """Input elements of a pixel that one step multiplies."""
+    products = 1
+    """Multiply-adds of one step for each sum."""
 
     def __init__(self, owner: Owner, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         self.o = owner
@@ -118,36 +120,54 @@ class MicroKernel:
         g = self.o.g
         return (g.window[1] * g.channels, 1) if g.merges_columns else (g.channels, g.window[1])
 
-    def _depth(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
-        """Number of the weight that step k of run (ky, kx) reads."""
+    def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
+        """Number of the weight that step k of run (kz, ky, kx) reads."""
         g = self.o.g
-        row, column = (tap * line.step + line.start for tap, line in zip((ky, kx), g.taps, strict=True))
-        return (row * g.kernel[1] + column) * g.channels + k
+        lines = (g.planes.taps, *g.taps)
+        plane, row, column = (t * line.step + line.start for t, line in zip((kz, ky, kx), lines, strict=True))
+        return ((plane * g.kernel[0] + row) * g.kernel[1] + column) * g.channels + k
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         o, g = self.o, self.o.g
-        (kh, kw), (dy, dx) = g.window, g.dilations
-        y0 = let(self.block, o.names.fresh("iy"), row * g.strides[0] + g.origin[0])
-        x0 = let(self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch)
+        kh, (dy, dx) = g.window[0], g.dilations
+        n, z = self._image(image)
+        first = (z * g.planes.stride + g.planes.origin) * g.planes.rows
+        y0 = let(self.block, o.names.fresh("iy"), first + row * g.strides[0] + g.origin[0])
+        x0 = let(
+            self.block, o.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch + self._first_input(j)
+        )
         inner, outer = self._extents()
 
-        def step(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
-            depth = self._depth(ky, kx, k)
+        def step(kz: Expr, ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
+            depth = self._depth(kz, ky, kx, k)
             if g.channel_rows:
-                return self._step(image, y0 + k, x0, j, depth)
-            return self._step(image, y0 + ky * dy, x0 + (kx * (dx * g.pitch) + k * self.elements), j, depth)
+                return self._step(n, y0 + k, x0, j, depth)
+            y = y0 + kz * (g.planes.dilation * g.planes.rows) + ky * dy
+            return self._step(n, y, x0 + (kx * (dx * g.pitch) + k * self.elements), j, depth)
 
-        small = inner <= UNROLL_LIMIT
+        small = inner * self.products <= UNROLL_LIMIT
         kind = LoopKind.UNROLL if small else LoopKind.SERIAL
-        window = LoopKind.UNROLL if small and inner * outer * kh <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
-        if not kh * kw:
+        whole = inner * outer * kh * self.products
+        window = LoopKind.UNROLL if small and whole <= 3 * UNROLL_LIMIT else LoopKind.SERIAL
+        if g.is_empty:
             return
-        self.block += loop(
-            "ky",
-            kh,
-            lambda ky: loop("kx", outer, lambda kx: loop("k", inner, lambda k: step(ky, kx, k), kind), window),
-            window,
-        )
+
+        def plane(kz: Expr) -> list[Stmt]:
+            def run(ky: Expr, kx: Expr) -> list[Stmt]:
+                return loop("k", inner, lambda k: step(kz, ky, kx, k), kind)
+
+            return loop("ky", kh, lambda ky: loop("kx", outer, lambda kx: run(ky, kx), window), window)
+
+        self.block += loop("kz", g.planes.window, plane)
+
+    def _first_input(self, j: Expr) -> Expr | int:
+        """The first input channel that the results of channel tile j sum over."""
+        return 0
+
+    def _image(self, image: Expr) -> tuple[Expr, Expr]:
+        """The image and its plane, of images and planes that are numbered together."""
+        count = self.o.g.planes.count
+        return (image // count, image % count) if count > 1 else (image, Const(0))
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         """One multiply-add for every accumulator."""
@@ -210,6 +230,7 @@ class MicroKernel:
         rank = self.o.group.result.type.rank
         if self.o.g.flat:
             return (*(Const(0),) * (rank - 2), column)[: rank - 1]
-        rows, columns = self.o.g.results
-        place = (row * rows.step + rows.start, column * columns.step + columns.start)
-        return (image, *place[-(rank - 2) :])
+        n, z = self._image(image)
+        lines = (self.o.g.planes.results, *self.o.g.results)
+        place = [at * line.step + line.start for at, line in zip((z, row, column), lines, strict=True)]
+        return (n, *place[-(rank - 2) :])

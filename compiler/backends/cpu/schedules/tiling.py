@@ -87,6 +87,7 @@ def choose_tile(
     *,
     lanes: int,
     registers: int,
+    min_vectors: int = 1,
     max_vectors: int = 4,
     pixel_cost: float = 0.0,
     pixel_registers: int = 0,
@@ -101,7 +102,7 @@ def choose_tile(
     best: tuple[float, Tile] | None = None
     costs = _Costs(pixel_cost)
     whole_vectors = max(1, channels // lanes)
-    for vectors in range(1, min(max_vectors, whole_vectors) + 1):
+    for vectors in range(min_vectors, max(min_vectors, min(max_vectors, whole_vectors)) + 1):
         tiles, rest = divmod(channels, vectors * lanes)
         tail = len(vector_widths(rest, lanes))
         for rows, columns in _candidates(height, width, vectors, registers, pixel_registers):
