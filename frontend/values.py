@@ -99,15 +99,15 @@ LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
 
 def checked_label(label: str, location: Location) -> str:
     """The label, if it can be part of a parameter's name."""
-    if not LABEL.fullmatch(label):
+    if label and not LABEL.fullmatch(label):
         hint = "letters, digits and _, joined by dots"
         raise error(f"\"{label}\" can't be a part of a parameter's name", location, hint)
     return label
 
 
 def join(path: str, name: str) -> str:
-    """Append to a dotted path."""
-    return f"{path}.{name}" if path else name
+    """Append to a dotted path; an empty name adds nothing."""
+    return f"{path}.{name}" if path and name else path or name
 
 
 def error(message: str, location: Location | None = None, hint: str | None = None) -> NetcError:
