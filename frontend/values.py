@@ -99,7 +99,7 @@ LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
 
 def checked_label(label: str, location: Location) -> str:
     """The label, if it can be part of a parameter's name."""
-    if label and not LABEL.fullmatch(label):
+    if not LABEL.fullmatch(label):
         hint = "letters, digits and _, joined by dots"
         raise error(f"\"{label}\" can't be a part of a parameter's name", location, hint)
     return label
