@@ -17,8 +17,22 @@ from ..graph.element_types import check_numbers
 from ..graph.ir import Array, Attributes, AttributeSpec, Operator
 from ..graph.registry import register
 from ..loops.compute import Procedure
-from ..loops.ir import Allocate, Binary, Buffer, Cast, Const, Expr, If, Load, Select, Space, Stmt, Store, binary
-from ..loops.ir import maximum, minimum
+from ..loops.ir import (
+    Allocate,
+    Binary,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    If,
+    Load,
+    Select,
+    Space,
+    Stmt,
+    Store,
+    maximum,
+    minimum,
+)
 from ..types import DType, TensorType
 from .facets import INTEGER, PERMUTED, TFLITE
 
