@@ -75,21 +75,6 @@ def log_softmax(c: Context) -> Value:
     return c.emit("log_softmax", c.value(0), axis=-1)
 
 
-_SHORTEST = 1e-6
-"""Rows shorter than this are not made longer."""
-
-
-def l2_normalization(c: Context) -> Value:
-    """L2_NORMALIZATION over the last dimension."""
-    x = c.value(0)
-    if c.is_quantized:
-        c.check_form(0)
-        return c.emit("q_l2_normalize", x, x=c.quantization(0), y=c.output_quantization())
-    total = c.emit("reduce_sum", c.emit("mul", x, x), axes=(-1,), keepdims=True)
-    length = c.emit("maximum", c.emit("sqrt", total), c.builder.scalar(_SHORTEST, x.type.dtype))
-    return c.activated(c.emit("div", x, length))
-
-
 def batch_matmul(c: Context) -> Value:
     """BATCH_MATMUL of two matrices of floats."""
     if c.is_quantized or c.type(0).dtype is not c.type(1).dtype:
@@ -101,7 +86,6 @@ def batch_matmul(c: Context) -> Value:
 
 
 reads(batch_matmul, "BATCH_MATMUL")
-reads(l2_normalization, "L2_NORMALIZATION")
 reads(log_softmax, "LOG_SOFTMAX")
 reads(average_pool_2d, "AVERAGE_POOL_2D")
 reads(max_pool_2d, "MAX_POOL_2D")

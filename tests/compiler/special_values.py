@@ -38,7 +38,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("relayout", "resize_nearest"), _MOVES),
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul", "transpose_conv2d"), _SUMS),
-    **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
+    **dict.fromkeys(("resize_bilinear", "winograd_filter", "normalize", "l2_normalize", "local_response_norm"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
     **{

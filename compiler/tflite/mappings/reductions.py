@@ -9,7 +9,6 @@ from ...ops.pooling import AvgPool, MaxPool
 from ...ops.quantized.activation import QSoftmax
 from ...ops.quantized.log_softmax import QLogSoftmax
 from ...ops.quantized.pooling import QAvgPool, QMean
-from ...ops.quantized.rows import QL2Normalize
 from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ...ops.rules import version
 from ..emitter import Emitter
@@ -92,11 +91,6 @@ def log_softmax(c: Emitter, op: Operation) -> None:
     c.node("LOG_SOFTMAX", [c.place(x)], [c.result(op)], "LogSoftmaxOptions", version(op, 1, 2))
 
 
-def l2_normalize(c: Emitter, op: Operation) -> None:
-    """L2_NORMALIZATION over the last dimension."""
-    c.node("L2_NORMALIZATION", [c.place(op.operands[0])], [c.result(op)], "L2NormOptions", version(op, 1, 2))
-
-
 def argmax(c: Emitter, op: Operation) -> None:
     """ARG_MAX with i32 positions."""
     x = op.operands[0]
@@ -114,6 +108,5 @@ TFLITE.add(_reduce("SUM"), ReduceSum)
 TFLITE.add(_reduce("REDUCE_MAX", Narrow.ALIKE), ReduceMax)
 TFLITE.add(_reduce("REDUCE_MIN", Narrow.ALIKE), ReduceMin)
 TFLITE.add(TfliteForm(softmax, "SOFTMAX"), Softmax, QSoftmax)
-TFLITE.add(TfliteForm(l2_normalize, "L2_NORMALIZATION"), QL2Normalize)
 TFLITE.add(TfliteForm(log_softmax, "LOG_SOFTMAX"), LogSoftmax, QLogSoftmax)
 TFLITE.add(TfliteForm(argmax, "ARG_MAX", narrow=Narrow.ALIKE), ArgMax)
