@@ -151,7 +151,7 @@ class Conversion:
         if index is None or self._operators[index].fused_activation != "NONE":
             if op.operands[0].type.rank == 4:
                 stored = replace(operands[1], shape=(1, 1, 1, operands[1].shape[0]), per_channel=True)
-                options = {"Padding": "VALID", "DepthMultiplier": 1, **dict.fromkeys(_STEPS, 1)}
+                options: dict[str, Option] = {"Padding": "VALID", "DepthMultiplier": 1, **dict.fromkeys(_STEPS, 1)}
                 self._emit(op, "DEPTHWISE_CONV_2D", [operands[0], stored, replace(operands[2], dtype="INT32")], options)
                 return
             scaled = self._emit(op, "MUL", [operands[0], operands[1]], output=self._fresh(op.result.type))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from ..errors import InternalError
 from ..loops.compute import Reduction
 from ..loops.ir import Const, Expr, LoopKind, Stmt, Store, Var
 from ..targets.target import Target
@@ -81,4 +80,3 @@ class _Generic(Nest):
             for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
         ]
         return [*elements.statements, *stores]
-

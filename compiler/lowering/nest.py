@@ -83,6 +83,7 @@ class Nest(ABC):
                 self.buffers[group.in_place[result]] = output
 
     def schedule(self) -> Scheduled:
+        """The kernel with its arguments."""
         body = self.loops()
         arguments = [self.group.outer[v] for v in self.inputs]
         kernel = Kernel("", (*self.inputs.values(), *self.outputs), tuple(body))

@@ -95,6 +95,7 @@ class Rows(Nest):
         return found
 
     def loops(self) -> list[Stmt]:
+        """Loops over rows, the outermost shared by threads."""
         outer = [size for d, size in enumerate(self.shape) if d not in self.axes]
         if not self.lanes_reduced:
             return self._across(outer)
@@ -273,7 +274,9 @@ class Rows(Nest):
         return outside.let(value), [*block, found, *outside.statements]
 
     def _rule(self, op: Operation, elements: Elements, kept: Index) -> Reduction:
-        rule = op.operator.compute(OperandView(elements, op), self._place(kept, (Const(0),) * len(self.axes)), op.attributes)
+        rule = op.operator.compute(
+            OperandView(elements, op), self._place(kept, (Const(0),) * len(self.axes)), op.attributes
+        )
         if not isinstance(rule, Reduction):
             raise InternalError(f"{op.name} is no reduction")
         return rule

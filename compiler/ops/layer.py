@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..graph.ir import Attribute, Value
 
@@ -35,12 +35,13 @@ class LayerBuilder(Protocol):
         ...
 
 
-LayerFunction = Callable[..., Value]
+LayerFunction = Callable[..., Value | tuple[Value, ...]]
+FunctionT = TypeVar("FunctionT", bound=LayerFunction)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A building block of the language: `function(builder, tensors..., hyperparameters...)` returns a tensor.
+    """A building block of the language: `function(builder, tensors..., hyperparameters...)` returns a tensor or some.
 
     The Python signature is the language signature: parameters annotated `Value` are tensors, the others are
     compile-time values with their defaults.
@@ -59,10 +60,10 @@ class Layer:
 _LAYERS: dict[str, Layer] = {}
 
 
-def layer(name: str) -> Callable[[LayerFunction], LayerFunction]:
+def layer(name: str) -> Callable[[FunctionT], FunctionT]:
     """Decorator: make a function a layer of the language."""
 
-    def add(function: LayerFunction) -> LayerFunction:
+    def add(function: FunctionT) -> FunctionT:
         if name in _LAYERS:
             raise ValueError(f"layer {name} is defined twice")
         _LAYERS[name] = Layer(name, function, inspect.signature(function, eval_str=True))

@@ -10,7 +10,9 @@ from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Unary
 from ..types import TensorType
+from .axes import Permutation
 from .core import PassThrough
+from .facets import PERMUTED, Permuted
 from .gradients import scaled, sum_to
 from .layer import LayerBuilder, layer
 
@@ -91,7 +93,8 @@ def batch_norm(b: LayerBuilder, x: Value, eps: float = 1e-5, momentum: float = 0
 class Dropout(PassThrough):
     """Zero a random share `rate` of the elements while training; inference passes x on.
 
-    Elements that differ only in the dimensions `shared` stay or go together. Source: Srivastava et al., "Dropout", 2014.
+    Elements that differ only in the dimensions `shared` stay or go together.
+    Source: Srivastava et al., "Dropout", 2014.
     """
 
     name = "dropout"
@@ -109,6 +112,14 @@ class Dropout(PassThrough):
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
+
+
+def _shared_moves(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
+    moved = {**attributes, "shared": tuple(sorted(permutation.index(d) for d in attributes["shared"]))}
+    return Permuted(moved, permutation, (permutation,))
+
+
+PERMUTED.add(_shared_moves, Dropout)
 
 
 @layer("spatial_dropout")

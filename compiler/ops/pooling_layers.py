@@ -38,9 +38,7 @@ def _pairs(name: str, x: Value, sizes: tuple[int, ...], strides: tuple[int, ...]
     return window_of(name, x.type.shape[1:-1], sizes, {"strides": strides, "padding": padding}).padding
 
 
-def _rounded_up(
-    spatial: tuple[int, ...], sizes: tuple[int, ...], strides: tuple[int, ...], padding: Pairs
-) -> Pairs:
+def _rounded_up(spatial: tuple[int, ...], sizes: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> Pairs:
     """Padding with as much more behind as a last, incomplete window needs.
 
     As in PyTorch, there is one only if it begins inside the input or in the padding before.

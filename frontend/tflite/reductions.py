@@ -48,6 +48,14 @@ def _reduce(name: str, quantized_sum: bool | None) -> Any:
     return convert
 
 
+def reduce_prod(c: Context) -> Value:
+    """REDUCE_PROD of floats and plain integers."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    product: Value = _reduce("reduce_prod", None)(c)
+    return product
+
+
 def softmax(c: Context) -> Value:
     """SOFTMAX over the last dimension."""
     beta = float(c.option("beta", 1.0))
@@ -93,4 +101,7 @@ reads(_reduce("reduce_mean", False), "MEAN")
 reads(_reduce("reduce_sum", True), "SUM")
 reads(_reduce("reduce_max", None), "REDUCE_MAX")
 reads(_reduce("reduce_min", None), "REDUCE_MIN")
+reads(_reduce("reduce_any", None), "REDUCE_ANY")
+reads(_reduce("reduce_all", None), "REDUCE_ALL")
+reads(reduce_prod, "REDUCE_PROD")
 reads(softmax, "SOFTMAX")
