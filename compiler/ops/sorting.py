@@ -35,7 +35,8 @@ def _argsort(x: Array, axis: int, descending: bool) -> Array:
         return order
     # The last of equal elements comes last if the mirrored ones are sorted and mirrored again.
     mirrored: Array = np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
-    return x.shape[axis] - 1 - mirrored
+    positions: Array = x.shape[axis] - 1 - mirrored
+    return positions
 
 
 @register
