@@ -16,7 +16,7 @@ from .compiler.ops.quantized.activation import QSoftmax
 from .compiler.ops.quantized.conversion import Dequantize, Quantize, Reinterpret, Requantize
 from .compiler.ops.reduction import Softmax
 from .compiler.ops.shape import Reshape
-from .frontend import allowed_folders, models_folder
+from .frontend import allowed_folders, locate, models_folder
 from .pipeline import Weights
 from .runtime.data.folder import data_folder
 from .runtime.data.images import Preprocess, as_input, decode, depth_note, eight_bits
@@ -55,8 +55,8 @@ def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:
     if isinstance(weights, str | os.PathLike) and (saved := saved_labels(weights, graph)) is not None:
         return saved
     folders = [models_folder(), *_label_data_folders()]
-    if os.path.isfile(model):
-        folders.insert(0, Path(model).parent)
+    if model:
+        folders.insert(0, locate(model)[0].parent)
     return read_labels(graph, folders, allowed_folders(), class_names)
 
 

@@ -5,8 +5,8 @@
 
 from .diagnostics import SourceError, render, to_json
 from .formats import FORMATS, Choices, Format, format_of
+from .index import shipped_nets
 from .loading import (
-    available_models,
     check,
     check_text,
     load_loss,
@@ -14,6 +14,7 @@ from .loading import (
     load_recipe,
     load_recipes,
     load_text,
+    locate,
 )
 from .parser import SyntaxTree
 from .parser import parse as parse_source
@@ -31,7 +32,6 @@ __all__ = [
     "SyntaxTree",
     "allowed_folders",
     "allowing",
-    "available_models",
     "check",
     "check_text",
     "format_of",
@@ -40,8 +40,10 @@ __all__ = [
     "load_recipe",
     "load_recipes",
     "load_text",
+    "locate",
     "models_folder",
     "parse_source",
     "render",
+    "shipped_nets",
     "to_json",
 ]

@@ -17,6 +17,7 @@ from . import ast
 from .annotations import free_sizes, is_tensor_annotation
 from .diagnostics import SourceError
 from .elaborate import Options, elaborate, unfold
+from .index import file_of, shipped_nets
 from .losses import elaborate_loss
 from .modules import Loader, Module
 from .names import check_names
@@ -25,11 +26,6 @@ from .roots import allowing, models_folder
 from .settings import PathOf, Recipe, preprocess_of, recipe_of, resolve_preprocess
 from .state import identity
 from .values import Definition
-
-
-def available_models() -> tuple[str, ...]:
-    """Names of the shipped models."""
-    return tuple(sorted(path.stem for path in models_folder().glob("*.net")))
 
 
 def load_network(
@@ -41,9 +37,9 @@ def load_network(
     hyperparameters: Mapping[str, Any] | None = None,
     allow_import: Sequence[str | os.PathLike[str]] = (),
 ) -> Graph:
-    """Load a net from a .net file, or a shipped model by name.
+    """Load a net from a .net file, or a shipped net by name.
 
-    `net` picks one of several nets in a file (default: the one named like the file, or the only one). `batch` binds
+    `net` picks one of several nets in a file (default: see `locate`, or the only one). `batch` binds
     the free size N, `sizes` the others; `hyperparameters` override defaults. The files that it names lie in its folder
     or below, among the shipped models, or below one of the folders `allow_import`. Raises `NetcError` with all errors
     found.
@@ -75,7 +71,7 @@ def load_recipe(
     """
     opened = _open(source)
     opened.loader.finish()
-    return recipe_of(_choose(opened.module, net), data_path)
+    return recipe_of(_choose(opened, net), data_path)
 
 
 def load_recipes(source: str | os.PathLike[str]) -> list[Recipe]:
@@ -138,35 +134,47 @@ def _size(name: str, value: object) -> int:
 class _Opened:
     loader: Loader
     module: Module
+    net: str
+    """The net that is meant unless another is chosen."""
 
 
 def _open(source: str | os.PathLike[str]) -> _Opened:
-    path = _path_of(source)
+    path, net = locate(source)
     loader = Loader(path.parent)
-    return _Opened(loader, loader.load(path))
+    return _Opened(loader, loader.load(path), net)
 
 
 def _open_text(text: str, file: str) -> _Opened:
     loader = Loader(Path())
-    return _Opened(loader, loader.load_text(text, file))
+    return _Opened(loader, loader.load_text(text, file), Path(file).stem)
 
 
-def _path_of(source: str | os.PathLike[str]) -> Path:
-    """A path as it is given; a bare word is a shipped model."""
+def locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file that `source` means, and the net of it: the one named like the file.
+
+    A bare word is a shipped net, in whichever shipped file it stands. Of `nets/resnet50.net`, where there is no such
+    file, the net resnet50 in a file of that folder is meant. Raises `NetcError` if there is no such shipped net, and if
+    two files define it.
+    """
     path = Path(source)
+    if os.path.exists(path):
+        return path, path.stem
+    if path.suffix == ".net":
+        return file_of(path.stem, path.parent) or path, path.stem
+    if len(path.parts) != 1:
+        return path, path.stem
     name = str(source)
-    if path.suffix == ".net" or len(path.parts) != 1 or os.path.exists(path):
-        return path
-    shipped = models_folder() / f"{name}.net"
-    if name not in available_models():
-        hint = near_miss(name, available_models()) or "there are " + ", ".join(available_models())
+    found = file_of(name, models_folder())
+    if found is None:
+        names = shipped_nets()
+        hint = near_miss(name, names) or "there are " + shortened(", ".join(names), 400)
         raise NetcError(f"there is no model `{name}`", hint=hint)
-    return shipped
+    return found, name
 
 
 def _graph(opened: _Opened, net: str | None, options: Options) -> Graph:
     opened.loader.finish()
-    definition = _choose(opened.module, net)
+    definition = _choose(opened, net)
     preprocess, problems = preprocess_of(definition, opened.loader.budget)
     attributes = {} if preprocess is None else {"preprocess": preprocess}
     graph, diagnostics = elaborate(definition, options, attributes, opened.loader.budget)
@@ -177,24 +185,28 @@ def _graph(opened: _Opened, net: str | None, options: Options) -> Graph:
     return graph
 
 
-def _choose(module: Module, name: str | None) -> Definition:
-    """The net called `name`; by default the one named like the file, or the only one."""
-    own = module.nets()
+def _choose(opened: _Opened, name: str | None) -> Definition:
+    """The net called `name`; by default the one that the source means, or the only one."""
+    module = opened.module
     if name is None:
-        stem = Path(module.file).stem
-        if (found := module.find(stem)) is not None and found.kind == "net":
-            return found
-        if len(own) == 1:
-            return next(iter(own.values()))
-        hint = f"choose one of {', '.join(own)}" if own else "write `net name(image: f32[N, 28, 28, 1]) { ... }`"
-        count = "several nets, none of them named like it" if own else "no net"
-        raise NetcError(f"{module.file} has {count}", hint=hint)
+        return _default(opened)
     found = module.find(name)
     if found is None or found.kind != "net":
         nets = {n for m in module.reachable() for n in m.nets()}
         cure = near_miss(name, sorted(nets)) or ("it has " + ", ".join(sorted(nets)) if nets else None)
         raise NetcError(f"{module.file} has no net `{name}`", hint=cure)
     return found
+
+
+def _default(opened: _Opened) -> Definition:
+    module, own = opened.module, opened.module.nets()
+    if (found := module.find(opened.net)) is not None and found.kind == "net":
+        return found
+    if len(own) == 1:
+        return next(iter(own.values()))
+    hint = f"choose one of {', '.join(own)}" if own else "write `net name(image: f32[N, 28, 28, 1]) { ... }`"
+    count = "several nets, none of them named like it" if own else "no net"
+    raise NetcError(f"{module.file} has {count}", hint=hint)
 
 
 def _check(opened: _Opened) -> list[Diagnostic]:

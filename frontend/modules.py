@@ -14,6 +14,7 @@ from ..compiler.reading import lies_below, read_bytes
 from . import ast
 from .budget import MAX_FILE, Budget
 from .diagnostics import SourceError
+from .index import nets_in
 from .lexer import is_network
 from .parser import parse
 from .roots import models_folder, require_allowed, roots_of
@@ -154,7 +155,7 @@ class Loader:
         try:
             data = read_bytes(path, limit=MAX_FILE - self.budget.file_bytes)
         except NetcError as problem:
-            hint = _sibling(path) or problem.diagnostics[0].hint
+            hint = _other_file(path) or problem.diagnostics[0].hint
             raise error(problem.diagnostics[0].message, location, hint) from None
         self.budget.file_bytes += len(data)
         try:
@@ -204,7 +205,11 @@ def _identity(path: Path) -> Path:
         return path  # reading it will tell what is wrong
 
 
-def _sibling(path: Path) -> str | None:
+def _other_file(path: Path) -> str | None:
+    """The file that may have been meant where there is none: one that defines a net so called, or has a like name."""
+    for folder in (path.parent, models_folder()):
+        if found := nets_in(folder).get(path.stem):
+            return f"the net {path.stem} stands in {found[0].name}"
     try:
         others = [p.name for p in path.parent.iterdir() if p.suffix == ".net" and p.name != path.name]
         return near_miss(path.name, others)

@@ -13,14 +13,15 @@ from types import MappingProxyType
 
 from ..graph.ir import Graph, Operation, Value
 from ..ops.activations import activation_of
+from ..ops.clipping import Clamp, Relu, Relu6
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
-from ..ops.elementwise import Clamp, Relu, Relu6
 from ..ops.facets import EDGETPU, TFLITE
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.shape import Concat, Identity, Pad, Slice
+from ..ops.striding import StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import window_of
 from ..passes.spell_out import spelled_out
@@ -237,10 +238,11 @@ class Conversion:
         self._emit(op, "CONCATENATION", list(operands), {"Axis": int(op.attributes["axis"])})
 
     def slice(self, op: Operation, operands: list[TensorFacts]) -> None:
-        """STRIDED_SLICE with strides of 1."""
+        """STRIDED_SLICE."""
         begin, size = op.attributes["begin"], op.attributes["size"]
-        end = tuple(b + n for b, n in zip(begin, size, strict=True))
-        constants = [_integers(begin), _integers(end), _integers((1,) * len(begin))]
+        strides = op.attributes.get("strides", (1,) * len(begin))
+        end = tuple(b + n * step for b, n, step in zip(begin, size, strides, strict=True))
+        constants = [_integers(begin), _integers(end), _integers(strides)]
         self._emit(op, "STRIDED_SLICE", [operands[0], *constants])
 
     def clamp(self, op: Operation, operands: list[TensorFacts]) -> None:
@@ -271,5 +273,5 @@ EDGETPU.add(Conversion.convolution, Conv2D)
 EDGETPU.add(Conversion.dense, Dense)
 EDGETPU.add(Conversion.pad, Pad)
 EDGETPU.add(Conversion.activation, Relu, Relu6)
-EDGETPU.add(Conversion.slice, Slice)
+EDGETPU.add(Conversion.slice, Slice, StridedSlice)
 EDGETPU.add(Conversion.transpose_convolution, TransposeConv2D)

@@ -330,7 +330,15 @@ class Graph:
         return print_graph(self)
 
 
-class Builder(Protocol):
+class Emits(Protocol):
+    """What takes operations by the name of their operator: the builder of a rule, or that of a layer."""
+
+    def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation and return its only result."""
+        ...
+
+
+class Builder(Emits, Protocol):
     """What a rule needs to emit operations: `builder.GraphBuilder` and those that derive from it."""
 
     def operation(

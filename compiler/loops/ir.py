@@ -19,6 +19,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
@@ -126,13 +128,24 @@ class If(Stmt):
     otherwise: tuple[Stmt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kernel:
     """A function over buffers; threads are implied by its `parallel` loop."""
 
     name: str
     params: tuple[Buffer, ...]
     body: tuple[Stmt, ...]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kernel, (self.name, self.params, self.body)  # hashes of texts differ in another process
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: a body is long, and kernels are looked up for every call."""
+        return hash((self.name, self.params, self.body))
 
     @property
     def is_parallel(self) -> bool:

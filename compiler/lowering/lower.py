@@ -23,6 +23,7 @@ from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
 from .memory import Lifetime, plan_arena
+from .reuse import ReusedKernels
 from .schedule import Schedules
 from .state import order_updates, state_of
 from .weights import WeightRegion
@@ -60,8 +61,7 @@ class _Lowering:
     def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
         self.graph = graph
         self.target = target
-        self.threads = threads
-        self.schedules = schedules
+        self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
         self.region = WeightRegion(graph)
@@ -113,7 +113,7 @@ class _Lowering:
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.graph.producers, self.weights)
         group = replace(group, in_place=self._in_place(group))
-        kernels = self.schedules.kernels(group, self.target, self.threads)
+        kernels = self.reused.kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
                 clear = clear_margins(result.type, self.target)

@@ -7,6 +7,7 @@ Neural Net Inference", 2020).
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,11 +37,11 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[Mapping[Value, int], int]
     for lifetime in sorted(lifetimes, key=lambda t: (-t.bytes, t.first)):
         size = align(lifetime.bytes)
         offset = 0
-        for start, end, other in sorted(placed, key=lambda p: p[:2]):
+        for start, end, other in placed:
             if other.last < lifetime.first or lifetime.last < other.first:
                 continue
             if offset + size <= start:
                 break
             offset = max(offset, end)
-        placed.append((offset, offset + size, lifetime))
+        insort(placed, (offset, offset + size, lifetime), key=lambda p: p[:2])
     return {t.value: start for start, _, t in placed}, max((end for _, end, _ in placed), default=0)

@@ -56,18 +56,25 @@ class Cast(Operator):
 
 @register
 class OneHot(Operator):
-    """1 at the place of each label, else 0: integers [...] to [..., depth]; labels out of range give zeros."""
+    """`on` at the place of each label, else `off`: integers become vectors of `depth` along a new axis.
+
+    Labels out of range, negative ones among them, are nowhere (TFLite's ONE_HOT).
+    """
 
     name = "one_hot"
     operands = ("labels",)
     attributes = {
         "depth": AttributeSpec(int, "number of classes"),
         "dtype": AttributeSpec(str, "element type of the result", "f32"),
+        "on": AttributeSpec((int, float), "the element of a label", 1.0),
+        "off": AttributeSpec((int, float), "all other elements", 0.0),
+        "axis": AttributeSpec(int, "where the classes stand in the result", -1),
     }
     piecewise_constant = True
 
     def bounds(self, attributes: Attributes) -> tuple[float, float]:
-        return 0.0, 1.0
+        ends = attributes["on"], attributes["off"]
+        return min(ends), max(ends)
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (labels,) = operands
@@ -75,12 +82,18 @@ class OneHot(Operator):
             raise ShapeError(f"one_hot takes integers, not {labels}", hint="cast them first")
         if attributes["depth"] < 1:
             raise ShapeError(f"one_hot needs at least one class, not {attributes['depth']}")
-        return (TensorType(element_type(self.name, attributes["dtype"]), (*labels.shape, attributes["depth"])),)
+        dtype = element_type(self.name, attributes["dtype"])
+        for number in (attributes["on"], attributes["off"]):
+            if not dtype.holds(number):
+                raise ShapeError(f"one_hot: elements of type {dtype} can't be {number}")
+        axis = normalize_axis(self.name, attributes["axis"], labels.rank + 1)
+        return (TensorType(dtype, (*labels.shape[:axis], attributes["depth"], *labels.shape[axis:])),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (labels,) = operands
         hot = labels[..., np.newaxis] == np.arange(attributes["depth"])
-        return (hot.astype(DType(attributes["dtype"]).numpy),)
+        on, off = (np.array(attributes[key], DType(attributes["dtype"]).numpy) for key in ("on", "off"))
+        return (np.moveaxis(np.where(hot, on, off), -1, attributes["axis"]),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (labels,) = operands
@@ -88,9 +101,15 @@ class OneHot(Operator):
         # An 8-bit label can't equal class 256: what the integers can't hold needs wider ones.
         if attributes["depth"] - 1 > np.iinfo(str(kind.numpy)).max:
             labels, kind = b.emit("cast", labels, dtype="i64"), DType.I64
-        column = b.emit("reshape", labels, shape=(*labels.type.shape, 1))
-        classes = b.constant(np.arange(attributes["depth"], dtype=kind.numpy))
-        return b.emit("cast", b.emit("equal", column, classes), dtype=attributes["dtype"])
+        shape = labels.type.shape
+        axis = normalize_axis(self.name, attributes["axis"], len(shape) + 1)
+        column = b.emit("reshape", labels, shape=(*shape[:axis], 1, *shape[axis:]))
+        numbers = np.arange(attributes["depth"], dtype=kind.numpy)
+        hot = b.emit("equal", column, b.constant(numbers.reshape(-1, *(1,) * (len(shape) - axis))))
+        if (attributes["on"], attributes["off"]) == (1, 0):
+            return b.emit("cast", hot, dtype=attributes["dtype"])
+        dtype = DType(attributes["dtype"])
+        return b.emit("select", hot, b.scalar(attributes["on"], dtype), b.scalar(attributes["off"], dtype))
 
 
 class ArgExtremum(Operator):

@@ -6,7 +6,7 @@ into those of the operands. It must be linear in the cotangent: forward mode is 
 
 from __future__ import annotations
 
-from ..graph.ir import Builder, Value
+from ..graph.ir import Builder, Emits, Value
 
 
 def sum_to(b: Builder, value: Value, shape: tuple[int, ...]) -> Value:
@@ -19,7 +19,7 @@ def sum_to(b: Builder, value: Value, shape: tuple[int, ...]) -> Value:
     return reshaped(b, value, shape)
 
 
-def reshaped(b: Builder, value: Value, shape: tuple[int, ...]) -> Value:
+def reshaped(b: Emits, value: Value, shape: tuple[int, ...]) -> Value:
     """The value in another shape, itself if it has it already."""
     return value if value.type.shape == shape else b.emit("reshape", value, shape=shape)
 

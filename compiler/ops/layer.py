@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from ..graph.ir import Attribute, Value
+from ..graph.ir import Emits, Value
 
 
-class LayerBuilder(Protocol):
+class LayerBuilder(Emits, Protocol):
     """What a layer needs of the frontend: parameters under the current name, and operations at the current place."""
 
     def param(
@@ -30,18 +30,13 @@ class LayerBuilder(Protocol):
         """Create the parameter `name` below the layer's own path; see the `param` operator for the attributes."""
         ...
 
-    def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
-        """Add an operation and return its result."""
-        ...
-
 
 LayerFunction = Callable[..., Value | tuple[Value, ...]]
-FunctionT = TypeVar("FunctionT", bound=LayerFunction)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A building block of the language: `function(builder, tensors..., hyperparameters...)` returns a tensor or some.
+    """A building block of the language: `function(builder, tensors..., hyperparameters...)` returns a tensor or more.
 
     The Python signature is the language signature: parameters annotated `Value` are tensors, the others are
     compile-time values with their defaults.
@@ -58,6 +53,9 @@ class Layer:
 
 
 _LAYERS: dict[str, Layer] = {}
+
+
+FunctionT = TypeVar("FunctionT", bound=LayerFunction)
 
 
 def layer(name: str) -> Callable[[FunctionT], FunctionT]:

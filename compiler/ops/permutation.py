@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..graph.ir import Attributes
 from ..types import Quantization, TensorType
 from .axes import Permutation
+from .blocks import Rearrangement
 from .conversion import ArgExtremum, OneHot
 from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
@@ -13,7 +14,7 @@ from .dense import Dense, MatMul
 from .differentiation import CustomGradient
 from .facets import PERMUTED, Permuted
 from .fake_quantize import FakeQuantize, RoundToGrid
-from .indexing import GatherND, Tile
+from .indexing import Gather, GatherND, TakeAlongAxis, Tile
 from .normalization import BatchNorm
 from .opaque import Opaque
 from .pooling import Pooling
@@ -30,8 +31,10 @@ from .quantized.transpose import QTransposeConv2D
 from .random import RandomUniform
 from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
 from .resize import Resize
+from .scattering import Scatter
 from .shape import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 from .statistics import ChannelVariance
+from .striding import MirrorPad, StridedSlice, StridedSliceGradient
 from .transpose_convolution import TransposeConv2D
 from .winograd import WinogradFilter
 
@@ -131,8 +134,11 @@ def _transpose(operands: Operands, attributes: Attributes, permutation: Permutat
 
 
 def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
-    """The classes are the last dimension."""
-    return Permuted(attributes, (*permutation, len(permutation)), (permutation,))
+    """The classes stay where they are among the labels' dimensions."""
+    rank = len(permutation)
+    axis = attributes["axis"] % (rank + 1)
+    moved = tuple(d + (d >= axis) for d in permutation)
+    return Permuted(attributes, (*moved[:axis], axis, *moved[axis:]), (permutation,))
 
 
 PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
@@ -140,10 +146,10 @@ PERMUTED.add(_elementwise, ByteFunction)
 PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
 PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
 PERMUTED.add(_table, Lookup)
-PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax)
+PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax, TakeAlongAxis)
 PERMUTED.add(_over_axis, ArgExtremum, LogSumExp)
 PERMUTED.add(_reduction, QMean, Reduce)
-PERMUTED.add(_each_dimension, Pad, Slice, Tile)
+PERMUTED.add(_each_dimension, MirrorPad, Pad, Slice, StridedSlice, StridedSliceGradient, Tile)
 PERMUTED.add(_broadcast_to, BroadcastTo)
 PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
@@ -154,7 +160,8 @@ PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)
 PERMUTED.none("elements are taken in row-major order", RandomUniform, Reshape)
-PERMUTED.none("indices count the first dimensions", GatherND)
+PERMUTED.none("indices count dimensions in fixed places", Gather, GatherND, Scatter)
+PERMUTED.none("blocks lie in the spatial dimensions", Rearrangement)
 PERMUTED.none("a layout belongs to an order of dimensions", Relayout)
 PERMUTED.none("its gradient is a graph of its own, for this order of dimensions", CustomGradient)
 PERMUTED.none("stands for weights, or groups others", Constant, Fused, Param)

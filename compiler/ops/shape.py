@@ -261,7 +261,7 @@ class Slice(Operator):
         begin, size = attributes["begin"], attributes["size"]
         if len(begin) != x.rank or len(size) != x.rank:
             raise ShapeError(f"slice: begin {list(begin)} and size {list(size)} don't fit the rank of {x}")
-        if any(b < 0 or n < 1 or b + n > s for b, n, s in zip(begin, size, x.shape, strict=True)):
+        if any(b < 0 or n < 0 or b + n > s for b, n, s in zip(begin, size, x.shape, strict=True)):
             raise ShapeError(f"slice: {list(size)} elements from {list(begin)} on don't lie inside {x}")
         return (TensorType(x.dtype, tuple(size)),)
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..graph.printer import format_attribute, print_graph
-from ..numerics import repeated_element
+from ..graph.keys import attributes_key
+from ..graph.printer import print_graph
 from .base import Pass
 
 
@@ -60,18 +58,7 @@ def _key(op: Operation, operands: tuple[int, ...]) -> Hashable:
         operands = tuple(sorted(operands))
     types = tuple(r.type for r in op.results)
     body = print_graph(op.body, locations=False) if op.body is not None else None
-    attributes = tuple((k, _attribute_key(v)) for k, v in op.attributes.items())
-    return op.name, operands, types, attributes, body
-
-
-def _attribute_key(value: object) -> Hashable:
-    if isinstance(value, np.ndarray):
-        one = repeated_element(value)
-        data = (value if one is None else one).tobytes()
-        element = data[: value.itemsize]
-        is_one = one is not None or data == element * value.size
-        return value.shape, value.dtype.str, element if is_one else data
-    return format_attribute(value)
+    return op.name, operands, types, attributes_key(op.attributes), body
 
 
 cse = Cse()

@@ -8,9 +8,10 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
+from ..ops.arithmetic import Abs, Div, Neg
+from ..ops.clipping import LeakyRelu
 from ..ops.convolution import Conv1D
 from ..ops.dense import Dense
-from ..ops.elementwise import Abs, Div, LeakyRelu, Neg
 from ..ops.facets import LEGALIZE, own_rule
 from ..ops.resize import ResizeNearest
 from .base import Pass

@@ -10,30 +10,22 @@ from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.activations import activation_of
+from ..ops.arithmetic import Add, Maximum, Minimum, Mul, Sub
+from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
+from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ..ops.conversion import ArgExtremum
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
-from ..ops.elementwise import (
-    Add,
-    Clamp,
-    LeakyRelu,
-    Maximum,
-    Minimum,
-    Mul,
-    Relu,
-    Relu6,
-    Sigmoid,
-    Sub,
-    Tanh,
-)
 from ..ops.facets import INTEGER, IntegerForm
-from ..ops.indexing import Tile
+from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import activation_range, integer_of, integer_range
 from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.resize import ResizeBilinear, ResizeNearest
 from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
+from ..ops.sigmoid import Sigmoid, Tanh
+from ..ops.striding import MirrorPad, StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import reads_elements, window_of
 from ..types import DType, Quantization
@@ -172,6 +164,21 @@ def moving(q: Quantizer, op: Operation) -> Value:
     return q.emit(op, op.name, q.integer(op.operands[0]), **op.attributes)
 
 
+def picking(q: Quantizer, op: Operation) -> Value:
+    """Operators that pick elements by their indices, which are whole numbers as they are."""
+    x, indices = op.operands
+    return q.emit(op, op.name, q.integer(x), q.real(indices), **op.attributes)
+
+
+def space_to_batch(q: Quantizer, op: Operation) -> Value:
+    """space_to_batch_nd, padded with the integer that stands for zero."""
+    (x,) = op.operands
+    if op.attributes["value"]:
+        hint = "put a pad before it, or keep this operator in floats"
+        raise NetcError(f"{op.name} on integers pads with zeros alone", location=op.location, hint=hint)
+    return q.emit(op, op.name, q.integer(x), **{**op.attributes, "value": q.scale(x).zero_point})
+
+
 def avg_pool(q: Quantizer, op: Operation) -> Value:
     """avg_pool, on the scale of its operand."""
     return q.emit(op, "q_avg_pool", q.integer(op.operands[0]), **op.attributes)
@@ -246,6 +253,9 @@ INTEGER.add(IntegerForm(softmax), Softmax)
 INTEGER.add(IntegerForm(mean), ReduceMean)
 INTEGER.add(IntegerForm(mean, prepare=total), ReduceSum)
 INTEGER.add(IntegerForm(moving), BroadcastTo, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)
+INTEGER.add(IntegerForm(moving), BatchToSpaceND, DepthToSpace, MirrorPad, SpaceToDepth, StridedSlice)
+INTEGER.add(IntegerForm(picking), Gather, GatherND, TakeAlongAxis)
+INTEGER.add(IntegerForm(space_to_batch), SpaceToBatchND)
 INTEGER.add(IntegerForm(moving), ResizeBilinear, ResizeNearest)
 INTEGER.add(IntegerForm(moving, prepare=wider_pool), MaxPool)
 INTEGER.add(IntegerForm(avg_pool), AvgPool)

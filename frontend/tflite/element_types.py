@@ -29,6 +29,21 @@ def _each(names: str, value: _Value) -> dict[str, _Value]:
 _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
     {
         **_each("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
+        **_each(
+            "SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN TOPK_V2 RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS
+        ),
+        **_each("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
+        **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
+        **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
+        **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),
+        **_each("STRIDED_SLICE TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL", _ANY),
+        **_each("BROADCAST_TO SELECT SELECT_V2 SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),
+    }
+)
+"""Plain element types by operator; of all others floats."""
+_OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
         **_each("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
         "TRANSPOSE_CONV": (2,),
@@ -36,7 +51,17 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
 _OWN_RESULTS = frozenset(
-    {"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL", "ARG_MAX", "ARG_MIN", "TOPK_V2"}
+    {
+        "LESS",
+        "LESS_EQUAL",
+        "GREATER",
+        "GREATER_EQUAL",
+        "EQUAL",
+        "NOT_EQUAL",
+        "ARG_MAX",
+        "ARG_MIN",
+        "TOPK_V2",
+    }
 )
 """Operators whose result has another type than what they compute with."""
 

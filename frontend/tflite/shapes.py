@@ -9,9 +9,8 @@ import numpy as np
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
 from ...compiler.types import DType
-from .context import Context
-
-Converter = Callable[[Context], Value | tuple[Value, ...]]
+from .context import Context, Converter
+from .moves import axis_of
 
 LONGEST_RANGE = 1 << 16
 """Most numbers that RANGE may count."""
@@ -43,12 +42,6 @@ def fill(c: Context) -> Value:
 def broadcast_to(c: Context) -> Value:
     """BROADCAST_TO."""
     return c.emit("broadcast_to", c.value(0), shape=c.integers(1))
-
-
-def _axis(c: Context, axis: int, rank: int) -> int:
-    if not -rank <= axis < rank:
-        c.fail(f"there is no axis {axis} in a tensor of rank {rank}")
-    return axis % rank
 
 
 def reshape(c: Context) -> Value:
@@ -87,7 +80,7 @@ def concatenation(c: Context) -> Value:
 def pack(c: Context) -> Value:
     """PACK: tensors along a new axis."""
     rank = c.type(0).rank + 1
-    axis = _axis(c, c.option("axis", 0), rank)
+    axis = axis_of(c, c.option("axis", 0), rank)
     shape = (*c.type(0).shape[:axis], 1, *c.type(0).shape[axis:])
     return c.emit("concat", *(c.emit("reshape", c.value(i), shape=shape) for i in range(c.count)), axis=axis)
 
@@ -108,7 +101,7 @@ def _pieces(c: Context, x: Value, axis: int, sizes: Sequence[int]) -> list[Value
 def split(c: Context) -> tuple[Value, ...]:
     """SPLIT: into equal parts."""
     x = c.value(1)
-    axis = _axis(c, c.integers(0)[0], x.type.rank)
+    axis = axis_of(c, c.integers(0)[0], x.type.rank)
     count = len(c.operator.outputs)
     if not count or x.type.shape[axis] % count:
         c.fail(f"{count} equal parts don't make up dimension {axis} of {x.type}")
@@ -118,7 +111,7 @@ def split(c: Context) -> tuple[Value, ...]:
 def split_v(c: Context) -> tuple[Value, ...]:
     """SPLIT_V: into parts of given sizes, one of which may be -1."""
     x = c.value(0)
-    axis = _axis(c, c.integers(2)[0], x.type.rank)
+    axis = axis_of(c, c.integers(2)[0], x.type.rank)
     sizes = list(c.integers(1))
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = x.type.shape[axis] - sum(sizes) - 1
@@ -128,7 +121,7 @@ def split_v(c: Context) -> tuple[Value, ...]:
 def unpack(c: Context) -> tuple[Value, ...]:
     """UNPACK: the slices along an axis, without that axis."""
     x = c.value(0)
-    axis = _axis(c, c.option("axis", 0), x.type.rank)
+    axis = axis_of(c, c.option("axis", 0), x.type.rank)
     shape = x.type.shape[:axis] + x.type.shape[axis + 1 :]
     pieces = _pieces(c, x, axis, [1] * len(c.operator.outputs))
     return tuple(c.emit("reshape", piece, shape=shape) for piece in pieces)
@@ -146,123 +139,9 @@ def slice_(c: Context) -> Value:
     return c.emit("slice", c.value(0), begin=begin, size=tuple(d - b if s == -1 else s for s, d, b in sizes))
 
 
-def strided_slice(c: Context) -> Value:
-    """STRIDED_SLICE with strides of 1 and more, ellipsis and new axes (which appear with the result's shape)."""
-    x = c.value(0)
-    if c.option("offset", False):
-        c.unsupported("an end that is counted from the beginning is not supported")
-    for d, (begin, end, stride) in enumerate(_ranges(c, x.type.shape)):
-        x = _every(c, x, d, begin, end, stride)
-    return c.emit("reshape", x, shape=c.output_type().shape)
-
-
-def _ranges(c: Context, shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """First, end and stride of each dimension."""
-    begins, ends, strides = (c.integers(i) for i in (1, 2, 3))
-    if not len(begins) == len(ends) == len(strides):
-        c.fail(f"begin {begins}, end {ends} and strides {strides} have different lengths")
-    masks = {name: int(c.option(f"{name}_mask", 0)) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    new_axes = sum(masks["new_axis"] >> i & 1 for i in range(len(begins)))
-    ranges: list[tuple[int, int, int]] = []
-    for i, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
-        if masks["ellipsis"] >> i & 1:
-            skipped = max(len(shape) - (len(begins) - 1 - new_axes), 0)
-            ranges += [(0, size, 1) for size in shape[len(ranges) : len(ranges) + skipped]]
-            continue
-        if masks["new_axis"] >> i & 1:
-            continue
-        if stride < 1:
-            c.unsupported(f"a stride of {stride} is not supported")
-        if len(ranges) >= len(shape):
-            c.fail(f"{len(begins)} ranges don't fit {c.type(0)}")
-        size = shape[len(ranges)]
-        first = 0 if masks["begin"] >> i & 1 else min(max(begin + size * (begin < 0), 0), size)
-        last = size if masks["end"] >> i & 1 else min(max(end + size * (end < 0), 0), size)
-        ranges.append((first, first + 1 if masks["shrink_axis"] >> i & 1 else last, stride))
-    return ranges
-
-
-def _every(c: Context, x: Value, axis: int, begin: int, end: int, stride: int) -> Value:
-    """Every element number `stride` from `begin` on along an axis."""
-    shape = x.type.shape
-    count = -(-(end - begin) // stride)
-    if count < 1:
-        c.unsupported(f"it takes nothing of dimension {axis} of {x.type}")
-    if (begin, end, stride) == (0, shape[axis], 1):
-        return x
-    span = min(count * stride, shape[axis] - begin)
-    x = _part(c, x, axis, begin, span)
-    if stride == 1:
-        return x
-    if span < count * stride:  # what is added is cut off again
-        padding = tuple((0, count * stride - span if d == axis else 0) for d in range(len(shape)))
-        x = c.emit("pad", x, padding=padding, value=0)
-    split = c.emit("reshape", x, shape=(*shape[:axis], count, stride, *shape[axis + 1 :]))
-    firsts = _part(c, split, axis + 1, 0, 1)
-    return c.emit("reshape", firsts, shape=(*shape[:axis], count, *shape[axis + 1 :]))
-
-
-def _part(c: Context, x: Value, axis: int, begin: int, length: int) -> Value:
-    """A range of one dimension."""
-    starts = tuple(begin if d == axis else 0 for d in range(x.type.rank))
-    sizes = tuple(length if d == axis else size for d, size in enumerate(x.type.shape))
-    return c.emit("slice", x, begin=starts, size=sizes)
-
-
-def _blocks(c: Context) -> tuple[tuple[int, ...], int]:
-    """Shape of the operand and size of its blocks."""
-    (size,) = c.positive("block_size")
-    shape = c.type(0).shape
-    if len(shape) != 4:
-        c.fail(f"it takes [N, H, W, C], not {c.type(0)}")
-    return shape, size
-
-
-def space_to_depth(c: Context) -> Value:
-    """SPACE_TO_DEPTH: blocks of places become channels."""
-    (n, h, w, channels), size = _blocks(c)
-    if h % size or w % size:
-        c.fail(f"blocks of {size} don't divide {c.type(0)}")
-    blocks = c.emit("reshape", c.value(0), shape=(n, h // size, size, w // size, size, channels))
-    turned = c.emit("transpose", blocks, permutation=(0, 1, 3, 2, 4, 5))
-    return c.emit("reshape", turned, shape=(n, h // size, w // size, size * size * channels))
-
-
-def depth_to_space(c: Context) -> Value:
-    """DEPTH_TO_SPACE: channels become blocks of places."""
-    (n, h, w, channels), size = _blocks(c)
-    if channels % (size * size):
-        c.fail(f"blocks of {size} don't divide the channels of {c.type(0)}")
-    blocks = c.emit("reshape", c.value(0), shape=(n, h, w, size, size, channels // (size * size)))
-    turned = c.emit("transpose", blocks, permutation=(0, 1, 3, 2, 4, 5))
-    return c.emit("reshape", turned, shape=(n, h * size, w * size, channels // (size * size)))
-
-
 def tile(c: Context) -> Value:
     """TILE."""
     return c.emit("tile", c.value(0), multiples=c.integers(1))
-
-
-def gather(c: Context) -> Value:
-    """GATHER along an axis, which is brought to the front for it."""
-    if c.option("batch_dims", 0) != 0:
-        c.unsupported("gathering in batches is not supported")
-    x, indices = c.value(0), c.value(1)
-    axis = _axis(c, c.option("axis", 0), x.type.rank)
-    if axis:
-        others = [d for d in range(x.type.rank) if d != axis]
-        x = c.emit("transpose", x, permutation=(axis, *others))
-    picked = c.emit("gather_nd", x, c.emit("reshape", indices, shape=(*indices.type.shape, 1)))
-    if not axis:
-        return picked
-    front = range(indices.type.rank)
-    rest = range(indices.type.rank, picked.type.rank)
-    return c.emit("transpose", picked, permutation=(*rest[:axis], *front, *rest[axis:]))
-
-
-def gather_nd(c: Context) -> Value:
-    """GATHER_ND."""
-    return c.emit("gather_nd", c.value(0), c.value(1))
 
 
 def _resize(name: str) -> Converter:
@@ -282,7 +161,7 @@ def _position(name: str) -> Callable[[Context], Value]:
     """ARG_MAX and ARG_MIN: i32 or i64 positions."""
 
     def convert(c: Context) -> Value:
-        axis = _axis(c, c.integers(1)[0], c.type(0).rank)
+        axis = axis_of(c, c.integers(1)[0], c.type(0).rank)
         dtype = c.output_type().dtype
         if dtype not in (DType.I32, DType.I64):
             c.unsupported(f"its form for positions of type {dtype} is not supported")
@@ -305,12 +184,7 @@ reads(split, "SPLIT")
 reads(split_v, "SPLIT_V")
 reads(transpose, "TRANSPOSE")
 reads(slice_, "SLICE")
-reads(strided_slice, "STRIDED_SLICE")
-reads(space_to_depth, "SPACE_TO_DEPTH")
-reads(depth_to_space, "DEPTH_TO_SPACE")
 reads(tile, "TILE")
-reads(gather, "GATHER")
-reads(gather_nd, "GATHER_ND")
 reads(_resize("resize_bilinear"), "RESIZE_BILINEAR")
 reads(_resize("resize_nearest"), "RESIZE_NEAREST_NEIGHBOR")
 reads(_position("argmax"), "ARG_MAX")

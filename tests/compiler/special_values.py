@@ -35,7 +35,10 @@ _MOVES, _SUMS = "moves elements, unchanged", "sums of products"
 ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("param", "constant", "fused", "opaque", "custom_gradient"), "no arithmetic of its own"),
     **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
-    **dict.fromkeys(("relayout", "resize_nearest"), _MOVES),
+    **dict.fromkeys(("relayout", "resize_nearest", "strided_slice", "strided_slice_gradient", "mirror_pad"), _MOVES),
+    **dict.fromkeys(("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"), _MOVES),
+    **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
+    "scatter_nd": "sums of what is moved",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
     "sort_order": "argsort is made of it",

@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
-from netc.frontend import available_models, check, load_network, models_folder
+from netc.frontend import check, load_network, load_recipe, models_folder, shipped_nets
+from netc.frontend.index import nets_in
 
 DATA = Path(os.environ.get("NETC_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 WEIGHTS = DATA.parent / "weights"
@@ -82,7 +83,45 @@ def shapes(graph: Graph) -> dict[str | None, tuple[int, ...]]:
 
 
 def test_all_models_are_known() -> None:
-    assert set(available_models()) == {*PARAMETERS, *FAMILIES}
+    assert set(shipped_nets()) == {*PARAMETERS, *FAMILIES}
+
+
+def test_a_shipped_net_stands_in_one_file() -> None:
+    assert {name: files for name, files in nets_in(models_folder()).items() if len(files) > 1} == {}
+
+
+def test_a_net_is_found_by_its_name() -> None:
+    recipe = load_recipe("resnet34")
+    assert recipe is not None
+    assert recipe.net == "resnet"
+    assert str(load_network("resnet34")) == str(load_network(models_folder() / "resnet34.net"))
+    assert load_network("resnet34", net="resnet18").name == "resnet18"
+
+
+def test_what_the_index_takes_for_a_net(tmp_path: Path) -> None:
+    (tmp_path / "a.net").write_text(
+        """// net comment(x)
+block b(x) { return "net text(x)" }
+net one(image: f32[N, 4]) { return image } net two = one() // net other = one()
+"""
+    )
+    (tmp_path / "b.net").write_text("net one(image: f32[N, 5]) { return image }\n" + 'net three = one(s = "open\n')
+    (tmp_path / "c.txt").write_text("net four(image: f32[N, 5]) { return image }")
+    found = {name: [path.name for path in paths] for name, paths in nets_in(tmp_path).items()}
+    assert found == {"one": ["a.net", "b.net"], "three": ["b.net"], "two": ["a.net"]}
+    assert load_network(tmp_path / "two.net").name == "two"
+    with pytest.raises(NetcError, match=r"two files define the net `one`: .*a\.net and .*b\.net") as caught:
+        load_network(tmp_path / "one.net")
+    assert caught.value.diagnostics[0].hint == "give the file, and --net one"
+    (tmp_path / "one.net").write_text("net one(image: f32[N, 6]) { return image }")
+    assert load_network(tmp_path / "one.net").inputs[0].type.shape == (1, 6)
+    assert nets_in(tmp_path / "nothing") == {}
+
+
+def test_an_import_of_a_net_that_stands_in_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.net"
+    path.write_text('import "resnet50.net"\nnet mine = resnet50(classes = 3)\n')
+    assert check(path)[0].hint == "the net resnet50 stands in resnet.net"
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -95,9 +134,9 @@ def test_published_parameter_counts(name: str) -> None:
     assert (models_folder() / labels).is_file() if labels else name == "perceptron"
 
 
-@pytest.mark.parametrize("name", available_models())
-def test_models_have_no_errors(name: str) -> None:
-    assert check(models_folder() / f"{name}.net") == []
+@pytest.mark.parametrize("path", sorted(models_folder().glob("*.net")), ids=lambda path: path.stem)
+def test_models_have_no_errors(path: Path) -> None:
+    assert check(path) == []
 
 
 @pytest.mark.parametrize("name", SOME_SHAPES)

@@ -12,7 +12,7 @@ from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
-from . import contractions, elementwise, integers, normalization, structure
+from . import contractions, elementwise, integers, moves, normalization, structure
 from .maker import Maker, Network, Settings, UnfitError
 from .recipes import EXCLUDED, RECIPES
 from .source import Seeded, Shrinking, Source, choice
@@ -31,6 +31,7 @@ __all__ = [
     "draw_network",
     "elementwise",
     "integers",
+    "moves",
     "normalization",
     "random_case",
     "structure",

@@ -163,7 +163,11 @@ def cast(m: Maker, name: str) -> Value:
 def one_hot(m: Maker, name: str) -> Value:
     labels = m.operand(INTEGERS, fits=lambda t: t.size <= 40, values="6", shape=lambda: m.shape((1, 0, 2)))
     depth = m.choice((3, 1, 5, 10, 300 if labels.type.size < 4 else 7))
-    return m.emit(name, labels, depth=depth, dtype=str(m.dtype(ALL)))
+    dtype = m.dtype(ALL)
+    given = {"dtype": str(dtype), "axis": m.choice((-1, *range(labels.type.rank)))}
+    if dtype is not DType.BOOL and m.flag():
+        given |= {"on": 3, "off": 2}
+    return m.emit(name, labels, depth=depth, **given)
 
 
 def _grid(m: Maker) -> dict[str, int]:

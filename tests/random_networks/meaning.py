@@ -21,6 +21,8 @@ from .maker import Network
 UNROUNDED = frozenset(
     (
         *("reshape", "transpose", "broadcast_to", "pad", "slice", "concat", "tile", "gather_nd", "select"),
+        *("strided_slice", "strided_slice_gradient", "mirror_pad", "gather", "take_along_axis", "last_update"),
+        *("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"),
         *("identity", "relayout", "stop_gradient", "dropout", "custom_gradient", "lookup"),
         *("relu", "relu6", "neg", "abs", "sign", "maximum", "minimum", "reduce_max", "reduce_min", "argmax"),
         *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "one_hot", "clamp"),
@@ -30,7 +32,7 @@ UNROUNDED = frozenset(
 """Operators whose results are elements of their operands, or positions, or the same on every machine."""
 LINEAR = frozenset(
     (
-        *("add", "sub", "mul", "reduce_sum", "dense", "matmul", "transpose_conv2d", "max_pool_gradient"),
+        *("add", "sub", "mul", "reduce_sum", "dense", "matmul", "transpose_conv2d", "max_pool_gradient", "scatter_nd"),
         *(f"conv{d}d{what}" for d in (1, 2, 3) for what in ("", "_input_gradient", "_weight_gradient")),
     )
 )

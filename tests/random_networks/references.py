@@ -98,7 +98,12 @@ NUMPY: dict[str, Reference] = {
     "argsort": lambda o, a: np.argsort(o[0], axis=a["axis"], kind="stable") if not a["descending"] else None,
     "reduce_any": _reduce(np.any),
     "reduce_all": _reduce(np.all),
-    "one_hot": lambda o, a: np.arange(a["depth"]) == o[0][..., None],
+    "one_hot": lambda o, a: np.moveaxis(
+        np.where(np.arange(a["depth"]) == o[0][..., None], a["on"], a["off"]), -1, a["axis"]
+    ),
+    "gather": lambda o, a: None if a["batch_dims"] else np.take(*o, axis=a["axis"]),
+    "take_along_axis": lambda o, a: np.take_along_axis(*o, axis=a["axis"]),
+    "mirror_pad": lambda o, a: np.pad(o[0], a["padding"], mode=a["mode"]) if o[0].size and o[0].ndim else None,
     "dense": lambda o, a: np.einsum("...i,io->...o", o[0], o[1]) + (o[2] if len(o) > 2 else 0),
     "matmul": lambda o, a: (o[0].T if a["transpose_a"] else o[0]) @ (o[1].T if a["transpose_b"] else o[1]),
     "batch_norm": lambda o, a: (o[0] - o[3]) / np.sqrt(o[4] + a["eps"]) * o[1] + o[2],

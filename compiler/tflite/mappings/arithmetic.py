@@ -7,27 +7,10 @@ import numpy as np
 from ...graph.ir import Operation
 from ...graph.registry import lookup
 from ...ops.activations import ACTIVATIONS
+from ...ops.arithmetic import Abs, Add, Div, Maximum, Minimum, Mul, Neg, Sign, Sqrt, Sub
+from ...ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ...ops.conversion import Cast
-from ...ops.elementwise import (
-    Abs,
-    Add,
-    Clamp,
-    Div,
-    Exp,
-    LeakyRelu,
-    Log,
-    Maximum,
-    Minimum,
-    Mul,
-    Neg,
-    Relu,
-    Relu6,
-    Sigmoid,
-    Sign,
-    Sqrt,
-    Sub,
-    Tanh,
-)
+from ...ops.exponential import Exp, Log
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
@@ -39,6 +22,7 @@ from ...ops.quantized.elementwise import QAdd, QMul, QSub
 from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QRsqrt
 from ...ops.rules import tflite_unary, version
 from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
+from ...ops.sigmoid import Sigmoid, Tanh
 from ...ops.trigonometry import Cos, Sin
 from ...types import DType, Quantization, TensorType
 from ..emitter import NONE, RELU_N1_TO_1, Emitter

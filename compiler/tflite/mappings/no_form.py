@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from ...ops.conversion import OneHot
 from ...ops.convolution import Conv1D
 from ...ops.convolution_gradients import InputGradient, WeightGradient
 from ...ops.core import Constant, Fused, Param, Relayout
 from ...ops.differentiation import CustomGradient
-from ...ops.elementwise import HardSigmoid
 from ...ops.facets import TFLITE
 from ...ops.fake_quantize import FakeQuantize, RoundToGrid
+from ...ops.indexing import TakeAlongAxis
 from ...ops.normalization import BatchNorm, Dropout
 from ...ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
 from ...ops.quantized.base import Part
 from ...ops.random import RandomUniform
 from ...ops.reduction import LogSumExp
+from ...ops.scattering import LastUpdate
+from ...ops.sigmoid import HardSigmoid
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
+from ...ops.striding import StridedSliceGradient
 from ...ops.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
@@ -24,6 +26,7 @@ TFLITE.none("made by passes of netc for its own code", Fused, Relayout, Winograd
 TFLITE.none("part of the code that q_ operators become", Part)
 TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)
-TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid)
+TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid, StridedSliceGradient)
 TFLITE.none("made of others", Conv1D, CustomGradient, HardSigmoid, InputGradient, LogSumExp, Softplus)
-TFLITE.none("not done yet", OneHot)
+TFLITE.none("part of the replacing of elements: TFLite adds alone", LastUpdate)
+TFLITE.none("made of others", TakeAlongAxis)

@@ -7,7 +7,7 @@ import numpy as np
 from ...graph.ir import Operation
 from ...ops.differentiation import StopGradient
 from ...ops.facets import TFLITE, Narrow, TfliteForm
-from ...ops.indexing import GatherND, Tile
+from ...ops.indexing import Tile
 from ...ops.quantized.concatenation import QConcat
 from ...ops.quantized.conversion import Reinterpret
 from ...ops.reduction import normalize_axis
@@ -68,11 +68,6 @@ def tile(c: Emitter, op: Operation) -> None:
     c.node("TILE", inputs, [c.result(op)], "TileOptions", version(op, 1, 2))
 
 
-def gather_nd(c: Emitter, op: Operation) -> None:
-    """GATHER_ND."""
-    c.node("GATHER_ND", [c.place(v) for v in op.operands], [c.result(op)], "GatherNdOptions")
-
-
 def _resize(name: str, table: str) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         flags = {key: bool(op.attributes[key]) for key in ("align_corners", "half_pixel_centers")}
@@ -90,7 +85,6 @@ TFLITE.add(TfliteForm(pad, ("PAD", "PADV2"), narrow=Narrow.ALIKE), Pad)
 TFLITE.add(TfliteForm(concat, "CONCATENATION", narrow=Narrow.ALIKE), Concat, QConcat)
 TFLITE.add(TfliteForm(slice_, "SLICE", narrow=Narrow.COPIED), Slice)
 TFLITE.add(TfliteForm(tile, "TILE", narrow=Narrow.COPIED), Tile)
-TFLITE.add(TfliteForm(gather_nd, "GATHER_ND", narrow=Narrow.COPIED), GatherND)
 TFLITE.add(_resize("RESIZE_BILINEAR", "ResizeBilinearOptions"), ResizeBilinear)
 TFLITE.add(
     _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),

@@ -18,6 +18,9 @@ from .llvm import emit_kernel, symbol
 SPINS = 2000
 """Turns of the busy-waiting loop before a thread goes to sleep: tens of microseconds."""
 
+PART = 250
+"""Calls of one LLVM function: the time that LLVM takes for a function grows faster than its length."""
+
 _MONOTONIC_CLOCK = {"linux": 1, "apple": 6, "darwin": 6, "freebsd": 4}
 """CLOCK_MONOTONIC of each system's time.h, by a part of its triple."""
 
@@ -53,19 +56,35 @@ def _runtime() -> str:
 
 
 def _sequence(module: Module) -> str:
-    """The function that every thread runs: all calls in order."""
-    lines = ["define internal void @netc.sequence(ptr %ctx, i64 %tid, i64 %nthreads) noinline nounwind {", "entry:"]
-    for name, field in (("arena", 0), ("weights", 1), ("buffers", 2), ("profile", 4)):
-        lines.append(f"  %{name}.at = getelementptr %context, ptr %ctx, i64 0, i32 {field}")
-        lines.append(f"  %{name} = load ptr, ptr %{name}.at, align 8")
+    """The function that every thread runs: all calls in order, of long networks in parts."""
+    starts = range(0, len(module.calls), PART)
+    if len(starts) < 2:
+        return _part(module, "netc.sequence", 0)
+    names = [f"netc.sequence.{start}" for start in starts]
+    lines = [f"  call void @{name}(ptr %ctx, i64 %tid, i64 %nthreads)" for name in names]
+    parts = [_part(module, name, start) for name, start in zip(names, starts, strict=True)]
+    return "\n".join([*parts, _head("netc.sequence"), *lines, "  ret void", "}", ""])
+
+
+def _head(name: str) -> str:
+    return f"define internal void @{name}(ptr %ctx, i64 %tid, i64 %nthreads) noinline nounwind {{\nentry:"
+
+
+def _part(module: Module, name: str, start: int) -> str:
+    """A function of up to `PART` calls from number `start` on."""
+    lines = [_head(name)]
+    for region, field in (("arena", 0), ("weights", 1), ("buffers", 2), ("profile", 4)):
+        lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {field}")
+        lines.append(f"  %{region} = load ptr, ptr %{region}.at, align 8")
     for i in range(len(module.inputs) + len(module.outputs)):
         lines.append(f"  %buffer{i}.at = getelementptr ptr, ptr %buffers, i64 {i}")
         lines.append(f"  %buffer{i} = load ptr, ptr %buffer{i}.at, align 8")
     if module.state:
         lines.append(f"  %state.at = getelementptr ptr, ptr %buffers, i64 {len(module.inputs) + len(module.outputs)}")
         lines.append("  %state = load ptr, ptr %state.at, align 8")
-    lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
-    for number, call in enumerate(module.calls):
+    if start == 0:
+        lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
+    for number, call in enumerate(module.calls[start : start + PART], start):
         text = _call(number, call, len(module.inputs))
         if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
             text.append("  call void @netc.barrier(ptr %ctx, i64 %nthreads)")

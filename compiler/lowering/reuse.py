@@ -1,0 +1,92 @@
+"""Groups that differ only in the values they read and write are scheduled once: deep networks repeat a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+
+from ..graph.ir import Operation, Value
+from ..graph.keys import attributes_key
+from ..types import TensorType
+from .group import Group
+from .kernel import Argument, Packed, Scheduled
+
+
+@dataclass(frozen=True, slots=True)
+class _Reusable:
+    """Kernels, and where their arguments stand among the operands and results of the operation and the buffers."""
+
+    kernels: tuple[Scheduled, ...]
+    places: tuple[tuple[int, ...], ...]
+    buffers: tuple[TensorType, ...]
+    """What the kernels hand on to each other: each use has its own."""
+
+    def applied(self, operation: Operation) -> tuple[Scheduled, ...]:
+        values = (*operation.operands, *operation.results, *map(Value, self.buffers))
+        return tuple(
+            replace(scheduled, arguments=tuple(map(_at, scheduled.arguments, (values[p] for p in places))))
+            for scheduled, places in zip(self.kernels, self.places, strict=True)
+        )
+
+
+class ReusedKernels:
+    """The kernels of the groups that were scheduled before."""
+
+    def __init__(self, schedule: Callable[[Group], tuple[Scheduled, ...]]) -> None:
+        self._schedule = schedule
+        self._known: dict[Hashable, _Reusable] = {}
+
+    def kernels(self, group: Group) -> tuple[Scheduled, ...]:
+        """The kernels of a group."""
+        key = group_key(group)
+        known = self._known.get(key)
+        if known is not None:
+            return known.applied(group.operation)
+        kernels = self._schedule(group)
+        self._known[key] = _reusable(group.operation, kernels)
+        return kernels
+
+
+def group_key(group: Group) -> Hashable:
+    """Equal for groups that have the same kernels: all that a schedule can see of one, its values numbered."""
+    numbers: dict[Value, int] = {}
+
+    def number(value: Value) -> int:
+        return numbers.setdefault(group.outer.get(value, value), len(numbers))
+
+    members = tuple(
+        (
+            op.name,
+            op.algorithm,
+            tuple(map(number, op.operands)),
+            tuple((number(r), r.type) for r in op.results),
+            attributes_key(op.attributes),
+        )
+        for op in group.members
+    )
+    outside = tuple((number(v), v.type, outer.type, outer in group.static) for v, outer in group.outer.items())
+    constants = tuple((number(v), v.type, repr(n)) for v, n in group.constants.items())
+    in_place = tuple((number(v), number(old)) for v, old in group.in_place.items())
+    operation = tuple(map(number, (*group.operation.operands, *group.results)))
+    written = tuple(r.type for r in group.operation.results)
+    return members, outside, constants, in_place, operation, written
+
+
+def _reusable(operation: Operation, kernels: tuple[Scheduled, ...]) -> _Reusable:
+    given = (*operation.operands, *operation.results)
+    places = {v: i for i, v in enumerate(given)}
+    buffers: dict[Value, int] = {}
+    arguments = [[_value(a) for a in scheduled.arguments] for scheduled in kernels]
+    for value in (v for row in arguments for v in row if v not in places):
+        buffers.setdefault(value, len(given) + len(buffers))
+    places |= buffers
+    found = tuple(tuple(places[v] for v in row) for row in arguments)
+    return _Reusable(kernels, found, tuple(v.type for v in buffers))
+
+
+def _value(argument: Argument) -> Value:
+    return argument.value if isinstance(argument, Packed) else argument
+
+
+def _at(argument: Argument, value: Value) -> Argument:
+    return replace(argument, value=value) if isinstance(argument, Packed) else value

@@ -1,0 +1,198 @@
+"""Elements put at places: scatter_nd adds up those that meet, last_update finds the one that came last.
+
+What is replaced is made of both kinds of picking: `last_update` says which update stands where, and a gather fetches
+it, so that the result, and each gradient, is the same for every number of threads. For indices see `indexing`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.element_types import check_numbers
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.registry import register
+from ..loops.compute import Compute, Reduction
+from ..loops.ir import Binary, Cast, Const, Expr, Select, const
+from ..types import DType, TensorType
+from .indexing import check_indices, coordinates, inside, place
+from .layer import LayerBuilder, layer
+from .reduction import normalize_axis
+
+
+class Scatter(Operator):
+    """Base of the operators that put something at places [..., K]: the first K indices of a shape."""
+
+    attributes = {"shape": AttributeSpec(tuple, "shape of the tensor that is filled")}
+    places: int
+    """Which operand holds the places."""
+
+    def check_places(self, indices: TensorType, shape: tuple[int, ...]) -> tuple[int, int]:
+        """The number of places and their K; raises `ShapeError` where they don't fit."""
+        check_indices(self.name, indices)
+        if indices.rank < 1 or not 1 <= indices.shape[-1] <= len(shape):
+            raise ShapeError(f"{self.name}: {indices} are no places in {list(shape)}")
+        depth = indices.shape[-1]
+        if 0 in shape[:depth] and indices.size:
+            raise ShapeError(f"{self.name}: there are no places in {list(shape)}")
+        return math.prod(indices.shape[:-1]), depth
+
+    def meets(self, c: Compute, index: tuple[Expr, ...], update: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        """True where the place of an update is the result's."""
+        depth = c.type(0).shape[-1]
+        found: Expr | None = None
+        for d in range(depth):
+            there = place(c.load(0, (*update, Const(d))), attributes["shape"][d])
+            test = Binary("eq", there, index[d])
+            found = test if found is None else Binary("and", found, test)
+        assert found is not None
+        return c.splat(found)
+
+
+@register
+class ScatterND(Scatter):
+    """Zeros of a shape, with updates [..., slice] added at the places indices [..., K] (TFLite's SCATTER_ND).
+
+    Updates of one place are added in their order.
+    """
+
+    name = "scatter_nd"
+    operands = ("indices", "updates")
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (indices, updates), shape = operands, attributes["shape"]
+        check_numbers(self, updates)
+        _, depth = self.check_places(indices, shape)
+        wanted = (*indices.shape[:-1], *shape[depth:])
+        if updates.shape != wanted:
+            raise ShapeError(
+                f"scatter_nd: {indices} in {list(shape)} take updates of shape {list(wanted)}, not {updates}"
+            )
+        return (TensorType(updates.dtype, shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (indices, updates), shape = operands, attributes["shape"]
+        depth = indices.shape[-1]
+        flat = inside(self.name, indices.reshape(-1, depth), shape[:depth])
+        result = np.zeros(shape, updates.dtype)
+        np.add.at(result, tuple(flat.T), updates.reshape(len(flat), *shape[depth:]))
+        return (result,)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        depth = c.type(0).shape[-1]
+
+        def term(update: tuple[Expr, ...]) -> Expr:
+            element = c.load(1, (*update, *index[depth:]))
+            return Select(self.meets(c, index, update, attributes), element, const(0, element.type))
+
+        return Reduction("add", c.type(0).shape[:-1], term)
+
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        return None, b.emit("gather_nd", cotangents[0], op.operands[0])
+
+
+@register
+class LastUpdate(Scatter):
+    """For each place of a shape the number (i32) of the last index [..., K] that names it, -1 where none does."""
+
+    name = "last_update"
+    internal = True
+    operands = ("indices",)
+    piecewise_constant = True
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        count, depth = self.check_places(operands[0], attributes["shape"])
+        if depth != len(attributes["shape"]):
+            raise ShapeError(f"last_update: {operands[0]} don't name elements of {list(attributes['shape'])}")
+        if count >= 1 << 31:
+            raise ShapeError(f"last_update: {operands[0]} are too many")
+        return (TensorType(DType.I32, attributes["shape"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (indices,), shape = operands, attributes["shape"]
+        flat = inside(self.name, indices.reshape(-1, indices.shape[-1]), shape)
+        result = np.full(shape, -1, np.int32)
+        np.maximum.at(result, tuple(flat.T), np.arange(len(flat), dtype=np.int32))
+        return (result,)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
+        extents = c.type(0).shape[:-1]
+
+        def term(update: tuple[Expr, ...]) -> Expr:
+            number: Expr = Const(0)
+            for position, size in zip(update, extents, strict=True):
+                number = number * size + position
+            value = c.splat(Cast(number, DType.I32))
+            return Select(self.meets(c, index, update, attributes), value, const(-1, value.type))
+
+        return Reduction("max", extents, term)
+
+
+def replaced(b: LayerBuilder, x: Value, places: Value, updates: Value) -> Value:
+    """X with slices replaced at places [..., K]; of several updates of one place the last one counts."""
+    depth = places.type.shape[-1]
+    shape, rest = x.type.shape, x.type.shape[depth:]
+    if not places.type.size or not updates.type.size:
+        return x
+    last = b.emit("last_update", places, shape=shape[:depth])
+    flat = b.emit("reshape", updates, shape=(-1, *rest))
+    zero = b.emit("constant", value=np.array(0, np.int32))
+    new = b.emit("gather", flat, b.emit("maximum", last, zero), axis=0)
+    hit = b.emit("reshape", b.emit("greater_equal", last, zero), shape=(*shape[:depth], *(1,) * len(rest)))
+    return b.emit("select", hit, new, x)
+
+
+def _check_updates(name: str, x: Value, wanted: tuple[int, ...], updates: Value) -> None:
+    if updates.type.shape != wanted or updates.type.dtype is not x.type.dtype:
+        raise ShapeError(f"{name}: {x.type} takes updates {x.type.dtype}{list(wanted)} here, not {updates.type}")
+
+
+def _along(name: str, x: Value, indices: Value, updates: Value, axis: int) -> int:
+    """The axis, counted from the front, along which the indices fit x."""
+    axis = normalize_axis(name, axis, x.type.rank)
+    check_indices(name, indices.type)
+    sizes = zip(x.type.shape, indices.type.shape, strict=False)
+    if x.type.rank != indices.type.rank or any(i > s for d, (s, i) in enumerate(sizes) if d != axis):
+        raise ShapeError(f"{name}: {indices.type} don't fit {x.type} off axis {axis}")
+    _check_updates(name, x, indices.type.shape, updates)
+    return axis
+
+
+@layer("scatter")
+def scatter(b: LayerBuilder, x: Value, indices: Value, updates: Value, axis: int = -1) -> Value:
+    """X with elements replaced: update [i, j] goes to [i, indices[i, j]] for the last axis (torch.scatter).
+
+    Of several updates of one element the last one counts.
+    """
+    spots = coordinates(b, indices, _along("scatter", x, indices, updates, axis))
+    return replaced(b, x, spots, updates)
+
+
+@layer("scatter_add")
+def scatter_add(b: LayerBuilder, x: Value, indices: Value, updates: Value, axis: int = -1) -> Value:
+    """X with elements added to: update [i, j] goes to [i, indices[i, j]] for the last axis (torch.scatter_add)."""
+    spots = coordinates(b, indices, _along("scatter_add", x, indices, updates, axis))
+    return b.emit("add", x, b.emit("scatter_nd", spots, updates, shape=x.type.shape))
+
+
+def _nd(name: str, x: Value, indices: Value, updates: Value) -> None:
+    check_indices(name, indices.type)
+    if indices.type.rank < 1 or not 1 <= indices.type.shape[-1] <= x.type.rank:
+        raise ShapeError(f"{name}: {indices.type} are no places in {x.type}")
+    _check_updates(name, x, (*indices.type.shape[:-1], *x.type.shape[indices.type.shape[-1] :]), updates)
+
+
+@layer("scatter_nd_update")
+def scatter_nd_update(b: LayerBuilder, x: Value, indices: Value, updates: Value) -> Value:
+    """X with the slices at places [..., K] replaced by updates (ONNX ScatterND); of several the last one counts."""
+    _nd("scatter_nd_update", x, indices, updates)
+    return replaced(b, x, indices, updates)
+
+
+@layer("scatter_nd_add")
+def scatter_nd_add(b: LayerBuilder, x: Value, indices: Value, updates: Value) -> Value:
+    """X with updates added to the slices at places [..., K] (ONNX ScatterND with reduction "add")."""
+    _nd("scatter_nd_add", x, indices, updates)
+    return b.emit("add", x, b.emit("scatter_nd", indices, updates, shape=x.type.shape))

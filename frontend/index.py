@@ -1,0 +1,64 @@
+"""Which file of a folder defines which net. The texts are scanned, not parsed: an answer takes milliseconds."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from ..compiler.errors import NetcError
+from ..compiler.reading import read_bytes
+from .budget import MAX_FILE
+from .roots import models_folder
+
+MAX_SCANNED = 500
+"""Most files of a folder that are looked through."""
+
+_NET = re.compile(rb'"(?:\\.|[^"\\\n])*"?|//[^\n]*|\bnet[ \t]+([A-Za-z_][A-Za-z0-9_]*)\s*[(=]')
+"""A definition of a net; texts and comments match too, so that what stands in them doesn't."""
+
+
+def nets_in(folder: Path) -> Mapping[str, Sequence[Path]]:
+    """The names of all nets that the `.net` files of a folder define, in order, each with the files that do."""
+    found: dict[str, list[Path]] = {}
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".net")
+    except (OSError, ValueError):
+        return {}
+    for path in files[:MAX_SCANNED]:
+        for name in _names_in(path):
+            found.setdefault(name, []).append(path)
+    return dict(sorted(found.items()))
+
+
+def shipped_nets() -> tuple[str, ...]:
+    """Names of the nets that netc ships."""
+    return tuple(nets_in(models_folder()))
+
+
+def file_of(name: str, folder: Path) -> Path | None:
+    """The file of a folder that defines the net `name`: the one called so, or the only one; None if there is none."""
+    found = nets_in(folder).get(name, ())
+    if len(found) > 1:
+        if (own := folder / f"{name}.net") in found:
+            return own
+        files = " and ".join(str(path) for path in found)
+        raise NetcError(f"two files define the net `{name}`: {files}", hint=f"give the file, and --net {name}")
+    return found[0] if found else None
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    try:
+        status = path.stat()
+        return _scanned(path, status.st_mtime_ns, status.st_size)
+    except (NetcError, OSError, ValueError):
+        return ()  # who reads the file says what is wrong
+
+
+@lru_cache(maxsize=2 * MAX_SCANNED)
+def _scanned(path: Path, changed: int, size: int) -> tuple[str, ...]:
+    """The nets of a file as it was at a time."""
+    text = read_bytes(os.fspath(path), limit=MAX_FILE)
+    return tuple(dict.fromkeys(match[1].decode() for match in _NET.finditer(text) if match[1]))
