@@ -75,8 +75,51 @@ _KINDS: Mapping[object, str] = {
 """What kinds of attributes are called; a class that is not listed goes by its own name."""
 
 
-_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "size": 2, "units": 16}
+_SAMPLES: Mapping[str, int] = {"filters": 16, "groups": 2, "k": 2, "kernel": 3, "size": 2, "units": 16}
 """Values for the examples of layers, by the name of the argument."""
+_PICTURE = "x: f32[2, 8, 8, 4]"
+_SCATTERED = "x: f32[9, 4], indices: i32[2, 4], updates: f32[2, 4]"
+_SLICES = "x: f32[9, 4], indices: i32[2, 1], updates: f32[2, 4]"
+_EXAMPLES: Mapping[str, tuple[str, str]] = {
+    **{
+        name: (_PICTURE, f"x |> {name}({arguments})")
+        for name, arguments in {
+            "split": "2",
+            "chunk": "3, axis = 1",
+            "strided_slice": "[0, 1], [none, -1], [1, 2]",
+            "repeat": "2, axis = 1",
+            "squeeze": "",
+            "unsqueeze": "0",
+            "expand_dims": "0",
+            "swap_axes": "1, -1",
+            "move_axis": "3, 1",
+            "flip": "[1, 2]",
+            "roll": "3, 1",
+            "pad": '[[0, 0], [1, 1], [1, 1], [0, 0]], mode = "reflect"',
+            "depth_to_space": "2",
+            "pixel_shuffle": "2",
+            "pixel_unshuffle": "2",
+            "channel_shuffle": "2",
+            "full_like": "1.5",
+            "spatial_dropout": "0.1",
+            "stochastic_depth": "0.1",
+        }.items()
+    },
+    "stack": (_PICTURE, "stack(x, x, axis = 1)"),
+    "max_unpool": (_PICTURE, "max_pool(x, 2) |> max_unpool(x, 2)"),
+    "meshgrid": ("x: f32[3], y: f32[4]", "meshgrid(x, y)"),
+    "arange": ("x: f32[8]", 'x * arange(8, dtype = "f32")'),
+    "linspace": ("x: f32[8]", "x * linspace(0, 1, 8)"),
+    "full": ("x: f32[8]", "x + full([3, 1], 1.5)"),
+    "zeros": ("x: f32[8]", "x + zeros([3, 1])"),
+    "ones": ("x: f32[8]", "x + ones([3, 1])"),
+    "embedding": ("ids: i32[2, 8]", "ids |> embedding@name(100, 16)"),
+    "scatter": (_SCATTERED, "scatter(x, indices, updates, axis = 0)"),
+    "scatter_add": (_SCATTERED, "scatter_add(x, indices, updates, axis = 0)"),
+    "scatter_nd_update": (_SLICES, "scatter_nd_update(x, indices, updates)"),
+    "scatter_nd_add": (_SLICES, "scatter_nd_add(x, indices, updates)"),
+}
+"""Examples of other layers: the inputs, and a call."""
 
 
 def reference() -> str:
@@ -131,17 +174,22 @@ def _layer(layer: Layer) -> str:
 
 def _example(layer: Layer) -> str:
     """A call with the types and parameters that come of it, as the frontend finds them."""
+    inputs, call = _EXAMPLES.get(layer.name) or (_PICTURE, _call(layer))
+    graph = load_text(f"net example({inputs}) {{ return {call} }}")
+    made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
+    taken, given = (", ".join(str(v.type) for v in values) for values in (graph.inputs, graph.outputs))
+    return f"For example `{call}`: `{taken} -> {given}`" + (f", with {made}." if made else ".")
+
+
+def _call(layer: Layer) -> str:
+    """A call on a picture."""
     arguments = []
     for parameter in list(layer.signature.parameters.values())[2:]:
         if parameter.default is parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             arguments.append(f"{parameter.name} = {_SAMPLES[parameter.name]}")
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in layer.signature.parameters.values()):
         arguments.append("x")
-    call = f"{layer.name}@name({', '.join(arguments)})"
-    graph = load_text(f"net example(x: f32[2, 8, 8, 4]) {{ return x |> {call} }}")
-    made = ", ".join(f"`{p.result.name}: {p.result.type}`" for p in graph.parameters)
-    types = f"{graph.inputs[0].type} -> {graph.outputs[0].type}"
-    return f"For example `x |> {call}`: `{types}`" + (f", with {made}." if made else ".")
+    return f"x |> {layer.name}@name({', '.join(arguments)})"
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

@@ -114,7 +114,24 @@ class Index(Node):
     index: Expr
 
 
-Expr = Literal | String | Name | Sequence | Unary | Binary | Compare | Conditional | Call | Pipe | Index
+@dataclass(frozen=True, slots=True)
+class Range(Node):
+    """`start:stop:step` in brackets; each may be left out."""
+
+    start: Expr | None
+    stop: Expr | None
+    step: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Node):
+    """`value[1:, 0, ::2]`."""
+
+    value: Expr
+    places: tuple[Expr | Range, ...]
+
+
+Expr = Literal | String | Name | Sequence | Unary | Binary | Compare | Conditional | Call | Pipe | Index | Slice
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from .modules import candidates, library, unknown_name
 from .names import local_names
 from .signatures import Arguments, Given
 from .state import CallSite, Elaboration, Frame
-from .tensors import tensor_binary, tensor_unary
+from .tensors import take, tensor_binary, tensor_unary
 from .values import Poisoned, Tensor, describe, error, is_callee, text
 
 POISON = object()
@@ -41,6 +41,7 @@ class ExpressionEvaluator(ABC):
             ast.Call: self._call,
             ast.Pipe: self._pipe,
             ast.Index: self._index,
+            ast.Slice: self._slice,
         }
 
     @abstractmethod
@@ -137,15 +138,42 @@ class ExpressionEvaluator(ABC):
 
     def _index(self, node: ast.Index, frame: Frame) -> Any:
         items = self.evaluate(node.value, frame)
-        index = self.evaluate(node.index, frame)
+        index = self._whole(node.index, frame)
+        if isinstance(items, Tensor):
+            return take(items, [index], CallSite(self.state, frame, node.location), node.location)
         if not isinstance(items, tuple):
-            hint = "to take a part of a tensor, use slice" if isinstance(items, Tensor) else None
-            raise error(f"only lists have items, not {describe(items)}", node.location, hint)
-        if not isinstance(index, int) or isinstance(index, bool):
-            raise error(f"an item is chosen by a whole number, not {describe(index)}", node.index.location)
+            raise error(f"only lists and tensors have items, not {describe(items)}", node.location)
         if not -len(items) <= index < len(items):
             raise error(f"there is no item {index} in a list of {len(items)}", node.index.location)
         return items[index]
+
+    def _whole(self, node: ast.Expr, frame: Frame) -> int:
+        index = self.evaluate(node, frame)
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise error(f"an item is chosen by a whole number, not {describe(index)}", node.location)
+        return index
+
+    def _slice(self, node: ast.Slice, frame: Frame) -> Any:
+        value = self.evaluate(node.value, frame)
+        places = [self._place(place, frame) for place in node.places]
+        if isinstance(value, Tensor):
+            return take(value, places, CallSite(self.state, frame, node.location), node.location)
+        if not isinstance(value, tuple):
+            raise error(f"only lists and tensors have items, not {describe(value)}", node.location)
+        if len(places) > 1 or not isinstance(places[0], slice):
+            raise error("a list has one dimension", node.location, "write list[0][1] for an item of an item")
+        part = value[places[0]]
+        self.state.budget.make(part)
+        return part
+
+    def _place(self, node: ast.Expr | ast.Range, frame: Frame) -> slice | int:
+        """One element of a dimension, or a range of them."""
+        if not isinstance(node, ast.Range):
+            return self._whole(node, frame)
+        bounds = [None if b is None else self._whole(b, frame) for b in (node.start, node.stop, node.step)]
+        if bounds[2] == 0:
+            raise error("the step of a range can't be 0", node.location)
+        return slice(*bounds)
 
     # --- calls
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..compiler.errors import Location
-from ..compiler.graph.ir import Value
+from ..compiler.graph.ir import Emits, Value
 from ..compiler.graph.registry import operators
+from ..compiler.ops.moves import sliced
 from ..compiler.types import DType
 from .arithmetic import BUILTINS, BadArgumentError
 from .syntax import COMMENT_HINT
@@ -74,6 +75,24 @@ def _power(x: Value, exponent: int | float, emit: Emit, location: Location) -> V
     for _ in range(exponent - 1):
         result = emit("mul", result, x)
     return result
+
+
+def take(x: Value, places: Sequence[slice | int], site: Emits, location: Location) -> Value:
+    """`x[places]` as in NumPy: a range of each of the first dimensions, or one element, without the dimension then."""
+    if len(places) > x.type.rank:
+        raise error(f"{len(places)} places don't fit {describe(x)}", location)
+    ranges: list[slice] = []
+    for d, (place, size) in enumerate(zip(places, x.type.shape, strict=False)):
+        if isinstance(place, slice):
+            ranges.append(place)
+        elif -size <= place < size:
+            ranges.append(slice(place % size, place % size + 1))
+        else:
+            raise error(f"there is no element {place} in dimension {d} of {describe(x)}", location)
+    part = sliced(site, x, ranges)
+    gone = {d for d, place in enumerate(places) if not isinstance(place, slice)}
+    shape = tuple(size for d, size in enumerate(part.type.shape) if d not in gone)
+    return site.emit("reshape", part, shape=shape) if gone else part
 
 
 def apply_operator(builtin: Builtin, values: tuple[Any, ...], emit: Emit, location: Location) -> Value:

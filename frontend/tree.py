@@ -204,8 +204,14 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         name, value = children
         return ast.Argument(self._at(meta), None if name is None else str(name), value)
 
-    def index(self, meta: Meta, children: list[Any]) -> ast.Index:
-        return ast.Index(self._at(meta), *children)
+    def index(self, meta: Meta, children: list[Any]) -> ast.Index | ast.Slice:
+        value, *places = children
+        if len(places) == 1 and not isinstance(places[0], ast.Range):
+            return ast.Index(self._at(meta), value, places[0])
+        return ast.Slice(self._at(meta), value, tuple(places))
+
+    def range(self, meta: Meta, children: list[Any]) -> ast.Range:
+        return ast.Range(self._at(meta), *children)
 
     def binary(self, meta: Meta, children: list[Any]) -> ast.Binary:
         left, operator, right = children

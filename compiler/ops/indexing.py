@@ -7,7 +7,6 @@ raise, takes the nearest element inside, and never reads or writes anything else
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,11 +112,17 @@ def iota(b: Emits, size: int, axis: int, rank: int, dtype: DType = DType.I64) ->
 def coordinates(b: Emits, indices: Value, axis: int) -> Value:
     """The places [..., rank] of elements that lie where they lie in `indices`, but along the axis where it says."""
     shape = indices.type.shape
+    indices = _wide(b, indices)
     columns = []
     for d in range(len(shape)):
-        column = b.emit("cast", indices, dtype="i64") if d == axis else iota(b, shape[d], d, len(shape))
+        column = indices if d == axis else iota(b, shape[d], d, len(shape), indices.type.dtype)
         columns.append(reshaped(b, b.emit("broadcast_to", column, shape=shape), (*shape, 1)))
     return b.emit("concat", *columns, axis=len(shape))
+
+
+def _wide(b: Emits, indices: Value) -> Value:
+    """Indices of at least 32 bits, which count any dimension."""
+    return indices if indices.type.dtype in (DType.I32, DType.I64) else b.emit("cast", indices, dtype="i32")
 
 
 @register
@@ -143,7 +148,7 @@ class Gather(Operator):
         if not 0 <= batch <= min(axis, indices.rank) or x.shape[:batch] != indices.shape[:batch]:
             raise ShapeError(f"gather: {x} and {indices} don't share {batch} dimensions before axis {axis}")
         shape = (*x.shape[:axis], *indices.shape[batch:], *x.shape[axis + 1 :])
-        if not x.shape[axis] and math.prod(shape):
+        if not x.shape[axis] and 0 not in shape:
             raise ShapeError(f"gather: {x} has no elements along axis {axis}")
         return (kept(x, shape),)
 
@@ -169,7 +174,7 @@ class Gather(Operator):
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         x, indices = (v.type for v in op.operands)
         axis, batch = op.attributes["axis"] % x.rank, op.attributes["batch_dims"]
-        places = op.operands[1]
+        places = _wide(b, op.operands[1])
         count = indices.rank - batch
         # The batch, the indices, what stood before the axis, what stood behind it.
         order = (
@@ -180,9 +185,10 @@ class Gather(Operator):
         )
         moved = (*range(batch), axis, *range(batch, axis), *range(axis + 1, x.rank))
         dy = _transposed(b, cotangents[0], order)
-        columns = [reshaped(b, b.emit("cast", places, dtype="i64"), (*indices.shape, 1))]
+        columns = [reshaped(b, places, (*indices.shape, 1))]
         for d in range(batch):
-            own = b.emit("broadcast_to", iota(b, indices.shape[d], d, indices.rank), shape=indices.shape)
+            numbers = iota(b, indices.shape[d], d, indices.rank, places.type.dtype)
+            own = b.emit("broadcast_to", numbers, shape=indices.shape)
             columns.insert(d, reshaped(b, own, (*indices.shape, 1)))
         spots = columns[0] if len(columns) == 1 else b.emit("concat", *columns, axis=indices.rank)
         scattered = b.emit("scatter_nd", spots, dy, shape=tuple(x.shape[d] for d in moved))
@@ -253,7 +259,7 @@ class GatherND(Operator):
             raise ShapeError(f"gather_nd can't pick from {x} by {indices}")
         depth = indices.shape[-1]
         shape = (*indices.shape[:-1], *x.shape[depth:])
-        if 0 in x.shape[:depth] and math.prod(shape):
+        if 0 in x.shape[:depth] and 0 not in shape:
             raise ShapeError(f"gather_nd: {x} has no elements to pick")
         return (kept(x, shape),)
 

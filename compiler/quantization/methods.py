@@ -47,7 +47,8 @@ class Statistics:
     histogram: Histogram = field(default_factory=Histogram)
 
     def add(self, x: Array) -> None:
-        """Take a batch into account."""
+        """Take a batch into account; one without elements, as zero."""
+        x = x if x.size else np.zeros(1, x.dtype)
         low, high = float(x.min()), float(x.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         if np.isnan(self.average_low):

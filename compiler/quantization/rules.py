@@ -165,9 +165,9 @@ def moving(q: Quantizer, op: Operation) -> Value:
 
 
 def picking(q: Quantizer, op: Operation) -> Value:
-    """Operators that pick elements by their indices, which are whole numbers as they are."""
+    """Operators that pick elements by their indices, which are whole numbers as they are; constants get their scale."""
     x, indices = op.operands
-    return q.emit(op, op.name, q.integer(x), q.real(indices), **op.attributes)
+    return q.emit(op, op.name, q.integer(x, q.scale(op.result)), q.real(indices), **op.attributes)
 
 
 def space_to_batch(q: Quantizer, op: Operation) -> Value:

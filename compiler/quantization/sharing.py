@@ -58,7 +58,7 @@ class ScaleGroup:
     fixed: Quantization | None
     """The scale that the specification demands, if it demands one."""
     values: tuple[float, ...]
-    """Numbers that pads among the sources add, which the range covers, too."""
+    """Numbers that pads among the sources add, and ends of tables that are picked from: the range covers them, too."""
 
     def range(self, ranges: Ranges, names: Mapping[Value, str]) -> Range:
         """The union of the ranges of the sources."""
@@ -122,7 +122,17 @@ class _Sharing:
         fixed = next((self.fixed[v] for v in members if v in self.fixed), None)
         makers = [self.graph.producers[v] for v in sources if v in self.graph.producers]
         values = tuple(float(op.attributes["value"]) for op in makers if isinstance(op.operator, Pad))
-        return ScaleGroup(members, sources, fixed, values)
+        tables = (end for v in members for end in self._table_ends(v))
+        return ScaleGroup(members, sources, fixed, (*values, *tables))
+
+    def _table_ends(self, value: Value) -> tuple[float, ...]:
+        """The least and the largest element of the constant that a value is picked from: samples may not reach them."""
+        maker = self.graph.producers.get(value)
+        table = self.graph.producers.get(maker.operands[0]) if maker is not None and maker.operands else None
+        if maker is None or table is None or table.name != "constant" or not _shares(self.graph, maker):
+            return ()
+        array = table.attributes["value"]
+        return (float(array.min()), float(array.max())) if array.size and array.dtype.kind == "f" else ()
 
     def _follows(self, value: Value) -> bool:
         """True if a value only has elements of another one of its set."""

@@ -49,14 +49,15 @@ def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
             c.fail(f"{len(begins)} ranges don't fit {c.type(0)}")
         size = shape[len(places)]
         if masks["shrink_axis"] >> i & 1:
-            first = 0 if masks["begin"] >> i & 1 else begin + size * (begin < 0)
-            if not 0 <= first < size:
+            only = 0 if masks["begin"] >> i & 1 else begin + size * (begin < 0)
+            if not 0 <= only < size:
                 c.fail(f"there is no element {begin} in dimension {len(places)} of {c.type(0)}")
-            places.append(slice(first, first + 1))
+            places.append(slice(only, only + 1))
             continue
         if c.option("offset", False) and not masks["begin"] >> i & 1:
             end += begin + size * (begin < 0)
-        places.append(slice(*(None if masks[m] >> i & 1 else n for m, n in (("begin", begin), ("end", end))), stride))
+        first, last = (None if masks[m] >> i & 1 else n for m, n in (("begin", begin), ("end", end)))
+        places.append(slice(first, last, stride))
     return places
 
 

@@ -64,7 +64,8 @@ def batches(m: Maker, name: str) -> Value:
     rest = m.choice(((3,), (), (1,), (2, 2)))
     if name == "space_to_batch_nd":
         sizes = tuple(s - before for s, (before, _) in zip(whole, margins, strict=True))
-        return m.emit(name, m.leaf(m.dtype(ALL), (2, *sizes, *rest)), block_shape=block, padding=margins)
+        x = m.leaf(m.dtype(ALL), (2, *sizes, *rest))
+        return m.emit(name, x, block_shape=block, padding=margins, value=m.choice((0, 1)))
     count = 1
     for b in block:
         count *= b

@@ -48,7 +48,14 @@ def mirror_pad(c: Emitter, op: Operation) -> None:
 def _blocks(name: str, table: str) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
         size = op.attributes["block_size"]
-        c.node(name, [c.place(op.operands[0])], [c.result(op)], table, version(op, 1, 2), block_size=size)
+        c.node(
+            name,
+            [c.place(op.operands[0])],
+            [c.result(op)],
+            table,
+            version(op, 1, 2 if name == "SPACE_TO_DEPTH" else 1),
+            block_size=size,
+        )
 
     return TfliteForm(emit, name, narrow=Narrow.COPIED)
 
@@ -72,7 +79,7 @@ def _indices(c: Emitter, op: Operation, operand: int, limits: tuple[int, ...], t
     producer = c.graph.producers.get(value)
     if producer is not None and producer.name == "constant":
         known = producer.attributes["value"].astype(np.int64)
-        front = np.where(known < 0, known + np.array(limits, np.int64), known)
+        front = np.where(known < 0, known + np.array(limits, np.int64), known).reshape(known.shape)
         return c.constant(front.astype(np.int32), c.names[value])
     return _narrowed(c, value, types)
 

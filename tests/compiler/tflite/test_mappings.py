@@ -53,6 +53,18 @@ def picked() -> Graph:
     return b.finish([b.emit("gather_nd", x, b.constant(np.array([[0, 3], [3, 1]], np.int32)))])
 
 
+def gathered() -> Graph:
+    b = GraphBuilder("net")
+    x, indices = b.input("x", TensorType(DType.F32, (4, 5, 60))), b.input("i", TensorType(DType.I32, (2, 3)))
+    return b.finish([b.emit("gather", x, indices, axis=2)])
+
+
+def scattered() -> Graph:
+    b = GraphBuilder("net")
+    places = b.constant(np.array([[0, 3], [-1, 1], [0, 3]], np.int64))
+    return b.finish([b.emit("scatter_nd", places, b.input("x", TensorType(DType.F32, (3, 6))), shape=(4, 5, 6))])
+
+
 def chosen() -> Graph:
     b = GraphBuilder("net")
     x, y = (b.input(name, TensorType(DType.F32, SHAPE)) for name in "xy")
@@ -87,6 +99,8 @@ FORMS: dict[str, Callable[[], Graph]] = {
     "matmul": emitted("matmul", (3, 4), (4, 5)),
     "resize_nearest": emitted("resize_nearest", PICTURE, size=(8, 9)),
     "gather_nd": picked,
+    "gather": gathered,
+    "scatter_nd": scattered,
     "select": chosen,
     "reinterpret": reinterpreted,
     "transpose_conv2d beyond the input": unreached,

@@ -105,12 +105,22 @@ def _slice(d: Draw) -> bytes:
 
 
 def _strided_slice(d: Draw) -> bytes:
+    """Forward and backward, with bounds that count from either end or are left out."""
     shape = d.shape(d.r.randint(1, 4))
-    begin = [d.r.randrange(n) for n in shape]
-    end = [d.r.randint(b + 1, n) for n, b in zip(shape, begin, strict=True)]
-    strides = [d.r.randint(1, 3) for _ in shape]
-    result = [-(-(e - b) // s) for b, e, s in zip(begin, end, strides, strict=True)]
-    options = ("StridedSliceOptions", {})
+    begin, end, strides, result, masks = [], [], [], [], [0, 0]
+    for i, n in enumerate(shape):
+        low = d.r.randrange(n)
+        high, step = d.r.randint(low + 1, n), d.r.randint(1, 3)
+        first, last = (low, high) if d.flip() else (high - 1, low - 1)
+        step = step if first < last else -step
+        result.append(-(-(high - low) // abs(step)))
+        out = last < 0 or (last == n and d.flip())
+        masks[0] |= int(first == (0 if step > 0 else n - 1) and d.flip()) << i
+        masks[1] |= int(out) << i
+        begin.append(first - n if d.flip() else first)
+        end.append(0 if out else last - n if d.flip() and last < n else last)
+        strides.append(step)
+    options = ("StridedSliceOptions", {"BeginMask": masks[0], "EndMask": masks[1]})
     return _moved(d, "STRIDED_SLICE", d.dtype(*TYPES), shape, [result], begin, end, strides, options=options)
 
 
@@ -165,6 +175,33 @@ def _blocks(name: str, table: str) -> Maker:
     return make
 
 
+def _reverse(d: Draw) -> bytes:
+    shape = d.shape(d.r.randint(1, 4))
+    first = d.r.randrange(len(shape))
+    axes = list(range(first, d.r.randint(first + 1, len(shape))))
+    return _moved(d, "REVERSE_V2", d.dtype(*TYPES), shape, [shape], axes, options=("ReverseV2Options", {}))
+
+
+def _mirror_pad(d: Draw) -> bytes:
+    shape, mode = d.shape(d.r.randint(1, 4)), d.r.randrange(2)
+    padding = [[d.r.randint(0, n - 1 + mode) for _ in range(2)] for n in shape]
+    result = [n + sum(sides) for n, sides in zip(shape, padding, strict=True)]
+    options = ("MirrorPadOptions", {"Mode": mode})
+    return _moved(d, "MIRROR_PAD", d.dtype(*BYTES), shape, [result], padding, options=options)
+
+
+def _batches(name: str) -> Maker:
+    def make(d: Draw) -> bytes:
+        (n, h, w, c), block = d.shape(4, 3), d.shape(2, 3)
+        small, whole = (n * block[0] * block[1], h, w, c), (n, h * block[0], w * block[1], c)
+        margins = [[d.r.randint(0, (s - 1) // 2) for _ in range(2)] for s in whole[1:3]]
+        wide = (n, *(s - sum(m) for s, m in zip(whole[1:3], margins, strict=True)), c)
+        shapes = (wide, small) if name == "SPACE_TO_BATCH_ND" else (small, wide)
+        return _moved(d, name, d.dtype(*BYTES), shapes[0], shapes[1:], block, margins)
+
+    return make
+
+
 def _select(d: Draw) -> bytes:
     dtype, shape = d.dtype(*TYPES), d.shape(d.r.randint(1, 4))
     given = d.quantized(dtype)
@@ -181,17 +218,21 @@ def _cast(d: Draw) -> bytes:
 
 MAKERS: Mapping[str, Maker] = {
     "ARG_MAX": _arg_max,
+    "BATCH_TO_SPACE_ND": _batches("BATCH_TO_SPACE_ND"),
     "CAST": _cast,
     "CONCATENATION": _concatenation,
     "DEPTH_TO_SPACE": _blocks("DEPTH_TO_SPACE", "DepthToSpaceOptions"),
     "GATHER": _gather,
+    "MIRROR_PAD": _mirror_pad,
     "PACK": _pack,
     "PAD": _pad,
     "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+    "REVERSE_V2": _reverse,
     "SELECT_V2": _select,
     "SLICE": _slice,
+    "SPACE_TO_BATCH_ND": _batches("SPACE_TO_BATCH_ND"),
     "SPACE_TO_DEPTH": _blocks("SPACE_TO_DEPTH", "SpaceToDepthOptions"),
     "SPLIT": _split,
     "STRIDED_SLICE": _strided_slice,

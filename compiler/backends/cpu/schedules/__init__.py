@@ -9,6 +9,7 @@ from .depthwise import schedule_depthwise
 from .depthwise_weight_gradient import schedule_depthwise_weight_gradient
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
+from .scatter import schedule_scatter
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .winograd import schedule_winograd
@@ -24,6 +25,7 @@ SCHEDULES = Schedules(
         schedule_depthwise_weight_gradient,
         schedule_relayout,
         schedule_transpose,
+        schedule_scatter,
         schedule_channel_reduction,
         schedule_generic,  # takes whatever is left
     ),

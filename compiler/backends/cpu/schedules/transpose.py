@@ -1,17 +1,19 @@
-"""Exchanging the last two dimensions, tile by tile.
+"""Other orders of dimensions, by rows or tile by tile.
 
-A plain loop nest would touch a new cache line with every element on one of the two sides; inside a tile of lines all
-of them are still in the L1 cache when their next element is needed.
+Dimensions that stay neighbours count as one. Where the last one stays, whole rows are copied. Else a plain loop nest
+would touch a new cache line with every element on one of the two sides; inside a tile of lines all of them are still in
+the L1 cache when their next element is needed.
 """
 
 from __future__ import annotations
 
 import math
 
-from ....loops.ir import Buffer, Const, Expr, For, Kernel, Load, Space, Stmt, Store, Var, minimum
+from ....loops.ir import Buffer, Expr, For, Kernel, Load, Space, Stmt, Store, Var, minimum
 from ....lowering.group import Group
-from ....lowering.kernel import Scheduled
-from ....lowering.loops import ceil_div, kind_for, loop
+from ....lowering.kernel import Names, Scheduled
+from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
+from ....ops.axes import Permutation
 from ....targets.target import Target
 
 TILE = 16
@@ -20,37 +22,92 @@ TILE_ROWS = 8
 """Rows of a tile; the cache lines of more would displace each other where rows are a power of two apart."""
 
 
+LEAST = 8
+"""Rows and columns from which on tiles pay."""
+
+
 def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
-    """Schedule a dense transpose of the last two dimensions alone; empty for other permutations."""
+    """Schedule a dense transpose by itself; empty where one of the two last dimensions is short."""
     anchor = group.anchor
-    if anchor.name != "transpose" or len(group.members) != 1:
+    if anchor.name != "transpose" or len(group.members) != 1 or anchor.operands[0] not in group.outer:
         return ()
     source, result = anchor.operands[0], group.result
-    if source.type.rank < 2:
+    if source.type.layout or result.type.layout or not source.type.size:
         return ()
-    *outer, rows, columns = source.type.shape
-    swapped = (*range(len(outer)), len(outer) + 1, len(outer))
-    if anchor.attributes["permutation"] != swapped or source.type.layout or result.type.layout:
+    shape, order = collapsed(source.type.shape, anchor.attributes["permutation"])
+    if len(shape) < 2 or order == tuple(range(len(shape))):
         return ()
-    if min(rows, columns) < TILE:
+    x = Buffer("x", source.type.dtype, shape)
+    y = Buffer("y", source.type.dtype, tuple(shape[d] for d in order), Space.OUT)
+    if order[-1] == len(shape) - 1:
+        body = _rows(x, y, order, target.vector_lanes)
+    elif min(x.shape[-1], y.shape[-1]) >= LEAST:
+        body = _tiles(x, y, order)
+    else:
         return ()
-    matrices, bands = math.prod(outer), ceil_div(columns, TILE)
-    x = Buffer("x", source.type.dtype, (matrices, rows, columns))
-    y = Buffer("y", source.type.dtype, (matrices, columns, rows), Space.OUT)
+    return (Scheduled(Kernel("", (x, y), tuple(body)), (group.outer[source], group.operation.result)),)
+
+
+def collapsed(shape: tuple[int, ...], permutation: Permutation) -> tuple[tuple[int, ...], Permutation]:
+    """A transpose of fewer dimensions that moves elements alike: those of size 1 go, neighbours that stay are one."""
+    runs: list[list[int]] = []
+    large = [d for d, size in enumerate(shape) if size != 1]
+    for d in (large.index(d) for d in permutation if shape[d] != 1):
+        if runs and d == runs[-1][-1] + 1:
+            runs[-1].append(d)
+        else:
+            runs.append([d])
+    in_order = sorted(runs)
+    sizes = tuple(math.prod(shape[large[d]] for d in run) for run in in_order)
+    return sizes, tuple(in_order.index(run) for run in runs)
+
+
+def _rows(x: Buffer, y: Buffer, order: Permutation, lanes: int) -> list[Stmt]:
+    """Rows of the last dimension, each copied as a whole."""
+    *outer, last = y.shape
+
+    def row(p: Expr) -> list[Stmt]:
+        there = unravelled(p, tuple(outer))
+        here = tuple(there[order.index(d)] for d in range(len(outer)))
+
+        def move(column: Var, width: int) -> list[Stmt]:
+            return [Store(y, (*there, column), Load(x, (*here, column), width))]
+
+        return vector_loop(Names(), last, lanes, move)
+
+    return loop("p", math.prod(outer), row, kind_for(math.prod(y.shape)))
+
+
+def _tiles(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
+    """Tiles of the two dimensions that are last on one side."""
+    last = len(order) - 1
+    columns, rows = x.shape[-1], y.shape[-1]
+    bands = ceil_div(columns, TILE)
+    outer = tuple(d for d in order if d not in (last, order[-1]))
 
     def band(p: Expr) -> list[Stmt]:
-        matrix, first = (p // bands, p % bands * TILE) if matrices > 1 else (Const(0), p * TILE)
+        places = dict(zip(outer, unravelled(p // bands, tuple(x.shape[d] for d in outer)), strict=True))
+        first = p % bands * TILE if outer else p * TILE
 
         def tile(t: Expr) -> list[Stmt]:
-            row, column = Var("r"), Var("c")
-            move = Store(y, (matrix, column, row), Load(x, (matrix, row, column)))
+            here = {**places, order[-1]: Var("r"), last: Var("c")}
+            there = tuple(here[d] for d in order)
+            move = Store(y, there, Load(x, tuple(here[d] for d in range(last + 1))))
             inner = For("r", t * TILE_ROWS, _end(t * TILE_ROWS, TILE_ROWS, rows), (move,))
             return [For("c", first, _end(first, TILE, columns), (inner,))]
 
         return loop("t", ceil_div(rows, TILE_ROWS), tile)
 
-    body = loop("p", matrices * bands, band, kind_for(source.type.size))
-    return (Scheduled(Kernel("", (x, y), tuple(body)), (group.outer[source], group.operation.result)),)
+    return loop("p", math.prod(x.shape[d] for d in outer) * bands, band, kind_for(math.prod(x.shape)))
+
+
+def unravelled(position: Expr, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+    """The index of an element from its position in row-major order."""
+    index: list[Expr] = []
+    for size in reversed(shape[1:]):
+        index.append(position % size)
+        position = position // size
+    return (*((position,) if shape else ()), *reversed(index))
 
 
 def _end(start: Expr, extent: int, size: int) -> Expr:
