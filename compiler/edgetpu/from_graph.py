@@ -123,6 +123,10 @@ class Conversion:
         for result in op.results[1:]:
             self._tensors[result] = self._fresh(result.type)
 
+    def unknown(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """An operator that has no TFLite form as it is used."""
+        self._emit(op, op.name.upper(), list(operands))
+
     def _settings(self, op: Operation) -> list[TensorFacts]:
         """Axes and sizes, which TFLite gives as constant operands."""
         axes = op.attributes.get("axes")

@@ -12,7 +12,7 @@ from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Ope
 from ..graph.registry import register
 from ..types import Quantization, TensorType
 from .axes import Permutation
-from .facets import INTEGER, PERMUTED, TFLITE, IntegerForm, Permuted, TfliteForm, reads
+from .facets import EDGETPU, INTEGER, PERMUTED, TFLITE, IntegerForm, Permuted, TfliteForm, reads
 from .gradients import scaled, where
 from .quantized.rows import QL2Normalize
 from .reduction import check_some, normalize_axis
@@ -77,6 +77,14 @@ def _integer(q: Any, op: Operation) -> Value:
     return result
 
 
+def _predict_l2(c: Any, op: Operation, operands: list[Any]) -> None:
+    """L2_NORMALIZATION where that can be written, else something that doesn't map."""
+    if _is_last(op) and op.attributes["eps"] == SHORTEST:
+        c.plain(op, operands)
+    else:
+        c.unknown(op, operands)
+
+
 def _write_l2(c: Any, op: Operation) -> None:
     if not _is_last(op):
         c.fail(op, "TFLite's L2_NORMALIZATION runs over the last dimension", "transpose the tensor first")
@@ -100,6 +108,7 @@ def _along_axis(operands: tuple[TensorType, ...], attributes: Attributes, permut
     return Permuted(moved, permutation, (permutation,))
 
 
+EDGETPU.add(_predict_l2, L2Normalize)
 INTEGER.add(IntegerForm(_integer), L2Normalize)
 TFLITE.add(TfliteForm(_write_l2, "L2_NORMALIZATION"), L2Normalize, QL2Normalize)
 PERMUTED.add(_along_axis, L2Normalize)
@@ -183,21 +192,6 @@ def _power(b: Builder, base: Value, exponent: float) -> Value:
     return b.emit("div", one, product)
 
 
-def _write_lrn(c: Any, op: Operation) -> None:
-    size, x = op.attributes["size"], op.operands[0].type
-    if size % 2 == 0 or x.rank != 4:
-        hint = "TFLite sums up as many channels before as after, of [N, H, W, C]"
-        c.fail(op, f"LOCAL_RESPONSE_NORMALIZATION can't have size {size} on {x}", hint)
-    fields = {
-        "radius": size // 2,
-        "bias": float(op.attributes["k"]),
-        "alpha": op.attributes["alpha"] / size,
-        "beta": float(op.attributes["beta"]),
-    }
-    table = "LocalResponseNormalizationOptions"
-    c.node("LOCAL_RESPONSE_NORMALIZATION", [c.place(op.operands[0])], [c.result(op)], table, **fields)
-
-
 def _read_lrn(c: Any) -> Value:
     size = 2 * int(c.option("radius", 0)) + 1
     alpha, beta, k = (float(c.option(name, 0.0)) for name in ("alpha", "beta", "bias"))
@@ -213,6 +207,8 @@ def _channels_last(operands: tuple[TensorType, ...], attributes: Attributes, per
 
 
 INTEGER.none("TFLite has no kernel for 8 bits", LocalResponseNorm)
-TFLITE.add(TfliteForm(_write_lrn, "LOCAL_RESPONSE_NORMALIZATION"), LocalResponseNorm)
+TFLITE.none(
+    "made of others: LiteRT's two kernels disagree, its reference leaves out the last channel", LocalResponseNorm
+)
 PERMUTED.add(_channels_last, LocalResponseNorm)
 reads(_read_lrn, "LOCAL_RESPONSE_NORMALIZATION")

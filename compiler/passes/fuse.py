@@ -55,12 +55,14 @@ class Fuse(Pass):
 
     name = "fuse"
     limit: int = 32
+    rows: bool = True
+    """Off in training: the order of a sum must not depend on what `recompute` and `checkpoint` have left together."""
 
     def run(self, graph: Graph) -> Graph:
         graph = dce(graph)  # Uses by dead operations don't count.
         grouping = _Grouping(graph, self.limit)
         for op in graph.operations:
-            if grouping.is_row_reduction(op) and grouping.is_free(op):
+            if self.rows and grouping.is_row_reduction(op) and grouping.is_free(op):
                 grouping.grow_rows(op)
         # The last anchor takes what several could take: what the others give is ready by then.
         for op in reversed(graph.operations):
