@@ -57,8 +57,14 @@ class SortOrder(Operator):
         return (TensorType(DType.I32, x.shape),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        order = _argsort(operands[0], -1, attributes["descending"])
-        return (np.argsort(order, axis=-1).astype(np.int32),)
+        x, places = operands
+        other, own = x[..., :, np.newaxis], x[..., np.newaxis, :]
+        before = (other < own) | ((own != own) & (other == other))
+        after = (other > own) | ((other != other) & (own == own))
+        if attributes["descending"]:
+            before, after = after, before
+        earlier = before | (~after & (places[:, np.newaxis] < places))
+        return (earlier.sum(axis=-2, dtype=np.int32),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         x, place = c.load(0, index), c.load(1, index[-1:])
