@@ -132,7 +132,7 @@ class _Heap:
     def _worst(self) -> float:
         if self.dtype.is_float:
             return -math.inf if self.largest else math.nan
-        limits = np.iinfo(self.dtype.numpy)
+        limits = np.iinfo(str(self.dtype))
         return int(limits.min if self.largest else limits.max)
 
     def at(self, index: Expr) -> Entry:

@@ -2,11 +2,12 @@
 
 An element's place in the order is the number of elements before it (`sort_order`); the others select by that place. So
 their work grows with the square of the elements along the axis, in vectors and without a branch: right for hundreds
-or a few thousand elements.
+or a few thousand elements. The k best of long rows are found by `best_positions`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,11 +20,14 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Expr, Select, VectorType, const
 from ..types import DType, TensorType
 from .axes import Permutation
+from .best_positions import MOST
 from .facets import INTEGER, PERMUTED, TFLITE, IntegerForm, Narrow, Permuted, TfliteForm, reads
 from .gradients import reshaped
 from .layer import LayerBuilder, layer
 from .reduction import normalize_axis
 
+LONG = 256
+"""From so many elements on, the k best of a row are found with a heap."""
 _DESCENDING = {"descending": AttributeSpec(bool, "the largest first", False)}
 _AXIS = {"axis": AttributeSpec(int, "dimension that is put in order", -1)}
 
@@ -201,6 +205,19 @@ class TopK(Ordered):
         if not 0 <= attributes["k"] <= size:
             raise ShapeError(f"{self.name} can't take {attributes['k']} of {size} elements")
         return int(attributes["k"])
+
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        (x,), k = operands, attributes["k"]
+        axis = normalize_axis(self.name, attributes["axis"], x.type.rank)
+        if x.type.shape[axis] < LONG or not 0 < k <= MOST:
+            return super().decompose(b, operands, attributes)
+        x, back = _axis_last(b, x, axis)
+        *outer, size = x.type.shape
+        rows = reshaped(b, x, (math.prod(outer), size))
+        places = b.emit("best_positions", rows, k=k, largest=attributes["largest"])
+        y = places if self.positions else b.emit("take_along_axis", rows, places, axis=1)
+        y = reshaped(b, y, (*outer, k))
+        return b.emit("transpose", y, permutation=back) if back else y
 
 
 @register
