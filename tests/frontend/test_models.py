@@ -89,6 +89,18 @@ PARAMETERS = {
     "nasnet_large": 88_753_150,
     "pnasnet5large": 86_057_668,
     "amoebanet_a": 86_739_341,
+    "deeplabv3_resnet50": 42_004_074,
+    "deeplabv3_mobilenet_v3_large": 11_029_328,
+    "fcn_resnet50": 35_322_218,
+    "lraspp_mobilenet_v3_large": 3_221_538,
+    "unet": 31_030_658,
+    "ssd300_vgg16": 35_641_826,
+    "ssdlite320_mobilenet_v3_large": 3_440_060,
+    "retinanet_resnet50_fpn": 34_068_119,
+    "maskrcnn_resnet50_fpn": 44_454_513,
+    "pnet": 6_632,
+    "rnet": 100_178,
+    "onet": 389_040,
 }
 """Trainable parameters: those of torchvision's and timm's networks where they have them."""
 
@@ -104,8 +116,10 @@ FAMILIES = (
     "pnasnet",
     "regnet",
     "resnet",
+    "segmentation",
     "shufflenet_v2",
     "squeezenet",
+    "ssd",
     "vgg",
 )
 
@@ -201,7 +215,7 @@ def test_published_parameter_counts(name: str) -> None:
     assert graph.name == name
     assert graph.inputs[0].type.shape[0] == 1
     labels = graph.attributes["preprocess"].get("labels")
-    assert (models_folder() / labels).is_file() if labels else name == "perceptron"
+    assert (models_folder() / labels).is_file() if labels else name in ("perceptron", "unet", "pnet", "rnet", "onet")
 
 
 @pytest.mark.parametrize("path", sorted(models_folder().glob("*.net")), ids=lambda path: path.stem)
