@@ -195,3 +195,10 @@ def resize(m: Maker, name: str) -> Value:
     x = m.operand(kinds, fits=lambda t: t.rank == 4, shape=m.image)
     options = m.choice(({}, {"align_corners": True}, {"half_pixel_centers": True}))
     return m.emit(name, x, size=(m.choice((3, 1, 8, 5)), m.choice((4, 1, 7, 2))), **options)
+
+
+@recipe("best_positions")
+def best_positions(m: Maker, name: str) -> Value:
+    size = m.choice((9, 1, 40))
+    x = m.leaf(m.dtype(NUMBERS), (m.choice((2, 1)), size), "9")
+    return m.emit(name, x, k=m.number(1, size), largest=m.choice((True, False)))
