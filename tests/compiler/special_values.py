@@ -50,7 +50,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("roi_align", "roi_align_gradient"), _SUMS),
     "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
     **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
-    "sort_order": "argsort is made of it",
+    **dict.fromkeys(("sort_order", "radix_order"), "argsort is made of it"),
     **dict.fromkeys(("resize_bilinear", "winograd_filter", "normalize", "l2_normalize", "local_response_norm"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
