@@ -114,6 +114,8 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "full": ("x: f32[8]", "x + full([3, 1], 1.5)"),
     "zeros": ("x: f32[8]", "x + zeros([3, 1])"),
     "ones": ("x: f32[8]", "x + ones([3, 1])"),
+    "einsum": ("x: f32[2, 8, 4], y: f32[2, 6, 4]", 'einsum("nqd,nkd->nqk", x, y)'),
+    "multi_head_attention": ("x: f32[2, 8, 16]", "x |> multi_head_attention@name(4)"),
     "embedding": ("ids: i32[2, 8]", "ids |> embedding@name(100, 16)"),
     "where": (_PICTURE, "where(x > 0, x, 0.1 * x)"),
     "scatter": (_SCATTERED, "scatter(x, indices, updates, axis = 0)"),

@@ -169,6 +169,7 @@ class _Generic:
             lanes=width if lane is not None else 1,
             lane=lane,
             ranges=self.ranges,
+            reducer=self._reduce,
             prefix=self.names.fresh("t") + "_",
         )
         anchor = self.group.anchor

@@ -10,11 +10,12 @@ from .conversion import ArgMax, OneHot
 from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
 from .core import Constant, Fused, Param, Relayout
-from .dense import Dense, MatMul
+from .dense import Dense
 from .differentiation import CustomGradient
 from .facets import PERMUTED, Permuted
 from .fake_quantize import FakeQuantize, RoundToGrid
 from .indexing import Gather, GatherND, TakeAlongAxis, Tile
+from .matmul import MatMul
 from .normalization import BatchNorm
 from .opaque import Opaque
 from .pooling import Pooling
@@ -24,6 +25,7 @@ from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
+from .quantized.matmul import MatMulSum, QMatMul
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.rows import L2Share, QL2Normalize
@@ -155,9 +157,9 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
-PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense)
+PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
-PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum)
+PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)
 PERMUTED.none("elements are taken in row-major order", RandomUniform, Reshape)
 PERMUTED.none("indices count dimensions in fixed places", Gather, GatherND, Scatter)

@@ -19,6 +19,7 @@ from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import INTEGER, IntegerForm
 from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
+from ..ops.matmul import MatMul
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import activation_range, integer_of, integer_range
 from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
@@ -105,6 +106,13 @@ def binary(q: Quantizer, op: Operation) -> Value:
     a, b = op.operands
     scales = {"a": q.scale(a), "b": q.scale(b), "y": y}
     return q.emit(op, f"q_{op.name}", q.integer(a), q.integer(b), **scales, **limits(q.fused.get(op), y))
+
+
+def matmul(q: Quantizer, op: Operation) -> Value:
+    """Matmul of two activations, with scales of their own on all sides."""
+    a, b = op.operands
+    scales = {"a": q.scale(a), "b": q.scale(b), "y": q.scale(op.result)}
+    return q.emit(op, "q_matmul", q.integer(a), q.integer(b), **scales, **op.attributes)
 
 
 def extremum(q: Quantizer, op: Operation) -> Value:
@@ -243,6 +251,7 @@ INTEGER.add(IntegerForm(contraction, limited=True, operator="q_conv2d", filters=
 INTEGER.add(IntegerForm(contraction, limited=True, operator="q_dense", filters=True), Dense)
 INTEGER.add(IntegerForm(contraction, operator="q_transpose_conv2d"), TransposeConv2D)
 INTEGER.add(IntegerForm(binary, limited=True), Add, Sub, Mul)
+INTEGER.add(IntegerForm(matmul), MatMul)
 INTEGER.add(IntegerForm(extremum), Maximum, Minimum)
 INTEGER.add(IntegerForm(activation), Relu, Relu6, Clamp)
 INTEGER.add(IntegerForm(function("q_logistic")), Sigmoid)

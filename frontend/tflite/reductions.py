@@ -91,13 +91,15 @@ def l2_normalization(c: Context) -> Value:
 
 
 def batch_matmul(c: Context) -> Value:
-    """BATCH_MATMUL of two matrices of floats."""
-    if c.is_quantized or c.type(0).dtype is not c.type(1).dtype:
-        c.unsupported("its quantized form is not supported")
-    if c.type(0).rank != 2 or c.type(1).rank != 2:
-        c.unsupported("several matrices at a time are not supported")
+    """BATCH_MATMUL of floats, or of 8-bit integers."""
     adjoint = {"transpose_a": bool(c.option("adj_x", False)), "transpose_b": bool(c.option("adj_y", False))}
-    return c.emit("matmul", c.value(0), c.value(1), **adjoint)
+    if c.type(0).dtype is not c.type(1).dtype:
+        c.unsupported("floats times integers are not supported")
+    if not c.is_quantized:
+        return c.emit("matmul", c.value(0), c.value(1), **adjoint)
+    c.check_form(0, (DType.I8,))
+    scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
+    return c.emit("q_matmul", c.value(0), c.value(1), **scales, **adjoint)
 
 
 reads(batch_matmul, "BATCH_MATMUL")

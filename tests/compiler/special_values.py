@@ -50,6 +50,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("roi_align", "roi_align_gradient"), _SUMS),
     "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
+    "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
     **{
         name: "integers on a scale, which have LiteRT's arithmetic"
