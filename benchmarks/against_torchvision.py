@@ -2,7 +2,7 @@
 
 Each net takes its twin's own weights, drawn at random, by name, from a file. Compared are the results at batch 1 and 3
 and, where a net allows, at two sizes of pictures, as the largest difference relative to the range of the twin's
-results; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
+results, zero included; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
 of the first, for nets with one output; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
 with ONNX Runtime's, which runs the exported twin.
 
@@ -141,7 +141,7 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
         with program:
             found, expected = program(*x), _run_torch(module, x)
             results = found if isinstance(found, tuple) else (found,)
-            differences += [float(np.abs(a - b).max() / (np.ptp(b) or np.abs(b).max())) for a, b in zip(results, expected, strict=True)]
+            differences += [float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max())) for a, b in zip(results, expected, strict=True)]
             if batch == 1:
                 compile_s = elapsed
                 if options.rounds:

@@ -159,7 +159,7 @@ class _ContextQueryAttention(nn.Module):
         scores = self.context(c) + self.question(q).transpose(1, 2) + (c * self.product) @ q.transpose(1, 2)
         rows = torch.softmax(scores, 2)
         a = rows @ q
-        b = rows @ torch.softmax(scores, 1).transpose(1, 2) @ c
+        b = rows @ (torch.softmax(scores, 1).transpose(1, 2) @ c)
         return torch.cat([c, a, c * a, c * b], 2)
 
 

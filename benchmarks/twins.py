@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from paper_nets import PAPER_NETS
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 TIMM = {
@@ -56,7 +57,7 @@ TORCHVISION = (
 """Names in torchvision, which are netc's."""
 
 TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS)
-FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", *PAPER_NETS)
+FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS)
 """Beginnings of the names of nets that take inputs of one size only."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
@@ -172,7 +173,7 @@ def multiply_accumulates(module: nn.Module, x: tuple[torch.Tensor, ...]) -> int:
     """Of convolutions and products of matrices, for a whole batch."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(*x)
     torch.backends.mha.set_fastpath_enabled(fast)
     return counter.get_total_flops() // 2
