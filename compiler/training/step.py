@@ -2,7 +2,8 @@
 
 The step's graph takes the net's inputs and `labels`. Everything that lasts is a `param`. The first outputs are the
 metrics that the attribute `metrics` names, the others the next values of the parameters that the attribute `updates`
-names, in that order. The attribute `classes` says how many classes labels number, where they do.
+names, in that order. The attribute `classes` says how many classes labels number, where they do, and `ignored` which
+label doesn't count.
 """
 
 from __future__ import annotations
@@ -110,8 +111,9 @@ def training_step(
     Parameters added: `optimizer.SLOT.NAME`; `optimizer.step`, the number of updates done (i64); with `accumulate`,
     `optimizer.micro_step`, the number of batches since the last update (i64), and `optimizer.gradient.NAME`, what their
     gradients add up to (without batches, that of the last update); `ema.NAME`. They are not trainable and start as
-    their `init` says. Metrics: loss, correct (number of right predictions, if the loss has such), learning_rate, and
-    gradient_norm (before clipping) with `clip_norm`; scalars of the prediction's element type.
+    their `init` says. Metrics: loss, correct (number of right predictions, if the loss has such) and counted (how many
+    labels that is a part of, where it isn't all), learning_rate, and gradient_norm (before clipping) with `clip_norm`;
+    scalars of the prediction's element type.
     Raises `NetcError` for settings and nets that can't be trained.
     """
     recipe = Recipe(
@@ -158,6 +160,8 @@ class _Forward:
     statistics: tuple[str, ...]
     classes: int | None
     """How many classes labels number."""
+    ignored: int | None
+    """The label that doesn't count."""
 
 
 def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: frozenset[str] = frozenset()) -> _Forward:
@@ -173,8 +177,11 @@ def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: froze
     correct = loss.correct(prediction, labels)
     if correct is not None:
         metrics["correct"] = correct
+        if (counted := loss.counted(prediction, labels)) is not None:
+            metrics["counted"] = counted
     outputs = [*(m.value for m in metrics.values()), *mode.statistics.values()]
-    return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics), loss.classes(prediction.type))
+    statistics = tuple(mode.statistics)
+    return _Forward(b.finish(outputs), tuple(metrics), statistics, loss.classes(prediction.type), loss.ignored)
 
 
 def _call_number(state: TrainingState, accumulate: int) -> Formula:
@@ -207,7 +214,7 @@ class _Update:
         noughts = _noughts(self.b)
         self.gradients = {name: value for name, value in gradients.items() if value not in noughts}
         _require(bool(self.gradients), f"the loss depends on no trainable parameter of @{graph.name}")
-        self.classes = forward.classes
+        self.classes, self.ignored = forward.classes, forward.ignored
         self.state = TrainingState(self.b)
         self.weights = {name: Formula(self.b, self.state.parameters[name]) for name in self.gradients}
         self.step = self.state.param("optimizer.step", COUNT)
@@ -233,6 +240,8 @@ class _Update:
         self.b.attributes["updates"] = tuple(self.state.updates)
         if self.classes is not None:
             self.b.attributes["classes"] = self.classes
+        if self.ignored is not None:
+            self.b.attributes["ignored"] = self.ignored
         return dce(self.b.finish(outputs))
 
     def _formulas(self, values: Mapping[str, Value]) -> dict[str, Formula]:
