@@ -199,7 +199,12 @@ def describe_epoch(event: EpochDone) -> str:
 def describe_results(results: Mapping[str, float]) -> str:
     """`accuracy 98.31%` and the like; shares as percentages."""
     values = {key: value for key, value in results.items() if key != "images_per_second"}
-    return ", ".join(f"{key.replace('_', ' ')} {shown(key, value)}" for key, value in values.items())
+    return ", ".join(f"{title(key)} {shown(key, value)}" for key, value in values.items())
+
+
+def title(name: str) -> str:
+    """What a result is called for people."""
+    return name.replace("_", " ").replace("iou", "IoU")
 
 
 def shown(name: str, value: float) -> str:

@@ -18,7 +18,7 @@ from .compiler.tflite import to_tflite
 from .compiler.types import DType
 from .output import echo
 from .pipeline import PROGRAM, Request, build, compile_graph, load_program
-from .progress import shown
+from .progress import shown, title
 from .quantization import calibrate
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured
@@ -73,7 +73,7 @@ class Outcome:
         """For people."""
         before, fake, integers = (shown(self.measure, value) for value in (self.before, self.fake, self.integers))
         return [
-            f"{self.measure.replace('_', ' ')}: float {before} (before), fake-quantized {fake}, int8 {integers}",
+            f"{title(self.measure)}: float {before} (before), fake-quantized {fake}, int8 {integers}",
             f"int8 network: {self.file} ({self.size:,} bytes)",
         ]
 

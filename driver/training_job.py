@@ -18,7 +18,7 @@ from .compiler.graph.printer import print_graph
 from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_schedule
+from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .losses import find_loss
 from .picture import usable_labels
 from .pipeline import PROGRAM, Request, build, find_weights, load, load_program
@@ -128,7 +128,8 @@ class Job:
     @property
     def notes(self) -> tuple[str | None, ...]:
         """What was guessed, or isn't plain, for people."""
-        return (self.labels.note, *self.train_preparation.notes, *self.test_preparation.notes, self._drawn_note())
+        prepared = dict.fromkeys((*self.train_preparation.notes, *self.test_preparation.notes))
+        return (self.labels.note, *prepared, self._drawn_note())
 
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
@@ -214,6 +215,7 @@ class Job:
             accumulate=recipe.accumulate,
             ema=recipe.ema,
             freeze=recipe.freeze,
+            rates=parse_rates(recipe.lr),
             checkpoint_every=setup.checkpoint_every,
             qat=recipe.qat,
             ranges=ranges,
@@ -291,7 +293,9 @@ def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:
         raise NetcError("quantization-aware training takes all weights as they are", hint="leave --skip out")
     parse_optimizer(recipe.optimizer)
     parse_schedule(recipe.schedule)
-    matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
+    frozen = matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
+    trainable = [op.result.name or "" for op in graph.parameters if op.attributes["trainable"]]
+    rates_of(parse_rates(recipe.lr), [name for name in trainable if name not in frozen], 0.0)
     if setup.weights is not None or setup.skip:
         find_weights(setup.weights, graph, skip=setup.skip)
 

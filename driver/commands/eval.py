@@ -24,7 +24,7 @@ from ..options import background_option, batch_option, json_option, network_opti
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import PROGRAM, Request, build, load, load_program
-from ..progress import shown
+from ..progress import shown, title
 from ..recipe import read_setting
 from ..runtime.data.classes import Names
 from ..runtime.data.labels import Labels
@@ -171,7 +171,7 @@ def _as_data(result: Evaluation | Measured, names: Names | None = None) -> dict[
 
 def _as_text(result: Evaluation | Measured, data: str, seconds: float, names: Names | None) -> str:
     if isinstance(result, Measured):
-        lines = [f"{name.replace('_', ' '):24}{shown(name, value):>8}" for name, value in result.results.items()]
+        lines = [f"{title(name):24}{shown(name, value):>8}" for name, value in result.results.items()]
         table = f"\n{_classes_table(result, names)}" if result.confusion is not None else ""
         return f"{data}: {result.samples} samples in {duration(seconds)}\n" + "\n".join(lines) + f"\n{table}"
     return (
@@ -189,7 +189,7 @@ def _classes_table(result: Measured, names: Names | None) -> str:
         [names[i] if names else str(i), "-" if np.isnan(share) else f"{share:.2%}", f"{result.confusion[i].sum():,}"]
         for i, share in enumerate(result.classes)
     ]
-    return format_table(["class", "iou", "pixels"], rows)
+    return format_table(["class", "IoU", "pixels"], rows)
 
 
 # ---- float and integer networks side by side ------------------------------------------------------------------------

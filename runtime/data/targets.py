@@ -104,8 +104,11 @@ class Targets:
 CLASS_NUMBERS = Targets()
 
 
-def fit_targets(graph: Graph, loss: Loss, facts: TargetFacts) -> Targets:
-    """How the targets of data become those of `loss` for the output of `graph`; `NetcError` if they can't."""
+def fit_targets(graph: Graph, loss: Loss, facts: TargetFacts, pictures: Shape | None = None) -> Targets:
+    """How the targets of data become those of `loss` for the output of `graph`; `NetcError` if they can't.
+
+    `pictures` is the size of pictures that are brought to that of the net: a target for each pixel comes along.
+    """
     prediction = real_type(graph)
     wanted = loss.labels(prediction)
     task = loss.task(prediction)
@@ -122,6 +125,9 @@ def fit_targets(graph: Graph, loss: Loss, facts: TargetFacts) -> Targets:
         cure = f'labels that are whole numbers in floats: y.astype("{wanted.dtype.numpy}")'
         raise _misfit(graph, loss, facts, wanted, cure if _same(facts.shape[1:], shape) else None)
     if not _same(facts.shape[1:], shape):
+        if task != "values" and len(shape) == 2 and facts.shape[1:] == pictures:
+            _check_range(loss, facts, base)
+            return replace(base, grid=True, notes=_resizing(graph, shape))
         if facts.one_hot and task == "classes" and shape == () and facts.shape[1] == prediction.shape[-1]:
             return replace(base, one_hot=True, notes=(_one_hot_note(facts),))
         raise _misfit(graph, loss, facts, wanted, _cure(facts, task, prediction))
@@ -178,9 +184,14 @@ def _masks(graph: Graph, loss: Loss, facts: TargetFacts, base: Targets) -> Targe
     if base.task == "values" or len(base.shape) != 2 or len(taken) != 2:
         hint = "softmax_cross_entropy takes masks where the net gives scores [N, height, width, classes]"
         raise _misfit(graph, loss, facts, loss.labels(real_type(graph)), hint)
-    size = " x ".join(map(str, base.shape))
-    notes = () if base.shape == taken else (f"net {graph.name} gives {size} pixels: masks are brought to this size",)
-    return replace(base, grid=True, notes=notes)
+    return replace(base, grid=True, notes=_resizing(graph, base.shape))
+
+
+def _resizing(graph: Graph, shape: Shape) -> tuple[str, ...]:
+    if shape == graph.inputs[0].type.shape[1:3]:
+        return ()
+    size = " x ".join(map(str, shape))
+    return (f"net {graph.name} gives {size} pixels: masks are brought to this size",)
 
 
 def _check_range(loss: Loss, facts: TargetFacts, base: Targets) -> None:

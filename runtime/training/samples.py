@@ -161,17 +161,16 @@ def preparation_for(
     if len(graph.inputs) != 1:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs; training feeds one")
     shape = graph.inputs[0].type.shape[1:]
-    facts = TargetFacts.of(source)
+    facts, found = TargetFacts.of(source), _interpretation(graph, source)
     if len(graph.outputs) != 1 or graph.outputs[0].type.rank < 1:
         classes, targets = _class_numbers(graph, source, labels), CLASS_NUMBERS
     else:
         output = real_type(graph)
         chosen, ignored = ignoring(loss or assumed_loss(output, facts), output, facts)
-        targets = fit_targets(graph, chosen, facts)
+        targets = fit_targets(graph, chosen, facts, found.shape[:2] if found.resizable else None)
         classes = _class_map(graph, source, labels, targets)
         targets = replace(targets, notes=(*targets.notes, *filter(None, (ignored,))))
-    found = _interpretation(graph, source)
-    if augmentation and (found.preprocess is None or not found.exact or len(shape) != 3):
+    if augmentation and not found.resizable:
         raise NetcError(f"{source.name} holds real numbers, not pictures: they can't be augmented")
     check_part(graph, augmentation)
     _check_sizes(source, found, targets, augmentation)
