@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import NETS, beside_data, in_float64, load_module, parser, setting, table
+from common import NETS, beside_data, in_float64, load_module, parser, setting, table, without_dropout
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 import netc
-from netc.compiler.graph.builder import Rewriter
 from netc.compiler.graph.ir import Graph
 from netc.compiler.passes import differentiate
 from netc.compiler.training import loss_graph
@@ -70,7 +69,7 @@ def _errors(reference: ModuleType, name: str, options: argparse.Namespace, draw:
     """Largest and median error of netc in float64, of netc in float32, of PyTorch in float32."""
     torch.manual_seed(draw)
     module, shape = reference.build(name)
-    net = _without_dropout(netc.load(name, batch=options.batch))
+    net = without_dropout(netc.load(name, batch=options.batch))
     random = np.random.default_rng(draw)
     x = random.standard_normal((options.batch, *shape)).astype(np.float32)
     labels = random.integers(0, net.outputs[0].type.shape[-1], options.batch).astype(np.int32)
@@ -113,16 +112,6 @@ def _netc_gradients(net: Graph, values: Arrays, x: NDArray[Any], labels: NDArray
 def _names(graph: Graph, trained: bool = False) -> list[str]:
     """Names of the parameters."""
     return [p.result.name or "" for p in graph.parameters if p.attributes["trainable"] or not trained]
-
-
-def _without_dropout(graph: Graph) -> Graph:
-    b = Rewriter(graph)
-    for op in graph.operations:
-        if op.name == "dropout":
-            b.replace(op.result, b[op.operands[0]])
-        else:
-            b.copy(op)
-    return b.close()
 
 
 def _compare(found: Arrays, exact: Arrays) -> tuple[float, float]:

@@ -10,9 +10,17 @@ from ..compiler.types import DType, TensorType
 from . import ast
 from .names import FREE_SIZE
 from .state import MAX_ELEMENTS
-from .values import Callee, Tensor, describe, error, list_of
+from .values import Callee, Record, Tensor, describe, error, list_of
 
-_KINDS: Mapping[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "block": Callee, "tensor": Tensor}
+_KINDS: Mapping[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "block": Callee,
+    "record": Record,
+    "tensor": Tensor,
+}
 _DTYPES: Mapping[str, DType] = {d.value: d for d in DType}
 
 Evaluate = Callable[[ast.Expr], Any]

@@ -11,7 +11,7 @@ from typing import Any
 from ..compiler.errors import Location
 from .budget import COPIED, ITEM_BYTES, Budget
 from .tree import MAX_INTEGER
-from .values import Builtin, Tensor, describe, error, is_number, text
+from .values import Builtin, Record, Tensor, describe, error, is_number, text
 
 MAX_LIST = 10_000
 """Longest list."""
@@ -102,6 +102,11 @@ def _same(left: Any, right: Any, budget: Budget) -> bool:
                 return False
             budget.look_through(len(one))
             pending += zip(one, other, strict=True)
+        elif isinstance(one, Record) and isinstance(other, Record):
+            if one.fields.keys() != other.fields.keys():
+                return False
+            budget.look_through(len(one.fields))
+            pending += ((value, other.fields[name]) for name, value in one.fields.items())
         elif isinstance(one, bool) is not isinstance(other, bool) or one != other:
             return False
     return True

@@ -131,7 +131,45 @@ class Slice(Node):
     places: tuple[Expr | Range, ...]
 
 
-Expr = Literal | String | Name | Sequence | Unary | Binary | Compare | Conditional | Call | Pipe | Index | Slice
+@dataclass(frozen=True, slots=True)
+class Field(Node):
+    """`name: value` in a record."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOf(Node):
+    """`{name: value, name: value}`."""
+
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """`value.name`."""
+
+    value: Expr
+    name: str
+
+
+Expr = (
+    Literal
+    | String
+    | Name
+    | Sequence
+    | Unary
+    | Binary
+    | Compare
+    | Conditional
+    | Call
+    | Pipe
+    | Index
+    | Slice
+    | RecordOf
+    | Member
+)
 
 
 @dataclass(frozen=True, slots=True)

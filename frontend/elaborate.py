@@ -20,10 +20,23 @@ from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
-from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError
+from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError, Use
 from .statements import RUNNING, StatementRunner
 from .tensors import apply_operator
-from .values import Builtin, Definition, Poisoned, Tensor, applying, contains_tensor, describe, error
+from .values import (
+    Builtin,
+    Definition,
+    Placed,
+    Poisoned,
+    Record,
+    Shared,
+    Tensor,
+    applying,
+    contains_tensor,
+    describe,
+    error,
+    is_callee,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +143,21 @@ class Elaborator(StatementRunner):
                 self._default(net, parameter, frame)
 
     def _block_named(self, value: Any, parameter: ast.Parameter, frame: Frame) -> Any:
-        wants_block = parameter.annotation is not None and parameter.annotation.name == "block"
-        if wants_block and isinstance(value, str):
+        """The value; where a block is wanted, a text is the name of one."""
+        if isinstance(value, tuple):
+            return tuple([self._block_named(item, parameter, frame) for item in value])
+        if isinstance(value, str) and self._wants_block(parameter, frame):
             return self.look_up(ast.Name(parameter.location, value), Frame(frame.name, frame.scope), called=True)
         return value
+
+    def _wants_block(self, parameter: ast.Parameter, frame: Frame) -> bool:
+        """Whether a parameter is annotated as one or, without an annotation, is one by default."""
+        if parameter.annotation is not None:
+            return parameter.annotation.name == "block"
+        default = parameter.default
+        if not isinstance(default, ast.Name) or default.id in frame.variables:
+            return False
+        return is_callee(self.look_up(default, Frame(frame.name, frame.scope)))
 
     def _inputs(self, net: ast.Net, frame: Frame, options: Options) -> None:
         tensors = [p for p in net.parameters if is_tensor_annotation(p.annotation)]
@@ -160,6 +184,9 @@ class Elaborator(StatementRunner):
             frame.variables[parameter.name.id] = self.state.builder.input(parameter.name.id, kind)
 
     def _outputs(self, result: Any, net: ast.Net) -> tuple[Value, ...]:
+        if isinstance(result, Record):
+            self.state.builder.attributes["signature"] = {"outputs": tuple(result.fields)}
+            result = tuple(result.fields.values())
         values = result if isinstance(result, tuple) else (result,)
         for value in values:
             if not isinstance(value, Tensor):
@@ -172,10 +199,13 @@ class Elaborator(StatementRunner):
 
     def call(self, site: CallSite, callee: Any, label: str | None, arguments: Arguments) -> Any:
         """Call a definition, layer, operator or builtin function."""
-        if isinstance(callee, Layer):
-            return self._layer(site, callee, label, arguments)
-        if isinstance(callee, Definition) and not isinstance(callee.node, ast.Func):
-            return self._block(site, callee, label, arguments)
+        if isinstance(callee, Shared):
+            return self._shared(site, callee, label, arguments)
+        if isinstance(callee, Placed):
+            return callee.function(site, label, arguments)
+        if isinstance(callee, Layer | Definition) and not _is_func(callee):
+            path = self.state.path(site.frame.component(callee.name, label), site.location)
+            return self._below(site, callee, path, arguments)
         if label is not None and not isinstance(callee, Operator):
             raise error(f"{callee.name} has no parameters that @{label} could name", site.location)
         if isinstance(callee, Definition):
@@ -184,10 +214,24 @@ class Elaborator(StatementRunner):
             return self._operator(site, callee, arguments)
         return self._builtin(site, callee, arguments)
 
-    def _layer(self, site: CallSite, layer: Layer, label: str | None, arguments: Arguments) -> Any:
+    def _below(self, site: CallSite, callee: Layer | Definition, path: str, arguments: Arguments) -> Any:
+        """Call what may hold parameters; their names begin with `path`."""
+        if isinstance(callee, Layer):
+            return self._layer(site, callee, path, arguments)
+        return self._block(site, callee, path, arguments)
+
+    def _shared(self, site: CallSite, shared: Shared, label: str | None, arguments: Arguments) -> Any:
+        if label is not None:
+            hint = f"its parameters are called {shared.path}..., by the label at `share`"
+            raise error(f"a call of {describe(shared)} has no label", site.location, hint)
+        site.use = Use(shared, site.frame.use)
+        given = Arguments(arguments.positional, {**shared.named, **arguments.named})
+        return self._below(site, shared.callee, shared.path, given)
+
+    def _layer(self, site: CallSite, layer: Layer, path: str, arguments: Arguments) -> Any:
         slots = slots_of_layer(layer)
         bound = bind(layer.name, slots, arguments, site.location, self.state.budget)
-        site.path = self.state.path(site.frame.component(layer.name, label), site.location)
+        site.path = path
         by_position: list[Any] = []
         if any(slot.variadic for slot in slots):
             for slot in slots:
@@ -224,13 +268,12 @@ class Elaborator(StatementRunner):
         assert isinstance(func.node, ast.Func)
         return self._procedure(site, func, func.node, site.frame.path, arguments)
 
-    def _block(self, site: CallSite, block: Definition, label: str | None, arguments: Arguments) -> Any:
+    def _block(self, site: CallSite, block: Definition, path: str, arguments: Arguments) -> Any:
         base = block
         if isinstance(block.node, ast.Specialisation):
             base, given = self._specialise(block)
             arguments = Arguments(arguments.positional, {**given, **arguments.named})
         assert isinstance(base.node, ast.Procedure)
-        path = self.state.path(site.frame.component(block.name, label), site.location)
         frame = self._frame(site, base, base.node, path, arguments)
         gradient: Definition | None = base.scope.gradients.get(base.name)
         if gradient is None or not isinstance(base.node, ast.Block):
@@ -248,17 +291,16 @@ class Elaborator(StatementRunner):
             site.location,
             self.state.budget,
         )
-        self.state.budget.look_through(len(self.state.parameters))
-        known = set(self.state.parameters)
+        before = len(self.state.met)
         result = call.checked_result(self._body(frame, block))
-        call.refuse_parameters({n: at for n, at in self.state.parameters.items() if n not in known})
+        call.refuse_parameters(self.state.met[before:])
         state = Elaboration.nested(self.state, f"{frame.name}.gradient")
         inner = Frame(gradient.name, gradient.scope, "", site.frame, site.location, call.node)
         inner.variables.update(call.inputs(state.builder, result))
         elaborator = Elaborator(state)
         elaborator.match_annotations(inner, call.node)
         graph = call.finish(state.builder, elaborator._body(inner, call.node))
-        call.refuse_parameters(state.parameters)
+        call.refuse_parameters(state.met)
         return site.emit("custom_gradient", result, *call.tensors.values(), gradient=graph)
 
     def _procedure(
@@ -284,6 +326,7 @@ class Elaborator(StatementRunner):
         slots = [_slot(p) for p in procedure.parameters]
         bound = bind(definition.name, slots, arguments, site.location, self.state.budget)
         frame = Frame(definition.name, definition.scope, path, site.frame, site.location, procedure)
+        frame.use = site.use or site.frame.use
         frame.variables.update(bound)
         try:
             for parameter in procedure.parameters:
@@ -333,6 +376,10 @@ class Elaborator(StatementRunner):
         return result
 
 
+def _is_func(callee: Layer | Definition) -> bool:
+    return isinstance(callee, Definition) and isinstance(callee.node, ast.Func)
+
+
 def _slot(parameter: ast.Parameter) -> Slot:
     return Slot(parameter.name.id, hyperparameter_kind(parameter.annotation), parameter.default is None)
 
@@ -341,6 +388,10 @@ def from_python(name: str, value: Any, location: Location) -> Given:
     """A value that Python code gives for a hyperparameter, as a value of the language."""
     if isinstance(value, list | tuple):
         return Given(tuple(from_python(name, item, location).value for item in value), location)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) and key.isidentifier() for key in value):
+            raise error(f"the fields of a record in `{name}` need names", location)
+        return Given(Record({key: from_python(name, item, location).value for key, item in value.items()}), location)
     if not isinstance(value, bool | int | float | str | None):
         raise error(f"hyperparameter `{name}` can't be {value!r}", location)
     return Given(arithmetic.checked(value, location), location)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from ..compiler.errors import Diagnostic, Location, NetcError
+from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from . import arithmetic, ast
 from .budget import OverspentError
 from .modules import candidates, library, unknown_name
 from .names import local_names
 from .signatures import Arguments, Given
 from .state import CallSite, Elaboration, Frame
-from .tensors import take, tensor_binary, tensor_compare, tensor_unary
-from .values import Poisoned, Tensor, describe, error, is_callee, is_number, text
+from .tensors import QUERIES, take, tensor_binary, tensor_compare, tensor_unary
+from .values import Poisoned, Record, Tensor, checked_label, describe, error, is_callee, is_number, text
 
 POISON = object()
 """Value of a variable that an error has left undefined."""
-
-LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
-"""Labels after `@`: words of letters, digits and _, joined by dots."""
 
 
 class ExpressionEvaluator(ABC):
@@ -42,6 +39,8 @@ class ExpressionEvaluator(ABC):
             ast.Pipe: self._pipe,
             ast.Index: self._index,
             ast.Slice: self._slice,
+            ast.RecordOf: self._record,
+            ast.Member: self._member,
         }
 
     @abstractmethod
@@ -185,6 +184,22 @@ class ExpressionEvaluator(ABC):
             raise error("the step of a range can't be 0", node.location)
         return slice(*bounds)
 
+    def _record(self, node: ast.RecordOf, frame: Frame) -> Record:
+        fields = {field.name: self.evaluate(field.value, frame) for field in node.fields}
+        self.state.budget.make((*fields, *fields.values()))
+        return Record(MappingProxyType(fields))
+
+    def _member(self, node: ast.Member, frame: Frame) -> Any:
+        record = self.evaluate(node.value, frame)
+        if not isinstance(record, Record):
+            asked = isinstance(record, Tensor) and node.name in QUERIES
+            hint = f"write {node.name}(...)" if asked else None
+            raise error(f"only records have fields, not {describe(record)}", node.location, hint)
+        if node.name not in record.fields:
+            hint = near_miss(node.name, record.fields) or f"it has {', '.join(record.fields) or 'none'}"
+            raise error(f"the record has no field `{node.name}`", node.location, hint)
+        return record.fields[node.name]
+
     # --- calls
 
     def _pipe(self, node: ast.Pipe, frame: Frame) -> Any:
@@ -223,8 +238,4 @@ class ExpressionEvaluator(ABC):
         raise error(f"{describe(callee)} can't be called", node.location, hint)
 
     def _label(self, node: ast.Expr, frame: Frame) -> str:
-        label = str(self.evaluate(node, frame))
-        if not LABEL.fullmatch(label):
-            hint = "letters, digits and _, joined by dots"
-            raise error(f"\"{label}\" can't be a part of a parameter's name", node.location, hint)
-        return label
+        return checked_label(str(self.evaluate(node, frame)), node.location)

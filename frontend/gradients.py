@@ -6,7 +6,7 @@ y and the cotangent dy of the result it computes the cotangents of the tensors a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -47,9 +47,9 @@ class GradientCall:
             raise error(f"{what}, not {describe(result)}", self.location)
         return result
 
-    def refuse_parameters(self, made: Mapping[str, Location]) -> None:
-        """Refuse parameters that the block or its gradient makes."""
-        for name, place in made.items():
+    def refuse_parameters(self, met: Iterable[tuple[str, Location]]) -> None:
+        """Refuse parameters that the block or its gradient uses, by name, and where."""
+        for name, place in met:
             hint = "make them outside the block and pass them, or what comes of them, as arguments"
             raise error(f"{self.node.name.id}, whose gradient is given, can't hold parameters ({name})", place, hint)
 

@@ -37,7 +37,7 @@ _SCAN = re.compile(
       | (?P<NUMBER>(?:[0-9][0-9_]*(?:\.[0-9][0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?)
       | (?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<STRING>"(?:\\.|[^"\\\n])*")
-      | (?P<operator>\|>|\*\*|[=!<>]=|[-+*/]=|[-+*/%<>=(){}\[\],:@])
+      | (?P<operator>\|>|\*\*|[=!<>]=|[-+*/]=|[-+*/%<>=(){}\[\],:@.])
       | (?P<quoted>'[^'\n]*'?|"[^\n]*)
       | (?P<strange>&&|\|\||\#[^\n]*|(?s:.))""",
     re.VERBOSE,
@@ -82,7 +82,6 @@ _CURES = {
     "&": "write `and`",
     "^": "write `**` for a power",
     "?": "write `if condition then a else b`",
-    ".": "a decimal number has digits, such as 0.5",
 }
 
 
@@ -354,6 +353,8 @@ class Lexer:
             kind, text, offset = match.lastgroup, match.group(), match.end()
             if kind == "blank":
                 continue
+            if text == "." and not self.source.text[offset : offset + 1].isidentifier():
+                return False
             depth += (text in ("(", "[")) - (text in (")", "]"))
             if kind in ("newline", "slashes") or depth < 0 or (depth == 0 and text in _ENDS_ARITHMETIC):
                 break

@@ -35,8 +35,8 @@ def elaborate_loss(
         if not isinstance(result, Tensor) or not result.type.dtype.is_float:
             raise error(f"the loss {block.name} must return one tensor of real numbers, not {describe(result)}", place)
         if state.parameters:
-            name, where = next(iter(state.parameters.items()))
-            raise error(f"the loss {block.name} can't hold parameters such as {name}", where)
+            name, parameter = next(iter(state.parameters.items()))
+            raise error(f"the loss {block.name} can't hold parameters such as {name}", parameter.location)
         if not state.diagnostics:
             return state.builder.finish((result,)), []
     except NetcError as problem:

@@ -16,6 +16,7 @@ from .budget import MAX_FILE, Budget
 from .diagnostics import SourceError
 from .index import nets_in
 from .lexer import is_network
+from .parameters import PLACED
 from .parser import parse
 from .roots import models_folder, require_allowed, roots_of
 from .tensors import FUNCTIONS
@@ -81,7 +82,7 @@ class Module:
 
 def library(name: str) -> Callee | str | None:
     """What `name` means everywhere: a layer, a builtin function, an operator or a word."""
-    found: Callee | None = layers().get(name) or FUNCTIONS.get(name)
+    found: Callee | None = layers().get(name) or FUNCTIONS.get(name) or PLACED.get(name)
     if found is None and name in operators() and not operators()[name].internal:
         found = operators()[name]
     return found or (name if name in WORDS else None)
@@ -90,7 +91,7 @@ def library(name: str) -> Callee | str | None:
 def library_names() -> set[str]:
     """All names that `library` knows."""
     named = (name for name, operator in operators().items() if not operator.internal)
-    return {*layers(), *FUNCTIONS, *named, *WORDS}
+    return {*layers(), *FUNCTIONS, *PLACED, *named, *WORDS}
 
 
 def unknown_name(name: str, known: Iterable[str], location: Location, *, called: bool = False) -> Diagnostic:

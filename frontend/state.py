@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from ..compiler.errors import Diagnostic, Location, NetcError
 from ..compiler.graph.builder import GraphBuilder
-from ..compiler.graph.ir import Attribute, Value
+from ..compiler.graph.ir import Attribute, Attributes, Value
+from ..compiler.initial import parse_initial
 from . import ast
 from .budget import REPORT, Budget, OverspentError
 from .modules import Module
 from .parser import MAX_ERRORS
-from .values import applying, error
+from .values import Shared, applying, error, join
 
 MAX_DEPTH = 150
 """Statements, expressions and calls that may be open inside each other."""
@@ -41,6 +42,32 @@ class LimitError(Exception):
 
 
 @dataclass(eq=False)
+class Use:
+    """One call of what is shared, and the parameters that it has met."""
+
+    shared: Shared
+    outer: Use | None
+    """The call of another shared block that it is part of."""
+    met: set[str] = field(default_factory=set[str])
+
+    def chain(self) -> Iterator[Use]:
+        """The call and those that it is part of, innermost first."""
+        use: Use | None = self
+        while use is not None:
+            yield use
+            use = use.outer
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter that has been made: where, and what it is."""
+
+    location: Location
+    value: Value
+    attributes: Attributes
+
+
+@dataclass(eq=False)
 class Frame:
     """One call of a definition that is being elaborated."""
 
@@ -56,6 +83,8 @@ class Frame:
     """How often each block or layer has been called here."""
     damaged: bool = False
     """Something in here could not be elaborated."""
+    use: Use | None = None
+    """The call of a shared block that this is, or is part of."""
 
     def component(self, callee: str, label: str | None) -> str:
         """The path of a call: its label, or the callee's name and which of its calls in this frame it is."""
@@ -72,18 +101,15 @@ class Frame:
         return tuple(trail)
 
 
-def join(path: str, name: str) -> str:
-    """Append to a dotted path."""
-    return f"{path}.{name}" if path else name
-
-
 class Elaboration:
     """Mutable state of one elaboration."""
 
     def __init__(self, name: str, budget: Budget) -> None:
         self.budget = budget
         self.builder = GraphBuilder(name)
-        self.parameters: dict[str, Location] = {}
+        self.parameters: dict[str, Parameter] = {}
+        self.met: list[tuple[str, Location]] = []
+        """Names of parameters in the order of their uses, and where: a shared one has several."""
         self.diagnostics: dict[object, Diagnostic] = {}
         self.depth = 0
         self._unknown: dict[Location, Diagnostic] = {}
@@ -173,7 +199,7 @@ class Elaboration:
 def _cure(first: Location, second: Location) -> str:
     """What to do where a label stands twice: two layers, or one that was meant to be used twice."""
     place = f"the other one is made at {first}; " if first != second else ""
-    return f"{place}tell them apart with @name; to share a layer, concat its inputs (axis = 0) and slice its result"
+    return f"{place}tell them apart with @name; to use one twice, write `f = share@name(block)`, then call `f`"
 
 
 @dataclass(eq=False)
@@ -184,6 +210,8 @@ class CallSite:
     frame: Frame
     location: Location
     path: str = ""
+    use: Use | None = None
+    """The call of a shared layer that this is."""
 
     def param(
         self,
@@ -194,20 +222,42 @@ class CallSite:
         trainable: bool = True,
         checkpoint: str | None = None,
     ) -> Value:
-        """Create the parameter `name` below the path of the call."""
+        """The parameter `name` below the path of the call: a new one, or that of another call of a shared block."""
         full = self.state.path(join(self.path, name), self.location)
-        if full in self.state.parameters:
-            other = self.state.parameters[full]
-            raise error(f"two parameters are called `{full}`", self.location, _cure(other, self.location))
-        self.state.parameters[full] = self.location
-        return self.emit(
-            "param",
-            name=full,
-            shape=tuple(shape),
-            init=init,
-            trainable=trainable,
-            checkpoint=checkpoint,
-        )
+        attributes: dict[str, Attribute] = {
+            "shape": tuple(shape),
+            "init": init,
+            "trainable": trainable,
+            "checkpoint": checkpoint,
+        }
+        with applying(name, self.location):
+            parse_initial(init)
+        use = self.use or self.frame.use
+        uses = [] if use is None else list(use.chain())
+        known = self.state.parameters.get(full)
+        if known is None:
+            value = self.emit("param", name=full, **attributes)
+            self.state.parameters[full] = Parameter(self.location, value, attributes)
+        elif any(full in one.shared.made and full not in one.met for one in uses):
+            value = self._again(full, known, attributes)
+        else:
+            raise error(f"two parameters are called `{full}`", self.location, _cure(known.location, self.location))
+        self.state.met.append((full, self.location))
+        for one in uses:
+            one.shared.made.add(full)
+            one.met.add(full)
+        return value
+
+    def _again(self, full: str, known: Parameter, attributes: Attributes) -> Value:
+        """A shared parameter; the call must want just what the first one wanted."""
+        if known.attributes != attributes:
+            shapes = [list(a["shape"]) for a in (known.attributes, attributes)]
+            what = f"is {shapes[0]} in the first call of what is shared, but {shapes[1]} here"
+            if shapes[0] == shapes[1]:
+                what = "has other settings here than in the first call of what is shared"
+            hint = f"the first is at {known.location}; what is shared takes tensors of the same number of channels"
+            raise error(f"the shared parameter `{full}` {what}", self.location, hint)
+        return known.value
 
     def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
         """Add an operation at the place of the call."""

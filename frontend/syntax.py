@@ -11,7 +11,22 @@ from .lexer import DEFINITION_KEYWORDS, NEWLINE
 
 _VALUE_STARTS = frozenset(("NAME", "NUMBER", "STRING", "LPAR"))
 _OPERATORS = frozenset(
-    ("PIPE", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "POWER", "COMPARE", "AND", "OR", "AUGMENT", "AT")
+    (
+        "PIPE",
+        "PLUS",
+        "MINUS",
+        "STAR",
+        "SLASH",
+        "FLOOR",
+        "PERCENT",
+        "POWER",
+        "COMPARE",
+        "AND",
+        "OR",
+        "AUGMENT",
+        "AT",
+        "DOT",
+    )
 )
 COMMENT_HINT = "here `//` divides: a comment after a value needs two words, or a line of its own"
 _DESCRIPTIONS = {
@@ -70,7 +85,7 @@ def _expected(allowed: Collection[str], spelling: Mapping[str, str], whole: str)
     parts: list[str] = []
     if rest >= _VALUE_STARTS:
         parts.append("a value")
-        rest -= {*_VALUE_STARTS, "LSQB", "MINUS", "PLUS", "NOT", "IF", "TRUE", "FALSE", "NONE"}
+        rest -= {*_VALUE_STARTS, "LBRACE", "LSQB", "MINUS", "PLUS", "NOT", "IF", "TRUE", "FALSE", "NONE"}
         rest -= {NEWLINE, "FOR", "RETURN"}
     elif rest - _OPERATORS - {"LPAR", "LSQB"}:
         rest -= _OPERATORS
@@ -108,6 +123,8 @@ def _hint(token: Token, previous: Token | None, allowed: Collection[str]) -> str
         return COMMENT_HINT
     if token.type in ("PLUS", "MINUS", "STAR", "SLASH") and "PIPE" in allowed:
         return "`|>` binds looser than arithmetic: put the pipe into parentheses"
+    if "." in (text, before):
+        return "a decimal number has digits, such as 0.5; `record.name` is a field of a record"
     if token.type == "COLON" and "LBRACE" in allowed:
         return "bodies stand in braces"
     return None

@@ -213,6 +213,17 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
     def range(self, meta: Meta, children: list[Any]) -> ast.Range:
         return ast.Range(self._at(meta), *children)
 
+    def member(self, meta: Meta, children: list[Any]) -> ast.Member:
+        return ast.Member(self._at(meta), children[0], str(children[1]))
+
+    def record(self, meta: Meta, children: list[Any]) -> ast.RecordOf:
+        fields = tuple(c for c in children if isinstance(c, ast.Field))
+        self._unique((ast.Name(f.location, f.name) for f in fields), "is given twice")
+        return ast.RecordOf(self._at(meta), fields)
+
+    def field(self, meta: Meta, children: list[Any]) -> ast.Field:
+        return ast.Field(self._at(meta), str(children[0]), children[1])
+
     def binary(self, meta: Meta, children: list[Any]) -> ast.Binary:
         left, operator, right = children
         return ast.Binary(self._at(meta), str(operator), left, right)

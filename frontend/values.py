@@ -6,8 +6,9 @@ Compile-time values are Python's own: int, float, bool, str, None and tuples (th
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeGuard, Union, get_args, get_origin
@@ -52,11 +53,61 @@ class Builtin:
     operator: str | None = None
 
 
-Callee = Definition | Layer | Operator | Builtin
+@dataclass(frozen=True, eq=False, slots=True)
+class Placed:
+    """A function that works at the place of its call, such as `param`, which makes a parameter there."""
+
+    name: str
+    function: Callable[..., Any]
+    """Takes the `CallSite`, the label (None without one) and the `Arguments`."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """A block or layer that is bound to a path: all its calls have the same parameters."""
+
+    callee: Definition | Layer
+    path: str
+    named: Mapping[str, Any]
+    """Arguments that each call gets, as `Given`, unless it has its own."""
+    made: set[str]
+    """The parameters that its calls have made so far."""
+
+    @property
+    def name(self) -> str:
+        """The name of what is shared."""
+        return self.callee.name
+
+
+Callee = Definition | Layer | Operator | Builtin | Placed | Shared
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Record:
+    """Values by name."""
+
+    fields: Mapping[str, Any]
 
 
 class Poisoned(Exception):  # noqa: N818 (not an error of its own)
     """Raised where a value is needed that an error, reported already, has left undefined."""
+
+
+LABEL = re.compile(r"[A-Za-z0-9_]+([.\-/][A-Za-z0-9_]+)*")
+"""What stands after `@`, and names of parameters: words of letters, digits and _, joined by dots."""
+
+
+def checked_label(label: str, location: Location) -> str:
+    """The label, if it can be part of a parameter's name."""
+    if not LABEL.fullmatch(label):
+        hint = "letters, digits and _, joined by dots"
+        raise error(f"\"{label}\" can't be a part of a parameter's name", location, hint)
+    return label
+
+
+def join(path: str, name: str) -> str:
+    """Append to a dotted path."""
+    return f"{path}.{name}" if path else name
 
 
 def error(message: str, location: Location | None = None, hint: str | None = None) -> NetcError:
@@ -86,7 +137,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 def is_callee(value: object) -> TypeGuard[Callee]:
     """Whether `value` can be called."""
-    return isinstance(value, Definition | Layer | Operator | Builtin)
+    return isinstance(value, Callee)
 
 
 def contains_tensor(value: object, budget: Budget) -> bool:
@@ -96,6 +147,8 @@ def contains_tensor(value: object, budget: Budget) -> bool:
         item = pending.pop()
         if isinstance(item, Tensor):
             return True
+        if isinstance(item, Record):
+            item = tuple(item.fields.values())
         if isinstance(item, tuple):
             budget.look_through(len(item))
             pending += item
@@ -109,13 +162,24 @@ def text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        items = [text(v) if not isinstance(v, tuple) else "[...]" if v else "[]" for v in value[:8]]
+        items = [_item(v) for v in value[:8]]
         return "[" + ", ".join(items + ["..."] * (len(value) > 8)) + "]"
+    if isinstance(value, Record):
+        nested = (Record, tuple)
+        items = [f"{k}: {text(v) if not isinstance(v, nested) else '...'}" for k, v in [*value.fields.items()][:8]]
+        return "{" + ", ".join(items + ["..."] * (len(value.fields) > 8)) + "}"
     if isinstance(value, Tensor):
         return str(value.type)
     if is_callee(value):
         return value.name
     return str(value)
+
+
+def _item(value: object) -> str:
+    """An item of a list; what holds further values is cut."""
+    if isinstance(value, Record):
+        return "{...}"
+    return text(value) if not isinstance(value, tuple) else "[...]" if value else "[]"
 
 
 def describe(value: object) -> str:
@@ -130,8 +194,16 @@ def describe(value: object) -> str:
         return f"the number {value}"
     if isinstance(value, tuple):
         return f"the list {shortened(text(value), 200)}"
+    if isinstance(value, Record):
+        return f"the record {shortened(text(value), 200)}"
     if isinstance(value, Definition):
         return f"the {value.kind} {value.name}"
+    if isinstance(value, Shared):
+        return f"the shared {describe(value.callee).removeprefix('the ')}"
+    if isinstance(value, Operator):
+        return f"the operator {value.name}"
+    if isinstance(value, Builtin | Placed):
+        return f"the function {value.name}"
     return f"the {type(value).__name__.lower()} {text(value)}"
 
 
@@ -174,6 +246,7 @@ _KINDS: dict[Any, tuple[str, str]] = {
     tuple: ("a list", "lists"),
     Tensor: ("a tensor", "tensors"),
     Callee: ("a block", "blocks"),
+    Record: ("a record", "records"),
     None: ("none", "none"),
     types.NoneType: ("none", "none"),
 }

@@ -11,7 +11,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -174,10 +174,34 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
 
 
+class Outputs(tuple[Array, ...]):
+    """What a network with several outputs gives: a tuple, of which a name chooses an item, too."""
+
+    names: tuple[str, ...]
+
+    def __new__(cls, arrays: Iterable[Array], names: tuple[str, ...]) -> Outputs:
+        """The arrays, and the names in their order."""
+        self = super().__new__(cls, arrays)
+        self.names = names
+        return self
+
+    def __getnewargs__(self) -> tuple[tuple[Array, ...], tuple[str, ...]]:
+        return tuple(self), self.names
+
+    def __getitem__(self, which: Any) -> Any:
+        if not isinstance(which, str):
+            return super().__getitem__(which)
+        if which not in self.names:
+            hint = near_miss(which, self.names) or f"there are {', '.join(self.names)}"
+            raise NetcError(f"there is no output `{which}`", hint=hint)
+        return super().__getitem__(self.names.index(which))
+
+
 class Program:
     """A network compiled for this machine: `program(x)` runs it.
 
     Inputs are arrays by position or by name, outputs are fresh arrays: one, or a tuple where the network has several.
+    The name of an output chooses an item of it, too: `program(x)["boxes"]`.
     `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
     written between calls. `threads` is how many it uses at most (see `THREADS_PER_CORE`). Thread-safe: concurrent calls
     wait for each other. `close` (or leaving a `with` block) ends its worker threads; otherwise that happens when it is
@@ -208,6 +232,7 @@ class Program:
         for name, view in self._state.items():
             view[...] = params[name]
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
+        self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
         weakref.finalize(self, _Session.stop, self._session)
 
@@ -272,7 +297,7 @@ class Program:
         ]
         results = [np.empty(shape, dtype) for shape, dtype in self._results]
         self._session.run([*operands, *results], profile)
-        return results[0] if len(results) == 1 else tuple(results)
+        return results[0] if len(results) == 1 else Outputs(results, self._names)
 
     def _by_name(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> tuple[Array, ...]:
         """All inputs in order, from those given by position and by name."""

@@ -1,7 +1,7 @@
 """Weights on disk (safetensors) and initial weights, as mappings from parameter names to arrays.
 
 Published weights have other orders of dimensions than netc: the attribute `checkpoint` of a `param` names that of the
-file ("oihw": output channels, input channels, height, width); in the graph the input and output channels come last.
+file (`compiler/published.py`), the attribute `init` the rule for initial values (`compiler/initial.py`).
 Both mappings make an array only when it is asked for, so that a network of half a gigabyte is never in memory twice.
 """
 
@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,10 @@ from safetensors.numpy import save_file
 
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.files import replacing
-from ..compiler.graph.ir import Array, Attributes, Graph, Operation
+from ..compiler.graph.ir import Array, Graph, Operation
+from ..compiler.initial import parse_initial
 from ..compiler.patterns import matching
+from ..compiler.published import Order, parse_order
 from ..compiler.reading import reading, require_file
 from ..compiler.types import DType
 
@@ -118,8 +119,7 @@ def write_weights(
             raise NetcError(f"there is no value for parameter `{name}`", hint=near_miss(name, arrays))
         if arrays[name].shape != shape:
             raise NetcError(f"parameter `{name}` has shape {list(shape)}, its value {list(arrays[name].shape)}")
-        ordered = arrays[name].transpose(np.argsort(_axes_in_file(op.attributes, len(shape))))
-        tensors[name] = np.ascontiguousarray(ordered, op.result.type.dtype.numpy)
+        tensors[name] = np.asarray(_order(op).write(arrays[name]), op.result.type.dtype.numpy, order="C")
     with replacing(path) as part:
         try:
             save_file(tensors, part, dict(metadata) if metadata else None)
@@ -130,19 +130,12 @@ def write_weights(
 # ---- orders of dimensions -------------------------------------------------------------------------------------------
 
 
-def _axes_in_file(attributes: Attributes, rank: int) -> tuple[int, ...]:
-    """The axes that transpose a tensor of the file to the parameter's order: spatial ones first, then i, then o."""
-    order: str | None = attributes["checkpoint"]
-    if order is None:
-        return tuple(range(rank))
-    ours = [letter for letter in order if letter not in "io"] + ["i", "o"]
-    return tuple(order.index(letter) for letter in ours)
+def _order(op: Operation) -> Order:
+    return parse_order(op.attributes["checkpoint"], op.result.type.rank)
 
 
 def _shape_in_file(op: Operation) -> tuple[int, ...]:
-    shape = op.result.type.shape
-    axes = _axes_in_file(op.attributes, len(shape))
-    return tuple(shape[axes.index(d)] for d in range(len(shape)))
+    return _order(op).shape_in_file(op.result.type.shape)
 
 
 def _name(op: Operation) -> str:
@@ -210,7 +203,7 @@ class _FileWeights(Mapping[str, Array]):
         if tensor.dtype == "BF16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         array: Array = flat.astype(op.result.type.dtype.numpy, copy=False).reshape(tensor.shape)
-        return array.transpose(_axes_in_file(op.attributes, array.ndim))
+        return _order(op).read(array)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)
@@ -287,9 +280,6 @@ def _listing(title: str, entries: Sequence[str], show: Callable[[str], str]) -> 
 
 # ---- initial values -------------------------------------------------------------------------------------------------
 
-_NORMAL = re.compile(r"normal\(([-+.0-9e]+)\)")
-_CONSTANT = re.compile(r"constant\(([-+.0-9e]+)\)")
-
 
 class _InitialWeights(Mapping[str, Array]):
     def __init__(self, parameters: Mapping[str, Operation], seed: int) -> None:
@@ -299,15 +289,7 @@ class _InitialWeights(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         op = self._parameters[name]
         dtype, shape = op.result.type.dtype.numpy, op.result.type.shape
-        rule: str = op.attributes["init"]
-        if rule == "zeros":
-            return np.zeros(shape, dtype)
-        if rule == "ones":
-            return np.ones(shape, dtype)
-        if match := _CONSTANT.fullmatch(rule):
-            return np.full(shape, float(match[1]), dtype)
-        values = _generator(self._seed, name).standard_normal(shape, np.float32)
-        values *= np.float32(_deviation(rule, shape))
+        values = parse_initial(op.attributes["init"]).draw(shape, lambda: _generator(self._seed, name))
         return values.astype(dtype, copy=False)
 
     def __iter__(self) -> Iterator[str]:
@@ -320,14 +302,3 @@ class _InitialWeights(Mapping[str, Array]):
 def _generator(seed: int, name: str) -> np.random.Generator:
     key = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return np.random.Generator(np.random.SFC64(int.from_bytes(key, "little")))
-
-
-def _deviation(rule: str, shape: tuple[int, ...]) -> float:
-    """Standard deviation of a rule; He's (2015) is sqrt(2 / fan-in), the fan-in being all dimensions but the last."""
-    if rule == "he_normal":
-        return math.sqrt(2 / math.prod(shape[:-1]))
-    if match := _NORMAL.fullmatch(rule):
-        return float(match[1])
-    raise NetcError(
-        f"there is no initialisation `{rule}`", hint="use he_normal, zeros, ones, constant(number) or normal(stddev)"
-    )

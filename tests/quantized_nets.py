@@ -84,6 +84,13 @@ def _sequence(n: Net, x: Value) -> Value:
     return n.b.emit("conv1d", x, weight, strides=(2,), padding="same", dilations=(1,), groups=1)
 
 
+def _heads(n: Net, x: Value) -> Value:
+    """Attention of two heads over the rows of a picture: products of two activations."""
+    q, k, v = (_dense(n, x, 8) for _ in range(3))
+    weights = n.b.emit("softmax", n.b.emit("matmul", q, k, transpose_b=True), axis=-1)
+    return n.b.emit("matmul", weights, v)
+
+
 def _moved(n: Net, x: Value) -> Value:
     y = n.b.emit("transpose", x, permutation=(0, 2, 1, 3))
     y = n.b.emit("slice", y, begin=(0, 1, 1, 0), size=(1, 4, 6, 4))
@@ -110,6 +117,9 @@ NETS: dict[str, Net] = {
     "sub tanh": Net(PICTURE, lambda n, x: n.b.emit("sub", x, n.b.emit("tanh", x))),
     "swish": Net(PICTURE, lambda n, x: n.b.emit("mul", x, n.b.emit("sigmoid", x))),
     "hard swish": Net(PICTURE, lambda n, x: n.b.emit("mul", x, n.b.emit("hard_sigmoid", x))),
+    "products of activations": Net((1, 2, 6, 12), _heads),
+    "product with a constant": Net((2, 5, 6), lambda n, x: n.b.emit("matmul", n.constant(4, 5), x)),
+    "transposed product": Net((2, 5, 6), lambda n, x: n.b.emit("matmul", x, x, transpose_a=True)),
     "leaky relu": Net(PICTURE, lambda n, x: n.b.emit("leaky_relu", x, alpha=0.1)),
     "mean": Net((2, 7, 7, 32), lambda n, x: n.b.emit("reduce_mean", x, axes=(1, 2))),
     "sum": Net((2, 7, 7, 32), lambda n, x: n.b.emit("reduce_sum", x, axes=(1,), keepdims=True)),

@@ -64,6 +64,10 @@ class Compute(Protocol):
         """A value that is used several times, under a name: it is computed once."""
         ...
 
+    def reduce(self, rule: Reduction) -> Expr:
+        """The value of a reduction inside the element's rule, computed before what reads it."""
+        ...
+
     def splat(self, scalar: Expr) -> Expr:
         """A scalar expression in every lane that is being computed."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -57,6 +57,8 @@ class Elements:
     known: dict[Value, Expr] = field(default_factory=dict)
     ranges: Mapping[str, Interval] = field(default_factory=dict)
     """Smallest and largest value of loop variables."""
+    reducer: Callable[[Elements, Reduction], Expr] | None = None
+    """Adds the loops of a reduction inside a rule, and gives its value; None where there can't be loops."""
     statements: list[Stmt] = field(default_factory=list)
     prefix: str = "t"
     _memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = field(default_factory=dict)
@@ -190,6 +192,12 @@ class OperandView:
     def let(self, value: Expr) -> Expr:
         """A value under a name."""
         return self.elements.let(value)
+
+    def reduce(self, rule: Reduction) -> Expr:
+        """The value of a reduction inside the rule."""
+        if self.elements.reducer is None:
+            raise InternalError(f"{self.operation.name} needs loops of its own and can't be inlined")
+        return self.elements.reducer(self.elements, rule)
 
     def splat(self, scalar: Expr) -> Expr:
         """A scalar in every lane."""

@@ -7,12 +7,13 @@ region (see `state`); everything else that is neither input nor output shares th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
+from ..graph.names import output_names
 from ..loops.ir import Kernel
 from ..modules.module import Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
@@ -91,7 +92,7 @@ class _Lowering:
             kernels=tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
             calls=calls,
             inputs=tuple((v.name or f"input{i}", v.type) for i, v in enumerate(self.graph.inputs)),
-            outputs=tuple((v.name or f"output{i}", v.type.dense()) for i, v in enumerate(self.state.results)),
+            outputs=tuple(zip(self._output_names(), (v.type.dense() for v in self.state.results), strict=True)),
             arena_bytes=arena_bytes,
             weights_bytes=self.region.bytes,
             weight_offsets=tuple(self.region.offsets),
@@ -99,6 +100,12 @@ class _Lowering:
             state=self.state.table,
             state_bytes=self.state.bytes,
         )
+
+    def _output_names(self) -> Sequence[str]:
+        names = output_names(self.graph)
+        if len(names) == len(self.state.results):
+            return names
+        return [v.name or f"output{i}" for i, v in enumerate(self.state.results)]
 
     # ---- operations to calls ----
 

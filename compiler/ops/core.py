@@ -22,11 +22,11 @@ class Param(Operator):
     attributes = {
         "shape": AttributeSpec(tuple, "shape of the tensor"),
         "dtype": AttributeSpec(str, "element type", "f32"),
-        "init": AttributeSpec(str, "he_normal, zeros, ones, constant(number) or normal(stddev)", "zeros"),
+        "init": AttributeSpec(str, "rule for initial values, such as he_normal or normal(stddev)", "zeros"),
         "trainable": AttributeSpec(bool, "false for running statistics", True),
         "checkpoint": AttributeSpec(
             (str, type(None)),
-            'order of dimensions in published weights where it differs, such as "oihw" for HWIO',
+            'order of dimensions in published weights where it differs, such as "oihw" for HWIO, or "c11->c"',
             None,
         ),
         "quantization": AttributeSpec((Quantization, type(None)), "what its elements stand for, if quantized", None),

@@ -1,11 +1,11 @@
-"""Dense (fully connected) layers: the matrix product of the last dimension with a weight; matrix products."""
+"""Dense (fully connected) layers: the matrix product of the last dimension with a weight."""
 
 from __future__ import annotations
 
 import math
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, Builder, Operation, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Expr
@@ -57,64 +57,6 @@ class Dense(Operator):
         dx = b.emit("matmul", dy, weight, transpose_b=True)
         dweight = b.emit("matmul", reshaped(b, x, (rows, shape[-1])), dy, transpose_a=True)
         return reshaped(b, dx, shape), dweight, *(sum_to(b, dy, v.type.shape) for v in bias)
-
-
-_ONE_PAIR = (
-    "of several, multiply one pair at a time: take matrix i by reshape(slice(a, begin = [i, 0, 0], size = [1, m, k]), "
-    "shape = [m, k]), and concat the products"
-)
-
-
-@register
-class MatMul(Operator):
-    """Product of two matrices, each of them transposed first if told so: [M, K] times [K, N]."""
-
-    name = "matmul"
-    operands = ("a", "b")
-    floats_only = True
-    attributes = {
-        "transpose_a": AttributeSpec(bool, "a is [K, M]", False),
-        "transpose_b": AttributeSpec(bool, "b is [N, K]", False),
-    }
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        a, b = operands
-        if a.rank != 2 or b.rank != 2 or a.dtype is not b.dtype:
-            hint = _ONE_PAIR if a.rank > 2 or b.rank > 2 else None
-            raise ShapeError(f"matmul takes two matrices of one element type, not {a} and {b}", hint=hint)
-        m, k = a.shape[::-1] if attributes["transpose_a"] else a.shape
-        k2, n = b.shape[::-1] if attributes["transpose_b"] else b.shape
-        if k != k2:
-            raise ShapeError(f"matmul can't multiply [{m},{k}] by [{k2},{n}]: the inner sizes differ")
-        return (TensorType(a.dtype, (m, n)),)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        a, b = operands
-        product: Array = (a.T if attributes["transpose_a"] else a) @ (b.T if attributes["transpose_b"] else b)
-        return (product,)
-
-    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        x, y = operands
-        if attributes["transpose_a"]:
-            x = b.emit("transpose", x, permutation=(1, 0))
-        if attributes["transpose_b"]:
-            y = b.emit("transpose", y, permutation=(1, 0))
-        return b.emit("dense", x, y)
-
-    def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
-        return operands[0].size * results[0].shape[1]
-
-    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        (dy,) = cotangents
-        x, y = op.operands
-        ta, tb = op.attributes["transpose_a"], op.attributes["transpose_b"]
-        if ta:
-            dx = b.emit("matmul", y, dy, transpose_a=tb, transpose_b=True)
-        else:
-            dx = b.emit("matmul", dy, y, transpose_b=not tb)
-        if tb:
-            return dx, b.emit("matmul", dy, x, transpose_a=True, transpose_b=ta)
-        return dx, b.emit("matmul", x, dy, transpose_a=not ta)
 
 
 @layer("dense")

@@ -6,15 +6,16 @@ from ..graph.ir import Attributes
 from ..types import Quantization, TensorType
 from .axes import Permutation
 from .blocks import Rearrangement
-from .conversion import ArgMax, OneHot
+from .conversion import ArgExtremum, OneHot
 from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
 from .core import Constant, Fused, Param, Relayout
-from .dense import Dense, MatMul
+from .dense import Dense
 from .differentiation import CustomGradient
 from .facets import PERMUTED, Permuted
 from .fake_quantize import FakeQuantize, RoundToGrid
 from .indexing import Gather, GatherND, TakeAlongAxis, Tile
+from .matmul import MatMul
 from .normalization import BatchNorm
 from .opaque import Opaque
 from .pooling import Pooling
@@ -24,6 +25,7 @@ from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
+from .quantized.matmul import MatMulSum, QMatMul
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.rows import L2Share, QL2Normalize
@@ -147,7 +149,7 @@ PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
 PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
 PERMUTED.add(_table, Lookup)
 PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax, TakeAlongAxis)
-PERMUTED.add(_over_axis, ArgMax, LogSumExp)
+PERMUTED.add(_over_axis, ArgExtremum, LogSumExp)
 PERMUTED.add(_reduction, QMean, Reduce)
 PERMUTED.add(_each_dimension, MirrorPad, Pad, Slice, StridedSlice, StridedSliceGradient, Tile)
 PERMUTED.add(_broadcast_to, BroadcastTo)
@@ -155,9 +157,9 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
-PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense)
+PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
-PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum)
+PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)
 PERMUTED.none("elements are taken in row-major order", RandomUniform, Reshape)
 PERMUTED.none("indices count dimensions in fixed places", Gather, GatherND, Scatter)

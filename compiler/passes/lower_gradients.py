@@ -46,7 +46,8 @@ class LowerGradients(Pass):
             return b.expand(op, op.operator.decompose)
         if op.name == "matmul" and op.attributes["transpose_b"]:
             left, right = (b[v] for v in op.operands)
-            right = b.emit("transpose", right, permutation=(1, 0), location=op.location)
+            *outer, row, column = range(right.type.rank)
+            right = b.emit("transpose", right, permutation=(*outer, column, row), location=op.location)
             transpose_a = op.attributes["transpose_a"]
             return b.emit("matmul", left, right, transpose_a=transpose_a, location=op.location)
         return None

@@ -43,7 +43,7 @@ def training(memory: str = "recompute") -> str:
             # What is computed twice to spare memory stays apart: no cse from here on.
             "duplicate",
             *([memory] if memory else []),
-            "fuse",
+            "fuse{rows=false}",
             "fuse-updates",
         ]
     )

@@ -22,7 +22,7 @@ class Continuation(GraphBuilder):
     """Adds operations behind those of a graph; they get the current location."""
 
     def __init__(self, graph: Graph) -> None:
-        super().__init__(graph.name, graph.attributes)
+        super().__init__(graph.name, {k: v for k, v in graph.attributes.items() if k != "signature"})
         self.given = graph.operations
         self.inputs = list(graph.inputs)
         self.operations = list(graph.operations)

@@ -7,7 +7,6 @@ from ..ops.conversion import Cast, OneHot
 from ..ops.convolution import Conv1D, Conv3D
 from ..ops.convolution_gradients import ConvolutionGradient
 from ..ops.core import Constant, Fused, Param, Relayout
-from ..ops.dense import MatMul
 from ..ops.differentiation import CustomGradient
 from ..ops.exponential import Exp, Log
 from ..ops.facets import INTEGER
@@ -39,4 +38,4 @@ INTEGER.none("computes what is known when weights are loaded", WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, LastUpdate, OneHot)
 INTEGER.none("sums need more bits than eight", ScatterND)
 INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt)
-INTEGER.none("not done yet", Abs, Comparison, Exp, LogSoftmax, MatMul, Select)
+INTEGER.none("not done yet", Abs, Comparison, Exp, LogSoftmax, Select)

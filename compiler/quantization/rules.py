@@ -13,12 +13,13 @@ from ..ops.activations import activation_of
 from ..ops.arithmetic import Add, Maximum, Minimum, Mul, Sub
 from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
 from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
-from ..ops.conversion import ArgMax
+from ..ops.conversion import ArgExtremum
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import INTEGER, IntegerForm
 from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
+from ..ops.matmul import MatMul
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import activation_range, integer_of, integer_range
 from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
@@ -105,6 +106,13 @@ def binary(q: Quantizer, op: Operation) -> Value:
     a, b = op.operands
     scales = {"a": q.scale(a), "b": q.scale(b), "y": y}
     return q.emit(op, f"q_{op.name}", q.integer(a), q.integer(b), **scales, **limits(q.fused.get(op), y))
+
+
+def matmul(q: Quantizer, op: Operation) -> Value:
+    """Matmul of two activations, with scales of their own on all sides."""
+    a, b = op.operands
+    scales = {"a": q.scale(a), "b": q.scale(b), "y": q.scale(op.result)}
+    return q.emit(op, "q_matmul", q.integer(a), q.integer(b), **scales, **op.attributes)
 
 
 def extremum(q: Quantizer, op: Operation) -> Value:
@@ -206,8 +214,8 @@ def concat(q: Quantizer, op: Operation) -> Value:
 
 
 def argmax(q: Quantizer, op: Operation) -> Value:
-    """argmax: integers have the order of what they stand for."""
-    return q.emit(op, "argmax", q.integer(op.operands[0]), **op.attributes)
+    """Argmax and argmin: integers have the order of what they stand for."""
+    return q.emit(op, op.name, q.integer(op.operands[0]), **op.attributes)
 
 
 def operand(b: Rewriter, op: Operation) -> Value:
@@ -243,6 +251,7 @@ INTEGER.add(IntegerForm(contraction, limited=True, operator="q_conv2d", filters=
 INTEGER.add(IntegerForm(contraction, limited=True, operator="q_dense", filters=True), Dense)
 INTEGER.add(IntegerForm(contraction, operator="q_transpose_conv2d"), TransposeConv2D)
 INTEGER.add(IntegerForm(binary, limited=True), Add, Sub, Mul)
+INTEGER.add(IntegerForm(matmul), MatMul)
 INTEGER.add(IntegerForm(extremum), Maximum, Minimum)
 INTEGER.add(IntegerForm(activation), Relu, Relu6, Clamp)
 INTEGER.add(IntegerForm(function("q_logistic")), Sigmoid)
@@ -261,4 +270,4 @@ INTEGER.add(IntegerForm(moving, prepare=wider_pool), MaxPool)
 INTEGER.add(IntegerForm(avg_pool), AvgPool)
 INTEGER.add(IntegerForm(pad), Pad)
 INTEGER.add(IntegerForm(concat), Concat)
-INTEGER.add(IntegerForm(argmax), ArgMax)
+INTEGER.add(IntegerForm(argmax), ArgExtremum)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph, Operation, Value
-from ..graph.names import UniqueNames, value_names
+from ..graph.names import UniqueNames, output_names, value_names
 from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
 from ..types import DType, Quantization, TensorType
@@ -33,6 +33,8 @@ class Emitter:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.names = value_names(graph)
+        named = zip(graph.outputs, output_names(graph), strict=False)
+        self.names = {**self.names, **{value: name for value, name in named if value.name is None}}
         self.tensors: list[Tensor] = []
         self.nodes: list[Node] = []
         self._places: dict[Value, int] = {}

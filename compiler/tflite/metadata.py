@@ -15,6 +15,7 @@ from typing import Any
 import flatbuffers
 
 from ..graph.ir import Graph
+from ..graph.names import output_names
 from ..types import TensorType
 from . import preprocess
 
@@ -76,7 +77,8 @@ class _Metadata:
 
     def run(self, graph: Graph, declared: Mapping[str, Any], labels: Sequence[str] | None) -> bytes:
         inputs = [self.input(v.name or "input", v.type, declared) for v in graph.inputs]
-        outputs = [self.output(v.name or "output", labels if i == 0 else None) for i, v in enumerate(graph.outputs)]
+        names = output_names(graph) or [v.name or "output" for v in graph.outputs]
+        outputs = [self.output(name, labels if i == 0 else None) for i, name in enumerate(names)]
         subgraph = self.table({2: self.tables(inputs), 3: self.tables(outputs)})
         root = self.table({0: self.text(graph.name), 3: self.tables([subgraph])})
         self.b.Finish(root, file_identifier=IDENTIFIER)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import repeat
 
 import click
 
-from ..compiler.graph.ir import Graph
+from ..compiler.graph.ir import Graph, Value
+from ..compiler.graph.names import output_names
 from ..compiler.ops.opaque import unknown_operators
 from ..options import batch_option, json_option, network_options
 from ..output import echo, format_table, quantity
@@ -33,13 +35,21 @@ def _as_json(graph: Graph) -> dict[str, object]:
     return {
         "net": graph.name,
         "inputs": [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.inputs],
-        "outputs": [{"dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.outputs],
+        "outputs": [
+            {**({"name": name} if name else {}), "dtype": str(v.type.dtype), "shape": v.type.shape}
+            for name, v in _outputs(graph)
+        ],
         "layers": [_record(layer) for layer in layers(graph)],
         "parameters": trainable_parameters(graph),
         "parameter_bytes": parameter_bytes(graph),
         "macs": total_macs(graph),
         **({"not_run": unknown} if unknown else {}),
     }
+
+
+def _outputs(graph: Graph) -> list[tuple[str | None, Value]]:
+    """The outputs with their names, if the graph names them."""
+    return list(zip(output_names(graph) or repeat(None), graph.outputs, strict=False))
 
 
 def _record(layer: LayerSummary) -> dict[str, object]:
@@ -53,7 +63,7 @@ def _record(layer: LayerSummary) -> dict[str, object]:
 def _as_text(graph: Graph) -> str:
     lacking = graph.attributes.get("element_types", {})
     inputs = ", ".join(f"{v.name}: {lacking.get(v.name, v.type)}" for v in graph.inputs)
-    outputs = ", ".join(str(v.type) for v in graph.outputs)
+    outputs = ", ".join(f"{name}: {v.type}" if name else str(v.type) for name, v in _outputs(graph))
     parameters, macs = trainable_parameters(graph), total_macs(graph)
     table = format_table(
         ("layer", "operator", "shape", "parameters", "MACs"),

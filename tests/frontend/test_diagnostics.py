@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from netc.compiler.errors import Diagnostic, Location, NetcError
-from netc.compiler.graph import evaluate
 from netc.frontend import SourceError, check_text, load_network, load_text, render, to_json
 
 FOLDER = Path(__file__).parent / "diagnostics"
@@ -93,13 +91,3 @@ def test_a_run_reports_twenty_errors_at_most() -> None:
     with pytest.raises(NetcError) as caught:
         load_text(text)
     assert len(caught.value.diagnostics) == 20
-
-
-def test_the_cure_for_a_product_of_several_matrices_gives_their_products() -> None:
-    """The hint of the message that tests/frontend/diagnostics/shapes.net holds."""
-    pairs = [f"reshape(slice({{}}, begin = [{i}, 0, 0], size = [1, {{}}]), shape = [{{}}])" for i in range(2)]
-    products = ", ".join(f"matmul({p.format('a', '3, 4', '3, 4')}, {p.format('b', '4, 5', '4, 5')})" for p in pairs)
-    graph = load_text(f"net n(a: f32[2, 3, 4], b: f32[2, 4, 5]) {{ return concat({products}, axis = 0) }}\n")
-    a, b = (np.random.default_rng(0).standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs)
-    (result,) = evaluate(graph, [a, b])
-    np.testing.assert_allclose(result.reshape(2, 3, 5), a @ b, rtol=1e-5, atol=1e-6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netc.compiler.initial import RULES
 from netc.frontend import check_text, load_text, parse_source
 from netc.frontend.arithmetic import BUILTINS, MAX_LIST, MAX_TEXT
 from netc.frontend.budget import MAX_BYTES, MAX_FILE, MAX_OPERATIONS, MAX_STEPS, MAX_TOKENS
@@ -29,9 +30,22 @@ def test_examples(number: int) -> None:
 def test_example_of_parameter_names() -> None:
     (example,) = [e for e in EXAMPLES if "net named" in e]
     names = [p.result.name or "" for p in load_text(example).parameters]
-    mentioned = re.findall(r"`([a-z0-9_.]+\.(?:weight|bias))`", REFERENCE)
+    section = REFERENCE[REFERENCE.index("### Names of parameters") : REFERENCE.index("### Shared parameters")]
+    mentioned = re.findall(r"`([a-z0-9_.]+\.(?:weight|bias))`", section)
     assert len(mentioned) == 7
     assert set(mentioned) <= set(names)
+
+
+def test_example_of_shared_parameters() -> None:
+    (example,) = [e for e in EXAMPLES if "net siamese" in e]
+    section = REFERENCE[REFERENCE.index("### Shared parameters") :]
+    names = [p.result.name or "" for p in load_text(example).parameters]
+    assert re.findall(r"`(tower\.[a-z0-9_.]+)`", section) == names
+
+
+def test_table_of_initial_values() -> None:
+    table = REFERENCE[REFERENCE.index("| `init` |") : REFERENCE.index("The last two dimensions of a shape")]
+    assert set(re.findall(r"`([a-z]\w+)[`(]", table)) - {"init"} == set(RULES)
 
 
 def test_example_of_comments() -> None:

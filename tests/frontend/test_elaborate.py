@@ -179,7 +179,7 @@ def test_specialisation_and_hyperparameters() -> None:
     with pytest.raises(NetcError, match="net base has no hyperparameter `width`"):
         load_text(text, net="top", hyperparameters={"width": 3})
     with pytest.raises(NetcError, match="hyperparameter `size` can't be"):
-        load_text(text, net="top", hyperparameters={"size": {}})
+        load_text(text, net="top", hyperparameters={"size": b"2"})
     with pytest.raises(NetcError, match="not a finite number"):
         load_text(text, net="top", hyperparameters={"size": float("nan")})
 

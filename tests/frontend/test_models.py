@@ -22,22 +22,92 @@ PARAMETERS = {
     "mlp_mnist": 669_706,
     "cnn_mnist": 3_489_130,
     "cnn_cifar": 2_431_018,
+    "alexnet": 61_100_840,
+    "vgg11": 132_863_336,
+    "vgg13": 133_047_848,
     "vgg16": 138_357_544,
     "vgg19": 143_667_240,
+    "vgg11_bn": 132_868_840,
+    "vgg13_bn": 133_053_736,
+    "vgg16_bn": 138_365_992,
+    "vgg19_bn": 143_678_248,
     "resnet20": 272_474,
+    "resnet56": 855_770,
+    "resnet110": 1_730_714,
+    "preact_resnet110": 1_730_522,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "wide_resnet50_2": 68_883_240,
+    "resnext50_32x4d": 25_028_904,
+    "googlenet": 6_624_904,
+    "inception_v3": 23_834_568,
+    "inception_v3_auxiliary": 27_161_264,
+    "squeezenet1_0": 1_248_424,
+    "squeezenet1_1": 1_235_496,
+    "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "mobilenet_v1": 4_231_976,
     "mobilenet_v2": 3_504_872,
     "mobilenet_v2_tf": 3_506_153,
+    "mobilenet_v3_large": 5_483_032,
+    "mobilenet_v3_small": 2_542_856,
+    "mnasnet0_5": 2_218_512,
+    "mnasnet1_0": 4_383_312,
+    "shufflenet_v2_x0_5": 1_366_792,
+    "shufflenet_v2_x1_0": 2_278_604,
+    "shufflenet_v2_x1_5": 3_503_624,
+    "shufflenet_v2_x2_0": 7_393_996,
+    "regnet_x_400mf": 5_495_976,
+    "regnet_y_400mf": 4_344_144,
+    "regnet_y_800mf": 6_432_512,
+    "regnet_y_1_6gf": 11_202_430,
+    "regnet_y_3_2gf": 19_436_338,
+    "efficientnet_b0": 5_288_548,
+    "efficientnet_b1": 7_794_184,
+    "efficientnet_b2": 9_109_994,
+    "efficientnet_b3": 12_233_232,
+    "efficientnet_b4": 19_341_616,
+    "efficientnet_b5": 30_389_784,
+    "efficientnet_b6": 43_040_704,
+    "efficientnet_b7": 66_347_960,
+    "efficientnet_v2_s": 21_458_488,
+    "efficientnet_v2_m": 54_139_356,
+    "efficientnet_lite0": 4_652_008,
+    "efficientnet_lite1": 5_416_680,
+    "efficientnet_lite2": 6_092_072,
+    "efficientnet_lite3": 8_197_096,
+    "efficientnet_lite4": 13_006_568,
     "efficientnet_edgetpu_s": 5_438_392,
     "efficientnet_edgetpu_m": 6_899_496,
     "efficientnet_edgetpu_l": 10_589_712,
+    "nasnet_mobile": 5_289_978,
+    "nasnet_large": 88_753_150,
+    "pnasnet5large": 86_057_668,
+    "amoebanet_a": 86_739_341,
 }
+"""Trainable parameters: those of torchvision's and timm's networks where they have them."""
 
-FAMILIES = ("cnn", "efficientnet_edgetpu", "resnet", "vgg")
+FAMILIES = (
+    "cnn",
+    "densenet",
+    "efficientnet",
+    "efficientnet_edgetpu",
+    "efficientnet_lite",
+    "mnasnet",
+    "mobilenet_v3",
+    "nasnet",
+    "pnasnet",
+    "regnet",
+    "resnet",
+    "shufflenet_v2",
+    "squeezenet",
+    "vgg",
+)
 
 ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1)}
 """For each order of dimensions in published weights, where its dimensions are in netc's."""
@@ -145,7 +215,9 @@ def test_names_and_shapes_of_published_weights(name: str) -> None:
     assert {key: found[key] for key in SOME_SHAPES[name]} == SOME_SHAPES[name]
 
 
-@pytest.mark.parametrize("name", ["mlp_mnist", "cnn_mnist", "cnn_cifar", "mobilenet_v2_tf"])
+@pytest.mark.parametrize(
+    "name", ["mlp_mnist", "cnn_mnist", "cnn_cifar", "mobilenet_v2_tf", "efficientnet_lite0", "efficientnet_lite2"]
+)
 def test_names_and_shapes_of_trained_weights(name: str) -> None:
     path = WEIGHTS / f"{name}.safetensors"
     if not path.exists():
@@ -183,9 +255,9 @@ def test_classes_of_imagenet() -> None:
 
 def test_misspelt_models_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(NetcError, match="there is no model `resnet5`") as caught:
-        load_network("resnet5")
-    assert caught.value.diagnostics[0].hint == "did you mean resnet50?"
+    with pytest.raises(NetcError, match="there is no model `resnet3`") as caught:
+        load_network("resnet3")
+    assert caught.value.diagnostics[0].hint == "did you mean resnet34?"
     (tmp_path / "mine.net").write_text("net mine(x: f32[N]) { return relu(x) }")
     with pytest.raises(NetcError, match="there is no file mien") as caught:
         load_network("mien.net")

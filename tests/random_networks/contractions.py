@@ -116,15 +116,6 @@ def dense(m: Maker, name: str) -> Value:
     return m.emit(name, *operands)
 
 
-@recipe("matmul")
-def matmul(m: Maker, name: str) -> Value:
-    a = m.operand(FLOATS, fits=lambda t: t.rank == 2, shape=lambda: m.shape((2,)))
-    ta, tb = m.flag(), m.flag()
-    inner, columns = a.type.shape[0 if ta else 1], m.choice((3, 1, 5, 8, 17))
-    b = m.operand((a.type.dtype,), shape=(columns, inner) if tb else (inner, columns))
-    return m.emit(name, a, b, transpose_a=ta, transpose_b=tb)
-
-
 @recipe("winograd_filter")
 def winograd_filter(m: Maker, name: str) -> Value:
     lead = m.choice(((), (), (2,)))

@@ -22,6 +22,7 @@ QUANTIZABLE = (
     *("conv2d", "relu", "add", "dense", "max_pool", "avg_pool", "concat", "pad", "reshape", "transpose", "slice"),
     *("relu6", "mul", "sub", "batch_norm", "sigmoid", "tanh", "reduce_mean", "softmax", "leaky_relu", "clamp"),
     *("hard_sigmoid", "reduce_max", "reduce_sum", "transpose_conv2d", "resize_bilinear", "resize_nearest", "conv1d"),
+    "matmul",
 )
 """Operators that may have an integer form."""
 LITERT: Any = (

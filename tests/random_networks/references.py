@@ -92,7 +92,12 @@ NUMPY: dict[str, Reference] = {
     "softmax": _axis(_softmax),
     "log_softmax": _axis(lambda x, axis: np.log(_softmax(x, axis))),
     "logsumexp": _axis(lambda x, axis: np.log(np.exp(x).sum(axis=axis))),
-    "argmax": _axis(np.argmax),
+    "argmax": lambda o, a: np.argmax(o[0], axis=a["axis"]) if not a["last"] else None,
+    "argmin": lambda o, a: np.argmin(o[0], axis=a["axis"]) if not a["last"] else None,
+    "sort": lambda o, a: np.sort(o[0], axis=a["axis"]) if not a["descending"] else None,
+    "argsort": lambda o, a: np.argsort(o[0], axis=a["axis"], kind="stable") if not a["descending"] else None,
+    "reduce_any": _reduce(np.any),
+    "reduce_all": _reduce(np.all),
     "one_hot": lambda o, a: np.moveaxis(
         np.where(np.arange(a["depth"]) == o[0][..., None], a["on"], a["off"]), -1, a["axis"]
     ),
@@ -100,7 +105,9 @@ NUMPY: dict[str, Reference] = {
     "take_along_axis": lambda o, a: np.take_along_axis(*o, axis=a["axis"]),
     "mirror_pad": lambda o, a: np.pad(o[0], a["padding"], mode=a["mode"]) if o[0].size and o[0].ndim else None,
     "dense": lambda o, a: np.einsum("...i,io->...o", o[0], o[1]) + (o[2] if len(o) > 2 else 0),
-    "matmul": lambda o, a: (o[0].T if a["transpose_a"] else o[0]) @ (o[1].T if a["transpose_b"] else o[1]),
+    "matmul": lambda o, a: np.matmul(
+        np.swapaxes(o[0], -1, -2) if a["transpose_a"] else o[0], np.swapaxes(o[1], -1, -2) if a["transpose_b"] else o[1]
+    ),
     "batch_norm": lambda o, a: (o[0] - o[3]) / np.sqrt(o[4] + a["eps"]) * o[1] + o[2],
     "channel_variance": lambda o, a: np.var(o[0], axis=tuple(range(o[0].ndim - 1))),
     "lookup": lambda o, a: o[1][o[0].astype(int) - np.iinfo(o[0].dtype).min],
@@ -196,12 +203,24 @@ def _pad(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
     return result
 
 
+def _attention(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    q, k, v, *mask = map(TORCH.from_numpy, operands)
+    shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2], k.shape[-2])
+    hidden = TORCH.zeros(shape, dtype=q.dtype)
+    if attributes["causal"]:
+        hidden = hidden + TORCH.triu(TORCH.full(shape[-2:], -np.inf, dtype=q.dtype), 1)
+    mask = mask[0] + hidden if mask else hidden
+    function = TORCH.nn.functional.scaled_dot_product_attention
+    return function(q, k, v, attn_mask=mask, scale=attributes["scale"]).numpy()
+
+
 NUMPY["pad"] = _pad
 WITH_TORCH: dict[str, Reference] = {
     **{f"conv{d}d": _conv for d in (1, 2, 3)},
     "max_pool": lambda o, a: _pool(o, a, True),
     "avg_pool": lambda o, a: _pool(o, a, False),
     **{f"transpose_conv{d}d": _transpose_conv for d in (1, 2, 3)},
+    "attention": _attention,
 }
 REFERENCES: dict[str, Reference] = {**NUMPY, **(WITH_TORCH if TORCH else {})}
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from ...graph.ir import Array, Operation
 from ...ops.convolution import Conv2D, Conv3D
-from ...ops.dense import Dense, MatMul
+from ...ops.dense import Dense
 from ...ops.facets import TFLITE, TfliteForm
+from ...ops.matmul import MatMul
 from ...ops.quantized.contraction import QConv2D, QDense
+from ...ops.quantized.matmul import QMatMul
 from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
 from ...ops.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
@@ -19,6 +21,9 @@ from ...ops.window import Window, window_of
 from ...types import Quantization, TensorType
 from ..emitter import Emitter
 from .common import SAME, VALID, activation, is_quantized, padded
+
+MATMUL_RANK = 5
+"""Dimensions that BATCH_MATMUL takes."""
 
 
 def scheme(name: str, x: TensorType, kernel: tuple[int, ...], attributes: Any) -> tuple[int, Window]:
@@ -202,15 +207,17 @@ def _bias(c: Emitter, op: Operation) -> int:
 
 
 def matmul(c: Emitter, op: Operation) -> None:
-    """BATCH_MATMUL of two matrices."""
+    """BATCH_MATMUL, whose kernel takes up to five dimensions."""
+    if any(v.type.rank > MATMUL_RANK for v in op.operands):
+        c.fail(op, f"there is no TFLite form of {op.name} with more than {MATMUL_RANK} dimensions")
     a, b = (c.place(v) for v in op.operands)
     adjoint = {"adj_x": op.attributes["transpose_a"], "adj_y": op.attributes["transpose_b"]}
-    c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", **adjoint)
+    c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", version(op, 1, 2), **adjoint)
 
 
 TFLITE.add(TfliteForm(conv2d, ("CONV_2D", "DEPTHWISE_CONV_2D"), activated=True), Conv2D, QConv2D)
 TFLITE.add(TfliteForm(dense, "FULLY_CONNECTED", activated=True), Dense, QDense)
-TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul)
+TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul, QMatMul)
 TFLITE.add(TfliteForm(conv3d, "CONV_3D"), Conv3D)
 TFLITE.add(TfliteForm(transpose_conv, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D)
 TFLITE.add(TfliteForm(transpose_conv, "CONV_3D_TRANSPOSE"), TransposeConv3D)

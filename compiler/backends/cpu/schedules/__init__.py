@@ -3,6 +3,8 @@
 from ....lowering import Schedules
 from ....lowering.generic import schedule_generic
 from ....lowering.margins import schedule_relayout
+from .attention import schedule_attention
+from .batch_matmul import schedule_batch_matmul
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
@@ -21,6 +23,8 @@ SCHEDULES = Schedules(
         schedule_depthwise,
         schedule_integer_depthwise,
         schedule_contraction,
+        schedule_batch_matmul,
+        schedule_attention,
         schedule_grouped,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,

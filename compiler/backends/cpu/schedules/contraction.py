@@ -17,7 +17,6 @@ from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, 
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
-from ....ops.dense import MatMul
 from ....targets.target import Target
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
@@ -216,10 +215,7 @@ class ContractionEmitter:
 
 def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a contraction without groups; empty where its form needs another lowering."""
-    operator = group.anchor.operator
-    if isinstance(operator, MatMul) and group.anchor.attributes["transpose_b"]:
-        return ()
-    if not (operator.contraction or isinstance(operator, MatMul)) or not group.result.type.dtype.is_float:
+    if not group.anchor.operator.contraction or not group.result.type.dtype.is_float:
         return ()
     if any(v not in group.outer for v in group.anchor.operands) or group.anchor.attributes.get("groups", 1) > 1:
         return ()

@@ -14,7 +14,6 @@ from itertools import product
 
 from ....lowering.group import Group
 from ....ops.convolution import Conv2D, Convolution
-from ....ops.dense import MatMul
 from ....ops.quantized.contraction import Conv2DSum
 from ....ops.transpose_convolution import TransposeConv2D, TransposeConvolution
 from ....ops.window import Phase, phase_margins, window_of
@@ -128,11 +127,6 @@ def walks(group: Group) -> tuple[Walk, ...]:
     if isinstance(operator, TransposeConvolution):
         return _transposed(group)
     x = group.anchor.operands[0].type
-    if isinstance(operator, MatMul) and group.anchor.attributes["transpose_a"]:
-        rows, columns = x.shape
-        buffer = (1, x.buffer_shape[0], x.buffer_shape[1])
-        walk = replace(_flat(x), width=columns, channels=rows, pitch=1, buffer=buffer, channel_rows=True)
-        return (walk,) if _is_one_row(group) else ()
     return (_flat(x),) if _is_one_row(group) else _grid(x)
 
 

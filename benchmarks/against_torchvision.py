@@ -1,0 +1,229 @@
+"""Compare shipped nets with their twins in torchvision and timm: results, a step of training, speed.
+
+Each net takes its twin's own weights, drawn at random, by name, from a file. Compared are the results at batch 1 and 3
+and, where a net allows, at two sizes of pictures, as the largest difference relative to the range of the twin's
+results; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
+of the first; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
+with ONNX Runtime's, which runs the exported twin.
+
+What is found is kept in a file, a line for each net, so that nets can be measured a few at a time; the table shows all
+of them. Fails if something differs too much. Needs the extra `zoo`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import parser, setting, table, without_dropout
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from twins import FIXED_SIZE, TWINS, multiply_accumulates, training_mode, twin
+
+import netc
+from netc.summary import total_macs, trainable_parameters
+
+Floats = NDArray[np.float32]
+LIMIT = 1e-4
+"""Largest difference of a result or a loss."""
+
+
+@dataclass
+class Finding:
+    """What one net showed; times in seconds and milliseconds."""
+
+    net: str
+    parameters: int
+    macs: int
+    difference: float
+    loss: float
+    step: float
+    compile_s: float
+    ms: float
+    peer_ms: float
+
+    @property
+    def sound(self) -> bool:
+        """True if nothing differs too much."""
+        return max(self.difference, self.loss, self.step / 100) <= LIMIT
+
+    def row(self) -> list[str]:
+        """A line of the table."""
+        return [
+            self.net,
+            f"{self.parameters:,}",
+            f"{self.macs:,}",
+            *(f"{error:.1e}" for error in (self.difference, self.loss, self.step)),
+            f"{self.compile_s:.1f} s",
+            f"{self.ms:.1f}",
+            f"{self.peer_ms:.1f}",
+            f"{self.ms / self.peer_ms:.2f}" if self.peer_ms else "",
+        ]
+
+
+HEADERS = (
+    "net",
+    "parameters",
+    "MACs",
+    "results differ by",
+    "first loss",
+    "second loss",
+    "compile time",
+    "netc, ms",
+    "ONNX Runtime, ms",
+    "ratio",
+)
+
+
+def main() -> int:
+    """Compare the chosen nets, print what is known of all; 1 if one of them differs too much."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    known = _read(options.results)
+    for name in options.only or [name for name in TWINS if name not in known]:
+        with tempfile.TemporaryDirectory() as folder:
+            known[name] = _compare(name, Path(folder), options)
+        print(*known[name].row(), "" if known[name].sound else "TOO MUCH", file=sys.stderr, flush=True)
+        options.results.write_text("".join(f"{json.dumps(asdict(finding))}\n" for finding in known.values()))
+    findings = [known[name] for name in TWINS if name in known]
+    print(setting("torch", "torchvision", "timm", "onnxruntime"), end="\n\n")
+    print(table(HEADERS, [finding.row() for finding in findings]))
+    return int(not all(finding.sound for finding in findings))
+
+
+def _options() -> argparse.Namespace:
+    p = parser(__doc__)
+    p.add_argument("--only", nargs="+", choices=TWINS, metavar="NET", help="these, known or not; default: all unknown")
+    p.add_argument("--results", type=Path, default=Path("against_torchvision.jsonl"), help="what is known")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--rounds", type=int, default=5, help="turns of both engines; 0: don't measure times")
+    p.add_argument("--training-size", type=int, default=96, help="side of the pictures of the training step")
+    p.add_argument("--no-training", action="store_true")
+    return p.parse_args()
+
+
+def _read(path: Path) -> dict[str, Finding]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    findings = (Finding(**json.loads(line)) for line in lines)
+    return {finding.net: finding for finding in findings}
+
+
+def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
+    module = twin(name)
+    weights = folder / "twin.safetensors"
+    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, weights)
+    graph = netc.load(name)
+    side = graph.inputs[0].type.shape[1]
+    x = _pictures(1, side)
+    parameters, macs = trainable_parameters(graph), total_macs(graph)
+    _expect(name, "parameters", parameters, sum(p.numel() for p in module.parameters() if p.requires_grad))
+    _expect(name, "multiply-accumulates", macs, multiply_accumulates(module, _to_torch(x)))
+    differences, compile_s, ms, peer_ms = [], 0.0, 0.0, 0.0
+    fixed = name.startswith(FIXED_SIZE)
+    for size, batch in ((side, 1), (side if fixed else side * 7 // 10 | 1, 3)):
+        x = _pictures(batch, size)
+        started = time.perf_counter()
+        settings = {} if fixed else {"size": size}
+        program = netc.compile(name, weights=weights, batch=batch, threads=options.threads, settings=settings)
+        elapsed = time.perf_counter() - started
+        with program:
+            found, expected = np.asarray(program(x)), _run_torch(module, x)
+            differences.append(float(np.abs(found - expected).max() / np.ptp(expected)))
+            if batch == 1:
+                compile_s = elapsed
+                if options.rounds:
+                    ms, peer_ms = _times(program, module, x, folder / "twin.onnx", options)
+    loss, step = (0.0, 0.0) if options.no_training else _train(name, module, weights, options)
+    return Finding(name, parameters, macs, max(differences), loss, step, compile_s, ms, peer_ms)
+
+
+def _expect(name: str, what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise SystemExit(f"{name} has {found:,} {what}, its twin {expected:,}")
+
+
+def _pictures(batch: int, side: int) -> Floats:
+    return np.random.default_rng(batch).standard_normal((batch, side, side, 3), np.float32)
+
+
+def _to_torch(x: Floats) -> torch.Tensor:
+    return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+
+
+def _run_torch(module: torch.nn.Module, x: Floats) -> Floats:
+    with torch.no_grad():
+        result: Floats = module(_to_torch(x)).numpy()
+    return result
+
+
+def _times(
+    program: Any, module: torch.nn.Module, x: Floats, path: Path, options: argparse.Namespace
+) -> tuple[float, float]:
+    """Median milliseconds of netc and of ONNX Runtime, which take turns."""
+    import onnxruntime
+
+    planar = _to_torch(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (planar,), str(path), dynamo=False, input_names=["x"], output_names=["y"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = options.threads, 3
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    engines = (lambda: program(x), lambda: session.run(None, {"x": planar.numpy()}))
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(options.rounds):
+        for engine, found in zip(engines, times, strict=True):
+            end = time.perf_counter() + 0.4
+            count = 0
+            while count < 2 or time.perf_counter() < end:
+                started = time.perf_counter()
+                engine()
+                if count:  # the first call of a turn finds the caches full of the other's
+                    found.append(1e3 * (time.perf_counter() - started))
+                count += 1
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Relative differences of the losses before and after an update."""
+    settings = (
+        {} if name.startswith(FIXED_SIZE) else {"size": max(options.training_size, 128 * name.startswith("inception"))}
+    )
+    graph = without_dropout(netc.load(name, batch=4, settings=settings))
+    x = _pictures(4, graph.inputs[0].type.shape[1])
+    labels = np.random.default_rng(0).integers(0, 1000, 4).astype(np.int32)
+    trainer = netc.compile_training(
+        graph, weights=weights, threads=options.threads, optimizer="sgd(lr=0.01)", loss="softmax_cross_entropy"
+    )
+    found = [float(trainer.step(x, labels)) for _ in range(2)]
+    expected = _losses(copy.deepcopy(module), _to_torch(x), torch.from_numpy(labels.astype(np.int64)))
+    first, second = (abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
+    return first, second
+
+
+def _losses(module: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    losses = []
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    with training_mode(module):
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(module(x), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses
+
+
+if __name__ == "__main__":
+    sys.exit(main())

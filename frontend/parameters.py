@@ -1,0 +1,54 @@
+"""Functions about parameters: `param` makes one where it is called, `share` lets several calls have the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..compiler.ops.layer import Layer
+from ..compiler.published import parse_order
+from .signatures import Arguments, Slot, bind
+from .values import Definition, Placed, Shared, applying, checked_label, describe, error, join
+
+if TYPE_CHECKING:
+    from .state import CallSite
+
+
+def _share(site: CallSite, label: str | None, arguments: Arguments) -> Shared:
+    """`share@label(block, name = value, ...)`: the block bound to the path of this place."""
+    if len(arguments.positional) != 1:
+        hint = "write `f = share@name(block)`; further arguments are given by name"
+        raise error(f"share takes one block or layer, not {len(arguments.positional)}", site.location, hint)
+    (given,) = arguments.positional
+    callee = given.value
+    if isinstance(callee, Shared):
+        raise error(f"{describe(callee)} is shared already", given.location, "call it as it is")
+    if not isinstance(callee, Layer | Definition) or (isinstance(callee, Definition) and callee.kind == "func"):
+        raise error(f"share takes a block or a layer, not {describe(callee)}", given.location)
+    path = site.state.path(site.frame.component(callee.name, label), site.location)
+    return Shared(callee, path, MappingProxyType(dict(arguments.named)), set())
+
+
+def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
+    """`param(name, shape, init, trainable, checkpoint)`: a parameter of the block that it stands in."""
+    bound = bind("param", _PARAM, arguments, site.location, site.state.budget)
+    checked_label(bound["name"], site.location)
+    if any(size < 0 for size in bound["shape"]):
+        raise error("a parameter can't have negative sizes", site.location)
+    site.path = site.frame.path if label is None else join(site.frame.path, label)
+    with applying("param", site.location):
+        parse_order(bound.get("checkpoint"), len(bound["shape"]))
+        return site.param(**{"init": "zeros", **bound})
+
+
+_PARAM = (
+    Slot("name", str),
+    Slot("shape", tuple[int, ...]),
+    Slot("init", str, required=False),
+    Slot("trainable", bool, required=False),
+    Slot("checkpoint", str | None, required=False),
+)
+
+PLACED: Mapping[str, Placed] = MappingProxyType({p.name: p for p in (Placed("share", _share), Placed("param", _param))})
+"""All functions that work at the place of their call."""
