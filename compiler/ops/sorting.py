@@ -1,8 +1,8 @@
 """Elements in order: sort, argsort, the k largest, and where they stood.
 
-An element's place in the order is the number of elements before it (`sort_order`); the others select by that place. So
-their work grows with the square of the elements along the axis, in vectors and without a branch: right for hundreds
-or a few thousand elements. The k best of long rows are found by `best_positions`.
+In short rows an element's place in the order is the number of elements before it (`sort_order`); the others select by
+that place. This work grows with the square of the elements along the axis, but has vectors and no branch. In long rows
+`radix_order` finds the positions of the elements in order.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Expr, Select, VectorType, const
 from ..types import DType, TensorType
 from .axes import Permutation
-from .best_positions import MOST
 from .facets import INTEGER, PERMUTED, TFLITE, IntegerForm, Narrow, Permuted, TfliteForm, reads
 from .gradients import reshaped
+from .indexing import coordinates
 from .layer import LayerBuilder, layer
 from .reduction import normalize_axis
 
-LONG = 256
-"""From so many elements on, the k best of a row are found with a heap."""
+LONG_ROW = 96
+"""Elements along the axis from which on digits are sorted: about as fast here as counting."""
 _DESCENDING = {"descending": AttributeSpec(bool, "the largest first", False)}
 _AXIS = {"axis": AttributeSpec(int, "dimension that is put in order", -1)}
 
@@ -97,6 +97,8 @@ class Ordered(Operator):
     operands = ("x",)
     positions: ClassVar[bool]
     """Results are positions (i32) in place of elements."""
+    finds: ClassVar[str] = ""
+    """The operator that gives the positions of its results."""
 
     def descending(self, attributes: Attributes) -> bool:
         """Whether the largest comes first."""
@@ -125,6 +127,10 @@ class Ordered(Operator):
         x, back = _axis_last(b, x, axis)
         *outer, size = x.type.shape
         count = self.count(size, attributes)
+        if size >= LONG_ROW:
+            y = _first(b, x, count, self.descending(attributes))
+            y = y if self.positions else b.emit("take_along_axis", x, y)
+            return b.emit("transpose", y, permutation=back) if back else y
         order = _order(b, x, self.descending(attributes))
         source = b.constant(np.arange(size, dtype=np.int32)) if self.positions else x
         column = reshaped(b, source, (size, 1) if self.positions else (*outer, size, 1))
@@ -137,6 +143,9 @@ class Ordered(Operator):
         """Cotangents of the results, brought to the elements that they were taken from."""
         (x,), attributes = op.operands, op.attributes
         axis = normalize_axis(self.name, attributes["axis"], x.type.rank)
+        if x.type.shape[axis] >= LONG_ROW:
+            order = b.emit(self.finds, x, **attributes)
+            return b.emit("scatter_nd", coordinates(b, order, axis), dy, shape=x.type.shape)
         x, back = _axis_last(b, x, axis)
         dy, _ = _axis_last(b, dy, axis)
         *outer, size = x.type.shape
@@ -165,11 +174,20 @@ def _order(b: Builder, x: Value, descending: bool) -> Value:
     return b.emit("sort_order", x, places, descending=descending)
 
 
+def _first(b: Builder, x: Value, count: int, descending: bool) -> Value:
+    """Positions of the first elements along the last dimension in order."""
+    *outer, size = x.type.shape
+    rows = math.prod(outer)
+    pairs = b.emit("radix_order", reshaped(b, x, (rows, size)), count=count, descending=descending)
+    return reshaped(b, b.emit("slice", pairs, begin=(0, 0, 0), size=(rows, 1, count)), (*outer, count))
+
+
 @register
 class Sort(Ordered):
     """Elements along an axis in order; NaN counts as larger than all numbers, as in NumPy and PyTorch."""
 
     name = "sort"
+    finds = "argsort"
     attributes = {**_AXIS, **_DESCENDING}
     positions = False
     keeps_quantization = True
@@ -206,25 +224,13 @@ class TopK(Ordered):
             raise ShapeError(f"{self.name} can't take {attributes['k']} of {size} elements")
         return int(attributes["k"])
 
-    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        (x,), k = operands, attributes["k"]
-        axis = normalize_axis(self.name, attributes["axis"], x.type.rank)
-        if x.type.shape[axis] < LONG or not 0 < k <= MOST:
-            return super().decompose(b, operands, attributes)
-        x, back = _axis_last(b, x, axis)
-        *outer, size = x.type.shape
-        rows = reshaped(b, x, (math.prod(outer), size))
-        places = b.emit("best_positions", rows, k=k, largest=attributes["largest"])
-        y = places if self.positions else b.emit("take_along_axis", rows, places, axis=1)
-        y = reshaped(b, y, (*outer, k))
-        return b.emit("transpose", y, permutation=back) if back else y
-
 
 @register
 class TopKValues(TopK):
     """The k largest (or smallest) elements along an axis, in order; NaN counts as larger than all numbers."""
 
     name = "top_k_values"
+    finds = "top_k_indices"
     positions = False
     keeps_quantization = True
     scales = Scales.OPERAND

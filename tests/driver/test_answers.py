@@ -103,8 +103,8 @@ def test_instances(netc: Call, tmp_path: Path) -> None:
     drawing = tmp_path / "drawn.png"
     assert run(netc, tmp_path / "boxed.net", "--image", picture, "--top", "1", "-o", drawing).code == 0
     changed = (np.asarray(Image.open(drawing)) != np.asarray(Image.open(picture))).any(axis=-1)
-    assert changed[12:18, 12:44].all()
-    assert not changed[22:28, 12:44].any()
+    assert changed[12:18, 12:44].mean() > 0.9  # but for the letters of the name
+    assert not changed[25:28, 12:44].any()
 
 
 def test_masks_are_spelled_as_by_cocos_tools() -> None:

@@ -35,6 +35,8 @@ PARAMETERS = {
     "resnet56": 855_770,
     "resnet110": 1_730_714,
     "preact_resnet110": 1_730_522,
+    "wide_resnet28_10": 36_479_194,
+    "wide_resnet16_4": 2_748_890,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
@@ -101,11 +103,29 @@ PARAMETERS = {
     "pnet": 6_632,
     "rnet": 100_178,
     "onet": 389_040,
+    "convnext_tiny": 28_589_128,
+    "convnext_small": 50_223_688,
+    "convnext_base": 88_591_464,
+    "vit_b_16": 86_567_656,
+    "vit_b_32": 88_224_232,
+    "vit_l_16": 304_326_632,
+    "vit_l_32": 306_535_400,
+    "swin_t": 28_288_354,
+    "swin_s": 49_606_258,
+    "swin_b": 87_768_224,
+    "r3d_18": 33_371_472,
+    "mc3_18": 11_695_440,
+    "r2plus1d_18": 31_505_325,
+    "voxnet": 921_736,
+    "astronet": 9_940_193,
+    "alphazero": 23_333_708,
+    "qanet": 2_283_730,
 }
 """Trainable parameters: those of torchvision's and timm's networks where they have them."""
 
 FAMILIES = (
     "cnn",
+    "convnext",
     "densenet",
     "efficientnet",
     "efficientnet_edgetpu",
@@ -120,10 +140,19 @@ FAMILIES = (
     "shufflenet_v2",
     "squeezenet",
     "ssd",
+    "swin",
     "vgg",
+    "video_resnet",
+    "vit",
 )
 
-ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1)}
+WITHOUT_LABELS = (
+    *("perceptron", "r3d_18", "mc3_18", "r2plus1d_18", "voxnet", "astronet", "alphazero", "qanet"),
+    *("unet", "pnet", "rnet", "onet"),
+)
+"""Nets whose classes are not those of the data that netc knows, or that have none."""
+
+ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1), "oidhw": (4, 3, 0, 1, 2)}
 """For each order of dimensions in published weights, where its dimensions are in netc's."""
 
 SOME_SHAPES = {
@@ -132,6 +161,40 @@ SOME_SHAPES = {
         "classifier.0.weight": (4096, 25088),
         "classifier.6.bias": (1000,),
     },
+    "deeplabv3_resnet50": {
+        "backbone.layer4.0.downsample.0.weight": (2048, 1024, 1, 1),
+        "classifier.0.convs.2.0.weight": (256, 2048, 3, 3),
+        "classifier.4.weight": (21, 256, 1, 1),
+        "aux_classifier.0.weight": (256, 1024, 3, 3),
+    },
+    "lraspp_mobilenet_v3_large": {
+        "backbone.13.block.0.0.weight": (672, 112, 1, 1),
+        "classifier.scale.1.weight": (128, 960, 1, 1),
+    },
+    "ssd300_vgg16": {
+        "backbone.scale_weight": (512,),
+        "backbone.extra.0.7.1.weight": (1024, 512, 3, 3),
+        "head.classification_head.module_list.1.weight": (546, 1024, 3, 3),
+    },
+    "ssdlite320_mobilenet_v3_large": {
+        "backbone.features.0.13.1.running_var": (672,),
+        "backbone.features.1.0.2.fc1.weight": (168, 672, 1, 1),
+        "backbone.extra.3.2.0.weight": (128, 64, 1, 1),
+        "head.regression_head.module_list.5.1.weight": (24, 128, 1, 1),
+    },
+    "retinanet_resnet50_fpn": {
+        "backbone.body.layer1.0.bn1.running_mean": (64,),
+        "backbone.fpn.inner_blocks.2.0.weight": (256, 2048, 1, 1),
+        "backbone.fpn.extra_blocks.p7.bias": (256,),
+        "head.classification_head.cls_logits.weight": (819, 256, 3, 3),
+    },
+    "maskrcnn_resnet50_fpn": {
+        "rpn.head.conv.0.0.weight": (256, 256, 3, 3),
+        "roi_heads.box_head.fc6.weight": (1024, 12544),
+        "roi_heads.box_predictor.bbox_pred.weight": (364, 1024),
+        "roi_heads.mask_predictor.mask_fcn_logits.bias": (91,),
+    },
+    "onet": {"conv4.weight": (128, 64, 2, 2), "prelu5.weight": (256,), "dense6_3.bias": (10,)},
     "resnet34": {"layer2.0.downsample.0.weight": (128, 64, 1, 1), "layer4.2.bn2.running_var": (512,)},
     "resnet50": {
         "conv1.weight": (64, 3, 7, 7),
@@ -153,6 +216,18 @@ SOME_SHAPES = {
         "blocks.5.1.bn3.bias": (192,),
         "conv_head.weight": (1280, 192, 1, 1),
     },
+    "vit_b_16": {
+        "class_token": (1, 1, 768),
+        "encoder.pos_embedding": (1, 197, 768),
+        "encoder.layers.encoder_layer_11.self_attention.in_proj_weight": (2304, 768),
+        "heads.head.weight": (1000, 768),
+    },
+    "swin_t": {
+        "features.1.1.attn.relative_position_bias_table": (169, 3),
+        "features.4.reduction.weight": (384, 768),
+        "features.7.0.attn.qkv.bias": (2304,),
+    },
+    "r3d_18": {"stem.0.weight": (64, 3, 3, 7, 7), "layer2.0.downsample.0.weight": (128, 64, 1, 1, 1)},
     "efficientnet_edgetpu_l": {"conv_stem.weight": (40, 3, 3, 3), "conv_head.weight": (1536, 232, 1, 1)},
 }
 
@@ -214,8 +289,8 @@ def test_published_parameter_counts(name: str) -> None:
     assert sum(p.result.type.size for p in graph.parameters if p.attributes["trainable"]) == PARAMETERS[name]
     assert graph.name == name
     assert graph.inputs[0].type.shape[0] == 1
-    labels = graph.attributes["preprocess"].get("labels")
-    assert (models_folder() / labels).is_file() if labels else name in ("perceptron", "unet", "pnet", "rnet", "onet")
+    labels = graph.attributes.get("preprocess", {}).get("labels")
+    assert (models_folder() / labels).is_file() if labels else name in WITHOUT_LABELS
 
 
 @pytest.mark.parametrize("path", sorted(models_folder().glob("*.net")), ids=lambda path: path.stem)

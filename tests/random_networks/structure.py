@@ -158,6 +158,12 @@ def sort_order(m: Maker, name: str) -> Value:
     return m.emit(name, x, places, descending=m.flag())
 
 
+@recipe("radix_order")
+def radix_order(m: Maker, name: str) -> Value:
+    x = m.operand(NUMBERS, fits=lambda t: t.rank == 2, shape=lambda: m.shape((3, 40)))
+    return m.emit(name, x, count=m.number(0, x.type.shape[-1]), descending=m.flag())
+
+
 @recipe("top_k_values", "top_k_indices")
 def top_k(m: Maker, name: str) -> Value:
     x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
@@ -195,10 +201,3 @@ def resize(m: Maker, name: str) -> Value:
     x = m.operand(kinds, fits=lambda t: t.rank == 4, shape=m.image)
     options = m.choice(({}, {"align_corners": True}, {"half_pixel_centers": True}))
     return m.emit(name, x, size=(m.choice((3, 1, 8, 5)), m.choice((4, 1, 7, 2))), **options)
-
-
-@recipe("best_positions")
-def best_positions(m: Maker, name: str) -> Value:
-    size = m.choice((9, 1, 40))
-    x = m.leaf(m.dtype(NUMBERS), (m.choice((2, 1)), size), "9")
-    return m.emit(name, x, k=m.number(1, size), largest=m.choice((True, False)))
