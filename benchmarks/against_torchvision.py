@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import parser, setting, table, without_dropout
+from dense_twins import DENSE, DETECTION
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -126,14 +127,17 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
     weights = folder / "twin.safetensors"
     save_file({key: value.contiguous() for key, value in module.state_dict().items()}, weights)
     graph = netc.load(name)
+    given = DETECTION.get(name, {})
     side = graph.inputs[0].type.shape[-2]
-    parameters, macs = trainable_parameters(graph), total_macs(graph)
+    parameters = trainable_parameters(graph)
+    graph = netc.load(name, settings=given)
+    macs = total_macs(graph)
     _expect(name, "parameters", parameters, sum(p.numel() for p in module.parameters() if p.requires_grad))
     _expect(name, "multiply-accumulates", macs, multiply_accumulates(module, _to_torch(_inputs(graph))))
     differences, compile_s, ms, peer_ms = [], 0.0, 0.0, 0.0
     fixed = name.startswith(FIXED_SIZE)
     for size, batch in ((side, 1), (side if fixed else side * 7 // 10 | 1, 3)):
-        settings = {} if fixed else {"size": size}
+        settings = given if fixed else {"size": size}
         x = _inputs(netc.load(name, batch=batch, settings=settings))
         started = time.perf_counter()
         program = netc.compile(name, weights=weights, batch=batch, threads=options.threads, settings=settings)
@@ -149,7 +153,7 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
                 compile_s = elapsed
                 if options.rounds:
                     ms, peer_ms = _times(program, module, x, folder / "twin.onnx", options)
-    loss, step = (0.0, 0.0) if options.no_training else _train(name, module, weights, options)
+    loss, step = (0.0, 0.0) if options.no_training or name in DENSE else _train(name, module, weights, options)
     return Finding(name, parameters, macs, max(differences), loss, step, compile_s, ms, peer_ms)
 
 

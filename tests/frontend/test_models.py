@@ -152,7 +152,7 @@ WITHOUT_LABELS = (
 )
 """Nets whose classes are not those of the data that netc knows, or that have none."""
 
-ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1), "oidhw": (4, 3, 0, 1, 2)}
+ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1), "oidhw": (4, 3, 0, 1, 2), "iohw": (2, 3, 0, 1)}
 """For each order of dimensions in published weights, where its dimensions are in netc's."""
 
 SOME_SHAPES = {
