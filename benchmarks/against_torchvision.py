@@ -125,13 +125,15 @@ def _read(path: Path) -> dict[str, Finding]:
 def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
     module = twin(name)
     weights = folder / "twin.safetensors"
-    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, weights)
     graph = netc.load(name)
     given = DETECTION.get(name, {})
     side = graph.inputs[0].type.shape[-2]
     parameters = trainable_parameters(graph)
     graph = netc.load(name, settings=given)
     macs = total_macs(graph)
+    used = {p.result.name for p in graph.parameters} if given else module.state_dict()
+    state = {key: value.contiguous() for key, value in module.state_dict().items() if key in used}
+    save_file(state, weights)
     _expect(name, "parameters", parameters, sum(p.numel() for p in module.parameters() if p.requires_grad))
     _expect(name, "multiply-accumulates", macs, multiply_accumulates(module, _to_torch(_inputs(graph))))
     differences, compile_s, ms, peer_ms = [], 0.0, 0.0, 0.0

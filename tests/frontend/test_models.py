@@ -352,3 +352,13 @@ def test_misspelt_models_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_network("mien.net")
     assert caught.value.diagnostics[0].hint == "did you mean mine.net?"
     assert load_network("./mine.net").name == "mine"
+
+
+def test_an_empty_label_adds_nothing_to_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "plain.net"
+    path.write_text(
+        'block inner(x) { return x |> dense@a(2) |> dense@""(2) }\n'
+        'net plain(x: f32[N, 3]) { return x |> inner@"" |> inner@"b" }\n'
+    )
+    names = [p.result.name for p in load_network(path).parameters]
+    assert names == ["a.weight", "a.bias", "weight", "bias", "b.a.weight", "b.a.bias", "b.weight", "b.bias"]
