@@ -78,13 +78,14 @@ class Trainer:
         """Values for the parameters of `evaluated`; raises `NetcError` where they aren't finite."""
         return self._finite_weights(averaged)
 
-    def step(self, x: Array, labels: Array) -> float:
-        """Train on one batch: x float32 [batch, ...], labels int32 [batch] (or what the loss takes).
+    def step(self, *batch: Array) -> float:
+        """Train on a batch: the inputs, x float32 [batch, ...], then labels: int32 [batch] or what the loss takes.
 
         Returns the mean loss before the update; `metrics` then holds all scalars of the step. Raises `NetcError` where
         shapes don't fit, and for labels that are no class numbers where the loss takes such.
         """
-        results = self.program(x, self._checked(labels))
+        *x, labels = batch
+        results = self.program(*x, self._checked(labels))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         return self.metrics["loss"]
