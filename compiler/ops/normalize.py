@@ -95,8 +95,7 @@ class Normalize(Operator):
         else:
             centred = b.emit("sub", x, mean)
             variance = self._mean(b, b.emit("mul", centred, centred), attributes)
-        deviation = b.emit("sqrt", b.emit("add", variance, eps))
-        return mean, b.emit("div", b.scalar(1.0, x.type.dtype), deviation)
+        return mean, b.emit("rsqrt", b.emit("add", variance, eps))
 
     def _by_channels(self, x: TensorType, attributes: Attributes) -> bool:
         """True if sums are taken for each channel first, with vectors across channels, and then of channels."""
