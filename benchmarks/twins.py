@@ -72,7 +72,7 @@ def twin(name: str, seed: int = 0) -> nn.Module:
     Factors and shifts of batch normalisation are drawn, too: ones and zeros would hide mistakes.
     """
     torch.manual_seed(seed)
-    models = _torchvision().models
+    models = torchvision().models
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name in TIMM:
@@ -85,14 +85,14 @@ def twin(name: str, seed: int = 0) -> nn.Module:
             module = getattr(models, name, None) or getattr(models.video, name)
             module = module(**OPTIONS.get(name, {}))
     _without_padding_in_means(module)
-    _draw(module)
+    draw(module)
     _draw_statistics(module, _sample(name))
     freeze_norms(name, module)
     return module.eval()
 
 
 @cache
-def _torchvision() -> ModuleType:
+def torchvision() -> ModuleType:
     """torchvision; its networks work without its compiled operators, of which only importing it complains."""
     register: Callable[..., Any] = torch.library.register_fake
 
@@ -134,7 +134,7 @@ def _sample(name: str) -> torch.Tensor:
     return torch.randn(4, 3, side, side)
 
 
-def _draw(module: nn.Module) -> None:
+def draw(module: nn.Module) -> None:
     """Draw what starts at a constant, and would hide mistakes."""
     for name, parameter in module.named_parameters():
         if parameter.numel() > 1 and not torch.any(parameter != parameter.flatten()[0]):

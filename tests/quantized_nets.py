@@ -124,6 +124,7 @@ NETS: dict[str, Net] = {
     "mean": Net((2, 7, 7, 32), lambda n, x: n.b.emit("reduce_mean", x, axes=(1, 2))),
     "sum": Net((2, 7, 7, 32), lambda n, x: n.b.emit("reduce_sum", x, axes=(1,), keepdims=True)),
     "max over dimensions": Net((2, 7, 7, 8), lambda n, x: n.b.emit("reduce_max", x, axes=(1, 2))),
+    "layer norm": Net((8, 50), lambda n, x: n.b.emit("normalize", x, axes=(-1,))),
     "softmax": Net((8, 50), lambda n, x: n.b.emit("softmax", x, axis=-1)),
     "max_pool, padded": Net(PICTURE, lambda n, x: n.pool("max_pool", x, ((1, 1), (1, 1)))),
     "max_pool of relu, padded": Net(PICTURE, lambda n, x: n.pool("max_pool", n.b.emit("relu", x), ((1, 1), (1, 1)))),
