@@ -128,7 +128,7 @@ def same(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(ALL))
 
 
-@recipe("dropout")
+@recipe("dropout", "alpha_dropout")
 def dropout(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(ALL), rate=m.choice((0.5, 0, 0.25)))
 

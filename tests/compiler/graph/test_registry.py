@@ -44,7 +44,7 @@ def test_commutative_operators_take_two_operands(name: str) -> None:
 def test_elementwise_operators_print_and_parse(name: str) -> None:
     b = GraphBuilder("g")
     x = b.input("x", parse_type("f32[2,3]"))
-    examples: dict[object, object] = {str: "f64", tuple: (2, 3), bool: True}
+    examples: dict[object, object] = {str: "f64", tuple: (0, 1), bool: True}
     needed = {key: spec for key, spec in lookup(name).attributes.items() if key != "activation"}
     given = {key: examples.get(spec.kind, 0.5) for key, spec in needed.items()}
     text = str(b.finish([b.emit(name, x, **given)]))
