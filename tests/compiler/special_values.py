@@ -22,6 +22,7 @@ INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)
 WIDTH = 23
 """Elements of a row: whole vectors and, behind them, smaller ones and a single element."""
 LARGEST_ANGLE = 1e6
+"""Of an f64; singles and halves may be any."""
 LARGEST_QUOTIENT = 2.0**300
 
 ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -79,7 +80,7 @@ def elementwise_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list
     Without `halves` nothing is converted to f16.
     """
     a, b = _pairs(specials(dtype))
-    is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE)
+    is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE) & (dtype is DType.F64)
     with np.errstate(all="ignore"):
         is_small = np.abs(a.astype(np.float64) / b.astype(np.float64)) > LARGEST_QUOTIENT
     one = a.dtype.type(1)
