@@ -80,6 +80,26 @@ class Normalize(Operator):
         mean, inverse = self.statistics(b, x, attributes)
         return b.emit("mul", x if mean is None else b.emit("sub", x, mean), inverse)
 
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        """In operators that have an integer form, as TensorFlow's converters write it."""
+        (x,) = operands
+        shape, groups, axes = x.type.shape, attributes["groups"], self.axes(x.type.rank, attributes)
+        if x.type.dtype is DType.F16:
+            return self.decompose(b, operands, attributes)
+        if groups > 1:
+            kept = [size for d, size in enumerate(shape[:-1]) if d not in axes]
+            reduced = math.prod(shape[a] for a in axes[:-1])
+            if any(a != len(kept) + i for i, a in enumerate(axes)):
+                return self.decompose(b, operands, attributes)
+            x = reshaped(b, x, (math.prod(kept), reduced, groups, shape[-1] // groups))
+            axes = (1, 3)
+        means = {"axes": axes, "keepdims": True}
+        mean = b.emit("reduce_mean", x, **means) if attributes["center"] else None
+        squares = b.emit("mul", x, x) if mean is None else b.emit("squared_difference", x, mean)
+        variance = b.emit("add", b.emit("reduce_mean", squares, **means), b.scalar(attributes["eps"], x.type.dtype))
+        centred = x if mean is None else b.emit("sub", x, mean)
+        return reshaped(b, b.emit("mul", centred, b.emit("rsqrt", variance)), shape)
+
     def statistics(self, b: Builder, x: Value, attributes: Attributes) -> tuple[Value | None, Value]:
         """The mean, and 1 / sqrt(variance + eps), in shapes that broadcast to that of x."""
         axes, eps = self.axes(x.type.rank, attributes), b.scalar(attributes["eps"], x.type.dtype)
