@@ -7,6 +7,7 @@ operations, which `fuse` puts into one kernel where rows fit the cache.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class Normalize(Operator):
                 return self.decompose(b, operands, attributes)
             x = reshaped(b, x, (math.prod(kept), reduced, groups, shape[-1] // groups))
             axes = (1, 3)
-        means = {"axes": axes, "keepdims": True}
+        means: dict[str, Any] = {"axes": axes, "keepdims": True}
         mean = b.emit("reduce_mean", x, **means) if attributes["center"] else None
         squares = b.emit("mul", x, x) if mean is None else b.emit("squared_difference", x, mean)
         variance = b.emit("add", b.emit("reduce_mean", squares, **means), b.scalar(attributes["eps"], x.type.dtype))
