@@ -128,7 +128,7 @@ def same(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(ALL))
 
 
-@recipe("dropout")
+@recipe("dropout", "alpha_dropout")
 def dropout(m: Maker, name: str) -> Value:
     x = m.operand(ALL)
     shared = tuple(d for d in range(x.type.rank) if m.flag(4))

@@ -97,7 +97,10 @@ NUMPY: dict[str, Reference] = {
     "sigmoid": lambda o, a: 1 / (1 + np.exp(-o[0])),
     "hard_sigmoid": lambda o, a: np.clip(o[0] / 6 + 0.5, 0, 1),
     "softplus": lambda o, a: np.log1p(np.exp(o[0])),
-    **{name: (lambda o, a: o[0]) for name in ("identity", "relayout", "stop_gradient", "dropout", "custom_gradient")},
+    **{
+        name: (lambda o, a: o[0])
+        for name in ("identity", "relayout", "stop_gradient", "dropout", "alpha_dropout", "custom_gradient")
+    },
     "reshape": lambda o, a: np.reshape(o[0], a["shape"]),
     "transpose": lambda o, a: np.transpose(o[0], a["permutation"]),
     "broadcast_to": lambda o, a: np.broadcast_to(o[0], a["shape"]),
