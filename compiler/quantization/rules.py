@@ -30,13 +30,15 @@ from ..ops.striding import MirrorPad, StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import reads_elements, window_of
 from ..types import DType, Quantization
-from .calibration import Ranges
+from .bias_correction import shift_of_rounding
+from .calibration import Ranges, has_filters
 from .quantizer import Quantizer, Scheme
 from .scales import (
     HIGHEST,
     LOWEST,
     bias_to_integers,
     covered,
+    real_weight,
     weight_scale,
     weight_to_integers,
 )
@@ -82,12 +84,14 @@ def contraction(q: Quantizer, op: Operation) -> Value:
         raise NetcError(f"the integer form of {op.name} needs constant weights", location=op.location)
     per_channel = q.scheme.has_channels(op)
     given = weight_scale(weight, bias, x, y, per_channel=per_channel)
-    operands = [
-        q.integer(op.operands[0]),
-        q.constant(weight_to_integers(weight, given), given, op.operands[1].name),
-    ]
+    rounded = weight_to_integers(weight, given)
+    operands = [q.integer(op.operands[0]), q.constant(rounded, given, op.operands[1].name)]
+    means = q.means(op.operands[0]) if has_filters(op) else None
+    if means is not None:
+        bias = (0 if bias is None else bias) - shift_of_rounding(op, real_weight(rounded, given) - weight, means)
     if bias is not None:
-        operands.append(q.constant(bias_to_integers(bias, x, given), None, op.operands[2].name))
+        name = op.operands[2].name if len(op.operands) > 2 else None
+        operands.append(q.constant(bias_to_integers(bias, x, given), None, name))
     return q.emit(
         op,
         f"q_{op.name}",
