@@ -1,10 +1,10 @@
-"""Compare shipped nets with their twins in torchvision and timm: results, a step of training, speed.
+"""Compare shipped nets with their twins in torchvision, timm and `paper_nets.py`: results, a step of training, speed.
 
 Each net takes its twin's own weights, drawn at random, by name, from a file. Compared are the results at batch 1 and 3
 and, where a net allows, at two sizes of pictures, as the largest difference relative to the range of the twin's
-results; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
-of the first; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
-with ONNX Runtime's, which runs the exported twin.
+results, zero included; the losses of two training steps (batch statistics, nothing dropped), of which the second shows
+the gradients of the first, for nets with one output; numbers of trainable parameters and of multiply-accumulates. Times
+are medians of calls that take turns with ONNX Runtime's, which runs the exported twin.
 
 What is found is kept in a file, a line for each net, so that nets can be measured a few at a time, and a part of the
 comparison on another day; the table shows all. Fails if something differs too much. Needs the extra `zoo`.
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ import torch
 from common import parser, setting, table, without_dropout
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch.nn import functional as F
 from twins import FIXED_SIZE, TWINS, multiply_accumulates, training_mode, twin
 
 import netc
+from netc.compiler.graph.ir import Graph
 from netc.summary import total_macs, trainable_parameters
 
-Floats = NDArray[np.float32]
-AnyFloats = NDArray[np.floating[Any]]
+Arrays = list[NDArray[Any]]
 LIMIT = 1e-4
 """Largest difference of a result or a loss."""
 OWN_ERRORS = 8
@@ -154,25 +156,29 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
     weights = folder / "twin.safetensors"
     save_file({key: value.contiguous() for key, value in module.state_dict().items()}, weights)
     fixed = name.startswith(FIXED_SIZE)
-    whole = netc.load(name).inputs[0].type.shape[1]
+    graph = netc.load(name)
+    macs, whole = total_macs(graph), graph.inputs[0].type.shape[-2]
     side = whole if fixed or not options.side else max(options.side, 128 * name.startswith("inception"))
     graph = netc.load(name, settings={} if fixed else {"size": side})
-    parameters, macs = trainable_parameters(graph), total_macs(graph)
+    parameters = trainable_parameters(graph)
     _expect(name, "parameters", parameters, sum(p.numel() for p in module.parameters() if p.requires_grad))
-    _expect(name, "multiply-accumulates", macs, multiply_accumulates(module, _to_torch(_pictures(1, side))))
-    finding = Finding(name, parameters, total_macs(netc.load(name)), 0.0)
+    _expect(name, "multiply-accumulates", total_macs(graph), multiply_accumulates(module, _to_torch(_inputs(graph))))
+    finding = Finding(name, parameters, macs, 0.0)
     other = side if fixed else side * 7 // 10 | 1
     for size, batch in ((side, 1), (other, 3))[: 2 - options.no_batch]:
-        x = _pictures(batch, size)
-        started = time.process_time()
         settings = {} if fixed else {"size": size}
+        x = _inputs(netc.load(name, batch=batch, settings=settings))
+        started = time.process_time()
         program = netc.compile(name, weights=weights, batch=batch, threads=options.threads, settings=settings)
         elapsed = time.process_time() - started
         with program:
-            found, expected = np.asarray(program(x)), _run_torch(module, x)
-            finding.difference = max(finding.difference or 0, _difference(found, expected))
-            if finding.difference > LIMIT:
-                finding.own = _difference(expected, _run_torch(copy.deepcopy(module).double(), x.astype(np.float64)))
+            found, expected = program(*x), _run_torch(module, x)
+            difference = _difference(found if isinstance(found, tuple) else (found,), expected)
+            if difference > LIMIT:
+                wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in x]
+                exact = _run_torch(copy.deepcopy(module).double(), wide)
+                finding.own = _difference(expected, exact)
+            finding.difference = max(finding.difference or 0, difference)
             if batch == 1 and options.rounds and side == whole:
                 finding.compile_s = elapsed
                 finding.ms, finding.peer_ms = _times(program, module, x, folder / "twin.onnx", options)
@@ -186,39 +192,52 @@ def _expect(name: str, what: str, found: int, expected: int) -> None:
         raise SystemExit(f"{name} has {found:,} {what}, its twin {expected:,}")
 
 
-def _difference(a: AnyFloats, b: AnyFloats) -> float:
-    """The largest difference relative to the range of b."""
-    return float(np.abs(a - b).max() / np.ptp(b))
+def _difference(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
+    """The largest difference relative to the range of what is expected, zero included."""
+    return max(
+        float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max())) for a, b in zip(found, expected, strict=True)
+    )
 
 
-def _pictures(batch: int, side: int) -> Floats:
-    return np.random.default_rng(batch).standard_normal((batch, side, side, 3), np.float32)
+def _inputs(graph: Graph) -> Arrays:
+    """Numbers for each input, the same ones for the same shape."""
+    rng = np.random.default_rng(graph.inputs[0].type.shape[0])
+    return [
+        rng.standard_normal(v.type.shape, np.float32)
+        if v.type.dtype.is_float
+        else rng.integers(0, 100, v.type.shape, v.type.dtype.numpy)
+        for v in graph.inputs
+    ]
 
 
-def _to_torch(x: AnyFloats) -> torch.Tensor:
-    return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+def _to_torch(x: Arrays) -> tuple[torch.Tensor, ...]:
+    """The same, with the channels of floats behind the batch."""
+    planar = (np.moveaxis(a, -1, 1) if a.dtype.kind == "f" else a for a in x)
+    return tuple(torch.from_numpy(a.copy()) for a in planar)
 
 
-def _run_torch(module: torch.nn.Module, x: AnyFloats) -> AnyFloats:
+def _run_torch(module: torch.nn.Module, x: Arrays) -> Arrays:
+    """The results, with the channels last."""
     with torch.no_grad():
-        result: AnyFloats = module(_to_torch(x)).numpy()
-    return result
+        found = module(*_to_torch(x))
+    return [np.moveaxis(y.numpy(), 1, -1) for y in (found if isinstance(found, tuple) else (found,))]
 
 
 def _times(
-    program: Any, module: torch.nn.Module, x: Floats, path: Path, options: argparse.Namespace
+    program: Any, module: torch.nn.Module, x: Arrays, path: Path, options: argparse.Namespace
 ) -> tuple[float, float]:
     """Median milliseconds of netc and of ONNX Runtime, which take turns; with one thread, of processor time."""
     import onnxruntime
 
     planar = _to_torch(x)
+    feed = {f"x{i}": a.numpy() for i, a in enumerate(planar)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, (planar,), str(path), dynamo=False, input_names=["x"], output_names=["y"])
+        torch.onnx.export(module, planar, str(path), dynamo=False, input_names=list(feed))
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = options.threads, 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    engines = (lambda: program(x), lambda: session.run(None, {"x": planar.numpy()}))
+    engines = (lambda: program(*x), lambda: session.run(None, feed))
     times: tuple[list[float], list[float]] = ([], [])
     # Processor time leaves out the work of others on a busy machine, but adds up threads.
     clock = time.process_time if options.threads == 1 else time.perf_counter
@@ -236,29 +255,40 @@ def _times(
 
 
 def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.Namespace) -> tuple[float, float]:
-    """Relative differences of the losses before and after an update."""
+    """Relative differences of the losses before and after an update; zeros where there is more than one output."""
     settings = (
         {} if name.startswith(FIXED_SIZE) else {"size": max(options.training_size, 128 * name.startswith("inception"))}
     )
     graph = without_dropout(netc.load(name, batch=4, settings=settings))
-    x = _pictures(4, graph.inputs[0].type.shape[1])
-    labels = np.random.default_rng(0).integers(0, 1000, 4).astype(np.int32)
-    trainer = netc.compile_training(
-        graph, weights=weights, threads=options.threads, optimizer="sgd(lr=0.01)", loss="softmax_cross_entropy"
+    if len(graph.outputs) > 1:
+        return 0.0, 0.0
+    x, classes = _inputs(graph), graph.outputs[0].type.shape[-1]
+    rng = np.random.default_rng(0)
+    labels = (
+        rng.integers(0, classes, 4).astype(np.int32) if classes > 1 else rng.uniform(size=(4, 1)).astype(np.float32)
     )
-    found = [float(trainer.step(x, labels)) for _ in range(2)]
-    expected = _losses(copy.deepcopy(module), _to_torch(x), torch.from_numpy(labels.astype(np.int64)))
+    trainer = netc.compile_training(
+        graph,
+        weights=weights,
+        threads=options.threads,
+        optimizer="sgd(lr=0.01)",
+        loss="softmax_cross_entropy" if classes > 1 else "mean_squared_error",
+    )
+    found = [float(trainer.step(*x, labels)) for _ in range(2)]
+    expected = _losses(copy.deepcopy(module), _to_torch(x), torch.from_numpy(labels))
     first, second = (abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
     return first, second
 
 
-def _losses(module: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> list[float]:
+def _losses(module: torch.nn.Module, x: tuple[torch.Tensor, ...], labels: torch.Tensor) -> list[float]:
     losses = []
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    classes = not labels.is_floating_point()
     with training_mode(module):
         for _ in range(2):
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(module(x), labels)
+            y = module(*x)
+            loss = F.cross_entropy(y, labels.long()) if classes else F.mse_loss(y, labels)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

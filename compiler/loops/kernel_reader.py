@@ -206,9 +206,11 @@ class KernelReader(TokenReader):
         text = self.advance()
         if kind is str:
             return text
-        if not text.isdecimal():
-            self.fail(f"a {word} takes a number of {name}, not `{text}`", at=start)
-        return int(text)
+        sign = text if text == "-" else ""
+        digits = self.advance() if sign else text
+        if not digits.isdecimal():
+            self.fail(f"a {word} takes a number of {name}, not `{sign}{digits}`", at=start)
+        return int(sign + digits)
 
     def arguments(self, scope: _Scope, count: int | None) -> list[Expr]:
         """The arguments of an operation; without a count, one or more."""

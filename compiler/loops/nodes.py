@@ -185,10 +185,10 @@ class Spread(Expr):
         return VectorType(self.value.type.dtype, self.lanes)
 
     def fault(self) -> str:
-        if min(self.lanes, self.run) < 1 or min(self.step, self.start) < 0:
-            return "lanes and run must be positive, step and start at least 0"
-        fits = self.places[-1] < self.value.type.lanes
-        return "" if fits else f"{self.value.type} has no lane {self.places[-1]}"
+        if min(self.lanes, self.run) < 1:
+            return "lanes and run must be positive"
+        outside = [place for place in self.places if not 0 <= place < self.value.type.lanes]
+        return f"{self.value.type} has no lane {outside[-1]}" if outside else ""
 
     def meaning(self) -> Callable[..., Number]:
         return lambda value: (

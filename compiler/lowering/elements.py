@@ -11,7 +11,7 @@ from ..errors import InternalError
 from ..graph.ir import Operation, Value
 from ..loops.compute import Element, Reduction
 from ..loops.interval import Interval, interval
-from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Stmt, Var, maximum, minimum
+from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Spread, Stmt, Var, maximum, minimum
 from ..types import TensorType
 
 
@@ -34,6 +34,22 @@ def moves_with(expr: Expr, var: Var) -> bool:
     if isinstance(expr, Binary) and expr.op == "sub":
         return moves_with(expr.lhs, var) and not depends_on(expr.rhs, var)
     return False
+
+
+def first_backward(expr: Expr, var: Var, lanes: int) -> Expr | None:
+    """Where a vector of neighbours begins that are taken backward: `expr` in the last lane; None if they aren't."""
+    if isinstance(expr, Binary) and expr.op == "mul" and (expr.lhs, expr.rhs) == (var, Const(-1)):
+        return (var + (lanes - 1)) * -1
+    if isinstance(expr, Binary) and expr.op in ("add", "sub"):
+        if not depends_on(expr.rhs, var):
+            first = first_backward(expr.lhs, var, lanes)
+            return first and Binary(expr.op, first, expr.rhs)
+        if not depends_on(expr.lhs, var):
+            if expr.op == "sub":
+                return expr.lhs - (expr.rhs + (lanes - 1)) if moves_with(expr.rhs, var) else None
+            first = first_backward(expr.rhs, var, lanes)
+            return first and expr.lhs + first
+    return None
 
 
 def physical(type_: TensorType, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -107,7 +123,7 @@ class Elements:
         return statement.var
 
     def load(self, value: Value, index: tuple[Expr, ...]) -> Expr:
-        """Read a buffer: a vector where the last index moves with the lane, else one element in every lane."""
+        """Read a buffer: a vector where the last index moves with the lane or against it, else one element for all."""
         buffer, place = self.buffers[value], physical(value.type, index)
         if len(buffer.shape) != len(place):
             raise InternalError(f"buffer {buffer.name} of rank {len(buffer.shape)} is read with {len(place)} indices")
@@ -117,9 +133,12 @@ class Elements:
             raise NotVectorizableError
         if not place or not depends_on(place[-1], self.lane):
             return Broadcast(Load(buffer, place), self.lanes)
-        if not moves_with(place[-1], self.lane):
+        if moves_with(place[-1], self.lane):
+            return Load(buffer, place, self.lanes)
+        first = first_backward(place[-1], self.lane, self.lanes)
+        if first is None:
             raise NotVectorizableError
-        return Load(buffer, place, self.lanes)
+        return Spread(Load(buffer, (*place[:-1], first), self.lanes), self.lanes, 1, -1, self.lanes - 1)
 
     def splat(self, scalar: Expr) -> Expr:
         """A scalar in every lane."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.ir import Attributes, Builder, Operation, Value
 from ..graph.registry import register
-from ..loops.ir import Binary, Cast, Expr, Select, Unary, const, minimum
+from ..loops.ir import Binary, Cast, Expr, Fma, Select, Unary, const, minimum
 from ..types import DType
 from .elementwise import UnaryOperator
 from .facets import INTEGER, TFLITE
@@ -39,6 +39,13 @@ _D = (
 
 Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23, 1969.
 """
+_SINGLE_SCALE = 3.0
+_SINGLE = (
+    *(0.055524589107955956, -0.29109239257537867, 0.5332207991269079, -0.4377979736172486),
+    *(0.40066682324541036, -0.0003761473515121027, 0.19160469199350344, 0.17154080068329747),
+    *(0.1886723627179721, 0.18803644458279267),
+)
+"""exp(x * x) * erfc(x) / t as a polynomial of t = 3 / (x + 3), fitted: the relative error is 2.2e-9 from 0 to 10."""
 
 
 def _ratio(x: Expr, above: Sequence[float], below: Sequence[float]) -> Expr:
@@ -77,10 +84,23 @@ def erf_element(x: Expr) -> Expr:
     return Select(is_near, near, Select(Binary("lt", x, const(0, x.type)), Unary("neg", far), far))
 
 
+def _single_tail(x: Expr) -> Expr:
+    """erfc(|x|) of a single."""
+    size = minimum(Unary("abs", x), _VANISHED)
+    t = _SINGLE_SCALE / (size + _SINGLE_SCALE)
+    series: Expr = const(_SINGLE[0], x.type)
+    for coefficient in _SINGLE[1:]:
+        series = Fma(series, t, const(coefficient, x.type))
+    return Unary("exp", Unary("neg", size * size)) * (t * series)
+
+
 def erfc_element(x: Expr) -> Expr:
     """1 - erf(x) of one element; small results keep their digits, since no difference is taken."""
     if x.type.dtype is DType.F16:
         return Cast(erfc_element(Cast(x, DType.F32)), DType.F16)
+    if x.type.dtype is DType.F32:
+        tail = _single_tail(x)
+        return Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail)
     is_near, near, tail = _near_and_tail(x, _VANISHED)
     return Select(is_near, 1.0 - near, Select(Binary("lt", x, const(0, x.type)), 2.0 - tail, tail))
 

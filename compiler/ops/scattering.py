@@ -7,6 +7,9 @@ it, so that the result, and each gradient, is the same for every number of threa
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,20 +17,26 @@ from ..errors import ShapeError
 from ..graph.element_types import check_numbers
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
 from ..graph.registry import register
-from ..loops.compute import Compute, Reduction
-from ..loops.ir import Binary, Cast, Const, Expr, Select, const
+from ..loops.compute import Procedure
+from ..loops.ir import Cast, Const, Expr, If, Stmt, VectorType, binary, const
 from ..types import DType, TensorType
 from .indexing import check_indices, coordinates, inside, place
 from .layer import LayerBuilder, layer
+from .procedures import each, each_vector
 from .reduction import normalize_axis
+
+BAND = 64
+"""Fewest columns that a thread takes."""
+MOST_BANDS = 8
 
 
 class Scatter(Operator):
     """Base of the operators that put something at places [..., K]: the first K indices of a shape."""
 
     attributes = {"shape": AttributeSpec(tuple, "shape of the tensor that is filled")}
-    places: int
-    """Which operand holds the places."""
+    procedural = True
+    start: ClassVar[int]
+    """What elements are before the first update."""
 
     def check_places(self, indices: TensorType, shape: tuple[int, ...]) -> tuple[int, int]:
         """The number of places and their K; raises `ShapeError` where they don't fit."""
@@ -39,16 +48,69 @@ class Scatter(Operator):
             raise ShapeError(f"{self.name}: there are no places in {list(shape)}")
         return math.prod(indices.shape[:-1]), depth
 
-    def meets(self, c: Compute, index: tuple[Expr, ...], update: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        """True where the place of an update is the result's."""
-        depth = c.type(0).shape[-1]
-        found: Expr | None = None
-        for d in range(depth):
-            there = place(c.load(0, (*update, Const(d))), attributes["shape"][d])
-            test = Binary("eq", there, index[d])
-            found = test if found is None else Binary("and", found, test)
-        assert found is not None
-        return c.splat(found)
+    def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
+        """Each update is read once, in order; a thread has its own columns of the slices, so no two threads meet."""
+        indices, shape = p.type(0), attributes["shape"]
+        depth = indices.shape[-1]
+        rest = shape[depth:]
+
+        def columns(leading: tuple[Expr, ...], inner: tuple[int, ...], start: Expr) -> list[Stmt]:
+            def whole(at: tuple[Expr, ...]) -> tuple[Expr, ...]:
+                return (*leading, *at[:-1], at[-1] + start) if at else leading
+
+            def fill(row: tuple[Expr, ...]) -> list[Stmt]:
+                def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
+                    return [p.store((*row, *whole(at)), const(self.start, VectorType(p.result.dtype, lanes)))]
+
+                return each_vector(p, inner, store)
+
+            def put(update: tuple[Expr, ...]) -> list[Stmt]:
+                block: list[Stmt] = []
+                there = [place(p.load(0, (*update, Const(d))), shape[d]) for d in range(depth)]
+                row = tuple(p.let(block, "place", value) for value in there)
+
+                def store(at: tuple[Expr, ...], lanes: int) -> list[Stmt]:
+                    return [p.store((*row, *whole(at)), self.updated(p, update, row, whole(at), lanes))]
+
+                return [*block, *each_vector(p, inner, store)]
+
+            return [*each(p, shape[:depth], fill), *each(p, indices.shape[:-1], put)]
+
+        if not math.prod(shape):
+            return []
+        work = (math.prod(shape[:depth]) + math.prod(indices.shape[:-1])) * math.prod(rest)
+        return _shared_columns(p, rest, columns, work)
+
+    @abstractmethod
+    def updated(
+        self, p: Procedure, update: tuple[Expr, ...], row: tuple[Expr, ...], column: tuple[Expr, ...], lanes: int
+    ) -> Expr:
+        """Elements of the result at [row, column] after an update."""
+
+
+def _shared_columns(
+    p: Procedure,
+    sizes: tuple[int, ...],
+    body: Callable[[tuple[Expr, ...], tuple[int, ...], Expr], list[Stmt]],
+    work: int,
+) -> list[Stmt]:
+    """`body(leading indices, sizes behind them, start of the last)`; threads share the first dimension of several."""
+    large = next((d for d, size in enumerate(sizes) if size > 1), len(sizes) - 1)
+    ones = (Const(0),) * max(large, 0)
+    if large < len(sizes) - 1:
+        return p.loop("part", sizes[large], lambda i: body((*ones, i), sizes[large + 1 :], Const(0)), shared=work)
+    if not sizes or sizes[-1] < 2 * BAND:
+        return body(ones, sizes[-1:], Const(0))
+    band = max(BAND, BAND * (sizes[-1] // (MOST_BANDS * BAND)))
+    whole, rest = divmod(sizes[-1], band)
+
+    def part(i: Expr) -> list[Stmt]:
+        full = body(ones, (band,), i * band)
+        if not rest:
+            return full
+        return [If(binary("lt", i, whole), tuple(full), tuple(body(ones, (rest,), Const(whole * band))))]
+
+    return p.loop("band", whole + (rest > 0), part, shared=work)
 
 
 @register
@@ -60,6 +122,7 @@ class ScatterND(Scatter):
 
     name = "scatter_nd"
     operands = ("indices", "updates")
+    start = 0
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (indices, updates), shape = operands, attributes["shape"]
@@ -80,14 +143,10 @@ class ScatterND(Scatter):
         np.add.at(result, tuple(flat.T), updates.reshape(len(flat), *shape[depth:]))
         return (result,)
 
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        depth = c.type(0).shape[-1]
-
-        def term(update: tuple[Expr, ...]) -> Expr:
-            element = c.load(1, (*update, *index[depth:]))
-            return Select(self.meets(c, index, update, attributes), element, const(0, element.type))
-
-        return Reduction("add", c.type(0).shape[:-1], term)
+    def updated(
+        self, p: Procedure, update: tuple[Expr, ...], row: tuple[Expr, ...], column: tuple[Expr, ...], lanes: int
+    ) -> Expr:
+        return p.read((*row, *column), lanes) + p.load(1, (*update, *column), lanes)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return None, b.emit("gather_nd", cotangents[0], op.operands[0])
@@ -100,6 +159,7 @@ class LastUpdate(Scatter):
     name = "last_update"
     internal = True
     operands = ("indices",)
+    start = -1
     piecewise_constant = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -117,17 +177,13 @@ class LastUpdate(Scatter):
         np.maximum.at(result, tuple(flat.T), np.arange(len(flat), dtype=np.int32))
         return (result,)
 
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
-        extents = c.type(0).shape[:-1]
-
-        def term(update: tuple[Expr, ...]) -> Expr:
-            number: Expr = Const(0)
-            for position, size in zip(update, extents, strict=True):
-                number = number * size + position
-            value = c.splat(Cast(number, DType.I32))
-            return Select(self.meets(c, index, update, attributes), value, const(-1, value.type))
-
-        return Reduction("max", extents, term)
+    def updated(
+        self, p: Procedure, update: tuple[Expr, ...], row: tuple[Expr, ...], column: tuple[Expr, ...], lanes: int
+    ) -> Expr:
+        number: Expr = Const(0)
+        for position, size in zip(update, p.type(0).shape[:-1], strict=True):
+            number = number * size + position
+        return Cast(number, DType.I32)
 
 
 def replaced(b: LayerBuilder, x: Value, places: Value, updates: Value) -> Value:

@@ -1,12 +1,13 @@
 """Elements in order: sort, argsort, the k largest, and where they stood.
 
-An element's place in the order is the number of elements before it (`sort_order`); the others select by that place. So
-their work grows with the square of the elements along the axis, in vectors and without a branch: right for hundreds
-or a few thousand elements.
+In short rows an element's place in the order is the number of elements before it (`sort_order`); the others select by
+that place. This work grows with the square of the elements along the axis, but has vectors and no branch. In long rows
+`radix_order` finds the positions of the elements in order.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,9 +22,12 @@ from ..types import DType, TensorType
 from .axes import Permutation
 from .facets import INTEGER, PERMUTED, TFLITE, IntegerForm, Narrow, Permuted, TfliteForm, reads
 from .gradients import reshaped
+from .indexing import coordinates
 from .layer import LayerBuilder, layer
 from .reduction import normalize_axis
 
+LONG_ROW = 96
+"""Elements along the axis from which on digits are sorted: about as fast here as counting."""
 _DESCENDING = {"descending": AttributeSpec(bool, "the largest first", False)}
 _AXIS = {"axis": AttributeSpec(int, "dimension that is put in order", -1)}
 
@@ -93,6 +97,8 @@ class Ordered(Operator):
     operands = ("x",)
     positions: ClassVar[bool]
     """Results are positions (i32) in place of elements."""
+    finds: ClassVar[str] = ""
+    """The operator that gives the positions of its results."""
 
     def descending(self, attributes: Attributes) -> bool:
         """Whether the largest comes first."""
@@ -121,6 +127,10 @@ class Ordered(Operator):
         x, back = _axis_last(b, x, axis)
         *outer, size = x.type.shape
         count = self.count(size, attributes)
+        if size >= LONG_ROW:
+            y = _first(b, x, count, self.descending(attributes))
+            y = y if self.positions else b.emit("take_along_axis", x, y)
+            return b.emit("transpose", y, permutation=back) if back else y
         order = _order(b, x, self.descending(attributes))
         source = b.constant(np.arange(size, dtype=np.int32)) if self.positions else x
         column = reshaped(b, source, (size, 1) if self.positions else (*outer, size, 1))
@@ -133,6 +143,9 @@ class Ordered(Operator):
         """Cotangents of the results, brought to the elements that they were taken from."""
         (x,), attributes = op.operands, op.attributes
         axis = normalize_axis(self.name, attributes["axis"], x.type.rank)
+        if x.type.shape[axis] >= LONG_ROW:
+            order = b.emit(self.finds, x, **attributes)
+            return b.emit("scatter_nd", coordinates(b, order, axis), dy, shape=x.type.shape)
         x, back = _axis_last(b, x, axis)
         dy, _ = _axis_last(b, dy, axis)
         *outer, size = x.type.shape
@@ -161,11 +174,20 @@ def _order(b: Builder, x: Value, descending: bool) -> Value:
     return b.emit("sort_order", x, places, descending=descending)
 
 
+def _first(b: Builder, x: Value, count: int, descending: bool) -> Value:
+    """Positions of the first elements along the last dimension in order."""
+    *outer, size = x.type.shape
+    rows = math.prod(outer)
+    pairs = b.emit("radix_order", reshaped(b, x, (rows, size)), count=count, descending=descending)
+    return reshaped(b, b.emit("slice", pairs, begin=(0, 0, 0), size=(rows, 1, count)), (*outer, count))
+
+
 @register
 class Sort(Ordered):
     """Elements along an axis in order; NaN counts as larger than all numbers, as in NumPy and PyTorch."""
 
     name = "sort"
+    finds = "argsort"
     attributes = {**_AXIS, **_DESCENDING}
     positions = False
     keeps_quantization = True
@@ -208,6 +230,7 @@ class TopKValues(TopK):
     """The k largest (or smallest) elements along an axis, in order; NaN counts as larger than all numbers."""
 
     name = "top_k_values"
+    finds = "top_k_indices"
     positions = False
     keeps_quantization = True
     scales = Scales.OPERAND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,18 @@ import numpy as np
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.arithmetic import Abs, Div, Neg
+from ..ops.axes import Permutation
+from ..ops.blocks import DepthToSpace
 from ..ops.clipping import LeakyRelu
 from ..ops.convolution import Conv1D
 from ..ops.dense import Dense
 from ..ops.facets import LEGALIZE, own_rule
 from ..ops.resize import ResizeNearest
+from ..ops.shape import Reshape, Transpose
 from ..ops.transpose_convolution import TransposeConv1D
+from ..types import TensorType
 from .base import Pass
+from .dce import dce
 from .two_dimensions import conv1d, transpose_conv1d
 
 
@@ -25,7 +31,8 @@ class LegalizeEdgeTpu(Pass):
 
     leaky_relu and abs become maxima, neg a product, division by a constant a product with its reciprocal, conv1d a
     convolution of height 1, a dense layer of several rows a convolution of size 1, resize_nearest by 4 or 8 two or
-    three ones by 2. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of them.
+    three ones by 2, depth_to_space and transposes of more than three dimensions (pixel_shuffle) several transposes of
+    three. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of them.
 
     Before::
 
@@ -41,7 +48,8 @@ class LegalizeEdgeTpu(Pass):
     name = "legalize-edgetpu"
 
     def run(self, graph: Graph) -> Graph:
-        return rewritten(graph, own_rule(LEGALIZE))
+        legal = rewritten(graph, own_rule(LEGALIZE))
+        return graph if legal is graph else dce(legal)
 
 
 def _leaky_relu(b: Rewriter, op: Operation) -> Value | None:
@@ -123,6 +131,64 @@ def _resize_nearest(b: Rewriter, op: Operation) -> Value | None:
     return x
 
 
+def _transpose(b: Rewriter, op: Operation) -> Value | None:
+    """Transposes of three dimensions, in place of a reshape in front of it, too."""
+    if not _is_wide(op.operands[0].type) and not _is_wide(op.result.type):
+        return None
+    return _moved(b, op, op)
+
+
+def _reshape(b: Rewriter, op: Operation) -> Value | None:
+    """The shape of what such transposes give."""
+    inner = b.graph.producers.get(op.operands[0])
+    if inner is None or inner.name != "transpose" or not _is_wide(inner.result.type):
+        return None
+    return _moved(b, op, inner)
+
+
+def _moved(b: Rewriter, op: Operation, transpose: Operation) -> Value | None:
+    apart = transpose.operands[0]
+    outer = b.graph.producers.get(apart)
+    source = outer.operands[0] if outer is not None and outer.name == "reshape" else apart
+    if _is_wide(source.type) or _is_wide(op.result.type):
+        return None
+    return _in_steps(b, op, b[source], apart.type.shape, transpose.attributes["permutation"])
+
+
+def _is_wide(type_: TensorType) -> bool:
+    """True if the Edge TPU doesn't take it: only the three innermost dimensions may be larger than 1."""
+    return any(size > 1 for size in type_.shape[:-3])
+
+
+def _depth_to_space(b: Rewriter, op: Operation) -> Value | None:
+    """Transposes of three dimensions."""
+    assert isinstance(op.operator, DepthToSpace)
+    steps = op.operator.steps(op.operands[0].type, op.attributes)
+    if _is_wide(op.operands[0].type):
+        return None
+    return _in_steps(b, op, b[op.operands[0]], steps.apart, steps.permutation)
+
+
+def _in_steps(b: Rewriter, op: Operation, x: Value, sizes: tuple[int, ...], permutation: Permutation) -> Value:
+    """X, seen as a tensor of these sizes, in another order of dimensions: one after the other moves to its place."""
+    order = [d for d in range(len(sizes)) if sizes[d] > 1]
+    wanted = [d for d in permutation if sizes[d] > 1]
+
+    def swapped(x: Value, *blocks: list[int]) -> Value:
+        shape = tuple(math.prod(sizes[d] for d in block) for block in blocks)
+        flat = x if x.type.shape == shape else b.emit("reshape", x, shape=shape, location=op.location)
+        return b.emit("transpose", flat, permutation=(1, 0, 2), location=op.location)
+
+    for place, d in enumerate(wanted):
+        at = order.index(d)
+        before, between, behind = order[:place], order[place:at], order[at + 1 :]
+        if between:
+            x = swapped(x, before + between, [d], behind)
+            x = swapped(x, [d], before, between + behind) if before else x
+        order = [*before, d, *between, *behind]
+    return b.emit("reshape", x, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
 LEGALIZE.add(_abs, Abs)
 LEGALIZE.add(conv1d, Conv1D)
 LEGALIZE.add(transpose_conv1d, TransposeConv1D)
@@ -130,6 +196,9 @@ LEGALIZE.add(_dense, Dense)
 LEGALIZE.add(_div, Div)
 LEGALIZE.add(_leaky_relu, LeakyRelu)
 LEGALIZE.add(_neg, Neg)
+LEGALIZE.add(_depth_to_space, DepthToSpace)
+LEGALIZE.add(_reshape, Reshape)
 LEGALIZE.add(_resize_nearest, ResizeNearest)
+LEGALIZE.add(_transpose, Transpose)
 
 legalize_edgetpu = LegalizeEdgeTpu()

@@ -31,7 +31,9 @@ def training(memory: str = "recompute") -> str:
     return ",".join(
         [
             # The step holds batch norm and dropout in their training form, and gradients of everything.
+            # What is frozen has it in its inference form.
             "canonicalize",
+            "fold-batch-norm",
             "lower-gradients",
             "decompose",
             "canonicalize",

@@ -22,6 +22,7 @@ INTEGERS = (DType.I64, DType.I32, DType.I16, DType.I8, DType.U8)
 WIDTH = 23
 """Elements of a row: whole vectors and, behind them, smaller ones and a single element."""
 LARGEST_ANGLE = 1e6
+"""Of an f64; singles and halves may be any."""
 LARGEST_QUOTIENT = 2.0**300
 
 ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -49,7 +50,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("roi_align", "roi_align_gradient"), _SUMS),
     "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
     **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
-    "sort_order": "argsort is made of it",
+    **dict.fromkeys(("sort_order", "radix_order"), "argsort is made of it"),
     **dict.fromkeys(("resize_bilinear", "winograd_filter", "normalize", "l2_normalize", "local_response_norm"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
@@ -79,7 +80,7 @@ def elementwise_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list
     Without `halves` nothing is converted to f16.
     """
     a, b = _pairs(specials(dtype))
-    is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE)
+    is_far = np.isfinite(a) & (np.abs(a.astype(np.float64)) > LARGEST_ANGLE) & (dtype is DType.F64)
     with np.errstate(all="ignore"):
         is_small = np.abs(a.astype(np.float64) / b.astype(np.float64)) > LARGEST_QUOTIENT
     one = a.dtype.type(1)

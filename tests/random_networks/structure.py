@@ -158,6 +158,12 @@ def sort_order(m: Maker, name: str) -> Value:
     return m.emit(name, x, places, descending=m.flag())
 
 
+@recipe("radix_order")
+def radix_order(m: Maker, name: str) -> Value:
+    x = m.operand(NUMBERS, fits=lambda t: t.rank == 2, shape=lambda: m.shape((3, 40)))
+    return m.emit(name, x, count=m.number(0, x.type.shape[-1]), descending=m.flag())
+
+
 @recipe("top_k_values", "top_k_indices")
 def top_k(m: Maker, name: str) -> Value:
     x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))

@@ -40,6 +40,25 @@ CASES: tuple[OpCase, ...] = (
     *(OpCase(op, ((3, 17),), {"k": 4, "largest": up}) for op in TOP_K for up in (False, True)),
     *(OpCase(op, ((6, 3),), {"k": 6, "axis": 0}, dtypes={0: DType.I8}, below={0: 4}) for op in TOP_K),
     OpCase("sort_order", ((3, 9), (9,)), dtypes={1: DType.I32}, below={0: 5, 1: 1}),
+    *(
+        OpCase(op, ((3, 130),), {"descending": down}, below={0: 40})
+        for op in ("sort", "argsort")
+        for down in (False, True)
+    ),
+    *(
+        OpCase(op, ((2, 110, 3),), {"axis": 1, "k": 7, "largest": up}, below={0: 9})
+        for op in TOP_K
+        for up in (False, True)
+    ),
+    *(
+        OpCase("radix_order", ((3, 40),), {"count": count, "descending": down}, below={0: 9}, dtypes={0: dtype})
+        for count, down in ((40, False), (26, True), (4, True), (0, False))
+        for dtype in (DType.F32, DType.I8)
+    ),
+    *(
+        OpCase("radix_order", ((2, 25),), {"count": 25}, dtypes={0: dtype})
+        for dtype in (DType.F32, DType.U8, DType.I64)
+    ),
     OpCase("log_softmax", ((3, 1001),)),
     OpCase("log_softmax", ((2, 5, 7),), {"axis": 1}),
     OpCase("logsumexp", ((3, 101),)),

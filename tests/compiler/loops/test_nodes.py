@@ -37,11 +37,17 @@ SAMPLES = {
     "lt": "lt(%f, 0.5: f32x4)", "le": "le(%i, 3: i32x4)", "eq": "eq(%i, 3: i32x4)", "ne": "ne(%i, 3: i32x4)",
     "neg": "neg(%f)", "abs": "abs(%i)", "sqrt": "sqrt(abs(%f))", "floor": "floor(%f)", "exp": "exp(%f)",
     "log": "log(abs(%f))", "tanh": "tanh(%f)", "not": "not(%i)",
+    "ceil": "ceil(%f)", "trunc": "trunc(%f)", "round": "round(%f)",
+    "expm1": "expm1(%f)", "exp2": "exp2(%f)", "log1p": "log1p(abs(%f))", "log2": "log2(abs(%f))",
+    "log10": "log10(abs(%f))", "sinh": "sinh(%f)", "cosh": "cosh(%f)", "asin": "asin(mul(%f, 0.3: f32x4))",
+    "acos": "acos(mul(%f, 0.3: f32x4))", "atan": "atan(%f)", "asinh": "asinh(%f)",
+    "acosh": "acosh(add(abs(%f), 1.0: f32x4))", "atanh": "atanh(mul(%f, 0.3: f32x4))",
+    "fmod": "fmod(%f, 0.7: f32x4)", "atan2": "atan2(%f, 0.5: f32x4)", "pow": "pow(abs(%f), 1.5: f32x4)",
     "fma": "fma(%f, 2.0: f32x4, %f)", "select": "select(lt(%f, 0.0: f32x4), %i, 7: i32x4)",
     "fixed_mul": "fixed_mul(%i, 1431655765: i32x4, -1: i32x4)",
     "fixed_mul_up": "fixed_mul_up(%i, 1431655765: i32x4, -1: i32x4)",
     "cast": "cast<i8>(%f)", "bitcast": "bitcast<i32>(%f)", "broadcast": "broadcast<4>(load i32 %x[2])",
-    "reduce": "reduce<add>(%f)", "spread": "spread<8, 4, 2, 1>(%f)", "interleave": "interleave(%f, %f)",
+    "reduce": "reduce<add>(%f)", "spread": "spread<8, 2, -1, 3>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""

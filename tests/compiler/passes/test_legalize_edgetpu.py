@@ -9,6 +9,7 @@ from netc.compiler.edgetpu import model_facts, predict
 from netc.compiler.graph import Graph, GraphBuilder, Value, evaluate
 from netc.compiler.passes import LegalizeEdgeTpu, legalize_edgetpu, run
 from netc.compiler.types import DType, TensorType
+from netc.frontend import load_text
 
 RNG = np.random.default_rng(3)
 
@@ -20,6 +21,11 @@ def graph_of(name: str, *shapes: tuple[int, ...], **attributes: object) -> Graph
     operands: list[Value] = [b.input("x", TensorType(DType.F32, first))]
     operands += [b.constant(RNG.standard_normal(shape).astype(np.float32)) for shape in rest]
     return b.finish([b.emit(name, *operands, **attributes)])
+
+
+def shuffled(layer: str) -> Graph:
+    """A net of one rearranging layer."""
+    return load_text(f"net n(x: f32[1, 6, 4, 18]) {{ return {layer} }}", "n.net")
 
 
 CONV1D = {"strides": (2,), "dilations": (1,)}
@@ -40,6 +46,10 @@ CONV1D = {"strides": (2,), "dilations": (1,)}
         graph_of("dense", (6, 4), (4, 3)),
         graph_of("resize_nearest", (1, 3, 5, 2), size=(12, 10)),
         graph_of("resize_nearest", (1, 3, 5, 2), size=(24, 40), half_pixel_centers=True),
+        graph_of("depth_to_space", (1, 3, 5, 12), block_size=2),
+        shuffled("reshape(transpose(reshape(x, [6, 2, 2, 3, 6]), permutation = [3, 1, 4, 0, 2]), [1, 9, 8, 6])"),
+        shuffled("pixel_shuffle(x, 3)"),
+        shuffled("pixel_unshuffle(x, 2)"),
     ],
     ids=lambda graph: f"{graph.operations[-1].name} to {graph.outputs[0].type.shape}",
 )

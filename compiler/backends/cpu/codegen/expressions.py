@@ -42,10 +42,11 @@ from .division import divide
 from .dot_product import dot4
 from .extremum import extremum
 from .fixed_point import fixed_mul
-from .functions import METHODS, expand_function
+from .functions import METHODS
 from .index import Atom, Linear
 from .math import expand
 from .reach import Reach
+from .singles import expand_function
 from .text import LLVMType, Value, llvm_type
 from .writer import FunctionWriter
 

@@ -1,6 +1,6 @@
 """More functions in loop-IR arithmetic: exponentials, logarithms, hyperbolic and inverse functions, powers, angles.
 
-All are computed in double precision, singles and halves too, so that these are rounded once. The formulas are the
+These are the methods for doubles; `singles` has some that are short enough for singles. The formulas are the
 textbook ones that keep small results (Kahan, "Branch cuts for complex elementary functions", 1987); the coefficients of
 the arctangent are those of S. Moshier's Cephes library (`atan.c`). Errors stay within 4 units in the last place.
 """
@@ -32,14 +32,6 @@ _TWO_THIRDS_LOW = 3.700743415417188e-17
 _STEPS = 6
 """Divisions that a remainder takes, 52 bits each: enough for all singles."""
 _LN2 = (0.693147180559945286, 2.3190468138462996e-17)
-
-
-def expand_function(op: str, operands: Sequence[Expr], let: Let) -> Expr:
-    """The value of a function of `METHODS` of floats of one type."""
-    dtype = operands[0].type.dtype
-    if dtype is DType.F16:
-        return Cast(expand_function(op, [let(Cast(x, DType.F32)) for x in operands], let), dtype)
-    return Cast(METHODS[op](*(let(Cast(x, DType.F64)) for x in operands), let), dtype)
 
 
 def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
@@ -243,6 +235,11 @@ def _pow(x: Expr, y: Expr, let: Let) -> Expr:
     exponent = let(Select(usable, product, plain))
     root = _exp(exponent, let)
     result = let(root + Select(binary("lt", root, math.inf), root * rest, const(0.0, x.type)))
+    return power_of_any(x, y, size, result, let)
+
+
+def power_of_any(x: Expr, y: Expr, size: Expr, result: Expr, let: Let) -> Expr:
+    """X to the power of y from the `result` for |x|, and what IEEE 754 says of negative x, of ones and zeros."""
     is_whole = let(Binary("eq", Unary("floor", y), y))
     is_odd = Binary("and", is_whole, Unary("not", Binary("eq", Unary("floor", y * 0.5) * 2.0, y)))
     result = let(Select(Binary("and", is_odd, _is_negative(x)), Unary("neg", result), result))

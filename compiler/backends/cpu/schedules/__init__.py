@@ -12,7 +12,6 @@ from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
-from .scatter import schedule_scatter
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .winograd import schedule_winograd
@@ -31,7 +30,6 @@ SCHEDULES = Schedules(
         schedule_weight_gradient,
         schedule_relayout,
         schedule_transpose,
-        schedule_scatter,
         schedule_channel_reduction,
         schedule_generic,  # takes whatever is left
     ),
