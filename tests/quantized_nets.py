@@ -128,7 +128,6 @@ NETS: dict[str, Net] = {
     "group norm": Net((2, 6, 7, 12), lambda n, x: n.b.emit("normalize", x, axes=(1, 2, 3), groups=4)),
     "RMS norm": Net((2, 10, 24), lambda n, x: n.b.emit("normalize", x, axes=(-1,), center=False)),
     "max over dimensions": Net((2, 7, 7, 8), lambda n, x: n.b.emit("reduce_max", x, axes=(1, 2))),
-    "layer norm": Net((8, 50), lambda n, x: n.b.emit("normalize", x, axes=(-1,))),
     "softmax": Net((8, 50), lambda n, x: n.b.emit("softmax", x, axis=-1)),
     "max_pool, padded": Net(PICTURE, lambda n, x: n.pool("max_pool", x, ((1, 1), (1, 1)))),
     "max_pool of relu, padded": Net(PICTURE, lambda n, x: n.pool("max_pool", n.b.emit("relu", x), ((1, 1), (1, 1)))),
