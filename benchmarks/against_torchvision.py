@@ -1,9 +1,9 @@
-"""Compare shipped nets with their twins in torchvision and timm: results, a step of training, speed.
+"""Compare shipped nets with their twins in torchvision, timm and `paper_nets.py`: results, a step of training, speed.
 
 Each net takes its twin's own weights, drawn at random, by name, from a file. Compared are the results at batch 1 and 3
 and, where a net allows, at two sizes of pictures, as the largest difference relative to the range of the twin's
-results; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
-of the first; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
+results, zero included; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
+of the first, for nets with one output; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
 with ONNX Runtime's, which runs the exported twin.
 
 What is found is kept in a file, a line for each net, so that nets can be measured a few at a time; the table shows all
@@ -29,12 +29,14 @@ import torch
 from common import parser, setting, table, without_dropout
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch.nn import functional as F  # noqa: N812
 from twins import FIXED_SIZE, TWINS, multiply_accumulates, training_mode, twin
 
 import netc
+from netc.compiler.graph.ir import Graph
 from netc.summary import total_macs, trainable_parameters
 
-Floats = NDArray[np.float32]
+Arrays = list[NDArray[Any]]
 LIMIT = 1e-4
 """Largest difference of a result or a loss."""
 
@@ -124,22 +126,22 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
     weights = folder / "twin.safetensors"
     save_file({key: value.contiguous() for key, value in module.state_dict().items()}, weights)
     graph = netc.load(name)
-    side = graph.inputs[0].type.shape[1]
-    x = _pictures(1, side)
+    side = graph.inputs[0].type.shape[-2]
     parameters, macs = trainable_parameters(graph), total_macs(graph)
     _expect(name, "parameters", parameters, sum(p.numel() for p in module.parameters() if p.requires_grad))
-    _expect(name, "multiply-accumulates", macs, multiply_accumulates(module, _to_torch(x)))
+    _expect(name, "multiply-accumulates", macs, multiply_accumulates(module, _to_torch(_inputs(graph))))
     differences, compile_s, ms, peer_ms = [], 0.0, 0.0, 0.0
     fixed = name.startswith(FIXED_SIZE)
     for size, batch in ((side, 1), (side if fixed else side * 7 // 10 | 1, 3)):
-        x = _pictures(batch, size)
-        started = time.perf_counter()
         settings = {} if fixed else {"size": size}
+        x = _inputs(netc.load(name, batch=batch, settings=settings))
+        started = time.perf_counter()
         program = netc.compile(name, weights=weights, batch=batch, threads=options.threads, settings=settings)
         elapsed = time.perf_counter() - started
         with program:
-            found, expected = np.asarray(program(x)), _run_torch(module, x)
-            differences.append(float(np.abs(found - expected).max() / np.ptp(expected)))
+            found, expected = program(*x), _run_torch(module, x)
+            results = found if isinstance(found, tuple) else (found,)
+            differences += [float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max())) for a, b in zip(results, expected, strict=True)]
             if batch == 1:
                 compile_s = elapsed
                 if options.rounds:
@@ -153,34 +155,45 @@ def _expect(name: str, what: str, found: int, expected: int) -> None:
         raise SystemExit(f"{name} has {found:,} {what}, its twin {expected:,}")
 
 
-def _pictures(batch: int, side: int) -> Floats:
-    return np.random.default_rng(batch).standard_normal((batch, side, side, 3), np.float32)
+def _inputs(graph: Graph) -> Arrays:
+    """Numbers for each input, the same ones for the same shape."""
+    rng = np.random.default_rng(graph.inputs[0].type.shape[0])
+    return [
+        rng.standard_normal(v.type.shape, np.float32)
+        if v.type.dtype.is_float
+        else rng.integers(0, 100, v.type.shape, v.type.dtype.numpy)
+        for v in graph.inputs
+    ]
 
 
-def _to_torch(x: Floats) -> torch.Tensor:
-    return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
+def _to_torch(x: Arrays) -> tuple[torch.Tensor, ...]:
+    """The same, with the channels of floats behind the batch."""
+    planar = (np.moveaxis(a, -1, 1) if a.dtype.kind == "f" else a for a in x)
+    return tuple(torch.from_numpy(a.copy()) for a in planar)
 
 
-def _run_torch(module: torch.nn.Module, x: Floats) -> Floats:
+def _run_torch(module: torch.nn.Module, x: Arrays) -> Arrays:
+    """The results, with the channels last."""
     with torch.no_grad():
-        result: Floats = module(_to_torch(x)).numpy()
-    return result
+        found = module(*_to_torch(x))
+    return [np.moveaxis(y.numpy(), 1, -1) for y in (found if isinstance(found, tuple) else (found,))]
 
 
 def _times(
-    program: Any, module: torch.nn.Module, x: Floats, path: Path, options: argparse.Namespace
+    program: Any, module: torch.nn.Module, x: Arrays, path: Path, options: argparse.Namespace
 ) -> tuple[float, float]:
     """Median milliseconds of netc and of ONNX Runtime, which take turns."""
     import onnxruntime
 
     planar = _to_torch(x)
+    feed = {f"x{i}": a.numpy() for i, a in enumerate(planar)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, (planar,), str(path), dynamo=False, input_names=["x"], output_names=["y"])
+        torch.onnx.export(module, planar, str(path), dynamo=False, input_names=list(feed))
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = options.threads, 3
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    engines = (lambda: program(x), lambda: session.run(None, {"x": planar.numpy()}))
+    engines = (lambda: program(*x), lambda: session.run(None, feed))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(options.rounds):
         for engine, found in zip(engines, times, strict=True):
@@ -196,29 +209,35 @@ def _times(
 
 
 def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.Namespace) -> tuple[float, float]:
-    """Relative differences of the losses before and after an update."""
+    """Relative differences of the losses before and after an update; zeros where there is more than one output."""
     settings = (
         {} if name.startswith(FIXED_SIZE) else {"size": max(options.training_size, 128 * name.startswith("inception"))}
     )
     graph = without_dropout(netc.load(name, batch=4, settings=settings))
-    x = _pictures(4, graph.inputs[0].type.shape[1])
-    labels = np.random.default_rng(0).integers(0, 1000, 4).astype(np.int32)
+    if len(graph.outputs) > 1:
+        return 0.0, 0.0
+    x, classes = _inputs(graph), graph.outputs[0].type.shape[-1]
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, 4).astype(np.int32) if classes > 1 else rng.uniform(size=(4, 1)).astype(np.float32)
     trainer = netc.compile_training(
-        graph, weights=weights, threads=options.threads, optimizer="sgd(lr=0.01)", loss="softmax_cross_entropy"
+        graph, weights=weights, threads=options.threads, optimizer="sgd(lr=0.01)",
+        loss="softmax_cross_entropy" if classes > 1 else "mean_squared_error",
     )
-    found = [float(trainer.step(x, labels)) for _ in range(2)]
-    expected = _losses(copy.deepcopy(module), _to_torch(x), torch.from_numpy(labels.astype(np.int64)))
+    found = [float(trainer.step(*x, labels)) for _ in range(2)]
+    expected = _losses(copy.deepcopy(module), _to_torch(x), torch.from_numpy(labels))
     first, second = (abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
     return first, second
 
 
-def _losses(module: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> list[float]:
+def _losses(module: torch.nn.Module, x: tuple[torch.Tensor, ...], labels: torch.Tensor) -> list[float]:
     losses = []
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    classes = not labels.is_floating_point()
     with training_mode(module):
         for _ in range(2):
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(module(x), labels)
+            y = module(*x)
+            loss = F.cross_entropy(y, labels.long()) if classes else F.mse_loss(y, labels)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

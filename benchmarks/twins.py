@@ -1,4 +1,4 @@
-"""Modules of torchvision and timm that are the twins of shipped nets, with weights that make mistakes visible."""
+"""Modules of torchvision, timm and `paper_nets.py` that are the twins of shipped nets, with weights that make mistakes visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from paper_nets import PAPER_NETS
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 TIMM = {
     "mobilenet_v1": "mobilenetv1_100",
@@ -44,12 +47,18 @@ TORCHVISION = (
     *(f"efficientnet_b{i}" for i in range(8)),
     "efficientnet_v2_s",
     "efficientnet_v2_m",
+    *(f"convnext_{size}" for size in ("tiny", "small", "base")),
+    *(f"vit_{size}" for size in ("b_16", "b_32", "l_16", "l_32")),
+    *(f"swin_{size}" for size in "tsb"),
+    "r3d_18",
+    "mc3_18",
+    "r2plus1d_18",
 )
 """Names in torchvision, which are netc's."""
 
-TWINS = (*TORCHVISION, *TIMM)
-FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu")
-"""Beginnings of the names of nets that take pictures of one size only."""
+TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS)
+FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS)
+"""Beginnings of the names of nets that take inputs of one size only."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
@@ -67,10 +76,14 @@ def twin(name: str, seed: int = 0) -> nn.Module:
         warnings.simplefilter("ignore")
         if name in TIMM:
             module = import_module("timm").create_model(TIMM[name])
+        elif name in PAPER_NETS:
+            module = PAPER_NETS[name]()
         else:
-            module = getattr(models, name)(**OPTIONS.get(name, {}))
+            module = getattr(models, name, None) or getattr(models.video, name)
+            module = module(**OPTIONS.get(name, {}))
     _without_padding_in_means(module)
-    _draw_statistics(module, 299 if name == "inception_v3" else 224 if name.startswith(("alexnet", "vgg")) else 128)
+    _draw(module)
+    _draw_statistics(module, _sample(name))
     return module.eval()
 
 
@@ -107,8 +120,28 @@ class _MeanOfInside:
         return result
 
 
-def _draw_statistics(module: nn.Module, side: int) -> None:
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+def _sample(name: str) -> torch.Tensor:
+    """What batch normalisation takes its statistics from."""
+    if name == "alphazero":
+        return torch.randn(4, 119, 8, 8)
+    if name.endswith("d_18") or name == "mc3_18":
+        return torch.randn(2, 3, 8, 64, 64)
+    side = 299 if name == "inception_v3" else 224 if name.startswith(("alexnet", "vgg")) else 128
+    return torch.randn(4, 3, side, side)
+
+
+def _draw(module: nn.Module) -> None:
+    """Draw what starts at a constant, and would hide mistakes."""
+    for name, parameter in module.named_parameters():
+        if parameter.numel() > 1 and not torch.any(parameter != parameter.flatten()[0]):
+            constant = float(parameter.detach().flatten()[0])
+            nn.init.normal_(parameter, constant, 0.2 if constant else 0.02)
+        if name.endswith("layer_scale"):
+            nn.init.uniform_(parameter, 0.05, 0.2)
+
+
+def _draw_statistics(module: nn.Module, sample: torch.Tensor) -> None:
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.2)
@@ -118,7 +151,7 @@ def _draw_statistics(module: nn.Module, side: int) -> None:
         with torch.no_grad(), torch.random.fork_rng():
             for norm in norms:
                 norm.momentum = 1.0
-            module(torch.randn(4, 3, side, side))
+            module(sample)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -136,17 +169,11 @@ def training_mode(module: nn.Module) -> Iterator[None]:
     module.eval()
 
 
-def multiply_accumulates(module: nn.Module, x: torch.Tensor) -> int:
-    """Of convolutions and dense layers, for a whole batch."""
-    total = 0
-
-    def count(part: nn.Module, _: Any, result: torch.Tensor) -> None:
-        nonlocal total
-        total += result.numel() * part.weight[0].numel()  # type: ignore[operator, union-attr]
-
-    hooks = [p.register_forward_hook(count) for p in module.modules() if isinstance(p, nn.Conv2d | nn.Linear)]
-    with torch.no_grad():
-        module(x)
-    for hook in hooks:
-        hook.remove()
-    return total
+def multiply_accumulates(module: nn.Module, x: tuple[torch.Tensor, ...]) -> int:
+    """Of convolutions and products of matrices, for a whole batch."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module(*x)
+    torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.get_total_flops() // 2

@@ -12,6 +12,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import Noise, prepare
 from .compiler.quantization.calibration import watched_values
 from .compiler.quantization.report import Accuracy
+from .compiler.training import Loss
 from .frontend import format_of
 from .notes import show_notes
 from .pipeline import compile_graph, find_weights, load
@@ -23,7 +24,7 @@ from .runtime.data.source import ArraySource, Source
 from .runtime.evaluation.accuracy import Comparison, on_floats
 from .runtime.evaluation.scoring import compare
 from .runtime.training.augment import NO_AUGMENTATION
-from .runtime.training.batches import ArrayMaker, FileMaker, Maker, evaluation_plans
+from .runtime.training.batches import ArrayMaker, FileMaker, evaluation_plans
 from .runtime.training.samples import preparation_for
 
 NOISE_SAMPLES = 10
@@ -42,15 +43,17 @@ class Compared:
     """How many the float network has."""
 
 
-def maker_for(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> Maker:
+def maker_for(
+    graph: Graph, source: Source, labels: Labels = NO_LABELS, loss: Loss | None = None
+) -> ArrayMaker | FileMaker:
     """Makes batches of a source for evaluating a network, whose classes are called `labels`."""
-    preparation = preparation_for(graph, source, NO_AUGMENTATION, labels=labels)
+    preparation = preparation_for(graph, source, NO_AUGMENTATION, labels=labels, loss=loss)
     return ArrayMaker(source, preparation) if isinstance(source, ArraySource) else FileMaker(source, preparation)
 
 
-def show_what_is_guessed(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> None:
+def show_what_is_guessed(graph: Graph, source: Source, labels: Labels = NO_LABELS, loss: Loss | None = None) -> None:
     """Say what isn't plain about a source as samples of a network; raises `NetcError` if it can't be right."""
-    show_notes(labels.note, *preparation_for(graph, source, NO_AUGMENTATION, labels=labels).notes)
+    show_notes(labels.note, *preparation_for(graph, source, NO_AUGMENTATION, labels=labels, loss=loss).notes)
 
 
 def float_network(
@@ -93,7 +96,7 @@ def _tensors(graph: Graph, source: Source, labels: Labels) -> Iterator[Array]:
     """The first samples that can be read, as inputs."""
     batch = graph.inputs[0].type.shape[0]
     plans = evaluation_plans(len(source) // batch * batch, batch)
-    made = (m.images.copy() for m in maker_for(graph, source, labels).make(plans) if (m.labels >= 0).all())
+    made = (m.images.copy() for m in maker_for(graph, source, labels).make(plans) if m.usable.all())
     return islice(made, max(1, NOISE_SAMPLES // batch))
 
 
@@ -102,9 +105,13 @@ def compare_accuracy(
 ) -> Comparison:
     """How often each is right, and how often they say the same."""
     batch = floats.inputs[0].type.shape[0]
+    maker = maker_for(floats, source, labels)
+    if not maker.preparation.targets.for_samples:
+        hint = "netc eval measures each of them: netc eval FILE --data DATA"
+        raise NetcError(f"networks are compared by the classes of samples, which {source.name} doesn't give", hint=hint)
     with compile_graph(floats) as one, compile_graph(integers) as other:
         runs = on_floats(one, floats), on_floats(other, integers)
-        return compare(runs, source, maker_for(floats, source, labels), batch, progress)
+        return compare(runs, source, maker, batch, progress)
 
 
 def held_out_accuracy(

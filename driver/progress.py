@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from .compiler.text import printable
 from .output import duration, echo, quantity
+from .runtime.evaluation.measures import SHARES
 from .runtime.training.events import (
     EpochDone,
     Evaluating,
@@ -197,9 +198,18 @@ def describe_epoch(event: EpochDone) -> str:
 
 def describe_results(results: Mapping[str, float]) -> str:
     """`accuracy 98.31%` and the like; shares as percentages."""
-    shares = ("accuracy", "top5")
-    shown = {key: value for key, value in results.items() if key != "images_per_second"}
-    return ", ".join(f"{key} {value:.2%}" if key in shares else f"{key} {value:.4f}" for key, value in shown.items())
+    values = {key: value for key, value in results.items() if key != "images_per_second"}
+    return ", ".join(f"{title(key)} {shown(key, value)}" for key, value in values.items())
+
+
+def title(name: str) -> str:
+    """What a result is called for people."""
+    return name.replace("_", " ").replace("iou", "IoU")
+
+
+def shown(name: str, value: float) -> str:
+    """A result for people."""
+    return f"{value:.2%}" if name in SHARES else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:.4f}"
 
 
 def clock(seconds: float) -> str:

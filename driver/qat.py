@@ -6,7 +6,7 @@ become a network of integers, whose accuracy is measured and which is written as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from .compiler.tflite import to_tflite
 from .compiler.types import DType
 from .output import echo
 from .pipeline import PROGRAM, Request, build, compile_graph, load_program
+from .progress import shown, title
 from .quantization import calibrate
+from .runtime.evaluation.accuracy import Evaluation
+from .runtime.evaluation.measures import Measured
 from .runtime.program import Program
 from .runtime.trainer import RANGES
 from .runtime.weights import read_metadata, read_weights
@@ -28,7 +31,7 @@ SAMPLES = 512
 METHODS = {"moving": "moving-average", "learned": "mse"}
 """How the ranges to start from are chosen: those that move follow the extremes of batches."""
 
-Accuracy = Callable[[Program], float]
+Measuring = Callable[[Program], Evaluation | Measured]
 """Measures a program on the test split."""
 
 
@@ -49,8 +52,10 @@ def saved_ranges(path: Path) -> Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came out of quantization-aware training: accuracies on the test split, and the integer network's file."""
+    """What came out of quantization-aware training: results on the test split, and the integer network's file."""
 
+    measure: str
+    """Which result these are."""
     before: float
     """Of the float network that training started from."""
     fake: float
@@ -60,14 +65,15 @@ class Outcome:
     file: Path
     size: int
 
-    def accuracies(self) -> dict[str, float]:
+    def results(self) -> dict[str, float]:
         """By the form of the network."""
         return {"float": self.before, "fake": self.fake, "int8": self.integers}
 
     def lines(self) -> list[str]:
         """For people."""
+        before, fake, integers = (shown(self.measure, value) for value in (self.before, self.fake, self.integers))
         return [
-            f"accuracy: float {self.before:.2%} (before), fake-quantized {self.fake:.2%}, int8 {self.integers:.2%}",
+            f"{title(self.measure)}: float {before} (before), fake-quantized {fake}, int8 {integers}",
             f"int8 network: {self.file} ({self.size:,} bytes)",
         ]
 
@@ -79,27 +85,29 @@ def finish(
     start: str,
     best: Path,
     labels: tuple[str, ...] | None,
-    fake_accuracy: float,
-    accuracy: Accuracy,
+    fake: Mapping[str, float],
+    measure: Measuring,
     threads: int,
     cpu: str | None,
 ) -> Outcome:
     """Make a network of integers of the weights and ranges in `best`; writes ranges.json and best.tflite beside it.
 
-    `graph` is the network for the batches that `accuracy` measures programs with, `single` the same for one sample;
-    `start` are the weights that training started from.
+    `graph` is the network for the batches that `measure` measures programs with, `single` the same for one sample;
+    `start` are the weights that training started from, `fake` the results of the best ones with fake quantization.
     """
     ranges = saved_ranges(best)
-    fake, weights = fake_quantize(single), read_weights(best, single)
-    integers = fake.integers(weights, ranges)
-    for found in fake.findings(weights, ranges):
+    network, weights = fake_quantize(single), read_weights(best, single)
+    integers = network.integers(weights, ranges)
+    for found in network.findings(weights, ranges):
         echo(f"warning: {QuantizationWarning(found)}", err=True)
     data = to_tflite(integers, labels=labels)
     write_bytes(best.with_name("ranges.json"), ranges.to_json().encode())
     write_bytes(best.with_suffix(".tflite"), data)
     measured = fake_quantize(graph).integers(read_weights(best, graph), ranges, edges=DType.F32)
     with compile_graph(measured, threads=threads, cpu=cpu) as program:
-        after = accuracy(program)
+        after = measure(program)
     with load_program(build(Request(graph, threads=threads, cpu=cpu, weights=start), PROGRAM)) as program:
-        before = accuracy(program)
-    return Outcome(before, fake_accuracy, after, best.with_suffix(".tflite"), len(data))
+        before = measure(program)
+    main = after.main
+    values = (before.results[main], fake[main], after.results[main])
+    return Outcome(main, *values, best.with_suffix(".tflite"), len(data))

@@ -133,7 +133,7 @@ def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Arr
     if isinstance(samples, str | os.PathLike):
         samples = open_samples(samples)
     if isinstance(samples, ArraySource) and not are_pictures(graph, samples):
-        first = replace(samples, labels=samples.labels[:limit], values=samples.values[:limit], facts=facts_of(samples))
+        first = replace(samples.first(limit), facts=facts_of(samples))
         return ((x,) for x in _batches(_interpreted(graph, first), graph.inputs[0].type.shape[0]))
     if isinstance(samples, ArraySource | FileSource | PictureFiles):
         return ((x,) for x in calibration_inputs(graph, samples, limit))

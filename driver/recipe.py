@@ -36,6 +36,8 @@ class TrainingRecipe:
     ema: float | None = None
     freeze: tuple[str, ...] = ()
     """Patterns of parameters that stay as they are."""
+    lr: tuple[str, ...] = ()
+    """Learning rates of their own by pattern, `PATTERN=RATE`."""
     background: bool = False
     """Whether output 0 stands for none of the data's classes."""
     qat: str | None = None
@@ -51,7 +53,7 @@ class TrainingRecipe:
         names = {f.name for f in fields(TrainingRecipe)}
         kept = {name: value for name, value in settings.items() if name in names}
         try:
-            return TrainingRecipe(**kept | {"freeze": tuple(kept.get("freeze", ()))})
+            return TrainingRecipe(**kept | {name: tuple(kept.get(name, ())) for name in _LISTS})
         except TypeError:
             raise NetcError("the run's recipe is incomplete: it was written by another version of netc") from None
 
@@ -84,7 +86,7 @@ def _whole(least: int) -> _Kind:
 _SHARE = _Kind("a number from 0 up to, but not including, 1", lambda v: _is_number(v) and 0 <= v < 1)  # type: ignore[operator]
 _NOT_NEGATIVE = _Kind("a number from 0 on", lambda v: _is_number(v) and v >= 0)  # type: ignore[operator]
 _TEXTS = ("data", "loss", "optimizer", "schedule", "augment")
-_PATTERNS = ("freeze",)
+_LISTS = ("freeze", "lr")
 _NUMBERS: Mapping[str, _Kind] = {
     "epochs": _whole(1),
     "batch": _whole(1),
@@ -179,10 +181,10 @@ def read_setting(name: str, expression: ast.Expr) -> Any:
     """One setting of a recipe as text or value; raises `NetcError` for unknown and unsuitable ones."""
     if name in _TEXTS:
         return _text(expression)
-    if name in _PATTERNS:
-        return _patterns(name, expression)
+    if name in _LISTS:
+        return _list(name, expression)
     if name not in _NUMBERS:
-        known = (*_TEXTS, *_PATTERNS, *_NUMBERS)
+        known = (*_TEXTS, *_LISTS, *_NUMBERS)
         hint = near_miss(name, known) or "there are " + ", ".join(known)
         raise NetcError(f"a recipe has no setting `{name}`", location=expression.location, hint=hint)
     value, kind = _value(expression), _NUMBERS[name]
@@ -203,13 +205,17 @@ def _text(expression: ast.Expr) -> str:
     return str(_spec(expression))
 
 
-def _patterns(name: str, expression: ast.Expr) -> tuple[str, ...]:
+def _list(name: str, expression: ast.Expr) -> tuple[str, ...]:
     value = _value(expression)
-    patterns = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        message = f'`{name}` must be a pattern of names such as "features.*", or a list of them'
-        raise NetcError(message, location=expression.location)
-    return tuple(map(str, patterns))
+    items = value if isinstance(value, tuple) else (value,)
+    if name == "lr":
+        items = tuple(format_value(item) if _is_number(item) else item for item in items)
+    if not all(isinstance(item, str) for item in items):
+        example = (
+            'pattern of names with a rate, such as "head.*=0.1"' if name == "lr" else 'pattern such as "features.*"'
+        )
+        raise NetcError(f"`{name}` must be a {example}, or a list of them", location=expression.location)
+    return tuple(map(str, items))
 
 
 def _spec(expression: ast.Expr) -> Spec:

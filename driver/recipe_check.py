@@ -10,7 +10,7 @@ from .compiler.errors import Diagnostic, Location, NetcError
 from .compiler.graph.ir import Graph
 from .compiler.patterns import matching
 from .compiler.spec import parse_spec
-from .compiler.training import LOSSES, Loss, parse_optimizer, parse_schedule
+from .compiler.training import LOSSES, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import Recipe, load_recipes
 from .losses import find_loss
 from .pipeline import load
@@ -59,6 +59,10 @@ def _check(name: str, settings: Mapping[str, Any], source: str | os.PathLike[str
         _check_loss(value, source, graph)
     elif name == "freeze" and graph is not None:
         matching(value, [op.result.name or "" for op in graph.parameters])
+    elif name == "lr":
+        rates = parse_rates(value)
+        if graph is not None:
+            rates_of(rates, [op.result.name or "" for op in graph.parameters if op.attributes["trainable"]], 0.0)
     elif name == "augment":
         augmentation = parse_augmentation(value)
         if graph is not None and graph.inputs:

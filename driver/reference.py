@@ -75,7 +75,16 @@ _KINDS: Mapping[object, str] = {
 """What kinds of attributes are called; a class that is not listed goes by its own name."""
 
 
-_SAMPLES: Mapping[str, int] = {"filters": 16, "kernel": 3, "limit": 1, "size": 2, "units": 16, "value": 0}
+_SAMPLES: Mapping[str, int] = {
+    "filters": 16,
+    "groups": 2,
+    "k": 2,
+    "kernel": 3,
+    "limit": 1,
+    "size": 2,
+    "units": 16,
+    "value": 0,
+}
 """Values for the examples of layers, by the name of the argument."""
 _PICTURE = "x: f32[2, 8, 8, 4]"
 _SEQUENCE = "x: f32[2, 8, 4]"
@@ -104,10 +113,13 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
             "pixel_unshuffle": "2",
             "channel_shuffle": "2",
             "full_like": "1.5",
+            "spatial_dropout": "0.1",
+            "stochastic_depth": "0.1",
         }.items()
     },
     **{name: (_SEQUENCE, f"x |> {name}@name(16)") for name in ("lstm", "gru", "rnn")},
     "stack": (_PICTURE, "stack(x, x, axis = 1)"),
+    "max_unpool": (_PICTURE, "max_pool(x, 2) |> max_unpool(x, 2)"),
     "meshgrid": ("x: f32[3], y: f32[4]", "meshgrid(x, y)"),
     "arange": ("x: f32[8]", 'x * arange(8, dtype = "f32")'),
     "linspace": ("x: f32[8]", "x * linspace(0, 1, 8)"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from .compiler import passes
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
-from .compiler.training import Loss, Optimizer, Schedule, parse_optimizer, training_step
+from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, training_step
 from .losses import find_loss
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program
 from .runtime.trainer import QatTrainer, Trainer
@@ -39,6 +39,7 @@ def compile_training(
     accumulate: int = 1,
     ema: float | None = None,
     freeze: str | Sequence[str] = (),
+    rates: Rates | None = None,
     skip: str | Sequence[str] = (),
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -56,7 +57,8 @@ def compile_training(
 
     `freeze` and `skip` hold patterns of parameters' names, such as `features.*`. What `freeze` matches stays to the
     bit, running statistics included. What `skip` matches is not taken from `weights` but drawn by `seed`, such as a
-    head for other classes.
+    head for other classes. `rates` holds learning rates by pattern, such as `{"features.*": 0.001}`, in place of the
+    optimiser's `lr`; of several patterns that match a name, the last counts.
 
     Two settings exchange work for memory; losses and weights stay the same bit for bit. `recompute`: cheap activations
     are made again where the backward part needs them. `checkpoint_every`: activations are kept at the end of every so
@@ -89,6 +91,7 @@ def compile_training(
         accumulate=accumulate,
         ema=ema,
         freeze=freeze,
+        rates=rates or {},
         recompute=recompute,
         checkpoint_every=checkpoint_every,
         qat=qat,
@@ -112,6 +115,7 @@ class TrainingRequest(Request):
     accumulate: int = 1
     ema: float | None = None
     freeze: str | Sequence[str] = ()
+    rates: Rates = field(default_factory=dict[str, float])
     recompute: bool = True
     checkpoint_every: int | None = None
     qat: str | None = None
@@ -173,6 +177,7 @@ class TrainingCompilation(Compilation):
             ema=r.ema,
             decay="all" if self.fake is None else "weights",
             freeze=r.freeze,
+            rates=r.rates,
             seed=r.seed,
         )
 

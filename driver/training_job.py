@@ -18,7 +18,7 @@ from .compiler.graph.printer import print_graph
 from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_schedule
+from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .losses import find_loss
 from .picture import usable_labels
 from .pipeline import PROGRAM, Request, build, find_weights, load, load_program
@@ -26,8 +26,10 @@ from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.registry import open_source
 from .runtime.data.source import ArraySource, Source
+from .runtime.data.targets import TargetFacts, ignoring
 from .runtime.evaluation.accuracy import Evaluation
-from .runtime.evaluation.scoring import score
+from .runtime.evaluation.measures import Measured
+from .runtime.evaluation.scoring import measure
 from .runtime.host import available_cores
 from .runtime.program import Program
 from .runtime.trainer import Trainer
@@ -112,13 +114,12 @@ class Job:
         _check_start(setup, recipe, graph)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         augmentation = parse_augmentation(recipe.augment)
-        loss = find_loss(recipe.loss, setup.model, graph)
-        _check_loss(loss, recipe, graph)
+        loss = _fitting_loss(find_loss(recipe.loss, setup.model, graph), graph, train, test)
         start = setup.weights if recipe.qat is not None else None
         labels = usable_labels(graph, setup.model, start, background=recipe.background)
         preparations = (
-            preparation_for(graph, train, augmentation, recipe.seed, labels=labels),
-            preparation_for(graph, test, NO_AUGMENTATION, labels=labels),
+            preparation_for(graph, train, augmentation, recipe.seed, labels=labels, loss=loss),
+            preparation_for(graph, test, NO_AUGMENTATION, labels=labels, loss=loss),
         )
         _check_alike(*preparations)
         threads = setup.threads or available_cores()
@@ -127,7 +128,8 @@ class Job:
     @property
     def notes(self) -> tuple[str | None, ...]:
         """What was guessed, or isn't plain, for people."""
-        return (self.labels.note, *self.train_preparation.notes, *self.test_preparation.notes, self._drawn_note())
+        prepared = dict.fromkeys((*self.train_preparation.notes, *self.test_preparation.notes))
+        return (self.labels.note, *prepared, self._drawn_note())
 
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
@@ -184,7 +186,7 @@ class Job:
         count = max(1, -(-qat.SAMPLES // batch)) * batch
         samples = np.arange(count, dtype=np.int64) * len(self.train) // count
         plans = [Plan(0, i, part) for i, part in enumerate(samples.reshape(-1, batch))]
-        preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels)
+        preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels, loss=self.loss)
         with closing(self.maker(self.train, preparation)) as maker:
             batches = (made.images for made in maker.make(plans))
             return qat.calibrated_ranges(
@@ -213,6 +215,7 @@ class Job:
             accumulate=recipe.accumulate,
             ema=recipe.ema,
             freeze=recipe.freeze,
+            rates=parse_rates(recipe.lr),
             checkpoint_every=setup.checkpoint_every,
             qat=recipe.qat,
             ranges=ranges,
@@ -229,9 +232,9 @@ class Job:
         """Who makes the batches of the test split, throughout a run: starting workers takes about a second."""
         return self.maker(self.test, self.test_preparation)
 
-    def score(self, program: Program, tests: Maker) -> Evaluation:
+    def score(self, program: Program, tests: Maker) -> Evaluation | Measured:
         """How a program does on the test split."""
-        return score(program, self.test, tests, self.recipe.batch)
+        return measure(program, self.test, tests, self.recipe.batch, self.test_preparation.targets)
 
     def finish(self, run: Run, best: Mapping[str, float], tests: Maker) -> qat.Outcome | None:
         """After quantization-aware training, make the network of integers; how it does goes to the metrics, too."""
@@ -243,17 +246,17 @@ class Job:
             start=self.setup.weights,
             best=run.best,
             labels=self.classes,
-            fake_accuracy=best["accuracy"],
-            accuracy=lambda program: self.score(program, tests).top1,
+            fake=best,
+            measure=lambda program: self.score(program, tests),
             threads=self.threads,
             cpu=self.setup.cpu,
         )
-        run.log({"kind": "quantized", **outcome.accuracies()})
+        run.log({"kind": "quantized", **outcome.results()})
         return outcome
 
 
 class Scorer:
-    """Accuracy on the test split, measured with the net compiled for inference; its program is kept between calls."""
+    """Results on the test split, measured with the net compiled for inference; its program is kept between calls."""
 
     def __init__(self, job: Job, trainer: Trainer, tests: Maker) -> None:
         """`tests` makes the batches."""
@@ -271,8 +274,9 @@ class Scorer:
         else:
             self._program.repack(weights)
         result = self._job.score(self._program, self._tests)
-        top5 = {"top5": result.top5} if self._job.graph.outputs[0].type.shape[-1] > 10 else {}
-        return Scores({"accuracy": result.top1, **top5}, result.skipped)
+        few = self._job.graph.outputs[0].type.shape[-1] <= 10
+        results = {name: value for name, value in result.results.items() if name != "top5" or not few}
+        return Scores(results, result.skipped, result.score)
 
     def close(self) -> None:
         """End the program's threads."""
@@ -289,22 +293,20 @@ def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:
         raise NetcError("quantization-aware training takes all weights as they are", hint="leave --skip out")
     parse_optimizer(recipe.optimizer)
     parse_schedule(recipe.schedule)
-    matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
+    frozen = matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
+    trainable = [op.result.name or "" for op in graph.parameters if op.attributes["trainable"]]
+    rates_of(parse_rates(recipe.lr), [name for name in trainable if name not in frozen], 0.0)
     if setup.weights is not None or setup.skip:
         find_weights(setup.weights, graph, skip=setup.skip)
 
 
-def _check_loss(loss: Loss, recipe: TrainingRecipe, graph: Graph) -> None:
-    """Labels of data sets are class numbers; a loss must want one for each sample."""
+def _fitting_loss(loss: Loss, graph: Graph, *sources: Source) -> Loss:
+    """The loss, which leaves out the pixels of either split that are no class."""
     if len(graph.outputs) != 1:
-        return  # said when the net is compiled
-    prediction = graph.outputs[0].type
-    wanted = loss.labels(prediction)
-    if wanted.shape == prediction.shape[:1]:
-        return
-    message = f"{recipe.data} gives class numbers [N], but {recipe.loss} of net {graph.name}, which gives {prediction},"
-    hint = "labels of other shapes are for Python: netc.compile_training(...).step(x, labels)"
-    raise NetcError(f"{message} takes labels {wanted}", hint=hint)
+        return loss  # said when the net is compiled
+    for source in sources:
+        loss, _ = ignoring(loss, graph.outputs[0].type, TargetFacts.of(source))
+    return loss
 
 
 def _check_alike(train: Preparation, test: Preparation) -> None:

@@ -53,6 +53,7 @@ class Trainer:
         self._names: tuple[str, ...] = tuple(step_graph.attributes["metrics"])
         self._labels = program.module.inputs[-1][1].dtype.numpy
         self._classes: int | None = step_graph.attributes.get("classes")
+        self._ignored: int | None = step_graph.attributes.get("ignored")
         self.metrics: Mapping[str, float] = {}
         self.metadata: Mapping[str, str] = {}
         """Texts by name that `save` writes beside the weights."""
@@ -77,13 +78,14 @@ class Trainer:
         """Values for the parameters of `evaluated`; raises `NetcError` where they aren't finite."""
         return self._finite_weights(averaged)
 
-    def step(self, x: Array, labels: Array) -> float:
-        """Train on one batch: x float32 [batch, ...], labels int32 [batch] (or what the loss takes).
+    def step(self, *batch: Array) -> float:
+        """Train on one batch: the net's inputs, x float32 [batch, ...], then labels int32 [batch] or what the loss takes.
 
         Returns the mean loss before the update; `metrics` then holds all scalars of the step. Raises `NetcError` where
         shapes don't fit, and for labels that are no class numbers where the loss takes such.
         """
-        results = self.program(x, self._checked(labels))
+        *x, labels = batch
+        results = self.program(*x, self._checked(labels))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         return self.metrics["loss"]
@@ -93,9 +95,10 @@ class Trainer:
         given = np.asarray(labels)
         if self._labels.kind in "iu" and given.dtype.kind not in "iub":
             raise NetcError(f"labels are whole numbers of {self._labels}, not {given.dtype}")
-        if self._classes is not None and given.size and not 0 <= given.min() <= given.max() < self._classes:
+        counted = given if self._ignored is None else given[given != self._ignored]
+        if self._classes is not None and counted.size and not 0 <= counted.min() <= counted.max() < self._classes:
             range_ = f"0 to {self._classes - 1}"
-            raise NetcError(f"labels go from {given.min()} to {given.max()}, but net {self.net.name} has {range_}")
+            raise NetcError(f"labels go from {counted.min()} to {counted.max()}, but net {self.net.name} has {range_}")
         return given.astype(self._labels, copy=False)
 
     def state(self) -> dict[str, Array]:

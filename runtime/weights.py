@@ -45,7 +45,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_HEADER = 1 << 24
 """Largest list of tensors that is read, in bytes."""
-_IGNORED_SUFFIX = ".num_batches_tracked"
+_IGNORED_SUFFIXES = (".num_batches_tracked", ".relative_position_index")
+"""Ends of the names of tensors that published files hold and no net needs: a counter of batch normalisation, constants
+of Swin."""
 _LISTED = 10
 """How many tensors of each kind of trouble a message lists."""
 _SKIPPED = 3
@@ -69,7 +71,7 @@ def read_weights(path: str | os.PathLike[str], graph: Graph, skip: str | Sequenc
 
     Returns a mapping from parameter name to an array of the parameter's shape and type. Arrays are read when they are
     looked up and may be transposed views. Raises one `NetcError` that lists everything that does not fit: missing,
-    surplus (except `*.num_batches_tracked`) and misshapen tensors and unsuitable element types.
+    surplus (except `_IGNORED_SUFFIXES`) and misshapen tensors and unsuitable element types.
     """
     file = Path(path)
     tensors = _read_header(file)
@@ -223,7 +225,7 @@ def _check(
     tensors = {name: tensor for name, tensor in tensors.items() if name not in skip}
     needed = {_name(op): op for op in graph.parameters if _name(op) not in skip}
     missing = [name for name in needed if name not in tensors]
-    surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIX)]
+    surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIXES)]
     misshapen, unsuitable = [], []
     for name, op in needed.items():
         if tensor := tensors.get(name):

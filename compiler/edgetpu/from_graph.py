@@ -48,6 +48,7 @@ _DTYPES: Mapping[DType, str] = MappingProxyType(
     }
 )
 _FUSES = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
+_STEPS = ("StrideH", "StrideW", "DilationHFactor", "DilationWFactor")
 _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
@@ -124,6 +125,10 @@ class Conversion:
         for result in op.results[1:]:
             self._tensors[result] = self._fresh(result.type)
 
+    def unknown(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """An operator that has no TFLite form as it is used."""
+        self._emit(op, op.name.upper(), list(operands))
+
     def _settings(self, op: Operation) -> list[TensorFacts]:
         """Axes and sizes, which TFLite gives as constant operands."""
         axes = op.attributes.get("axes")
@@ -148,9 +153,14 @@ class Conversion:
         self._tensors[op.result] = operands[0]
 
     def batch_norm(self, op: Operation, operands: list[TensorFacts]) -> None:
-        """Folded into a contraction, or else a product and a sum."""
+        """Folded into a contraction, else a depthwise convolution of pictures, else a product and a sum."""
         index = self._sole_maker(op.operands[0], _FOLDS)
         if index is None or self._operators[index].fused_activation != "NONE":
+            if op.operands[0].type.rank == 4:
+                stored = replace(operands[1], shape=(1, 1, 1, operands[1].shape[0]), per_channel=True)
+                options: dict[str, Option] = {"Padding": "VALID", "DepthMultiplier": 1, **dict.fromkeys(_STEPS, 1)}
+                self._emit(op, "DEPTHWISE_CONV_2D", [operands[0], stored, replace(operands[2], dtype="INT32")], options)
+                return
             scaled = self._emit(op, "MUL", [operands[0], operands[1]], output=self._fresh(op.result.type))
             self._emit(op, "ADD", [scaled, operands[2]])
             return

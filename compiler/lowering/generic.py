@@ -1,149 +1,48 @@
 """The generic lowering: loops over the result's elements, vectors along the last dimension where operands allow it.
 
 It serves every operator through its `compute` rule, with elementwise neighbours inlined, and is what the tuned
-schedules are checked against.
+schedules are checked against. Groups that normalise rows have loops of their own (see `rows`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
-
-from ..errors import InternalError
-from ..graph.ir import Value
 from ..loops.compute import Reduction
-from ..loops.interval import Interval
-from ..loops.ir import (
-    Allocate,
-    Binary,
-    Buffer,
-    Const,
-    Expr,
-    Fma,
-    For,
-    Kernel,
-    Load,
-    LoopKind,
-    Space,
-    Stmt,
-    Store,
-    Var,
-    VectorType,
-    binary,
-    const,
-)
-from ..targets.target import MinMax, Target
-from ..types import DType
+from ..loops.ir import Const, Expr, LoopKind, Stmt, Store, Var
+from ..targets.target import Target
 from .elements import Elements, NotVectorizableError, physical
-from .extremum import reduce_in_loops, reduce_window
 from .group import Group
-from .kernel import Names, Scheduled
-from .loops import kind_for, loop, vector_loop
+from .kernel import Scheduled
+from .loops import kind_for, vector_loop
+from .nest import Nest
 from .procedure import schedule_procedure
-
-UNROLLED_WINDOW = 9
-"""Reductions over at most this many elements are expanded."""
-
-_START = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
-
-
-def _start(op: str, dtype: DType) -> float | int:
-    """What a reduction starts from: a number that leaves all others as they are."""
-    if dtype.is_float or op in ("add", "mul"):
-        return _START[op] if dtype.is_float else int(_START[op])
-    range_ = np.iinfo(str(dtype.numpy))
-    return int(range_.min if op == "max" else range_.max)
+from .rows import Rows
 
 
 def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Lower any group; raises `InternalError` for operators without a loop lowering."""
     if group.anchor.operator.procedural:
         return schedule_procedure(group, target)
+    kind: type[Nest] = Rows if group.normalizes_rows else _Generic
     try:
-        return (_Generic(group, target.vector_lanes, threads, target.min_max).schedule(),)
+        return (kind(group, target.vector_lanes, threads, target.min_max).schedule(),)
     except NotVectorizableError:
-        return (_Generic(group, 1, threads, target.min_max).schedule(),)
+        return (kind(group, 1, threads, target.min_max).schedule(),)
 
 
-class _Generic:
-    def __init__(self, group: Group, lanes: int, threads: int, min_max: MinMax) -> None:
-        self.group = group
-        self.min_max = min_max
-        self.shape = group.results[0].type.shape
-        if any(r.type.shape != self.shape for r in group.results):
-            raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")
-        self.lanes = lanes if self.shape else 1
-        self.threads = threads
-        self.names = Names()
-        self.ranges: dict[str, Interval] = {}
-        overwritten = set(group.in_place.values())
-        read = (v for op in group.members for v in op.operands if v in group.outer)
-        values = dict.fromkeys(v for v in read if v not in overwritten)
-        self.buffers: dict[Value, Buffer] = {
-            v: Buffer(f"x{i}", v.type.dtype, v.type.buffer_shape) for i, v in enumerate(values)
-        }
-        self.outputs = [
-            Buffer(f"y{i}" if i else "y", r.type.dtype, r.type.buffer_shape, Space.OUT)
-            for i, r in enumerate(group.results)
-        ]
-        self.inputs = dict(self.buffers)
-        for result, output in zip(group.results, self.outputs, strict=True):
-            if result in group.in_place:
-                self.buffers[group.in_place[result]] = output
-
-    def schedule(self) -> Scheduled:
-        body = self._loops()
-        arguments = [self.group.outer[v] for v in self.inputs]
-        kernel = Kernel("", (*self.inputs.values(), *self.outputs), tuple(body))
-        return Scheduled(kernel, (*arguments, *self.group.operation.results))
-
-    def _work(self) -> int:
-        """Rough number of operations."""
-        reads = max([v.type.size for v in self.buffers] or [0])
-        return max(self.group.macs, reads, math.prod(self.shape)) * len(self.group.members)
-
-    def _loops(self) -> list[Stmt]:
+class _Generic(Nest):
+    def loops(self) -> list[Stmt]:
         if not self.shape:
             return self._element((), None, 1)
         *outer, last = self.shape
-        kind = kind_for(self._work())
+        kind = kind_for(self.work())
         if math.prod(outer) == 1:
             return self._vectors((Const(0),) * len(outer), last, kind)
-        shared = self._shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0
-        return self._nest(outer, shared, lambda index: self._vectors(index, last, LoopKind.SERIAL))
-
-    def _shared_dimensions(self, outer: list[int]) -> int:
-        """How many leading dimensions the parallel loop runs over: enough to keep the threads evenly busy."""
-        for count in range(1, len(outer) + 1):
-            if math.prod(outer[:count]) >= 8 * self.threads:
-                return count
-        return len(outer)
-
-    def _nest(self, outer: list[int], shared: int, body: Callable[[tuple[Expr, ...]], list[Stmt]]) -> list[Stmt]:
-        """Loops over the leading dimensions, the first `shared` of them in one parallel loop."""
-
-        def inner(index: tuple[Expr, ...]) -> list[Stmt]:
-            d = len(index)
-            if d == len(outer):
-                return body(index)
-            self.ranges[f"i{d}"] = (0, outer[d] - 1)
-            return loop(f"i{d}", outer[d], lambda i: inner((*index, i)))
-
-        if not shared:
-            return inner(())
-        total = math.prod(outer[:shared])
-        self.ranges["p"] = (0, total - 1)
-        position: Expr = Var("p")
-        index: list[Expr] = []
-        for size in reversed(outer[1:shared]):
-            index.append(position % size)
-            position = position // size
-        index.append(position)
-        return [For("p", Const(0), Const(total), tuple(inner(tuple(reversed(index)))), LoopKind.PARALLEL)]
+        shared = self.shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0
+        return self.nest(outer, shared, lambda index: self._vectors(index, last, LoopKind.SERIAL))
 
     def _vectors(self, index: tuple[Expr, ...], last: int, kind: LoopKind) -> list[Stmt]:
         def run(start: int, stop: int) -> list[Stmt]:
@@ -162,6 +61,8 @@ class _Generic:
 
     def _element(self, index: tuple[Expr, ...], lane: Var | None, width: int) -> list[Stmt]:
         """Compute and store one vector (or element) of the result."""
+        anchor = self.group.anchor
+        reduce = partial(self.reduce, dtype=anchor.result.type.dtype)
         elements = Elements(
             self.buffers,
             self.group.producers,
@@ -169,14 +70,13 @@ class _Generic:
             lanes=width if lane is not None else 1,
             lane=lane,
             ranges=self.ranges,
-            reducer=self._reduce,
+            reducer=reduce,
             prefix=self.names.fresh("t") + "_",
         )
-        anchor = self.group.anchor
         if not anchor.operator.elementwise:
             rule = elements.rule(anchor, index)
             if isinstance(rule, Reduction):
-                elements.known[anchor.result] = self._reduce(elements, rule)
+                elements.known[anchor.result] = reduce(elements, rule)
             else:
                 elements.known[anchor.result] = elements.let(rule)
         # All values before the first store: a result may overwrite an operand of another one.
@@ -186,58 +86,3 @@ class _Generic:
             for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
         ]
         return [*elements.statements, *stores]
-
-    def _reduce(self, elements: Elements, rule: Reduction) -> Expr:
-        """Loops over the reduced elements. In sums of floats each loop has an accumulator of its own.
-
-        Rounding errors grow with the number of terms that go into one accumulator: batch statistics over thousands
-        of pixels would lose several digits.
-        """
-        type_ = VectorType(rule.dtype or self.group.anchor.result.type.dtype, elements.lanes)
-        start = const(_start(rule.op, type_.dtype), type_)
-        if rule.op in ("max", "min") and type_.dtype.is_float and self.min_max is MinMax.SELECT:
-            found = self._extremum(elements, rule, start)
-            return elements.let(rule.finish(found)) if rule.finish else found
-        here = (Const(0),)
-        kind = LoopKind.UNROLL if math.prod(rule.extents) <= UNROLLED_WINDOW else LoopKind.SERIAL
-        nested = rule.op == "add" and type_.dtype.is_float and kind is LoopKind.SERIAL
-
-        def combine(r: tuple[Expr, ...], accumulator: Buffer) -> list[Stmt]:
-            with elements.nested() as statements:
-                term = rule.body(r)
-                total = Load(accumulator, here)
-                if rule.op == "add" and isinstance(term, Binary) and term.op == "mul":
-                    value: Expr = Fma(term.lhs, term.rhs, total)
-                else:
-                    value = binary(rule.op, total, term)
-                return [*statements, Store(accumulator, here, value)]
-
-        def accumulate(inner: Callable[[Buffer], list[Stmt]]) -> tuple[Buffer, list[Stmt]]:
-            accumulator = Buffer(self.names.fresh("acc"), type_.dtype, (1,), Space.REGISTER, lanes=type_.lanes)
-            return accumulator, [Allocate(accumulator), Store(accumulator, here, start), *inner(accumulator)]
-
-        def nest(r: tuple[Expr, ...], accumulator: Buffer) -> list[Stmt]:
-            if len(r) == len(rule.extents):
-                return combine(r, accumulator)
-            extent, *inner = rule.extents[len(r) :]
-            name = self.names.fresh("r")
-            self.ranges[name] = (0, extent - 1)
-
-            def body(i: Expr) -> list[Stmt]:
-                if not nested or extent == 1 or math.prod(inner) == 1:
-                    return nest((*r, i), accumulator)
-                part, statements = accumulate(partial(nest, (*r, i)))
-                return [*statements, Store(accumulator, here, Load(accumulator, here) + Load(part, here))]
-
-            return loop(name, extent, body, kind)
-
-        accumulator, statements = accumulate(partial(nest, ()))
-        elements.statements += statements
-        total = elements.let(Load(accumulator, here))
-        return elements.let(rule.finish(total)) if rule.finish else total
-
-    def _extremum(self, elements: Elements, rule: Reduction, start: Const) -> Expr:
-        """The largest or smallest float where one instruction would lose NaNs."""
-        if math.prod(rule.extents) <= UNROLLED_WINDOW:
-            return elements.let(reduce_window(elements, rule))
-        return elements.let(reduce_in_loops(elements, rule, start, self.names, self.ranges))

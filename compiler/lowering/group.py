@@ -39,11 +39,16 @@ class Group:
         (result,) = self.results
         return result
 
+    @property
+    def normalizes_rows(self) -> bool:
+        """True if reductions with `keepdims` stand inside, and the result has again the shape of what they reduce."""
+        anchor = self.anchor.result.type.shape
+        return not self.anchor.operator.elementwise and anchor != self.results[0].type.shape
+
     def reads_in_place(self, value: Value) -> bool:
         """True if each element of a value from outside is needed only for the result element at the same place."""
-        if self.anchor.operator.elementwise:
-            return True
-        waiting, seen = list(self.anchor.operands), set[Value]()
+        anchors = [op for op in self.members if not op.operator.elementwise]
+        waiting, seen = [v for op in anchors for v in op.operands], set[Value]()
         while waiting:
             current = waiting.pop()
             if current not in seen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -112,14 +112,17 @@ class OneHot(Operator):
         return b.emit("select", hot, b.scalar(attributes["on"], dtype), b.scalar(attributes["off"], dtype))
 
 
-@register
-class ArgMax(Operator):
-    """Position (i32) of the largest element along an axis, the first one if there are several; of the first NaN."""
+class ArgExtremum(Operator):
+    """Base of argmax and argmin."""
 
-    name = "argmax"
     operands = ("x",)
-    attributes = {"axis": AttributeSpec(int, "dimension that is searched", -1)}
+    attributes = {
+        "axis": AttributeSpec(int, "dimension that is searched", -1),
+        "last": AttributeSpec(bool, "of several such elements (or NaNs) take the last one", False),
+    }
     non_differentiable = "its results are positions, which are whole numbers"
+    reduction: ClassVar[str]
+    """The operator that finds the element itself."""
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
@@ -129,18 +132,36 @@ class ArgMax(Operator):
         return (TensorType(DType.I32, x.shape[:axis] + x.shape[axis + 1 :]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        position: Any = operands[0].argmax(axis=attributes["axis"])
-        return (np.asarray(position, np.int32),)
+        (x,), axis, last = operands, attributes["axis"], attributes["last"]
+        find = np.argmax if self.reduction == "reduce_max" else np.argmin
+        position: Any = find(np.flip(x, axis) if last else x, axis=axis)
+        return (np.asarray(x.shape[axis] - 1 - position if last else position, np.int32),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
         axis = normalize_axis(self.name, attributes["axis"], x.type.rank)
-        size = x.type.shape[axis]
-        largest = b.emit("equal", x, b.emit("reduce_max", x, axes=(axis,), keepdims=True))
+        size, last = x.type.shape[axis], attributes["last"]
+        found = b.emit("equal", x, b.emit(self.reduction, x, axes=(axis,), keepdims=True))
         # Positions are compared as floats: they are exact there, and reductions know no other type.
         kind = x.type.dtype if x.type.dtype is DType.F64 else DType.F32
         places = np.arange(size, dtype=kind.numpy).reshape((size,) + (1,) * (x.type.rank - axis - 1))
-        if x.type.dtype.is_float:  # no NaN equals the largest
-            largest = b.emit("select", b.emit("not_equal", x, x), b.scalar(True, DType.BOOL), largest)
-        place = b.emit("select", largest, b.constant(places), b.scalar(size - 1, kind))
-        return b.emit("cast", b.emit("reduce_min", place, axes=(axis,)), dtype="i32")
+        if x.type.dtype.is_float:  # no NaN equals the extremum
+            found = b.emit("select", b.emit("not_equal", x, x), b.scalar(True, DType.BOOL), found)
+        place = b.emit("select", found, b.constant(places), b.scalar(0 if last else size - 1, kind))
+        return b.emit("cast", b.emit("reduce_max" if last else "reduce_min", place, axes=(axis,)), dtype="i32")
+
+
+@register
+class ArgMax(ArgExtremum):
+    """Position (i32) of the largest element along an axis, the first one if there are several; of the first NaN."""
+
+    name = "argmax"
+    reduction = "reduce_max"
+
+
+@register
+class ArgMin(ArgExtremum):
+    """Position (i32) of the smallest element along an axis, the first one if there are several; of the first NaN."""
+
+    name = "argmin"
+    reduction = "reduce_min"

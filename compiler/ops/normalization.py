@@ -10,7 +10,9 @@ from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr, Unary
 from ..types import TensorType
+from .axes import Permutation
 from .core import PassThrough
+from .facets import PERMUTED, Permuted
 from .gradients import scaled, sum_to
 from .layer import LayerBuilder, layer
 
@@ -91,16 +93,42 @@ def batch_norm(b: LayerBuilder, x: Value, eps: float = 1e-5, momentum: float = 0
 class Dropout(PassThrough):
     """Zero a random share `rate` of the elements while training; inference passes x on.
 
+    Elements that differ only in the dimensions `shared` stay or go together.
     Source: Srivastava et al., "Dropout", 2014.
     """
 
     name = "dropout"
-    attributes = {"rate": AttributeSpec((int, float), "share of elements that is dropped, 0 <= rate < 1")}
+    attributes = {
+        "rate": AttributeSpec((int, float), "share of elements that is dropped, 0 <= rate < 1"),
+        "shared": AttributeSpec(tuple, "dimensions along which one draw holds", ()),
+    }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         if not 0 <= attributes["rate"] < 1:
             raise ShapeError(f"dropout rate must lie in 0 <= rate < 1, not {attributes['rate']}")
+        if any(not 0 <= d < operands[0].rank for d in attributes["shared"]):
+            raise ShapeError(f"dropout: {operands[0]} hasn't all dimensions of {list(attributes['shared'])}")
         return super().infer(operands, attributes)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
+
+
+def _shared_moves(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
+    moved = {**attributes, "shared": tuple(sorted(permutation.index(d) for d in attributes["shared"]))}
+    return Permuted(moved, permutation, (permutation,))
+
+
+PERMUTED.add(_shared_moves, Dropout)
+
+
+@layer("spatial_dropout")
+def spatial_dropout(b: LayerBuilder, x: Value, rate: float) -> Value:
+    """Drop whole channels of a sample while training (Tompson et al., "Efficient object localization", 2015)."""
+    return b.emit("dropout", x, rate=rate, shared=tuple(range(1, x.type.rank - 1)))
+
+
+@layer("stochastic_depth")
+def stochastic_depth(b: LayerBuilder, x: Value, rate: float) -> Value:
+    """Drop whole samples of a residual branch while training (Huang et al., "Deep networks with stochastic depth")."""
+    return b.emit("dropout", x, rate=rate, shared=tuple(range(1, x.type.rank)))

@@ -6,7 +6,7 @@ from ..graph.ir import Attributes
 from ..types import Quantization, TensorType
 from .axes import Permutation
 from .blocks import Rearrangement
-from .conversion import ArgMax, OneHot
+from .conversion import ArgExtremum, OneHot
 from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
 from .core import Constant, Fused, Param, Relayout
@@ -149,7 +149,7 @@ PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
 PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
 PERMUTED.add(_table, Lookup)
 PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax, TakeAlongAxis)
-PERMUTED.add(_over_axis, ArgMax, LogSumExp)
+PERMUTED.add(_over_axis, ArgExtremum, LogSumExp)
 PERMUTED.add(_reduction, QMean, Reduce)
 PERMUTED.add(_each_dimension, MirrorPad, Pad, Slice, StridedSlice, StridedSliceGradient, Tile)
 PERMUTED.add(_broadcast_to, BroadcastTo)

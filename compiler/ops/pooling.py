@@ -14,10 +14,9 @@ from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Ope
 from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Cast, Const, Expr, maximum, minimum
-from ..types import DType, TensorType
-from .layer import LayerBuilder, layer
+from ..types import TensorType
 from .reduction import check_some
-from .window import Padding, SpatialSize, Window, normalize_padding, per_dimension, window_of
+from .window import Window, window_of
 
 POOL_ATTRIBUTES = {
     "size": AttributeSpec(tuple, "extent of the window in each spatial dimension"),
@@ -138,36 +137,3 @@ def window_count(window: Window) -> int | Callable[[Sequence[Expr]], Expr]:
         return total
 
     return count
-
-
-def _pool(b: LayerBuilder, name: str, x: Value, size: SpatialSize, stride: SpatialSize | None, pad: Padding) -> Value:
-    spatial = x.type.rank - 2
-    if spatial < 1:
-        raise ShapeError(f"{name} takes [N, spatial..., channels], not {x.type}")
-    sizes = per_dimension("size", size, spatial)
-    strides = sizes if stride is None else per_dimension("stride", stride, spatial)
-    return b.emit(name, x, size=sizes, strides=strides, padding=normalize_padding(pad, sizes))
-
-
-@layer("max_pool")
-def max_pool(
-    b: LayerBuilder, x: Value, size: SpatialSize, stride: SpatialSize | None = None, pad: Padding = "valid"
-) -> Value:
-    """Largest element of each window; the stride is the size unless given."""
-    return _pool(b, "max_pool", x, size, stride, pad)
-
-
-@layer("avg_pool")
-def avg_pool(
-    b: LayerBuilder, x: Value, size: SpatialSize, stride: SpatialSize | None = None, pad: Padding = "valid"
-) -> Value:
-    """Mean of each window, padding not counted; the stride is the size unless given."""
-    return _pool(b, "avg_pool", x, size, stride, pad)
-
-
-@layer("global_avg_pool")
-def global_avg_pool(b: LayerBuilder, x: Value) -> Value:
-    """Mean over all spatial dimensions: [N, spatial..., C] to [N, C]."""
-    if x.type.rank < 3 or x.type.dtype is DType.BOOL:
-        raise ShapeError(f"global_avg_pool takes [N, spatial..., channels], not {x.type}")
-    return b.emit("reduce_mean", x, axes=tuple(range(1, x.type.rank - 1)), keepdims=False)

@@ -43,6 +43,8 @@ class Reduce(Operator):
     anchor = True
     reads_once = True
     loop_op: ClassVar[str]
+    of_nothing: ClassVar[bool] = False
+    """There is a result where nothing is reduced."""
 
     def axes(self, rank: int, attributes: Attributes) -> tuple[int, ...]:
         """The reduced dimensions, in order."""
@@ -55,7 +57,7 @@ class Reduce(Operator):
         (x,) = operands
         axes = self.axes(x.rank, attributes)
         check_numbers(self, x)
-        if self.name != "reduce_sum":
+        if not self.of_nothing:
             check_some(self, x, axes)
         if attributes["keepdims"]:
             return (TensorType(x.dtype, tuple(1 if d in axes else s for d, s in enumerate(x.shape))),)
@@ -112,6 +114,7 @@ class ReduceSum(Reduce):
 
     name = "reduce_sum"
     loop_op = "add"
+    of_nothing = True
 
     def function(self, x: Array, **arguments: Any) -> Any:
         return np.sum(x, **arguments)

@@ -14,6 +14,7 @@ from .canonicalize import canonicalize
 from .cse import cse
 from .dce import dce
 from .fold_batch_norm import fold_batch_norm
+from .normalization import alone_as_convolutions
 from .simplify_inference import simplify_inference
 
 
@@ -36,11 +37,13 @@ def freeze(graph: Graph, params: Mapping[str, Array]) -> Graph:
     return dce(cse(canonicalize(bind(inference_form(graph), params))))
 
 
-def inference_form(graph: Graph) -> Graph:
-    """The network for inference, its weights still parameters or computed from them: batch_norm folded."""
-    for each in (canonicalize, fold_batch_norm, simplify_inference, canonicalize):
-        graph = each(graph)
-    return graph
+def inference_form(graph: Graph, *, integers: bool = False) -> Graph:
+    """The network for inference, its weights still parameters or computed from them: batch_norm folded.
+
+    With `integers` what can't be folded takes the form that loses least in 8 bits (see `alone_as_convolutions`).
+    """
+    graph = fold_batch_norm(canonicalize(graph))
+    return canonicalize(simplify_inference(alone_as_convolutions(graph) if integers else graph))
 
 
 def bind(graph: Graph, params: Mapping[str, Array]) -> Graph:

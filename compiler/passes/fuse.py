@@ -13,8 +13,16 @@ from ..graph.analysis import operations_between, post_dominators, static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
+from ..ops.reduction import Reduce
 from .base import Pass
 from .dce import dce
+
+ROW_BYTES = 1 << 18
+"""A row that is passed over several times should stay in the L2 cache meanwhile."""
+LINE_BYTES = 64
+"""What one element of a row takes in the cache if rows lie side by side."""
+ROW_REDUCTIONS = 3
+"""Each one computes what it reduces from the group's operands anew."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class Fuse(Pass):
     An anchor takes in the elementwise operations that its result must pass through (bias, activation, residual sum,
     a swish's two paths), as long as they have its shape and no value but the last is used elsewhere. A reduction also
     takes in those that make its operand. Elementwise operations that no anchor takes form groups among themselves.
+    Reductions of rows with `keepdims`, and what spreads their results over the rows again (layer normalisation,
+    softmax), are one group, too.
     What depends on parameters and constants only stays outside, because it runs once, when weights are loaded;
     constants of one element are copied into the bodies. `limit` is the largest number of operations in a group.
 
@@ -45,10 +55,15 @@ class Fuse(Pass):
 
     name = "fuse"
     limit: int = 32
+    rows: bool = True
+    """Off in training: the order of a sum must not depend on what `recompute` and `checkpoint` have left together."""
 
     def run(self, graph: Graph) -> Graph:
         graph = dce(graph)  # Uses by dead operations don't count.
         grouping = _Grouping(graph, self.limit)
+        for op in graph.operations:
+            if self.rows and grouping.is_row_reduction(op) and grouping.is_free(op):
+                grouping.grow_rows(op)
         # The last anchor takes what several could take: what the others give is ready by then.
         for op in reversed(graph.operations):
             if op.operator.anchor and grouping.is_free(op):
@@ -87,6 +102,44 @@ class _Grouping:
         """True if the operation can come after others in a group."""
         return op.operator.elementwise and self.is_free(op)
 
+    def is_row_reduction(self, op: Operation) -> bool:
+        """True if the operation reduces rows of floats and keeps their rank.
+
+        Rows that lie side by side must fit the cache together.
+        """
+        if not isinstance(op.operator, Reduce) or not op.attributes["keepdims"]:
+            return False
+        x, y = op.operands[0].type, op.result.type
+        if not x.dtype.is_float or not x.size or x.shape == y.shape:
+            return False
+        is_reduced = x.rank - 1 in _axes(op)
+        return is_reduced or x.size // y.size * LINE_BYTES <= ROW_BYTES
+
+    def grow_rows(self, first: Operation) -> None:
+        """Make a group of a row reduction and what its result must pass through, up to results for the whole rows."""
+        rows, sums = first.operands[0].type.shape, first.result.type.shape
+        group, complete, reductions = [first], 0, 1
+        while (last := self.dominators[group[-1]]) is not None:
+            new = [*operations_between(self.graph, group[-1], last), last]
+            inner = [op for op in new if not op.operator.elementwise]
+            reductions += len(inner)
+            if len(group) + len(new) > self.limit or reductions > ROW_REDUCTIONS:
+                break
+            if not all(self.is_row_reduction(op) and op.operands[0].type.shape == rows for op in inner):
+                break
+            if any(_axes(op) != _axes(first) for op in inner):
+                break
+            if not all(self.is_free(op) and op.result.type.shape in (rows, sums) for op in new):
+                break
+            if any(op.result.type.shape != sums for op in inner):
+                break
+            group.extend(new)
+            if last.result.type.shape == rows:
+                complete = len(group)
+        if complete:
+            self.groups.update((op, group) for op in group[:complete])
+            del group[complete:]
+
     def grow(self, first: Operation) -> None:
         """Make a group of an operation and the elementwise ones that its result must pass through."""
         group = self.groups[first] = [first]
@@ -119,6 +172,11 @@ class _Grouping:
         if (same_shape or reduced) and len(target) + len(group) <= self.limit:
             target[:0] = group
             self.groups.update((member, target) for member in group)
+
+
+def _axes(op: Operation) -> tuple[int, ...]:
+    """The dimensions that a reduction goes over."""
+    return op.operator.axes(op.operands[0].type.rank, op.attributes) if isinstance(op.operator, Reduce) else ()
 
 
 def _rewrite(graph: Graph, grouping: _Grouping) -> Graph:

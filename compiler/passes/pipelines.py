@@ -31,7 +31,9 @@ def training(memory: str = "recompute") -> str:
     return ",".join(
         [
             # The step holds batch norm and dropout in their training form, and gradients of everything.
+            # What is frozen has it in its inference form.
             "canonicalize",
+            "fold-batch-norm",
             "lower-gradients",
             "decompose",
             "canonicalize",
@@ -41,7 +43,7 @@ def training(memory: str = "recompute") -> str:
             # What is computed twice to spare memory stays apart: no cse from here on.
             "duplicate",
             *([memory] if memory else []),
-            "fuse",
+            "fuse{rows=false}",
             "fuse-updates",
         ]
     )

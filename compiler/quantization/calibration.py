@@ -46,7 +46,8 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_unknown(graph)
-    return in_integer_operators(freeze(spelled_out(windows_in_two_dimensions(inference_form(graph)), INTEGER), params))
+    inference = windows_in_two_dimensions(inference_form(graph, integers=True))
+    return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 
 
 def in_integer_operators(graph: Graph) -> Graph:

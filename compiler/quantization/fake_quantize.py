@@ -118,7 +118,7 @@ def fake_quantize(graph: Graph, *, learned: bool = False, scheme: Scheme | None 
 
 def _float_form(graph: Graph) -> Graph:
     """What `prepare` makes, but with parameters."""
-    folded = windows_in_two_dimensions(inference_form(dce(graph)))
+    folded = windows_in_two_dimensions(inference_form(dce(graph), integers=True))
     return in_integer_operators(dce(cse(canonicalize(folded))))
 
 

@@ -13,7 +13,7 @@ from ..ops.activations import activation_of
 from ..ops.arithmetic import Abs, Add, Maximum, Minimum, Mul, Sub
 from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
 from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
-from ..ops.conversion import ArgMax
+from ..ops.conversion import ArgExtremum
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
@@ -217,8 +217,8 @@ def concat(q: Quantizer, op: Operation) -> Value:
 
 
 def argmax(q: Quantizer, op: Operation) -> Value:
-    """argmax: integers have the order of what they stand for."""
-    return q.emit(op, "argmax", q.integer(op.operands[0]), **op.attributes)
+    """Argmax and argmin: integers have the order of what they stand for."""
+    return q.emit(op, op.name, q.integer(op.operands[0]), **op.attributes)
 
 
 def operand(b: Rewriter, op: Operation) -> Value:
@@ -275,4 +275,4 @@ INTEGER.add(IntegerForm(moving, prepare=wider_pool), MaxPool)
 INTEGER.add(IntegerForm(avg_pool), AvgPool)
 INTEGER.add(IntegerForm(pad), Pad)
 INTEGER.add(IntegerForm(concat), Concat)
-INTEGER.add(IntegerForm(argmax), ArgMax)
+INTEGER.add(IntegerForm(argmax), ArgExtremum)

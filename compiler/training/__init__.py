@@ -2,6 +2,7 @@
 
 from .losses import LOSSES, GraphLoss, Loss, parse_loss
 from .optimizers import OPTIMIZERS, Optimizer, parse_optimizer
+from .rates import Rates, parse_rates, rates_of
 from .schedules import SCHEDULES, Schedule, parse_schedule
 from .setting import make_setting
 from .step import Exchange, Gradients, loss_graph, training_step
@@ -15,11 +16,14 @@ __all__ = [
     "GraphLoss",
     "Loss",
     "Optimizer",
+    "Rates",
     "Schedule",
     "loss_graph",
     "make_setting",
     "parse_loss",
     "parse_optimizer",
+    "parse_rates",
     "parse_schedule",
+    "rates_of",
     "training_step",
 ]

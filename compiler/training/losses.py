@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ..errors import ShapeError
 from ..graph.ir import Graph
@@ -18,12 +18,17 @@ from ..types import DType, TensorType
 from .formula import Formula
 from .setting import Setting, parse_setting
 
+Task = Literal["classes", "decisions", "values"]
+"""What labels are: numbers of classes; yes or no (1 or 0), told by the sign of a score; numbers to come close to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Setting):
     """Base of the losses."""
 
     kind: ClassVar[str] = "loss"
+    bounds: ClassVar[tuple[float, float] | None] = None
+    """Between which numbers labels lie; None: any."""
 
     @abstractmethod
     def labels(self, prediction: TensorType) -> TensorType:
@@ -33,28 +38,45 @@ class Loss(Setting):
     def value(self, prediction: Formula, labels: Formula) -> Formula:
         """The loss, a scalar of the prediction's element type."""
 
+    def task(self, prediction: TensorType) -> Task:
+        """What the labels of a prediction are."""
+        return "values"
+
     def correct(self, prediction: Formula, labels: Formula) -> Formula | None:
         """The number of correct predictions, a scalar of the prediction's element type; None if there is no such."""
+        return None
+
+    def counted(self, prediction: Formula, labels: Formula) -> Formula | None:
+        """How many labels `correct` is a part of, a scalar of the prediction's element type; None: all of them."""
         return None
 
     def classes(self, prediction: TensorType) -> int | None:
         """How many classes labels number, from 0 on; None where they are something else."""
         return None
 
+    @property
+    def ignored(self) -> int | None:
+        """The label that doesn't count, if there is one."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxCrossEntropy(Loss):
-    """Classes against scores: -sum(target * log(softmax(scores))), the mean over the batch.
+    """Classes against scores: -sum(target * log(softmax(scores))), the mean over all labels.
 
-    Prediction f32[N, classes], labels i32[N]. The target is 1 at the label, or with label smoothing
+    Prediction f32[N, ..., classes], labels i32[N, ...]. The target is 1 at the label, or with label smoothing
     1 - label_smoothing there and label_smoothing / classes added everywhere (Szegedy et al., 2016), as in PyTorch.
+    Labels that are `ignore` don't count, neither in the sum nor in the mean; where none counts, the loss is 0.
     """
 
     name: ClassVar[str] = "softmax_cross_entropy"
     label_smoothing: float = 0.0
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         self.require(0 <= self.label_smoothing < 1, "label_smoothing must lie in 0 <= label_smoothing < 1")
+        fits = self.ignore is None or -(2**31) <= self.ignore < 2**31
+        self.require(fits, "ignore is a label, a whole number of 32 bits")
 
     def labels(self, prediction: TensorType) -> TensorType:
         """See `Loss`."""
@@ -65,9 +87,18 @@ class SoftmaxCrossEntropy(Loss):
             raise ShapeError(f"{self.name} of a single score, {prediction}, is always 0", hint=hint)
         return TensorType(DType.I32, prediction.shape[:-1])
 
+    def task(self, prediction: TensorType) -> Task:
+        """See `Loss`."""
+        return "classes"
+
     def classes(self, prediction: TensorType) -> int:
         """See `Loss`."""
         return prediction.shape[-1]
+
+    @property
+    def ignored(self) -> int | None:
+        """See `Loss`."""
+        return self.ignore
 
     def value(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`."""
@@ -75,17 +106,33 @@ class SoftmaxCrossEntropy(Loss):
         target = labels.apply("one_hot", depth=classes, dtype=str(prediction.type.dtype))
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / classes
-        return (prediction.apply("log_softmax") * target).sum() * (-1 / labels.type.size)
+        gain = prediction.apply("log_softmax") * target
+        counts = self._counts(prediction, labels)
+        if counts is None:
+            return gain.sum() * (-1 / labels.type.size)
+        each = gain.apply("reduce_sum", axes=(len(prediction.type.shape) - 1,))
+        return -((each * counts).sum() / counts.sum().maximum(1))
 
     def correct(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`."""
-        return _right_classes(prediction, labels)
+        right, counts = _right_classes(prediction, labels), self._counts(prediction, labels)
+        return (right if counts is None else right * counts).sum()
+
+    def counted(self, prediction: Formula, labels: Formula) -> Formula | None:
+        """See `Loss`."""
+        counts = self._counts(prediction, labels)
+        return None if counts is None else counts.sum()
+
+    def _counts(self, prediction: Formula, labels: Formula) -> Formula | None:
+        """1 for labels that count, 0 for others."""
+        if self.ignore is None:
+            return None
+        return labels.apply("not_equal", self.ignore).cast(prediction.type.dtype)
 
 
 def _right_classes(prediction: Formula, labels: Formula) -> Formula:
-    """How many labels, class numbers [N, ...], name the largest of the scores [N, ..., classes]."""
-    right = prediction.apply("argmax", axis=-1).apply("equal", labels)
-    return right.cast(prediction.type.dtype).sum()
+    """1 where a label, a class number [N, ...], names the largest of the scores [N, ..., classes], else 0."""
+    return prediction.apply("argmax", axis=-1).apply("equal", labels).cast(prediction.type.dtype)
 
 
 class _Binary(Loss):
@@ -95,6 +142,10 @@ class _Binary(Loss):
         """See `Loss`."""
         shape = prediction.shape
         return TensorType(prediction.dtype, shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape)
+
+    def task(self, prediction: TensorType) -> Task:
+        """See `Loss`."""
+        return "decisions"
 
     def _scores(self, prediction: Formula, labels: Formula) -> Formula:
         return prediction.apply("reshape", shape=labels.type.shape)
@@ -108,6 +159,7 @@ class SigmoidCrossEntropy(_Binary):
     """
 
     name: ClassVar[str] = "sigmoid_cross_entropy"
+    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
 
     def value(self, prediction: Formula, labels: Formula) -> Formula:
         """See `Loss`. -t log(p) - (1 - t) log(1 - p) with p = sigmoid(x) is softplus(x) - t x."""
@@ -188,11 +240,27 @@ class GraphLoss(Loss):
         (result,) = prediction.builder.inline(self.graph, (prediction.value, labels.value))
         return prediction.with_value(result).mean() if result.type.rank else prediction.with_value(result)
 
+    def task(self, prediction: TensorType) -> Task:
+        """See `Loss`. Whole numbers, one for each vector of scores, are class numbers."""
+        labels, shape = self.labels(prediction), prediction.shape
+        are_classes = labels.dtype is DType.I32 and labels.shape in (shape[:-1], (*shape[:-1], 1))
+        return "classes" if are_classes and len(shape) > 1 else "values"
+
     def correct(self, prediction: Formula, labels: Formula) -> Formula | None:
-        """See `Loss`. Labels i32[N] of scores [N, classes] are class numbers."""
+        """See `Loss`."""
+        return _right_classes(prediction, labels).sum() if self._are_classes(prediction, labels) else None
+
+    def counted(self, prediction: Formula, labels: Formula) -> Formula | None:
+        """See `Loss`. Of labels for each pixel, those that are no class don't count."""
+        if labels.type.rank < 2 or not self._are_classes(prediction, labels):
+            return None
+        classes = prediction.type.shape[-1]
+        return labels.apply("one_hot", depth=classes, dtype=str(prediction.type.dtype)).sum()
+
+    def _are_classes(self, prediction: Formula, labels: Formula) -> bool:
+        """Whether labels i32[N, ...] number the scores [N, ..., classes]."""
         shape = prediction.type.shape
-        are_classes = labels.type == TensorType(DType.I32, shape[:1]) and len(shape) == 2 and shape[1] > 1
-        return _right_classes(prediction, labels) if are_classes else None
+        return len(shape) > 1 and shape[-1] > 1 and labels.type == TensorType(DType.I32, shape[:-1])
 
 
 LOSSES: Mapping[str, type[Loss]] = MappingProxyType(

@@ -99,7 +99,9 @@ class TrainingMode:
         rate = float(op.attributes["rate"])
         if rate:
             attributes = {"dtype": str(x.type.dtype), "seed": self.seed, "stream": self._streams}
-            uniform = x.with_value(self.counter()).apply("random_uniform", shape=x.type.shape, **attributes)
+            shared = op.attributes["shared"]
+            shape = tuple(1 if d in shared else size for d, size in enumerate(x.type.shape))
+            uniform = x.with_value(self.counter()).apply("random_uniform", shape=shape, **attributes)
             x = x.number(rate).greater(uniform).where(x.number(0), x * (1 / (1 - rate)))
         self._streams += 1
         self.builder.replace(op.result, x.value)

@@ -2,7 +2,8 @@
 
 The step's graph takes the net's inputs and `labels`. Everything that lasts is a `param`. The first outputs are the
 metrics that the attribute `metrics` names, the others the next values of the parameters that the attribute `updates`
-names, in that order. The attribute `classes` says how many classes labels number, where they do.
+names, in that order. The attribute `classes` says how many classes labels number, where they do, and `ignored` which
+label doesn't count.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .formula import Formula
 from .losses import Loss, parse_loss
 from .mode import TrainingMode
 from .optimizers import Optimizer, parse_optimizer
+from .rates import Rates, rates_of
 from .schedules import Schedule, parse_schedule
 from .state import TrainingState
 
@@ -49,6 +51,7 @@ class Recipe:
     accumulate: int
     ema: float | None
     decay: Literal["all", "weights"]
+    rates: Rates
     seed: int
     exchange: Exchange
 
@@ -84,6 +87,7 @@ def training_step(
     ema: float | None = None,
     decay: Literal["all", "weights"] = "all",
     freeze: str | Sequence[str] = (),
+    rates: Rates = MappingProxyType({}),
     seed: int = 0,
     exchange: Exchange = on_one_machine,
 ) -> Graph:
@@ -100,6 +104,8 @@ def training_step(
     - `decay`: weight decay applies to all parameters, as in PyTorch, or to those of rank 2 and more ("weights").
     - `freeze`: patterns of names (`features.*`) of parameters that stay to the bit, running statistics among them; a
       batch_norm whose statistics are frozen normalises by them, as in inference.
+    - `rates`: learning rates by pattern of names, in place of the optimizer's `lr`; the schedule multiplies them,
+      too. Of several patterns that match, the last counts.
     - `seed`: of dropout.
     - `exchange` stands between the gradients of this machine's batch and all that is done with them; this is where
       several machines sum theirs.
@@ -110,8 +116,9 @@ def training_step(
     Parameters added: `optimizer.SLOT.NAME`; `optimizer.step`, the number of updates done (i64); with `accumulate`,
     `optimizer.micro_step`, the number of batches since the last update (i64), and `optimizer.gradient.NAME`, what their
     gradients add up to (without batches, that of the last update); `ema.NAME`. They are not trainable and start as
-    their `init` says. Metrics: loss, correct (number of right predictions, if the loss has such), learning_rate, and
-    gradient_norm (before clipping) with `clip_norm`; scalars of the prediction's element type.
+    their `init` says. Metrics: loss, correct (number of right predictions, if the loss has such) and counted (how many
+    labels that is a part of, where it isn't all), learning_rate, and gradient_norm (before clipping) with `clip_norm`;
+    scalars of the prediction's element type.
     Raises `NetcError` for settings and nets that can't be trained.
     """
     recipe = Recipe(
@@ -123,6 +130,7 @@ def training_step(
         accumulate=accumulate,
         ema=ema,
         decay=decay,
+        rates=rates,
         seed=seed,
         exchange=exchange,
     )
@@ -158,6 +166,8 @@ class _Forward:
     statistics: tuple[str, ...]
     classes: int | None
     """How many classes labels number."""
+    ignored: int | None
+    """The label that doesn't count."""
 
 
 def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: frozenset[str] = frozenset()) -> _Forward:
@@ -173,8 +183,11 @@ def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: froze
     correct = loss.correct(prediction, labels)
     if correct is not None:
         metrics["correct"] = correct
+        if (counted := loss.counted(prediction, labels)) is not None:
+            metrics["counted"] = counted
     outputs = [*(m.value for m in metrics.values()), *mode.statistics.values()]
-    return _Forward(b.finish(outputs), tuple(metrics), tuple(mode.statistics), loss.classes(prediction.type))
+    statistics = tuple(mode.statistics)
+    return _Forward(b.finish(outputs), tuple(metrics), statistics, loss.classes(prediction.type), loss.ignored)
 
 
 def _call_number(state: TrainingState, accumulate: int) -> Formula:
@@ -207,16 +220,17 @@ class _Update:
         noughts = _noughts(self.b)
         self.gradients = {name: value for name, value in gradients.items() if value not in noughts}
         _require(bool(self.gradients), f"the loss depends on no trainable parameter of @{graph.name}")
-        self.classes = forward.classes
+        self.classes, self.ignored = forward.classes, forward.ignored
         self.state = TrainingState(self.b)
         self.weights = {name: Formula(self.b, self.state.parameters[name]) for name in self.gradients}
         self.step = self.state.param("optimizer.step", COUNT)
         self.updates = self.step.cast(DType.F64)
+        self.rates = rates_of(recipe.rates, trained, recipe.optimizer.lr)
         self.due: Formula | None = None
 
     def graph(self) -> Graph:
         """The whole step."""
-        rate = self._learning_rate()
+        factor = self._factor()
         gradients = self._formulas(self.recipe.exchange(self.b, self.gradients))
         if self.recipe.accumulate > 1:
             gradients = self._accumulate(gradients)
@@ -224,7 +238,7 @@ class _Update:
             gradients = self._clip(gradients, self.recipe.clip_norm)
         for name, statistic in self.statistics.items():
             self.state.replace(name, statistic)
-        self._optimize(gradients, rate)
+        self._optimize(gradients, factor)
         if self.recipe.ema is not None:
             self._average(self.recipe.ema)
         self.state.replace("optimizer.step", self.step + 1, self.due)
@@ -233,6 +247,8 @@ class _Update:
         self.b.attributes["updates"] = tuple(self.state.updates)
         if self.classes is not None:
             self.b.attributes["classes"] = self.classes
+        if self.ignored is not None:
+            self.b.attributes["ignored"] = self.ignored
         return dce(self.b.finish(outputs))
 
     def _formulas(self, values: Mapping[str, Value]) -> dict[str, Formula]:
@@ -261,19 +277,22 @@ class _Update:
         scale = (limit / (norm + 1e-6)).minimum(1)
         return {name: g * scale for name, g in gradients.items()}
 
-    def _learning_rate(self) -> Formula:
-        """The rate of this update, in f64."""
+    def _factor(self) -> Formula:
+        """What this update multiplies all learning rates by, in f64."""
         per_epoch = (self.recipe.steps_per_epoch or 1) / self.recipe.accumulate
-        rate = self.recipe.schedule.factor(self.updates, per_epoch) * self.recipe.optimizer.lr
+        factor = self.recipe.schedule.factor(self.updates, per_epoch)
+        rate = factor * self.recipe.optimizer.lr
         self.metrics["learning_rate"] = rate.cast(self.metrics["loss"].type.dtype)
-        return rate
+        return factor
 
-    def _optimize(self, gradients: Mapping[str, Formula], rate: Formula) -> None:
+    def _optimize(self, gradients: Mapping[str, Formula], factor: Formula) -> None:
         """Apply the optimiser to every trained parameter."""
         optimizer = self.recipe.optimizer
-        scalars = optimizer.scalars(rate, self.updates)
+        rates = dict.fromkeys(self.rates[name] for name in self.weights)
+        scalars = {rate: optimizer.scalars(factor * rate, self.updates) for rate in rates}
         typed = {
-            dtype: {name: scalar.cast(dtype) for name, scalar in scalars.items()}
+            (rate, dtype): {name: scalar.cast(dtype) for name, scalar in each.items()}
+            for rate, each in scalars.items()
             for dtype in dict.fromkeys(w.type.dtype for w in self.weights.values())
         }
         for name, weight in self.weights.items():
@@ -283,7 +302,8 @@ class _Update:
             }
             decayed = self.recipe.decay == "all" or weight.type.rank >= 2
             decay = optimizer.weight_decay if decayed else 0.0
-            new, new_slots = optimizer.update(weight, gradients[name], slots, typed[weight.type.dtype], decay)
+            shared = typed[self.rates[name], weight.type.dtype]
+            new, new_slots = optimizer.update(weight, gradients[name], slots, shared, decay)
             self.state.replace(name, new, self.due)
             for slot, value in new_slots.items():
                 self.state.replace(f"optimizer.{slot}.{name}", value, self.due)

@@ -1,30 +1,39 @@
-"""`netc eval`: accuracy of a net on a data set, and of an integer model beside the float network it came from."""
+"""`netc eval`: how a net does on a data set, and of an integer model beside the float network it came from."""
 
 from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import click
+import numpy as np
 
 from ..comparison import Compared, compare_networks, float_network, maker_for, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
+from ..compiler.training import Loss
 from ..data_help import DataCommand
-from ..frontend import FORMATS, format_of
+from ..frontend import FORMATS, format_of, load_recipe
+from ..losses import find_loss
 from ..options import background_option, batch_option, json_option, network_options, target_options
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import PROGRAM, Request, build, load, load_program
+from ..progress import shown, title
+from ..recipe import read_setting
+from ..runtime.data.classes import Names
 from ..runtime.data.labels import Labels
 from ..runtime.data.registry import open_source
-from ..runtime.data.source import ArraySource, Source
+from ..runtime.data.source import Source
+from ..runtime.data.targets import real_type
 from ..runtime.evaluation.accuracy import Evaluation, on_floats
-from ..runtime.evaluation.scoring import score
+from ..runtime.evaluation.measures import Measured
+from ..runtime.evaluation.scoring import measure
 
 SHOWN = 8
 """How many of the worst layers are printed."""
@@ -39,6 +48,7 @@ SHOWN = 8
 @click.option("--limit", type=click.IntRange(1), help="Only so many samples.")
 @click.option("--compare", metavar="FILE", help="Weights of the float network: compare a .tflite file with it.")
 @click.option("--compare-net", metavar="MODEL", help="The float network; default: the one that the file names.")
+@click.option("--loss", metavar="TEXT", help="What targets the net takes: a loss, as for train; default: its recipe's.")
 @background_option
 @batch_option
 @target_options
@@ -54,19 +64,20 @@ def eval_command(
     limit: int | None,
     compare: str | None,
     compare_net: str | None,
+    loss: str | None,
     background: bool | None,
     batch: int,
     threads: int | None,
     cpu: str | None,
     as_json: bool,
 ) -> None:
-    """Measure a net's accuracy on a data set.
+    """Measure how well a net does on a data set.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. With --compare, --net and --set
     are those of the float network.
     """
     _check_options(model, weights, compare, compare_net)
-    source = _first(open_source(data, split, data_dir), limit)
+    source = open_source(data, split, data_dir).first(limit)
     if compare:
         integers = load(model)
         name = compare_net or _network(integers)
@@ -80,19 +91,22 @@ def eval_command(
     if graph.parameters and not weights:
         raise _weights_lack()
     labels = usable_labels(graph, model, weights, background=bool(background))
-    show_what_is_guessed(graph, source, labels)
+    known = _loss(loss, model, net, graph)
+    show_what_is_guessed(graph, source, labels, known)
     compilation = build(replace(request, source=graph), PROGRAM)
-    maker = maker_for(graph, source, labels)
+    maker = maker_for(graph, source, labels, known)
     program = load_program(compilation)
     start = time.perf_counter()
     with progress_bar(len(source), data) as bar:
         run = on_floats(program, graph)
-        result = score(run, source, maker, _batch(graph), lambda done: bar.update(done - bar.pos))
+        targets = maker.preparation.targets
+        result = measure(run, source, maker, _batch(graph), targets, lambda done: bar.update(done - bar.pos))
     _show_skipped(result)
-    text = (
-        _as_text(result, data, time.perf_counter() - start) if not as_json else json.dumps(_as_data(result), indent=1)
-    )
-    echo(text, nl=as_json)
+    names = maker.preparation.classes.names
+    if as_json:
+        echo(json.dumps(_as_data(result, names), indent=1))
+    else:
+        echo(_as_text(result, data, time.perf_counter() - start, names), nl=False)
 
 
 def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
@@ -126,29 +140,56 @@ def _batch(graph: Graph) -> int:
     return shape[0]
 
 
-def _first(source: Source, limit: int | None) -> Source:
-    """The first samples of a source, all without a limit."""
-    if isinstance(source, ArraySource):
-        return replace(source, labels=source.labels[:limit], values=source.values[:limit])
-    return replace(source, labels=source.labels[:limit], keys=source.keys[:limit])
+def _loss(text: str | None, model: str, net: str | None, graph: Graph) -> Loss | None:
+    """What the net was trained with: as someone says, or its recipe; None where neither does."""
+    if text is None and format_of(model) is FORMATS["net"]:
+        with suppress(NetcError):  # an unsound recipe doesn't keep a net from being evaluated
+            written = load_recipe(model, net=net)
+            expression = written.settings.get("loss") if written is not None else None
+            loss = find_loss(read_setting("loss", expression), model, graph) if expression is not None else None
+            if loss is not None:
+                loss.labels(real_type(graph))
+            return loss
+    return find_loss(text, model, graph) if text is not None else None
 
 
-def _show_skipped(result: Evaluation) -> None:
+def _show_skipped(result: Evaluation | Measured) -> None:
     for reason in result.skipped:
         echo(f"skipped: {reason}", err=True)
 
 
-def _as_data(result: Evaluation) -> dict[str, Any]:
+def _as_data(result: Evaluation | Measured, names: Names | None = None) -> dict[str, Any]:
+    if isinstance(result, Measured):
+        data: dict[str, Any] = {"samples": result.samples, **result.results}
+        if result.classes is not None and result.confusion is not None:
+            shares = [None if np.isnan(share) else float(share) for share in result.classes]
+            data |= {"iou": shares, "confusion": result.confusion.tolist(), "classes": names}
+        return data
     fields = ("samples", "top1_correct", "top5_correct", "top1", "top5")
     return {field: getattr(result, field) for field in fields}
 
 
-def _as_text(result: Evaluation, data: str, seconds: float) -> str:
+def _as_text(result: Evaluation | Measured, data: str, seconds: float, names: Names | None) -> str:
+    if isinstance(result, Measured):
+        lines = [f"{title(name):24}{shown(name, value):>8}" for name, value in result.results.items()]
+        table = f"\n{_classes_table(result, names)}" if result.confusion is not None else ""
+        return f"{data}: {result.samples} samples in {duration(seconds)}\n" + "\n".join(lines) + f"\n{table}"
     return (
         f"{data}: {result.samples} samples in {duration(seconds)}\n"
         f"top-1  {result.top1:7.2%}  ({result.top1_correct} right)\n"
         f"top-5  {result.top5:7.2%}  ({result.top5_correct} right)\n"
     )
+
+
+def _classes_table(result: Measured, names: Names | None) -> str:
+    """Each class with its share of intersection over union, and its pixels in the masks."""
+    assert result.classes is not None
+    assert result.confusion is not None
+    rows = [
+        [names[i] if names else str(i), "-" if np.isnan(share) else f"{share:.2%}", f"{result.confusion[i].sum():,}"]
+        for i, share in enumerate(result.classes)
+    ]
+    return format_table(["class", "IoU", "pixels"], rows)
 
 
 # ---- float and integer networks side by side ------------------------------------------------------------------------

@@ -57,6 +57,7 @@ recipe_options = combine(
     click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
     click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
+    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
     click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
     background_option,
     click.option(

@@ -29,11 +29,14 @@ def _each(names: str, value: _Value) -> dict[str, _Value]:
 _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
     {
         **_each("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
-        **_each("SUM REDUCE_MAX REDUCE_MIN ARG_MAX RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS),
+        **_each(
+            "SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN TOPK_V2 RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS
+        ),
         **_each("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
         **_each("CUMSUM FLOOR_MOD", _NUMBERS),
         **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
+        **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
         **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
         **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),
         **_each("STRIDED_SLICE TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL", _ANY),
@@ -46,13 +49,26 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
 _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
-        **_each("MEAN SUM REDUCE_MAX REDUCE_MIN ARG_MAX RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
         "CUMSUM": (0,),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
+        **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
+        **_each("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
-_OWN_RESULTS = frozenset({"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL", "ARG_MAX"})
+_OWN_RESULTS = frozenset(
+    {
+        "LESS",
+        "LESS_EQUAL",
+        "GREATER",
+        "GREATER_EQUAL",
+        "EQUAL",
+        "NOT_EQUAL",
+        "ARG_MAX",
+        "ARG_MIN",
+        "TOPK_V2",
+    }
+)
 """Operators whose result has another type than what they compute with."""
 
 

@@ -48,6 +48,14 @@ def _reduce(name: str, quantized_sum: bool | None) -> Any:
     return convert
 
 
+def reduce_prod(c: Context) -> Value:
+    """REDUCE_PROD of floats and plain integers."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    product: Value = _reduce("reduce_prod", None)(c)
+    return product
+
+
 def softmax(c: Context) -> Value:
     """SOFTMAX over the last dimension."""
     beta = float(c.option("beta", 1.0))
@@ -75,21 +83,6 @@ def log_softmax(c: Context) -> Value:
     return c.emit("log_softmax", c.value(0), axis=-1)
 
 
-_SHORTEST = 1e-6
-"""Rows shorter than this are not made longer."""
-
-
-def l2_normalization(c: Context) -> Value:
-    """L2_NORMALIZATION over the last dimension."""
-    x = c.value(0)
-    if c.is_quantized:
-        c.check_form(0)
-        return c.emit("q_l2_normalize", x, x=c.quantization(0), y=c.output_quantization())
-    total = c.emit("reduce_sum", c.emit("mul", x, x), axes=(-1,), keepdims=True)
-    length = c.emit("maximum", c.emit("sqrt", total), c.builder.scalar(_SHORTEST, x.type.dtype))
-    return c.activated(c.emit("div", x, length))
-
-
 def batch_matmul(c: Context) -> Value:
     """BATCH_MATMUL of floats, or of 8-bit integers."""
     adjoint = {"transpose_a": bool(c.option("adj_x", False)), "transpose_b": bool(c.option("adj_y", False))}
@@ -103,7 +96,6 @@ def batch_matmul(c: Context) -> Value:
 
 
 reads(batch_matmul, "BATCH_MATMUL")
-reads(l2_normalization, "L2_NORMALIZATION")
 reads(log_softmax, "LOG_SOFTMAX")
 reads(average_pool_2d, "AVERAGE_POOL_2D")
 reads(max_pool_2d, "MAX_POOL_2D")
@@ -111,4 +103,7 @@ reads(_reduce("reduce_mean", False), "MEAN")
 reads(_reduce("reduce_sum", True), "SUM")
 reads(_reduce("reduce_max", None), "REDUCE_MAX")
 reads(_reduce("reduce_min", None), "REDUCE_MIN")
+reads(_reduce("reduce_any", None), "REDUCE_ANY")
+reads(_reduce("reduce_all", None), "REDUCE_ALL")
+reads(reduce_prod, "REDUCE_PROD")
 reads(softmax, "SOFTMAX")

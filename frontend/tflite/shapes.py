@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -157,13 +157,17 @@ def _resize(name: str) -> Converter:
     return convert
 
 
-def arg_max(c: Context) -> Value:
-    """ARG_MAX: i32 or i64 positions."""
-    axis = axis_of(c, c.integers(1)[0], c.type(0).rank)
-    dtype = c.output_type().dtype
-    if dtype not in (DType.I32, DType.I64):
-        c.unsupported(f"its form for positions of type {dtype} is not supported")
-    return c.cast(c.emit("argmax", c.value(0), axis=axis), dtype)
+def _position(name: str) -> Callable[[Context], Value]:
+    """ARG_MAX and ARG_MIN: i32 or i64 positions."""
+
+    def convert(c: Context) -> Value:
+        axis = axis_of(c, c.integers(1)[0], c.type(0).rank)
+        dtype = c.output_type().dtype
+        if dtype not in (DType.I32, DType.I64):
+            c.unsupported(f"its form for positions of type {dtype} is not supported")
+        return c.cast(c.emit(name, c.value(0), axis=axis), dtype)
+
+    return convert
 
 
 reads(shape, "SHAPE")
@@ -183,4 +187,5 @@ reads(slice_, "SLICE")
 reads(tile, "TILE")
 reads(_resize("resize_bilinear"), "RESIZE_BILINEAR")
 reads(_resize("resize_nearest"), "RESIZE_NEAREST_NEIGHBOR")
-reads(arg_max, "ARG_MAX")
+reads(_position("argmax"), "ARG_MAX")
+reads(_position("argmin"), "ARG_MIN")

@@ -90,6 +90,8 @@ def _by_number(graph: Graph, classes: Classes, columns: int, highest: int, names
     if highest >= max(columns, 2):
         gives = f"{columns} classes, 0 to {columns - 1}" if columns > 1 else "one score, for classes 0 and 1"
         hint = f"--set classes={highest + 1}, if the net has this hyperparameter"
+        if columns == 1:
+            hint += "; --loss mean_squared_error, if these are values"
         raise NetcError(f"{classes.origin} has the label {highest}, but net {graph.name} gives {gives}", hint=hint)
     return ClassMap(names=names)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ from .decoding import TooLargeError, open_picture, pixels_of
 
 Pixels = NDArray[np.uint8]
 """A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
+Mask = NDArray[np.uint8]
+"""The class number of each pixel: uint8 [height, width]."""
 Picture = NDArray[Any]
 """A picture as it was stored: `Pixels`, or grey of more bits as uint16 or uint32 [height, width, 1]."""
 WHITE = 65535.0
@@ -52,10 +54,21 @@ def decode(source: str | os.PathLike[str] | bytes, name: str | None = None) -> P
     of an animation the first frame counts. Raises `NetcError`, naming the file (`name` for bytes), if it is missing,
     damaged or unreasonably large.
     """
+    return _decoded(source, name, _to_pixels)
+
+
+def decode_mask(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Mask:
+    """Read the numbers of an indexed or grey picture as they are, whatever its colours; errors as those of `decode`."""
+    return _decoded(source, name, _to_numbers)
+
+
+def _decoded(
+    source: str | os.PathLike[str] | bytes, name: str | None, to_array: Callable[[Image.Image], NDArray[Any]]
+) -> NDArray[Any]:
     shown = name or (f"{len(source)} bytes" if isinstance(source, bytes) else str(source))
     try:
         with open_picture(source if isinstance(source, bytes) else read_bytes(source, "picture")) as image:
-            return _to_pixels(image)
+            return to_array(image)
     except NetcError:
         raise
     except TooLargeError as error:
@@ -78,6 +91,15 @@ def _to_pixels(image: Image.Image) -> Picture:
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     return _as_hwc(pixels_of(image, mode))
+
+
+def _to_numbers(image: Image.Image) -> Mask:
+    if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
+        raise ValueError(f"a mask is grey or indexed, with class numbers, not {image.mode}")
+    numbers = np.asarray(image)
+    if numbers.dtype != bool and not 0 <= numbers.min() <= numbers.max() <= 255:
+        raise ValueError(f"class numbers of a mask go from 0 to 255, not to {numbers.max()}")
+    return numbers.astype(np.uint8)
 
 
 def eight_bits(picture: Picture, white: float | None = None) -> Pixels:
@@ -170,6 +192,15 @@ class Preprocess:
         if image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), _FILTERS[self.resize])
         return _as_hwc(image)
+
+    def mask(self, mask: NDArray[Any]) -> NDArray[Any]:
+        """Crop and resize a mask [h, w] as `pixels` does its picture, to [height, width], without new numbers."""
+        image = Image.fromarray(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
+        if self.crop is not None:
+            image = _central_square(image, self.crop)
+        if image.size != (self.width, self.height):
+            image = image.resize((self.width, self.height), Image.Resampling.NEAREST)
+        return np.asarray(image).astype(mask.dtype)
 
     def normalize(self, pixels: Pixels) -> NDArray[np.float32]:
         """(pixel / divide - mean) / std for uint8 [..., channels], computed in float64 and rounded to float32."""

@@ -88,6 +88,11 @@ class Interpretation:
     notes: tuple[str, ...] = ()
     """What isn't plain, for people."""
 
+    @property
+    def resizable(self) -> bool:
+        """Whether samples are pictures, which can be brought to any size."""
+        return self.preprocess is not None and self.exact and len(self.shape) == 3
+
     def __call__(self, values: Array) -> Array:
         """Samples [n, *shape]: pixels as uint8, those with fractions as float32, or the values themselves."""
         samples = values.reshape(len(values), *self.shape)

@@ -7,7 +7,7 @@ built on that. `PictureFiles` are pictures without labels. `registry` makes them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,19 +17,25 @@ from numpy.typing import NDArray
 from ...compiler.archives import Archive
 from ...compiler.errors import NetcError
 from .classes import Names
-from .images import Picture, decode, depth_note
+from .images import Mask, Picture, decode, decode_mask, depth_note
 from .interpretation import Facts
 from .picture_files import first_few
 
-Labels = NDArray[np.int32]
-Sample = tuple[NDArray[Any], int]
-"""Numbers [...], mostly a picture [H, W, C], and a label."""
+Labels = NDArray[Any]
+"""Targets [n, ...]: mostly class numbers int32 [n]."""
+Sample = tuple[NDArray[Any], Any]
+"""Numbers [...], mostly a picture [H, W, C], and what belongs to it: mostly a class number."""
+IGNORED = 255
+"""The number in a mask that stands for no class: such pixels don't count."""
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Samples in memory: numbers [count, ...] of any type; `interpretation` says what they mean to a net."""
+    """Samples in memory: numbers [count, ...] of any type; `interpretation` says what they mean to a net.
+
+    `labels` are class numbers int32 [count], or targets of other kinds [count, ...]: see `targets`.
+    """
 
     name: str
     classes: int | None
@@ -49,15 +55,22 @@ class ArraySource:
     def __iter__(self) -> Iterator[Sample]:
         """Samples in their order; grey pictures [H, W] get a channel."""
         values = self.values[..., np.newaxis] if self.values.ndim == 3 else self.values
-        return ((value, int(label)) for value, label in zip(values, self.labels, strict=True))
+        return ((value, label) for value, label in zip(values, self.labels, strict=True))
+
+    def first(self, limit: int | None) -> ArraySource:
+        """The first samples; None: all."""
+        return replace(self, labels=self.labels[:limit], values=self.values[:limit])
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """Pictures in files: sample i is what `reader` decodes from `keys[i]`; a damaged one raises `NetcError` there."""
+    """Pictures in files: sample i is what `reader` decodes from `keys[i]`; a damaged one raises `NetcError` there.
+
+    Its class is `labels[i]`; where there are `masks`, it is in `masks[i]` that each pixel has one.
+    """
 
     name: str
-    classes: int
+    classes: int | None
     labels: Labels
     keys: Sequence[str]
     reader: Callable[[str], Picture]
@@ -66,13 +79,21 @@ class FileSource:
     """Of the classes."""
     notes: tuple[str, ...] = ()
     """What was noticed when it was opened, for people."""
+    masks: Sequence[str] = ()
+    mask_reader: Callable[[str], Mask] = decode_mask
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.keys)
 
     def __iter__(self) -> Iterator[Sample]:
         """Samples in their order, decoded one by one."""
-        return ((self.reader(key), int(label)) for key, label in zip(self.keys, self.labels, strict=True))
+        if self.masks:
+            return ((self.reader(k), self.mask_reader(m)) for k, m in zip(self.keys, self.masks, strict=True))
+        return ((self.reader(key), label) for key, label in zip(self.keys, self.labels, strict=True))
+
+    def first(self, limit: int | None) -> FileSource:
+        """The first samples; None: all."""
+        return replace(self, labels=self.labels[:limit], keys=self.keys[:limit], masks=self.masks[:limit])
 
 
 Source = ArraySource | FileSource

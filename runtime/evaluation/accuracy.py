@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,21 @@ class Evaluation:
     top5_correct: int
     skipped: tuple[str, ...] = ()
     """Why samples could not be used, one message each; they are not among `samples`."""
+
+    @property
+    def main(self) -> str:
+        """The result that counts most."""
+        return "accuracy"
+
+    @property
+    def results(self) -> Mapping[str, float]:
+        """By their names in metrics."""
+        return {"accuracy": self.top1, "top5": self.top5}
+
+    @property
+    def score(self) -> float:
+        """The larger, the better."""
+        return self.top1
 
     @property
     def top1(self) -> float:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
 from ..data.source import Source
+from ..data.targets import Targets
 from ..training.batches import Batch, Maker, evaluation_plans
 from .accuracy import Comparison, Evaluation, rank_of_label
+from .measures import Measured, measure_for
 
 Run = Callable[[Array], Array | tuple[Array, ...]]
 Progress = Callable[[int], None] | None
@@ -29,6 +32,25 @@ def score(program: Run, source: Source, maker: Maker, batch: int, progress: Prog
     return tally.evaluation(source)
 
 
+def measure(
+    program: Run, source: Source, maker: Maker, batch: int, targets: Targets, progress: Progress = None
+) -> Evaluation | Measured:
+    """As `score`, for targets of any kind: classes of samples give an `Evaluation`."""
+    if targets.for_samples:
+        return score(program, source, maker, batch, progress)
+    tally = measure_for(targets)
+    samples, skipped = 0, list[str]()
+    for made, (outputs,) in _runs((program,), source, maker, batch, progress, columns=False):
+        usable = made.usable
+        if not np.isfinite(outputs[usable]).all():
+            raise NetcError("the program's output holds infinities or NaNs", hint="are these the net's weights?")
+        tally.add(outputs[usable], made.labels[usable])
+        samples += int(usable.sum())
+        skipped += made.skipped
+    _check_count(samples, source, skipped)
+    return Measured(samples=samples, skipped=tuple(skipped), **tally.results())
+
+
 def compare(
     programs: tuple[Run, Run], source: Source, maker: Maker, batch: int, progress: Progress = None
 ) -> Comparison:
@@ -37,22 +59,23 @@ def compare(
     for made, (one, other) in _runs(programs, source, maker, batch, progress):
         first.add(one, made)
         second.add(other, made)
-        usable = made.labels >= 0
+        usable = made.usable
         agreed += int((one.argmax(axis=1) == other.argmax(axis=1))[usable].sum())
     return Comparison(first.evaluation(source), second.evaluation(source), agreed)
 
 
 def _runs(
-    programs: Sequence[Run], source: Source, maker: Maker, batch: int, progress: Progress
+    programs: Sequence[Run], source: Source, maker: Maker, batch: int, progress: Progress, *, columns: bool = True
 ) -> Iterator[tuple[Batch, list[Array]]]:
-    """Each batch and what the programs make of it: one row of scores for each of its samples."""
+    """Each batch and what the programs make of it, for `columns` as a row of scores for each of its samples."""
     done = 0
     for made in maker.make(evaluation_plans(len(source), batch)):
         count = len(made.labels)
         tensor = made.images
         if count < batch:
             tensor = np.concatenate([tensor, np.zeros((batch - count, *tensor.shape[1:]), np.float32)])
-        yield made, [_columns(np.asarray(program(tensor))[:count]) for program in programs]
+        outputs = [np.asarray(program(tensor))[:count] for program in programs]
+        yield made, [_columns(output) for output in outputs] if columns else outputs
         done += count
         if progress:
             progress(done)
@@ -61,6 +84,19 @@ def _runs(
 def _columns(scores: Array) -> Array:
     """Scores of classes, of two for a single column."""
     return np.concatenate([np.zeros_like(scores), scores], axis=1) if scores.shape[1] == 1 else scores
+
+
+def _numbers(labels: Array) -> NDArray[np.int64]:
+    """Class numbers [n]; of decisions, which may be fractions or signs, 0 or 1."""
+    flat = labels.reshape(len(labels))
+    decided: Array = flat if flat.dtype.kind in "iu" else flat > 0.5
+    return decided.astype(np.int64)
+
+
+def _check_count(samples: int, source: Source, skipped: Sequence[str]) -> None:
+    if samples == 0:
+        hint = f"the first that can't be used: {skipped[0]}" if skipped else None
+        raise NetcError(f"there are no samples of {source.name} to evaluate on", hint=hint)
 
 
 @dataclass
@@ -74,8 +110,8 @@ class _Tally:
 
     def add(self, scores: Array, made: Batch) -> None:
         """Count a batch."""
-        usable = made.labels >= 0
-        ranks = rank_of_label(scores[usable], made.labels[usable].astype(np.int64))
+        usable = made.usable
+        ranks = rank_of_label(scores[usable], _numbers(made.labels[usable]))
         self.samples += len(ranks)
         self.top1 += int((ranks < 1).sum())
         self.top5 += int((ranks < 5).sum())
@@ -83,7 +119,5 @@ class _Tally:
 
     def evaluation(self, source: Source) -> Evaluation:
         """The result; raises `NetcError` if there were no samples."""
-        if self.samples == 0:
-            hint = f"the first that can't be used: {self.skipped[0]}" if self.skipped else None
-            raise NetcError(f"there are no samples of {source.name} to evaluate on", hint=hint)
+        _check_count(self.samples, source, self.skipped)
         return Evaluation(self.samples, self.top1, self.top5, tuple(self.skipped))

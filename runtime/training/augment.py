@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -22,12 +22,19 @@ from ...compiler.spec import Spec, as_integer, as_number, parse_specs
 from ..data.images import Pixels
 from .random import SampleRandom
 
+Numbers = NDArray[Any]
+"""Of masks: the class number of each pixel, integers [n, H, W, 1]."""
+
 
 class Transform(Protocol):
     """Changes a batch of pictures of one size, uint8 [n, H, W, C]; may work in place."""
 
     def __call__(self, pixels: Pixels, random: SampleRandom) -> Pixels:
         """Return the changed pictures."""
+        ...
+
+    def move(self, masks: Numbers, random: SampleRandom, outside: int) -> Numbers:
+        """Return the masks, changed as their pictures are; `outside` is the number of what lies beside a picture."""
         ...
 
 
@@ -40,9 +47,17 @@ class Crop:
 
     def __call__(self, pixels: Pixels, random: SampleRandom) -> Pixels:
         """Windows of the padded pictures, without a loop over them."""
+        return self._windows(pixels, random, 0)
+
+    def move(self, masks: Numbers, random: SampleRandom, outside: int) -> Numbers:
+        """The same windows of masks."""
+        return self._windows(masks, random, outside)
+
+    def _windows(self, pixels: Numbers, random: SampleRandom, outside: int) -> Numbers:
         p = self.padding
         count, height, width, channels = pixels.shape
-        padded = np.pad(pixels, ((0, 0), (p, p), (p, p), (0, 0)), "reflect") if self.reflect else _pad(pixels, p)
+        around = ((0, 0), (p, p), (p, p), (0, 0))
+        padded = np.pad(pixels, around, "reflect") if self.reflect else _pad(pixels, p, outside)
         offsets = 2 * p + 1
         batch, row, column, channel = padded.strides
         windows = as_strided(
@@ -55,9 +70,9 @@ class Crop:
         return windows[np.arange(count), tops, lefts]
 
 
-def _pad(pixels: Pixels, by: int) -> Pixels:
+def _pad(pixels: Numbers, by: int, outside: int) -> Numbers:
     count, height, width, channels = pixels.shape
-    padded = np.zeros((count, height + 2 * by, width + 2 * by, channels), np.uint8)
+    padded = np.full((count, height + 2 * by, width + 2 * by, channels), outside, pixels.dtype)
     padded[:, by : by + height, by : by + width] = pixels
     return padded
 
@@ -82,6 +97,10 @@ class Flip:
         rows = pixels[chosen].reshape(-1, height, width * channels)
         pixels[chosen] = np.take(rows, mirrored, axis=2).reshape(-1, height, width, channels)
         return pixels
+
+    def move(self, masks: Numbers, random: SampleRandom, outside: int) -> Numbers:
+        """Mirror the masks of the chosen pictures in place."""
+        return self(masks, random)
 
     def _choice(self, random: SampleRandom) -> NDArray[np.bool_]:
         coin = replace(random, epoch=0) if self.alternate else random
@@ -112,6 +131,10 @@ class ColorJitter:
         if self.saturation:
             _blend(values, _grey(values), self._factors(random, "saturation"))
         return np.rint(values).astype(np.uint8)
+
+    def move(self, masks: Numbers, random: SampleRandom, outside: int) -> Numbers:
+        """Nothing: colours don't move."""
+        return masks
 
     def _factors(self, random: SampleRandom, which: str) -> NDArray[np.float32]:
         spread = float(getattr(self, which))
@@ -151,6 +174,10 @@ class Until:
         """Apply the transform, or, in later epochs, nothing."""
         return self.transform(pixels, random) if random.epoch < self.epochs else pixels
 
+    def move(self, masks: Numbers, random: SampleRandom, outside: int) -> Numbers:
+        """Move masks, or, in later epochs, not."""
+        return self.transform.move(masks, random, outside) if random.epoch < self.epochs else masks
+
 
 @dataclass(frozen=True, slots=True)
 class RandomResizedCrop:
@@ -170,6 +197,13 @@ class RandomResizedCrop:
         box = (left, top, left + columns, top + rows)
         pixels: Pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box), np.uint8)
         return pixels.reshape(height, width, picture.shape[2])
+
+    def cut_mask(self, mask: NDArray[Any], height: int, width: int, random: SampleRandom) -> NDArray[Any]:
+        """The same part of a mask [h, w], as [height, width], without new numbers."""
+        top, left, rows, columns = self._box(mask.shape[0], mask.shape[1], random)
+        image = Image.fromarray(mask if mask.dtype == np.uint8 else mask.astype(np.int32))
+        box = (left, top, left + columns, top + rows)
+        return np.asarray(image.resize((width, height), Image.Resampling.NEAREST, box)).astype(mask.dtype)
 
     def _box(self, height: int, width: int, random: SampleRandom) -> tuple[int, int, int, int]:
         for attempt in range(10):

@@ -12,10 +12,12 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ..data.images import Picture
+from ..data.images import Mask, Picture
 from ..data.source import ArraySource, FileSource, Labels
+from ..data.targets import check_classes, check_mask
 from .random import Integers, permutation
 from .samples import Preparation, Tensor
 
@@ -24,7 +26,7 @@ from .samples import Preparation, Tensor
 class Plan:
     """A batch to be made: its place in the epoch, the samples in it, and those that may replace damaged ones.
 
-    Without spares a damaged sample gets the label -1.
+    Without spares a damaged sample is unusable.
     """
 
     epoch: int
@@ -42,8 +44,18 @@ class Batch:
     """Within the epoch, from 0 on."""
     images: Tensor
     labels: Labels
+    """Targets [n, ...], as the loss takes them."""
     skipped: tuple[str, ...] = ()
     """Why samples could not be used, one message each."""
+    unusable: tuple[int, ...] = ()
+    """Rows of samples that can't be read, which nothing replaces."""
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which samples count, bool [n]."""
+        counts = np.ones(len(self.labels), np.bool_)
+        counts[list(self.unusable)] = False
+        return counts
 
 
 class Maker(Protocol):
@@ -69,11 +81,15 @@ class ArrayMaker:
         """Bring pictures to the net's size once, if that is the same in every epoch."""
         self._ready = self.preparation.interpret(self.source.values)
         preprocess, shape = self.preparation.preprocess, self.preparation.shape
+        self._moves = self.preparation.targets.grid and preprocess is not None and len(shape) == 3
+        self._masks = self.source.labels
         self._cut = self.preparation.resizes and self.preparation.augmentation.part is not None
         if preprocess is None or not self.preparation.resizes or self._cut:
             return
         if self._ready.shape[1:] != shape or preprocess.crop is not None:
             self._ready = np.stack([preprocess.pixels(picture) for picture in self._ready])
+            if self._moves:
+                self._masks = np.stack([preprocess.mask(mask) for mask in self._masks])
 
     def make(self, plans: Iterable[Plan]) -> Iterator[Batch]:
         """Batches of pictures that are gathered, transformed and normalised together."""
@@ -84,7 +100,16 @@ class ArrayMaker:
                 values = np.stack([self.preparation.cut(v, plan.epoch, int(i)) for v, i in pairs])
             out = np.empty((len(values), *self.preparation.shape), np.float32)
             self.preparation.finish(values, plan.epoch, plan.samples, out)
-            yield Batch(plan.epoch, plan.step, out, labels_of(self.source.labels, plan.samples, self.preparation))
+            yield Batch(plan.epoch, plan.step, out, self._targets(plan))
+
+    def _targets(self, plan: Plan) -> Labels:
+        labels = self._masks[plan.samples]
+        if self._moves:
+            if self._cut:
+                pairs = zip(labels, plan.samples, strict=True)
+                labels = np.stack([self.preparation.cut_mask(m, plan.epoch, int(i)) for m, i in pairs])
+            labels = self.preparation.finish_masks(labels, plan.epoch, plan.samples)
+        return self.preparation.targets_of(labels)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -99,11 +124,11 @@ class FileMaker:
 
     def make(self, plans: Iterable[Plan]) -> Iterator[Batch]:
         """Batches made one after the other, when they are asked for."""
+        decoder = Decoder.of(self.source, self.preparation)
         for plan in plans:
-            out = np.empty((len(plan.samples), *self.preparation.shape), np.float32)
-            keys = [self.source.keys[i] for i in plan.samples]
-            failures = decode_rows(self.source.reader, self.preparation, keys, plan.epoch, plan.samples, out)
-            yield replace_failures(self.source, self.preparation, plan, out, failures)
+            rows = decoder.empty(len(plan.samples))
+            failures = decoder(keys_of(self.source, plan.samples), plan.epoch, plan.samples, rows)
+            yield finished(self.source, decoder, plan, rows, failures)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -111,55 +136,99 @@ class FileMaker:
 
 Failure = tuple[int, str]
 """A row of a batch, and why its sample could not be read."""
+Key = tuple[str, ...]
+"""What a sample is read from: a picture, or a picture and its mask."""
 
 
-def decode_rows(
-    reader: Callable[[str], Picture],
-    preparation: Preparation,
-    keys: Sequence[str],
-    epoch: int,
-    samples: Integers,
-    out: Tensor,
-) -> list[Failure]:
-    """Read, cut, transform and normalise the pictures called `keys` into `out`; returns those that can't be read."""
-    failures: list[Failure] = []
-    pixels = np.zeros((len(keys), *preparation.shape), np.uint8)
-    for row, (key, sample) in enumerate(zip(keys, samples, strict=True)):
-        try:
-            pixels[row] = preparation.cut(reader(key), epoch, int(sample))
-        except NetcError as error:
-            failures.append((row, error.diagnostics[0].message))
-    preparation.finish(pixels, epoch, samples, out)
-    return failures
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Room for samples: float32 [n, ...], and class numbers of pixels, int32 [n, H, W], or [n, 0] without masks."""
+
+    images: Tensor
+    masks: NDArray[np.int32]
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Some of the rows."""
+        return Rows(self.images[start:stop], self.masks[start:stop])
 
 
-def replace_failures(
-    source: FileSource, preparation: Preparation, plan: Plan, out: Tensor, failures: Sequence[Failure]
-) -> Batch:
-    """Finish a batch: samples that can't be read are replaced by the next readable ones among the plan's spares."""
-    samples, labels = plan.samples.copy(), labels_of(source.labels, plan.samples, preparation)
+@dataclass(frozen=True)
+class Decoder:
+    """Reads pictures, with masks where there are some, and prepares them; can be pickled."""
+
+    reader: Callable[[str], Picture]
+    mask_reader: Callable[[str], Mask] | None
+    preparation: Preparation
+
+    @staticmethod
+    def of(source: FileSource, preparation: Preparation) -> Decoder:
+        """That of a source."""
+        return Decoder(source.reader, source.mask_reader if source.masks else None, preparation)
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        """Of one sample's mask."""
+        return self.preparation.targets.shape if self.mask_reader else (0,)
+
+    def empty(self, count: int) -> Rows:
+        """Room for so many samples."""
+        images = np.empty((count, *self.preparation.shape), np.float32)
+        return Rows(images, np.zeros((count, *self.mask_shape), np.int32))
+
+    def __call__(self, keys: Sequence[Key], epoch: int, samples: Integers, rows: Rows) -> list[Failure]:
+        """Read, cut, transform and normalise samples into `rows`; returns those that can't be read."""
+        failures: list[Failure] = []
+        pixels = np.zeros((len(keys), *self.preparation.shape), np.uint8)
+        masks = np.zeros((len(keys), *self.preparation.shape[:2]) if self.mask_reader else (0,), np.uint8)
+        for row, (key, sample) in enumerate(zip(keys, samples, strict=True)):
+            try:
+                picture = self.reader(key[0])
+                if self.mask_reader is not None:
+                    mask = self._mask(key, picture)
+                    masks[row] = self.preparation.cut_mask(mask, epoch, int(sample))
+                pixels[row] = self.preparation.cut(picture, epoch, int(sample))
+            except NetcError as error:
+                failures.append((row, error.diagnostics[0].message))
+        self.preparation.finish(pixels, epoch, samples, rows.images)
+        if self.mask_reader is not None:
+            rows.masks[:] = self.preparation.finish_masks(masks, epoch, samples)
+        return failures
+
+    def _mask(self, key: Key, picture: Picture) -> Mask:
+        """The mask of a picture; raises `NetcError` where it doesn't fit picture or net."""
+        assert self.mask_reader is not None, "there are masks"
+        mask = self.mask_reader(key[1])
+        check_mask(mask, key[1], picture)
+        check_classes(mask, key[1], self.preparation.targets)
+        return mask
+
+
+def keys_of(source: FileSource, samples: Integers) -> list[Key]:
+    """What samples are read from."""
+    if source.masks:
+        return [(source.keys[i], source.masks[i]) for i in samples]
+    return [(source.keys[i],) for i in samples]
+
+
+def finished(source: FileSource, decoder: Decoder, plan: Plan, rows: Rows, failures: Sequence[Failure]) -> Batch:
+    """A batch of what was read: samples that failed are replaced by the next readable ones among the plan's spares."""
+    samples = plan.samples.copy()
     messages = [message for _, message in failures]
     spares = iter(plan.spares or ())
-    for row, _ in failures:
-        if plan.spares is None:
-            labels[row] = -1
-            continue
+    for row, _ in failures if plan.spares is not None else ():
         for spare in spares:
             samples[row] = spare
-            sample, rows = samples[row : row + 1], out[row : row + 1]
-            problems = decode_rows(source.reader, preparation, [source.keys[spare]], plan.epoch, sample, rows)
+            sample = samples[row : row + 1]
+            problems = decoder(keys_of(source, sample), plan.epoch, sample, rows.part(row, row + 1))
             if not problems:
-                labels[row] = labels_of(source.labels, sample, preparation)[0]
                 break
             messages.append(problems[0][1])
         else:
             raise NetcError(f"too many pictures of {source.name} can't be read", hint=f"the first: {messages[0]}")
-    return Batch(plan.epoch, plan.step, out, labels, tuple(messages))
-
-
-def labels_of(labels: Labels, samples: Integers, preparation: Preparation) -> Labels:
-    """The labels of samples, int32 [n], as the net numbers its classes."""
-    return preparation.classes(labels[samples]).astype(np.int32)
+    unusable = tuple(row for row, _ in failures) if plan.spares is None else ()
+    given = rows.masks if source.masks else source.labels[samples]
+    labels = decoder.preparation.targets_of(given)
+    return Batch(plan.epoch, plan.step, rows.images, labels, tuple(messages), unusable)
 
 
 @dataclass

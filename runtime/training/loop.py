@@ -79,10 +79,13 @@ class Sums:
     correct: float | None = 0.0
     """None for a loss that knows no right and wrong."""
     seconds: float = 0.0
+    labels: float = 0.0
+    """Of which so many are correct: one for each sample, or more."""
 
-    def add(self, loss: float, correct: float | None, samples: int, seconds: float) -> None:
+    def add(self, loss: float, correct: float | None, samples: int, seconds: float, labels: float) -> None:
         """Count a step."""
         self.steps += 1
+        self.labels += labels
         self.samples += samples
         self.loss += loss
         self.correct = None if self.correct is None or correct is None else self.correct + correct
@@ -94,7 +97,7 @@ class Sums:
             "loss": self.loss / max(self.steps, 1),
             "images_per_second": self.samples / max(self.seconds, 1e-9),
         }
-        return means if self.correct is None else means | {"accuracy": self.correct / max(self.samples, 1)}
+        return means if self.correct is None else means | {"accuracy": self.correct / max(self.labels, 1)}
 
 
 @dataclass(slots=True)
@@ -126,8 +129,9 @@ class Scores:
     """What the present weights give on the test split."""
 
     results: Mapping[str, float]
-    """`accuracy` decides which weights are the best."""
     skipped: tuple[str, ...] = ()
+    score: float | None = None
+    """The larger, the better the weights; None: `accuracy`, or else the training loss decides."""
     """Why samples could not be used."""
 
 
@@ -219,7 +223,8 @@ class TrainingLoop:
         metrics = {key: float(value) for key, value in self._trainer.metrics.items()}
         progress.learning_rate = metrics["learning_rate"]
         for sums in (progress.window, progress.in_epoch):
-            sums.add(loss, metrics.get("correct"), len(batch.labels), seconds)
+            labels = metrics.get("counted", float(batch.labels.size))
+            sums.add(loss, metrics.get("correct"), len(batch.labels), seconds, labels)
         progress.step += 1
         progress.total_step += 1
         yield from self._note_skipped(batch.skipped)
@@ -238,7 +243,7 @@ class TrainingLoop:
 
     def _log_window(self, metrics: Mapping[str, float]) -> None:
         progress = self._progress
-        others = {key: value for key, value in metrics.items() if key not in ("loss", "correct")}
+        others = {key: value for key, value in metrics.items() if key not in ("loss", "correct", "counted")}
         self._run.log(self._record("step") | progress.window.means() | others)
         progress.window = Sums()
 
@@ -298,7 +303,7 @@ class TrainingLoop:
         scores = self._evaluate() if self._evaluate is not None else Scores({})
         test = {key: float(value) for key, value in scores.results.items()}
         yield from self._note_skipped(scores.skipped)
-        score = test.get("accuracy", -sums.loss)
+        score = scores.score if scores.score is not None else test.get("accuracy", -sums.loss)
         is_best = progress.best_score is None or score > progress.best_score
         if is_best:
             progress.best_score, progress.best_epoch = score, progress.epoch + 1

@@ -7,6 +7,7 @@ one would.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,12 +17,23 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
+from ...compiler.training import Loss
 from ..data.classes import SAME_CLASSES, Classes, ClassMap, match_classes
 from ..data.images import Picture, Pixels, Preprocess, depth_note, eight_bits
 from ..data.interpretation import Facts, Interpretation, interpret
 from ..data.labels import NO_LABELS
 from ..data.labels import Labels as ClassNames
-from ..data.source import ArraySource, Source
+from ..data.source import ArraySource, FileSource, Source
+from ..data.targets import (
+    CLASS_NUMBERS,
+    TargetFacts,
+    Targets,
+    assumed_loss,
+    check_classes,
+    fit_targets,
+    ignoring,
+    real_type,
+)
 from .augment import NO_AUGMENTATION, Augmentation
 from .random import Integers, SampleRandom
 
@@ -45,6 +57,8 @@ class Preparation:
     seed: int = 0
     classes: ClassMap = SAME_CLASSES
     """The net's number for each class of the data."""
+    targets: Targets = CLASS_NUMBERS
+    """What the loss takes."""
     interpretation: Interpretation | None = None
     """What an array of samples means; None: uint8 pictures, or values if there is no `preprocess`."""
     notes: tuple[str, ...] = ()
@@ -71,6 +85,31 @@ class Preparation:
         random = SampleRandom(self.seed, epoch, np.array([sample], np.int64))
         cut = part.cut(picture, height, width, random)
         return cut if cut.shape[2] == channels else replace(self.preprocess, crop=None).pixels(cut)
+
+    def cut_mask(self, mask: NDArray[Any], epoch: int, sample: int) -> NDArray[Any]:
+        """Bring the mask [h, w] of a picture to the net's size as `cut` does the picture."""
+        assert self.preprocess is not None, "only pictures have masks that are cut"
+        part = self.augmentation.part
+        if part is None:
+            return self.preprocess.mask(mask)
+        height, width, _ = self.shape
+        return part.cut_mask(mask, height, width, SampleRandom(self.seed, epoch, np.array([sample], np.int64)))
+
+    def finish_masks(self, masks: NDArray[Any], epoch: int, samples: Integers) -> NDArray[Any]:
+        """Move masks [n, H, W] of the right size as `finish` moves their pictures, and bring them to the loss's size.
+
+        `masks` is scratch. What lies beside a picture doesn't count, or is class 0 where everything counts.
+        """
+        random = SampleRandom(self.seed, epoch, samples)
+        outside = self.targets.ignored or 0
+        moved = masks[..., np.newaxis]
+        for transform in self.augmentation.transforms:
+            moved = transform.move(moved, random, outside)
+        return _at_size(moved[..., 0], self.targets.shape)
+
+    def targets_of(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """What the loss takes for targets [n, ...] of the data."""
+        return self.targets(self.classes(labels))
 
     def finish(self, values: NDArray[Any], epoch: int, samples: Integers, out: Tensor) -> None:
         """Transform and normalise samples of the right size into `out`; `values` is scratch.
@@ -113,22 +152,85 @@ def preparation_for(
     seed: int = 0,
     *,
     labels: ClassNames = NO_LABELS,
+    loss: Loss | None = None,
 ) -> Preparation:
-    """How samples of `source` become inputs of `graph`, whose classes are called `labels`.
+    """How samples of `source` become inputs of `graph`, whose classes are called `labels`, and targets of `loss`.
 
-    Raises `NetcError` if they don't fit it.
+    Without a loss, the targets tell what the net was trained for. Raises `NetcError` if they don't fit it.
     """
     if len(graph.inputs) != 1:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs; training feeds one")
     shape = graph.inputs[0].type.shape[1:]
-    own = Classes(source.name, source.classes, source.names)
-    classes = match_classes(graph, own, int(source.labels.max(initial=0)), labels)
-    found = _interpretation(graph, source)
-    if augmentation and (found.preprocess is None or not found.exact or len(shape) != 3):
+    facts, found = TargetFacts.of(source), _interpretation(graph, source)
+    if len(graph.outputs) != 1 or graph.outputs[0].type.rank < 1:
+        classes, targets = _class_numbers(graph, source, labels), CLASS_NUMBERS
+    else:
+        output = real_type(graph)
+        chosen, ignored = ignoring(loss or assumed_loss(output, facts), output, facts)
+        targets = fit_targets(graph, chosen, facts, found.shape[:2] if found.resizable else None)
+        classes = _class_map(graph, source, labels, targets)
+        targets = replace(targets, notes=(*targets.notes, *filter(None, (ignored,))))
+    if augmentation and not found.resizable:
         raise NetcError(f"{source.name} holds real numbers, not pictures: they can't be augmented")
     check_part(graph, augmentation)
-    notes = (*source.notes, *found.notes, *classes.notes, *_depth_notes(source, found))
-    return Preparation(shape, found.preprocess, augmentation, seed, classes, found, notes)
+    _check_sizes(source, found, targets, augmentation)
+    _check_masks(source, targets)
+    notes = (*source.notes, *found.notes, *classes.notes, *targets.notes, *_depth_notes(source, found))
+    return Preparation(shape, found.preprocess, augmentation, seed, classes, targets, found, notes)
+
+
+def _class_map(graph: Graph, source: Source, labels: ClassNames, targets: Targets) -> ClassMap:
+    """The net's numbers of classes, and their names where each output has one."""
+    if targets.for_samples and not targets.one_hot:
+        return _class_numbers(graph, source, labels)
+    count = graph.outputs[0].type.shape[-1]
+    names = source.names or labels.names
+    if names is None or len(names) != count:
+        return SAME_CLASSES
+    return ClassMap(names=names)
+
+
+def _class_numbers(graph: Graph, source: Source, labels: ClassNames) -> ClassMap:
+    own = Classes(source.name, source.classes, source.names)
+    return match_classes(graph, own, int(source.labels.max(initial=0)), labels)
+
+
+def _check_sizes(source: Source, found: Interpretation, targets: Targets, augmentation: Augmentation) -> None:
+    """Refuse targets that can't follow their pictures."""
+    if not isinstance(source, ArraySource) or len(targets.shape) < 2:
+        return
+    given, pictures = source.labels.shape[1:], found.shape[:2]
+    if targets.grid and found.preprocess is not None and len(found.shape) == 3:
+        if given != pictures:
+            raise NetcError(f"{source.name} has pictures of {_size(pictures)} pixels, but targets for {_size(given)}")
+    elif augmentation and given[:2] == pictures:
+        raise NetcError(f"targets of {source.name}, {_size(given)}, can't move with pictures that are augmented")
+
+
+def _check_masks(source: Source, targets: Targets) -> None:
+    """Refuse masks with classes that the net doesn't have, by the first ones that can be read."""
+    if not isinstance(source, FileSource) or not source.masks:
+        return
+    for name in source.masks[:_LOOKED_AT]:
+        try:
+            mask = source.mask_reader(name)
+        except NetcError:
+            continue  # it is skipped, which is said then
+        check_classes(mask, name, targets)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _at_size(masks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Masks [n, H, W] with as many pixels as `shape` says: the nearest ones of those there are."""
+    if masks.shape[1:] == shape:
+        return masks
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(shape, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows[:, np.newaxis], columns]
 
 
 def _interpretation(graph: Graph, source: Source) -> Interpretation:

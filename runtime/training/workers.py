@@ -16,7 +16,7 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -24,11 +24,10 @@ from multiprocessing.context import SpawnProcess
 import numpy as np
 
 from ...compiler.errors import InternalError, NetcError
-from ..data.images import Picture
 from ..data.source import FileSource
-from .batches import Batch, Failure, Plan, decode_rows, replace_failures
+from .batches import Batch, Decoder, Failure, Key, Plan, Rows, finished, keys_of
 from .random import Integers
-from .samples import Preparation, Tensor
+from .samples import Preparation
 
 _STOP_SECONDS = 5.0
 """How long a worker may take to finish what it is doing when it is told to stop."""
@@ -40,7 +39,7 @@ class _Task:
 
     slot: int
     start: int
-    keys: tuple[str, ...]
+    keys: tuple[Key, ...]
     epoch: int
     samples: Integers
 
@@ -59,18 +58,18 @@ class WorkerMaker:
 
     def __init__(self, source: FileSource, preparation: Preparation, batch: int, workers: int, ahead: int = 3) -> None:
         self._source = source
-        self._preparation = preparation
-        self._shape = (ahead + 1, batch, *preparation.shape)
+        self._decoder = Decoder.of(source, preparation)
+        self._depth, self._batch = ahead + 1, batch
         self._count = workers
         self._workers: list[_Worker] = []
-        self._slots: Tensor = np.zeros(0, np.float32)
+        self._slots: list[Rows] = []
 
     def make(self, plans: Iterable[Plan]) -> Iterator[Batch]:
         """Batches in the order of the plans. Raises `NetcError` if a worker dies."""
         if not self._workers:
             self._start()
         remaining = iter(plans)
-        free = deque(range(self._shape[0]))
+        free = deque(range(self._depth))
         pending: deque[tuple[Plan, int]] = deque()
         try:
             while True:
@@ -81,8 +80,8 @@ class WorkerMaker:
                     return
                 plan, slot = pending.popleft()
                 failures = self._receive()
-                out = self._slots[slot, : len(plan.samples)]
-                yield replace_failures(self._source, self._preparation, plan, out, failures)
+                rows = self._slots[slot].part(0, len(plan.samples))
+                yield finished(self._source, self._decoder, plan, rows, failures)
                 free.append(slot)
         finally:
             with contextlib.suppress(NetcError, InternalError):
@@ -107,12 +106,19 @@ class WorkerMaker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        memory = context.RawArray(ctypes.c_float, math.prod(self._shape))
-        self._slots = np.ctypeslib.as_array(memory).reshape(self._shape)
+        shapes = (self._decoder.preparation.shape, self._decoder.mask_shape)
+        images, masks = ((self._depth, self._batch, *shape) for shape in shapes)
+        memory = _Memory(
+            context.RawArray(ctypes.c_float, math.prod(images)),
+            context.RawArray(ctypes.c_int32, max(1, math.prod(masks))),
+            images,
+            masks,
+        )
+        self._slots = memory.slots()
         with _interrupts_ignored():
             for number in range(self._count):
                 ours, theirs = context.Pipe()
-                arguments = (theirs, memory, self._shape, self._source.reader, self._preparation)
+                arguments = (theirs, memory, self._decoder)
                 process = context.Process(target=_work, args=arguments, name=f"netc-data-{number}", daemon=True)
                 process.start()
                 theirs.close()
@@ -122,7 +128,7 @@ class WorkerMaker:
         bounds = np.linspace(0, len(plan.samples), self._count + 1).astype(int).tolist()
         for worker, start, end in zip(self._workers, bounds, bounds[1:], strict=False):
             samples = plan.samples[start:end]
-            keys = tuple(self._source.keys[i] for i in samples)
+            keys = tuple(keys_of(self._source, samples))
             try:
                 worker.connection.send(_Task(slot, start, keys, plan.epoch, samples))
             except OSError:
@@ -162,30 +168,38 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _work(
-    connection: Connection,
-    memory: ctypes.Array[ctypes.c_float],
-    shape: tuple[int, ...],
-    reader: Callable[[str], Picture],
-    preparation: Preparation,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What all processes share: room for several batches of pictures and of masks."""
+
+    images: ctypes.Array[ctypes.c_float]
+    masks: ctypes.Array[ctypes.c_int32]
+    images_shape: tuple[int, ...]
+    masks_shape: tuple[int, ...]
+
+    def slots(self) -> list[Rows]:
+        """Room for one batch each."""
+        images = np.ctypeslib.as_array(self.images).reshape(self.images_shape)
+        masks = np.ctypeslib.as_array(self.masks)[: math.prod(self.masks_shape)].reshape(self.masks_shape)
+        return [Rows(*each) for each in zip(images, masks, strict=True)]
+
+
+def _work(connection: Connection, memory: _Memory, decoder: Decoder) -> None:
     """The worker process: decode tasks until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)  # what is sent to the parent's whole group, as `timeout` does, is the parent's to handle
-    slots = np.ctypeslib.as_array(memory).reshape(shape)
+    slots = memory.slots()
     with contextlib.suppress(EOFError, OSError):
         while True:
             task: _Task = connection.recv()
-            rows = slots[task.slot, task.start : task.start + len(task.keys)]
-            connection.send(_answer(reader, preparation, task, rows))
+            rows = slots[task.slot].part(task.start, task.start + len(task.keys))
+            connection.send(_answer(decoder, task, rows))
 
 
-def _answer(
-    reader: Callable[[str], Picture], preparation: Preparation, task: _Task, rows: Tensor
-) -> list[Failure] | str:
+def _answer(decoder: Decoder, task: _Task, rows: Rows) -> list[Failure] | str:
     """The rows of the batch that failed; the text of an unexpected error."""
     try:
-        failures = decode_rows(reader, preparation, task.keys, task.epoch, task.samples, rows)
+        failures = decoder(task.keys, task.epoch, task.samples, rows)
     except Exception:
         return traceback.format_exc()
     return [(task.start + row, message) for row, message in failures]

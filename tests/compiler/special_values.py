@@ -44,12 +44,14 @@ ELSEWHERE: Mapping[str, str] = {
     "scatter_nd": "sums of what is moved",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
-    **dict.fromkeys(("resize_bilinear", "winograd_filter"), _SUMS),
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),
     **dict.fromkeys(("resize", "resize_gradient", "interpolate"), _SUMS),
     **dict.fromkeys(("weighted_gather", "weighted_scatter", "gathered_dot"), _SUMS),
     **dict.fromkeys(("roi_align", "roi_align_gradient"), _SUMS),
     "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
+    **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
+    **dict.fromkeys(("sort_order", "radix_order"), "argsort is made of it"),
+    **dict.fromkeys(("resize_bilinear", "winograd_filter", "normalize", "l2_normalize", "local_response_norm"), _SUMS),
     **dict.fromkeys((f"conv{n}d{of}" for n in "123" for of in ("", "_input_gradient", "_weight_gradient")), _SUMS),
     "attention": "sums of products, and exponentials: ops/test_attention.py has special scores",
     **dict.fromkeys(("fake_quantize", "round_to_grid"), "numbers on a grid of integers"),
@@ -135,7 +137,7 @@ def reduction_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list[A
     few, many, flat = (g.input(name, TensorType(dtype, x.shape)) for name, x in zip("abc", arrays, strict=True))
     picture = g.emit("reshape", flat, shape=(flat.type.shape[0], 6, 6, WIDTH))
     outputs: dict[Value, str] = {}
-    for name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"):
+    for name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod"):
         if dtype is not DType.F16 or name in ("reduce_max", "reduce_min"):  # sums of halves are rounded all the way
             for x, axes in ((few, (1,)), (many, (1,)), (many, (2,)), (picture, (1, 2))):
                 outputs[g.emit(name, x, axes=axes)] = name
@@ -143,7 +145,11 @@ def reduction_graph(dtype: DType, *, halves: bool = True) -> tuple[Graph, list[A
         for flags in ({}, {"exclusive": True}, {"reverse": True}):
             outputs[g.emit("cumulative_sum", many, axis=1, **flags)] = "cumulative_sum"
     for axis in (1, -1):
-        for name in ("argmax", *(("softmax", "log_softmax", "logsumexp") if dtype in FLOATS[:2] else ())):
+        for name in ("argmax", "argmin", "sort", "argsort"):
+            outputs[g.emit(name, many, axis=axis)] = name
+        for name in ("top_k_values", "top_k_indices"):
+            outputs[g.emit(name, many, axis=axis, k=3)] = name
+        for name in ("softmax", "log_softmax", "logsumexp") if dtype in FLOATS[:2] else ():
             outputs[g.emit(name, many, axis=axis)] = name
     for size, strides, padding in (((2, 2), (2, 2), "valid"), ((3, 3), (2, 2), "same"), ((4, 4), (1, 1), "valid")):
         attributes = {"size": size, "strides": strides, "padding": padding}

@@ -251,6 +251,8 @@ def test_a_loss_that_is_no_number(netc: Call, net: Path, stand: Stand) -> None:
         (("NET", "--weights", "/dev/null"), "/dev/null"),
         (("NET", "--freeze", "conv.*"), "no parameter matches `conv.*`"),
         (("NET", "--skip", "fc.*"), "none are"),
+        (("NET", "--lr", "conv.*=1"), "no trained parameter matches `conv.*`"),
+        (("NET", "--lr", "fc.*"), "`fc.*` is no learning rate"),
         (("NET", "--size", "32"), "no hyperparameter `size`"),
         (("NET", "--resume", "nothing"), "there is no run nothing"),
         (("NET", "--resume", "x", "--run-dir", "y"), "leave --run-dir out"),

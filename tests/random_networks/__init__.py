@@ -12,7 +12,7 @@ from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
-from . import contractions, elementwise, functions, integers, moves, products, resampling, structure
+from . import contractions, elementwise, functions, integers, moves, normalization, products, resampling, structure
 from .maker import Maker, Network, Settings, UnfitError
 from .recipes import EXCLUDED, RECIPES
 from .source import Seeded, Shrinking, Source, choice
@@ -33,6 +33,7 @@ __all__ = [
     "functions",
     "integers",
     "moves",
+    "normalization",
     "products",
     "random_case",
     "resampling",

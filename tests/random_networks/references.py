@@ -92,7 +92,12 @@ NUMPY: dict[str, Reference] = {
     "softmax": _axis(_softmax),
     "log_softmax": _axis(lambda x, axis: np.log(_softmax(x, axis))),
     "logsumexp": _axis(lambda x, axis: np.log(np.exp(x).sum(axis=axis))),
-    "argmax": _axis(np.argmax),
+    "argmax": lambda o, a: np.argmax(o[0], axis=a["axis"]) if not a["last"] else None,
+    "argmin": lambda o, a: np.argmin(o[0], axis=a["axis"]) if not a["last"] else None,
+    "sort": lambda o, a: np.sort(o[0], axis=a["axis"]) if not a["descending"] else None,
+    "argsort": lambda o, a: np.argsort(o[0], axis=a["axis"], kind="stable") if not a["descending"] else None,
+    "reduce_any": _reduce(np.any),
+    "reduce_all": _reduce(np.all),
     "one_hot": lambda o, a: np.moveaxis(
         np.where(np.arange(a["depth"]) == o[0][..., None], a["on"], a["off"]), -1, a["axis"]
     ),

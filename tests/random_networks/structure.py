@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from netc.compiler.graph import Value
 from netc.compiler.types import DType
 
@@ -119,7 +121,7 @@ def _axes(m: Maker, rank: int) -> tuple[int, ...] | None:
     return tuple(d - rank if m.flag(4) else d for d in chosen)
 
 
-@recipe("reduce_sum", "reduce_mean", "reduce_max", "reduce_min")
+@recipe("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
 def reduce(m: Maker, name: str) -> Value:
     x = m.operand(NUMBERS)
     return m.emit(name, x, axes=_axes(m, x.type.rank), keepdims=m.flag())
@@ -131,10 +133,43 @@ def along_axis(m: Maker, name: str) -> Value:
     return m.emit(name, x, axis=m.choice((-1, *range(x.type.rank))))
 
 
-@recipe("argmax")
-def argmax(m: Maker, name: str) -> Value:
+@recipe("reduce_any", "reduce_all")
+def reduce_truth(m: Maker, name: str) -> Value:
+    x = m.operand((DType.BOOL,))
+    return m.emit(name, x, axes=_axes(m, x.type.rank), keepdims=m.flag())
+
+
+@recipe("argmax", "argmin")
+def arg_extremum(m: Maker, name: str) -> Value:
     x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
-    return m.emit(name, x, axis=m.choice((-1, *range(x.type.rank))))
+    return m.emit(name, x, axis=m.choice((-1, *range(x.type.rank))), last=m.flag())
+
+
+@recipe("sort", "argsort")
+def sort(m: Maker, name: str) -> Value:
+    x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
+    return m.emit(name, x, axis=m.choice((-1, *range(x.type.rank))), descending=m.flag())
+
+
+@recipe("sort_order")
+def sort_order(m: Maker, name: str) -> Value:
+    x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
+    places = m.b.constant(np.arange(x.type.shape[-1], dtype=np.int32))
+    return m.emit(name, x, places, descending=m.flag())
+
+
+@recipe("radix_order")
+def radix_order(m: Maker, name: str) -> Value:
+    x = m.operand(NUMBERS, fits=lambda t: t.rank == 2, shape=lambda: m.shape((3, 40)))
+    return m.emit(name, x, count=m.number(0, x.type.shape[-1]), descending=m.flag())
+
+
+@recipe("top_k_values", "top_k_indices")
+def top_k(m: Maker, name: str) -> Value:
+    x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
+    axis = m.number(0, x.type.rank - 1)
+    k = m.number(min(1, x.type.shape[axis]), x.type.shape[axis])
+    return m.emit(name, x, k=k, axis=axis, largest=m.flag())
 
 
 @recipe("batch_norm")

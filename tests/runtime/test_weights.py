@@ -114,6 +114,7 @@ def test_one_message_lists_everything_that_does_not_fit(tmp_path: Path) -> None:
         "fc.weight": floats(5, 6),
         "fc.bias": np.zeros(6, np.int32),
         "bn.num_batches_tracked": np.zeros((), np.int64),
+        "attn.relative_position_index": np.zeros(6, np.int64),
     }
     save_file(stored, tmp_path / "w.safetensors")
     with pytest.raises(NetcError) as caught:
@@ -126,6 +127,7 @@ def test_one_message_lists_everything_that_does_not_fit(tmp_path: Path) -> None:
     assert "fc.weight: found f32[5,6], the net needs [6,5]" in text
     assert "fc.bias: found i32[6], the net needs f32" in text
     assert "num_batches_tracked" not in text
+    assert "relative_position_index" not in text
 
 
 def test_given_arrays_are_checked_like_a_file() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...graph.ir import Operation
-from ...ops.conversion import ArgMax
+from ...ops.conversion import ArgMax, ArgMin
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.pooling import AvgPool, MaxPool
+from ...ops.products import ReduceAll, ReduceAny, ReduceProd
 from ...ops.quantized.activation import QSoftmax
 from ...ops.quantized.log_softmax import QLogSoftmax
 from ...ops.quantized.pooling import QAvgPool, QMean
-from ...ops.quantized.rows import QL2Normalize
 from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ...ops.rules import version
 from ..emitter import Emitter
@@ -92,18 +94,19 @@ def log_softmax(c: Emitter, op: Operation) -> None:
     c.node("LOG_SOFTMAX", [c.place(x)], [c.result(op)], "LogSoftmaxOptions", version(op, 1, 2))
 
 
-def l2_normalize(c: Emitter, op: Operation) -> None:
-    """L2_NORMALIZATION over the last dimension."""
-    c.node("L2_NORMALIZATION", [c.place(op.operands[0])], [c.result(op)], "L2NormOptions", version(op, 1, 2))
+def _position(kind: str, options: str) -> Callable[[Emitter, Operation], None]:
+    """ARG_MAX or ARG_MIN with i32 positions."""
 
+    def emit(c: Emitter, op: Operation) -> None:
+        x = op.operands[0]
+        if op.attributes["last"]:
+            c.fail(op, f"TFLite's {kind} finds the first of several elements", "leave `last` out")
+        axis = c.vector([normalize_axis(op.name, op.attributes["axis"], x.type.rank)])
+        number = 2 if str(x.type.dtype) == "i8" else 1
+        int32 = 2  # the schema's TensorType
+        c.node(kind, [c.place(x), axis], [c.result(op)], options, number, output_type=int32)
 
-def argmax(c: Emitter, op: Operation) -> None:
-    """ARG_MAX with i32 positions."""
-    x = op.operands[0]
-    axis = c.vector([normalize_axis(op.name, op.attributes["axis"], x.type.rank)])
-    number = 2 if str(x.type.dtype) == "i8" else 1
-    int32 = 2  # the schema's TensorType
-    c.node("ARG_MAX", [c.place(x), axis], [c.result(op)], "ArgMaxOptions", number, output_type=int32)
+    return emit
 
 
 TFLITE.add(_pool("MAX_POOL_2D", Narrow.ALIKE), MaxPool)
@@ -113,7 +116,10 @@ TFLITE.add(_reduce("MEAN"), ReduceMean, QMean)
 TFLITE.add(_reduce("SUM"), ReduceSum)
 TFLITE.add(_reduce("REDUCE_MAX", Narrow.ALIKE), ReduceMax)
 TFLITE.add(_reduce("REDUCE_MIN", Narrow.ALIKE), ReduceMin)
+TFLITE.add(_reduce("REDUCE_PROD"), ReduceProd)
+TFLITE.add(_reduce("REDUCE_ANY"), ReduceAny)
+TFLITE.add(_reduce("REDUCE_ALL"), ReduceAll)
 TFLITE.add(TfliteForm(softmax, "SOFTMAX"), Softmax, QSoftmax)
-TFLITE.add(TfliteForm(l2_normalize, "L2_NORMALIZATION"), QL2Normalize)
 TFLITE.add(TfliteForm(log_softmax, "LOG_SOFTMAX"), LogSoftmax, QLogSoftmax)
-TFLITE.add(TfliteForm(argmax, "ARG_MAX", narrow=Narrow.ALIKE), ArgMax)
+TFLITE.add(TfliteForm(_position("ARG_MAX", "ArgMaxOptions"), "ARG_MAX", narrow=Narrow.ALIKE), ArgMax)
+TFLITE.add(TfliteForm(_position("ARG_MIN", "ArgMinOptions"), "ARG_MIN", narrow=Narrow.ALIKE), ArgMin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ _ENDING = ".npz"
 
 @register
 class Arrays(PathKind):
-    """`x_train`, `y_train`, `x_test` and `y_test`; `interpretation` says what the numbers mean to a net."""
+    """`x_train`, `y_train`, `x_test` and `y_test`; `interpretation` says what the samples mean to a net, `targets` what
+    belongs to them.
+    """
 
     name = "npz"
     spelling = "FILE.npz"
@@ -32,12 +35,13 @@ class Arrays(PathKind):
         return Path(os.path.expanduser(text)) if text.endswith(_ENDING) else None
 
     def open(self, where: Path, split: str) -> ArraySource:
-        """Read samples and labels; labels of both splits must be class numbers."""
+        """Read samples and targets; those of both splits must be of one kind."""
         with _archive(where) as archive:
             _require(where, archive, f"x_{split}", f"y_{split}")
             values = archive.array(f"x_{split}")
-            labels = {s: archive.array(f"y_{s}") for s in SPLITS if f"y_{s}" in archive.arrays}
-        checked = {s: _class_numbers(f"y_{s} in {where}", array) for s, array in labels.items()}
+            targets = {s: archive.array(f"y_{s}") for s in SPLITS if f"y_{s}" in archive.arrays}
+        checked = {s: _checked(f"y_{s} in {where}", array) for s, array in targets.items()}
+        _check_alike(where, list(checked.values()))
         facts = _facts(f"x_{split} in {where}", values, checked[split])
         return ArraySource(where.name, None, checked[split], values, facts=facts)
 
@@ -65,17 +69,27 @@ def _require(path: Path, archive: Archive, *wanted: str, cure: str | None = None
         raise NetcError(f"{path} has no {' and no '.join(missing)}", hint=f"{has}; {cure}" if cure else has)
 
 
-def _class_numbers(name: str, array: NDArray[Any]) -> Labels:
-    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if labels.ndim == 1 and labels.dtype.kind == "i" and labels.min(initial=0) < 0:
-        place = int(np.argmin(labels))
-        raise NetcError(f"{name} holds {labels[place]} at {place}: classes are numbered from 0 on")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        hint = "labels of other kinds are for Python: netc.compile_training(...).step(x, labels)"
-        raise NetcError(f"{name} must hold one class number for each sample, not {_described(array)}", hint=hint)
-    if labels.max(initial=0) > np.iinfo(np.int32).max:
-        raise NetcError(f"{name} holds class numbers as large as {labels.max()}")
-    return labels.astype(np.int32)
+def _checked(name: str, array: NDArray[Any]) -> Labels:
+    """Targets [n, ...] of finite numbers; a column of whole ones are class numbers [n], int32 where they fit."""
+    if array.ndim == 0 or array.dtype.kind not in "iufb":
+        raise NetcError(f"{name} must hold numbers, one or more for each sample, not {_described(array)}")
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            place = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise NetcError(f"{name} holds an infinity or a NaN, the first for sample {place}")
+        return array
+    narrow = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    limits = np.iinfo(np.int32)
+    fits = limits.min <= narrow.min(initial=0) <= narrow.max(initial=0) <= limits.max
+    return narrow.astype(np.int32) if fits else narrow
+
+
+def _check_alike(path: Path, targets: Sequence[Labels]) -> None:
+    """Refuse splits whose targets have other shapes, or are numbers of another kind."""
+    kinds = {(array.shape[1:], array.dtype.kind == "f") for array in targets}
+    if len(kinds) > 1:
+        which = " and y_test ".join(map(_described, targets))
+        raise NetcError(f"{path}: targets of its splits don't mean the same: y_train {which}")
 
 
 def _facts(name: str, values: NDArray[Any], labels: Labels) -> Facts:

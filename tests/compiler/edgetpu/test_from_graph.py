@@ -54,7 +54,7 @@ def test_a_value_with_two_readers_is_not_fused() -> None:
 
 def test_batch_norm_without_a_layer_in_front() -> None:
     text = LAYER.replace("batch_norm(%0,", "batch_norm(%9,").replace("%1 =", "%9 = tanh(%0) : f32[1,8,8,6]\n  %1 =")
-    assert kinds(facts_of(text)) == ["CONV_2D", "TANH", "MUL", "ADD"]
+    assert kinds(facts_of(text)) == ["CONV_2D", "TANH", "DEPTHWISE_CONV_2D"]
 
 
 def pooled(name: str, padding: object, *, positive: bool = False) -> list[str]:

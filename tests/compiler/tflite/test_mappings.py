@@ -99,6 +99,7 @@ FORMS: dict[str, Callable[[], Graph]] = {
     "broadcast_to": emitted("broadcast_to", (2, 1, 4), shape=(3, 2, 5, 4)),
     "broadcast_to of six dimensions": emitted("broadcast_to", (1, 2, 1, 2, 1, 1), shape=(1, 2, 2, 2, 2, 1)),
     "tile": emitted("tile", SHAPE, multiples=(1, 2, 3)),
+    **{name: emitted(name, SHAPE, dtype=DType.BOOL, axes=(1,)) for name in ("reduce_any", "reduce_all")},
     "reduce_min": emitted("reduce_min", SHAPE, axes=(1,), keepdims=False),
     "log_softmax": emitted("log_softmax", SHAPE, axis=-1),
     "matmul": emitted("matmul", (3, 4), (4, 5)),

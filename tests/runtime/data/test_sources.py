@@ -273,8 +273,11 @@ def test_arrays(tmp_path: Path) -> None:
     [
         ({"x_train": [[1.0]]}, "no y_train"),
         ({"x_train": [[1.0]], "y_train": [0, 1]}, "doesn't fit its 2 labels"),
-        ({"x_train": [[1.0]], "y_train": [0.5]}, "one class number"),
-        ({"x_train": [[1.0]], "y_train": [-1]}, "holds -1 at 0: classes are numbered from 0 on"),
+        ({"x_train": [[1.0]], "y_train": ["a"]}, "must hold numbers, one or more for each sample, not"),
+        ({"x_train": [[1.0]], "y_train": 1}, "must hold numbers"),
+        ({"x_train": [[1.0], [2.0]], "y_train": [0.0, np.nan]}, "an infinity or a NaN, the first for sample 1"),
+        ({"x_train": [[1.0]], "y_train": [1], "y_test": [0.5]}, r"y_train int32\[1\] and y_test float64\[1\]"),
+        ({"x_train": [[1.0]], "y_train": [[1.0, 2.0]], "y_test": [0.5]}, "splits don't mean the same"),
         ({"x_train": [["a"]], "y_train": [0]}, "must hold numbers"),
         ({"x_train": [[object()]], "y_train": [0]}, "holds Python objects"),
         ({"x_train": np.zeros((0, 2)), "y_train": np.zeros(0, int)}, "fit its 0 labels"),
