@@ -129,6 +129,7 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "einsum": ("x: f32[2, 8, 4], y: f32[2, 6, 4]", 'einsum("nqd,nkd->nqk", x, y)'),
     "multi_head_attention": ("x: f32[2, 8, 16]", "x |> multi_head_attention@name(4)"),
     "embedding": ("ids: i32[2, 8]", "ids |> embedding@name(100, 16)"),
+    "logical_xor": ("x: f32[8], y: f32[8]", 'cast(logical_xor(x > 0, y > 0), "f32")'),
     "where": (_PICTURE, "where(x > 0, x, 0.1 * x)"),
     "scatter": (_SCATTERED, "scatter(x, indices, updates, axis = 0)"),
     "scatter_add": (_SCATTERED, "scatter_add(x, indices, updates, axis = 0)"),
