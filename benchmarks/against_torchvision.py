@@ -2,9 +2,9 @@
 
 Each net takes its twin's own weights, drawn at random, by name, from a file. Compared are the results at batch 1 and 3
 and, where a net allows, at two sizes of pictures, as the largest difference relative to the range of the twin's
-results, zero included; the losses of two training steps (batch statistics, nothing dropped), of which the second shows the gradients
-of the first, for nets with one output; numbers of trainable parameters and of multiply-accumulates. Times are medians of calls that take turns
-with ONNX Runtime's, which runs the exported twin.
+results, zero included; the losses of two training steps (batch statistics, nothing dropped), of which the second shows
+the gradients of the first, for nets with one output; numbers of trainable parameters and of multiply-accumulates. Times
+are medians of calls that take turns with ONNX Runtime's, which runs the exported twin.
 
 What is found is kept in a file, a line for each net, so that nets can be measured a few at a time; the table shows all
 of them. Fails if something differs too much. Needs the extra `zoo`.
@@ -29,7 +29,7 @@ import torch
 from common import parser, setting, table, without_dropout
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from twins import FIXED_SIZE, TWINS, multiply_accumulates, training_mode, twin
 
 import netc
@@ -141,7 +141,10 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
         with program:
             found, expected = program(*x), _run_torch(module, x)
             results = found if isinstance(found, tuple) else (found,)
-            differences += [float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max())) for a, b in zip(results, expected, strict=True)]
+            differences += [
+                float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max()))
+                for a, b in zip(results, expected, strict=True)
+            ]
             if batch == 1:
                 compile_s = elapsed
                 if options.rounds:
@@ -218,9 +221,14 @@ def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.
         return 0.0, 0.0
     x, classes = _inputs(graph), graph.outputs[0].type.shape[-1]
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, classes, 4).astype(np.int32) if classes > 1 else rng.uniform(size=(4, 1)).astype(np.float32)
+    labels = (
+        rng.integers(0, classes, 4).astype(np.int32) if classes > 1 else rng.uniform(size=(4, 1)).astype(np.float32)
+    )
     trainer = netc.compile_training(
-        graph, weights=weights, threads=options.threads, optimizer="sgd(lr=0.01)",
+        graph,
+        weights=weights,
+        threads=options.threads,
+        optimizer="sgd(lr=0.01)",
         loss="softmax_cross_entropy" if classes > 1 else "mean_squared_error",
     )
     found = [float(trainer.step(*x, labels)) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Modules of torchvision, timm and `paper_nets.py` that are the twins of shipped nets, with weights that make mistakes visible."""
+"""Twins of shipped nets: modules of torchvision, timm and `paper_nets.py`, with weights that make mistakes visible."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ from .compiler.ops.shape import Reshape
 from .frontend import allowed_folders, locate, models_folder
 from .pipeline import Weights
 from .runtime.data.folder import data_folder
-from .runtime.data.images import Preprocess, as_input, decode, depth_note, eight_bits
+from .runtime.data.images import Pixels, Preprocess, as_input, decode, depth_note, eight_bits
 from .runtime.data.labels import Labels, read_labels, saved_labels
+from .runtime.data.picture_files import find_pictures, first_few
 from .runtime.data.registry import class_names, named_sets
 
 
@@ -33,18 +34,58 @@ class Class:
     probability: float
 
 
-def load_picture(graph: Graph, image: str | None) -> tuple[Array, tuple[str, ...]]:
-    """The picture at `image` as the net's input [N, H, W, C], repeated N times, and notes.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A picture for a net."""
 
-    Without one it is the sample that ships with netc: a panda in colour, a digit in grey.
+    picture: Pixels
+    preprocess: Preprocess
+    tensor: Array
+    """The net's input [N, H, W, C]: the picture, repeated N times."""
+    note: str | None
+    """What was lost of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Pictures by their paths."""
+
+    paths: tuple[str, ...]
+    several: bool
+    """Whether the answer is one of a list, even if there is only one."""
+    notes: tuple[str, ...] = ()
+
+
+def choose_pictures(graph: Graph, given: Sequence[str]) -> Chosen:
+    """The pictures at `given` paths, of folders those in them and below; raises `NetcError` if there are none.
+
+    Without a path it is the sample that ships with netc: a panda in colour, a digit in grey.
     """
+    if not given:
+        sample = models_folder() / ("digit.png" if Preprocess.of(graph).channels == 1 else "sample.png")
+        return Chosen((str(sample),), False, (f"no --image given: using the sample picture {sample}",))
+    paths: list[str] = []
+    notes: list[str] = []
+    for path in given:
+        if not os.path.isdir(path):
+            paths.append(path)
+            continue
+        found = find_pictures(Path(path))
+        notes += (f"not read: {reason}" for reason in first_few(found.skipped))
+        if not found.files:
+            raise NetcError(f"there are no pictures in the folder {path}")
+        paths += found.files
+    return Chosen(tuple(paths), len(given) > 1 or os.path.isdir(given[0]), tuple(notes))
+
+
+def load_picture(graph: Graph, path: str) -> Loaded:
+    """The picture at `path`; raises `NetcError` if it can't be read, or the net takes no pictures."""
     preprocess = Preprocess.of(graph)
-    sample = models_folder() / ("digit.png" if preprocess.channels == 1 else "sample.png")
-    note = None if image else f"no --image given: using the sample picture {sample}"
-    picture = decode(image or sample)
-    tensor = as_input(preprocess(eight_bits(picture, preprocess.white)), graph.inputs[0].type)
-    notes = (note, depth_note(picture, image or str(sample), preprocess.white))
-    return np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0), tuple(filter(None, notes))
+    stored = decode(path)
+    picture = eight_bits(stored, preprocess.white)
+    tensor = as_input(preprocess(picture), graph.inputs[0].type)
+    repeated = np.repeat(tensor[np.newaxis], graph.inputs[0].type.shape[0], axis=0)
+    return Loaded(picture, preprocess, repeated, depth_note(stored, path, preprocess.white))
 
 
 def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:

@@ -238,4 +238,5 @@ class ExpressionEvaluator(ABC):
         raise error(f"{describe(callee)} can't be called", node.location, hint)
 
     def _label(self, node: ast.Expr, frame: Frame) -> str:
-        return checked_label(str(self.evaluate(node, frame)), node.location)
+        label = str(self.evaluate(node, frame))
+        return label and checked_label(label, node.location)

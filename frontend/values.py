@@ -106,8 +106,8 @@ def checked_label(label: str, location: Location) -> str:
 
 
 def join(path: str, name: str) -> str:
-    """Append to a dotted path."""
-    return f"{path}.{name}" if path else name
+    """Append to a dotted path; an empty name adds nothing."""
+    return f"{path}.{name}" if path and name else path or name
 
 
 def error(message: str, location: Location | None = None, hint: str | None = None) -> NetcError:

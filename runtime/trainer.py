@@ -79,7 +79,7 @@ class Trainer:
         return self._finite_weights(averaged)
 
     def step(self, *batch: Array) -> float:
-        """Train on one batch: the net's inputs, x float32 [batch, ...], then labels int32 [batch] or what the loss takes.
+        """Train on a batch: the inputs, x float32 [batch, ...], then labels: int32 [batch] or what the loss takes.
 
         Returns the mean loss before the update; `metrics` then holds all scalars of the step. Raises `NetcError` where
         shapes don't fit, and for labels that are no class numbers where the loss takes such.

@@ -1,22 +1,26 @@
-"""`netc run`: a net's answer about one picture."""
+"""`netc run`: a net's answers about pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 
+from ..answers import Answer, Choices, Outputs, Task, View, task_of
+from ..answers.answer import drawn_on
 from ..compiler.errors import NetcError
+from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Array, Graph
 from ..compiler.text import printable
 from ..frontend import FORMATS, format_of
+from ..frontend.diagnostics import render
 from ..notes import show_notes
 from ..options import json_option, network_options, target_options, weights_options
 from ..output import echo
-from ..picture import Class, best_classes, class_labels, gives_probabilities, load_picture, real_scores
+from ..picture import Chosen, choose_pictures, class_labels, load_picture
 from ..pipeline import PROGRAM, Request, build, load, load_program
 from ..runtime.litert import LiteRT, needs_edgetpu
 
@@ -29,8 +33,22 @@ Run = Callable[[Array], Array | tuple[Array, ...]]
 @click.command("run")
 @network_options
 @weights_options
-@click.option("--image", metavar="FILE", help="The picture; default: a sample that ships with netc.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to print.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="PATH",
+    help="A picture, or a folder of them; may be repeated. Default: a sample that ships with netc.",
+)
+@click.option("--top", type=click.IntRange(1), help="How much is listed at most; default: 5 classes, all else.")
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Boxes with a lower score are left out.",
+)
+@click.option("-o", "--output", metavar="PATH", help="Write the picture with what was found; a folder for several.")
 @click.option(
     "--engine", type=click.Choice(ENGINES), default="netc", show_default=True, help="Who runs a .tflite file."
 )
@@ -43,17 +61,20 @@ def run_command(
     settings: dict[str, object],
     weights: str | None,
     seed: int,
-    image: str | None,
-    top: int,
+    images: tuple[str, ...],
+    top: int | None,
+    min_score: float,
+    output: str | None,
     engine: str,
     device: str,
     threads: int | None,
     cpu: str | None,
     as_json: bool,
-) -> None:
-    """Run a net on a picture and print its most probable classes.
+) -> int:
+    """Run a net on pictures and print what it says.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file.
+    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. A classifier names the most probable
+    classes, a detector boxes and their scores, a network for segmentation the share of each class.
     """
     run: Run
     if engine == "netc" and device == "cpu":
@@ -63,13 +84,91 @@ def run_command(
         _check_options(model, weights, net, settings, cpu, engine, device)
         graph = load(model)
         run = _litert(model, graph, threads, engine, device)
-    tensor, notes = load_picture(graph, image)
+    task = task_of(graph)
+    chosen = choose_pictures(graph, images)
+    drawings = _drawings(task, graph, chosen, output)
     labels = class_labels(graph, model, weights)
     drawn = weights is None and graph.parameters
     means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
-    show_notes(*notes, labels.note, means_nothing if drawn else None)
-    best = best_classes(_scores(graph, run(tensor)), labels, top, probable=gives_probabilities(graph))
-    echo(json.dumps([asdict(c) for c in best], indent=1) if as_json else _as_text(best), nl=as_json)
+    show_notes(*chosen.notes, labels.note, task.guess(graph), means_nothing if drawn else None)
+    answers = _Answers(graph, run, task, Choices(labels, top, min_score))
+    if not chosen.several:
+        answer = answers(chosen.paths[0], drawings[0])
+        echo(json.dumps(answer.data(), indent=1) if as_json else answer.text(), nl=as_json)
+        return 0
+    return _several(answers, chosen.paths, drawings, as_json)
+
+
+class _Answers:
+    """What a net says about pictures, one at a time."""
+
+    def __init__(self, graph: Graph, run: Run, task: type[Task], choices: Choices) -> None:
+        self.graph, self.run, self.task, self.choices = graph, run, task, choices
+
+    def __call__(self, path: str, drawing: Path | None) -> Answer:
+        """The answer about the picture at `path`, which is also drawn; raises `NetcError` if it can't be read."""
+        loaded = load_picture(self.graph, path)
+        show_notes(loaded.note)
+        outputs = Outputs.of(self.graph, self.run(loaded.tensor))
+        answer = self.task.answer(outputs, View(loaded.picture, loaded.preprocess), self.choices)
+        if drawing is not None:
+            write_bytes(drawing, drawn_on(loaded.picture, answer.draw))
+        return answer
+
+
+def _several(answers: _Answers, paths: Sequence[str], drawings: Sequence[Path | None], as_json: bool) -> int:
+    """Answers about all pictures; those that fail are named, and the exit code tells."""
+    records: list[dict[str, Any]] = []
+    failed = 0
+    for path, drawing in zip(paths, drawings, strict=True):
+        try:
+            answer = answers(path, drawing)
+        except NetcError as error:
+            failed += 1
+            records.append({"picture": path, "error": error.diagnostics[0].message})
+            echo(render(error).rstrip("\n"), err=True)
+            continue
+        records.append({"picture": path, "answer": answer.data()})
+        if not as_json:
+            echo(f"{printable(path)}\n{answer.text()}")
+    if as_json:
+        echo(json.dumps(records, indent=1))
+    if failed:
+        echo(f"error: {failed} of {len(paths)} pictures have no answer", err=True)
+    return 2 if failed else 0
+
+
+def _drawings(task: type[Task], graph: Graph, chosen: Chosen, output: str | None) -> list[Path | None]:
+    """Where the drawing of each picture goes: `output`, or a file in this folder if there are several."""
+    if output is None:
+        return [None] * len(chosen.paths)
+    if not task.drawn:
+        raise NetcError(f"net {graph.name} names classes: there is nothing to draw", hint="leave -o out")
+    folder = Path(output)
+    if chosen.several:
+        if not folder.is_dir():
+            raise NetcError(f"-o names no folder: {output}", hint="drawings of several pictures go to a folder")
+        targets = [folder / f"{name}.png" for name in _names(chosen.paths)]
+    else:
+        targets = [folder]
+        if folder.suffix.lower() != ".png":
+            raise NetcError(f"a drawing is a .png file, not {output}")
+    originals = {Path(path).resolve() for path in chosen.paths}
+    for target in targets:
+        if target.resolve() in originals:
+            raise NetcError(f"the drawing would replace the picture {target}", hint="give -o another name or folder")
+    return [*targets]
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """A name for each drawing: that of the picture, numbered where it isn't the only one."""
+    taken: dict[str, int] = {}
+    names = []
+    for path in paths:
+        stem = Path(path).stem
+        taken[stem] = taken.get(stem, 0) + 1
+        names.append(stem if taken[stem] == 1 else f"{stem}_{taken[stem]}")
+    return names
 
 
 def _check_options(
@@ -99,18 +198,3 @@ def _litert(model: str, graph: Graph, threads: int | None, engine: str, device: 
     if device == "cpu" and compiled:
         raise NetcError(f"{model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
     return LiteRT(model, threads=threads, reference=engine == "litert-reference", edgetpu=device == "edgetpu")
-
-
-def _scores(graph: Graph, output: Array | tuple[Array, ...]) -> Array:
-    if isinstance(output, tuple) or output.ndim != 2:
-        gives = ", ".join(str(v.type) for v in graph.outputs)
-        raise NetcError(f"net {graph.name} gives {gives}, not scores of classes", hint="call it from Python instead")
-    output = real_scores(graph, output)
-    if not np.isfinite(output).all():
-        raise NetcError(f"net {graph.name} gives infinities or NaNs", hint="are these the net's weights?")
-    scores: Array = output[0]
-    return scores
-
-
-def _as_text(best: list[Class]) -> str:
-    return "".join(f"{c.probability:8.2%}  {printable(c.name)}\n" for c in best)

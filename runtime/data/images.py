@@ -130,6 +130,11 @@ def _as_hwc(image: Image.Image | Pixels) -> Pixels:
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
+def as_rgb(pixels: Pixels) -> Pixels:
+    """A picture in three channels."""
+    return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+
+
 def _as_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
@@ -202,6 +207,10 @@ class Preprocess:
             image = image.resize((self.width, self.height), Image.Resampling.NEAREST)
         return np.asarray(image).astype(mask.dtype)
 
+    def region(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the part of a picture that is brought to the size of the input."""
+        return (0, 0, width, height) if self.crop is None else _square(height, width, self.crop)
+
     def normalize(self, pixels: Pixels) -> NDArray[np.float32]:
         """(pixel / divide - mean) / std for uint8 [..., channels], computed in float64 and rounded to float32."""
         scale = np.arange(256, dtype=np.float64)[:, np.newaxis] / self.divide
@@ -246,9 +255,13 @@ def white_of(graph: Graph) -> float | None:
 
 
 def _central_square(image: Image.Image, crop: float) -> Image.Image:
-    side = max(1, round(crop * min(image.size)))
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    left, top, side, _ = _square(image.height, image.width, crop)
     return image.crop((left, top, left + side, top + side))
+
+
+def _square(height: int, width: int, crop: float) -> tuple[int, int, int, int]:
+    side = max(1, round(crop * min(height, width)))
+    return (width - side) // 2, (height - side) // 2, side, side
 
 
 def _picture_shape(graph: Graph) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
+from ...compiler.graph.names import output_names
 from ...compiler.reading import lies_below, read_text
 from ..weights import read_metadata
 from .images import declaration
@@ -35,7 +36,8 @@ class Labels:
     """Whether someone said that output 0 stands for none of the classes."""
 
     def __getitem__(self, index: int) -> str:
-        return self.names[index] if self.names is not None else f"class {index}"
+        known = self.names is not None and 0 <= index < len(self.names)
+        return self.names[index] if self.names is not None and known else f"class {index}"
 
 
 NO_LABELS = Labels()
@@ -78,8 +80,12 @@ def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None
         names = json.loads(read_metadata(weights).get(CLASSES, "null"))
     except (ValueError, RecursionError):
         return None
-    count = graph.outputs[0].type.shape[-1] if graph.outputs[0].type.rank else 0
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+    count = class_count(graph)
+    if (
+        not isinstance(names, list)
+        or len(names) != (count or len(names))
+        or not all(isinstance(name, str) for name in names)
+    ):
         return None
     return Labels(tuple(names))
 
@@ -88,9 +94,21 @@ def _read_lines(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in read_text(path, "labels file", MAX_BYTES).splitlines())
 
 
+def class_count(graph: Graph) -> int | None:
+    """How many classes a net tells apart; None where its output `classes` holds their numbers.
+
+    Those with scores have a channel for each, but one that has a single score for each pixel tells two apart.
+    """
+    if "classes" in output_names(graph):
+        return None
+    first = graph.outputs[0].type
+    count = first.shape[-1] if first.rank else 0
+    return 2 if first.rank == 4 and count == 1 else count
+
+
 def _checked(graph: Graph, names: tuple[str, ...], origin: str) -> Labels:
-    classes = graph.outputs[0].type.shape[-1]
-    if len(names) != classes:
+    classes = class_count(graph)
+    if classes is not None and len(names) != classes:
         hint = "labels of its own stand in a `preprocess`, those of a training run in the weights that it saves"
         raise NetcError(f"{origin} names {len(names)} classes, but net {graph.name} has {classes}", hint=hint)
     return Labels(names)

@@ -65,7 +65,7 @@ def test_panda() -> None:
     photo = data_folder() / "photos" / "giant_panda.jpg"
     if not photo.is_file():
         pytest.skip(f"there is no {photo}")
-    tensor, _ = load_picture(graph, str(photo))
+    tensor = load_picture(graph, str(photo)).tensor
     assert tensor.dtype == np.uint8
     scores = real_scores(graph, evaluate(graph, [tensor])[0])[0]
     assert gives_probabilities(graph)
