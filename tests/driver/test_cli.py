@@ -71,7 +71,7 @@ def test_opt_writes_a_file(netc: Call, graph: Path, tmp_path: Path) -> None:
         (["opt", "cse", "none.ir"], "there is no graph none.ir"),
         (["opt", "cse", ".", "--print-after", "csee"], "did you mean cse?"),
         (["opy"], "did you mean opt"),
-        (["show", "resnet5"], "did you mean resnet50?"),
+        (["show", "mlp_mnst"], "did you mean mlp_mnist?"),
         (["show", "none.net"], "none.net"),
         (["compile", "resnet50", "--cpu", "znver44"], "did you mean znver4?"),
         (["compile", "resnet50", "--emit", "graf"], "graf"),

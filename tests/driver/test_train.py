@@ -278,11 +278,11 @@ def test_a_run_has_a_folder_when_it_has_begun(netc: Call, net: Path, real: None,
 
 
 def test_a_net_that_cannot_be_trained_leaves_no_folder(netc: Call, net: Path, real: None) -> None:
-    net.write_text(net.read_text().replace("|> flatten", "|> relu |> resize_nearest(size = [8, 8]) |> relu |> flatten"))
+    net.write_text(net.read_text().replace("|> flatten", "|> round_to_grid(full([], 0.5), full([], 0.0)) |> flatten"))
     net.write_text(net.read_text().replace("return image", "return image |> conv@c(2, 3)"))
     result = netc("train", net)
     assert result.code == 2
-    assert "resize_nearest" in result.err
+    assert "round_to_grid" in result.err
     assert not Path("runs").exists()
 
 

@@ -180,8 +180,8 @@ class Maker:
 
     def given(self, array: Array) -> Value:
         """A constant that is not offered as an operand of later steps."""
-        value = self.b.constant(array)
-        self.arrays[value] = array
+        value = self.b.constant(np.asarray(array))
+        self.arrays[value] = np.asarray(array)
         return value
 
     def scalar(self, number: float, dtype: DType) -> Value:

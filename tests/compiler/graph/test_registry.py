@@ -13,8 +13,8 @@ from netc.compiler.ops.quantized.base import Part, QuantizedOperator
 from netc.compiler.types import parse_type
 
 
-def _is_float_function(operator: Operator) -> bool:
-    """True for elementwise operators that take one tensor of floats."""
+def _is_function(operator: Operator) -> bool:
+    """True for elementwise operators that take one tensor."""
     is_quantized = isinstance(operator, Part | QuantizedOperator)
     return operator.operands == ("x",) and operator.elementwise and not is_quantized
 
@@ -40,13 +40,13 @@ def test_commutative_operators_take_two_operands(name: str) -> None:
     assert len(lookup(name).operands) == 2
 
 
-@pytest.mark.parametrize("name", [n for n, o in operators().items() if _is_float_function(o)])
+@pytest.mark.parametrize("name", [n for n, o in operators().items() if _is_function(o)])
 def test_elementwise_operators_print_and_parse(name: str) -> None:
-    b = GraphBuilder("g")
-    whole = {"logical_not": "i1", "bitwise_not": "i32"}
-    x = b.input("x", parse_type(f"{whole.get(name, 'f32')}[2,3]"))
-    examples: dict[object, object] = {str: "f64", tuple: (2, 3), bool: True}
+    examples: dict[object, object] = {str: "f64", tuple: (2, 3), bool: True, "shared": (0,)}
     needed = {key: spec for key, spec in lookup(name).attributes.items() if key != "activation"}
-    given = {key: examples.get(spec.kind, 0.5) for key, spec in needed.items() if spec.default != ()}
+    given = {key: examples.get(key) or examples.get(spec.kind, 0.5) for key, spec in needed.items()}
+    dtype = "i1" if name.startswith("logical") else "i32" if name.startswith("bitwise") else "f32"
+    b = GraphBuilder("g")
+    x = b.input("x", parse_type(f"{dtype}[2,3]"))
     text = str(b.finish([b.emit(name, x, **given)]))
     assert str(parse_graph(text)) == text

@@ -80,8 +80,8 @@ def unknown() -> bytes:
     m = Model()
     x = m.tensor("x", (1, 8), np.float32)
     total = m.tensor("total", (1, 8), np.float32)
-    axis = m.constant("axis", np.array(1, np.int32))
-    m.operator("CUMSUM", (x, axis), (total,), ("CumsumOptions", {"Exclusive": True, "Reverse": True}))
+    lengths = m.constant("lengths", np.array([5], np.int32))
+    m.operator("REVERSE_SEQUENCE", (x, lengths), (total,), ("ReverseSequenceOptions", {"SeqDim": 1, "BatchDim": 0}))
     weight = m.constant("weight", RNG.standard_normal((4, 8)).astype(np.float32))
     times = m.constant("times", RNG.standard_normal((4, 3)).astype(np.float32))
     state = m.variable("state", (1, 12), np.float32)
@@ -93,11 +93,11 @@ def unknown() -> bytes:
 
 def test_builtin_operators_that_netc_lacks_are_kept() -> None:
     graph = graph_of(read_model(unknown()), "unknown")
-    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["CUMSUM", "SVDF"]
+    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["REVERSE_SEQUENCE", "SVDF"]
     assert str(parse_graph(str(graph))) == str(graph)
     operators = read_model(to_tflite(graph)).operators
-    assert [op.name for op in operators] == ["CUMSUM", "SVDF"]
-    assert dict(operators[0].options.values) == {"exclusive": True, "reverse": True}
+    assert [op.name for op in operators] == ["REVERSE_SEQUENCE", "SVDF"]
+    assert dict(operators[0].options.values) == {"batch_dim": 0, "seq_dim": 1}
     assert operators[1].inputs[3] == -1
 
 
