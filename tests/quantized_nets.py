@@ -129,6 +129,11 @@ NETS: dict[str, Net] = {
     "RMS norm": Net((2, 10, 24), lambda n, x: n.b.emit("normalize", x, axes=(-1,), center=False)),
     "max over dimensions": Net((2, 7, 7, 8), lambda n, x: n.b.emit("reduce_max", x, axes=(1, 2))),
     "softmax": Net((8, 50), lambda n, x: n.b.emit("softmax", x, axis=-1)),
+    "log_softmax": Net((8, 50), lambda n, x: n.b.emit("log_softmax", x, axis=-1)),
+    "abs": Net(PICTURE, lambda n, x: n.b.emit("abs", x)),
+    "exp": Net(PICTURE, lambda n, x: n.b.emit("exp", n.b.emit("clamp", x, low=-4, high=1))),
+    "rsqrt": Net(PICTURE, lambda n, x: n.b.emit("rsqrt", n.b.emit("clamp", x, low=0.5, high=4))),
+    "squared_difference": Net(PICTURE, lambda n, x: n.b.emit("squared_difference", x, n.b.emit("relu", x))),
     "max_pool, padded": Net(PICTURE, lambda n, x: n.pool("max_pool", x, ((1, 1), (1, 1)))),
     "max_pool of relu, padded": Net(PICTURE, lambda n, x: n.pool("max_pool", n.b.emit("relu", x), ((1, 1), (1, 1)))),
     "avg_pool": Net(PICTURE, lambda n, x: n.pool("avg_pool", x, "same")),
@@ -140,5 +145,5 @@ NETS: dict[str, Net] = {
     "resize": Net((1, 6, 4, 4), lambda n, x: n.b.emit("resize_bilinear", x, size=(12, 8), half_pixel_centers=True)),
     "unsigned edges": Net(PICTURE, lambda n, x: n.b.emit("add", x, x), Scheme(DType.U8, DType.U8)),
     "float edges": Net(PICTURE, lambda n, x: n.conv(x, 3, 3, 8, 4), Scheme(DType.F32, DType.F32)),
-    "part in floats": Net(PICTURE, lambda n, x: n.b.emit("add", n.b.emit("exp", x), x), Scheme(allow_float=True)),
+    "part in floats": Net(PICTURE, lambda n, x: n.b.emit("add", n.b.emit("cos", x), x), Scheme(allow_float=True)),
 }
