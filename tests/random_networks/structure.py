@@ -154,7 +154,9 @@ def sort(m: Maker, name: str) -> Value:
 @recipe("sort_order")
 def sort_order(m: Maker, name: str) -> Value:
     x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
-    places = m.b.constant(np.arange(x.type.shape[-1], dtype=np.int32))
+    order = np.arange(x.type.shape[-1], dtype=np.int32)
+    places = m.b.constant(order)
+    m.arrays[places] = order
     return m.emit(name, x, places, descending=m.flag())
 
 
