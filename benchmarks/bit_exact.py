@@ -140,12 +140,13 @@ def run_litert(path: str, sample: Sequence[Array], layers: bool, sender: Any) ->
     for details, array in zip(interpreter.get_input_details(), sample, strict=True):
         interpreter.set_tensor(details["index"], array)
     interpreter.invoke()
-    result: dict[str, Any] = {"": [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]}
+    result: dict[str, Any] = {}
     for details in interpreter.get_tensor_details() if layers else ():
         try:
             result[details["name"]] = interpreter.get_tensor(details["index"])
         except ValueError:
             continue  # a tensor without data
+    result[""] = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
     sender.send(result)
 
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from dense_twins import DENSE, DETECTION, dense_twin, freeze_norms
 from paper_nets import PAPER_NETS
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -56,8 +57,8 @@ TORCHVISION = (
 )
 """Names in torchvision, which are netc's."""
 
-TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS)
-FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS)
+TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS, *DENSE)
+FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS, *DETECTION)
 """Beginnings of the names of nets that take inputs of one size only."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
@@ -78,12 +79,15 @@ def twin(name: str, seed: int = 0) -> nn.Module:
             module = import_module("timm").create_model(TIMM[name])
         elif name in PAPER_NETS:
             module = PAPER_NETS[name]()
+        elif name in DENSE:
+            module = dense_twin(name, models)
         else:
             module = getattr(models, name, None) or getattr(models.video, name)
             module = module(**OPTIONS.get(name, {}))
     _without_padding_in_means(module)
     draw(module)
     _draw_statistics(module, _sample(name))
+    freeze_norms(name, module)
     return module.eval()
 
 

@@ -88,7 +88,7 @@ def recover(
             rows = Rows(prefix.rows(layer, _places(layer, len(done), len(samples), seed)), targets.pop(layer.name))
             weight, bias, result = _recovered(layer, rows, rounder, bias_correction)
             arrays[op.operands[1]] = weight
-            if bias_correction:
+            if len(op.operands) > 2:
                 arrays[op.operands[2]] = bias
             done.append(result)
             if progress:
@@ -105,14 +105,16 @@ def _recovered(
     corrections = (False, True) if bias_correction else (False,)
 
     def bias(weight: NDArray[np.int8], corrected: bool, rows: Rows) -> NDArray[np.int32]:
-        return corrected_bias(layer, rows, weight) if corrected else layer.bias
+        if corrected:
+            return corrected_bias(layer, rows, weight)
+        return layer.bias if weight is layer.rounded else layer.plain_bias
 
     def error(form: tuple[NDArray[np.int8], bool]) -> float:
         return squared_error(layer, judged, form[0], bias(*form, learnt))
 
     best = min(((layer.rounded, c) for c in corrections), key=error)
     if rounder is not None:
-        weight = rounder(layer, learnt, bias(*best, learnt))
+        weight = rounder(layer, learnt, bias(*best, learnt) if best[1] else layer.plain_bias)
         best = min((best, *((weight, c) for c in corrections)), key=error)
     moved = int(np.count_nonzero(best[0] != layer.rounded))
     result = Recovered(layer.name, error((layer.rounded, False)), error(best), moved)

@@ -7,6 +7,7 @@ operations, which `fuse` puts into one kernel where rows fit the cache.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,26 @@ class Normalize(Operator):
             wide = self.decompose(b, (b.emit("cast", x, dtype="f32"),), attributes)
             return b.emit("cast", wide, dtype="f16")
         return b.emit("mul", *self.statistics(b, x, attributes))
+
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        """In operators that have an integer form, as TensorFlow's converters write it."""
+        (x,) = operands
+        shape, groups, axes = x.type.shape, attributes["groups"], self.axes(x.type.rank, attributes)
+        if x.type.dtype is DType.F16:
+            return self.decompose(b, operands, attributes)
+        if groups > 1:
+            kept = [size for d, size in enumerate(shape[:-1]) if d not in axes]
+            reduced = math.prod(shape[a] for a in axes[:-1])
+            if any(a != len(kept) + i for i, a in enumerate(axes)):
+                return self.decompose(b, operands, attributes)
+            x = reshaped(b, x, (math.prod(kept), reduced, groups, shape[-1] // groups))
+            axes = (1, 3)
+        means: dict[str, Any] = {"axes": axes, "keepdims": True}
+        mean = b.emit("reduce_mean", x, **means) if attributes["center"] else None
+        squares = b.emit("mul", x, x) if mean is None else b.emit("squared_difference", x, mean)
+        variance = b.emit("add", b.emit("reduce_mean", squares, **means), b.scalar(attributes["eps"], x.type.dtype))
+        centred = x if mean is None else b.emit("sub", x, mean)
+        return reshaped(b, b.emit("mul", centred, b.emit("rsqrt", variance)), shape)
 
     def statistics(self, b: Builder, x: Value, attributes: Attributes) -> tuple[Value, Value]:
         """X without the mean, and 1 / sqrt(variance + eps) in a shape that broadcasts to that of x."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..ops.activations import activation_of
 from ..ops.facets import INTEGER
-from ..ops.opaque import refuse_unknown
+from ..ops.opaque import runnable
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
@@ -45,8 +45,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
-    refuse_unknown(graph)
-    inference = windows_in_two_dimensions(inference_form(graph, integers=True))
+    inference = windows_in_two_dimensions(inference_form(runnable(graph), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 
 
@@ -68,6 +67,12 @@ def _finite(graph: Graph) -> Graph:
             problem = f"pad with {op.attributes['value']} has no integer form"
             raise NetcError(problem, location=op.location, hint="pad with a number near those that are padded")
     return graph
+
+
+def has_filters(op: Operation) -> bool:
+    """True for a convolution or dense layer, whose last operands are weight and bias."""
+    form = INTEGER.of(op.operator)
+    return form is not None and form.filters
 
 
 def fused_activations(graph: Graph) -> Mapping[Operation, Operation]:
@@ -99,11 +104,16 @@ def observation_graph(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Ranges of activations by name, and how they came about."""
+    """Ranges of activations by name, and how they came about.
+
+    `means` has the mean of each channel of what filters read; with them, biases make good what the rounding of filters
+    does to their results. Without, biases stay as they are.
+    """
 
     ranges: Mapping[str, Range]
     method: str
     samples: int
+    means: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
 
     def __getitem__(self, name: str) -> Range:
         if name not in self.ranges:
@@ -113,9 +123,11 @@ class Ranges:
 
     def to_json(self) -> str:
         """The text form: one activation on each line."""
-        lines = (f"    {json.dumps(name)}: [{r.low!r}, {r.high!r}]" for name, r in self.ranges.items())
-        head = f'  "method": {json.dumps(self.method)},\n  "samples": {self.samples},\n'
-        return "{\n" + head + '  "ranges": {\n' + ",\n".join(lines) + "\n  }\n}\n"
+        sections = [f'  "method": {json.dumps(self.method)}', f'  "samples": {self.samples}']
+        sections.append(_section("ranges", {name: (r.low, r.high) for name, r in self.ranges.items()}))
+        if self.means:
+            sections.append(_section("means", self.means))
+        return "{\n" + ",\n".join(sections) + "\n}\n"
 
     @staticmethod
     def from_json(text: str) -> Ranges:
@@ -123,16 +135,26 @@ class Ranges:
         with reading("this", "file of calibrated ranges"):
             data: Any = json.loads(text)
             pairs = {str(name): Range(float(low), float(high)) for name, (low, high) in data["ranges"].items()}
-            found = Ranges(pairs, str(data["method"]), int(data["samples"]))
+            means = {str(name): tuple(map(float, each)) for name, each in data.get("means", {}).items()}
+            found = Ranges(pairs, str(data["method"]), int(data["samples"]), means)
         for name, each in found.ranges.items():
             if not -np.inf < each.low <= each.high < np.inf:
                 raise NetcError(f"the range of `{name}` can't be [{each.low}, {each.high}]")
+        for name, numbers in means.items():
+            if not np.isfinite(numbers).all():
+                raise NetcError(f"the means of `{name}` aren't all numbers")
         return found
 
     @staticmethod
     def read(path: str | Path) -> Ranges:
         """Read a file that holds the text form."""
         return Ranges.from_json(read_text(path, "file of calibrated ranges"))
+
+
+def _section(title: str, entries: Mapping[str, Sequence[float]]) -> str:
+    """Numbers by name in the text form: one name on each line."""
+    lines = (f"    {json.dumps(name)}: {json.dumps(list(numbers))}" for name, numbers in entries.items())
+    return f'  "{title}": {{\n' + ",\n".join(lines) + "\n  }"
 
 
 class Calibration:
@@ -171,10 +193,18 @@ class Calibration:
             raise NetcError(f"there is no calibration method `{method}`", hint=hint)
         if not self.samples:
             raise NetcError("there are no samples to calibrate with")
-        return Ranges(dict(self._ranges(method)), method, self.samples)
+        return Ranges(dict(self._ranges(method)), method, self.samples, dict(self._means()))
 
     def _ranges(self, method: str) -> Iterator[tuple[str, Range]]:
         names = value_names(self.graph)
         edges = {names[v] for v in (*self.graph.inputs, *self.graph.outputs)}
         for name, seen in self.statistics.items():
             yield name, METHODS["minmax" if name in edges else method](seen)
+
+    def _means(self) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """The channels' means of what filters read."""
+        names = value_names(self.graph)
+        for value in dict.fromkeys(op.operands[0] for op in self.graph.operations if has_filters(op)):
+            means = self.statistics[names[value]].means if names[value] in self.statistics else ()
+            if means:
+                yield names[value], means

@@ -76,9 +76,12 @@ class FakeQuantized:
         return Ranges({name: found[name] for name in self._names.values() if name in found}, method, samples)
 
     def integers(self, params: Mapping[str, Array], ranges: Ranges, *, edges: DType = DType.I8) -> Graph:
-        """The network of integers for trained parameters and ranges; `edges` is the type of inputs and outputs."""
+        """The network of integers for trained parameters and ranges; `edges` is the type of inputs and outputs.
+
+        Biases are as they were trained, with weights that were rounded already: means of the ranges change nothing.
+        """
         scheme = replace(self._scheme, inputs=edges, outputs=edges)
-        return quantize(bind(self._floats, params), ranges, scheme)
+        return quantize(bind(self._floats, params), replace(ranges, means={}), scheme)
 
     def findings(self, params: Mapping[str, Array], ranges: Ranges) -> tuple[Diagnostic, ...]:
         """What the network of integers for trained parameters and ranges loses or guesses."""

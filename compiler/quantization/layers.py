@@ -21,6 +21,7 @@ from ..ops.quantized.contraction import QConv2D, QDense
 from ..ops.window import Window, window_of
 from ..types import DType, Quantization
 from .calibration import fused_activations
+from .scales import bias_to_integers
 
 Floats = NDArray[np.float32]
 
@@ -54,7 +55,9 @@ class IntegerLayer:
     rounded: NDArray[np.int8]
     """The integer form's weight, of the same shape."""
     bias: NDArray[np.int32]
-    """The integer form's bias [F]."""
+    """The integer form's bias [F]: it may make good what rounding to the nearest does to the means of filters."""
+    plain_bias: NDArray[np.int32]
+    """The float bias [F] in integers, for weights that are rounded otherwise."""
 
     @property
     def x(self) -> Quantization:
@@ -143,7 +146,9 @@ def _layer(
     rounded = _constant(quantized, integer.operands[1])
     given = [_constant(quantized, v) for v in integer.operands[2:]]
     bias = given[0] if given else np.zeros(weight.shape[-1], np.int32)
-    return IntegerLayer(name, op, activation, integer, weight, rounded, bias)
+    floats = _constant(graph, op.operands[2]) if len(op.operands) > 2 else np.zeros(weight.shape[-1])
+    plain = bias_to_integers(floats, integer.attributes["x"], integer.attributes["weight"])
+    return IntegerLayer(name, op, activation, integer, weight, rounded, bias, plain)
 
 
 def _constant(graph: Graph, value: Value) -> Array:

@@ -44,6 +44,9 @@ class Statistics:
     high: float = -np.inf
     average_low: float = np.nan
     average_high: float = np.nan
+    total: NDArray[np.float64] | None = None
+    """The sum over all places of each channel, of activations with more than one dimension."""
+    places: int = 0
     histogram: Histogram = field(default_factory=Histogram)
 
     def add(self, x: Array) -> None:
@@ -56,6 +59,17 @@ class Statistics:
         self.average_low += MOMENTUM * (low - self.average_low)
         self.average_high += MOMENTUM * (high - self.average_high)
         self.histogram.add(x)
+        if x.ndim > 1:
+            sums = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64)
+            self.total = sums if self.total is None or self.total.shape != sums.shape else self.total + sums
+            self.places += x.size // x.shape[-1]
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The mean of each channel, rounded to what a text form holds; none where nothing is known."""
+        if self.total is None:
+            return ()
+        return tuple(float(f"{v:.6g}") for v in self.total / self.places)
 
 
 def min_max(seen: Statistics) -> Range:

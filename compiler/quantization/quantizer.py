@@ -176,6 +176,16 @@ class Quantizer:
         array = self.known(value)
         return self.ranges[self.names[value]] if array is None else Range(float(array.min()), float(array.max()))
 
+    def means(self, value: Value) -> Array | None:
+        """The mean of each channel of a value, if calibration saw them."""
+        means = self.ranges.means.get(self.names[value])
+        if means is None:
+            return None
+        if len(means) != value.type.shape[-1]:
+            problem = f"`{self.names[value]}` has {value.type.shape[-1]} channels, not {len(means)} as in the ranges"
+            raise NetcError(problem, hint="were they calibrated on this network?")
+        return np.array(means)
+
     def levels(self, value: Value, given: Quantization) -> float:
         """How many steps of a scale lie between the least and the largest number of a value; all if these are equal."""
         own = self.range(value)

@@ -10,33 +10,37 @@ from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.activations import activation_of
-from ..ops.arithmetic import Add, Maximum, Minimum, Mul, Sub
+from ..ops.arithmetic import Abs, Add, Maximum, Minimum, Mul, Sub
 from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
 from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ..ops.conversion import ArgExtremum
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
+from ..ops.exponential import Exp
 from ..ops.facets import INTEGER, IntegerForm
 from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
 from ..ops.matmul import MatMul
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import activation_range, integer_of, integer_range
-from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
+from ..ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.resize import ResizeBilinear, ResizeNearest
+from ..ops.rules import integer_table
 from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
 from ..ops.sigmoid import Sigmoid, Tanh
 from ..ops.striding import MirrorPad, StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import reads_elements, window_of
 from ..types import DType, Quantization
-from .calibration import Ranges
+from .bias_correction import shift_of_rounding
+from .calibration import Ranges, has_filters
 from .quantizer import Quantizer, Scheme
 from .scales import (
     HIGHEST,
     LOWEST,
     bias_to_integers,
     covered,
+    real_weight,
     weight_scale,
     weight_to_integers,
 )
@@ -82,12 +86,14 @@ def contraction(q: Quantizer, op: Operation) -> Value:
         raise NetcError(f"the integer form of {op.name} needs constant weights", location=op.location)
     per_channel = q.scheme.has_channels(op)
     given = weight_scale(weight, bias, x, y, per_channel=per_channel)
-    operands = [
-        q.integer(op.operands[0]),
-        q.constant(weight_to_integers(weight, given), given, op.operands[1].name),
-    ]
+    rounded = weight_to_integers(weight, given)
+    operands = [q.integer(op.operands[0]), q.constant(rounded, given, op.operands[1].name)]
+    means = q.means(op.operands[0]) if has_filters(op) else None
+    if means is not None:
+        bias = (0 if bias is None else bias) - shift_of_rounding(op, real_weight(rounded, given) - weight, means)
     if bias is not None:
-        operands.append(q.constant(bias_to_integers(bias, x, given), None, op.operands[2].name))
+        name = op.operands[2].name if len(op.operands) > 2 else None
+        operands.append(q.constant(bias_to_integers(bias, x, given), None, name))
     return q.emit(
         op,
         f"q_{op.name}",
@@ -149,12 +155,13 @@ def leaky_relu(q: Quantizer, op: Operation) -> Value:
 
 
 def softmax(q: Quantizer, op: Operation) -> Value:
-    """Softmax over the last dimension."""
+    """Softmax over the last dimension, and its logarithm."""
     (x,) = op.operands
     if normalize_axis(op.name, op.attributes["axis"], x.type.rank) != x.type.rank - 1:
         hint = "transpose the tensor first, or keep this one in floats"
-        raise NetcError("softmax on integers runs over the last dimension", location=op.location, hint=hint)
-    return q.emit(op, "q_softmax", q.integer(x), x=q.scale(x), y=q.scale(op.result), dtype="i8")
+        raise NetcError(f"{op.name} on integers runs over the last dimension", location=op.location, hint=hint)
+    given = {"dtype": "i8"} if op.name == "softmax" else {}
+    return q.emit(op, f"q_{op.name}", q.integer(x), x=q.scale(x), y=q.scale(op.result), **given)
 
 
 def mean(q: Quantizer, op: Operation) -> Value:
@@ -258,7 +265,9 @@ INTEGER.add(IntegerForm(function("q_logistic")), Sigmoid)
 INTEGER.add(IntegerForm(function("q_tanh")), Tanh)
 INTEGER.add(IntegerForm(leaky_relu), LeakyRelu)
 INTEGER.add(IntegerForm(None, prepare=operand), Identity, StopGradient)
-INTEGER.add(IntegerForm(softmax), Softmax)
+INTEGER.add(IntegerForm(softmax), LogSoftmax, Softmax)
+INTEGER.add(integer_table("q_abs"), Abs)
+INTEGER.add(integer_table("q_exp"), Exp)
 INTEGER.add(IntegerForm(mean), ReduceMean)
 INTEGER.add(IntegerForm(mean, prepare=total), ReduceSum)
 INTEGER.add(IntegerForm(moving), BroadcastTo, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)

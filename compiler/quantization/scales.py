@@ -64,6 +64,12 @@ def weight_to_integers(weight: Array, given: Quantization) -> NDArray[np.int8]:
     return np.clip(_round(weight.astype(np.float64) / scales), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
 
 
+def real_weight(integers: NDArray[np.int8], given: Quantization) -> NDArray[np.float64]:
+    """The numbers that the integers of a weight stand for."""
+    numbers: NDArray[np.float64] = integers * np.array(given.scales if not given.is_per_tensor else given.scale)
+    return numbers
+
+
 def bias_to_integers(bias: Array, x: Quantization, weight: Quantization) -> NDArray[np.int32]:
     """The i32 numbers of a bias, whose scale is the product of those of input and weight."""
     scales = x.scale * np.array(weight.scales if not weight.is_per_tensor else weight.scale, np.float64)

@@ -91,7 +91,12 @@ def test_quantized_types_are_taken_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("net", "operators", "mebibytes"),
-    [("resnet50", 77, 24.68), ("mobilenet_v2_tf", 64, 3.85), ("efficientnet_edgetpu_m", 83, 8.32)],
+    [
+        ("resnet50", 77, 24.68),
+        ("mobilenet_v2_tf", 64, 3.85),
+        ("efficientnet_edgetpu_m", 83, 8.32),
+        ("efficientnet_lite0", 60, 5.31),
+    ],
 )
 def test_shipped_nets_map_wholly(net: str, operators: int, mebibytes: float) -> None:
     """A public log of ResNet-50 (release 2.0) has 77 operators and 6.25 + 18.43 MiB of parameters."""
