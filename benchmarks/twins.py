@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from dense_twins import DENSE, DETECTION, dense_twin, freeze_norms
 from paper_nets import PAPER_NETS
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -56,8 +57,8 @@ TORCHVISION = (
 )
 """Names in torchvision, which are netc's."""
 
-TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS)
-FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS)
+TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS, *DENSE)
+FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS, *DETECTION)
 """Beginnings of the names of nets that take inputs of one size only."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
@@ -71,24 +72,27 @@ def twin(name: str, seed: int = 0) -> nn.Module:
     Factors and shifts of batch normalisation are drawn, too: ones and zeros would hide mistakes.
     """
     torch.manual_seed(seed)
-    models = _torchvision().models
+    models = torchvision().models
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name in TIMM:
             module = import_module("timm").create_model(TIMM[name])
         elif name in PAPER_NETS:
             module = PAPER_NETS[name]()
+        elif name in DENSE:
+            module = dense_twin(name, models)
         else:
             module = getattr(models, name, None) or getattr(models.video, name)
             module = module(**OPTIONS.get(name, {}))
     _without_padding_in_means(module)
-    _draw(module)
+    draw(module)
     _draw_statistics(module, _sample(name))
+    freeze_norms(name, module)
     return module.eval()
 
 
 @cache
-def _torchvision() -> ModuleType:
+def torchvision() -> ModuleType:
     """torchvision; its networks work without its compiled operators, of which only importing it complains."""
     register: Callable[..., Any] = torch.library.register_fake
 
@@ -130,7 +134,7 @@ def _sample(name: str) -> torch.Tensor:
     return torch.randn(4, 3, side, side)
 
 
-def _draw(module: nn.Module) -> None:
+def draw(module: nn.Module) -> None:
     """Draw what starts at a constant, and would hide mistakes."""
     for name, parameter in module.named_parameters():
         if parameter.numel() > 1 and not torch.any(parameter != parameter.flatten()[0]):

@@ -75,6 +75,7 @@ def compare_networks(
     have no activation in common.
     """
     _check_shapes(floats, integers)
+    check_comparable(floats, source, labels)
     samples = _tensors(floats, source, labels)
     noise = layer_noise(floats, integers, samples)
     if not noise:
@@ -82,6 +83,18 @@ def compare_networks(
         raise NetcError(f"no activation of {integers.name} has the name of one of net {floats.name}", hint=hint)
     accuracy = compare_accuracy(floats, integers, source, labels, progress)
     return Compared(accuracy, noise, len(watched_values(floats)) - len(floats.inputs))
+
+
+def comparable(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> bool:
+    """Whether each sample of a source has a class, by which networks are compared."""
+    return preparation_for(graph, source, NO_AUGMENTATION, labels=labels).targets.for_samples
+
+
+def check_comparable(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> None:
+    """Raise `NetcError` unless that is so."""
+    if not comparable(graph, source, labels):
+        hint = "netc eval measures each of them: netc eval FILE --data DATA"
+        raise NetcError(f"networks are compared by the classes of samples, which {source.name} doesn't give", hint=hint)
 
 
 def _check_shapes(floats: Graph, integers: Graph) -> None:
@@ -106,9 +119,6 @@ def compare_accuracy(
     """How often each is right, and how often they say the same."""
     batch = floats.inputs[0].type.shape[0]
     maker = maker_for(floats, source, labels)
-    if not maker.preparation.targets.for_samples:
-        hint = "netc eval measures each of them: netc eval FILE --data DATA"
-        raise NetcError(f"networks are compared by the classes of samples, which {source.name} doesn't give", hint=hint)
     with compile_graph(floats) as one, compile_graph(integers) as other:
         runs = on_floats(one, floats), on_floats(other, integers)
         return compare(runs, source, maker, batch, progress)

@@ -32,7 +32,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
-from .compiler.ops.opaque import refuse_unknown
+from .compiler.ops.opaque import runnable
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
 from .runtime.cache import CompiledObject, compile_object
@@ -163,7 +163,7 @@ def build(request: Buildable[C], until: str = "object") -> C:
         result.append(f"{len(c.graph.operations)} operations")
     if until == "graph":
         return c
-    refuse_unknown(c.graph)
+    c.graph = runnable(c.graph)
 
     with c.stage("optimized") as result:
         c.optimized = c.backend.optimize(c.graph, c.pipeline(), c.target, observers=c.request.observers)

@@ -211,9 +211,7 @@ def _list(name: str, expression: ast.Expr) -> tuple[str, ...]:
     if name == "lr":
         items = tuple(format_value(item) if _is_number(item) else item for item in items)
     if not all(isinstance(item, str) for item in items):
-        example = (
-            'pattern of names with a rate, such as "head.*=0.1"' if name == "lr" else 'pattern such as "features.*"'
-        )
+        example = "pattern of names" + (' with a rate, "head.*=0.1"' if name == "lr" else ' such as "features.*"')
         raise NetcError(f"`{name}` must be a {example}, or a list of them", location=expression.location)
     return tuple(map(str, items))
 

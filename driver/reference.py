@@ -129,6 +129,7 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "einsum": ("x: f32[2, 8, 4], y: f32[2, 6, 4]", 'einsum("nqd,nkd->nqk", x, y)'),
     "multi_head_attention": ("x: f32[2, 8, 16]", "x |> multi_head_attention@name(4)"),
     "embedding": ("ids: i32[2, 8]", "ids |> embedding@name(100, 16)"),
+    "logical_xor": ("x: f32[8], y: f32[8]", 'cast(logical_xor(x > 0, y > 0), "f32")'),
     "where": (_PICTURE, "where(x > 0, x, 0.1 * x)"),
     "scatter": (_SCATTERED, "scatter(x, indices, updates, axis = 0)"),
     "scatter_add": (_SCATTERED, "scatter_add(x, indices, updates, axis = 0)"),
@@ -143,6 +144,10 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "box_iou": (f"{_BOXES}, others: f32[5, 4]", "box_iou(boxes, others)"),
     "clip_boxes": (_BOXES, "boxes |> clip_boxes(64, 64)"),
     "decode_boxes": (_ANCHORS, "decode_boxes(boxes, anchors)"),
+    "detection_postprocess": (
+        "moves: f32[1, 9, 4], scores: f32[1, 9, 3], anchors: f32[9, 4]",
+        "detection_postprocess(moves, scores, anchors, 5, 2)",
+    ),
     "encode_boxes": (_ANCHORS, "encode_boxes(boxes, anchors)"),
     "anchor_boxes": (_BOXES, "boxes - anchor_boxes([[3, 3]], [[32]], [[1]], [96, 96])"),
     "default_boxes": ("boxes: f32[16, 4]", "boxes - default_boxes([[2, 2]], [[2]], [96, 96])"),

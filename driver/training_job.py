@@ -305,7 +305,7 @@ def _fitting_loss(loss: Loss, graph: Graph, *sources: Source) -> Loss:
     if len(graph.outputs) != 1:
         return loss  # said when the net is compiled
     for source in sources:
-        loss, _ = ignoring(loss, graph.outputs[0].type, TargetFacts.of(source))
+        loss = ignoring(loss, graph.outputs[0].type, TargetFacts.of(source))
     return loss
 
 

@@ -32,7 +32,7 @@ LAYERS = {
     "ops": {"graph", "loops"},
     "modules": {"graph", "loops"},
     "passes": {"graph", "ops"},
-    "training": {"graph", "passes"},
+    "training": {"graph", "ops", "passes"},
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},
     "edgetpu": {"graph", "ops", "passes", "tflite"},

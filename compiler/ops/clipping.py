@@ -14,7 +14,7 @@ from ..loops.ir import Binary, Expr, Select, const, maximum, minimum
 from ..numerics import convert
 from ..types import DType, TensorType
 from .elementwise import UnaryOperator
-from .gradients import scaled, where_above, where_between
+from .gradients import scaled, where, where_above, where_between
 from .quantized.base import ACTIVATION, INTEGERS, check_activation
 
 
@@ -90,7 +90,12 @@ class Clamp(UnaryOperator):
         return minimum(maximum(x, low), high)
 
     def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
-        return where_between(b, op.result, op.attributes["low"], op.attributes["high"], dy)
+        """At the bounds, too, the cotangent passes, as in PyTorch."""
+        (x,) = op.operands
+        for end, holds in (("low", "greater_equal"), ("high", "less_equal")):
+            if math.isfinite(op.attributes[end]):
+                dy = where(b, b.emit(holds, x, b.scalar(op.attributes[end], x.type.dtype)), dy)
+        return dy
 
 
 @register

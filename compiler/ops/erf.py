@@ -128,5 +128,28 @@ class Erf(UnaryOperator):
         return scaled(b, b.emit("mul", dy, slope), 2 / math.sqrt(math.pi))
 
 
-INTEGER.none("TFLite has no such operator", Erf)
-TFLITE.none("TFLite has no such operator", Erf)
+@register
+class Erfc(UnaryOperator):
+    """1 - erf(x); small results keep their digits."""
+
+    name = "erfc"
+    floats_only = True
+    work = 16
+
+    def bounds(self, attributes: Attributes) -> tuple[float, float]:
+        return 0.0, 2.0
+
+    def function(self, x: Any, attributes: Attributes) -> Any:
+        return erfc_array(x)
+
+    def element(self, x: Expr, attributes: Attributes) -> Expr:
+        return erfc_element(x)
+
+    def chain(self, b: Builder, op: Operation, dy: Value) -> Value:
+        (x,) = op.operands
+        slope = b.emit("exp", b.emit("neg", b.emit("mul", x, x)))
+        return scaled(b, b.emit("mul", dy, slope), -2 / math.sqrt(math.pi))
+
+
+INTEGER.none("TFLite has no such operator", Erf, Erfc)
+TFLITE.none("TFLite has no such operator", Erf, Erfc)

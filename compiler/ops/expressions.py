@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.ir import Attribute, Value
-from .layer import LayerBuilder
+from ..graph.ir import Attribute, Emits, Value
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
     """A value with operators and methods for what formulas are made of."""
 
-    b: LayerBuilder
+    b: Emits
     value: Value
 
     def emit(self, operator: str, *operands: Formula | float, **attributes: Attribute) -> Formula:

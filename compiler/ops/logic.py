@@ -14,6 +14,7 @@ from ..loops.ir import Binary, Expr, Select, Unary, binary, const
 from ..types import DType, TensorType
 from .elementwise import broadcast_shapes
 from .facets import INTEGER, TFLITE, Narrow, TfliteForm
+from .layer import LayerBuilder, layer
 
 
 class _Bits(Operator):
@@ -250,3 +251,12 @@ TFLITE.add(TfliteForm(_write_xor, ("BITWISE_XOR", "NOT_EQUAL"), narrow=Narrow.CO
 TFLITE.add(_write("RIGHT_SHIFT", "RightShiftOptions"), RightShift)
 TFLITE.none("TFLite has no such operator", BitwiseAnd, BitwiseNot, BitwiseOr, LeftShift)
 TFLITE.none("made of others", IsFinite, IsInf, IsNan)
+
+
+@layer("logical_xor")
+def logical_xor(b: LayerBuilder, x: Value, y: Value) -> Value:
+    """True where one of two truth values is."""
+    for value in (x, y):
+        if value.type.dtype is not DType.BOOL:
+            raise ShapeError(f"logical_xor takes truth values, not {value.type}", hint="cast or compare them first")
+    return b.emit("bitwise_xor", x, y)

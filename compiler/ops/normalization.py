@@ -113,6 +113,30 @@ class Dropout(PassThrough):
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         return cotangents
 
+    def while_training(self, rate: float) -> tuple[float, float, float]:
+        """What stands for a dropped element; factor and summand of the others."""
+        return 0.0, 1 / (1 - rate), 0.0
+
+
+SATURATION = 1.0507009873554805 * 1.6732632423543772
+"""Minus the limit of selu toward minus infinity."""
+
+
+@register
+class AlphaDropout(Dropout):
+    """Replace a random share `rate` of the elements by selu's lower limit while training; inference passes x on.
+
+    Then all are brought back to the mean 0 and the variance 1 that they had. Elements that differ only in the
+    dimensions `shared` stay or go together. Source: Klambauer et al., "Self-normalizing neural networks", 2017.
+    """
+
+    name = "alpha_dropout"
+
+    def while_training(self, rate: float) -> tuple[float, float, float]:
+        factor = ((1 - rate) * (1 + rate * SATURATION**2)) ** -0.5
+        shift = factor * rate * SATURATION
+        return shift - factor * SATURATION, factor, shift
+
 
 def _shared_moves(operands: tuple[TensorType, ...], attributes: Attributes, permutation: Permutation) -> Permuted:
     moved = {**attributes, "shared": tuple(sorted(permutation.index(d) for d in attributes["shared"]))}

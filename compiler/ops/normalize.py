@@ -7,6 +7,7 @@ operations, which `fuse` puts into one kernel where rows fit the cache.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -77,26 +78,42 @@ class Normalize(Operator):
         if x.type.dtype is DType.F16:
             wide = self.decompose(b, (b.emit("cast", x, dtype="f32"),), attributes)
             return b.emit("cast", wide, dtype="f16")
-        mean, inverse = self.statistics(b, x, attributes)
-        return b.emit("mul", x if mean is None else b.emit("sub", x, mean), inverse)
+        return b.emit("mul", *self.statistics(b, x, attributes))
 
-    def statistics(self, b: Builder, x: Value, attributes: Attributes) -> tuple[Value | None, Value]:
-        """The mean, and 1 / sqrt(variance + eps), in shapes that broadcast to that of x."""
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        """In operators that have an integer form, as TensorFlow's converters write it."""
+        (x,) = operands
+        shape, groups, axes = x.type.shape, attributes["groups"], self.axes(x.type.rank, attributes)
+        if x.type.dtype is DType.F16:
+            return self.decompose(b, operands, attributes)
+        if groups > 1:
+            kept = [size for d, size in enumerate(shape[:-1]) if d not in axes]
+            reduced = math.prod(shape[a] for a in axes[:-1])
+            if any(a != len(kept) + i for i, a in enumerate(axes)):
+                return self.decompose(b, operands, attributes)
+            x = reshaped(b, x, (math.prod(kept), reduced, groups, shape[-1] // groups))
+            axes = (1, 3)
+        means: dict[str, Any] = {"axes": axes, "keepdims": True}
+        mean = b.emit("reduce_mean", x, **means) if attributes["center"] else None
+        squares = b.emit("mul", x, x) if mean is None else b.emit("squared_difference", x, mean)
+        variance = b.emit("add", b.emit("reduce_mean", squares, **means), b.scalar(attributes["eps"], x.type.dtype))
+        centred = x if mean is None else b.emit("sub", x, mean)
+        return reshaped(b, b.emit("mul", centred, b.emit("rsqrt", variance)), shape)
+
+    def statistics(self, b: Builder, x: Value, attributes: Attributes) -> tuple[Value, Value]:
+        """X without the mean, and 1 / sqrt(variance + eps) in a shape that broadcasts to that of x."""
         axes, eps = self.axes(x.type.rank, attributes), b.scalar(attributes["eps"], x.type.dtype)
         mean = self._mean(b, x, attributes) if attributes["center"] else None
-        if mean is None:
-            variance = self._mean(b, b.emit("mul", x, x), attributes)
-        elif self._by_channels(x.type, attributes):
+        centred = x if mean is None else b.emit("sub", x, mean)
+        if mean is not None and self._by_channels(x.type, attributes):
             # The mean square distance from a group's mean: within a channel, and from channel to channel.
             own = b.emit("reduce_mean", x, axes=axes[:-1], keepdims=True)
             within, between = b.emit("sub", x, own), b.emit("sub", own, mean)
             squares = b.emit("reduce_mean", b.emit("mul", within, within), axes=axes[:-1], keepdims=True)
             variance = self._over_groups(b, b.emit("add", squares, b.emit("mul", between, between)), attributes)
         else:
-            centred = b.emit("sub", x, mean)
             variance = self._mean(b, b.emit("mul", centred, centred), attributes)
-        deviation = b.emit("sqrt", b.emit("add", variance, eps))
-        return mean, b.emit("div", b.scalar(1.0, x.type.dtype), deviation)
+        return centred, b.emit("rsqrt", b.emit("add", variance, eps))
 
     def _by_channels(self, x: TensorType, attributes: Attributes) -> bool:
         """True if sums are taken for each channel first, with vectors across channels, and then of channels."""

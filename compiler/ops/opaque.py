@@ -1,15 +1,20 @@
-"""Operators of other tools that netc can't compute: a graph holds and shows them, but can't be run."""
+"""Operators of other tools that netc has no operator for: a graph holds, shows and writes them.
+
+Some that are custom in TFLite files netc can compute: `runnable` makes them of its own operators. A network with others
+can't be run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from ..errors import Diagnostic, NetcError
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operator, Value
+from ..graph.builder import Rewriter
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operation, Operator, Value
 from ..graph.names import value_names
 from ..graph.registry import register
 from ..types import TensorType, parse_type
@@ -53,9 +58,54 @@ class Opaque(Operator):
         raise NetcError(_problem(attributes, ""))
 
 
+Custom = Callable[[Builder, Operation, tuple[Value, ...]], tuple[Value, ...]]
+"""The results of an opaque operation on some operands, made of netc's operators; or a `NetcError`."""
+_CUSTOM: dict[str, Custom] = {}
+
+
+def computes(rule: Custom, name: str) -> None:
+    """Say what a custom operator of this name computes."""
+    _CUSTOM[name] = rule
+
+
+def runnable(graph: Graph) -> Graph:
+    """The graph without opaque operators: custom ones that netc knows are made of its own.
+
+    Raises one `NetcError` that names all others, if there are any.
+    """
+    refuse_unknown(graph)
+    if not any(op.name == Opaque.name for op in graph.operations):
+        return graph
+    b = Rewriter(graph)
+    for op in graph.operations:
+        if op.name == Opaque.name:
+            _replace(b, op)
+        else:
+            b.copy(op)
+    return b.close()
+
+
+def _replace(b: Rewriter, op: Operation) -> None:
+    start = len(b.operations)
+    try:
+        results = _CUSTOM[op.attributes["operator"]](b, op, tuple(b[v] for v in op.operands))
+    except NetcError as error:
+        raise NetcError(f"{op.attributes['operator']}: {error.diagnostics[0].message}", location=op.location) from None
+    for old, new in zip(op.results, results, strict=True):
+        if new.type.shape != old.type.shape or new.type.dtype is not old.type.dtype:
+            problem = f"{op.attributes['operator']} gives {new.type}, but its file declares {old.type}"
+            raise NetcError(problem, location=op.location)
+        b.replace(old, b.emit("identity", new, name=old.name))
+    b.operations[start:] = [replace(o, location=o.location or op.location) for o in b.operations[start:]]
+
+
+def _is_unknown(op: Operation) -> bool:
+    return op.name == Opaque.name and op.attributes["operator"] not in _CUSTOM
+
+
 def unknown_operators(graph: Graph) -> list[Diagnostic]:
     """What there is to say about each opaque operator of a graph: its name, its result, why netc can't run it."""
-    found = [op for op in graph.operations if op.name == Opaque.name]
+    found = [op for op in graph.operations if _is_unknown(op)]
     if not found:
         return []
     names = value_names(graph)

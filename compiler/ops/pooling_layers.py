@@ -10,7 +10,7 @@ from ..errors import ShapeError
 from ..graph.ir import Value
 from ..types import DType
 from .layer import LayerBuilder, layer
-from .window import Padding, SpatialSize, normalize_padding, per_dimension, window_of
+from .window import Padding, SpatialSize, Window, dilated, normalize_padding, per_dimension, window_of
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -60,14 +60,42 @@ def max_pool(
     stride: SpatialSize | None = None,
     pad: Padding = "valid",
     ceil: bool = False,
+    dilation: SpatialSize = 1,
 ) -> Value:
-    """Largest element of each window; the stride is the size unless given; `ceil` keeps a last, incomplete window."""
+    """Largest element of each window; the stride is the size unless given; `ceil` keeps a last, incomplete window.
+
+    Elements of a window stand `dilation` apart.
+    """
     sizes, strides = _sizes("max_pool", x, size, stride)
     padding = normalize_padding(pad, sizes)
+    dilations = per_dimension("dilation", dilation, len(sizes))
+    extents = dilated(sizes, dilations)
     if ceil and padding != "same":
-        pairs = _pairs("max_pool", x, sizes, strides, pad if pad != "valid" else 0)
-        padding = _rounded_up(x.type.shape[1:-1], sizes, strides, pairs)
+        pairs = _pairs("max_pool", x, extents, strides, pad if pad != "valid" else 0)
+        padding = _rounded_up(x.type.shape[1:-1], extents, strides, pairs)
+    if extents != sizes:
+        return _dilated(
+            b,
+            x,
+            sizes,
+            dilations,
+            window_of("max_pool", x.type.shape[1:-1], extents, {"strides": strides, "padding": padding}),
+        )
     return b.emit("max_pool", x, size=sizes, strides=strides, padding=padding)
+
+
+def _dilated(b: LayerBuilder, x: Value, sizes: tuple[int, ...], dilations: tuple[int, ...], window: Window) -> Value:
+    """Dense windows over what lies `dilations` apart, at each place, of which every stride-th stays."""
+    if any(max(pair) >= extent for pair, extent in zip(window.padding, window.kernel, strict=True)):
+        raise ShapeError(f"max_pool: padding {list(window.padding)} must be smaller than {list(window.kernel)}")
+    spaces = zip(window.size, window.padding, dilations, strict=True)
+    padding = tuple((before, after + -(size + before + after) % step) for size, (before, after), step in spaces)
+    lowest = -math.inf if x.type.dtype.is_float else int(np.iinfo(str(x.type.dtype.numpy)).min)
+    apart = b.emit("space_to_batch_nd", x, block_shape=dilations, padding=padding, value=lowest)
+    y = b.emit("max_pool", apart, size=sizes, strides=(1,) * len(sizes), padding="valid")
+    y = b.emit("batch_to_space_nd", y, block_shape=dilations, crops=((0, 0),) * len(sizes))
+    shape = (x.type.shape[0], *window.output, x.type.shape[-1])
+    return b.emit("strided_slice", y, begin=(0,) * len(shape), size=shape, strides=(1, *window.strides, 1))
 
 
 @layer("avg_pool")
@@ -104,25 +132,28 @@ def lp_pool(
     stride: SpatialSize | None = None,
     ceil: bool = False,
 ) -> Value:
-    """(k * mean of |x|^p)^(1/p) of each window of k elements, which is the length of the window for p = 2."""
+    """(k * mean of |x|^p)^(1/p) of each window of k elements, which is the length of the window for p = 2.
+
+    The gradient is 0 where a window holds nothing but zeros.
+    """
     if not p > 0 or not x.type.dtype.is_float:
         raise ShapeError(f"lp_pool takes floats and p > 0, not {x.type} and {p}")
     sizes, _ = _sizes("lp_pool", x, size, stride)
     power = b.emit("mul", x, x) if p == 2 else b.emit("abs", x)
-    mean = avg_pool(b, power if p in (1, 2) else _to_the(b, power, p), size, stride, ceil=ceil)
+    mean = avg_pool(b, power if p in (1, 2) else b.emit("pow", power, _number(b, p, x)), size, stride, ceil=ceil)
     total = b.emit("mul", mean, _number(b, math.prod(sizes), x))
     if p == 1:
         return total
-    return b.emit("sqrt", total) if p == 2 else _to_the(b, total, 1 / p)
+    # The root has no derivative at 0, so that its operand never is 0.
+    zero = _number(b, 0, x)
+    is_zero = b.emit("equal", total, zero)
+    above = b.emit("select", is_zero, _number(b, 1, x), total)
+    root = b.emit("sqrt", above) if p == 2 else b.emit("pow", above, _number(b, 1 / p, x))
+    return b.emit("select", is_zero, zero, root)
 
 
 def _number(b: LayerBuilder, value: float, x: Value) -> Value:
     return b.emit("constant", value=np.array(value, x.type.dtype.numpy))
-
-
-def _to_the(b: LayerBuilder, x: Value, exponent: float) -> Value:
-    """A number that isn't negative to a positive power."""
-    return b.emit("exp", b.emit("mul", b.emit("log", x), _number(b, exponent, x)))
 
 
 # ---- results of a given size ----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from .reduction import Reduce
 
 @register
 class ReduceProd(Reduce):
-    """Product over dimensions; 1 where there is nothing. Its gradient costs the square of the elements reduced."""
+    """Product over dimensions; 1 where there is nothing."""
 
     name = "reduce_prod"
     loop_op = "mul"
@@ -32,17 +32,40 @@ class ReduceProd(Reduce):
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         # The product of the others, not the product over the element: that holds for zeros, and again when derived.
         (x,) = op.operands
+        if not x.type.size:
+            return (x,)
         shape, rank = x.type.shape, x.type.rank
         axes = self.axes(rank, op.attributes)
         kept = [d for d in range(rank) if d not in axes]
         order = (*kept, *axes)
         outer, count = [shape[d] for d in kept], math.prod(shape[a] for a in axes)
-        rows = reshaped(b, b.emit("transpose", x, permutation=order), (*outer, count, 1))
-        own = b.constant(np.eye(count, dtype=np.bool_))
-        others = b.emit("reduce_prod", b.emit("select", own, b.scalar(1.0, x.type.dtype), rows), axes=(len(outer),))
-        dx = b.emit("mul", others, reshaped(b, cotangents[0], (*outer, 1)))
+        rows = reshaped(b, b.emit("transpose", x, permutation=order), (math.prod(outer), count))
+        dx = _times_others(b, rows, reshaped(b, cotangents[0], (math.prod(outer), 1)))
         dx = reshaped(b, dx, tuple(shape[d] for d in order))
         return (b.emit("transpose", dx, permutation=tuple(order.index(d) for d in range(rank))),)
+
+
+def _times_others(b: Builder, rows: Value, factor: Value) -> Value:
+    """A factor for each row [rows, 1] times the product of the other elements of the row, for each element.
+
+    Products of two, of four ... go up a tree; down it, what is outside a subtree is multiplied by its sibling.
+    """
+    count, size = rows.type.shape
+    depth = (size - 1).bit_length()
+    ones = ((0, 0), (0, 2**depth - size))
+    level = b.emit("pad", rows, padding=ones, value=1.0) if ones[1][1] else rows
+    halves: list[tuple[Value, Value]] = []
+    for d in reversed(range(depth)):
+        pairs = reshaped(b, level, (count, 2**d, 2))
+        left, right = (b.emit("slice", pairs, begin=(0, 0, side), size=(count, 2**d, 1)) for side in (0, 1))
+        halves.append((left, right))
+        level = reshaped(b, b.emit("mul", left, right), (count, 2**d))
+    outside = factor
+    for left, right in reversed(halves):
+        siblings = b.emit("concat", right, left, axis=2)
+        spread = reshaped(b, outside, (count, left.type.shape[1], 1))
+        outside = reshaped(b, b.emit("mul", siblings, spread), (count, 2 * left.type.shape[1]))
+    return b.emit("slice", outside, begin=(0, 0), size=(count, size))
 
 
 class ReduceTruth(Operator):

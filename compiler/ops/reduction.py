@@ -237,6 +237,7 @@ class LogSoftmax(Operator):
     """x - log(sum(exp(x))) along an axis, computed without overflow: the logarithm of softmax."""
 
     name = "log_softmax"
+    fixed_scale = Quantization.of(1 / 16, 127)
     operands = ("x",)
     attributes = {"axis": AttributeSpec(int, "dimension along which the exponentials sum to 1", -1)}
 

@@ -56,7 +56,9 @@ class Fuse(Pass):
     name = "fuse"
     limit: int = 32
     rows: bool = True
-    """Off in training: the order of a sum must not depend on what `recompute` and `checkpoint` have left together."""
+    """Groups that normalise rows. Training makes them by themselves, before it saves memory."""
+    others: bool = True
+    """All other groups."""
 
     def run(self, graph: Graph) -> Graph:
         graph = dce(graph)  # Uses by dead operations don't count.
@@ -64,6 +66,8 @@ class Fuse(Pass):
         for op in graph.operations:
             if self.rows and grouping.is_row_reduction(op) and grouping.is_free(op):
                 grouping.grow_rows(op)
+        if not self.others:
+            return _rewrite(graph, grouping)
         # The last anchor takes what several could take: what the others give is ready by then.
         for op in reversed(graph.operations):
             if op.operator.anchor and grouping.is_free(op):

@@ -42,6 +42,8 @@ def training(memory: str = "recompute") -> str:
             "dce",
             # What is computed twice to spare memory stays apart: no cse from here on.
             "duplicate",
+            # The order of a sum depends on its group, which must be the same whatever saves memory.
+            "fuse{others=false}",
             *([memory] if memory else []),
             "fuse{rows=false}",
             "fuse-updates",

@@ -21,7 +21,7 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
 from ..ops.activations import activation_of
 from ..ops.facets import INTEGER
-from ..ops.opaque import refuse_unknown
+from ..ops.opaque import runnable
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
 from ..passes.freeze import freeze, inference_form
@@ -45,8 +45,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
-    refuse_unknown(graph)
-    inference = windows_in_two_dimensions(inference_form(graph, integers=True))
+    inference = windows_in_two_dimensions(inference_form(runnable(graph), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..ops.arithmetic import Abs, Div, Neg, Sign, Sqrt
+from ..ops.arithmetic import Div, Neg, Sign, Sqrt
 from ..ops.conversion import Cast, OneHot
 from ..ops.convolution import Conv1D, Conv3D
 from ..ops.convolution_gradients import ConvolutionGradient
 from ..ops.core import Constant, Fused, Param, Relayout
 from ..ops.differentiation import CustomGradient
-from ..ops.exponential import Exp, Log
+from ..ops.exponential import Log
 from ..ops.facets import INTEGER
 from ..ops.fake_quantize import FakeQuantize, RoundToGrid
 from ..ops.indexing import FloorDiv
@@ -17,7 +17,7 @@ from ..ops.opaque import Opaque
 from ..ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
 from ..ops.quantized.base import Part, QuantizedOperator
 from ..ops.random import RandomUniform
-from ..ops.reduction import LogSoftmax, LogSumExp
+from ..ops.reduction import LogSumExp
 from ..ops.scattering import LastUpdate, ScatterND
 from ..ops.selection import Comparison, Select
 from ..ops.sigmoid import HardSigmoid
@@ -38,4 +38,4 @@ INTEGER.none("computes what is known when weights are loaded", WinogradFilter)
 INTEGER.none("integers stay integers", Cast, FloorDiv, LastUpdate, OneHot)
 INTEGER.none("sums need more bits than eight", ScatterND)
 INTEGER.none("TFLite has no kernel for 8 bits", Conv3D, Cos, Div, Log, Neg, Sign, Sin, Sqrt)
-INTEGER.none("not done yet", Abs, Comparison, Exp, LogSoftmax, Select)
+INTEGER.none("not done yet", Comparison, Select)

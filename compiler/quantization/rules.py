@@ -10,20 +10,22 @@ from ..errors import NetcError
 from ..graph.builder import Rewriter
 from ..graph.ir import Attribute, Graph, Operation, Value
 from ..ops.activations import activation_of
-from ..ops.arithmetic import Add, Maximum, Minimum, Mul, Sub
+from ..ops.arithmetic import Abs, Add, Maximum, Minimum, Mul, Sub
 from ..ops.blocks import BatchToSpaceND, DepthToSpace, SpaceToBatchND, SpaceToDepth
 from ..ops.clipping import Clamp, LeakyRelu, Relu, Relu6
 from ..ops.conversion import ArgExtremum
 from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
+from ..ops.exponential import Exp
 from ..ops.facets import INTEGER, IntegerForm
 from ..ops.indexing import Gather, GatherND, TakeAlongAxis, Tile
 from ..ops.matmul import MatMul
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.quantized.base import activation_range, integer_of, integer_range
-from ..ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
+from ..ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ..ops.resize import ResizeBilinear, ResizeNearest
+from ..ops.rules import integer_table
 from ..ops.shape import BroadcastTo, Concat, Identity, Pad, Reshape, Slice, Transpose
 from ..ops.sigmoid import Sigmoid, Tanh
 from ..ops.striding import MirrorPad, StridedSlice
@@ -153,12 +155,13 @@ def leaky_relu(q: Quantizer, op: Operation) -> Value:
 
 
 def softmax(q: Quantizer, op: Operation) -> Value:
-    """Softmax over the last dimension."""
+    """Softmax over the last dimension, and its logarithm."""
     (x,) = op.operands
     if normalize_axis(op.name, op.attributes["axis"], x.type.rank) != x.type.rank - 1:
         hint = "transpose the tensor first, or keep this one in floats"
-        raise NetcError("softmax on integers runs over the last dimension", location=op.location, hint=hint)
-    return q.emit(op, "q_softmax", q.integer(x), x=q.scale(x), y=q.scale(op.result), dtype="i8")
+        raise NetcError(f"{op.name} on integers runs over the last dimension", location=op.location, hint=hint)
+    given = {"dtype": "i8"} if op.name == "softmax" else {}
+    return q.emit(op, f"q_{op.name}", q.integer(x), x=q.scale(x), y=q.scale(op.result), **given)
 
 
 def mean(q: Quantizer, op: Operation) -> Value:
@@ -262,7 +265,9 @@ INTEGER.add(IntegerForm(function("q_logistic")), Sigmoid)
 INTEGER.add(IntegerForm(function("q_tanh")), Tanh)
 INTEGER.add(IntegerForm(leaky_relu), LeakyRelu)
 INTEGER.add(IntegerForm(None, prepare=operand), Identity, StopGradient)
-INTEGER.add(IntegerForm(softmax), Softmax)
+INTEGER.add(IntegerForm(softmax), LogSoftmax, Softmax)
+INTEGER.add(integer_table("q_abs"), Abs)
+INTEGER.add(integer_table("q_exp"), Exp)
 INTEGER.add(IntegerForm(mean), ReduceMean)
 INTEGER.add(IntegerForm(mean, prepare=total), ReduceSum)
 INTEGER.add(IntegerForm(moving), BroadcastTo, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)

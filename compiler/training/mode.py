@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ..errors import ShapeError
 from ..graph.builder import Rewriter
 from ..graph.ir import Operation, Value
+from ..ops.normalization import Dropout
 from .formula import Formula
 
 
@@ -58,8 +59,8 @@ class TrainingMode:
         for op in self.builder.graph.operations:
             if op.name == "batch_norm" and self._has_running_statistics(op):
                 self._batch_norm(op)
-            elif op.name == "dropout":
-                self._dropout(op)
+            elif isinstance(op.operator, Dropout):
+                self._dropout(op, op.operator)
             else:
                 self.builder.copy(op)
                 if op.name == "fake_quantize" and op.attributes["momentum"]:
@@ -94,7 +95,7 @@ class TrainingMode:
             moved = old.with_value(self.statistics.get(name, old.value)) * (1 - momentum) + new * momentum
             self.statistics[name] = moved.value
 
-    def _dropout(self, op: Operation) -> None:
+    def _dropout(self, op: Operation, operator: Dropout) -> None:
         x = self._formula(op.operands[0], op)
         rate = float(op.attributes["rate"])
         if rate:
@@ -102,7 +103,9 @@ class TrainingMode:
             shared = op.attributes["shared"]
             shape = tuple(1 if d in shared else size for d, size in enumerate(x.type.shape))
             uniform = x.with_value(self.counter()).apply("random_uniform", shape=shape, **attributes)
-            x = x.number(rate).greater(uniform).where(x.number(0), x * (1 / (1 - rate)))
+            dropped, factor, summand = operator.while_training(rate)
+            kept = x * factor + summand if summand else x * factor
+            x = x.number(rate).greater(uniform).where(x.number(dropped), kept)
         self._streams += 1
         self.builder.replace(op.result, x.value)
 

@@ -78,8 +78,9 @@ class Segmentation(Task):
 
     @staticmethod
     def knows(graph: Graph) -> bool:
-        """A map of scores for each picture."""
-        return graph.outputs[_number(graph)].type.rank == 4
+        """A map of scores for each picture: the only output, or the one that is called so."""
+        is_told = len(graph.outputs) == 1 or OUTPUT in output_names(graph)
+        return is_told and graph.outputs[_number(graph)].type.rank == 4
 
     @staticmethod
     def guess(graph: Graph) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..comparison import held_out_accuracy, show_what_is_guessed
+from ..comparison import check_comparable, comparable, held_out_accuracy, show_what_is_guessed
 from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
@@ -102,6 +102,8 @@ def _quantize(o: _Options) -> None:
     labelled = _labelled(o)
     scheme = o.scheme
     network = load(o.model, net=o.net, settings=o.settings)
+    if labelled and not _comparable(labelled, network, o):
+        labelled = None
     samples = open_noted(o.samples, o.limit, network)
     calibrated = _calibrate(o, network, samples)
     if o.weights is None:
@@ -133,6 +135,14 @@ def _labelled(o: _Options) -> Source | None:
         return open_source(o.data, "test")
     source = labelled_source(o.samples) if o.report else None
     return source if source and len(source) > o.limit else None
+
+
+def _comparable(data: Source, network: Graph, o: _Options) -> bool:
+    """Whether accuracy can be measured on data; it is an error where someone asks for it, and it can't."""
+    labels = usable_labels(network, o.model, o.weights)
+    if o.data:
+        check_comparable(network, data, labels)
+    return comparable(network, data, labels)
 
 
 def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples) -> Calibrated:

@@ -133,6 +133,8 @@ def fit_targets(graph: Graph, loss: Loss, facts: TargetFacts, pictures: Shape | 
         raise _misfit(graph, loss, facts, wanted, _cure(facts, task, prediction))
     _check_range(loss, facts, base)
     notes = () if facts.shape[1:] == shape else _reshaping(facts, task, shape)
+    if ignored == IGNORED == facts.high and len(shape) > 1:
+        notes = (*notes, f"{facts.name} has labels {IGNORED}: these don't count")
     grid = task != "values" and len(shape) >= 2 and shape == prediction.shape[1:3]
     return replace(base, grid=grid, notes=notes)
 
@@ -155,15 +157,12 @@ def assumed_loss(prediction: TensorType, facts: TargetFacts) -> Loss:
     return parse_loss("sigmoid_cross_entropy" if facts.binary else "mean_squared_error")
 
 
-def ignoring(loss: Loss, prediction: TensorType, facts: TargetFacts) -> tuple[Loss, str | None]:
-    """The loss, which leaves pixels out whose class number is 255 where that can be no class, and a note if it does."""
+def ignoring(loss: Loss, prediction: TensorType, facts: TargetFacts) -> Loss:
+    """The loss, which leaves pixels out whose class number is 255 where that can be no class."""
     if not isinstance(loss, SoftmaxCrossEntropy) or loss.ignored is not None or prediction.shape[-1] > IGNORED:
-        return loss, None
+        return loss
     per_pixel = prediction.rank > 2 and (facts.masks or (facts.are_whole and facts.high == IGNORED))
-    if not per_pixel:
-        return loss, None
-    note = None if facts.masks else f"{facts.name} has labels {IGNORED}: these don't count"
-    return replace(loss, ignore=IGNORED), note
+    return replace(loss, ignore=IGNORED) if per_pixel else loss
 
 
 def _classes(task: str, prediction: TensorType) -> int | None:

@@ -179,7 +179,7 @@ class Decoder:
         """Read, cut, transform and normalise samples into `rows`; returns those that can't be read."""
         failures: list[Failure] = []
         pixels = np.zeros((len(keys), *self.preparation.shape), np.uint8)
-        masks = np.zeros((len(keys), *self.preparation.shape[:2]) if self.mask_reader else (0,), np.uint8)
+        masks = np.zeros((len(keys), *self.preparation.shape[:2]) if self.mask_reader else (0,), np.int32)
         for row, (key, sample) in enumerate(zip(keys, samples, strict=True)):
             try:
                 picture = self.reader(key[0])

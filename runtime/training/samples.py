@@ -166,10 +166,9 @@ def preparation_for(
         classes, targets = _class_numbers(graph, source, labels), CLASS_NUMBERS
     else:
         output = real_type(graph)
-        chosen, ignored = ignoring(loss or assumed_loss(output, facts), output, facts)
+        chosen = ignoring(loss or assumed_loss(output, facts), output, facts)
         targets = fit_targets(graph, chosen, facts, found.shape[:2] if found.resizable else None)
         classes = _class_map(graph, source, labels, targets)
-        targets = replace(targets, notes=(*targets.notes, *filter(None, (ignored,))))
     if augmentation and not found.resizable:
         raise NetcError(f"{source.name} holds real numbers, not pictures: they can't be augmented")
     check_part(graph, augmentation)

@@ -29,7 +29,7 @@ ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "cast": [{"dtype": str(dtype)} for dtype in DType],
     "clamp": [{"low": -1.5, "high": 2.5}, {"low": -np.inf, "high": 300}, {"low": 3, "high": -3}],
     "leaky_relu": [{}, {"alpha": 0.0}],
-    "dropout": [{"rate": 0.0}],
+    **{name: [{"rate": 0.0}] for name in ("dropout", "alpha_dropout")},
 }
 """How elementwise operators that need attributes are used."""
 

@@ -53,6 +53,9 @@ def test_all_mistakes_of_a_recipe_are_found_at_once(netc: Call, file: Path, net:
         ("one", "loss = softmax_cross_entropy", "of a single score"),
         ("two", 'freeze = ["fc.*", "conv.*"]', r"no parameter matches `conv.*`"),
         ("two", "freeze = 3", "pattern of names"),
+        ("two", 'lr = ["0.1", "conv.*=1"]', r"no trained parameter matches `conv.*`"),
+        ("two", 'lr = "fc.*=fast"', "`fc.*=fast` is no learning rate"),
+        ("two", "lr = true", "pattern of names with a rate"),
         ("two", "augment = random_resized_crop(32)", "doesn't fit net two, which takes 64 x 64 pixels"),
     ],
 )

@@ -200,6 +200,15 @@ def test_a_unet_learns_masks(netc: Call, tmp_path: Path, loss: str) -> None:
     lines = netc("eval", "nets.net", "--net", "unet", *arguments).out.splitlines()
     assert lines[1].split()[:2] == ["mean", "IoU"]
     assert [line.split()[0] for line in lines[-2:]] == ["ground", "disc"]
+    if loss == "own":
+        return
+    calibrated = ("nets.net", "--net", "unet", "--weights", "run/best.safetensors", "--calibrate", "maskfolder:shapes")
+    assert netc("quantize", *calibrated, "-o", "unet.tflite").code == 0
+    integers = json.loads(netc("eval", "unet.tflite", "--data", "maskfolder:shapes", "--json").out)
+    assert abs(integers["mean_iou"] - found["mean_iou"]) < 0.05
+    refused = netc("quantize", *calibrated, "-o", "no.tflite", "--eval", "maskfolder:shapes")
+    assert (refused.code, Path("no.tflite").exists()) == (2, False)
+    assert "compared by the classes of samples, which maskfolder:shapes doesn't give" in refused.err
 
 
 def test_masks_in_arrays_and_one_score(netc: Call, tmp_path: Path) -> None:

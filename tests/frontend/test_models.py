@@ -91,6 +91,18 @@ PARAMETERS = {
     "nasnet_large": 88_753_150,
     "pnasnet5large": 86_057_668,
     "amoebanet_a": 86_739_341,
+    "deeplabv3_resnet50": 42_004_074,
+    "deeplabv3_mobilenet_v3_large": 11_029_328,
+    "fcn_resnet50": 35_322_218,
+    "lraspp_mobilenet_v3_large": 3_221_538,
+    "unet": 31_030_658,
+    "ssd300_vgg16": 35_641_826,
+    "ssdlite320_mobilenet_v3_large": 3_440_060,
+    "retinanet_resnet50_fpn": 34_068_119,
+    "maskrcnn_resnet50_fpn": 44_454_513,
+    "pnet": 6_632,
+    "rnet": 100_178,
+    "onet": 389_040,
     "convnext_tiny": 28_589_128,
     "convnext_small": 50_223_688,
     "convnext_base": 88_591_464,
@@ -124,18 +136,23 @@ FAMILIES = (
     "pnasnet",
     "regnet",
     "resnet",
+    "segmentation",
     "shufflenet_v2",
     "squeezenet",
+    "ssd",
     "swin",
     "vgg",
     "video_resnet",
     "vit",
 )
 
-WITHOUT_LABELS = ("perceptron", "r3d_18", "mc3_18", "r2plus1d_18", "voxnet", "astronet", "alphazero", "qanet")
+WITHOUT_LABELS = (
+    *("perceptron", "r3d_18", "mc3_18", "r2plus1d_18", "voxnet", "astronet", "alphazero", "qanet"),
+    *("unet", "pnet", "rnet", "onet"),
+)
 """Nets whose classes are not those of the data that netc knows, or that have none."""
 
-ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1), "oidhw": (4, 3, 0, 1, 2)}
+ORDERS = {None: None, "oi": (1, 0), "oihw": (3, 2, 0, 1), "oidhw": (4, 3, 0, 1, 2), "iohw": (2, 3, 0, 1)}
 """For each order of dimensions in published weights, where its dimensions are in netc's."""
 
 SOME_SHAPES = {
@@ -144,6 +161,40 @@ SOME_SHAPES = {
         "classifier.0.weight": (4096, 25088),
         "classifier.6.bias": (1000,),
     },
+    "deeplabv3_resnet50": {
+        "backbone.layer4.0.downsample.0.weight": (2048, 1024, 1, 1),
+        "classifier.0.convs.2.0.weight": (256, 2048, 3, 3),
+        "classifier.4.weight": (21, 256, 1, 1),
+        "aux_classifier.0.weight": (256, 1024, 3, 3),
+    },
+    "lraspp_mobilenet_v3_large": {
+        "backbone.13.block.0.0.weight": (672, 112, 1, 1),
+        "classifier.scale.1.weight": (128, 960, 1, 1),
+    },
+    "ssd300_vgg16": {
+        "backbone.scale_weight": (512,),
+        "backbone.extra.0.7.1.weight": (1024, 512, 3, 3),
+        "head.classification_head.module_list.1.weight": (546, 1024, 3, 3),
+    },
+    "ssdlite320_mobilenet_v3_large": {
+        "backbone.features.0.13.1.running_var": (672,),
+        "backbone.features.1.0.2.fc1.weight": (168, 672, 1, 1),
+        "backbone.extra.3.2.0.weight": (128, 64, 1, 1),
+        "head.regression_head.module_list.5.1.weight": (24, 128, 1, 1),
+    },
+    "retinanet_resnet50_fpn": {
+        "backbone.body.layer1.0.bn1.running_mean": (64,),
+        "backbone.fpn.inner_blocks.2.0.weight": (256, 2048, 1, 1),
+        "backbone.fpn.extra_blocks.p7.bias": (256,),
+        "head.classification_head.cls_logits.weight": (819, 256, 3, 3),
+    },
+    "maskrcnn_resnet50_fpn": {
+        "rpn.head.conv.0.0.weight": (256, 256, 3, 3),
+        "roi_heads.box_head.fc6.weight": (1024, 12544),
+        "roi_heads.box_predictor.bbox_pred.weight": (364, 1024),
+        "roi_heads.mask_predictor.mask_fcn_logits.bias": (91,),
+    },
+    "onet": {"conv4.weight": (128, 64, 2, 2), "prelu5.weight": (256,), "dense6_3.bias": (10,)},
     "resnet34": {"layer2.0.downsample.0.weight": (128, 64, 1, 1), "layer4.2.bn2.running_var": (512,)},
     "resnet50": {
         "conv1.weight": (64, 3, 7, 7),
@@ -301,3 +352,13 @@ def test_misspelt_models_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_network("mien.net")
     assert caught.value.diagnostics[0].hint == "did you mean mine.net?"
     assert load_network("./mine.net").name == "mine"
+
+
+def test_an_empty_label_adds_nothing_to_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "plain.net"
+    path.write_text(
+        'block inner(x) { return x |> dense@a(2) |> dense@""(2) }\n'
+        'net plain(x: f32[N, 3]) { return x |> inner@"" |> inner@"b" }\n'
+    )
+    names = [p.result.name for p in load_network(path).parameters]
+    assert names == ["a.weight", "a.bias", "weight", "bias", "b.a.weight", "b.a.bias", "b.weight", "b.bias"]

@@ -89,13 +89,12 @@ def transpose_conv(m: Maker, name: str) -> Value:
     groups, c = groups_and_channels(m, channels) if channels else (1, 3)
     bias = [m.weight(x.type.dtype, (c,))] if m.flag() else []
     attributes = enlarging(m, x.type.shape[1:-1])
-    attributes["dilations"] = tuple(m.choice((1, 1, 2)) if m.flag(3) else 1 for _ in attributes["size"])
     weight = m.weight(x.type.dtype, (*attributes.pop("kernel"), channels // groups, c))
     return m.emit(name, x, weight, *bias, groups=groups, **attributes)
 
 
 def enlarging(m: Maker, size: Shape) -> dict[str, Any]:
-    """Kernel, size, strides and padding of a transposed convolution."""
+    """Kernel, size, strides, padding and dilations of a transposed convolution."""
     kernel, strides = (tuple(m.choice(o) for _ in size) for o in ((3, 1, 2, 4), (2, 1, 3)))
     padding = tuple((m.number(0, k - 1), m.number(0, k - 1)) for k in kernel)
     full = (
@@ -103,7 +102,8 @@ def enlarging(m: Maker, size: Shape) -> dict[str, Any]:
         for s, step, k, (before, after) in zip(size, strides, kernel, padding, strict=True)
     )
     goal = tuple(max(f + m.choice((0, 0, 1, 2, -1)), 1) for f in full)
-    return {"kernel": kernel, "size": goal, "strides": strides, "padding": padding}
+    dilations = tuple(m.choice((1, 1, 2)) if m.flag(3) else 1 for _ in size)
+    return {"kernel": kernel, "size": goal, "strides": strides, "padding": padding, "dilations": dilations}
 
 
 @recipe("dense")

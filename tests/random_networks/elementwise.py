@@ -128,9 +128,11 @@ def same(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(ALL))
 
 
-@recipe("dropout")
+@recipe("dropout", "alpha_dropout")
 def dropout(m: Maker, name: str) -> Value:
-    return m.emit(name, m.operand(ALL), rate=m.choice((0.5, 0, 0.25)))
+    x = m.operand(ALL)
+    shared = tuple(d for d in range(x.type.rank) if m.flag(4))
+    return m.emit(name, x, rate=m.choice((0.5, 0, 0.25)), shared=shared)
 
 
 @recipe("custom_gradient")

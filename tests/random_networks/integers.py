@@ -14,7 +14,7 @@ from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
 from netc.compiler.ops.quantized.lstm import GATES
 from netc.compiler.types import DType, Quantization
 
-from .contractions import convolution_of, enlarging, pooling
+from .contractions import convolution_of, enlarging, groups_and_channels, pooling
 from .elementwise import broadcast_shape, flags
 from .maker import BYTES, Maker, Shape, UnfitError
 from .recipes import recipe
@@ -188,8 +188,10 @@ def dense(m: Maker, name: str) -> Value:
 @recipe("q_transpose_conv2d", "transpose_conv2d_sum")
 def transpose_conv(m: Maker, name: str) -> Value:
     x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
-    attributes = enlarging(m, x.type.shape[1:-1])
-    shape = (*attributes.pop("kernel"), x.type.shape[-1], m.choice((3, 1, 4, 16)))
+    channels = x.type.shape[-1]
+    groups, features = groups_and_channels(m, channels) if channels else (1, 3)
+    attributes = {**enlarging(m, x.type.shape[1:-1]), "groups": groups}
+    shape = (*attributes.pop("kernel"), channels // groups, features)
     weight, given = _weight(m, shape, _signs(m, x))
     return _contraction(m, name, x, weight, given, attributes)
 

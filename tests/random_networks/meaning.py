@@ -23,7 +23,7 @@ UNROUNDED = frozenset(
         *("reshape", "transpose", "broadcast_to", "pad", "slice", "concat", "tile", "gather_nd", "select"),
         *("strided_slice", "strided_slice_gradient", "mirror_pad", "gather", "take_along_axis", "last_update"),
         *("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"),
-        *("identity", "relayout", "stop_gradient", "dropout", "custom_gradient", "lookup"),
+        *("identity", "relayout", "stop_gradient", "dropout", "alpha_dropout", "custom_gradient", "lookup"),
         *("relu", "relu6", "neg", "abs", "sign", "maximum", "minimum", "reduce_max", "reduce_min", "argmax"),
         *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "one_hot", "clamp"),
         *("max_pool", "max_pool_index", "max_pool_gather", "random_uniform", "resize_nearest"),

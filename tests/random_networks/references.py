@@ -59,10 +59,30 @@ def _div(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
     return np.trunc(np.where(b == 0, 0, a / np.where(b == 0, 1, b))) if whole else np.divide(a, b)
 
 
+def _space_to_depth(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+    (x,), size = operands, attributes["block_size"]
+    n, h, w, c = x.shape
+    blocks = x.reshape(n, h // size, size, w // size, size, c)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // size, w // size, size * size * c)
+
+
 NUMPY: dict[str, Reference] = {
     **{name: _elementwise(name) for name in ("maximum", "minimum", "less", "less_equal", "greater", "greater_equal")},
     **{name: _elementwise(name) for name in ("equal", "not_equal", "sqrt", "exp", "log", "tanh", "sign", "sin", "cos")},
-    **{name: _elementwise(name) for name in ("abs",)},
+    **{name: _elementwise(name) for name in ("abs", "sinh", "cosh", "tan", "exp2", "expm1", "log1p", "log2", "log10")},
+    **{name: _elementwise(name) for name in ("floor", "ceil", "trunc", "square", "isnan", "isinf", "isfinite")},
+    **{f"a{name}": _elementwise(f"arc{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
+    **{name: _elementwise(name) for name in ("logical_and", "logical_or", "logical_not")},
+    "round": _elementwise("rint"),
+    "rsqrt": lambda o, a: 1 / np.sqrt(o[0]),
+    "reciprocal": lambda o, a: 1 / o[0],
+    "elu": lambda o, a: np.where(o[0] > 0, o[0], np.expm1(np.minimum(o[0], 0))),
+    "hard_swish": lambda o, a: o[0] * np.clip(o[0] / 6 + 0.5, 0, 1),
+    "reduce_prod": _reduce(np.prod),
+    "cumulative_sum": lambda o, a: None if a["exclusive"] or a["reverse"] else np.cumsum(o[0], axis=a["axis"]),
+    "space_to_depth": _space_to_depth,
+    "squared_difference": lambda o, a: (o[0] - o[1]) ** 2,
+    "prelu": lambda o, a: np.where(o[0] > 0, o[0], o[0] * o[1]),
     "add": _elementwise("add"),
     "sub": _elementwise("subtract"),
     "mul": _elementwise("multiply"),
@@ -77,7 +97,10 @@ NUMPY: dict[str, Reference] = {
     "sigmoid": lambda o, a: 1 / (1 + np.exp(-o[0])),
     "hard_sigmoid": lambda o, a: np.clip(o[0] / 6 + 0.5, 0, 1),
     "softplus": lambda o, a: np.log1p(np.exp(o[0])),
-    **{name: (lambda o, a: o[0]) for name in ("identity", "relayout", "stop_gradient", "dropout", "custom_gradient")},
+    **{
+        name: (lambda o, a: o[0])
+        for name in ("identity", "relayout", "stop_gradient", "dropout", "alpha_dropout", "custom_gradient")
+    },
     "reshape": lambda o, a: np.reshape(o[0], a["shape"]),
     "transpose": lambda o, a: np.transpose(o[0], a["permutation"]),
     "broadcast_to": lambda o, a: np.broadcast_to(o[0], a["shape"]),

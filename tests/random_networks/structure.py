@@ -154,13 +154,13 @@ def sort(m: Maker, name: str) -> Value:
 @recipe("sort_order")
 def sort_order(m: Maker, name: str) -> Value:
     x = m.operand(NUMBERS, fits=lambda t: t.rank > 0, shape=lambda: m.shape((2, 4, 3, 1, 5, 6)))
-    places = m.b.constant(np.arange(x.type.shape[-1], dtype=np.int32))
+    places = m.given(np.arange(x.type.shape[-1], dtype=np.int32))
     return m.emit(name, x, places, descending=m.flag())
 
 
 @recipe("radix_order")
 def radix_order(m: Maker, name: str) -> Value:
-    x = m.operand(NUMBERS, fits=lambda t: t.rank == 2, shape=lambda: m.shape((3, 40)))
+    x = m.operand(NUMBERS, fits=lambda t: t.rank == 2, shape=lambda: (m.choice((3, 1, 0)), m.choice((40, 7, 1))))
     return m.emit(name, x, count=m.number(0, x.type.shape[-1]), descending=m.flag())
 
 

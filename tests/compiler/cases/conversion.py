@@ -18,7 +18,7 @@ def doubled_gradient() -> Graph:
 
 
 CASES: tuple[OpCase, ...] = (
-    OpCase("dropout", ((3, 20),), {"rate": 0.5}),
+    *(OpCase(op, ((3, 20),), {"rate": 0.5}) for op in ("dropout", "alpha_dropout")),
     OpCase("random_uniform", ((),), {"shape": (3, 5, 37), "seed": 1}, dtypes={0: DType.I64}, below={0: 9}, tolerance=0),
     OpCase("random_uniform", ((),), {"shape": (), "stream": 3}, dtypes={0: DType.I64}, below={0: 9}, tolerance=0),
     # numbers and classes

@@ -37,6 +37,7 @@ CASES: tuple[OpCase, ...] = (
     ),
     *(OpCase(op, ((2, 3, 37),)) for op in ("sin", "cos", "softplus")),
     OpCase("erf", ((2, 3, 37),)),
+    OpCase("erfc", ((2, 3, 37),)),
     OpCase("elu", ((2, 3, 37),)),
     OpCase("hard_swish", ((2, 3, 37),)),
     OpCase("prelu", ((2, 3, 37), (37,)), weights=1),

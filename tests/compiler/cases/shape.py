@@ -16,6 +16,9 @@ CASES: tuple[OpCase, ...] = (
     OpCase("transpose", ((20,),), {"permutation": (0,)}),
     OpCase("transpose", ((),), {"permutation": ()}),
     OpCase("transpose", ((2, 3, 16, 48),), {"permutation": (0, 1, 3, 2)}),
+    OpCase("transpose", ((2, 5, 2, 29),), {"permutation": (0, 1, 3, 2)}),
+    OpCase("transpose", ((4, 37),), {"permutation": (1, 0)}),
+    OpCase("transpose", ((2, 3, 4, 5),), {"permutation": (1, 0, 3, 2)}),
     OpCase("pad", ((2, 3, 5),), {"padding": ((0, 1), (2, 0), (1, 1)), "value": 1.5}),
     *(
         OpCase("pad", ((3, 5),), {"padding": ((0, 0), padding), "value": 2.0})

@@ -147,6 +147,18 @@ def test_gradients_of_powers_are_those_of_pytorch(x: float, y: float) -> None:
     np.testing.assert_allclose([*da, *db], [*a.grad.tolist(), *c.grad.tolist()])
 
 
+def test_clamp_passes_gradients_at_its_bounds_and_relu6_does_not() -> None:
+    torch = pytest.importorskip("torch")
+    x = np.array([-2, -1, 0, 1, 2, 6, 7], np.float32)
+    for name, theirs, given in (("clamp", lambda t: t.clamp(-1, 2), (-1, 2)), ("relu6", torch.nn.functional.relu6, ())):
+        t = torch.tensor(x, requires_grad=True)
+        theirs(t).sum().backward()
+        b = GraphBuilder("g")
+        y = b.emit(name, b.input("x", TensorType(DType.F32, (7,))), **dict(zip(("low", "high"), given, strict=False)))
+        gradient = differentiate(b.finish([b.emit("reduce_sum", y)]), 0, ["x"])
+        np.testing.assert_array_equal(evaluate(gradient, [x])[1], t.grad.numpy())
+
+
 WRITTEN = (
     "floor",
     "ceil",

@@ -12,6 +12,7 @@ import pytest
 import netc
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.passes import differentiate
 from netc.compiler.training import training_step
 from netc.compiler.types import DType, TensorType
 
@@ -70,6 +71,93 @@ def test_max_unpool(tmp_path: Path) -> None:
     values, indices = torch.nn.functional.max_pool2d(outer(torch, x), 2, return_indices=True)
     expected = torch.nn.functional.max_unpool2d(2 * values, indices, 2, output_size=(9, 8)).movedim(1, -1).numpy()
     np.testing.assert_array_equal(pooled(tmp_path / "a.net", "max_unpool(2 * max_pool(x, 2), x, 2)", x), expected)
+
+
+def gradient_of(path: Path, call: str, x: Any) -> Any:
+    """The gradient, for x, of the sum of what a call gives."""
+    path.write_text(f"net a(x: f32{list(x.shape)}) {{ return {call} |> reduce_sum }}", encoding="utf-8")
+    return evaluate(differentiate(netc.load(str(path)), 0, ["x"]), [x], {})[1]
+
+
+def test_gradient_of_max_unpool(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    x = RNG.standard_normal((2, 9, 8, 3), np.float32)
+    there = outer(torch, x).requires_grad_()
+    values, indices = torch.nn.functional.max_pool2d(there, 2, return_indices=True)
+    y = torch.nn.functional.max_unpool2d(values * values, indices, 2, output_size=(9, 8))
+    (y * y).sum().backward()
+    call = "square(max_unpool(square(max_pool(x, 2)), x, 2))"
+    np.testing.assert_allclose(
+        gradient_of(tmp_path / "a.net", call, x), there.grad.movedim(1, -1).numpy(), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("p", [2, 3.5])
+def test_gradient_of_lp_pool_where_all_is_zero(p: float, tmp_path: Path) -> None:
+    x = RNG.standard_normal((1, 4, 4, 1), np.float32)
+    x[:, :2, :2], x[:, 3, 3] = 0, 0
+    found = gradient_of(tmp_path / "a.net", f"lp_pool(x, 2, p = {p})", x)
+    norms = (np.abs(x) ** p).reshape(2, 2, 2, 2).sum(axis=(1, 3)).repeat(2, 0).repeat(2, 1)[..., np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.where(norms > 0, norms ** (1 / p - 1) * np.abs(x) ** (p - 1) * np.sign(x), 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert np.isnan(pooled(tmp_path / "a.net", f"lp_pool(x, 2, p = {p})", x * np.nan)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ("3, stride = 1, dilation = 2", (3, 1, 0, 2, False)),
+        ("3, stride = 2, pad = 1, dilation = [1, 3]", (3, 2, 1, (1, 3), False)),
+        ("2, stride = [3, 2], pad = 1, dilation = 2, ceil = true", (2, (3, 2), 1, 2, True)),
+    ],
+)
+def test_dilated_max_pool(options: str, arguments: tuple[Any, ...], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    x = RNG.integers(-9, 3, (2, 9, 11, 3)).astype(np.float32)
+    there = outer(torch, x).requires_grad_()
+    expected = torch.nn.functional.max_pool2d(there, *arguments)
+    (expected * expected).sum().backward()
+    call = f"max_pool(x, {options})"
+    np.testing.assert_array_equal(pooled(tmp_path / "a.net", call, x), expected.detach().movedim(1, -1).numpy())
+    found = gradient_of(tmp_path / "a.net", f"square({call})", x)
+    np.testing.assert_array_equal(found, there.grad.movedim(1, -1).numpy())
+
+
+@pytest.mark.parametrize("axes", [(1,), (0, 2), (0, 1, 2)])
+def test_gradient_of_products(axes: tuple[int, ...], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    x = RNG.standard_normal((3, 5, 7)).astype(np.float32)
+    x[0, 1, 2] = x[1, 2, 3] = x[1, 4, 3] = x[2, 0, 0] = 0
+    there = torch.tensor(x, requires_grad=True)
+    product = there
+    for axis in reversed(axes):
+        product = product.prod(dim=axis)
+    (product * product + product).sum().backward()
+    call = f"reduce_prod(x, axes = {list(axes)})"
+    found = gradient_of(tmp_path / "a.net", f"(square({call}) + {call})", x)
+    np.testing.assert_allclose(found, there.grad.numpy(), rtol=1e-4, atol=1e-12)
+
+
+def test_alpha_dropout_keeps_mean_and_variance() -> None:
+    b = GraphBuilder("g")
+    x = b.input("x", TensorType(DType.F32, (400, 400)))
+    ones = b.emit("param", shape=(400,), init="ones", name="w")
+    graph = b.finish([b.emit("mul", b.emit("alpha_dropout", x, rate=0.3), ones)])
+    step = training_step(graph, loss="mean_squared_error", optimizer="sgd(lr = 1)")
+    replaced = [op for op in step.operations if op.name == "select" and op.result.type.shape == (400, 400)]
+    low = -1.0507009873554805 * 1.6732632423543772
+    factor = (0.7 * (1 + 0.3 * low**2)) ** -0.5
+    assert replaced, "nothing is dropped"
+    numbers = {
+        float(op.attributes["value"]) for op in step.operations if op.name == "constant" and not op.result.type.shape
+    }
+    for number in (factor, factor * low * 0.7, -factor * low * 0.3):
+        assert min(abs(number - n) for n in numbers) < 1e-6
+    # Of the mean 0 and the variance 1 they make the same again.
+    mean = 0.3 * (factor * low * 0.7) + 0.7 * (-factor * low * 0.3)
+    variance = 0.3 * (factor * low * 0.7) ** 2 + 0.7 * (factor**2 + (factor * low * 0.3) ** 2)
+    np.testing.assert_allclose([mean, variance], [0, 1], atol=1e-12)
 
 
 def test_global_max_pool(tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ net tiny(image: f32[N, 12, 12, 3]) {
   return x |> unit@c(12, 2) |> flatten |> dropout(0.25) |> dense@fc1(20) |> tanh |> dense@fc2(5)
 }
 """
+ROWS = """
+net rows(x: f32[N, 9, 16]) {
+  for i in range(2) {
+    x = x + (x |> layer_norm@"n{i}" |> multi_head_attention@"a{i}"(2))
+    x = x + (x |> rms_norm@"m{i}" |> dense@"d{i}"(16) |> tanh)
+  }
+  return x |> instance_norm@g(affine = true) |> reduce_mean(axes = [1]) |> dense@fc(5)
+}
+"""
 BATCH = 6
 BEFORE, _, AFTER = passes.pipelines.training("").rpartition("duplicate,")
 BEFORE += "duplicate"
@@ -67,6 +76,18 @@ def test_the_interpreter_finds_the_same_bits(step: Graph, saving: str) -> None:
     assert len(changed.operations) > len(step.operations)
     for wanted, got in zip(evaluate(step, batch(), params), evaluate(changed, batch(), params), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_rows_are_summed_in_one_order(tmp_path: Path) -> None:
+    path = tmp_path / "rows.net"
+    path.write_text(ROWS)
+    rng = np.random.default_rng(7)
+    x, labels = rng.standard_normal((BATCH, 9, 16), dtype=np.float32), rng.integers(0, 5, BATCH).astype(np.int32)
+    found = []
+    for options in [{"recompute": False}, {}, {"checkpoint_every": 1}]:
+        with netc.compile_training(path, batch=BATCH, threads=1, seed=5, **options) as trainer:
+            found.append([trainer.step(x, labels) for _ in range(3)])
+    assert found[1:] == found[:1] * 2
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -120,10 +120,11 @@ def test_the_loss_that_targets_suggest(output: tuple[int, ...], labels: NDArray[
 def test_pixels_that_are_no_class() -> None:
     """255 doesn't count where there is a class for each pixel, and fewer than 256 of them."""
     loss, labels = parse_loss("softmax_cross_entropy"), np.array([[[0, 255]]], INTS)
-    found, note = ignoring(loss, net(1, 2, 3).outputs[0].type, facts(labels))
-    assert (found.ignored, note) == (255, "data.npz has labels 255: these don't count")
-    assert fit_targets(net(1, 2, 3), found, facts(labels)).ignored == 255
+    found = ignoring(loss, net(1, 2, 3).outputs[0].type, facts(labels))
+    assert found.ignored == 255
+    targets = fit_targets(net(1, 2, 3), found, facts(labels))
+    assert (targets.ignored, targets.notes) == (255, ("data.npz has labels 255: these don't count",))
     with pytest.raises(NetcError, match="label 7"):
         fit_targets(net(1, 2, 3), found, facts(np.array([[[7, 255]]], INTS)))
     for output, other in (((300,), labels[0, 0]), ((1, 2, 300), labels), ((1, 2, 3), labels * 0)):
-        assert ignoring(loss, net(*output).outputs[0].type, facts(other)) == (loss, None)
+        assert ignoring(loss, net(*output).outputs[0].type, facts(other)) == loss

@@ -109,6 +109,8 @@ def choose_tile(
             cost = tiles * costs.grid(height, width, rows, columns, vectors)
             if tail:
                 cost += costs.grid(height, width, rows, columns, tail)
+            if best is not None and cost >= best[0]:  # the question below takes a while
+                continue
             if evicts(rows, columns):
                 cost *= CONFLICT_PENALTY
             if best is None or cost < best[0]:

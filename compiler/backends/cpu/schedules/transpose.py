@@ -2,14 +2,15 @@
 
 Dimensions that stay neighbours count as one. Where the last one stays, whole rows are copied. Else a plain loop nest
 would touch a new cache line with every element on one of the two sides; inside a tile of lines all of them are still in
-the L1 cache when their next element is needed.
+the L1 cache when their next element is needed. Two or four rows whose elements come to stand in turn, as where channels
+are shuffled, are interleaved by vectors.
 """
 
 from __future__ import annotations
 
 import math
 
-from ....loops.ir import Buffer, Expr, For, Kernel, Load, Space, Stmt, Store, Var, minimum
+from ....loops.ir import Buffer, Const, Expr, For, Interleave, Kernel, Load, Space, Stmt, Store, Var, minimum
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Scheduled
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
@@ -24,6 +25,8 @@ TILE_ROWS = 8
 
 LEAST = 8
 """Rows and columns from which on tiles pay."""
+INTERLEAVED = (2, 4)
+"""Numbers of rows that vectors can interleave."""
 
 
 def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -41,6 +44,8 @@ def schedule_transpose(group: Group, target: Target, threads: int) -> tuple[Sche
     y = Buffer("y", source.type.dtype, tuple(shape[d] for d in order), Space.OUT)
     if order[-1] == len(shape) - 1:
         body = _rows(x, y, order, target.vector_lanes)
+    elif y.shape[-1] in INTERLEAVED and order in ((1, 0), (0, 2, 1)):
+        x, y, body = _interleaved(x, target.vector_lanes)
     elif min(x.shape[-1], y.shape[-1]) >= LEAST:
         body = _tiles(x, y, order)
     else:
@@ -76,6 +81,23 @@ def _rows(x: Buffer, y: Buffer, order: Permutation, lanes: int) -> list[Stmt]:
         return vector_loop(Names(), last, lanes, move)
 
     return loop("p", math.prod(outer), row, kind_for(math.prod(y.shape)))
+
+
+def _interleaved(seen: Buffer, lanes: int) -> tuple[Buffer, Buffer, list[Stmt]]:
+    """Buffers and loops where a few rows, the last two dimensions of `seen`, are interleaved."""
+    *outer, rows, columns = seen.shape
+    count = math.prod(outer)
+    x = Buffer("x", seen.dtype, (count, rows, columns))
+    y = Buffer("y", seen.dtype, (count, columns * rows), Space.OUT)
+
+    def block(p: Expr) -> list[Stmt]:
+        def move(column: Var, width: int) -> list[Stmt]:
+            parts = tuple(Load(x, (p, Const(row), column), width) for row in range(rows))
+            return [Store(y, (p, column * rows), Interleave(parts))]
+
+        return vector_loop(Names(), columns, lanes, move)
+
+    return x, y, loop("p", count, block, kind_for(count * rows * columns))
 
 
 def _tiles(x: Buffer, y: Buffer, order: Permutation) -> list[Stmt]:
