@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .source import FileSource
+from .source import FileSource, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,10 @@ class ObjectSource(FileSource):
     """For each picture."""
     sizes: Sequence[tuple[int, int]] = ()
     """Height and width of each picture, as its objects take them to be."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Pictures in their order, decoded one by one, with their objects."""
+        return ((self.reader(key), things) for key, things in zip(self.keys, self.things, strict=True))
 
     def first(self, limit: int | None) -> ObjectSource:
         """The first pictures; None: all."""

@@ -208,6 +208,12 @@ def test_what_objects_are_not_for(netc: Call, tmp_path: Path, tiny: Path, tiny_w
     assert loss.code == 2
     assert "--loss is for classes and values" in loss.err
     assert len(list(open_samples(data).keys)) == 3  # type: ignore[union-attr]
+    calibrated = ("quantize", tiny, "--weights", tiny_weights, "--calibrate", data, "--samples", 2)
+    quantized = netc(*calibrated, "-o", tmp_path / "tiny.tflite", "--report", tmp_path / "report.html")
+    assert quantized.code == 0, quantized.err
+    refused = netc(*calibrated, "-o", tmp_path / "no.tflite", "--eval", data)
+    assert refused.code == 2
+    assert "boxes of objects, which netc neither trains" in refused.err
 
 
 @pytest.mark.parametrize(
