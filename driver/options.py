@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .compiler.errors import NetcError
+from .compiler.text import shortened
 from .frontend.roots import allowing
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -36,11 +37,14 @@ def _settings(context: click.Context, parameter: click.Parameter, values: Sequen
 
 
 def _value(name: str, text: str) -> object:
-    """JSON as what it means, anything else as text."""
+    """JSON as what it means, anything else as text; a list or record that is no JSON is a mistake."""
     try:
         return json.loads(text)
-    except ValueError:
-        return text
+    except ValueError as e:
+        if not text.startswith(("[", "{")):
+            return text
+        hint = "texts in lists and records stand in double quotes; quote the whole for the shell"
+        raise NetcError(f"--set {name}: `{shortened(text)}` is no JSON: {e}", hint=hint) from None
     except RecursionError:
         raise NetcError(f"--set {name}: this is nested too deeply") from None
 

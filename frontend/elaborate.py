@@ -143,21 +143,36 @@ class Elaborator(StatementRunner):
                 self._default(net, parameter, frame)
 
     def _block_named(self, value: Any, parameter: ast.Parameter, frame: Frame) -> Any:
-        """The value; where a block is wanted, a text is the name of one."""
-        if isinstance(value, tuple):
-            return tuple([self._block_named(item, parameter, frame) for item in value])
-        if isinstance(value, str) and self._wants_block(parameter, frame):
-            return self.look_up(ast.Name(parameter.location, value), Frame(frame.name, frame.scope), called=True)
-        return value
+        """The value; where a block is wanted, a text is the name of one.
 
-    def _wants_block(self, parameter: ast.Parameter, frame: Frame) -> bool:
-        """Whether a parameter is annotated as one or, without an annotation, is one by default."""
+        It is where the parameter is annotated as one, or where the default has one, also in a field of a record.
+        """
         if parameter.annotation is not None:
-            return parameter.annotation.name == "block"
-        default = parameter.default
-        if not isinstance(default, ast.Name) or default.id in frame.variables:
-            return False
-        return is_callee(self.look_up(default, Frame(frame.name, frame.scope)))
+            wanted = parameter.annotation.name == "block"
+            return self._blocks(value, parameter.location, frame) if wanted else value
+        return self._like(value, parameter.default, frame)
+
+    def _like(self, value: Any, default: ast.Expr | None, frame: Frame) -> Any:
+        """The value, with blocks where the default has some; records of a list are like the default's first."""
+        match default:
+            case ast.RecordOf() if isinstance(value, Record):
+                defaults = {f.name: f.value for f in default.fields}
+                return Record({k: self._like(v, defaults.get(k), frame) for k, v in value.fields.items()})
+            case ast.Sequence() if isinstance(value, tuple) and default.items:
+                return tuple([self._like(item, default.items[0], frame) for item in value])
+            case ast.Name() if default.id not in frame.variables:
+                is_block = is_callee(self.look_up(default, Frame(frame.name, frame.scope)))
+                return self._blocks(value, default.location, frame) if is_block else value
+            case _:
+                return value
+
+    def _blocks(self, value: Any, location: Location, frame: Frame) -> Any:
+        """The value, with blocks in place of their names."""
+        if isinstance(value, tuple):
+            return tuple([self._blocks(item, location, frame) for item in value])
+        if isinstance(value, str):
+            return self.look_up(ast.Name(location, value), Frame(frame.name, frame.scope), called=True)
+        return value
 
     def _inputs(self, net: ast.Net, frame: Frame, options: Options) -> None:
         tensors = [p for p in net.parameters if is_tensor_annotation(p.annotation)]

@@ -78,6 +78,8 @@ def test_opt_writes_a_file(netc: Call, graph: Path, tmp_path: Path) -> None:
         (["compile", "resnet50", "-o", "x"], "-o needs --emit"),
         (["compile", "resnet50", "--batch", "0"], "0 is not in the range"),
         (["compile", "resnet50", "--set", "L"], "--set takes NAME=VALUE"),
+        (["show", "mlp_mnist", "--set", "widths=[4,"], "--set widths: `[4,` is no JSON"),
+        (["show", "mlp_mnist", "--set", "stage={unit: basic}"], "is no JSON"),
         (["run", "cnn_mnist", "--image", "none.png"], "no picture none.png"),
         (["run", "cnn_mnist", "--weights", "none.safetensors"], "no weights file none.safetensors"),
         (["eval", "cnn_mnist", "--weights", "w", "--data", "imagenet"], "imagenet"),

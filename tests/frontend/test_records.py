@@ -125,3 +125,20 @@ def test_a_net_with_outputs_by_name_as_a_block() -> None:
 @pytest.mark.parametrize(("value", "what"), [("{}", "returns an empty list"), ("{a: 1}", "must return tensors, not")])
 def test_outputs_must_be_tensors(value: str, what: str) -> None:
     assert what in check_text(f"net n(x: f32[N, 4]) {{ return {value} }}")[0].message
+
+
+def test_blocks_in_given_records_go_by_name() -> None:
+    text = """
+    block basic(x, n) { return x |> dense@a(n) }
+    block wide(x, n) { return x |> dense@b(n) |> dense@c(n) }
+    net m(x: f32[N, 4], stages = [{unit: basic, n: 3}], act = {f: relu, note: "basic"}) {
+      for (i, s) in enumerate(stages) { x = s.unit@"s{i}"(x, s.n) |> act.f }
+      return dense@"{act.note}"(x, 2)
+    }
+    """
+    given = {"stages": [{"unit": "wide", "n": 5}, {"unit": "basic", "n": 6}], "act": {"f": "tanh", "note": "wide"}}
+    names = [p.result.name for p in load_text(text, hyperparameters=given).parameters]
+    expected = ["s0.b", "s0.c", "s1.a", "wide"]
+    assert names == [f"{path}.{name}" for path in expected for name in ("weight", "bias")]
+    with pytest.raises(NetcError, match="there is no block, layer or function `nope`"):
+        load_text(text, hyperparameters={"stages": [{"unit": "nope", "n": 5}]})

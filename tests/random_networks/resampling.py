@@ -84,7 +84,9 @@ def roi_align(m: Maker, name: str) -> Value:
         kind = m.dtype(FLOATS[:2])
         x = m.leaf(kind, (count, *rules["size"], m.choice((3, 1, 17))))
         rules["input_shape"] = (2, m.choice((4, 1)), m.choice((3, 5)))
-    boxes = m.leaf(x.type.dtype, (count, 4), "6")
+    # Gradients go to x alone: where they are compared with differences, nothing moves the boxes.
+    kinds = ("constant",) if m.settings.smooth else ("input", "param", "constant")
+    boxes = m.leaf(x.type.dtype, (count, 4), "6", kinds=kinds)
     return m.emit(name, x, boxes, m.leaf(DType.I32, (count,), "2"), **rules)
 
 
