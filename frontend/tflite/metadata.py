@@ -48,7 +48,7 @@ LABELS_BYTES = 1 << 20
 
 
 def embedded_labels(data: bytes, name: str, classes: int | None) -> tuple[str, ...] | None:
-    """The labels in a file of that name in the zip archive behind a model: as many as `classes`, where that is given."""
+    """The labels in a file of that name in the archive behind a model: as many as `classes`, where that is given."""
     try:
         with Archive("the model", data) as archive:
             text = archive.read(name, LABELS_BYTES).decode()
