@@ -229,10 +229,16 @@ def _checked_threads(threads: int) -> int:
 
 def _check_memory(c: Compilation) -> None:
     """Refuse what this machine can't hold before a long compilation."""
-    needed, there = footprint(c.optimized).total, physical_memory()
-    if needed > there:
-        message = f"{c.run_name} works on {needed / 1e9:.3g} GB, but this machine has {there / 1e9:.3g} GB of memory"
-        raise NetcError(message, hint=c.less_memory)
+    needed, there = footprint(c.optimized), physical_memory()
+    if needed.total > there:
+        sizes = f"{needed.total / 1e9:.3g} GB, but this machine has {there / 1e9:.3g} GB of memory"
+        lasting = needed.state + needed.weights
+        hint = (
+            f"the parameters alone take {lasting / 1e9:.3g} GB: take a smaller net"
+            if lasting > there
+            else c.less_memory
+        )
+        raise NetcError(f"{c.run_name} works on {sizes}", hint=hint)
 
 
 # ---- what goes in ---------------------------------------------------------------------------------------------------

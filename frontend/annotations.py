@@ -9,7 +9,7 @@ from ..compiler.errors import Location, near_miss
 from ..compiler.types import DType, TensorType
 from . import ast
 from .names import FREE_SIZE
-from .state import MAX_ELEMENTS
+from .state import check_size
 from .values import Callee, Record, Tensor, describe, error, list_of
 
 _KINDS: Mapping[str, Any] = {
@@ -64,8 +64,7 @@ def tensor_type(annotation: ast.Annotation, evaluate: Evaluate) -> TensorType:
         raise error(f"there is no element type `{annotation.name}`", annotation.location, hint)
     sizes = tuple(_size(size, evaluate) for size in annotation.sizes or ())
     kind = TensorType(_DTYPES[annotation.name], sizes)
-    if kind.size > MAX_ELEMENTS:
-        raise error(f"a tensor of more than 2**31 elements: {kind}", annotation.location)
+    check_size("a tensor", kind, annotation.location)
     return kind
 
 

@@ -11,6 +11,7 @@ from ..compiler.errors import Diagnostic, Location, NetcError
 from ..compiler.graph.builder import GraphBuilder
 from ..compiler.graph.ir import Attribute, Attributes, Value
 from ..compiler.initial import parse_initial
+from ..compiler.types import TensorType
 from . import ast
 from .budget import REPORT, Budget, OverspentError
 from .modules import Module
@@ -191,9 +192,15 @@ class Elaboration:
             value = self.builder.emit(operator, *operands, location=location, name=name, **attributes)
         if value.type.rank > MAX_RANK:
             raise error(f"{operator} gives a tensor of more than {MAX_RANK} dimensions", location)
-        if value.type.size > MAX_ELEMENTS:
-            raise error(f"{operator} gives a tensor of more than 2**31 elements: {value.type}", location)
+        check_size(f"{operator} gives a tensor", value.type, location)
         return value
+
+
+def check_size(what: str, kind: TensorType, location: Location) -> None:
+    """Raise `NetcError` if a tensor has more than `MAX_ELEMENTS` elements."""
+    if kind.size > MAX_ELEMENTS:
+        tenths = kind.bytes // 10**8  # no float: sizes that can be written exceed its range
+        raise error(f"{what} of more than 2**31 elements: {kind}, {tenths // 10:,}.{tenths % 10} GB", location)
 
 
 def _cure(first: Location, second: Location) -> str:

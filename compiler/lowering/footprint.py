@@ -14,18 +14,21 @@ from .state import order_updates, state_of
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes that a program works on; weights that are packed while they are loaded are not among them."""
+    """Bytes that a program works on."""
 
     arena: int
     """Intermediate results."""
     state: int
     """Parameters that the graph itself changes."""
+    weights: int
+    """Parameters that it only reads, as they are in a file; packed they may take more."""
     inputs: int
+    outputs: int
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.arena + self.state + self.inputs
+        return self.arena + self.state + self.weights + self.inputs + self.outputs
 
 
 def footprint(graph: Graph) -> Footprint:
@@ -35,9 +38,10 @@ def footprint(graph: Graph) -> Footprint:
     because fusion keeps values in registers.
     """
     state = state_of(graph)
-    inputs = sum(v.type.bytes for v in graph.inputs)
+    weights = sum(op.result.type.bytes for op in graph.parameters if op.result not in state.updates)
+    inputs, outputs = (sum(v.type.bytes for v in values) for values in (graph.inputs, state.results))
     _, arena = plan_arena(lifetimes(graph))
-    return Footprint(arena, state.bytes, inputs)
+    return Footprint(arena, state.bytes, weights, inputs, outputs)
 
 
 def lifetimes(graph: Graph) -> list[Lifetime]:

@@ -26,8 +26,10 @@ IMAGE_PROPERTIES, NORMALIZATION = 2, 1
 """Codes of the unions ContentProperties and ProcessUnitOptions."""
 RGB, GRAYSCALE = 1, 2
 """Codes of ColorSpaceType."""
-TENSOR_AXIS_LABELS = 2
-"""Code of AssociatedFileType."""
+TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS = 2, 3
+"""Codes of AssociatedFileType: names of places along the last dimension, and names of values."""
+CLASS_NUMBERS = "classes"
+"""The output of a detector whose values are numbers of classes."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of files in the archive: always the same, so that bytes are."""
 
@@ -78,7 +80,8 @@ class _Metadata:
     def run(self, graph: Graph, declared: Mapping[str, Any], labels: Sequence[str] | None) -> bytes:
         inputs = [self.input(v.name or "input", v.type, declared) for v in graph.inputs]
         names = output_names(graph) or [v.name or "output" for v in graph.outputs]
-        outputs = [self.output(name, labels if i == 0 else None) for i, name in enumerate(names)]
+        labelled = names.index(CLASS_NUMBERS) if CLASS_NUMBERS in names else 0
+        outputs = [self.output(name, labels if i == labelled else None) for i, name in enumerate(names)]
         subgraph = self.table({2: self.tables(inputs), 3: self.tables(outputs)})
         root = self.table({0: self.text(graph.name), 3: self.tables([subgraph])})
         self.b.Finish(root, file_identifier=IDENTIFIER)
@@ -102,7 +105,7 @@ class _Metadata:
             text = self.text(LABELS_FILE)
             self.b.StartObject(5)
             self.b.PrependUOffsetTRelativeSlot(0, text, 0)
-            self.b.PrependInt8Slot(2, TENSOR_AXIS_LABELS, 0)
+            self.b.PrependInt8Slot(2, TENSOR_VALUE_LABELS if name == CLASS_NUMBERS else TENSOR_AXIS_LABELS, 0)
             fields[6] = self.tables([self.b.EndObject()])
         return self.table(fields)
 

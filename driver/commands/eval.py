@@ -18,8 +18,10 @@ from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..compiler.training import Loss
 from ..data_help import DataCommand
+from ..detection import Detections, detector_task, evaluate_detector, match_categories
 from ..frontend import FORMATS, format_of, load_recipe
 from ..losses import find_loss
+from ..notes import show_notes
 from ..options import background_option, batch_option, json_option, network_options, target_options
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
@@ -28,15 +30,33 @@ from ..progress import shown, title
 from ..recipe import read_setting
 from ..runtime.data.classes import Names
 from ..runtime.data.labels import Labels
+from ..runtime.data.objects import ObjectSource
 from ..runtime.data.registry import open_source
 from ..runtime.data.source import Source
 from ..runtime.data.targets import real_type
 from ..runtime.evaluation.accuracy import Evaluation, on_floats
 from ..runtime.evaluation.measures import Measured
+from ..runtime.evaluation.objects import RESULTS, require_coco_tools
 from ..runtime.evaluation.scoring import measure
 
 SHOWN = 8
 """How many of the worst layers are printed."""
+
+_IN_WORDS = {
+    "average_precision": "average precision (AP), IoU 0.50 to 0.95",
+    "average_precision_50": "AP50, IoU from 0.50 on",
+    "average_precision_75": "AP75, IoU from 0.75 on",
+    "average_precision_small": "AP of small objects, below 32 x 32 pixels",
+    "average_precision_medium": "AP of medium objects",
+    "average_precision_large": "AP of large objects, above 96 x 96 pixels",
+    "average_recall_1": "average recall (AR), 1 detection for each category",
+    "average_recall_10": "AR, 10 detections for each category",
+    "average_recall_100": "AR, 100 detections for each category",
+    "average_recall_small": "AR of small objects",
+    "average_recall_medium": "AR of medium objects",
+    "average_recall_large": "AR of large objects",
+}
+"""The results for detectors."""
 
 
 @click.command("eval", cls=DataCommand)
@@ -74,10 +94,13 @@ def eval_command(
     """Measure how well a net does on a data set.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. With --compare, --net and --set
-    are those of the float network.
+    are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes, which
+    takes pycocotools (pip install 'netc[coco]').
     """
     _check_options(model, weights, compare, compare_net)
     source = open_source(data, split, data_dir).first(limit)
+    if isinstance(source, ObjectSource):
+        _check_objects(source, compare, loss, background)
     if compare:
         integers = load(model)
         name = compare_net or _network(integers)
@@ -91,6 +114,9 @@ def eval_command(
     if graph.parameters and not weights:
         raise _weights_lack()
     labels = usable_labels(graph, model, weights, background=bool(background))
+    if isinstance(source, ObjectSource):
+        _evaluate_objects(request, graph, source, labels, as_json)
+        return
     known = _loss(loss, model, net, graph)
     show_what_is_guessed(graph, source, labels, known)
     compilation = build(replace(request, source=graph), PROGRAM)
@@ -119,6 +145,13 @@ def _check_options(model: str, weights: str | None, compare: str | None, compare
         raise NetcError(f"{model} has its own weights", hint="--compare FILE compares it with the float network's")
     if not weights and kind is FORMATS["net"]:
         raise _weights_lack()
+
+
+def _check_objects(source: ObjectSource, compare: str | None, loss: str | None, background: bool | None) -> None:
+    given = {"--compare": compare, "--loss": loss, "--background": background}
+    if wrong := next((option for option, value in given.items() if value), None):
+        raise NetcError(f"{wrong} is for classes and values, but {source.name} has boxes of objects")
+    require_coco_tools()
 
 
 def _weights_lack() -> NetcError:
@@ -153,7 +186,7 @@ def _loss(text: str | None, model: str, net: str | None, graph: Graph) -> Loss |
     return find_loss(text, model, graph) if text is not None else None
 
 
-def _show_skipped(result: Evaluation | Measured) -> None:
+def _show_skipped(result: Evaluation | Measured | Detections) -> None:
     for reason in result.skipped:
         echo(f"skipped: {reason}", err=True)
 
@@ -190,6 +223,37 @@ def _classes_table(result: Measured, names: Names | None) -> str:
         for i, share in enumerate(result.classes)
     ]
     return format_table(["class", "IoU", "pixels"], rows)
+
+
+# ---- detectors ------------------------------------------------------------------------------------------------------
+
+
+def _evaluate_objects(request: Request, graph: Graph, source: ObjectSource, labels: Labels, as_json: bool) -> None:
+    """Measure how well a detector finds objects."""
+    detector_task(graph, source)
+    categories = match_categories(graph, source, labels)
+    show_notes(labels.note, *(f"skipped: {reason}" for reason in source.notes), *categories.notes)
+    program = load_program(build(replace(request, source=graph), PROGRAM))
+    start = time.perf_counter()
+    with progress_bar(len(source), source.name) as bar:
+        result = evaluate_detector(program, graph, source, categories, lambda done: bar.update(done - bar.pos))
+    _show_skipped(result)
+    if as_json:
+        masks = {"masks": dict(result.masks)} if result.masks is not None else {}
+        echo(json.dumps({"samples": result.samples, "boxes": dict(result.boxes), **masks}, indent=1))
+        return
+    head = f"{source.name}: {result.samples} pictures in {duration(time.perf_counter() - start)}\n\n"
+    echo(head + _precision_table(result), nl=False)
+
+
+def _precision_table(result: Detections) -> str:
+    """A row for each result: in words, of boxes and, where there are some, of masks."""
+    columns = {"boxes": result.boxes} | ({"masks": result.masks} if result.masks is not None else {})
+    rows = [
+        [_IN_WORDS[name], *("-" if (value := column[name]) is None else f"{value:.2%}" for column in columns.values())]
+        for name in RESULTS
+    ]
+    return format_table(["", *columns], rows)
 
 
 # ---- float and integer networks side by side ------------------------------------------------------------------------

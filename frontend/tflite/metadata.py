@@ -47,15 +47,15 @@ LABELS_BYTES = 1 << 20
 """Largest list of labels that is read, in bytes."""
 
 
-def embedded_labels(data: bytes, name: str, classes: int) -> tuple[str, ...] | None:
-    """The labels in a file of that name in the zip archive behind a model, if it has one name for each class."""
+def embedded_labels(data: bytes, name: str, classes: int | None) -> tuple[str, ...] | None:
+    """The labels in a file of that name in the zip archive behind a model: as many as `classes`, where that is given."""
     try:
         with Archive("the model", data) as archive:
             text = archive.read(name, LABELS_BYTES).decode()
     except (NetcError, UnicodeDecodeError):
         return None
     lines = tuple(line.strip() for line in text.splitlines())
-    return lines if len(lines) == classes else None
+    return lines if classes is None or len(lines) == classes else None
 
 
 def _declared(model: Model) -> dict[str, Any]:
@@ -70,11 +70,9 @@ def _declared(model: Model) -> dict[str, Any]:
     for tensor in subgraphs[0]["input_tensor_metadata"][:1]:
         for unit in tensor["process_units"]:
             found |= _normalization(unit)
-    for tensor in subgraphs[0]["output_tensor_metadata"][:1]:
-        names = [f["name"] for f in tensor["associated_files"] if f["name"]]
-        if names:
-            found["labels"] = names[0]
-    return found
+    names = [f["name"] for tensor in subgraphs[0]["output_tensor_metadata"] for f in tensor["associated_files"]]
+    name = next(filter(None, names), None)
+    return {**found, "labels": name} if name else found
 
 
 def _normalization(unit: Record) -> dict[str, Any]:

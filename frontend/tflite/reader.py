@@ -18,8 +18,10 @@ from typing import Any
 from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Value
+from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
+from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, read_model
 from ...compiler.types import Quantization
 from . import arithmetic, contractions, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
@@ -48,7 +50,8 @@ def _with_labels(graph: Graph, data: bytes) -> Graph:
     preprocess = graph.attributes.get("preprocess") or {}
     name = preprocess.get("labels")
     shape = graph.outputs[0].type.shape if graph.outputs else ()
-    labels = embedded_labels(data, name, shape[-1]) if isinstance(name, str) and shape else None
+    numbered = CLASS_NUMBERS in output_names(graph)  # of a detector, whose classes are numbers
+    labels = embedded_labels(data, name, None if numbered else shape[-1]) if isinstance(name, str) and shape else None
     if labels is None:
         return graph
     attributes = {**graph.attributes, "preprocess": {**preprocess, "labels": labels}}

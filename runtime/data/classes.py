@@ -35,7 +35,7 @@ class Classes:
     names: Names | None = None
 
     def __str__(self) -> str:
-        return f"{self.count} classes" + (f" ({_listed(self.names)})" if self.names else "")
+        return f"{self.count} classes" + (f" ({listed(self.names)})" if self.names else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def match_classes(graph: Graph, classes: Classes, highest: int, labels: Labels =
     """
     columns = _columns(graph, classes)
     names = labels.names if columns > 1 else None
-    if labels.background or (names and classes.count == columns - 1 and _plain(names[0]) == _BACKGROUND):
+    if labels.background or (names and classes.count == columns - 1 and plain_name(names[0]) == _BACKGROUND):
         return _behind_background(graph, classes, columns, highest, names)
     if classes.count is None:
         return _by_number(graph, classes, columns, highest, names)
@@ -111,7 +111,7 @@ def _behind_background(graph: Graph, classes: Classes, columns: int, highest: in
 def _named(graph: Graph, classes: Classes, outputs: tuple[int, ...], names: Names) -> ClassMap:
     if outputs == tuple(range(len(names))):
         return ClassMap(names=names)
-    if outputs == tuple(range(1, len(names))) and _plain(names[0]) == _BACKGROUND:
+    if outputs == tuple(range(1, len(names))) and plain_name(names[0]) == _BACKGROUND:
         return ClassMap(outputs, names)
     has = "the classes" if len(outputs) == len(names) else f"{len(outputs)} of the {len(names)} classes"
     place = "in another order" if outputs != tuple(sorted(outputs)) or len(outputs) == len(names) else "by name"
@@ -123,14 +123,14 @@ def _by_position(graph: Graph, classes: Classes, names: Names | None) -> ClassMa
     """Both have as many classes; names that contradict the order are an error, other names a warning."""
     if classes.names is None or names is None:
         return ClassMap(names=names or classes.names, notes=() if names else _order_notes(classes))
-    own, declared = (list(map(_plain, each)) for each in (classes.names, names))
+    own, declared = (list(map(plain_name, each)) for each in (classes.names, names))
     if displaced := [n for i, n in enumerate(own) if n in declared and declared[i] != n]:
         number, place = own.index(displaced[0]), declared.index(displaced[0])
         message = f"{classes.origin} has `{classes.names[number]}` as class {number}, the labels of net {graph.name}"
         raise NetcError(f"{message} as class {place}", hint="make the folders' names and the labels the same")
     if own == declared:
         return ClassMap(names=names)
-    note = f"{classes.origin} calls its classes {_listed(classes.names)}, net {graph.name} calls them {_listed(names)}"
+    note = f"{classes.origin} calls its classes {listed(classes.names)}, net {graph.name} calls them {listed(names)}"
     return ClassMap(names=names, notes=(f"{note}: taken in this order", *_order_notes(classes)))
 
 
@@ -146,14 +146,14 @@ def _order_notes(classes: Classes) -> tuple[str, ...]:
 
 def _by_name(own: Sequence[str], names: Names) -> tuple[int, ...] | None:
     """Where the net has each of the data's classes; None unless it has all of them, each once."""
-    plain = list(map(_plain, names))
-    wanted = list(map(_plain, own))
+    plain = list(map(plain_name, names))
+    wanted = list(map(plain_name, own))
     if len(set(wanted)) < len(wanted) or any(plain.count(name) != 1 for name in wanted):
         return None
     return tuple(map(plain.index, wanted))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without what differs between folders and lists: case, and what stands between words."""
     return " ".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())
 
@@ -166,5 +166,6 @@ def _misfit(graph: Graph, classes: Classes, columns: int) -> NetcError:
     return NetcError(message, hint=hint)
 
 
-def _listed(names: Names) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first few names."""
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

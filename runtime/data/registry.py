@@ -19,6 +19,7 @@ from ...compiler.spec import Spec, Value, parse_spec
 from .classes import Names
 from .folder import data_folder
 from .kinds import SPLITS, Kind, NamedSet, PathKind, PictureKind, SourceKind
+from .objects import ObjectSource
 from .opened import checked, in_memory, narrowed
 from .source import FileSource, PictureFiles, Source
 
@@ -108,7 +109,8 @@ def open_samples(text: str | os.PathLike[str], folder: str | os.PathLike[str] | 
 
 
 def labelled_source(text: str, split: str = "test") -> Source | None:
-    """The labelled samples that `text` means when it is calibrated with: None for pictures without labels.
+    """The labelled samples that `text` means when it is calibrated with: None for pictures without labels,
+    or with objects in place of them.
 
     A folder has labels if it is the one in which a named data set lies.
     """
@@ -117,9 +119,10 @@ def labelled_source(text: str, split: str = "test") -> Source | None:
         named = next((kind for kind in named_sets() if kind.home == path.name), None)
         return open_source(named.name, split, path.resolve().parent) if named else None
     try:
-        return None if _pictures(text) else open_source(text, split)
+        source = None if _pictures(text) else open_source(text, split)
     except NetcError:
         return None  # what is wrong with it is said when it is opened for calibration
+    return None if isinstance(source, ObjectSource) else source
 
 
 def check_name(text: str) -> None:

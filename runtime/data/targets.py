@@ -19,6 +19,7 @@ from ...compiler.training import GraphLoss, Loss, parse_loss
 from ...compiler.training.losses import SoftmaxCrossEntropy
 from ...compiler.types import DType, TensorType
 from .images import Mask, Picture
+from .objects import ObjectSource
 from .source import IGNORED, FileSource, Source
 
 Array = NDArray[Any]
@@ -45,7 +46,10 @@ class TargetFacts:
 
     @staticmethod
     def of(source: Source) -> TargetFacts:
-        """Look at all targets of a source; those in files stay there."""
+        """Look at all targets of a source; those in files stay there. Raises `NetcError` for objects."""
+        if isinstance(source, ObjectSource):
+            message = f"{source.name} has boxes of objects, which netc neither trains nor compares networks by"
+            raise NetcError(message, hint="`netc eval` of a detector, without --compare, takes them")
         if isinstance(source, FileSource) and source.masks:
             return TargetFacts(source.name, np.dtype(np.uint8), (len(source), 0, 0), 0, 0, masks=True)
         labels = source.labels

@@ -102,7 +102,7 @@ def test_its_classes_name_those_of_a_net(sides: None, net: Path) -> None:
 
 
 def test_unknown_data_lists_it(netc: Call, sides: None, net: Path) -> None:
-    assert "there are cifar10, imagenet-samples, mnist, sides, imagefolder:DIR" in (
+    assert "there are cifar10, imagenet-samples, mnist, sides, coco:DIR, imagefolder:DIR" in (
         netc("train", net, "--data", "nothing", "--epochs", 1).err
     )
 

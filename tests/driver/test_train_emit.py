@@ -116,6 +116,18 @@ def test_threads_are_checked_for_steps_as_for_networks(small: str, threads: int)
             compiled(small, threads=threads)
 
 
+@pytest.mark.parametrize(("memory", "hint"), [(6000, "the parameters alone"), (20_000, "take a smaller batch")])
+def test_parameters_and_outputs_count_as_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, hint: str
+) -> None:
+    monkeypatch.setattr("netc.pipeline.physical_memory", lambda: memory)
+    net = tmp_path / "wide.net"
+    net.write_text("net wide(image: f32[N, 4]) { return image |> dense(400) }")  # 8,000 bytes of parameters
+    with pytest.raises(package.NetcError, match=r"a run works on .* GB") as caught:
+        package.compile(net, batch=10)  # 16,000 of outputs
+    assert hint in str(caught.value)
+
+
 def test_memory_is_checked_for_networks_as_for_steps(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netc.pipeline.physical_memory", lambda: 1000)
     for compiled, what in ((package.compile, "a run"), (package.compile_training, "a step")):

@@ -285,5 +285,15 @@ def test_an_error_does_not_cause_others() -> None:
     assert "there is no name `oops`" in message
 
 
+@pytest.mark.parametrize(
+    ("batch", "reason"),
+    [(3000, "concat gives a tensor of more than 2**31 elements: f32[3000,8,8,16384], 12.5 GB"), (10**300, "000.0 GB")],
+)
+def test_tensors_that_are_too_large_are_refused_with_their_bytes(batch: int, reason: str) -> None:
+    with pytest.raises(NetcError) as caught:
+        load("return concat([image] * 4096)", batch=batch)
+    assert reason in str(caught.value)
+
+
 def test_loading_is_deterministic() -> None:
     assert str(load_network("resnet18")) == str(load_network("resnet18"))

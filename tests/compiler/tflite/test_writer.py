@@ -235,6 +235,17 @@ def test_metadata_tell_normalisation_and_labels() -> None:
         assert archive.read("labels.txt") == b"red\ngreen\nblue\n"
 
 
+def test_labels_of_a_detector_name_its_class_numbers() -> None:
+    b, x = picture(1, 4, 4, 3)
+    b.attributes["preprocess"] = {"divide": 255, "labels": "list.txt"}
+    b.attributes["signature"] = {"inputs": ("x",), "outputs": ("boxes", "classes")}
+    boxes = b.emit("reduce_mean", x, axes=(1, 2))
+    data = to_tflite(b.finish([boxes, b.emit("argmax", boxes)]), labels=["a", "b", "c", "d", "e"])
+    assert graph_of(read_model(data), "again").attributes["preprocess"]["labels"] == "labels.txt"
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.read("labels.txt") == b"a\nb\nc\nd\ne\n"
+
+
 def test_labels_must_fit() -> None:
     with pytest.raises(NetcError, match=r"2 labels don't fit the output f32\[2,3,4\]"):
         to_tflite(unary("exp"), labels=["a", "b"])

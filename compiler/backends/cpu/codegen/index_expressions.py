@@ -1,0 +1,151 @@
+"""Scalar `i64` expressions as linear forms, with as few instructions as their ranges allow."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+from ....loops.interval import UNKNOWN, Interval
+from ....loops.ir import Binary, Const, Expr, Select, Var
+from ....types import DType
+from . import text
+from .index import Atom, Linear
+from .text import LLVMType, Value, llvm_type
+from .writer import FunctionWriter
+
+_INDEX = llvm_type(DType.I64)
+_BOOL = llvm_type(DType.BOOL)
+
+
+class IndexEmitter(ABC):
+    """Emits index arithmetic into a function; `ExpressionEmitter` adds everything else."""
+
+    def __init__(self) -> None:
+        self.out = FunctionWriter()
+        self.variables: dict[str, Value | Linear] = {}
+
+    @abstractmethod
+    def value(self, expr: Expr) -> Value:
+        """Emit an expression."""
+
+    @abstractmethod
+    def arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
+        """Emit one operation on two numbers of a type."""
+
+    def index(self, expr: Expr) -> Linear:
+        """Emit a scalar `i64` expression as far as needed and return it as a linear form."""
+        match expr:
+            case Const(value, _, _):
+                return Linear(int(value))
+            case Var(name, _):
+                bound = self.variables[name]
+                return bound if isinstance(bound, Linear) else self.atom(bound.name)
+            case Binary("add", a, b):
+                return self.index(a).plus(self.index(b))
+            case Binary("sub", a, b):
+                return self.index(a).plus(self.index(b), -1)
+            case Binary(op, a, b):
+                return self._index_binary(op, self.index(a), self.index(b))
+            case Select(condition, a, b):
+                return self._index_select(condition, a, b)
+            case _:
+                return self.atom(self.value(expr).name)
+
+    def _index_select(self, condition: Expr, a: Expr, b: Expr) -> Linear:
+        holds = self.value(condition).name
+        known = text.truth(holds)
+        if known is not None:
+            return self.index(a if known else b)
+        x, y = self.index(a), self.index(b)
+        reach = (min(x.range[0], y.range[0]), max(x.range[1], y.range[1]))
+        # Not `pure`: nothing tells in which scope the condition is known, so this can't be hoisted.
+        return self.atom(self.out.emit(f"select i1 {holds}, i64 {self.operand(x)}, i64 {self.operand(y)}"), reach)
+
+    def atom(self, name: str, reach: Interval = UNKNOWN, depth: int | None = None) -> Linear:
+        """A value of LLVM's as a linear form."""
+        return Linear(0, {Atom(name, self.out.order, self.out.depth if depth is None else depth, reach): 1})
+
+    def operand(self, form: Linear) -> str:
+        """The `i64` operand that a linear form stands for."""
+        total, depth = "", 0
+        # Outer terms come first, so that each partial sum is computed in the outermost loop that knows its terms.
+        for atom, coefficient in form.ordered():
+            depth = max(depth, atom.depth)
+            part = atom.name
+            if coefficient != 1:
+                part = self.out.pure(atom.depth, f"mul i64 {part}, {coefficient}")
+            total = self.out.pure(depth, f"add i64 {total}, {part}") if total else part
+        if not total:
+            return str(form.constant)
+        return self.out.pure(depth, f"add i64 {total}, {form.constant}") if form.constant else total
+
+    def _index_binary(self, op: str, a: Linear, b: Linear) -> Linear:
+        if op == "mul" and (not a.terms or not b.terms):
+            return b.times(a.constant) if not a.terms else a.times(b.constant)
+        if op in ("floordiv", "mod") and not b.terms and b.constant > 0:
+            return self._divide(op, a, b.constant)
+        if op in ("min", "max"):
+            return self._extremum(op, a, b)
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        if op == "mul":
+            return self.atom(self.out.pure(depth, f"mul i64 {self.operand(a)}, {self.operand(b)}"), UNKNOWN, depth)
+        return self.atom(self.arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
+
+    def _divide(self, op: str, a: Linear, divisor: int) -> Linear:
+        # a = divisor * quotient + rest, by coefficients: (64 * i + j) // 8 is 8 * i if 0 <= j < 8, without a division.
+        quotient, rest = a.split(divisor)
+        low, high = rest.range
+        if low >= 0 and high < divisor:
+            return quotient if op == "floordiv" else rest
+        low, high = a.range
+        depth = max((atom.depth for atom in a.terms), default=0)
+        if op == "mod":
+            return a.plus(self._divide("floordiv", a, divisor), -divisor) if low < 0 else self._remainder(a, divisor)
+        if low >= 0:  # then unsigned division gives the same, and is cheaper
+            name = self.out.pure(depth, f"udiv i64 {self.operand(a)}, {divisor}")
+        else:
+            name = self._floor_divide(depth, self.operand(a), divisor)
+        return self.atom(name, (low // divisor, high // divisor) if math.isfinite(high - low) else UNKNOWN, depth)
+
+    def _remainder(self, a: Linear, divisor: int) -> Linear:
+        depth = max((atom.depth for atom in a.terms), default=0)
+        return self.atom(self.out.pure(depth, f"urem i64 {self.operand(a)}, {divisor}"), (0, divisor - 1), depth)
+
+    def _floor_divide(self, depth: int, a: str, divisor: int) -> str:
+        pure = self.out.pure
+        if divisor & (divisor - 1) == 0:  # an arithmetic shift rounds down, as the floor does
+            return pure(depth, f"ashr i64 {a}, {divisor.bit_length() - 1}")
+        toward_zero = pure(depth, f"sdiv i64 {a}, {divisor}")
+        rest = pure(depth, f"srem i64 {a}, {divisor}")
+        # `sdiv` rounds toward zero: one too much where the rest is negative, whose sign bit, spread, is -1.
+        return pure(depth, f"add i64 {toward_zero}, {pure(depth, f'ashr i64 {rest}, 63')}")
+
+    def _extremum(self, op: str, a: Linear, b: Linear) -> Linear:
+        (a_low, a_high), (b_low, b_high) = a.range, b.range
+        # Where the ranges don't overlap, one side always wins: no instruction.
+        if (a_high <= b_low) if op == "min" else (a_low >= b_high):
+            return a
+        if (b_high <= a_low) if op == "min" else (b_low >= a_high):
+            return b
+        pick = min if op == "min" else max
+        reach = (pick(a_low, b_low), pick(a_high, b_high))
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        x, y = self.operand(a), self.operand(b)
+        below = self.out.pure(depth, f"icmp {'slt' if op == 'min' else 'sgt'} i64 {x}, {y}")
+        return self.atom(self.out.pure(depth, f"select i1 {below}, i64 {x}, i64 {y}"), reach, depth)
+
+    def _compare_index(self, op: str, a: Linear, b: Linear) -> Value:
+        # The range of the difference: terms that both sides share cancel, so i < i + 1 is known.
+        low, high = a.plus(b, -1).range
+        known: dict[str, tuple[bool, bool]] = {
+            "lt": (high < 0, low >= 0),
+            "le": (high <= 0, low > 0),
+            "eq": (low == high == 0, low > 0 or high < 0),
+            "ne": (low > 0 or high < 0, low == high == 0),
+        }
+        always, never = known[op]
+        if always or never:
+            return Value(_BOOL, "true" if always else "false")
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        x, y = self.operand(a), self.operand(b)
+        return Value(_BOOL, self.out.pure(depth, f"{text.SIGNED_COMPARE[op]} i64 {x}, {y}"))
