@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ class _Answers:
         return answer
 
 
+def _about(path: str, error: NetcError) -> NetcError:
+    """The error, which names the picture."""
+    first, *others = error.diagnostics
+    if path in first.message:
+        return error
+    return NetcError([replace(first, message=f"{path}: {first.message}"), *others])
+
+
 def _several(answers: _Answers, paths: Sequence[str], drawings: Sequence[Path | None], as_json: bool) -> int:
     """Answers about all pictures; those that fail are named, and the exit code tells."""
     records: list[dict[str, Any]] = []
@@ -126,7 +135,7 @@ def _several(answers: _Answers, paths: Sequence[str], drawings: Sequence[Path | 
         except NetcError as error:
             failed += 1
             records.append({"picture": path, "error": error.diagnostics[0].message})
-            echo(render(error).rstrip("\n"), err=True)
+            echo(render(_about(path, error)).rstrip("\n"), err=True)
             continue
         records.append({"picture": path, "answer": answer.data()})
         if not as_json:

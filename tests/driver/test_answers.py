@@ -174,6 +174,18 @@ def test_several_pictures(netc: Call, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "a_2.png"]
 
 
+def test_failures_of_several_pictures_name_them(netc: Call, tmp_path: Path) -> None:
+    net = tmp_path / "worse.net"
+    net.write_text("net worse(image: f32[N, 8, 8, 3]) { return log(-abs(image) - 1) |> global_avg_pool }")
+    pictures = [tmp_path / "a.png", tmp_path / "b.png"]
+    for picture in pictures:
+        half_red(picture)
+    result = run(netc, net, "--image", pictures[0], "--image", pictures[1])
+    assert result.code == 2
+    for picture in pictures:
+        assert f"error: {picture}: net worse gives infinities or NaNs" in result.err
+
+
 def test_wrong_ways_to_draw(netc: Call, tmp_path: Path, tiny: Path, picture: Path) -> None:
     photo, net = half_red(tmp_path / "p.png"), detector(tmp_path)
     (tmp_path / "empty").mkdir()
