@@ -49,24 +49,11 @@ _AUGMENTED = frozenset(("+=", "-=", "*=", "/="))
 _OPENERS = {"(": ")", "[": "]", "{": "}"}
 _CLOSERS = {closer: opener for opener, closer in _OPENERS.items()}
 _OPERAND_ENDS = frozenset(("NAME", "NUMBER", "STRING", "RPAR", "RSQB", "TRUE", "FALSE", "NONE"))
-_CONTINUES = frozenset(
-    (
-        "PIPE",
-        "PLUS",
-        "MINUS",
-        "STAR",
-        "SLASH",
-        "FLOOR",
-        "PERCENT",
-        "POWER",
-        "COMPARE",
-        "AND",
-        "OR",
-        "THEN",
-        "ELSE",
-        "EQUAL",
-    )
+BINARY_OPERATORS = frozenset(
+    ("PIPE", "PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "POWER", "COMPARE", "AND", "OR")
 )
+"""Tokens that stand between two values."""
+_CONTINUES = BINARY_OPERATORS | {"THEN", "ELSE", "EQUAL"}
 """Tokens that continue a statement on both sides: a line end before or after them is dropped."""
 _CONTINUES_AFTER = _CONTINUES | {"COMMA", "NOT", "IN", "RETURN", "AUGMENT", "COLON", "AT"}
 _CONTINUES_BEFORE = _CONTINUES | {"LBRACE"}

@@ -7,27 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from lark import Token
 
 from ..compiler.errors import Diagnostic, Location, near_miss
-from .lexer import DEFINITION_KEYWORDS, NEWLINE
+from .lexer import BINARY_OPERATORS, DEFINITION_KEYWORDS, NEWLINE
 
 _VALUE_STARTS = frozenset(("NAME", "NUMBER", "STRING", "LPAR"))
-_OPERATORS = frozenset(
-    (
-        "PIPE",
-        "PLUS",
-        "MINUS",
-        "STAR",
-        "SLASH",
-        "FLOOR",
-        "PERCENT",
-        "POWER",
-        "COMPARE",
-        "AND",
-        "OR",
-        "AUGMENT",
-        "AT",
-        "DOT",
-    )
-)
+_OPERATORS = BINARY_OPERATORS | {"AUGMENT", "AT", "DOT"}
 COMMENT_HINT = "here `//` divides: a comment after a value needs two words, or a line of its own"
 _DESCRIPTIONS = {
     "NAME": "a name",
