@@ -61,9 +61,14 @@ def cases(kind: str) -> Iterator[tuple[Any, Any, list[tuple[list[Any], list[Any]
         found = sorted(loader.load_model_tests(kind=kind), key=lambda case: case.name)
     for case in found:
         if case.model is not None:
-            yield case, case.model, case.data_sets
+            yield case, case.model, [(_arrays(inputs), _arrays(outputs)) for inputs, outputs in case.data_sets]
         else:
             yield case, *_stored(case)
+
+
+def _arrays(values: list[Any]) -> list[Any]:
+    """Tensors in the form of protocol buffers as arrays."""
+    return [numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v for v in values]
 
 
 def _stored(case: Any) -> tuple[Any, list[tuple[list[Any], list[Any]]]]:

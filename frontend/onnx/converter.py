@@ -14,7 +14,7 @@ from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Value
 from .attributes import decoded
 from .checks import check_attributes, check_counts, check_types
-from .functions import body_of, resolved
+from .functions import body_of, defaults_of, resolved
 from .library import NEWEST, schema_of
 from .node import Constants, Node, Tensor, UnknownInputError, UnsupportedError
 from .registry import Rule, known_operators, rule_of
@@ -95,13 +95,13 @@ class Converter:
         return self.nodes_of(graph.node, [info.name for info in graph.output], scope)
 
     def nodes_of(self, nodes: Sequence[Any], outputs: Sequence[str], scope: Scope) -> list[Tensor | None]:
-        """Convert nodes, and return what these names stand for behind them."""
+        """Convert nodes, and return what these names stand for behind them; None for an empty name."""
         for number, proto in enumerate(nodes):
             self._node(number, proto, scope)
         found: list[Tensor | None] = []
         for name in outputs:
             try:
-                found.append(scope.find(name))
+                found.append(scope.find(name) if name else None)
             except KeyError:
                 self.report(f"nothing gives the output `{name}` a value{scope.place}")
                 found.append(None)
@@ -228,8 +228,9 @@ class Converter:
         own = self.functions.get((domain, proto.op_type, getattr(proto, "overload", "")))
         if scope.depth >= MAX_DEPTH:
             raise UnsupportedError(f"functions and graphs lie in each other more than {MAX_DEPTH} deep")
-        body = own if own is not None else body_of(proto, scope.opsets.get(domain, 1), domain, inputs, attributes)
-        defaults = {a.name: a for a in body.attribute_proto}
+        opset = scope.opsets.get(domain, 1)
+        body = own if own is not None else body_of(proto, opset, domain, inputs, attributes)
+        defaults = {a.name: a for a in body.attribute_proto} if own is not None else defaults_of(proto, opset, domain)
         bound = {**defaults, **{a.name: a for a in attributes}}
         opsets = {"" if e.domain == "ai.onnx" else e.domain: int(e.version) for e in body.opset_import}
         place = f"{scope.place}, in {proto.op_type}" + (f" `{proto.name}`" if proto.name else "")
@@ -240,7 +241,8 @@ class Converter:
             names[name] = tensor if tensor is not None else _ABSENT
         inner.names = names
         before = len(self.problems)
-        outputs = self.nodes_of([_without_absent(n, names) for n in body.node], list(body.output), inner)
+        wanted = [name if i < len(proto.output) and proto.output[i] else "" for i, name in enumerate(body.output)]
+        outputs = self.nodes_of([_without_absent(n, names) for n in body.node], wanted, inner)
         if len(self.problems) > before:
             raise _Reported("")
         return outputs

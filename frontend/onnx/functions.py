@@ -23,6 +23,13 @@ def resolved(proto: Any, bound: Mapping[str, Any]) -> list[Any]:
     return found
 
 
+def defaults_of(proto: Any, opset: int, domain: str) -> dict[str, Any]:
+    """The attributes that a node's operator has unless it is told otherwise, by name."""
+    schema = schema_of(proto.op_type, opset, domain)
+    known = {name: a.default_value for name, a in schema.attributes.items()} if schema is not None else {}
+    return {name: value for name, value in known.items() if value is not None and value.name}
+
+
 def body_of(
     proto: Any, opset: int, domain: str, inputs: Sequence[Tensor | None], attributes: Sequence[Any]
 ) -> Any:

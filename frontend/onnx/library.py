@@ -10,7 +10,7 @@ from ...compiler.errors import NetcError
 
 NEWEST = 28
 """The newest operator set whose operators netc's rules know; operators that changed later are refused."""
-OLDEST = 7
+OLDEST = 6
 
 
 @cache

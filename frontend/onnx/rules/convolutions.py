@@ -108,8 +108,8 @@ def conv_transpose(c: Node) -> Value:
     groups = int(c.attribute("group", 1))
     weight = _transposed_weight(c, spatial, groups)
     x = c.channels_last(c.value(0))
-    low = [min(before, 0) for before, _ in padding]
-    if any(low):
+    padding = tuple((before, max(after, 0)) for before, after in padding)  # what lies behind is added as zeros
+    if any(before < 0 for before, _ in padding):
         c.unsupported("a negative padding in front is not supported")
     bias = (c.value(2),) if c.has(2) else ()
     rules = {"size": size, "strides": strides, "padding": padding, "dilations": dilations, "groups": groups}
@@ -165,6 +165,7 @@ def gemm(c: Node) -> Value:
     dtype = a.type.dtype
     if not dtype.is_float:
         c.unsupported(f"its form for {dtype} is not supported")
+    c.ignore("broadcast")  # of operator set 6
     is_bias = c.has(2) and beta == 1 and alpha == 1 and c.shape(2) == c.turned(1, turned).type.shape[1:]
     bias = (c.value(2),) if is_bias else ()
     y = c.emit("dense", a, c.turned(1, turned), *bias)

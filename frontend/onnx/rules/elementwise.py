@@ -62,7 +62,6 @@ _BINARY: Mapping[str, str] = MappingProxyType(
         "LessOrEqual": "less_equal",
         "Mul": "mul",
         "Or": "logical_or",
-        "PRelu": "prelu",
         "Sub": "sub",
         "Xor": "bitwise_xor",
     }
@@ -78,9 +77,21 @@ def _unary(operator: str) -> Rule:
 
 def _binary(operator: str) -> Rule:
     def rule(c: Node) -> Value:
-        return c.emit(operator, c.value(0), c.value(1))
+        a, b = c.value(0), c.value(1)
+        if c.version < 7:
+            b = _aligned(c, a, b)
+        return c.emit(operator, a, b)
 
     return rule
+
+
+def _aligned(c: Node, a: Value, b: Value) -> Value:
+    """Before operator set 7 the second operand is repeated if told so, and begins at an axis of the first."""
+    axis = c.attribute("axis")
+    if not c.flag("broadcast") or axis is None:
+        return b
+    behind = a.type.rank - c.axis(axis, a.type.rank) - b.type.rank
+    return c.reshape(b, (*b.type.shape, *(1,) * max(behind, 0)))
 
 
 for _name, _operator in _UNARY.items():
@@ -103,6 +114,23 @@ def relu(c: Node) -> Value:
     return c.emit("relu", x) if x.type.dtype.is_float else c.emit("maximum", x, c.scalar(0, x))
 
 
+@onnx("PRelu")
+def prelu_of_channels(c: Node) -> Value:
+    """X where positive, else slope * x; a slope for each channel, or one for all."""
+    x, slope = c.value(0), c.value(1)
+    wide = slope.type.rank == 1 and x.type.rank > 1
+    return c.emit("prelu", x, c.reshape(slope, (-1, *(1,) * (x.type.rank - 2))) if wide else slope)
+
+
+@onnx("PRelu", since=7)
+def prelu(c: Node) -> Value:
+    """X where positive, else slope * x."""
+    x, slope = c.value(0), c.value(1)
+    if x.type.dtype.is_float:
+        return c.emit("prelu", x, slope)
+    return c.emit("select", c.emit("less", x, c.scalar(0, x)), c.emit("mul", x, slope), x)
+
+
 @onnx("Reciprocal")
 def reciprocal(c: Node) -> Value:
     """1 / x."""
@@ -120,6 +148,7 @@ def _joined(operator: str) -> Rule:
     return rule
 
 
+onnx("Pow")(_binary("pow"))
 onnx("Sum")(_joined("add"))
 onnx("Max")(_joined("maximum"))
 onnx("Min")(_joined("minimum"))
@@ -137,12 +166,12 @@ def mean(c: Node) -> Value:
 def mod(c: Node) -> Value:
     """The remainder: with the divisor's sign, or the dividend's if `fmod`."""
     a, b = c.value(0), c.value(1)
-    if a.type.dtype.is_float and not c.flag("fmod"):
+    if a.type.dtype.is_float and not c.flag("fmod") and c.version < 28:
         c.unsupported("floats need fmod = 1")
     return c.emit("fmod" if c.flag("fmod") else "floor_mod", a, b)
 
 
-@onnx("Pow")
+@onnx("Pow", since=7)
 def power(c: Node) -> Value:
     """Powers; the exponent may have another element type, and the result has that of the base."""
     a, b = c.value(0), c.value(1)
@@ -243,7 +272,7 @@ def _cast(c: Node, dtype: DType) -> Value:
 @onnx("Dropout")
 def dropout(c: Node) -> tuple[Value | None, ...]:
     """The input itself, as while it isn't trained."""
-    c.ignore("ratio")
+    c.ignore("ratio", "is_test")
     return _passed(c)
 
 

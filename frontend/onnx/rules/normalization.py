@@ -11,7 +11,11 @@ from ..registry import onnx
 @onnx("BatchNormalization")
 def batch_normalization(c: Node) -> tuple[Value | None, ...]:
     """(x - mean) * scale / sqrt(variance + epsilon) + bias for each channel, which stands second."""
-    c.ignore("momentum", "spatial")
+    c.ignore("momentum", "is_test")
+    if not c.flag("spatial", True):
+        c.unsupported("statistics of single places are not supported")
+    if c.version < 7 and not c.flag("is_test"):
+        c.unsupported("its form for training is not supported")
     if c.flag("training_mode") or any(c.wants(i) for i in range(1, 5)):
         return _in_training(c)
     if c.type(0).rank < 2:
