@@ -246,6 +246,7 @@ def resize(
     mode = _mode(mode, x.type.rank - 2)
     new, scales = _target(x.type, size, scale)
     coordinates = coordinates or ("asymmetric" if mode == "nearest" else "half_pixel")
+    scales = () if coordinates == "align_corners" else scales  # whose corners are those of whole pixels
     rules: dict[str, Attribute] = {
         "scales": scales,
         "mode": mode,

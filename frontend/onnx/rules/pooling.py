@@ -195,7 +195,10 @@ def max_unpool(c: Node) -> Value:
         (n - 1) * s - before - after + k
         for n, s, k, before, after in zip(x.type.shape[2:], strides, sizes, pads[:count], pads[count:], strict=True)
     )
-    shape = tuple(c.integers(2)) if c.has(2) else (*x.type.shape[:2], *own)
     inner = (*x.type.shape[:2], *own)
-    flat = c.emit("scatter_nd", c.reshape(places, (x.type.size, 1)), c.reshape(x, (x.type.size,)), shape=(math.prod(shape if c.has(2) else inner),))
-    return c.reshape(flat, shape if c.has(2) else inner)
+    rows = c.reshape(places, (x.type.size, 1))
+    flat = c.emit("scatter_nd", rows, c.reshape(x, (x.type.size,)), shape=(math.prod(inner),))
+    y = c.reshape(flat, inner)
+    shape = c.integers(2) if c.has(2) else inner
+    padding = tuple((0, wanted - size) for wanted, size in zip(shape, inner, strict=True))
+    return y if shape == inner else c.emit("pad", y, padding=padding, value=0.0)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....compiler.graph.ir import Value
+from ....compiler.graph.ir import Array, Value
 from ....compiler.ops.resample import resized
-from ....compiler.ops.sampling import Affine, interpolation_taps
+from ....compiler.ops.sampling import Affine, Taps, affine, interpolation_taps
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
@@ -112,6 +112,8 @@ def _resized(c: Node, goal: Goal, rules: dict[str, object]) -> Value:
     spatial = [i for i in changed if not (goal.scales and goal.scales[i] == 1 and goal.sizes[i] == x.type.shape[goal.axes[i]])]
     if not spatial:
         return x
+    if rules.get("antialias") and not rules["exclude_outside"] and rules["mode"] != "nearest":
+        return _smoothed(c, x, goal, spatial, rules)
     axes = [goal.axes[i] for i in spatial]
     if x.type.rank in (3, 4, 5) and min(axes) >= 2:
         axes, order = list(range(2, x.type.rank)), (0, *range(2, x.type.rank), 1)
@@ -145,6 +147,46 @@ def _general(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: dict[s
 def _complete(rules: dict[str, object], scales: tuple[float, ...]) -> dict[str, object]:
     defaults = {"coefficient": -0.75, "exclude_outside": False, "antialias": False}
     return {**defaults, **rules, "scales": scales}
+
+
+# ---- antialiasing ----------------------------------------------------------------------------------------------------
+
+
+def _smoothed(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: dict[str, object]) -> Value:
+    """Filters as wide as a result where this is larger than an element; the border stands for what lies outside."""
+    dtype = x.type.dtype
+    y = c.cast(x, DType.F32) if dtype is DType.F16 else x
+    for i in places:
+        axis, target = goal.axes[i], goal.sizes[i]
+        size = x.type.shape[axis]
+        scale = goal.scales[i] if goal.scales else target / size
+        rule = affine(str(rules["coordinates"]), size, target, scale if goal.scales else 0.0, np.float64)
+        taps = _wide_taps(rule, size, target, min(scale, 1.0), rules)
+        weights = c.made(taps.weights.astype(y.type.dtype.numpy))
+        y = c.emit("interpolate", y, c.made(taps.places), weights, axis=axis)
+    return c.cast(y, dtype)
+
+
+def _wide_taps(rule: Affine, size: int, target: int, scale: float, rules: dict[str, object]) -> Taps:
+    reach = 1 if rules["mode"] == "linear" else 2
+    position = rule.positions(target, np.float64)
+    lower = np.floor(position).astype(np.int64)
+    first = math.floor(-reach / scale) + 1
+    steps = np.arange(first, 2 - first) if reach == 1 else np.arange(first, 2 - first + 1)
+    columns = lower[:, np.newaxis] + steps
+    far = np.abs(position[:, np.newaxis] - columns) * scale
+    weights = np.clip(1 - far, 0, 1) if reach == 1 else _cubic(far, float(str(rules["coefficient"])))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    rows = np.repeat(np.arange(target), columns.shape[1])
+    return Taps.of(size, target, rows, np.clip(columns, 0, size - 1).reshape(-1), weights.reshape(-1))
+
+
+def _cubic(far: Array, slope: float) -> Array:
+    """Keys' kernel at distances."""
+    near = ((slope + 2) * far - (slope + 3)) * far * far + 1
+    off = ((slope * far - 5 * slope) * far + 8 * slope) * far - 4 * slope
+    result: Array = np.where(far <= 1, near, np.where(far < 2, off, 0))
+    return result
 
 
 # ---- parts of pictures -----------------------------------------------------------------------------------------------
