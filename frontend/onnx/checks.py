@@ -61,8 +61,13 @@ def check_types(schema: Any, inputs: Sequence[Tensor | None]) -> None:
         if tensor is None:
             continue
         declared = formal[min(place, len(formal) - 1)]
+        if tensor.items is not None:
+            if not any("seq(" in kind for kind in declared.types):
+                raise UnsupportedError(f"input {place}, `{tensor.name}`, can't be a sequence")
+            continue
         dtype = tensor.type.dtype
-        if f"tensor({_WORDS[dtype]})" not in declared.types:
+        word = f"tensor({_WORDS[dtype]})"
+        if word not in declared.types and f"optional({word})" not in declared.types:
             raise UnsupportedError(f"input {place}, `{tensor.name}`, can't have elements of type {dtype}")
         first = same.setdefault(declared.type_str, dtype)
         if first is not dtype and getattr(declared, "is_homogeneous", True):

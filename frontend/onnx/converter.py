@@ -143,7 +143,7 @@ class Converter:
         if isinstance(error, _Reported):
             return
         title = _title(number, proto, scope)
-        types = ", ".join(str(t.type) if t is not None else "nothing" for t in inputs or ())
+        types = ", ".join(_type_of(t) for t in inputs or ())
         for found in error.diagnostics:
             details = (f"inputs: {types}",) if types and not found.details else found.details
             self.problems.append(Diagnostic(f"{title}: {found.message}", hint=found.hint, details=details))
@@ -300,6 +300,13 @@ def _without_absent(proto: Any, names: Mapping[str, Tensor | None]) -> Any:
 
 def _domain(proto: Any) -> str:
     return "" if proto.domain == "ai.onnx" else str(proto.domain)
+
+
+def _type_of(tensor: Tensor | None) -> str:
+    """The type of an input in messages."""
+    if tensor is None:
+        return "nothing"
+    return str(tensor.type) if tensor.items is None else f"a sequence of {len(tensor.items)}"
 
 
 def _title(number: int, proto: Any, scope: Scope) -> str:

@@ -59,7 +59,10 @@ def body_of(
 def _type_of(tensor: Tensor | None) -> bytes:
     """The serialized type of an input, or of none."""
     onnx = library()
-    if tensor is None:
+    if tensor is None or (tensor.items is not None and not tensor.items):
         return bytes(onnx.TypeProto().SerializeToString())
+    if tensor.items is not None:
+        kind = onnx.TypeProto.FromString(_type_of(tensor.items[0]))
+        return bytes(onnx.helper.make_sequence_type_proto(kind).SerializeToString())
     code = onnx.helper.np_dtype_to_tensor_dtype(tensor.type.dtype.numpy)
     return bytes(onnx.helper.make_tensor_type_proto(code, tensor.type.shape).SerializeToString())

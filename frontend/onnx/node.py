@@ -42,13 +42,16 @@ class Tensor:
     array: Array | None = None
     value: Value | None = None
     sources: frozenset[str] = frozenset()
+    items: tuple[Tensor, ...] | None = None
+    """The tensors of a sequence, which itself is none."""
 
     @property
     def type(self) -> TensorType:
-        """Element type and shape."""
+        """Element type and shape. Raises `UnsupportedError` for a sequence."""
         if self.value is not None:
             return self.value.type
-        assert self.array is not None
+        if self.array is None:
+            raise UnsupportedError(f"`{self.name}` is a sequence of tensors")
         return TensorType(DType.of(self.array.dtype), self.array.shape)
 
 
@@ -126,6 +129,8 @@ class Node:
         """The numbers of an input that must be known."""
         tensor = self.tensor(place)
         if tensor.array is None:
+            if tensor.items is not None:
+                self.unsupported(f"input {place} is a sequence of tensors")
             self.converter.needed |= tensor.sources
             inputs = ", ".join(f"`{name}`" for name in sorted(tensor.sources))
             where = f"input {place}, `{tensor.name}`," if tensor.name else f"input {place}"
@@ -157,10 +162,11 @@ class Node:
 
     def value_of(self, tensor: Tensor) -> Value:
         """A tensor as a value."""
-        if tensor.array is None:
-            assert tensor.value is not None
-            return tensor.value
-        return self._constant(tensor, None)
+        if tensor.array is not None:
+            return self._constant(tensor, None)
+        if tensor.value is None:
+            self.unsupported(f"`{tensor.name}` is a sequence of tensors")
+        return tensor.value
 
     def _constant(self, tensor: Tensor, axes: tuple[int, ...] | None) -> Value:
         known = self.constants.values

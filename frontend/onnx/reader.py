@@ -78,7 +78,8 @@ def graph_of(
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs)
     _raise(converter)
-    return _finished(builder, converter, sizes, model.graph, [t for t in outputs if t is not None])
+    found = [t for t in outputs if t is not None]
+    return _finished(builder, converter, sizes, model.graph, found)
 
 
 def _opsets(model: Any) -> dict[str, int]:
@@ -118,6 +119,9 @@ def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | 
     """Report outputs of another element type or rank than the file declares."""
     for info, tensor in zip(graph.output, outputs, strict=True):
         declared = info.type.tensor_type
+        if tensor is not None and tensor.items is not None:
+            converter.report(f"output `{info.name}` is a sequence of tensors, which a program can't give")
+            continue
         if tensor is None or info.type.WhichOneof("value") != "tensor_type" or not declared.elem_type:
             continue
         wrong_rank = declared.HasField("shape") and len(declared.shape.dim) != tensor.type.rank

@@ -10,16 +10,16 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ...compiler.graph.ir import Array, Value
 
 if TYPE_CHECKING:
-    from .node import Node
+    from .node import Node, Tensor
 
-Given = Value | Array | None
+Given: TypeAlias = "Value | Array | Tensor | None"
 """What an output stands for: a value of the graph, numbers that are the same in every run, or nothing."""
-Result = Given | tuple[Given, ...]
+Result: TypeAlias = "Given | tuple[Given, ...]"
 Rule = Callable[["Node"], Result]
 
 RuleT = TypeVar("RuleT", bound=Rule)

@@ -222,14 +222,3 @@ def _whole_product(c: Node, a: Value, b: Value) -> Value:
     if a.type.rank == 1:
         del shape[-1 if b.type.rank == 1 else -2]
     return c.reshape(y, shape)
-
-
-@onnx("Einsum")
-def einsum(c: Node) -> Value:
-    """Sums of products by an equation."""
-    from ....compiler.ops.einsum import einsum as layer
-
-    equation = c.needed("equation").replace(" ", "")
-    return layer(c.builder, equation, *c.values())
-
-
