@@ -53,7 +53,7 @@ def _shape(name: str) -> tuple[int, ...]:
 
 def transposes(graph: Graph) -> tuple[int, int]:
     """Transposes inside the graph, and those of inputs and outputs."""
-    outer = {v for v in graph.inputs} | {v for v in graph.outputs}
+    outer = {*graph.inputs, *graph.outputs}
     found = [op for op in graph.operations if op.name == "transpose"]
     edge = sum(op.operands[0] in outer or op.result in outer for op in found)
     return len(found) - edge, edge

@@ -134,7 +134,9 @@ def _is_onnx(head: bytes) -> bool:
     return len(head) > 2 and head[0] == 0x08 and 1 <= head[1] < 0x40 and head[2] in _ONNX_FIELDS
 
 
-_ONNX_FIELDS = frozenset(number << 3 | kind for number, kind in ((2, 2), (3, 2), (4, 2), (5, 0), (6, 2), (7, 2), (8, 2)))
+_ONNX_FIELDS = frozenset(
+    number << 3 | kind for number, kind in ((2, 2), (3, 2), (4, 2), (5, 0), (6, 2), (7, 2), (8, 2))
+)
 """First bytes of the fields that may follow: producer, domain, version of the model, its text, graph, operator sets."""
 
 

@@ -152,11 +152,18 @@ def _reshape(operands: Operands, attributes: Attributes, permutation: Permutatio
     order = [d for d in permutation if x.shape[d] != 1]
     for merged, _ in groups:
         first = min(map(order.index, merged), default=0)
-        order = [*(d for d in order[:first] if d not in merged), *merged, *(d for d in order[first:] if d not in merged)]
+        order = [
+            *(d for d in order[:first] if d not in merged),
+            *merged,
+            *(d for d in order[first:] if d not in merged),
+        ]
     slots = iter(order)
     needed = tuple(d if x.shape[d] == 1 else next(slots) for d in permutation)
     ordered = sorted((g for g in groups if g[0]), key=lambda group: order.index(group[0][0]))
-    result = (*(d for merged, parts in groups if not merged for d in parts), *(d for _, parts in ordered for d in parts))
+    result = (
+        *(d for merged, parts in groups if not merged for d in parts),
+        *(d for _, parts in ordered for d in parts),
+    )
     return Permuted({**attributes, "shape": tuple(y.shape[d] for d in result)}, result, (needed,))
 
 

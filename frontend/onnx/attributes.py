@@ -24,7 +24,7 @@ _FIELDS = {
 
 
 def decoded(attributes: Sequence[Any]) -> dict[str, Any]:
-    """Attributes by name. Raises `NetcError` for kinds that netc doesn't know and for an attribute that stands twice."""
+    """Attributes by name. Raises `NetcError` for kinds that netc doesn't know, and for one that stands twice."""
     kinds = library().AttributeProto.AttributeType
     found: dict[str, Any] = {}
     for attribute in attributes:

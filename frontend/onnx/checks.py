@@ -38,12 +38,14 @@ def check_counts(schema: Any, proto: Any) -> None:
 
 
 def check_attributes(schema: Any, attributes: Sequence[Any]) -> None:
-    """Raise `UnsupportedError` for an attribute that the operator doesn't have in this version, and for lacking ones."""
+    """Raise `UnsupportedError` for an attribute that this version doesn't have, and for one that it lacks."""
     known = schema.attributes
     for attribute in attributes:
         if attribute.name not in known:
             hint = near_miss(attribute.name, known) or "it has " + (", ".join(sorted(known)) or "none")
-            raise UnsupportedError(f"{schema.name}-{schema.since_version} has no attribute `{attribute.name}`", hint=hint)
+            raise UnsupportedError(
+                f"{schema.name}-{schema.since_version} has no attribute `{attribute.name}`", hint=hint
+            )
         kind = int(known[attribute.name].type)
         if attribute.type != kind:
             raise UnsupportedError(f"the attribute `{attribute.name}` is of another kind than {schema.name}'s")

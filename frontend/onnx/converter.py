@@ -16,7 +16,7 @@ from .attributes import decoded
 from .checks import check_attributes, check_counts, check_types
 from .functions import body_of, defaults_of, resolved
 from .library import NEWEST, schema_of
-from .node import Constants, Node, Tensor, UnknownInputError, UnsupportedError
+from .node import Constants, Node, ReportedError, Tensor, UnknownInputError, UnsupportedError
 from .registry import Rule, known_operators, rule_of
 from .tensors import array_of
 
@@ -140,7 +140,7 @@ class Converter:
     def _refuse(
         self, number: int, proto: Any, scope: Scope, inputs: Sequence[Tensor | None] | None, error: NetcError
     ) -> None:
-        if isinstance(error, _Reported):
+        if isinstance(error, ReportedError):
             return
         title = _title(number, proto, scope)
         types = ", ".join(_type_of(t) for t in inputs or ())
@@ -162,7 +162,7 @@ class Converter:
             inputs.pop()
         if is_broken:
             self._check(proto, scope)
-            raise _Reported("")
+            raise ReportedError("")
         return inputs
 
     # ---- nodes ----
@@ -222,7 +222,9 @@ class Converter:
     def _alike(self, proto: Any) -> str | None:
         return near_miss(proto.op_type, known_operators())
 
-    def _call(self, proto: Any, inputs: list[Tensor | None], scope: Scope, attributes: list[Any]) -> list[Tensor | None]:
+    def _call(
+        self, proto: Any, inputs: list[Tensor | None], scope: Scope, attributes: list[Any]
+    ) -> list[Tensor | None]:
         """The results of a node whose operator is a function."""
         domain = _domain(proto)
         own = self.functions.get((domain, proto.op_type, getattr(proto, "overload", "")))
@@ -244,7 +246,7 @@ class Converter:
         wanted = [name if i < len(proto.output) and proto.output[i] else "" for i, name in enumerate(body.output)]
         outputs = self.nodes_of([_without_absent(n, names) for n in body.node], wanted, inner)
         if len(self.problems) > before:
-            raise _Reported("")
+            raise ReportedError("")
         return outputs
 
     # ---- what is known ----
@@ -275,10 +277,6 @@ class Converter:
         values = [r for r in results if isinstance(r, Value)]
         arrays = dict(zip(values, evaluate(alone.builder.finish(values)), strict=True))
         return [arrays[r] if isinstance(r, Value) else r for r in results]
-
-
-class _Reported(UnsupportedError):
-    """A node that depends on one whose problem was reported."""
 
 
 _ABSENT = Tensor("")
@@ -324,7 +322,7 @@ def _ruled(node: Node, rule: Rule) -> list[Any]:
     start = len(node.builder.operations)
     try:
         result = rule(node)
-    except UnknownInputError:
+    except (UnknownInputError, ReportedError):
         raise
     except NetcError as error:
         del node.builder.operations[start:]

@@ -30,9 +30,7 @@ def defaults_of(proto: Any, opset: int, domain: str) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None and value.name}
 
 
-def body_of(
-    proto: Any, opset: int, domain: str, inputs: Sequence[Tensor | None], attributes: Sequence[Any]
-) -> Any:
+def body_of(proto: Any, opset: int, domain: str, inputs: Sequence[Tensor | None], attributes: Sequence[Any]) -> Any:
     """The function that defines a node's operator, for these types of inputs. Raises `UnsupportedError` without one."""
     onnx = library()
     schema = schema_of(proto.op_type, opset, domain)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ...compiler.errors import NetcError
+from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.types import DType, TensorType
@@ -29,6 +29,10 @@ class UnsupportedError(NetcError):
 
 class UnknownInputError(UnsupportedError):
     """A node one of whose inputs must be known while the file is read, but isn't."""
+
+
+class ReportedError(UnsupportedError):
+    """A node that depends on one whose problem was reported."""
 
 
 @dataclass(eq=False, slots=True)
@@ -237,6 +241,12 @@ class Node:
     def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
         """Add an operation."""
         return self.builder.emit(operator, *operands, **attributes)
+
+    def param(
+        self, name: str, shape: Sequence[int], *, init: str, trainable: bool = True, checkpoint: str | None = None
+    ) -> Value:
+        """No rule makes parameters; this is here for layers of the language, which rules call."""
+        raise InternalError(f"{self.proto.op_type} would make the parameter `{name}`")
 
     def made(self, array: Array) -> Value:
         """Numbers as a value."""

@@ -51,12 +51,12 @@ def selu(c: Node) -> Value:
 @onnx("Celu")
 def celu(c: Node) -> Value:
     """X where positive, else alpha * (exp(x / alpha) - 1)."""
-    return layers.celu(c.builder, c.value(0), float(c.attribute("alpha", 1.0)))
+    return layers.celu(c, c.value(0), float(c.attribute("alpha", 1.0)))
 
 
 @onnx("HardSigmoid")
 def hard_sigmoid(c: Node) -> Value:
-    """alpha * x + beta between 0 and 1."""
+    """A line, alpha * x + beta, between 0 and 1."""
     x = c.value(0)
     alpha, beta = float(c.attribute("alpha", 0.2)), float(c.attribute("beta", 0.5))
     if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
@@ -74,7 +74,7 @@ def gelu(c: Node) -> Value:
 @onnx("Mish")
 def mish(c: Node) -> Value:
     """X * tanh(softplus(x))."""
-    return layers.mish(c.builder, c.value(0))
+    return layers.mish(c, c.value(0))
 
 
 @onnx("Swish")
@@ -88,7 +88,7 @@ def swish(c: Node) -> Value:
 @onnx("Softsign")
 def softsign(c: Node) -> Value:
     """X / (1 + |x|)."""
-    return layers.softsign(c.builder, c.value(0))
+    return layers.softsign(c, c.value(0))
 
 
 @onnx("Shrink")
@@ -98,10 +98,11 @@ def shrink(c: Node) -> Value:
     limit, bias = float(c.attribute("lambd", 0.5)), float(c.attribute("bias", 0.0))
     dtype = x.type.dtype
     wide = x if dtype.is_float else c.cast(x, DType.F32)
-    number = lambda value: c.scalar(value, wide)  # noqa: E731
-    above = c.emit("select", c.emit("greater", wide, number(limit)), c.emit("sub", wide, number(bias)), number(0))
-    below = c.emit("less", wide, number(-limit))
-    return c.cast(c.emit("select", below, c.emit("add", wide, number(bias)), above), dtype)
+    move, zero = c.scalar(bias, wide), c.scalar(0, wide)
+    above = c.emit("greater", wide, c.scalar(limit, wide))
+    lowered = c.emit("select", above, c.emit("sub", wide, move), zero)
+    below = c.emit("less", wide, c.scalar(-limit, wide))
+    return c.cast(c.emit("select", below, c.emit("add", wide, move), lowered), dtype)
 
 
 # ---- over a dimension -----------------------------------------------------------------------------------------------

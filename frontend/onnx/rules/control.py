@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ..node import Node, Tensor, UnsupportedError
+from ..node import Node, ReportedError, Tensor, UnsupportedError
 from ..registry import onnx
 
 MOST_TURNS = 1 << 12
@@ -26,9 +26,7 @@ def _body(c: Node, graph: Any, given: list[Tensor]) -> list[Tensor]:
     outputs = c.converter.convert(graph, inner)
     found = [tensor for tensor in outputs if tensor is not None]
     if len(c.converter.problems) > before or len(found) < len(outputs):
-        from ..converter import _Reported
-
-        raise _Reported("")
+        raise ReportedError("")
     return found
 
 
@@ -96,9 +94,7 @@ def scan(c: Node) -> tuple[Any, ...]:
     start = c.count - count
     state = [c.tensor(i) for i in range(start)]
     outputs = len(graph.output) - start
-    axes = [
-        c.axis(a, c.type(start + i).rank) for i, a in enumerate(c.attribute("scan_input_axes", (0,) * count))
-    ]
+    axes = [c.axis(a, c.type(start + i).rank) for i, a in enumerate(c.attribute("scan_input_axes", (0,) * count))]
     backward = tuple(c.attribute("scan_input_directions", (0,) * count))
     turned = tuple(c.attribute("scan_output_directions", (0,) * outputs))
     out_axes = tuple(c.attribute("scan_output_axes", (0,) * outputs))
@@ -128,7 +124,9 @@ def _tensor(result: Any) -> Tensor:
     return Tensor("", value=result) if isinstance(result, Value) else Tensor("", result)
 
 
-def _scanned(c: Node, graph: Any, state: list[Tensor], ins: list[tuple[int, int]], outs: list[tuple[int, int]]) -> tuple[Any, ...]:
+def _scanned(
+    c: Node, graph: Any, state: list[Tensor], ins: list[tuple[int, int]], outs: list[tuple[int, int]]
+) -> tuple[Any, ...]:
     scanned = [c.tensor(c.count - len(ins) + i) for i in range(len(ins))]
     return _turns(c, graph, state, scanned, ins, outs)
 

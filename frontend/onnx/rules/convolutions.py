@@ -101,9 +101,7 @@ def conv_transpose(c: Node) -> Value:
     strides, dilations = per_dimension(c, "strides", spatial), per_dimension(c, "dilations", spatial)
     extents = dilated(kernel, dilations)
     more = tuple(c.attribute("output_padding", (0,) * spatial))
-    full = tuple(
-        s * (n - 1) + o + e for s, n, o, e in zip(strides, c.shape(0)[2:], more, extents, strict=True)
-    )
+    full = tuple(s * (n - 1) + o + e for s, n, o, e in zip(strides, c.shape(0)[2:], more, extents, strict=True))
     size, padding = _result(c, full, strides)
     groups = int(c.attribute("group", 1))
     weight = _transposed_weight(c, spatial, groups)
@@ -209,9 +207,12 @@ def _whole_product(c: Node, a: Value, b: Value) -> Value:
     """The product of matrices of whole numbers: products of all pairs, added up in the type of the result."""
     wide = a if a.type.rank > 1 else c.reshape(a, (1, *a.type.shape))
     tall = b if b.type.rank > 1 else c.reshape(b, (*b.type.shape, 1))
-    if math.prod(np.broadcast_shapes(wide.type.shape[:-2], tall.type.shape[:-2])) * wide.type.shape[-2] * math.prod(
-        tall.type.shape[-2:]
-    ) > 1 << 24:
+    if (
+        math.prod(np.broadcast_shapes(wide.type.shape[:-2], tall.type.shape[:-2]))
+        * wide.type.shape[-2]
+        * math.prod(tall.type.shape[-2:])
+        > 1 << 24
+    ):
         c.unsupported("such large matrices of whole numbers are not supported")
     left = c.reshape(wide, (*wide.type.shape, 1))
     right = c.reshape(tall, (*tall.type.shape[:-2], 1, *tall.type.shape[-2:]))

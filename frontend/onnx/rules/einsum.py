@@ -25,9 +25,9 @@ def einsum(c: Node) -> Value:
         rest = set("".join(terms[2:])) | set(result)
         kept = "".join(dict.fromkeys(letter for letter in terms[0] + terms[1] if letter in rest))
         goal = result if len(values) == 2 else kept
-        joined = einsum_layer(c.builder, f"{terms[0]},{terms[1]}->{goal}", values[0], values[1])
+        joined = einsum_layer(c, f"{terms[0]},{terms[1]}->{goal}", values[0], values[1])
         terms, values = [goal, *terms[2:]], [joined, *values[2:]]
-    return values[0] if terms[0] == result else einsum_layer(c.builder, f"{terms[0]}->{result}", values[0])
+    return values[0] if terms[0] == result else einsum_layer(c, f"{terms[0]}->{result}", values[0])
 
 
 def _terms(c: Node) -> tuple[list[str], str]:

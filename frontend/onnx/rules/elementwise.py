@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -187,7 +187,7 @@ def power(c: Node) -> Value:
 
 @onnx("BitShift")
 def bit_shift(c: Node) -> Value:
-    """a shifted by b bits."""
+    """The first operand shifted by as many bits as the second says."""
     word = c.choice("direction", "", "LEFT", "RIGHT")
     return c.emit("left_shift" if word == "LEFT" else "right_shift", c.value(0), c.value(1))
 
@@ -224,7 +224,10 @@ def clip(c: Node) -> Value:
     x = c.value(0)
     bounds = [c.known(i) if c.has(i) else None for i in (1, 2)]
     if x.type.dtype.is_float and all(b is not None or not c.has(i) for i, b in enumerate(bounds, 1)):
-        low, high = (default if b is None else float(b.reshape(-1)[0]) for b, default in zip(bounds, (-math.inf, math.inf), strict=True))
+        low, high = (
+            default if b is None else float(b.reshape(-1)[0])
+            for b, default in zip(bounds, (-math.inf, math.inf), strict=True)
+        )
         return _clipped(c, x, low, high)
     for place, operator in ((1, "maximum"), (2, "minimum")):
         if c.has(place):
@@ -290,10 +293,3 @@ def _passed(c: Node) -> tuple[Value | None, ...]:
     dtype = DType.BOOL if c.version >= 10 else x.type.dtype
     return x, c.full(x.type.shape, 1, dtype) if c.wants(1) else None
 
-
-def number_of(c: Node, name: str, default: float) -> float:
-    """An attribute that is a float."""
-    return float(c.attribute(name, default))
-
-
-Function = Callable[[Node], Value]

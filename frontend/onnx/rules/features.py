@@ -92,13 +92,14 @@ def tensor_scatter(c: Node) -> Value:
     places = c.emit("add", start, c.made(steps.astype(first.type.dtype.numpy)))
     if mode == "circular":
         places = c.emit("floor_mod", places, c.scalar(x.type.shape[axis], places))
-    return scattering.scatter(c.builder, x, c.broadcast(places, update.type.shape), update, axis)
+    return scattering.scatter(c, x, c.broadcast(places, update.type.shape), update, axis)
 
 
 @onnx("BitCast")
 def bit_cast(c: Node) -> Array:
     """The bits of numbers, which must be known, as those of another type of the same size."""
-    return np.ascontiguousarray(c.constant(0)).view(dtype_of(int(c.needed("to"))).numpy)
+    x = c.constant(0)
+    return np.ascontiguousarray(x).view(dtype_of(int(c.needed("to"))).numpy).reshape(x.shape)
 
 
 @onnx("Det")

@@ -8,6 +8,7 @@ import numpy as np
 
 from ....compiler.graph.ir import Array, Value
 from ....compiler.ops import scattering
+from ....compiler.ops.indexing import coordinates
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import Rule, onnx
@@ -91,9 +92,9 @@ def scatter_nd(c: Node) -> Value:
 def _scattered(c: Node, x: Value, indices: Value, updates: Value) -> Value:
     match c.choice("reduction", "none", "none", "add", "mul", "max", "min"):
         case "none":
-            return scattering.scatter_nd_update(c.builder, x, indices, updates)
+            return scattering.scatter_nd_update(c, x, indices, updates)
         case "add":
-            return scattering.scatter_nd_add(c.builder, x, indices, updates)
+            return scattering.scatter_nd_add(c, x, indices, updates)
         case other:
             return _combined(c, x, indices, updates, other)
 
@@ -115,7 +116,7 @@ def _combined(c: Node, x: Value, indices: Value, updates: Value, reduction: str)
         place = c.emit("slice", flat, begin=(i, 0), size=(1, depth))
         update = c.emit("slice", new, begin=(i, *(0,) * len(rest)), size=(1, *rest))
         old = c.emit("gather_nd", x, place)
-        x = scattering.scatter_nd_update(c.builder, x, place, c.emit(operator, old, update))
+        x = scattering.scatter_nd_update(c, x, place, c.emit(operator, old, update))
     return x
 
 
@@ -127,10 +128,10 @@ def scatter_elements(c: Node) -> Value:
     indices = _from_front(c, 1, x.type.shape[axis])
     reduction = c.choice("reduction", "none", "none", "add", "mul", "max", "min")
     if reduction == "none":
-        return scattering.scatter(c.builder, x, indices, updates, axis)
+        return scattering.scatter(c, x, indices, updates, axis)
     if reduction == "add":
-        return scattering.scatter_add(c.builder, x, indices, updates, axis)
-    spots = scattering.coordinates(c.builder, indices, axis)
+        return scattering.scatter_add(c, x, indices, updates, axis)
+    spots = coordinates(c, indices, axis)
     return _combined(c, x, spots, c.reshape(updates, spots.type.shape[:-1]), reduction)
 
 
@@ -144,7 +145,12 @@ def one_hot(c: Node) -> Value:
     axis = c.axis(c.attribute("axis", -1), indices.type.rank + 1)
     if indices.type.dtype.is_float:
         indices = c.cast(indices, DType.I64)
-    wrapped = c.emit("select", c.emit("less", indices, c.scalar(0, indices)), c.emit("add", indices, c.scalar(depth, indices)), indices)
+    wrapped = c.emit(
+        "select",
+        c.emit("less", indices, c.scalar(0, indices)),
+        c.emit("add", indices, c.scalar(depth, indices)),
+        indices,
+    )
     rules = {"depth": depth, "dtype": str(dtype), "on": on.item(), "off": off.item(), "axis": axis}
     return c.emit("one_hot", wrapped, **rules)
 
@@ -199,7 +205,9 @@ def _triangle(upper: bool) -> Rule:
         x = c.value(0)
         k = int(c.number(1)) if c.has(1) else 0
         rows, columns = x.type.shape[-2:]
-        mask = np.triu(np.ones((rows, columns), np.bool_), k) if upper else np.tril(np.ones((rows, columns), np.bool_), k)
+        mask = (
+            np.triu(np.ones((rows, columns), np.bool_), k) if upper else np.tril(np.ones((rows, columns), np.bool_), k)
+        )
         return c.emit("select", c.made(mask), x, c.scalar(0, x))
 
     return rule

@@ -171,5 +171,3 @@ def mean_variance_normalization(c: Node) -> Value:
     apart = c.emit("sub", x, mean)
     variance = c.emit("reduce_mean", c.emit("mul", apart, apart), axes=axes, keepdims=True)
     return c.emit("div", apart, c.emit("add", c.emit("sqrt", variance), c.scalar(1e-9, x)))
-
-

@@ -64,7 +64,7 @@ def max_pool(c: Node) -> Value | tuple[Value, Value]:
 def _max_pool(c: Node, x: Value, windows: Windows) -> Value:
     if any(max(p) >= e for p, e in zip(windows.padding, windows.extents, strict=True)):
         return _widened(c, x, windows)
-    return layers.max_pool(c.builder, x, windows.sizes, windows.strides, windows.padding, False, windows.dilations)
+    return layers.max_pool(c, x, windows.sizes, windows.strides, windows.padding, False, windows.dilations)
 
 
 def _widened(c: Node, x: Value, windows: Windows) -> Value:
@@ -72,7 +72,7 @@ def _widened(c: Node, x: Value, windows: Windows) -> Value:
     if not x.type.dtype.is_float:
         c.unsupported("padding as wide as a window is not supported")
     wide = c.emit("pad", x, padding=((0, 0), *windows.padding, (0, 0)), value=-math.inf)
-    return layers.max_pool(c.builder, wide, windows.sizes, windows.strides, "valid", False, windows.dilations)
+    return layers.max_pool(c, wide, windows.sizes, windows.strides, "valid", False, windows.dilations)
 
 
 def _places(c: Node, x: Value, y: Value, windows: Windows, order: int) -> Value:

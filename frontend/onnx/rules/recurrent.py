@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ....compiler.graph.ir import Value
-from ..node import Node
+from ..node import Node, UnsupportedError
 from ..registry import onnx
 
 Activation = Callable[[Value], Value]
@@ -159,13 +159,15 @@ def _activation(c: Node, name: str, alphas: list[float], betas: list[float]) -> 
         return lambda x: c.emit("leaky_relu", x, alpha=float(alpha))
     if low == "hardsigmoid":
         a, b = alphas.pop(0) if alphas else 0.2, betas.pop(0) if betas else 0.5
-        return lambda x: c.emit("clamp", c.emit("add", c.emit("mul", x, c.scalar(a, x)), c.scalar(b, x)), low=0.0, high=1.0)
-    c.unsupported(f"the activation {name} is not supported")
+        return lambda x: c.emit(
+            "clamp", c.emit("add", c.emit("mul", x, c.scalar(a, x)), c.scalar(b, x)), low=0.0, high=1.0
+        )
+    raise UnsupportedError(f"the activation {name} is not supported")
 
 
 @onnx("RNN", since=7)
 def rnn(c: Node) -> tuple[Value, ...]:
-    """h' = f(W x + R h + b)."""
+    """The next state is f(W x + R h + b)."""
     layer = Layer(c, 1, ("Tanh",))
 
     def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -209,9 +211,7 @@ def gru(c: Node) -> tuple[Value, ...]:
     def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
         (h,) = state
         of_x, of_h = layer.dense(x, p.w, p.wb), layer.dense(h, p.r, p.rb)
-        z, r = (
-            p.f[0](layer.clipped(p, c.emit("add", layer.gate(of_x, n), layer.gate(of_h, n)))) for n in range(2)
-        )
+        z, r = (p.f[0](layer.clipped(p, c.emit("add", layer.gate(of_x, n), layer.gate(of_h, n)))) for n in range(2))
         if behind:
             inner = c.emit("mul", r, layer.gate(of_h, 2))
         else:
@@ -223,5 +223,3 @@ def gru(c: Node) -> tuple[Value, ...]:
         return (c.emit("add", c.emit("mul", c.emit("sub", c.scalar(1, z), z), n), c.emit("mul", z, h)),)
 
     return tuple(layer.run(step, 1))
-
-

@@ -142,7 +142,7 @@ def top_k(c: Node) -> tuple[Value, ...]:
     axis = c.axis(c.attribute("axis", -1), x.type.rank)
     c.ignore("sorted")  # any order will do where it isn't asked for
     largest = c.flag("largest", True)
-    values, places = top_k_layer(c.builder, x, int(c.number(1)), axis, largest)
+    values, places = top_k_layer(c, x, int(c.number(1)), axis, largest)
     return values, c.cast(places, DType.I64)
 
 
@@ -151,7 +151,7 @@ def top_k_by_attribute(c: Node) -> tuple[Value, ...]:
     """The largest elements along an axis and their places."""
     x = c.value(0)
     axis = c.axis(c.attribute("axis", -1), x.type.rank)
-    values, places = top_k_layer(c.builder, x, int(c.needed("k")), axis, True)
+    values, places = top_k_layer(c, x, int(c.needed("k")), axis, True)
     return values, c.cast(places, DType.I64)
 
 
@@ -175,7 +175,9 @@ def cumulative_product(c: Node) -> Value:
         step = min(step, size)
         sides = (0, step) if reverse else (step, 0)
         begin = tuple((step if reverse else 0) if d == axis else 0 for d in range(x.type.rank))
-        kept = c.emit("slice", value, begin=begin, size=tuple(size - step if d == axis else s for d, s in enumerate(x.type.shape)))
+        kept = c.emit(
+            "slice", value, begin=begin, size=tuple(size - step if d == axis else s for d, s in enumerate(x.type.shape))
+        )
         padding = tuple(sides if d == axis else (0, 0) for d in range(x.type.rank))
         return c.emit("pad", kept, padding=padding, value=1.0 if x.type.dtype.is_float else 1)
 

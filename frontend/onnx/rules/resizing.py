@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,10 +72,8 @@ def resize(c: Node) -> Value:
     }
     outside = float(c.attribute("extrapolation_value", 0.0))
     policy = c.choice("keep_aspect_ratio_policy", "stretch", "stretch", "not_larger", "not_smaller")
-    if c.has(3) and c.type(3).size:
-        goal = _sized(c, axes, c.integers(3), policy)
-    else:
-        goal = _scaled(c, axes, _floats(c, 2))
+    by_size = c.has(3) and c.type(3).size
+    goal = _sized(c, axes, c.integers(3), policy) if by_size else _scaled(c, axes, _floats(c, 2))
     if coordinates == "tf_crop_and_resize":
         return _cropped(c, goal, rules, _floats(c, 1), outside)
     return _resized(c, goal, rules)
@@ -105,11 +104,13 @@ def _sized(c: Node, axes: tuple[int, ...], sizes: tuple[int, ...], policy: str) 
     return Goal(axes, new, (scale,) * len(axes))
 
 
-def _resized(c: Node, goal: Goal, rules: dict[str, object]) -> Value:
+def _resized(c: Node, goal: Goal, rules: Mapping[str, Any]) -> Value:
     """Axes that change brought into the places of spatial dimensions, and back."""
     x = c.value(0)
     changed = [i for i, a in enumerate(goal.axes) if goal.sizes[i] != x.type.shape[a] or goal.scales]
-    spatial = [i for i in changed if not (goal.scales and goal.scales[i] == 1 and goal.sizes[i] == x.type.shape[goal.axes[i]])]
+    spatial = [
+        i for i in changed if not (goal.scales and goal.scales[i] == 1 and goal.sizes[i] == x.type.shape[goal.axes[i]])
+    ]
     if not spatial:
         return x
     if rules.get("antialias") and not rules["exclude_outside"] and rules["mode"] != "nearest":
@@ -119,7 +120,7 @@ def _resized(c: Node, goal: Goal, rules: dict[str, object]) -> Value:
         axes, order = list(range(2, x.type.rank)), (0, *range(2, x.type.rank), 1)
         size = tuple(_of(goal, a, x.type.shape[a]) for a in axes)
         scales = tuple(goal.scales[goal.axes.index(a)] if a in goal.axes else 1.0 for a in axes) if goal.scales else ()
-        y = resized(c.builder, c.transpose(x, order), size, _complete(rules, scales))
+        y = resized(c, c.transpose(x, order), size, _complete(rules, scales))
         return c.channels_first(y)
     return _general(c, x, goal, spatial, rules)
 
@@ -128,7 +129,7 @@ def _of(goal: Goal, axis: int, old: int) -> int:
     return goal.sizes[goal.axes.index(axis)] if axis in goal.axes else old
 
 
-def _general(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: dict[str, object]) -> Value:
+def _general(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: Mapping[str, Any]) -> Value:
     """Any axes: those that change behind all others, which count as samples."""
     axes = sorted(goal.axes[i] for i in places)
     if len(axes) > 3:
@@ -140,11 +141,11 @@ def _general(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: dict[s
     flat = c.reshape(turned, (math.prod(lead), *(x.type.shape[a] for a in axes), 1))
     size = tuple(_of(goal, a, 0) for a in axes)
     scales = tuple(goal.scales[goal.axes.index(a)] for a in axes) if goal.scales else ()
-    y = resized(c.builder, flat, size, _complete(rules, scales))
+    y = resized(c, flat, size, _complete(rules, scales))
     return c.transpose(c.reshape(y, (*lead, *size)), tuple(order.index(d) for d in range(len(order))))
 
 
-def _complete(rules: dict[str, object], scales: tuple[float, ...]) -> dict[str, object]:
+def _complete(rules: Mapping[str, Any], scales: tuple[float, ...]) -> dict[str, Any]:
     defaults = {"coefficient": -0.75, "exclude_outside": False, "antialias": False}
     return {**defaults, **rules, "scales": scales}
 
@@ -152,7 +153,7 @@ def _complete(rules: dict[str, object], scales: tuple[float, ...]) -> dict[str, 
 # ---- antialiasing ----------------------------------------------------------------------------------------------------
 
 
-def _smoothed(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: dict[str, object]) -> Value:
+def _smoothed(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: Mapping[str, Any]) -> Value:
     """Filters as wide as a result where this is larger than an element; the border stands for what lies outside."""
     dtype = x.type.dtype
     y = c.cast(x, DType.F32) if dtype is DType.F16 else x
@@ -167,7 +168,7 @@ def _smoothed(c: Node, x: Value, goal: Goal, places: Sequence[int], rules: dict[
     return c.cast(y, dtype)
 
 
-def _wide_taps(rule: Affine, size: int, target: int, scale: float, rules: dict[str, object]) -> Taps:
+def _wide_taps(rule: Affine, size: int, target: int, scale: float, rules: Mapping[str, Any]) -> Taps:
     reach = 1 if rules["mode"] == "linear" else 2
     position = rule.positions(target, np.float64)
     lower = np.floor(position).astype(np.int64)
@@ -175,7 +176,7 @@ def _wide_taps(rule: Affine, size: int, target: int, scale: float, rules: dict[s
     steps = np.arange(first, 2 - first) if reach == 1 else np.arange(first, 2 - first + 1)
     columns = lower[:, np.newaxis] + steps
     far = np.abs(position[:, np.newaxis] - columns) * scale
-    weights = np.clip(1 - far, 0, 1) if reach == 1 else _cubic(far, float(str(rules["coefficient"])))
+    weights = np.clip(1 - far, 0, 1) if reach == 1 else _cubic(far, float(rules["coefficient"]))
     weights = weights / weights.sum(axis=1, keepdims=True)
     rows = np.repeat(np.arange(target), columns.shape[1])
     return Taps.of(size, target, rows, np.clip(columns, 0, size - 1).reshape(-1), weights.reshape(-1))
@@ -192,7 +193,7 @@ def _cubic(far: Array, slope: float) -> Array:
 # ---- parts of pictures -----------------------------------------------------------------------------------------------
 
 
-def _cropped(c: Node, goal: Goal, rules: dict[str, object], roi: tuple[float, ...], outside: float) -> Value:
+def _cropped(c: Node, goal: Goal, rules: Mapping[str, Any], roi: tuple[float, ...], outside: float) -> Value:
     """Parts of axes, in shares of them; what lies outside is a number of its own."""
     x = c.value(0)
     if rules["antialias"] or len(roi) != 2 * len(goal.axes):
@@ -219,14 +220,14 @@ def _crop_rule(first: float, last: float, size: int, target: int) -> Affine:
     return Affine(0.0, (last - first) * (size - 1) / (target - 1), first * (size - 1))
 
 
-def _along(c: Node, x: Value, axis: int, rule: Affine, rules: dict[str, object], target: int) -> Value:
+def _along(c: Node, x: Value, axis: int, rule: Affine, rules: Mapping[str, Any], target: int) -> Value:
     size = x.type.shape[axis]
     if rules["mode"] == "nearest":
         position = rule.positions(target, np.float64)
         rounded = np.floor(position + 0.5) if rules["rounding"] == "round_prefer_ceil" else np.ceil(position - 0.5)
         places = np.clip(rounded, 0, size - 1).astype(np.int64)
         return c.emit("gather", x, c.made(places), axis=axis)
-    coefficient, exclude = float(str(rules["coefficient"])), bool(rules["exclude_outside"])
+    coefficient, exclude = float(rules["coefficient"]), bool(rules["exclude_outside"])
     kind = x.type.dtype.numpy if x.type.dtype is DType.F64 else np.dtype(np.float32)
     mode = str(rules["mode"])
     taps = interpolation_taps(rule, mode, size, target, kind, coefficient=coefficient, exclude_outside=exclude)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ....compiler.graph.ir import Array, Value
+from ....compiler.ops.grid_sample import affine_grid as affine_grid_layer
 from ....compiler.ops.grid_sample import grid_sample as grid_sample_layer
 from ....compiler.types import DType
 from ..node import Node
@@ -16,12 +17,25 @@ from ..registry import onnx
 @onnx("GridSample", since=16)
 def grid_sample(c: Node) -> Value:
     """Pictures at the points of a grid."""
-    modes = {"bilinear": "bilinear", "linear": "bilinear", "nearest": "nearest", "bicubic": "bicubic", "cubic": "bicubic"}
+    modes = {
+        "bilinear": "bilinear",
+        "linear": "bilinear",
+        "nearest": "nearest",
+        "bicubic": "bicubic",
+        "cubic": "bicubic",
+    }
     default = "bilinear" if c.version < 20 else "linear"
     mode = modes[c.choice("mode", default, *modes)]
     padding = c.choice("padding_mode", "zeros", "zeros", "border", "reflection")
     x, grid = c.channels_last(c.value(0)), c.value(1)
-    return c.channels_first(grid_sample_layer(c.builder, x, grid, mode, padding, c.flag("align_corners")))
+    return c.channels_first(grid_sample_layer(c, x, grid, mode, padding, c.flag("align_corners")))
+
+
+@onnx("AffineGrid", since=20)
+def affine_grid(c: Node) -> Value:
+    """Where matrices move the points of a regular grid."""
+    size = c.integers(1)
+    return affine_grid_layer(c, c.value(0), tuple(size[2:]), c.flag("align_corners"))
 
 
 @onnx("RoiAlign", since=10)

@@ -80,7 +80,7 @@ def concat_from_sequence(c: Node) -> Value:
     if not values:
         c.unsupported("an empty sequence can't be joined")
     if c.flag("new_axis"):
-        return moves.stack(c.builder, *values, axis=int(c.needed("axis")))
+        return moves.stack(c, *values, axis=int(c.needed("axis")))
     axis = c.axis(c.needed("axis"), values[0].type.rank)
     return values[0] if len(values) == 1 else c.emit("concat", *values, axis=axis)
 
@@ -99,7 +99,7 @@ def split_to_sequence(c: Node) -> Tensor:
             sizes = tuple(min(step, length - start) for start in range(0, length, step)) if step > 0 else ()
         else:
             sizes = given
-    parts = moves.split(c.builder, x, sizes, axis)
+    parts = moves.split(c, x, sizes, axis)
     if not c.has(1) and not keeps:
         shape = x.type.shape[:axis] + x.type.shape[axis + 1 :]
         parts = tuple(c.reshape(part, shape) for part in parts)

@@ -10,7 +10,7 @@ import numpy as np
 from ....compiler.graph.ir import Array, Value
 from ....compiler.ops import moves
 from ....compiler.types import DType
-from ..node import Node
+from ..node import Node, UnsupportedError
 from ..registry import onnx
 from ..tensors import dtype_of
 
@@ -33,7 +33,7 @@ def size(c: Node) -> Array:
 @onnx("Constant")
 def constant(c: Node) -> Array:
     """The tensor, number or numbers of an attribute."""
-    given = [name for name in c.attributes]
+    given = list(c.attributes)
     if len(given) != 1:
         c.unsupported("it should have one attribute")
     value = c.attribute(given[0])
@@ -45,7 +45,7 @@ def constant(c: Node) -> Array:
         case "value_int" | "value_ints":
             return np.array(value, np.int64)
         case _:
-            c.unsupported(f"`{given[0]}` is not supported")
+            raise UnsupportedError(f"`{given[0]}` is not supported")
 
 
 @onnx("ConstantOfShape")
@@ -216,7 +216,7 @@ def _parts(c: Node, sizes: Sequence[int] | None) -> tuple[Value, ...]:
     x = c.value(0)
     axis = c.axis(c.attribute("axis", 0), x.type.rank)
     count = len(c.outputs)
-    return moves.split(c.builder, x, count if sizes is None else tuple(sizes), axis)
+    return moves.split(c, x, count if sizes is None else tuple(sizes), axis)
 
 
 @onnx("Slice")
@@ -248,7 +248,7 @@ def _sliced(
         if step < 0 and end < -size:  # before the first element, which no number of NumPy's says
             stop = None
         places[axis] = slice(start, stop, step)
-    return moves.sliced(c.builder, x, places)
+    return moves.sliced(c, x, places)
 
 
 # ---- padding ---------------------------------------------------------------------------------------------------------
@@ -281,14 +281,14 @@ def _padded(c: Node, pads: Sequence[int], value: float, axes: Sequence[int]) -> 
         padding[axis] = (pads[i], pads[count + i])
     if any(min(pair) < 0 for pair in padding):
         places = [slice(max(-b, 0), s - max(-a, 0)) for (b, a), s in zip(padding, x.type.shape, strict=True)]
-        x = moves.sliced(c.builder, x, places)
+        x = moves.sliced(c, x, places)
         padding = [(max(b, 0), max(a, 0)) for b, a in padding]
     if not any(map(any, padding)):
         return x
     if x.type.dtype is DType.BOOL:
         value = bool(value)
     number = float(value) if x.type.dtype.is_float else int(value)
-    return moves.pad(c.builder, x, tuple(padding), number if mode == "constant" else 0.0, mode)
+    return moves.pad(c, x, tuple(padding), number if mode == "constant" else 0.0, mode)
 
 
 @onnx("CenterCropPad")
@@ -301,7 +301,7 @@ def center_crop_pad(c: Node) -> Value:
         if size < old:
             first = (old - size) // 2
             places = [slice(first, first + size) if d == axis else slice(None) for d in range(x.type.rank)]
-            x = moves.sliced(c.builder, x, places)
+            x = moves.sliced(c, x, places)
         elif size > old:
             before = (size - old) // 2
             padding = tuple((before, size - old - before) if d == axis else (0, 0) for d in range(x.type.rank))
@@ -317,7 +317,7 @@ def depth_to_space(c: Node) -> Value:
     """Channels as blocks of places."""
     mode = c.choice("mode", "DCR", "DCR", "CRD")
     x = c.channels_last(c.value(0))
-    return c.channels_first(moves.depth_to_space(c.builder, x, int(c.needed("blocksize")), mode))
+    return c.channels_first(moves.depth_to_space(c, x, int(c.needed("blocksize")), mode))
 
 
 @onnx("SpaceToDepth")
@@ -325,5 +325,5 @@ def space_to_depth(c: Node) -> Value:
     """Blocks of places as channels."""
     block = int(c.needed("blocksize"))
     if c.attribute("mode", "DCR") == "CRD":
-        return c.channels_first(moves.pixel_unshuffle(c.builder, c.channels_last(c.value(0)), block))
+        return c.channels_first(moves.pixel_unshuffle(c, c.channels_last(c.value(0)), block))
     return c.channels_first(c.emit("space_to_depth", c.channels_last(c.value(0)), block_size=block))

@@ -107,7 +107,7 @@ def stft(c: Node) -> Value:
     window = c.value(2) if c.has(2) else None
     size = int(c.number(3)) if c.has(3) else window.type.shape[0] if window is not None else 0
     onesided = c.flag("onesided", True)
-    samples, length, parts = x.type.shape
+    length = x.type.shape[1]
     if size < 1 or step < 1 or length < size:
         c.unsupported(f"frames of {size} at steps of {step} don't fit {x.type}")
     frames = (length - size) // step + 1
@@ -143,5 +143,3 @@ def mel_weight_matrix(c: Node) -> Array:
         if last > middle:
             matrix[fall, band] = (last - fall) / (last - middle)
     return matrix.astype(dtype.numpy)
-
-

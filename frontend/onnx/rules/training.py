@@ -12,7 +12,7 @@ DOMAIN = "ai.onnx.preview.training"
 
 def _columns(c: Node, count: int) -> list[list[Formula]]:
     """Inputs behind the rate and the step: weights, gradients, states, as many of each."""
-    given = [Formula(c.builder, c.value(i)) for i in range(2, c.count)]
+    given = [Formula(c, c.value(i)) for i in range(2, c.count)]
     size = len(given) // count
     return [given[i * size : (i + 1) * size] for i in range(count)]
 
@@ -21,7 +21,7 @@ def _step(c: Node, x: Formula) -> tuple[Formula, Formula]:
     """Rate and number of the step as numbers of the type of the weights."""
     dtype = x.value.type.dtype
     rate, step = (c.reshape(c.cast(c.value(i), dtype), ()) for i in range(2))
-    return Formula(c.builder, rate), Formula(c.builder, step)
+    return Formula(c, rate), Formula(c, step)
 
 
 @onnx("Adagrad", domain=DOMAIN)
