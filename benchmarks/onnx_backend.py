@@ -3,8 +3,8 @@
     python benchmarks/onnx_backend.py [--compiled] [--only PATTERN] [--table FILE]
 
 Runs what graphs mean in NumPy, or with --compiled the compiled programs. An input that decides on shapes, such as that
-of Reshape, gets its value when the model is read; the table names such inputs. "rounding" differs by no more than the
-rounding of the largest element, where the suite wants the same noise in place of 0. Exit code 1 if a test fails.
+of Reshape, gets its value when the model is read; the table names such inputs. "rounding" differs by no more than
+four roundings of the largest element. Exit code 1 if a test fails.
 """
 
 from __future__ import annotations
@@ -137,13 +137,17 @@ def outcome(kind: str, case: Any, model: Any, sets: list[tuple[list[Any], list[A
 
 
 def _is_rounding(sets: list[tuple[list[Any], list[Any]]], results: list[Any]) -> bool:
-    """Whether floats differ by rounding of the largest element: where the exact result is 0, the suite demands noise."""
+    """Whether floats differ by no more than four roundings of the largest element.
+
+    Where the exact result is 0, the suite demands the noise of its own sum; halves it rounds after each operation, which
+    a kernel of netc doesn't.
+    """
     if len(sets) != 1:
         return False
     for wanted, result in zip(sets[0][1], results, strict=True):
         if wanted.dtype != result.dtype or wanted.shape != result.shape or wanted.dtype.kind != "f":
             return False
-        if not np.abs(wanted - result).max(initial=0) <= np.abs(wanted).max(initial=0) * np.finfo(wanted.dtype).eps:
+        if not np.abs(wanted - result).max(initial=0) <= np.abs(wanted).max(initial=0) * 4 * np.finfo(wanted.dtype).eps:
             return False
     return True
 

@@ -74,7 +74,7 @@ def run_command(
 ) -> int:
     """Run a net on pictures and print what it says.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. A classifier names the most probable
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .ir file. A classifier names the most probable
     classes, a detector boxes and their scores, a network for segmentation the share of each class.
     """
     run: Run

@@ -58,7 +58,7 @@ def check_attributes(schema: Any, attributes: Sequence[Any]) -> None:
 def check_types(schema: Any, inputs: Sequence[Tensor | None]) -> None:
     """Raise `UnsupportedError` for an input whose element type the operator doesn't take."""
     formal = list(schema.inputs)
-    same: dict[str, DType] = {}
+    same: dict[str, str] = {}
     for place, tensor in enumerate(inputs):
         if tensor is None:
             continue
@@ -67,10 +67,10 @@ def check_types(schema: Any, inputs: Sequence[Tensor | None]) -> None:
             if not any("seq(" in kind for kind in declared.types):
                 raise UnsupportedError(f"input {place}, `{tensor.name}`, can't be a sequence")
             continue
-        dtype = tensor.type.dtype
-        word = f"tensor({_WORDS[dtype]})"
+        dtype = tensor.foreign or _WORDS[tensor.type.dtype]
+        word = f"tensor({dtype})"
         if word not in declared.types and f"optional({word})" not in declared.types:
             raise UnsupportedError(f"input {place}, `{tensor.name}`, can't have elements of type {dtype}")
         first = same.setdefault(declared.type_str, dtype)
-        if first is not dtype and getattr(declared, "is_homogeneous", True):
+        if first != dtype and getattr(declared, "is_homogeneous", True):
             raise UnsupportedError(f"inputs of types {first} and {dtype} should be of one type")

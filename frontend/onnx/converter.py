@@ -304,7 +304,11 @@ def _type_of(tensor: Tensor | None) -> str:
     """The type of an input in messages."""
     if tensor is None:
         return "nothing"
-    return str(tensor.type) if tensor.items is None else f"a sequence of {len(tensor.items)}"
+    if tensor.items is not None:
+        return f"a sequence of {len(tensor.items)}"
+    if tensor.foreign is not None and tensor.array is not None:
+        return f"{tensor.foreign}{list(tensor.array.shape)}"
+    return str(tensor.type)
 
 
 def _title(number: int, proto: Any, scope: Scope) -> str:

@@ -14,11 +14,12 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.types import DType, TensorType
 from .registry import Given
-from .tensors import array_of
+from .tensors import array_of, foreign_word, plain
 
 if TYPE_CHECKING:
     from .reader import Converter, Scope
 
+_OWN = frozenset(dtype.numpy for dtype in DType)
 LONGEST = 1 << 16
 """Most numbers that shapes, axes and the like may have."""
 
@@ -50,12 +51,19 @@ class Tensor:
     """The tensors of a sequence, which itself is none."""
 
     @property
+    def foreign(self) -> str | None:
+        """The name of the element type of known numbers, if netc doesn't have it."""
+        return None if self.array is None or self.array.dtype in _OWN else foreign_word(self.array)
+
+    @property
     def type(self) -> TensorType:
-        """Element type and shape. Raises `UnsupportedError` for a sequence."""
+        """Element type and shape. Raises `UnsupportedError` for a sequence, and for elements that netc doesn't have."""
         if self.value is not None:
             return self.value.type
         if self.array is None:
             raise UnsupportedError(f"`{self.name}` is a sequence of tensors")
+        if self.foreign is not None:
+            raise UnsupportedError(f"elements of type {self.foreign} are not supported here")
         return TensorType(DType.of(self.array.dtype), self.array.shape)
 
 
@@ -149,7 +157,7 @@ class Node:
             self.unsupported(f"input {place} should be a short vector of integers, not {self.type(place)}")
         return tuple(int(v) for v in array.reshape(-1))
 
-    def number(self, place: int) -> Any:
+    def one(self, place: int) -> Any:
         """The only element of an input, which must be known."""
         array = self.constant(place)
         if array.size != 1:
@@ -261,6 +269,13 @@ class Node:
         if result is None:
             self.unsupported("a result is missing")
         return result if isinstance(result, Value) else self.made(result)
+
+    def number(self, place: int, dtype: DType) -> Value:
+        """An input as another element type; known numbers may have types that netc doesn't have."""
+        tensor = self.tensor(place)
+        if tensor.array is not None and tensor.foreign is not None:
+            return self.made(plain(tensor.array, dtype))
+        return self.cast(self.value(place), dtype)
 
     def cast(self, x: Value, dtype: DType) -> Value:
         """A value as another element type, if it has a different one."""

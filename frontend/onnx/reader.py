@@ -21,7 +21,7 @@ from .layout import arranged
 from .library import OLDEST, library
 from .node import Tensor
 from .sizes import Sizes
-from .tensors import dtype_of
+from .tensors import FOREIGN, dtype_of, element_name
 
 MAX_FILE = 1 << 31
 MAX_PROBLEMS = 100
@@ -109,7 +109,10 @@ def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
             return
         type_ = sizes.type_of(info)
     except NetcError as error:
+        if element_name(info.type.tensor_type.elem_type) in FOREIGN:  # numbers that are known may have such types
+            converter.needed.add(info.name)
         converter.problems.extend(error.diagnostics)
+        scope.names[info.name] = None
         return
     value = converter.builder.input(info.name, type_)
     scope.names[info.name] = Tensor(info.name, value=value, sources=frozenset({info.name}))

@@ -12,7 +12,8 @@ import numpy as np
 from ...compiler.errors import Diagnostic, NetcError, near_miss
 from ...compiler.graph.ir import Array
 from ...compiler.types import TensorType
-from .tensors import dtype_of
+from .library import library
+from .tensors import FOREIGN, dtype_of, element_name
 
 _BATCH = re.compile(r"(n|b|bs|batch.*|.*batch(_?size)?)", re.IGNORECASE)
 """Names of sizes that are numbers of samples."""
@@ -82,7 +83,10 @@ class Sizes:
         value = self.given[key]
         tensor = info.type.tensor_type
         try:
-            array = np.asarray(value).astype(dtype_of(tensor.elem_type).numpy)
+            if element_name(tensor.elem_type) in FOREIGN:
+                array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+            else:
+                array = np.asarray(value).astype(dtype_of(tensor.elem_type).numpy)
         except (TypeError, ValueError, OverflowError):
             raise NetcError(f"input `{info.name}` can't be {value!r}") from None
         sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in tensor.shape.dim]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
-from ...compiler.reading import open_file, reading
+from ...compiler.reading import open_file, reading, reason
 from ...compiler.types import DType
 from .library import library
 
@@ -29,6 +29,25 @@ _DTYPES: Mapping[str, DType] = MappingProxyType(
         "BOOL": DType.BOOL,
     }
 )
+FOREIGN: Mapping[str, str] = MappingProxyType(
+    {
+        "BFLOAT16": "bfloat16",
+        "FLOAT8E4M3FN": "float8e4m3fn",
+        "FLOAT8E4M3FNUZ": "float8e4m3fnuz",
+        "FLOAT8E5M2": "float8e5m2",
+        "FLOAT8E5M2FNUZ": "float8e5m2fnuz",
+        "FLOAT8E8M0": "float8e8m0",
+        "FLOAT4E2M1": "float4e2m1",
+        "UINT64": "uint64",
+        "UINT32": "uint32",
+        "UINT16": "uint16",
+        "UINT4": "uint4",
+        "INT4": "int4",
+        "UINT2": "uint2",
+        "INT2": "int2",
+    }
+)
+"""Element types that known numbers may have until they are converted, with their names in definitions of operators."""
 _FIELDS: Mapping[DType, str] = MappingProxyType(
     {DType.F32: "float_data", DType.F64: "double_data", DType.I64: "int64_data"}
 )
@@ -55,12 +74,15 @@ def array_of(tensor: Any, folder: Path | None) -> Array:
 
     Raises `NetcError` for one that is damaged, has elements that netc doesn't have, or leaves the folder.
     """
-    dtype, shape = dtype_of(tensor.data_type), tuple(int(d) for d in tensor.dims)
+    shape = tuple(int(d) for d in tensor.dims)
     what = f"tensor `{tensor.name}`"
     if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise NetcError(f"{what} can't have the shape {list(shape)}")
     if tensor.HasField("segment"):
         raise NetcError(f"{what} is one of several segments, which are not supported")
+    if element_name(tensor.data_type) in FOREIGN:
+        return _foreign(tensor, folder, shape)
+    dtype = dtype_of(tensor.data_type)
     little = dtype.numpy.newbyteorder("<")
     needed = math.prod(shape) * dtype.itemsize
     if tensor.data_location == library().TensorProto.EXTERNAL:
@@ -74,6 +96,38 @@ def array_of(tensor: Any, folder: Path | None) -> Array:
     if dtype is DType.BOOL:
         return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
     return np.frombuffer(data, little).astype(dtype.numpy, copy=False).reshape(shape)
+
+
+def _foreign(tensor: Any, folder: Path | None, shape: tuple[int, ...]) -> Array:
+    """A tensor of elements that netc doesn't have, in a type of NumPy or of ml_dtypes."""
+    onnx = library()
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        bits = _BITS.get(element_name(tensor.data_type), kind.itemsize * 8)
+        copy = onnx.TensorProto(data_type=tensor.data_type, dims=shape)
+        copy.raw_data = _external(tensor, folder, -(-math.prod(shape) * bits // 8))
+        tensor = copy
+    try:
+        array: Array = onnx.numpy_helper.to_array(tensor)
+    except (TypeError, ValueError) as error:
+        raise NetcError(f"tensor `{tensor.name}` is damaged: {reason(error)}") from None
+    return array
+
+
+_BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
+
+
+def foreign_word(array: Array) -> str | None:
+    """What definitions of operators call the element type of known numbers, if netc doesn't have it."""
+    name = library().TensorProto.DataType.Name(library().helper.np_dtype_to_tensor_dtype(array.dtype))
+    return FOREIGN.get(name)
+
+
+def plain(array: Array, dtype: DType) -> Array:
+    """Known numbers of a type that netc doesn't have as one of its own."""
+    wide = array if array.dtype.kind in "iu" else array.astype(np.float32)
+    with np.errstate(all="ignore"):
+        return wide.astype(dtype.numpy)
 
 
 def _typed(tensor: Any, dtype: DType, what: str) -> Array:

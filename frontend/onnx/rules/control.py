@@ -65,8 +65,8 @@ def _joined(c: Node, parts: list[Tensor], axis: int = 0, *, reverse: bool = Fals
 def loop(c: Node) -> tuple[Any, ...]:
     """A graph, turn by turn; how many turns there are must be known."""
     graph = c.needed("body")
-    limit = int(c.number(0)) if c.has(0) else None
-    goes_on = bool(c.number(1)) if c.has(1) else True
+    limit = int(c.one(0)) if c.has(0) else None
+    goes_on = bool(c.one(1)) if c.has(1) else True
     state = [c.tensor(i) for i in range(2, c.count)]
     columns: list[list[Tensor]] = [[] for _ in range(len(graph.output) - 1 - len(state))]
     turn = 0

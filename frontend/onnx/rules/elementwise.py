@@ -266,6 +266,8 @@ def cast_like(c: Node) -> Value:
 
 
 def _cast(c: Node, dtype: DType) -> Value:
+    if c.tensor(0).foreign is not None:
+        return c.number(0, dtype)
     x = c.value(0)
     if dtype is DType.BOOL and x.type.dtype is not DType.BOOL:
         return c.emit("not_equal", x, c.scalar(0, x))
@@ -283,7 +285,7 @@ def dropout(c: Node) -> tuple[Value | None, ...]:
 def dropout_with_mode(c: Node) -> tuple[Value | None, ...]:
     """The input itself; training isn't supported."""
     c.ignore("seed")
-    if c.has(2) and c.number(2) and not (c.has(1) and c.number(1) == 0):
+    if c.has(2) and c.one(2) and not (c.has(1) and c.one(1) == 0):
         c.unsupported("dropout of training gives random numbers")
     return _passed(c)
 

@@ -138,7 +138,7 @@ def scatter_elements(c: Node) -> Value:
 @onnx("OneHot")
 def one_hot(c: Node) -> Value:
     """Vectors with one number at the place of each index, and another elsewhere."""
-    depth = int(c.number(1))
+    depth = int(c.one(1))
     off, on = c.constant(2).reshape(-1)
     dtype = c.type(2).dtype
     indices = c.value(0)
@@ -203,7 +203,7 @@ def reverse_sequence(c: Node) -> Value:
 def _triangle(upper: bool) -> Rule:
     def rule(c: Node) -> Value:
         x = c.value(0)
-        k = int(c.number(1)) if c.has(1) else 0
+        k = int(c.one(1)) if c.has(1) else 0
         rows, columns = x.type.shape[-2:]
         mask = (
             np.triu(np.ones((rows, columns), np.bool_), k) if upper else np.tril(np.ones((rows, columns), np.bool_), k)

@@ -63,16 +63,16 @@ def _quantized(
 @onnx("DequantizeLinear", since=10)
 def dequantize_linear(c: Node) -> Value:
     """(x - zero point) * scale."""
-    x = c.value(0)
-    axis, block = _axis(c, x)
     code = int(c.attribute("output_dtype", 0))
-    scale = c.value(1)
-    dtype = dtype_of(code) if code else scale.type.dtype
-    wide = c.cast(x, DType.I32)
+    scale = c.number(1, DType.F32) if c.tensor(1).foreign is not None else c.value(1)
+    dtype = dtype_of(code) if code else c.type(1).dtype
+    word = c.tensor(0).foreign or ""
+    wide = c.number(0, DType.F32 if "float" in word else DType.I64 if word == "uint32" else DType.I32)
+    axis, block = _axis(c, wide)
     if c.has(2):
-        wide = c.emit("sub", wide, c.cast(_along(c, c.value(2), x, axis, block), DType.I32))
+        wide = c.emit("sub", wide, _along(c, c.number(2, wide.type.dtype), wide, axis, block))
     kind = DType.F32 if scale.type.dtype is DType.F16 else scale.type.dtype
-    y = c.emit("mul", c.cast(wide, kind), c.cast(_along(c, scale, x, axis, block), kind))
+    y = c.emit("mul", c.cast(wide, kind), c.cast(_along(c, scale, wide, axis, block), kind))
     return c.cast(y, dtype)
 
 

@@ -142,7 +142,7 @@ def top_k(c: Node) -> tuple[Value, ...]:
     axis = c.axis(c.attribute("axis", -1), x.type.rank)
     c.ignore("sorted")  # any order will do where it isn't asked for
     largest = c.flag("largest", True)
-    values, places = top_k_layer(c, x, int(c.number(1)), axis, largest)
+    values, places = top_k_layer(c, x, int(c.one(1)), axis, largest)
     return values, c.cast(places, DType.I64)
 
 
@@ -159,7 +159,7 @@ def top_k_by_attribute(c: Node) -> tuple[Value, ...]:
 def cumulative_sum(c: Node) -> Value:
     """Sums of the elements up to each one along an axis."""
     x = c.value(0)
-    axis = c.axis(int(c.number(1)), x.type.rank)
+    axis = c.axis(int(c.one(1)), x.type.rank)
     return c.emit("cumulative_sum", x, axis=axis, exclusive=c.flag("exclusive"), reverse=c.flag("reverse"))
 
 
@@ -167,7 +167,7 @@ def cumulative_sum(c: Node) -> Value:
 def cumulative_product(c: Node) -> Value:
     """Products of the elements up to each one along an axis, by steps of doubling length."""
     x = c.value(0)
-    axis = c.axis(int(c.number(1)), x.type.rank)
+    axis = c.axis(int(c.one(1)), x.type.rank)
     exclusive, reverse = c.flag("exclusive"), c.flag("reverse")
     size = x.type.shape[axis]
 

@@ -59,9 +59,9 @@ def non_max_suppression(c: Node) -> Array:
     """Boxes that don't overlap better ones; how many there are must be known, and so must be all inputs."""
     centre = int(c.attribute("center_point_box", 0))
     boxes, scores = c.constant(0).astype(np.float32), c.constant(1)
-    most = int(c.number(2)) if c.has(2) else 0
-    overlap = float(c.number(3)) if c.has(3) else 0.0
-    least = float(c.number(4)) if c.has(4) else -math.inf
+    most = int(c.one(2)) if c.has(2) else 0
+    overlap = float(c.one(3)) if c.has(3) else 0.0
+    least = float(c.one(4)) if c.has(4) else -math.inf
     found: list[tuple[int, int, int]] = []
     for sample in range(boxes.shape[0]):
         corners = _corners(boxes[sample], centre=bool(centre))

@@ -23,7 +23,7 @@ def _sequence(c: Node, items: list[Tensor]) -> Tensor:
 
 def _place(c: Node, place: int, count: int, *, end: bool = False) -> int:
     """An index into a sequence, counted from the front; the end itself only where something is put in."""
-    number = int(c.number(place))
+    number = int(c.one(place))
     limit = count + 1 if end else count
     if not -count <= number < limit:
         c.unsupported(f"there is no place {number} in a sequence of {count}")

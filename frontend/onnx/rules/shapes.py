@@ -265,7 +265,7 @@ def pad_by_attributes(c: Node) -> Value:
 @onnx("Pad", since=11)
 def pad(c: Node) -> Value:
     """New elements around a tensor; how many is an input."""
-    value = c.number(2) if c.has(2) else 0
+    value = c.one(2) if c.has(2) else 0
     axes = c.axes(c.integers(3), c.type(0).rank) if c.has(3) else range(c.type(0).rank)
     return _padded(c, c.integers(1), value, axes)
 

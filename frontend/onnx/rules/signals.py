@@ -24,7 +24,7 @@ def dft_along_attribute(c: Node) -> Value:
 @onnx("DFT", since=20)
 def dft(c: Node) -> Value:
     """The Fourier transform along an axis, which is an input."""
-    return _dft(c, int(c.number(2)) if c.has(2) else -2)
+    return _dft(c, int(c.one(2)) if c.has(2) else -2)
 
 
 def _dft(c: Node, axis: int) -> Value:
@@ -32,7 +32,7 @@ def _dft(c: Node, axis: int) -> Value:
     rank = x.type.rank
     axis = c.axis(axis, rank)
     inverse, onesided = c.flag("inverse"), c.flag("onesided")
-    size = int(c.number(1)) if c.has(1) else 0
+    size = int(c.one(1)) if c.has(1) else 0
     if axis == rank - 1 or x.type.shape[-1] not in (1, 2):
         c.unsupported(f"it takes real numbers [..., 1] or complex ones [..., 2], not {x.type}")
     if inverse and onesided:
@@ -103,9 +103,9 @@ def stft(c: Node) -> Value:
     """Fourier transforms of frames of a signal [N, T, 1 or 2]: [N, frames, frequencies, 2]."""
     x = c.value(0)
     x = c.reshape(x, (*x.type.shape, 1)) if x.type.rank == 2 else x
-    step = int(c.number(1))
+    step = int(c.one(1))
     window = c.value(2) if c.has(2) else None
-    size = int(c.number(3)) if c.has(3) else window.type.shape[0] if window is not None else 0
+    size = int(c.one(3)) if c.has(3) else window.type.shape[0] if window is not None else 0
     onesided = c.flag("onesided", True)
     length = x.type.shape[1]
     if size < 1 or step < 1 or length < size:
@@ -121,8 +121,8 @@ def stft(c: Node) -> Value:
 @onnx("MelWeightMatrix", since=17)
 def mel_weight_matrix(c: Node) -> Array:
     """How much each frequency counts in each band of the mel scale."""
-    bands, length, rate = (int(c.number(i)) for i in range(3))
-    low, high = float(c.number(3)), float(c.number(4))
+    bands, length, rate = (int(c.one(i)) for i in range(3))
+    low, high = float(c.one(3)), float(c.one(4))
     dtype = dtype_of(int(c.attribute("output_datatype", 1)))
     bins = length // 2 + 1
     if not 1 <= bands * bins <= 1 << 24:
