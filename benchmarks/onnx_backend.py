@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
+from onnx.backend.test import loader
+from onnx.backend.test.runner import Runner
+
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.frontend.onnx.reader import UnknownInputsError, graph_of
 from netc.pipeline import compile_graph
-from onnx import numpy_helper
-from onnx.backend.test import loader
-from onnx.backend.test.runner import Runner
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
 """What the loader calls the tests; the light models stand in "real"."""
@@ -139,8 +140,8 @@ def outcome(kind: str, case: Any, model: Any, sets: list[tuple[list[Any], list[A
 def _is_rounding(sets: list[tuple[list[Any], list[Any]]], results: list[Any]) -> bool:
     """Whether floats differ by no more than four roundings of the largest element.
 
-    Where the exact result is 0, the suite demands the noise of its own sum; halves it rounds after each operation, which
-    a kernel of netc doesn't.
+    Where the exact result is 0, the suite demands the noise of its own sum; halves it rounds after each operation,
+    which a kernel of netc doesn't.
     """
     if len(sets) != 1:
         return False

@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from twins import FIXED_SIZE, TIMM, TORCHVISION, twin
+
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Graph
 from netc.pipeline import compile_graph, load
-from twins import FIXED_SIZE, TIMM, TORCHVISION, twin
 
 LIMIT = 1e-4
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...compiler.errors import NetcError
 from .library import library
 
-_FIELDS = {
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "FLOAT": ("f", float),
     "INT": ("i", int),
     "STRING": ("s", lambda s: s.decode("utf-8", "replace")),

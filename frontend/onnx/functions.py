@@ -33,7 +33,7 @@ def defaults_of(proto: Any, opset: int, domain: str) -> dict[str, Any]:
 def body_of(proto: Any, opset: int, domain: str, inputs: Sequence[Tensor | None], attributes: Sequence[Any]) -> Any:
     """The function that defines a node's operator, for these types of inputs. Raises `UnsupportedError` without one."""
     onnx = library()
-    schema = schema_of(proto.op_type, opset, domain)
+    schema: Any = schema_of(proto.op_type, opset, domain)
     call = onnx.NodeProto()
     call.CopyFrom(proto)
     del call.attribute[:]

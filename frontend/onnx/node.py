@@ -17,7 +17,7 @@ from .registry import Given
 from .tensors import array_of, foreign_word, plain
 
 if TYPE_CHECKING:
-    from .reader import Converter, Scope
+    from .converter import Converter, Scope
 
 _OWN = frozenset(dtype.numpy for dtype in DType)
 LONGEST = 1 << 16
@@ -268,6 +268,8 @@ class Node:
         """A result of another rule as a value."""
         if result is None:
             self.unsupported("a result is missing")
+        if isinstance(result, Tensor):
+            return self.value_of(result)
         return result if isinstance(result, Value) else self.made(result)
 
     def number(self, place: int, dtype: DType) -> Value:

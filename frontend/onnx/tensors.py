@@ -57,7 +57,7 @@ MAX_ELEMENTS = 1 << 31
 
 def element_name(code: int) -> str:
     """The name that ONNX gives an element type, such as BFLOAT16."""
-    names = {number: name for name, number in library().TensorProto.DataType.items()}
+    names: dict[int, str] = {number: name for name, number in library().TensorProto.DataType.items()}
     return names.get(code, f"number {code}")
 
 
@@ -94,7 +94,7 @@ def array_of(tensor: Any, folder: Path | None) -> Array:
     if len(data) != needed:
         raise NetcError(f"{what} needs {needed} bytes for {dtype}{list(shape)}, but has {len(data)}")
     if dtype is DType.BOOL:
-        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
+        return np.array(np.frombuffer(data, np.uint8) != 0).reshape(shape)
     return np.frombuffer(data, little).astype(dtype.numpy, copy=False).reshape(shape)
 
 

@@ -180,9 +180,14 @@ def power(c: Node) -> Value:
         return c.broadcast(c.emit("mul", a, a), np.broadcast_shapes(a.type.shape, b.type.shape))
     if a.type.dtype.is_float:
         return c.emit("pow", a, c.cast(b, a.type.dtype))
-    # Doubles hold whole numbers up to 2^53; what is larger was cut off by 32-bit integers, too.
     wide = c.emit("pow", c.cast(a, DType.F64), c.cast(b, DType.F64))
-    return c.cast(wide, a.type.dtype)
+    whole = c.emit("round", wide)
+    if not b.type.dtype.is_float:
+        return c.cast(whole, a.type.dtype)
+    # A whole number that a power reaches but for rounding must not lose 1 when its fraction is cut off.
+    far = c.emit("abs", c.emit("sub", wide, whole))
+    near = c.emit("less_equal", far, c.emit("mul", c.emit("abs", wide), c.scalar(1e-14, wide)))
+    return c.cast(c.emit("select", near, whole, wide), a.type.dtype)
 
 
 @onnx("BitShift")
@@ -294,4 +299,3 @@ def _passed(c: Node) -> tuple[Value | None, ...]:
     x = c.value(0)
     dtype = DType.BOOL if c.version >= 10 else x.type.dtype
     return x, c.full(x.type.shape, 1, dtype) if c.wants(1) else None
-

@@ -79,7 +79,8 @@ def eye_like(c: Node) -> Array:
     dtype = c.type(0).dtype if code is None else dtype_of(code)
     if c.type(0).rank != 2 or c.type(0).size > 1 << 24:
         c.unsupported("it takes matrices")
-    return np.eye(*c.shape(0), k=int(c.attribute("k", 0)), dtype=dtype.numpy)
+    rows, columns = c.shape(0)
+    return np.eye(rows, columns, int(c.attribute("k", 0))).astype(dtype.numpy)
 
 
 # ---- other shapes ----------------------------------------------------------------------------------------------------
