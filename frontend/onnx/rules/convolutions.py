@@ -125,6 +125,8 @@ def _result(c: Node, full: tuple[int, ...], strides: tuple[int, ...]) -> tuple[t
     if wanted is not None:
         size = tuple(wanted)[-spatial:]
         totals = [f - w for f, w in zip(full, size, strict=True)]
+        if mode.startswith("SAME") and min(totals) < 0:
+            c.unsupported(f"`auto_pad` {mode} would have to add places behind {list(full)}")
         less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
         first, last = (less, more) if mode == "SAME_UPPER" else (more, less)
         return size, tuple(zip(first, last, strict=True))

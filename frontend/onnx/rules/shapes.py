@@ -244,12 +244,15 @@ def _sliced(
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         c.unsupported("starts, ends, axes and steps don't fit each other")
     for start, end, axis, step in zip(starts, ends, c.axes(axes, x.type.rank), steps, strict=True):
-        size = x.type.shape[axis]
-        stop: int | None = end
-        if step < 0 and end < -size:  # before the first element, which no number of NumPy's says
-            stop = None
-        places[axis] = slice(start, stop, step)
+        places[axis] = _bounded(start, end, step, x.type.shape[axis])
     return moves.sliced(c, x, places)
+
+
+def _bounded(start: int, end: int, step: int, size: int) -> slice:
+    """Bounds brought to the ends of a dimension; walking backward begins at an element, however low the bound is."""
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    first, last = (min(max(b + size * (b < 0), low), high) for b in (start, end))
+    return slice(max(first, 0), None if last < 0 else last, step)
 
 
 # ---- padding ---------------------------------------------------------------------------------------------------------
