@@ -139,15 +139,15 @@ def _transpose(operands: Operands, attributes: Attributes, permutation: Permutat
     return Permuted({**attributes, "permutation": merged}, tuple(range(len(given))), (permutation,))
 
 
-def _reshape(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+def _reshape(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
     """Dimensions that are merged stay neighbours in their order, and what a dimension is split into moves with it.
 
     Where the transposed operand doesn't have them so, it is transposed by the least that makes them neighbours.
     """
     (x,) = operands
     (y,) = _RESHAPE.result_types(operands, attributes)
-    if not x.size:
-        return None
+    if not x.size:  # no group says where the elements are
+        return Permuted(attributes, tuple(range(y.rank)), (tuple(range(x.rank)),))
     groups = _groups(x.shape, y.shape)
     order = [d for d in permutation if x.shape[d] != 1]
     for merged, _ in groups:
