@@ -20,7 +20,7 @@ _NEW_VERSIONS = {"RESIZE_NEAREST_NEIGHBOR": 3, "RESIZE_BILINEAR": 3, "FULLY_CONN
 def witness(kind: str, status: Status, remark: str) -> ModelFacts | None:
     """A model whose last operator has the cause that the log gives; None if it gives none."""
     if status is Status.LIMITATION:
-        return _model(_operator(kind, source="FLOAT32")) if kind == "QUANTIZE" else None
+        return _model(_operator(kind, source="FLOAT32" if kind == "QUANTIZE" else None))
     if status is Status.SECOND_SUBGRAPH:
         return _behind_a_break(kind)
     if status is Status.RANK:
