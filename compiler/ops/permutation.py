@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..graph.ir import Attributes
+from ..graph.ir import Attributes, Operator
 from ..types import Quantization, TensorType
 from .axes import Permutation
 from .blocks import Rearrangement
@@ -198,6 +198,46 @@ def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutatio
     return Permuted(attributes, (*moved[:axis], axis, *moved[axis:]), (permutation,))
 
 
+def _rows_stay(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """A dense layer: what its rows are numbered by may have any order."""
+    x, *others = operands
+    stays = x.rank == len(permutation) and permutation[-1] == x.rank - 1
+    return Permuted(attributes, permutation, (permutation, *map(_unmoved, others))) if stays else None
+
+
+def _unmoved(type_: TensorType) -> Permutation:
+    return tuple(range(type_.rank))
+
+
+def _matrices_stay(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Products of matrices: what the matrices are numbered by may have any order."""
+    rank = len(permutation)
+    return _elementwise(operands, attributes, permutation) if permutation[-2:] == (rank - 2, rank - 1) else None
+
+
+def asked_for(
+    operands: Operands, result: TensorType, operator: Operator, attributes: Attributes, permutation: Permutation
+) -> tuple[int, Permutation | None]:
+    """An operand, and its permutation that might give the result permuted so; the operator's rule knows if it does."""
+    rank = max(o.rank for o in operands)
+    place = next(i for i, o in enumerate(operands) if o.rank == rank)
+    if isinstance(operator, Reshape):
+        (x,) = operands
+        back = _reshape((result,), {"shape": x.shape}, permutation)
+        return 0, back.result
+    if isinstance(operator, Reduce) and not attributes["keepdims"]:
+        return place, _with_reduced(rank, attributes["axes"], permutation)
+    return place, permutation if rank == len(permutation) else None
+
+
+def _with_reduced(rank: int, axes: tuple[int, ...] | None, permutation: Permutation) -> Permutation:
+    """A permutation of the dimensions that remain, with those that are reduced at their places."""
+    reduced = set(range(rank)) if axes is None else {a % rank for a in axes}
+    kept = [d for d in range(rank) if d not in reduced]
+    order = iter(permutation)
+    return tuple(d if d in reduced else kept[next(order)] for d in range(rank))
+
+
 PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
 PERMUTED.add(_elementwise, ByteFunction)
 PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
@@ -212,7 +252,9 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
-PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
+PERMUTED.add(_rows_stay, Dense)
+PERMUTED.add(_matrices_stay, MatMul)
+PERMUTED.none("rows are multiplied by columns", QDense, QMatMul)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)

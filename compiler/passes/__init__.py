@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from ..graph.ir import Graph
 from . import pipelines
+from .assign_axes import AssignAxes, assign_axes
 from .assign_layouts import AssignLayouts, assign_layouts
 from .base import Pass, format_pipeline
 from .base import parse_pipeline as _parse_pipeline
@@ -32,13 +33,13 @@ from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
-from .sink_transposes import SinkTransposes, sink_transposes
 from .verify import Verify, verify
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
     {
         each.name: each
         for each in (
+            AssignAxes,
             AssignLayouts,
             Canonicalize,
             Checkpoint,
@@ -56,7 +57,6 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             LowerGradients,
             Recompute,
             SimplifyInference,
-            SinkTransposes,
             Verify,
         )
     }
@@ -79,6 +79,7 @@ def run(
 
 __all__ = [
     "PASSES",
+    "AssignAxes",
     "AssignLayouts",
     "Canonicalize",
     "Checkpoint",
@@ -99,10 +100,10 @@ __all__ = [
     "PassManager",
     "Recompute",
     "SimplifyInference",
-    "SinkTransposes",
     "Step",
     "Timing",
     "Verify",
+    "assign_axes",
     "assign_layouts",
     "canonicalize",
     "checkpoint",
@@ -127,6 +128,5 @@ __all__ = [
     "record_timings",
     "run",
     "simplify_inference",
-    "sink_transposes",
     "verify",
 ]

@@ -35,9 +35,9 @@ def test_results_stay(start: int) -> None:
     moved, before, after = 0, 0, 0
     for seed in range(start, start + 40):
         network = drawn(seed)
-        graph = passes.run(network.graph, "sink-transposes")
+        graph = passes.run(network.graph, "assign-axes")
         assert str(parse_graph(str(graph))) == str(graph)
-        assert passes.sink_transposes(graph) is graph, "nothing is left to do"
+        assert passes.assign_axes(graph) is graph, "nothing is left to do"
         moved += graph is not network.graph
         before, after = before + transposes(network.graph), after + transposes(graph)
         wanted = evaluate(network.graph, network.inputs, network.params)
