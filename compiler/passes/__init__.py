@@ -25,6 +25,7 @@ from .differentiate import Differentiate, differentiate
 from .duplicate import Duplicate, duplicate
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
+from .form_attention import FormAttention, form_attention
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
 from .jvp import Jvp, jvp
@@ -50,6 +51,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Duplicate,
             FoldBatchNorm,
             FoldConstants,
+            FormAttention,
             Fuse,
             FuseUpdates,
             Jvp,
@@ -90,6 +92,7 @@ __all__ = [
     "Duplicate",
     "FoldBatchNorm",
     "FoldConstants",
+    "FormAttention",
     "Fuse",
     "FuseUpdates",
     "Jvp",
@@ -115,6 +118,7 @@ __all__ = [
     "fold_batch_norm",
     "fold_constants",
     "format_pipeline",
+    "form_attention",
     "fuse",
     "fuse_updates",
     "jvp",

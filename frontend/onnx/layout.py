@@ -5,8 +5,9 @@ from __future__ import annotations
 from ...compiler.graph.ir import Graph
 from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.dce import dce
+from ...compiler.passes.form_attention import form_attention
 
 
 def arranged(graph: Graph) -> Graph:
     """The same network with the transposes that move the fewest bytes."""
-    return assign_axes(dce(graph))
+    return assign_axes(form_attention(dce(graph)))
