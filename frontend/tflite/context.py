@@ -180,7 +180,8 @@ class Context:
     ) -> tuple[Value, Quantization | None]:
         given = self.type(place).quantization
         if given is not None and given.axis is not None:
-            if given.axis != axes[-1]:
+            # Kernels of convolutions take the scales for those of the filters, whatever dimension the file names.
+            if given.axis != axes[-1] and (len(given.scales) != shape[-1] or self.operator.name == "FULLY_CONNECTED"):
                 self.unsupported(f"a weight that is quantized along dimension {given.axis} is not supported")
             given = Quantization(given.scales, given.zero_points, len(shape) - 1)
         array = self.known(place)

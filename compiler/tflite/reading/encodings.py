@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...graph.ir import Array
+from ...types import TensorType
 from .flatbuffer import Record
 
 PACKED = {"INT4": 4, "INT2": 2}
@@ -31,6 +32,19 @@ def unpacked(data: Array, element: str, count: int) -> Array:
     numbers = np.stack(parts, axis=1).reshape(-1)[:count].astype(np.int8)
     half = 1 << bits - 1
     return np.asarray((numbers ^ half) - half, np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A scale for each block of a row: f32 [rows, blocks, 1] beside the integers of type `stored`."""
+
+    stored: TensorType
+    scales: Array
+
+    def floats(self, integers: Array) -> Array:
+        """What integers stand for."""
+        rows, blocks, _ = self.scales.shape
+        return np.asarray((integers.reshape(rows, blocks, -1) * self.scales).reshape(integers.shape), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
