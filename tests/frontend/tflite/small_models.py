@@ -49,7 +49,8 @@ class Model:
         """Add a tensor, constant if it has data.
 
         No shape leaves that out. More may be its `signature`, the `code` of its element type, and its `sparsity`:
-        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices).
+        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices); or `blocks`:
+        numbers of the tensors of scales and zero points, and the length of a block.
         """
         scales = [scale] if isinstance(scale, float) else list(scale or ())
         sizes = None if shape is None else list(shape)
@@ -197,7 +198,18 @@ def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
             "QuantizedDimension": t["axis"],
         }
         fields["Quantization"] = _table(b, "QuantizationParameters", quantization)
+    if t.get("blocks"):
+        details = {"DetailsType": 2, "Details": _blocks(b, *t["blocks"])}
+        fields["Quantization"] = _table(b, "QuantizationParameters", details)
     return _table(b, "Tensor", fields)
+
+
+def _blocks(b: Any, scales: int, zero_points: int, size: int) -> Any:
+    """The table BlockwiseQuantization, which the schema's package doesn't have yet."""
+    b.StartObject(3)
+    for slot, number in enumerate((scales, zero_points, size)):
+        b.PrependInt32Slot(slot, number, 0)
+    return b.EndObject()
 
 
 def _code(b: Any, o: dict[str, Any]) -> Any:

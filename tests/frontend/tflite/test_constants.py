@@ -12,7 +12,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate
 from netc.compiler.ops.opaque import unknown_operators
 from netc.compiler.tflite import to_tflite
-from netc.compiler.tflite.reading import encodings, read_model
+from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
 
 from .litert import run
@@ -43,9 +43,8 @@ def dense(bits: int, scale: Any) -> Made:
     m = Model()
     x, y = m.tensor("x", (2, 7), scale=0.05, zero=3), m.tensor("y", (2, 4), scale=0.2, zero=-4)
     b = m.constant("b", np.arange(-2, 2, dtype=np.int32), scale=0.005)
-    m.operator(
-        "FULLY_CONNECTED", (x, narrow(m, (4, 7), bits, scale), b), (y,), ("FullyConnectedOptions", {}), version=10
-    )
+    w = narrow(m, (4, 7), bits, scale)
+    m.operator("FULLY_CONNECTED", (x, w, b), (y,), ("FullyConnectedOptions", {}), version=10)
     return m, x, y
 
 
@@ -192,13 +191,10 @@ def test_constants_mean_what_they_mean_to_litert(name: str) -> None:
         array = rng.integers(-128, 128, type_.shape, np.int8)
     ((wanted,),) = run(data, [[array]])
     (found,) = evaluate(graph, [array])
-    np.testing.assert_allclose(
-        found, wanted, rtol=1e-5 if type_.dtype.is_float else 0, atol=1e-4 * type_.dtype.is_float
-    )
     ((again,),) = run(to_tflite(graph), [[array]])
-    np.testing.assert_allclose(
-        again, wanted, rtol=1e-5 if type_.dtype.is_float else 0, atol=1e-4 * type_.dtype.is_float
-    )
+    tolerance = 1e-5 if type_.dtype.is_float else 0
+    for result in (found, again):
+        np.testing.assert_allclose(result, wanted, rtol=tolerance, atol=10 * tolerance)
 
 
 def test_weights_that_are_unpacked_are_constants() -> None:
@@ -222,11 +218,31 @@ def test_dense_of_any_order_and_blocks() -> None:
     np.testing.assert_array_equal(evaluate(graph, [np.zeros((4, 3), np.float32)])[0], full)
 
 
+def in_blocks(size: int) -> tuple[Made, Any, Any]:
+    """A dense layer of floats on a weight of 4 bits with a scale for each `size` elements of a row."""
+    m, rng = Model(), np.random.default_rng(2)
+    integers = rng.integers(-8, 8, (3, 64)).astype(np.int8)
+    scales = rng.uniform(0.1, 0.3, (3, 64 // 32)).astype(np.float16)
+    x, y = m.tensor("x", (2, 64), np.float32), m.tensor("y", (2, 3), np.float32)
+    w = m.constant("w", integers, code=INT4)
+    m.tensors[w] |= {"data": packed(integers, 4), "blocks": (m.constant("scales", scales), -1, size)}
+    m.operator("FULLY_CONNECTED", (x, w, -1), (y,), ("FullyConnectedOptions", {}), version=13)
+    return (m, x, y), integers, scales
+
+
 def test_a_scale_for_each_block() -> None:
-    integers = np.arange(-8, 8, dtype=np.int8).reshape(2, 8)
-    scales = np.array([[0.5, 1], [2, 4]], np.float32)
-    blocks = encodings.Blocks(read_model(CASES["halves"]()[0].data((0,), (1,))).tensors[0].type, scales[..., None])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(blocks.floats(integers), integers * scales.repeat(4, axis=1))
+    (m, x, y), integers, scales = in_blocks(32)
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    rows = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
+    weight = integers * scales.astype(np.float32).repeat(32, axis=1)
+    np.testing.assert_allclose(evaluate(graph, [rows])[0], rows @ weight.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [0, -1, 7, 16])
+def test_wrong_blocks_are_named(size: int) -> None:
+    (m, x, y), *_ = in_blocks(size)
+    with pytest.raises(NetcError, match=r"quantization\.details\.block_size .*don't fit blocks of"):
+        read_model(m.data((x,), (y,)))
 
 
 WRONG: dict[str, tuple[Any, str]] = {
