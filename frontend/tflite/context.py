@@ -31,8 +31,8 @@ class UnsupportedError(NetcError):
 
 
 def lack(tensor: Tensor) -> str:
-    """Why a tensor without a type has none."""
-    if tensor.is_dynamic:
+    """Why netc can't take a tensor that has no type, or whose sizes are open."""
+    if tensor.is_open:
         return "has sizes that are not known before the model runs"
     return f"has elements of type {tensor.type_name}, which netc doesn't have"
 
@@ -95,7 +95,7 @@ class Context:
         return self._typed(self.model.tensors[index])
 
     def _typed(self, tensor: Tensor) -> TensorType:
-        if tensor.type is None:
+        if tensor.type is None or tensor.is_open:
             self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
 
@@ -116,8 +116,7 @@ class Context:
     def lose(self, place: int) -> None:
         """Say that an output has no shape before the model runs: what reads it stays opaque."""
         index = self.operator.outputs[place]
-        tensor = self.model.tensors[index]
-        self._keep(index, replace(tensor, type=None, shape=tensor.shape if tensor.is_dynamic else (-1,), signature=()))
+        self._keep(index, replace(self.model.tensors[index], is_open=True))
 
     def _keep(self, index: int, tensor: Tensor) -> None:
         assert isinstance(self.model.tensors, list)  # as `bound` leaves them

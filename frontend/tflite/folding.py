@@ -56,7 +56,8 @@ def _is_small(c: Context, place: int, limit: int) -> bool:
 def _is_known(c: Context, place: int, limit: int) -> bool:
     if not c.has(place):
         return True
-    if c.tensor(place).type is None or c.type(place).size > limit:
+    tensor = c.tensor(place)
+    if tensor.type is None or tensor.is_open or tensor.type.size > limit:
         return False
     return c.known(place) is not None
 

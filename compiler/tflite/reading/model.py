@@ -40,6 +40,8 @@ class Tensor:
     """The shape with -1 in place of sizes that whoever runs the model may change; empty where none is stated."""
     has_shape: bool = True
     """False where nothing tells a scalar from a tensor whose shape is left out."""
+    is_open: bool = False
+    """True for what an operator gives whose sizes are not known before the model runs."""
     sparsity: Sparsity | None = None
     """How the elements of a sparse constant lie in `data`."""
     blocks: Blocks | None = None
@@ -69,7 +71,7 @@ class Tensor:
     def with_shape(self, shape: tuple[int, ...]) -> Tensor:
         """The same tensor with a shape that is known."""
         type_ = None if self.type is None else replace(self.type, shape=shape)
-        return replace(self, shape=shape, type=type_, signature=(), has_shape=True)
+        return replace(self, shape=shape, type=type_, signature=(), has_shape=True, is_open=False)
 
     def without_shape(self) -> Tensor:
         """The same tensor with a shape that is to be found."""
