@@ -77,12 +77,11 @@ def _subgraph(record: Record, codes: tuple[Record, ...], buffers: list[memoryvie
 
 def _buffer(record: Record, data: bytes) -> memoryview | None:
     """The bytes of a buffer, inside the flatbuffer or behind it; None if it states none."""
-    view = memoryview(data)
     offset, size = record["offset"], record["size"]
     if offset > 1:
         if offset + size > len(data):
             record.fail("offset", f"{size} bytes at {offset} lie outside the file of {len(data)} bytes")
-        return view[offset : offset + size]
+        return memoryview(data)[offset : offset + size]
     array = record["data"]
     return None if array is None else memoryview(array)
 
