@@ -192,6 +192,8 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
     if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float or dtype is DType.BOOL:
         return None
     scales = record["scale"]
+    if dtype in (DType.I32, DType.I64) and not np.any(scales):
+        return None  # how some writers say that biases and sizes have no scale
     if len(scales) > 1 and len(scales) not in shape:
         record.fail("scale", f"{len(scales)} scales don't fit a tensor of shape {list(shape)}")
     zero_points = record["zero_point"]
