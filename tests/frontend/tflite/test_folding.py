@@ -183,9 +183,7 @@ def _split_sizes(m: Shapes) -> int:
     parts = [m.tensor(f"size{i}", (2,), np.int32) for i in range(2)]
     m.operator("SPLIT", (m.number(0), m.shape), parts, ("SplitOptions", {"NumSplits": 2}))
     turned = m.add("REVERSE_V2", (parts[1], m.numbers(0)), (2,), ("ReverseV2Options", {}))
-    return m.add(
-        "ADD_N", (parts[0], turned, m.constant("less", np.array((-1, -4), np.int32))), (2,), ("AddNOptions", {})
-    )
+    return m.add("ADD_N", (parts[0], turned, m.numbers(2, 2)), (2,), ("AddNOptions", {}))
 
 
 def _searched(m: Shapes) -> int:
