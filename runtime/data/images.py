@@ -159,7 +159,7 @@ class Preprocess:
     def of(graph: Graph) -> Preprocess:
         """The preprocessing that `graph` declares for its only input, of pictures; pixel / 255 if it has none.
 
-        Pictures are [N, H, W, 1 or 3] or [N, 1 or 3, H, W]; `laid_out` brings them into the second order.
+        Pictures are [N, H, W, 1 or 3], [N, 1 or 3, H, W], or grey [N, H, W]; `laid_out` brings them into that order.
 
         Raises `NetcError` if the input is no picture or the declaration has unknown keys or values.
         """
@@ -287,6 +287,8 @@ def _picture_shape(graph: Graph) -> tuple[int, int, int]:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs, not one picture")
     type_: TensorType = graph.inputs[0].type
     shape = sample_shape(graph)
+    if len(shape) == 2:
+        return *shape, 1
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise NetcError(f"the input of net {graph.name} is {type_}, not pictures [N, height, width, 1 or 3]")
     return shape[0], shape[1], shape[2]

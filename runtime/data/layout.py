@@ -24,7 +24,12 @@ def sample_shape(graph: Graph) -> tuple[int, ...]:
 
 
 def laid_out(values: NDArray[Any], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)
-    """Pictures [..., H, W, C] in the order of dimensions that an input takes; what has that order stays."""
+    """Pictures [..., H, W, C] in the order of dimensions that an input takes; what has that order stays.
+
+    Inputs of rank 3 take grey pictures without a dimension of channels.
+    """
+    if type.rank == 3 and values.shape != type.shape and values.shape[-3:] == (*type.shape[1:], 1):
+        return values[..., 0]
     if not channels_first(type) or values.ndim < 3 or values.shape[-3:] == type.shape[1:]:
         return values
     return np.ascontiguousarray(np.moveaxis(values, -1, -3))

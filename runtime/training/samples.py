@@ -161,8 +161,8 @@ def preparation_for(
     """
     if len(graph.inputs) != 1:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs; training feeds one")
-    shape = sample_shape(graph)
     facts, found = TargetFacts.of(source), _interpretation(graph, source)
+    shape = sample_shape(graph) if isinstance(source, ArraySource) else found.shape
     if len(graph.outputs) != 1 or graph.outputs[0].type.rank < 1:
         classes, targets = _class_numbers(graph, source, labels), CLASS_NUMBERS
     else:

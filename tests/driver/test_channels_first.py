@@ -16,6 +16,8 @@ from .conftest import Call
 BODY = "conv@conv1(4, 3) |> relu |> global_avg_pool |> dense@fc(3)"
 NETS = f"""\
 net last(image: f32[N, 10, 12, 3]) {{ return image |> {BODY} }}
+net grey(image: f32[N, 10, 12, 1]) {{ return image |> {BODY} }}
+net flat(image: f32[N, 10, 12]) {{ return reshape(image, shape = [N, 10, 12, 1]) |> {BODY} }}
 net first(image: f32[N, 3, 10, 12]) {{ return image |> transpose(permutation = [0, 2, 3, 1]) |> {BODY} }}
 """
 ORDERS = ("last", "first")
@@ -44,6 +46,28 @@ def test_the_order_changes_no_answer(netc: Call, nets: Path) -> None:
         scored = netc("eval", nets, "--net", order, *weights, "--data", nets.parent / "d.npz", "--json", "--batch", 5)
         assert (run.code, scored.code) == (0, 0), run.err + scored.err
         said.append((run.out, scored.out))
+    assert said[0] == said[1]
+
+
+def test_grey_pictures_need_no_dimension_of_channels(netc: Call, nets: Path) -> None:
+    folder = nets.parent / "folder"
+    for i in range(6):
+        path = folder / "val" / f"c{i % 3}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (10, 12), np.uint8)).save(path)
+    graph = load(nets, net="grey")
+    write_weights(nets.parent / "g.safetensors", graph, initial_weights(graph, seed=3))
+    weights = ("--weights", nets.parent / "g.safetensors")
+    said = []
+    for net in ("grey", "flat"):
+        run = netc("run", nets, "--net", net, *weights, "--image", nets.parent / "p.png")
+        scored = netc("eval", nets, "--net", net, *weights, "--data", f"imagefolder:{folder}", "--json")
+        assert (run.code, scored.code) == (0, 0), run.err + scored.err
+        said.append((run.out, scored.out))
+        made = netc(
+            "quantize", nets, "--net", net, *weights, "--calibrate", folder, "-o", nets.parent / f"{net}.tflite"
+        )
+        assert made.code == 0, made.err
     assert said[0] == said[1]
 
 

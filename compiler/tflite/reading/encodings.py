@@ -84,7 +84,7 @@ class Sparsity:
         places = self._places()
         flat = np.zeros(len(stored), np.int64)
         for dimension, size in enumerate(shape):
-            place = places[dimension]
+            place = places[dimension].astype(np.int64)
             for number, blocked in enumerate(self.blocked):
                 if blocked == dimension:
                     place = place * sizes[rank + number] + places[rank + number]
@@ -100,10 +100,10 @@ class Sparsity:
         for level, dimension in zip(self.levels, self.order, strict=True):
             if level.indices is None or level.segments is None:
                 parents = np.repeat(np.arange(nodes), level.size)
-                own = np.tile(np.arange(level.size), nodes)
+                own = np.tile(np.arange(level.size, dtype=np.int32), nodes)
             else:
                 parents = np.repeat(np.arange(nodes), np.diff(level.segments))
-                own = level.indices
+                own = level.indices.astype(np.int32)
             places = {d: place[parents] for d, place in places.items()}
             places[dimension] = own
             nodes = len(own)
