@@ -79,6 +79,11 @@ class GraphBuilder:
         """Add a constant."""
         return self.emit("constant", value=value, quantization=quantization, location=location, name=name)
 
+    def state(self, name: str, value: Array, *, quantization: Quantization | None = None) -> Value:
+        """Add a parameter that begins with a value; the attribute `updates` must name it when the graph is finished."""
+        fields = {"shape": value.shape, "dtype": str(DType.of(value.dtype)), "quantization": quantization}
+        return self.emit("param", name=name, value=value, trainable=False, **fields)
+
     def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
         """Add a constant of rank 0."""
         return self.constant(np.array(value, dtype.numpy), location)

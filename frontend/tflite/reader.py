@@ -49,7 +49,7 @@ def _with_labels(graph: Graph, data: bytes) -> Graph:
     """The graph with the labels that the file holds in place of their file's name."""
     preprocess = graph.attributes.get("preprocess") or {}
     name = preprocess.get("labels")
-    shape = graph.outputs[0].type.shape if graph.outputs else ()
+    shape = graph.results[0].type.shape if graph.results else ()
     numbered = CLASS_NUMBERS in output_names(graph)  # of a detector, whose classes are numbers
     labels = embedded_labels(data, name, None if numbered else shape[-1]) if isinstance(name, str) and shape else None
     if labels is None:
