@@ -2,8 +2,8 @@
 
 The machine code runs the whole network in one call, on its own worker threads; this class owns what the code is given:
 arena, packed weights, the context of `netc.h`. Calls from several threads take turns; a call amid a call of the same
-thread (by a signal handler, by a finalizer) runs at once, and a forked child starts afresh. A program with a state refuses
-calls amid a call, which would find the state half changed; a forked child has a copy of the state.
+thread (by a signal handler, by a finalizer) runs at once, and a forked child starts afresh. A program with a state
+refuses calls amid a call, which would find the state half changed; a forked child has a copy of the state.
 """
 
 from __future__ import annotations
@@ -209,10 +209,10 @@ class Program:
     The name of an output chooses an item of it, too: `program(x)["boxes"]`.
     `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
     written between calls. Each call goes on from the state that the call before it left, whichever thread made that;
-    `reset` begins anew with the values of `initial`. `threads` is how many it uses at most (see `THREADS_PER_CORE`). Thread-safe: concurrent calls
-    wait for each other. `close` (or leaving a `with` block) ends its worker threads; otherwise that happens when it is
-    collected. A forked child has a program of its own, except where another thread was changing the state: then
-    `NetcError` is raised there.
+    `reset` begins anew with the values of `initial`. `threads` is how many it uses at most (see `THREADS_PER_CORE`).
+    Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends its worker threads;
+    otherwise that happens when it is collected. A forked child has a program of its own, except where another thread
+    was changing the state: then `NetcError` is raised there.
     """
 
     def __init__(

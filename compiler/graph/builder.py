@@ -81,8 +81,10 @@ class GraphBuilder:
 
     def state(self, name: str, value: Array, *, quantization: Quantization | None = None) -> Value:
         """Add a parameter that begins with a value; the attribute `updates` must name it when the graph is finished."""
-        fields = {"shape": value.shape, "dtype": str(DType.of(value.dtype)), "quantization": quantization}
-        return self.emit("param", name=name, value=value, trainable=False, **fields)
+        shape, dtype = value.shape, str(DType.of(value.dtype))
+        return self.emit(
+            "param", name=name, shape=shape, dtype=dtype, quantization=quantization, value=value, trainable=False
+        )
 
     def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
         """Add a constant of rank 0."""
