@@ -65,7 +65,7 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
         return (np.asarray(function(*arrays), declared.dtype.numpy).reshape(declared.shape),)
     if converter is None:
         c.unsupported("it is not known")
-    alone = Context(GraphBuilder("folded"), c.model, c.operator, {}, {}, c.folded)
+    alone = Context(c.walk, c.operator, GraphBuilder("folded"))
     results = converter(alone)
     return evaluate(alone.builder.finish(results if isinstance(results, tuple) else (results,)))
 
