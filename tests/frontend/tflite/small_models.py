@@ -80,7 +80,10 @@ class Model:
         self.operators.append({**entry, "custom": custom, "version": version, "intermediates": intermediates})
 
     def data(
-        self, inputs: Sequence[int], outputs: Sequence[int], functions: Sequence[tuple[Model, Sequence[int], Sequence[int]]] = ()
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        functions: Sequence[tuple[Model, Sequence[int], Sequence[int]]] = (),
     ) -> bytes:
         """The file; `functions` are its other subgraphs with their inputs and outputs."""
         b = flatbuffers.Builder(1024)
