@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -14,6 +15,7 @@ from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.ops.activations import ACTIVATIONS
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
+from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType, Quantization, TensorType
 
 if TYPE_CHECKING:
@@ -29,6 +31,13 @@ Converter = Callable[["Context"], Value | tuple[Value, ...]]
 
 class UnsupportedError(NetcError):
     """An operator that is sound but has no counterpart in netc."""
+
+
+def lack(tensor: Tensor) -> str:
+    """Why a tensor without a type has none."""
+    if tensor.is_dynamic:
+        return "has sizes that are not known before the model runs"
+    return f"has elements of type {tensor.type_name}, which netc doesn't have"
 
 
 class Context:
@@ -104,8 +113,32 @@ class Context:
 
     def _typed(self, tensor: Tensor) -> TensorType:
         if tensor.type is None:
-            self.unsupported(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
+            self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
+
+    def stated_shape(self, place: int = 0) -> tuple[int, ...]:
+        """The shape that the file states for an output, for operators whose operands don't tell it."""
+        tensor = self.output(place)
+        if any(tensor.is_free) or not tensor.has_shape:
+            self.unsupported(f"the shape of its result, tensor `{tensor.name}`, is computed while the model runs")
+        return tensor.shape
+
+    def settle(self, place: int, shape: tuple[int, ...]) -> None:
+        """Keep the shape of an output, now that it is known."""
+        tensors, index = self.model.tensors, self.operator.outputs[place]
+        if math.prod(shape) > MAX_ELEMENTS:
+            self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
+        self._keep(index, tensors[index].with_shape(shape))
+
+    def lose(self, place: int) -> None:
+        """Say that an output has no shape before the model runs: what reads it stays opaque."""
+        index = self.operator.outputs[place]
+        tensor = self.model.tensors[index]
+        self._keep(index, replace(tensor, type=None, shape=tensor.shape if tensor.is_dynamic else (-1,), signature=()))
+
+    def _keep(self, index: int, tensor: Tensor) -> None:
+        assert isinstance(self.model.tensors, list)  # as `bound` leaves them
+        self.model.tensors[index] = tensor
 
     def value(self, place: int) -> Value:
         """Input number `place` as a value; a constant is added to the graph when it is first used."""
@@ -134,8 +167,13 @@ class Context:
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
-        array = self.tensor(place).array()
-        return self.folded.get(self.operator.inputs[place]) if array is None else array
+        tensor, index = self.tensor(place), self.operator.inputs[place]
+        if index in self.folded:
+            return self.folded[index]
+        array = tensor.array()
+        if array is not None and tensor.is_encoded:
+            self.folded[index] = array
+        return array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""

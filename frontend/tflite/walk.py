@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
@@ -78,5 +78,12 @@ class Walk:
             c.fail(f"there is no subgraph {subgraph}, only {len(self.model.subgraphs)}")
         if self.depth >= MAX_DEPTH:
             c.fail(f"subgraphs call each other more than {MAX_DEPTH} deep")
-        model = self.model.at(subgraph)
+        model = own_tensors(self.model.at(subgraph))
         return Walk(model, builder, variables, self.convert, depth=self.depth + 1, budget=self.budget)
+
+
+def own_tensors(model: Model) -> Model:
+    """The model with tensors that may be replaced, in the subgraph that is run."""
+    subgraphs = list(model.subgraphs)
+    subgraphs[model.main] = replace(model.subgraph, tensors=list(model.tensors))
+    return replace(model, subgraphs=tuple(subgraphs))

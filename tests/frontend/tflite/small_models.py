@@ -30,22 +30,31 @@ class Model:
 
     tensors: list[dict[str, Any]] = field(default_factory=list)
     operators: list[dict[str, Any]] = field(default_factory=list)
+    signatures: list[tuple[str, dict[str, int], dict[str, int]]] = field(default_factory=list)
+    """Keys, and names of inputs and outputs with their tensors."""
+    metadata: dict[str, bytes] = field(default_factory=dict)
 
     def tensor(
         self,
         name: str,
-        shape: Sequence[int],
+        shape: Sequence[int] | None,
         dtype: Any = np.int8,
         *,
         scale: float | Sequence[float] | None = None,
         zero: int = 0,
         axis: int = 0,
         data: Any = None,
+        **more: Any,
     ) -> int:
-        """Add a tensor, constant if it has data."""
+        """Add a tensor, constant if it has data.
+
+        No shape leaves that out. More may be its `signature`, the `code` of its element type, and its `sparsity`:
+        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices).
+        """
         scales = [scale] if isinstance(scale, float) else list(scale or ())
-        entry = {"name": name, "shape": list(shape), "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
-        self.tensors.append({**entry, "axis": axis, "data": data})
+        sizes = None if shape is None else list(shape)
+        entry = {"name": name, "shape": sizes, "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
+        self.tensors.append({**entry, "axis": axis, "data": data, **more})
         return len(self.tensors) - 1
 
     def constant(self, name: str, array: Any, **quantization: Any) -> int:
@@ -89,7 +98,8 @@ class Model:
         b = flatbuffers.Builder(1024)
         subgraphs = [(self, inputs, outputs), *functions]
         constants = [t for model, _, _ in subgraphs for t in model.tensors if t["data"] is not None]
-        buffers = [_buffer(b, d) for d in (b"", *(t["data"].tobytes() for t in constants))]
+        first = len(constants) + 1
+        buffers = [_buffer(b, d) for d in (b"", *(t["data"].tobytes() for t in constants), *self.metadata.values())]
         numbers = {id(t): n for n, t in enumerate(constants, 1)}
         used = [o for model, _, _ in subgraphs for o in model.operators]
         codes = {id(o): n for n, o in enumerate(used)}
@@ -100,6 +110,12 @@ class Model:
             "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, tables),
             "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffers),
         }
+        if self.metadata:
+            entries = [_metadata(b, name, first + i) for i, name in enumerate(self.metadata)]
+            fields["Metadata"] = _offsets(b, tflite.ModelStartMetadataVector, entries)
+        if self.signatures:
+            entries = [_signature(b, *signature) for signature in self.signatures]
+            fields["SignatureDefs"] = _offsets(b, tflite.ModelStartSignatureDefsVector, entries)
         b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
         return bytes(b.Output())
 
@@ -140,13 +156,55 @@ def _buffer(b: Any, data: bytes) -> Any:
     return _table(b, "Buffer", {"Data": vector} if data else {})
 
 
+def _metadata(b: Any, name: str, buffer: int) -> Any:
+    return _table(b, "Metadata", {"Name": b.CreateString(name), "Buffer": buffer})
+
+
+def _signature(b: Any, key: str, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
+    def maps(names: dict[str, int]) -> list[Any]:
+        return [_table(b, "TensorMap", {"Name": b.CreateString(n), "TensorIndex": i}) for n, i in names.items()]
+
+    fields = {
+        "Inputs": _offsets(b, tflite.SignatureDefStartInputsVector, maps(inputs)),
+        "Outputs": _offsets(b, tflite.SignatureDefStartOutputsVector, maps(outputs)),
+        "SignatureKey": b.CreateString(key),
+    }
+    return _table(b, "SignatureDef", fields)
+
+
+def _sparsity(b: Any, order: Sequence[int], blocked: Sequence[int], levels: Sequence[Any]) -> Any:
+    def vector(numbers: Sequence[int]) -> Any:
+        return _table(b, "Uint8Vector", {"Values": _numbers(b, np.array(numbers, np.uint8))})
+
+    def level(of: Any) -> Any:
+        if isinstance(of, int):
+            return _table(b, "DimensionMetadata", {"Format": 0, "DenseSize": of})
+        segments, indices = map(vector, of)
+        kinds = {"ArraySegmentsType": 3, "ArrayIndicesType": 3}
+        return _table(
+            b, "DimensionMetadata", {"Format": 1, "ArraySegments": segments, "ArrayIndices": indices, **kinds}
+        )
+
+    fields = {
+        "TraversalOrder": _numbers(b, np.array(order, np.int32)),
+        "BlockMap": _numbers(b, np.array(blocked, np.int32)),
+        "DimMetadata": _offsets(b, tflite.SparsityParametersStartDimMetadataVector, [level(of) for of in levels]),
+    }
+    return _table(b, "SparsityParameters", fields)
+
+
 def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
     fields = {
-        "Shape": _numbers(b, np.array(t["shape"], np.int32)),
         "Name": b.CreateString(t["name"]),
         "Type": t.get("code", TYPES[t["dtype"]]),
         "Buffer": buffer,
     }
+    if t["shape"] is not None:
+        fields["Shape"] = _numbers(b, np.array(t["shape"], np.int32))
+    if t.get("signature"):
+        fields["ShapeSignature"] = _numbers(b, np.array(t["signature"], np.int32))
+    if t.get("sparsity"):
+        fields["Sparsity"] = _sparsity(b, *t["sparsity"])
     if t.get("variable"):
         fields["IsVariable"] = True
     if t["scales"]:
