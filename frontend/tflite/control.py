@@ -7,7 +7,7 @@ that it reads or assigns become values that go in and come out beside the others
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Value

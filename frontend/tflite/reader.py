@@ -25,7 +25,7 @@ from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
 from . import arithmetic, contractions, control, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
-from .context import Context, Converter, UnsupportedError
+from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded
 from .metadata import embedded_labels, read_metadata
@@ -171,12 +171,11 @@ def _converted(c: Context, converter: Converter, names: Mapping[int, str], start
     """The results of an operator, as operations that netc can run and of the types that the file declares."""
     check_element_types(c)
     try:
-        converted = converter(c)
+        results = results_of(converter(c))
         check_forms(c.builder.operations[start:])
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
         # Shape rules and NumPy stumble over numbers that no real operator has.
         c.fail(f"its operands and options don't fit: {error}")
-    results = converted if isinstance(converted, tuple) else (converted,)
     if len(results) != len(c.operator.outputs):
         c.fail(f"it has {len(c.operator.outputs)} outputs, not {len(results)}")
     return _named(c, [_declared(c, value, place) for place, value in enumerate(results)], names, start)
