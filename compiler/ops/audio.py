@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import NetcError
-from ..graph.ir import Value
+from ..graph.ir import Array, Value
 from ..types import DType
 from .custom import CustomCall, custom_operator
 from .expressions import Formula
@@ -43,7 +43,7 @@ def spectrogram(call: CustomCall) -> Value:
     return result.value if call.options.get("magnitude_squared", False) else result.emit("sqrt").value
 
 
-def _waves(width: int) -> tuple[np.ndarray, np.ndarray]:
+def _waves(width: int) -> tuple[Array, Array]:
     """Tapered cosines and sines [width, frequencies] of the Fourier transform."""
     length = 1 << (width - 1).bit_length()
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
@@ -81,27 +81,25 @@ def _filters(rate: Formula, bins: int, bands: int, low: float, high: float) -> t
 
     A frequency counts for the bands whose centers stand on its two sides, each the more the nearer it is.
     """
-    b = rate.b
     ends = [1127.0 * np.log1p(f / 700.0) for f in (low, high)]
     spacing = (ends[1] - ends[0]) / (bands + 1)
     centers = ends[0] + spacing * np.arange(1, bands + 2)
     step = rate * 0.5 / float(bins - 1)
-    numbers = Formula(b, b.constant(np.arange(bins, dtype=np.float64)))
+    numbers = rate.constant(np.arange(bins))
     place = _mel(numbers * step).reshape(bins, 1)
     first, last = (step.constant(low) / step + 1.5).floor(), (step.constant(high) / step).floor()
-    passed = b.emit("less", b.constant(centers[np.newaxis, :bands]), place.value)
-    band = Formula(b, b.emit("cast", passed, dtype="f64")).emit("reduce_sum", axes=(1,), keepdims=True)  # 0: below all
+    passed = rate.constant(centers[np.newaxis, :bands]).emit("less", place)
+    band = passed.cast("f64").emit("reduce_sum", axes=(1,), keepdims=True)  # 0: below all
     edges = np.concatenate([ends[:1], centers])
     index = band.cast("i32").reshape(bins)
     below, above = (
-        Formula(b, b.emit("gather", b.constant(side), index.value, axis=0)).reshape(bins, 1)
-        for side in (edges[:-1], edges[1:])
+        rate.constant(side).emit("gather", index, axis=0).reshape(bins, 1) for side in (edges[:-1], edges[1:])
     )
     share = (above - place) / (above - below)
-    each = Formula(b, b.constant(np.arange(bands, dtype=np.float64)[np.newaxis]))
+    each = rate.constant(np.arange(bands)[np.newaxis])
     none = share.constant(0.0)
-    own = share.broadcast(bins, bands).where(b.emit("equal", (each + 1.0).value, band.value), none)
-    next_ = (1.0 - share).broadcast(bins, bands).where(b.emit("equal", each.value, band.value), none)
+    own = share.broadcast(bins, bands).where((each + 1.0).emit("equal", band).value, none)
+    next_ = (1.0 - share).broadcast(bins, bands).where(each.emit("equal", band).value, none)
     wide = numbers.reshape(bins, 1)
-    is_used = b.emit("logical_and", wide.emit("greater_equal", first).value, wide.emit("less_equal", last).value)
-    return (own + next_).where(is_used, none), b.emit("less", last.value, last.constant(float(bins)).value)
+    is_used = wide.emit("greater_equal", first).emit("logical_and", wide.emit("less_equal", last)).value
+    return (own + next_).where(is_used, none), last.emit("less", last.constant(float(bins))).value
