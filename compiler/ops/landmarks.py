@@ -71,8 +71,8 @@ def transform_matrix(call: CustomCall) -> Value:
 
 def _chosen(given: Any) -> list[int]:
     """A list of numbers of landmarks."""
-    if not isinstance(given, list) or not given or len(given) % 2 or not all(isinstance(n, int) for n in given):
-        raise NetcError("its option `subset_idxs` is no list of pairs")
+    if not isinstance(given, list) or not given or not all(isinstance(n, int) for n in given):
+        raise NetcError("its option `subset_idxs` is no list of numbers")
     return given
 
 

@@ -67,7 +67,7 @@ def _settle(c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
     if all(c.output(i).has_shape and not c.output(i).is_dynamic for i in places):
         found = [c.output(i).shape for i in places]
     else:
-        types = custom_types(c.builder, _operation(c, operands, attributes)) if c.operator.is_custom else None
+        types = _custom_types(c, operands, attributes) if c.operator.is_custom else None
         if types is None or len(types) != len(places):
             for i in places:
                 c.lose(i)
@@ -75,6 +75,16 @@ def _settle(c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
         found = [type_.shape for type_ in types]
     for i, shape in zip(places, found, strict=True):
         c.settle(i, shape)
+
+
+def _custom_types(
+    c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
+) -> tuple[TensorType, ...] | None:
+    """Types of what netc makes of a custom operator; the builder stays as it is."""
+    start = len(c.builder.operations)
+    types = custom_types(c.builder, _operation(c, operands, attributes))
+    del c.builder.operations[start:]
+    return types
 
 
 def _operand(c: Context, place: int) -> Value:
