@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import NetcError
-from ..graph.ir import Attribute, Builder, Operation, Value
+from ..graph.builder import GraphBuilder
+from ..graph.ir import Array, Attribute, Operation, Value
 from ..types import DType, TensorType, parse_type
 from .expressions import Formula
-from .opaque import computes
+from .opaque import Running, computes
 
 
 @dataclass(frozen=True, slots=True)
 class CustomCall:
     """One use of a custom operator, and the builder that takes the operations it is made of."""
 
-    builder: Builder
+    builder: GraphBuilder
     operation: Operation
     operands: tuple[Value, ...]
 
@@ -82,6 +83,23 @@ class CustomCall:
             raise NetcError(f"its options have {len(self.data)} bytes, not {4 * count} or more")
         return tuple(int(n) for n in np.frombuffer(self.data, "<i4", count))
 
+    def constant(self, place: int) -> Array:
+        """What operand number `place` holds. Raises `NetcError` unless that is known."""
+        wanted = self.operands[place]
+        for op in self.builder.operations:
+            if op.results == (wanted,) and op.name == "constant":
+                return np.asarray(op.attributes["value"])
+        raise NetcError(f"operand {place} is not a constant")
+
+    def state(self, initial: Array) -> Value:
+        """A value that the first run finds as given here, and each further one as the run before left it (`keep`)."""
+        return self.builder.state(f"{self.name}.{self.operation.attributes['number']}", initial)
+
+    def keep(self, state: Value, value: Value) -> None:
+        """Say what the next run finds in a state."""
+        if isinstance(self.builder, Running):
+            self.builder.kept[state.name or ""] = value
+
     def check(self, *ranks: int, results: int = 1) -> None:
         """Raise `NetcError` unless the operands are f32 of these ranks, and the number of results is right."""
         types = [v.type for v in self.operands]
@@ -110,7 +128,7 @@ def custom_operator(name: str) -> Callable[[Rule], Rule]:
     """
 
     def add(rule: Rule) -> Rule:
-        def results(b: Builder, op: Operation, operands: tuple[Value, ...]) -> tuple[Value, ...]:
+        def results(b: GraphBuilder, op: Operation, operands: tuple[Value, ...]) -> tuple[Value, ...]:
             given = rule(CustomCall(b, op, operands))
             return given if isinstance(given, tuple) else (given,)
 
