@@ -76,8 +76,8 @@ def largest(values: Sequence[int]) -> int:
 @pytest.mark.parametrize(
     "values",
     [
-        [0, 0], [3, -7, 5], [-1], [16383], [16384], [-32768], [-32768, 3], [9000, -32768, -3, -2], [-32768, -3, -2, -2, 1],
-        [-32768, -20000, -5, 3], [5, -32768, 100, -32768, -7, -30],
+        [0, 0], [3, -7, 5], [-1], [16383], [16384], [-32768], [-32768, 3], [9000, -32768, -3, -2],
+        [-32768, -3, -2, -2, 1], [-32768, -20000, -5, 3], [5, -32768, 100, -32768, -7, -30],
     ],
 )  # fmt: skip
 def test_scale(values: list[int]) -> None:
@@ -156,7 +156,8 @@ def test_square_root() -> None:
 def test_noise_is_kept(clamping: bool) -> None:
     options = {
         "smoothing": 409, "one_minus_smoothing": 15975, "alternate_smoothing": 983,
-        "alternate_one_minus_smoothing": 15401, "smoothing_bits": 10, "spectral_subtraction_bits": 14, "min_signal_remaining": 819, "num_channels": 5,
+        "alternate_one_minus_smoothing": 15401, "smoothing_bits": 10,
+        "spectral_subtraction_bits": 14, "min_signal_remaining": 819, "num_channels": 5,
         "clamping": clamping,
     }  # fmt: skip
     x = np.array([0, 1, 70000, 5_000_000, 2**32 - 1])
