@@ -15,6 +15,8 @@ from .custom import CustomCall, custom_operator
 from .expressions import Formula
 
 LARGEST_WINDOW = 1 << 13
+LARGEST = 1 << 24
+"""Most samples of all windows together, and most weights of bands."""
 FLOOR = 1e-12
 """The least sum of a band of which Mfcc takes the logarithm."""
 
@@ -32,6 +34,8 @@ def spectrogram(call: CustomCall) -> Value:
         raise NetcError(f"windows of {width} samples, {step} apart, are not supported")
     if count < width:
         raise NetcError(f"{count} samples are fewer than a window of {width}")
+    if (1 + (count - width) // step) * width > LARGEST:
+        raise NetcError(f"windows of {count} samples, {step} apart, are too many")
     b = call.builder
     places = np.arange(0, count - width + 1, step)[:, np.newaxis] + np.arange(width)
     x = call.formula(0).emit("transpose", permutation=(1, 0))
@@ -60,7 +64,7 @@ def mfcc(call: CustomCall) -> Value:
     low, high = (float(int(call.number(f"{end}_frequency_limit"))) for end in ("lower", "upper"))
     bands, kept = int(call.number("filterbank_channel_count")), int(call.number("dct_coefficient_count"))
     bins = types[0].shape[2]
-    if not 0 <= low < high or not 1 <= kept <= bands or bins < 2:
+    if not 0 <= low < high or not 1 <= kept <= bands or bins < 2 or max(bins, bands) * bands > LARGEST:
         raise NetcError(f"{kept} of {bands} bands from {low:g} to {high:g} Hz of {bins} frequencies are not supported")
     b = call.builder
     rate = call.formula(1).cast("f64").reshape()

@@ -12,6 +12,7 @@ graph as `opaque`, so that it can be written to a file again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ class CustomCall:
         value = self.options.get(name, default)
         if value is None:
             raise NetcError(f"it has no option `{name}`")
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or not math.isfinite(value):
             raise NetcError(f"its option `{name}` is no number")
         return value
 

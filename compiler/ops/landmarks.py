@@ -15,6 +15,10 @@ from .custom import CustomCall, custom_operator
 from .expressions import Formula, stacked
 
 
+LARGEST_SIDE = 1 << 12
+"""Of a map that is made."""
+
+
 def _check_version(call: CustomCall) -> None:
     if call.version != 2:
         raise NetcError(f"its version {call.version} is not supported, only version 2")
@@ -102,7 +106,7 @@ def transform_tensor(call: CustomCall) -> Value:
     call.check(4, 3)
     (batch, height, width, channels) = call.operands[0].type.shape
     size = tuple(int(call.number(f"output_{side}")) for side in ("height", "width"))
-    if batch != 1 or not all(0 < n < 1 << 16 for n in size):
+    if batch != 1 or not all(0 < n <= LARGEST_SIDE for n in size):
         raise NetcError(f"its form for {call.operands[0].type} is not supported")
     b = call.builder
     grid = np.mgrid[: size[0], : size[1]].reshape(2, -1).astype(np.float32)

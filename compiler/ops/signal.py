@@ -19,6 +19,8 @@ WORD = (1 << 32) - 1
 SHORT = 32767
 TYPES = {0: DType.F32, 2: DType.I32, 7: DType.I16}
 """Codes of element types in options."""
+LARGEST = 1 << 22
+"""Most weights of bands."""
 LOG_STEPS = 128
 SNR_BITS, GAIN_BITS = 12, 6
 """Fractional bits of a signal's share of its noise, and of what PCAN gives."""
@@ -274,6 +276,8 @@ def filter_bank(call: CustomCall) -> Value:
     weights, rest, starts, places, widths = (call.constant(p).astype(np.int64) for p in range(1, 6))
     if len(x.shape) != 1 or any(len(t) <= count for t in (starts, places, widths)):
         raise NetcError(f"its tables don't hold {count} bands")
+    if (count + 1) * x.shape[0] > LARGEST:
+        raise NetcError(f"{count} bands of {x.shape[0]} numbers are too many")
     matrix = np.zeros((count + 1, 2, x.shape[0]), np.int64)
     for band, (first, place, width) in enumerate(zip(starts, places, widths, strict=True)):
         if band > count or min(first, place, width) < 0 or first + width > x.shape[0] or place + width > len(weights):

@@ -225,6 +225,8 @@ def test_a_rule_of_ones_own() -> None:
         ("MaxPoolingWithArgmax2D", b"\1\0\0\0", 1, "it has 2 results, not 1"),
         ("AudioSpectrogram", {"window_size": 4}, 1, "it has no option `stride`"),
         ("AudioSpectrogram", {"window_size": "4", "stride": 1}, 1, "its option `window_size` is no number"),
+        ("AudioSpectrogram", {"window_size": np.inf, "stride": 1}, 1, "its option `window_size` is no number"),
+        ("AudioSpectrogram", {"window_size": 2, "stride": 0}, 1, "windows of 2 samples, 0 apart"),
         ("AudioSpectrogram", b"\xff\x01", 1, "its options (can't be read|are no map)"),
         ("TransformLandmarks", b"", 1, "its version 1 is not supported"),
     ],
