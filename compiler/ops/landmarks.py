@@ -14,7 +14,6 @@ from ..graph.ir import Value
 from .custom import CustomCall, custom_operator
 from .expressions import Formula, stacked
 
-
 LARGEST_SIDE = 1 << 12
 """Of a map that is made."""
 
