@@ -10,9 +10,10 @@ the first of them again without a reset between the calls, so that state counts.
 - `exact`: all outputs are the bytes of LiteRT's reference kernels (BUILTIN_REF; where these lack an operator, of its
   default ones);
 - `close`: floats differ by at most 1e-4 of their range (the largest number, or the largest less the smallest), or by
-  three times as much as LiteRT's reference kernels and its faster ones (without a delegate) differ from each other;
-  integers that are made of floats may differ only where these two differ, too, and by no more (where only the default
-  resolver runs a file, whose delegate approximates, by 3e-4 of the range);
+  three times as much as LiteRT's reference kernels and its faster ones (without a delegate) differ from each other, but
+  no more than 1e-2; or by at most 1e-4 from the faster ones. Integers that are made of floats may differ only where
+  these two differ, too, and by no more. Where only the default resolver runs a file, whose delegate approximates, 3e-4
+  of the range count;
 - `differs`, `refused` (with the reasons), `slow` (over the limit), `crashed`;
 - `unjudged`: LiteRT itself does not run the file.
 
