@@ -140,6 +140,8 @@ def _in_blocks(record: Record, tensor: Tensor, tensors: Sequence[Tensor], budget
     stated = scales.array()
     if stated is None or not scales.type.dtype.is_float or zeros is None or zeros.any():
         return tensor
+    if not np.all(np.isfinite(stated) & (stated > 0)):
+        details.fail("scales", "scales must be positive and finite")
     wanted = packed_bytes(tensor.element, rows * columns) if tensor.element in PACKED else rows * columns
     if len(tensor.data) != wanted:
         record.fail("buffer", f"{list(tensor.shape)} takes {wanted} bytes, but its buffer has {len(tensor.data)}")

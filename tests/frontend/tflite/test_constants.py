@@ -245,6 +245,15 @@ def test_wrong_blocks_are_named(size: int) -> None:
         read_model(m.data((x,), (y,)))
 
 
+@pytest.mark.parametrize("scale", [0, -1, np.inf, np.nan])
+def test_scales_of_blocks_are_positive(scale: float) -> None:
+    (m, x, y), *_ = in_blocks(32)
+    scales = next(t for t in m.tensors if t["name"] == "scales")
+    scales["data"] = np.full((3, 2), scale, np.float16)
+    with pytest.raises(NetcError, match=r"details\.scales .*positive and finite"):
+        read_model(m.data((x,), (y,)))
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "order": (((0, 0), (), [2, ([0, 1, 2], [0, 1])]), r"sparsity\.traversal_order .*doesn't list 2 dimensions"),
     "rank": (((0,), (), [2]), r"sparsity\.traversal_order"),
