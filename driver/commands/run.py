@@ -96,7 +96,9 @@ def run_command(
     drawn = weights is None and graph.weights
     means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
     guesses = task.guess(graph), assumption(graph)
-    show_notes(*chosen.notes, labels.note, *guesses, means_nothing if drawn else None)
+    in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
+    kept = in_order if chosen.several and graph.states else None
+    show_notes(*chosen.notes, labels.note, *guesses, means_nothing if drawn else None, kept)
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))
     if not chosen.several:
         answer = answers(chosen.paths[0], drawings[0])
