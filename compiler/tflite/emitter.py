@@ -239,7 +239,7 @@ def _fusions(graph: Graph) -> Iterable[tuple[Operation, Operation]]:
     for op in graph.operations:
         source = graph.producers.get(op.operands[0]) if op.operands else None
         form = TFLITE.of(source.operator) if source is not None else None
-        if source is None or form is None or not form.activated or not op.result.type.dtype.is_float or not _code(op):
+        if source is None or form is None or not form.activated or not _code(op) or not op.result.type.dtype.is_float:
             continue
         if source.result not in graph.outputs and len(graph.users[source.result]) == 1:
             yield source, op

@@ -74,7 +74,10 @@ def _with_labels(graph: Graph, data: bytes) -> Graph:
     name = preprocess.get("labels")
     shape = graph.results[0].type.shape if graph.results else ()
     numbered = CLASS_NUMBERS in output_names(graph)  # of a detector, whose classes are numbers
-    labels = embedded_labels(data, name, None if numbered else shape[-1]) if isinstance(name, str) and shape else None
+    if not isinstance(name, str) or not shape:
+        return graph
+    count = 2 if len(shape) == 4 and shape[-1] == 1 else shape[-1]  # a single score for each pixel tells two apart
+    labels = embedded_labels(data, name, None if numbered else count)
     if labels is None:
         return graph
     attributes = {**graph.attributes, "preprocess": {**preprocess, "labels": labels}}
