@@ -33,6 +33,15 @@ def max_pool_2d(c: Context) -> Value:
     return pooled if c.fused is None else c.emit("clamp", pooled, **c.fused_range())
 
 
+_OF_TRUTH = {
+    "reduce_sum": "reduce_any",
+    "reduce_max": "reduce_any",
+    "reduce_prod": "reduce_all",
+    "reduce_min": "reduce_all",
+}
+"""What reductions do with truth values."""
+
+
 def _reduce(name: str, quantized_sum: bool | None) -> Any:
     """MEAN, SUM (quantized: in fixed point) and REDUCE_MAX, REDUCE_MIN."""
 
@@ -40,6 +49,8 @@ def _reduce(name: str, quantized_sum: bool | None) -> Any:
         rank = c.type(0).rank
         axes = tuple(sorted({a % rank for a in c.integers(1) if -rank <= a < rank})) if rank else ()
         keepdims = bool(c.option("keep_dims", False))
+        if c.type(0).dtype is DType.BOOL and name in _OF_TRUTH:
+            return c.emit(_OF_TRUTH[name], c.value(0), axes=axes, keepdims=keepdims)
         if c.is_quantized and quantized_sum is not None:
             x, y = c.quantization(0), c.output_quantization()
             return c.emit("q_mean", c.value(0), axes=axes, keepdims=keepdims, sum=quantized_sum, x=x, y=y)

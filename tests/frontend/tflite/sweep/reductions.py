@@ -60,8 +60,8 @@ GENERATORS: Mapping[str, Generator] = {
     "MEAN": _reduce("MEAN", rescales=True),
     "REDUCE_ALL": _reduce("REDUCE_ALL"),
     "REDUCE_ANY": _reduce("REDUCE_ANY"),
-    "REDUCE_MAX": _reduce("REDUCE_MAX"),
-    "REDUCE_MIN": _reduce("REDUCE_MIN"),
+    "REDUCE_MAX": _reduce("REDUCE_MAX", values="no NaN"),
+    "REDUCE_MIN": _reduce("REDUCE_MIN", values="no NaN"),
     "REDUCE_PROD": _reduce("REDUCE_PROD", rescales=True),
     "SUM": _reduce("SUM", rescales=True),
 }
