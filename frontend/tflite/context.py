@@ -104,7 +104,9 @@ class Context:
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
-        array = self.tensor(place).array()
+        tensor, array = self.tensor(place), self.tensor(place).array()
+        if array is None and tensor.type is not None and not tensor.type.size:
+            return np.empty(tensor.type.shape, tensor.type.dtype.numpy)
         return self.folded.get(self.operator.inputs[place]) if array is None else array
 
     def constant(self, place: int) -> Array:

@@ -155,7 +155,7 @@ def _dequantize(d: Draw, dtype: Any) -> bytes:
 
 def _add_n(d: Draw, dtype: Any) -> bytes:
     shape, given = any_shape(d, dtype), scale_of(d, dtype)
-    inputs = [d.input(shape, dtype, given) for _ in range(d.r.randint(2, 4))]
+    inputs = [d.input(shape, dtype, given, "finite") for _ in range(d.r.randint(2, 4))]
     return file(d, "ADD_N", inputs, [d.tensor(shape, dtype, given)], ("AddNOptions", {}))
 
 
@@ -197,7 +197,7 @@ GENERATORS: Mapping[str, Generator] = {
     "ELU": unary("ELU"),
     "EQUAL": _compare("EQUAL", "EqualOptions"),
     "EXP": unary("EXP", lambda d: ("ExpOptions", {})),
-    "FAKE_QUANT": unary("FAKE_QUANT", _fake_quant),
+    "FAKE_QUANT": unary("FAKE_QUANT", _fake_quant, values="no NaN"),
     "FLOOR": unary("FLOOR"),
     "FLOOR_DIV": _binary("FLOOR_DIV", "FloorDivOptions", values=(None, "divisor")),
     "FLOOR_MOD": _binary("FLOOR_MOD", "FloorModOptions", values=(None, "divisor")),

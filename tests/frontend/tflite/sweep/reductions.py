@@ -37,7 +37,7 @@ def _position(name: str, table: str) -> Generator:
         shape = d.shape(d.r.randint(1, 5))
         axis, wide = d.r.randrange(len(shape)), d.flip()
         spelled = axis - len(shape) if d.r.random() < 0.3 else axis
-        x = d.input(shape, dtype, scale_of(d, dtype))
+        x = d.input(shape, dtype, scale_of(d, dtype), "no NaN")
         place = d.constant(np.array(spelled, d.r.choice((np.int32, np.int64))))
         y = d.tensor(shape[:axis] + shape[axis + 1 :], np.int64 if wide else np.int32, None)
         return file(d, name, [x, place], [y], (table, {"OutputType": 4 if wide else 2}))
