@@ -14,7 +14,7 @@ from ..loops.ir import Bitcast as BitcastExpr
 from ..loops.ir import Expr
 from ..types import DType, TensorType
 from .conversion import element_type
-from .facets import INTEGER, TFLITE, Narrow, TfliteForm, reads
+from .facets import INTEGER, PERMUTED, TFLITE, Narrow, TfliteForm, reads
 
 _WHOLE = {1: DType.U8, 2: DType.I16, 4: DType.I32, 8: DType.I64}
 """Whole numbers by their size in bytes."""
@@ -31,7 +31,6 @@ class Bitcast(Operator):
     name = "bitcast"
     operands = ("x",)
     attributes = {"dtype": AttributeSpec(str, "the new element type, such as i32")}
-    elementwise = True
     non_differentiable = "bits have no slope"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -92,5 +91,6 @@ def _read(c: Any) -> Value:
 
 
 INTEGER.none("bits have no scale", Bitcast)
+PERMUTED.none("the last dimension is made of an element, or makes one", Bitcast)
 TFLITE.add(TfliteForm(_write, "BITCAST", narrow=Narrow.COPIED), Bitcast)
 reads(_read, "BITCAST")

@@ -83,7 +83,7 @@ def _plain(name: str, operands: int) -> Converter:
 
 
 def select(c: Context) -> Value:
-    """SELECT_V2, and SELECT, whose condition may also have one element for each row; integers are chosen as they are."""
+    """SELECT_V2, and SELECT, whose condition may have one element for each row; integers are chosen as they are."""
     condition, *values = (c.value(i) for i in range(3))
     rank = values[0].type.rank
     if c.operator.name == "SELECT" and condition.type.rank == 1 < rank:

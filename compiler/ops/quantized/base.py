@@ -55,7 +55,7 @@ def check_quantized(
     *names: str,
     types: tuple[DType, ...] = INTEGERS,
 ) -> None:
-    """Raise `ShapeError` unless the operands are integers of some types, quantized as the attributes called `names` say.
+    """Raise `ShapeError` unless the operands are integers of `types`, quantized as the attributes called `names` say.
 
     Only a weight's type needn't tell: what isn't stated is lost to whoever pads an activation or writes it to a file.
     """

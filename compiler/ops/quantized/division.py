@@ -18,7 +18,6 @@ from . import fixed_point as fp
 from .elementwise import QBinary
 from .functions import bit_length_expr, reciprocal, reciprocal_expr
 
-
 _WORD = 32
 """Kernels shift a word of 32 bits to the right by more than it has, where the processor shifts by 32 less: quotients
 that are below 2^-31 of the divisor's range then are as large as they like. netc gives what LiteRT gives on x86."""

@@ -22,7 +22,10 @@ ALL_BYTES = ((256,), (2, 128), (1, 16, 16, 1), (3, 5, 20), (1, 7, 8, 5))
 Scale = tuple[float, int]
 """Scale and zero point."""
 Values = tuple[float, float] | str | None
-"""What an input holds: numbers between two bounds, "divisor" (neither 0 nor the integer -1, by which the smallest can't be divided), "no NaN", "finite" (floats without special ones), or anything."""
+"""What an input holds: numbers between two bounds, or anything.
+
+Or anything but: 0 and the integer -1 ("divisor"), NaN ("no NaN"), all special floats ("finite").
+"""
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 0.5, -0.5, 1.5, -2.5, 1e-40, 3.4e38, -3.4e38, 1.0, -1.0, 2.0**31, 1e10)
 """Floats that operators treat in ways of their own, or round."""
 

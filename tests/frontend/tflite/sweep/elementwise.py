@@ -204,7 +204,7 @@ GENERATORS: Mapping[str, Generator] = {
     "GELU": unary("GELU", lambda d: ("GeluOptions", {"Approximate": d.flip()})),
     "GREATER": _compare("GREATER", "GreaterOptions"),
     "GREATER_EQUAL": _compare("GREATER_EQUAL", "GreaterEqualOptions"),
-    "HARD_SWISH": unary("HARD_SWISH", lambda d: ("HardSwishOptions", {})),
+    "HARD_SWISH": unary("HARD_SWISH", lambda d: ("HardSwishOptions", {}), values="finite"),
     "LEAKY_RELU": unary("LEAKY_RELU", _leaky),
     "LESS": _compare("LESS", "LessOptions"),
     "LESS_EQUAL": _compare("LESS_EQUAL", "LessEqualOptions"),

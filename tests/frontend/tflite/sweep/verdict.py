@@ -38,7 +38,7 @@ class Verdict:
 
 
 def judge(litert: LiteRT, d: Draw, data: bytes, seed: int, *, compiles: bool = True) -> Verdict:
-    """Run a file everywhere: LiteRT's reference kernels, netc's interpreter, its machine code, and the file written again.
+    """Run a file everywhere: in LiteRT's reference kernels, interpreted, as machine code, and written again.
 
     Where the reference kernels lack the operator, or have a known fault (SUM takes signed numbers for unsigned ones),
     LiteRT's others are what counts.
