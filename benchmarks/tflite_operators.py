@@ -7,8 +7,8 @@
 activations, scales from 1e-6 to 1e3 with zero points at both ends. Each runs in LiteRT (`OpResolverType.BUILTIN_REF`,
 in a process that may abort), in netc's interpreter and machine code, and in LiteRT again as netc writes it. It comes
 out as *exact* (every byte), *close* (floats within 1e-4 of the range of the results, or three times what LiteRT's own
-other kernels differ), *refused* with netc's reason, or *differs*, which makes the exit code 1. A form of an operator that
-LiteRT refuses in each of the first draws is not drawn further. `--write` writes the table of all operators, which
+other kernels differ), *refused* with netc's reason, or *differs*, which makes the exit code 1. A form of an operator
+that LiteRT refuses in each of the first draws is not drawn further. `--write` writes the table of all operators, which
 needs a sweep without `--operators` and `--types`.
 """
 

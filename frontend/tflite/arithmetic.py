@@ -135,6 +135,13 @@ def _clipped(activation: str) -> Converter:
     return convert
 
 
+def atan2(c: Context) -> Value:
+    """ATAN2, whose kernel doesn't broadcast."""
+    if c.type(0).shape != c.type(1).shape:
+        c.unsupported("operands of different shapes are not supported")
+    return c.emit("atan2", c.value(0), c.value(1))
+
+
 def add_n(c: Context) -> Value:
     """ADD_N: sums of several tensors, from the first on."""
     total = c.value(0)
@@ -290,8 +297,9 @@ reads(dequantize, "DEQUANTIZE")
 reads(cast, "CAST")
 for _kind in ("SQUARE", "FLOOR", "CEIL", "ROUND", "LOGICAL_NOT"):
     reads(_plain(_kind.lower(), 1), _kind)
-for _kind in ("LOGICAL_AND", "LOGICAL_OR", "ATAN2"):
+for _kind in ("LOGICAL_AND", "LOGICAL_OR"):
     reads(_plain(_kind.lower(), 2), _kind)
 reads(_clipped("relu_0_to_1"), "RELU_0_TO_1")
+reads(atan2, "ATAN2")
 reads(add_n, "ADD_N")
 reads(fake_quant, "FAKE_QUANT")

@@ -14,7 +14,7 @@ from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Procedure
-from ...loops.ir import Allocate, Buffer, Const, Expr, Load, Space, Stmt, Store
+from ...loops.ir import Allocate, Buffer, Const, Expr, Load, Space, Stmt, Store, binary
 from ...types import DType, TensorType
 from ..procedures import each
 from ..products import ReduceProd
@@ -124,7 +124,7 @@ class RowProducts(Part):
             return fp.wide(p.load(0, (row, i))) - attributes["x"].zero_point
 
         def step(product: Expr) -> Expr:
-            return fp.narrow(fp.shr(product * multiplier + (1 << (right - 1)), right))
+            return fp.narrow(fp.shr(binary("mul", product, multiplier) + (1 << (right - 1)), right))
 
         def of_row(index: tuple[Expr, ...]) -> list[Stmt]:
             (row,), here = index, (Const(0),)
