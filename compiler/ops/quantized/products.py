@@ -119,9 +119,10 @@ class RowProducts(Part):
     def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
         rows, count = p.type(0).shape
         multiplier, right = attributes["multiplier"], attributes["right"]
+        zero: int = attributes["x"].zero_point
 
         def term(row: Expr, i: Expr) -> Expr:
-            return fp.wide(p.load(0, (row, i))) - attributes["x"].zero_point
+            return fp.wide(p.load(0, (row, i))) - zero
 
         def step(product: Expr) -> Expr:
             return fp.narrow(fp.shr(binary("mul", product, multiplier) + (1 << (right - 1)), right))
