@@ -12,7 +12,7 @@ import numpy as np
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.activations import ALONE
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
 from ...compiler.tflite.reading.checks import MAX_ELEMENTS
@@ -175,6 +175,8 @@ class Context:
         tensor, index = self.tensor(place), self.operator.inputs[place]
         if index in self.folded:
             return self.folded[index]
+        if tensor.data is None and tensor.type is not None and not tensor.type.size:
+            return np.empty(tensor.type.shape, tensor.type.dtype.numpy)  # writers leave out a buffer of no bytes
         array = tensor.array()
         if array is not None and tensor.is_encoded:
             self.folded[index] = array
@@ -284,7 +286,7 @@ class Context:
     def range_of(self, activation: str | None) -> dict[str, Attribute]:
         """An activation as attributes of a quantized operator: its name, and the integers that it leaves."""
         y = self.output_quantization()
-        bounds = ACTIVATIONS[activation] if activation is not None else ()
+        bounds = ALONE[activation] if activation is not None else ()
         if any(LIMIT <= abs(bound) / y.scale < math.inf for bound in bounds):
             self.unsupported(f"scale {y.scale:.4g} is too small for {activation}: 32 bits don't hold its bounds")
         return activation_range(activation, self.output_type().dtype, y)
