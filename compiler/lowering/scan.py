@@ -216,7 +216,7 @@ class _Loop:
             source = self._source(root)
             if root in states:
                 held = self._scratch(state.type)
-                before += self._copy(state.type, source, lambda _, index, held=held: (held, index))
+                before += self._copy(state.type, source, _whole(held))
                 source = _whole(held)
             copies += self._copy(state.type, source, self._place(state))
         return [*before, *copies]
