@@ -29,6 +29,7 @@ from .compiler.backends import backend_of, find_target
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.graph.state import initial_state
 from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
@@ -203,7 +204,7 @@ def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None) 
     """
     check_runs_here(c.target)
     given = c.parameters() if parameters is None else parameters
-    return Program(c.module, c.object.code, c.target, c.threads, given)
+    return Program(c.module, c.object.code, c.target, c.threads, given, initial_state(c.graph))
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.graph.state import initial_state
 from .frontend import allowing
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
 from .runtime.program import Program
@@ -31,7 +32,7 @@ class NetworkProgram(Program):
     """
 
     def __init__(self, c: Compilation, model: str) -> None:
-        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters())
+        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
         self._request = (c.request.threads, c.request.cpu)

@@ -75,7 +75,7 @@ class Conversion:
             self._visit(op)
         graph = self._graph
         inputs = tuple(self._tensors[v] for v in graph.inputs)
-        outputs = tuple(self._tensors[v] for v in graph.outputs)
+        outputs = tuple(self._tensors[v] for v in graph.results)
         return ModelFacts(graph.name, tuple(self._operators), inputs, outputs, ASSUMPTIONS if self._assumed else ())
 
     def _visit(self, op: Operation) -> None:

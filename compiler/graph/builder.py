@@ -79,6 +79,13 @@ class GraphBuilder:
         """Add a constant."""
         return self.emit("constant", value=value, quantization=quantization, location=location, name=name)
 
+    def state(self, name: str, value: Array, *, quantization: Quantization | None = None) -> Value:
+        """Add a parameter that begins with a value; the attribute `updates` must name it when the graph is finished."""
+        shape, dtype = value.shape, str(DType.of(value.dtype))
+        return self.emit(
+            "param", name=name, shape=shape, dtype=dtype, quantization=quantization, value=value, trainable=False
+        )
+
     def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
         """Add a constant of rank 0."""
         return self.constant(np.array(value, dtype.numpy), location)

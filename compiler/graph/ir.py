@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol, Self, cast
 
 from numpy.typing import NDArray
 
-from ..errors import Location, NetcError, ShapeError, near_miss
+from ..errors import InternalError, Location, NetcError, ShapeError, near_miss
 from ..loops.compute import Compute, Element, Procedure
 from ..loops.ir import Expr, Stmt
 from ..types import DType, Quantization, TensorType
@@ -305,7 +305,10 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network: typed inputs, operations in topological order, outputs, and attributes such as `preprocess`."""
+    """A network: typed inputs, operations in topological order, outputs, and attributes such as `preprocess`.
+
+    Where the attribute `updates` names parameters, these are state: the last outputs are what each run leaves in them.
+    """
 
     name: str
     inputs: tuple[Value, ...]
@@ -336,6 +339,32 @@ class Graph:
     def parameters(self) -> tuple[Operation, ...]:
         """The `param` operations, in order."""
         return tuple(op for op in self.operations if op.name == "param")
+
+    @property
+    def weights(self) -> tuple[Operation, ...]:
+        """The `param` operations whose values come from elsewhere: all but those that state what they begin with."""
+        return tuple(op for op in self.parameters if op.attributes["value"] is None)
+
+    @cached_property
+    def states(self) -> tuple[Operation, ...]:
+        """The `param` operations that each run gives new values, in the order of the attribute `updates`."""
+        names = self.attributes.get("updates", ())
+        by_name = {op.result.name: op for op in self.parameters} if names else {}
+        missing = [name for name in names if name not in by_name]
+        if missing or len(names) > len(self.outputs):
+            raise InternalError(f"graph {self.name} updates what is no parameter of it: {', '.join(missing)}")
+        return tuple(by_name[name] for name in names)
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """The outputs that callers get: all but the next values of `states`, which come last."""
+        return self.outputs[: len(self.outputs) - len(self.attributes.get("updates", ()))]
+
+    @property
+    def updates(self) -> Mapping[Value, Value]:
+        """The values of `states`, each with the one that replaces it."""
+        states = self.states
+        return dict(zip((op.result for op in states), self.outputs[len(self.results) :], strict=True))
 
     def __str__(self) -> str:
         from .printer import print_graph  # it reads what is defined here

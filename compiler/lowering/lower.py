@@ -158,8 +158,8 @@ class _Lowering:
         return in_place
 
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
-        """True if all other operations that read `param` have been lowered."""
-        if param.type != op.results[0].type or param in self.aliases.values():
+        """True if all other operations that read `param` have been lowered, and no output is its old value."""
+        if param.type != op.results[0].type or param in self.aliases.values() or param in self.graph.outputs:
             return False
         lowered = {argument for c in self.calls for argument in c.arguments}
         return all(other is op or any(r in lowered for r in other.results) for other in self.graph.users[param])

@@ -19,6 +19,7 @@ from ..errors import NetcError, near_miss
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import value_names
+from ..graph.state import refuse_state
 from ..ops.activations import activation_of
 from ..ops.facets import INTEGER
 from ..ops.opaque import runnable
@@ -45,6 +46,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
+    refuse_state(graph, "such networks can't be quantized")
     inference = windows_in_two_dimensions(inference_form(runnable(graph), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..comparison import Compared, compare_networks, float_network, maker_for, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
+from ..compiler.graph.state import refuse_state
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..compiler.training import Loss
@@ -111,7 +112,8 @@ def eval_command(
         return
     request = Request(model, net, batch, settings, threads, cpu, weights=weights)
     graph = build(request, until="graph").graph
-    if graph.parameters and not weights:
+    refuse_state(graph, "a data set's samples are independent of each other")
+    if graph.weights and not weights:
         raise _weights_lack()
     labels = usable_labels(graph, model, weights, background=bool(background))
     if isinstance(source, ObjectSource):

@@ -89,7 +89,7 @@ def run_command(
     chosen = choose_pictures(graph, images)
     drawings = _drawings(task, graph, chosen, output)
     labels = class_labels(graph, model, weights)
-    drawn = weights is None and graph.parameters
+    drawn = weights is None and graph.weights
     means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
     show_notes(*chosen.notes, labels.note, task.guess(graph), means_nothing if drawn else None)
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))

@@ -22,7 +22,7 @@ from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
-from ...compiler.tflite.reading import Model, read_model
+from ...compiler.tflite.reading import Model, Signature, read_model
 from ...compiler.types import Quantization
 from . import arithmetic, contractions, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
@@ -49,7 +49,7 @@ def _with_labels(graph: Graph, data: bytes) -> Graph:
     """The graph with the labels that the file holds in place of their file's name."""
     preprocess = graph.attributes.get("preprocess") or {}
     name = preprocess.get("labels")
-    shape = graph.outputs[0].type.shape if graph.outputs else ()
+    shape = graph.results[0].type.shape if graph.results else ()
     numbered = CLASS_NUMBERS in output_names(graph)  # of a detector, whose classes are numbers
     labels = embedded_labels(data, name, None if numbered else shape[-1]) if isinstance(name, str) and shape else None
     if labels is None:
@@ -86,8 +86,8 @@ def graph_of(model: Model, name: str) -> Graph:
     network = network_of(model)
     if network:
         builder.attributes["network"] = network
-    if model.signatures:
-        builder.attributes["signature"] = _signature(model)
+    if model.signature is not None:
+        builder.attributes["signature"] = _signature(model, model.signature)
     return builder.finish(outputs)
 
 
@@ -209,9 +209,8 @@ def _declared(c: Context, value: Value, place: int) -> Value:
     return value
 
 
-def _signature(model: Model) -> Mapping[str, object]:
-    """The first signature: its key, and its names for the graph's inputs and outputs, in order."""
-    signature = model.signatures[0]
+def _signature(model: Model, signature: Signature) -> Mapping[str, object]:
+    """A signature: its key, and its names for the graph's inputs and outputs, in order."""
     inputs = {index: name for name, index in signature.inputs.items()}
     outputs = {index: name for name, index in signature.outputs.items()}
     return {
