@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import InternalError, ShapeError
 from ..graph.builder import GraphBuilder
 from ..graph.interpreter import evaluate_body
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Graph, Operator, Value
 from ..graph.registry import lookup, register
-from ..types import TensorType
+from ..types import DType, TensorType
 from .facets import INTEGER, PERMUTED, TFLITE
 
 
@@ -132,3 +132,23 @@ def scanned(
     }
     op = b.operation(lookup("scan"), (*states, *sequences, *constants), attributes)
     return Scanned(op.results[: len(states)], op.results[len(states) :])
+
+
+def time_first(b: Emits, x: Value, already: bool) -> Value:
+    """A sequence [N, T, ...] as [T, N, ...]."""
+    return x if already else b.emit("transpose", x, permutation=(1, 0, *range(2, x.type.rank)))
+
+
+def time_second(b: Emits, x: Value, leave: bool) -> Value:
+    """A sequence [T, N, ...] as [N, T, ...]."""
+    return time_first(b, x, leave)
+
+
+def evaluated(operator: Operator, operands: Sequence[Array], attributes: Attributes) -> tuple[Array, ...]:
+    """What an operator that is made of others gives."""
+    b = GraphBuilder("parts")
+    values = [b.input(f"x{i}", TensorType(DType.of(a.dtype), a.shape)) for i, a in enumerate(operands)]
+    results = operator.decompose(b, tuple(values), attributes)
+    if results is None:
+        raise InternalError(f"{operator.name} is made of no others")
+    return evaluate_body(b.finish(results if isinstance(results, tuple) else (results,)), tuple(operands))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -42,6 +42,8 @@ class Context:
     """Weights that have been turned over, by index and form."""
     folded: dict[int, Array]
     """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
+    states: dict[int, tuple[Value, Value]] = field(default_factory=dict)
+    """Variable tensors that have been met, by index: the parameter that stands for one, and its value by now."""
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator, which makes the file unreadable."""
@@ -101,6 +103,31 @@ class Context:
                 self.fail(f"input {place}, tensor `{tensor.name}`, is used before anything gives it a value")
             self.values[index] = self.builder.constant(array, quantization=given)
         return self.values[index]
+
+    def state(self, place: int) -> Value:
+        """Input number `place`, which an operator may change: a variable tensor, or any other one.
+
+        LiteRT begins with the zero point of 8-bit numbers, with 0 elsewhere.
+        """
+        tensor, index = self.tensor(place), self.operator.inputs[place]
+        if not tensor.is_variable or index in self.values:
+            return self.value(place)
+        if index not in self.states:
+            type_ = self._typed(tensor)
+            given = type_.quantization
+            first = given.zero_point if given is not None and given.is_per_tensor and type_.dtype is DType.I8 else 0
+            others = {param.name for param, _ in self.states.values()}
+            name = tensor.name if tensor.name and tensor.name not in others else f"state{index}"
+            start = np.full(type_.shape, first, type_.dtype.numpy)
+            param = self.builder.state(name, start, quantization=given)
+            self.states[index] = (param, param)
+        return self.states[index][1]
+
+    def keep(self, place: int, value: Value) -> None:
+        """Leave a value in input number `place`, if that is a variable tensor."""
+        index = self.operator.inputs[place]
+        if index in self.states:
+            self.states[index] = (self.states[index][0], value)
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""

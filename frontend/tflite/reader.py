@@ -73,9 +73,13 @@ def graph_of(model: Model, name: str) -> Graph:
         if index in values or not type_.size:
             raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
         values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
+    states: dict[int, tuple[Value, Value]] = {}
     for operator in model.operators:
-        _convert(Context(builder, model, operator, values, weights, arrays), names)
+        _convert(Context(builder, model, operator, values, weights, arrays, states), names)
     outputs = [_output(builder, model, values, arrays, index) for index in model.outputs]
+    if states:
+        builder.attributes["updates"] = tuple(param.name for param, _ in states.values())
+        outputs += [value for _, value in states.values()]
     strange = [(values[i].name or "", t) for i in model.inputs if (t := model.tensors[i]).type is None]
     lacking = {name: f"{t.type_name}[{','.join(map(str, t.shape))}]" for name, t in strange}
     if lacking:
@@ -138,6 +142,7 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         return
     start = len(c.builder.operations)
     before = len(c.values), len(c.weights)
+    states = dict(c.states)
     try:
         if converter is None:
             raise UnsupportedError("")
@@ -146,6 +151,8 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         del c.builder.operations[start:]
         _shorten(c.values, before[0])
         _shorten(c.weights, before[1])
+        c.states.clear()
+        c.states.update(states)
         has_reason = isinstance(error, UnsupportedError | ScaleError)
         reason = error.diagnostics[0].message if has_reason else _form(c)
         results = _named(c, opaque(c, reason), names, start)
@@ -193,6 +200,7 @@ def _named(c: Context, results: Sequence[Value], names: Mapping[int, str], start
         if renamed:
             operations[place] = replace(op, results=tuple(renamed.get(v, v) for v in op.results))
             new.update(renamed)
+    c.states.update({index: (param, new[value]) for index, (param, value) in c.states.items() if value in new})
     return [new.get(v, v) for v in results]
 
 
