@@ -8,7 +8,8 @@ import tflite
 from ...graph.ir import Operation
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.opaque import Opaque
-from ...ops.quantized.lstm import GATES, QLstm
+from ...ops.quantized.lstm import QLstm
+from ...ops.sequence_lstm import GATES
 from ...types import DType, Quantization, TensorType, parse_type
 from ..emitter import Emitter
 from ..model import Node, Options
