@@ -48,7 +48,9 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
 """Plain element types by operator; of all others floats."""
 _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
+        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED", (0,)),
+        **_each("UNIDIRECTIONAL_SEQUENCE_LSTM LSTM BIDIRECTIONAL_SEQUENCE_LSTM SVDF", (0,)),
+        **_each("RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN", (0,)),
         "CUMSUM": (0,),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),

@@ -1,4 +1,4 @@
-"""TensorFlow Lite's SVDF on 8-bit numbers, with a memory of 16 or 8 bits; facts: its reference/svdf.h."""
+"""TensorFlow Lite's SVDF on 8-bit numbers, with a memory of 16 bits; facts: its reference/svdf.h."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 class QSvdf(QuantizedOperator):
     """SVDF of x i8 [N, I] to i8 [N, F / rank] and the next memory, as `svdf`; filters over the features are i8.
 
-    The memory and filters over time are both i16, or i8; the bias is i32.
+    The memory and filters over time are i16; the bias is i32.
     """
 
     name = "q_svdf"
@@ -38,10 +38,10 @@ class QSvdf(QuantizedOperator):
         per_tensor(self, attributes, "x", "memory", "y")
         check_svdf(self, operands, attributes["rank"])
         units = features.shape[1] // attributes["rank"]
-        if (x.dtype, features.dtype) != (DType.I8, DType.I8) or memory.dtype not in (DType.I8, DType.I16):
-            raise ShapeError(f"q_svdf takes i8 with a memory of type i8 or i16, not {x}, {features} and {memory}")
-        if time.dtype is not memory.dtype or (bias and (bias[0].dtype, bias[0].shape) != (DType.I32, (units,))):
-            raise ShapeError(f"q_svdf can't take {', '.join(map(str, operands[3:]))} with a memory {memory}")
+        if (x.dtype, features.dtype, memory.dtype) != (DType.I8, DType.I8, DType.I16):
+            raise ShapeError(f"q_svdf takes i8 with a memory of type i16, not {x}, {features} and {memory}")
+        if time.dtype is not DType.I16 or (bias and (bias[0].dtype, bias[0].shape) != (DType.I32, (units,))):
+            raise ShapeError(f"q_svdf can't take {', '.join(map(str, operands[3:]))} with {units} units")
         _factors(attributes)
         return (TensorType(DType.I8, (x.shape[0], units), None, attributes["y"]), memory.with_layout(None))
 
