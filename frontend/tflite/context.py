@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.ops.activations import ACTIVATIONS
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
+from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType, Quantization, TensorType
+
+if TYPE_CHECKING:
+    from .walk import Walk
 
 PADDINGS = ("same", "valid")
 FUSED = (None, "relu", "relu_n1_to_1", "relu6")
@@ -29,21 +33,40 @@ class UnsupportedError(NetcError):
     """An operator that is sound but has no counterpart in netc."""
 
 
-@dataclass
+def lack(tensor: Tensor) -> str:
+    """Why a tensor without a type has none."""
+    if tensor.is_dynamic:
+        return "has sizes that are not known before the model runs"
+    return f"has elements of type {tensor.type_name}, which netc doesn't have"
+
+
 class Context:
     """One operator while it is converted."""
 
-    builder: GraphBuilder
-    model: Model
+    walk: Walk
     operator: Operator
+    builder: GraphBuilder
     values: dict[int, Value]
     """Tensors that have a value so far, by index."""
     weights: dict[tuple[object, ...], tuple[Value, Quantization | None]]
     """Weights that have been turned over, by index and form."""
-    folded: dict[int, Array]
-    """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
-    states: dict[int, tuple[Value, Value]] = field(default_factory=dict)
-    """Variable tensors that have been met, by index: the parameter that stands for one, and its value by now."""
+
+    def __init__(self, walk: Walk, operator: Operator, alone: GraphBuilder | None = None) -> None:
+        """In a walk; or `alone`, in a graph of its own."""
+        self.walk, self.operator = walk, operator
+        self.builder = alone or walk.builder
+        self.values = walk.values if alone is None else {}
+        self.weights = walk.weights if alone is None else {}
+
+    @property
+    def model(self) -> Model:
+        """The file, at the subgraph where the operator stands."""
+        return self.walk.model
+
+    @property
+    def folded(self) -> dict[int, Array]:
+        """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
+        return self.walk.arrays
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator, which makes the file unreadable."""
@@ -90,13 +113,39 @@ class Context:
 
     def _typed(self, tensor: Tensor) -> TensorType:
         if tensor.type is None:
-            self.unsupported(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
+            self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
+
+    def stated_shape(self, place: int = 0) -> tuple[int, ...]:
+        """The shape that the file states for an output, for operators whose operands don't tell it."""
+        tensor = self.output(place)
+        if any(tensor.is_free) or not tensor.has_shape:
+            self.unsupported(f"the shape of its result, tensor `{tensor.name}`, is computed while the model runs")
+        return tensor.shape
+
+    def settle(self, place: int, shape: tuple[int, ...]) -> None:
+        """Keep the shape of an output, now that it is known."""
+        tensors, index = self.model.tensors, self.operator.outputs[place]
+        if math.prod(shape) > MAX_ELEMENTS:
+            self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
+        self._keep(index, tensors[index].with_shape(shape))
+
+    def lose(self, place: int) -> None:
+        """Say that an output has no shape before the model runs: what reads it stays opaque."""
+        index = self.operator.outputs[place]
+        tensor = self.model.tensors[index]
+        self._keep(index, replace(tensor, type=None, shape=tensor.shape if tensor.is_dynamic else (-1,), signature=()))
+
+    def _keep(self, index: int, tensor: Tensor) -> None:
+        assert isinstance(self.model.tensors, list)  # as `bound` leaves them
+        self.model.tensors[index] = tensor
 
     def value(self, place: int) -> Value:
         """Input number `place` as a value; a constant is added to the graph when it is first used."""
         tensor, index = self.tensor(place), self.operator.inputs[place]
         given = self._typed(tensor).quantization
+        if tensor.is_variable and index not in self.values:
+            return self.variable(place)
         if index not in self.values:
             array = self.known(place)
             if array is None:
@@ -104,35 +153,37 @@ class Context:
             self.values[index] = self.builder.constant(array, quantization=given)
         return self.values[index]
 
-    def state(self, place: int) -> Value:
-        """Input number `place`, which an operator may change: a variable tensor, or any other one.
+    def variable(self, place: int) -> Value:
+        """What a variable tensor holds: what was assigned last, in this run or the one before; zeros in the first."""
+        tensor = self.tensor(place)
+        return self.walk.variables.read_tensor(self._key(place), tensor.name, self._typed(tensor))
 
-        LiteRT begins with the zero point of 8-bit numbers, with 0 elsewhere.
-        """
-        tensor, index = self.tensor(place), self.operator.inputs[place]
-        if not tensor.is_variable or index in self.values:
-            return self.value(place)
-        if index not in self.states:
-            type_ = self._typed(tensor)
-            given = type_.quantization
-            first = given.zero_point if given is not None and given.is_per_tensor and type_.dtype is DType.I8 else 0
-            others = {param.name for param, _ in self.states.values()}
-            name = tensor.name if tensor.name and tensor.name not in others else f"state{index}"
-            start = np.full(type_.shape, first, type_.dtype.numpy)
-            param = self.builder.state(name, start, quantization=given)
-            self.states[index] = (param, param)
-        return self.states[index][1]
+    def assign(self, place: int, value: Value) -> None:
+        """Let the variable tensor that is input number `place` hold another value from here on."""
+        self.walk.variables.assign(self._key(place), self.tensor(place).name, value)
+
+    def state(self, place: int) -> Value:
+        """Input number `place`, a variable tensor or any other one."""
+        is_variable = self.tensor(place).is_variable and self.operator.inputs[place] not in self.values
+        return self.variable(place) if is_variable else self.value(place)
 
     def keep(self, place: int, value: Value) -> None:
         """Leave a value in input number `place`, if that is a variable tensor."""
-        index = self.operator.inputs[place]
-        if index in self.states:
-            self.states[index] = (self.states[index][0], value)
+        if self.tensor(place).is_variable and self.operator.inputs[place] not in self.values:
+            self.assign(place, value)
+
+    def _key(self, place: int) -> Hashable:
+        return self.model.main, self.operator.inputs[place]
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
-        array = self.tensor(place).array()
-        return self.folded.get(self.operator.inputs[place]) if array is None else array
+        tensor, index = self.tensor(place), self.operator.inputs[place]
+        if index in self.folded:
+            return self.folded[index]
+        array = tensor.array()
+        if array is not None and tensor.is_encoded:
+            self.folded[index] = array
+        return array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""

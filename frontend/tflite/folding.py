@@ -38,10 +38,10 @@ def folded(c: Context, converter: Converter | None) -> tuple[Array, ...] | None:
             arrays = _computed(c, converter)
     except (NetcError, ArithmeticError, IndexError, TypeError, ValueError):
         return None  # the converter says what is wrong with it
-    declared = [c.output_type(i) for i in range(len(c.operator.outputs))]
-    if [(a.dtype, a.shape) for a in arrays] != [(t.dtype.numpy, t.shape) for t in declared]:
+    outputs = [c.output(i) for i in range(len(c.operator.outputs))]
+    if [a.dtype for a in arrays] != [t.type and t.type.dtype.numpy for t in outputs]:
         return None
-    return arrays
+    return arrays if all(t.states(a.shape) for t, a in zip(outputs, arrays, strict=True)) else None
 
 
 def _is_small(c: Context, place: int) -> bool:
@@ -59,29 +59,23 @@ def _is_known(c: Context, place: int) -> bool:
 
 def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
     function = _FUNCTIONS.get(c.operator.name)
-    if function is not None and not c.is_quantized:
+    if function is not None and converter is None and not c.is_quantized:
         arrays = [array for i in range(c.count) if (array := c.known(i)) is not None]
-        declared = c.output_type()
-        return (np.asarray(function(*arrays), declared.dtype.numpy).reshape(declared.shape),)
+        return (np.asarray(function(*arrays), c.output_type().dtype.numpy),)
     if converter is None:
         c.unsupported("it is not known")
-    alone = Context(GraphBuilder("folded"), c.model, c.operator, {}, {}, c.folded)
+    alone = Context(c.walk, c.operator, GraphBuilder("folded"))
     results = converter(alone)
+    if any(v.type.size > LARGEST for op in alone.builder.operations if op.name != "constant" for v in op.results):
+        c.unsupported("it is too large to be folded")
     return evaluate(alone.builder.finish(results if isinstance(results, tuple) else (results,)))
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
+        "ADD_N": lambda *x: np.asarray(sum(x[1:], start=x[0])),
         "BROADCAST_ARGS": lambda a, b: np.array(np.broadcast_shapes(tuple(a), tuple(b))),
-        "CEIL": np.ceil,
-        "FLOOR": np.floor,
-        "FLOOR_MOD": np.mod,
-        "LOGICAL_AND": np.logical_and,
-        "LOGICAL_NOT": np.logical_not,
-        "LOGICAL_OR": np.logical_or,
-        "REDUCE_PROD": lambda x, axes: np.prod(x, axis=tuple(np.ravel(axes)), dtype=x.dtype),
-        "ROUND": np.rint,
-        "ZEROS_LIKE": np.zeros_like,
+        "WHERE": np.argwhere,
     }
 )
 """Operators that netc has on known numbers only."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...errors import NetcError
 from ...types import DType, Quantization, TensorType
 from ..names import ELEMENT_TYPES, OPERATORS, TENSOR_TYPES
+from .encodings import PACKED, Sparsity, packed_bytes, sparsity_of
 from .flatbuffer import Record, decode
 from .model import Model, Operator, Signature, Subgraph, Tensor
 from .schema import IDENTIFIER, MODEL, VERSION
@@ -20,6 +22,7 @@ MAX_TENSORS = 1 << 20
 MAX_SHARING = 64
 """How many times larger than the file its constants may be, if tensors share buffers."""
 
+_DETAILS = {1: " (custom quantization)", 2: " (blockwise quantization)", 3: " (quantization along several axes)"}
 _DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items()}
 
 
@@ -36,19 +39,30 @@ def read_model(data: bytes) -> Model:
     if not root["subgraphs"]:
         root.fail("subgraphs", "there is none")
     buffers = [_buffer(record, data) for record in root["buffers"]]
-    subgraphs = tuple(_subgraph(record, root["operator_codes"], buffers) for record in root["subgraphs"])
-    constants = (t.type.bytes for s in subgraphs for t in s.tensors if t.type is not None and t.data is not None)
-    if sum(constants) > MAX_SHARING * len(data):
-        root.fail("subgraphs", f"the constants take more than {MAX_SHARING} times the file")
+    budget = _Budget(root, MAX_SHARING * len(data))
+    subgraphs = tuple(_subgraph(record, root["operator_codes"], buffers, budget) for record in root["subgraphs"])
     signatures = tuple(_signature(record, subgraphs) for record in root["signature_defs"])
     return Model(root["description"] or "", subgraphs, signatures, _metadata(root, buffers))
 
 
-def _subgraph(record: Record, codes: tuple[Record, ...], buffers: list[memoryview | None]) -> Subgraph:
-    tensors = tuple(_tensor(tensor, buffers) for tensor in record["tensors"])
-    count = len(tensors)
+@dataclass
+class _Budget:
+    """How many bytes the constants of a file may still take."""
+
+    root: Record
+    left: int
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            self.root.fail("subgraphs", f"the constants take more than {MAX_SHARING} times the file")
+
+
+def _subgraph(record: Record, codes: tuple[Record, ...], buffers: list[memoryview | None], budget: _Budget) -> Subgraph:
+    count = len(record["tensors"])
     if count > MAX_TENSORS:
         record.fail("tensors", f"{count} tensors are more than {MAX_TENSORS}")
+    tensors = tuple(_tensor(tensor, buffers, budget) for tensor in record["tensors"])
     return Subgraph(
         record["name"] or "",
         tensors,
@@ -71,30 +85,63 @@ def _buffer(record: Record, data: bytes) -> memoryview | None:
     return None if array is None else memoryview(array)
 
 
-def _tensor(record: Record, buffers: list[memoryview | None]) -> Tensor:
+def _tensor(record: Record, buffers: list[memoryview | None], budget: _Budget) -> Tensor:
     element = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
     shape = _shape(record)
     if record["buffer"] >= len(buffers):
         record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
     data = buffers[record["buffer"]] if record["buffer"] else None
-    name, special, variable = record["name"] or "", _special(record), record["is_variable"]
-    dtype = _DTYPES.get(element)
-    if dtype is None or special or any(size < 0 for size in shape):
-        return Tensor(name, element, special, None, shape, data or None, variable, record.path)
+    special = _special(record)
+    tensor = Tensor(
+        record["name"] or "",
+        element,
+        special,
+        None,
+        shape,
+        data or None,
+        record["is_variable"],
+        record.path,
+        _signature_of(record, len(shape)),
+        bool(shape or data) or record["has_rank"],
+    )
+    dtype = DType.I8 if element in PACKED and data else _DTYPES.get(element)
+    if dtype is None or special:
+        return tensor
     type_ = TensorType(dtype, shape, None, _quantization(record, dtype, shape))
-    if data and len(data) != type_.bytes:
-        record.fail("buffer", f"{type_.dense()} takes {type_.bytes} bytes, but its buffer has {len(data)}")
-    if data is not None and len(data) != type_.bytes:
-        data = None  # many writers state an empty buffer for what is computed
-    return Tensor(name, element, special, type_, shape, data, variable, record.path)
+    if not data:  # many writers state an empty buffer for what is computed
+        return replace(tensor, type=type_, data=None if data is None or type_.size else data)
+    if any(size < 0 for size in shape):
+        record.fail("shape", f"{list(shape)} is no shape of a constant")
+    budget.spend(type_.bytes)
+    sparsity = record["sparsity"] and _sparsity(record, data, type_, element)
+    stored = type_.size if sparsity is None else sparsity.count
+    wanted = packed_bytes(element, stored) if element in PACKED else stored * dtype.itemsize
+    if len(data) != wanted:
+        what = f"{type_.dense()}" if sparsity is None else f"{stored} stored elements of {type_.dense()}"
+        record.fail("buffer", f"{what} takes {wanted} bytes, but its buffer has {len(data)}")
+    return replace(tensor, type=type_, sparsity=sparsity)
+
+
+def _sparsity(record: Record, data: memoryview, type_: TensorType, element: str) -> Sparsity | None:
+    """The layout of a sparse constant; None for one that is stated, but has no levels."""
+    layout = record["sparsity"]
+    if not layout["dim_metadata"]:
+        return None
+    width = 8 // PACKED[element] if element in PACKED else 1
+    return sparsity_of(layout, type_.shape, min(len(data) * width // type_.dtype.itemsize, type_.size))
+
+
+def _signature_of(record: Record, rank: int) -> tuple[int, ...]:
+    """The shape with its free sizes; empty where it has another rank than the shape."""
+    sizes = record["shape_signature"]
+    return () if sizes is None or len(sizes) != rank else tuple(sizes.tolist())
 
 
 def _special(record: Record) -> str:
     """What makes elements other than plain numbers or numbers of a scale, as an addition to the name of their type."""
-    if record["sparsity"] is not None:
-        return " (sparse)"
     quantization = record["quantization"]
-    return " (custom quantization)" if quantization is not None and quantization["details_type"] else ""
+    kind = 0 if quantization is None else quantization["details_type"]
+    return "" if not kind else _DETAILS.get(kind, " (unknown quantization)")
 
 
 def _shape(record: Record) -> tuple[int, ...]:

@@ -30,8 +30,8 @@ class Scalar:
         return Scalar(self.format, default)
 
 
-BOOL, I8, U8, I16, I32, U32, I64, U64, F32 = (
-    Scalar(f) for f in ("?", "<i1", "<u1", "<i2", "<i4", "<u4", "<i8", "<u8", "<f4")
+BOOL, I8, U8, U16, I32, U32, I64, U64, F32 = (
+    Scalar(f) for f in ("?", "<i1", "<u1", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4")
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import NetcError
 from ...graph.ir import Array
 from ...types import TensorType
+from .encodings import PACKED, Sparsity, unpacked
 from .flatbuffer import Record
 
 Coded = TypeVar("Coded")
@@ -29,12 +30,18 @@ class Tensor:
     special: str
     """What makes elements other than plain numbers or numbers of a scale, as an addition to that name."""
     type: TensorType | None
-    """None for elements that netc doesn't have, such as STRING, and for shapes that are not known."""
+    """None for elements that netc doesn't have, such as STRING. Its sizes are those of `shape`."""
     shape: tuple[int, ...]
     """-1 stands for a size that is not known before the model runs."""
     data: memoryview | None
     is_variable: bool
     path: str
+    signature: tuple[int, ...] = ()
+    """The shape with -1 in place of sizes that whoever runs the model may change; empty where none is stated."""
+    has_shape: bool = True
+    """False where nothing tells a scalar from a tensor whose shape is left out."""
+    sparsity: Sparsity | None = None
+    """How the elements of a sparse constant lie in `data`."""
 
     @property
     def type_name(self) -> str:
@@ -46,13 +53,44 @@ class Tensor:
         """True if the shape is not known."""
         return any(size < 0 for size in self.shape)
 
+    @property
+    def is_free(self) -> tuple[bool, ...]:
+        """For each dimension whether the file leaves its size to whoever runs the model."""
+        signature = self.signature or self.shape
+        return tuple(size < 0 or free < 0 for size, free in zip(self.shape, signature, strict=True))
+
+    @property
+    def is_encoded(self) -> bool:
+        """True for constants whose array is not a view of the file."""
+        return self.sparsity is not None or self.element in PACKED
+
+    def with_shape(self, shape: tuple[int, ...]) -> Tensor:
+        """The same tensor with a shape that is known."""
+        type_ = None if self.type is None else replace(self.type, shape=shape)
+        return replace(self, shape=shape, type=type_, signature=(), has_shape=True)
+
+    def without_shape(self) -> Tensor:
+        """The same tensor with a shape that is to be found."""
+        return replace(self.with_shape(()), has_shape=False)
+
+    def states(self, shape: tuple[int, ...]) -> bool:
+        """True if the file says of this tensor that it has that shape, or leaves it open."""
+        if not self.shape and not self.has_shape:
+            return True
+        sizes = zip(shape, self.shape, self.is_free, strict=False)
+        return len(shape) == len(self.shape) and all(free or size == own for size, own, free in sizes)
+
     def array(self) -> Array | None:
         """The value of a constant."""
         if self.data is None or self.type is None:
             return None
-        dtype = self.type.dtype.numpy
-        flat = np.frombuffer(self.data, dtype.newbyteorder("<"))
-        return flat.astype(dtype, copy=False).reshape(self.type.shape)
+        dtype, shape = self.type.dtype.numpy, self.type.shape
+        if self.element in PACKED:
+            count = self.type.size if self.sparsity is None else self.sparsity.count
+            flat = unpacked(np.frombuffer(self.data, np.uint8), self.element, count)
+        else:
+            flat = np.frombuffer(self.data, dtype.newbyteorder("<")).astype(dtype, copy=False)
+        return flat.reshape(shape) if self.sparsity is None else self.sparsity.dense(flat, shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,15 +87,18 @@ def _answer(writer: int, data: bytes, rows: Sequence[Sequence[Array]], kernels: 
     os._exit(0)
 
 
-def run(data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0]) -> list[list[Array]]:
-    """The outputs of a model for each row of inputs, in this process."""
+def run(
+    data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0], *, anew: bool = True
+) -> list[list[Array]]:
+    """The outputs of a model for each row of inputs, in this process; `anew`: variable tensors are reset each time."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType[kernels], num_threads=1)
     interpreter.allocate_tensors()
     results = []
     for row in rows:
-        interpreter.reset_all_variables()  # which a recurrent layer would keep from run to run
+        if anew:
+            interpreter.reset_all_variables()  # which a recurrent layer would keep from run to run
         for details, array in zip(interpreter.get_input_details(), row, strict=True):
             interpreter.set_tensor(details["index"], array)
         interpreter.invoke()

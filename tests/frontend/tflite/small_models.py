@@ -30,22 +30,31 @@ class Model:
 
     tensors: list[dict[str, Any]] = field(default_factory=list)
     operators: list[dict[str, Any]] = field(default_factory=list)
+    signatures: list[tuple[str, dict[str, int], dict[str, int]]] = field(default_factory=list)
+    """Keys, and names of inputs and outputs with their tensors."""
+    metadata: dict[str, bytes] = field(default_factory=dict)
 
     def tensor(
         self,
         name: str,
-        shape: Sequence[int],
+        shape: Sequence[int] | None,
         dtype: Any = np.int8,
         *,
         scale: float | Sequence[float] | None = None,
         zero: int = 0,
         axis: int = 0,
         data: Any = None,
+        **more: Any,
     ) -> int:
-        """Add a tensor, constant if it has data."""
+        """Add a tensor, constant if it has data.
+
+        No shape leaves that out. More may be its `signature`, the `code` of its element type, and its `sparsity`:
+        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices).
+        """
         scales = [scale] if isinstance(scale, float) else list(scale or ())
-        entry = {"name": name, "shape": list(shape), "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
-        self.tensors.append({**entry, "axis": axis, "data": data})
+        sizes = None if shape is None else list(shape)
+        entry = {"name": name, "shape": sizes, "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
+        self.tensors.append({**entry, "axis": axis, "data": data, **more})
         return len(self.tensors) - 1
 
     def constant(self, name: str, array: Any, **quantization: Any) -> int:
@@ -56,6 +65,12 @@ class Model:
         """Add a tensor that an operator keeps from run to run."""
         place = self.tensor(name, shape, dtype)
         self.tensors[place]["variable"] = True
+        return place
+
+    def resource(self, name: str) -> int:
+        """Add a tensor that refers to a variable."""
+        place = self.tensor(name, ())
+        self.tensors[place]["code"] = tflite.TensorType.RESOURCE
         return place
 
     def operator(
@@ -73,30 +88,49 @@ class Model:
         entry = {"name": name, "inputs": inputs, "outputs": outputs, "options": options}
         self.operators.append({**entry, "custom": custom, "version": version, "intermediates": intermediates})
 
-    def data(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The file."""
+    def data(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        functions: Sequence[tuple[Model, Sequence[int], Sequence[int]]] = (),
+    ) -> bytes:
+        """The file; `functions` are its other subgraphs with their inputs and outputs."""
         b = flatbuffers.Builder(1024)
-        buffers = [b""] + [t["data"].tobytes() for t in self.tensors if t["data"] is not None]
-        buffer_offsets = [_buffer(b, d) for d in buffers]
-        numbers = iter(range(1, len(buffers)))
-        tensors = [_tensor(b, t, next(numbers) if t["data"] is not None else 0) for t in self.tensors]
-        codes = [_code(b, o) for o in self.operators]
-        operators = [_operator(b, o, i) for i, o in enumerate(self.operators)]
+        subgraphs = [(self, inputs, outputs), *functions]
+        constants = [t for model, _, _ in subgraphs for t in model.tensors if t["data"] is not None]
+        first = len(constants) + 1
+        buffers = [_buffer(b, d) for d in (b"", *(t["data"].tobytes() for t in constants), *self.metadata.values())]
+        numbers = {id(t): n for n, t in enumerate(constants, 1)}
+        used = [o for model, _, _ in subgraphs for o in model.operators]
+        codes = {id(o): n for n, o in enumerate(used)}
+        tables = [model._subgraph(b, given, made, numbers, codes) for model, given, made in subgraphs]
+        fields = {
+            "Version": 3,
+            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, [_code(b, o) for o in used]),
+            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, tables),
+            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffers),
+        }
+        if self.metadata:
+            entries = [_metadata(b, name, first + i) for i, name in enumerate(self.metadata)]
+            fields["Metadata"] = _offsets(b, tflite.ModelStartMetadataVector, entries)
+        if self.signatures:
+            entries = [_signature(b, *signature) for signature in self.signatures]
+            fields["SignatureDefs"] = _offsets(b, tflite.ModelStartSignatureDefsVector, entries)
+        b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
+        return bytes(b.Output())
+
+    def _subgraph(
+        self, b: Any, inputs: Sequence[int], outputs: Sequence[int], buffers: dict[int, int], codes: dict[int, int]
+    ) -> Any:
+        tensors = [_tensor(b, t, buffers.get(id(t), 0)) for t in self.tensors]
+        operators = [_operator(b, o, codes[id(o)]) for o in self.operators]
         vectors = {
             "Tensors": _offsets(b, tflite.SubGraphStartTensorsVector, tensors),
             "Inputs": _numbers(b, np.array(inputs, np.int32)),
             "Outputs": _numbers(b, np.array(outputs, np.int32)),
             "Operators": _offsets(b, tflite.SubGraphStartOperatorsVector, operators),
         }
-        subgraph = _table(b, "SubGraph", vectors)
-        fields = {
-            "Version": 3,
-            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, codes),
-            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, [subgraph]),
-            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffer_offsets),
-        }
-        b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
-        return bytes(b.Output())
+        return _table(b, "SubGraph", vectors)
 
 
 def _table(b: Any, name: str, fields: dict[str, Any]) -> Any:
@@ -122,13 +156,55 @@ def _buffer(b: Any, data: bytes) -> Any:
     return _table(b, "Buffer", {"Data": vector} if data else {})
 
 
+def _metadata(b: Any, name: str, buffer: int) -> Any:
+    return _table(b, "Metadata", {"Name": b.CreateString(name), "Buffer": buffer})
+
+
+def _signature(b: Any, key: str, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
+    def maps(names: dict[str, int]) -> list[Any]:
+        return [_table(b, "TensorMap", {"Name": b.CreateString(n), "TensorIndex": i}) for n, i in names.items()]
+
+    fields = {
+        "Inputs": _offsets(b, tflite.SignatureDefStartInputsVector, maps(inputs)),
+        "Outputs": _offsets(b, tflite.SignatureDefStartOutputsVector, maps(outputs)),
+        "SignatureKey": b.CreateString(key),
+    }
+    return _table(b, "SignatureDef", fields)
+
+
+def _sparsity(b: Any, order: Sequence[int], blocked: Sequence[int], levels: Sequence[Any]) -> Any:
+    def vector(numbers: Sequence[int]) -> Any:
+        return _table(b, "Uint8Vector", {"Values": _numbers(b, np.array(numbers, np.uint8))})
+
+    def level(of: Any) -> Any:
+        if isinstance(of, int):
+            return _table(b, "DimensionMetadata", {"Format": 0, "DenseSize": of})
+        segments, indices = map(vector, of)
+        kinds = {"ArraySegmentsType": 3, "ArrayIndicesType": 3}
+        return _table(
+            b, "DimensionMetadata", {"Format": 1, "ArraySegments": segments, "ArrayIndices": indices, **kinds}
+        )
+
+    fields = {
+        "TraversalOrder": _numbers(b, np.array(order, np.int32)),
+        "BlockMap": _numbers(b, np.array(blocked, np.int32)),
+        "DimMetadata": _offsets(b, tflite.SparsityParametersStartDimMetadataVector, [level(of) for of in levels]),
+    }
+    return _table(b, "SparsityParameters", fields)
+
+
 def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
     fields = {
-        "Shape": _numbers(b, np.array(t["shape"], np.int32)),
         "Name": b.CreateString(t["name"]),
         "Type": t.get("code", TYPES[t["dtype"]]),
         "Buffer": buffer,
     }
+    if t["shape"] is not None:
+        fields["Shape"] = _numbers(b, np.array(t["shape"], np.int32))
+    if t.get("signature"):
+        fields["ShapeSignature"] = _numbers(b, np.array(t["signature"], np.int32))
+    if t.get("sparsity"):
+        fields["Sparsity"] = _sparsity(b, *t["sparsity"])
     if t.get("variable"):
         fields["IsVariable"] = True
     if t["scales"]:
@@ -159,8 +235,10 @@ def _operator(b: Any, o: dict[str, Any], code: int) -> Any:
         fields["Intermediates"] = _numbers(b, np.array(o["intermediates"], np.int32))
     if o["options"]:
         name, values = o["options"]
-        fields["BuiltinOptions"] = _table(b, name, values)
-        fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, name)
+        values = {key: b.CreateString(value) if isinstance(value, str) else value for key, value in values.items()}
+        second = "" if hasattr(tflite.BuiltinOptions, name) else "2"
+        fields[f"BuiltinOptions{second}"] = _table(b, name, values)
+        fields[f"BuiltinOptions{second}Type"] = getattr(getattr(tflite, f"BuiltinOptions{second}"), name)
     return _table(b, "Operator", fields)
 
 
