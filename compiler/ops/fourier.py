@@ -19,6 +19,8 @@ from .facets import INTEGER, PERMUTED, TFLITE
 
 _FACTOR = 32
 """Transforms up to this length are one product with a matrix."""
+_NOUGHT = 1e-15
+"""What sines and cosines differ from 0 where they should be 0."""
 _LENGTH = AttributeSpec(int, "numbers that are transformed; those that x lacks are 0, others are left out")
 
 
@@ -54,21 +56,13 @@ class Rfft(_RealTransform):
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
-        length: int = attributes["length"]
         if x.type.dtype is DType.F16:
-            return b.emit("cast", self.decompose(b, (b.emit("cast", x, dtype="f32"),), attributes), dtype="f16")
-        real, imaginary = _transform(b, _fitted(b, x, -1, length), None)
-        size = (*x.type.shape[:-1], length // 2 + 1)
-        parts = (b.emit("slice", v, begin=(0,) * len(size), size=size) for v in (real, imaginary))
-        return b.emit("concat", *(b.emit("reshape", v, shape=(*size, 1)) for v in parts), axis=-1)
+            return b.emit("cast", _rows(b, b.emit("cast", x, dtype="f32"), attributes["length"]), dtype="f16")
+        return _rows(b, x, attributes["length"])
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,), length = op.operands, op.attributes["length"]
-        weights = np.full((length // 2 + 1, 1), length / 2)
-        weights[0] = length
-        if length % 2 == 0:
-            weights[-1] = length
-        scaled = b.emit("mul", cotangents[0], b.constant(weights.astype(x.type.dtype.numpy)))
+        scaled = b.emit("mul", cotangents[0], b.constant(_adjoint(length, x.type.dtype)))
         return (_fitted(b, b.emit("irfft", scaled, length=length), -1, x.type.shape[-1]),)
 
 
@@ -118,13 +112,76 @@ class Irfft(_RealTransform):
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (x,), length = op.operands, op.attributes["length"]
-        weights = np.full((length // 2 + 1, 1), 2 / length)
-        weights[0] = 1 / length
-        if length % 2 == 0:
-            weights[-1] = 1 / length
+        weights = (1 / _adjoint(length, DType.F64)).astype(x.type.dtype.numpy)
         found = b.emit("rfft", cotangents[0], length=length)
-        scaled = b.emit("mul", found, b.constant(weights.astype(x.type.dtype.numpy)))
+        scaled = b.emit("mul", found, b.constant(weights))
         return (_fitted(b, scaled, -2, x.type.shape[-2]),)
+
+
+@register
+class Rfft2(Operator):
+    """The Fourier transform of real pictures: x [..., H, W] to [..., h, w / 2 + 1, 2], as numpy.fft.rfft2 gives it."""
+
+    name = "rfft2"
+    operands = ("x",)
+    floats_only = True
+    attributes = {"sizes": AttributeSpec(tuple, "h and w: what x lacks is 0, what it has beyond is left out")}
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,), sizes = operands, attributes["sizes"]
+        if x.rank < 2 or len(sizes) != 2 or min(sizes) < 1:
+            raise ShapeError(f"rfft2 can't transform {' x '.join(map(str, sizes))} numbers of {x}")
+        return (TensorType(x.dtype, (*x.shape[:-2], sizes[0], sizes[1] // 2 + 1, 2)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,), sizes = operands, attributes["sizes"]
+        if not x.shape[-1] or not x.shape[-2]:
+            return (np.zeros((*x.shape[:-2], sizes[0], sizes[1] // 2 + 1, 2), x.dtype),)
+        found = np.fft.rfft2(x.astype(np.float64), sizes)
+        return (np.stack((found.real, found.imag), axis=-1).astype(x.dtype),)
+
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        (x,), (height, width) = operands, attributes["sizes"]
+        wide = b.emit("cast", x, dtype="f32") if x.type.dtype is DType.F16 else x
+        found = _along_columns(b, _rows(b, _fitted(b, wide, -2, height), width))
+        return b.emit("cast", found, dtype="f16") if x.type.dtype is DType.F16 else found
+
+    def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
+        """Adjoint of the columns' transform (the transform of what is conjugate, conjugate), then that of the rows'."""
+        (x,), (height, width) = op.operands, op.attributes["sizes"]
+        signs = b.constant(np.array([1, -1], x.type.dtype.numpy))
+        turned = b.emit("mul", _along_columns(b, b.emit("mul", cotangents[0], signs)), signs)
+        rows = b.emit("irfft", b.emit("mul", turned, b.constant(_adjoint(width, x.type.dtype))), length=width)
+        return (_fitted(b, _fitted(b, rows, -1, x.type.shape[-1]), -2, x.type.shape[-2]),)
+
+
+def _along_columns(b: Builder, x: Value) -> Value:
+    """The transform of complex columns [..., h, K, 2]."""
+    if x.type.shape[-3] == 1:
+        return x
+    if x.type.dtype is DType.F16:
+        return b.emit("cast", _along_columns(b, b.emit("cast", x, dtype="f32")), dtype="f16")
+    parts = (b.emit("slice", x, **_part(x.type, i)) for i in (0, 1))
+    columns = (_turned(b, v, x.type.shape[:-1]) for v in parts)
+    rows = (_turned(b, v, None) for v in _transform(b, *columns))
+    return b.emit("concat", *(b.emit("reshape", v, shape=(*x.type.shape[:-1], 1)) for v in rows), axis=-1)
+
+
+def _adjoint(length: int, dtype: DType) -> Array:
+    """What the numbers of a transform are multiplied with so that its inverse is its adjoint."""
+    weights = np.full((length // 2 + 1, 1), length / 2)
+    weights[0] = length
+    if length % 2 == 0:
+        weights[-1] = length
+    return weights.astype(dtype.numpy)
+
+
+def _rows(b: Builder, x: Value, length: int) -> Value:
+    """The transform of real rows."""
+    real, imaginary = _transform(b, _fitted(b, x, -1, length), None)
+    size = (*x.type.shape[:-1], length // 2 + 1)
+    parts = (b.emit("slice", v, begin=(0,) * len(size), size=size) for v in (real, imaginary))
+    return b.emit("concat", *(b.emit("reshape", v, shape=(*size, 1)) for v in parts), axis=-1)
 
 
 def _part(type_: TensorType, number: int) -> dict[str, Any]:
@@ -163,7 +220,7 @@ def _transform(b: Builder, real: Value, imaginary: Value | None) -> tuple[Value,
     apart = [_turned(b, v, (*outer, first, second)) for v in (real, imaginary) if v is not None]
     columns = _product(b, apart[0], apart[1] if len(apart) > 1 else None)
     places = np.outer(np.arange(second), np.arange(first))
-    turned = _times(b, columns, np.exp(-2j * np.pi * places / n))
+    turned = _times(b, columns, _roots(places, n))
     rows = _transform(b, *(_turned(b, v, None) for v in turned))
     real, imaginary = (b.emit("reshape", _turned(b, v, None), shape=(*outer, n)) for v in rows)
     return real, imaginary
@@ -187,7 +244,7 @@ def _turned(b: Emits, x: Value, shape: tuple[int, ...] | None) -> Value:
 def _product(b: Builder, real: Value, imaginary: Value | None) -> tuple[Value, Value]:
     """The transform as one product with a matrix."""
     *outer, n = real.type.shape
-    roots = np.exp(-2j * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n)
+    roots = _roots(np.outer(np.arange(n), np.arange(n)), n)
     matrix = np.concatenate((roots.real, roots.imag), axis=1)
     joined = real
     if imaginary is not None:
@@ -197,6 +254,14 @@ def _product(b: Builder, real: Value, imaginary: Value | None) -> tuple[Value, V
     zeros = (0,) * len(outer)
     first, second = (b.emit("slice", total, begin=(*zeros, start), size=(*outer, n)) for start in (0, n))
     return first, second
+
+
+def _roots(powers: Array, n: int) -> Array:
+    """Powers of the first root of unity of order n, with exact zeros: real parts stay apart from imaginary ones."""
+    roots = np.exp(-2j * np.pi * (powers % n) / n)
+    return np.where(np.abs(roots.real) < _NOUGHT, 0, roots.real) + 1j * np.where(
+        np.abs(roots.imag) < _NOUGHT, 0, roots.imag
+    )
 
 
 def _times(b: Builder, value: tuple[Value, Value], factors: Array) -> tuple[Value, Value]:
@@ -210,6 +275,6 @@ def _times(b: Builder, value: tuple[Value, Value], factors: Array) -> tuple[Valu
     )
 
 
-INTEGER.none("its results have no common range", _RealTransform)
-PERMUTED.none("it runs along the last dimension", _RealTransform)
-TFLITE.none("TFLite's transform gives complex numbers, which pairs are not", _RealTransform)
+INTEGER.none("its results have no common range", _RealTransform, Rfft2)
+PERMUTED.none("it runs along the last dimensions", _RealTransform, Rfft2)
+TFLITE.none("TFLite has no inverse transform", Irfft)

@@ -112,6 +112,8 @@ class Context:
         return self._typed(self.model.tensors[index])
 
     def _typed(self, tensor: Tensor) -> TensorType:
+        if tensor.is_complex and not tensor.is_dynamic:
+            return TensorType(DType.F32, (*tensor.shape, 2))
         if tensor.type is None:
             self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
@@ -128,7 +130,7 @@ class Context:
         tensors, index = self.model.tensors, self.operator.outputs[place]
         if math.prod(shape) > MAX_ELEMENTS:
             self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
-        self._keep(index, tensors[index].with_shape(shape))
+        self._keep(index, tensors[index].with_shape(shape[:-1] if tensors[index].is_complex else shape))
 
     def lose(self, place: int) -> None:
         """Say that an output has no shape before the model runs: what reads it stays opaque."""

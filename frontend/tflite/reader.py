@@ -24,7 +24,7 @@ from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
-from . import arithmetic, contractions, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
+from . import arithmetic, contractions, fourier, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
 from .folding import check_forms, folded
@@ -213,7 +213,8 @@ def _named(c: Context, results: Sequence[Value], names: Mapping[int, str], start
 def _declared(c: Context, value: Value, place: int) -> Value:
     """A result as the file declares it: of that type, and standing for the same numbers."""
     declared = c.output_type(place)
-    if not c.output(place).states(value.type.shape):
+    shape = value.type.shape[:-1] if c.output(place).is_complex else value.type.shape
+    if not c.output(place).states(shape):
         c.fail(f"it gives {value.type}, but output {place} is declared as {declared}")
     if value.type.dtype is not declared.dtype:
         c.unsupported(f"a form that gives {declared.dtype} is not supported")

@@ -234,7 +234,33 @@ def integer_svdf(d: Draw) -> bytes:
     return d.operator("SVDF", [place, features, time, bias, state], [result], options, 3)
 
 
+def _spectrum(d: Draw, dtype: Any) -> tuple[int, tuple[int, ...]]:
+    """RFFT2D on drawn pictures: the complex tensor and its shape."""
+    height, width = d.r.choice((1, 1, 2, 4, 16)), d.r.choice((2, 4, 8, 32, 128, 512))
+    outer = d.r.choice(((), (1,), (3, 2)))
+    x = d.input((*outer, d.r.choice((height, height, 3)), d.r.choice((width, width, 20))), dtype, None)
+    sizes = d.constant(np.array([height, width], np.int32))
+    shape = (*outer, height, width // 2 + 1)
+    spectrum = d.m.tensor("spectrum", shape, np.complex64)
+    d.m.operator("RFFT2D", [x, sizes], [spectrum], ("Rfft2dOptions", {}))
+    return spectrum, shape
+
+
+def _of_spectrum(name: str, options: str | None) -> Generator:
+    def generator(d: Draw, dtype: Any) -> bytes:
+        spectrum, shape = _spectrum(d, dtype)
+        y = d.tensor(shape, dtype, None)
+        d.m.operator(name, [spectrum], [y], None if options is None else (options, {}))
+        return d.m.data(d.inputs, [y])
+
+    return generator
+
+
 GENERATORS: Mapping[str, Generator] = {
+    "RFFT2D": _of_spectrum("REAL", None),
+    "REAL": _of_spectrum("REAL", None),
+    "IMAG": _of_spectrum("IMAG", None),
+    "COMPLEX_ABS": _of_spectrum("COMPLEX_ABS", None),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": unidirectional_sequence_lstm,
     "LSTM": lstm,
     "LSTM basic": basic_lstm,
