@@ -78,7 +78,9 @@ class _Loop:
     # ---- memory ----
 
     def _results(self) -> list[Buffer]:
-        sizes = [(v.type.size,) if i < self.states else (self.steps, v.type.size) for i, v in enumerate(self.body.outputs)]
+        sizes = [
+            (v.type.size,) if i < self.states else (self.steps, v.type.size) for i, v in enumerate(self.body.outputs)
+        ]
         types = [r.type for r in self.op.results]
         if any(t.layout is not None for t in types):
             raise InternalError("scan can't write margins")

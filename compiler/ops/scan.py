@@ -44,7 +44,9 @@ class Scan(Operator):
         states, steps = attributes["states"], attributes["steps"]
         first = states + attributes["sequences"]
         if min(states, attributes["sequences"], steps) < 0 or len(operands) < first:
-            raise ShapeError(f"scan can't take {states} states and {attributes['sequences']} sequences of {steps} steps")
+            raise ShapeError(
+                f"scan can't take {states} states and {attributes['sequences']} sequences of {steps} steps"
+            )
         if any(not t.rank or t.shape[0] != steps for t in operands[states:first]):
             given = ", ".join(map(str, operands[states:first]))
             raise ShapeError(f"scan needs sequences of {steps} steps, not {given}")
@@ -92,7 +94,9 @@ TFLITE.none("the operators that are made of it have forms of their own", Scan)
 PERMUTED.none("its results depend on each other", Scan)
 
 
-Step = Callable[[GraphBuilder, Sequence[Value], Sequence[Value], Sequence[Value]], tuple[Sequence[Value], Sequence[Value]]]
+Step = Callable[
+    [GraphBuilder, Sequence[Value], Sequence[Value], Sequence[Value]], tuple[Sequence[Value], Sequence[Value]]
+]
 """Emits one step: states, slices and constants to the next states and slices of the results."""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
+from ...compiler.types import DType
 from .context import Context
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -44,7 +45,7 @@ def complex_abs(c: Context) -> Value:
     share = c.emit(
         "div", c.emit("clamp", smaller, low=0.0, high=largest), c.emit("clamp", larger, low=_SMALLEST, high=largest)
     )
-    one = c.builder.constant(np.float32(1).reshape(()))
+    one = c.builder.scalar(1.0, DType.F32)
     return c.emit("mul", larger, c.emit("sqrt", c.emit("add", one, c.emit("mul", share, share))))
 
 

@@ -71,7 +71,11 @@ class QLstm(QuantizedOperator):
         if not 0 <= attributes["projection_clip"] <= 127:
             raise ShapeError(f"q_lstm can't limit its state to {attributes['projection_clip']}")
         _Scales(attributes).check()
-        return (TensorType(x.dtype, (*x.shape[:2], h.shape[1]), None, attributes["y"]), h.with_layout(None), c.with_layout(None))
+        return (
+            TensorType(x.dtype, (*x.shape[:2], h.shape[1]), None, attributes["y"]),
+            h.with_layout(None),
+            c.with_layout(None),
+        )
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return evaluated(self, operands, attributes)
@@ -218,9 +222,7 @@ class _Step:
         hidden, cell = _like_state(b, hidden, h), _like_state(b, cell, c)
         return (hidden, cell), (hidden,)
 
-    def _gate(
-        self, b: Emits, gate: str, sums: tuple[Value, Value], cell: Value, known: Mapping[str, Value]
-    ) -> Value:
+    def _gate(self, b: Emits, gate: str, sums: tuple[Value, Value], cell: Value, known: Mapping[str, Value]) -> Value:
         """A gate after its function."""
         rows, cells = cell.type.shape
         place = {"begin": (0, self.gates.index(gate) * cells), "size": (rows, cells)}

@@ -34,7 +34,8 @@ def _transform(c: Emitter, op: Operation, x: int, sizes: tuple[int, ...], y: int
         c.fail(op, f"TFLite transforms powers of two, not {' x '.join(map(str, sizes))} numbers")
     name, type_ = c.names[op.result], c.tensors[y].type
     whole, *parts = (
-        c.intermediate(TensorType(DType.F32, type_.shape[:-1]), f"{name}/{what}") for what in ("complex", "real", "imag")
+        c.intermediate(TensorType(DType.F32, type_.shape[:-1]), f"{name}/{what}")
+        for what in ("complex", "real", "imag")
     )
     c.make_complex(whole)
     c.node("RFFT2D", [x, c.vector(sizes)], [whole], "Rfft2dOptions")

@@ -185,16 +185,12 @@ def integer_lstm(d: Draw) -> bytes:
     x, y = (_power(d, -9, -2), d.zero(np.int8)), (_power(d, -9, -6), d.zero(np.int8))
     place = d.input(s.sequence(s.inputs), np.int8, x)
     present = [not (s.coupled and gate == "input") for gate in GATES]
-    weights = [
-        _bytes(d, (s.cells, n), _power(d, -10, -4)) if p else -1 for n in (s.inputs, s.units) for p in present
-    ]
+    weights = [_bytes(d, (s.cells, n), _power(d, -10, -4)) if p else -1 for n in (s.inputs, s.units) for p in present]
     for p in (present[0], True, True):
         scale = (_power(d, -18, -14), 0)
         weights.append(d.constant(d.integers(np.int16, (s.cells,)), scale) if p and s.peephole else -1)
     bias = d.r.choice((200, 30000))
-    weights += [
-        d.constant((_random(d, (s.cells,)) * bias).astype(np.int32), (1e-4, 0)) if p else -1 for p in present
-    ]
+    weights += [d.constant((_random(d, (s.cells,)) * bias).astype(np.int32), (1e-4, 0)) if p else -1 for p in present]
     hidden = (_power(d, -9, -6), d.zero(np.int8))
     weights += [_bytes(d, (s.units, s.cells), _power(d, -10, -5)) if s.projected else -1]
     has_bias = s.projected and d.flip()
@@ -226,7 +222,9 @@ def integer_svdf(d: Draw) -> bytes:
     x, y = (_power(d, -9, -2), d.zero(np.int8)), (_power(d, -9, -2), d.zero(np.int8))
     place = d.input((batch, inputs), np.int8, x)
     features = _bytes(d, (units * rank, inputs), _power(d, -10, -4))
-    time = d.constant(d.integers(dtype, (units * rank, memory)), (_power(d, -16, -12) if wide else _power(d, -9, -6), 0))
+    time = d.constant(
+        d.integers(dtype, (units * rank, memory)), (_power(d, -16, -12) if wide else _power(d, -9, -6), 0)
+    )
     bias = d.constant((_random(d, (units,)) * 30000).astype(np.int32), (1e-4, 0)) if d.flip() else -1
     scale = (_power(d, -16, -10), 0) if wide else (_power(d, -8, -4), d.zero(np.int8))
     state, result = _variable(d, (batch, units * rank * memory), dtype, *scale), d.tensor((batch, units), np.int8, y)
