@@ -199,11 +199,11 @@ class Operator(ABC):
         return -math.inf, math.inf
 
     def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Results | None:
-        """The result (all, where there are several) made of simpler operators, for those that have no form of this one, such as a TFLite file."""
+        """The results made of simpler operators, for those that have no form of this one, such as a TFLite file."""
         return self.decompose(b, operands, attributes)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Results | None:
-        """Composite operators: the result (all, where there are several) made of simpler operators. None for all others, which `compute` lowers."""
+        """Composite operators: the results made of simpler operators. None for all others, which `compute` lowers."""
         return None
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:

@@ -6,7 +6,6 @@ memory of the scan's own, the slices of stacked results where they stay.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
@@ -23,7 +22,7 @@ from .loops import vector_loop
 Kernels = Callable[[Group], tuple[Scheduled, ...]]
 """The kernels of a group in the body, for one thread."""
 Place = Callable[[tuple[int, ...], tuple[Expr, ...]], tuple[Buffer, tuple[Expr, ...]]]
-"""From the shape in which a kernel sees a value, and an index, to the buffer that holds the value, and the index there."""
+"""From the shape in which a kernel sees a value, and an index, to the buffer that holds it, and the index there."""
 
 
 def schedule_scan(group: Group, target: Target, kernels: Kernels) -> tuple[Scheduled, ...]:

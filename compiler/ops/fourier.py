@@ -148,7 +148,7 @@ class Rfft2(Operator):
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         """Adjoint of the columns' transform (the transform of what is conjugate, conjugate), then that of the rows'."""
-        (x,), (height, width) = op.operands, op.attributes["sizes"]
+        (x,), (_, width) = op.operands, op.attributes["sizes"]
         signs = b.constant(np.array([1, -1], x.type.dtype.numpy))
         turned = b.emit("mul", _along_columns(b, b.emit("mul", cotangents[0], signs)), signs)
         rows = b.emit("irfft", b.emit("mul", turned, b.constant(_adjoint(width, x.type.dtype))), length=width)

@@ -81,7 +81,7 @@ class Svdf(Operator):
     non_differentiable = "no rule is known"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        x, memory, features, time, *bias = operands
+        x, memory, features, _, *bias = operands
         check_svdf(self, operands, attributes["rank"])
         units = features.shape[1] // attributes["rank"]
         if bias and bias[0].shape != (units,):

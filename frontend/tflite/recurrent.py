@@ -9,8 +9,8 @@ from typing import Any
 from ...compiler.graph.ir import Value
 from ...compiler.graph.registry import lookup
 from ...compiler.ops.facets import reads
-from ...compiler.ops.sequence_lstm import GATES, SEEING
 from ...compiler.ops.moves import sliced
+from ...compiler.ops.sequence_lstm import GATES, SEEING
 from ...compiler.types import DType
 from .context import Context
 
@@ -121,7 +121,7 @@ def _weight(c: Context, place: int) -> Value:
 def bidirectional_sequence_lstm(c: Context) -> Value | tuple[Value, ...]:
     """BIDIRECTIONAL_SEQUENCE_LSTM: two layers, one of which runs from the last step to the first.
 
-    An auxiliary input has weights of its own in both; without those, it is what the second layer reads (stacked layers).
+    An auxiliary input has weights of its own in both; without those, it is what the second layer reads.
     """
     time_major = bool(c.option("time_major", True))
     x, extra = c.value(0), c.value(_AUXILIARY) if c.has(_AUXILIARY) else None

@@ -17,7 +17,7 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operat
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Const, Expr, Select, binary, maximum, minimum
-from ...types import DType, Quantization, TensorType
+from ...types import DType, TensorType
 from ..scan import evaluated, scanned, time_first, time_second
 from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, present_gates
 from . import fixed_point as fp

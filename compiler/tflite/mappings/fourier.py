@@ -8,7 +8,7 @@ from ...ops.fourier import Rfft, Rfft2
 from ...types import DType, TensorType
 from ..emitter import Emitter
 
-_KINDS = ("RFFT2D", "REAL", "IMAG", "PACK", "RESHAPE")
+_KIND = "RFFT2D"
 
 
 def rfft(c: Emitter, op: Operation) -> None:
@@ -44,5 +44,5 @@ def _transform(c: Emitter, op: Operation, x: int, sizes: tuple[int, ...], y: int
     c.node("PACK", parts, [y], "PackOptions", values_count=2, axis=len(type_.shape) - 1)
 
 
-TFLITE.add(TfliteForm(rfft, _KINDS), Rfft)
-TFLITE.add(TfliteForm(rfft2, _KINDS), Rfft2)
+TFLITE.add(TfliteForm(rfft, _KIND), Rfft)
+TFLITE.add(TfliteForm(rfft2, _KIND), Rfft2)
