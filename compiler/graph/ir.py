@@ -117,6 +117,8 @@ class Operator(ABC):
     """The scale of 8-bit results that TensorFlow Lite's quantization specification demands."""
     procedural: ClassVar[bool] = False
     """Results aren't made one by one, but by statements in an order that counts: `procedure`, in place of `compute`."""
+    regions: ClassVar[tuple[str, ...]] = ()
+    """Attributes that hold graphs which the operator runs: conditions and loops (see `regions`)."""
     passive_operands: ClassVar[int] = 0
     """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 

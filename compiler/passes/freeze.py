@@ -69,7 +69,7 @@ class _Freezer:
         states = frozenset(self.graph.states)
         for op in self.graph.operations:
             known = op.name in ("param", "constant") or (op.operands and all(v in self.known for v in op.operands))
-            if known and op not in states:
+            if known and op not in states and not op.operator.regions:
                 self._evaluate(op)
                 continue
             for value in op.operands:
