@@ -139,8 +139,12 @@ class _Loop:
         if op.operator.view:
             self.aliases[op.result] = self._root(op.operands[0])
             return []
-        if not any(result.type.size for result in op.results) or op.name == "constant":
+        if not any(result.type.size for result in op.results):
             return []
+        if op.name == "constant":
+            if op.result.type.size > 1:
+                raise InternalError("the body of a scan can't hold arrays; pass them as constants")
+            return []  # a number, which is known where it is read
         static = [v for v in self.body.inputs[self.first :] if self.outer[v] in self.static]
         group = group_of(op, self.body.producers, static)
         inlined: list[Stmt] = []

@@ -13,10 +13,12 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def rfft2d(c: Context) -> Value:
-    """RFFT2D; LiteRT's kernel takes powers of two alone, which it has more numbers than none of."""
+    """RFFT2D; LiteRT's kernel takes powers of two alone."""
     height, width = c.integers(1)
     if min(height, width) < 1 or height & (height - 1) or width & (width - 1):
         c.unsupported(f"its sizes are {height} x {width}, which are no powers of two")
+    if width == 1:
+        c.unsupported("LiteRT's kernel gives rows of one number a second part")
     return c.emit("rfft2", c.value(0), sizes=(height, width))
 
 

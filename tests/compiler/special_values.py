@@ -42,6 +42,8 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"), _MOVES),
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
     "scatter_nd": "sums of what is moved",
+    **dict.fromkeys(("rfft", "irfft", "rfft2", "sequence_lstm", "sequence_rnn", "svdf"), _SUMS),
+    "scan": "what its body computes",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),

@@ -18,6 +18,7 @@ from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Const, Expr, Select, binary, maximum, minimum
 from ...types import DType, TensorType
+from ..facets import PERMUTED
 from ..scan import evaluated, scanned, time_first, time_second
 from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, present_gates
 from . import fixed_point as fp
@@ -504,3 +505,6 @@ class ScaledSum(Part):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         scaled = fp.multiply_expr(c.let, fp.wide(c.load(0, index)), *attributes["factor"]) + attributes["zero"]
         return fp.saturate_expr(scaled, *self._range(attributes))
+
+
+PERMUTED.none("weights stand along the last dimension", LstmNorm, LstmPeephole)

@@ -30,8 +30,8 @@ def rfft2(c: Emitter, op: Operation) -> None:
 
 def _transform(c: Emitter, op: Operation, x: int, sizes: tuple[int, ...], y: int) -> None:
     """RFFT2D from tensor to tensor, and the parts of its result side by side."""
-    if any(size & (size - 1) for size in sizes):
-        c.fail(op, f"TFLite transforms powers of two, not {' x '.join(map(str, sizes))} numbers")
+    if any(size & (size - 1) for size in sizes) or sizes[-1] == 1:
+        c.fail(op, f"TFLite transforms rows of powers of two, from 2 up, not {' x '.join(map(str, sizes))} numbers")
     name, type_ = c.names[op.result], c.tensors[y].type
     whole, *parts = (
         c.intermediate(TensorType(DType.F32, type_.shape[:-1]), f"{name}/{what}")
