@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .draw import Draw
+from ..draw import Draw
 
 Generator = Callable[[Draw, Any], bytes]
 GATES = ("input", "forget", "cell", "output")
