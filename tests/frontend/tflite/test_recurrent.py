@@ -1,4 +1,4 @@
-"""Recurrent layers, their states and complex numbers against LiteRT: three calls in a row, then from the start again."""
+"""Recurrent layers, their states and complex numbers against LiteRT: three calls in a row, and again."""
 
 from __future__ import annotations
 
@@ -120,5 +120,5 @@ def test_a_state_that_something_else_reads_cannot_be_written() -> None:
       return %0, %1
     }
     """
-    with pytest.raises(NetcError, match="needs a constant|keeps its state to itself"):
+    with pytest.raises(NetcError, match=r"needs a constant|keeps its state to itself"):
         to_tflite(parse_graph(text))
