@@ -156,8 +156,11 @@ def own_rule(facet: Facet[Rewrite]) -> Rewrite:
     return rule
 
 
-TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
-"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""
+TfliteReader = Callable[[Any], Value | tuple[Value | None, ...]]
+"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results.
+
+None stands for a result that is no value: what refers to a variable.
+"""
 _READERS: dict[str, TfliteReader] = {}
 
 

@@ -33,14 +33,14 @@ NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
 class Emitter:
     """A file in the making; mappings call `node` and the methods that give them the places of tensors."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, functions: list[Function] | None = None) -> None:
         self.graph = graph
         self.names = value_names(graph)
         named = zip(graph.results, output_names(graph), strict=False)
         self.names = {**self.names, **{value: name for value, name in named if value.name is None}}
         self.tensors: list[Tensor] = []
         self.nodes: list[Node] = []
-        self.functions: list[Function] = []
+        self.functions: list[Function] = [] if functions is None else functions
         """The other subgraphs, from number 1 up."""
         self._places: dict[Value, int] = {}
         self._handles: dict[str, int] = {}
@@ -189,6 +189,14 @@ class Emitter:
         return self.variable(value.type, value.name or "state")
 
     # ---- operators ----
+
+    def function(self, graph: Graph, *, handed_on: int = 0) -> int:
+        """The number of a new subgraph; it returns so many of its last inputs as they are, behind its results."""
+        inner = Emitter(graph, self.functions)
+        inputs, outputs = inner.run()
+        given = inputs[len(inputs) - handed_on :]
+        self.functions.append(Function(graph.name, inner.tensors, inner.nodes, inputs, [*outputs, *given]))
+        return len(self.functions)
 
     def node(
         self,

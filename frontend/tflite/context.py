@@ -25,8 +25,14 @@ PADDINGS = ("same", "valid")
 FUSED = (None, "relu", "relu_n1_to_1", "relu6")
 """What codes of the schema's Padding and ActivationFunctionType stand for."""
 
-Converter = Callable[["Context"], Value | tuple[Value, ...]]
+Converter = Callable[["Context"], Value | tuple[Value | None, ...]]
 """Adds the operations that an operator is made of, and returns its results."""
+
+
+def results_of(converted: Value | tuple[Value | None, ...]) -> tuple[Value, ...]:
+    """What a converter returned, as a tuple, where all results are values."""
+    results = converted if isinstance(converted, tuple) else (converted,)
+    return tuple(value for value in results if value is not None)
 
 
 class UnsupportedError(NetcError):

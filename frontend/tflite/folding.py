@@ -16,7 +16,7 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Operation
 from ...compiler.types import DType
-from .context import Context, Converter
+from .context import Context, Converter, results_of
 
 LARGEST = 1024
 """Most elements of a tensor that is folded."""
@@ -65,10 +65,10 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
     if converter is None:
         c.unsupported("it is not known")
     alone = Context(c.walk, c.operator, GraphBuilder("folded"))
-    results = converter(alone)
+    results = results_of(converter(alone))
     if any(v.type.size > LARGEST for op in alone.builder.operations if op.name != "constant" for v in op.results):
         c.unsupported("it is too large to be folded")
-    return evaluate(alone.builder.finish(results if isinstance(results, tuple) else (results,)))
+    return evaluate(alone.builder.finish(results))
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(

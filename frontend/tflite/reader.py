@@ -24,8 +24,8 @@ from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
-from . import arithmetic, contractions, fourier, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
-from .context import Context, Converter, UnsupportedError
+from . import arithmetic, contractions, control, fourier, moves, recurrent, reductions, shapes  # noqa: F401
+from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded
 from .metadata import embedded_labels, read_metadata
@@ -148,7 +148,8 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
     try:
         if converter is None:
             raise UnsupportedError(REFUSED.get(operator.name, ""))
-        results = _converted(c, converter, names, start)
+        statement = operator.name in STATEMENTS and not operator.is_custom
+        results = _stated(c, converter) if statement else _converted(c, converter, names, start)
     except (UnsupportedError, ShapeError) as error:
         del c.builder.operations[start:]
         _shorten(c.values, before[0])
@@ -157,7 +158,7 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         has_reason = isinstance(error, UnsupportedError | ScaleError)
         reason = error.diagnostics[0].message if has_reason else _form(c)
         results = _named(c, opaque(c, reason), names, start)
-    c.values.update(zip(operator.outputs, results, strict=False))
+    c.values.update({i: v for i, v in zip(operator.outputs, results, strict=False) if v is not None})
 
 
 def _shorten(table: dict[Any, Any], length: int) -> None:
@@ -168,20 +169,25 @@ def _shorten(table: dict[Any, Any], length: int) -> None:
 
 def _converted(c: Context, converter: Converter, names: Mapping[int, str], start: int) -> list[Value]:
     """The results of an operator, as operations that netc can run and of the types that the file declares."""
-    if c.operator.name not in STATEMENTS:
-        check_element_types(c)
+    check_element_types(c)
     try:
-        converted = converter(c)
+        results = results_of(converter(c))
         check_forms(c.builder.operations[start:])
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
         # Shape rules and NumPy stumble over numbers that no real operator has.
         c.fail(f"its operands and options don't fit: {error}")
-    results = converted if isinstance(converted, tuple) else (converted,)
-    if not results and c.operator.name in STATEMENTS:
-        return []
     if len(results) != len(c.operator.outputs):
         c.fail(f"it has {len(c.operator.outputs)} outputs, not {len(results)}")
     return _named(c, [_declared(c, value, place) for place, value in enumerate(results)], names, start)
+
+
+def _stated(c: Context, converter: Converter) -> Sequence[Value | None]:
+    """The results of an operator on variables or subgraphs; none for what refers to a variable."""
+    converted = converter(c)
+    results = converted if isinstance(converted, tuple) else (converted,)
+    if results and len(results) != len(c.operator.outputs):
+        c.fail(f"it gives {len(results)} results, not {len(c.operator.outputs)}")
+    return [value and _declared(c, value, place) for place, value in enumerate(results)]
 
 
 def _form(c: Context) -> str:

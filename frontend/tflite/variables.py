@@ -169,8 +169,10 @@ REFUSED = dict.fromkeys(
     ("HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE"), "netc has no tables from keys to values"
 )
 """Operators on other things than variables, and why they are refused."""
-STATEMENTS = frozenset({"VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE"})
-"""Operators on handles, which are no values of the graph."""
+STATEMENTS = frozenset(
+    {"VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "IF", "WHILE", "STABLEHLO_COMPOSITE"}
+)
+"""Operators on variables, which are no values of the graph, and those that run other subgraphs."""
 
 reads(var_handle, "VAR_HANDLE")
 reads(read_variable, "READ_VARIABLE")

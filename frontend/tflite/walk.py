@@ -51,6 +51,15 @@ class Walk:
     handles: dict[int, Key] = field(default_factory=dict)
     """The variables that tensors refer to."""
 
+    def settle(self, index: int, shape: tuple[int, ...]) -> None:
+        """Give an input its shape; if the file states another one, all others follow from it."""
+        assert isinstance(self.model.tensors, list)  # see `own_tensors`
+        tensor = self.model.tensors[index]
+        if tensor.shape != shape:
+            for other in {i for operator in self.model.operators for i in operator.outputs}:
+                self.model.tensors[other] = self.model.tensors[other].without_shape()
+            self.model.tensors[index] = tensor.with_shape(shape)
+
     def run(self) -> None:
         """Convert all operators."""
         for operator in self.model.operators:

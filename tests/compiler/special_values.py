@@ -35,7 +35,9 @@ ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
 
 _MOVES, _SUMS = "moves elements, unchanged", "sums of products"
 ELSEWHERE: Mapping[str, str] = {
-    **dict.fromkeys(("param", "constant", "fused", "opaque", "custom_gradient"), "no arithmetic of its own"),
+    **dict.fromkeys(
+        ("param", "constant", "fused", "opaque", "custom_gradient", "if", "while"), "no arithmetic of its own"
+    ),
     **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
     **dict.fromkeys(("logical_and", "logical_or", "logical_not"), "truth values alone go in"),
     **dict.fromkeys(("relayout", "resize_nearest", "strided_slice", "strided_slice_gradient", "mirror_pad"), _MOVES),
