@@ -124,6 +124,8 @@ def bidirectional_sequence_lstm(c: Context) -> Value | tuple[Value, ...]:
     An auxiliary input has weights of its own in both; without those, it is what the second layer reads.
     """
     time_major = bool(c.option("time_major", True))
+    if not activation(c):
+        c.unsupported("without an activation, LiteRT's kernel gives what its memory held")
     x, extra = c.value(0), c.value(_AUXILIARY) if c.has(_AUXILIARY) else None
     if c.option("merge_outputs", False) and not time_major and x.type.shape[0] > 1:
         c.unsupported("with merged outputs and the batch first, LiteRT's kernel takes states from beyond their tensor")

@@ -23,7 +23,7 @@ from .litert import LiteRT, RefusedError
 from .sweep.recurrent import GENERATORS
 
 FORMS = [(name, "f32", turn) for name in GENERATORS for turn in range(3)]
-FORMS += [(name, "i8", turn) for name in ("UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF") for turn in range(6)]
+FORMS += [(name, "i8", turn) for name in ("UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF") for turn in range(5)]
 TYPES = {"f32": np.float32, "i8": np.int8}
 CALLS = 3
 

@@ -75,6 +75,8 @@ def unidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
 
 
 def lstm(d: Draw, dtype: Any) -> bytes:
+    if dtype is np.int8:
+        return integer_lstm(d, "LSTM")
     s = _Sizes(d)
     x = d.input((s.batch, s.inputs), dtype, None)
     weights, norms = _lstm_weights(d, s)
@@ -177,13 +179,13 @@ def _power(d: Draw, low: float, high: float) -> float:
     return float(np.float32(2.0 ** d.r.uniform(low, high)))
 
 
-def integer_lstm(d: Draw) -> bytes:
-    """A layer of 16-bit cells on 8-bit numbers."""
-    s = _Sizes(d)
+def integer_lstm(d: Draw, name: str = "UNIDIRECTIONAL_SEQUENCE_LSTM") -> bytes:
+    """A layer of 16-bit cells on 8-bit numbers; LSTM is one step of it."""
+    s, one = _Sizes(d), name == "LSTM"
     if s.peephole and s.units > s.cells:
         s.peephole = False
     x, y = (_power(d, -9, -2), d.zero(np.int8)), (_power(d, -9, -6), d.zero(np.int8))
-    place = d.input(s.sequence(s.inputs), np.int8, x)
+    place = d.input((s.batch, s.inputs) if one else s.sequence(s.inputs), np.int8, x)
     present = [not (s.coupled and gate == "input") for gate in GATES]
     weights = [_bytes(d, (s.cells, n), _power(d, -10, -4)) if p else -1 for n in (s.inputs, s.units) for p in present]
     for p in (present[0], True, True):
@@ -205,12 +207,12 @@ def integer_lstm(d: Draw) -> bytes:
     ]
     between = [d.tensor((0,), np.int16, (_power(d, -14, -10), 0)) for _ in range(4)]
     between.append(d.tensor((0,), np.int8, hidden))
-    result = d.tensor(s.sequence(s.units), np.int8, y)
-    fields = {"FusedActivationFunction": TANH, "TimeMajor": s.time_major}
+    result = d.tensor((s.batch, s.units) if one else s.sequence(s.units), np.int8, y)
+    fields: dict[str, Any] = {"FusedActivationFunction": TANH} | ({} if one else {"TimeMajor": s.time_major})
     fields |= {"CellClip": d.r.choice((0.0, 0.0, 4.0)), "ProjClip": d.r.choice((0.0, 0.0, 0.3))}
-    options = ("UnidirectionalSequenceLSTMOptions", fields)
+    options = ("LSTMOptions" if one else "UnidirectionalSequenceLSTMOptions", fields)
     operands = [place, *weights, *states, *norms]
-    d.m.operator("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, [result], options, version=3, intermediates=between)
+    d.m.operator(name, operands, [result], options, version=3, intermediates=between)
     return d.m.data(d.inputs, [result])
 
 
