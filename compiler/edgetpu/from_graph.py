@@ -82,6 +82,10 @@ class Conversion:
 
     def _visit(self, op: Operation) -> None:
         operands = [self._tensors[v] for v in op.operands]
+        if op in self._graph.states:
+            variable = TensorFacts((), "RESOURCE", op.result.name or "")
+            self._tensors[op.result] = self._emit(op, "READ_VARIABLE", [variable])
+            return
         if op.name in ("param", "constant") or (operands and all(t.constant for t in operands)):
             for result in op.results:
                 fresh = self._fresh(result.type, result.name or "")

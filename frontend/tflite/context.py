@@ -40,8 +40,8 @@ class UnsupportedError(NetcError):
 
 
 def lack(tensor: Tensor) -> str:
-    """Why a tensor without a type has none."""
-    if tensor.is_dynamic:
+    """Why netc can't take a tensor that has no type, or whose sizes are open."""
+    if tensor.is_open:
         return "has sizes that are not known before the model runs"
     return f"has elements of type {tensor.type_name}, which netc doesn't have"
 
@@ -120,7 +120,7 @@ class Context:
     def _typed(self, tensor: Tensor) -> TensorType:
         if tensor.is_complex and not tensor.is_dynamic:
             return TensorType(DType.F32, (*tensor.shape, 2))
-        if tensor.type is None:
+        if tensor.type is None or tensor.is_open:
             self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
 
@@ -141,8 +141,7 @@ class Context:
     def lose(self, place: int) -> None:
         """Say that an output has no shape before the model runs: what reads it stays opaque."""
         index = self.operator.outputs[place]
-        tensor = self.model.tensors[index]
-        self._keep(index, replace(tensor, type=None, shape=tensor.shape if tensor.is_dynamic else (-1,), signature=()))
+        self._keep(index, replace(self.model.tensors[index], is_open=True))
 
     def _keep(self, index: int, tensor: Tensor) -> None:
         assert isinstance(self.model.tensors, list)  # as `bound` leaves them
@@ -229,7 +228,8 @@ class Context:
     ) -> tuple[Value, Quantization | None]:
         given = self.type(place).quantization
         if given is not None and given.axis is not None:
-            if given.axis != axes[-1]:
+            # Kernels of convolutions take the scales for those of the filters, whatever dimension the file names.
+            if given.axis != axes[-1] and (len(given.scales) != shape[-1] or self.operator.name == "FULLY_CONNECTED"):
                 self.unsupported(f"a weight that is quantized along dimension {given.axis} is not supported")
             given = Quantization(given.scales, given.zero_points, len(shape) - 1)
         array = self.known(place)

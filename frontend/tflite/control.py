@@ -116,6 +116,8 @@ class _Region:
 
     def output(self, number: int, type_: TensorType | None = None) -> Value:
         """An output, as a value of that type."""
+        if number >= len(self.outputs):
+            raise UnsupportedError(f"subgraph {self.walk.model.main} returns {len(self.outputs)} values")
         value = self.walk.output(self.outputs[number])
         return value if type_ is None else _as(self.builder, value, type_)
 

@@ -15,6 +15,7 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Operation
+from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType
 from .context import Context, Converter, results_of
 
@@ -23,15 +24,18 @@ LARGEST = 1024
 
 _SHAPES = ("RANK", "SHAPE")
 """Operators that look at the shape alone."""
+_LARGE = ("DENSIFY", "DEQUANTIZE")
+"""Operators by which files hold weights in fewer bytes: they are computed for constants of any size."""
 _COMMON = frozenset({DType.F32, DType.I8, DType.U8, DType.I32, DType.BOOL})
 """Element types that every operator with a rule for their shape can compute with."""
 
 
 def folded(c: Context, converter: Converter | None) -> tuple[Array, ...] | None:
     """The results of an operator that are the same in every run; None for other operators."""
-    if not all(_is_small(c, i) for i in range(len(c.operator.outputs))):
+    limit = MAX_ELEMENTS if c.operator.name in _LARGE else LARGEST
+    if not all(_is_small(c, i, limit) for i in range(len(c.operator.outputs))):
         return None
-    if c.operator.name not in _SHAPES and not all(_is_known(c, i) for i in range(c.count)):
+    if c.operator.name not in _SHAPES and not all(_is_known(c, i, limit) for i in range(c.count)):
         return None
     try:
         with np.errstate(all="ignore"):
@@ -44,15 +48,16 @@ def folded(c: Context, converter: Converter | None) -> tuple[Array, ...] | None:
     return arrays if all(t.states(a.shape) for t, a in zip(outputs, arrays, strict=True)) else None
 
 
-def _is_small(c: Context, place: int) -> bool:
+def _is_small(c: Context, place: int, limit: int) -> bool:
     type_ = c.output(place).type
-    return type_ is not None and type_.size <= LARGEST
+    return type_ is not None and type_.size <= limit
 
 
-def _is_known(c: Context, place: int) -> bool:
+def _is_known(c: Context, place: int, limit: int) -> bool:
     if not c.has(place):
         return True
-    if c.tensor(place).type is None or c.type(place).size > LARGEST:
+    tensor = c.tensor(place)
+    if tensor.type is None or tensor.is_open or tensor.type.size > limit:
         return False
     return c.known(place) is not None
 

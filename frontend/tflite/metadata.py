@@ -52,7 +52,7 @@ def _preprocess(model: Model, root: Record | None) -> dict[str, Any]:
     Settings that netc wrote count before the standard metadata, from which labels come all the same. Without a word
     from the file, quantized inputs take pixels as they are.
     """
-    found = {} if root is None else _declared(root)
+    found = {} if root is None else _declared(root, model.main)
     settings = model.metadata.get(preprocess.NAME)
     if settings is not None:
         labels = {key: found[key] for key in found if key == "labels"}
@@ -77,8 +77,8 @@ def embedded_labels(data: bytes, name: str, classes: int | None) -> tuple[str, .
     return lines if classes is None or len(lines) == classes else None
 
 
-def _declared(root: Record) -> dict[str, Any]:
-    subgraphs = root["subgraph_metadata"]
+def _declared(root: Record, main: int) -> dict[str, Any]:
+    subgraphs = root["subgraph_metadata"][main:]
     if not subgraphs:
         return {}
     found: dict[str, Any] = {}

@@ -153,6 +153,12 @@ def zeros_like(c: Context) -> Value:
     return c.builder.constant(np.broadcast_to(np.zeros((), type_.dtype.numpy), type_.shape))
 
 
+def densify(c: Context) -> Value:
+    """DENSIFY: a sparse constant as a dense one."""
+    return c.builder.constant(c.constant(0), quantization=c.type(0).quantization)
+
+
+reads(densify, "DENSIFY")
 reads(strided_slice, "STRIDED_SLICE")
 reads(reverse, "REVERSE_V2")
 reads(mirror_pad, "MIRROR_PAD")

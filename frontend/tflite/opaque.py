@@ -92,7 +92,7 @@ def _unwritable(c: Context) -> str:
     if not c.operator.outputs:
         return "it has no outputs"
     tensors = [c.model.tensors[i] for i in (*c.operator.inputs, *c.operator.outputs) if i >= 0]
-    strange = next((t for t in tensors if t.type is None), None)
+    strange = next((t for t in tensors if t.type is None or (t.is_open and t.is_dynamic)), None)
     return "" if strange is None else f"tensor `{strange.name}` {lack(strange)}"
 
 

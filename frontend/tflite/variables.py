@@ -122,6 +122,8 @@ def handle_of(c: Context, place: int) -> tuple[Key, str]:
 
 def var_handle(c: Context) -> tuple[Value, ...]:
     """VAR_HANDLE: handles with one name refer to one variable, in all subgraphs."""
+    if not c.operator.outputs:
+        c.fail("it has no output")
     key = (c.option("container") or "", c.option("shared_name") or "")
     c.walk.handles[c.operator.outputs[0]] = key
     return ()

@@ -16,7 +16,7 @@ from .variables import Key, Variables
 
 MAX_DEPTH = 16
 """How deep subgraphs may call each other."""
-MAX_OPERATORS = 1 << 18
+MAX_OPERATORS = 1 << 16
 """How many operators subgraphs may have in all, as often as they are called."""
 
 Convert = Callable[[Context, Mapping[int, str]], None]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...errors import NetcError
+from ...graph.ir import Array
 from ...types import DType, Quantization, TensorType
 from ..names import ELEMENT_TYPES, OPERATORS, TENSOR_TYPES
-from .encodings import PACKED, Sparsity, packed_bytes, sparsity_of
+from .encodings import PACKED, Blocks, Sparsity, packed_bytes, sparsity_of
 from .flatbuffer import Record, decode
 from .model import Model, Operator, Signature, Subgraph, Tensor
 from .schema import IDENTIFIER, MODEL, VERSION
@@ -62,7 +63,8 @@ def _subgraph(record: Record, codes: tuple[Record, ...], buffers: list[memoryvie
     count = len(record["tensors"])
     if count > MAX_TENSORS:
         record.fail("tensors", f"{count} tensors are more than {MAX_TENSORS}")
-    tensors = tuple(_tensor(tensor, buffers, budget) for tensor in record["tensors"])
+    found = [_tensor(tensor, buffers, budget) for tensor in record["tensors"]]
+    tensors = tuple(_in_blocks(tensor, t, found, budget) for tensor, t in zip(record["tensors"], found, strict=True))
     return Subgraph(
         record["name"] or "",
         tensors,
@@ -75,12 +77,11 @@ def _subgraph(record: Record, codes: tuple[Record, ...], buffers: list[memoryvie
 
 def _buffer(record: Record, data: bytes) -> memoryview | None:
     """The bytes of a buffer, inside the flatbuffer or behind it; None if it states none."""
-    view = memoryview(data)
     offset, size = record["offset"], record["size"]
     if offset > 1:
         if offset + size > len(data):
             record.fail("offset", f"{size} bytes at {offset} lie outside the file of {len(data)} bytes")
-        return view[offset : offset + size]
+        return memoryview(data)[offset : offset + size]
     array = record["data"]
     return None if array is None else memoryview(array)
 
@@ -122,6 +123,37 @@ def _tensor(record: Record, buffers: list[memoryview | None], budget: _Budget) -
     return replace(tensor, type=type_, sparsity=sparsity)
 
 
+def _in_blocks(record: Record, tensor: Tensor, tensors: Sequence[Tensor], budget: _Budget) -> Tensor:
+    """A constant matrix that has a scale for each block of a row, as the floats that it stands for; others as they are.
+
+    The scales are a tensor [rows, blocks].
+    """
+    if tensor.special != _DETAILS[2] or tensor.data is None or len(tensor.shape) != 2:
+        return tensor
+    details, dtype = record["quantization"]["details"], DType.I8
+    if details is None or tensor.element not in (*PACKED, "INT8") or not 0 <= details["scales"] < len(tensors):
+        return tensor
+    (rows, columns), size = tensor.shape, details["block_size"]
+    scales, zeros = tensors[details["scales"]], _zero_points(details, tensors)
+    if size < 1 or columns % size or scales.type is None or scales.type.size != rows * columns // size:
+        details.fail("block_size", f"{scales.shape} scales don't fit blocks of {size} in {list(tensor.shape)}")
+    stated = scales.array()
+    if stated is None or not scales.type.dtype.is_float or zeros is None or zeros.any():
+        return tensor
+    wanted = packed_bytes(tensor.element, rows * columns) if tensor.element in PACKED else rows * columns
+    if len(tensor.data) != wanted:
+        record.fail("buffer", f"{list(tensor.shape)} takes {wanted} bytes, but its buffer has {len(tensor.data)}")
+    budget.spend(rows * columns * 4)
+    blocks = Blocks(TensorType(dtype, tensor.shape), stated.astype(np.float32).reshape(rows, columns // size, 1))
+    return replace(tensor, type=TensorType(DType.F32, tensor.shape), special="", blocks=blocks)
+
+
+def _zero_points(details: Record, tensors: Sequence[Tensor]) -> Array | None:
+    """The zero points of blocks, none where no tensor other than the first is named; None if they aren't constant."""
+    index = details["zero_points"]
+    return tensors[index].array() if 0 < index < len(tensors) else np.zeros(1, np.int8)
+
+
 def _sparsity(record: Record, data: memoryview, type_: TensorType, element: str) -> Sparsity | None:
     """The layout of a sparse constant; None for one that is stated, but has no levels."""
     layout = record["sparsity"]
@@ -160,6 +192,8 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
     if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float or dtype is DType.BOOL:
         return None
     scales = record["scale"]
+    if dtype in (DType.I32, DType.I64) and not np.any(scales):
+        return None  # how some writers say that biases and sizes have no scale
     if len(scales) > 1 and len(scales) not in shape:
         record.fail("scale", f"{len(scales)} scales don't fit a tensor of shape {list(shape)}")
     zero_points = record["zero_point"]

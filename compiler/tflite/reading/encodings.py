@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...graph.ir import Array
+from ...types import TensorType
 from .flatbuffer import Record
 
 PACKED = {"INT4": 4, "INT2": 2}
@@ -31,6 +32,19 @@ def unpacked(data: Array, element: str, count: int) -> Array:
     numbers = np.stack(parts, axis=1).reshape(-1)[:count].astype(np.int8)
     half = 1 << bits - 1
     return np.asarray((numbers ^ half) - half, np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A scale for each block of a row: f32 [rows, blocks, 1] beside the integers of type `stored`."""
+
+    stored: TensorType
+    scales: Array
+
+    def floats(self, integers: Array) -> Array:
+        """What integers stand for."""
+        rows, blocks, _ = self.scales.shape
+        return np.asarray((integers.reshape(rows, blocks, -1) * self.scales).reshape(integers.shape), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ class Sparsity:
         places = self._places()
         flat = np.zeros(len(stored), np.int64)
         for dimension, size in enumerate(shape):
-            place = places[dimension]
+            place = places[dimension].astype(np.int64)
             for number, blocked in enumerate(self.blocked):
                 if blocked == dimension:
                     place = place * sizes[rank + number] + places[rank + number]
@@ -86,10 +100,10 @@ class Sparsity:
         for level, dimension in zip(self.levels, self.order, strict=True):
             if level.indices is None or level.segments is None:
                 parents = np.repeat(np.arange(nodes), level.size)
-                own = np.tile(np.arange(level.size), nodes)
+                own = np.tile(np.arange(level.size, dtype=np.int32), nodes)
             else:
                 parents = np.repeat(np.arange(nodes), np.diff(level.segments))
-                own = level.indices
+                own = level.indices.astype(np.int32)
             places = {d: place[parents] for d, place in places.items()}
             places[dimension] = own
             nodes = len(own)

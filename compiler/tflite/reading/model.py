@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import NetcError
 from ...graph.ir import Array
 from ...types import TensorType
-from .encodings import PACKED, Sparsity, unpacked
+from .encodings import PACKED, Blocks, Sparsity, unpacked
 from .flatbuffer import Record
 
 Coded = TypeVar("Coded")
@@ -40,8 +40,12 @@ class Tensor:
     """The shape with -1 in place of sizes that whoever runs the model may change; empty where none is stated."""
     has_shape: bool = True
     """False where nothing tells a scalar from a tensor whose shape is left out."""
+    is_open: bool = False
+    """True for what an operator gives whose sizes are not known before the model runs."""
     sparsity: Sparsity | None = None
     """How the elements of a sparse constant lie in `data`."""
+    blocks: Blocks | None = None
+    """The scales of a constant that is quantized block by block, and stands for floats."""
 
     @property
     def type_name(self) -> str:
@@ -67,12 +71,12 @@ class Tensor:
     @property
     def is_encoded(self) -> bool:
         """True for constants whose array is not a view of the file."""
-        return self.sparsity is not None or self.element in PACKED
+        return self.sparsity is not None or self.blocks is not None or self.element in PACKED
 
     def with_shape(self, shape: tuple[int, ...]) -> Tensor:
         """The same tensor with a shape that is known."""
         type_ = None if self.type is None else replace(self.type, shape=shape)
-        return replace(self, shape=shape, type=type_, signature=(), has_shape=True)
+        return replace(self, shape=shape, type=type_, signature=(), has_shape=True, is_open=False)
 
     def without_shape(self) -> Tensor:
         """The same tensor with a shape that is to be found."""
@@ -89,13 +93,15 @@ class Tensor:
         """The value of a constant."""
         if self.data is None or self.type is None:
             return None
-        dtype, shape = self.type.dtype.numpy, self.type.shape
+        stored = self.type if self.blocks is None else self.blocks.stored
+        dtype, shape = stored.dtype.numpy, stored.shape
         if self.element in PACKED:
             count = self.type.size if self.sparsity is None else self.sparsity.count
             flat = unpacked(np.frombuffer(self.data, np.uint8), self.element, count)
         else:
             flat = np.frombuffer(self.data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-        return flat.reshape(shape) if self.sparsity is None else self.sparsity.dense(flat, shape)
+        array = flat.reshape(shape) if self.sparsity is None else self.sparsity.dense(flat, shape)
+        return array if self.blocks is None else self.blocks.floats(array)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ class Model:
         """Add a tensor, constant if it has data.
 
         No shape leaves that out. More may be its `signature`, the `code` of its element type, and its `sparsity`:
-        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices).
+        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices); or `blocks`:
+        numbers of the tensors of scales and zero points, and the length of a block.
         """
         scales = [scale] if isinstance(scale, float) else list(scale or ())
         sizes = None if shape is None else list(shape)
@@ -215,7 +216,18 @@ def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
             "QuantizedDimension": t["axis"],
         }
         fields["Quantization"] = _table(b, "QuantizationParameters", quantization)
+    if t.get("blocks"):
+        details = {"DetailsType": 2, "Details": _blocks(b, *t["blocks"])}
+        fields["Quantization"] = _table(b, "QuantizationParameters", details)
     return _table(b, "Tensor", fields)
+
+
+def _blocks(b: Any, scales: int, zero_points: int, size: int) -> Any:
+    """The table BlockwiseQuantization, which the schema's package doesn't have yet."""
+    b.StartObject(3)
+    for slot, number in enumerate((scales, zero_points, size)):
+        b.PrependInt32Slot(slot, number, 0)
+    return b.EndObject()
 
 
 def _code(b: Any, o: dict[str, Any]) -> Any:
@@ -287,3 +299,37 @@ def mixture() -> bytes:
     odd = m.tensor("odd", (1, 3), np.float32)
     m.operator("CUSTOM", (large,), (odd,), custom="Strange")
     return m.data((x,), (large, odd))
+
+
+def unusual() -> bytes:
+    """A free batch, shapes left out, a size that is computed, a sparse weight, one of 4 bits, one scaled in blocks."""
+    m = Model()
+    x = m.tensor("x", (1, 4, 8), np.float32, signature=(-1, 4, 8))
+    shape, rows = m.tensor("shape", (3,), np.int32), m.tensor("rows", None, np.float32)
+    m.operator("SHAPE", (x,), (shape,), ("ShapeOptions", {"OutType": 2}))
+    places = [m.constant(f"place{i}", np.array([n], np.int32)) for i, n in enumerate((0, 1, 1))]
+    first = m.tensor("first", (), np.int32)
+    m.operator("STRIDED_SLICE", (shape, *places), (first,), ("StridedSliceOptions", {"ShrinkAxisMask": 1}))
+    sizes = [first, m.constant("rest", np.array(-1, np.int32)), m.constant("last", np.array(16, np.int32))]
+    packed = m.tensor("packed", (3,), np.int32)
+    m.operator("PACK", sizes, (packed,), ("PackOptions", {"ValuesCount": 3}))
+    m.operator("RESHAPE", (x, packed), (rows,))
+    stored = m.constant("stored", np.arange(1, 9, dtype=np.float32))
+    blocks = ((0, 1, 2), (1,), [6, ([0, 1, 1, 2, 2, 2, 2], [0, 3]), 4])
+    m.tensors[stored] |= {"name": "sparse", "shape": [6, 16], "sparsity": blocks}
+    dense, y = m.tensor("dense", (6, 16), np.float32), m.tensor("y", None, np.float32)
+    m.operator("DENSIFY", (stored,), (dense,), ("DensifyOptions", {}))
+    m.operator("FULLY_CONNECTED", (rows, dense, -1), (y,), ("FullyConnectedOptions", {"KeepNumDims": True}))
+    scales = m.constant("scales", np.ones((3, 2), np.float16))
+    w = m.constant("w", np.arange(9, dtype=np.uint8), code=17, blocks=(scales, -1, 3))
+    m.tensors[w]["shape"] = [3, 6]
+    z = m.tensor("z", (1, 2, 3), np.float32, signature=(-1, -1, 3))
+    m.operator("FULLY_CONNECTED", (y, w, -1), (z,), ("FullyConnectedOptions", {"KeepNumDims": True}))
+    narrow = m.constant("narrow", np.arange(2, dtype=np.uint8), code=17, scale=(0.5, 0.25, 1.0))
+    m.tensors[narrow]["shape"] = [3]
+    wide, total = m.tensor("wide", (3,), np.float32), m.tensor("total", None, np.float32)
+    m.operator("DEQUANTIZE", (narrow,), (wide,), version=6)
+    m.operator("ADD", (z, wide), (total,), ("AddOptions", {}))
+    m.signatures.append(("serving_default", {"x": x}, {"total": total}))
+    m.metadata["TFLITE_METADATA"] = b"\x08\0\0\0M001" + b"\x04\0\x04\0\x04\0\0\0"
+    return m.data((x,), (total,))
