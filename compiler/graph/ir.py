@@ -42,6 +42,10 @@ class Value:
     name: str | None = None
 
 
+Results = Value | tuple[Value, ...]
+"""The only result of an operation, or all of several."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttributeSpec:
     """Declared attribute of an operator; `kind` is a class, or a tuple of classes, that its values belong to."""
@@ -196,12 +200,12 @@ class Operator(ABC):
         """Numbers between which all results lie that aren't NaN."""
         return -math.inf, math.inf
 
-    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """The result made of simpler operators, for those that have no form of this one, such as a TFLite file."""
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Results | None:
+        """The results made of simpler operators, for those that have no form of this one, such as a TFLite file."""
         return self.decompose(b, operands, attributes)
 
-    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """Composite operators: the result made of simpler operators. None for all others, which `compute` lowers."""
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Results | None:
+        """Composite operators: the results made of simpler operators. None for all others, which `compute` lowers."""
         return None
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import NetcError, near_miss
 from ..graph.builder import Rewriter, rewritten
-from ..graph.ir import Array, Graph, Operation, Value
+from ..graph.ir import Array, Graph, Operation, Results, Value
 from ..graph.names import value_names
 from ..graph.state import refuse_state
 from ..ops.activations import activation_of
@@ -56,7 +56,7 @@ def in_integer_operators(graph: Graph) -> Graph:
     return _finite(dce(canonicalize(rewritten(spelled_out(graph, INTEGER), _prepared))))
 
 
-def _prepared(b: Rewriter, op: Operation) -> Value | None:
+def _prepared(b: Rewriter, op: Operation) -> Results | None:
     """What stands for an operation before calibration."""
     form = INTEGER.of(op.operator)
     return form.prepare(b, op) if form is not None and form.prepare is not None else None

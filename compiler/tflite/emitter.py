@@ -156,6 +156,10 @@ class Emitter:
         """A tensor between two operators that make up one operation."""
         return self._add(name, type_)
 
+    def make_complex(self, place: int) -> None:
+        """Let a tensor hold complex numbers."""
+        self.tensors[place] = replace(self.tensors[place], complex=True)
+
     def variable(self, type_: TensorType, name: str) -> int:
         """A tensor that an operator keeps from run to run; it begins with zeros."""
         place = self._add(name, type_)

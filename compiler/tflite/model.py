@@ -25,6 +25,8 @@ class Tensor:
     type: TensorType
     data: Array | None = None
     variable: bool = False
+    complex: bool = False
+    """Its elements are complex numbers of 32-bit floats; `type` says f32."""
     resource: bool = False
 
 

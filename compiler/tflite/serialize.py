@@ -131,6 +131,7 @@ class _Serializer:
         quantization = {} if given is None else {"Quantization": self.quantization(given)}
         fields = {**quantization, "IsVariable": True} if tensor.variable else quantization
         element = tflite.TensorType.RESOURCE if tensor.resource else element_code(tensor.type.dtype)
+        element = tflite.TensorType.COMPLEX64 if tensor.complex else element
         return self.table("Tensor", Shape=shape, Type=element, Buffer=buffer, Name=name, **fields)
 
     def quantization(self, given: Quantization) -> int:

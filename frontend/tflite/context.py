@@ -118,6 +118,8 @@ class Context:
         return self._typed(self.model.tensors[index])
 
     def _typed(self, tensor: Tensor) -> TensorType:
+        if tensor.is_complex and not tensor.is_dynamic:
+            return TensorType(DType.F32, (*tensor.shape, 2))
         if tensor.type is None or tensor.is_open:
             self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
@@ -134,7 +136,7 @@ class Context:
         tensors, index = self.model.tensors, self.operator.outputs[place]
         if math.prod(shape) > MAX_ELEMENTS:
             self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
-        self._keep(index, tensors[index].with_shape(shape))
+        self._keep(index, tensors[index].with_shape(shape[:-1] if tensors[index].is_complex else shape))
 
     def lose(self, place: int) -> None:
         """Say that an output has no shape before the model runs: what reads it stays opaque."""
@@ -166,6 +168,16 @@ class Context:
     def assign(self, place: int, value: Value) -> None:
         """Let the variable tensor that is input number `place` hold another value from here on."""
         self.walk.variables.assign(self._key(place), self.tensor(place).name, value)
+
+    def state(self, place: int) -> Value:
+        """Input number `place`, a variable tensor or any other one."""
+        is_variable = self.tensor(place).is_variable and self.operator.inputs[place] not in self.values
+        return self.variable(place) if is_variable else self.value(place)
+
+    def keep(self, place: int, value: Value) -> None:
+        """Leave a value in input number `place`, if that is a variable tensor."""
+        if self.tensor(place).is_variable and self.operator.inputs[place] not in self.values:
+            self.assign(place, value)
 
     def _key(self, place: int) -> Hashable:
         return self.model.main, self.operator.inputs[place]

@@ -24,7 +24,7 @@ from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
-from . import arithmetic, contractions, control, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
+from . import arithmetic, contractions, control, fourier, moves, recurrent, reductions, shapes  # noqa: F401
 from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded
@@ -215,13 +215,15 @@ def _named(c: Context, results: Sequence[Value], names: Mapping[int, str], start
         if renamed:
             operations[place] = replace(op, results=tuple(renamed.get(v, v) for v in op.results))
             new.update(renamed)
+    c.walk.variables.rename(new)
     return [new.get(v, v) for v in results]
 
 
 def _declared(c: Context, value: Value, place: int) -> Value:
     """A result as the file declares it: of that type, and standing for the same numbers."""
     declared = c.output_type(place)
-    if not c.output(place).states(value.type.shape):
+    shape = value.type.shape[:-1] if c.output(place).is_complex else value.type.shape
+    if not c.output(place).states(shape):
         c.fail(f"it gives {value.type}, but output {place} is declared as {declared}")
     if value.type.dtype is not declared.dtype:
         c.unsupported(f"a form that gives {declared.dtype} is not supported")

@@ -81,6 +81,12 @@ class Variables:
             raise UnsupportedError(f"variable `{name}` holds {known.holds.type}, and {value.type} is assigned to it")
         self._variables[key] = _Variable(value, known.begins)
 
+    def rename(self, new: Mapping[Value, Value]) -> None:
+        """Let values that have been made anew under their names stand for the old ones."""
+        for key, v in self._variables.items():
+            if v.holds in new:
+                self._variables[key] = _Variable(new[v.holds], v.begins)
+
     def copy(self) -> Mapping[Key, object]:
         """All that variables hold at this place, for `go_back`."""
         return dict(self._variables)

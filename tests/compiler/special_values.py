@@ -45,6 +45,8 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
     "bitcast": "bits, which are no numbers",
     "scatter_nd": "sums of what is moved",
+    **dict.fromkeys(("rfft", "irfft", "rfft2", "sequence_lstm", "sequence_rnn", "svdf"), _SUMS),
+    "scan": "what its body computes",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),

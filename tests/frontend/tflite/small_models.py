@@ -21,6 +21,7 @@ TYPES = {
     np.dtype(np.int64): tflite.TensorType.INT64,
     np.dtype(np.float16): tflite.TensorType.FLOAT16,
     np.dtype(np.float64): tflite.TensorType.FLOAT64,
+    np.dtype(np.complex64): tflite.TensorType.COMPLEX64,
 }
 
 
