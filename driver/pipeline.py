@@ -20,8 +20,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
@@ -288,8 +289,16 @@ def load(
     The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`.
     """
     if isinstance(source, Graph):
-        return overridden(source, preprocess or {})
+        return _with_preprocess(source, preprocess)
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
     graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
-    return overridden(graph, preprocess or {})
+    return _with_preprocess(graph, preprocess)
+
+
+def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:
+    """The graph with other settings of its pictures."""
+    if not given:
+        return graph
+    settings = overridden(graph.attributes.get("preprocess") or {}, given)
+    return replace(graph, attributes=MappingProxyType({**graph.attributes, "preprocess": settings}))

@@ -82,10 +82,10 @@ def compile(  # noqa: A001 (the public name)
 ) -> NetworkProgram:
     """Compile a network for this machine.
 
-    `source` is a path to a file (`.net`, `.tflite`, or `.ir` for a graph in text form), the name of a shipped net, or a
-    graph (whose batch is what it is). `weights` is a safetensors file or a mapping from parameter name to array in the
-    graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the net's other sizes
-    and hyperparameters; `threads` None uses all cores.
+    `source` is a path to a file (`.net`, `.tflite`, `.onnx`, or `.ir` for a graph in text form), the name of a shipped
+    net, or a graph (whose batch is what it is). `weights` is a safetensors file or a mapping from parameter name to
+    array in the graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the
+    net's other sizes and hyperparameters; `threads` None uses all cores.
 
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
     `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`).

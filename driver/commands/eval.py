@@ -103,7 +103,7 @@ def eval_command(
 ) -> None:
     """Measure how well a net does on a data set.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. With --compare, --net and --set
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .ir file. With --compare, --net and --set
     are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes, which
     takes pycocotools (pip install 'netc[coco]').
     """
