@@ -86,11 +86,11 @@ def log_softmax(c: Context) -> Value:
 def batch_matmul(c: Context) -> Value:
     """BATCH_MATMUL of floats, or of 8-bit integers."""
     adjoint = {"transpose_a": bool(c.option("adj_x", False)), "transpose_b": bool(c.option("adj_y", False))}
-    if c.type(0).dtype is not c.type(1).dtype:
+    if c.type(0).dtype.is_float is not c.type(1).dtype.is_float:
         c.unsupported("floats times integers are not supported")
     if not c.is_quantized:
         return c.emit("matmul", c.value(0), c.value(1), **adjoint)
-    c.check_form(0, (DType.I8,))
+    c.check_form(0, (DType.I8, DType.I16))
     scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
     return c.emit("q_matmul", c.value(0), c.value(1), **scales, **adjoint)
 
