@@ -6,6 +6,7 @@ from typing import Any
 
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
+from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.types import DType
 from .context import Context
 
@@ -60,7 +61,7 @@ def softmax(c: Context) -> Value:
     """SOFTMAX over the last dimension."""
     beta = float(c.option("beta", 1.0))
     if c.is_quantized:
-        c.check_form(0)
+        c.check_form(0, INTEGERS)
         return c.emit(
             "q_softmax",
             c.value(0),
@@ -78,7 +79,7 @@ def softmax(c: Context) -> Value:
 def log_softmax(c: Context) -> Value:
     """LOG_SOFTMAX over the last dimension."""
     if c.is_quantized:
-        c.check_form(0, (DType.I8,))
+        c.check_form(0)
         return c.emit("q_log_softmax", c.value(0), x=c.quantization(0), y=c.output_quantization())
     return c.emit("log_softmax", c.value(0), axis=-1)
 

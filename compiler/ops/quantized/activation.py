@@ -16,6 +16,7 @@ from ...types import DType, Quantization, TensorType
 from ..reduction import check_some
 from ..rounding import rounded
 from . import fixed_point as fp
+from . import short_softmax
 from .base import (
     BYTES,
     INTEGERS,
@@ -187,7 +188,7 @@ _WORD = (1 << 32) - 1
 
 @register
 class QSoftmax(QuantizedOperator):
-    """exp(beta * x) / sum(exp(beta * x)) over the last dimension; the result's scale is 1/256 (1/65536 for i16)."""
+    """exp(beta * x) / sum(exp(beta * x)) over the last dimension; the result's scale is 1/256 (for i16 1/65536, of i16 1/32768)."""
 
     name = "q_softmax"
     operands = ("x",)
@@ -204,9 +205,14 @@ class QSoftmax(QuantizedOperator):
         (x,) = operands
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
-        if x.rank < 1 or x.dtype not in BYTES or attributes["dtype"] not in (str(x.dtype), "i16"):
+        if x.rank < 1 or attributes["dtype"] not in (str(x.dtype), "i16"):
             raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
         check_some(self, x, (-1,))
+        if x.dtype is DType.I16:
+            if attributes["x"].zero_point or attributes["y"].zero_point:
+                raise ShapeError("q_softmax: 16-bit numbers must have the zero point 0")
+            short_softmax.exponentials(attributes["x"], attributes["beta"])
+            return (TensorType(DType.I16, x.shape, None, attributes["y"]),)
         dtype = DType(attributes["dtype"])
         if dtype is DType.I8:
             demand(self, attributes["y"], dtype, 1 / 256, -128)
@@ -225,12 +231,16 @@ class QSoftmax(QuantizedOperator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
         dtype = DType(attributes["dtype"])
+        if x.dtype == np.int16:
+            return (short_softmax.softmax(x, attributes),)
         e = self.exponentials(attributes)[x.max(axis=-1, keepdims=True).astype(np.int64) - x]
         total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
         return (softmax_share(e, total, dtype),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
+        if x.type.dtype is DType.I16:
+            return short_softmax.emit_softmax(b, x, attributes)
         largest = b.emit("reduce_max", x, axes=(-1,), keepdims=True)
         wide, top = (b.emit("cast", v, dtype="i16") for v in (x, largest))
         difference = b.emit("cast", b.emit("sub", top, wide), dtype="u8")

@@ -9,17 +9,10 @@ import numpy as np
 
 from ..draw import Draw, Scale
 from . import Generator
+from .parts import ACTIVATIONS, NARROW, file, scale_of
 
-ACTIVATIONS = (0, 1, 2, 3)
-"""Codes of no activation, RELU, RELU_N1_TO_1 and RELU6."""
-INTEGERS = (np.int8, np.uint8, np.int16)
 _INT32, _INT64 = 2, 4
 """Codes of the schema's TensorType."""
-
-
-def scale_of(d: Draw, dtype: Any, near: float | None = None) -> Scale | None:
-    """Scale and zero point of a tensor, if it is one that has them."""
-    return d.quantized(dtype, near) if dtype in INTEGERS else None
 
 
 def floats(d: Draw, shape: Sequence[int], low: float = -1.0, high: float = 1.0) -> Any:
@@ -32,7 +25,7 @@ def _weights(
 ) -> tuple[int, int, float, dict[str, Any]]:
     """Weight and bias (or -1), the largest scale of a product, and what the options say of the sums."""
     count = shape[axis]
-    if dtype not in INTEGERS:
+    if dtype not in NARROW:
         weight = d.m.constant("weight", floats(d, shape).astype(dtype))
         bias = d.m.constant("bias", floats(d, (count,)).astype(dtype)) if d.flip() else -1
         return weight, bias, 1.0, {}
@@ -93,7 +86,7 @@ def _conv_2d(d: Draw, dtype: Any) -> bytes:
     x = d.input((n, h, w, channels), dtype, given, "finite")
     weight, bias, product, more = _weights(d, dtype, (filters, rows[0], columns[0], channels // groups), 0, given)
     y = _result(d, (n, rows[3], columns[3], filters), dtype, product)
-    return d.operator("CONV_2D", [x, weight, bias], [y], ("Conv2DOptions", fields | more), 3)
+    return file(d, "CONV_2D", [x, weight, bias], [y], ("Conv2DOptions", fields | more))
 
 
 def _depthwise(d: Draw, dtype: Any) -> bytes:
@@ -105,7 +98,7 @@ def _depthwise(d: Draw, dtype: Any) -> bytes:
     weight, bias, product, _ = _weights(d, dtype, (1, rows[0], columns[0], filters), 3, given, wide=False)
     y = _result(d, (n, rows[3], columns[3], filters), dtype, product)
     fields["DepthMultiplier"] = multiplier
-    return d.operator("DEPTHWISE_CONV_2D", [x, weight, bias], [y], ("DepthwiseConv2DOptions", fields), 3)
+    return file(d, "DEPTHWISE_CONV_2D", [x, weight, bias], [y], ("DepthwiseConv2DOptions", fields))
 
 
 def _transpose_conv(d: Draw, dtype: Any) -> bytes:
@@ -124,7 +117,7 @@ def _transpose_conv(d: Draw, dtype: Any) -> bytes:
     fields = {"Padding": padding, "StrideH": strides[0], "StrideW": strides[1]} | more
     fields["FusedActivationFunction"] = d.r.choice(ACTIVATIONS)
     inputs = [shape, weight, x] if bias < 0 else [shape, weight, x, bias]
-    return d.operator("TRANSPOSE_CONV", inputs, [y], ("TransposeConvOptions", fields), 4)
+    return file(d, "TRANSPOSE_CONV", inputs, [y], ("TransposeConvOptions", fields))
 
 
 def _dense(d: Draw, dtype: Any) -> bytes:
@@ -135,7 +128,7 @@ def _dense(d: Draw, dtype: Any) -> bytes:
     keep = d.flip()
     y = _result(d, (*lead, units) if keep else (int(np.prod(lead)), units), dtype, product)
     fields = {"FusedActivationFunction": d.r.choice(ACTIVATIONS), "KeepNumDims": keep} | more
-    return d.operator("FULLY_CONNECTED", [x, weight, bias], [y], ("FullyConnectedOptions", fields), 4)
+    return file(d, "FULLY_CONNECTED", [x, weight, bias], [y], ("FullyConnectedOptions", fields))
 
 
 def _batch_matmul(d: Draw, dtype: Any) -> bytes:
@@ -149,7 +142,7 @@ def _batch_matmul(d: Draw, dtype: Any) -> bytes:
     product = a[0] * b[0] * (1 / 256 if dtype is np.int16 else 1) if a and b else 1.0
     y = _result(d, (*np.broadcast_shapes(first, second), m, n), dtype, product)
     options = ("BatchMatMulOptions", {"AdjX": turned[0], "AdjY": turned[1]})
-    return d.operator("BATCH_MATMUL", inputs, [y], options, 2)
+    return file(d, "BATCH_MATMUL", inputs, [y], options)
 
 
 def _conv_3d(d: Draw, dtype: Any) -> bytes:
@@ -164,7 +157,7 @@ def _conv_3d(d: Draw, dtype: Any) -> bytes:
     fields |= {f"Stride{axis}": e[1] for axis, e in zip("DHW", extents, strict=True)}
     fields |= {f"Dilation{axis}Factor": 1 for axis in "DHW"}
     inputs = [x, weight] if bias < 0 else [x, weight, bias]
-    return d.operator("CONV_3D", inputs, [y], ("Conv3DOptions", fields), 1)
+    return file(d, "CONV_3D", inputs, [y], ("Conv3DOptions", fields))
 
 
 def _conv_3d_transpose(d: Draw, dtype: Any) -> bytes:
@@ -183,7 +176,7 @@ def _conv_3d_transpose(d: Draw, dtype: Any) -> bytes:
     fields |= {f"Stride{axis}": stride for axis, stride in zip("DHW", strides, strict=True)}
     fields |= {f"Dilation{axis}Factor": 1 for axis in "DHW"}
     inputs = [shape, weight, x] if bias < 0 else [shape, weight, x, bias]
-    return d.operator("CONV_3D_TRANSPOSE", inputs, [y], ("Conv3DOptions", fields), 1)
+    return file(d, "CONV_3D_TRANSPOSE", inputs, [y], ("Conv3DOptions", fields))
 
 
 GENERATORS: Mapping[str, Generator] = {
