@@ -26,6 +26,14 @@ def average_pool_2d(c: Context) -> Value:
     return c.activated(c.emit("avg_pool", c.value(0), **_pool_attributes(c)))
 
 
+def l2_pool_2d(c: Context) -> Value:
+    """L2_POOL_2D of floats: the root of the mean square."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    square = c.emit("square", c.value(0))
+    return c.activated(c.emit("sqrt", c.emit("avg_pool", square, **_pool_attributes(c))))
+
+
 def max_pool_2d(c: Context) -> Value:
     """MAX_POOL_2D."""
     pooled = c.emit("max_pool", c.value(0), **_pool_attributes(c))
@@ -99,6 +107,7 @@ def batch_matmul(c: Context) -> Value:
 reads(batch_matmul, "BATCH_MATMUL")
 reads(log_softmax, "LOG_SOFTMAX")
 reads(average_pool_2d, "AVERAGE_POOL_2D")
+reads(l2_pool_2d, "L2_POOL_2D")
 reads(max_pool_2d, "MAX_POOL_2D")
 reads(_reduce("reduce_mean", False), "MEAN")
 reads(_reduce("reduce_sum", True), "SUM")

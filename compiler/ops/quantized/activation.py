@@ -188,7 +188,10 @@ _WORD = (1 << 32) - 1
 
 @register
 class QSoftmax(QuantizedOperator):
-    """exp(beta * x) / sum(exp(beta * x)) over the last dimension; the result's scale is 1/256 (for i16 1/65536, of i16 1/32768)."""
+    """exp(beta * x) / sum(exp(beta * x)) over the last dimension.
+
+    The result's scale is 1/256, or 1/65536 for i16, or 1/32768 where x is of i16, too.
+    """
 
     name = "q_softmax"
     operands = ("x",)

@@ -59,7 +59,8 @@ def exponentials(x: Quantization, beta: float) -> Array:
     differences = np.arange(-65535, 1, dtype=np.int64)
     scaled = fp.multiply(differences, *fp.quantize_multiplier(rate)) + _HIGHEST
     table = _interpolated(np.exp, _DEEPEST / 65535, _HIGHEST)
-    return table[np.clip(scaled, _LOWEST, _HIGHEST) - _LOWEST].astype(np.int16)
+    found: Array = table[np.clip(scaled, _LOWEST, _HIGHEST) - _LOWEST].astype(np.int16)
+    return found
 
 
 def _reciprocals() -> Array:

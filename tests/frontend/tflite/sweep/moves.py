@@ -91,7 +91,9 @@ def _squeeze(d: Draw, dtype: Any) -> bytes:
     given = scale_of(d, dtype)
     x, y = d.input(shape, dtype, given), d.tensor(result, dtype, given)
     dims = [i - len(shape) if d.flip() else i for i in gone]
-    return file(d, "SQUEEZE", [x], [y], ("SqueezeOptions", {"SqueezeDims": dims} if dims else {}))
+    return file(
+        d, "SQUEEZE", [x], [y], ("SqueezeOptions", {"SqueezeDims": [np.int32(n) for n in dims]} if dims else {})
+    )
 
 
 def _expand_dims(d: Draw, dtype: Any) -> bytes:
@@ -119,15 +121,16 @@ def _strided_slice(d: Draw, dtype: Any) -> bytes:
     strides: list[int] = []
     masks = dict.fromkeys(("Begin", "End", "Ellipsis", "NewAxis", "ShrinkAxis"), 0)
     taken: list[Any] = []
-    used, ellipsis, offset = 0, d.r.choice((None, d.r.randint(0, rank))), d.r.random() < 0.2
-    count = d.r.randint(0 if ellipsis is not None else 1, rank)
+    used, offset = 0, d.r.random() < 0.2
+    ellipsis = d.r.choice((None, d.r.randint(0, rank - 1))) if not offset else None
+    count = rank if offset else d.r.randint(1, rank) if ellipsis is None else d.r.randint(ellipsis, rank - 1)
     while used < count or len(begin) == ellipsis:
         i, kind = len(begin), d.r.random()
         if i == ellipsis:
             masks["Ellipsis"] |= 1 << i
             place: Any = Ellipsis
             numbers = (0, 0, 1)
-        elif kind < 0.15 and rank + len(begin) < 5:
+        elif kind < 0.15 and rank + len(begin) < 5 and not offset:
             masks["NewAxis"] |= 1 << i
             place, numbers = None, (d.r.randint(-1, 1), 0, 1)
         else:
@@ -417,7 +420,7 @@ def _bucketize(d: Draw, dtype: Any) -> bytes:
     shape = d.shape(d.r.randint(0, 4))
     boundaries = sorted(float(np.float32(d.r.uniform(-3, 3))) for _ in range(d.r.randint(1, 6)))
     x, y = d.input(shape, dtype, scale_of(d, dtype), (-4, 4)), d.tensor(shape, np.int32, None)
-    return file(d, "BUCKETIZE", [x], [y], ("BucketizeOptions", {"Boundaries": boundaries}))
+    return file(d, "BUCKETIZE", [x], [y], ("BucketizeOptions", {"Boundaries": [np.float32(x) for x in boundaries]}))
 
 
 def _embedding_lookup(d: Draw, dtype: Any) -> bytes:
