@@ -25,13 +25,14 @@ def tflite_unary(
     int8: int = 2,
     plain: int = 1,
     plain_integers: frozenset[DType] = frozenset(),
+    raw: frozenset[DType] = frozenset(),
 ) -> TfliteForm:
     """The TFLite operator `kind` of one operand; `options` is its table in the schema, if it has one."""
 
     def emit(c: Any, op: Operation) -> None:
         c.node(kind, [c.place(op.operands[0])], [c.result(op)], options, version(op, plain, int8))
 
-    return TfliteForm(emit, kind, plain=plain_integers)
+    return TfliteForm(emit, kind, plain=plain_integers, raw=raw)
 
 
 def integer_table(name: str) -> IntegerForm:

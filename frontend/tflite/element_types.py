@@ -35,6 +35,8 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("CUMSUM FLOOR_MOD", _NUMBERS),
         **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
+        **_each("STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
+        **_each("STABLEHLO_SHIFT_LEFT", frozenset({DType.I8, DType.I16, DType.I32})),
         **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
         **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
         **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),

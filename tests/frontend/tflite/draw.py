@@ -22,7 +22,7 @@ ALL_BYTES = ((256,), (2, 128), (1, 16, 16, 1), (3, 5, 20), (1, 7, 8, 5))
 Scale = tuple[float, int]
 """Scale and zero point."""
 Values = tuple[float, float] | str | None
-"""What an input holds: numbers between two bounds, "nonzero", "finite" (floats without special ones), or anything."""
+"""What an input holds: numbers between two bounds, "nonzero", "no NaN", "finite" (floats without special ones), or anything."""
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 0.5, -0.5, 1.5, -2.5, 1e-40, 3.4e38, -3.4e38, 1.0, -1.0, 2.0**31, 1e10)
 """Floats that operators treat in ways of their own, or round."""
 
@@ -142,8 +142,10 @@ def _allowed(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...], kind:
             return rng.uniform(low, high, shape).astype(dtype)
         return rng.integers(int(low), int(high), shape, np.int64, endpoint=True).astype(dtype)
     values = _values(rng, dtype, shape, row == 0)
-    if np.dtype(dtype).kind == "f" and row == 2 and kind is None:
-        values = np.where(rng.random(shape) < 0.5, rng.choice(np.array(SPECIAL, dtype), shape), values)
+    if np.dtype(dtype).kind == "f" and row == 2 and kind != "finite":
+        special = np.array(SPECIAL, dtype)
+        chosen = special if kind is None else special[~np.isnan(special)]
+        values = np.where(rng.random(shape) < 0.5, rng.choice(chosen, shape), values)
     if kind == "nonzero":
         values = np.where(values == 0, np.array(1, dtype), values)
     return np.asarray(values, dtype).reshape(shape)

@@ -44,7 +44,14 @@ def _binary(
         b = a if alike and d.r.random() < 0.8 else scale_of(d, dtype, size_of(a))
         near = {"MUL": size_of(a) * size_of(b), "SQUARED_DIFFERENCE": max(size_of(a), size_of(b)) ** 2}
         y = a if alike and d.r.random() < 0.9 else scale_of(d, dtype, near.get(name, max(size_of(a), size_of(b))))
-        fields = {"FusedActivationFunction": d.r.choice(ACTIVATIONS)} if fuses and d.flip() else {}
+        fields: dict[str, Any] = {"FusedActivationFunction": d.r.choice(ACTIVATIONS)} if fuses and d.flip() else {}
+        if name in ("ADD", "SUB") and dtype is np.int16:
+            fields["PotScaleInt16"] = d.flip()
+            if d.r.random() < 0.3:  # powers of two, one of the operands on the result's scale
+                low, high = d.r.randint(-19, 0), d.r.randint(-19, 0)
+                low, high = min(low, high), max(low, high)
+                a, b = d.r.choice((((2.0**low, 0), (2.0**high, 0)), ((2.0**high, 0), (2.0**low, 0))))
+                y = 2.0**high, 0
         one = d.input(first, dtype, a, values[0])
         two = d.input(second, dtype, b, values[1]) if d.r.random() < 0.8 else _constant(d, second, dtype, b, values[1])
         output = d.tensor(shape, result or dtype, None if result else y)
@@ -199,8 +206,8 @@ GENERATORS: Mapping[str, Generator] = {
     "LOGICAL_NOT": unary("LOGICAL_NOT", lambda d: ("LogicalNotOptions", {})),
     "LOGICAL_OR": _binary("LOGICAL_OR", "LogicalOrOptions"),
     "LOGISTIC": unary("LOGISTIC", target=_fixed(1 / 256, lowest=True)),
-    "MAXIMUM": _binary("MAXIMUM", "MaximumMinimumOptions", alike=True),
-    "MINIMUM": _binary("MINIMUM", "MaximumMinimumOptions", alike=True),
+    "MAXIMUM": _binary("MAXIMUM", "MaximumMinimumOptions", alike=True, values=("no NaN", "no NaN")),
+    "MINIMUM": _binary("MINIMUM", "MaximumMinimumOptions", alike=True, values=("no NaN", "no NaN")),
     "MUL": _binary("MUL", "MulOptions", fuses=True),
     "NEG": unary("NEG", lambda d: ("NegOptions", {})),
     "NOT_EQUAL": _compare("NOT_EQUAL", "NotEqualOptions"),
@@ -225,10 +232,10 @@ GENERATORS: Mapping[str, Generator] = {
     "SQUARED_DIFFERENCE": _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
     "STABLEHLO_ADD": _binary("STABLEHLO_ADD", ""),
     "STABLEHLO_AND": _binary("STABLEHLO_AND", ""),
-    "STABLEHLO_MAXIMUM": _binary("STABLEHLO_MAXIMUM", "", alike=True),
-    "STABLEHLO_MINIMUM": _binary("STABLEHLO_MINIMUM", "", alike=True),
+    "STABLEHLO_MAXIMUM": _binary("STABLEHLO_MAXIMUM", "", alike=True, values=("no NaN", "no NaN")),
+    "STABLEHLO_MINIMUM": _binary("STABLEHLO_MINIMUM", "", alike=True, values=("no NaN", "no NaN")),
     "STABLEHLO_MULTIPLY": _binary("STABLEHLO_MULTIPLY", ""),
-    "STABLEHLO_SHIFT_LEFT": _binary("STABLEHLO_SHIFT_LEFT", "", alike=True, values=(None, (0, 31))),
+    "STABLEHLO_SHIFT_LEFT": _binary("STABLEHLO_SHIFT_LEFT", "", alike=True, values=(None, (0, 7))),
     "SUB": _binary("SUB", "SubOptions", fuses=True),
     "TANH": unary("TANH", target=_fixed(1 / 128, lowest=False)),
     "ZEROS_LIKE": unary("ZEROS_LIKE", lambda d: ("ZerosLikeOptions", {})),
