@@ -29,6 +29,7 @@ from .quantized.matmul import MatMulSum, QMatMul
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.rows import L2Share, QL2Normalize
+from .quantized.short_softmax import ShortShare
 from .quantized.transpose import QTransposeConv2D
 from .quantized.wide import RescaleWide
 from .random import RandomUniform
@@ -147,7 +148,7 @@ def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutatio
 PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
 PERMUTED.add(_elementwise, ByteFunction)
 PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RescaleWide, RoundToGrid)
-PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
+PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, ShortShare, SoftmaxShare)
 PERMUTED.add(_table, Lookup)
 PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax, TakeAlongAxis)
 PERMUTED.add(_over_axis, ArgExtremum, LogSumExp)

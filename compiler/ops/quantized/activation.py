@@ -93,9 +93,7 @@ class ByteFunction(QuantizedOperator):
         """The results for all numbers of an element type, smallest first."""
         return fp.saturate(self.function(all_values(dtype), dtype, attributes), dtype)
 
-    def tabulated(
-        self, function: Callable[[Array], Array], x: Array, dtype: DType, attributes: Attributes
-    ) -> Array:
+    def tabulated(self, function: Callable[[Array], Array], x: Array, dtype: DType, attributes: Attributes) -> Array:
         """A function of f32 numbers at what int64 values stand for, on the result's scale, as kernels tabulate it."""
         source, target = attributes["x"], attributes["y"]
         if dtype is DType.I16:

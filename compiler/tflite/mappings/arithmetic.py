@@ -20,8 +20,8 @@ from ...ops.quantized.base import INTEGERS, integer_range
 from ...ops.quantized.broadcasting import QSquaredDifference
 from ...ops.quantized.comparison import QCompare
 from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
-from ...ops.quantized.elementwise import QAdd, QMul, QSub
 from ...ops.quantized.division import QDiv
+from ...ops.quantized.elementwise import QAdd, QMul, QSub
 from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QLog, QRsqrt
 from ...ops.rules import tflite_unary, version
 from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
