@@ -128,7 +128,15 @@ def share(m: Maker, name: str) -> Value:
         given = {"dtype": m.choice(("i8", "u8", "i16"))} if not low else {}
         x = m.emit("neg", x) if low else x
         total = m.emit("add", m.leaf(DType.I64, (*shape[:-1], 1), str(1 << 21)), m.scalar(1 << 18, DType.I64))
+    if name == "softmax_share":
+        total = m.emit("softmax_reciprocal", total)
     return m.emit(name, x, total, y=quantization(m, DType.I8), **given)
+
+
+@recipe("softmax_reciprocal")
+def softmax_reciprocal(m: Maker, name: str) -> Value:
+    total = m.leaf(DType.I64, m.shape((2, 1, 3)), str(1 << 21))
+    return m.emit(name, m.emit("add", total, m.scalar(1 << 18, DType.I64)))
 
 
 def _weight(m: Maker, shape: Shape, dtype: DType) -> tuple[Value, Quantization]:
