@@ -28,6 +28,7 @@ from .quantized.lstm import QLstm
 from .quantized.matmul import MatMulSum, QMatMul
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
+from .quantized.products import QReduceProd, RowProducts
 from .quantized.rows import L2Share, QL2Normalize
 from .quantized.short_softmax import ShortShare
 from .quantized.transpose import QTransposeConv2D
@@ -159,6 +160,7 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
+PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)

@@ -74,20 +74,27 @@ def bounds(m: Maker, dtype: DType, y: Quantization | None = None) -> dict[str, A
     return {"low": m.choice((info.min, max(info.min, -5), 3)), "high": m.choice((info.max, 20))}
 
 
-@recipe("q_add", "q_sub", "q_mul", "q_prelu", "q_squared_difference")
+@recipe("q_add", "q_sub", "q_mul", "q_div", "q_prelu", "q_squared_difference")
 def binary(m: Maker, name: str) -> Value:
     a = quantized(m, SHORTS)
-    b = a if m.flag(5) else quantized(m, (a.type.dtype,), shape=lambda: broadcast_shape(m, a.type.shape))
+    other = DType.I8 if name == "q_prelu" and a.type.dtype is DType.I16 else a.type.dtype
+    b = a if m.flag(5) else quantized(m, (other,), shape=lambda: broadcast_shape(m, a.type.shape))
     scales = {"a": quantization_of(a), "b": quantization_of(b), "y": quantization(m, a.type.dtype)}
     if a is b:
         scales["b"] = scales["a"]
-    return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype, scales["y"]))
+    shifts: dict[str, Any] = {}
+    if name in ("q_add", "q_sub") and a.type.dtype is DType.I16 and m.flag():
+        powers = [Quantization.of(m.choice((0.5, 1.0, 2.0))) for _ in "ab"]
+        a, b = (m.emit("reinterpret", x, y=y) for x, y in zip((a, b), powers, strict=True))
+        scales = {"a": powers[0], "b": powers[1], "y": max(powers, key=lambda y: y.scale)}
+        shifts = {"shifts": True}
+    return m.emit(name, a, b, **scales, **shifts, **bounds(m, a.type.dtype, scales["y"]))
 
 
-@recipe("q_leaky_relu")
+@recipe("q_leaky_relu", "q_log")
 def function(m: Maker, name: str) -> Value:
-    """A function of one 8-bit number."""
-    x = quantized(m)
+    """A function of one quantized number."""
+    x = quantized(m, SHORTS)
     given: dict[str, Any] = {"x": quantization_of(x), "y": quantization(m, x.type.dtype), **flags(m, name)}
     if name == "q_leaky_relu":
         given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))
@@ -225,6 +232,21 @@ def mean(m: Maker, name: str) -> Value:
     axes = tuple(d for d in range(x.type.rank) if m.flag()) or (m.choice((0, -1)),)
     given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
     return m.emit(name, x, axes=axes, keepdims=m.flag(), sum=m.flag(3), **given)
+
+
+@recipe("q_reduce_prod")
+def product(m: Maker, name: str) -> Value:
+    x = quantized(m, (DType.I8, DType.I16), lambda: m.shape((4, 2, 3, 1)), lambda t: t.rank > 0)
+    axes = tuple(d for d in range(x.type.rank) if m.flag()) or (m.choice((0, -1)),)
+    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
+    return m.emit(name, x, axes=axes, keepdims=m.flag(), **given)
+
+
+@recipe("row_products")
+def rows(m: Maker, name: str) -> Value:
+    x = quantized(m, (DType.I8, DType.I16), lambda: m.shape((4, 2, 3, 1))[:2], lambda t: t.rank == 2)
+    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
+    return m.emit(name, x, multiplier=m.choice((0, 1 << 14, 0x7FFF)), right=m.choice((8, 15, 30)), **given)
 
 
 @recipe("quantize")
