@@ -53,6 +53,7 @@ def _contraction(
     _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
+    _check_zero_points(c, given)
     if name == "dense" and given is not None:
         _check_sums(c, weight.type.shape[0], given)
     return c.emit(
@@ -100,6 +101,14 @@ def _check_form(c: Context, x: Value, weight: Value, bias: Sequence[Value]) -> N
         c.unsupported(f"its form for {listed} and a {result} result is not supported")
 
 
+def _check_zero_points(c: Context, weight: Quantization | None) -> None:
+    """Leave contractions of signed weights opaque whose kernels take any zero point for 0."""
+    if weight is None or c.type(1).dtype is not DType.I8 or not any(weight.zero_points):
+        return
+    if c.operator.name != "FULLY_CONNECTED" or not weight.is_per_tensor:
+        c.unsupported("weights of i8 whose zero points aren't 0 are not supported")
+
+
 def _is_hybrid(c: Context) -> bool:
     """True for floats that meet a weight of another type, which is turned into floats."""
     return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
@@ -127,6 +136,7 @@ def transpose_conv(c: Context) -> Value:
     attributes = _enlarging(c, x, weight, strides)
     bias = [c.value(3)] if c.has(3) else []
     _check_form(c, x, weight, bias)
+    _check_zero_points(c, given)
     if not c.is_quantized:
         return c.activated(c.emit("transpose_conv2d", x, weight, *bias, **attributes))
     scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
