@@ -46,7 +46,7 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("ONE_HOT ZEROS_LIKE REVERSE_SEQUENCE DYNAMIC_UPDATE_SLICE", _ANY),
         # Their kernels leave the memory of truth values as it was.
         **_each("MATRIX_DIAG MATRIX_SET_DIAG", _ANY - {DType.BOOL}),
-        **_each("SPARSE_TO_DENSE BUCKETIZE", _ANY),
+        **_each("SPARSE_TO_DENSE BUCKETIZE BROADCAST_ARGS", _ANY),
         **_each("SEGMENT_SUM UNSORTED_SEGMENT_SUM UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN", _NUMBERS),
         **_each("UNSORTED_SEGMENT_PROD NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5", _NUMBERS),
         **_each("BROADCAST_TO SELECT SELECT_V2 SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),

@@ -72,7 +72,6 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
 
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
-        "BROADCAST_ARGS": lambda a, b: np.array(np.broadcast_shapes(tuple(a), tuple(b))),
         "CEIL": np.ceil,
         "FLOOR": np.floor,
         "FLOOR_MOD": np.mod,

@@ -44,6 +44,12 @@ def broadcast_to(c: Context) -> Value:
     return c.emit("broadcast_to", c.value(0), shape=c.integers(1))
 
 
+def broadcast_args(c: Context) -> Value:
+    """BROADCAST_ARGS: the shape to which two known ones broadcast."""
+    shape = np.broadcast_shapes(c.integers(0), c.integers(1))
+    return c.builder.constant(np.array(shape, c.output_type().dtype.numpy))
+
+
 def reshape(c: Context) -> Value:
     """RESHAPE, SQUEEZE, EXPAND_DIMS: to the shape that the output says it has."""
     return c.emit("reshape", c.value(0), shape=c.output_type().shape)
@@ -179,6 +185,7 @@ reads(shape, "SHAPE")
 reads(rank, "RANK")
 reads(range_, "RANGE")
 reads(fill, "FILL")
+reads(broadcast_args, "BROADCAST_ARGS")
 reads(broadcast_to, "BROADCAST_TO")
 reads(reshape, "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 reads(pad, "PAD", "PADV2")
