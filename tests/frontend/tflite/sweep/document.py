@@ -17,8 +17,8 @@ ABSENT = "\N{EN DASH}"
 HEAD = f"""# TFLite's operators, type by type
 
 Written by `{COMMAND}`, which
-compares netc with LiteRT's reference kernels on random files of one operator each (seed {{seed}}, {{files}} files that LiteRT
-runs; {{differing}} differ).
+compares netc with LiteRT's reference kernels on random files of one operator each (seed {{seed}}): {{files}} files that
+LiteRT runs, of which {{differing}} differ.
 
 The columns are the element type of the first operand, of what is chosen or moved, or of what is converted. i8, u8 and
 i16 are quantized numbers where the operator has such a form. A cell says what came out:
