@@ -10,9 +10,12 @@ from ..types import DType
 from .facets import IntegerForm, TfliteForm
 
 
-def version(op: Operation, plain: int, int8: int) -> int:
-    """The version of a TFLite operator: one for floats and u8, one for i8."""
-    return int8 if op.results[0].type.dtype is DType.I8 else plain
+def version(op: Operation, plain: int, int8: int, int16: int | None = None) -> int:
+    """The version of a TFLite operator: one for floats and u8, one for i8, and maybe one for i16."""
+    dtype = op.results[0].type.dtype
+    if dtype is DType.I16 and int16 is not None:
+        return int16
+    return int8 if dtype is DType.I8 else plain
 
 
 def tflite_unary(

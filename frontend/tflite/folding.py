@@ -79,7 +79,6 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
         "ADD_N": lambda *x: np.asarray(sum(x[1:], start=x[0])),
-        "BROADCAST_ARGS": lambda a, b: np.array(np.broadcast_shapes(tuple(a), tuple(b))),
         "WHERE": np.argwhere,
     }
 )

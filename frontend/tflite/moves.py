@@ -35,13 +35,16 @@ def _places(c: Context, shape: tuple[int, ...]) -> tuple[list[slice], list[int]]
     if not len(begins) == len(ends) == len(strides):
         c.fail(f"begin {begins}, end {ends} and strides {strides} have different lengths")
     masks = {name: int(c.option(f"{name}_mask", 0)) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    new_axes = sum(masks["new_axis"] >> i & 1 for i in range(len(begins)))
+    new_axes = sum((masks["new_axis"] & ~masks["ellipsis"]) >> i & 1 for i in range(len(begins)))
+    if c.option("offset", False) and (masks["ellipsis"] or new_axes or len(begins) < len(shape)):
+        c.unsupported("offsets for some of the dimensions are not supported")
     places: list[slice] = []
     kept: list[int] = []
     for i, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
         if masks["ellipsis"] >> i & 1:
-            skipped = max(len(shape) - (len(begins) - 1 - new_axes), 0)
-            skipped = min(skipped, len(shape) - len(places))
+            skipped = len(shape) - (len(begins) - 1 - new_axes)
+            if skipped < 1:  # which kernels take for one dimension
+                c.unsupported("an ellipsis that stands for no dimension is not supported")
             kept += range(len(places), len(places) + skipped)
             places += [slice(None)] * skipped
             continue
@@ -120,31 +123,6 @@ def gather_nd(c: Context) -> Value:
     return c.emit("gather_nd", c.value(0), c.value(1))
 
 
-def embedding_lookup(c: Context) -> Value:
-    """EMBEDDING_LOOKUP of rows as they are."""
-    if c.type(1).dtype is not c.output_type().dtype:
-        c.unsupported(f"rows of type {c.type(1).dtype} for {c.output_type().dtype} are not supported")
-    return c.emit("gather", c.value(1), c.value(0), axis=0)
-
-
-def scatter_nd(c: Context) -> Value:
-    """SCATTER_ND."""
-    if c.type(1).quantization is not None:
-        c.unsupported("its form for quantized numbers is not supported")
-    return c.emit("scatter_nd", c.value(0), c.value(1), shape=c.integers(2))
-
-
-def one_hot(c: Context) -> Value:
-    """ONE_HOT of known numbers."""
-    depth = c.integers(1)[0]
-    on, off = (c.constant(i).reshape(-1) for i in (2, 3))
-    dtype, rank = c.output_type().dtype, c.type(0).rank + 1
-    if on.size != 1 or off.size != 1 or c.is_quantized or depth < 1:
-        c.unsupported("its form for these numbers is not supported")
-    axis = axis_of(c, c.option("axis", 0), rank)
-    return c.emit("one_hot", c.value(0), depth=depth, dtype=str(dtype), on=on[0].item(), off=off[0].item(), axis=axis)
-
-
 def zeros_like(c: Context) -> Value:
     """ZEROS_LIKE."""
     type_ = c.type(0)
@@ -168,7 +146,4 @@ reads(space_to_batch, "SPACE_TO_BATCH_ND")
 reads(batch_to_space, "BATCH_TO_SPACE_ND")
 reads(gather, "GATHER")
 reads(gather_nd, "GATHER_ND")
-reads(embedding_lookup, "EMBEDDING_LOOKUP")
-reads(scatter_nd, "SCATTER_ND")
-reads(one_hot, "ONE_HOT")
 reads(zeros_like, "ZEROS_LIKE")

@@ -24,7 +24,18 @@ from ...compiler.ops.facets import readers
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
-from . import arithmetic, contractions, control, fourier, moves, recurrent, reductions, shapes  # noqa: F401
+from . import (  # noqa: F401 (which registers the readers)
+    arithmetic,
+    contractions,
+    control,
+    fourier,
+    moves,
+    recurrent,
+    reductions,
+    scatters,
+    selections,
+    shapes,
+)
 from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded

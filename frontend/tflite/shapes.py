@@ -45,6 +45,12 @@ def broadcast_to(c: Context) -> Value:
     return c.emit("broadcast_to", c.value(0), shape=c.integers(1))
 
 
+def broadcast_args(c: Context) -> Value:
+    """BROADCAST_ARGS: the shape to which two known ones broadcast."""
+    shape = np.broadcast_shapes(c.integers(0), c.integers(1))
+    return c.builder.constant(np.array(shape, c.output_type().dtype.numpy))
+
+
 def reshape(c: Context) -> Value:
     """RESHAPE: to the shape of the second input or of the options, of which one size may be -1."""
     if c.has(1) and c.type(1).rank == 1:
@@ -105,6 +111,9 @@ def concatenation(c: Context) -> Value:
     y, given = c.output_quantization(), tuple(c.quantization(i) for i in range(c.count))
     if set(given) == {y}:
         return c.emit("concat", *values, axis=axis)
+    if c.output_type().dtype is DType.I16:  # whose kernel copies them as they are
+        same = (v if q == y else c.emit("reinterpret", v, y=y) for v, q in zip(values, given, strict=True))
+        return c.emit("concat", *same, axis=axis)
     if c.output_type().dtype is not DType.U8:
         c.unsupported(f"joining {c.output_type().dtype} of different scales is not supported")
     return c.emit("q_concat", *values, axis=axis, inputs=given, y=y)
@@ -209,6 +218,7 @@ reads(shape, "SHAPE")
 reads(rank, "RANK")
 reads(range_, "RANGE")
 reads(fill, "FILL")
+reads(broadcast_args, "BROADCAST_ARGS")
 reads(broadcast_to, "BROADCAST_TO")
 reads(reshape, "RESHAPE")
 reads(squeeze, "SQUEEZE")

@@ -22,6 +22,7 @@ from . import (
     products,
     recurrent,
     resampling,
+    shorts,
     structure,
 )
 from .maker import Maker, Network, Settings, UnfitError
@@ -49,6 +50,7 @@ __all__ = [
     "random_case",
     "recurrent",
     "resampling",
+    "shorts",
     "structure",
 ]
 

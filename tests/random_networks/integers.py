@@ -134,7 +134,15 @@ def share(m: Maker, name: str) -> Value:
         given = {"dtype": m.choice(("i8", "u8", "i16"))} if not low else {}
         x = m.emit("neg", x) if low else x
         total = m.emit("add", m.leaf(DType.I64, (*shape[:-1], 1), str(1 << 21)), m.scalar(1 << 18, DType.I64))
+    if name == "softmax_share":
+        total = m.emit("softmax_reciprocal", total)
     return m.emit(name, x, total, y=quantization(m, DType.I8), **given)
+
+
+@recipe("softmax_reciprocal")
+def softmax_reciprocal(m: Maker, name: str) -> Value:
+    total = m.leaf(DType.I64, m.shape((2, 1, 3)), str(1 << 21))
+    return m.emit(name, m.emit("add", total, m.scalar(1 << 18, DType.I64)))
 
 
 def _weight(m: Maker, shape: Shape, dtype: DType) -> tuple[Value, Quantization]:
@@ -151,7 +159,8 @@ def _contraction(
     m: Maker, name: str, x: Value, weight: Value, given: Quantization, attributes: dict[str, Any]
 ) -> Value:
     """The operator with its bias and its scales, or only the sum of products."""
-    bias = [m.weight(DType.I32, weight.type.shape[-1:])] if m.flag() else []
+    sums = DType.I64 if x.type.dtype is DType.I16 else DType.I32
+    bias = [m.weight(sums, weight.type.shape[-1:])] if m.flag() else []
     scales = quantization_of(x)
     if name.endswith("_sum"):
         zeros = {"x_zero": scales.zero_point, "weight_zero": given.zero_points[0]}
@@ -172,13 +181,18 @@ def _contraction(
     )
 
 
+def _storage(name: str) -> tuple[DType, ...]:
+    """Element types of activations: sums are those of bytes."""
+    return BYTES if name.endswith("_sum") else SHORTS
+
+
 def _signs(m: Maker, x: Value) -> DType:
-    return DType.I8 if x.type.dtype is DType.I8 or m.flag() else DType.U8
+    return DType.I8 if x.type.dtype is not DType.U8 or m.flag() else DType.U8
 
 
 @recipe("q_conv2d", "conv2d_sum")
 def conv(m: Maker, name: str) -> Value:
-    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
+    x = quantized(m, _storage(name), lambda: m.image(2), lambda t: t.rank == 4)
     shape, attributes = convolution_of(m, x)
     weight, given = _weight(m, shape, _signs(m, x))
     return _contraction(m, name, x, weight, given, attributes)
@@ -186,14 +200,14 @@ def conv(m: Maker, name: str) -> Value:
 
 @recipe("q_dense", "dense_sum")
 def dense(m: Maker, name: str) -> Value:
-    x = quantized(m, BYTES, lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
+    x = quantized(m, _storage(name), lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
     weight, given = _weight(m, (x.type.shape[-1], m.choice((4, 1, 3, 8, 17, 33))), _signs(m, x))
     return _contraction(m, name, x, weight, given, {})
 
 
 @recipe("q_transpose_conv2d", "transpose_conv2d_sum")
 def transpose_conv(m: Maker, name: str) -> Value:
-    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
+    x = quantized(m, _storage(name), lambda: m.image(2), lambda t: t.rank == 4)
     channels = x.type.shape[-1]
     groups, features = groups_and_channels(m, channels) if channels else (1, 3)
     attributes = {**enlarging(m, x.type.shape[1:-1]), "groups": groups}
