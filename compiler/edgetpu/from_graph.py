@@ -21,6 +21,7 @@ from ..ops.facets import EDGETPU, TFLITE
 from ..ops.logic import BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
+from ..ops.quantized.hybrid import Hybrid
 from ..ops.shape import Concat, Identity, Pad, Slice
 from ..ops.squares import Square
 from ..ops.striding import StridedSlice
@@ -282,3 +283,4 @@ EDGETPU.add(Conversion.pad, Pad)
 EDGETPU.add(Conversion.activation, Relu, Relu6)
 EDGETPU.add(Conversion.slice, Slice, StridedSlice)
 EDGETPU.add(Conversion.transpose_convolution, TransposeConv2D)
+EDGETPU.add(Conversion.unknown, Hybrid)

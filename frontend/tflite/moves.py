@@ -8,6 +8,7 @@ from ...compiler.graph.ir import Value
 from ...compiler.ops.blocks import picture
 from ...compiler.ops.facets import reads
 from ...compiler.ops.moves import sliced
+from ...compiler.ops.quantized.base import BYTES
 from ...compiler.ops.striding import MIRRORS
 from ...compiler.types import DType
 from .context import Context, Converter
@@ -115,10 +116,27 @@ def gather_nd(c: Context) -> Value:
 
 
 def embedding_lookup(c: Context) -> Value:
-    """EMBEDDING_LOOKUP of rows as they are."""
+    """EMBEDDING_LOOKUP of rows as they are, or of 8-bit integers as the floats that they stand for."""
+    if c.type(1).quantization is not None and c.output_type().dtype is DType.F32:
+        return _floats_of_bytes(c)
     if c.type(1).dtype is not c.output_type().dtype:
         c.unsupported(f"rows of type {c.type(1).dtype} for {c.output_type().dtype} are not supported")
     return c.emit("gather", c.value(1), c.value(0), axis=0)
+
+
+def _floats_of_bytes(c: Context) -> Value:
+    """Rows of a table of 8-bit integers, each of which may have a scale of its own, times that scale."""
+    array, type_ = c.constant(1), c.type(1)
+    given = type_.quantization
+    if given is None or type_.dtype not in BYTES or given.axis not in (None, 0):
+        c.unsupported(f"its form for {type_} is not supported")
+    ids = c.value(0)
+    rows = c.emit("gather", c.builder.constant(array.view(np.int8)), ids, axis=0)
+    scales = c.builder.constant(np.array(given.scales, np.float32))
+    if given.axis is not None:
+        own = c.emit("gather", scales, ids, axis=0)
+        scales = c.emit("reshape", own, shape=(*ids.type.shape, *(1,) * (type_.rank - 1)))
+    return c.emit("mul", c.emit("cast", rows, dtype="f32"), scales)
 
 
 def scatter_nd(c: Context) -> Value:
