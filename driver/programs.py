@@ -20,7 +20,7 @@ from .runtime.program import Program
 if TYPE_CHECKING:
     from .quantization import Calibrated, Samples
 
-QUANTIZED = ("int8",)
+QUANTIZED = ("int8", "dynamic_range", "float16")
 
 
 class NetworkProgram(Program):
@@ -87,7 +87,8 @@ def compile(  # noqa: A001 (the public name)
     and hyperparameters; `threads` None uses all cores.
 
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
-    `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`).
+    `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`). With
+    `quantize="dynamic_range"` weights have 8 bits, with `quantize="float16"` half precision, and no samples are needed.
 
     A `.net` file may name files in its folder and below, and in those below one of the folders `allow_import`.
 
@@ -114,5 +115,6 @@ def compile(  # noqa: A001 (the public name)
             outputs="f32",
             threads=threads,
             seed=seed,
+            form=quantize,
         )
         return _compiled(graph, None, seed, model, threads, cpu)

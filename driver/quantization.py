@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .compiler.errors import NetcError
+from .compiler.errors import NetcError, near_miss
 from .compiler.graph.ir import Array, Graph
+from .compiler.ops.opaque import runnable
+from .compiler.passes.float_weights import float_weights
+from .compiler.passes.freeze import freeze, inference_form
+from .compiler.passes.half_constants import half_constants
+from .compiler.passes.two_dimensions import windows_in_two_dimensions
 from .compiler.quantization import (
     Calibration,
     Noise,
@@ -20,6 +25,7 @@ from .compiler.quantization import (
     Ranges,
     Scheme,
     comparable,
+    dynamic_range,
     equalize,
     findings,
     measure,
@@ -39,6 +45,9 @@ from .runtime.data.registry import open_samples
 from .runtime.data.source import ArraySource, FileSource, PictureFiles
 from .runtime.training.batches import ArrayMaker, evaluation_plans
 from .runtime.training.samples import Preparation
+
+WEIGHT_FORMS = ("dynamic_range", "float16")
+"""Forms in which weights alone have fewer bits."""
 
 Samples = str | os.PathLike[str] | CalibrationSamples | Iterable[Array | Sequence[Array]]
 """What to calibrate with: a folder, an archive or a data set by name, or opened, or inputs of the network.
@@ -194,8 +203,12 @@ def quantize(
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     seed: int = 0,
+    form: str = "int8",
 ) -> Graph:
     """Turn a float network into one of 8-bit integers, as TFLite's quantization specification says.
+
+    `form` says into which: "int8", of which the rest tells; "dynamic_range", whose weights are integers of 8 bits and
+    whose activations are floats; or "float16", whose weights have half precision. The last two take no samples.
 
     `calibration` are samples (a folder, an archive, a data set, or input arrays) or what `calibrate` returned, from
     which `method` (minmax, moving-average, percentile, mse, entropy) finds the ranges of activations; or give `ranges`,
@@ -209,14 +222,19 @@ def quantize(
     Warns (`QuantizationWarning`) of operands and filters that few levels are left to, and of activations that never
     differed in calibration.
     """
+    if form != "int8":
+        given = {"calibration": calibration, "ranges": ranges, "equalized": equalized, "adaround": adaround}
+        refuse_settings(form, {**given, "bias_correction": bias_correction, "allow_float": allow_float})
+        floats = frozen(load(source, net=net, settings=settings), weights, seed)
+        return lighter(floats, form, per_channel=per_channel, keep_float=keep_float)
     scheme = Scheme(edge_type(inputs), edge_type(outputs), per_channel, False, tuple(keep_float), allow_float)
     if (calibration is None) == (ranges is None):
         raise NetcError("quantizing takes samples to calibrate with, or ranges", hint="give one of them")
     if calibration is None:
         if adaround or bias_correction:
             raise NetcError("adaround and bias_correction take samples, not ranges alone", hint="give `calibration`")
-        given = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
-        return quantized(_prepared(source, weights, equalized, net, settings, seed), given, scheme)
+        read = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
+        return quantized(_prepared(source, weights, equalized, net, settings, seed), read, scheme)
     if not isinstance(calibration, Calibrated):
         options: dict[str, Any] = {"net": net, "settings": settings, "threads": threads, "seed": seed}
         calibration = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
@@ -231,6 +249,30 @@ def quantize(
         seed=seed,
     )
     return recovery.graph
+
+
+def frozen(graph: Graph, weights: Weights, seed: int = 0) -> Graph:
+    """The float network with constants for weights, in the form whose weights become lighter."""
+    params = find_weights(weights, graph, seed) if graph.parameters else {}
+    return freeze(windows_in_two_dimensions(inference_form(float_weights(runnable(graph)))), params)
+
+
+def lighter(graph: Graph, form: str, *, per_channel: bool = True, keep_float: Sequence[str] = ()) -> Graph:
+    """A frozen float network with weights of fewer bits; `form` is one of `WEIGHT_FORMS`."""
+    if form not in WEIGHT_FORMS:
+        hint = near_miss(form, ("int8", *WEIGHT_FORMS))
+        raise NetcError(f"a network can be quantized to int8, {', '.join(WEIGHT_FORMS)}, not {form!r}", hint=hint)
+    if form == "dynamic_range":
+        return dynamic_range(graph, per_channel=per_channel, keep_float=keep_float)
+    refuse_settings(form, {"keep_float": bool(keep_float), "per_channel": not per_channel})
+    return half_constants(graph)
+
+
+def refuse_settings(form: str, given: Mapping[str, object]) -> None:
+    """Raise `NetcError` for settings that say something and mean nothing for a form."""
+    wrong = [name for name, value in given.items() if value is not None and value is not False]
+    if wrong:
+        raise NetcError(f"{form} leaves no choice of {', '.join(wrong)}", hint="leave it out, or quantize to int8")
 
 
 def quantized(graph: Graph, ranges: Ranges, scheme: Scheme) -> Graph:

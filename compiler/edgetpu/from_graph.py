@@ -21,12 +21,12 @@ from ..ops.facets import EDGETPU, TFLITE
 from ..ops.logic import BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
-from ..ops.quantized.hybrid import Hybrid
 from ..ops.shape import Concat, Identity, Pad, Slice
 from ..ops.squares import Square
 from ..ops.striding import StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import dilated, window_of
+from ..passes.float_weights import float_weights
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import pools_in_two_dimensions
 from ..tflite import mappings  # noqa: F401 (which registers the forms)
@@ -55,7 +55,7 @@ _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def model_facts(graph: Graph) -> ModelFacts:
     """Facts of a graph of netc."""
-    return Conversion(spelled_out(pools_in_two_dimensions(graph), TFLITE, EDGETPU)).facts()
+    return Conversion(spelled_out(pools_in_two_dimensions(float_weights(graph)), TFLITE, EDGETPU)).facts()
 
 
 class Conversion:
@@ -283,4 +283,3 @@ EDGETPU.add(Conversion.pad, Pad)
 EDGETPU.add(Conversion.activation, Relu, Relu6)
 EDGETPU.add(Conversion.slice, Slice, StridedSlice)
 EDGETPU.add(Conversion.transpose_convolution, TransposeConv2D)
-EDGETPU.add(Conversion.unknown, Hybrid)

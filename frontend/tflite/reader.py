@@ -20,10 +20,11 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Value
 from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
+from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, read_model
-from ...compiler.types import Quantization
+from ...compiler.types import DType, Quantization
 from . import arithmetic, contractions, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
@@ -62,6 +63,8 @@ def graph_of(model: Model, name: str) -> Graph:
     """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one."""
     _check_shapes(model)
     attributes = {"format": "tflite"}
+    if any(t.data is not None and t.type is not None and t.type.dtype is DType.F16 for t in model.tensors):
+        attributes[CONSTANTS] = HALF
     builder = GraphBuilder(name, attributes)
     names = _unique_names(model)
     taken = frozenset(names.values())
