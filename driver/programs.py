@@ -14,7 +14,7 @@ import numpy as np
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .frontend import allowing
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, reading_float_weights
 from .runtime.program import Program
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def compile(  # noqa: A001 (the public name)
     calibration: Samples | Calibrated | None = None,
     method: str = "mse",
     allow_import: Sequence[str | os.PathLike[str]] = (),
+    float_weights: bool = False,
 ) -> NetworkProgram:
     """Compile a network for this machine.
 
@@ -91,11 +92,12 @@ def compile(  # noqa: A001 (the public name)
     `quantize="dynamic_range"` weights have 8 bits, with `quantize="float16"` half precision, and no samples are needed.
 
     A `.net` file may name files in its folder and below, and in those below one of the folders `allow_import`.
+    With `float_weights` a file of dynamic range is read as one of floats (see `netc.load`).
 
     Returns a callable from NHWC arrays to arrays, with a method `save` that writes the TFLite file. Raises `NetcError`
     for whatever the caller can cure.
     """
-    with allowing(allow_import):
+    with allowing(allow_import), reading_float_weights(float_weights):
         model = "" if isinstance(source, Graph) else os.fspath(source)
         if quantize is None:
             if calibration is not None:
