@@ -12,7 +12,18 @@ from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
-from . import contractions, elementwise, functions, integers, moves, normalization, products, resampling, structure
+from . import (
+    contractions,
+    elementwise,
+    functions,
+    hybrids,
+    integers,
+    moves,
+    normalization,
+    products,
+    resampling,
+    structure,
+)
 from .maker import Maker, Network, Settings, UnfitError
 from .recipes import EXCLUDED, RECIPES
 from .source import Seeded, Shrinking, Source, choice
@@ -31,6 +42,7 @@ __all__ = [
     "draw_network",
     "elementwise",
     "functions",
+    "hybrids",
     "integers",
     "moves",
     "normalization",

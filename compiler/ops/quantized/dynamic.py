@@ -214,7 +214,10 @@ class DynamicQuantize(Part):
         padding = self._padding(x.rank, attributes)
         if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
             raise ShapeError(f"{self.name}: {list(padding)} doesn't give (before, after) for each dimension of {x}")
-        return (TensorType(DType.I8, tuple(s + sum(p) for s, p in zip(x.shape, padding, strict=True))),)
+        shape = tuple(s + sum(p) for s, p in zip(x.shape, padding, strict=True))
+        if not _fits(operands[1].shape[:-1], shape[:-1]):
+            raise ShapeError(f"{self.name}: rows around those of {operands[1]} have no parameters")
+        return (TensorType(DType.I8, shape),)
 
     def _padding(self, rank: int, attributes: Attributes) -> tuple[tuple[int, int], ...]:
         given: tuple[tuple[int, int], ...] | None = attributes["padding"]
