@@ -105,6 +105,8 @@ class TfliteForm:
     narrow: Narrow = Narrow.MISREAD
     plain: frozenset[DType] = frozenset()
     """Integers of 8 and 16 bits without a scale that the kernel computes with."""
+    raw: frozenset[DType] = frozenset()
+    """Integers of 8 and 16 bits that the kernel takes as they are, whatever scale the file states."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

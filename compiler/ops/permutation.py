@@ -32,6 +32,7 @@ from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.rows import L2Share, QL2Normalize
 from .quantized.transpose import QTransposeConv2D
+from .quantized.wide import RescaleWide
 from .random import RandomUniform
 from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
 from .resize import Resize
@@ -147,7 +148,7 @@ def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutatio
 
 PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
 PERMUTED.add(_elementwise, ByteFunction)
-PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
+PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RescaleWide, RoundToGrid)
 PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
 PERMUTED.add(_table, Lookup)
 PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax, TakeAlongAxis)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Operation, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Procedure
 from ..loops.ir import (
@@ -34,7 +35,7 @@ from ..loops.ir import (
 )
 from ..types import DType, TensorType
 from .expressions import Formula
-from .facets import INTEGER, PERMUTED, TFLITE
+from .facets import INTEGER, PERMUTED, TFLITE, TfliteForm
 from .layer import LayerBuilder, layer
 
 MOST_BOXES = 100_000
@@ -144,8 +145,31 @@ def _area_of(corners: Sequence[Expr]) -> Expr:
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
+def _write(c: Any, op: Operation) -> None:
+    """NON_MAX_SUPPRESSION_V4, which ends with zeros, and -1 in their place.
+
+    TFLite's overlap begins at the threshold, netc's behind it, and TFLite's takes corners in any order.
+    """
+    given, count = op.attributes, op.attributes["count"]
+    above = np.nextafter(np.float32(given["iou_threshold"]), np.float32(np.inf))
+    numbers = (np.int32(count), above, np.float32(given["score_threshold"]))
+    names = ("count", "iou_threshold", "score_threshold")
+    constants = [c.constant(np.array(n), f"{op.name}/{name}") for n, name in zip(numbers, names, strict=True)]
+    place, kind = c.names[op.result], op.result.type
+    chosen, number = (
+        c.intermediate(kind, f"{place}/chosen"),
+        c.intermediate(TensorType(DType.I32, ()), f"{place}/number"),
+    )
+    boxes = [c.place(v) for v in op.operands]
+    c.node("NON_MAX_SUPPRESSION_V4", [*boxes, *constants], [chosen, number], "NonMaxSuppressionV4Options")
+    is_there = c.intermediate(TensorType(DType.BOOL, (count,)), f"{place}/is_there")
+    c.node("LESS", [c.vector(range(count)), number], [is_there], "LessOptions")
+    rest = c.constant(np.full(count, -1, np.int32), f"{op.name}/none")
+    c.node("SELECT_V2", [is_there, chosen, rest], [c.result(op)], "SelectV2Options")
+
+
 INTEGER.none("its results are positions, which stay integers", NonMaxSuppression)
-TFLITE.none("TFLite's fills the rest with 0, not with -1", NonMaxSuppression)
+TFLITE.add(TfliteForm(_write, ("NON_MAX_SUPPRESSION_V4", "LESS", "SELECT_V2")), NonMaxSuppression)
 PERMUTED.none("boxes stand in rows", NonMaxSuppression)
 
 

@@ -105,7 +105,11 @@ class Context:
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
         array = self.tensor(place).array()
-        return self.folded.get(self.operator.inputs[place]) if array is None else array
+        if array is None:
+            array = self.folded.get(self.operator.inputs[place])
+        type_ = self.tensor(place).type
+        # What has no elements is the same in every run.
+        return np.empty(type_.shape, type_.dtype.numpy) if array is None and type_ and not type_.size else array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""

@@ -74,16 +74,32 @@ def _contraction(
         y=c.output_quantization(),
         **c.fused_range(),
         **attributes,
+        sums=_sums(c, x),
     )
 
 
+_SUMS = {0: None, 2: "i32", 4: None}
+"""What codes of the schema's TensorType say of the sums of 16-bit contractions, which have 64 bits as a rule."""
+
+
+def _sums(c: Context, x: Value) -> str | None:
+    """The element type of the sums: that of 16-bit kernels is an option, and i64 if it isn't given."""
+    if x.type.dtype is not DType.I16 or c.operator.name == "DEPTHWISE_CONV_2D":
+        return None
+    code = int(c.option("quantized_bias_type", 0))
+    if code not in _SUMS:
+        c.fail(f"quantized_bias_type can't be {code}")
+    return _SUMS[code]
+
+
 def _check_form(c: Context, x: Value, weight: Value, bias: Sequence[Value]) -> None:
-    """Leave contractions opaque but those of one element type: floats, or 8-bit numbers with 32-bit sums."""
+    """Leave contractions opaque but those of one element type: floats, 8-bit numbers with 32-bit sums, 16-bit ones."""
     types = (x.type.dtype, weight.type.dtype, *(b.type.dtype for b in bias))
     scales = (c.is_quantized, x.type.quantization is not None, weight.type.quantization is not None)
     if c.is_quantized:
-        wanted = (types[0], types[0], *(DType.I32 for _ in bias))
-        fits = types == wanted and types[0] in (DType.I8, DType.U8) and all(scales)
+        short = types[0] is DType.I16
+        sums = DType(_sums(c, x) or ("i64" if short else "i32"))
+        fits = types == (types[0], DType.I8 if short else types[0], *(sums for _ in bias)) and all(scales)
     else:
         fits = set(types) == {DType.F32} and not any(scales)
     if not fits:
@@ -131,7 +147,15 @@ def transpose_conv(c: Context) -> Value:
     given_scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
     rounded = x.type.dtype is DType.U8
     return c.emit(
-        "q_transpose_conv2d", x, weight, *bias, **given_scales, rounded_product=rounded, **c.fused_range(), **attributes
+        "q_transpose_conv2d",
+        x,
+        weight,
+        *bias,
+        **given_scales,
+        rounded_product=rounded,
+        **c.fused_range(),
+        **attributes,
+        sums=_sums(c, x),
     )
 
 
@@ -182,13 +206,18 @@ def fully_connected(c: Context) -> Value:
     return _contraction(c, "dense", weight, given, {}, x)
 
 
+def _farthest(dtype: DType, given: Quantization) -> int:
+    """How far from its zero point a number can be."""
+    info, zero = np.iinfo(str(dtype.numpy)), given.zero_points[0]
+    return max(int(info.max) - zero, zero - int(info.min))
+
+
 def _check_sums(c: Context, terms: int, weight: Quantization) -> None:
     """Leave dense layers alone whose results may need more than 32 bits before they saturate: kernels define none."""
     x, y = c.quantization(0), c.output_quantization()
-    info = np.iinfo(str(c.type(0).dtype.numpy))
-    largest = max(info.max - x.zero_point, x.zero_point - info.min)
+    largest, most = _farthest(c.type(0).dtype, x), _farthest(c.type(1).dtype, weight)
     bias = c.tensor(2).array() if c.has(2) else np.zeros(1, np.int32)
-    total = terms * 255 * largest + (1 << 31 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
+    total = terms * most * largest + (1 << 31 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
     factor = x.scale * max(weight.scales) / y.scale
     if total * factor >= (1 << 31) - 256:
         c.unsupported(f"a factor of {factor:.4g} between scales is too large for its sums")

@@ -8,7 +8,6 @@ from ...compiler.graph.ir import Value
 from ...compiler.ops.blocks import picture
 from ...compiler.ops.facets import reads
 from ...compiler.ops.moves import sliced
-from ...compiler.ops.quantized.base import BYTES
 from ...compiler.ops.striding import MIRRORS
 from ...compiler.types import DType
 from .context import Context, Converter
@@ -35,12 +34,16 @@ def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
     if not len(begins) == len(ends) == len(strides):
         c.fail(f"begin {begins}, end {ends} and strides {strides} have different lengths")
     masks = {name: int(c.option(f"{name}_mask", 0)) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    new_axes = sum(masks["new_axis"] >> i & 1 for i in range(len(begins)))
+    new_axes = sum((masks["new_axis"] & ~masks["ellipsis"]) >> i & 1 for i in range(len(begins)))
+    if c.option("offset", False) and (masks["ellipsis"] or new_axes or len(begins) < len(shape)):
+        c.unsupported("offsets for some of the dimensions are not supported")
     places: list[slice] = []
     for i, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
         if masks["ellipsis"] >> i & 1:
-            skipped = max(len(shape) - (len(begins) - 1 - new_axes), 0)
-            places += [slice(None)] * min(skipped, len(shape) - len(places))
+            skipped = len(shape) - (len(begins) - 1 - new_axes)
+            if skipped < 1:  # which kernels take for one dimension
+                c.unsupported("an ellipsis that stands for no dimension is not supported")
+            places += [slice(None)] * skipped
             continue
         if masks["new_axis"] >> i & 1:
             continue
@@ -115,48 +118,6 @@ def gather_nd(c: Context) -> Value:
     return c.emit("gather_nd", c.value(0), c.value(1))
 
 
-def embedding_lookup(c: Context) -> Value:
-    """EMBEDDING_LOOKUP of rows as they are, or of 8-bit integers as the floats that they stand for."""
-    if c.type(1).quantization is not None and c.output_type().dtype is DType.F32:
-        return _floats_of_bytes(c)
-    if c.type(1).dtype is not c.output_type().dtype:
-        c.unsupported(f"rows of type {c.type(1).dtype} for {c.output_type().dtype} are not supported")
-    return c.emit("gather", c.value(1), c.value(0), axis=0)
-
-
-def _floats_of_bytes(c: Context) -> Value:
-    """Rows of a table of 8-bit integers, each of which may have a scale of its own, times that scale."""
-    array, type_ = c.constant(1), c.type(1)
-    given = type_.quantization
-    if given is None or type_.dtype not in BYTES or given.axis not in (None, 0):
-        c.unsupported(f"its form for {type_} is not supported")
-    ids = c.value(0)
-    rows = c.emit("gather", c.builder.constant(array.view(np.int8)), ids, axis=0)
-    scales = c.builder.constant(np.array(given.scales, np.float32))
-    if given.axis is not None:
-        own = c.emit("gather", scales, ids, axis=0)
-        scales = c.emit("reshape", own, shape=(*ids.type.shape, *(1,) * (type_.rank - 1)))
-    return c.emit("mul", c.emit("cast", rows, dtype="f32"), scales)
-
-
-def scatter_nd(c: Context) -> Value:
-    """SCATTER_ND."""
-    if c.type(1).quantization is not None:
-        c.unsupported("its form for quantized numbers is not supported")
-    return c.emit("scatter_nd", c.value(0), c.value(1), shape=c.integers(2))
-
-
-def one_hot(c: Context) -> Value:
-    """ONE_HOT of known numbers."""
-    depth = c.integers(1)[0]
-    on, off = (c.constant(i).reshape(-1) for i in (2, 3))
-    dtype, rank = c.output_type().dtype, c.type(0).rank + 1
-    if on.size != 1 or off.size != 1 or c.is_quantized or depth < 1:
-        c.unsupported("its form for these numbers is not supported")
-    axis = axis_of(c, c.option("axis", 0), rank)
-    return c.emit("one_hot", c.value(0), depth=depth, dtype=str(dtype), on=on[0].item(), off=off[0].item(), axis=axis)
-
-
 def zeros_like(c: Context) -> Value:
     """ZEROS_LIKE."""
     type_ = c.output_type()
@@ -174,7 +135,4 @@ reads(space_to_batch, "SPACE_TO_BATCH_ND")
 reads(batch_to_space, "BATCH_TO_SPACE_ND")
 reads(gather, "GATHER")
 reads(gather_nd, "GATHER_ND")
-reads(embedding_lookup, "EMBEDDING_LOOKUP")
-reads(scatter_nd, "SCATTER_ND")
-reads(one_hot, "ONE_HOT")
 reads(zeros_like, "ZEROS_LIKE")

@@ -25,7 +25,7 @@ from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, read_model
 from ...compiler.types import DType, Quantization
-from . import arithmetic, contractions, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
+from . import arithmetic, contractions, moves, recurrent, reductions, scatters, selections, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
 from .folding import check_forms, folded

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
+from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.types import DType
 from .context import Context
 from .hybrid import asymmetric, hybrid, hybrid_weight, is_hybrid
@@ -24,6 +25,14 @@ def average_pool_2d(c: Context) -> Value:
     if c.is_quantized:
         return c.emit("q_avg_pool", c.value(0), **_pool_attributes(c), **c.fused_range())
     return c.activated(c.emit("avg_pool", c.value(0), **_pool_attributes(c)))
+
+
+def l2_pool_2d(c: Context) -> Value:
+    """L2_POOL_2D of floats: the root of the mean square."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    square = c.emit("square", c.value(0))
+    return c.activated(c.emit("sqrt", c.emit("avg_pool", square, **_pool_attributes(c))))
 
 
 def max_pool_2d(c: Context) -> Value:
@@ -61,7 +70,7 @@ def softmax(c: Context) -> Value:
     """SOFTMAX over the last dimension."""
     beta = float(c.option("beta", 1.0))
     if c.is_quantized:
-        c.check_form(0)
+        c.check_form(0, INTEGERS)
         return c.emit(
             "q_softmax",
             c.value(0),
@@ -79,7 +88,7 @@ def softmax(c: Context) -> Value:
 def log_softmax(c: Context) -> Value:
     """LOG_SOFTMAX over the last dimension."""
     if c.is_quantized:
-        c.check_form(0, (DType.I8,))
+        c.check_form(0)
         return c.emit("q_log_softmax", c.value(0), x=c.quantization(0), y=c.output_quantization())
     return c.emit("log_softmax", c.value(0), axis=-1)
 
@@ -93,11 +102,11 @@ def batch_matmul(c: Context) -> Value:
         if not given.is_per_tensor:
             c.unsupported("a weight with several scales is not supported")
         return hybrid(c, "matmul", [c.value(0), weight], given, symmetric=not asymmetric(c), attributes=adjoint)
-    if c.type(0).dtype is not c.type(1).dtype:
+    if c.type(0).dtype.is_float is not c.type(1).dtype.is_float:
         c.unsupported("floats times integers are not supported")
     if not c.is_quantized:
         return c.emit("matmul", c.value(0), c.value(1), **adjoint)
-    c.check_form(0, (DType.I8,))
+    c.check_form(0, (DType.I8, DType.I16))
     scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
     return c.emit("q_matmul", c.value(0), c.value(1), **scales, **adjoint)
 
@@ -105,6 +114,7 @@ def batch_matmul(c: Context) -> Value:
 reads(batch_matmul, "BATCH_MATMUL")
 reads(log_softmax, "LOG_SOFTMAX")
 reads(average_pool_2d, "AVERAGE_POOL_2D")
+reads(l2_pool_2d, "L2_POOL_2D")
 reads(max_pool_2d, "MAX_POOL_2D")
 reads(_reduce("reduce_mean", False), "MEAN")
 reads(_reduce("reduce_sum", True), "SUM")

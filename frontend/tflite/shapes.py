@@ -72,6 +72,9 @@ def concatenation(c: Context) -> Value:
     y, given = c.output_quantization(), tuple(c.quantization(i) for i in range(c.count))
     if set(given) == {y}:
         return c.emit("concat", *values, axis=axis)
+    if c.output_type().dtype is DType.I16:  # whose kernel copies them as they are
+        same = (v if q == y else c.emit("reinterpret", v, y=y) for v, q in zip(values, given, strict=True))
+        return c.emit("concat", *same, axis=axis)
     if c.output_type().dtype is not DType.U8:
         c.unsupported(f"joining {c.output_type().dtype} of different scales is not supported")
     return c.emit("q_concat", *values, axis=axis, inputs=given, y=y)

@@ -112,9 +112,9 @@ def check_activation(operator: Operator, dtype: DType, y: Quantization | None, a
 def demand(operator: Operator, given: Quantization, dtype: DType, scale: float, zero_point: int) -> None:
     """Raise `ScaleError` unless the result is quantized in the one way that the kernel knows.
 
-    `zero_point` is that of i8; of other types it is as far from their smallest number.
+    `zero_point` is that of i8; of u8 it is as far from the smallest number, and of i16 it is 0.
     """
-    wanted = zero_point + 128 + int(np.iinfo(str(dtype.numpy)).min)
+    wanted = 0 if dtype is DType.I16 else zero_point + 128 + int(np.iinfo(str(dtype.numpy)).min)
     if given.zero_point != wanted or abs(given.scale - scale) > scale * 0.001:
         only = Quantization.of(scale, wanted)
         raise ScaleError(f"{operator.name} gives {dtype} quantized as {only}, not as {given}")

@@ -13,6 +13,7 @@ from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, Select, binary, const
 from ...types import DType
 from . import fixed_point as fp
+from .base import BYTES
 from .elementwise import QBinary
 
 _RAISE = 7
@@ -24,6 +25,9 @@ class QPrelu(QBinary):
     """a where it is positive, else a * b, on another scale."""
 
     name = "q_prelu"
+
+    def check_scales(self, dtype: DType, attributes: Attributes) -> None:
+        self.factors(attributes)
 
     def factors(self, attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
         """Multipliers and shifts of a and of a * b."""
@@ -53,6 +57,10 @@ class QSquaredDifference(QBinary):
     """(a - b)^2: both operands are brought to twice the larger scale first."""
 
     name = "q_squared_difference"
+    types = BYTES
+
+    def check_scales(self, dtype: DType, attributes: Attributes) -> None:
+        self.factors(attributes)
 
     def factors(self, attributes: Attributes) -> tuple[tuple[int, int], ...]:
         """Multipliers and shifts of a, b and the result."""

@@ -199,7 +199,7 @@ class Rescale(Part):
 
 @register
 class RescaleReal(Part):
-    """32-bit sums to 8 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
+    """Sums (i32 or i64) to 8 or 16 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
 
     The factor has one element, or one for each channel.
     """
@@ -212,7 +212,8 @@ class RescaleReal(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, factor = operands
-        if x.dtype is not DType.I32 or factor.dtype is not DType.F64 or factor.shape not in ((), x.shape[-1:]):
+        fits = x.dtype in (DType.I32, DType.I64) and factor.dtype is DType.F64
+        if not fits or factor.shape not in ((), x.shape[-1:]):
             raise ShapeError(f"rescale_real can't scale {x} by {factor}")
         dtype = named_integer(self, attributes)
         check_range(self, dtype, attributes)

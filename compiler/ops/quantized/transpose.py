@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Expr, Select, const
 from ...types import DType, TensorType
 from ..transpose_convolution import TransposeConv2D
-from . import fixed_point as fp
 from .base import QuantizedOperator
 from .contraction import (
     INTEGER_SUM,
@@ -21,9 +19,10 @@ from .contraction import (
     IntegerSum,
     check_contraction,
     check_factors,
-    fixed_factors,
+    evaluate_rescaled,
     rescaled,
-    sum_attributes,
+    summed,
+    sums_type,
 )
 
 _FLOAT = TransposeConv2D()
@@ -41,12 +40,11 @@ class TransposeConv2DSum(IntegerSum):
         (y,) = _FLOAT.infer(operands, attributes)
         return (TensorType(DType.I32, y.shape),)
 
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, weight, *bias = operands
+    def total(self, x: Array, weight: Array, attributes: Attributes) -> Array:
         offsets = (x.astype(np.float64) - attributes["x_zero"], weight.astype(np.float64) - attributes["weight_zero"])
         (total,) = _FLOAT.evaluate(offsets, attributes)  # exact: the sums are far below 2^53
-        whole = total.astype(np.int64)
-        return (fp.wrap32(whole + bias[0] if bias else whole).astype(np.int32),)
+        whole: Array = total.astype(np.int64)
+        return whole
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         *kernel, features, _ = c.type(1).shape
@@ -80,21 +78,15 @@ class QTransposeConv2D(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_contraction(self, operands, attributes)
-        check_factors(attributes)
-        (y,) = _FLOAT.infer(operands, attributes)
-        if operands[0].dtype is DType.I16:
-            raise ShapeError(f"q_transpose_conv2d takes 8-bit integers, not {operands[0]}")
+        check_factors(attributes, wide=sums_type(operands[0].dtype, attributes) is DType.I64)
+        (y,) = _FLOAT.infer(operands[:2], attributes)
         return (TensorType(operands[0].dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        operator = TransposeConv2DSum()
-        (total,) = operator.evaluate(operands, sum_attributes(operator, attributes))
-        scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
-        return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+        return (evaluate_rescaled(TransposeConv2DSum(), operands, attributes),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        total = b.emit("transpose_conv2d_sum", *operands, **sum_attributes(TransposeConv2DSum(), attributes))
-        return rescaled(b, total, operands[0], attributes)
+        return rescaled(b, summed(b, TransposeConv2DSum(), operands, attributes), operands[0], attributes)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return _FLOAT.macs(operands, results, attributes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...graph.ir import Operation
@@ -14,12 +16,13 @@ from ...ops.exponential import Exp, Log
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
-from ...ops.quantized.base import integer_range
+from ...ops.quantized.base import INTEGERS, integer_range
 from ...ops.quantized.broadcasting import QSquaredDifference
 from ...ops.quantized.comparison import QCompare
 from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
 from ...ops.quantized.elementwise import QAdd, QMul, QSub
-from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QRsqrt
+from ...ops.quantized.division import QDiv
+from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QLog, QRsqrt
 from ...ops.rules import tflite_unary, version
 from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
 from ...ops.sigmoid import Sigmoid, Tanh
@@ -31,21 +34,32 @@ from ..serialize import element_code
 from .common import CODES, activation, activation_of_range
 
 _SHORTS = frozenset({DType.I16})
+_SIGNED = frozenset({DType.I8, DType.I16})
+_NARROW = frozenset(INTEGERS)
 
 
 def _binary(
-    name: str, table: str, fuses: bool = True, narrow: Narrow = Narrow.MISREAD, plain: frozenset[DType] = frozenset()
+    name: str,
+    table: str,
+    fuses: bool = True,
+    narrow: Narrow = Narrow.MISREAD,
+    plain: frozenset[DType] = frozenset(),
+    raw: frozenset[DType] = frozenset(),
 ) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
-        fields = {"fused_activation_function": activation(c, op)} if fuses else {}
+        fields: dict[str, Any] = {"fused_activation_function": activation(c, op)} if fuses else {}
+        if "shifts" in op.attributes and op.result.type.dtype is DType.I16:
+            fields["pot_scale_int16"] = op.attributes["shifts"]
         inputs = [c.place(v) for v in op.operands]
         c.node(name, inputs, [c.result(op)], table, _binary_version(op), **fields)
 
-    return TfliteForm(emit, name, fuses, narrow, plain)
+    return TfliteForm(emit, name, fuses, narrow, plain, raw)
 
 
-def _comparison(name: str, table: str, plain: frozenset[DType] = frozenset()) -> TfliteForm:
-    return _binary(name, table, fuses=False, narrow=Narrow.COMPARED, plain=plain)
+def _comparison(
+    name: str, table: str, plain: frozenset[DType] = frozenset(), raw: frozenset[DType] = frozenset()
+) -> TfliteForm:
+    return _binary(name, table, fuses=False, narrow=Narrow.COMPARED, plain=plain, raw=raw)
 
 
 def _binary_version(op: Operation) -> int:
@@ -172,16 +186,16 @@ def is_quantized_operand(op: Operation) -> bool:
 TFLITE.add(_binary("ADD", "AddOptions", plain=_SHORTS), Add, QAdd)
 TFLITE.add(_binary("SUB", "SubOptions"), Sub, QSub)
 TFLITE.add(_binary("MUL", "MulOptions", plain=_SHORTS), Mul, QMul)
-TFLITE.add(_binary("DIV", "DivOptions"), Div)
-TFLITE.add(_binary("FLOOR_DIV", "FloorDivOptions", fuses=False, plain=frozenset({DType.I8, DType.I16})), FloorDiv)
-TFLITE.add(_binary("MAXIMUM", "MaximumMinimumOptions", fuses=False, narrow=Narrow.ALIKE), Maximum)
-TFLITE.add(_binary("MINIMUM", "MaximumMinimumOptions", fuses=False, narrow=Narrow.ALIKE), Minimum)
+TFLITE.add(_binary("DIV", "DivOptions"), Div, QDiv)
+TFLITE.add(_binary("FLOOR_DIV", "FloorDivOptions", fuses=False, raw=_SIGNED), FloorDiv)
+TFLITE.add(_binary("MAXIMUM", "MaximumMinimumOptions", fuses=False, raw=_NARROW), Maximum)
+TFLITE.add(_binary("MINIMUM", "MaximumMinimumOptions", fuses=False, raw=_NARROW), Minimum)
 TFLITE.add(TfliteForm(compare, ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL")), QCompare)
 TFLITE.add(TfliteForm(q_relu, ("RELU", "RELU6", "RELU_N1_TO_1")), QRelu)
-TFLITE.add(_comparison("LESS", "LessOptions", plain=_SHORTS), Less)
-TFLITE.add(_comparison("LESS_EQUAL", "LessEqualOptions", plain=_SHORTS), LessEqual)
-TFLITE.add(_comparison("GREATER", "GreaterOptions", plain=_SHORTS), Greater)
-TFLITE.add(_comparison("GREATER_EQUAL", "GreaterEqualOptions", plain=_SHORTS), GreaterEqual)
+TFLITE.add(_comparison("LESS", "LessOptions", raw=_SHORTS), Less)
+TFLITE.add(_comparison("LESS_EQUAL", "LessEqualOptions", raw=_SHORTS), LessEqual)
+TFLITE.add(_comparison("GREATER", "GreaterOptions", raw=_SHORTS), Greater)
+TFLITE.add(_comparison("GREATER_EQUAL", "GreaterEqualOptions", raw=_SHORTS), GreaterEqual)
 TFLITE.add(_comparison("EQUAL", "EqualOptions", plain=_SHORTS), Equal)
 TFLITE.add(_comparison("NOT_EQUAL", "NotEqualOptions"), NotEqual)
 TFLITE.add(TfliteForm(relu, "RELU", narrow=Narrow.ALIKE), Relu)
@@ -196,9 +210,9 @@ TFLITE.add(tflite_unary("HARD_SWISH", "HardSwishOptions", int8=1), QHardSwish)
 TFLITE.add(tflite_unary("EXP", "ExpOptions"), QExp, Exp)
 TFLITE.add(tflite_unary("ABS", "AbsOptions", plain_integers=_SHORTS), QAbs, Abs)
 TFLITE.add(tflite_unary("RSQRT"), QRsqrt)
-TFLITE.add(tflite_unary("NEG", "NegOptions", plain_integers=_SHORTS), Neg)
+TFLITE.add(tflite_unary("NEG", "NegOptions", raw=_SIGNED), Neg)
 TFLITE.add(tflite_unary("SQRT"), Sqrt)
-TFLITE.add(tflite_unary("LOG"), Log)
+TFLITE.add(tflite_unary("LOG"), Log, QLog)
 TFLITE.add(tflite_unary("SIN"), Sin)
 TFLITE.add(tflite_unary("COS", "CosOptions"), Cos)
 TFLITE.add(tflite_unary("TANH"), Tanh, QTanh)

@@ -12,17 +12,20 @@ from ...ops.convolution import Conv2D, Conv3D
 from ...ops.dense import Dense
 from ...ops.facets import TFLITE, TfliteForm
 from ...ops.matmul import MatMul
-from ...ops.quantized.contraction import QConv2D, QDense
+from ...ops.quantized.contraction import QConv2D, QDense, sums_type
 from ...ops.quantized.hybrid import Hybrid, HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from ...ops.quantized.matmul import QMatMul
 from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
 from ...ops.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
 from ...ops.window import Window, window_of
-from ...types import Quantization, TensorType
+from ...types import DType, Quantization, TensorType
 from ..emitter import Emitter
+from ..model import Field
 from .common import SAME, VALID, activation, is_quantized, padded
 
+_SUMS = {"i32": 2, "i64": 4}
+"""Codes of the schema's TensorType."""
 MATMUL_RANK = 5
 """Dimensions that BATCH_MATMUL takes."""
 
@@ -70,12 +73,13 @@ def conv2d(c: Emitter, op: Operation) -> None:
             inputs,
             [c.result(op)],
             "DepthwiseConv2DOptions",
-            version(op, plain, 3),
+            version(op, plain, 3, 5),
             **fields,
         )
     else:
-        number = 6 if groups > 1 else 5 if is_hybrid(op) else version(op, 1, 3)
-        c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", number, **fields)
+        number = 6 if groups > 1 else 5 if is_hybrid(op) else version(op, 1, 3, 4)
+        sums = _sums(op)
+        c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", 8 if sums else number, **fields, **sums)
 
 
 def is_hybrid(op: Operation) -> bool:
@@ -145,17 +149,18 @@ def transpose_conv(c: Emitter, op: Operation) -> None:
 
 def _transpose_conv2d(c: Emitter, op: Operation, inputs: list[int], result: int, code: int) -> None:
     with_bias = len(op.operands) > 2
-    fused = activation(c, op)
+    fused, sums = activation(c, op), _sums(op)
     c.node(
         "TRANSPOSE_CONV",
         [*inputs, _bias(c, op)] if with_bias else inputs,
         [result],
         "TransposeConvOptions",
-        4 if fused else 3 if with_bias else version(op, 1, 2),
+        5 if sums else 4 if fused else 3 if with_bias else version(op, 1, 2, 2),
         padding=code,
         stride_h=op.attributes["strides"][0],
         stride_w=op.attributes["strides"][1],
         fused_activation_function=fused,
+        **sums,
     )
 
 
@@ -190,7 +195,16 @@ def dense(c: Emitter, op: Operation) -> None:
     keep = op.operands[0].type.rank != 2
     given: Quantization | None = op.attributes.get("weight")
     per_channel = given is not None and not given.is_per_tensor
-    number = 12 if per_channel else 9 if is_hybrid(op) else 5 if keep else version(op, 1, 4)
+    sums = _sums(op)
+    number = (
+        12
+        if per_channel
+        else 11
+        if sums
+        else 9
+        if is_hybrid(op)
+        else version(op, 5 if keep else 1, 5 if keep else 4, 7)
+    )
     c.node(
         "FULLY_CONNECTED",
         [c.place(op.operands[0]), weight, _bias(c, op)],
@@ -199,6 +213,7 @@ def dense(c: Emitter, op: Operation) -> None:
         number,
         fused_activation_function=activation(c, op),
         keep_num_dims=keep,
+        **sums,
         **_asymmetric(op),
     )
 
@@ -216,10 +231,17 @@ def _weight(c: Emitter, op: Operation, array: Array, axis: int) -> int:
     return c.constant(np.ascontiguousarray(array), c.names[op.operands[1]], given)
 
 
+def _sums(op: Operation) -> dict[str, Field]:
+    """The field that says of which type the sums of 16-bit numbers are, where they aren't of 64 bits."""
+    sums: str | None = op.attributes.get("sums")
+    return {} if sums is None or op.operands[0].type.dtype is not DType.I16 else {"quantized_bias_type": _SUMS[sums]}
+
+
 def _bias(c: Emitter, op: Operation) -> int:
     """The bias; one that is missing is made of zeros, since not all kernels can do without."""
     weight = op.operands[1].type
-    dtype = np.dtype(np.int32) if is_quantized(op) else op.results[0].type.dtype.numpy
+    x_type = op.operands[0].type.dtype
+    dtype = sums_type(x_type, op.attributes).numpy if is_quantized(op) else op.results[0].type.dtype.numpy
     array = c.known(op, 2) if len(op.operands) > 2 else np.zeros(weight.shape[-1], dtype)
     name = c.names[op.operands[2]] if len(op.operands) > 2 else f"{c.names[op.results[0]]}/bias"
     if not is_quantized(op):
@@ -236,7 +258,7 @@ def matmul(c: Emitter, op: Operation) -> None:
         c.fail(op, f"there is no TFLite form of {op.name} with more than {MATMUL_RANK} dimensions")
     a, b = (c.place(v) for v in op.operands)
     adjoint = {"adj_x": op.attributes["transpose_a"], "adj_y": op.attributes["transpose_b"], **_asymmetric(op)}
-    number = 4 if is_hybrid(op) else version(op, 1, 2)
+    number = 4 if is_hybrid(op) else version(op, 1, 2, 3)
     c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", number, **adjoint)
 
 

@@ -83,7 +83,7 @@ def softmax(c: Emitter, op: Operation) -> None:
     if normalize_axis(op.name, axis, x.type.rank) != x.type.rank - 1:
         c.fail(op, "TFLite's softmax runs over the last dimension", "transpose the tensor first")
     beta = float(op.attributes.get("beta", 1.0))
-    c.node("SOFTMAX", [c.place(x)], [c.result(op)], "SoftmaxOptions", version(op, 1, 2), beta=beta)
+    c.node("SOFTMAX", [c.place(x)], [c.result(op)], "SoftmaxOptions", version(op, 1, 2, 3), beta=beta)
 
 
 def log_softmax(c: Emitter, op: Operation) -> None:

@@ -9,6 +9,7 @@ from .flatbuffer import BOOL, F32, I8, I32, I64, U32, Table, Union, Vector
 
 _ONE = I32.or_else(1)
 _ACTIVATION = {"fused_activation_function": I8}
+_SHIFTS = {"pot_scale_int16": BOOL.or_else(True)}
 _ASYMMETRIC = {"asymmetric_quantize_inputs": BOOL}
 _WINDOW = {"padding": I8, "stride_w": I32, "stride_h": I32}
 _DILATION = {"dilation_w_factor": _ONE, "dilation_h_factor": _ONE}
@@ -32,7 +33,7 @@ _WITH_FIELDS = {
     ),
     9: Table("SoftmaxOptions", {"beta": F32}),
     10: Table("ConcatenationOptions", {"axis": I32, **_ACTIVATION}),
-    11: Table("AddOptions", _ACTIVATION),
+    11: Table("AddOptions", {**_ACTIVATION, **_SHIFTS}),
     12: Table("L2NormOptions", _ACTIVATION),
     13: Table("LocalResponseNormalizationOptions", {"radius": I32, "bias": F32, "alpha": F32, "beta": F32}),
     14: Table("LSTMOptions", {**_ACTIVATION, **_CLIPS, "kernel_type": I8, **_ASYMMETRIC}),
@@ -47,7 +48,7 @@ _WITH_FIELDS = {
     21: Table("MulOptions", _ACTIVATION),
     23: Table("GatherOptions", {"axis": I32, "batch_dims": I32}),
     27: Table("ReducerOptions", {"keep_dims": BOOL}),
-    28: Table("SubOptions", _ACTIVATION),
+    28: Table("SubOptions", {**_ACTIVATION, **_SHIFTS}),
     29: Table("DivOptions", _ACTIVATION),
     30: Table("SqueezeOptions", {"squeeze_dims": Vector(I32)}),
     31: Table("SequenceRNNOptions", {"time_major": BOOL, **_ACTIVATION, **_ASYMMETRIC}),

@@ -94,7 +94,7 @@ def _transposed(scales: int, padding: int) -> bytes:
     return m.data((x,), (y,))
 
 
-def _looked_up(scales: int, dtype: Any) -> bytes:
+def _looked_up(scales: int, dtype: Any = np.int8) -> bytes:
     m = Model()
     ids, w = m.tensor("ids", (7,), np.int32), _weight(m, (6, 5), scales=scales, dtype=dtype)
     y = m.tensor("y", (7, 5), np.float32)
@@ -131,7 +131,7 @@ CASES: Cases = {
     "transposed": (lambda: _transposed(1, 1), ROUNDED),
     "transposed by channel": (lambda: _transposed(3, 0), ROUNDED),
     "table": (lambda: _looked_up(1, np.int8), BIT_FOR_BIT),
-    "table by row": (lambda: _looked_up(6, np.uint8), BIT_FOR_BIT),
+    "table by row": (lambda: _looked_up(6, np.int8), BIT_FOR_BIT),
 }
 
 

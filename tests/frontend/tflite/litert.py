@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+LIMIT = 60
+"""Seconds that an answer may take."""
 KERNELS = ("BUILTIN_REF", "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 """Resolvers of LiteRT: the reference kernels, and those that are faster."""
 
@@ -37,7 +40,7 @@ class LiteRT:
         self._process.join()
 
     def __call__(self, data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0]) -> list[list[Array]]:
-        """The outputs for each row of inputs. Raises `RefusedError` where LiteRT refuses or aborts."""
+        """The outputs for each row of inputs. Raises `RefusedError` where LiteRT refuses, aborts or takes too long."""
         self._pipe.send((data, rows, kernels))
         answer = pickle.loads(self._pipe.recv_bytes() or pickle.dumps("it aborts"))
         if isinstance(answer, str):
@@ -76,6 +79,7 @@ def _serve(pipe: Any) -> None:
 
 def _answer(writer: int, data: bytes, rows: Sequence[Sequence[Array]], kernels: str) -> None:
     """The body of a copy, which ends here."""
+    signal.alarm(LIMIT)  # which ends the copy
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where LiteRT says why it aborts
     answer: Any
     try:
