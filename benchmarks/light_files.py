@@ -2,8 +2,8 @@
 
     python benchmarks/light_files.py [NET] [--pictures 1000] [--reference 20] [--threads 1]
 
-The net is written as floats, with weights of half precision, with dynamic range, and as integers of 8 bits (calibrated
-on 100 pictures). netc and LiteRT's default kernels run the file on pictures: top-1 of both, on how many both say the
+The net is written as floats, with weights of half precision, with dynamic range, and as integers of 8 bits and of 16
+(calibrated on 100 pictures). netc and LiteRT's default kernels run the file on pictures: top-1 of both, on how many both say the
 same, and the largest difference of an output relative to the range of all outputs; then the same difference between
 netc and LiteRT's reference kernels, and between LiteRT's own, on `--reference` pictures. Times are of single runs,
 netc's and LiteRT's in turn. Prints a table in Markdown. Needs ai-edge-litert and the reference data.
@@ -27,19 +27,12 @@ from numpy.typing import NDArray
 
 import netc
 from netc.compiler.graph.ir import Graph
-from netc.quantization import WEIGHT_FORMS
 from netc.runtime.data.images import Preprocess
 from netc.runtime.data.registry import open_source
 
 Array = NDArray[Any]
 
-FORMS = (
-    "floats",
-    "float16",
-    "dynamic_range",
-    "int8",
-    *(f for f in WEIGHT_FORMS if f not in ("float16", "dynamic_range")),
-)
+FORMS = ("floats", "float16", "dynamic_range", "int8", "int16x8")
 HEADERS = (
     "form", "bytes", "top-1: netc", "LiteRT", "same class", "outputs differ by", "from reference kernels by",
     "LiteRT's kernels by", "ms: netc", "LiteRT",

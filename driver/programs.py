@@ -20,7 +20,7 @@ from .runtime.program import Program
 if TYPE_CHECKING:
     from .quantization import Calibrated, Samples
 
-QUANTIZED = ("int8", "dynamic_range", "float16")
+QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
 
 
 class NetworkProgram(Program):
@@ -87,9 +87,10 @@ def compile(  # noqa: A001 (the public name)
     graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the net's other sizes
     and hyperparameters; `threads` None uses all cores.
 
-    With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
-    `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`). With
-    `quantize="dynamic_range"` weights have 8 bits, with `quantize="float16"` half precision, and no samples are needed.
+    With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats,
+    with `quantize="int16x8"` in 16-bit integers and 8-bit weights; `calibration` are samples to find the ranges of
+    activations with, by `method` (see `netc.quantize`). With `quantize="dynamic_range"` weights have 8 bits, with
+    `quantize="float16"` half precision, and no samples are needed.
 
     A `.net` file may name files in its folder and below, and in those below one of the folders `allow_import`.
     With `float_weights` a file of dynamic range is read as one of floats (see `netc.load`).

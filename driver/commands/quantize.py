@@ -25,14 +25,15 @@ from ..output import echo, progress_bar
 from ..picture import class_labels, usable_labels
 from ..pipeline import load
 from ..quantization import (
+    WEIGHT_FORMS,
     Calibrated,
     calibrate,
-    edge_type,
     frozen,
     layer_noise,
     lighter,
     quantized,
     refuse_settings,
+    scheme_for,
     warnings_for_people,
 )
 from ..recovery import Recovered, Recovery, recover
@@ -50,14 +51,15 @@ SHOWN = 5
 @weights_options
 @click.option("--calibrate", "samples", metavar="PATH", help="Pictures, or data by NAME: see below.")
 @click.option("--dynamic-range", is_flag=True, help="Weights of 8 bits, activations of floats; takes no samples.")
+@click.option("--int16x8", is_flag=True, help="Activations of 16 bits, weights of 8; calibrated as those of 8.")
 @click.option("--float16", is_flag=True, help="Weights of half precision; takes no samples.")
 @click.option("--samples", "limit", type=click.IntRange(1), default=100, show_default=True, help="How many of them.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
 @click.option("--equalize", "equalized", is_flag=True, help="Rescale weights of neighbouring layers first.")
 @click.option("--adaround", is_flag=True, help="Learn how to round weights so that layers' results change least.")
 @click.option("--bias-correction", is_flag=True, help="Correct biases by the mean error of their layers.")
-@click.option("--input", "inputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
-@click.option("--output-type", "outputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
+@click.option("--input", "inputs", metavar="TYPE", help="i8 (default), u8 or f32; of 16 bits i16 (default) or f32.")
+@click.option("--output-type", "outputs", metavar="TYPE", help="As for --input.")
 @click.option("--per-tensor", is_flag=True, help="One scale for each weight, not one for each of its filters.")
 @click.option("--keep-float", multiple=True, metavar="PATTERN", help="Results that stay floats, such as head.*")
 @click.option("--allow-float", is_flag=True, help="Operators without an integer form stay floats.")
@@ -76,10 +78,10 @@ def quantize_command(**options: Any) -> None:
     MODEL is a shipped model's name or the path of a .net file.
     """
     o = _Options(**options)
-    if o.form is None:
-        _quantize(o)
-    else:
+    if o.form in WEIGHT_FORMS:
         _lighten(o, o.form)
+    else:
+        _quantize(o)
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,15 @@ class _Options:
     seed: int
     samples: str | None
     dynamic_range: bool
+    int16x8: bool
     float16: bool
     limit: int
     method: str
     equalized: bool
     adaround: bool
     bias_correction: bool
-    inputs: str
-    outputs: str
+    inputs: str | None
+    outputs: str | None
     per_tensor: bool
     keep_float: Sequence[str]
     allow_float: bool
@@ -110,17 +113,25 @@ class _Options:
     output: str
 
     @property
-    def form(self) -> str | None:
-        """The form in which weights alone have fewer bits, if that is asked for."""
-        if self.dynamic_range and self.float16:
-            raise NetcError("--dynamic-range and --float16 are different forms of weights", hint="give one of them")
-        return "dynamic_range" if self.dynamic_range else "float16" if self.float16 else None
+    def form(self) -> str:
+        """What the network is quantized to."""
+        chosen = [name for name in (*WEIGHT_FORMS, "int16x8") if getattr(self, name)]
+        if len(chosen) > 1:
+            flags = " and ".join("--" + name.replace("_", "-") for name in chosen)
+            raise NetcError(f"{flags} are different forms of a network", hint="give one of them")
+        return chosen[0] if chosen else "int8"
 
     @property
     def scheme(self) -> Scheme:
         """What becomes of the edges, of weights, and of what stays float."""
-        edges = edge_type(self.inputs), edge_type(self.outputs)
-        return Scheme(*edges, not self.per_tensor, False, tuple(self.keep_float), self.allow_float)
+        return scheme_for(
+            self.form,
+            self.inputs,
+            self.outputs,
+            per_channel=not self.per_tensor,
+            keep_float=self.keep_float,
+            allow_float=self.allow_float,
+        )
 
 
 def _lighten(o: _Options, form: str) -> None:
@@ -147,7 +158,7 @@ def _refuse_samples(o: _Options, form: str) -> None:
     """Raise `NetcError` for options of calibration."""
     flags = {"--equalize": o.equalized, "--adaround": o.adaround, "--bias-correction": o.bias_correction}
     files = {"--calibrate": o.samples, "--ranges": o.ranges_file, "--report": o.report}
-    edges = {"--input": o.inputs != "i8", "--output-type": o.outputs != "i8", "--allow-float": o.allow_float}
+    edges = {"--input": o.inputs, "--output-type": o.outputs, "--allow-float": o.allow_float}
     refuse_settings("--" + form.replace("_", "-"), {**files, **flags, **edges})
 
 
@@ -167,6 +178,9 @@ def _quantize(o: _Options) -> None:
     if o.samples is None:
         hint = "add --calibrate PATH, or --dynamic-range, which takes none"
         raise NetcError("quantizing to 8-bit integers takes samples to calibrate with", hint=hint)
+    if o.form == "int16x8":
+        flags = {"--adaround": o.adaround, "--bias-correction": o.bias_correction, "--report": o.report}
+        refuse_settings("--int16x8", flags)
     report_file = ReportFile.named(o.report) if o.report else None
     labelled = _labelled(o)
     scheme = o.scheme
