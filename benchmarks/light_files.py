@@ -3,10 +3,10 @@
     python benchmarks/light_files.py [NET] [--pictures 1000] [--reference 20] [--threads 1]
 
 The net is written as floats, with weights of half precision, with dynamic range, and as integers of 8 bits and of 16
-(calibrated on 100 pictures). netc and LiteRT's default kernels run the file on pictures: top-1 of both, on how many both say the
-same, and the largest difference of an output relative to the range of all outputs; then the same difference between
-netc and LiteRT's reference kernels, and between LiteRT's own, on `--reference` pictures. Times are of single runs,
-netc's and LiteRT's in turn. Prints a table in Markdown. Needs ai-edge-litert and the reference data.
+(calibrated on 100 pictures). netc and LiteRT's default kernels run the file on pictures: top-1 of both, on how many
+both say the same, and the largest difference of an output relative to the range of all outputs; then the difference
+between netc and LiteRT's reference kernels, and between LiteRT's own, on `--reference` pictures. Times are medians of
+single runs. Prints a table in Markdown. Needs ai-edge-litert and the reference data.
 """
 
 from __future__ import annotations
