@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common import beside_data, parser
-from edgetpu_public import convolution_sweep, dense_sweep, model_facts, model_files, release_of
+from edgetpu_public import convolution_sweep, dense_sweep, model_facts, model_files, release_of, zero_biases
 from edgetpu_witnesses import release_of as log_release
 from edgetpu_witnesses import witness
 
@@ -66,13 +66,13 @@ def scores(folder: Path) -> list[tuple[str, Score]]:
     truth = json.loads((folder / "ground_truth.json").read_text(encoding="utf-8"))
     logs = json.loads((folder / "compiler_logs.json").read_text(encoding="utf-8"))
     calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-    reports = ground_truth_reports(truth["models"], folder / "models")
+    reports = ground_truth_reports(truth["models"], folder)
     return [
         *placement_scores(reports),
         *byte_scores(reports),
         *sweep_scores(calibration),
         ("operator tables of logs beside a model, equal in every line", table_score(reports)),
-        ("lines of other logs whose cause the log tells: status equal", line_score(logs["logs"])),
+        ("lines of other logs: status equal", line_score(logs["logs"])),
     ]
 
 
@@ -81,8 +81,8 @@ Pair = tuple[Mapping[str, Any], Report]
 
 def ground_truth_reports(models: Iterable[Mapping[str, Any]], folder: Path) -> list[Pair]:
     """Each entry of the ground truth with the prediction for it."""
-    files = model_files(folder)
-    return [(m, predict(model_facts(m, files), release_of(m))) for m in models]
+    files, zeros = model_files(folder / "models"), zero_biases(folder)
+    return [(m, predict(model_facts(m, files, zeros[m["id"]]), release_of(m))) for m in models]
 
 
 def placement_scores(reports: list[Pair]) -> list[tuple[str, Score]]:
@@ -177,8 +177,6 @@ def line_score(logs: Iterable[Mapping[str, Any]]) -> Score:
         for line in log["operators"]:
             status = Status(line["status"])
             model = witness(line["op"], status, log.get("note") or "")
-            if model is None:
-                continue
             row = predict(model, log_release(log["compiler_version"], status)).rows[-1]
             what = f"{line['op']}: {status.value}, predicted {row.placement.status.value} ({log['compiler_version']})"
             score.count(row.placement.status is status, what)

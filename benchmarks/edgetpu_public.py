@@ -7,8 +7,8 @@ say where each entry comes from.
 from __future__ import annotations
 
 import hashlib
-import statistics
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,8 @@ from typing import Any
 from netc.compiler.edgetpu import LATEST, ModelFacts, OperatorFacts, Release, TensorFacts, read_tflite
 
 Json = Mapping[str, Any]
-UNTRAINED_SPREAD = 1.5
-"""The ground truth has no values of biases. Where the scales of channels differ by less than this (median of the
-layers), weights are taken for fresh from an initializer, and their biases for zero."""
 EARLY = Release(2, 0)
 """Stands for unknown releases of 2019 and 2020."""
-_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def release_of(entry: Json) -> Release:
@@ -37,12 +33,18 @@ def model_files(folder: Path) -> Mapping[str, Path]:
     return {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in sorted(folder.glob("*.tflite"))}
 
 
-def model_facts(entry: Json, files: Mapping[str, Path]) -> ModelFacts:
-    """Facts of one model of the ground truth: from its file if it is there, or else from the entry."""
+def zero_biases(folder: Path) -> Mapping[str, Sequence[int]]:
+    """Of each model of the ground truth, the operators whose biases are all zero in the model's file."""
+    table: Mapping[str, Sequence[int]] = json.loads((folder / "zero_biases.json").read_text())["zero_bias_operators"]
+    return table
+
+
+def model_facts(entry: Json, files: Mapping[str, Path], zeros: Sequence[int]) -> ModelFacts:
+    """Facts of one model of the ground truth: from its file if it is there, else from the entry and `zero_biases`."""
     file = files.get(entry["source"]["sha256"])
     if file is not None:
         return read_tflite(file.read_bytes(), entry["id"])
-    zero_biases = _zero_biases(entry)
+    zero_biases = {entry["ops"][i]["inputs"][2] for i in zeros}
     tensors = {t["t"]: _tensor(t, t["t"] in zero_biases) for t in entry["tensors"]}
     operators = tuple(_operator(op, tensors) for op in entry["ops"])
     inputs = tuple(tensors[t] for t in entry["graph_inputs"])
@@ -63,7 +65,8 @@ def _tensor(entry: Json, zero: bool) -> TensorFacts:
         entry["dtype"],
         entry["name"],
         constant=bool(entry.get("const")),
-        per_channel=isinstance(scale, list) and scale[0] != scale[1],
+        per_channel=isinstance(scale, list),
+        uniform_scales=isinstance(scale, list) and scale[0] == scale[1],
         zero=zero,
         values=tuple(_flat(entry["value"])) if entry.get("value") is not None else None,
     )
@@ -75,17 +78,6 @@ def _flat(value: Any) -> Iterator[int]:
             yield from _flat(each)
     else:
         yield int(value)
-
-
-def _zero_biases(entry: Json) -> set[int]:
-    """Tensors that are biases of weights taken for untrained."""
-    tensors = {t["t"]: t for t in entry["tensors"]}
-    layers = [op["inputs"] for op in entry["ops"] if op["op"] in _LAYERS]
-    scales = [(tensors[inputs[1]].get("quant") or {}).get("scale") for inputs in layers]
-    spreads = [s[1] / s[0] for s in scales if isinstance(s, list)]
-    if not spreads or statistics.median(spreads) > UNTRAINED_SPREAD or set(spreads) == {1.0}:
-        return set()
-    return {inputs[2] for inputs in layers if len(inputs) > 2 and inputs[2] >= 0}
 
 
 def convolution_sweep(filters: int) -> ModelFacts:

@@ -2,7 +2,7 @@
 
 A log names operators and statuses, not shapes. For each of its lines whose cause is known from the log (the kind of
 operator, the release, or a remark in the thread), the smallest model with that cause is made, so that the prediction
-can be compared with the status. Lines without a known cause give None.
+can be compared with the status. Lines without a known cause give an ordinary operator, which maps.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _NEW_VERSIONS = {"RESIZE_NEAREST_NEIGHBOR": 3, "RESIZE_BILINEAR": 3, "FULLY_CONN
 """Versions that converters of TensorFlow 2.3 and later write (FULLY_CONNECTED: on a tensor of rank 3)."""
 
 
-def witness(kind: str, status: Status, remark: str) -> ModelFacts | None:
-    """A model whose last operator has the cause that the log gives; None if it gives none."""
+def witness(kind: str, status: Status, remark: str) -> ModelFacts:
+    """A model whose last operator has the cause that the log gives, or nothing strange if it gives none."""
     if status is Status.LIMITATION:
-        return _model(_operator(kind, source="FLOAT32")) if kind == "QUANTIZE" else None
+        return _model(_operator(kind, source="FLOAT32" if kind == "QUANTIZE" else None))
     if status is Status.SECOND_SUBGRAPH:
         return _behind_a_break(kind)
     if status is Status.RANK:

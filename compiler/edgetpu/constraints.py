@@ -29,12 +29,15 @@ def limited(cause: str, rewrite: str = "") -> Objection:
 
 def rank(op: OperatorFacts, release: Release) -> Objection | None:
     """Only the three innermost dimensions may be larger than 1."""
+    repeated = op.kind == "PACK" and len(op.inputs) > 1 and len(set(op.inputs)) == 1
     for tensor in (*op.activations, *op.outputs):
         if any(size > 1 for size in tensor.shape[:-3]):
             return Objection(
                 Status.RANK,
                 f"{tensor} is larger than 1 outside its three innermost dimensions",
-                "use batch 1, and fold other outer dimensions into the spatial ones",
+                "a PACK of one tensor and a RESHAPE repeat places: write resize_nearest by 2"
+                if repeated
+                else "use batch 1, and fold other outer dimensions into the spatial ones",
             )
     return None
 
@@ -63,10 +66,23 @@ def single_row(op: OperatorFacts, release: Release) -> Objection | None:
     return None
 
 
+def single_softmax(op: OperatorFacts, release: Release) -> Objection | None:
+    """A softmax works on one row."""
+    if op.output.positions > 1:
+        return Objection(
+            Status.TWO_DIMENSIONAL,
+            f"the softmax has {op.output.positions} rows",
+            "leave it to the host: it doesn't change which class is the largest",
+        )
+    return None
+
+
 def same_dilation(op: OperatorFacts, release: Release) -> Objection | None:
-    """Windows are dilated equally in both directions (at all from 13 on, where depthwise)."""
+    """Windows larger than 1 in both directions are dilated equally (at all from 13 on, where depthwise)."""
     height, width = op.number("DilationHFactor", 1), op.number("DilationWFactor", 1)
-    if height != width:
+    weight = op.input(1)
+    flat = weight is not None and len(weight.shape) == 4 and 1 in weight.shape[1:3]
+    if height != width and not flat:
         return limited(f"dilations {height} and {width} differ", "use the same dilation in both directions")
     return None
 
@@ -74,7 +90,7 @@ def same_dilation(op: OperatorFacts, release: Release) -> Objection | None:
 def whole_groups(op: OperatorFacts, release: Release) -> Objection | None:
     """Convolutions have one group."""
     data, weight = op.input(0), op.input(1)
-    if data is not None and weight is not None and data.channels != weight.channels:
+    if data is not None and weight is not None and data.shape and data.channels != weight.channels:
         return limited("the convolution is grouped", "use a depthwise or an ordinary convolution")
     return None
 
@@ -140,10 +156,12 @@ def mean_size(op: OperatorFacts, release: Release) -> Objection | None:
 
 
 def axis_not_batch(op: OperatorFacts, release: Release) -> Objection | None:
-    """Splitting, stacking and joining happen inside a sample."""
+    """Splitting (into more than one part), stacking and joining happen inside a sample."""
     operand = op.activations[0] if op.activations else None
     axis = op.number("Axis", -1)
     if op.kind == "SPLIT":
+        if len(op.outputs) == 1:
+            return None
         given = op.input(0)
         axis = given.values[0] if given is not None and given.values else -1
     if operand is not None and len(operand.shape) > 3 and axis in (0, -len(operand.shape)):
@@ -204,17 +222,6 @@ def channel_alpha(op: OperatorFacts, release: Release) -> Objection | None:
     alpha = op.input(1)
     if alpha is not None and any(size > 1 for size in alpha.shape[:-1]):
         return limited("the slopes differ between places", "use one slope per channel")
-    return None
-
-
-def eight_bit_input(op: OperatorFacts, release: Release) -> Objection | None:
-    """Floats become integers on the CPU."""
-    operand = op.input(0)
-    if operand is not None and is_floating(operand):
-        return limited(
-            "floats enter here: the host quantizes them",
-            "give the model an integer input (int8 or uint8) to spare this",
-        )
     return None
 
 

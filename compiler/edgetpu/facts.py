@@ -24,7 +24,9 @@ class TensorFacts:
     name: str = ""
     constant: bool = False
     per_channel: bool = False
-    """The channels have scales of their own that differ from each other."""
+    """The channels have scales of their own."""
+    uniform_scales: bool = False
+    """These scales are all equal."""
     zero: bool = False
     """A constant all of whose elements are zero."""
     dynamic: bool = False

@@ -18,10 +18,12 @@ def to_html(report: Report) -> str:
     body = "".join(
         (
             _header(report),
+            _failures(report),
             _cards(report),
             _partition(report),
             _memory(report),
             _causes(report),
+            _doubts(report),
             _log(report),
             _operators(report),
             _basis(report),
@@ -37,7 +39,9 @@ def _header(report: Report) -> str:
 
 def _verdict(report: Report) -> str:
     mapped, total = len(report.mapped), len(report.rows)
-    if total == 1:
+    if report.failures:
+        sentence = "The compiler refuses the whole model."
+    elif total == 1:
         sentence = f"The only operator runs on the {'Edge TPU' if mapped else 'CPU'}."
     elif mapped == total:
         sentence = f"All {total} operators run on the Edge TPU."
@@ -46,6 +50,25 @@ def _verdict(report: Report) -> str:
     else:
         sentence = f"{mapped} of {total} operators run on the Edge TPU, {total - mapped} on the CPU."
     return sentence
+
+
+def _failures(report: Report) -> str:
+    """What stops everything."""
+    if not report.failures:
+        return ""
+    articles = (
+        f'<article><h3>{escape(f.cause)}</h3><p class="cure"><b>Instead:</b> {escape(f.cure)}</p></article>'
+        for f in report.failures
+    )
+    note = "All below is what the compiler would do with the rest if this were mended."
+    return html.section("What makes the compilation fail", "".join(articles), note)
+
+
+def _doubts(report: Report) -> str:
+    """Where evidence is at odds."""
+    if not report.doubts:
+        return ""
+    return html.section("In doubt", "<ul>" + "".join(f"<li>{escape(s)}</li>" for s in report.doubts) + "</ul>")
 
 
 def _cards(report: Report) -> str:

@@ -1,8 +1,8 @@
 """Bytes of parameters that the compiler stores for one operator: in the compiled file and in the chip's memory.
 
 The chip has 16 tiles, and works on four channels at a time. Weights are stored for groups of four outputs: 16 bytes for
-each four inputs and each place of the kernel, then 16 bytes of biases (if any differs from zero) and, where channels
-are quantized by themselves, 32 bytes of scales. Derivation and evidence: docs/edgetpu.md.
+each four inputs and each place of the kernel, then 16 bytes of biases and, where channels are quantized by themselves,
+16 bytes of zero points and 16 of scales. Derivation and evidence: docs/edgetpu.md.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ LANES = 4
 BLOCK = LANES * LANES
 """Bytes of weights from four inputs to four outputs."""
 ALIGNMENT = 64
-BIAS, SCALES = 16, 32
+BIAS, ZERO_POINTS, SCALES = 16, 16, 16
 """Bytes for a group of four outputs."""
 LONG_ROW = 48 << 10
-"""Weights of one group that are longer than this are streamed (46,080 bytes were seen cached, 52,416 streamed)."""
+"""Weights of one group of a convolution that are longer than this are streamed (46,080 bytes were seen cached)."""
+LONG_DENSE_ROW = 32 << 10
+"""The same for dense layers, whose biases are streamed with them (23 KiB were seen cached, 37 KiB streamed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,16 @@ def stored_groups(count: int) -> int:
     return -(-count // step) * step
 
 
-def parameters_of(op: OperatorFacts, release: Release, *, from_host: bool = False) -> Parameters:
-    """Stored bytes of a mapped operator. `from_host`: its input comes from the host as it stands, in any order."""
+def parameters_of(
+    op: OperatorFacts, release: Release, *, from_host: bool = False, piece: int | None = None
+) -> Parameters:
+    """Stored bytes of a mapped operator.
+
+    `from_host`: its input comes from the host as it stands, in any order. `piece`: all that reads its result is a
+    RESHAPE that cuts the channels into pieces of this size.
+    """
     if op.kind in _CONTRACTIONS:
-        return _contraction(op)
+        return _contraction(op, release, piece)
     if op.kind in _ELEMENTWISE:
         return Parameters(streamed=sum(_constant_operand(t) for t in op.constants))
     if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
@@ -70,14 +78,16 @@ def parameters_of(op: OperatorFacts, release: Release, *, from_host: bool = Fals
     return Parameters()
 
 
-def _contraction(op: OperatorFacts) -> Parameters:
+def _contraction(op: OperatorFacts, release: Release, piece: int | None) -> Parameters:
     weight, bias = op.input(1), op.input(2)
     if weight is None or len(weight.shape) != (2 if op.kind == "FULLY_CONNECTED" else 4):
         return Parameters()
     if op.kind == "TRANSPOSE_CONV":
         bias = op.input(3)
     outputs, row = _geometry(op, weight)
-    constants = (BIAS if bias is not None and not bias.zero else 0) + (SCALES if weight.per_channel else 0)
+    constants = _bias(op, bias, release) + _scales(weight)
+    if piece is not None and op.kind != "FULLY_CONNECTED":
+        outputs = outputs // piece * LANES * groups(piece)
     count = groups(outputs)
     if op.kind == "DEPTHWISE_CONV_2D" and _fan_in(op) > 1:
         stored = count
@@ -85,7 +95,23 @@ def _contraction(op: OperatorFacts) -> Parameters:
         stored = 1
     else:
         stored = stored_groups(count)
+    if op.kind == "FULLY_CONNECTED" and row > LONG_DENSE_ROW:
+        return Parameters(streamed=_aligned(stored * (row + constants)))
     return _layer(stored, count, row, constants)
+
+
+def _bias(op: OperatorFacts, bias: TensorFacts | None, release: Release) -> int:
+    """Biases of zero are left out since 16.0, where numbers are signed."""
+    if bias is None or (bias.zero and release >= Release(16, 0) and op.output.dtype == "INT8"):
+        return 0
+    return BIAS
+
+
+def _scales(weight: TensorFacts) -> int:
+    """Zero points of channels, and their scales unless they are all equal."""
+    if not weight.per_channel:
+        return 0
+    return ZERO_POINTS + (0 if weight.uniform_scales else SCALES)
 
 
 def _layer(stored: int, count: int, row: int, constants: int) -> Parameters:
@@ -108,9 +134,23 @@ def _geometry(op: OperatorFacts, weight: TensorFacts) -> tuple[int, int]:
         if data is not None and data.size == flat:
             return weight.shape[0], BLOCK * data.positions * groups(data.channels)
         return weight.shape[0], BLOCK * groups(flat)
+    height, width = _met(op, weight, 0, "H"), _met(op, weight, 1, "W")
     if op.kind == "DEPTHWISE_CONV_2D":
-        return weight.channels, BLOCK * math.prod(weight.shape[1:3])
-    return weight.shape[0], BLOCK * math.prod(weight.shape[1:3]) * groups(weight.channels)
+        return weight.channels, BLOCK * height * width
+    return weight.shape[0], BLOCK * height * width * groups(weight.channels)
+
+
+def _met(op: OperatorFacts, weight: TensorFacts, axis: int, letter: str) -> int:
+    """Rows (axis 0) or columns (axis 1) of a kernel that meet anything but padding; only these are stored."""
+    kernel, data = weight.shape[1 + axis], op.input(0)
+    if op.options.get("Padding") != "SAME" or op.kind == "TRANSPOSE_CONV" or data is None or len(data.shape) != 4:
+        return kernel
+    size, stride = data.shape[1 + axis], op.number(f"Stride{letter}", 1)
+    dilation = op.number(f"Dilation{letter}Factor", 1)
+    steps = -(-size // stride)
+    before = max((steps - 1) * stride + (kernel - 1) * dilation + 1 - size, 0) // 2
+    places = (range(k * dilation - before, k * dilation - before + steps * stride, stride) for k in range(kernel))
+    return sum(any(0 <= place < size for place in row) for row in places)
 
 
 def _constant_operand(tensor: TensorFacts) -> int:

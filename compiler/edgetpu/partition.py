@@ -13,6 +13,7 @@ from .facts import OperatorFacts, TensorFacts
 from .release import Release
 from .status import Objection, Status
 from .support import objection
+from .surroundings import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,13 @@ class _Past:
 
 def partition(operators: Sequence[OperatorFacts], release: Release) -> tuple[Placement, ...]:
     """Place the operators of a model, given in execution order."""
+    around = Surroundings(operators)
     pasts: dict[TensorFacts, _Past] = {}
     placements: list[Placement] = []
     for op in operators:
         before = [pasts.get(t, _Past()) for t in op.activations]
         broken_by = next((p.broken_by for p in before if p.broken_by), None)
-        reason = objection(op, release) or (_behind(broken_by) if broken_by else None)
+        reason = objection(op, release, around) or (_behind(broken_by) if broken_by else None)
         reached = any(p.mapped for p in before)
         if reason is not None and reached and broken_by is None:
             broken_by = op

@@ -23,7 +23,10 @@ class Release:
         numbers = text.split(".")
         if len(numbers) < 2 or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
             raise NetcError(f"`{text}` is not a release of edgetpu_compiler", hint="known are " + ", ".join(KNOWN))
-        return Release(int(numbers[0]), int(numbers[1]))
+        release = Release(int(numbers[0]), int(numbers[1]))
+        if release > LATEST:
+            raise NetcError(f"there is no release {release} of edgetpu_compiler", hint="known are " + ", ".join(KNOWN))
+        return release
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import NetcError
 from .facts import ModelFacts, OperatorFacts, TensorFacts
+from .failures import COMPILED, Failure, doubts, failures
 from .latency import Latency, estimate
 from .memory import MemoryPlan, Stored, plan
-from .parameters import parameters_of
+from .parameters import LANES, parameters_of
 from .partition import Placement, partition
 from .release import LATEST, Release
 from .status import Status
@@ -31,13 +33,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Prediction of what `edgetpu_compiler` of `release` does with `model`, without options."""
+    """Prediction of what `edgetpu_compiler` of `release` does with `model`, without options.
+
+    Where there are `failures`, it does nothing: the rest then tells what it would do without them.
+    """
 
     model: ModelFacts
     release: Release
     rows: tuple[Row, ...]
     memory: MemoryPlan
     latency: Latency
+    failures: tuple[Failure, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def mapped(self) -> tuple[Row, ...]:
@@ -65,18 +72,27 @@ class Report:
 
 
 def predict(model: ModelFacts, release: Release = LATEST) -> Report:
-    """Predict what the compiler does with a model."""
+    """Predict what the compiler does with a model. Raises `NetcError` for one that it has already compiled."""
+    if any(op.written_as == COMPILED for op in model.operators):
+        hint = "predict the file that it was compiled from"
+        raise NetcError(f"{model.name} is compiled for the Edge TPU already", hint=hint)
     placements = partition(model.operators, release)
     mapped = [p.operator for p in placements if p.mapped]
-    from_host = _from_host(model, mapped)
+    from_host, pieces = _from_host(model, mapped), _pieces(model)
     sizes = [
-        parameters_of(op, release, from_host=bool(op.activations) and op.activations[0] in from_host) for op in mapped
+        parameters_of(
+            op,
+            release,
+            from_host=bool(op.activations) and op.activations[0] in from_host,
+            piece=pieces.get(op.output),
+        )
+        for op in mapped
     ]
     memory = plan(mapped, sizes, release)
     latency = estimate(mapped, _border_bytes(model, mapped), memory.streamed)
     stored = iter(memory.operators)
     rows = tuple(Row(i, p, next(stored) if p.mapped else None) for i, p in enumerate(placements))
-    return Report(model, release, rows, memory, latency)
+    return Report(model, release, rows, memory, latency, failures(model, release), doubts(mapped))
 
 
 def _from_host(model: ModelFacts, mapped: Sequence[OperatorFacts]) -> set[TensorFacts]:
@@ -87,6 +103,21 @@ def _from_host(model: ModelFacts, mapped: Sequence[OperatorFacts]) -> set[Tensor
         if op.kind == "QUANTIZE" and op.input(0) in entering:
             entering.update(op.outputs)
     return entering
+
+
+def _pieces(model: ModelFacts) -> dict[TensorFacts, int]:
+    """Tensors whose channels are cut into pieces, which four doesn't divide, by the RESHAPE that alone reads them."""
+    readers: dict[TensorFacts, list[OperatorFacts]] = {}
+    for op in model.operators:
+        for tensor in op.activations:
+            readers.setdefault(tensor, []).append(op)
+    found: dict[TensorFacts, int] = {}
+    for tensor, ops in readers.items():
+        piece = ops[0].output.channels
+        cuts = len(ops) == 1 and ops[0].kind == "RESHAPE" and tensor not in model.outputs
+        if cuts and piece < tensor.channels and tensor.channels % piece == 0 and piece % LANES:
+            found[tensor] = piece
+    return found
 
 
 def _border_bytes(model: ModelFacts, mapped: Sequence[OperatorFacts]) -> int:

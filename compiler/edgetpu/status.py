@@ -29,3 +29,5 @@ class Objection:
     status: Status
     cause: str
     rewrite: str = ""
+    common: bool = False
+    """Operators of other kinds with this objection have one cause with it."""

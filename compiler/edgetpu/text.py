@@ -19,12 +19,24 @@ def size(count: int) -> str:
 
 def to_text(report: Report) -> str:
     """The whole report."""
-    sections = [_summary(report), _log(report)]
+    sections = [_failures(report)] if report.failures else []
+    sections += [_summary(report), _log(report)]
     if report.causes:
         sections.append(_causes(report))
+    if report.doubts:
+        sections.append("In doubt:\n" + "\n".join(f"  {sentence}" for sentence in report.doubts))
     if report.model.assumptions:
         sections.append("Assumed:\n" + "\n".join(f"  {sentence}" for sentence in report.model.assumptions))
     return "\n\n".join(sections) + "\n"
+
+
+def _failures(report: Report) -> str:
+    """What stops everything, in front of all that would happen without it."""
+    lines = ["The Edge TPU compiler refuses the whole model:"]
+    for failure in report.failures:
+        lines += [f"  {failure.cause}", f"    instead: {failure.cure}"]
+    lines.append("Below is what it would do with the rest if that were mended.")
+    return "\n".join(lines)
 
 
 def _summary(report: Report) -> str:
@@ -67,12 +79,13 @@ def _causes(report: Report) -> str:
 
 
 def grouped_causes(report: Report) -> list[list[Row]]:
-    """Operators on the CPU by their own fault; those of the same kind with the same cure are one group."""
+    """Operators on the CPU by their own fault; those of the same kind, or cause, with the same cure are one group."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in report.causes:
         objection = row.placement.objection
         if objection is not None:
-            key = (row.operator.kind, objection.status.value, objection.rewrite)
+            kind = "" if objection.common else row.operator.kind
+            key = (kind, objection.status.value, objection.rewrite)
             groups.setdefault(key, []).append(row)
     return list(groups.values())
 
@@ -83,6 +96,8 @@ def to_data(report: Report) -> dict[str, object]:
     return {
         "model": report.model.name,
         "compiler_release": str(report.release),
+        "failures": [{"cause": f.cause, "rewrite": f.cure} for f in report.failures],
+        "doubts": list(report.doubts),
         "operators_total": len(report.rows),
         "operators_mapped": len(report.mapped),
         "operators_on_cpu": len(report.on_cpu),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
@@ -35,18 +36,23 @@ class FoldBatchNorm(Pass):
     name = "fold-batch-norm"
 
     def run(self, graph: Graph) -> Graph:
-        graph = dce(graph)  # Uses by dead operations don't count.
-        outputs = frozenset(graph.outputs)
-        rewriter = Rewriter(graph)
-        folded = False
-        for op in graph.operations:
-            source = _foldable(graph, op, outputs)
-            if source is None:
-                rewriter.copy(op)
-            else:
-                _fold(rewriter, source, op)
-                folded = True
-        return dce(rewriter.close()) if folded else graph
+        return folded(graph)
+
+
+def folded(graph: Graph, wanted: Callable[[Operation], bool] = lambda contraction: True) -> Graph:
+    """The graph with each batch_norm behind a contraction that is `wanted` folded into it."""
+    graph = dce(graph)  # Uses by dead operations don't count.
+    outputs = frozenset(graph.outputs)
+    rewriter = Rewriter(graph)
+    changed = False
+    for op in graph.operations:
+        source = _foldable(graph, op, outputs)
+        if source is None or not wanted(source):
+            rewriter.copy(op)
+        else:
+            _fold(rewriter, source, op)
+            changed = True
+    return dce(rewriter.close()) if changed else graph
 
 
 def _foldable(graph: Graph, op: Operation, outputs: frozenset[Value]) -> Operation | None:

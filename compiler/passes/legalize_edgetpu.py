@@ -13,7 +13,7 @@ from ..ops.arithmetic import Abs, Div, Neg
 from ..ops.axes import Permutation
 from ..ops.blocks import DepthToSpace
 from ..ops.clipping import LeakyRelu
-from ..ops.convolution import Conv1D
+from ..ops.convolution import Conv1D, Conv2D
 from ..ops.dense import Dense
 from ..ops.facets import LEGALIZE, own_rule
 from ..ops.resize import ResizeNearest
@@ -22,6 +22,7 @@ from ..ops.transpose_convolution import TransposeConv1D
 from ..types import TensorType
 from .base import Pass
 from .dce import dce
+from .fold_batch_norm import folded
 from .two_dimensions import conv1d, transpose_conv1d
 
 
@@ -30,9 +31,11 @@ class LegalizeEdgeTpu(Pass):
     """Rewrite operators that the Edge TPU lacks, where others mean the same.
 
     leaky_relu and abs become maxima, neg a product, division by a constant a product with its reciprocal, conv1d a
-    convolution of height 1, a dense layer of several rows a convolution of size 1, resize_nearest by 4 or 8 two or
-    three ones by 2, depth_to_space and transposes of more than three dimensions (pixel_shuffle) several transposes of
-    three. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of them.
+    convolution of height 1, a grouped convolution several ordinary ones (each of as many groups, with zeros between
+    them, as the chip computes at once anyway), a dense layer of several rows a convolution of size 1, resize_nearest
+    by 4 or 8 two or three ones by 2, depth_to_space and transposes of more than three dimensions (pixel_shuffle)
+    several transposes of three. Other operators stay as they are; `netc check --target edgetpu` tells what becomes of
+    them.
 
     Before::
 
@@ -48,7 +51,7 @@ class LegalizeEdgeTpu(Pass):
     name = "legalize-edgetpu"
 
     def run(self, graph: Graph) -> Graph:
-        legal = rewritten(graph, own_rule(LEGALIZE))
+        legal = rewritten(folded(graph, _is_grouped), own_rule(LEGALIZE))
         return graph if legal is graph else dce(legal)
 
 
@@ -115,6 +118,59 @@ def _dense(b: Rewriter, op: Operation) -> Value | None:
         groups=1,
     )
     return b.emit("reshape", y, shape=op.result.type.shape, location=op.location, name=op.result.name)
+
+
+_INPUTS, _OUTPUTS = 4, 64
+"""Channels that the chip reads and computes together: a multiple of these costs no more."""
+
+
+def _grouped(b: Rewriter, op: Operation) -> Value | None:
+    """Slices, ordinary convolutions of several groups each, and a concatenation. Depthwise ones map as they are."""
+    x, weight, *bias = (b[v] for v in op.operands)
+    groups, inputs, outputs = op.attributes["groups"], x.type.shape[-1], weight.type.shape[-1]
+    if not _is_grouped(op):
+        return None
+    parts = min((d for d in range(1, groups + 1) if groups % d == 0), key=lambda d: (_cost(inputs, outputs, d), d))
+    kernel = _between_zeros(b, op, weight, groups // parts)
+    attributes = {**op.attributes, "groups": 1}
+    made = []
+    for part in range(parts):
+        data = _channels(b, op, x, part, parts)
+        operands = [_channels(b, op, each, part, parts) for each in (kernel, *bias)]
+        name = op.result.name if parts == 1 else None
+        made.append(b.emit("conv2d", data, *operands, location=op.location, name=name, **attributes))
+    return made[0] if parts == 1 else b.emit("concat", *made, axis=3, location=op.location, name=op.result.name)
+
+
+def _is_grouped(op: Operation) -> bool:
+    """True for a convolution of several groups that is not depthwise."""
+    return isinstance(op.operator, Conv2D) and op.attributes["groups"] not in (1, op.operands[0].type.shape[-1])
+
+
+def _cost(inputs: int, outputs: int, parts: int) -> int:
+    """Multiply-accumulates of each place of the kernel, with the channels padded as the chip pads them."""
+    return parts * -(-inputs // parts // _INPUTS) * _INPUTS * -(-outputs // parts // _OUTPUTS) * _OUTPUTS
+
+
+def _between_zeros(b: Rewriter, op: Operation, weight: Value, together: int) -> Value:
+    """Weights of which each output reads the channels of its own group among `together` ones."""
+    fan_in, outputs = weight.type.shape[2:]
+    if together == 1:
+        return weight
+    of_output = np.arange(outputs) // (outputs // op.attributes["groups"]) % together
+    of_input = np.arange(fan_in * together) // fan_in
+    mask = (of_input[:, np.newaxis] == of_output).astype(weight.type.dtype.numpy)
+    wide = b.emit("tile", weight, multiples=(1, 1, together, 1), location=op.location)
+    return b.emit("mul", wide, b.constant(mask, op.location), location=op.location)
+
+
+def _channels(b: Rewriter, op: Operation, x: Value, part: int, parts: int) -> Value:
+    """One of equal parts of the last dimension."""
+    size = x.type.shape[-1] // parts
+    if parts == 1:
+        return x
+    begin = (*(0,) * (x.type.rank - 1), part * size)
+    return b.emit("slice", x, begin=begin, size=(*x.type.shape[:-1], size), location=op.location)
 
 
 def _resize_nearest(b: Rewriter, op: Operation) -> Value | None:
@@ -191,6 +247,7 @@ def _in_steps(b: Rewriter, op: Operation, x: Value, sizes: tuple[int, ...], perm
 
 LEGALIZE.add(_abs, Abs)
 LEGALIZE.add(conv1d, Conv1D)
+LEGALIZE.add(_grouped, Conv2D)
 LEGALIZE.add(transpose_conv1d, TransposeConv1D)
 LEGALIZE.add(_dense, Dense)
 LEGALIZE.add(_div, Div)

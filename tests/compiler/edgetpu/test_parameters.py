@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from netc.compiler.edgetpu import LATEST, OperatorFacts, Release, predict
-from netc.compiler.edgetpu.parameters import LONG_ROW, Parameters, parameters_of
+from netc.compiler.edgetpu import LATEST, OperatorFacts, Release, TensorFacts, predict
+from netc.compiler.edgetpu.parameters import LONG_DENSE_ROW, LONG_ROW, Parameters, parameters_of
 
 from .models import constant, convolution, dense, elementwise, model, tensor
 
@@ -52,12 +52,51 @@ def test_dense_layers_keep_the_places_of_their_input_apart() -> None:
     assert stored(layer).file == 32 * (16 * 4 + 16)
 
 
-def test_long_rows_are_streamed_but_not_their_biases() -> None:
-    short, long = tensor(1, LONG_ROW // 4), tensor(1, LONG_ROW // 4 + 4)
+def test_long_rows_of_dense_layers_are_streamed_with_their_biases() -> None:
+    short, long = tensor(1, LONG_DENSE_ROW // 4), tensor(1, LONG_DENSE_ROW // 4 + 4)
     assert stored(dense(short, 10)).streamed == 0
     layer = dense(long, 10)
     biased = replace(layer, inputs=(*layer.inputs, constant(10, dtype="INT32")))
-    assert stored(biased) == Parameters(64, 16 * 16, 4 * (LONG_ROW + 16))
+    assert stored(biased) == Parameters(streamed=4 * (LONG_DENSE_ROW + 16 + 16))
+
+
+def test_long_rows_of_convolutions_are_streamed_but_not_their_biases() -> None:
+    layer = convolution(tensor(1, 9, 9, LONG_ROW // 16 // 9 * 4 + 4), 10, 3)
+    assert stored(layer) == Parameters(64, 16 * 16, 4 * 16 * 9 * (LONG_ROW // 16 // 9 + 1))
+
+
+def test_biases_of_zero_and_scales_of_channels() -> None:
+    layer = convolution(tensor(1, 8, 8, 32), 16)
+    data, weight, bias = layer.inputs
+    assert weight is not None
+
+    def per_group(weight: TensorFacts, bias: TensorFacts | None, release: Release = LATEST) -> int:
+        return stored(replace(layer, inputs=(data, weight, bias)), release).file // 4 - 16 * 8
+
+    assert per_group(weight, bias) == 16
+    zeros = constant(16, dtype="INT32", zero=True)
+    assert [per_group(weight, zeros, release) for release in (LATEST, Release(15, 0), Release(1, 0))] == [0, 16, 16]
+    channels = replace(weight, per_channel=True)
+    assert per_group(channels, None) == 32
+    assert per_group(replace(channels, uniform_scales=True), None) == 16
+
+
+def test_channels_that_a_reshape_cuts_are_padded_piece_by_piece() -> None:
+    layer = convolution(tensor(1, 8, 8, 32), 45)
+    cut = OperatorFacts("RESHAPE", layer.outputs, (tensor(1, 576, 5),))
+    row = predict(model(layer, cut)).rows[0]
+    assert row.stored is not None
+    assert row.stored.file == 32 * (16 * 8 + 16)  # 45 channels in pieces of 5 count as 72, that is 18 groups: 32
+    whole = predict(model(layer, OperatorFacts("RESHAPE", layer.outputs, (tensor(1, 64, 45),)))).rows[0]
+    assert whole.stored is not None
+    assert whole.stored.file == 12 * (16 * 8 + 16)
+
+
+@pytest.mark.parametrize(("height", "stride", "rows"), [(1, 1, 1), (2, 2, 2), (2, 1, 3), (8, 1, 3)])
+def test_rows_of_a_kernel_that_only_meet_padding_are_not_stored(height: int, stride: int, rows: int) -> None:
+    layer = convolution(tensor(1, height, 8, 32), 16, 3)
+    options = {"Padding": "SAME", "StrideH": stride, "StrideW": 1}
+    assert stored(replace(layer, options=options)).file == 4 * (16 * rows * 3 * 8 + 16)
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(10, 576), (965, 46464), (256, 192), (16384, 192)])

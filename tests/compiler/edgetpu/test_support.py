@@ -60,7 +60,8 @@ def test_ordinary_operators_map() -> None:
             OperatorFacts("PAD", (tensor(*IMAGE), integers(0, 1, 0, 0, 0, 0, 0, 0)), (tensor(1, 16, 16, 8),)),
             Status.LIMITATION,
         ),
-        (OperatorFacts("SPLIT", (integers(0), tensor(*IMAGE)), (tensor(1, 16, 16, 8),)), Status.LIMITATION),
+        (OperatorFacts("SPLIT", (integers(0), tensor(*IMAGE)), (tensor(1, 16, 16, 8),) * 2), Status.LIMITATION),
+        (OperatorFacts("SPLIT", (integers(0), tensor(*IMAGE)), (tensor(1, 16, 16, 8),)), Status.MAPPED),
     ],
 )
 def test_status(op: OperatorFacts, expected: Status) -> None:
@@ -96,6 +97,8 @@ def test_groups_and_uneven_dilations() -> None:
     assert status(replace(layer, options={"DilationHFactor": 2, "DilationWFactor": 2})) is Status.MAPPED
     assert status(replace(layer, options={"DilationHFactor": 2, "DilationWFactor": 1})) is Status.LIMITATION
     assert status(replace(layer, inputs=(tensor(*IMAGE), constant(8, 3, 3, 4)))) is Status.LIMITATION
+    row = replace(layer, inputs=(tensor(*IMAGE), constant(8, 1, 3, 8)))
+    assert status(replace(row, options={"DilationHFactor": 1, "DilationWFactor": 2})) is Status.MAPPED
 
 
 def test_only_zeros_are_joined_on() -> None:
@@ -121,6 +124,8 @@ def test_releases_differ() -> None:
 def test_release_from_text() -> None:
     assert Release.parse("16.0.384591198") == LATEST
     assert str(Release.parse("2.1.302470888")) == "2.1"
+    with pytest.raises(NetcError, match=r"there is no release 99\.0"):
+        Release.parse("99.0")
     for text in ("16", "x.1", "1.", "", "1.²"):
         with pytest.raises(NetcError, match="is not a release"):
             Release.parse(text)

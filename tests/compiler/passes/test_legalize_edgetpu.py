@@ -29,6 +29,7 @@ def shuffled(layer: str) -> Graph:
 
 
 CONV1D = {"strides": (2,), "dilations": (1,)}
+CONV2D = {"strides": (1, 2), "dilations": (1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,8 @@ CONV1D = {"strides": (2,), "dilations": (1,)}
         graph_of("conv1d", (1, 9, 4), (3, 4, 8), padding="valid", **CONV1D),
         graph_of("conv1d", (1, 9, 4), (3, 4, 8), padding=((2, 1),), **CONV1D),
         graph_of("conv1d", (1, 9, 4), (3, 1, 4), padding="same", strides=(1,), dilations=(2,), groups=4),
+        graph_of("conv2d", (1, 5, 4, 8), (3, 3, 4, 6), (6,), padding="same", groups=2, **CONV2D),
+        graph_of("conv2d", (1, 5, 4, 96), (1, 3, 16, 180), (180,), padding="same", groups=6, **CONV2D),
         graph_of("dense", (1, 5, 4), (4, 3), (3,)),
         graph_of("dense", (6, 4), (4, 3)),
         graph_of("resize_nearest", (1, 3, 5, 2), size=(12, 10)),
@@ -74,6 +77,14 @@ def test_the_same_with_operators_that_map(graph: Graph) -> None:
 def test_what_has_no_other_form_stays(graph: Graph) -> None:
     legal = LegalizeEdgeTpu()(graph)
     assert [op.name for op in legal.operations] == [op.name for op in graph.operations]
+
+
+def test_groups_with_batch_norm_and_channels_that_four_does_not_divide() -> None:
+    graph = load_text("net n(x: f32[1, 6, 4, 24]) { return relu(batch_norm(conv(x, 144, 3, groups = 12))) }", "n.net")
+    legal = run(graph, "legalize-edgetpu")
+    assert "batch_norm" not in {op.name for op in legal.operations}
+    assert [op.name for op in legal.operations].count("conv2d") == 3
+    assert not predict(model_facts(legal)).causes
 
 
 def test_division_by_zero_stays() -> None:
