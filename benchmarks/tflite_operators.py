@@ -4,11 +4,11 @@
         [--no-compile] [--write docs/tflite-operators.md]
 
 `tests/frontend/tflite/sweep/` draws the files: shapes (ranks 0 to 5, sizes of 1, broadcasting), attributes, fused
-activations, scales from 1e-6 to 1e3 with zero points at both ends. Each runs in LiteRT (`OpResolverType.BUILTIN_REF`, in
-a process that may abort), in netc's interpreter and machine code, and in LiteRT again as netc writes it. It comes out
-as *exact* (every byte), *close* (floats within 1e-4 of the range of the results, or three times what LiteRT's own other
-kernels differ), *refused* with netc's reason, or *differs*, which makes the exit code 1. A form of an operator that
-LiteRT refuses in each of the first draws is not drawn further. `--write` writes the table of all operators, which
+activations, scales from 1e-6 to 1e3 with zero points at both ends. Each runs in LiteRT (`OpResolverType.BUILTIN_REF`,
+in a process that may abort), in netc's interpreter and machine code, and in LiteRT again as netc writes it. It comes
+out as *exact* (every byte), *close* (floats within 1e-4 of the range of the results, or three times what LiteRT's own
+other kernels differ), *refused* with netc's reason, or *differs*, which makes the exit code 1. A form of an operator
+that LiteRT refuses in each of the first draws is not drawn further. `--write` writes the table of all operators, which
 needs a sweep without `--operators` and `--types`.
 """
 
@@ -47,10 +47,12 @@ class Runner:
 
     @classmethod
     def start(cls) -> None:
+        """Begin a process."""
         cls.litert = LiteRT().__enter__()
 
     @classmethod
     def run(cls, job: tuple[str, str, int, int, bool]) -> tuple[Form, int, Verdict, str]:
+        """Judge file `number` of a form."""
         name, column, seed, number, compiles = job
         d, data = drawn(name, column, seed, number)
         verdict = judge(cls.litert, d, data, number, compiles=compiles)

@@ -18,7 +18,7 @@ from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import EDGETPU, TFLITE
-from ..ops.logic import BitwiseXor
+from ..ops.logic import BitwiseAnd, BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
 from ..ops.shape import Concat, Identity, Pad, Slice
@@ -271,7 +271,7 @@ def _kind(op: Operation) -> str:
     return form.kinds[0] if form is not None and len(form.kinds) == 1 else op.name.upper()
 
 
-EDGETPU.add(Conversion.plain, BitwiseXor, Square)
+EDGETPU.add(Conversion.plain, BitwiseAnd, BitwiseXor, Square)
 EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
 EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
 EDGETPU.add(Conversion.batch_norm, BatchNorm)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.activations import ALONE
 from ...compiler.ops.facets import reads
 from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
@@ -83,7 +83,7 @@ def _plain(name: str, operands: int) -> Converter:
 
 
 def select(c: Context) -> Value:
-    """SELECT_V2, and SELECT, whose condition may also have one element for each row; integers are chosen as they are."""
+    """SELECT_V2, and SELECT, whose condition may have one element for each row; integers are chosen as they are."""
     condition, *values = (c.value(i) for i in range(3))
     rank = values[0].type.rank
     if c.operator.name == "SELECT" and condition.type.rank == 1 < rank:
@@ -125,7 +125,7 @@ def _clipped(activation: str) -> Converter:
     def convert(c: Context) -> Value:
         x = c.value(0)
         if not c.is_quantized:
-            low, high = ACTIVATIONS[activation]
+            low, high = ALONE[activation]
             return c.emit("relu", x) if high == math.inf else c.emit("clamp", x, low=low, high=high)
         given, y, limits = c.quantization(0), c.output_quantization(), c.range_of(activation)
         if given == y:
@@ -135,11 +135,40 @@ def _clipped(activation: str) -> Converter:
     return convert
 
 
-def relu_0_to_1(c: Context) -> Value:
-    """RELU_0_TO_1 of floats."""
-    if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
-    return c.emit("clamp", c.value(0), low=0.0, high=1.0)
+def atan2(c: Context) -> Value:
+    """ATAN2, whose kernel doesn't broadcast."""
+    if c.type(0).shape != c.type(1).shape:
+        c.unsupported("operands of different shapes are not supported")
+    return c.emit("atan2", c.value(0), c.value(1))
+
+
+def add_n(c: Context) -> Value:
+    """ADD_N: sums of several tensors, from the first on."""
+    total = c.value(0)
+    for place in range(1, c.count):
+        total = c.emit("add", total, c.value(place))
+    return total
+
+
+def fake_quant(c: Context) -> Value:
+    """FAKE_QUANT: floats rounded to a grid of 2^bits numbers that holds 0 and goes about from min to max."""
+    low, high, bits = np.float32(c.option("min", 0.0)), np.float32(c.option("max", 0.0)), int(c.option("num_bits", 0))
+    if not (1 <= bits <= 16 and low < high) or c.option("narrow_range", False):
+        c.unsupported(f"{bits} bits from {low} to {high} are not supported")
+    most = np.float32((1 << bits) - 1)
+    scale = (high - low) / most
+    zero = np.float32(min(max(math.floor(-low / scale + 0.5), 0), int(most)))
+    bottom, top = -zero * scale, (most - zero) * scale
+
+    def scalar(value: np.float32 | float) -> Value:
+        return c.builder.scalar(float(value), DType.F32)
+
+    inside = c.emit("clamp", c.value(0), low=float(bottom), high=float(top))
+    steps = c.emit("mul", c.emit("sub", inside, scalar(bottom)), scalar(np.float32(1) / scale))
+    whole = c.emit("floor", steps)
+    upper = c.emit("greater_equal", c.emit("sub", steps, whole), scalar(0.5))  # halves are rounded up
+    nearest = c.emit("add", whole, c.cast(upper, DType.F32))
+    return c.emit("add", c.emit("mul", nearest, scalar(scale)), scalar(bottom))
 
 
 def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = INTEGERS) -> Converter:
@@ -268,6 +297,9 @@ reads(dequantize, "DEQUANTIZE")
 reads(cast, "CAST")
 for _kind in ("SQUARE", "FLOOR", "CEIL", "ROUND", "LOGICAL_NOT"):
     reads(_plain(_kind.lower(), 1), _kind)
-for _kind in ("LOGICAL_AND", "LOGICAL_OR", "ATAN2"):
+for _kind in ("LOGICAL_AND", "LOGICAL_OR"):
     reads(_plain(_kind.lower(), 2), _kind)
-reads(relu_0_to_1, "RELU_0_TO_1")
+reads(_clipped("relu_0_to_1"), "RELU_0_TO_1")
+reads(atan2, "ATAN2")
+reads(add_n, "ADD_N")
+reads(fake_quant, "FAKE_QUANT")

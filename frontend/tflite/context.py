@@ -12,7 +12,7 @@ import numpy as np
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.activations import ALONE
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
 from ...compiler.types import DType, Quantization, TensorType
@@ -104,12 +104,10 @@ class Context:
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
-        array = self.tensor(place).array()
-        if array is None:
-            array = self.folded.get(self.operator.inputs[place])
-        type_ = self.tensor(place).type
-        # What has no elements is the same in every run.
-        return np.empty(type_.shape, type_.dtype.numpy) if array is None and type_ and not type_.size else array
+        tensor, array = self.tensor(place), self.tensor(place).array()
+        if array is None and tensor.type is not None and not tensor.type.size:
+            return np.empty(tensor.type.shape, tensor.type.dtype.numpy)
+        return self.folded.get(self.operator.inputs[place]) if array is None else array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""
@@ -214,7 +212,7 @@ class Context:
     def range_of(self, activation: str | None) -> dict[str, Attribute]:
         """An activation as attributes of a quantized operator: its name, and the integers that it leaves."""
         y = self.output_quantization()
-        bounds = ACTIVATIONS[activation] if activation is not None else ()
+        bounds = ALONE[activation] if activation is not None else ()
         if any(LIMIT <= abs(bound) / y.scale < math.inf for bound in bounds):
             self.unsupported(f"scale {y.scale:.4g} is too small for {activation}: 32 bits don't hold its bounds")
         return activation_range(activation, self.output_type().dtype, y)

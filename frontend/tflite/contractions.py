@@ -62,6 +62,7 @@ def _contraction(
     _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
+    _check_zero_points(c, given)
     if name == "dense" and given is not None:
         _check_sums(c, weight.type.shape[0], given)
     return c.emit(
@@ -109,6 +110,14 @@ def _check_form(c: Context, x: Value, weight: Value, bias: Sequence[Value]) -> N
         c.unsupported(f"its form for {listed} and a {result} result is not supported")
 
 
+def _check_zero_points(c: Context, weight: Quantization | None) -> None:
+    """Leave contractions of signed weights opaque whose kernels take any zero point for 0."""
+    if weight is None or c.type(1).dtype is not DType.I8 or not any(weight.zero_points):
+        return
+    if c.operator.name != "FULLY_CONNECTED" or not weight.is_per_tensor:
+        c.unsupported("weights of i8 whose zero points aren't 0 are not supported")
+
+
 def _needs_floats(c: Context) -> bool:
     """True for floats that meet a weight of another type, such as half precision, which is turned into floats."""
     return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
@@ -142,6 +151,7 @@ def transpose_conv(c: Context) -> Value:
     weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
     attributes = _enlarging(c, x, weight, strides)
     _check_form(c, x, weight, bias)
+    _check_zero_points(c, given)
     if not c.is_quantized:
         return c.activated(c.emit("transpose_conv2d", x, weight, *bias, **attributes))
     given_scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}

@@ -29,15 +29,16 @@ def _each(names: str, value: _Value) -> dict[str, _Value]:
 _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
     {
         **_each("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
-        **_each("SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN TOPK_V2 RANGE", _NUMBERS),
+        **_each("MEAN TOPK_V2 RANGE", _NUMBERS),
         "RESIZE_NEAREST_NEIGHBOR": _NUMBERS | {DType.BOOL},
         **_each("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
-        **_each("CUMSUM FLOOR_MOD", _NUMBERS),
+        **_each("CUMSUM FLOOR_MOD ADD_N", _NUMBERS),
         **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
-        **_each("STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
+        **_each("BITCAST STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
         **_each("STABLEHLO_SHIFT_LEFT", frozenset({DType.I8, DType.I16, DType.I32})),
         **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
+        **_each("SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN", _NUMBERS | {DType.BOOL}),
         **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
         **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),
         **_each("STRIDED_SLICE TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL", _ANY),
@@ -52,6 +53,8 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
     }
 )
 """Plain element types by operator; of all others floats."""
+_SCALED: Mapping[str, frozenset[DType]] = MappingProxyType({"QUANTIZE": _QUANTIZED | {DType.I32}})
+"""Types of quantized numbers by operator, where they aren't those of 8 and 16 bits."""
 _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
@@ -86,5 +89,5 @@ def check_element_types(c: Context) -> None:
     computed = [type_ for place, type_ in inputs.items() if place in _OPERANDS.get(name, inputs)]
     allowed = _TYPES.get(name, _FLOATS)
     for type_ in computed if name in _OWN_RESULTS else (*computed, *results):
-        if type_.dtype not in (allowed if type_.quantization is None else _QUANTIZED):
+        if type_.dtype not in (allowed if type_.quantization is None else _SCALED.get(name, _QUANTIZED)):
             c.unsupported(f"its form for {type_.dtype} is not supported")

@@ -43,25 +43,43 @@ def max_pool_2d(c: Context) -> Value:
     return pooled if c.fused is None else c.emit("clamp", pooled, **c.fused_range())
 
 
+_OF_TRUTH = {
+    "reduce_sum": "reduce_any",
+    "reduce_max": "reduce_any",
+    "reduce_prod": "reduce_all",
+    "reduce_min": "reduce_all",
+}
+"""What reductions do with truth values."""
+
+
+def _axes(c: Context) -> dict[str, Any]:
+    """Which dimensions are reduced, and whether they stay with size 1."""
+    rank = c.type(0).rank
+    axes = tuple(sorted({a % rank for a in c.integers(1) if -rank <= a < rank})) if rank else ()
+    return {"axes": axes, "keepdims": bool(c.option("keep_dims", False))}
+
+
 def _reduce(name: str, quantized_sum: bool | None) -> Any:
     """MEAN, SUM (quantized: in fixed point) and REDUCE_MAX, REDUCE_MIN."""
 
     def convert(c: Context) -> Value:
-        rank = c.type(0).rank
-        axes = tuple(sorted({a % rank for a in c.integers(1) if -rank <= a < rank})) if rank else ()
-        keepdims = bool(c.option("keep_dims", False))
+        given = _axes(c)
+        if c.type(0).dtype is DType.BOOL and name in _OF_TRUTH:
+            return c.emit(_OF_TRUTH[name], c.value(0), **given)
         if c.is_quantized and quantized_sum is not None:
             x, y = c.quantization(0), c.output_quantization()
-            return c.emit("q_mean", c.value(0), axes=axes, keepdims=keepdims, sum=quantized_sum, x=x, y=y)
-        return c.emit(name, c.value(0), axes=axes, keepdims=keepdims)
+            return c.emit("q_mean", c.value(0), **given, sum=quantized_sum, x=x, y=y)
+        return c.emit(name, c.value(0), **given)
 
     return convert
 
 
 def reduce_prod(c: Context) -> Value:
-    """REDUCE_PROD of floats and plain integers."""
+    """REDUCE_PROD; of quantized numbers in fixed point."""
     if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
+        c.check_form(0, (DType.I8, DType.I16))
+        scales = {"x": c.quantization(0), "y": c.output_quantization()}
+        return c.emit("q_reduce_prod", c.value(0), **_axes(c), **scales)
     product: Value = _reduce("reduce_prod", None)(c)
     return product
 

@@ -116,16 +116,15 @@ def non_max_suppression(c: Context) -> tuple[Value, ...]:
     if iou <= 0:
         c.unsupported("a threshold of 0 or below is not supported")
     boxes, scores = c.value(0), c.value(1)
-    first, last = (c.emit("slice", boxes, begin=(0, d), size=(boxes.type.shape[0], 2)) for d in (0, 2))
-    sides = (c.emit(name, first, last) for name in ("minimum", "maximum"))
     below = float(np.nextafter(np.float32(iou), np.float32(-np.inf)))
     chosen = c.emit(
         "non_max_suppression",
-        c.emit("concat", *sides, axis=1),
+        boxes,
         scores,
         count=count,
         iou_threshold=below,
         score_threshold=least,
+        any_corners=True,
     )
     zero = c.builder.scalar(0, DType.I32)
     is_there = c.emit("greater_equal", chosen, zero)

@@ -168,7 +168,9 @@ def _position(name: str) -> Callable[[Context], Value]:
         dtype = c.output_type().dtype
         if dtype not in (DType.I32, DType.I64):
             c.unsupported(f"its form for positions of type {dtype} is not supported")
-        return c.cast(c.emit(name, c.value(0), axis=axis), dtype)
+        x = c.value(0)
+        x = c.cast(x, DType.U8) if x.type.dtype is DType.BOOL else x
+        return c.cast(c.emit(name, x, axis=axis), dtype)
 
     return convert
 

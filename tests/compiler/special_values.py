@@ -41,6 +41,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("relayout", "resize_nearest", "strided_slice", "strided_slice_gradient", "mirror_pad"), _MOVES),
     **dict.fromkeys(("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"), _MOVES),
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
+    "bitcast": "bits, which are no numbers",
     "scatter_nd": "sums of what is moved",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),

@@ -22,6 +22,7 @@ from . import (
     normalization,
     products,
     resampling,
+    shorts,
     structure,
 )
 from .maker import Maker, Network, Settings, UnfitError
@@ -49,6 +50,7 @@ __all__ = [
     "products",
     "random_case",
     "resampling",
+    "shorts",
     "structure",
 ]
 

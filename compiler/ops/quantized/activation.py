@@ -93,9 +93,7 @@ class ByteFunction(QuantizedOperator):
         """The results for all numbers of an element type, smallest first."""
         return fp.saturate(self.function(all_values(dtype), dtype, attributes), dtype)
 
-    def tabulated(
-        self, function: Callable[[Array], Array], x: Array, dtype: DType, attributes: Attributes
-    ) -> Array:
+    def tabulated(self, function: Callable[[Array], Array], x: Array, dtype: DType, attributes: Attributes) -> Array:
         """A function of f32 numbers at what int64 values stand for, on the result's scale, as kernels tabulate it."""
         source, target = attributes["x"], attributes["y"]
         if dtype is DType.I16:
@@ -213,7 +211,8 @@ DIFFERENCE_BITS = 5
 """Integer bits of the differences whose exponentials softmax adds up."""
 SUM_BITS = 12
 """Integer bits of the sum of exponentials. LiteRT gives up (aborts) where a sum reaches 512; here it goes on."""
-_WORD = (1 << 32) - 1
+_WORD_BITS = 32
+_WORD = (1 << _WORD_BITS) - 1
 
 
 @register
@@ -268,7 +267,7 @@ class QSoftmax(QuantizedOperator):
             return (short_softmax.softmax(x, attributes),)
         e = self.exponentials(attributes)[x.max(axis=-1, keepdims=True).astype(np.int64) - x]
         total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
-        return (softmax_share(e, total, dtype),)
+        return (softmax_share(e, packed_reciprocal(total), dtype),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
@@ -277,19 +276,53 @@ class QSoftmax(QuantizedOperator):
         largest = b.emit("reduce_max", x, axes=(-1,), keepdims=True)
         wide, top = (b.emit("cast", v, dtype="i16") for v in (x, largest))
         difference = b.emit("cast", b.emit("sub", top, wide), dtype="u8")
-        table = self.exponentials(attributes)
-        terms = b.emit("lookup", difference, b.constant(fp.shift_right(table, SUM_BITS)))
-        total = b.emit("reduce_sum", terms, axes=(-1,), keepdims=True)
-        exponentials = b.emit("lookup", difference, b.constant(table))
-        return b.emit("softmax_share", exponentials, total, dtype=attributes["dtype"], y=attributes["y"])
+        table = self.exponentials(attributes).astype(np.int32)
+        terms = b.emit("lookup", difference, b.constant(fp.shift_right(table, SUM_BITS).astype(np.int32)))
+        total = b.emit("reduce_sum", b.emit("cast", terms, dtype="i64"), axes=(-1,), keepdims=True)
+        exponentials = b.emit("cast", b.emit("lookup", difference, b.constant(table)), dtype="i64")
+        reciprocals = b.emit("softmax_reciprocal", total)
+        return b.emit("softmax_share", exponentials, reciprocals, dtype=attributes["dtype"], y=attributes["y"])
+
+
+@register
+class SoftmaxReciprocal(Part):
+    """The reciprocals of totals (i64, of which 32 bits count): fractions of 31 bits, and 32 bits higher their exponents."""
+
+    name = "softmax_reciprocal"
+    operands = ("total",)
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (total,) = operands
+        if total.dtype is not DType.I64:
+            raise ShapeError(f"softmax_reciprocal takes i64, not {total}")
+        return (total.dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (packed_reciprocal(operands[0]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        scale, bits = reciprocal_expr(c.let, c.let(binary("and", c.load(0, index), _WORD)), SUM_BITS)
+        return binary("or", scale, binary("shl", bits, _WORD_BITS))
+
+
+def packed_reciprocal(total: Array) -> Array:
+    """The reciprocals of totals, as `SoftmaxReciprocal` gives them."""
+    scale, bits = reciprocal(total & _WORD, SUM_BITS)
+    packed: Array = scale | (bits << _WORD_BITS)
+    return packed
 
 
 @register
 class SoftmaxShare(Part):
-    """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax."""
+    """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax.
+
+    The totals come as `softmax_reciprocal` gives them.
+    """
 
     name = "softmax_share"
-    operands = ("x", "total")
+    operands = ("x", "reciprocal")
     attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result")}
     elementwise = True
     non_differentiable = "its operand is made of integers"
@@ -301,21 +334,19 @@ class SoftmaxShare(Part):
         return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, total = operands
-        return (softmax_share(x, total, DType(attributes["dtype"])),)
+        x, packed = operands
+        return (softmax_share(x, packed, DType(attributes["dtype"])),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = DType(attributes["dtype"])
-        total = binary("and", c.load_broadcast(1, index), _WORD)
-        scale, bits = reciprocal_expr(c.let, total, SUM_BITS)
-        share = fp.high_multiply_expr(c.load(0, index), scale)
-        exponent = minimum(bits + (31 - 8 * dtype.itemsize), 62)
+        packed = c.let(c.load_broadcast(1, index))
+        share = fp.high_multiply_expr(c.load(0, index), binary("and", packed, _WORD))
+        exponent = minimum(fp.shr(packed, _WORD_BITS) + (31 - 8 * dtype.itemsize), 62)
         return fp.saturate_expr(fp.shift_right_by(c.let, share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
 
 
-def softmax_share(x: Array, total: Array, dtype: DType) -> Array:
-    """The share of exponentials in their totals, which are kept in 32 bits, on the scale that softmax has."""
-    scale, bits = reciprocal(total & _WORD, SUM_BITS)
-    exponent = np.minimum(bits + 31 - 8 * dtype.itemsize, 62)
-    share = fp.shift_right(FixedPoint(32).times(x, scale), exponent)
+def softmax_share(x: Array, packed: Array, dtype: DType) -> Array:
+    """The share of exponentials in their totals, whose reciprocals are given, on the scale that softmax has."""
+    exponent = np.minimum((packed >> _WORD_BITS) + 31 - 8 * dtype.itemsize, 62)
+    share = fp.shift_right(FixedPoint(32).times(x, packed & _WORD), exponent)
     return fp.saturate(share + int(np.iinfo(str(dtype.numpy)).min), dtype)

@@ -22,9 +22,12 @@ _RAISE = 7
 
 @register
 class QPrelu(QBinary):
-    """a where it is positive, else a * b, on another scale."""
+    """a where it is positive, else a * b, on another scale; for a of 16 bits b has 8."""
 
     name = "q_prelu"
+
+    def partner(self, dtype: DType) -> DType:
+        return DType.I8 if dtype is DType.I16 else dtype
 
     def check_scales(self, dtype: DType, attributes: Attributes) -> None:
         self.factors(attributes)

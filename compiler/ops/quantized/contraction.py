@@ -25,6 +25,7 @@ from ..dense import Dense
 from ..window import Window
 from . import fixed_point as fp
 from .base import ACTIVATED, Part, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
+from .groups import joined, together
 from .wide import multiply_wide, wide_factors, wide_sum
 
 ZERO_POINTS = {
@@ -330,8 +331,11 @@ def summed(b: Builder, operator: IntegerSum, operands: tuple[Value, ...], attrib
     """The sums of a contraction: those of 16-bit numbers from their bytes."""
     x, weight, *bias = operands
     given = sum_attributes(operator, attributes)
+    if isinstance(operator, Conv2DSum) and (n := together(weight.type.shape[-2], attributes["groups"])) > 1:
+        weight = joined(b, weight, attributes["groups"], n, given["weight_zero"])
+        given["groups"] = attributes["groups"] // n
     if x.type.dtype is not DType.I16:
-        return b.emit(operator.name, *operands, **given)
+        return b.emit(operator.name, x, weight, *bias, **given)
     terms, dtype = math.prod(weight.type.shape[:-1]), sums_type(DType.I16, attributes)
     return wide_sum(
         b, x, bias[0] if bias else None, dtype, terms, lambda part: b.emit(operator.name, part, weight, **given)

@@ -12,11 +12,15 @@ from ...errors import ScaleError
 from ...graph.ir import Array, Attributes
 from ...graph.registry import register
 from ...loops.compute import Compute
-from ...loops.ir import Binary, Expr, Select, binary, const, maximum
+from ...loops.ir import Binary, Expr, Select, binary, const, maximum, minimum
 from ...types import DType
 from . import fixed_point as fp
 from .elementwise import QBinary
 from .functions import bit_length_expr, reciprocal, reciprocal_expr
+
+_WORD = 32
+"""Kernels shift a word of 32 bits to the right by more than it has, where the processor shifts by 32 less: quotients
+that are below 2^-31 of the divisor's range then are as large as they like. netc gives what LiteRT gives on x86."""
 
 
 @register
@@ -31,14 +35,15 @@ class QDiv(QBinary):
     def factor(self, dtype: DType, attributes: Attributes) -> tuple[int, int]:
         """Multiplier and shift between the scales, combined in f32.
 
-        Raises `ScaleError` where kernels shift by less than 0 or by more than 31, which means nothing.
+        Raises `ScaleError` where kernels shift by less than 0 or by 64 and more.
         """
         a, b, y = (np.float32(attributes[key].scale) for key in ("a", "b", "y"))
         with np.errstate(all="ignore"):
             multiplier, shift = fp.quantize_multiplier(float(a / (b * y)))
         largest = 15 if dtype is DType.I16 else 8
-        if shift > 31 - largest:
-            raise ScaleError(f"{self.name}: the scale of the result is too small for those of the operands")
+        if not largest + 31 - 63 <= shift <= 31 - largest:
+            side = "small" if shift > 0 else "large"
+            raise ScaleError(f"{self.name}: the scale of the result is too {side} for those of the operands")
         return multiplier, shift
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
@@ -52,7 +57,8 @@ class QDiv(QBinary):
         headroom = 31 - length.astype(np.int64)
         unscaled = fp.high_multiply(fp.wrap32(a << headroom), inverse)
         right = bits + headroom - shift
-        quotient = shift_right(fp.high_multiply(unscaled, multiplier), right)
+        scaled = fp.high_multiply(unscaled, multiplier)
+        quotient = np.where(right < _WORD, fp.shift_right(scaled, right), (scaled >> (right - _WORD)) + (scaled >= 0))
         result = np.where(b == 0, 0, quotient) + attributes["y"].zero_point
         return (fp.saturate(result, dtype, attributes["low"], attributes["high"]),)
 
@@ -69,11 +75,9 @@ class QDiv(QBinary):
         headroom = c.let(binary("sub", 31, length))
         unscaled = fp.high_multiply_expr(Binary("shl", a, headroom), inverse)
         right = bits + headroom - shift
-        quotient = fp.shift_right_by(c.let, fp.high_multiply_expr(unscaled, multiplier), right)
+        scaled, right = c.let(fp.high_multiply_expr(unscaled, multiplier)), c.let(right)
+        far = fp.shr(scaled, maximum(right - _WORD, 0)) + (fp.shr(scaled, 63) + 1)
+        near = fp.shift_right_by(c.let, scaled, minimum(right, 62))
+        quotient = Select(Binary("lt", right, const(_WORD, right.type)), near, far)
         result = Select(Binary("eq", b, zero), zero, quotient) + attributes["y"].zero_point
         return fp.saturate_expr(result, dtype, attributes["low"], attributes["high"])
-
-
-def shift_right(x: Array, exponent: Array) -> Array:
-    """`fixed_point.shift_right`."""
-    return fp.shift_right(x, exponent)

@@ -37,13 +37,18 @@ class QBinary(QuantizedOperator):
         check_quantized(self, operands, attributes, "a", "b")
         per_tensor(self, attributes, "a", "b", "y")
         check_activation(self, a.dtype, attributes["y"], attributes)
-        if a.dtype is not b.dtype or a.dtype not in self.types:
-            names = ", ".join(map(str, self.types))
-            raise ShapeError(f"{self.name} combines integers of one type of {names}, not {a} and {b}")
-        if a.dtype is DType.I16 and any(attributes[key].zero_point for key in ("a", "b", "y")):
+        if a.dtype not in self.types or b.dtype is not self.partner(a.dtype):
+            names = " or ".join(f"{t} and {self.partner(t)}" for t in self.types)
+            raise ShapeError(f"{self.name} combines {names}, not {a} and {b}")
+        types = {"a": a.dtype, "b": b.dtype, "y": a.dtype}
+        if any(dtype is DType.I16 and attributes[key].zero_point for key, dtype in types.items()):
             raise ScaleError(f"{self.name} takes 16-bit integers without zero points")
         self.check_scales(a.dtype, attributes)
         return (TensorType(a.dtype, broadcast_shapes(self.name, a.shape, b.shape), None, attributes["y"]),)
+
+    def partner(self, dtype: DType) -> DType:
+        """The element type of b, by that of a."""
+        return dtype
 
     @abstractmethod
     def check_scales(self, dtype: DType, attributes: Attributes) -> None:

@@ -31,7 +31,7 @@ def interpolated(x: Array, function: Callable[[Array], Array], source: Quantizat
     Raises `ScaleError` where the function isn't finite at a place of the table.
     """
     with np.errstate(all="ignore"):
-        table = _table(function, source, target)
+        table: Array = _table(function, source, target)
     index = (x >> _STEP_BITS) + _STEPS // 2
     slope = (table[index + 1] - table[index]).astype(np.int16).astype(np.int64)
     delta = (slope * (x & ((1 << _STEP_BITS) - 1)) + (1 << (_STEP_BITS - 1))) >> _STEP_BITS
@@ -54,7 +54,8 @@ def _table(function: Callable[[Array], Array], source: Quantization, target: Qua
     table = np.concatenate([sample - bias, last])
     if not np.all(np.isfinite(table)):
         raise ScaleError(f"the function of numbers on scale {source.scale:.4g} is not finite", hint=fp.CALIBRATE)
-    return np.clip(table, _LOWEST, _HIGHEST).astype(np.int64)
+    whole: Array = np.clip(table, _LOWEST, _HIGHEST).astype(np.int64)
+    return whole
 
 
 def _sigmoids() -> Array:
@@ -79,7 +80,10 @@ def power_of_two(scale: float) -> int | None:
 
 
 def sigmoid(x: Array, source: Quantization, *, tanh: bool) -> Array:
-    """LOGISTIC (or TANH, which is 2 sigmoid(2 x) - 1) of 16-bit integers (as int64), in steps of 2^-15; int64."""
+    """The logistic function of 16-bit integers (as int64) in steps of 2^-15, or the hyperbolic tangent; int64.
+
+    The latter is 2 sigmoid(2 x) - 1.
+    """
     exponent = power_of_two(source.scale)
     places = None if exponent is None else 12 + exponent
     if places is not None and (places == 0 or (tanh and places == 1)):

@@ -12,6 +12,7 @@ from ...ops.products import ReduceAll, ReduceAny, ReduceProd
 from ...ops.quantized.activation import QSoftmax
 from ...ops.quantized.log_softmax import QLogSoftmax
 from ...ops.quantized.pooling import QAvgPool, QMean
+from ...ops.quantized.products import QReduceProd
 from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ...ops.rules import version
 from ..emitter import Emitter
@@ -116,7 +117,7 @@ TFLITE.add(_reduce("MEAN"), ReduceMean, QMean)
 TFLITE.add(_reduce("SUM"), ReduceSum)
 TFLITE.add(_reduce("REDUCE_MAX", Narrow.ALIKE), ReduceMax)
 TFLITE.add(_reduce("REDUCE_MIN", Narrow.ALIKE), ReduceMin)
-TFLITE.add(_reduce("REDUCE_PROD"), ReduceProd)
+TFLITE.add(_reduce("REDUCE_PROD"), ReduceProd, QReduceProd)
 TFLITE.add(_reduce("REDUCE_ANY"), ReduceAny)
 TFLITE.add(_reduce("REDUCE_ALL"), ReduceAll)
 TFLITE.add(TfliteForm(softmax, "SOFTMAX"), Softmax, QSoftmax)

@@ -22,7 +22,10 @@ ALL_BYTES = ((256,), (2, 128), (1, 16, 16, 1), (3, 5, 20), (1, 7, 8, 5))
 Scale = tuple[float, int]
 """Scale and zero point."""
 Values = tuple[float, float] | str | None
-"""What an input holds: numbers between two bounds, "nonzero", "no NaN", "finite" (floats without special ones), or anything."""
+"""What an input holds: numbers between two bounds, or anything.
+
+Or anything but: 0 and the integer -1 ("divisor"), NaN ("no NaN"), all special floats ("finite").
+"""
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 0.5, -0.5, 1.5, -2.5, 1e-40, 3.4e38, -3.4e38, 1.0, -1.0, 2.0**31, 1e10)
 """Floats that operators treat in ways of their own, or round."""
 
@@ -146,8 +149,8 @@ def _allowed(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...], kind:
         special = np.array(SPECIAL, dtype)
         chosen = special if kind is None else special[~np.isnan(special)]
         values = np.where(rng.random(shape) < 0.5, rng.choice(chosen, shape), values)
-    if kind == "nonzero":
-        values = np.where(values == 0, np.array(1, dtype), values)
+    if kind == "divisor":
+        values = np.where((values == 0) | ((values == -1) & (np.dtype(dtype).kind == "i")), np.array(1, dtype), values)
     return np.asarray(values, dtype).reshape(shape)
 
 

@@ -170,16 +170,16 @@ def sixteen_bit_dense(bias: Any, code: int) -> bytes:
 def test_all_opaque_operators_are_named_at_once() -> None:
     m = Model()
     x, a, b, y = (m.tensor(n, (2, 5), np.float32) for n in "xaby")
-    m.operator("MATRIX_DIAG", (x,), (a,))
+    m.operator("LSH_PROJECTION", (x,), (a,))
     m.operator("RELU", (a,), (b,))
     lengths = m.constant("lengths", np.array([2, 1], np.int32))
-    m.operator("REVERSE_SEQUENCE", (b, lengths), (y,), ("ReverseSequenceOptions", {"SeqDim": 1}))
+    m.operator("SKIP_GRAM", (b, lengths), (y,), ("SkipGramOptions", {"NgramSize": 1}))
     graph = graph_of(read_model(m.data((x,), (y,))), "case")
     for run in (netc.compile, lambda g: netc.quantize(g, calibration=[np.ones((2, 5), np.float32)])):
         with pytest.raises(NetcError) as caught:
             run(graph)
         first, second = caught.value.diagnostics
-        assert first.message == "netc can't run the operator MATRIX_DIAG (operator 0, tensor `a`)"
-        assert second.message == "netc can't run the operator REVERSE_SEQUENCE (operator 2, tensor `y`)"
+        assert first.message == "netc can't run the operator LSH_PROJECTION (operator 0, tensor `a`)"
+        assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`)"
         assert second.hint is not None
         assert "netc run FILE --engine litert" in second.hint

@@ -75,12 +75,12 @@ def _window(d: Draw, dtype: Any) -> tuple[tuple[int, ...], list[tuple[int, int, 
         "DilationWFactor": columns[2],
         "FusedActivationFunction": d.r.choice(ACTIVATIONS),
     }
-    return (d.r.choice((1, 2)), *sizes, d.r.choice((1, 2, 3, 4, 8, 16))), [rows, columns], padding, fields
+    return (d.r.choice((1, 2)), *sizes, d.r.choice((1, 2, 3, 4, 8, 12, 16))), [rows, columns], padding, fields
 
 
 def _conv_2d(d: Draw, dtype: Any) -> bytes:
     (n, h, w, channels), (rows, columns), _, fields = _window(d, dtype)
-    groups = d.r.choice([g for g in (1, 1, 1, 2, 4) if channels % g == 0]) if dtype is not np.uint8 else 1
+    groups = d.r.choice([g for g in (1, 1, 2, 3, 4) if channels % g == 0]) if dtype is not np.uint8 else 1
     filters = d.r.choice((1, 2, 7, 8, 17)) * groups
     given = scale_of(d, dtype)
     x = d.input((n, h, w, channels), dtype, given, "finite")

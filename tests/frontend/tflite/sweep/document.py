@@ -13,17 +13,18 @@ from . import TYPES, operator_of
 from .verdict import Verdict
 
 COMMAND = "python benchmarks/tflite_operators.py --count 2000 --write docs/tflite-operators.md"
-ABSENT = "–"
+ABSENT = "\N{EN DASH}"
 HEAD = f"""# TFLite's operators, type by type
 
 Written by `{COMMAND}`, which compares netc with LiteRT's reference kernels on random files of one operator each (seed
 {{seed}}, {{files}} files that LiteRT runs; {{differing}} differ).
 
-The columns are the element type of the first operand, for CAST, QUANTIZE, DEQUANTIZE and BITCAST of what is converted. i8, u8 and
+The columns are the element type of the first operand, of what is chosen or moved, or of what is converted. i8, u8 and
 i16 are quantized numbers where the operator has such a form. A cell says what came out:
 
 - **exact**: every byte equals the reference kernels' result, interpreted and compiled;
-- **close**: floats lie within 1e-4 of the range of the results, or within three times what LiteRT's own other kernels differ;
+- **close**: floats lie within 1e-4 of the range of the results, or within three times what LiteRT's own other kernels
+  differ;
 - **refused**: netc leaves the operator opaque, for the reason of that number below; behind exact or close it says
   that some of the files are refused;
 - {ABSENT}: LiteRT refuses the form, or the operator.
@@ -64,8 +65,7 @@ def _general(reason: str) -> str:
     """A reason without the numbers and names of one file."""
     reason = re.sub(r"`[^`]*`", "`…`", reason)
     reason = re.sub(r"\b(f32|i8|u8|i16|i32|i64|bool)\[[^]]*\]", r"\1[…]", reason)
-    reason = re.sub(r"(?<![\w^.])-?\d+(\.\d+)?(e[+-]?\d+)?(?![\w^])(:-?\d+)?", "…", reason)
-    return reason
+    return re.sub(r"(?<![\w^.])-?\d+(\.\d+)?(e[+-]?\d+)?(?![\w^])(:-?\d+)?", "…", reason)
 
 
 def _cell(verdicts: Sequence[Verdict], numbers: _Numbers) -> str:

@@ -70,7 +70,10 @@ def _constant(d: Draw, shape: tuple[int, ...], dtype: Any, given: Scale | None, 
         numbers = np.random.default_rng(d.r.getrandbits(30)).standard_normal(shape)
         return d.constant(np.asarray(numbers if kind == "f" else numbers > 0).astype(dtype), given)
     numbers = d.integers(dtype, shape)
-    return d.constant(np.asarray(np.where(numbers == 0, 1, numbers) if values == "nonzero" else numbers, dtype), given)
+    return d.constant(
+        np.asarray(np.where((numbers == 0) | (numbers == -1), 1, numbers) if values == "divisor" else numbers, dtype),
+        given,
+    )
 
 
 def _compare(name: str, table: str) -> Generator:
@@ -79,13 +82,14 @@ def _compare(name: str, table: str) -> Generator:
 
 def _prelu(d: Draw, dtype: Any) -> bytes:
     shape = d.r.choice(((1, 8, 8, 5), (2, 4, 3, 5), (1, 16, 16, 1), d.shape(d.r.randint(1, 4))))
-    x, alpha = scale_of(d, dtype), scale_of(d, dtype)
+    kind = np.int8 if dtype is np.int16 else dtype
+    x, alpha = scale_of(d, dtype), scale_of(d, kind)
     slopes = d.r.choice(((1,) * (len(shape) - 2) + shape[-1:], shape[1:], (1,), shape))
     place = d.input(shape, dtype, x)
     return file(
         d,
         "PRELU",
-        [place, _constant(d, slopes, dtype, alpha, None)],
+        [place, _constant(d, slopes, kind, alpha, None)],
         [d.tensor(shape, dtype, scale_of(d, dtype, size_of(x)))],
     )
 
@@ -137,7 +141,10 @@ def _quantize(d: Draw, dtype: Any) -> bytes:
     y = (d.scale(x[0]), 0 if target is np.int32 else d.zero(target))
     if dtype is np.float32:
         y = max(y[0], 1e-4), y[1]
-    return file(d, "QUANTIZE", [d.input(shape, dtype, given)], [d.tensor(shape, target, y)], ("QuantizeOptions", {}))
+    near = (-1e9 * y[0], 1e9 * y[0])  # beyond 32 bits nothing is defined
+    values = (max(near[0], -1e30), min(near[1], 1e30)) if d.flip() else (-200 * y[0], 200 * y[0])
+    x_place = d.input(shape, dtype, given, values if dtype is np.float32 else None)
+    return file(d, "QUANTIZE", [x_place], [d.tensor(shape, target, y)], ("QuantizeOptions", {}))
 
 
 def _dequantize(d: Draw, dtype: Any) -> bytes:
@@ -148,7 +155,7 @@ def _dequantize(d: Draw, dtype: Any) -> bytes:
 
 def _add_n(d: Draw, dtype: Any) -> bytes:
     shape, given = any_shape(d, dtype), scale_of(d, dtype)
-    inputs = [d.input(shape, dtype, given) for _ in range(d.r.randint(2, 4))]
+    inputs = [d.input(shape, dtype, given, "finite") for _ in range(d.r.randint(2, 4))]
     return file(d, "ADD_N", inputs, [d.tensor(shape, dtype, given)], ("AddNOptions", {}))
 
 
@@ -186,18 +193,18 @@ GENERATORS: Mapping[str, Generator] = {
     "CEIL": unary("CEIL"),
     "COS": unary("COS", lambda d: ("CosOptions", {})),
     "DEQUANTIZE": _dequantize,
-    "DIV": _binary("DIV", "DivOptions", fuses=True, values=(None, "nonzero")),
+    "DIV": _binary("DIV", "DivOptions", fuses=True, values=(None, "divisor")),
     "ELU": unary("ELU"),
     "EQUAL": _compare("EQUAL", "EqualOptions"),
     "EXP": unary("EXP", lambda d: ("ExpOptions", {})),
-    "FAKE_QUANT": unary("FAKE_QUANT", _fake_quant),
+    "FAKE_QUANT": unary("FAKE_QUANT", _fake_quant, values="no NaN"),
     "FLOOR": unary("FLOOR"),
-    "FLOOR_DIV": _binary("FLOOR_DIV", "FloorDivOptions", values=(None, "nonzero")),
-    "FLOOR_MOD": _binary("FLOOR_MOD", "FloorModOptions", values=(None, "nonzero")),
+    "FLOOR_DIV": _binary("FLOOR_DIV", "FloorDivOptions", values=(None, "divisor")),
+    "FLOOR_MOD": _binary("FLOOR_MOD", "FloorModOptions", values=(None, "divisor")),
     "GELU": unary("GELU", lambda d: ("GeluOptions", {"Approximate": d.flip()})),
     "GREATER": _compare("GREATER", "GreaterOptions"),
     "GREATER_EQUAL": _compare("GREATER_EQUAL", "GreaterEqualOptions"),
-    "HARD_SWISH": unary("HARD_SWISH", lambda d: ("HardSwishOptions", {})),
+    "HARD_SWISH": unary("HARD_SWISH", lambda d: ("HardSwishOptions", {}), values="finite"),
     "LEAKY_RELU": unary("LEAKY_RELU", _leaky),
     "LESS": _compare("LESS", "LessOptions"),
     "LESS_EQUAL": _compare("LESS_EQUAL", "LessEqualOptions"),
@@ -217,7 +224,7 @@ GENERATORS: Mapping[str, Generator] = {
     "QUANTIZE": _quantize,
     "RELU": unary("RELU"),
     "RELU6": unary("RELU6"),
-    "RELU_0_TO_1": unary("RELU_0_TO_1"),
+    "RELU_0_TO_1": unary("RELU_0_TO_1", values="no NaN"),
     "RELU_N1_TO_1": unary("RELU_N1_TO_1"),
     "RIGHT_SHIFT": _binary("RIGHT_SHIFT", "RightShiftOptions", alike=True, values=(None, (0, 70))),
     "ROUND": unary("ROUND"),

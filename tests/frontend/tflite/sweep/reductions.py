@@ -37,7 +37,7 @@ def _position(name: str, table: str) -> Generator:
         shape = d.shape(d.r.randint(1, 5))
         axis, wide = d.r.randrange(len(shape)), d.flip()
         spelled = axis - len(shape) if d.r.random() < 0.3 else axis
-        x = d.input(shape, dtype, scale_of(d, dtype))
+        x = d.input(shape, dtype, scale_of(d, dtype), "no NaN")
         place = d.constant(np.array(spelled, d.r.choice((np.int32, np.int64))))
         y = d.tensor(shape[:axis] + shape[axis + 1 :], np.int64 if wide else np.int32, None)
         return file(d, name, [x, place], [y], (table, {"OutputType": 4 if wide else 2}))
@@ -48,7 +48,7 @@ def _position(name: str, table: str) -> Generator:
 def _cumsum(d: Draw, dtype: Any) -> bytes:
     shape, given = d.shape(d.r.randint(1, 5)), scale_of(d, dtype)
     axis = d.r.randrange(-len(shape), len(shape))
-    x, place = d.input(shape, dtype, given), d.constant(np.array(axis, np.int32))
+    x, place = d.input(shape, dtype, given, "finite"), d.constant(np.array(axis, np.int32))
     fields = {"Exclusive": d.flip(), "Reverse": d.flip()}
     return file(d, "CUMSUM", [x, place], [d.tensor(shape, dtype, given)], ("CumsumOptions", fields))
 
@@ -57,11 +57,11 @@ GENERATORS: Mapping[str, Generator] = {
     "ARG_MAX": _position("ARG_MAX", "ArgMaxOptions"),
     "ARG_MIN": _position("ARG_MIN", "ArgMinOptions"),
     "CUMSUM": _cumsum,
-    "MEAN": _reduce("MEAN", rescales=True),
+    "MEAN": _reduce("MEAN", rescales=True, values="finite"),
     "REDUCE_ALL": _reduce("REDUCE_ALL"),
     "REDUCE_ANY": _reduce("REDUCE_ANY"),
-    "REDUCE_MAX": _reduce("REDUCE_MAX"),
-    "REDUCE_MIN": _reduce("REDUCE_MIN"),
-    "REDUCE_PROD": _reduce("REDUCE_PROD", rescales=True),
-    "SUM": _reduce("SUM", rescales=True),
+    "REDUCE_MAX": _reduce("REDUCE_MAX", values="no NaN"),
+    "REDUCE_MIN": _reduce("REDUCE_MIN", values="no NaN"),
+    "REDUCE_PROD": _reduce("REDUCE_PROD", rescales=True, values="finite"),
+    "SUM": _reduce("SUM", rescales=True, values="finite"),
 }
