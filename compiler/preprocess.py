@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
+
+from .errors import NetcError, near_miss
+from .graph.ir import Graph
 
 RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 """Ways to resize a picture."""
@@ -20,6 +23,23 @@ class Setting:
 
     expected: str
     accepts: Callable[[Any], bool]
+
+
+def overridden(graph: Graph, given: Mapping[str, Any]) -> Graph:
+    """The graph with other settings of its pictures; raises `NetcError` for settings that there aren't."""
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in SETTINGS:
+            hint = near_miss(key, SETTINGS) or f"there are {', '.join(SETTINGS)}"
+            raise NetcError(f"preprocess has no setting `{key}`", hint=hint)
+        settings[key] = tuple(value) if isinstance(value, list) else value
+        if not SETTINGS[key].accepts(settings[key]):
+            raise NetcError(f"preprocess: {key} must be {SETTINGS[key].expected}, not {value}")
+    if not settings:
+        return graph
+    declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
+    attributes = {**graph.attributes, "preprocess": {**declared, **settings}}
+    return replace(graph, attributes=MappingProxyType(attributes))
 
 
 def _number(value: Any) -> bool:

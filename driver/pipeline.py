@@ -34,6 +34,7 @@ from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
+from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
 from .runtime.cache import CompiledObject, compile_object
@@ -57,7 +58,8 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 class Request:
     """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
 
-    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name. `pipeline` None means the
+    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name, `preprocess` settings of
+    pictures that count before those that the network declares. `pipeline` None means the
     passes that what is built usually goes through.
     """
 
@@ -65,6 +67,7 @@ class Request:
     net: str | None = None
     batch: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    preprocess: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
     threads: int | None = None
     cpu: str | None = None
     observers: Sequence[passes.Observer] = ()
@@ -114,7 +117,9 @@ class Compilation:
     def read(self) -> None:
         """The first stage: find `network` and `graph`."""
         r = self.request
-        self.network = self.graph = load(r.source, net=r.net, batch=r.batch, settings=r.settings)
+        self.network = self.graph = load(
+            r.source, net=r.net, batch=r.batch, settings=r.settings, preprocess=r.preprocess
+        )
 
     def pipeline(self) -> str:
         """The passes that `graph` goes through."""
@@ -285,18 +290,23 @@ def load(
     net: str | None = None,
     batch: int = 1,
     settings: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
     allow_import: Sequence[str | os.PathLike[str]] = (),
     float_weights: bool = False,
 ) -> Graph:
     """Read a network: a path to a file in one of netc's formats, the name of a shipped net, or a graph, returned as is.
+
+    `settings` are a net's hyperparameters and free sizes by name, or the shapes of inputs that a file leaves free.
+    `preprocess` are settings of pictures, such as `divide`, that count before those that the network declares.
 
     The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`. With
     `float_weights` 8-bit weights of a file of dynamic range are read as floats, which can be differentiated and
     quantized again; else floats are quantized while the network runs, as LiteRT does it.
     """
     if isinstance(source, Graph):
-        return source
+        return overridden(source, preprocess or {})
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
     graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
-    return passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
+    read = passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
+    return overridden(read, preprocess or {})

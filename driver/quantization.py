@@ -41,6 +41,7 @@ from .recovery import Inputs, recover
 from .runtime.data.calibration import CalibrationSamples, are_pictures, calibration_inputs, facts_of, notes_on
 from .runtime.data.images import as_input
 from .runtime.data.interpretation import interpret
+from .runtime.data.layout import laid_out, sample_shape
 from .runtime.data.registry import open_samples
 from .runtime.data.source import ArraySource, FileSource, PictureFiles
 from .runtime.training.batches import ArrayMaker, evaluation_plans
@@ -173,9 +174,9 @@ def _array_inputs(graph: Graph, samples: Array) -> Array:
 def _interpreted(graph: Graph, source: ArraySource) -> Array:
     """Samples as a float network takes them."""
     found = interpret(graph, facts_of(source))
-    preparation = Preparation(graph.inputs[0].type.shape[1:], found.preprocess, interpretation=found)
+    preparation = Preparation(sample_shape(graph), found.preprocess, interpretation=found)
     (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(source), len(source)))
-    return made.images
+    return laid_out(made.images, graph.inputs[0].type)
 
 
 def _batches(samples: Array, size: int) -> Iterator[Array]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import Diagnostic, NetcError
-from ..graph.builder import Rewriter
+from ..graph.builder import GraphBuilder, Rewriter
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operation, Operator, Value
 from ..graph.names import value_names
 from ..graph.registry import register
@@ -83,6 +83,20 @@ def runnable(graph: Graph) -> Graph:
         else:
             b.copy(op)
     return b.close()
+
+
+def custom_types(b: GraphBuilder, op: Operation) -> tuple[TensorType, ...] | None:
+    """Types that an opaque operation gives of which netc knows what it computes, whatever its file declares."""
+    rule = _CUSTOM.get(op.attributes["operator"])
+    if rule is None:
+        return None
+    start = len(b.operations)
+    try:
+        return tuple(v.type for v in rule(b, op, op.operands))
+    except NetcError:
+        return None
+    finally:
+        del b.operations[start:]
 
 
 def _replace(b: Rewriter, op: Operation) -> None:

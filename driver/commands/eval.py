@@ -22,7 +22,14 @@ from ..detection import Detections, detector_task, evaluate_detector, match_cate
 from ..frontend import FORMATS, format_of, load_recipe
 from ..losses import find_loss
 from ..notes import show_notes
-from ..options import background_option, batch_option, json_option, network_options, target_options
+from ..options import (
+    background_option,
+    batch_option,
+    json_option,
+    network_options,
+    preprocess_option,
+    target_options,
+)
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import PROGRAM, Request, build, load, load_program
@@ -71,6 +78,7 @@ _IN_WORDS = {
 @click.option("--loss", metavar="TEXT", help="What targets the net takes: a loss, as for train; default: its recipe's.")
 @background_option
 @batch_option
+@preprocess_option
 @target_options
 @json_option
 def eval_command(
@@ -87,6 +95,7 @@ def eval_command(
     loss: str | None,
     background: bool | None,
     batch: int,
+    preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
     as_json: bool,
@@ -109,7 +118,7 @@ def eval_command(
         show_what_is_guessed(floats, source, labels)
         _compare(floats, integers, source, labels, as_json)
         return
-    request = Request(model, net, batch, settings, threads, cpu, weights=weights)
+    request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
     graph = build(request, until="graph").graph
     if graph.parameters and not weights:
         raise _weights_lack()

@@ -20,7 +20,7 @@ from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..data_help import DataCommand
 from ..notes import open_noted
-from ..options import network_options, weights_options
+from ..options import network_options, preprocess_option, weights_options
 from ..output import echo, progress_bar
 from ..picture import class_labels, usable_labels
 from ..pipeline import load
@@ -48,6 +48,7 @@ SHOWN = 5
 
 @click.command("quantize", cls=DataCommand)
 @network_options
+@preprocess_option
 @weights_options
 @click.option("--calibrate", "samples", metavar="PATH", help="Pictures, or data by NAME: see below.")
 @click.option("--dynamic-range", is_flag=True, help="Weights of 8 bits, activations of floats; takes no samples.")
@@ -91,6 +92,7 @@ class _Options:
     model: str
     net: str | None
     settings: dict[str, object]
+    preprocess: dict[str, object]
     weights: str | None
     seed: int
     samples: str | None
@@ -184,7 +186,7 @@ def _quantize(o: _Options) -> None:
     report_file = ReportFile.named(o.report) if o.report else None
     labelled = _labelled(o)
     scheme = o.scheme
-    network = load(o.model, net=o.net, settings=o.settings)
+    network = load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess)
     if labelled and not _comparable(labelled, network, o):
         labelled = None
     samples = open_noted(o.samples, o.limit, network)

@@ -223,9 +223,11 @@ def quantize(c: Context) -> Value:
 
 def dequantize(c: Context) -> Value:
     """DEQUANTIZE; constants, which may have a scale for each channel, are turned into floats at once."""
-    given, array = c.type(0).quantization, c.tensor(0).array()
-    if given is None:
+    given, array = c.type(0).quantization, c.known(0)
+    if given is None and array is None:
         return c.cast(c.value(0), DType.F32)
+    if given is None:
+        return c.builder.constant(c.constant(0).astype(np.float32))
     if array is None:
         return c.emit("dequantize", c.value(0), x=c.quantization(0))
     shape = [1] * array.ndim

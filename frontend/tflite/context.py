@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.ops.activations import ALONE
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
+from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType, Quantization, TensorType
 
 PADDINGS = ("same", "valid")
@@ -27,6 +28,13 @@ Converter = Callable[["Context"], Value | tuple[Value, ...]]
 
 class UnsupportedError(NetcError):
     """An operator that is sound but has no counterpart in netc."""
+
+
+def lack(tensor: Tensor) -> str:
+    """Why netc can't take a tensor that has no type, or whose sizes are open."""
+    if tensor.is_open:
+        return "has sizes that are not known before the model runs"
+    return f"has elements of type {tensor.type_name}, which netc doesn't have"
 
 
 @dataclass
@@ -87,9 +95,32 @@ class Context:
         return self._typed(self.model.tensors[index])
 
     def _typed(self, tensor: Tensor) -> TensorType:
-        if tensor.type is None:
-            self.unsupported(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
+        if tensor.type is None or tensor.is_open:
+            self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
+
+    def stated_shape(self, place: int = 0) -> tuple[int, ...]:
+        """The shape that the file states for an output, for operators whose operands don't tell it."""
+        tensor = self.output(place)
+        if any(tensor.is_free) or not tensor.has_shape:
+            self.unsupported(f"the shape of its result, tensor `{tensor.name}`, is computed while the model runs")
+        return tensor.shape
+
+    def settle(self, place: int, shape: tuple[int, ...]) -> None:
+        """Keep the shape of an output, now that it is known."""
+        tensors, index = self.model.tensors, self.operator.outputs[place]
+        if math.prod(shape) > MAX_ELEMENTS:
+            self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
+        self._keep(index, tensors[index].with_shape(shape))
+
+    def lose(self, place: int) -> None:
+        """Say that an output has no shape before the model runs: what reads it stays opaque."""
+        index = self.operator.outputs[place]
+        self._keep(index, replace(self.model.tensors[index], is_open=True))
+
+    def _keep(self, index: int, tensor: Tensor) -> None:
+        assert isinstance(self.model.tensors, list)  # as `bound` leaves them
+        self.model.tensors[index] = tensor
 
     def value(self, place: int) -> Value:
         """Input number `place` as a value; a constant is added to the graph when it is first used."""
@@ -104,10 +135,15 @@ class Context:
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
-        tensor, array = self.tensor(place), self.tensor(place).array()
-        if array is None and tensor.type is not None and not tensor.type.size:
-            return np.empty(tensor.type.shape, tensor.type.dtype.numpy)
-        return self.folded.get(self.operator.inputs[place]) if array is None else array
+        tensor, index = self.tensor(place), self.operator.inputs[place]
+        if index in self.folded:
+            return self.folded[index]
+        if tensor.data is None and tensor.type is not None and not tensor.type.size:
+            return np.empty(tensor.type.shape, tensor.type.dtype.numpy)  # writers leave out a buffer of no bytes
+        array = tensor.array()
+        if array is not None and tensor.is_encoded:
+            self.folded[index] = array
+        return array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""
@@ -145,7 +181,8 @@ class Context:
     ) -> tuple[Value, Quantization | None]:
         given = self.type(place).quantization
         if given is not None and given.axis is not None:
-            if given.axis != axes[-1]:
+            # Kernels of convolutions take the scales for those of the filters, whatever dimension the file names.
+            if given.axis != axes[-1] and (len(given.scales) != shape[-1] or self.operator.name == "FULLY_CONNECTED"):
                 self.unsupported(f"a weight that is quantized along dimension {given.axis} is not supported")
             given = Quantization(given.scales, given.zero_points, len(shape) - 1)
         array = self.known(place)

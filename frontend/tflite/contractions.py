@@ -171,7 +171,7 @@ def transpose_conv(c: Context) -> Value:
 
 def _enlarging(c: Context, x: Value, weight: Value, strides: tuple[int, ...]) -> dict[str, Any]:
     """Size, strides and padding of a transposed convolution: those of the one from the result's size to the input's."""
-    size = c.output_type().shape[1:-1]
+    size = (c.stated_shape() if c.known(0) is None else c.integers(0))[1:-1]
     if x.type.rank != len(strides) + 2 or len(size) != len(strides):
         c.fail(f"it can't bring {x.type} to {c.output_type()}")
     padding = []
@@ -207,7 +207,8 @@ def fully_connected(c: Context) -> Value:
     x, inputs = c.value(0), weight.type.shape[0]
     if inputs < 1 or x.type.size % inputs:
         c.fail(f"weight {c.type(1)} doesn't fit {x.type}")
-    lead = c.output_type().shape[:-1] if c.output_type().rank else ()
+    keeps = bool(c.option("keep_num_dims", False)) and x.type.shape[-1:] == (inputs,)
+    lead = x.type.shape[:-1] if keeps else (x.type.size // inputs,)
     if x.type.shape != (*lead, inputs):
         x = c.emit("reshape", x, shape=(*lead, inputs))
     if mixed and given is not None:

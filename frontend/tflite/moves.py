@@ -21,15 +21,16 @@ def axis_of(c: Context, axis: int, rank: int) -> int:
 
 
 def strided_slice(c: Context) -> Value:
-    """STRIDED_SLICE with all its masks; new axes, and those that go, appear with the result's shape."""
+    """STRIDED_SLICE with all its masks; new axes appear, and those that go disappear, at the end."""
     x = c.value(0)
-    y = sliced(c.builder, x, _places(c, x.type.shape))
-    shape = c.output_type().shape
+    places, kept = _places(c, x.type.shape)
+    y = sliced(c.builder, x, places)
+    shape = tuple(1 if d < 0 else y.type.shape[d] for d in (*kept, *range(len(places), y.type.rank)))
     return y if y.type.shape == shape else c.emit("reshape", y, shape=shape)
 
 
-def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
-    """What is taken of each dimension."""
+def _places(c: Context, shape: tuple[int, ...]) -> tuple[list[slice], list[int]]:
+    """What is taken of each dimension, and the dimensions of the result among them; -1 for new ones."""
     begins, ends, strides = (c.integers(i) for i in (1, 2, 3))
     if not len(begins) == len(ends) == len(strides):
         c.fail(f"begin {begins}, end {ends} and strides {strides} have different lengths")
@@ -38,14 +39,17 @@ def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
     if c.option("offset", False) and (masks["ellipsis"] or new_axes or len(begins) < len(shape)):
         c.unsupported("offsets for some of the dimensions are not supported")
     places: list[slice] = []
+    kept: list[int] = []
     for i, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
         if masks["ellipsis"] >> i & 1:
             skipped = len(shape) - (len(begins) - 1 - new_axes)
             if skipped < 1:  # which kernels take for one dimension
                 c.unsupported("an ellipsis that stands for no dimension is not supported")
+            kept += range(len(places), len(places) + skipped)
             places += [slice(None)] * skipped
             continue
         if masks["new_axis"] >> i & 1:
+            kept.append(-1)
             continue
         if not stride:
             c.fail("a stride can't be 0")
@@ -61,8 +65,9 @@ def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
         if c.option("offset", False) and not masks["begin"] >> i & 1:
             end += begin + size * (begin < 0)
         first, last = (None if masks[m] >> i & 1 else n for m, n in (("begin", begin), ("end", end)))
+        kept.append(len(places))
         places.append(slice(first, last, stride))
-    return places
+    return places, kept
 
 
 def reverse(c: Context) -> Value:
@@ -120,12 +125,18 @@ def gather_nd(c: Context) -> Value:
 
 def zeros_like(c: Context) -> Value:
     """ZEROS_LIKE."""
-    type_ = c.output_type()
+    type_ = c.type(0)
     if type_.quantization is not None or type_.dtype is DType.BOOL:
         c.unsupported(f"its form for {type_} is not supported")
     return c.builder.constant(np.broadcast_to(np.zeros((), type_.dtype.numpy), type_.shape))
 
 
+def densify(c: Context) -> Value:
+    """DENSIFY: a sparse constant as a dense one."""
+    return c.builder.constant(c.constant(0), quantization=c.type(0).quantization)
+
+
+reads(densify, "DENSIFY")
 reads(strided_slice, "STRIDED_SLICE")
 reads(reverse, "REVERSE_V2")
 reads(mirror_pad, "MIRROR_PAD")

@@ -8,6 +8,7 @@ in netc's order of dimensions; tensors keep their names as names of values, wher
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
+from ...compiler.errors import Location, NetcError, Note, ScaleError, ShapeError, near_miss
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Graph, Value
 from ...compiler.graph.names import output_names
@@ -23,27 +24,48 @@ from ...compiler.ops.facets import readers
 from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
-from ...compiler.tflite.reading import Model, read_model
+from ...compiler.tflite.reading import Model, Signature, read_model
 from ...compiler.types import DType, Quantization
 from . import arithmetic, contractions, moves, recurrent, reductions, scatters, selections, shapes  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError
 from .element_types import check_element_types
 from .folding import check_forms, folded
-from .metadata import embedded_labels, network_of, preprocess_of
+from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
+from .sizes import Sizes, bound
 
 MAX_FILE = 1 << 31
 
 
-def load_tflite(path: str | os.PathLike[str]) -> Graph:
-    """Read a `.tflite` file. Raises `NetcError` for a file that is missing, damaged or uses what netc doesn't have."""
+def load_tflite(path: str | os.PathLike[str], signature: str | None = None, sizes: Sizes | None = None) -> Graph:
+    """Read a `.tflite` file: the subgraph of a signature, the first one if None, with its free sizes bound.
+
+    Raises `NetcError` for a file that is missing, damaged or uses what netc doesn't have. Warns (`Note`) of what is
+    guessed.
+    """
     file = Path(path)
     data = read_bytes(path, limit=MAX_FILE)
+    notes: list[str] = []
     try:
-        graph = graph_of(read_model(data), file.stem)
-        return _with_labels(graph, data)
+        model = read_model(data)
+        if signature is not None:
+            model = model.at(_subgraph_of(model, signature))
+        graph = _with_labels(graph_of(model, file.stem, sizes, notes), data)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
+    for note in dict.fromkeys(notes):
+        warnings.warn(f"{path}: {note}", Note, stacklevel=2)
+    return graph
+
+
+def _subgraph_of(model: Model, key: str) -> int:
+    """The subgraph that a signature runs."""
+    found = next((s.subgraph for s in model.signatures if s.key == key), None)
+    if found is None:
+        keys = [s.key for s in model.signatures]
+        hint = near_miss(key, keys) or (f"it has {', '.join(keys)}" if keys else "it has none")
+        raise NetcError(f"the file has no signature `{key}`", hint=hint)
+    return found
 
 
 def _with_labels(graph: Graph, data: bytes) -> Graph:
@@ -59,9 +81,12 @@ def _with_labels(graph: Graph, data: bytes) -> Graph:
     return replace(graph, attributes=MappingProxyType(attributes))
 
 
-def graph_of(model: Model, name: str) -> Graph:
-    """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one."""
-    _check_shapes(model)
+def graph_of(model: Model, name: str, sizes: Sizes | None = None, notes: list[str] | None = None) -> Graph:
+    """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one.
+
+    What was guessed on the way is added to `notes`.
+    """
+    model, guesses = bound(model, sizes or Sizes())
     attributes = {"format": "tflite"}
     if any(t.data is not None and t.type is not None and t.type.dtype is DType.F16 for t in model.tensors):
         attributes[CONSTANTS] = HALF
@@ -83,23 +108,13 @@ def graph_of(model: Model, name: str) -> Graph:
     lacking = {name: f"{t.type_name}[{','.join(map(str, t.shape))}]" for name, t in strange}
     if lacking:
         builder.attributes["element_types"] = lacking
-    preprocess = preprocess_of(model)
-    if preprocess:
-        builder.attributes["preprocess"] = preprocess
-    network = network_of(model)
-    if network:
-        builder.attributes["network"] = network
-    if model.signatures:
-        builder.attributes["signature"] = _signature(model)
+    metadata = read_metadata(model)
+    builder.attributes.update(metadata.attributes)
+    if notes is not None:
+        notes += [*guesses, *metadata.notes]
+    if model.signature is not None:
+        builder.attributes["signature"] = _signature(model, model.signature)
     return builder.finish(outputs)
-
-
-def _check_shapes(model: Model) -> None:
-    """Raise `NetcError` for a tensor whose shape is not known before the model runs."""
-    dynamic = next((t for t in model.tensors if t.is_dynamic), None)
-    if dynamic is not None:
-        problem = f"{list(dynamic.shape)} has sizes below 0; shapes must be known"
-        raise NetcError(f"{dynamic.path}.shape (Tensor): {problem}")
 
 
 def _unique_names(model: Model) -> dict[int, str]:
@@ -137,7 +152,9 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
     converter = readers().get(operator.name) if not operator.is_custom else None
     arrays = None if operator.is_custom else folded(c, converter)
     if arrays is not None:
-        c.folded.update(zip(operator.outputs, arrays, strict=True))
+        for place, (index, array) in enumerate(zip(operator.outputs, arrays, strict=True)):
+            c.folded[index] = array
+            c.settle(place, array.shape)
         return
     start = len(c.builder.operations)
     before = len(c.values), len(c.weights)
@@ -202,19 +219,19 @@ def _named(c: Context, results: Sequence[Value], names: Mapping[int, str], start
 def _declared(c: Context, value: Value, place: int) -> Value:
     """A result as the file declares it: of that type, and standing for the same numbers."""
     declared = c.output_type(place)
-    if value.type.shape != declared.shape:
+    if not c.output(place).states(value.type.shape):
         c.fail(f"it gives {value.type}, but output {place} is declared as {declared}")
     if value.type.dtype is not declared.dtype:
         c.unsupported(f"a form that gives {declared.dtype} is not supported")
     stated = value.type.quantization
     if declared.quantization is not None and stated != declared.quantization and declared.quantization.is_per_tensor:
         value = c.emit("reinterpret", value, y=declared.quantization)
+    c.settle(place, value.type.shape)
     return value
 
 
-def _signature(model: Model) -> Mapping[str, object]:
-    """The first signature: its key, and its names for the graph's inputs and outputs, in order."""
-    signature = model.signatures[0]
+def _signature(model: Model, signature: Signature) -> Mapping[str, object]:
+    """A signature: its key, and its names for the graph's inputs and outputs, in order."""
     inputs = {index: name for name, index in signature.inputs.items()}
     outputs = {index: name for name, index in signature.outputs.items()}
     return {

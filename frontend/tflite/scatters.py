@@ -27,7 +27,9 @@ def scatter_nd(c: Context) -> Value:
 
 def segment_sum(c: Context) -> Value:
     """SEGMENT_SUM: rows of the same number added up."""
-    return _added(c, c.value(0), c.value(1), c.output_type().shape)
+    numbers = c.known(1)
+    count = c.stated_shape()[0] if numbers is None else int(numbers.max(initial=-1)) + 1
+    return _added(c, c.value(0), c.value(1), (count, *c.type(0).shape[1:]))
 
 
 def _added(c: Context, data: Value, segments: Value, shape: tuple[int, ...]) -> Value:
@@ -35,9 +37,15 @@ def _added(c: Context, data: Value, segments: Value, shape: tuple[int, ...]) -> 
     return c.emit("scatter_nd", places, data, shape=shape)
 
 
+def _segments(c: Context) -> tuple[int, ...]:
+    """The shape of a number of segments."""
+    (count,) = c.integers(2)
+    return (count, *c.type(0).shape[c.type(1).rank :])
+
+
 def unsorted_segment_sum(c: Context) -> Value:
     """UNSORTED_SEGMENT_SUM; rows with numbers below 0 belong nowhere: they go to a segment that is cut off."""
-    data, segments, shape = c.value(0), c.value(1), c.output_type().shape
+    data, segments, shape = c.value(0), c.value(1), _segments(c)
     zero, last = (c.builder.scalar(n, segments.type.dtype) for n in (0, shape[0]))
     places = c.emit("select", c.emit("less", segments, zero), last, segments)
     total = _added(c, data, places, (shape[0] + 1, *shape[1:]))
@@ -48,7 +56,7 @@ def _unsorted(reduction: str, floats: float, integers: int) -> Converter:
     """UNSORTED_SEGMENT_MAX and its kin; segments without rows hold what changes nothing."""
 
     def convert(c: Context) -> Value:
-        data, segments, shape = c.value(0), c.value(1), c.output_type().shape
+        data, segments, shape = c.value(0), c.value(1), _segments(c)
         rows, rest = math.prod(segments.type.shape), shape[1:]
         if shape[0] * rows * math.prod(rest) > LARGEST_TABLE:
             c.unsupported(f"{shape[0]} segments of {rows} rows are too many")
@@ -68,7 +76,7 @@ def _unsorted(reduction: str, floats: float, integers: int) -> Converter:
 
 def sparse_to_dense(c: Context) -> Value:
     """SPARSE_TO_DENSE: elements at places, of which the last one counts, and one number everywhere else."""
-    shape, default, values = c.output_type().shape, c.value(3), c.value(2)
+    shape, default, values = c.integers(1), c.value(3), c.value(2)
     default = c.emit("reshape", default, shape=())
     given = c.known(0)
     if given is None:

@@ -286,7 +286,10 @@ class QSoftmax(QuantizedOperator):
 
 @register
 class SoftmaxReciprocal(Part):
-    """The reciprocals of totals (i64, of which 32 bits count): fractions of 31 bits, and 32 bits higher their exponents."""
+    """The reciprocals of totals (i64), of which 32 bits count.
+
+    They are fractions of 31 bits, and 32 bits higher stand their exponents.
+    """
 
     name = "softmax_reciprocal"
     operands = ("total",)

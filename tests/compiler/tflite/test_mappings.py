@@ -246,14 +246,30 @@ def test_activations_of_plain_integers_are_maxima_and_minima(name: str, dtype: D
 
 
 @pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("neg", ("i16[4]<0.5>",)),
+        ("maximum", ("i8[4]<0.5>", "i8[4]<0.25>")),
+        ("floor_mod", ("i8[4]<0.5>", "i8[4]<0.25>")),
+        ("less", ("i16[4]<2.0>", "i16[4]<0.5>")),
+    ],
+)
+def test_kernels_that_take_integers_as_they_are(name: str, types: tuple[str, ...], litert: LiteRT) -> None:
+    b = GraphBuilder("net")
+    inputs = [b.input(f"x{i}", parse_type(text)) for i, text in enumerate(types)]
+    graph = b.finish([b.emit(name, *inputs)])
+    given = [np.array([-7, 5, 100, 2], v.type.dtype.numpy) - i for i, v in enumerate(inputs)]
+    ((got,),) = litert(to_tflite(graph), [given])
+    np.testing.assert_array_equal(got, evaluate(graph, given)[0])
+
+
+@pytest.mark.parametrize(
     ("name", "types", "attributes"),
     [
         ("mul", ("i8[4]", "i8[4]"), {}),
         ("mul", ("i16[4]<0.5>", "i16[4]<0.5>"), {}),
-        ("neg", ("i16[4]<0.5>",), {}),
         ("less", ("i8[4]<2.0>", "i8[4]<2.0>"), {}),
         ("reduce_sum", ("u8[4]",), {"axes": (0,)}),
-        ("maximum", ("i8[4]<0.5>", "i8[4]<0.25>"), {}),
         ("concat", ("u8[4]<0.5>", "u8[4]<0.25>"), {}),
     ],
 )

@@ -26,7 +26,7 @@ from .operators import CASES, FLOAT_CASES
 from .small_models import Model
 
 ELEMENTS = [np.float16, np.float64, np.float32, np.int64, np.int32, np.int16, np.int8, np.uint8, np.bool_]
-FOREIGN = {"STRING": 5, "INT4": 17, "number 60": 60}
+FOREIGN = {"STRING": 5, "BFLOAT16": 18, "number 60": 60}
 
 
 @cache

@@ -13,7 +13,7 @@ from netc.compiler.tflite.names import OPERATORS
 from .agreement import described
 from .litert import LiteRT
 from .sweep import TYPES, drawn, generators, operator_of
-from .sweep.document import ABSENT, COMMAND
+from .sweep.document import COMMAND
 from .sweep.verdict import judge
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "tflite-operators.md"
@@ -44,7 +44,7 @@ def test_the_table_says_which_operators_are_read(table: Mapping[str, list[str]])
     for name, (_, *cells) in table.items():
         assert len(cells) == len(TYPES)
         if name not in swept:
-            assert set(cells) == {ABSENT}, name
+            assert not any(cells), name
         elif any(cell.startswith(("exact", "close")) for cell in cells):
             assert name in readers()
 

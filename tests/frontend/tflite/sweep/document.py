@@ -16,8 +16,9 @@ COMMAND = "python benchmarks/tflite_operators.py --count 2000 --write docs/tflit
 ABSENT = "\N{EN DASH}"
 HEAD = f"""# TFLite's operators, type by type
 
-Written by `{COMMAND}`, which compares netc with LiteRT's reference kernels on random files of one operator each (seed
-{{seed}}, {{files}} files that LiteRT runs; {{differing}} differ).
+Written by `{COMMAND}`, which
+compares netc with LiteRT's reference kernels on random files of one operator each (seed {{seed}}): {{files}} files that
+LiteRT runs, of which {{differing}} differ.
 
 The columns are the element type of the first operand, of what is chosen or moved, or of what is converted. i8, u8 and
 i16 are quantized numbers where the operator has such a form. A cell says what came out:
@@ -29,7 +30,7 @@ i16 are quantized numbers where the operator has such a form. A cell says what c
   that some of the files are refused;
 - {ABSENT}: LiteRT refuses the form, or the operator.
 
-Operators in italics are not in the sweep: there is no more than what the third column says.
+Operators in italics are not in the sweep: of them the table says only whether netc reads them.
 
 """
 
@@ -42,7 +43,7 @@ def document(found: Mapping[tuple[str, str], Sequence[Verdict]], seed: int) -> s
     swept, numbers = {operator for operator, _ in merged}, _Numbers()
     lines = [f"| operator | read | {' | '.join(TYPES)} |", f"| --- | --- |{' --- |' * len(TYPES)}"]
     for operator in sorted(OPERATORS):
-        cells = [_cell(merged.get((operator, column), ()), numbers) for column in TYPES]
+        cells = [_cell(merged.get((operator, column), ()), numbers) if operator in swept else "" for column in TYPES]
         name = operator if operator in swept else f"*{operator}*"
         lines.append(f"| {name} | {'yes' if operator in readers() else 'no'} | {' | '.join(cells)} |")
     ran = [v for verdicts in found.values() for v in verdicts if v.outcome != "LiteRT refuses"]
@@ -65,7 +66,8 @@ def _general(reason: str) -> str:
     """A reason without the numbers and names of one file."""
     reason = re.sub(r"`[^`]*`", "`…`", reason)
     reason = re.sub(r"\b(f32|i8|u8|i16|i32|i64|bool)\[[^]]*\]", r"\1[…]", reason)
-    return re.sub(r"(?<![\w^.])-?\d+(\.\d+)?(e[+-]?\d+)?(?![\w^])(:-?\d+)?", "…", reason)
+    reason = re.sub(r"<[^>]*>", "<…>", reason)
+    return re.sub(r"-?\d+(\.\d+(e[+-]?\d+)?|e[+-]?\d+)", "…", reason)
 
 
 def _cell(verdicts: Sequence[Verdict], numbers: _Numbers) -> str:
