@@ -1,7 +1,7 @@
 """All TFLite operators in all element types: netc against LiteRT's reference kernels on random files of one operator.
 
     python benchmarks/tflite_operators.py [--count 2000] [--seed 0] [--processes 2] [--operators ADD,MUL] [--types i16]
-        [--no-compile] [--write docs/tflite-operators.md]
+        [--no-compile] [--write docs/tflite-operators.md] [--refresh docs/tflite-operators.md]
 
 `tests/frontend/tflite/sweep/` draws the files: shapes (ranks 0 to 5, sizes of 1, broadcasting), attributes, fused
 activations, scales from 1e-6 to 1e3 with zero points at both ends. Each runs in LiteRT (`OpResolverType.BUILTIN_REF`,
@@ -9,7 +9,7 @@ in a process that may abort), in netc's interpreter and machine code, and in Lit
 out as *exact* (every byte), *close* (floats within 1e-4 of the range of the results, or three times what LiteRT's own
 other kernels differ), *refused* with netc's reason, or *differs*, which makes the exit code 1. A form of an operator
 that LiteRT refuses in each of the first draws is not drawn further. `--write` writes the table of all operators, which
-needs a sweep without `--operators` and `--types`.
+needs a sweep without `--operators` and `--types`; `--refresh` writes anew which operators netc reads, without a sweep.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from tests.frontend.tflite.agreement import described
 from tests.frontend.tflite.litert import LiteRT
 from tests.frontend.tflite.sweep import TYPES, drawn, generators, operator_of
-from tests.frontend.tflite.sweep.document import document
+from tests.frontend.tflite.sweep.document import document, refreshed
 from tests.frontend.tflite.sweep.verdict import OUTCOMES, Verdict, judge
 
 PROBES = 4
@@ -62,6 +62,10 @@ class Runner:
 def main() -> None:
     """Draw, compare, print, and exit with 1 on differences."""
     arguments = options()
+    if arguments.refresh:
+        page = Path(arguments.refresh)
+        page.write_text(refreshed(page.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     chosen = arguments.operators.split(",") if arguments.operators else None
     columns = arguments.types.split(",") if arguments.types else list(TYPES)
     names = [n for n in sorted(generators()) if chosen is None or operator_of(n) in chosen]
@@ -96,6 +100,7 @@ def options() -> argparse.Namespace:
     p.add_argument("--types", help=f"of {', '.join(TYPES)}; default: all")
     p.add_argument("--no-compile", action="store_true", help="leave machine code out, which takes most of the time")
     p.add_argument("--write", metavar="FILE", help="write the table of all operators")
+    p.add_argument("--refresh", metavar="FILE", help="only write anew which operators are read, into such a table")
     return p.parse_args()
 
 

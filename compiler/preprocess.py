@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from .errors import NetcError, near_miss
-from .graph.ir import Graph
 
 RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 """Ways to resize a picture."""
@@ -25,8 +24,8 @@ class Setting:
     accepts: Callable[[Any], bool]
 
 
-def overridden(graph: Graph, given: Mapping[str, Any]) -> Graph:
-    """The graph with other settings of its pictures; raises `NetcError` for settings that there aren't."""
+def overridden(declared: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a net's pictures with others in their place; raises `NetcError` for what is no setting."""
     settings: dict[str, Any] = {}
     for key, value in given.items():
         if key not in SETTINGS:
@@ -35,11 +34,7 @@ def overridden(graph: Graph, given: Mapping[str, Any]) -> Graph:
         settings[key] = tuple(value) if isinstance(value, list) else value
         if not SETTINGS[key].accepts(settings[key]):
             raise NetcError(f"preprocess: {key} must be {SETTINGS[key].expected}, not {value}")
-    if not settings:
-        return graph
-    declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
-    attributes = {**graph.attributes, "preprocess": {**declared, **settings}}
-    return replace(graph, attributes=MappingProxyType(attributes))
+    return {**declared, **settings}
 
 
 def _number(value: Any) -> bool:

@@ -21,8 +21,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
@@ -30,6 +31,7 @@ from .compiler.backends import backend_of, find_target
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.graph.state import initial_state
 from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
@@ -209,7 +211,7 @@ def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None) 
     """
     check_runs_here(c.target)
     given = c.parameters() if parameters is None else parameters
-    return Program(c.module, c.object.code, c.target, c.threads, given)
+    return Program(c.module, c.object.code, c.target, c.threads, given, initial_state(c.graph))
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
@@ -304,9 +306,17 @@ def load(
     quantized again; else floats are quantized while the network runs, as LiteRT does it.
     """
     if isinstance(source, Graph):
-        return overridden(source, preprocess or {})
+        return _with_preprocess(source, preprocess)
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
     graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
     read = passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
-    return overridden(read, preprocess or {})
+    return _with_preprocess(read, preprocess)
+
+
+def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:
+    """The graph with other settings of its pictures."""
+    if not given:
+        return graph
+    settings = overridden(graph.attributes.get("preprocess") or {}, given)
+    return replace(graph, attributes=MappingProxyType({**graph.attributes, "preprocess": settings}))

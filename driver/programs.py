@@ -13,6 +13,7 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.graph.state import initial_state
 from .frontend import allowing
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, reading_float_weights
 from .runtime.program import Program
@@ -31,7 +32,7 @@ class NetworkProgram(Program):
     """
 
     def __init__(self, c: Compilation, model: str) -> None:
-        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters())
+        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
         self._request = (c.request.threads, c.request.cpu)
@@ -82,10 +83,10 @@ def compile(  # noqa: A001 (the public name)
 ) -> NetworkProgram:
     """Compile a network for this machine.
 
-    `source` is a path to a file (`.net`, `.tflite`, or `.ir` for a graph in text form), the name of a shipped net, or a
-    graph (whose batch is what it is). `weights` is a safetensors file or a mapping from parameter name to array in the
-    graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the net's other sizes
-    and hyperparameters; `threads` None uses all cores.
+    `source` is a path to a file (`.net`, `.tflite`, `.onnx`, or `.ir` for a graph in text form), the name of a shipped
+    net, or a graph (whose batch is what it is). `weights` is a safetensors file or a mapping from parameter name to
+    array in the graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the
+    net's other sizes and hyperparameters; `threads` None uses all cores.
 
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats,
     with `quantize="int16x8"` in 16-bit integers and 8-bit weights; `calibration` are samples to find the ranges of

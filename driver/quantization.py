@@ -136,7 +136,7 @@ def _prepared(
 ) -> Graph:
     """The float graph that is quantized."""
     graph = load(source, net=net, settings=settings)
-    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
+    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.weights else {})
     return equalize(prepared) if equalized else prepared
 
 

@@ -44,8 +44,8 @@ def layers(graph: Graph) -> list[LayerSummary]:
 
 
 def _parameters(graph: Graph) -> Sequence[Operation]:
-    """The operations that give parameters. A TFLite file holds their values: there they are the constants."""
-    if graph.attributes.get("format") == "tflite":
+    """The operations that give parameters. Files of other tools hold their values: there they are the constants."""
+    if "format" in graph.attributes:
         return [op for op in graph.operations if op.name == "constant"]
     return graph.parameters
 

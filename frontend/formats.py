@@ -129,6 +129,33 @@ def _read_tflite(path: AnyPath, choices: Choices) -> Graph:
     return load_tflite(path, choices.net, Sizes(choices.batch, choices.settings))
 
 
+def _is_onnx(head: bytes) -> bool:
+    """Whether a file begins like a ModelProto: with the version of its format, behind which stands another field."""
+    return len(head) > 2 and head[0] == 0x08 and 1 <= head[1] < 0x40 and head[2] in _ONNX_FIELDS
+
+
+_ONNX_FIELDS = frozenset(
+    number << 3 | kind for number, kind in ((2, 2), (3, 2), (4, 2), (5, 0), (6, 2), (7, 2), (8, 2))
+)
+"""First bytes of the fields that may follow: producer, domain, version of the model, its text, graph, operator sets."""
+
+
+def _read_onnx(path: AnyPath, choices: Choices) -> Graph:
+    from .onnx import load_onnx  # needs the package onnx, which is an extra
+
+    if choices.net is not None:
+        raise NetcError(f"{os.fspath(path)} is an ONNX model: it has no nets to choose")
+    graph = load_onnx(path, choices.batch, choices.settings)
+    _check_batch(path, choices, graph)
+    return graph
+
+
+def _check_batch(path: AnyPath, choices: Choices, graph: Graph) -> None:
+    """Raise `NetcError` for a batch that a file doesn't leave open."""
+    if choices.batch != 1 and any(v.type.shape[:1] != (choices.batch,) for v in graph.inputs):
+        raise NetcError(f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}")
+
+
 def _complete(
     name: str, suffix: str, recognizes: Callable[[bytes], bool], load: Callable[[AnyPath], Graph], has_weights: bool
 ) -> Format:
@@ -138,8 +165,7 @@ def _complete(
         if choices.net is not None or choices.settings:
             raise NetcError(f"{os.fspath(path)} is a {name}: it has no nets, sizes or hyperparameters to choose")
         graph = load(path)
-        if choices.batch != 1 and any(v.type.shape[:1] != (choices.batch,) for v in graph.inputs):
-            raise NetcError(f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}")
+        _check_batch(path, choices, graph)
         return graph
 
     return Format(name, (suffix,), recognizes, read, has_weights)
@@ -149,5 +175,6 @@ FORMATS: dict[str, Format] = {
     "net": Format(".net file", (".net",), lambda head: is_network(_text(head)), _read_net),
     "graph": _complete("graph in text form", ".ir", lambda head: _is_graph(_text(head)), _load_graph, False),
     "tflite": Format("TFLite model", (".tflite",), lambda head: head[4:8] == b"TFL3", _read_tflite, True),
+    "onnx": Format("ONNX model", (".onnx",), _is_onnx, _read_onnx, True),
 }
 """By a short name, in the order in which they are tried."""

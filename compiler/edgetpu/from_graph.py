@@ -21,6 +21,8 @@ from ..ops.facets import EDGETPU, TFLITE
 from ..ops.logic import BitwiseAnd, BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
+from ..ops.sequence_lstm import SequenceLstm
+from ..ops.sequence_rnn import SequenceRnn, Svdf
 from ..ops.shape import Concat, Identity, Pad, Slice
 from ..ops.squares import Square
 from ..ops.striding import StridedSlice
@@ -76,14 +78,19 @@ class Conversion:
             self._visit(op)
         graph = self._graph
         inputs = tuple(self._tensors[v] for v in graph.inputs)
-        outputs = tuple(self._tensors[v] for v in graph.outputs)
+        outputs = tuple(self._tensors[v] for v in graph.results)
         return ModelFacts(graph.name, tuple(self._operators), inputs, outputs, ASSUMPTIONS if self._assumed else ())
 
     def _visit(self, op: Operation) -> None:
         operands = [self._tensors[v] for v in op.operands]
+        if op in self._graph.states:
+            variable = TensorFacts((), "RESOURCE", op.result.name or "")
+            self._tensors[op.result] = self._emit(op, "READ_VARIABLE", [variable])
+            return
         if op.name in ("param", "constant") or (operands and all(t.constant for t in operands)):
             for result in op.results:
-                self._tensors[result] = replace(self._fresh(result.type, result.name or ""), constant=True)
+                fresh = self._fresh(result.type, result.name or "")
+                self._tensors[result] = replace(fresh, constant=op not in self._graph.states)
             return
         rule = EDGETPU.of(op.operator)
         if rule is None:
@@ -129,6 +136,8 @@ class Conversion:
     def unknown(self, op: Operation, operands: list[TensorFacts]) -> None:
         """An operator that has no TFLite form as it is used."""
         self._emit(op, op.name.upper(), list(operands))
+        for result in op.results[1:]:
+            self._tensors[result] = self._fresh(result.type)
 
     def _settings(self, op: Operation) -> list[TensorFacts]:
         """Axes and sizes, which TFLite gives as constant operands."""
@@ -272,6 +281,7 @@ def _kind(op: Operation) -> str:
 
 
 EDGETPU.add(Conversion.plain, BitwiseAnd, BitwiseXor, Square)
+EDGETPU.add(Conversion.unknown, SequenceLstm, SequenceRnn, Svdf)
 EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
 EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
 EDGETPU.add(Conversion.batch_norm, BatchNorm)

@@ -5,6 +5,8 @@ Dimension d of the result is dimension permutation[d] of the operand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Permutation = tuple[int, ...]
 
 
@@ -21,3 +23,9 @@ def composed(first: Permutation, second: Permutation) -> Permutation:
 def is_identity(permutation: Permutation) -> bool:
     """True if all dimensions stay where they are."""
     return permutation == tuple(range(len(permutation)))
+
+
+def is_free(shape: Sequence[int], permutation: Permutation) -> bool:
+    """True if a transpose of such a shape moves dimensions of size 1 only, so that elements stay in their order."""
+    moved = [d for d in permutation if shape[d] != 1]
+    return moved == sorted(moved)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..graph.ir import Attributes
 from ..types import Quantization, TensorType
 from .axes import Permutation
@@ -46,6 +48,8 @@ from .transpose_convolution import TransposeConvolution
 from .winograd import WinogradFilter
 
 Operands = tuple[TensorType, ...]
+
+_RESHAPE = Reshape()
 
 
 def _elementwise(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
@@ -140,6 +144,57 @@ def _transpose(operands: Operands, attributes: Attributes, permutation: Permutat
     return Permuted({**attributes, "permutation": merged}, tuple(range(len(given))), (permutation,))
 
 
+def _reshape(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
+    """Dimensions that are merged stay neighbours in their order, and what a dimension is split into moves with it.
+
+    Where the transposed operand doesn't have them so, it is transposed by the least that makes them neighbours.
+    """
+    (x,) = operands
+    (y,) = _RESHAPE.result_types(operands, attributes)
+    if not x.size:  # no group says where the elements are
+        return Permuted(attributes, tuple(range(y.rank)), (tuple(range(x.rank)),))
+    groups = _groups(x.shape, y.shape)
+    order = [d for d in permutation if x.shape[d] != 1]
+    for merged, _ in groups:
+        first = min(map(order.index, merged), default=0)
+        order = [
+            *(d for d in order[:first] if d not in merged),
+            *merged,
+            *(d for d in order[first:] if d not in merged),
+        ]
+    slots = iter(order)
+    needed = tuple(d if x.shape[d] == 1 else next(slots) for d in permutation)
+    ordered = sorted((g for g in groups if g[0]), key=lambda group: order.index(group[0][0]))
+    result = (
+        *(d for merged, parts in groups if not merged for d in parts),
+        *(d for _, parts in ordered for d in parts),
+    )
+    return Permuted({**attributes, "shape": tuple(y.shape[d] for d in result)}, result, (needed,))
+
+
+def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Neighbouring dimensions of two shapes with as many elements, the fewest at a time.
+
+    Old dimensions of size 1 stand in no group; new ones with the dimension before them, or first, with none.
+    """
+    groups: list[tuple[list[int], list[int]]] = [([], [])]
+    rest = [d for d, size in enumerate(old) if size != 1]
+    new_rest = [d for d, size in enumerate(new) if size != 1]
+    while rest:
+        merged, parts = [rest.pop(0)], [new_rest.pop(0)]
+        while (had := math.prod(old[d] for d in merged)) != (has := math.prod(new[d] for d in parts)):
+            if had < has:
+                merged.append(rest.pop(0))
+            else:
+                parts.append(new_rest.pop(0))
+        groups.append((merged, parts))
+    for d in (d for d, size in enumerate(new) if size == 1):
+        _, parts = next(g for g in reversed(groups) if not g[0] or g[1][0] < d)
+        parts.append(d)
+        parts.sort()
+    return groups
+
+
 def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
     """The classes stay where they are among the labels' dimensions."""
     rank = len(permutation)
@@ -169,7 +224,8 @@ PERMUTED.none("steps are rounded one after the other, in row-major order", QRedu
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)
-PERMUTED.none("elements are taken in row-major order", RandomUniform, Reshape)
+PERMUTED.add(_reshape, Reshape)
+PERMUTED.none("elements are taken in row-major order", RandomUniform)
 PERMUTED.none("indices count dimensions in fixed places", Gather, GatherND, Scatter)
 PERMUTED.none("blocks lie in the spatial dimensions", Rearrangement)
 PERMUTED.none("a layout belongs to an order of dimensions", Relayout)

@@ -6,13 +6,13 @@ TFLite's two kernels, which have integer forms, stand in `resize`; the layer tak
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError, near_miss
-from ..graph.ir import Array, Attribute, Attributes, AttributeSpec, Builder, Operation, Operator, Scales, Value
+from ..graph.ir import Array, Attribute, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Scales, Value
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Cast, Expr, Unary, maximum, minimum
@@ -246,6 +246,7 @@ def resize(
     mode = _mode(mode, x.type.rank - 2)
     new, scales = _target(x.type, size, scale)
     coordinates = coordinates or ("asymmetric" if mode == "nearest" else "half_pixel")
+    scales = () if coordinates == "align_corners" else scales  # whose corners are those of whole pixels
     rules: dict[str, Attribute] = {
         "scales": scales,
         "mode": mode,
@@ -255,12 +256,18 @@ def resize(
         "exclude_outside": exclude_outside,
         "antialias": antialias,
     }
-    check_rules("resize", x.type, x.type.shape[1:-1], new, rules)
+    return resized(b, x, new, rules)
+
+
+def resized(b: Emits, x: Value, size: tuple[int, ...], rules: Mapping[str, Attribute]) -> Value:
+    """Pictures [N, spatial..., C] brought to `size` by the simplest operator that follows all of these rules."""
+    check_rules("resize", x.type, x.type.shape[1:-1], size, rules)
     operator = _tflite_operator(x.type, rules)
     if operator is None:
-        return b.emit("resize", x, size=new, **rules)
+        return b.emit("resize", x, size=size, **rules)
     flags = {"align_corners": "align_corners", "half_pixel": "half_pixel_centers"}
-    return b.emit(operator, x, size=new, **({flags[coordinates]: True} if coordinates in flags else {}))
+    coordinates = str(rules["coordinates"])
+    return b.emit(operator, x, size=size, **({flags[coordinates]: True} if coordinates in flags else {}))
 
 
 def _mode(name: str, spatial: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.ir import Operation, Value
+from ..graph.ir import Operation, Results, Value
 from ..types import DType
 from .facets import IntegerForm, TfliteForm
 
@@ -60,7 +60,7 @@ def reads_unary(plain: str, quantized: str, *names: str) -> Callable[[Any], Valu
     return convert
 
 
-def expanded(b: Any, op: Operation) -> Value | None:
+def expanded(b: Any, op: Operation) -> Results | None:
     """What an operator is made of, for consumers that rewrite graphs."""
-    result: Value | None = b.expand(op, op.operator.expand)
+    result: Results | None = b.expand(op, op.operator.expand)
     return result

@@ -48,7 +48,8 @@ def affine(coordinates: str, size: int, target: int, scale: float, dtype: Any) -
         case "asymmetric":
             return Affine(0.0, ratio, 0.0)
         case "align_corners":
-            return Affine(0.0, float(kind(size - 1) / kind(target - 1)) if target > 1 else 0.0, 0.0)
+            last = kind(size) * kind(scale) - kind(1) if scale else kind(target - 1)
+            return Affine(0.0, float(kind(size - 1) / last) if target > 1 else 0.0, 0.0)
         case "pytorch_half_pixel" if target <= 1:
             return Affine(0.0, 0.0, 0.0)
         case "tf_half_pixel_for_nn":

@@ -32,6 +32,7 @@ from .jvp import Jvp, jvp
 from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
+from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .sink_transposes import SinkTransposes, sink_transposes
@@ -58,6 +59,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Jvp,
             LegalizeEdgeTpu,
             LowerGradients,
+            OptimizeBodies,
             Recompute,
             SimplifyInference,
             SinkTransposes,
@@ -101,6 +103,7 @@ __all__ = [
     "LegalizeEdgeTpu",
     "LowerGradients",
     "Observer",
+    "OptimizeBodies",
     "Pass",
     "PassManager",
     "Recompute",
@@ -127,6 +130,7 @@ __all__ = [
     "jvp",
     "legalize_edgetpu",
     "lower_gradients",
+    "optimize_bodies",
     "parse_pipeline",
     "pipelines",
     "print_after",

@@ -8,7 +8,7 @@ from ..errors import Location
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, composed, inverse, is_identity
+from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.facets import PERMUTED, Permuted
 from ..ops.shape import Transpose
 from ..types import TensorType
@@ -60,6 +60,12 @@ class _Transposed:
         (type_,) = _TRANSPOSE.result_types((self.source.type,), {"permutation": self.permutation})
         return type_
 
+    @property
+    def is_free(self) -> bool:
+        """True if no element moves, so that it needs no transpose."""
+        given = self.source.type.quantization
+        return is_free(self.source.type.shape, self.permutation) and (given is None or given.is_per_tensor)
+
     def then(self, permutation: Permutation) -> _Transposed:
         """The same, transposed once more."""
         return _Transposed(self.source, composed(self.permutation, permutation), self.location)
@@ -96,8 +102,11 @@ class _Sinker:
         return waiting or _Transposed(self.rewriter[old], tuple(range(old.type.rank)))
 
     def _emit(self, transposed: _Transposed, name: str | None = None) -> Value:
-        """The transposed value itself."""
+        """The transposed value itself; a reshape where that is the same."""
         source, permutation = transposed.source, transposed.permutation
+        if transposed.is_free:
+            shape = transposed.type.shape
+            return self.rewriter.emit("reshape", source, shape=shape, location=transposed.location, name=name)
         return self.rewriter.emit("transpose", source, permutation=permutation, location=transposed.location, name=name)
 
     def _value(self, old: Value) -> Value:
@@ -138,15 +147,16 @@ class _Sinker:
         found = self._permuted(op)
         if found is None:
             return False
-        moved, location = found
+        moved, location, is_as_asked = found
         pairs = zip(op.operands, moved.operands, strict=True)
         operands = [self._transposed(old).then(permutation) for old, permutation in pairs]
-        fits = (is_identity(o.permutation) or old in self.static for o, old in zip(operands, op.operands, strict=True))
-        if not all(fits):
-            return False
+        fits = (o.is_free or old in self.static for o, old in zip(operands, op.operands, strict=True))
         (type_,) = op.operator.result_types(tuple(o.type for o in operands), moved.attributes)
         back = inverse(moved.result)
-        if _Transposed(Value(type_), back).type != op.result.type:
+        waits = _Transposed(Value(type_), back)
+        if not all(fits) and (is_as_asked or waits.is_free):
+            return False
+        if waits.type != op.result.type:
             return False
         name = op.result.name if is_identity(back) else None
         values = [self._operand(operand, location) for operand in operands]
@@ -154,8 +164,11 @@ class _Sinker:
         self.changed = True
         return self._settle(op.result, _Transposed(result, back, location))
 
-    def _permuted(self, op: Operation) -> tuple[Permuted, Location | None] | None:
-        """The operation without the transpose of its first transposed operand, and where that one comes from."""
+    def _permuted(self, op: Operation) -> tuple[Permuted, Location | None, bool] | None:
+        """The operation without the transpose of its first transposed operand, and where that one comes from.
+
+        The last says whether it takes the operand without any transpose: a rule may ask for a lesser one.
+        """
         rule = PERMUTED.of(op.operator)
         rank = max((v.type.rank for v in op.operands), default=0)
         movable = (v for v in op.operands if v.type.rank == rank and v in self.waiting and v not in self.static)
@@ -163,8 +176,11 @@ class _Sinker:
         if rule is None or leading is None:
             return None
         waiting = self.waiting[leading]
-        moved = rule(tuple(v.type for v in op.operands), op.attributes, inverse(waiting.permutation))
-        return None if moved is None else (moved, waiting.location)
+        asked = inverse(waiting.permutation)
+        moved = rule(tuple(v.type for v in op.operands), op.attributes, asked)
+        if moved is None:
+            return None
+        return moved, waiting.location, moved.operands[op.operands.index(leading)] == asked
 
 
 sink_transposes = SinkTransposes()

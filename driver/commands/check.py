@@ -51,7 +51,7 @@ def check_command(
     report: str | None,
     as_json: bool,
 ) -> int:
-    """Find the errors in a .net file, or what netc can't run of a .tflite file.
+    """Find the errors in a .net file, or what netc can't run of a .tflite or .onnx file.
 
     The exit code is 2 if there are any. With --target edgetpu, FILE may also be a shipped net.
     """

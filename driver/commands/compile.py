@@ -45,7 +45,7 @@ _FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
 def compile_command(context: click.Context, /, model: str, output: str | None, as_json: bool, **options: Any) -> None:
     """Compile a net and say what was done, stage by stage.
 
-    MODEL is a shipped model's name or the path of a .net or .tflite file. Object code stays in the cache.
+    MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. Object code stays in the cache.
 
     With --target edgetpu, the net is rewritten for that device and quantized with --weights and --calibrate (a .tflite
     file is taken as it is); what the Edge TPU will do with the TFLite file is predicted, and edgetpu_compiler is called

@@ -14,6 +14,7 @@ import numpy as np
 from ..comparison import Compared, compare_networks, float_network, maker_for, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
+from ..compiler.graph.state import refuse_state
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..compiler.training import Loss
@@ -102,7 +103,7 @@ def eval_command(
 ) -> None:
     """Measure how well a net does on a data set.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. With --compare, --net and --set
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .ir file. With --compare, --net and --set
     are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes, which
     takes pycocotools (pip install 'netc[coco]').
     """
@@ -120,7 +121,8 @@ def eval_command(
         return
     request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
     graph = build(request, until="graph").graph
-    if graph.parameters and not weights:
+    refuse_state(graph, "a data set's samples are independent of each other")
+    if graph.weights and not weights:
         raise _weights_lack()
     labels = usable_labels(graph, model, weights, background=bool(background))
     if isinstance(source, ObjectSource):

@@ -18,7 +18,7 @@ from ..compiler.graph.ir import Array, Graph
 from ..compiler.text import printable
 from ..frontend import FORMATS, format_of
 from ..frontend.diagnostics import render
-from ..notes import show_notes
+from ..notes import show_notes, sizes_note
 from ..options import json_option, network_options, preprocess_option, target_options, weights_options
 from ..output import echo
 from ..picture import Chosen, choose_pictures, class_labels, load_picture
@@ -77,8 +77,8 @@ def run_command(
 ) -> int:
     """Run a net on pictures and print what it says.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite or .ir file. A classifier names the most probable
-    classes, a detector boxes and their scores, a network for segmentation the share of each class.
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .ir file. A classifier names the most
+    probable classes, a detector boxes and their scores, a network for segmentation the share of each class.
     """
     run: Run
     if engine == "netc" and device == "cpu":
@@ -93,10 +93,12 @@ def run_command(
     chosen = choose_pictures(graph, images)
     drawings = _drawings(task, graph, chosen, output)
     labels = class_labels(graph, model, weights)
-    drawn = weights is None and graph.parameters
+    drawn = weights is None and graph.weights
     means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
     guesses = task.guess(graph), assumption(graph)
-    show_notes(*chosen.notes, labels.note, *guesses, means_nothing if drawn else None)
+    in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
+    kept = in_order if chosen.several and graph.states else None
+    show_notes(sizes_note(graph), *chosen.notes, labels.note, *guesses, means_nothing if drawn else None, kept)
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))
     if not chosen.several:
         answer = answers(chosen.paths[0], drawings[0])

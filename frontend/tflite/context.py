@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -18,12 +18,21 @@ from ...compiler.tflite.reading import Model, Operator, Tensor
 from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType, Quantization, TensorType
 
+if TYPE_CHECKING:
+    from .walk import Walk
+
 PADDINGS = ("same", "valid")
 FUSED = (None, "relu", "relu_n1_to_1", "relu6")
 """What codes of the schema's Padding and ActivationFunctionType stand for."""
 
-Converter = Callable[["Context"], Value | tuple[Value, ...]]
+Converter = Callable[["Context"], Value | tuple[Value | None, ...]]
 """Adds the operations that an operator is made of, and returns its results."""
+
+
+def results_of(converted: Value | tuple[Value | None, ...]) -> tuple[Value, ...]:
+    """What a converter returned, as a tuple, where all results are values."""
+    results = converted if isinstance(converted, tuple) else (converted,)
+    return tuple(value for value in results if value is not None)
 
 
 class UnsupportedError(NetcError):
@@ -37,19 +46,33 @@ def lack(tensor: Tensor) -> str:
     return f"has elements of type {tensor.type_name}, which netc doesn't have"
 
 
-@dataclass
 class Context:
     """One operator while it is converted."""
 
-    builder: GraphBuilder
-    model: Model
+    walk: Walk
     operator: Operator
+    builder: GraphBuilder
     values: dict[int, Value]
     """Tensors that have a value so far, by index."""
     weights: dict[tuple[object, ...], tuple[Value, Quantization | None]]
     """Weights that have been turned over, by index and form."""
-    folded: dict[int, Array]
-    """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
+
+    def __init__(self, walk: Walk, operator: Operator, alone: GraphBuilder | None = None) -> None:
+        """In a walk; or `alone`, in a graph of its own."""
+        self.walk, self.operator = walk, operator
+        self.builder = alone or walk.builder
+        self.values = walk.values if alone is None else {}
+        self.weights = walk.weights if alone is None else {}
+
+    @property
+    def model(self) -> Model:
+        """The file, at the subgraph where the operator stands."""
+        return self.walk.model
+
+    @property
+    def folded(self) -> dict[int, Array]:
+        """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
+        return self.walk.arrays
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator, which makes the file unreadable."""
@@ -95,6 +118,8 @@ class Context:
         return self._typed(self.model.tensors[index])
 
     def _typed(self, tensor: Tensor) -> TensorType:
+        if tensor.is_complex and not tensor.is_dynamic:
+            return TensorType(DType.F32, (*tensor.shape, 2))
         if tensor.type is None or tensor.is_open:
             self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
@@ -111,7 +136,7 @@ class Context:
         tensors, index = self.model.tensors, self.operator.outputs[place]
         if math.prod(shape) > MAX_ELEMENTS:
             self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
-        self._keep(index, tensors[index].with_shape(shape))
+        self._keep(index, tensors[index].with_shape(shape[:-1] if tensors[index].is_complex else shape))
 
     def lose(self, place: int) -> None:
         """Say that an output has no shape before the model runs: what reads it stays opaque."""
@@ -126,12 +151,36 @@ class Context:
         """Input number `place` as a value; a constant is added to the graph when it is first used."""
         tensor, index = self.tensor(place), self.operator.inputs[place]
         given = self._typed(tensor).quantization
+        if tensor.is_variable and index not in self.values:
+            return self.variable(place)
         if index not in self.values:
             array = self.known(place)
             if array is None:
                 self.fail(f"input {place}, tensor `{tensor.name}`, is used before anything gives it a value")
             self.values[index] = self.builder.constant(array, quantization=given)
         return self.values[index]
+
+    def variable(self, place: int) -> Value:
+        """What a variable tensor holds: what was assigned last, in this run or the one before; zeros in the first."""
+        tensor = self.tensor(place)
+        return self.walk.variables.read_tensor(self._key(place), tensor.name, self._typed(tensor))
+
+    def assign(self, place: int, value: Value) -> None:
+        """Let the variable tensor that is input number `place` hold another value from here on."""
+        self.walk.variables.assign(self._key(place), self.tensor(place).name, value)
+
+    def state(self, place: int) -> Value:
+        """Input number `place`, a variable tensor or any other one."""
+        is_variable = self.tensor(place).is_variable and self.operator.inputs[place] not in self.values
+        return self.variable(place) if is_variable else self.value(place)
+
+    def keep(self, place: int, value: Value) -> None:
+        """Leave a value in input number `place`, if that is a variable tensor."""
+        if self.tensor(place).is_variable and self.operator.inputs[place] not in self.values:
+            self.assign(place, value)
+
+    def _key(self, place: int) -> Hashable:
+        return self.model.main, self.operator.inputs[place]
 
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""

@@ -57,14 +57,18 @@ _SCALED: Mapping[str, frozenset[DType]] = MappingProxyType({"QUANTIZE": _QUANTIZ
 """Types of quantized numbers by operator, where they aren't those of 8 and 16 bits."""
 _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
-        "CUMSUM": (0,),
+        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED", (0,)),
+        **_each("UNIDIRECTIONAL_SEQUENCE_LSTM LSTM BIDIRECTIONAL_SEQUENCE_LSTM SVDF", (0,)),
+        **_each("RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN", (0,)),
+        **_each("CUMSUM RFFT2D", (0,)),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
         **_each("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
+_COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS")
+"""Operators on complex numbers."""
 _OWN_RESULTS = frozenset(
     {
         "LESS",
@@ -84,6 +88,9 @@ _OWN_RESULTS = frozenset(
 def check_element_types(c: Context) -> None:
     """Leave an operator opaque if netc lacks one of its element types, or the operator can't compute with it."""
     name, outputs = c.operator.name, range(len(c.operator.outputs))
+    tensors = [*(c.tensor(place) for place in range(c.count) if c.has(place)), *map(c.output, outputs)]
+    if name not in _COMPLEX and any(t.is_complex for t in tensors):
+        c.unsupported("its form for COMPLEX64 is not supported")
     inputs = {place: c.type(place) for place in range(c.count) if c.has(place)}
     results = [c.output_type(place) for place in outputs]
     computed = [type_ for place, type_ in inputs.items() if place in _OPERANDS.get(name, inputs)]

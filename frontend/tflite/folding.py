@@ -17,7 +17,7 @@ from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Operation
 from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType
-from .context import Context, Converter
+from .context import Context, Converter, results_of
 
 LARGEST = 1024
 """Most elements of a tensor that is folded."""
@@ -69,11 +69,11 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
         return (np.asarray(function(*arrays), c.output_type().dtype.numpy),)
     if converter is None:
         c.unsupported("it is not known")
-    alone = Context(GraphBuilder("folded"), c.model, c.operator, {}, {}, c.folded)
-    results = converter(alone)
+    alone = Context(c.walk, c.operator, GraphBuilder("folded"))
+    results = results_of(converter(alone))
     if any(v.type.size > LARGEST for op in alone.builder.operations if op.name != "constant" for v in op.results):
         c.unsupported("it is too large to be folded")
-    return evaluate(alone.builder.finish(results if isinstance(results, tuple) else (results,)))
+    return evaluate(alone.builder.finish(results))
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(

@@ -57,7 +57,7 @@ def opaque(c: Context, reason: str) -> tuple[Value, ...]:
 
 def _operation(c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]) -> Operation:
     types = tuple(str(stand_in(c.output(i)).dense()) for i in range(len(c.operator.outputs)))
-    rest = {"results": types or (str(NOTHING),), "unwritable": _unwritable(c)}
+    rest = {"results": types or (str(NOTHING),), "unwritable": _unwritable(c), "elements": _elements(c)}
     return c.builder.operation(lookup("opaque"), operands, {**attributes, **rest})
 
 
@@ -67,7 +67,7 @@ def _settle(c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
     if all(c.output(i).has_shape and not c.output(i).is_dynamic for i in places):
         found = [c.output(i).shape for i in places]
     else:
-        types = custom_types(c.builder, _operation(c, operands, attributes)) if c.operator.is_custom else None
+        types = _custom_types(c, operands, attributes) if c.operator.is_custom else None
         if types is None or len(types) != len(places):
             for i in places:
                 c.lose(i)
@@ -77,12 +77,31 @@ def _settle(c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
         c.settle(i, shape)
 
 
+def _custom_types(
+    c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
+) -> tuple[TensorType, ...] | None:
+    """Types of what netc makes of a custom operator; the builder stays as it is."""
+    start = len(c.builder.operations)
+    types = custom_types(c.builder, _operation(c, operands, attributes))
+    del c.builder.operations[start:]
+    return types
+
+
 def _operand(c: Context, place: int) -> Value:
     """An input as a value, whatever its type."""
     tensor, index = c.tensor(place), c.operator.inputs[place]
     if index not in c.values and tensor.type is None and tensor.data is not None:
         c.values[index] = c.builder.constant(np.frombuffer(tensor.data, np.uint8))
+    if index in c.walk.handles:
+        return c.builder.constant(np.zeros(NOTHING.shape, NOTHING.dtype.numpy))
     return c.values[index] if index in c.values else c.value(place)
+
+
+def _elements(c: Context) -> tuple[str, ...]:
+    """The element types of operands and results that netc lacks; nothing if it has all."""
+    inputs = [c.tensor(i) for i in range(c.count) if c.has(i) and not c.tensor(i).is_variable]
+    names = ["" if t.type is not None else t.element for t in (*inputs, *map(c.output, range(len(c.operator.outputs))))]
+    return tuple(names) if any(names) else ()
 
 
 def _unwritable(c: Context) -> str:

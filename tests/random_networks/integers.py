@@ -11,7 +11,6 @@ from netc.compiler.graph import Value
 from netc.compiler.ops.activations import ACTIVATIONS
 from netc.compiler.ops.quantized.base import activation_range
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
-from netc.compiler.ops.quantized.lstm import GATES
 from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, groups_and_channels, pooling
@@ -326,46 +325,6 @@ def rescale_real(m: Maker, name: str) -> Value:
     factor = m.given(np.full(shape, m.choice((0.01, 0.3, 0.0007, 1.7))))
     dtype = m.choice(SHORTS)
     return m.emit(name, x, factor, dtype=str(dtype), y=quantization(m, dtype), **bounds(m, dtype))
-
-
-@recipe("q_lstm")
-def lstm(m: Maker, name: str) -> Value:
-    given = quantization(m, DType.I8)
-    x = m.leaf(DType.I8, (m.choice((1, 2)), m.choice((2, 1, 3)), m.choice((3, 1, 8))), quantization=given)
-    cells = m.choice((2, 1, 5))
-    weights = [m.weight(DType.I8, (x.type.shape[2], cells)) for _ in GATES]
-    recurrents = [m.weight(DType.I8, (cells, cells)) for _ in GATES]
-    biases = [m.weight(DType.I32, (cells,)) for _ in GATES]
-    scales = {key: tuple(m.choice((0.01, 0.003)) for _ in GATES) for key in ("weights", "recurrents")}
-    state = quantization(m, DType.I8)
-    return m.emit(
-        name,
-        x,
-        *weights,
-        *recurrents,
-        *biases,
-        **scales,
-        x=given,
-        y=state,
-        hidden=Quantization.of(m.choice((state.scale, 0.01)), state.zero_point),
-        cell_bits=m.choice((-11, -15, -9)),
-        cell_clip=m.choice((0, 1000)),
-        time_major=m.flag(),
-    )
-
-
-@recipe("lstm_gate", "lstm_cell", "lstm_hidden")
-def lstm_part(m: Maker, name: str) -> Value:
-    shape = m.shape((2, 1, 3))
-    dtype = DType.I32 if name == "lstm_gate" else DType.I16
-    count = {"lstm_gate": 2, "lstm_cell": 4, "lstm_hidden": 2}[name]
-    operands = [m.operand((dtype,), shape=shape) for _ in range(count)]
-    given: dict[str, Any] = {
-        "lstm_gate": lambda: {k: quantize_multiplier(m.choice((0.01, 0.3))) for k in ("total", "fed_back")},
-        "lstm_cell": lambda: {"bits": m.choice((-11, -15, -9)), "clip": m.choice((0, 1000))},
-        "lstm_hidden": lambda: {"hidden": quantization(m, DType.I8)},
-    }[name]()
-    return m.emit(name, *operands, **given)
 
 
 @recipe("pack_dot4")

@@ -230,9 +230,9 @@ def _operator(number: int, record: Record, codes: tuple[Record, ...], tensors: i
         _indices(record, "inputs", tensors, optional=True),
         _indices(record, "outputs", tensors),
         _indices(record, "intermediates", tensors, optional=True),
-        record["builtin_options"],
+        record["builtin_options"] or record["builtin_options_2"],
         bool(
-            record["builtin_options_2_type"]
+            (record["builtin_options_2_type"] and not record["builtin_options_2"])
             or (record["builtin_options_type"] and not record["builtin_options"])
             or kind >= len(OPERATORS)
         ),

@@ -64,6 +64,11 @@ class Tensor:
         return tuple(size < 0 or free < 0 for size, free in zip(self.shape, signature, strict=True))
 
     @property
+    def is_complex(self) -> bool:
+        """True for complex numbers of two 32-bit floats."""
+        return self.type_name == "COMPLEX64"
+
+    @property
     def is_encoded(self) -> bool:
         """True for constants whose array is not a view of the file."""
         return self.sparsity is not None or self.blocks is not None or self.element in PACKED

@@ -5,7 +5,7 @@ Fields that netc neither reads nor writes again are None.
 
 from __future__ import annotations
 
-from .flatbuffer import BOOL, F32, I8, I32, I64, U32, Table, Union, Vector
+from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U32, Table, Text, Union, Vector
 
 _ONE = I32.or_else(1)
 _ACTIVATION = {"fused_activation_function": I8}
@@ -93,7 +93,7 @@ _WITH_FIELDS = {
         | {"dilation_d_factor": _ONE, **_DILATION},
     ),
     107: Table("HashtableOptions", {"table_id": I32, "key_dtype": I8, "value_dtype": I8}),
-    111: Table("VarHandleOptions", {"container": None, "shared_name": None}),
+    111: Table("VarHandleOptions", {"container": Text(), "shared_name": Text()}),
     114: Table("RandomOptions", {"seed": I64, "seed2": I64}),
     115: Table("BucketizeOptions", {"boundaries": Vector(F32)}),
     116: Table("GeluOptions", {"approximate": BOOL}),
@@ -120,5 +120,20 @@ def _empty() -> dict[int, Table]:
     return {int(number): Table(name, {}) for number, name in pairs}
 
 
+OPTIONS_2 = Union(
+    {
+        21: Table(
+            "StableHLOCompositeOptions",
+            {
+                "name": Text(),
+                "decomposition_subgraph_index": I32,
+                "composite_attributes": Vector(U8),
+                "composite_attributes_format": I8,
+                "version": I32,
+            },
+        )
+    }
+)
+"""By the numbers of the schema's BuiltinOptions2."""
 OPTIONS = Union(dict(sorted({**_WITH_FIELDS, **_empty()}.items())))
 """By the numbers of the schema's BuiltinOptions."""

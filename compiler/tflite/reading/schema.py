@@ -6,7 +6,7 @@ Fields that netc doesn't read are None. The options of operators stand in `optio
 from __future__ import annotations
 
 from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U16, U32, U64, Table, Text, Union, Vector
-from .options import OPTIONS
+from .options import OPTIONS, OPTIONS_2
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
@@ -76,6 +76,7 @@ OPERATOR = Table(
         "large_custom_options_offset": None,
         "large_custom_options_size": None,
         "builtin_options_2_type": U8,
+        "builtin_options_2": OPTIONS_2,
     },
 )
 SUBGRAPH = Table(

@@ -96,10 +96,7 @@ def unknown() -> bytes:
 
 def test_builtin_operators_that_netc_lacks_are_kept() -> None:
     graph = graph_of(read_model(unknown()), "unknown")
-    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == [
-        "EMBEDDING_LOOKUP_SPARSE",
-        "SVDF",
-    ]
+    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["EMBEDDING_LOOKUP_SPARSE"]
     assert str(parse_graph(str(graph))) == str(graph)
     operators = read_model(to_tflite(graph)).operators
     assert [op.name for op in operators] == ["EMBEDDING_LOOKUP_SPARSE", "SVDF"]
@@ -116,11 +113,13 @@ def test_litert_runs_operators_that_netc_lacks() -> None:
     np.testing.assert_array_equal(got, wanted)
 
 
-def test_control_flow_is_not_written() -> None:
+def test_control_flow_that_is_not_known_is_not_written() -> None:
     m = Model()
-    x = m.tensor("x", (1,), np.float32)
-    y = m.tensor("y", (1,), np.float32)
-    m.operator("IF", (x,), (y,), ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}))
-    graph = graph_of(read_model(m.data((x,), (y,))), "choice")
+    p, x, y = m.tensor("p", (), np.bool_), *(m.tensor(n, (1,), np.float32) for n in "xy")
+    m.operator("IF", (p, x), (y,), ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 1}))
+    unknown = Model()
+    a, b = (unknown.tensor(n, (1,), np.float32) for n in "ab")
+    unknown.operator("DELEGATE", (a,), (b,))
+    graph = graph_of(read_model(m.data((p, x), (y,), [(unknown, (a,), (b,))])), "choice")
     with pytest.raises(NetcError, match="IF can't be written again"):
         to_tflite(graph)

@@ -32,6 +32,7 @@ TABLES = [
     schema.SIGNATURE,
     schema.TENSOR_MAP,
     *schema.OPTIONS.tables.values(),
+    *schema.OPTIONS_2.tables.values(),
 ]
 
 

@@ -21,6 +21,7 @@ TYPES = {
     np.dtype(np.int64): tflite.TensorType.INT64,
     np.dtype(np.float16): tflite.TensorType.FLOAT16,
     np.dtype(np.float64): tflite.TensorType.FLOAT64,
+    np.dtype(np.complex64): tflite.TensorType.COMPLEX64,
 }
 
 
@@ -68,6 +69,12 @@ class Model:
         self.tensors[place]["variable"] = True
         return place
 
+    def resource(self, name: str) -> int:
+        """Add a tensor that refers to a variable."""
+        place = self.tensor(name, ())
+        self.tensors[place]["code"] = tflite.TensorType.RESOURCE
+        return place
+
     def operator(
         self,
         name: str,
@@ -83,29 +90,27 @@ class Model:
         entry = {"name": name, "inputs": inputs, "outputs": outputs, "options": options}
         self.operators.append({**entry, "custom": custom, "version": version, "intermediates": intermediates})
 
-    def data(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The file."""
+    def data(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        functions: Sequence[tuple[Model, Sequence[int], Sequence[int]]] = (),
+    ) -> bytes:
+        """The file; `functions` are its other subgraphs with their inputs and outputs."""
         b = flatbuffers.Builder(1024)
-        buffers = [b""] + [t["data"].tobytes() for t in self.tensors if t["data"] is not None]
-        first = len(buffers)
-        buffers += self.metadata.values()
-        buffer_offsets = [_buffer(b, d) for d in buffers]
-        numbers = iter(range(1, first))
-        tensors = [_tensor(b, t, next(numbers) if t["data"] is not None else 0) for t in self.tensors]
-        codes = [_code(b, o) for o in self.operators]
-        operators = [_operator(b, o, i) for i, o in enumerate(self.operators)]
-        vectors = {
-            "Tensors": _offsets(b, tflite.SubGraphStartTensorsVector, tensors),
-            "Inputs": _numbers(b, np.array(inputs, np.int32)),
-            "Outputs": _numbers(b, np.array(outputs, np.int32)),
-            "Operators": _offsets(b, tflite.SubGraphStartOperatorsVector, operators),
-        }
-        subgraph = _table(b, "SubGraph", vectors)
+        subgraphs = [(self, inputs, outputs), *functions]
+        constants = [t for model, _, _ in subgraphs for t in model.tensors if t["data"] is not None]
+        first = len(constants) + 1
+        buffers = [_buffer(b, d) for d in (b"", *(t["data"].tobytes() for t in constants), *self.metadata.values())]
+        numbers = {id(t): n for n, t in enumerate(constants, 1)}
+        used = [o for model, _, _ in subgraphs for o in model.operators]
+        codes = {id(o): n for n, o in enumerate(used)}
+        tables = [model._subgraph(b, given, made, numbers, codes) for model, given, made in subgraphs]
         fields = {
             "Version": 3,
-            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, codes),
-            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, [subgraph]),
-            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffer_offsets),
+            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, [_code(b, o) for o in used]),
+            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, tables),
+            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffers),
         }
         if self.metadata:
             entries = [_metadata(b, name, first + i) for i, name in enumerate(self.metadata)]
@@ -115,6 +120,19 @@ class Model:
             fields["SignatureDefs"] = _offsets(b, tflite.ModelStartSignatureDefsVector, entries)
         b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
         return bytes(b.Output())
+
+    def _subgraph(
+        self, b: Any, inputs: Sequence[int], outputs: Sequence[int], buffers: dict[int, int], codes: dict[int, int]
+    ) -> Any:
+        tensors = [_tensor(b, t, buffers.get(id(t), 0)) for t in self.tensors]
+        operators = [_operator(b, o, codes[id(o)]) for o in self.operators]
+        vectors = {
+            "Tensors": _offsets(b, tflite.SubGraphStartTensorsVector, tensors),
+            "Inputs": _numbers(b, np.array(inputs, np.int32)),
+            "Outputs": _numbers(b, np.array(outputs, np.int32)),
+            "Operators": _offsets(b, tflite.SubGraphStartOperatorsVector, operators),
+        }
+        return _table(b, "SubGraph", vectors)
 
 
 def _table(b: Any, name: str, fields: dict[str, Any]) -> Any:
@@ -231,8 +249,10 @@ def _operator(b: Any, o: dict[str, Any], code: int) -> Any:
         fields["Intermediates"] = _numbers(b, np.array(o["intermediates"], np.int32))
     if o["options"]:
         name, values = o["options"]
-        fields["BuiltinOptions"] = _table(b, name, values)
-        fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, name)
+        values = {key: b.CreateString(value) if isinstance(value, str) else value for key, value in values.items()}
+        second = "" if hasattr(tflite.BuiltinOptions, name) else "2"
+        fields[f"BuiltinOptions{second}"] = _table(b, name, values)
+        fields[f"BuiltinOptions{second}Type"] = getattr(getattr(tflite, f"BuiltinOptions{second}"), name)
     return _table(b, "Operator", fields)
 
 

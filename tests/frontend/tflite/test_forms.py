@@ -119,7 +119,7 @@ def test_operators_without_results_are_kept() -> None:
     m.operator("RELU", (x,), (y,))
     graph = graph_of(read_model(m.data((x,), (y,))), "case")
     assert [d.message for d in unknown_operators(graph)] == [
-        "netc can't run the operator CALL_ONCE (operator 0, tensor `opaque`)"
+        "netc can't run the operator CALL_ONCE (operator 0, tensor `opaque`): its subgraph has inputs"
     ]
     with pytest.raises(NetcError, match="CALL_ONCE can't be written again: it has no outputs"):
         to_tflite(graph)

@@ -246,17 +246,18 @@ def test_what_is_assumed_of_other_tools_networks() -> None:
     assert note is not None
     assert "pixel / 255 is taken" in note
     assert "--preprocess divide=127.5 --preprocess mean=1" in note
-    assert assumption(overridden(foreign, {"divide": 127.5, "mean": 1})) is None
+    settings = overridden({}, {"divide": 127.5, "mean": 1})
+    assert assumption(replace(foreign, attributes={**foreign.attributes, "preprocess": settings})) is None
     assert assumption(net((1, 4, 4, 3))) is None
 
 
 def test_settings_of_pictures_are_checked() -> None:
-    graph = overridden(net((1, 4, 4, 3), divide=255, crop=0.5), {"divide": 127.5, "mean": [1, 1, 1]})
-    assert graph.attributes["preprocess"] == {"divide": 127.5, "crop": 0.5, "mean": (1, 1, 1)}
+    settings = overridden({"divide": 255, "crop": 0.5}, {"divide": 127.5, "mean": [1, 1, 1]})
+    assert settings == {"divide": 127.5, "crop": 0.5, "mean": (1, 1, 1)}
     with pytest.raises(NetcError, match="preprocess has no setting `dvide`"):
-        overridden(graph, {"dvide": 1})
+        overridden(settings, {"dvide": 1})
     with pytest.raises(NetcError, match="divide must be a positive number, not 0"):
-        overridden(graph, {"divide": 0})
+        overridden(settings, {"divide": 0})
 
 
 def test_net_that_takes_no_picture_is_refused() -> None:

@@ -45,11 +45,28 @@ def document(found: Mapping[tuple[str, str], Sequence[Verdict]], seed: int) -> s
     for operator in sorted(OPERATORS):
         cells = [_cell(merged.get((operator, column), ()), numbers) if operator in swept else "" for column in TYPES]
         name = operator if operator in swept else f"*{operator}*"
-        lines.append(f"| {name} | {'yes' if operator in readers() else 'no'} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {_is_read(operator)} | {' | '.join(cells)} |")
     ran = [v for verdicts in found.values() for v in verdicts if v.outcome != "LiteRT refuses"]
     head = HEAD.format(seed=seed, files=len(ran), differing=sum(v.outcome == "differs" for v in ran))
     reasons = [f"{number}. {reason}" for reason, number in numbers.by_reason.items()]
     return head + "\n".join((*lines, "", "Reasons:", "", *reasons, ""))
+
+
+def refreshed(page: str) -> str:
+    """A page whose column of what is read is that of today; what a sweep found stays."""
+
+    def row(line: str) -> str:
+        name, *cells = line.strip("|").split("|")
+        operator = name.strip().strip("*")
+        if operator not in OPERATORS:
+            return line
+        return f"|{'|'.join((name, f' {_is_read(operator)} ', *cells[1:]))}|"
+
+    return "\n".join(row(line) if line.startswith("|") else line for line in page.split("\n"))
+
+
+def _is_read(operator: str) -> str:
+    return "yes" if operator in readers() else "no"
 
 
 class _Numbers:

@@ -1,0 +1,35 @@
+"""The onnx package, which decodes files and describes operators; it is an extra of netc, and imported when needed."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from ...compiler.errors import NetcError
+
+NEWEST = 28
+"""The newest operator set whose operators netc's rules know; operators that changed later are refused."""
+OLDEST = 6
+
+
+@cache
+def library() -> Any:
+    """The package `onnx`. Raises `NetcError` where it isn't installed."""
+    try:
+        onnx = import_module("onnx")
+        import_module("onnx.defs")
+    except ImportError as error:
+        raise NetcError(
+            f"ONNX files need the package onnx: {error}", hint="install it with pip install 'netc[onnx]'"
+        ) from None
+    return onnx
+
+
+def schema_of(name: str, opset: int, domain: str) -> Any | None:
+    """How an operator is defined in an operator set; None where it has no such operator."""
+    onnx = library()
+    try:
+        return onnx.defs.get_schema(name, opset, domain)
+    except onnx.defs.SchemaError:
+        return None

@@ -1,0 +1,313 @@
+"""What a rule works with: one node of a file, its tensors as values of the graph, its attributes, its results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ...compiler.errors import InternalError, NetcError
+from ...compiler.graph.builder import GraphBuilder
+from ...compiler.graph.ir import Array, Attribute, Value
+from ...compiler.types import DType, TensorType
+from .registry import Given
+from .tensors import array_of, foreign_word, plain
+
+if TYPE_CHECKING:
+    from .converter import Converter, Scope
+
+_OWN = frozenset(dtype.numpy for dtype in DType)
+LONGEST = 1 << 16
+"""Most numbers that shapes, axes and the like may have."""
+
+
+class UnsupportedError(NetcError):
+    """A node that netc has no counterpart for, or not in this form."""
+
+
+class UnknownInputError(UnsupportedError):
+    """A node one of whose inputs must be known while the file is read, but isn't."""
+
+
+class ReportedError(UnsupportedError):
+    """A node that depends on one whose problem was reported."""
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """What a name of the file stands for: numbers that are the same in every run, or a value of the graph.
+
+    `sources` are the graph's inputs that it depends on.
+    """
+
+    name: str
+    array: Array | None = None
+    value: Value | None = None
+    sources: frozenset[str] = frozenset()
+    items: tuple[Tensor, ...] | None = None
+    """The tensors of a sequence, which itself is none."""
+
+    @property
+    def foreign(self) -> str | None:
+        """The name of the element type of known numbers, if netc doesn't have it."""
+        return None if self.array is None or self.array.dtype in _OWN else foreign_word(self.array)
+
+    @property
+    def type(self) -> TensorType:
+        """Element type and shape. Raises `UnsupportedError` for a sequence, and for elements that netc doesn't have."""
+        if self.value is not None:
+            return self.value.type
+        if self.array is None:
+            raise UnsupportedError(f"`{self.name}` is a sequence of tensors")
+        if self.foreign is not None:
+            raise UnsupportedError(f"elements of type {self.foreign} are not supported here")
+        return TensorType(DType.of(self.array.dtype), self.array.shape)
+
+
+@dataclass(eq=False)
+class Constants:
+    """The constants that stand in a graph already: of a tensor, by the order of its dimensions."""
+
+    values: dict[tuple[Tensor, tuple[int, ...] | None], Value] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Node:
+    """One node while it is converted."""
+
+    builder: GraphBuilder
+    constants: Constants
+    proto: Any
+    opset: int
+    """The operator set of the node's domain."""
+    version: int
+    """The operator set that defined the operator last."""
+    inputs: Sequence[Tensor | None]
+    converter: Converter
+    scope: Scope
+    attributes: dict[str, Any]
+    """The node's attributes by name, decoded."""
+    read: set[str] = field(default_factory=set)
+    """Attributes that the rule has looked at."""
+
+    def unsupported(self, reason: str, hint: str | None = None) -> NoReturn:
+        """Refuse the node."""
+        raise UnsupportedError(reason, hint=hint)
+
+    # ---- tensors ----
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        return len(self.inputs)
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names of the outputs; empty for those that nobody reads."""
+        return tuple(self.proto.output)
+
+    def wants(self, place: int) -> bool:
+        """True if output number `place` is read by somebody."""
+        return place < len(self.proto.output) and bool(self.proto.output[place])
+
+    def has(self, place: int) -> bool:
+        """True if input number `place` is there."""
+        return place < self.count and self.inputs[place] is not None
+
+    def tensor(self, place: int) -> Tensor:
+        """Input number `place`."""
+        tensor = self.inputs[place] if place < self.count else None
+        if tensor is None:
+            self.unsupported(f"input {place} is missing")
+        return tensor
+
+    def type(self, place: int = 0) -> TensorType:
+        """Type of input number `place`."""
+        return self.tensor(place).type
+
+    def shape(self, place: int = 0) -> tuple[int, ...]:
+        """Shape of input number `place`."""
+        return self.type(place).shape
+
+    def known(self, place: int) -> Array | None:
+        """What an input holds, if it is there and the same in every run."""
+        tensor = self.inputs[place] if place < self.count else None
+        return None if tensor is None else tensor.array
+
+    def constant(self, place: int) -> Array:
+        """The numbers of an input that must be known."""
+        tensor = self.tensor(place)
+        if tensor.array is None:
+            if tensor.items is not None:
+                self.unsupported(f"input {place} is a sequence of tensors")
+            self.converter.needed |= tensor.sources
+            inputs = ", ".join(f"`{name}`" for name in sorted(tensor.sources))
+            where = f"input {place}, `{tensor.name}`," if tensor.name else f"input {place}"
+            hint = f"give values of the inputs it depends on: {inputs}" if inputs else None
+            raise UnknownInputError(f"{where} must be known when the file is read", hint=hint)
+        return tensor.array
+
+    def integers(self, place: int) -> tuple[int, ...]:
+        """The elements of a short vector (or scalar) of integers, which must be known."""
+        array = self.constant(place)
+        if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > LONGEST:
+            self.unsupported(f"input {place} should be a short vector of integers, not {self.type(place)}")
+        return tuple(int(v) for v in array.reshape(-1))
+
+    def one(self, place: int) -> Any:
+        """The only element of an input, which must be known."""
+        array = self.constant(place)
+        if array.size != 1:
+            self.unsupported(f"input {place} should be one number, not {self.type(place)}")
+        return array.reshape(-1)[0].item()
+
+    def value(self, place: int = 0) -> Value:
+        """Input number `place` as a value; numbers become a constant of the graph when they are first used."""
+        return self.value_of(self.tensor(place))
+
+    def values(self) -> list[Value]:
+        """All inputs as values."""
+        return [self.value(i) for i in range(self.count)]
+
+    def value_of(self, tensor: Tensor) -> Value:
+        """A tensor as a value."""
+        if tensor.array is not None:
+            return self._constant(tensor, None)
+        if tensor.value is None:
+            self.unsupported(f"`{tensor.name}` is a sequence of tensors")
+        return tensor.value
+
+    def _constant(self, tensor: Tensor, axes: tuple[int, ...] | None) -> Value:
+        known = self.constants.values
+        if (tensor, axes) not in known:
+            assert tensor.array is not None
+            array = tensor.array if axes is None else np.ascontiguousarray(tensor.array.transpose(axes))
+            known[tensor, axes] = self.builder.constant(array)
+        return known[tensor, axes]
+
+    def turned(self, place: int, axes: tuple[int, ...]) -> Value:
+        """An input with its dimensions in another order; known numbers are turned over at once."""
+        tensor = self.tensor(place)
+        if tensor.type.rank != len(axes):
+            self.unsupported(f"input {place} should have {len(axes)} dimensions, not {tensor.type}")
+        if axes == tuple(range(len(axes))):
+            return self.value_of(tensor)
+        if tensor.array is not None:
+            return self._constant(tensor, axes)
+        return self.emit("transpose", self.value_of(tensor), permutation=axes)
+
+    # ---- attributes ----
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """An attribute, or `default` where the node has none of this name."""
+        self.read.add(name)
+        return self.attributes.get(name, default)
+
+    def needed(self, name: str) -> Any:
+        """An attribute that the node must have."""
+        if name not in self.attributes:
+            self.unsupported(f"the attribute `{name}` is missing")
+        return self.attribute(name)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """An attribute that is 0 or 1."""
+        return bool(self.attribute(name, int(default)))
+
+    def choice(self, name: str, default: str, *known: str) -> str:
+        """An attribute of text that is one of some words."""
+        word = self.attribute(name, default)
+        if word not in known:
+            self.unsupported(f'`{name}` can\'t be "{word}"', hint="known: " + ", ".join(known))
+        return str(word)
+
+    def ignore(self, *names: str) -> None:
+        """Say that attributes don't matter."""
+        self.read.update(names)
+
+    def array(self, tensor: Any) -> Array:
+        """What a TensorProto in an attribute holds."""
+        return array_of(tensor, self.converter.folder)
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis counted from the front."""
+        if not -rank <= axis < rank:
+            self.unsupported(f"there is no axis {axis} among {rank}")
+        return axis % rank
+
+    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+        """Axes counted from the front, each once."""
+        normal = tuple(self.axis(int(a), rank) for a in axes)
+        if len(set(normal)) != len(normal):
+            self.unsupported(f"an axis stands twice in {list(axes)}")
+        return normal
+
+    # ---- operations ----
+
+    def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
+        """Add an operation."""
+        return self.builder.emit(operator, *operands, **attributes)
+
+    def param(
+        self, name: str, shape: Sequence[int], *, init: str, trainable: bool = True, checkpoint: str | None = None
+    ) -> Value:
+        """No rule makes parameters; this is here for layers of the language, which rules call."""
+        raise InternalError(f"{self.proto.op_type} would make the parameter `{name}`")
+
+    def made(self, array: Array) -> Value:
+        """Numbers as a value."""
+        return self.builder.constant(np.asarray(array))
+
+    def scalar(self, number: float, like: Value) -> Value:
+        """A number of the element type of a value."""
+        return self.builder.scalar(number, like.type.dtype)
+
+    def given(self, result: Given) -> Value:
+        """A result of another rule as a value."""
+        if result is None:
+            self.unsupported("a result is missing")
+        if isinstance(result, Tensor):
+            return self.value_of(result)
+        return result if isinstance(result, Value) else self.made(result)
+
+    def number(self, place: int, dtype: DType) -> Value:
+        """An input as another element type; known numbers may have types that netc doesn't have."""
+        tensor = self.tensor(place)
+        if tensor.array is not None and tensor.foreign is not None:
+            return self.made(plain(tensor.array, dtype))
+        return self.cast(self.value(place), dtype)
+
+    def cast(self, x: Value, dtype: DType) -> Value:
+        """A value as another element type, if it has a different one."""
+        return x if x.type.dtype is dtype else self.emit("cast", x, dtype=str(dtype))
+
+    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        """A value in another shape, if it has a different one."""
+        return x if x.type.shape == tuple(shape) else self.emit("reshape", x, shape=tuple(shape))
+
+    def broadcast(self, x: Value, shape: Sequence[int]) -> Value:
+        """A value repeated along new dimensions and those of size 1."""
+        return x if x.type.shape == tuple(shape) else self.emit("broadcast_to", x, shape=tuple(shape))
+
+    def full(self, shape: Sequence[int], number: float, dtype: DType) -> Value:
+        """A tensor of one number."""
+        if min(shape, default=1) < 0 or math.prod(shape) >= 1 << 40:
+            self.unsupported(f"a tensor can't have the shape {list(shape)}")
+        return self.broadcast(self.builder.scalar(number, dtype), shape)
+
+    def transpose(self, x: Value, permutation: Sequence[int]) -> Value:
+        """A value with its dimensions in another order."""
+        order = tuple(permutation)
+        return x if order == tuple(range(len(order))) else self.emit("transpose", x, permutation=order)
+
+    def channels_last(self, x: Value) -> Value:
+        """[N, C, spatial...] as [N, spatial..., C]."""
+        rank = x.type.rank
+        return x if rank < 3 else self.transpose(x, (0, *range(2, rank), 1))
+
+    def channels_first(self, x: Value) -> Value:
+        """[N, spatial..., C] as [N, C, spatial...]."""
+        rank = x.type.rank
+        return x if rank < 3 else self.transpose(x, (0, rank - 1, *range(1, rank - 1)))

@@ -1,0 +1,158 @@
+"""From an ONNX file to a graph.
+
+Each node becomes one or a few operations, by the rule that is registered for its operator's version; where there is
+none, by the function that ONNX defines it as. What depends on nothing but numbers of the file and on shapes is
+computed at once. A file that can't be read gives all its problems together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...compiler.errors import Diagnostic, Location, NetcError
+from ...compiler.graph.builder import GraphBuilder
+from ...compiler.graph.ir import Graph
+from ...compiler.reading import read_bytes, reading
+from .converter import Converter, Scope
+from .layout import arranged
+from .library import OLDEST, library
+from .node import Tensor
+from .sizes import Sizes
+from .tensors import FOREIGN, dtype_of, element_name
+
+MAX_FILE = 1 << 31
+MAX_PROBLEMS = 100
+
+
+class UnknownInputsError(NetcError):
+    """A file that can be read once some of its inputs have values; `inputs` are their names."""
+
+    def __init__(self, problems: Sequence[Diagnostic], inputs: frozenset[str]) -> None:
+        super().__init__(problems)
+        self.inputs = inputs
+
+
+def load_onnx(path: str | os.PathLike[str], batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:
+    """Read a `.onnx` file; `settings` are open sizes, and values of inputs that are to be part of the graph, by name.
+
+    Open sizes that count samples are `batch`. Raises `NetcError` with all that is wrong with the file, or that netc
+    doesn't have.
+    """
+    onnx = library()
+    file = Path(path)
+    data = read_bytes(path, "ONNX model", limit=MAX_FILE)
+    try:
+        with reading(path, "ONNX model"):
+            model = onnx.ModelProto.FromString(data)
+        return graph_of(model, file.stem, file.parent, batch=batch, settings=settings)
+    except NetcError as error:
+        raise error.at(Location(str(path), 1, 1)) from None
+
+
+def graph_of(
+    model: Any,
+    name: str,
+    folder: Path | None = None,
+    *,
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+) -> Graph:
+    """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`."""
+    opsets = _opsets(model)
+    sizes = Sizes(batch, settings or {})
+    builder = GraphBuilder(name, {"format": "onnx"})
+    converter = Converter(builder, folder, _functions(model))
+    scope = Scope(opsets=opsets)
+    given = {tensor.name for tensor in model.graph.initializer}
+    for info in model.graph.input:
+        if info.name in scope.names:
+            converter.report(f"the input `{info.name}` stands twice")
+        elif info.name not in given:
+            _input(converter, scope, sizes, info)
+    converter.problems.extend(sizes.problems())
+    _raise(converter)
+    outputs = converter.convert(model.graph, scope)
+    if not converter.problems:
+        _check_outputs(model.graph, converter, outputs)
+    _raise(converter)
+    found = [t for t in outputs if t is not None]
+    return _finished(builder, converter, sizes, model.graph, found)
+
+
+def _opsets(model: Any) -> dict[str, int]:
+    """The version of each operator set that the file uses, by domain."""
+    if not model.HasField("graph"):
+        raise NetcError("the file holds no graph")
+    opsets = {"" if e.domain == "ai.onnx" else e.domain: int(e.version) for e in model.opset_import}
+    if not opsets and model.ir_version < 3:
+        opsets = {"": 1}
+    newest, version = library().defs.onnx_opset_version(), opsets.get("", OLDEST)
+    if not OLDEST <= version <= newest:
+        hint = "export it again with a newer operator set" if version < OLDEST else "install a newer onnx package"
+        raise NetcError(f"operator set {version} is not supported, only {OLDEST} to {newest}", hint=hint)
+    return opsets
+
+
+def _functions(model: Any) -> dict[tuple[str, str, str], Any]:
+    return {("" if f.domain == "ai.onnx" else f.domain, f.name, f.overload): f for f in model.functions}
+
+
+def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
+    """Declare an input of the graph, or a constant where its value is given."""
+    try:
+        array = sizes.fixed(info)
+        if array is not None:
+            scope.names[info.name] = Tensor(info.name, array=array)
+            return
+        type_ = sizes.type_of(info)
+    except NetcError as error:
+        if element_name(info.type.tensor_type.elem_type) in FOREIGN:  # numbers that are known may have such types
+            converter.needed.add(info.name)
+        converter.problems.extend(error.diagnostics)
+        scope.names[info.name] = None
+        return
+    value = converter.builder.input(info.name, type_)
+    scope.names[info.name] = Tensor(info.name, value=value, sources=frozenset({info.name}))
+
+
+def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | None]) -> None:
+    """Report outputs of another element type or rank than the file declares."""
+    for info, tensor in zip(graph.output, outputs, strict=True):
+        declared = info.type.tensor_type
+        if tensor is not None and tensor.items is not None:
+            converter.report(f"output `{info.name}` is a sequence of tensors, which a program can't give")
+            continue
+        if tensor is None or info.type.WhichOneof("value") != "tensor_type" or not declared.elem_type:
+            continue
+        wrong_rank = declared.HasField("shape") and len(declared.shape.dim) != tensor.type.rank
+        if dtype_of(declared.elem_type) is not tensor.type.dtype or wrong_rank:
+            converter.report(f"output `{info.name}` is {tensor.type}, not of the type that the file declares")
+
+
+def _raise(converter: Converter) -> None:
+    """Raise all problems, if there are any."""
+    problems = converter.problems
+    if not problems:
+        return
+    shown = list(problems[:MAX_PROBLEMS])
+    if len(problems) > len(shown):
+        shown.append(Diagnostic(f"{len(problems) - len(shown)} more problems"))
+    if converter.needed:
+        raise UnknownInputsError(shown, frozenset(converter.needed))
+    raise NetcError(shown)
+
+
+def _finished(builder: GraphBuilder, converter: Converter, sizes: Sizes, graph: Any, outputs: list[Tensor]) -> Graph:
+    values = [t.value if t.value is not None else converter.constant(t) for t in outputs]
+    inputs = tuple(v.name or "" for v in builder.inputs)
+    builder.attributes["signature"] = {
+        "key": "",
+        "inputs": inputs,
+        "outputs": tuple(info.name for info in graph.output),
+    }
+    if sizes.assumed:
+        builder.attributes["sizes"] = {name: sizes.bound[name] for name in sorted(sizes.assumed)}
+    return arranged(builder.finish(values))

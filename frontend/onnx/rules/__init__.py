@@ -1,0 +1,1 @@
+"""What operators of ONNX become, a module for each family; `registry` finds them here."""

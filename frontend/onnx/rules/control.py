@@ -1,0 +1,169 @@
+"""Control flow: conditions that are known choose a graph, loops of known length are written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ....compiler.graph.ir import Value
+from ..node import Node, ReportedError, Tensor, UnsupportedError
+from ..registry import onnx
+
+MOST_TURNS = 1 << 12
+"""Most turns of a loop that are written out."""
+
+
+def _body(c: Node, graph: Any, given: list[Tensor]) -> list[Tensor]:
+    """The outputs of a graph in a node, whose inputs stand for what is given."""
+    if c.scope.depth >= 32:
+        c.unsupported("graphs lie in each other too deep")
+    inner = c.scope.inner()
+    inner.place = f"{c.scope.place}, in a graph of {c.proto.op_type}" + (f" `{c.proto.name}`" if c.proto.name else "")
+    for info, tensor in zip(graph.input, given, strict=False):
+        inner.names[info.name] = Tensor(info.name, tensor.array, tensor.value, tensor.sources)
+    before = len(c.converter.problems)
+    outputs = c.converter.convert(graph, inner)
+    found = [tensor for tensor in outputs if tensor is not None]
+    if len(c.converter.problems) > before or len(found) < len(outputs):
+        raise ReportedError("")
+    return found
+
+
+@onnx("If")
+def if_(c: Node) -> tuple[Any, ...]:
+    """The outputs of one of two graphs; of both, where the condition isn't known and they have the same types."""
+    first, second = c.needed("then_branch"), c.needed("else_branch")
+    known = c.known(0)
+    if known is not None:
+        return tuple(_body(c, first if known.reshape(-1)[0] else second, []))
+    try:
+        pairs = list(zip(_body(c, first, []), _body(c, second, []), strict=True))
+    except ValueError:
+        c.unsupported("its graphs have different numbers of outputs")
+    if any(a.type != b.type for a, b in pairs):
+        c.constant(0)
+    condition = c.reshape(c.value(0), ())
+    return tuple(c.emit("select", condition, c.value_of(a), c.value_of(b)) for a, b in pairs)
+
+
+def _joined(c: Node, parts: list[Tensor], axis: int = 0, *, reverse: bool = False) -> Value | Any:
+    """Tensors of all turns along a new axis."""
+    if reverse:
+        parts = parts[::-1]
+    if all(part.array is not None for part in parts):
+        return np.stack([part.array for part in parts if part.array is not None], axis)
+    values = []
+    for part in parts:
+        shape = list(part.type.shape)
+        place = axis % (len(shape) + 1)
+        values.append(c.reshape(c.value_of(part), (*shape[:place], 1, *shape[place:])))
+    return values[0] if len(values) == 1 else c.emit("concat", *values, axis=axis)
+
+
+@onnx("Loop")
+def loop(c: Node) -> tuple[Any, ...]:
+    """A graph, turn by turn; how many turns there are must be known."""
+    graph = c.needed("body")
+    limit = int(c.one(0)) if c.has(0) else None
+    goes_on = bool(c.one(1)) if c.has(1) else True
+    state = [c.tensor(i) for i in range(2, c.count)]
+    columns: list[list[Tensor]] = [[] for _ in range(len(graph.output) - 1 - len(state))]
+    turn = 0
+    while goes_on and (limit is None or turn < limit):
+        if turn >= MOST_TURNS:
+            c.unsupported(f"a loop of more than {MOST_TURNS} turns is not supported")
+        given = [Tensor("", np.array(turn, np.int64)), Tensor("", np.array(True)), *state]
+        condition, *results = _body(c, graph, given)
+        if condition.array is None:
+            raise UnsupportedError(f"whether turn {turn + 1} follows must be known when the file is read")
+        goes_on = bool(condition.array.reshape(-1)[0])
+        state, scanned = results[: len(state)], results[len(state) :]
+        for column, tensor in zip(columns, scanned, strict=True):
+            column.append(tensor)
+        turn += 1
+    if not turn and columns:
+        c.unsupported("a loop without a turn has no outputs of turns")
+    return (*state, *(_joined(c, column) for column in columns))
+
+
+@onnx("Scan", since=9)
+def scan(c: Node) -> tuple[Any, ...]:
+    """A graph for each element along axes of the inputs."""
+    graph, count = c.needed("body"), int(c.needed("num_scan_inputs"))
+    start = c.count - count
+    state = [c.tensor(i) for i in range(start)]
+    outputs = len(graph.output) - start
+    axes = [c.axis(a, c.type(start + i).rank) for i, a in enumerate(c.attribute("scan_input_axes", (0,) * count))]
+    backward = tuple(c.attribute("scan_input_directions", (0,) * count))
+    turned = tuple(c.attribute("scan_output_directions", (0,) * outputs))
+    out_axes = tuple(c.attribute("scan_output_axes", (0,) * outputs))
+    return _scanned(c, graph, state, list(zip(axes, backward, strict=True)), list(zip(out_axes, turned, strict=True)))
+
+
+@onnx("Scan", since=8)
+def scan_in_batches(c: Node) -> tuple[Any, ...]:
+    """A graph for each element along the second axis of the inputs, for each sample."""
+    graph, count = c.needed("body"), int(c.needed("num_scan_inputs"))
+    backward = tuple(c.attribute("directions", (0,) * count))
+    if c.has(0):
+        c.unsupported("its form with lengths of sequences is not supported")
+    start = c.count - count
+    batch = c.shape(start)[0]
+    found: list[list[Tensor]] = []
+    for sample in range(batch):
+        state = [_element(c, c.tensor(i), 0, sample) for i in range(1, start)]
+        scanned = [_element(c, c.tensor(i), 0, sample) for i in range(start, c.count)]
+        outputs = len(graph.output) - len(state)
+        results = _turns(c, graph, state, scanned, [(0, b) for b in backward], [(0, 0)] * outputs)
+        found.append([r if isinstance(r, Tensor) else _tensor(r) for r in results])
+    return tuple(_joined(c, [row[i] for row in found]) for i in range(len(graph.output)))
+
+
+def _tensor(result: Any) -> Tensor:
+    return Tensor("", value=result) if isinstance(result, Value) else Tensor("", result)
+
+
+def _scanned(
+    c: Node, graph: Any, state: list[Tensor], ins: list[tuple[int, int]], outs: list[tuple[int, int]]
+) -> tuple[Any, ...]:
+    scanned = [c.tensor(c.count - len(ins) + i) for i in range(len(ins))]
+    return _turns(c, graph, state, scanned, ins, outs)
+
+
+def _turns(
+    c: Node,
+    graph: Any,
+    state: list[Tensor],
+    scanned: list[Tensor],
+    ins: list[tuple[int, int]],
+    outs: list[tuple[int, int]],
+) -> tuple[Any, ...]:
+    """The last states, and what all turns gave, in the order of (axis, direction)."""
+    lengths = {t.type.shape[axis] for t, (axis, _) in zip(scanned, ins, strict=True)}
+    if len(lengths) != 1 or not 1 <= max(lengths) <= MOST_TURNS:
+        c.unsupported(f"a scan of {sorted(lengths)} turns is not supported")
+    (length,) = lengths
+    columns: list[list[Tensor]] = [[] for _ in outs]
+    for turn in range(length):
+        given = [
+            _element(c, t, axis, length - 1 - turn if back else turn)
+            for t, (axis, back) in zip(scanned, ins, strict=True)
+        ]
+        results = _body(c, graph, [*state, *given])
+        state = results[: len(state)]
+        for column, tensor in zip(columns, results[len(state) :], strict=True):
+            column.append(tensor)
+    joined = (_joined(c, column, axis, reverse=bool(back)) for column, (axis, back) in zip(columns, outs, strict=True))
+    return (*state, *joined)
+
+
+def _element(c: Node, tensor: Tensor, axis: int, place: int) -> Tensor:
+    """One element along an axis."""
+    if tensor.array is not None:
+        return Tensor("", tensor.array.take(place, axis))
+    x = c.value_of(tensor)
+    begin = tuple(place if d == axis else 0 for d in range(x.type.rank))
+    size = tuple(1 if d == axis else s for d, s in enumerate(x.type.shape))
+    part = c.emit("slice", x, begin=begin, size=size)
+    return Tensor("", value=c.reshape(part, size[:axis] + size[axis + 1 :]), sources=tensor.sources)

@@ -1,0 +1,221 @@
+"""Operators that pick, place and sort elements by numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ....compiler.graph.ir import Array, Value
+from ....compiler.ops import scattering
+from ....compiler.ops.indexing import coordinates
+from ....compiler.types import DType
+from ..node import Node
+from ..registry import Rule, onnx
+
+
+def _from_front(c: Node, place: int, size: int) -> Value:
+    """Indices, of which negative ones count from the end."""
+    known = c.known(place)
+    if known is not None:
+        return c.made(np.where(known < 0, known + size, known).astype(known.dtype))
+    indices = c.value(place)
+    below = c.emit("less", indices, c.scalar(0, indices))
+    return c.emit("select", below, c.emit("add", indices, c.scalar(size, indices)), indices)
+
+
+@onnx("Gather")
+def gather(c: Node) -> Value:
+    """Slices along an axis, in the order of indices."""
+    x = c.value(0)
+    axis = c.axis(c.attribute("axis", 0), x.type.rank)
+    size = x.type.shape[axis]
+    known = c.known(1)
+    if known is not None and known.size == 1 and x.type.rank:
+        place = int(known.reshape(-1)[0])
+        if not -size <= place < size:
+            c.unsupported(f"there is no element {place} along axis {axis} of {x.type}")
+        begin = tuple(place % size if d == axis else 0 for d in range(x.type.rank))
+        part = c.emit("slice", x, begin=begin, size=tuple(1 if d == axis else s for d, s in enumerate(x.type.shape)))
+        return c.reshape(part, (*x.type.shape[:axis], *known.shape, *x.type.shape[axis + 1 :]))
+    return c.emit("gather", x, _from_front(c, 1, size), axis=axis)
+
+
+@onnx("GatherElements")
+def gather_elements(c: Node) -> Value:
+    """Elements at the places of indices, but along an axis where these say."""
+    x = c.value(0)
+    axis = c.axis(c.attribute("axis", 0), x.type.rank)
+    indices = _from_front(c, 1, x.type.shape[axis])
+    wide = tuple(s if d == axis else i for d, (s, i) in enumerate(zip(x.type.shape, indices.type.shape, strict=True)))
+    if wide != x.type.shape:
+        x = c.emit("slice", x, begin=(0,) * x.type.rank, size=wide)
+    return c.emit("take_along_axis", x, indices, axis=axis)
+
+
+@onnx("GatherND")
+def gather_nd(c: Node) -> Value:
+    """Slices at places whose indices stand along the last dimension."""
+    x, batch = c.value(0), int(c.attribute("batch_dims", 0))
+    indices = _places_from_front(c, 1, x.type.shape[batch:])
+    if batch:
+        lead = x.type.shape[:batch]
+        grid = np.stack(np.meshgrid(*(np.arange(s) for s in lead), indexing="ij"), axis=-1)
+        grid = grid.reshape(*lead, *(1,) * (indices.type.rank - 1 - batch), batch)
+        wide = c.made(np.broadcast_to(grid, (*indices.type.shape[:-1], batch)).astype(np.int64))
+        indices = c.emit("concat", wide, c.cast(indices, DType.I64), axis=-1)
+    return c.emit("gather_nd", x, indices)
+
+
+def _places_from_front(c: Node, place: int, shape: tuple[int, ...]) -> Value:
+    """Indices [..., K] into the first dimensions of a shape, of which negative ones count from the end."""
+    indices = c.value(place)
+    if not indices.type.rank or indices.type.shape[-1] > len(shape):
+        c.unsupported(f"{indices.type} are no places in {list(shape)}")
+    sizes = np.array(shape[: indices.type.shape[-1]])
+    known = c.known(place)
+    if known is not None:
+        return c.made(np.where(known < 0, known + sizes, known).astype(known.dtype))
+    below = c.emit("less", indices, c.scalar(0, indices))
+    moved = c.emit("add", indices, c.made(sizes.astype(indices.type.dtype.numpy)))
+    return c.emit("select", below, moved, indices)
+
+
+@onnx("ScatterND")
+def scatter_nd(c: Node) -> Value:
+    """A tensor with slices replaced, or combined with updates."""
+    x, updates = c.value(0), c.value(2)
+    indices = _places_from_front(c, 1, x.type.shape)
+    return _scattered(c, x, indices, updates)
+
+
+def _scattered(c: Node, x: Value, indices: Value, updates: Value) -> Value:
+    match c.choice("reduction", "none", "none", "add", "mul", "max", "min"):
+        case "none":
+            return scattering.scatter_nd_update(c, x, indices, updates)
+        case "add":
+            return scattering.scatter_nd_add(c, x, indices, updates)
+        case other:
+            return _combined(c, x, indices, updates, other)
+
+
+MOST_UPDATES = 256
+"""Most updates that are written out one by one."""
+
+
+def _combined(c: Node, x: Value, indices: Value, updates: Value, reduction: str) -> Value:
+    """Updates one after the other, each of which combines what stands at its place with it."""
+    depth = indices.type.shape[-1]
+    count = math.prod(indices.type.shape[:-1])
+    if count > MOST_UPDATES:
+        c.unsupported(f"{count} updates with the reduction {reduction} are not supported")
+    rest = x.type.shape[depth:]
+    flat, new = c.reshape(indices, (count, depth)), c.reshape(updates, (count, *rest))
+    operator = {"mul": "mul", "max": "maximum", "min": "minimum"}[reduction]
+    for i in range(count):
+        place = c.emit("slice", flat, begin=(i, 0), size=(1, depth))
+        update = c.emit("slice", new, begin=(i, *(0,) * len(rest)), size=(1, *rest))
+        old = c.emit("gather_nd", x, place)
+        x = scattering.scatter_nd_update(c, x, place, c.emit(operator, old, update))
+    return x
+
+
+@onnx("ScatterElements", "Scatter")
+def scatter_elements(c: Node) -> Value:
+    """A tensor with elements replaced, or combined with updates, at places along an axis."""
+    x, updates = c.value(0), c.value(2)
+    axis = c.axis(c.attribute("axis", 0), x.type.rank)
+    indices = _from_front(c, 1, x.type.shape[axis])
+    reduction = c.choice("reduction", "none", "none", "add", "mul", "max", "min")
+    if reduction == "none":
+        return scattering.scatter(c, x, indices, updates, axis)
+    if reduction == "add":
+        return scattering.scatter_add(c, x, indices, updates, axis)
+    spots = coordinates(c, indices, axis)
+    return _combined(c, x, spots, c.reshape(updates, spots.type.shape[:-1]), reduction)
+
+
+@onnx("OneHot")
+def one_hot(c: Node) -> Value:
+    """Vectors with one number at the place of each index, and another elsewhere."""
+    depth = int(c.one(1))
+    off, on = c.constant(2).reshape(-1)
+    dtype = c.type(2).dtype
+    indices = c.value(0)
+    axis = c.axis(c.attribute("axis", -1), indices.type.rank + 1)
+    if indices.type.dtype.is_float:
+        indices = c.cast(indices, DType.I64)
+    wrapped = c.emit(
+        "select",
+        c.emit("less", indices, c.scalar(0, indices)),
+        c.emit("add", indices, c.scalar(depth, indices)),
+        indices,
+    )
+    rules = {"depth": depth, "dtype": str(dtype), "on": on.item(), "off": off.item(), "axis": axis}
+    return c.emit("one_hot", wrapped, **rules)
+
+
+@onnx("NonZero")
+def non_zero(c: Node) -> Array:
+    """The places of elements that aren't 0, of a tensor that must be known."""
+    return np.array(np.nonzero(c.constant(0)), np.int64)
+
+
+@onnx("Compress")
+def compress(c: Node) -> Value:
+    """Slices along an axis (or elements) where a condition, which must be known, holds."""
+    x = c.value(0)
+    axis = c.attribute("axis")
+    picked = np.nonzero(c.constant(1))[0].astype(np.int64)
+    if axis is None:
+        return c.emit("gather", c.reshape(x, (x.type.size,)), c.made(picked), axis=0)
+    return c.emit("gather", x, c.made(picked), axis=c.axis(axis, x.type.rank))
+
+
+@onnx("Unique")
+def unique(c: Node) -> tuple[Array, ...]:
+    """The different elements (or slices) of a tensor that must be known, where they stand, and how often."""
+    x, axis, in_order = c.constant(0), c.attribute("axis"), c.flag("sorted", True)
+    values, first, inverse, counts = np.unique(x, True, True, True, axis=axis)
+    inverse = inverse.reshape(-1)
+    if not in_order:
+        order = np.argsort(first)
+        back = np.argsort(order)
+        values = values.take(order, axis if axis is not None else 0)
+        first, counts, inverse = first[order], counts[order], back[inverse]
+    return values, *(np.asarray(a, np.int64) for a in (first, inverse, counts))
+
+
+@onnx("ReverseSequence")
+def reverse_sequence(c: Node) -> Value:
+    """The first elements of each sequence in reverse order; lengths must be known."""
+    x, lengths = c.value(0), c.constant(1)
+    batch, time = int(c.attribute("batch_axis", 1)), int(c.attribute("time_axis", 0))
+    steps = np.arange(x.type.shape[time])
+    places = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    shape = [1] * x.type.rank
+    shape[batch], shape[time] = places.shape
+    turned = places if batch < time else places.T
+    indices = np.broadcast_to(turned.reshape(shape), x.type.shape)
+    return c.emit("take_along_axis", x, c.made(np.ascontiguousarray(indices)), axis=time)
+
+
+def _triangle(upper: bool) -> Rule:
+    def rule(c: Node) -> Value:
+        x = c.value(0)
+        k = int(c.one(1)) if c.has(1) else 0
+        rows, columns = x.type.shape[-2:]
+        mask = (
+            np.triu(np.ones((rows, columns), np.bool_), k) if upper else np.tril(np.ones((rows, columns), np.bool_), k)
+        )
+        return c.emit("select", c.made(mask), x, c.scalar(0, x))
+
+    return rule
+
+
+@onnx("Trilu")
+def trilu(c: Node) -> Value:
+    """The upper or the lower triangles of matrices, and zeros."""
+    result = _triangle(c.flag("upper", True))(c)
+    assert isinstance(result, Value)
+    return result

@@ -1,0 +1,148 @@
+"""Quantized numbers: conversion from and to them, and products of integers, exact as ONNX defines them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....compiler.graph.ir import Value
+from ....compiler.types import DType
+from ..node import Node
+from ..registry import onnx
+from ..tensors import dtype_of
+from .convolutions import dilated, padding_of, per_dimension, product
+
+
+def _along(c: Node, term: Value, x: Value, axis: int, block: int) -> Value:
+    """A scale or zero point in the shape in which it meets x: one for all, for each index of an axis, or for blocks."""
+    if not term.type.rank or term.type.shape == (1,):
+        return c.reshape(term, ())
+    if block:
+        shape = x.type.shape
+        wide = (*term.type.shape[: axis + 1], 1, *term.type.shape[axis + 1 :])
+        full = (*term.type.shape[: axis + 1], block, *term.type.shape[axis + 1 :])
+        joined = (*term.type.shape[:axis], term.type.shape[axis] * block, *term.type.shape[axis + 1 :])
+        whole = c.reshape(c.broadcast(c.reshape(term, wide), full), joined)
+        return c.emit("slice", whole, begin=(0,) * len(shape), size=shape) if joined != shape else whole
+    if term.type.rank == 1:
+        return c.reshape(term, [-1 if d == axis else 1 for d in range(x.type.rank)])
+    return term
+
+
+def _axis(c: Node, x: Value) -> tuple[int, int]:
+    axis, block = int(c.attribute("axis", 1)), int(c.attribute("block_size", 0))
+    return (axis % x.type.rank if x.type.rank else 0), block
+
+
+@onnx("QuantizeLinear", since=10)
+def quantize_linear(c: Node) -> Value:
+    """X / scale, rounded half to even, plus the zero point, within the integers of its type."""
+    c.ignore("saturate")
+    x = c.value(0)
+    axis, block = _axis(c, x)
+    code = int(c.attribute("output_dtype", 0))
+    dtype = c.type(2).dtype if c.has(2) else dtype_of(code) if code else DType.U8
+    precision = int(c.attribute("precision", 0))
+    zero = c.value(2) if c.has(2) else None
+    kind = dtype_of(precision) if precision else c.type(1).dtype
+    return _quantized(c, c.cast(x, kind), c.cast(c.value(1), kind), zero, dtype, axis, block)
+
+
+def _quantized(
+    c: Node, x: Value, scale: Value, zero: Value | None, dtype: DType, axis: int = 0, block: int = 0
+) -> Value:
+    if dtype not in (DType.I8, DType.U8, DType.I16):
+        c.unsupported(f"quantized numbers of type {dtype} are not supported")
+    y = c.emit("round", c.emit("div", x, _along(c, scale, x, axis, block)))
+    y = c.cast(y, DType.F32) if y.type.dtype is DType.F16 else y
+    if zero is not None:
+        y = c.emit("add", y, c.cast(_along(c, zero, x, axis, block), y.type.dtype))
+    info = np.iinfo(str(dtype.numpy))
+    return c.cast(c.emit("clamp", y, low=float(info.min), high=float(info.max)), dtype)
+
+
+@onnx("DequantizeLinear", since=10)
+def dequantize_linear(c: Node) -> Value:
+    """(x - zero point) * scale."""
+    code = int(c.attribute("output_dtype", 0))
+    scale = c.number(1, DType.F32) if c.tensor(1).foreign is not None else c.value(1)
+    dtype = dtype_of(code) if code else c.type(1).dtype
+    word = c.tensor(0).foreign or ""
+    wide = c.number(0, DType.F32 if "float" in word else DType.I64 if word == "uint32" else DType.I32)
+    axis, block = _axis(c, wide)
+    if c.has(2):
+        wide = c.emit("sub", wide, _along(c, c.number(2, wide.type.dtype), wide, axis, block))
+    kind = DType.F32 if scale.type.dtype is DType.F16 else scale.type.dtype
+    y = c.emit("mul", c.cast(wide, kind), c.cast(_along(c, scale, wide, axis, block), kind))
+    return c.cast(y, dtype)
+
+
+# ---- products of integers --------------------------------------------------------------------------------------------
+
+
+def _centred(c: Node, place: int, zero: int, axis: int) -> Value:
+    """An input without its zero point, in doubles, which hold all sums of its products."""
+    x = c.value(place)
+    wide = c.cast(x, DType.F64)
+    if not c.has(zero):
+        return wide
+    term = c.cast(c.value(zero), DType.F64)
+    return c.emit("sub", wide, _zero_of(c, term, x, axis))
+
+
+def _zero_of(c: Node, term: Value, x: Value, axis: int) -> Value:
+    if not term.type.rank or term.type.shape == (1,):
+        return c.reshape(term, ())
+    if term.type.rank == 1:
+        return c.reshape(term, [-1 if d == axis % x.type.rank else 1 for d in range(x.type.rank)])
+    return term
+
+
+@onnx("MatMulInteger", since=10)
+def matmul_integer(c: Node) -> Value:
+    """Products of matrices of 8-bit integers, in 32 bits."""
+    return c.cast(product(c, _centred(c, 0, 2, -2), _centred(c, 1, 3, -1)), DType.I32)
+
+
+@onnx("QLinearMatMul", since=10)
+def qlinear_matmul(c: Node) -> Value:
+    """Products of matrices of quantized numbers, quantized again."""
+    a, b = _centred(c, 0, 2, -2), _centred(c, 3, 5, -1)
+    total = product(c, a, b)
+    factor = [c.cast(c.value(i), DType.F64) for i in (1, 4, 6)]
+    left, right = _zero_of(c, factor[0], a, -2), _zero_of(c, factor[1], b, -1)
+    y = c.emit("mul", total, c.emit("div", c.emit("mul", left, right), c.reshape(factor[2], ())))
+    one = c.builder.scalar(1.0, DType.F64)
+    return _quantized(c, y, one, c.value(7), c.type(7).dtype)
+
+
+def _convolved(c: Node, x: Value, w: Value, bias: Value | None = None) -> Value:
+    """The convolution of [N, C, spatial...] in doubles, by the attributes of Conv."""
+    spatial = x.type.rank - 2
+    kernel = w.type.shape[2:]
+    if tuple(c.attribute("kernel_shape", kernel)) != kernel:
+        c.unsupported("`kernel_shape` doesn't fit the weight")
+    strides, dilations = per_dimension(c, "strides", spatial), per_dimension(c, "dilations", spatial)
+    padding = padding_of(c, x.type.shape[2:], dilated(kernel, dilations), strides)
+    rules = {"strides": strides, "dilations": dilations, "padding": padding, "groups": int(c.attribute("group", 1))}
+    weight = c.transpose(w, (*range(2, spatial + 2), 1, 0))
+    more = (bias,) if bias is not None else ()
+    return c.channels_first(c.emit(f"conv{spatial}d", c.channels_last(x), weight, *more, **rules))
+
+
+@onnx("ConvInteger", since=10)
+def conv_integer(c: Node) -> Value:
+    """Convolution of 8-bit integers, in 32 bits."""
+    return c.cast(_convolved(c, _centred(c, 0, 2, 0), _centred(c, 1, 3, 0)), DType.I32)
+
+
+@onnx("QLinearConv", since=10)
+def qlinear_conv(c: Node) -> Value:
+    """Convolution of quantized numbers, quantized again."""
+    x, w = _centred(c, 0, 2, 0), _centred(c, 3, 5, 0)
+    bias = c.cast(c.value(8), DType.F64) if c.has(8) else None
+    total = _convolved(c, x, w, bias)
+    of_x, of_w, of_y = (c.cast(c.value(i), DType.F64) for i in (1, 4, 6))
+    factor = c.emit("div", c.emit("mul", c.reshape(of_x, ()), _zero_of(c, of_w, total, 1)), c.reshape(of_y, ()))
+    y = c.emit("mul", total, factor)
+    one = c.builder.scalar(1.0, DType.F64)
+    return _quantized(c, y, one, c.value(7), c.type(7).dtype)

@@ -1,0 +1,225 @@
+"""Recurrent layers, step by step: RNN, LSTM, GRU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ....compiler.graph.ir import Value
+from ..node import Node, UnsupportedError
+from ..registry import onnx
+
+Activation = Callable[[Value], Value]
+
+
+@dataclass
+class Part:
+    """One direction of a recurrent layer: its weights, and functions of its gates."""
+
+    w: Value
+    r: Value
+    wb: Value | None
+    rb: Value | None
+    f: list[Activation]
+    peephole: Value | None
+    units: int
+    clip: float | None
+
+
+@dataclass
+class Layer:
+    """What all recurrent nodes have in common."""
+
+    c: Node
+    gates: int
+    defaults: tuple[str, ...]
+    units: int = field(init=False)
+    directions: list[str] = field(init=False)
+    x: Value = field(init=False)
+    """[T, N, F]."""
+    is_batchwise: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        c = self.c
+        self.is_batchwise = c.flag("layout")
+        x = c.value(0)
+        self.x = c.transpose(x, (1, 0, 2)) if self.is_batchwise else x
+        direction = c.choice("direction", "forward", "forward", "reverse", "bidirectional")
+        self.directions = ["forward", "reverse"] if direction == "bidirectional" else [direction]
+        self.units = c.shape(2)[2]
+        if int(c.attribute("hidden_size", self.units)) != self.units or c.shape(2)[1] != self.gates * self.units:
+            c.unsupported(f"`hidden_size` doesn't fit the weight {c.type(2)}")
+
+    def part(self, d: int) -> Part:
+        """The weights and functions of a direction."""
+        c = self.c
+        clip = c.attribute("clip")
+        names = list(c.attribute("activations", self.defaults * len(self.directions)))
+        alphas, betas = list(c.attribute("activation_alpha", ())), list(c.attribute("activation_beta", ()))
+        functions = [_activation(c, name, alphas, betas) for name in names]
+        count = len(self.defaults)
+        both = _of_direction(c, 3, d)
+        half = self.gates * self.units
+        return Part(
+            self._matrix(1, d),
+            self._matrix(2, d),
+            _cut(c, both, 0, half) if both is not None else None,
+            _cut(c, both, half, half) if both is not None else None,
+            functions[d * count : (d + 1) * count],
+            _of_direction(c, 7, d) if c.proto.op_type == "LSTM" else None,
+            self.units,
+            None if clip is None else float(clip),
+        )
+
+    def _matrix(self, place: int, d: int) -> Value:
+        """A weight [gates * units, inputs] of a direction as that of a dense layer."""
+        whole = self.c.turned(place, (0, 2, 1))
+        one = self.c.emit("slice", whole, begin=(d, 0, 0), size=(1, *whole.type.shape[1:]))
+        return self.c.reshape(one, whole.type.shape[1:])
+
+    def initial(self, place: int, d: int) -> Value:
+        """The first state [N, units] of a direction."""
+        c, samples = self.c, self.x.type.shape[1]
+        if not c.has(place):
+            return c.full((samples, self.units), 0, self.x.type.dtype)
+        state = c.value(place)
+        state = c.transpose(state, (1, 0, 2)) if self.is_batchwise else state
+        part = c.emit("slice", state, begin=(d, 0, 0), size=(1, samples, self.units))
+        return c.reshape(part, (samples, self.units))
+
+    def run(self, step: Callable[[Part, Value, tuple[Value, ...]], tuple[Value, ...]], states: int) -> list[Value]:
+        """All steps in all directions: the hidden states of all steps, and the last of each state."""
+        c = self.c
+        steps, samples = self.x.type.shape[:2]
+        lengths = c.value(4) if c.has(4) else None
+        columns, last = [], []
+        for d, name in enumerate(self.directions):
+            part = self.part(d)
+            state = tuple(self.initial(5 + i, d) for i in range(states))
+            found: dict[int, Value] = {}
+            for t in reversed(range(steps)) if name == "reverse" else range(steps):
+                now = c.emit("slice", self.x, begin=(t, 0, 0), size=(1, samples, self.x.type.shape[2]))
+                now = c.reshape(now, (samples, self.x.type.shape[2]))
+                new = step(part, now, state)
+                found[t] = new[0]
+                if lengths is not None:
+                    here = c.emit("less", c.scalar(t, lengths), lengths)
+                    here = c.reshape(here, (samples, 1))
+                    found[t] = c.emit("select", here, new[0], c.scalar(0, new[0]))
+                    new = tuple(c.emit("select", here, a, b) for a, b in zip(new, state, strict=True))
+                state = new
+            rows = [c.reshape(found[t], (1, 1, samples, self.units)) for t in range(steps)]
+            columns.append(rows[0] if steps == 1 else c.emit("concat", *rows, axis=0))
+            last.append(state)
+        y = columns[0] if len(columns) == 1 else c.emit("concat", *columns, axis=1)
+        finals = [self._stacked([state[i] for state in last]) for i in range(states)]
+        return [c.transpose(y, (2, 0, 1, 3)) if self.is_batchwise else y, *finals]
+
+    def _stacked(self, values: list[Value]) -> Value:
+        rows = [self.c.reshape(v, (1, *v.type.shape)) for v in values]
+        whole = rows[0] if len(rows) == 1 else self.c.emit("concat", *rows, axis=0)
+        return self.c.transpose(whole, (1, 0, 2)) if self.is_batchwise else whole
+
+    def dense(self, x: Value, weight: Value, bias: Value | None) -> Value:
+        """X times a weight, plus a bias."""
+        return self.c.emit("dense", x, weight, *((bias,) if bias is not None else ()))
+
+    def gate(self, x: Value, i: int) -> Value:
+        """One gate's part [N, units] of [N, gates * units]."""
+        return self.c.emit("slice", x, begin=(0, i * self.units), size=(x.type.shape[0], self.units))
+
+    def clipped(self, part: Part, x: Value) -> Value:
+        """X within the limit, if there is one."""
+        return x if part.clip is None else self.c.emit("clamp", x, low=-part.clip, high=part.clip)
+
+
+def _of_direction(c: Node, place: int, d: int) -> Value | None:
+    """A vector of a direction, out of [directions, size]."""
+    if not c.has(place):
+        return None
+    whole = c.value(place)
+    one = c.emit("slice", whole, begin=(d, 0), size=(1, whole.type.shape[1]))
+    return c.reshape(one, whole.type.shape[1:])
+
+
+def _cut(c: Node, x: Value, begin: int, size: int) -> Value:
+    return c.emit("slice", x, begin=(begin,), size=(size,))
+
+
+def _activation(c: Node, name: str, alphas: list[float], betas: list[float]) -> Activation:
+    """A function by its name in ONNX; alphas and betas go to those that have them, in order."""
+    plain = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "softplus": "softplus"}
+    low = name.lower()
+    if low in plain:
+        return lambda x: c.emit(plain[low], x)
+    if low == "softsign":
+        return lambda x: c.emit("div", x, c.emit("add", c.emit("abs", x), c.scalar(1, x)))
+    if low == "leakyrelu":
+        alpha = alphas.pop(0) if alphas else 0.01
+        return lambda x: c.emit("leaky_relu", x, alpha=float(alpha))
+    if low == "hardsigmoid":
+        a, b = alphas.pop(0) if alphas else 0.2, betas.pop(0) if betas else 0.5
+        return lambda x: c.emit(
+            "clamp", c.emit("add", c.emit("mul", x, c.scalar(a, x)), c.scalar(b, x)), low=0.0, high=1.0
+        )
+    raise UnsupportedError(f"the activation {name} is not supported")
+
+
+@onnx("RNN", since=7)
+def rnn(c: Node) -> tuple[Value, ...]:
+    """The next state is f(W x + R h + b)."""
+    layer = Layer(c, 1, ("Tanh",))
+
+    def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
+        total = c.emit("add", layer.dense(x, p.w, p.wb), layer.dense(state[0], p.r, p.rb))
+        return (p.f[0](layer.clipped(p, total)),)
+
+    return tuple(layer.run(step, 1))
+
+
+@onnx("LSTM", since=7)
+def lstm(c: Node) -> tuple[Value, ...]:
+    """Long short-term memory with gates in the order input, output, forget, cell; peepholes where there are any."""
+    layer = Layer(c, 4, ("Sigmoid", "Tanh", "Tanh"))
+    coupled = c.flag("input_forget")
+
+    def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
+        h, cell = state
+        total = c.emit("add", layer.dense(x, p.w, p.wb), layer.dense(h, p.r, p.rb))
+        i, o, f, g = (layer.gate(total, n) for n in range(4))
+        if p.peephole is not None:
+            i = c.emit("add", i, c.emit("mul", _cut(c, p.peephole, 0, p.units), cell))
+            f = c.emit("add", f, c.emit("mul", _cut(c, p.peephole, 2 * p.units, p.units), cell))
+        i = p.f[0](layer.clipped(p, i))
+        f = c.emit("sub", c.scalar(1, i), i) if coupled else p.f[0](layer.clipped(p, f))
+        g = p.f[1](layer.clipped(p, g))
+        new = c.emit("add", c.emit("mul", f, cell), c.emit("mul", i, g))
+        if p.peephole is not None:
+            o = c.emit("add", o, c.emit("mul", _cut(c, p.peephole, p.units, p.units), new))
+        o = p.f[0](layer.clipped(p, o))
+        return c.emit("mul", o, p.f[2](new)), new
+
+    return tuple(layer.run(step, 2))
+
+
+@onnx("GRU", since=7)
+def gru(c: Node) -> tuple[Value, ...]:
+    """Gated recurrent units with gates in the order update, reset, hidden."""
+    layer = Layer(c, 3, ("Sigmoid", "Tanh"))
+    behind = c.flag("linear_before_reset")
+
+    def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
+        (h,) = state
+        of_x, of_h = layer.dense(x, p.w, p.wb), layer.dense(h, p.r, p.rb)
+        z, r = (p.f[0](layer.clipped(p, c.emit("add", layer.gate(of_x, n), layer.gate(of_h, n)))) for n in range(2))
+        if behind:
+            inner = c.emit("mul", r, layer.gate(of_h, 2))
+        else:
+            begin, size = (0, 2 * p.units), (p.units, p.units)
+            weight = c.emit("slice", p.r, begin=begin, size=size)
+            bias = None if p.rb is None else _cut(c, p.rb, 2 * p.units, p.units)
+            inner = layer.dense(c.emit("mul", r, h), weight, bias)
+        n = p.f[1](layer.clipped(p, c.emit("add", layer.gate(of_x, 2), inner)))
+        return (c.emit("add", c.emit("mul", c.emit("sub", c.scalar(1, z), z), n), c.emit("mul", z, h)),)
+
+    return tuple(layer.run(step, 1))

@@ -1,0 +1,113 @@
+"""Inputs of a file: their names, types, and the sizes that it leaves open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from ...compiler.errors import Diagnostic, NetcError, near_miss
+from ...compiler.graph.ir import Array
+from ...compiler.types import TensorType
+from .library import library
+from .tensors import FOREIGN, dtype_of, element_name
+
+_BATCH = re.compile(r"(n|b|bs|batch.*|.*batch(_?size)?)", re.IGNORECASE)
+"""Names of sizes that are numbers of samples."""
+
+
+def plain(name: str) -> str:
+    """A name as --set takes it: letters, digits and underscores."""
+    return re.sub(r"\W", "_", name)
+
+
+@dataclass
+class Sizes:
+    """What is given for open sizes and inputs, by name, and what was made of it."""
+
+    batch: int
+    given: Mapping[str, Any]
+    bound: dict[str, int] = field(default_factory=dict[str, int])
+    """Sizes by name."""
+    used: set[str] = field(default_factory=set[str])
+    assumed: set[str] = field(default_factory=set[str])
+    """Sizes that were taken for numbers of samples."""
+    open: dict[str, str] = field(default_factory=dict[str, str])
+    """Sizes without a value, and where they stand."""
+
+    def type_of(self, info: Any) -> TensorType:
+        """The type of an input; sizes without a value count as 1, and are noted as open."""
+        kind = info.type.WhichOneof("value")
+        if kind != "tensor_type":
+            word = (kind or "unknown type").removesuffix("_type")
+            raise NetcError(f"input `{info.name}` is no tensor, but a {word}")
+        tensor = info.type.tensor_type
+        if not tensor.HasField("shape"):
+            raise NetcError(f"input `{info.name}` has no shape", hint=f"fix it: --set {plain(info.name)}=VALUE")
+        dtype = dtype_of(tensor.elem_type)
+        return TensorType(dtype, tuple(self._size(info.name, d, axis) for axis, d in enumerate(tensor.shape.dim)))
+
+    def _size(self, owner: str, dim: Any, axis: int) -> int:
+        which = dim.WhichOneof("value")
+        if which == "dim_value" and dim.dim_value >= 0:
+            return int(dim.dim_value)
+        name = dim.dim_param if which == "dim_param" and dim.dim_param else f"{owner}_{axis}"
+        if name not in self.bound:
+            size = self._bound(name, axis)
+            if size is None:
+                self.open[name] = f"dimension {axis} of input `{owner}`"
+                return 1
+            self.bound[name] = size
+        return self.bound[name]
+
+    def _bound(self, name: str, axis: int) -> int | None:
+        for key in (name, plain(name)):
+            if key in self.given:
+                self.used.add(key)
+                return _checked(key, self.given[key])
+        is_anonymous = re.fullmatch(r".*_\d+|unk__\d+|s\d+", name) is not None
+        if _BATCH.fullmatch(name) or (axis == 0 and is_anonymous):
+            self.assumed.add(name)
+            return self.batch
+        return None
+
+    def fixed(self, info: Any) -> Array | None:
+        """The value of an input that is given, and thus part of the graph; None where it stays an input."""
+        key = next((k for k in (info.name, plain(info.name)) if k in self.given), None)
+        if key is None:
+            return None
+        self.used.add(key)
+        value = self.given[key]
+        tensor = info.type.tensor_type
+        try:
+            if element_name(tensor.elem_type) in FOREIGN:
+                array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+            else:
+                array = np.asarray(value).astype(dtype_of(tensor.elem_type).numpy)
+        except (TypeError, ValueError, OverflowError):
+            raise NetcError(f"input `{info.name}` can't be {value!r}") from None
+        sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in tensor.shape.dim]
+        fits = len(sizes) == array.ndim and all(s in (None, n) for s, n in zip(sizes, array.shape, strict=True))
+        if tensor.HasField("shape") and not fits:
+            raise NetcError(f"input `{info.name}` is {sizes}, but a value of {list(array.shape)} is given")
+        return array
+
+    def problems(self) -> Iterator[Diagnostic]:
+        """One message for all sizes that are open, and one for names that aren't of this file."""
+        if self.open:
+            cure = " ".join(f"--set {plain(name)}=SIZE" for name in self.open)
+            details = tuple(f"{name}: {where}" for name, where in self.open.items())
+            yield Diagnostic("sizes of the inputs are open", hint=f"give them: {cure}", details=details)
+        for name in self.given:
+            if name not in self.used:
+                hint = near_miss(name, self.bound) or ("it has " + ", ".join(self.bound) if self.bound else None)
+                yield Diagnostic(f"there is no open size or input `{name}`", hint=hint)
+
+
+def _checked(name: str, size: object) -> int:
+    if not isinstance(size, SupportsIndex) or isinstance(size, bool) or not 0 <= int(size) < 1 << 31:
+        raise NetcError(f"the size {name} must be a whole number, not {size!r}")
+    return int(size)

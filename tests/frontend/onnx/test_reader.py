@@ -1,0 +1,322 @@
+"""ONNX files: what is read, what is refused and how that is said."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+import netc  # noqa: E402
+from netc.cli import main  # noqa: E402
+from netc.compiler.errors import NetcError  # noqa: E402
+from netc.compiler.graph import verify  # noqa: E402
+from netc.compiler.graph.interpreter import evaluate  # noqa: E402
+from netc.frontend.onnx import graph_of  # noqa: E402
+
+from .small_models import classifier, model  # noqa: E402
+
+X = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+def agrees(made: Any, *inputs: np.ndarray[Any, Any], **settings: Any) -> netc.Graph:
+    """The graph of a model, which gives what ONNX Runtime gives."""
+    graph = graph_of(made, "small", **settings)
+    verify(graph)
+    names = [info.name for info in made.graph.input]
+    made.ir_version = 10
+    session = runtime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = session.run(None, dict(zip(names, inputs, strict=True)))
+    for result, expected in zip(evaluate(graph, list(inputs)), wanted, strict=True):
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(result, expected, 1e-4, 1e-5)
+    return graph
+
+
+def problems(made: Any, **settings: Any) -> str:
+    """What is said of a model that is refused."""
+    with pytest.raises(NetcError) as raised:
+        graph_of(made, "small", **settings)
+    return str(raised.value)
+
+
+# ---- what is read ----------------------------------------------------------------------------------------------------
+
+
+def test_a_classifier_has_one_transpose_left() -> None:
+    graph = agrees(classifier(), X, batch=2)
+    assert [op.name for op in graph.operations].count("transpose") == 1  # of the input
+    assert graph.attributes["sizes"] == {"batch": 2}
+
+
+def test_a_classifier_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.onnx"
+    onnx.save(classifier(), path)
+    agrees(classifier(), X, batch=2)
+    (meant,) = evaluate(netc.load(path, batch=2), [X])
+    np.testing.assert_allclose(netc.compile(path, batch=2, threads=1)(X), meant, 1e-4, 1e-5)
+    assert main(["show", str(path)]) == 0
+    assert "image: f32[1,3,8,8]" in capsys.readouterr().out
+    assert main(["check", str(path)]) == 0
+    assert main(["compile", str(path), "--emit", "graph", "--set", "batch=3"]) == 0
+    assert "f32[3,3,8,8]" in capsys.readouterr().out
+
+
+def test_softmax_before_and_since_operator_set_13() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=1)
+    for opset in (11, 13):
+        graph = agrees(model([node], {"x": x.shape}, ["y"], opset=opset), x)
+        assert [op.name for op in graph.operations].count("reshape") == (2 if opset < 13 else 0)
+
+
+def test_shapes_are_computed_at_once() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Unsqueeze", ["n", "axes"], ["first"]),
+        helper.make_node("Concat", ["first", "rest"], ["new"], axis=0),
+        helper.make_node("Reshape", ["x", "new"], ["y"]),
+    ]
+    weights = {"zero": np.int64(0), "axes": np.array([0]), "rest": np.array([-1])}
+    graph = agrees(model(nodes, {"x": X.shape}, ["y"], weights), X)
+    assert [op.name for op in graph.operations] == ["reshape"]
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "f2", "i8", "i4", "i2", "i1", "u1", "?"])
+@pytest.mark.parametrize("raw", [True, False])
+def test_element_types(kind: str, raw: bool) -> None:
+    values = np.array([[0, 1, 100], [1, 0, 3]]).astype(kind)
+    made = model([helper.make_node("Identity", ["w"], ["y"])], {}, ["y"], {"w": values})
+    if not raw:
+        code = helper.np_dtype_to_tensor_dtype(values.dtype)
+        made.graph.initializer[0].CopyFrom(helper.make_tensor("w", code, values.shape, values.reshape(-1).tolist()))
+    (found,) = evaluate(graph_of(made, "small"))
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype
+
+
+def test_if_loop_and_scan() -> None:
+    def graph(name: str, nodes: list[Any], inputs: list[str], outputs: list[str]) -> Any:
+        kinds = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "goes": TensorProto.BOOL}
+        infos = [
+            [
+                helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), () if n in kinds else (2, 2))
+                for n in names
+            ]
+            for names in (inputs, outputs)
+        ]
+        return helper.make_graph(nodes, name, *infos)
+
+    more = graph("more", [helper.make_node("Add", ["x", "x"], ["a"])], [], ["a"])
+    less = graph("less", [helper.make_node("Sub", ["x", "x"], ["b"])], [], ["b"])
+    turn = [helper.make_node("Mul", ["s", "d"], ["s1"]), helper.make_node("Identity", ["s1"], ["each"])]
+    turn.append(helper.make_node("Identity", ["go"], ["goes"]))
+    body = graph("body", turn, ["i", "go", "s"], ["goes", "s1", "each"])
+    step = [helper.make_node("Add", ["t", "e"], ["t1"]), helper.make_node("Identity", ["t1"], ["out"])]
+    scan = graph("scan", step, ["t", "e"], ["t1", "out"])
+    nodes = [
+        helper.make_node("If", ["yes"], ["d"], then_branch=more, else_branch=less),
+        helper.make_node("Loop", ["three", "", "x"], ["last", "all"], body=body),
+        helper.make_node("Scan", ["x", "all"], ["total", "sums"], body=scan, num_scan_inputs=1),
+    ]
+    weights = {"yes": np.array(True), "three": np.int64(3)}
+    x = np.random.default_rng(0).standard_normal((2, 2)).astype(np.float32)
+    agrees(model(nodes, {"x": (2, 2)}, ["last", "all", "total", "sums"], weights), x)
+
+
+def test_functions_of_the_file_and_of_onnx() -> None:
+    own = helper.make_function(
+        "own",
+        "Twice",
+        ["a"],
+        ["b"],
+        [
+            helper.make_node("Constant", [], ["f"]),
+            helper.make_node("Mul", ["a", "f"], ["b"]),
+        ],
+        [helper.make_opsetid("", 20)],
+        ["factor"],
+    )
+    own.node[0].attribute.add(name="value_float", ref_attr_name="factor", type=onnx.AttributeProto.FLOAT)
+    nodes = [
+        helper.make_node("Twice", ["x"], ["y"], domain="own", factor=2.5),
+        helper.make_node("HannWindow", ["size"], ["window"], periodic=0),
+    ]
+    weights = {"size": np.array(5)}
+    made = model(nodes, {"x": (2, 2)}, ["y", "window"], weights, functions=[own], domains={"own": 1})
+    agrees(made, np.ones((2, 2), np.float32))
+
+
+# ---- sizes ----------------------------------------------------------------------------------------------------------
+
+
+def test_open_sizes_are_bound_by_name() -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", "height", None]}, ["y"])
+    text = problems(made)
+    assert "sizes of the inputs are open" in text
+    assert "--set height=SIZE --set x_2=SIZE" in text
+    graph = graph_of(made, "small", batch=4, settings={"height": 5, "x_2": 6})
+    assert graph.inputs[0].type.shape == (4, 5, 6)
+    assert "there is no open size or input `heigth`" in problems(made, settings={"heigth": 5, "x_2": 6, "height": 1})
+
+
+def test_a_fixed_batch_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.onnx"
+    onnx.save(model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 3]}, ["y"]), path)
+    with pytest.raises(NetcError, match="is fixed, it can't be 4"):
+        netc.load(path, batch=4)
+
+
+def test_inputs_that_decide_on_shapes_are_given() -> None:
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    made = model([node], {"x": [2, 3], "shape": [1]}, ["y"], kinds={"shape": TensorProto.INT64})
+    text = problems(made)
+    assert "input 1, `shape`, must be known when the file is read" in text
+    assert "give values of the inputs it depends on: `shape`" in text
+    graph = graph_of(made, "small", settings={"shape": [6]})
+    assert graph.outputs[0].type.shape == (6,)
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_all_problems_at_once() -> None:
+    nodes = [
+        helper.make_node("Convolve", ["x"], ["a"], "one"),
+        helper.make_node("Relu", ["x"], ["b"], "two", slope=1.0),
+        helper.make_node("Strange", ["x"], ["c"], "three", domain="com.example"),
+        helper.make_node("Relu", ["a"], ["d"], "four"),
+        helper.make_node("StringNormalizer", ["a"], ["e"], "five"),
+        helper.make_node("MatMul", ["x", "x"], ["f"], "six"),
+    ]
+    text = problems(model(nodes, {"x": (2, 3)}, ["d", "f"], domains={"com.example": 1}))
+    assert "node 0 `one` (Convolve, opset 20): there is no operator Convolve in operator set 20" in text
+    assert "node 1 `two` (Relu, opset 20): Relu-14 has no attribute `slope`" in text
+    assert "node 2 `three` (com.example.Strange, opset 1): there is no operator Strange in the domain" in text
+    assert "`four`" not in text  # depends on the first
+    assert "node 4 `five` (StringNormalizer, opset 20): the operator StringNormalizer-10 is not supported" in text
+    assert "node 5 `six` (MatMul, opset 20)" in text
+    assert "inputs: f32[2,3], f32[2,3]" in text
+
+
+@pytest.mark.parametrize("opset", [5, 99])
+def test_operator_sets(opset: int) -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"])
+    made.opset_import[0].version = opset
+    assert f"operator set {opset} is not supported" in problems(made)
+
+
+def test_an_attribute_that_netc_passes_over_is_refused() -> None:
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)
+    assert "elements of type BFLOAT16 are not supported" in problems(model([node], {"x": (2,)}, ["y"]))
+
+
+def test_the_package_is_imported_for_its_files_only_and_named_where_it_is_missing(tmp_path: Path) -> None:
+    path, net = tmp_path / "x.onnx", tmp_path / "tiny.net"
+    path.write_bytes(classifier().SerializeToString())
+    net.write_text("net tiny(x: f32[N, 4]) { return x |> relu }")
+    code = (
+        "import sys, netc\n"
+        "netc.load(sys.argv[2])\n"
+        "print('onnx' in sys.modules)\n"
+        "sys.modules['onnx'] = None\n"
+        "try: netc.load(sys.argv[1])\n"
+        "except netc.NetcError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path), str(net)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("False\n")
+    assert "ONNX files need the package onnx" in done.stdout
+    assert "netc[onnx]" in done.stdout
+
+
+# ---- tensors in other files, damaged files ---------------------------------------------------------------------------
+
+
+def external(folder: Path, location: str, values: np.ndarray[Any, Any]) -> Path:
+    """A model whose weight lies in another file."""
+    made = model([helper.make_node("Add", ["x", "w"], ["y"])], {"x": values.shape}, ["y"], {"w": values})
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "4"), ("length", str(values.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    path = folder / "model.onnx"
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def test_tensors_beside_the_model(tmp_path: Path) -> None:
+    values = np.array([1, 2, 3], np.float32)
+    (tmp_path / "w.bin").write_bytes(b"skip" + values.tobytes())
+    (found,) = evaluate(netc.load(external(tmp_path, "w.bin", values)), [values])
+    np.testing.assert_array_equal(found, 2 * values)
+
+
+def test_no_tensors_outside_the_folder(tmp_path: Path) -> None:
+    values = np.array([1, 2, 3], np.float32)
+    (tmp_path / "w.bin").write_bytes(b"skip" + values.tobytes())
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "link.bin").symlink_to(tmp_path / "w.bin")
+    for location in ("../w.bin", str(tmp_path / "w.bin"), "link.bin", ""):
+        with pytest.raises(NetcError, match="outside the model's folder"):
+            netc.load(external(inner, location, values))
+    (inner / "short.bin").write_bytes(b"skip")
+    path = external(inner, "short.bin", values)
+    with pytest.raises(NetcError, match="needs 12 bytes"):
+        netc.load(path)
+
+
+def test_damaged_files_give_one_error(tmp_path: Path) -> None:
+    """Random changes of bytes: an error of netc's or a sound graph, in bounded time."""
+    rng, data = random.Random(0), classifier().SerializeToString()
+    path = tmp_path / "damaged.onnx"
+    for _ in range(150):
+        changed = bytearray(data)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        if rng.random() < 0.2:
+            del changed[rng.randrange(len(changed)) :]
+        path.write_bytes(changed)
+        start = time.perf_counter()
+        with suppress(NetcError):
+            verify(netc.load(path))
+        assert time.perf_counter() - start < 5
+
+
+def test_promises_of_large_tensors_cost_nothing() -> None:
+    huge = [helper.make_node("ConstantOfShape", ["s"], ["big"]), helper.make_node("Add", ["big", "x"], ["y"])]
+    made = model(huge, {"x": (1,)}, ["y"], {"s": np.array([1 << 20, 1 << 19])})
+    assert graph_of(made, "small").outputs[0].type.size == 1 << 39
+    lying = model([helper.make_node("Add", ["x", "w"], ["y"])], {"x": (1,)}, ["y"], {"w": np.ones(2, np.float32)})
+    lying.graph.initializer[0].dims[0] = 1 << 40
+    assert "can't have the shape" in problems(lying)
+    endless = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"])],
+        "body",
+        [onnx.ValueInfoProto(name="i"), onnx.ValueInfoProto(name="go")],
+        [onnx.ValueInfoProto(name="goes")],
+    )
+    loop = helper.make_node("Loop", ["", "yes"], [], body=endless)
+    assert "turns is not supported" in problems(model([loop], {"x": (1,)}, ["x"], {"yes": np.array(True)}))
+
+
+def test_numpy_helper_and_netc_read_the_same() -> None:
+    values = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float16)
+    tensor = helper.make_tensor("w", TensorProto.FLOAT16, (3, 4), values.reshape(-1).tolist())
+    made = model([helper.make_node("Identity", ["w"], ["y"])], {}, ["y"])
+    made.graph.initializer.append(tensor)
+    (found,) = evaluate(graph_of(made, "small"))
+    np.testing.assert_array_equal(found, numpy_helper.to_array(tensor))
