@@ -11,6 +11,7 @@ import click
 from .compiler.errors import NetcError
 from .compiler.text import shortened
 from .frontend.roots import allowing
+from .pipeline import reading_float_weights
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -57,6 +58,10 @@ def _allow_import(context: click.Context, parameter: click.Parameter, folders: S
     context.with_resource(allowing(folders))
 
 
+def _float_weights(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    context.with_resource(reading_float_weights(wanted))
+
+
 settings_option = click.option(
     "--set",
     "settings",
@@ -84,11 +89,21 @@ allow_import_option = click.option(
     help="Networks may name files below DIR, too; else only in their own folder.",
 )
 
+float_weights_option = click.option(
+    "--float-weights",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_float_weights,
+    help="Read 8-bit weights of a dynamic-range file as floats; else floats are quantized as LiteRT does it.",
+)
+
 network_options = combine(
     click.argument("model"),
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
     settings_option,
     allow_import_option,
+    float_weights_option,
 )
 
 batch_option = click.option(

@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -272,6 +273,19 @@ def find_weights(
     return read_weights(weights, graph, skip)
 
 
+_FLOAT_WEIGHTS: ContextVar[bool] = ContextVar("float weights", default=False)
+
+
+@contextmanager
+def reading_float_weights(wanted: bool = True) -> Iterator[None]:
+    """While the context is open, 8-bit weights of files of dynamic range are read as floats."""
+    token = _FLOAT_WEIGHTS.set(wanted or _FLOAT_WEIGHTS.get())
+    try:
+        yield
+    finally:
+        _FLOAT_WEIGHTS.reset(token)
+
+
 def load(
     source: Source,
     *,
@@ -280,20 +294,24 @@ def load(
     settings: Mapping[str, Any] | None = None,
     preprocess: Mapping[str, Any] | None = None,
     allow_import: Sequence[str | os.PathLike[str]] = (),
+    float_weights: bool = False,
 ) -> Graph:
     """Read a network: a path to a file in one of netc's formats, the name of a shipped net, or a graph, returned as is.
 
     `settings` are a net's hyperparameters and free sizes by name, or the shapes of inputs that a file leaves free.
     `preprocess` are settings of pictures, such as `divide`, that count before those that the network declares.
 
-    The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`.
+    The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`. With
+    `float_weights` 8-bit weights of a file of dynamic range are read as floats, which can be differentiated and
+    quantized again; else floats are quantized while the network runs, as LiteRT does it.
     """
     if isinstance(source, Graph):
         return _with_preprocess(source, preprocess)
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
     graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
-    return _with_preprocess(graph, preprocess)
+    read = passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
+    return _with_preprocess(read, preprocess)
 
 
 def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:

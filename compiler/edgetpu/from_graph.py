@@ -28,6 +28,7 @@ from ..ops.squares import Square
 from ..ops.striding import StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import dilated, window_of
+from ..passes.float_weights import float_weights
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import pools_in_two_dimensions
 from ..tflite import mappings  # noqa: F401 (which registers the forms)
@@ -56,7 +57,7 @@ _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def model_facts(graph: Graph) -> ModelFacts:
     """Facts of a graph of netc."""
-    return Conversion(spelled_out(pools_in_two_dimensions(graph), TFLITE, EDGETPU)).facts()
+    return Conversion(spelled_out(pools_in_two_dimensions(float_weights(graph)), TFLITE, EDGETPU)).facts()
 
 
 class Conversion:

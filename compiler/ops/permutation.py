@@ -25,6 +25,8 @@ from .quantized.activation import ByteFunction, Lookup, QSoftmax, SoftmaxShare
 from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
+from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
+from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
 from .quantized.matmul import MatMulSum, QMatMul
@@ -215,8 +217,10 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
+PERMUTED.none("channels stand last", HybridConv2D, HybridTransposeConv2D)
+PERMUTED.none("rows have scales of their own", DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes)
+PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul, HybridDense, HybridMatMul)
 PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
-PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)

@@ -22,10 +22,12 @@ from .dce import Dce, dce
 from .decompose import Decompose, decompose
 from .differentiate import Differentiate, differentiate
 from .duplicate import Duplicate, duplicate
+from .float_weights import FloatWeights, float_weights
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
+from .half_constants import HalfConstants, half_constants
 from .jvp import Jvp, jvp
 from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
@@ -48,10 +50,12 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Decompose,
             Differentiate,
             Duplicate,
+            FloatWeights,
             FoldBatchNorm,
             FoldConstants,
             Fuse,
             FuseUpdates,
+            HalfConstants,
             Jvp,
             LegalizeEdgeTpu,
             LowerGradients,
@@ -89,10 +93,12 @@ __all__ = [
     "Decompose",
     "Differentiate",
     "Duplicate",
+    "FloatWeights",
     "FoldBatchNorm",
     "FoldConstants",
     "Fuse",
     "FuseUpdates",
+    "HalfConstants",
     "Jvp",
     "LegalizeEdgeTpu",
     "LowerGradients",
@@ -114,11 +120,13 @@ __all__ = [
     "decompose",
     "differentiate",
     "duplicate",
+    "float_weights",
     "fold_batch_norm",
     "fold_constants",
     "format_pipeline",
     "fuse",
     "fuse_updates",
+    "half_constants",
     "jvp",
     "legalize_edgetpu",
     "lower_gradients",

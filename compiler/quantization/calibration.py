@@ -25,6 +25,7 @@ from ..ops.facets import INTEGER
 from ..ops.opaque import runnable
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
+from ..passes.float_weights import float_weights
 from ..passes.freeze import freeze, inference_form
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import windows_in_two_dimensions
@@ -47,7 +48,7 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_state(graph, "such networks can't be quantized")
-    inference = windows_in_two_dimensions(inference_form(runnable(graph), integers=True))
+    inference = windows_in_two_dimensions(inference_form(float_weights(runnable(graph)), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 
 

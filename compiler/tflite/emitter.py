@@ -17,6 +17,7 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import UniqueNames, output_names, value_names
 from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
+from ..passes.half_constants import CONSTANTS, HALF, half_constants, holds_in_half
 from ..types import DType, Quantization, TensorType
 from .model import Field, Function, Model, Node, Options, Tensor
 from .narrow import misread
@@ -50,6 +51,7 @@ class Emitter:
         self._unique = UniqueNames()
         self._fused = dict(_fusions(graph))
         self._absorbed = frozenset(self._fused.values())
+        self._halves = graph.attributes.get(CONSTANTS) == HALF
 
     def run(self) -> tuple[list[int], list[int]]:
         """Convert all operations; the places of the graph's inputs and outputs."""
@@ -118,6 +120,11 @@ class Emitter:
     # ---- tensors ----
 
     def _add(self, name: str, type_: TensorType, data: Array | None = None) -> int:
+        if data is not None and self._halves and holds_in_half(data, half_constants.smallest):
+            half = self._add(f"{name}/half", TensorType(DType.F16, type_.shape), data.astype(np.float16))
+            place = self._add(name, type_)
+            self.node("DEQUANTIZE", [half], [place], version=3)
+            return place
         self.tensors.append(Tensor(self._unique.take(name), type_.with_layout(None), data))
         return len(self.tensors) - 1
 

@@ -11,6 +11,7 @@ from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
 from ...compiler.types import DType, Quantization
 from .context import Context
+from .hybrid import asymmetric, hybrid, hybrid_weight, is_hybrid, one_scale
 
 
 def conv_2d(c: Context) -> Value:
@@ -31,25 +32,33 @@ def depthwise_conv_2d(c: Context) -> Value:
 
 
 def _convolution(c: Context, axes: tuple[int, ...], shape: tuple[int, ...] | None, groups: int) -> Value:
-    weight, given = c.weight(1, axes, shape, as_float=_is_hybrid(c))
-    window = {
+    window: dict[str, Any] = {
         "strides": c.positive("stride_h", "stride_w"),
         "padding": c.padding,
         "dilations": c.positive("dilation_h_factor", "dilation_w_factor"),
         "groups": groups,
     }
+    if is_hybrid(c, 0, 1):
+        weight, scales = hybrid_weight(c, 1, axes, shape)
+        symmetric = one_scale(scales) and groups == 1 and shape is None
+        return c.activated(hybrid(c, "conv2d", _operands(c, weight), scales, symmetric=symmetric, attributes=window))
+    weight, given = c.weight(1, axes, shape, as_float=_needs_floats(c))
     if c.is_quantized:
         # Kernels of unsigned numbers combine the scales in f32; those of signed ones work in doubles.
         window["rounded_product"] = c.type(0).dtype is DType.U8
     return _contraction(c, "conv2d", weight, given, window)
 
 
+def _operands(c: Context, weight: Value, x: Value | None = None) -> list[Value]:
+    """Input, weight, and bias if there is one."""
+    return [c.value(0) if x is None else x, weight, *([c.value(2)] if c.has(2) else [])]
+
+
 def _contraction(
     c: Context, name: str, weight: Value, given: Quantization | None, attributes: dict[str, Any], x: Value | None = None
 ) -> Value:
     """A float or a quantized contraction, with its bias and activation."""
-    x = c.value(0) if x is None else x
-    bias = [c.value(2)] if c.has(2) else []
+    x, _, *bias = _operands(c, weight, x)
     _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
@@ -109,8 +118,8 @@ def _check_zero_points(c: Context, weight: Quantization | None) -> None:
         c.unsupported("weights of i8 whose zero points aren't 0 are not supported")
 
 
-def _is_hybrid(c: Context) -> bool:
-    """True for floats that meet a weight of another type, which is turned into floats."""
+def _needs_floats(c: Context) -> bool:
+    """True for floats that meet a weight of another type, such as half precision, which is turned into floats."""
     return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
 
 
@@ -131,22 +140,28 @@ def conv_3d(c: Context) -> Value:
 
 def transpose_conv(c: Context) -> Value:
     """TRANSPOSE_CONV: size of the result, weight [C, KH, KW, F], x, bias."""
-    weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
     x, strides = c.value(2), c.positive("stride_h", "stride_w")
-    attributes = _enlarging(c, x, weight, strides)
     bias = [c.value(3)] if c.has(3) else []
+    if is_hybrid(c, 2, 1):
+        weight, scales = hybrid_weight(c, 1, (1, 2, 3, 0))
+        attributes = _enlarging(c, x, weight, strides)
+        return c.activated(
+            hybrid(c, "transpose_conv2d", [x, weight, *bias], scales, symmetric=False, attributes=attributes)
+        )
+    weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
+    attributes = _enlarging(c, x, weight, strides)
     _check_form(c, x, weight, bias)
     _check_zero_points(c, given)
     if not c.is_quantized:
         return c.activated(c.emit("transpose_conv2d", x, weight, *bias, **attributes))
-    scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
+    given_scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
     rounded = x.type.dtype is DType.U8
     return c.emit(
         "q_transpose_conv2d",
         x,
         weight,
         *bias,
-        **scales,
+        **given_scales,
         rounded_product=rounded,
         **c.fused_range(),
         **attributes,
@@ -186,7 +201,9 @@ def fully_connected(c: Context) -> Value:
     """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
     if c.option("weights_format", 0) != 0:
         c.unsupported("shuffled weights are not supported")
-    weight, given = c.weight(1, (1, 0), as_float=_is_hybrid(c))
+    given: Quantization | None
+    mixed = is_hybrid(c, 0, 1)
+    weight, given = hybrid_weight(c, 1, (1, 0)) if mixed else c.weight(1, (1, 0), as_float=_needs_floats(c))
     x, inputs = c.value(0), weight.type.shape[0]
     if inputs < 1 or x.type.size % inputs:
         c.fail(f"weight {c.type(1)} doesn't fit {x.type}")
@@ -194,6 +211,9 @@ def fully_connected(c: Context) -> Value:
     lead = x.type.shape[:-1] if keeps else (x.type.size // inputs,)
     if x.type.shape != (*lead, inputs):
         x = c.emit("reshape", x, shape=(*lead, inputs))
+    if mixed and given is not None:
+        operands = _operands(c, weight, x)
+        return c.activated(hybrid(c, "dense", operands, given, symmetric=not asymmetric(c), attributes={}))
     return _contraction(c, "dense", weight, given, {}, x)
 
 

@@ -21,9 +21,11 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Value
 from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
+from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
+from ...compiler.types import DType
 from . import (  # noqa: F401 (which registers the readers)
     arithmetic,
     contractions,
@@ -102,6 +104,8 @@ def graph_of(model: Model, name: str, sizes: Sizes | None = None, notes: list[st
     """
     model, guesses = bound(model, sizes or Sizes())
     attributes = {"format": "tflite"}
+    if any(t.data is not None and t.type is not None and t.type.dtype is DType.F16 for t in model.tensors):
+        attributes[CONSTANTS] = HALF
     builder = GraphBuilder(name, attributes)
     names = _unique_names(model)
     taken = frozenset(names.values())

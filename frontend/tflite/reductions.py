@@ -9,6 +9,7 @@ from ...compiler.ops.facets import reads
 from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.types import DType
 from .context import Context
+from .hybrid import asymmetric, hybrid, hybrid_weight, is_hybrid
 
 
 def _pool_attributes(c: Context) -> dict[str, Any]:
@@ -111,8 +112,14 @@ def log_softmax(c: Context) -> Value:
 
 
 def batch_matmul(c: Context) -> Value:
-    """BATCH_MATMUL of floats, or of 8-bit integers."""
-    adjoint = {"transpose_a": bool(c.option("adj_x", False)), "transpose_b": bool(c.option("adj_y", False))}
+    """BATCH_MATMUL of floats, of 8-bit integers, or of floats by 8-bit integers."""
+    turned = [bool(c.option(name, False)) for name in ("adj_x", "adj_y")]
+    adjoint: dict[str, Any] = dict(zip(("transpose_a", "transpose_b"), turned, strict=True))
+    if is_hybrid(c, 0, 1):
+        weight, given = hybrid_weight(c, 1, tuple(range(c.type(1).rank)))
+        if not given.is_per_tensor:
+            c.unsupported("a weight with several scales is not supported")
+        return hybrid(c, "matmul", [c.value(0), weight], given, symmetric=not asymmetric(c), attributes=adjoint)
     if c.type(0).dtype.is_float is not c.type(1).dtype.is_float:
         c.unsupported("floats times integers are not supported")
     if not c.is_quantized:

@@ -31,7 +31,12 @@ def test_rules(name: str, facet: Facet[object]) -> None:
 def test_the_edge_tpu_compiler_is_told_of_what_is_written(name: str) -> None:
     operator = operators()[name]
     form = TFLITE.of(operator)
-    assert form is None or len(form.kinds) == 1 or EDGETPU.of(operator) or operator.name.startswith(("q_", "opaque"))
+    assert (
+        form is None
+        or len(form.kinds) == 1
+        or EDGETPU.of(operator)
+        or operator.name.startswith(("q_", "hybrid_", "opaque"))
+    )
 
 
 @pytest.mark.parametrize("name", operators())

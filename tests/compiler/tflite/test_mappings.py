@@ -24,6 +24,7 @@ from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.frontend.tflite import graph_of
 
+from ...frontend.tflite.hybrid_models import CASES as HYBRID_CASES
 from ...frontend.tflite.litert import LiteRT, RefusedError
 from ...frontend.tflite.operators import CASES, FLOAT_CASES
 from ..cases import CASES as OPERATORS
@@ -293,6 +294,7 @@ def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = [make() for make in (*GRAPHS.values(), *FORMS.values())]
     graphs += [quantized(net) for net in NETS.values()]
     graphs += [graph_of(read_model(make()), "case") for make in (*CASES.values(), *FLOAT_CASES.values())]
+    graphs += [graph_of(read_model(make()), "case") for make, _ in HYBRID_CASES.values()]
     for graph in graphs:
         to_tflite(graph)
     written.update(case.op for case in written_cases())
