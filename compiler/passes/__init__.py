@@ -23,15 +23,18 @@ from .dce import Dce, dce
 from .decompose import Decompose, decompose
 from .differentiate import Differentiate, differentiate
 from .duplicate import Duplicate, duplicate
+from .float_weights import FloatWeights, float_weights
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .form_attention import FormAttention, form_attention
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
+from .half_constants import HalfConstants, half_constants
 from .jvp import Jvp, jvp
 from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
+from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .verify import Verify, verify
@@ -49,14 +52,17 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Decompose,
             Differentiate,
             Duplicate,
+            FloatWeights,
             FoldBatchNorm,
             FoldConstants,
             FormAttention,
             Fuse,
             FuseUpdates,
+            HalfConstants,
             Jvp,
             LegalizeEdgeTpu,
             LowerGradients,
+            OptimizeBodies,
             Recompute,
             SimplifyInference,
             Verify,
@@ -90,15 +96,18 @@ __all__ = [
     "Decompose",
     "Differentiate",
     "Duplicate",
+    "FloatWeights",
     "FoldBatchNorm",
     "FoldConstants",
     "FormAttention",
     "Fuse",
     "FuseUpdates",
+    "HalfConstants",
     "Jvp",
     "LegalizeEdgeTpu",
     "LowerGradients",
     "Observer",
+    "OptimizeBodies",
     "Pass",
     "PassManager",
     "Recompute",
@@ -115,15 +124,18 @@ __all__ = [
     "decompose",
     "differentiate",
     "duplicate",
+    "float_weights",
     "fold_batch_norm",
     "fold_constants",
     "format_pipeline",
     "form_attention",
     "fuse",
     "fuse_updates",
+    "half_constants",
     "jvp",
     "legalize_edgetpu",
     "lower_gradients",
+    "optimize_bodies",
     "parse_pipeline",
     "pipelines",
     "print_after",

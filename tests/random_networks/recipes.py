@@ -16,6 +16,7 @@ EXCLUDED = {
     "param": "a leaf of every network",
     "constant": "a leaf of every network",
     "fused": "made by passes; its members are drawn",
+    "scan": "its layers are drawn, which are made of it",
     "opaque": "has no meaning that could be compared",
 }
 """Operators without a recipe, and why."""

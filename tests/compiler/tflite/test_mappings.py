@@ -24,6 +24,7 @@ from netc.compiler.tflite.reading import read_model
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.frontend.tflite import graph_of
 
+from ...frontend.tflite.hybrid_models import CASES as HYBRID_CASES
 from ...frontend.tflite.litert import LiteRT, RefusedError
 from ...frontend.tflite.operators import CASES, FLOAT_CASES
 from ..cases import CASES as OPERATORS
@@ -121,8 +122,8 @@ FORMS: dict[str, Callable[[], Graph]] = {
         "avg_pool", (2, 4, 5, 6, 3), size=(2, 3, 2), strides=(1, 2, 2), padding=((1, 0), (1, 1), (0, 1))
     ),
 }
-ELSEWHERE = {"opaque", "q_lstm"}
-"""Mappings of what public models are needed for."""
+ELSEWHERE = {"opaque", "q_lstm", "q_svdf", "if", "while"}
+"""Mappings of what public models, or states, are needed for (see `frontend/tflite/test_recurrent.py`)."""
 
 
 def arguments(graph: Graph) -> list[Any]:
@@ -245,14 +246,30 @@ def test_activations_of_plain_integers_are_maxima_and_minima(name: str, dtype: D
 
 
 @pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("neg", ("i16[4]<0.5>",)),
+        ("maximum", ("i8[4]<0.5>", "i8[4]<0.25>")),
+        ("floor_mod", ("i8[4]<0.5>", "i8[4]<0.25>")),
+        ("less", ("i16[4]<2.0>", "i16[4]<0.5>")),
+    ],
+)
+def test_kernels_that_take_integers_as_they_are(name: str, types: tuple[str, ...], litert: LiteRT) -> None:
+    b = GraphBuilder("net")
+    inputs = [b.input(f"x{i}", parse_type(text)) for i, text in enumerate(types)]
+    graph = b.finish([b.emit(name, *inputs)])
+    given = [np.array([-7, 5, 100, 2], v.type.dtype.numpy) - i for i, v in enumerate(inputs)]
+    ((got,),) = litert(to_tflite(graph), [given])
+    np.testing.assert_array_equal(got, evaluate(graph, given)[0])
+
+
+@pytest.mark.parametrize(
     ("name", "types", "attributes"),
     [
         ("mul", ("i8[4]", "i8[4]"), {}),
         ("mul", ("i16[4]<0.5>", "i16[4]<0.5>"), {}),
-        ("neg", ("i16[4]<0.5>",), {}),
         ("less", ("i8[4]<2.0>", "i8[4]<2.0>"), {}),
         ("reduce_sum", ("u8[4]",), {"axes": (0,)}),
-        ("maximum", ("i8[4]<0.5>", "i8[4]<0.25>"), {}),
         ("concat", ("u8[4]<0.5>", "u8[4]<0.25>"), {}),
     ],
 )
@@ -277,6 +294,7 @@ def test_every_mapping_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = [make() for make in (*GRAPHS.values(), *FORMS.values())]
     graphs += [quantized(net) for net in NETS.values()]
     graphs += [graph_of(read_model(make()), "case") for make in (*CASES.values(), *FLOAT_CASES.values())]
+    graphs += [graph_of(read_model(make()), "case") for make, _ in HYBRID_CASES.values()]
     for graph in graphs:
         to_tflite(graph)
     written.update(case.op for case in written_cases())
