@@ -17,6 +17,7 @@ from .assign_layouts import AssignLayouts, assign_layouts
 from .base import Pass, format_pipeline
 from .base import parse_pipeline as _parse_pipeline
 from .canonicalize import Canonicalize, canonicalize
+from .channels_last_ends import ChannelsLastEnds, channels_last_ends
 from .checkpoint import Checkpoint, checkpoint
 from .cse import Cse, cse
 from .dce import Dce, dce
@@ -46,6 +47,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             AssignAxes,
             AssignLayouts,
             Canonicalize,
+            ChannelsLastEnds,
             Checkpoint,
             Cse,
             Dce,
@@ -90,6 +92,7 @@ __all__ = [
     "AssignAxes",
     "AssignLayouts",
     "Canonicalize",
+    "ChannelsLastEnds",
     "Checkpoint",
     "Cse",
     "Dce",
@@ -118,6 +121,7 @@ __all__ = [
     "assign_axes",
     "assign_layouts",
     "canonicalize",
+    "channels_last_ends",
     "checkpoint",
     "cse",
     "dce",

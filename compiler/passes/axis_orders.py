@@ -253,6 +253,34 @@ def chosen(roots: Roots, plan: Plan) -> Plan:
     return cut.solved()
 
 
+@dataclass(frozen=True, slots=True)
+class TransposesLeft:
+    """How many transposes a graph holds that run for every input."""
+
+    inside: int
+    """Between operations."""
+    rearranging: int
+    """Between two reshapes, of which the first splits dimensions and the second merges them: shuffles, windows."""
+    outside: int
+    """Of inputs and outputs."""
+
+
+def transposes_left(graph: Graph) -> TransposesLeft:
+    """Count the transposes of a graph."""
+    static = static_values(graph)
+    found = [op for op in graph.operations if isinstance(op.operator, Transpose) and op.result not in static]
+    outer = frozenset((*graph.inputs, *graph.outputs))
+    at_ends = [op for op in found if op.operands[0] in outer or op.result in outer]
+    rest = [op for op in found if op not in at_ends]
+    rearranging = sum(_rearranges(graph, op) for op in rest)
+    return TransposesLeft(len(rest) - rearranging, rearranging, len(at_ends))
+
+
+def _rearranges(graph: Graph, op: Operation) -> bool:
+    before, after = graph.producers[op.operands[0]], graph.users[op.result]
+    return isinstance(before.operator, Reshape) and all(isinstance(user.operator, Reshape) for user in after)
+
+
 class _Cut:
     """A flow network whose minimum cut parts moved operations, at the source's side, from the others.
 

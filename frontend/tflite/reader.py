@@ -21,6 +21,7 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Value
 from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
+from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
@@ -63,7 +64,7 @@ def load_tflite(path: str | os.PathLike[str], signature: str | None = None, size
         model = read_model(data)
         if signature is not None:
             model = model.at(_subgraph_of(model, signature))
-        graph = _with_labels(graph_of(model, file.stem, sizes, notes), data)
+        graph = assign_axes(_with_labels(graph_of(model, file.stem, sizes, notes), data))
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
     for note in dict.fromkeys(notes):

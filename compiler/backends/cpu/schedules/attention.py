@@ -183,7 +183,9 @@ class _Emitter:
                 return [Store(packed, (n, p, d, w), x)]
 
             def row(w: Expr) -> list[Stmt]:
-                return loop("d", depth, lambda d: element(w, d, self._wide(Load(k, self._at(matrix, p * width + w, d)))))
+                return loop(
+                    "d", depth, lambda d: element(w, d, self._wide(Load(k, self._at(matrix, p * width + w, d))))
+                )
 
             def zeros(w: Expr) -> list[Stmt]:
                 return loop("d", depth, lambda d: element(w, d, self._zero()))
