@@ -197,7 +197,7 @@ def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
 
 
 def regrouped(sizes: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Sizes that broadcast to a shape once it is reshaped, of those that broadcast to it before; None if there are none.
+    """Sizes that broadcast to a reshaped shape, made of those that broadcast to it before; None if there are none.
 
     A group of dimensions that are merged or split must be broadcast as a whole or not at all.
     """

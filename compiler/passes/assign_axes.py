@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from ..errors import Location
-from ..graph.analysis import static_values
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
@@ -24,7 +23,7 @@ MAX_ROUNDS = 100
 
 @dataclass(frozen=True)
 class AssignAxes(Pass):
-    """Let operations work in the order of axes that spares transposes, and leave these where they move the fewest bytes.
+    """Let operations work in the order of axes that spares transposes; those that remain move the fewest bytes.
 
     An operation that commutes with a permutation (`ops/permutation.py`) may work on permuted operands. From each
     transpose on, the pass follows the order of axes without it through the graph, forward and backward, through
@@ -131,8 +130,8 @@ class _Mover:
         reads = zip(self.roots.operands[op], form.operands, strict=True)
         operands = [self._value(read.root, composed(read.order, order), op.location) for read, order in reads]
         name = op.result.name if is_identity(form.result) else None
-        new = self.rewriter.operation(op.operator, operands, form.attributes, location=op.location, name=name)
-        self.made[op.result] = new.result, form.result
+        moved = self.rewriter.operation(op.operator, operands, form.attributes, location=op.location, name=name)
+        self.made[op.result] = moved.result, form.result
 
     def _as_made(self, op: Operation) -> bool:
         """Let a reshape read what a root is made as, where this has its elements in the same order."""
@@ -140,7 +139,7 @@ class _Mover:
             return False
         (read,) = self.roots.operands[op]
         made, order = self.made[read.root]
-        if is_identity(order) and is_identity(read.order) or not self._is_same(read.root, order, read.order):
+        if (is_identity(order) and is_identity(read.order)) or not self._is_same(read.root, order, read.order):
             return False
         self.rewriter.replace(op.operands[0], made)
         return True
