@@ -60,7 +60,7 @@ def _shape(name: str, size: int) -> tuple[int, ...]:
         return (1, 3, 8, 64, 64)
     if name == "inception_v3":
         return (1, 3, max(size, 128), max(size, 128))
-    return (1, 3, 224, 224) if name.startswith((*FIXED_SIZE, "timm/")) else (1, 3, size, size)
+    return (1, 3, 224, 224) if name.startswith(FIXED_SIZE) else (1, 3, size, size)
 
 
 def times(program: Program, path: Path, x: np.ndarray[Any, Any]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from ..ops.shape import Reshape, Transpose
 from .axis_orders import Order, Plan, Roots, chosen, cost, order_of, planned, seeds
 from .base import Pass
 from .dce import dce
+from .views import with_merged_views
 
 MAX_ROUNDS = 100
 """Most times that a graph is changed."""
@@ -29,7 +30,8 @@ class AssignAxes(Pass):
     transpose on, the pass follows the order of axes without it through the graph, forward and backward, through
     reshapes, too, whose dimensions it takes apart and puts together. Then a minimum cut chooses which operations take
     this order: what is cut are values that are needed in another order than they are made, weighed by their bytes.
-    This is repeated until nothing gets better. Inputs and outputs keep their order. What is known when weights are
+    This is repeated until nothing gets better. Chains of transposes and reshapes become one transpose of factors of
+    dimensions. Inputs and outputs keep their order. What is known when weights are
     loaded is transposed to fit at no cost, and so are the rows of a dense layer's weight behind a flattened picture.
     Sums may be added up in another order, so floats may differ in the last bits.
 
@@ -63,6 +65,9 @@ def _better(graph: Graph) -> Graph:
     roots = Roots(graph)
     if not any(roots.stands_for_another(op) for op in graph.operations):
         return graph
+    merged = with_merged_views(graph)
+    if merged is not graph:
+        return dce(merged)
     plan = _best(roots)
     if not plan and not _is_wasteful(roots):
         turned = rewritten(graph, partial(_with_turned_rows, graph, roots.static))
@@ -72,14 +77,16 @@ def _better(graph: Graph) -> Graph:
 
 def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
-    now = cost(roots, {})
-    waiting = seeds(roots)
-    while waiting:
-        plan, waiting = planned(roots, waiting)
-        found = chosen(roots, plan) if plan else {}
-        if cost(roots, found) < now:
-            return found
-    return {}
+    best: Plan = {}
+    least = cost(roots, best)
+    for exact in (True, False):
+        waiting = seeds(roots)
+        while waiting:
+            plan, waiting = planned(roots, waiting, exact=exact)
+            found = chosen(roots, plan) if plan else {}
+            if (total := cost(roots, found)) < least:
+                best, least = found, total
+    return best
 
 
 def _is_wasteful(roots: Roots) -> bool:

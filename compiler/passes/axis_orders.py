@@ -39,6 +39,10 @@ def order_of(type_: TensorType, permutation: Permutation) -> Order:
     return tuple(d for d in permutation if type_.shape[d] != 1)
 
 
+Found = tuple[Operation, Permuted, bool]
+"""An operation in another form, and whether this needs nothing else than was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """A root as an operation, or an output of the graph, reads it: in this order of its axes."""
@@ -91,6 +95,19 @@ class Roots:
         """True for a transpose whose result is its root in another order."""
         return op not in self.operands
 
+    def following(self, op: Operation, place: int, order: Permutation) -> Found | None:
+        """An operation in the form that reads this operand in such an order of its axes, if it has one."""
+        form = self.moved(op, place, order)
+        if form is None:
+            return None
+        type_ = op.operands[place].type
+        return op, form, order_of(type_, form.operands[place]) == order_of(type_, order)
+
+    def leading(self, op: Operation, order: Permutation) -> Found | None:
+        """An operation in the form that gives its result in such an order of its axes, if it has one."""
+        form = self.moved_to(op, order)
+        return None if form is None else (op, form, True)
+
     def moved(self, op: Operation, place: int, order: Permutation) -> Permuted | None:
         """The form of an operation that reads this operand in such an order of its axes, if it has one."""
         rule = PERMUTED.of(op.operator)
@@ -134,16 +151,14 @@ class Seed:
         moved = None if producer is None else plan.get(producer)
         return moved is not None and order_of(type_, moved.result) == order_of(type_, self.read.order)
 
-    def start(self, roots: Roots) -> tuple[Operation, Permuted] | None:
-        """The operation that moves first, and its form."""
+    def start(self, roots: Roots) -> Found | None:
+        """The operation that moves first."""
         op = self.read.reader if self.at_reader else roots.graph.producers.get(self.read.root)
         if op is None:
             return None
         if self.at_reader:
-            moved = roots.moved(op, self.read.place, inverse(self.read.order))
-        else:
-            moved = roots.moved_to(op, self.read.order)
-        return None if moved is None else (op, moved)
+            return roots.following(op, self.read.place, inverse(self.read.order))
+        return roots.leading(op, self.read.order)
 
 
 def seeds(roots: Roots) -> list[Seed]:
@@ -164,46 +179,50 @@ def seeds(roots: Roots) -> list[Seed]:
 Plan = Mapping[Operation, Permuted]
 
 
-def planned(roots: Roots, wanted: Sequence[Seed]) -> tuple[Plan, list[Seed]]:
+def planned(roots: Roots, wanted: Sequence[Seed], *, exact: bool) -> tuple[Plan, list[Seed]]:
     """Forms of operations that let transposes go, and of those around them as far as the same order of axes fits.
 
-    Where two don't fit each other, the first one stays. Second, the seeds that are left for another plan.
+    Where two don't fit each other, the first one stays. Reshapes that need another order than they are asked for come
+    last, or not at all if the plan is to be `exact`. Second, the seeds that are left for another plan.
     """
     plan: dict[Operation, Permuted] = {}
     waiting: deque[tuple[Operation, Permuted]] = deque()
+    later: deque[tuple[Operation, Permuted]] = deque()
 
-    def add(found: tuple[Operation, Permuted] | None) -> None:
+    def add(found: Found | None) -> None:
         if found is not None and found[0] not in plan:
-            plan[found[0]] = found[1]
-            waiting.append(found)
+            if found[2]:
+                plan[found[0]] = found[1]
+            (waiting if found[2] else later).append(found[:2])
 
-    left: list[Seed] = []
-    for seed in wanted:
-        if seed.is_met(roots, plan):
-            continue
-        start = seed.start(roots)
-        if start is not None and start[0] in plan:
-            left.append(seed)
-        add(start)
+    def spread() -> None:
         while waiting:
             for neighbour in _neighbours(roots, plan, *waiting.popleft()):
                 add(neighbour)
+
+    left: list[Seed] = []
+    for seed in wanted:
+        start = None if seed.is_met(roots, plan) else seed.start(roots)
+        if start is not None and start[0] in plan:
+            left.append(seed)
+        add(start)
+        spread()
+    while later and not exact:
+        op, form = later.popleft()
+        add((op, form, True))
+        spread()
     return plan, [seed for seed in left if not seed.is_met(roots, plan)]
 
 
-def _neighbours(
-    roots: Roots, plan: Plan, op: Operation, moved: Permuted
-) -> Iterator[tuple[Operation, Permuted] | None]:
+def _neighbours(roots: Roots, plan: Plan, op: Operation, moved: Permuted) -> Iterator[Found | None]:
     """Forms of the readers and the makers of what a moved operation makes and reads, which fit it."""
     for read in roots.reads[op.result]:
         if read.reader is not None and read.reader not in plan:
-            form = roots.moved(read.reader, read.place, composed(inverse(read.order), moved.result))
-            yield None if form is None else (read.reader, form)
+            yield roots.following(read.reader, read.place, composed(inverse(read.order), moved.result))
     for read, order in zip(roots.operands[op], moved.operands, strict=True):
         maker = roots.graph.producers.get(read.root)
         if maker is not None and maker not in plan and read.root not in roots.static:
-            form = roots.moved_to(maker, composed(read.order, order))
-            yield None if form is None else (maker, form)
+            yield roots.leading(maker, composed(read.order, order))
 
 
 def cost(roots: Roots, plan: Plan) -> int:
