@@ -66,7 +66,7 @@ def unidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
     if dtype is np.int8:
         return integer_lstm(d)
     s = _Sizes(d)
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     weights, norms = _lstm_weights(d, s)
     states = [_variable(d, (s.batch, n), dtype) for n in (s.units, s.cells)]
     y = d.tensor(s.sequence(s.units), dtype, None)
@@ -78,7 +78,7 @@ def lstm(d: Draw, dtype: Any) -> bytes:
     if dtype is np.int8:
         return integer_lstm(d, "LSTM")
     s = _Sizes(d)
-    x = d.input((s.batch, s.inputs), dtype, None)
+    x = d.input((s.batch, s.inputs), dtype, None, "finite")
     weights, norms = _lstm_weights(d, s)
     states = [_variable(d, (s.batch, n), dtype) for n in (s.units, s.cells)]
     y = d.tensor((s.batch, s.units), dtype, None)
@@ -89,7 +89,7 @@ def lstm(d: Draw, dtype: Any) -> bytes:
 def basic_lstm(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
     n, c = s.batch, s.cells
-    x = d.input((n, s.inputs), dtype, None)
+    x = d.input((n, s.inputs), dtype, None, "finite")
     h, cell = (_variable(d, (n, c), dtype) for _ in range(2))
     w, b = _floats(d, (4 * c, s.inputs + c)), _floats(d, (4 * c,))
     results = [d.tensor((n, size), dtype, None) for size in (c, c, s.inputs + c, 4 * c)]
@@ -99,18 +99,18 @@ def basic_lstm(d: Draw, dtype: Any) -> bytes:
 def bidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
     s.norm = False
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     forward, _ = _lstm_weights(d, s)
     backward, _ = _lstm_weights(d, s)
     states = [_variable(d, (s.batch, n), dtype) for n in (s.units, s.cells) * 2]
     extra = [-1] * 9
     kind = d.r.choice(("none", "none", "weights", "stacked"))
     if kind == "weights":
-        extra = [d.input(s.sequence(s.inputs), dtype, None)]
+        extra = [d.input(s.sequence(s.inputs), dtype, None, "finite")]
         for _ in range(2):
             extra += [_floats(d, (s.cells, s.inputs)) if i or not s.coupled else -1 for i in range(4)]
     elif kind == "stacked":
-        extra = [d.input(s.sequence(s.inputs), dtype, None), *[-1] * 8]
+        extra = [d.input(s.sequence(s.inputs), dtype, None, "finite"), *[-1] * 8]
     merged = d.flip()
     sizes = [s.units * 2] if merged else [s.units] * 2
     results = [d.tensor(s.sequence(n), dtype, None) for n in sizes]
@@ -121,7 +121,7 @@ def bidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
 
 def rnn(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
-    x = d.input((s.batch, s.inputs), dtype, None)
+    x = d.input((s.batch, s.inputs), dtype, None, "finite")
     rest = [_floats(d, shape) for shape in ((s.cells, s.inputs), (s.cells, s.cells), (s.cells,))]
     h, y = _variable(d, (s.batch, s.cells), dtype), d.tensor((s.batch, s.cells), dtype, None)
     options = ("RNNOptions", {"FusedActivationFunction": d.r.choice(ACTIVATIONS)})
@@ -130,7 +130,7 @@ def rnn(d: Draw, dtype: Any) -> bytes:
 
 def unidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     rest = [_floats(d, shape) for shape in ((s.cells, s.inputs), (s.cells, s.cells), (s.cells,))]
     h, y = _variable(d, (s.batch, s.cells), dtype), d.tensor(s.sequence(s.cells), dtype, None)
     fields = {"FusedActivationFunction": d.r.choice(ACTIVATIONS), "TimeMajor": s.time_major}
@@ -139,7 +139,7 @@ def unidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
 
 def bidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     places: list[int] = [x]
     for _ in range(2):
         places += [_floats(d, shape) for shape in ((s.cells, s.inputs), (s.cells, s.cells), (s.cells,))]
@@ -147,7 +147,7 @@ def bidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
     kind = d.r.choice(("none", "none", "weights", "stacked"))
     extra = [-1, -1, -1]
     if kind != "none":
-        extra[0] = d.input(s.sequence(s.inputs), dtype, None)
+        extra[0] = d.input(s.sequence(s.inputs), dtype, None, "finite")
     if kind == "weights":
         extra[1:] = [_floats(d, (s.cells, s.inputs)) for _ in range(2)]
     merged = d.flip()
@@ -163,7 +163,7 @@ def svdf(d: Draw, dtype: Any) -> bytes:
         return integer_svdf(d)
     batch, inputs, units = d.r.choice((1, 2)), d.r.choice((1, 5, 16)), d.r.choice((1, 3, 8))
     rank, memory = d.r.choice((1, 1, 2)), d.r.choice((1, 2, 7, 10))
-    x = d.input((batch, inputs), dtype, None)
+    x = d.input((batch, inputs), dtype, None, "finite")
     features, time = _floats(d, (units * rank, inputs)), _floats(d, (units * rank, memory))
     bias = _floats(d, (units,)) if d.flip() else -1
     state, y = _variable(d, (batch, units * rank * memory), dtype), d.tensor((batch, units), dtype, None)
@@ -238,7 +238,7 @@ def _spectrum(d: Draw, dtype: Any) -> tuple[int, tuple[int, ...]]:
     """RFFT2D on drawn pictures: the complex tensor and its shape."""
     height, width = d.r.choice((1, 1, 2, 4, 16)), d.r.choice((2, 4, 8, 32, 128, 512))
     outer = d.r.choice(((), (1,), (3, 2)))
-    x = d.input((*outer, d.r.choice((height, height, 3)), d.r.choice((width, width, 20))), dtype, None)
+    x = d.input((*outer, d.r.choice((height, height, 3)), d.r.choice((width, width, 20))), dtype, None, "finite")
     sizes = d.constant(np.array([height, width], np.int32))
     shape = (*outer, height, width // 2 + 1)
     spectrum = d.m.tensor("spectrum", shape, np.complex64)
