@@ -256,6 +256,32 @@ def _of_spectrum(name: str, options: str | None) -> Generator:
     return generator
 
 
+SEEING = (9, 10, 11, 26, 27, 28)
+"""Places of the peepholes, in one direction and in the other."""
+
+
+def _hybrid(generator: Generator) -> Generator:
+    """The same layers with 8-bit weights: matrices and what sees the cell, but no vectors that are added."""
+
+    def make(d: Draw, dtype: Any) -> bytes:
+        generator(d, np.float32)
+        (operator,) = d.m.operators
+        x, *places = operator["inputs"]
+        lstm = "LSTM" in operator["name"]
+        for number, place in enumerate(places, 1):
+            tensor = d.m.tensors[place]
+            if place >= 0 and tensor["data"] is not None and (len(tensor["shape"]) == 2 or (lstm and number in SEEING)):
+                numbers = np.maximum(d.integers(np.int8, tensor["shape"]), -127)
+                tensor.update(data=numbers, dtype=np.dtype(np.int8), scales=[_power(d, -11, -6)], zero=0)
+        name, fields = operator["options"]
+        operator["options"] = name, {**fields, "AsymmetricQuantizeInputs": d.flip()}
+        if dtype is not np.float32:
+            d.m.tensors[x]["dtype"] = np.dtype(dtype)
+        return d.m.data(d.inputs, operator["outputs"])
+
+    return make
+
+
 GENERATORS: Mapping[str, Generator] = {
     "RFFT2D": _of_spectrum("REAL", None),
     "REAL": _of_spectrum("REAL", None),
@@ -269,4 +295,11 @@ GENERATORS: Mapping[str, Generator] = {
     "UNIDIRECTIONAL_SEQUENCE_RNN": unidirectional_sequence_rnn,
     "BIDIRECTIONAL_SEQUENCE_RNN": bidirectional_sequence_rnn,
     "SVDF": svdf,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM hybrid": _hybrid(unidirectional_sequence_lstm),
+    "LSTM hybrid": _hybrid(lstm),
+    "RNN hybrid": _hybrid(rnn),
+    "UNIDIRECTIONAL_SEQUENCE_RNN hybrid": _hybrid(unidirectional_sequence_rnn),
+    "BIDIRECTIONAL_SEQUENCE_RNN hybrid": _hybrid(bidirectional_sequence_rnn),
+    "BIDIRECTIONAL_SEQUENCE_LSTM hybrid": _hybrid(bidirectional_sequence_lstm),
+    "SVDF hybrid": _hybrid(svdf),
 }
