@@ -38,6 +38,7 @@ from .manager import Observer, PassManager, Step, Timing, print_after, print_cha
 from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
+from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
@@ -67,6 +68,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             OptimizeBodies,
             Recompute,
             SimplifyInference,
+            SkipPadding,
             Verify,
         )
     }
@@ -115,6 +117,7 @@ __all__ = [
     "PassManager",
     "Recompute",
     "SimplifyInference",
+    "SkipPadding",
     "Step",
     "Timing",
     "Verify",
@@ -148,5 +151,6 @@ __all__ = [
     "record_timings",
     "run",
     "simplify_inference",
+    "skip_padding",
     "verify",
 ]
