@@ -120,7 +120,13 @@ def _in_process(path: Path, options: argparse.Namespace) -> Record:
     command = [sys.executable, str(WORKER), str(path), "--memory", str(options.memory), *asked]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, cwd=path.parent
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            cwd=path.parent,
+            env={**os.environ, "NETC_CACHE_BYTES": "0"},
         )
         try:
             out, _ = process.communicate(timeout=options.seconds)

@@ -329,8 +329,8 @@ def _share(wanted: Array, got: Array, other: Array, tolerance: float = TOLERANCE
 def _operators_judged(path: Path, graph: Any, inputs: Calls, reference: Calls, got: Calls) -> Record | None:
     """The verdict on a network of dynamic range, in which the rounding of one sum of floats moves all that follows.
 
-    It is close if it is no farther from LiteRT's reference kernels than the default ones are, and if each operator gives
-    LiteRT's numbers for LiteRT's operands; those of dynamic range as machine code.
+    It is close if it is no farther from LiteRT's reference kernels than the default ones are, and if each operator
+    gives LiteRT's numbers for LiteRT's operands; those of dynamic range as machine code.
     """
     default, _ = _first_of(path, inputs, (DEFAULT,))
     if default is None:
@@ -344,7 +344,6 @@ def _operators_judged(path: Path, graph: Any, inputs: Calls, reference: Calls, g
 
 def _worst_operator(path: Path, graph: Any, row: Sequence[Array]) -> float:
     """The largest difference of an operator's results from LiteRT's for the same operands, of what is allowed."""
-    from netc.compiler.graph.builder import GraphBuilder
     from netc.compiler.graph.interpreter import evaluate_operation
     from netc.compiler.ops.opaque import runnable
 
@@ -357,15 +356,7 @@ def _worst_operator(path: Path, graph: Any, row: Sequence[Array]) -> float:
         operands = [values[v] for v in op.operands]
         results = evaluate_operation(op, tuple(operands))
         if op.name.startswith("hybrid_"):
-            b = GraphBuilder("alone")
-            known = {
-                v: values[v] for v in op.operands if v in graph.producers and graph.producers[v].name == "constant"
-            }
-            given = [
-                b.constant(known[v]) if v in known else b.input(f"x{i}", v.type) for i, v in enumerate(op.operands)
-            ]
-            program = netc.compile(b.finish(b.operation(op.operator, given, op.attributes).results), threads=1)
-            results = tuple(_listed(program(*(values[v] for v in op.operands if v not in known))))
+            results = _compiled(op, operands)
         for value, array in zip(op.results, results, strict=True):
             wanted = tensors.get(value.name or "")
             is_like = wanted is not None and wanted.shape == array.shape and wanted.dtype == array.dtype
@@ -373,6 +364,17 @@ def _worst_operator(path: Path, graph: Any, row: Sequence[Array]) -> float:
                 worst = max(worst, _share(wanted, np.asarray(array), wanted))
             values[value] = wanted if wanted is not None and is_like else np.asarray(array)
     return worst
+
+
+def _compiled(op: Any, operands: Sequence[Array]) -> tuple[Array, ...]:
+    """The results of an operation as machine code; its first operand is an input, the others are constants."""
+    from netc.compiler.graph.builder import GraphBuilder
+
+    b = GraphBuilder("alone")
+    x = b.input("x", op.operands[0].type)
+    rest = [b.constant(a, quantization=v.type.quantization) for v, a in zip(op.operands, operands, strict=True)][1:]
+    program = netc.compile(b.finish(b.operation(op.operator, [x, *rest], op.attributes).results), threads=1)
+    return tuple(_listed(program(operands[0])))
 
 
 def _described(a: Array, b: Array) -> str:
