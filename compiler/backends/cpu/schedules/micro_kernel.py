@@ -112,8 +112,11 @@ class MicroKernel:
         self.block += self._pixels(clear)
 
     def _initial(self, channel: Expr, width: int) -> Expr:
-        """What the sums start from."""
-        if self.o.bias is None:
+        """What the sums start from.
+
+        Floats start from zero: beside a bias that is larger than the products, each of these would lose its last bits.
+        """
+        if self.o.bias is None or self.o.dtype.is_float:
             return const(0, VectorType(self.o.dtype, width))
         return let(self.block, self.o.names.fresh("bias"), Load(self.o.bias, (channel,), width))
 
@@ -222,7 +225,10 @@ class MicroKernel:
             channel = let(block, name("c"), self.channels[first] + v * width)
         vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
         constants = {value: let(block, name("k"), Load(self.o.extras[value], (channel,), width)) for value in vectors}
-        return block, partial(self._store, tile, channel, width, constants)
+        if self.o.bias is None or not self.o.dtype.is_float:
+            return block, partial(self._store, tile, channel, width, constants)
+        bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
+        return block, lambda r, s, total: self._store(tile, channel, width, constants, r, s, total + bias)
 
     def _store(
         self,
