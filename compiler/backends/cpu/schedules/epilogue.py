@@ -8,6 +8,7 @@ instruction cache. There the sums go through the stack, and loops over vectors o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store
 from ....lowering.kernel import Names
@@ -41,15 +42,14 @@ def epilogue(
         inner = kind if rows == 1 else LoopKind.UNROLL
         return loop("r", rows, lambda r: loop("s", columns, lambda s: body(r, s), inner), kind)
 
-    def expanded(v: int) -> list[Stmt]:
-        before, finish = begin(Const(v))
-        return [*before, *each(lambda r, s: finish(r, s, total(v, (r * columns + s,))))]
-
     zero = Const(0)
-    before, finish = begin(zero)
+    before, finish = first = begin(zero)
     length = _length([*before, *finish(zero, zero, total(0, (zero,)))])
     if rows * columns * len(sums) * length <= LONGEST:
-        return [statement for v in range(len(sums)) for statement in expanded(v)]
+        block: list[Stmt] = []
+        for v, (start, rest) in enumerate([first, *(begin(Const(v)) for v in range(1, len(sums)))]):
+            block += [*start, *each(partial(_expanded, rest, partial(total, v), columns))]
+        return block
     lanes, count = sums[0].lanes, rows * columns
     stack = Buffer(names.fresh("totals"), sums[0].dtype, (len(sums) * count, lanes), Space.STACK)
 
@@ -66,6 +66,10 @@ def epilogue(
         return [*before, *each(take, LoopKind.SERIAL)]
 
     return [Allocate(stack), *each(spill), *loop("v", len(sums), vector)]
+
+
+def _expanded(finish: Finish, total: Callable[[tuple[Expr, ...]], Expr], columns: int, r: Expr, s: Expr) -> list[Stmt]:
+    return finish(r, s, total((r * columns + s,)))
 
 
 def _length(statements: Sequence[Stmt]) -> int:
