@@ -224,7 +224,9 @@ class MicroKernel:
         else:
             channel = let(block, name("c"), self.channels[first] + v * width)
         vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
-        constants = {value: let(block, name("k"), Load(self.o.extras[value], (channel,), width)) for value in vectors}
+        constants: dict[Value, Expr] = {}
+        for value in vectors:
+            constants[value] = let(block, name("k"), Load(self.o.extras[value], (channel,), width))
         if self.o.bias is None or not self.o.dtype.is_float:
             return block, partial(self._store, tile, channel, width, constants)
         bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
