@@ -36,6 +36,7 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
         **_each("BITCAST STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
+        **_each("STABLEHLO_OR STABLEHLO_GATHER STABLEHLO_PAD STABLEHLO_SCATTER DILATE", _ANY),
         **_each("STABLEHLO_SHIFT_LEFT", frozenset({DType.I8, DType.I16, DType.I32})),
         **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
         **_each("SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN", _NUMBERS | {DType.BOOL}),

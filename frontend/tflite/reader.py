@@ -37,6 +37,7 @@ from . import (  # noqa: F401 (which registers the readers)
     scatters,
     selections,
     shapes,
+    stablehlo,
 )
 from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
