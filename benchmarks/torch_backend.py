@@ -2,8 +2,8 @@
 
 Each net has a process of its own with empty caches, batch 1, NCHW pictures, gradients off. Printed are the time of the
 first call, in which all is compiled, and the least processor time of a later call, engines taking turns; then netc's
-over the better of eager and Inductor (below 1 is ahead). Exit code 1 if an output differs by more than 1e-4 of its range.
-Inductor needs a C++ compiler.
+over the better of eager and Inductor (below 1 is ahead). Exit code 1 if an output differs by more than 1e-4 of its
+range. Inductor needs a C++ compiler.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ PyTorch finds the backend by its entry point. It gives each graph that it captur
 returns. A graph is compiled when it is first called, for the shapes and types of that call: `torch.export`, ONNX, netc.
 What netc can't take runs as it would without a backend, and an `EagerWarning` says why, once for each graph and reason.
 
-Weights (parameters and buffers of the module) are part of the program. Each call compares where they lie and PyTorch's
-count of their changes with what they were; if they differ, the graph is compiled again.
+Weights (parameters and buffers of the module) are part of the program. Each call compares where they lie, PyTorch's
+count of their changes and a few of their numbers with what they were; if they differ, the graph is compiled again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class CapturedGraph:
         holders = [node for node in module.graph.nodes if node.op == "placeholder"]
         self._weights = frozenset(i for i, node in enumerate(holders) if _is_weight(self._torch, node))
         self._programs: dict[Any, Compiled | None] = {}
-        self._marks: tuple[Any, ...] | None = None
+        self._marks: list[Any] | None = None
+        self._held: list[Any] = []
+        """The weights of the programs: while they are here, no others can lie where they lie."""
         self._changes = 0
         self._said: set[str] = set()
         self._lock = threading.Lock()
@@ -118,12 +120,13 @@ class CapturedGraph:
 
     def _compiled(self, arguments: Sequence[Any]) -> Compiled | None:
         """The program for such arguments; None where there is none."""
-        marks = tuple(_mark(arguments[i]) for i in self._weights)
+        marks = [_mark(arguments[i]) for i in self._weights]
         if marks != self._marks:
             if self._marks is not None:
                 self._changes += 1
                 self._programs.clear()
             self._marks = marks
+            self._held = [arguments[i].detach() for i in self._weights]
         key = tuple((x.shape, x.dtype) if isinstance(x, self._torch.Tensor) else x for x in arguments)
         if key not in self._programs:
             self._programs[key] = self._compile(arguments)
@@ -163,8 +166,16 @@ def _is_weight(torch: Any, node: Any) -> bool:
 
 
 def _mark(x: Any) -> Any:
-    """What differs when a tensor's numbers have been changed: where they lie, and PyTorch's count of changes in place."""
-    return (x.data_ptr(), x._version)
+    """What differs when a tensor has been changed: where it lies, PyTorch's count of changes, its corners.
+
+    PyTorch doesn't count what is done in place through `.data`; that seldom leaves all corners as they were.
+    """
+    try:
+        array = x.detach().numpy()
+    except TypeError:  # elements that NumPy doesn't have
+        return (x.data_ptr(), x._version)
+    corners = array[(..., *(slice(None, None, max(size - 1, 1)) for size in array.shape))]
+    return (x.data_ptr(), x._version, corners.tobytes())
 
 
 def _text(x: Any) -> str:
