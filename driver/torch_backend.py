@@ -63,6 +63,39 @@ class Compiled:
 _TENSOR = object()
 
 
+class Marks:
+    """By what it is seen that weights have changed: where they lie, PyTorch's count of changes, their corners.
+
+    PyTorch doesn't count what is done in place through `.data`; that seldom leaves all corners as they were.
+    """
+
+    def __init__(self, weights: Sequence[Any]) -> None:
+        self._places = _places(weights)
+        self._held = [x.detach() for x in weights]  # while they are here, no others can lie there
+        self._corners = [corners for x in self._held if (corners := _corners(x)) is not None]
+        self._numbers = self._read()
+
+    def differ(self, weights: Sequence[Any]) -> bool:
+        """True if these weights are others, or have other numbers as far as is looked at."""
+        return _places(weights) != self._places or self._read() != self._numbers
+
+    def _read(self) -> list[bytes]:
+        return [corners.tobytes() for corners in self._corners]
+
+
+def _places(weights: Sequence[Any]) -> list[Any]:
+    return [(x.data_ptr(), x._version) for x in weights]
+
+
+def _corners(x: Any) -> Any:
+    """A view of the first and last elements along each dimension; None for elements that NumPy doesn't have."""
+    try:
+        array = x.numpy()
+    except TypeError:
+        return None
+    return array[(..., *(slice(None, None, max(size - 1, 1)) for size in array.shape))]
+
+
 class CapturedGraph:
     """A graph of PyTorch's with the programs for it. Thread-safe."""
 
@@ -73,9 +106,7 @@ class CapturedGraph:
         holders = [node for node in module.graph.nodes if node.op == "placeholder"]
         self._weights = frozenset(i for i, node in enumerate(holders) if _is_weight(self._torch, node))
         self._programs: dict[Any, Compiled | None] = {}
-        self._marks: list[Any] | None = None
-        self._held: list[Any] = []
-        """The weights of the programs: while they are here, no others can lie where they lie."""
+        self._marks: Marks | None = None
         self._changes = 0
         self._said: set[str] = set()
         self._lock = threading.Lock()
@@ -120,13 +151,11 @@ class CapturedGraph:
 
     def _compiled(self, arguments: Sequence[Any]) -> Compiled | None:
         """The program for such arguments; None where there is none."""
-        marks = [_mark(arguments[i]) for i in self._weights]
-        if marks != self._marks:
-            if self._marks is not None:
-                self._changes += 1
-                self._programs.clear()
-            self._marks = marks
-            self._held = [arguments[i].detach() for i in self._weights]
+        weights = [arguments[i] for i in self._weights]
+        if self._marks is None or self._marks.differ(weights):
+            self._changes += self._marks is not None
+            self._programs.clear()
+            self._marks = Marks(weights)
         key = tuple((x.shape, x.dtype) if isinstance(x, self._torch.Tensor) else x for x in arguments)
         if key not in self._programs:
             self._programs[key] = self._compile(arguments)
@@ -163,19 +192,6 @@ class CapturedGraph:
 def _is_weight(torch: Any, node: Any) -> bool:
     """True for an input of a captured graph that is a parameter or buffer of a module."""
     return "_dynamo_static_input_type" in node.meta.get("tensor_dict", {}) or node.type is torch.nn.Parameter
-
-
-def _mark(x: Any) -> Any:
-    """What differs when a tensor has been changed: where it lies, PyTorch's count of changes, its corners.
-
-    PyTorch doesn't count what is done in place through `.data`; that seldom leaves all corners as they were.
-    """
-    try:
-        array = x.detach().numpy()
-    except TypeError:  # elements that NumPy doesn't have
-        return (x.data_ptr(), x._version)
-    corners = array[(..., *(slice(None, None, max(size - 1, 1)) for size in array.shape))]
-    return (x.data_ptr(), x._version, corners.tobytes())
 
 
 def _text(x: Any) -> str:
