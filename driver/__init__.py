@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from netc.compiler.graph.parser import parse_graph
     from netc.compiler.quantization import QuantizationWarning
     from netc.export import write_tflite
+    from netc.frontend.pytorch import from_torch
     from netc.pipeline import load
     from netc.programs import compile  # noqa: A004 (the public name)
     from netc.quantization import calibrate, quantize
@@ -39,6 +40,7 @@ __all__ = [
     "calibrate",
     "compile",
     "compile_training",
+    "from_torch",
     "load",
     "parse_graph",
     "passes",
@@ -58,6 +60,7 @@ _HOMES = {
     "calibrate": "netc.quantization",
     "compile": "netc.programs",
     "compile_training": "netc.training",
+    "from_torch": "netc.frontend.pytorch",
     "load": "netc.pipeline",
     "parse_graph": "netc.compiler.graph.parser",
     "quantize": "netc.quantization",

@@ -1,0 +1,138 @@
+"""`netc.from_torch`: modules with their weights, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from torch import nn  # noqa: E402
+
+import netc  # noqa: E402
+from netc.compiler.errors import NetcError, Note  # noqa: E402
+from netc.compiler.graph.interpreter import evaluate  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+class Small(nn.Module):
+    """Convolution, batch normalisation with statistics of its own, a flattened picture, two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(8 * 6 * 6, 5)
+        nn.init.normal_(self.bn.running_mean)
+        nn.init.uniform_(self.bn.running_var, 0.5, 1.5)
+
+    def forward(self, x: Any, scale: Any = None) -> Any:
+        y = self.bn(self.conv(x)).relu().flatten(1)
+        y = self.fc(self.drop(y))
+        return {"scores": y if scale is None else y * scale, "total": x.sum()}
+
+
+class Does(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+def refusal(function: Any, *, match: str) -> NetcError:
+    with pytest.raises(NetcError, match=match) as caught:
+        netc.from_torch(Does(function).eval(), X)
+    return caught.value
+
+
+def test_a_module_gives_its_numbers() -> None:
+    module = Small().eval()
+    graph = netc.from_torch(module, X)
+    assert graph.name == "small"
+    scores, total = evaluate(graph, [X.numpy()])
+    wanted = module(X)
+    np.testing.assert_allclose(scores, wanted["scores"].detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(total, wanted["total"].numpy(), rtol=1e-5)
+
+
+def test_inputs_by_name_and_exported_programs() -> None:
+    module, scale = Small().eval(), torch.tensor([2.0])
+    graph = netc.from_torch(module, {"x": X, "scale": scale}, name="scaled")
+    again = netc.from_torch(torch.export.export(module, (X, scale)), ())
+    assert [v.name for v in graph.inputs] == [v.name for v in again.inputs] == ["x", "scale"]
+    assert graph.name == "scaled"
+    wanted = module(X, scale)["scores"].detach().numpy()
+    for made in (graph, again):
+        np.testing.assert_allclose(evaluate(made, [X.numpy(), scale.numpy()])[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_training_mode_is_refused() -> None:
+    with pytest.raises(NetcError, match="training mode"):
+        netc.from_torch(Small().train(), X)
+    module = Small().eval()
+    module.drop.train()
+    with pytest.raises(NetcError, match="draws random numbers"):
+        netc.from_torch(module, X)
+    module = Small().eval()
+    module.bn.train()
+    with pytest.raises(NetcError, match=r"changes bn\.running_mean"):
+        netc.from_torch(module, X)
+
+
+def test_what_is_no_function_of_tensors_is_refused() -> None:
+    refusal(lambda x: x.add_(1) * 2, match="it changes x")
+    refusal(lambda x: torch.rand(3) + x[0, 0, 0, 0], match="draws random numbers")
+    refusal(lambda x: (x * 2, 3), match="no tensor, but 3")
+    with pytest.raises(NetcError, match=r"takes a torch\.nn\.Module, not int"):
+        netc.from_torch(3, X)
+
+
+def test_a_choice_by_numbers_is_never_frozen(capfd: pytest.CaptureFixture[str]) -> None:
+    error = refusal(lambda x: x + 1 if x.sum() > 0 else x - 1, match=r"torch\.export fails")
+    assert "may depend on the numbers" in error.diagnostics[1].message
+
+
+def test_the_older_exporter_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("not today")
+
+    module = Small().eval()
+    wanted = module(X)["scores"].detach().numpy()
+    monkeypatch.setattr(torch.export, "export", broken)
+    with pytest.warns(Note, match="older exporter.*not today"):
+        graph = netc.from_torch(module, X)
+    np.testing.assert_allclose(evaluate(graph, [X.numpy()])[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_both_refusals_are_told() -> None:
+    error = refusal(torch.linalg.inv, match="linalg_inv")
+    assert [d.message.startswith("by PyTorch's older exporter") for d in error.diagnostics] == [False, True]
+
+
+def test_without_torch_the_cure_is_named() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\nimport netc\n"
+        "try: netc.from_torch(None, None)\nexcept netc.NetcError as e: print(e)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'netc[torch]'" in done.stdout
+
+
+def test_import_netc_leaves_torch_alone() -> None:
+    code = "import sys, netc, netc.torch_backend; netc.from_torch; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
