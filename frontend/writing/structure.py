@@ -1,0 +1,311 @@
+"""Repeated structure: equal stretches of calls become blocks, rows of them loops.
+
+Stretches are compared up to their leaves (`items.leaves`). The largest saving comes first, until there is none. Where
+parameters have names, a block is a whole scope of them: all that begins with one path. So blocks are those of whoever
+wrote the network.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .items import (
+    Block,
+    Body,
+    Call,
+    Expr,
+    Item,
+    Label,
+    Loop,
+    Program,
+    Slot,
+    Var,
+    join_label,
+    key,
+    leaves,
+    size,
+    split_label,
+    with_leaves,
+)
+from .leaves import Column, Setting, abstracted
+from .loops import best_loop
+from .naming import block_name, taken_names
+
+LONGEST = 150
+"""Most items of a block."""
+COUNTED = 12
+"""Statements of a stretch that count as saved, at most: so that blocks are small, and those of blocks come later."""
+MAX_TENSORS = 8
+"""Most tensors that a block takes, and gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """Equal stretches: where they begin, how long they are, the paths that their labels begin with."""
+
+    starts: tuple[int, ...]
+    length: int
+    prefixes: tuple[tuple[str, ...] | None, ...]
+    saved: float
+
+
+def structured(body: Body, *, is_named: bool) -> Program:
+    """The same with blocks and loops."""
+    program = Program(body)
+    while True:
+        repeat, row = _best_repeat(program.body, is_named), best_loop(program.body)
+        if repeat is not None and (row is None or repeat.saved >= row.saved):
+            changed = _with_block(program, repeat)
+        elif row is not None:
+            changed = row.applied(program.body)
+        else:
+            return program
+        program.body = changed
+
+
+# ---- blocks ---------------------------------------------------------------------------------------------------------
+
+
+def _best_repeat(body: Body, is_named: bool) -> _Repeat | None:
+    groups = _groups(body.items)
+    sizes = [size(item) for item in body.items]
+    heap: list[tuple[int, int, int, tuple[int, ...]]] = []
+    for (length, _), starts in groups.items():
+        weight = sum(sizes[starts[0] : starts[0] + length])
+        heap.append((-(len(starts) - 1) * min(weight - 1, COUNTED), -length, starts[0], tuple(starts)))
+    heapq.heapify(heap)
+    scopes = _scopes(body.items)
+    uses = _uses(body)
+    best: _Repeat | None = None
+    while heap:
+        bound, length, _, starts = heapq.heappop(heap)
+        if best is not None and -bound <= best.saved:
+            break
+        found = _refined(body, starts, -length, scopes if is_named else None, uses, sizes)
+        if found is not None and (best is None or found.saved > best.saved):
+            best = found
+    return best
+
+
+def _groups(items: Sequence[Item]) -> dict[tuple[int, int], list[int]]:
+    """Where stretches of the same structure begin, by their length and a hash."""
+    keys = [hash(key(item)) for item in items]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for start in range(len(items)):
+        numbers: dict[Var, int] = {}
+        outer: dict[Var, int] = {}
+        h = 0
+        for at in range(start, min(start + LONGEST, len(items))):
+            item = items[at]
+            ids = tuple(numbers[v] if v in numbers else -1 - outer.setdefault(v, len(outer)) for v in item.operands)
+            h = hash((h, keys[at], ids))
+            for var in item.results:
+                numbers[var] = len(numbers)
+            if at > start and len(outer) <= MAX_TENSORS:
+                groups[at - start + 1, h].append(start)
+    return {k: v for k, v in groups.items() if len(v) > 1}
+
+
+def _scopes(items: Sequence[Item]) -> Counter[tuple[str, ...]]:
+    """How many labels begin with each path."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for item in items:
+        path = _path(item)
+        for end in range(len(path or ()) + 1):
+            counts[(path or ())[:end]] += path is not None
+    return counts
+
+
+def _path(item: Item) -> tuple[str, ...] | None:
+    """The parts of a label; None where there is none."""
+    if isinstance(item, Loop):
+        inner = [p for p in map(_path, item.body.items) if p is not None]
+        return _common(inner) if inner else None
+    if not item.label:
+        return None
+    if any(isinstance(part, Expr) for part in item.label):
+        text = join_label(item.label[: next(i for i, p in enumerate(item.label) if isinstance(p, Expr))])
+        return tuple(text.split(".")[:-1])
+    return tuple(join_label(item.label).split("."))
+
+
+def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    first, last = min(paths), max(paths)
+    end = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:end]
+
+
+def _uses(body: Body) -> dict[Var, int]:
+    """The last item that reads each tensor; those that the body gives are read behind all items."""
+    last: dict[Var, int] = {}
+    for at, item in enumerate(body.items):
+        for var in item.operands:
+            last[var] = at
+    return last | dict.fromkeys(body.outs, len(body.items))
+
+
+def _refined(
+    body: Body,
+    starts: Sequence[int],
+    length: int,
+    scopes: Counter[tuple[str, ...]] | None,
+    uses: dict[Var, int],
+    sizes: Sequence[int],
+) -> _Repeat | None:
+    """The largest part of a group whose labels agree, too, and that doesn't overlap."""
+    parts: dict[object, list[tuple[int, tuple[str, ...] | None]]] = defaultdict(list)
+    for start in starts:
+        stretch = body.items[start : start + length]
+        scope = _scope(stretch, scopes)
+        if scope is None:
+            continue
+        prefix, rests = scope
+        chosen = parts[rests]
+        if not chosen or chosen[-1][0] + length <= start:
+            chosen.append((start, prefix))
+    best: _Repeat | None = None
+    for chosen in parts.values():
+        if len(chosen) < 2:
+            continue
+        outs = {p for start, _ in chosen for p in _outs(body, start, length, uses)}
+        weight = sum(sizes[chosen[0][0] : chosen[0][0] + length])
+        saved = (len(chosen) - 1) * min(weight - 1, COUNTED) - 3 * (len(outs) - 1) - 1
+        if saved < 2 or len(outs) > MAX_TENSORS or weight < 3:
+            continue
+        leading = next((i for i, item in enumerate(body.items[chosen[0][0] :]) if _path(item)), 0) if scopes else 0
+        saved -= leading / 2  # a scope begins with its first parameters, if that is as good
+        if best is None or saved > best.saved:
+            best = _Repeat(tuple(s for s, _ in chosen), length, tuple(p for _, p in chosen), saved)
+    return best
+
+
+def _scope(
+    stretch: Sequence[Item], scopes: Counter[tuple[str, ...]] | None
+) -> tuple[tuple[str, ...] | None, object] | None:
+    """The path that all labels begin with, and what is behind it; None where they are no whole scope."""
+    if scopes is None:
+        return None, ()
+    if any(isinstance(item, Loop) and _path(item) is not None for item in stretch):
+        return None
+    paths = [p for p in map(_path, stretch) if p is not None]
+    if not paths:
+        return None, ()
+    prefix = _common(paths)
+    if len(paths) == 1:
+        prefix = prefix[:-1]
+    if not prefix or scopes[prefix] != len(paths):
+        return None
+    rests = tuple(_template(split_label(".".join(p[len(prefix) :]))) for p in paths)
+    return prefix, rests
+
+
+def _template(label: Label) -> object:
+    return tuple(0 if isinstance(p, int) else p for p in label)
+
+
+def _outs(body: Body, start: int, length: int, uses: dict[Var, int]) -> list[tuple[int, int]]:
+    """Which results of a stretch are read behind it, by item and place."""
+    return [
+        (at, place)
+        for at in range(length)
+        for place, var in enumerate(body.items[start + at].results)
+        if uses.get(var, -1) >= start + length
+    ]
+
+
+def _with_block(program: Program, repeat: _Repeat) -> Body:
+    """The body with calls of a new block in place of equal stretches."""
+    body, uses = program.body, _uses(program.body)
+    n = repeat.length
+    stretches = [body.items[s : s + n] for s in repeat.starts]
+    outs = sorted({p for s in repeat.starts for p in _outs(body, s, n, uses)})
+    relative = [
+        [_without(item, prefix) for item in stretch] for stretch, prefix in zip(stretches, repeat.prefixes, strict=True)
+    ]
+    outer = [_outer(stretch) for stretch in stretches]
+    block, settings = _block(program, relative, outer, outs, repeat.prefixes)
+    program.blocks.append(block)
+    calls: dict[int, Call] = {}
+    has_parameters = any(_has_parameters(item) for item in stretches[0])
+    for k, start in enumerate(repeat.starts):
+        prefix = repeat.prefixes[k]
+        label: Label | None = None
+        if has_parameters:
+            label = split_label(".".join(prefix)) if prefix else ()
+        values = zip(block.settings, settings, strict=True)
+        slots = tuple(replace(slot, value=s.values[k]) for slot, s in values)
+        results = tuple(body.items[start + at].results[place] for at, place in outs)
+        calls[start] = Call(block, outer[k], results, slots, label)
+    items: list[Item] = []
+    at = 0
+    while at < len(body.items):
+        if at in calls:
+            items.append(calls[at])
+            at += n
+        else:
+            items.append(body.items[at])
+            at += 1
+    return replace(body, items=tuple(items))
+
+
+def _is_plain(setting: Setting) -> bool:
+    """Whether people give it by position."""
+    return setting.word in ("filters", "units", "kernel")
+
+
+def _has_parameters(item: Item) -> bool:
+    if isinstance(item, Loop):
+        return any(map(_has_parameters, item.body.items))
+    return item.label is not None
+
+
+def _without(item: Item, prefix: tuple[str, ...] | None) -> Item:
+    """An item whose label is taken as below a path."""
+    if not isinstance(item, Call) or not item.label or not prefix:
+        return item
+    rest = ".".join(join_label(item.label).split(".")[len(prefix) :])
+    return replace(item, label=split_label(rest) or ("",))
+
+
+def _outer(stretch: Sequence[Item]) -> tuple[Var, ...]:
+    """What a stretch takes from outside, in the order of use."""
+    inner = {v for item in stretch for v in item.results}
+    return tuple(dict.fromkeys(v for item in stretch for v in item.operands if v not in inner))
+
+
+def _block(
+    program: Program,
+    stretches: Sequence[Sequence[Item]],
+    outer: Sequence[tuple[Var, ...]],
+    outs: Sequence[tuple[int, int]],
+    prefixes: Sequence[tuple[str, ...] | None],
+) -> tuple[Block, list[Setting]]:
+    """The block that stands for equal stretches, with the hyperparameters in which they differ."""
+    first = stretches[0]
+    words = [word for item in first for word, _ in leaves(item)]
+    values = [[leaf for item in stretch for _, leaf in leaves(item)] for stretch in stretches]
+    columns = [Column(word, tuple(v[i] for v in values)) for i, word in enumerate(words)]
+    names = ["x", "y", "z", "u", "v", "w", "p", "q"]
+    tensors = [(names[i], [o[i] for o in outer]) for i in range(len(outer[0]))][:1]
+    found, settings = abstracted(columns, tensors, taken_names(first))
+    rest = iter(found)
+    body = Body(
+        outer[0],
+        tuple(with_leaves(item, rest) for item in first),
+        tuple(first[at].results[place] for at, place in outs),
+    )
+    settings.sort(key=lambda s: not _is_plain(s))
+    name = block_name(prefixes, [b.name for b in program.blocks])
+    return Block(name, body, tuple(map(_slot, settings))), settings
+
+
+def _slot(setting: Setting) -> Slot:
+    """A hyperparameter; its default is the value that most calls give."""
+    if _is_plain(setting):
+        return Slot(setting.name, None, named=False)
+    most, count = Counter(map(repr, setting.values)).most_common(1)[0]
+    default = next(v for v in setting.values if repr(v) == most)
+    return Slot(setting.name, None, default if count > 1 and setting.word != "#" else ...)
