@@ -36,7 +36,8 @@ def _with_turned_rows(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     flat = b.emit("reshape", b[source], shape=(kept, math.prod(sizes)), location=op.location)
     bias = [b[v] for v in op.operands[2:]]
     name = op.result.name
-    new = b.constant(turned, weight.location)
+    is_only = len(graph.users[weight.result]) == 1
+    new = b.constant(turned, weight.location, name=weight.result.name if is_only else None)
     return b.operation(op.operator, (flat, new, *bias), op.attributes, location=op.location, name=name).result
 
 
