@@ -20,7 +20,7 @@ from .compiler.errors import InternalError, NetcError, near_miss
 from .frontend.diagnostics import render
 from .output import echo
 
-COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show")
+COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show", "import")
 """Each lives in netc.commands.NAME, in a function NAME_command, and is imported only when it is called."""
 
 

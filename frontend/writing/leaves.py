@@ -10,6 +10,7 @@ from .items import Expr, Leaf, Var
 
 WIDTHS = frozenset({"filters", "units"})
 """Arguments that are numbers of channels: what they are is often said by other widths."""
+_PLURALS = dict.fromkeys(("i", "j", "k", "n", "m"), "steps")
 NUMBERS = ("i", "j", "k", "n", "m")
 """Names for the numbers in labels."""
 
@@ -48,7 +49,8 @@ def abstracted(
             continue
         found = _derived(column, settings, tensors)
         if found is None:
-            name = _name(column.word, used)
+            is_rows = all(isinstance(v, tuple) for v in column.values) and column.word in used
+            name = _name(_PLURALS.get(column.word, f"{column.word}s") if is_rows else column.word, used)
             used.add(name)
             settings.append(Setting(name, column.word, column.values))
             found = name
@@ -79,6 +81,12 @@ def _derived(column: Column, settings: Sequence[Setting], tensors: Sequence[tupl
             return setting.name
     if not all(type(v) is int for v in column.values):
         return None
+    if column.word == "pad":
+        for setting in settings:
+            if setting.word == "kernel" and all(
+                type(k) is int and k // 2 == p for k, p in zip(setting.values, column.values, strict=True)
+            ):
+                return f"{setting.name} // 2"
     if column.word in WIDTHS:
         for setting in settings:
             if setting.word in WIDTHS and (text := _multiple(setting.name, setting.values, column.values)):

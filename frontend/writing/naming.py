@@ -43,7 +43,7 @@ def block_name(prefixes: Sequence[tuple[str, ...] | None], taken: Collection[str
     for prefix in prefixes[:1]:
         for part in reversed(prefix or ()):
             if word := re.sub(r"[\d_]+$", "", part):
-                words.append(identifier(word, "block"))
+                words.append("unit" if word in KEYWORDS else identifier(word, "unit"))
     used = {*taken, *library_names(), *TENSORS, *KEYWORDS}
     if not words:
         return free("unit", used)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .items import Block, Body, Call, Expr, Item, Label, Leaf, Loop, Var
-from .naming import TENSORS, free
+from .naming import KEYWORDS, TENSORS, free
 
 WIDTH = 116
 """Longest line."""
@@ -87,7 +87,7 @@ def label_text(label: Label, names: Mapping[str, str]) -> str:
 
 def _path_text(label: Label, names: Mapping[str, str], *, bare: bool = False) -> str:
     plain = "".join(str(p) for p in label if not isinstance(p, Expr))
-    if bare and re.fullmatch(r"[A-Za-z_]\w*", plain) and not any(isinstance(p, Expr) for p in label):
+    if bare and re.fullmatch(r"[A-Za-z_]\w*", plain) and plain not in KEYWORDS and not any(isinstance(p, Expr) for p in label):
         return plain
     parts = [f"{{{value_text(p, names)}}}" if isinstance(p, Expr) else _quoted(str(p))[1:-1] for p in label]
     return '"' + "".join(parts) + '"'

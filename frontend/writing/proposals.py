@@ -193,6 +193,14 @@ def prelu(graph: Graph, op: Operation) -> Iterator[Proposal]:
         yield Proposal("prelu", op.operands[:1], {})
 
 
+def silu(graph: Graph, op: Operation) -> Iterator[Proposal]:
+    """`silu`."""
+    for place in (0, 1):
+        gate = graph.producers.get(op.operands[place])
+        if gate is not None and gate.name == "sigmoid":
+            yield Proposal("silu", gate.operands, {})
+
+
 def affine(graph: Graph, op: Operation) -> Iterator[Proposal]:
     """Normalisations whose last step is a factor or a summand of each channel."""
     for steps in (2, 1):
@@ -245,7 +253,7 @@ PROPOSALS: Mapping[str, tuple[Rule, ...]] = {
     "depth_to_space": (operator_layer,),
     "prelu": (prelu,),
     "add": (affine,),
-    "mul": (affine,),
+    "mul": (silu, affine),
     "normalize": (normalize,),
 }
 """Rules by the last operation that a layer emits."""

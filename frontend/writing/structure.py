@@ -11,6 +11,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from .items import (
     Block,
@@ -36,6 +37,8 @@ from .naming import block_name, taken_names
 
 LONGEST = 150
 """Most items of a block."""
+_OUTER = 1 << 20
+"""From here on numbers stand for tensors from outside."""
 COUNTED = 12
 """Statements of a stretch that count as saved, at most: so that blocks are small, and those of blocks come later."""
 MAX_TENSORS = 8
@@ -77,14 +80,14 @@ def _best_repeat(body: Body, is_named: bool) -> _Repeat | None:
         weight = sum(sizes[starts[0] : starts[0] + length])
         heap.append((-(len(starts) - 1) * min(weight - 1, COUNTED), -length, starts[0], tuple(starts)))
     heapq.heapify(heap)
-    scopes = _scopes(body.items)
+    scopes = _Scopes(body.items) if is_named else None
     uses = _uses(body)
     best: _Repeat | None = None
     while heap:
         bound, length, _, starts = heapq.heappop(heap)
         if best is not None and -bound <= best.saved:
             break
-        found = _refined(body, starts, -length, scopes if is_named else None, uses, sizes)
+        found = _refined(body, starts, -length, scopes, uses, sizes)
         if found is not None and (best is None or found.saved > best.saved):
             best = found
     return best
@@ -100,7 +103,7 @@ def _groups(items: Sequence[Item]) -> dict[tuple[int, int], list[int]]:
         h = 0
         for at in range(start, min(start + LONGEST, len(items))):
             item = items[at]
-            ids = tuple(numbers[v] if v in numbers else -1 - outer.setdefault(v, len(outer)) for v in item.operands)
+            ids = tuple(numbers[v] if v in numbers else _OUTER + outer.setdefault(v, len(outer)) for v in item.operands)
             h = hash((h, keys[at], ids))
             for var in item.results:
                 numbers[var] = len(numbers)
@@ -109,14 +112,36 @@ def _groups(items: Sequence[Item]) -> dict[tuple[int, int], list[int]]:
     return {k: v for k, v in groups.items() if len(v) > 1}
 
 
-def _scopes(items: Sequence[Item]) -> Counter[tuple[str, ...]]:
-    """How many labels begin with each path."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    for item in items:
-        path = _path(item)
-        for end in range(len(path or ()) + 1):
-            counts[(path or ())[:end]] += path is not None
-    return counts
+class _Scopes:
+    """The paths of all items, and how many labels begin with each path."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.paths = [_path(item) for item in items]
+        self.is_loop = [isinstance(item, Loop) and p is not None for item, p in zip(items, self.paths, strict=True)]
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        for path in self.paths:
+            if path is not None:
+                self.counts.update(path[:end] for end in range(len(path) + 1))
+
+    def scope(self, start: int, length: int) -> tuple[tuple[str, ...] | None, object] | None:
+        """The path that all labels of a stretch begin with, and what is behind it; None where that is no whole scope."""
+        paths = [p for p in self.paths[start : start + length] if p is not None]
+        if not paths:
+            return None, ()
+        if self.counts[_common((paths[0], paths[-1]))] > len(paths) or any(self.is_loop[start : start + length]):
+            return None
+        prefix = _common(paths)
+        if len(paths) == 1:
+            prefix = prefix[:-1]
+        if not prefix or self.counts[prefix] != len(paths):
+            return None
+        return prefix, tuple(_rest(p[len(prefix) :]) for p in paths)
+
+
+@cache
+def _rest(parts: tuple[str, ...]) -> object:
+    """What a label says behind a path, besides numbers."""
+    return tuple(0 if isinstance(p, int) else p for p in split_label(".".join(parts)))
 
 
 def _path(item: Item) -> tuple[str, ...] | None:
@@ -151,15 +176,14 @@ def _refined(
     body: Body,
     starts: Sequence[int],
     length: int,
-    scopes: Counter[tuple[str, ...]] | None,
+    scopes: _Scopes | None,
     uses: dict[Var, int],
     sizes: Sequence[int],
 ) -> _Repeat | None:
     """The largest part of a group whose labels agree, too, and that doesn't overlap."""
     parts: dict[object, list[tuple[int, tuple[str, ...] | None]]] = defaultdict(list)
     for start in starts:
-        stretch = body.items[start : start + length]
-        scope = _scope(stretch, scopes)
+        scope = scopes.scope(start, length) if scopes is not None else (None, ())
         if scope is None:
             continue
         prefix, rests = scope
@@ -175,35 +199,12 @@ def _refined(
         saved = (len(chosen) - 1) * min(weight - 1, COUNTED) - 3 * (len(outs) - 1) - 1
         if saved < 2 or len(outs) > MAX_TENSORS or weight < 3:
             continue
-        leading = next((i for i, item in enumerate(body.items[chosen[0][0] :]) if _path(item)), 0) if scopes else 0
+        first = chosen[0][0]
+        leading = next((i for i, p in enumerate(scopes.paths[first:]) if p), 0) if scopes is not None else 0
         saved -= leading / 2  # a scope begins with its first parameters, if that is as good
         if best is None or saved > best.saved:
             best = _Repeat(tuple(s for s, _ in chosen), length, tuple(p for _, p in chosen), saved)
     return best
-
-
-def _scope(
-    stretch: Sequence[Item], scopes: Counter[tuple[str, ...]] | None
-) -> tuple[tuple[str, ...] | None, object] | None:
-    """The path that all labels begin with, and what is behind it; None where they are no whole scope."""
-    if scopes is None:
-        return None, ()
-    if any(isinstance(item, Loop) and _path(item) is not None for item in stretch):
-        return None
-    paths = [p for p in map(_path, stretch) if p is not None]
-    if not paths:
-        return None, ()
-    prefix = _common(paths)
-    if len(paths) == 1:
-        prefix = prefix[:-1]
-    if not prefix or scopes[prefix] != len(paths):
-        return None
-    rests = tuple(_template(split_label(".".join(p[len(prefix) :]))) for p in paths)
-    return prefix, rests
-
-
-def _template(label: Label) -> object:
-    return tuple(0 if isinstance(p, int) else p for p in label)
 
 
 def _outs(body: Body, start: int, length: int, uses: dict[Var, int]) -> list[tuple[int, int]]:
@@ -297,9 +298,9 @@ def _block(
         tuple(with_leaves(item, rest) for item in first),
         tuple(first[at].results[place] for at, place in outs),
     )
-    settings.sort(key=lambda s: not _is_plain(s))
+    slots = sorted(((_slot(s), s) for s in settings), key=lambda pair: (pair[0].named, pair[0].default is not ...))
     name = block_name(prefixes, [b.name for b in program.blocks])
-    return Block(name, body, tuple(map(_slot, settings))), settings
+    return Block(name, body, tuple(slot for slot, _ in slots)), [setting for _, setting in slots]
 
 
 def _slot(setting: Setting) -> Slot:

@@ -27,6 +27,8 @@ class Written:
     text: str
     graph: Graph
     sources: Mapping[str, Operation]
+    blocks: int
+    """How many blocks the text defines."""
 
     def arrays(self, weights: Mapping[str, Array] | None = None) -> Mapping[str, Array]:
         """Values of the parameters that are known: those of constants, and of parameters that are among `weights`."""
@@ -51,7 +53,8 @@ def written(graph: Graph, name: str | None = None) -> Written:
     for is_named, arrange in _ways():
         try:
             body = Raising(graph, is_named).body()
-            text = _text(net, graph, Program(body) if arrange is None else arrange(body))
+            program = Program(body) if arrange is None else arrange(body)
+            text = _text(net, graph, program)
             made = load_text(text, f"{net}.net")
             pairs = correspondence(made, graph)
         except UnsayableError:
@@ -64,7 +67,7 @@ def written(graph: Graph, name: str | None = None) -> Written:
             reasons.append(str(error))
             continue
         producers = graph.producers
-        return Written(text, made, {a.name or "": producers[b] for a, b in pairs.items()})
+        return Written(text, made, {a.name or "": producers[b] for a, b in pairs.items()}, len(program.blocks))
     if problem is not None and "limit" in str(problem):
         raise problem
     raise InternalError(f"the text of {net} gives another graph: {reasons[-1]}")
