@@ -10,6 +10,10 @@ from .items import Expr, Leaf, Var
 
 WIDTHS = frozenset({"filters", "units"})
 """Arguments that are numbers of channels: what they are is often said by other widths."""
+LISTS = frozenset(
+    {"shape", "size", "begin", "end", "strides", "axes", "padding", "permutation", "stride", "kernel", "pad", "value"}
+)
+"""Arguments that are lists themselves."""
 _PLURALS = dict.fromkeys(("i", "j", "k", "n", "m"), "steps")
 NUMBERS = ("i", "j", "k", "n", "m")
 """Names for the numbers in labels."""
@@ -49,7 +53,7 @@ def abstracted(
             continue
         found = _derived(column, settings, tensors)
         if found is None:
-            is_rows = all(isinstance(v, tuple) for v in column.values) and column.word in used
+            is_rows = column.word not in LISTS and all(isinstance(v, tuple) for v in column.values)
             name = _name(_PLURALS.get(column.word, f"{column.word}s") if is_rows else column.word, used)
             used.add(name)
             settings.append(Setting(name, column.word, column.values))
@@ -106,7 +110,7 @@ def _derived(column: Column, settings: Sequence[Setting], tensors: Sequence[tupl
 
 
 def _alike(one: str, other: str) -> bool:
-    return one == other or {one, other} <= WIDTHS
+    return one == other or {one, other} <= WIDTHS or {one, other} <= LISTS - {"stride", "kernel", "pad"}
 
 
 def _multiple(name: str, known: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...compiler.graph.ir import Graph, Operation, Value
+from ...compiler.graph.ir import Attribute, Graph, Operation, Value
 from ...compiler.graph.keys import attributes_key
 
 KNOWN = ("param", "constant")
@@ -47,11 +47,29 @@ def matched(
             or len(one.operands) != len(other.operands)
             or one.results.index(a) != other.results.index(b)
             or any(r.type != s.type for r, s in zip(one.results, other.results, strict=True))
-            or attributes_key(one.attributes) != attributes_key(other.attributes)
+            or not same_attributes(one, other)
         ):
             raise DifferentError(f"{_title(new, a)} isn't {_title(old, b)}")
         work.extend(zip(one.operands, other.operands, strict=True))
     return found
+
+
+def same_attributes(one: Operation, other: Operation) -> bool:
+    """Whether attributes say the same, however axes are counted."""
+    if attributes_key(one.attributes) == attributes_key(other.attributes):
+        return True
+    return attributes_key(_counted(one)) == attributes_key(_counted(other))
+
+
+def _counted(op: Operation) -> dict[str, Attribute]:
+    """The attributes, with axes counted from the front."""
+    attributes = dict(op.attributes)
+    rank = op.operands[0].type.rank if op.operands else 0
+    if rank and isinstance(axis := attributes.get("axis"), int):
+        attributes["axis"] = axis % rank
+    if rank and isinstance(axes := attributes.get("axes"), tuple):
+        attributes["axes"] = tuple(sorted(axis % rank for axis in axes))
+    return attributes
 
 
 def _title(producers: Mapping[Value, Operation], value: Value) -> str:

@@ -341,7 +341,9 @@ class _Plan:
                 continue
             (var,) = item.results
             reader = readers.get(var)
-            if counts[var] != 1 or var in kept or (reader is None and len(body.outs) > 3):
+            if counts[var] != 1 or var in kept:
+                continue
+            if reader is None and len(body.outs) > 1 and (_depth(item, inlined) > 1 or lengths[item] > 60):
                 continue
             if reader is None or _fits(item, var, reader, lengths[item], inlined):
                 inlined[var] = item

@@ -308,6 +308,14 @@ def _constant_call(op: Operation, var: Var) -> Call | None:
     if any(n is None or isinstance(n, float) and n == 0 for n in numbers):
         return None
     kind = Slot("dtype", dtype, "f32")
+    if array.dtype.kind == "i" and array.ndim == 1 and array.size > 2:
+        first, step = int(array[0]), int(array[1]) - int(array[0])
+        if step and np.array_equal(array, first + step * np.arange(array.size)):
+            rest = (Slot("dtype", dtype, "i32"),)
+            if first == 0 and step == 1:
+                return Call("arange", (), (var,), (Slot("start", array.size, named=False), *rest))
+            bounds = (Slot("start", first, named=False), Slot("stop", first + step * array.size, named=False))
+            return Call("arange", (), (var,), (*bounds, Slot("step", step, 1), *rest))
     if numbers and array.size and array.tobytes() == array.dtype.type(array.reshape(-1)[0]).tobytes() * array.size:
         if array.shape == ():
             return Call("full", (), (var,), (Slot("shape", (), named=False), Slot("value", numbers[0], named=False), kind))

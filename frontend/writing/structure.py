@@ -35,8 +35,10 @@ from .leaves import Column, Setting, abstracted
 from .loops import best_loop
 from .naming import block_name, taken_names
 
-LONGEST = 150
+LONGEST = 80
 """Most items of a block."""
+FEW = 3
+"""Arguments of a call that cost nothing."""
 _OUTER = 1 << 20
 """From here on numbers stand for tensors from outside."""
 COUNTED = 12
@@ -72,22 +74,53 @@ def structured(body: Body, *, is_named: bool) -> Program:
 # ---- blocks ---------------------------------------------------------------------------------------------------------
 
 
+class _Facts:
+    """What is asked about the items of a body again and again."""
+
+    def __init__(self, body: Body, *, is_named: bool) -> None:
+        self.items = body.items
+        self.sizes = [size(item) for item in body.items]
+        self.uses = _uses(body)
+        self.ends = [max((self.uses.get(v, -1) for v in item.results), default=-1) for item in body.items]
+        """The last item that reads a result of each item."""
+        self.scopes = _Scopes(body.items) if is_named else None
+        self.leaves = [tuple(repr(v) for word, v in leaves(item) if word != "#") for item in body.items]
+
+    def outs(self, start: int, length: int) -> list[tuple[int, int]]:
+        """Which results of a stretch are read behind it, by item and place."""
+        end = start + length
+        return [
+            (at - start, place)
+            for at in range(start, end)
+            if self.ends[at] >= end
+            for place, var in enumerate(self.items[at].results)
+            if self.uses.get(var, -1) >= end
+        ]
+
+    def arguments(self, starts: Sequence[int], length: int) -> float:
+        """How much the arguments of a call cost: what differs between stretches, beyond a few."""
+        different: set[tuple[str, ...]] = set()
+        for at in range(length):
+            rows = [self.leaves[start + at] for start in starts]
+            if any(row != rows[0] for row in rows):
+                different.update(c for c in zip(*rows, strict=True) if any(v != c[0] for v in c))
+        return max(len(different) - FEW, 0) / 2
+
+
 def _best_repeat(body: Body, is_named: bool) -> _Repeat | None:
-    groups = _groups(body.items)
-    sizes = [size(item) for item in body.items]
+    facts = _Facts(body, is_named=is_named)
     heap: list[tuple[int, int, int, tuple[int, ...]]] = []
-    for (length, _), starts in groups.items():
-        weight = sum(sizes[starts[0] : starts[0] + length])
+    for (length, _), starts in _groups(body.items).items():
+        weight = sum(facts.sizes[starts[0] : starts[0] + length])
         heap.append((-(len(starts) - 1) * min(weight - 1, COUNTED), -length, starts[0], tuple(starts)))
     heapq.heapify(heap)
-    scopes = _Scopes(body.items) if is_named else None
-    uses = _uses(body)
     best: _Repeat | None = None
     while heap:
         bound, length, _, starts = heapq.heappop(heap)
-        if best is not None and -bound <= best.saved:
+        least = best.saved if best is not None else 0
+        if -bound - 1 <= least:
             break
-        found = _refined(body, starts, -length, scopes, uses, sizes)
+        found = _refined(facts, starts, -length, least)
         if found is not None and (best is None or found.saved > best.saved):
             best = found
     return best
@@ -172,18 +205,11 @@ def _uses(body: Body) -> dict[Var, int]:
     return last | dict.fromkeys(body.outs, len(body.items))
 
 
-def _refined(
-    body: Body,
-    starts: Sequence[int],
-    length: int,
-    scopes: _Scopes | None,
-    uses: dict[Var, int],
-    sizes: Sequence[int],
-) -> _Repeat | None:
-    """The largest part of a group whose labels agree, too, and that doesn't overlap."""
+def _refined(facts: _Facts, starts: Sequence[int], length: int, least: float) -> _Repeat | None:
+    """The largest part of a group whose labels agree, too, that doesn't overlap, and saves more than `least`."""
     parts: dict[object, list[tuple[int, tuple[str, ...] | None]]] = defaultdict(list)
     for start in starts:
-        scope = scopes.scope(start, length) if scopes is not None else (None, ())
+        scope = facts.scopes.scope(start, length) if facts.scopes is not None else (None, ())
         if scope is None:
             continue
         prefix, rests = scope
@@ -192,37 +218,37 @@ def _refined(
             chosen.append((start, prefix))
     best: _Repeat | None = None
     for chosen in parts.values():
-        if len(chosen) < 2:
-            continue
-        outs = {p for start, _ in chosen for p in _outs(body, start, length, uses)}
-        weight = sum(sizes[chosen[0][0] : chosen[0][0] + length])
-        saved = (len(chosen) - 1) * min(weight - 1, COUNTED) - 3 * (len(outs) - 1) - 1
-        if saved < 2 or len(outs) > MAX_TENSORS or weight < 3:
-            continue
-        first = chosen[0][0]
-        leading = next((i for i, p in enumerate(scopes.paths[first:]) if p), 0) if scopes is not None else 0
-        saved -= leading / 2  # a scope begins with its first parameters, if that is as good
-        if best is None or saved > best.saved:
-            best = _Repeat(tuple(s for s, _ in chosen), length, tuple(p for _, p in chosen), saved)
+        places = tuple(s for s, _ in chosen)
+        saved = _saved(facts, places, length, max(least, best.saved if best is not None else 0))
+        if saved is not None:
+            best = _Repeat(places, length, tuple(p for _, p in chosen), saved)
     return best
 
 
-def _outs(body: Body, start: int, length: int, uses: dict[Var, int]) -> list[tuple[int, int]]:
-    """Which results of a stretch are read behind it, by item and place."""
-    return [
-        (at, place)
-        for at in range(length)
-        for place, var in enumerate(body.items[start + at].results)
-        if uses.get(var, -1) >= start + length
-    ]
+def _saved(facts: _Facts, starts: Sequence[int], length: int, least: float) -> float | None:
+    """How many statements a block saves; None if it isn't more than `least`, or no block is to be made."""
+    weight = sum(facts.sizes[starts[0] : starts[0] + length])
+    saved: float = (len(starts) - 1) * min(weight - 1, COUNTED) - 1
+    if len(starts) < 2 or weight < 3 or saved <= least:
+        return None
+    outs = {p for start in starts for p in facts.outs(start, length)}
+    saved -= 3 * (len(outs) - 1)
+    if not outs or len(outs) > MAX_TENSORS or saved <= least:
+        return None
+    saved -= facts.arguments(starts, length) * len(starts)
+    if facts.scopes is not None:  # a scope begins with its first parameters, if that is as good
+        paths = facts.scopes.paths[starts[0] : starts[0] + length]
+        saved -= next((i for i, p in enumerate(paths) if p), 0) / 2
+    return saved if saved > max(least, 1.5) else None
 
 
 def _with_block(program: Program, repeat: _Repeat) -> Body:
     """The body with calls of a new block in place of equal stretches."""
-    body, uses = program.body, _uses(program.body)
+    body = program.body
+    facts = _Facts(body, is_named=False)
     n = repeat.length
     stretches = [body.items[s : s + n] for s in repeat.starts]
-    outs = sorted({p for s in repeat.starts for p in _outs(body, s, n, uses)})
+    outs = sorted({p for s in repeat.starts for p in facts.outs(s, n)})
     relative = [
         [_without(item, prefix) for item in stretch] for stretch, prefix in zip(stretches, repeat.prefixes, strict=True)
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.names import output_names
+from ...compiler.ops.opaque import unknown_operators
 from ...compiler.passes.dce import dce
 from ..loading import load_text
 from ..modules import library_names
@@ -47,6 +48,9 @@ def written(graph: Graph, name: str | None = None) -> Written:
     Raises `UnsayableError` where the language has no words for something in the graph.
     """
     graph = dce(graph)
+    unknown = list(unknown_operators(graph))
+    if unknown:
+        raise UnsayableError(unknown)
     net = _net_name(name or graph.name)
     reasons: list[str] = []
     problem: NetcError | None = None
