@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from ..compiler.errors import NetcError
-from ..compiler.files import write_bytes
+from ..compiler.files import replacing
+from ..compiler.graph.ir import Graph
 from ..frontend import format_of
 from ..frontend.writing import Written, written
 from ..options import network_options
@@ -41,7 +42,7 @@ def import_command(
     if weights and _is_same(weights, beside):
         raise NetcError(f"{beside} would replace the weights it is made from", hint="give -o another name")
     graph = load(model, net=net, settings=settings)
-    result = written(graph, path.stem)
+    result = written(graph, path.stem, _for_two(model, net, settings, graph))
     arrays = result.arrays(read_weights(weights, graph) if weights else None)
     has_weights = bool(arrays) and len(arrays) == len(result.graph.parameters)
     if arrays and not has_weights:
@@ -49,10 +50,20 @@ def import_command(
         raise NetcError(
             f"{model} holds some weights, but not `{lacking}`", hint="give all others with --weights FILE.safetensors"
         )
-    if has_weights:
-        write_weights(beside, result.graph, arrays)
-    write_bytes(path, result.text.encode())
+    with replacing(path) as part:  # both files, or neither
+        part.write_bytes(result.text.encode())
+        if has_weights:
+            write_weights(beside, result.graph, arrays)
     echo(_summary(result, output, str(beside) if has_weights else None))
+
+
+def _for_two(model: str, net: str | None, settings: dict[str, object], graph: Graph) -> Graph | None:
+    """The network for two samples, if its file leaves the batch open."""
+    try:
+        two = load(model, net=net, batch=2, settings=settings)
+    except NetcError:
+        return None
+    return two if [v.type for v in two.inputs] != [v.type for v in graph.inputs] else None
 
 
 def _is_same(one: str, other: Path) -> bool:

@@ -14,11 +14,13 @@ from typing import Any
 from ...compiler.types import TensorType
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Var:
     """A tensor; the same object wherever it is made and used."""
 
     type: TensorType
+    is_batched: bool = False
+    """Whether its first size is the open batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,11 @@ class Program:
 
     body: Body
     blocks: list[Block] = field(default_factory=list[Block])
+
+
+def has_expression(value: Leaf) -> bool:
+    """Whether a value is an expression, or a list with one."""
+    return isinstance(value, Expr) or (isinstance(value, tuple) and any(map(has_expression, value)))
 
 
 def split_label(text: str) -> Label:

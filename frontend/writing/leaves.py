@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from .items import Expr, Leaf, Var
+from .items import Expr, Leaf, Var, has_expression
 
 WIDTHS = frozenset({"filters", "units"})
 """Arguments that are numbers of channels: what they are is often said by other widths."""
@@ -37,18 +37,23 @@ class Column:
 
 
 def abstracted(
-    columns: Sequence[Column], tensors: Sequence[tuple[str, Sequence[Var]]], taken: Collection[str]
+    columns: Sequence[Column],
+    tensors: Sequence[tuple[str, Sequence[Var]]],
+    taken: Collection[str],
+    *,
+    knows_batch: bool = True,
 ) -> tuple[list[Leaf], list[Setting]]:
     """What stands in place of each leaf, and the parameters for it.
 
     `tensors` are the tensors from outside, with their name and what they are at each place; `taken` are names that
-    aren't free.
+    aren't free. Without `knows_batch` nothing there can say what the batch is.
     """
     settings: list[Setting] = []
     result: list[Leaf] = []
     used = set(taken)
     for column in columns:
-        if all(_same(v, column.values[0]) for v in column.values):
+        is_sayable = knows_batch or not has_expression(column.values[0])
+        if is_sayable and all(_same(v, column.values[0]) for v in column.values):
             result.append(column.values[0])
             continue
         found = _derived(column, settings, tensors)

@@ -60,11 +60,11 @@ class Row:
 def _copied(body: Body) -> Body:
     """The body with tensors of its own, so that none stands inside a loop and outside."""
     new: dict[Var, Var] = {}
-    params = tuple(new.setdefault(v, Var(v.type)) for v in body.params)
+    params = tuple(new.setdefault(v, Var(v.type, v.is_batched)) for v in body.params)
     items: list[Item] = []
     for item in body.items:
         operands = tuple(new[v] for v in item.operands)
-        results = tuple(new.setdefault(v, Var(v.type)) for v in item.results)
+        results = tuple(new.setdefault(v, Var(v.type, v.is_batched)) for v in item.results)
         items.append(replace(item, operands=operands, results=results))
     return Body(params, tuple(items), tuple(new[v] for v in body.outs))
 

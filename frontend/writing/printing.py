@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .items import Block, Body, Call, Expr, Item, Label, Leaf, Loop, Var
+from .leaves import names_in
 from .naming import KEYWORDS, TENSORS, free
 
 WIDTH = 116
@@ -107,10 +108,9 @@ def definition(
     body: Body,
     names: Mapping[Var, str],
     result: Sequence[str] | None = None,
-    kept: frozenset[str] = frozenset(),
 ) -> str:
-    """A block or net whose tensors have these names, of which some are `kept`; with `result` it gives a record."""
-    writer = _Writer(dict(names), {}, kept)
+    """A net whose tensors have these names; with `result` it gives a record."""
+    writer = _Writer(dict(names), {}, frozenset())
     lines = writer.lines(body, "  ", result=result, returns=True)
     return "\n".join([f"{head} {{", *lines, "}"]) + "\n"
 
@@ -119,20 +119,29 @@ def block_text(block: Block) -> str:
     """The definition of a block."""
     names = dict(zip(block.body.params, TENSORS, strict=False))
     settings = [s.name if s.default is ... else f"{s.name} = {value_text(s.default)}" for s in block.settings]
-    head = f"block {block.name}({', '.join([*names.values(), *settings])})"
-    kept = frozenset({"x"}) if "channels(x)" in _expressions(block.body.items) else frozenset[str]()
-    return definition("\n".join(folded(head, "  ")), block.body, names, kept=kept)
+    head = f"block {block.name}({', '.join([*names.values(), *settings])}) {{"
+    used = _names_used(block.body.items)
+    kept = frozenset({"x"}) if used & {"channels", "N"} else frozenset[str]()
+    writer = _Writer(names, {"N": "shape(x)[0]"}, kept)
+    return "\n".join([*folded(head, "  "), *writer.lines(block.body, "  ", returns=True), "}"]) + "\n"
 
 
-def _expressions(items: Sequence[Item]) -> str:
-    """All expressions in there, one after the other."""
-    texts: list[str] = []
+def _names_used(items: Sequence[Item]) -> set[str]:
+    """All names in expressions in there."""
+    found: set[str] = set()
     for item in items:
         if isinstance(item, Loop):
-            texts.append(_expressions(item.body.items))
+            found |= _names_used(item.body.items)
+            values: list[Leaf] = [c.value for c in item.columns]
         else:
-            texts += [s.value.text for s in item.slots if isinstance(s.value, Expr)]
-    return " ".join(texts)
+            values = [s.value for s in item.slots]
+        while values:
+            value = values.pop()
+            if isinstance(value, Expr):
+                found.update(names_in(value.text))
+            elif isinstance(value, tuple):
+                values.extend(value)
+    return found
 
 
 @dataclass(eq=False)

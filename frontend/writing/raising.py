@@ -305,7 +305,7 @@ def _constant_call(op: Operation, var: Var) -> Call | None:
     """A small constant, or one of a single number, as a call; None for others."""
     array, dtype = op.attributes["value"], str(var.type.dtype)
     numbers = [_plain(n, var.type.dtype) for n in (array.reshape(-1) if array.size <= SMALL else array.reshape(-1)[:1])]
-    if any(n is None or isinstance(n, float) and n == 0 for n in numbers):
+    if any(n is None for n in numbers):
         return None
     kind = Slot("dtype", dtype, "f32")
     if array.dtype.kind == "i" and array.ndim == 1 and array.size > 2:

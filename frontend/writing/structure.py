@@ -24,6 +24,7 @@ from .items import (
     Program,
     Slot,
     Var,
+    has_expression,
     join_label,
     key,
     leaves,
@@ -317,7 +318,8 @@ def _block(
     columns = [Column(word, tuple(v[i] for v in values)) for i, word in enumerate(words)]
     names = ["x", "y", "z", "u", "v", "w", "p", "q"]
     tensors = [(names[i], [o[i] for o in outer]) for i in range(len(outer[0]))][:1]
-    found, settings = abstracted(columns, tensors, taken_names(first))
+    knows_batch = all(o[:1] and o[0].is_batched for o in outer)
+    found, settings = abstracted(columns, tensors, taken_names(first), knows_batch=knows_batch)
     rest = iter(found)
     body = Body(
         outer[0],
@@ -335,4 +337,5 @@ def _slot(setting: Setting) -> Slot:
         return Slot(setting.name, None, named=False)
     most, count = Counter(map(repr, setting.values)).most_common(1)[0]
     default = next(v for v in setting.values if repr(v) == most)
-    return Slot(setting.name, None, default if count > 1 and setting.word != "#" else ...)
+    is_default = count > 1 and setting.word != "#" and not has_expression(default)
+    return Slot(setting.name, None, default if is_default else ...)

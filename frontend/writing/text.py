@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...compiler.errors import InternalError, NetcError
@@ -13,7 +13,8 @@ from ...compiler.ops.opaque import unknown_operators
 from ...compiler.passes.dce import dce
 from ..loading import load_text
 from ..modules import library_names
-from .items import Body, Program, Var
+from .batch import FixedError, with_batch
+from .items import Program, Var
 from .matching import DifferentError, correspondence
 from .naming import KEYWORDS, free, identifier
 from .printing import block_text, definition, folded
@@ -42,47 +43,47 @@ class Written:
         return found
 
 
-def written(graph: Graph, name: str | None = None) -> Written:
+def written(graph: Graph, name: str | None = None, pair: Graph | None = None) -> Written:
     """The text of a graph as the net `name`, with blocks and loops, or straight on where those don't give the same.
 
-    Raises `UnsayableError` where the language has no words for something in the graph.
+    `pair` is the same network for two samples: the text then leaves the batch open, if that can be said. Raises
+    `UnsayableError` where the language has no words for something in the graph.
     """
     graph = dce(graph)
     unknown = list(unknown_operators(graph))
     if unknown:
         raise UnsayableError(unknown)
     net = _net_name(name or graph.name)
-    reasons: list[str] = []
-    problem: NetcError | None = None
-    for is_named, arrange in _ways():
-        try:
-            body = Raising(graph, is_named).body()
-            program = Program(body) if arrange is None else arrange(body)
-            text = _text(net, graph, program)
-            made = load_text(text, f"{net}.net")
-            pairs = correspondence(made, graph)
-        except UnsayableError:
-            raise
-        except DifferentError as error:
-            reasons.append(str(error))
-            continue
-        except NetcError as error:
-            problem = error
-            reasons.append(str(error))
-            continue
-        producers = graph.producers
-        return Written(text, made, {a.name or "": producers[b] for a, b in pairs.items()}, len(program.blocks))
-    if problem is not None and "limit" in str(problem):
-        raise problem
-    raise InternalError(f"the text of {net} gives another graph: {reasons[-1]}")
+    reasons: list[NetcError | DifferentError] = []
+    for two in (dce(pair), None) if pair is not None else (None,):
+        for is_named, is_structured in ((True, True), (True, False), (False, True), (False, False)):
+            try:
+                return _proven(net, graph, two, is_named=is_named, is_structured=is_structured)
+            except UnsayableError:
+                raise
+            except FixedError:
+                break
+            except (DifferentError, NetcError) as error:
+                reasons.append(error)
+    last = reasons[-1]
+    if isinstance(last, NetcError) and "more than" in str(last):
+        raise NetcError(f"the text of {net} passes a limit of the language", details=(str(last),))
+    raise InternalError(f"the text of {net} gives another graph: {last}")
 
 
-def _ways() -> Iterator[tuple[bool, Callable[[Body], Program] | None]]:
-    """How a text may be made, best first: with the names of parameters or others, with structure or without."""
-    yield True, lambda body: structured(body, is_named=True)
-    yield True, None
-    yield False, lambda body: structured(body, is_named=False)
-    yield False, None
+def _proven(net: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool) -> Written:
+    """The text made in one way, which gives the graph again; raises `DifferentError` or `NetcError` if it doesn't."""
+    body = Raising(graph, is_named).body()
+    if two is not None:
+        body = with_batch(body, Raising(two, is_named).body())
+    program = structured(body, is_named=is_named) if is_structured else Program(body)
+    text = _text(net, graph, two, program)
+    made = load_text(text, f"{net}.net")
+    pairs = correspondence(made, graph)
+    if two is not None:
+        correspondence(load_text(text, f"{net}.net", batch=2), two)
+    sources = {a.name or "": graph.producers[b] for a, b in pairs.items()}
+    return Written(text, made, sources, len(program.blocks))
 
 
 def _net_name(name: str) -> str:
@@ -90,15 +91,16 @@ def _net_name(name: str) -> str:
     return f"{found}_net" if found in library_names() or found in KEYWORDS else found
 
 
-def _text(net: str, graph: Graph, program: Program) -> str:
+def _text(net: str, graph: Graph, two: Graph | None, program: Program) -> str:
     names: dict[Var, str] = {}
     taken = {*library_names(), *KEYWORDS, *(b.name for b in program.blocks), net}
     inputs: list[str] = []
-    for var, value in zip(program.body.params, graph.inputs, strict=True):
+    others = two.inputs if two is not None else graph.inputs
+    for var, value, other in zip(program.body.params, graph.inputs, others, strict=True):
         base = identifier(value.name or "input", "input")
         names[var] = free(base if base not in library_names() else f"{base}_input", taken)
         taken.add(names[var])
-        inputs.append(f"{names[var]}: {_type(value)}")
+        inputs.append(f"{names[var]}: {_type(value, other)}")
     head = "\n".join(folded(f"net {net}({', '.join(inputs)})", "    "))
     result = output_names(graph) if len(graph.outputs) > 1 or _is_record(graph) else ()
     fields = result if result and all(re.fullmatch(r"[A-Za-z_]\w*", n) and n not in KEYWORDS for n in result) else None
@@ -111,7 +113,9 @@ def _is_record(graph: Graph) -> bool:
     return "format" not in graph.attributes and bool(output_names(graph))
 
 
-def _type(value: Value) -> str:
+def _type(value: Value, other: Value) -> str:
+    """The type of an input, whose batch is `N` where it is another in the graph for two samples."""
     if value.type.quantization is not None:
         raise UnsayableError(f"the language has no quantized tensors, such as the input `{value.name}`: {value.type}")
-    return f"{value.type.dtype}[{', '.join(map(str, value.type.shape))}]"
+    sizes = zip(value.type.shape, other.type.shape, strict=True)
+    return f"{value.type.dtype}[{', '.join(str(a) if a == b else 'N' if a == 1 else f'{a} * N' for a, b in sizes)}]"
