@@ -1,10 +1,10 @@
-"""Every net of models/ and exports of torchvision and timm as text and back: is it the same graph, are weights the same?
+"""Nets of models/, exports of torchvision and other files as text and back: is the graph the same, are its weights?
 
     python benchmarks/import_round_trip.py [NAME ...] [--exports] [--tflite FOLDER] [--keep DIR]
 
 Without names all shipped nets. `--exports` takes ONNX files of both exporters of PyTorch instead, `--tflite` the files
-of a folder. For each: operations, lines of the text, how many parameters keep their names, seconds. `netc.frontend.writing`
-compares the graphs itself; weights are compared here. Exit code 1 if a net fails.
+of a folder. For each: operations, lines of the text, how many parameters keep their names, seconds. What writes the
+text compares the graphs itself; weights are compared here. Exit code 1 if a net fails.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _check(title: str, source: str | Path, keep: Path | None) -> str:
     arrays = result.arrays()
     for name, array in arrays.items():
         (op,) = (p for p in result.graph.parameters if p.result.name == name)
-        assert op.result.type.shape == array.shape and op.result.type.dtype.numpy == array.dtype
+        assert op.result.type.shape == array.shape
+        assert op.result.type.dtype.numpy == array.dtype
         np.testing.assert_array_equal(array, result.sources[name].attributes["value"])
     kept = sum(name == op.result.name for name, op in result.sources.items())
     lines = result.text.count("\n")

@@ -61,7 +61,7 @@ class Dense(Operator):
 
 @layer("linear")
 def linear(b: LayerBuilder, x: Value, weight: Value, bias: Value | None = None) -> Value:
-    """x times a given weight [I, O], plus a bias [O]: `dense` with tensors in place of parameters of its own."""
+    """X times a given weight [I, O], plus a bias [O]: `dense` with tensors in place of parameters of its own."""
     return b.emit("dense", x, weight, *(() if bias is None else (bias,)))
 
 

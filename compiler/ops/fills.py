@@ -67,7 +67,7 @@ def full(b: LayerBuilder, shape: tuple[int, ...], value: float, dtype: str = "f3
 
 @layer("tensor")
 def tensor(b: LayerBuilder, value: object, dtype: str = "f32") -> Value:
-    """A tensor of the numbers in a list, or a list of lists: tensor([[1, 2], [3, 4]])."""
+    """A constant of the numbers in a list, or in a list of lists."""
     kind = element_type("tensor", dtype)
     try:
         numbers = np.array(value)

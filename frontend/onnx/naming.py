@@ -8,7 +8,15 @@ from typing import Any
 
 _ROLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "InstanceNormalization", "GroupNormalization"),
+        (
+            "Conv",
+            "ConvTranspose",
+            "Gemm",
+            "MatMul",
+            "LayerNormalization",
+            "InstanceNormalization",
+            "GroupNormalization",
+        ),
         ("", "weight", "bias"),
     ),
     "BatchNormalization": ("", "weight", "bias", "running_mean", "running_var"),

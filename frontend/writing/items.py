@@ -57,7 +57,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Block:
-    """A block of the text; """
+    """A block of the text;"""
 
     name: str
     body: Body
@@ -69,8 +69,8 @@ class Block:
 class Call:
     """A layer, operator, block or infix sign and its tensors.
 
-    `label` is None where there are no parameters, and empty where they are named by the place of the call. An infix sign
-    has a number beside it in the slot `left` or `right`.
+    `label` is None where there are no parameters, and empty where they are named by the place of the call. An infix
+    sign has a number beside it in the slot `left` or `right`.
     """
 
     callee: str | Block

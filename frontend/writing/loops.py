@@ -184,9 +184,7 @@ def _first(
     return first
 
 
-def _is_private(
-    body: Body, start: int, period: int, carried: set[object], readers: dict[Var, list[int]]
-) -> bool:
+def _is_private(body: Body, start: int, period: int, carried: set[object], readers: dict[Var, list[int]]) -> bool:
     """Whether a turn's tensors are read by itself and the next turn only."""
     return all(
         reader < start + (2 if (at, place) in carried else 1) * period

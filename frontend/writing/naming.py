@@ -76,4 +76,3 @@ def taken_names(items: Sequence[Item]) -> set[str]:
             values = [s.value for s in item.slots] + list(item.label or ())
         taken |= {name for v in values if isinstance(v, Expr) for name in names_in(v.text)}
     return taken
-

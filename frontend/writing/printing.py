@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from .items import Block, Body, Call, Expr, Item, Label, Leaf, Loop, Var
@@ -88,7 +89,12 @@ def label_text(label: Label, names: Mapping[str, str]) -> str:
 
 def _path_text(label: Label, names: Mapping[str, str], *, bare: bool = False) -> str:
     plain = "".join(str(p) for p in label if not isinstance(p, Expr))
-    if bare and re.fullmatch(r"[A-Za-z_]\w*", plain) and plain not in KEYWORDS and not any(isinstance(p, Expr) for p in label):
+    if (
+        bare
+        and re.fullmatch(r"[A-Za-z_]\w*", plain)
+        and plain not in KEYWORDS
+        and not any(isinstance(p, Expr) for p in label)
+    ):
         return plain
     parts = [f"{{{value_text(p, names)}}}" if isinstance(p, Expr) else _quoted(str(p))[1:-1] for p in label]
     return '"' + "".join(parts) + '"'
@@ -98,7 +104,7 @@ def sequence_text(values: Leaf, names: Mapping[str, str] | None = None) -> str:
     """The values of a loop's variable: a range where they are one."""
     if isinstance(values, tuple) and len(values) > 1 and all(type(v) is int for v in values):
         step = values[1] - values[0]
-        if step == 1 and all(b - a == 1 for a, b in zip(values, values[1:], strict=False)):
+        if step == 1 and all(b - a == 1 for a, b in pairwise(values)):
             return f"range({values[-1] + 1})" if values[0] == 0 else f"range({values[0]}, {values[-1] + 1})"
     return value_text(values, names)
 
@@ -164,7 +170,7 @@ class _Writer:
         carried: Mapping[Var, str] | None = None,
     ) -> list[str]:
         """The statements; `carried` are the names that the body's results must have at its end."""
-        plan = _Plan.of(body, {} if returns else {v: None for v in body.outs})
+        plan = _Plan.of(body, {} if returns else dict.fromkeys(body.outs))
         lines: list[str] = []
         alive = {name: var for var, name in self.names.items() if var in set(body.params)}
         for at, item in enumerate(plan.statements):
@@ -210,7 +216,7 @@ class _Writer:
         for name in candidates:
             if name in self.reserved and name != wanted:
                 continue
-            if name not in alive or plan.last.get(alive[name], -1) <= at and alive[name] not in item.results:
+            if name not in alive or (plan.last.get(alive[name], -1) <= at and alive[name] not in item.results):
                 return name
         return free("x", {*alive, *self.reserved})
 
@@ -432,4 +438,3 @@ def _break(line: str, start: int) -> int | None:
         good = [i for i, depth in fitting if depth == outermost and i > WIDTH // 3]
         return good[-1] if good else fitting[-1][0]
     return places[0][0] if places else None
-

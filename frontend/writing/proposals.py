@@ -37,7 +37,7 @@ def padding(pad: Any) -> Any:
 
 def _init(graph: Graph, value: Value) -> str | None:
     """The rule of a parameter's initial values, if it is one."""
-    op = graph.producers[value] if value in graph.producers else None
+    op = graph.producers.get(value)
     return op.attributes["init"] if op is not None and op.name == "param" else None
 
 

@@ -57,8 +57,8 @@ class _Scratch(GraphBuilder):
         self, name: str, shape: Sequence[int], *, init: str, trainable: bool = True, checkpoint: str | None = None
     ) -> Value:
         """A parameter of the layer."""
-        attributes = {"shape": tuple(shape), "init": init, "trainable": trainable, "checkpoint": checkpoint}
-        value = self.emit("param", name=name, **attributes)
+        settings: dict[str, Any] = {"init": init, "trainable": trainable, "checkpoint": checkpoint}
+        value = self.emit("param", name=name, shape=tuple(shape), **settings)
         self.made.append(self.operations[-1])
         return value
 
@@ -168,7 +168,9 @@ class Raising:
         for value in (*op.operands, *op.results):
             if value.type.quantization is not None:
                 hint = "import the float network that the integers were made from"
-                raise UnsayableError(f"{op.name}: the language has no quantized tensors, such as {value.type}", hint=hint)
+                raise UnsayableError(
+                    f"{op.name}: the language has no quantized tensors, such as {value.type}", hint=hint
+                )
         if op.name in SIGNS and len(op.operands) == 2:
             return self._infix(op, results, items)
         if len(results) != 1:
@@ -188,7 +190,9 @@ class Raising:
         sign = SIGNS[op.name]
         numbers = [self._number(op, place) for place in (0, 1)]
         if numbers[1] is not None and not (op.name == "pow" and not _stays_pow(numbers[1], op)):
-            return Call(sign, (self._operand(op.operands[0], items),), results, (Slot("right", numbers[1]),), None, True)
+            return Call(
+                sign, (self._operand(op.operands[0], items),), results, (Slot("right", numbers[1]),), None, True
+            )
         if numbers[0] is not None and numbers[1] is None:
             return Call(sign, (self._operand(op.operands[1], items),), results, (Slot("left", numbers[0]),), None, True)
         operands = tuple(self._operand(v, items) for v in op.operands)
@@ -318,7 +322,9 @@ def _constant_call(op: Operation, var: Var) -> Call | None:
             return Call("arange", (), (var,), (*bounds, Slot("step", step, 1), *rest))
     if numbers and array.size and array.tobytes() == array.dtype.type(array.reshape(-1)[0]).tobytes() * array.size:
         if array.shape == ():
-            return Call("full", (), (var,), (Slot("shape", (), named=False), Slot("value", numbers[0], named=False), kind))
+            return Call(
+                "full", (), (var,), (Slot("shape", (), named=False), Slot("value", numbers[0], named=False), kind)
+            )
         slots = (Slot("shape", array.shape, named=False), Slot("value", numbers[0], named=False), kind)
         return Call("full", (), (var,), slots)
     if array.size > SMALL or not array.size:
@@ -344,4 +350,3 @@ def _sayable(op: Operation, key: str, value: Attribute, *, strict: bool = True) 
     if strict:
         raise UnsayableError(f"the language can't say the attribute `{key}` of {op.name}: {str(value)[:80]}")
     return ...
-

@@ -111,9 +111,9 @@ class _Facts:
 def _best_repeat(body: Body, is_named: bool) -> _Repeat | None:
     facts = _Facts(body, is_named=is_named)
     heap: list[tuple[int, int, int, tuple[int, ...]]] = []
-    for (length, _), starts in _groups(body.items).items():
-        weight = sum(facts.sizes[starts[0] : starts[0] + length])
-        heap.append((-(len(starts) - 1) * min(weight - 1, COUNTED), -length, starts[0], tuple(starts)))
+    for (length, _), places in _groups(body.items).items():
+        weight = sum(facts.sizes[places[0] : places[0] + length])
+        heap.append((-(len(places) - 1) * min(weight - 1, COUNTED), -length, places[0], tuple(places)))
     heapq.heapify(heap)
     best: _Repeat | None = None
     while heap:
@@ -158,7 +158,7 @@ class _Scopes:
                 self.counts.update(path[:end] for end in range(len(path) + 1))
 
     def scope(self, start: int, length: int) -> tuple[tuple[str, ...] | None, object] | None:
-        """The path that all labels of a stretch begin with, and what is behind it; None where that is no whole scope."""
+        """The path that all labels of a stretch begin with, and what is behind it; None if that is no whole scope."""
         paths = [p for p in self.paths[start : start + length] if p is not None]
         if not paths:
             return None, ()

@@ -24,7 +24,7 @@ from .structure import structured
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A text, the graph that it gives, and what the parameters of that graph stand for in the graph it was made from."""
+    """A text, the graph that it gives, and what that graph's parameters stand for in the graph it was made from."""
 
     text: str
     graph: Graph
@@ -38,8 +38,8 @@ class Written:
         for name, op in self.sources.items():
             if op.name == "constant":
                 found[name] = op.attributes["value"]
-            elif weights is not None and op.result.name in weights:
-                found[name] = weights[op.result.name]
+            elif weights is not None and (given := op.result.name or "") in weights:
+                found[name] = weights[given]
         return found
 
 

@@ -22,9 +22,7 @@ from ..runtime.weights import read_weights, write_weights
 @network_options
 @click.option("--weights", metavar="FILE", help="Weights (safetensors) of a network whose file holds none.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .net file; weights go beside it.")
-def import_command(
-    model: str, net: str | None, settings: dict[str, object], weights: str | None, output: str
-) -> None:
+def import_command(model: str, net: str | None, settings: dict[str, object], weights: str | None, output: str) -> None:
     """Write a network as a .net file that can be read and edited.
 
     MODEL is an .onnx or .tflite file, a graph in text form, or a net. Repeated structure becomes blocks and loops. The
