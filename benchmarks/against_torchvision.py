@@ -62,12 +62,15 @@ class Finding:
     peer_ms: float | None = None
     own: float | None = None
     """Difference of the twin's results in single from those in double precision; None where `difference` is small."""
+    own_step: float | None = None
+    """The same of the second losses; None where `step` is small."""
 
     @property
     def sound(self) -> bool:
         """True if nothing differs too much: a deep net may make much of small errors, the twin's own among them."""
         results = (self.difference or 0) <= max(LIMIT, OWN_ERRORS * (self.own or 0))
-        return results and max(self.loss or 0, (self.step or 0) / 100) <= LIMIT
+        step = (self.step or 0) <= max(100 * LIMIT, OWN_ERRORS * (self.own_step or 0))
+        return results and step and (self.loss or 0) <= LIMIT
 
     @property
     def ratio(self) -> float | None:
@@ -178,14 +181,15 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
             difference = _difference(found if isinstance(found, tuple) else (found,), expected)
             if difference > LIMIT:
                 wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in x]
-                exact = _run_torch(copy.deepcopy(module).double(), wide)
+                exact = _run_torch(module.double(), wide)
+                module.float()
                 finding.own = _difference(expected, exact)
             finding.difference = max(finding.difference or 0, difference)
             if batch == 1 and options.rounds and side == whole:
                 finding.compile_s = elapsed
                 finding.ms, finding.peer_ms = _times(program, module, x, folder / "twin.onnx", options)
     if not options.no_training and name not in DENSE:
-        finding.loss, finding.step = _train(name, module, weights, options)
+        finding.loss, finding.step, finding.own_step = _train(name, module, weights, options)
     return finding
 
 
@@ -256,14 +260,19 @@ def _times(
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.Namespace) -> tuple[float, float]:
-    """Relative differences of the losses before and after an update; zeros where there is more than one output."""
+def _train(
+    name: str, module: torch.nn.Module, weights: Path, options: argparse.Namespace
+) -> tuple[float, float, float | None]:
+    """Relative differences of the losses before and after an update, and the twin's own of the latter if that is large.
+
+    Zeros where there is more than one output.
+    """
     settings = (
         {} if name.startswith(FIXED_SIZE) else {"size": max(options.training_size, 128 * name.startswith("inception"))}
     )
     graph = without_dropout(netc.load(name, batch=4, settings=settings))
     if len(graph.outputs) > 1:
-        return 0.0, 0.0
+        return 0.0, 0.0, None
     x, classes = _inputs(graph), graph.outputs[0].type.shape[-1]
     rng = np.random.default_rng(0)
     labels = (
@@ -279,7 +288,13 @@ def _train(name: str, module: torch.nn.Module, weights: Path, options: argparse.
     found = [float(trainer.step(*x, labels)) for _ in range(2)]
     expected = _losses(copy.deepcopy(module), _to_torch(x), torch.from_numpy(labels))
     first, second = (abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
-    return first, second
+    own = None
+    if second > 100 * LIMIT:
+        wide = [t.double() if t.is_floating_point() else t for t in (*_to_torch(x), torch.from_numpy(labels))]
+        exact = _losses(copy.deepcopy(module).double(), tuple(wide[:-1]), wide[-1])[1]
+        own = abs(expected[1] - exact) / abs(exact)
+        print(f"second loss: netc {found[1]}, twin {expected[1]}, in double precision {exact}", file=sys.stderr)
+    return first, second, own
 
 
 def _losses(module: torch.nn.Module, x: tuple[torch.Tensor, ...], labels: torch.Tensor) -> list[float]:

@@ -224,7 +224,7 @@ def _models() -> Sequence[bytes]:
     sys.path.insert(0, str(ROOT))
     from tests.frontend.tflite import operators, small_models
 
-    made = [small_models.classifier(), small_models.mixture()]
+    made = [small_models.classifier(), small_models.mixture(), small_models.unusual()]
     return [*made, *(make() for make in (*operators.CASES.values(), *operators.FLOAT_CASES.values()))]
 
 

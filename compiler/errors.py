@@ -94,6 +94,10 @@ class ScaleError(ShapeError):
     """Scales or zero points with which an operator on quantized numbers has no defined result."""
 
 
+class Note(UserWarning):
+    """What was guessed, or isn't plain: something to know, which asks for nothing."""
+
+
 class InternalError(Exception):
     """A pass or a stage of netc broke an invariant; the message names the stage and shows the IR."""
 

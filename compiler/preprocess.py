@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from .errors import NetcError, near_miss
+
 RESIZE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 """Ways to resize a picture."""
 
@@ -20,6 +22,19 @@ class Setting:
 
     expected: str
     accepts: Callable[[Any], bool]
+
+
+def overridden(declared: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a net's pictures with others in their place; raises `NetcError` for what is no setting."""
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in SETTINGS:
+            hint = near_miss(key, SETTINGS) or f"there are {', '.join(SETTINGS)}"
+            raise NetcError(f"preprocess has no setting `{key}`", hint=hint)
+        settings[key] = tuple(value) if isinstance(value, list) else value
+        if not SETTINGS[key].accepts(settings[key]):
+            raise NetcError(f"preprocess: {key} must be {SETTINGS[key].expected}, not {value}")
+    return {**declared, **settings}
 
 
 def _number(value: Any) -> bool:

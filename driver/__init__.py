@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netc import passes
+    from netc import passes, tflite
     from netc.compiler.errors import Diagnostic, Location, NetcError
     from netc.compiler.graph.ir import Graph
     from netc.compiler.graph.parser import parse_graph
@@ -43,6 +43,7 @@ __all__ = [
     "parse_graph",
     "passes",
     "quantize",
+    "tflite",
     "write_tflite",
 ]
 
@@ -66,8 +67,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "passes":
-        return importlib.import_module("netc.passes")
+    if name in ("passes", "tflite"):
+        return importlib.import_module(f"netc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'netc' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import click
 
-from .compiler.errors import InternalError, NetcError, near_miss
+from .compiler.errors import InternalError, NetcError, Note, near_miss
 from .frontend.diagnostics import render
 from .output import echo
 
@@ -151,7 +151,7 @@ def _whole_writes(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    echo(f"warning: {message}", err=True)
+    echo(f"{'note' if isinstance(message, Note) else 'warning'}: {message}", err=True)
 
 
 def _fail(message: str) -> int:

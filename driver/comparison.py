@@ -20,6 +20,7 @@ from .quantization import Calibrated, layer_noise
 from .runtime.data.calibration import CalibrationSamples, taken
 from .runtime.data.held_out import SEEN, fingerprints, unseen
 from .runtime.data.labels import NO_LABELS, Labels
+from .runtime.data.layout import laid_out
 from .runtime.data.source import ArraySource, Source
 from .runtime.evaluation.accuracy import Comparison, on_floats
 from .runtime.evaluation.scoring import compare
@@ -109,7 +110,11 @@ def _tensors(graph: Graph, source: Source, labels: Labels) -> Iterator[Array]:
     """The first samples that can be read, as inputs."""
     batch = graph.inputs[0].type.shape[0]
     plans = evaluation_plans(len(source) // batch * batch, batch)
-    made = (m.images.copy() for m in maker_for(graph, source, labels).make(plans) if m.usable.all())
+    made = (
+        laid_out(m.images.copy(), graph.inputs[0].type)
+        for m in maker_for(graph, source, labels).make(plans)
+        if m.usable.all()
+    )
     return islice(made, max(1, NOISE_SAMPLES // batch))
 
 

@@ -28,5 +28,5 @@ def write_graph(path: str | os.PathLike[str], graph: Graph, weights: Weights, se
 
 def tflite_bytes(graph: Graph, weights: Weights = None, seed: int = 0, model: str = "") -> bytes:
     """The TFLite file of a graph; the file of its labels is looked for beside `model`, the path that it came from."""
-    params = find_weights(weights, graph, seed) if graph.parameters else {}
+    params = find_weights(weights, graph, seed) if graph.weights else {}
     return to_tflite(graph, params, labels=class_labels(graph, model).names)

@@ -11,6 +11,7 @@ import click
 from .compiler.errors import NetcError
 from .compiler.text import shortened
 from .frontend.roots import allowing
+from .pipeline import reading_float_weights
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -27,16 +28,20 @@ def combine(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorate
 
 
 def _settings(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, object]:
+    option, example = parameter.opts[0], _EXAMPLES[parameter.opts[0]]
     settings: dict[str, object] = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not equals or not name.isidentifier():
-            raise NetcError(f"--set takes NAME=VALUE, not `{value}`", hint="for example --set classes=100")
-        settings[name] = _value(name, text)
+            raise NetcError(f"{option} takes NAME=VALUE, not `{value}`", hint=f"for example {option} {example}")
+        settings[name] = _value(option, name, text)
     return settings
 
 
-def _value(name: str, text: str) -> object:
+_EXAMPLES = {"--set": "classes=100", "--preprocess": "divide=127.5"}
+
+
+def _value(option: str, name: str, text: str) -> object:
     """JSON as what it means, anything else as text; a list or record that is no JSON is a mistake."""
     try:
         return json.loads(text)
@@ -44,13 +49,17 @@ def _value(name: str, text: str) -> object:
         if not text.startswith(("[", "{")):
             return text
         hint = "texts in lists and records stand in double quotes; quote the whole for the shell"
-        raise NetcError(f"--set {name}: `{shortened(text)}` is no JSON: {e}", hint=hint) from None
+        raise NetcError(f"{option} {name}: `{shortened(text)}` is no JSON: {e}", hint=hint) from None
     except RecursionError:
-        raise NetcError(f"--set {name}: this is nested too deeply") from None
+        raise NetcError(f"{option} {name}: this is nested too deeply") from None
 
 
 def _allow_import(context: click.Context, parameter: click.Parameter, folders: Sequence[str]) -> None:
     context.with_resource(allowing(folders))
+
+
+def _float_weights(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    context.with_resource(reading_float_weights(wanted))
 
 
 settings_option = click.option(
@@ -60,6 +69,14 @@ settings_option = click.option(
     metavar="NAME=VALUE",
     callback=_settings,
     help="A hyperparameter or free size.",
+)
+
+preprocess_option = click.option(
+    "--preprocess",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_settings,
+    help="A setting of the net's `preprocess`, such as divide=127.5 or mean=[0.5,0.5,0.5]; may be repeated.",
 )
 
 allow_import_option = click.option(
@@ -72,11 +89,21 @@ allow_import_option = click.option(
     help="Networks may name files below DIR, too; else only in their own folder.",
 )
 
+float_weights_option = click.option(
+    "--float-weights",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_float_weights,
+    help="Read 8-bit weights of a dynamic-range file as floats; else floats are quantized as LiteRT does it.",
+)
+
 network_options = combine(
     click.argument("model"),
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
     settings_option,
     allow_import_option,
+    float_weights_option,
 )
 
 batch_option = click.option(

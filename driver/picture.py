@@ -111,7 +111,7 @@ def usable_labels(graph: Graph, model: str, weights: Weights = None, *, backgrou
 
 def real_scores(graph: Graph, output: Array) -> Array:
     """The numbers that the elements of the first output stand for."""
-    given = graph.outputs[0].type.quantization
+    given = graph.results[0].type.quantization
     if given is None:
         return output
     real: Array = (output.astype(np.float64) - given.zero_point) * given.scale
@@ -126,10 +126,10 @@ def gives_probabilities(graph: Graph) -> bool:
 
     Of an operator that netc doesn't know, the scale tells: TFLite gives 1/256 to probabilities.
     """
-    op = graph.producers.get(graph.outputs[0])
+    op = graph.producers.get(graph.results[0])
     while op is not None and isinstance(op.operator, _CONVERSIONS):
         op = graph.producers.get(op.operands[0])
-    given = graph.outputs[0].type.quantization
+    given = graph.results[0].type.quantization
     if op is not None and op.name == "opaque":
         return given is not None and given.scale == 1 / 256
     return op is not None and isinstance(op.operator, Softmax | QSoftmax)

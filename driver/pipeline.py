@@ -20,8 +20,10 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
@@ -29,10 +31,12 @@ from .compiler.backends import backend_of, find_target
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
+from .compiler.graph.state import initial_state
 from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
+from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
 from .runtime.cache import CompiledObject, compile_object
@@ -56,7 +60,8 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 class Request:
     """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
 
-    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name. `pipeline` None means the
+    `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name, `preprocess` settings of
+    pictures that count before those that the network declares. `pipeline` None means the
     passes that what is built usually goes through.
     """
 
@@ -64,6 +69,7 @@ class Request:
     net: str | None = None
     batch: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    preprocess: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
     threads: int | None = None
     cpu: str | None = None
     observers: Sequence[passes.Observer] = ()
@@ -113,7 +119,9 @@ class Compilation:
     def read(self) -> None:
         """The first stage: find `network` and `graph`."""
         r = self.request
-        self.network = self.graph = load(r.source, net=r.net, batch=r.batch, settings=r.settings)
+        self.network = self.graph = load(
+            r.source, net=r.net, batch=r.batch, settings=r.settings, preprocess=r.preprocess
+        )
 
     def pipeline(self) -> str:
         """The passes that `graph` goes through."""
@@ -203,7 +211,7 @@ def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None) 
     """
     check_runs_here(c.target)
     given = c.parameters() if parameters is None else parameters
-    return Program(c.module, c.object.code, c.target, c.threads, given)
+    return Program(c.module, c.object.code, c.target, c.threads, given, initial_state(c.graph))
 
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
@@ -265,20 +273,50 @@ def find_weights(
     return read_weights(weights, graph, skip)
 
 
+_FLOAT_WEIGHTS: ContextVar[bool] = ContextVar("float weights", default=False)
+
+
+@contextmanager
+def reading_float_weights(wanted: bool = True) -> Iterator[None]:
+    """While the context is open, 8-bit weights of files of dynamic range are read as floats."""
+    token = _FLOAT_WEIGHTS.set(wanted or _FLOAT_WEIGHTS.get())
+    try:
+        yield
+    finally:
+        _FLOAT_WEIGHTS.reset(token)
+
+
 def load(
     source: Source,
     *,
     net: str | None = None,
     batch: int = 1,
     settings: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
     allow_import: Sequence[str | os.PathLike[str]] = (),
+    float_weights: bool = False,
 ) -> Graph:
     """Read a network: a path to a file in one of netc's formats, the name of a shipped net, or a graph, returned as is.
 
-    The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`.
+    `settings` are a net's hyperparameters and free sizes by name, or the shapes of inputs that a file leaves free.
+    `preprocess` are settings of pictures, such as `divide`, that count before those that the network declares.
+
+    The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`. With
+    `float_weights` 8-bit weights of a file of dynamic range are read as floats, which can be differentiated and
+    quantized again; else floats are quantized while the network runs, as LiteRT does it.
     """
     if isinstance(source, Graph):
-        return source
+        return _with_preprocess(source, preprocess)
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
-    return format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
+    graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
+    read = passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
+    return _with_preprocess(read, preprocess)
+
+
+def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:
+    """The graph with other settings of its pictures."""
+    if not given:
+        return graph
+    settings = overridden(graph.attributes.get("preprocess") or {}, given)
+    return replace(graph, attributes=MappingProxyType({**graph.attributes, "preprocess": settings}))

@@ -13,14 +13,15 @@ import numpy as np
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
+from .compiler.graph.state import initial_state
 from .frontend import allowing
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, reading_float_weights
 from .runtime.program import Program
 
 if TYPE_CHECKING:
     from .quantization import Calibrated, Samples
 
-QUANTIZED = ("int8",)
+QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
 
 
 class NetworkProgram(Program):
@@ -31,7 +32,7 @@ class NetworkProgram(Program):
     """
 
     def __init__(self, c: Compilation, model: str) -> None:
-        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters())
+        super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
         self._request = (c.request.threads, c.request.cpu)
@@ -78,6 +79,7 @@ def compile(  # noqa: A001 (the public name)
     calibration: Samples | Calibrated | None = None,
     method: str = "mse",
     allow_import: Sequence[str | os.PathLike[str]] = (),
+    float_weights: bool = False,
 ) -> NetworkProgram:
     """Compile a network for this machine.
 
@@ -86,15 +88,18 @@ def compile(  # noqa: A001 (the public name)
     array in the graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the
     net's other sizes and hyperparameters; `threads` None uses all cores.
 
-    With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats;
-    `calibration` are samples to find the ranges of activations with, by `method` (see `netc.quantize`).
+    With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats,
+    with `quantize="int16x8"` in 16-bit integers and 8-bit weights; `calibration` are samples to find the ranges of
+    activations with, by `method` (see `netc.quantize`). With `quantize="dynamic_range"` weights have 8 bits, with
+    `quantize="float16"` half precision, and no samples are needed.
 
     A `.net` file may name files in its folder and below, and in those below one of the folders `allow_import`.
+    With `float_weights` a file of dynamic range is read as one of floats (see `netc.load`).
 
     Returns a callable from NHWC arrays to arrays, with a method `save` that writes the TFLite file. Raises `NetcError`
     for whatever the caller can cure.
     """
-    with allowing(allow_import):
+    with allowing(allow_import), reading_float_weights(float_weights):
         model = "" if isinstance(source, Graph) else os.fspath(source)
         if quantize is None:
             if calibration is not None:
@@ -114,5 +119,6 @@ def compile(  # noqa: A001 (the public name)
             outputs="f32",
             threads=threads,
             seed=seed,
+            form=quantize,
         )
         return _compiled(graph, None, seed, model, threads, cpu)

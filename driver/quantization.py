@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .compiler.errors import NetcError
+from .compiler.errors import NetcError, near_miss
 from .compiler.graph.ir import Array, Graph
+from .compiler.ops.opaque import runnable
+from .compiler.passes.float_weights import float_weights
+from .compiler.passes.freeze import freeze, inference_form
+from .compiler.passes.half_constants import half_constants
+from .compiler.passes.two_dimensions import windows_in_two_dimensions
 from .compiler.quantization import (
     Calibration,
     Noise,
@@ -20,6 +25,7 @@ from .compiler.quantization import (
     Ranges,
     Scheme,
     comparable,
+    dynamic_range,
     equalize,
     findings,
     measure,
@@ -35,10 +41,16 @@ from .recovery import Inputs, recover
 from .runtime.data.calibration import CalibrationSamples, are_pictures, calibration_inputs, facts_of, notes_on
 from .runtime.data.images import as_input
 from .runtime.data.interpretation import interpret
+from .runtime.data.layout import laid_out, sample_shape
 from .runtime.data.registry import open_samples
 from .runtime.data.source import ArraySource, FileSource, PictureFiles
 from .runtime.training.batches import ArrayMaker, evaluation_plans
 from .runtime.training.samples import Preparation
+
+INTEGER_FORMS = ("int8", "int16x8")
+"""Forms whose activations are integers, which are calibrated."""
+WEIGHT_FORMS = ("dynamic_range", "float16")
+"""Forms in which weights alone have fewer bits."""
 
 Samples = str | os.PathLike[str] | CalibrationSamples | Iterable[Array | Sequence[Array]]
 """What to calibrate with: a folder, an archive or a data set by name, or opened, or inputs of the network.
@@ -124,7 +136,7 @@ def _prepared(
 ) -> Graph:
     """The float graph that is quantized."""
     graph = load(source, net=net, settings=settings)
-    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.parameters else {})
+    prepared = prepare(graph, find_weights(weights, graph, seed) if graph.weights else {})
     return equalize(prepared) if equalized else prepared
 
 
@@ -162,9 +174,9 @@ def _array_inputs(graph: Graph, samples: Array) -> Array:
 def _interpreted(graph: Graph, source: ArraySource) -> Array:
     """Samples as a float network takes them."""
     found = interpret(graph, facts_of(source))
-    preparation = Preparation(graph.inputs[0].type.shape[1:], found.preprocess, interpretation=found)
+    preparation = Preparation(sample_shape(graph), found.preprocess, interpretation=found)
     (made,) = ArrayMaker(source, preparation).make(evaluation_plans(len(source), len(source)))
-    return made.images
+    return laid_out(made.images, graph.inputs[0].type)
 
 
 def _batches(samples: Array, size: int) -> Iterator[Array]:
@@ -185,8 +197,8 @@ def quantize(
     equalized: bool = False,
     adaround: bool | AdaRound = False,
     bias_correction: bool = False,
-    inputs: str = "i8",
-    outputs: str = "i8",
+    inputs: str | None = None,
+    outputs: str | None = None,
     per_channel: bool = True,
     keep_float: Sequence[str] = (),
     allow_float: bool = False,
@@ -194,12 +206,18 @@ def quantize(
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     seed: int = 0,
+    form: str = "int8",
 ) -> Graph:
     """Turn a float network into one of 8-bit integers, as TFLite's quantization specification says.
 
+    `form` says into which: "int8"; "int16x8", whose activations have 16 bits and whose weights have 8;
+    "dynamic_range", whose weights are integers of 8 bits and whose activations are floats; or "float16", whose weights
+    have half precision. The last two take no samples, and none of the settings that go with them.
+
     `calibration` are samples (a folder, an archive, a data set, or input arrays) or what `calibrate` returned, from
     which `method` (minmax, moving-average, percentile, mse, entropy) finds the ranges of activations; or give `ranges`,
-    or a file of them. `inputs` and `outputs` are i8, u8 or f32. Operators whose names match one of the patterns
+    or a file of them. `inputs` and `outputs` are i8 (if nothing is said), u8 or
+    f32, or with 16 bits i16 or f32. Operators whose names match one of the patterns
     `keep_float` stay floats; with `allow_float` so do those without an integer form, which else are an error.
 
     Three ways to get accuracy back: with `equalized`, weights of neighbouring layers are rescaled first, so that their
@@ -209,14 +227,21 @@ def quantize(
     Warns (`QuantizationWarning`) of operands and filters that few levels are left to, and of activations that never
     differed in calibration.
     """
-    scheme = Scheme(edge_type(inputs), edge_type(outputs), per_channel, False, tuple(keep_float), allow_float)
+    if form not in INTEGER_FORMS:
+        given = {"calibration": calibration, "ranges": ranges, "equalized": equalized, "adaround": adaround}
+        refuse_settings(form, {**given, "bias_correction": bias_correction, "allow_float": allow_float})
+        floats = frozen(load(source, net=net, settings=settings), weights, seed)
+        return lighter(floats, form, per_channel=per_channel, keep_float=keep_float)
+    if form == "int16x8":
+        refuse_settings(form, {"adaround": adaround, "bias_correction": bias_correction})
+    scheme = scheme_for(form, inputs, outputs, per_channel=per_channel, keep_float=keep_float, allow_float=allow_float)
     if (calibration is None) == (ranges is None):
         raise NetcError("quantizing takes samples to calibrate with, or ranges", hint="give one of them")
     if calibration is None:
         if adaround or bias_correction:
             raise NetcError("adaround and bias_correction take samples, not ranges alone", hint="give `calibration`")
-        given = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
-        return quantized(_prepared(source, weights, equalized, net, settings, seed), given, scheme)
+        read = ranges if isinstance(ranges, Ranges) else Ranges.read(os.fspath(ranges or ""))
+        return quantized(_prepared(source, weights, equalized, net, settings, seed), read, scheme)
     if not isinstance(calibration, Calibrated):
         options: dict[str, Any] = {"net": net, "settings": settings, "threads": threads, "seed": seed}
         calibration = calibrate(source, calibration, weights=weights, limit=limit, equalized=equalized, **options)
@@ -233,10 +258,51 @@ def quantize(
     return recovery.graph
 
 
+def scheme_for(
+    form: str,
+    inputs: str | None,
+    outputs: str | None,
+    *,
+    per_channel: bool,
+    keep_float: Sequence[str],
+    allow_float: bool,
+) -> Scheme:
+    """What the integer network of a form looks like; edges of which nothing is said have the type of activations."""
+    short = form == "int16x8"
+    own = "i16" if short else "i8"
+    edges = edge_type(inputs or own), edge_type(outputs or own)
+    return Scheme(*edges, per_channel, False, tuple(keep_float), allow_float, short)
+
+
+def frozen(graph: Graph, weights: Weights, seed: int = 0) -> Graph:
+    """The float network with constants for weights, in the form whose weights become lighter."""
+    params = find_weights(weights, graph, seed) if graph.parameters else {}
+    return freeze(windows_in_two_dimensions(inference_form(float_weights(runnable(graph)))), params)
+
+
+def lighter(graph: Graph, form: str, *, per_channel: bool = True, keep_float: Sequence[str] = ()) -> Graph:
+    """A frozen float network with weights of fewer bits; `form` is one of `WEIGHT_FORMS`."""
+    if form not in WEIGHT_FORMS:
+        hint = near_miss(form, (*INTEGER_FORMS, *WEIGHT_FORMS))
+        known = ", ".join((*INTEGER_FORMS, *WEIGHT_FORMS))
+        raise NetcError(f"a network can be quantized to {known}, not {form!r}", hint=hint)
+    if form == "dynamic_range":
+        return dynamic_range(graph, per_channel=per_channel, keep_float=keep_float)
+    refuse_settings(form, {"keep_float": bool(keep_float), "per_channel": not per_channel})
+    return half_constants(graph)
+
+
+def refuse_settings(form: str, given: Mapping[str, object]) -> None:
+    """Raise `NetcError` for settings that say something and mean nothing for a form."""
+    wrong = [name for name, value in given.items() if value is not None and value is not False]
+    if wrong:
+        raise NetcError(f"{form} leaves no choice of {', '.join(wrong)}", hint="leave it out, or quantize to int8")
+
+
 def quantized(graph: Graph, ranges: Ranges, scheme: Scheme) -> Graph:
     """The integer form of a prepared float graph; warns of what it loses or guesses."""
     result = quantize_graph(graph, ranges, scheme)
-    for found in findings(graph, ranges, scheme):
+    for found in () if scheme.short else findings(graph, ranges, scheme):
         warnings.warn(QuantizationWarning(found), stacklevel=3)
     return result
 
@@ -283,8 +349,8 @@ def _all(outputs: Array | tuple[Array, ...]) -> tuple[Array, ...]:
 
 
 def edge_type(name: str) -> DType:
-    """The element type at an edge of a quantized network by its name: i8, u8 or f32."""
-    names = {str(d): d for d in (DType.I8, DType.U8, DType.F32)}
+    """The element type at an edge of a quantized network by its name: i8, u8, i16 or f32."""
+    names = {str(d): d for d in (DType.I8, DType.U8, DType.I16, DType.F32)}
     if name not in names:
         raise NetcError(f"a quantized network takes and gives {', '.join(names)}, not {name}")
     return names[name]

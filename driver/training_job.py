@@ -24,6 +24,7 @@ from .picture import usable_labels
 from .pipeline import PROGRAM, Request, build, find_weights, load, load_program
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
+from .runtime.data.layout import laid_out
 from .runtime.data.registry import open_source
 from .runtime.data.source import ArraySource, Source
 from .runtime.data.targets import TargetFacts, ignoring
@@ -188,7 +189,7 @@ class Job:
         plans = [Plan(0, i, part) for i, part in enumerate(samples.reshape(-1, batch))]
         preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels, loss=self.loss)
         with closing(self.maker(self.train, preparation)) as maker:
-            batches = (made.images for made in maker.make(plans))
+            batches = (laid_out(made.images, self.graph.inputs[0].type) for made in maker.make(plans))
             return qat.calibrated_ranges(
                 self.graph, batches, self.setup.weights, self.recipe.qat, self.threads, self.setup.cpu
             )
@@ -234,7 +235,10 @@ class Job:
 
     def score(self, program: Program, tests: Maker) -> Evaluation | Measured:
         """How a program does on the test split."""
-        return measure(program, self.test, tests, self.recipe.batch, self.test_preparation.targets)
+        type_ = self.graph.inputs[0].type
+        return measure(
+            lambda x: program(laid_out(x, type_)), self.test, tests, self.recipe.batch, self.test_preparation.targets
+        )
 
     def finish(self, run: Run, best: Mapping[str, float], tests: Maker) -> qat.Outcome | None:
         """After quantization-aware training, make the network of integers; how it does goes to the metrics, too."""

@@ -123,10 +123,10 @@ def _load_graph(path: AnyPath) -> Graph:
     return load_graph(path)
 
 
-def _load_tflite(path: AnyPath) -> Graph:
-    from .tflite import load_tflite  # brings the schema classes along, which most networks don't need
+def _read_tflite(path: AnyPath, choices: Choices) -> Graph:
+    from .tflite import Sizes, load_tflite  # brings the readers of all operators along, which most networks don't need
 
-    return load_tflite(path)
+    return load_tflite(path, choices.net, Sizes(choices.batch, choices.settings))
 
 
 def _is_onnx(head: bytes) -> bool:
@@ -174,7 +174,7 @@ def _complete(
 FORMATS: dict[str, Format] = {
     "net": Format(".net file", (".net",), lambda head: is_network(_text(head)), _read_net),
     "graph": _complete("graph in text form", ".ir", lambda head: _is_graph(_text(head)), _load_graph, False),
-    "tflite": _complete("TFLite model", ".tflite", lambda head: head[4:8] == b"TFL3", _load_tflite, True),
+    "tflite": Format("TFLite model", (".tflite",), lambda head: head[4:8] == b"TFL3", _read_tflite, True),
     "onnx": Format("ONNX model", (".onnx",), _is_onnx, _read_onnx, True),
 }
 """By a short name, in the order in which they are tried."""

@@ -49,8 +49,8 @@ class LiteRT:
     """A TFLite file in LiteRT's interpreter: callable on arrays, in the order of the file's inputs, like a `Program`.
 
     With `reference`, LiteRT's reference kernels compute; with `edgetpu`, the operators that edgetpu_compiler mapped run
-    on the device. Raises `NetcError` where LiteRT, the library or the device is missing, or where LiteRT refuses the
-    file or fails to run it.
+    on the device. `shapes` are those of inputs where the file leaves them free. Raises `NetcError` where LiteRT, the
+    library or the device is missing, or where LiteRT refuses the file or fails to run it.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class LiteRT:
         threads: int | None = None,
         reference: bool = False,
         edgetpu: bool = False,
+        shapes: Sequence[tuple[int, ...]] = (),
     ) -> None:
         self.path = os.fspath(path)
         module = _litert()
@@ -71,6 +72,9 @@ class LiteRT:
             options["experimental_delegates"] = [_delegate(module)]
         try:
             self._interpreter: Any = module.Interpreter(**options)
+            for details, shape in zip(self._interpreter.get_input_details(), shapes, strict=False):
+                if tuple(details["shape"]) != shape:
+                    self._interpreter.resize_tensor_input(details["index"], shape)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise NetcError(f"LiteRT can't load {self.path}: {_reason(error)}") from None

@@ -2,7 +2,8 @@
 
 The machine code runs the whole network in one call, on its own worker threads; this class owns what the code is given:
 arena, packed weights, the context of `netc.h`. Calls from several threads take turns; a call amid a call of the same
-thread (by a signal handler, by a finalizer) runs at once, and a forked child starts afresh.
+thread (by a signal handler, by a finalizer) runs at once, and a forked child starts afresh. A program with a state
+refuses calls amid a call, which would find the state half changed; a forked child has a copy of the state.
 """
 
 from __future__ import annotations
@@ -84,12 +85,16 @@ class _Session:
         self.closed = False
         self.torn = False
         """The state is that of a step half done."""
+        self.has_state = False
+        """Results depend on the calls before."""
         _SESSIONS.add(self)
 
     def run(self, arrays: Sequence[Array], profile: int | None) -> None:
         """Run on all inputs and outputs; `profile` is where time stamps go."""
         with self.lock:
             if self.caller:
+                if self.has_state:
+                    raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
                 with self._set_aside():
                     self._run(arrays, profile)
                 return
@@ -203,10 +208,11 @@ class Program:
     Inputs are arrays by position or by name, outputs are fresh arrays: one, or a tuple where the network has several.
     The name of an output chooses an item of it, too: `program(x)["boxes"]`.
     `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
-    written between calls. `threads` is how many it uses at most (see `THREADS_PER_CORE`). Thread-safe: concurrent calls
-    wait for each other. `close` (or leaving a `with` block) ends its worker threads; otherwise that happens when it is
-    collected. A forked child has a program of its own, except where another thread was changing the state: then
-    `NetcError` is raised there.
+    written between calls. Each call goes on from the state that the call before it left, whichever thread made that;
+    `reset` begins anew with the values of `initial`. `threads` is how many it uses at most (see `THREADS_PER_CORE`).
+    Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends its worker threads;
+    otherwise that happens when it is collected. A forked child has a program of its own, except where another thread
+    was changing the state: then `NetcError` is raised there.
     """
 
     def __init__(
@@ -216,6 +222,7 @@ class Program:
         target: Target | None = None,
         threads: int = 1,
         params: Mapping[str, Array] = NO_PARAMETERS,
+        initial: Mapping[str, Array] = NO_PARAMETERS,
     ) -> None:
         if threads < 1:
             raise NetcError(f"a program runs on at least one thread, not {threads}")
@@ -229,8 +236,9 @@ class Program:
         self._package = backend.package
         self._session = _Session(loaded, module, self._package(module, params), threads)
         self._state = _views(self._session.state, module)
-        for name, view in self._state.items():
-            view[...] = params[name]
+        self._initial = {name: initial[name] for name in self._state if name in initial}
+        self._session.has_state = bool(self._initial)
+        self._fill_state(params)
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
         self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
@@ -260,17 +268,38 @@ class Program:
         return self._invoke(arrays, named, None)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
-        """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them."""
+        """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them.
+
+        Of calls in a loop the last one counts; the first of them gets the time of all iterations before.
+        """
         stamps = np.zeros(len(self.module.calls) + 1, np.int64)
         self._invoke(arrays, named, stamps.ctypes.data)
-        return [int(t) for t in np.diff(stamps)]
+        return [int(t) for t in np.diff(np.maximum.accumulate(stamps))]  # what was left out has no stamp
 
     def repack(self, params: Mapping[str, Array]) -> None:
         """Take other values for the parameters, all of them; calls under way in other threads end first."""
         with self._session.lock:
             self._package(self.module, params, self._session.weights)
-            for name, view in self._state.items():
-                view[...] = params[name]
+            self._fill_state(params)
+
+    def reset(self) -> None:
+        """Give the state the values that the network states for its beginning; calls under way end first.
+
+        A network without such a state has nothing to set back. Raises `NetcError` amid a call of this thread.
+        """
+        session = self._session
+        with session.lock:
+            if session.caller and self._initial:
+                raise NetcError(f"program {self.module.name} can't be set back amid a call")
+            self._fill_state(self._initial)
+            if self._initial:
+                session.torn = False
+
+    def _fill_state(self, params: Mapping[str, Array]) -> None:
+        """Give the state its first values: those that the network states, of all others those of `params`."""
+        for name, view in self._state.items():
+            if name in self._initial or name in params:
+                view[...] = self._initial[name] if name in self._initial else params[name]
 
     def close(self) -> None:
         """End the worker threads. The program can't be called afterwards; `NetcError` amid a call of this thread."""

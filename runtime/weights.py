@@ -3,6 +3,7 @@
 Published weights have other orders of dimensions than netc: the attribute `checkpoint` of a `param` names that of the
 file (`compiler/published.py`), the attribute `init` the rule for initial values (`compiler/initial.py`).
 Both mappings make an array only when it is asked for, so that a network of half a gigabyte is never in memory twice.
+A parameter that states its own value, a state of the network, is no weight: files don't hold it.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ def read_weights(path: str | os.PathLike[str], graph: Graph, skip: str | Sequenc
     """
     file = Path(path)
     tensors = _read_header(file)
-    left_out = matching(skip, {**dict.fromkeys(map(_name, graph.parameters)), **tensors})
+    left_out = matching(skip, {**dict.fromkeys(map(_name, graph.weights)), **tensors})
     _check(str(file), tensors, graph, _shape_in_file, left_out)
-    return _FileWeights(file, tensors, {_name(op): op for op in graph.parameters if _name(op) not in left_out})
+    return _FileWeights(file, tensors, {_name(op): op for op in graph.weights if _name(op) not in left_out})
 
 
 def check_weights(arrays: Mapping[str, Array], graph: Graph, skip: str | Sequence[str] = ()) -> Mapping[str, Array]:
@@ -90,7 +91,7 @@ def check_weights(arrays: Mapping[str, Array], graph: Graph, skip: str | Sequenc
         name: _Tensor(names.get(array.dtype, str(array.dtype)), array.shape)
         for name, array in ((name, np.asarray(array)) for name, array in arrays.items())
     }
-    left_out = matching(skip, {**dict.fromkeys(map(_name, graph.parameters)), **found})
+    left_out = matching(skip, {**dict.fromkeys(map(_name, graph.weights)), **found})
     _check("the given mapping", found, graph, lambda op: op.result.type.shape, left_out)
     return {name: array for name, array in arrays.items() if name not in left_out} if skip else arrays
 
@@ -100,7 +101,7 @@ def initial_weights(graph: Graph, seed: int = 0) -> Mapping[str, Array]:
 
     A parameter's values depend on `seed` and its name alone, not on the order or number of the others.
     """
-    return _InitialWeights({_name(op): op for op in graph.parameters}, seed)
+    return _InitialWeights({_name(op): op for op in graph.weights}, seed)
 
 
 def write_weights(
@@ -115,7 +116,7 @@ def write_weights(
     parameter, has one of another shape, or the file can't be written.
     """
     tensors: dict[str, Array] = {}
-    for op in graph.parameters:
+    for op in graph.weights:
         name, shape = _name(op), op.result.type.shape
         if name not in arrays:
             raise NetcError(f"there is no value for parameter `{name}`", hint=near_miss(name, arrays))
@@ -223,7 +224,7 @@ def _check(
 ) -> None:
     """Raise one `NetcError` for all differences between what was found and what the graph needs."""
     tensors = {name: tensor for name, tensor in tensors.items() if name not in skip}
-    needed = {_name(op): op for op in graph.parameters if _name(op) not in skip}
+    needed = {_name(op): op for op in graph.weights if _name(op) not in skip}
     missing = [name for name in needed if name not in tensors]
     surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIXES)]
     misshapen, unsuitable = [], []

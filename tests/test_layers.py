@@ -55,7 +55,7 @@ RUNTIME_LAYERS = {
     "evaluation": {"data", "training"},
     "program": {"host"},
     "measure": {"program"},
-    "trainer": {"finite", "program", "weights"},
+    "trainer": {"data", "finite", "program", "weights"},
 }
 """What each part of the runtime imports of the others."""
 

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
+from ..graph.regions import map_regions
 from ..lowering import Schedules, lower
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
@@ -68,7 +69,12 @@ class Backend(ABC):
         observers: Sequence[Observer] = (),
         verify: bool = True,
     ) -> Graph:
-        """Carry out a pipeline, then the backend's decisions for a machine."""
+        """Carry out a pipeline, then the backend's decisions for a machine; on the graphs inside operations first."""
+
+        def inside(inner: Graph) -> Graph:
+            return self.optimize(inner, pipeline, target, verify=verify)
+
+        graph = map_regions(graph, inside)
         return passes.run(graph, self.pipeline(pipeline, target), observers=observers, verify=verify)
 
     def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:

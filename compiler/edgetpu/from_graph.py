@@ -18,14 +18,17 @@ from ..ops.convolution import Conv2D
 from ..ops.dense import Dense
 from ..ops.differentiation import StopGradient
 from ..ops.facets import EDGETPU, TFLITE
-from ..ops.logic import BitwiseXor
+from ..ops.logic import BitwiseAnd, BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
+from ..ops.sequence_lstm import SequenceLstm
+from ..ops.sequence_rnn import SequenceRnn, Svdf
 from ..ops.shape import Concat, Identity, Pad, Slice
 from ..ops.squares import Square
 from ..ops.striding import StridedSlice
 from ..ops.transpose_convolution import TransposeConv2D
 from ..ops.window import dilated, window_of
+from ..passes.float_weights import float_weights
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import pools_in_two_dimensions
 from ..tflite import mappings  # noqa: F401 (which registers the forms)
@@ -54,7 +57,7 @@ _FOLDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def model_facts(graph: Graph) -> ModelFacts:
     """Facts of a graph of netc."""
-    return Conversion(spelled_out(pools_in_two_dimensions(graph), TFLITE, EDGETPU)).facts()
+    return Conversion(spelled_out(pools_in_two_dimensions(float_weights(graph)), TFLITE, EDGETPU)).facts()
 
 
 class Conversion:
@@ -75,14 +78,19 @@ class Conversion:
             self._visit(op)
         graph = self._graph
         inputs = tuple(self._tensors[v] for v in graph.inputs)
-        outputs = tuple(self._tensors[v] for v in graph.outputs)
+        outputs = tuple(self._tensors[v] for v in graph.results)
         return ModelFacts(graph.name, tuple(self._operators), inputs, outputs, ASSUMPTIONS if self._assumed else ())
 
     def _visit(self, op: Operation) -> None:
         operands = [self._tensors[v] for v in op.operands]
+        if op in self._graph.states:
+            variable = TensorFacts((), "RESOURCE", op.result.name or "")
+            self._tensors[op.result] = self._emit(op, "READ_VARIABLE", [variable])
+            return
         if op.name in ("param", "constant") or (operands and all(t.constant for t in operands)):
             for result in op.results:
-                self._tensors[result] = replace(self._fresh(result.type, result.name or ""), constant=True)
+                fresh = self._fresh(result.type, result.name or "")
+                self._tensors[result] = replace(fresh, constant=op not in self._graph.states)
             return
         rule = EDGETPU.of(op.operator)
         if rule is None:
@@ -128,6 +136,8 @@ class Conversion:
     def unknown(self, op: Operation, operands: list[TensorFacts]) -> None:
         """An operator that has no TFLite form as it is used."""
         self._emit(op, op.name.upper(), list(operands))
+        for result in op.results[1:]:
+            self._tensors[result] = self._fresh(result.type)
 
     def _settings(self, op: Operation) -> list[TensorFacts]:
         """Axes and sizes, which TFLite gives as constant operands."""
@@ -270,7 +280,8 @@ def _kind(op: Operation) -> str:
     return form.kinds[0] if form is not None and len(form.kinds) == 1 else op.name.upper()
 
 
-EDGETPU.add(Conversion.plain, BitwiseXor, Square)
+EDGETPU.add(Conversion.plain, BitwiseAnd, BitwiseXor, Square)
+EDGETPU.add(Conversion.unknown, SequenceLstm, SequenceRnn, Svdf)
 EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
 EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
 EDGETPU.add(Conversion.batch_norm, BatchNorm)

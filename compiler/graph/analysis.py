@@ -12,12 +12,13 @@ from .ir import Graph, Operation, Value, walk
 def static_values(graph: Graph) -> frozenset[Value]:
     """The values that depend on parameters and constants only: they are computed once, when weights are loaded.
 
-    Parameters that the graph itself changes (its attribute `updates` names them) are not static.
+    Parameters that the graph itself changes (its attribute `updates` names them) are not static, nor are the results of
+    conditions and loops, whose kernels the program has.
     """
     changing = frozenset(graph.attributes.get("updates", ()))
     static: set[Value] = set()
     for op in graph.operations:
-        changes = op.name == "param" and op.result.name in changing
+        changes = op.operator.regions or (op.name == "param" and op.result.name in changing)
         if all(v in static for v in op.operands) and not changes:
             static.update(op.results)
     return frozenset(static)

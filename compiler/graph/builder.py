@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import Location
 from ..types import DType, Quantization, TensorType
-from .ir import Array, Attribute, Attributes, Graph, Operation, Operator, Value
+from .ir import Array, Attribute, Attributes, Graph, Operation, Operator, Results, Value
 from .registry import lookup
 
-Expansion = Callable[["GraphBuilder", tuple[Value, ...], Attributes], Value | None]
+Expansion = Callable[["GraphBuilder", tuple[Value, ...], Attributes], Results | None]
 """Emits what stands for an operation of these operands and attributes, such as `Operator.decompose`."""
 
 
@@ -79,6 +79,13 @@ class GraphBuilder:
         """Add a constant."""
         return self.emit("constant", value=value, quantization=quantization, location=location, name=name)
 
+    def state(self, name: str, value: Array, *, quantization: Quantization | None = None) -> Value:
+        """Add a parameter that begins with a value; the attribute `updates` must name it when the graph is finished."""
+        shape, dtype = value.shape, str(DType.of(value.dtype))
+        return self.emit(
+            "param", name=name, shape=shape, dtype=dtype, quantization=quantization, value=value, trainable=False
+        )
+
     def scalar(self, value: float, dtype: DType, location: Location | None = None) -> Value:
         """Add a constant of rank 0."""
         return self.constant(np.array(value, dtype.numpy), location)
@@ -138,6 +145,11 @@ class Rewriter(GraphBuilder):
         """From now on `new` stands for `old`."""
         self._new[old] = new
 
+    def replace_results(self, op: Operation, results: Results) -> None:
+        """From now on these stand for the results of an operation."""
+        new = results if isinstance(results, tuple) else (results,)
+        self._new.update(zip(op.results, new, strict=True))
+
     def copy(self, op: Operation) -> Operation:
         """Carry an operation over, its operands replaced; result types are inferred anew if operand types changed."""
         operands = tuple(self._new[v] for v in op.operands)
@@ -155,12 +167,12 @@ class Rewriter(GraphBuilder):
             self._new[old] = new
         return copied
 
-    def expand(self, op: Operation, rule: Expansion) -> Value | None:
+    def expand(self, op: Operation, rule: Expansion) -> Results | None:
         """What a rule makes of an operation, at its place and under its name; None where the rule does nothing."""
         start = len(self.operations)
         result = rule(self, tuple(self._new[v] for v in op.operands), op.attributes)
         new = [replace(o, location=o.location or op.location) for o in self.operations[start:]]
-        if result is not None and new and op.result.name and new[-1].results == (result,):
+        if isinstance(result, Value) and new and op.result.name and new[-1].results == (result,):
             result = Value(result.type, op.result.name)
             new[-1] = replace(new[-1], results=(result,))
         self.operations[start:] = new
@@ -171,10 +183,10 @@ class Rewriter(GraphBuilder):
         return self.finish(self._new[v] for v in self.graph.outputs)
 
 
-def rewritten(graph: Graph, rule: Callable[[Rewriter, Operation], Value | None]) -> Graph:
+def rewritten(graph: Graph, rule: Callable[[Rewriter, Operation], Results | None]) -> Graph:
     """The graph with what a rule emits for an operation in its place; the very graph if it never emits anything.
 
-    A rule gives the value that stands for the operation's result, or None where the operation stays.
+    A rule gives the values that stand for the operation's results, or None where the operation stays.
     """
     rewriter = Rewriter(graph)
     changed = False
@@ -183,6 +195,6 @@ def rewritten(graph: Graph, rule: Callable[[Rewriter, Operation], Value | None])
         if result is None:
             rewriter.copy(op)
         else:
-            rewriter.replace(op.result, result)
+            rewriter.replace_results(op, result)
             changed = True
     return rewriter.close() if changed else graph

@@ -28,7 +28,7 @@ def evaluate(
     """Run a graph on inputs by name or by position; returns the outputs.
 
     Inputs and parameters must have exactly the types of the graph, else `NetcError`. A value is let go after its last
-    use, and a parameter is looked up only when it is needed.
+    use, and a parameter is looked up only when it is needed; one that states a value has that if it is given no other.
     """
     values = dict(zip(graph.inputs, _bound_inputs(graph, inputs), strict=True))
     _run(graph.operations, values, params, frozenset(graph.outputs))
@@ -130,6 +130,9 @@ def _bound_inputs(graph: Graph, inputs: Mapping[str, Array] | Sequence[Array]) -
 
 def _bound_param(op: Operation, params: Mapping[str, Array]) -> Array:
     name = op.result.name or ""
+    own = op.attributes["value"]
+    if name not in params and own is not None:
+        return np.asarray(own)
     if name not in params:
         raise NetcError(f"there is no value for the parameter `{name}`", hint=near_miss(name, params))
     return _fitting(f"parameter `{name}`", op.result.type, np.asarray(params[name]))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol, Self, cast
 
 from numpy.typing import NDArray
 
-from ..errors import Location, NetcError, ShapeError, near_miss
+from ..errors import InternalError, Location, NetcError, ShapeError, near_miss
 from ..loops.compute import Compute, Element, Procedure
 from ..loops.ir import Expr, Stmt
 from ..types import DType, Quantization, TensorType
@@ -40,6 +40,10 @@ class Value:
 
     type: TensorType
     name: str | None = None
+
+
+Results = Value | tuple[Value, ...]
+"""The only result of an operation, or all of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class Operator(ABC):
     """The scale of 8-bit results that TensorFlow Lite's quantization specification demands."""
     procedural: ClassVar[bool] = False
     """Results aren't made one by one, but by statements in an order that counts: `procedure`, in place of `compute`."""
+    regions: ClassVar[tuple[str, ...]] = ()
+    """Attributes that hold graphs which the operator runs: conditions and loops (see `regions`)."""
     passive_operands: ClassVar[int] = 0
     """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 
@@ -194,12 +200,12 @@ class Operator(ABC):
         """Numbers between which all results lie that aren't NaN."""
         return -math.inf, math.inf
 
-    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """The result made of simpler operators, for those that have no form of this one, such as a TFLite file."""
+    def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Results | None:
+        """The results made of simpler operators, for those that have no form of this one, such as a TFLite file."""
         return self.decompose(b, operands, attributes)
 
-    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """Composite operators: the result made of simpler operators. None for all others, which `compute` lowers."""
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Results | None:
+        """Composite operators: the results made of simpler operators. None for all others, which `compute` lowers."""
         return None
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
@@ -301,7 +307,10 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network: typed inputs, operations in topological order, outputs, and attributes such as `preprocess`."""
+    """A network: typed inputs, operations in topological order, outputs, and attributes such as `preprocess`.
+
+    Where the attribute `updates` names parameters, these are state: the last outputs are what each run leaves in them.
+    """
 
     name: str
     inputs: tuple[Value, ...]
@@ -332,6 +341,32 @@ class Graph:
     def parameters(self) -> tuple[Operation, ...]:
         """The `param` operations, in order."""
         return tuple(op for op in self.operations if op.name == "param")
+
+    @property
+    def weights(self) -> tuple[Operation, ...]:
+        """The `param` operations whose values come from elsewhere: all but those that state what they begin with."""
+        return tuple(op for op in self.parameters if op.attributes["value"] is None)
+
+    @cached_property
+    def states(self) -> tuple[Operation, ...]:
+        """The `param` operations that each run gives new values, in the order of the attribute `updates`."""
+        names = self.attributes.get("updates", ())
+        by_name = {op.result.name: op for op in self.parameters} if names else {}
+        missing = [name for name in names if name not in by_name]
+        if missing or len(names) > len(self.outputs):
+            raise InternalError(f"graph {self.name} updates what is no parameter of it: {', '.join(missing)}")
+        return tuple(by_name[name] for name in names)
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """The outputs that callers get: all but the next values of `states`, which come last."""
+        return self.outputs[: len(self.outputs) - len(self.attributes.get("updates", ()))]
+
+    @property
+    def updates(self) -> Mapping[Value, Value]:
+        """The values of `states`, each with the one that replaces it."""
+        states = self.states
+        return dict(zip((op.result for op in states), self.outputs[len(self.results) :], strict=True))
 
     def __str__(self) -> str:
         from .printer import print_graph  # it reads what is defined here

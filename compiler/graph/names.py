@@ -50,7 +50,7 @@ def value_names(graph: Graph) -> Mapping[Value, str]:
 def output_names(graph: Graph) -> tuple[str, ...]:
     """The names that the graph's signature gives its outputs; empty if it gives none, or not one of its own to each."""
     given = tuple(graph.attributes.get("signature", {}).get("outputs", ()))
-    return given if len(set(given)) == len(graph.outputs) and all(given) else ()
+    return given if len(set(given)) == len(graph.results) and all(given) else ()
 
 
 def _path(op: Operation, paths: Mapping[Value, str]) -> str:

@@ -17,7 +17,7 @@ from ..types import Quantization, TensorType, parse_quantization, parse_type
 from .ir import Algorithm, Attribute, Graph, Operation, Operator, Value
 from .lexer import Source, Token, tokenize, unquoted
 from .registry import lookup
-from .syntax import FROM_TYPE, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK, Elements, array_from_base64, array_from_elements
+from .syntax import BARE, FROM_TYPE, MAX_DEPTH, MAX_ELEMENTS, MAX_RANK, Elements, array_from_base64, array_from_elements
 
 T = TypeVar("T")
 
@@ -326,7 +326,7 @@ class _Parser:
         after = self.tokens[min(self.position + 1, len(self.tokens) - 1)]
         if after.kind == "value" or after.text == "return":
             return {}
-        return dict(self.mapping(0, bare=operator.name == "constant"))
+        return dict(self.mapping(0, bare=operator.name in BARE))
 
     def mapping(self, depth: int, bare: bool = False) -> Mapping[str, Attribute]:
         """Attributes in braces; `bare` arrays take their type from the result."""

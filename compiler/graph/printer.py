@@ -16,7 +16,7 @@ from ..errors import InternalError, Location
 from ..text import PLAIN_NAME, quoted
 from ..types import DType, Quantization
 from .ir import Graph, Operation, Value
-from .syntax import FROM_TYPE, PLAIN_FILE, PLAIN_KEY, format_array, format_float
+from .syntax import BARE, FROM_TYPE, PLAIN_FILE, PLAIN_KEY, format_array, format_float
 
 NO_MARKS: Mapping[Operation, str] = MappingProxyType({})
 
@@ -110,7 +110,8 @@ def _operation_attributes(op: Operation) -> str:
         spec = op.operator.attributes.get(key)
         if key in hidden or (spec is not None and (value is spec.default or _is_default(value, spec.default))):
             continue
-        text = format_array(value) if op.name == "constant" else format_attribute(value)
+        bare = op.name in BARE and isinstance(value, np.ndarray)
+        text = format_array(value) if bare else format_attribute(value)
         parts.append(f"{key} = {text}")
     return f" {{{', '.join(parts)}}}" if parts else ""
 

@@ -27,6 +27,8 @@ FROM_TYPE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"param": ("shape", "dtype", "quantization"), "constant": ("quantization",)}
 )
 """Attributes that are not written because the result type gives them."""
+BARE = ("param", "constant")
+"""Operators whose arrays have the result's type, which is not written a second time."""
 
 LISTED = 32
 """Largest number of elements that are written as nested lists."""

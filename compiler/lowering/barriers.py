@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..graph.ir import Value
 from ..loops.ir import Kernel, Space
-from ..modules.module import Call, Memory, is_made_with, threads_meet
+from ..modules.module import Block, Call, Meetings, Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +55,25 @@ class Placed:
         return found
 
 
-def with_barriers(placed: Sequence[Placed], kernels: Mapping[str, Kernel]) -> tuple[Call, ...]:
-    """The calls, with a barrier behind each one where threads must wait."""
+def with_barriers(
+    placed: Sequence[Placed], kernels: Mapping[str, Kernel], blocks: Sequence[Block] = ()
+) -> tuple[Call, ...]:
+    """The calls, with a barrier behind each one where threads must wait, unless `blocks` make them."""
     touches = [each.touches(kernels[each.call.kernel]) for each in placed]
     parallel = {name: kernel.is_parallel for name, kernel in kernels.items()}
     serial = [not parallel[each.call.kernel] for each in placed]
     calls = [replace(each.call, barrier=False) for each in placed]
+    meetings = Meetings(calls, blocks)
     first = 0
     """The first call that an unconditional barrier doesn't separate from the present one."""
     for b in range(len(calls)):
         for a in range(b - 1, first - 1, -1):
-            if (serial[a] and serial[b]) or threads_meet(calls, a, b):
+            if (serial[a] and serial[b]) or meetings.between(a, b):
                 continue
             if any(x.meets(y) for x in touches[a] for y in touches[b]):
-                at = next(n for n in range(b - 1, a - 1, -1) if is_made_with(calls[n], calls[a], calls[b]))
+                at = next(n for n in range(b - 1, a - 1, -1) if meetings.is_made_with(n, a, b))
                 calls[at] = replace(calls[at], barrier=True)
-                if calls[at].when is None:
+                if meetings.is_always_made(at):
                     first = at + 1
                     break
     return tuple(calls)

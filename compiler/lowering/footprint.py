@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
+from ..graph.regions import regions_of
+from ..types import DType, TensorType
 from .guards import guards_of
 from .memory import Lifetime, plan_arena
 from .state import order_updates, state_of
@@ -60,6 +62,9 @@ def lifetimes(graph: Graph) -> list[Lifetime]:
             root = _root(value, roots)
             first.setdefault(root, position)
             last[root] = position
+        for inner in regions_of(op):
+            workspace = Value(TensorType(DType.U8, (plan_arena(lifetimes(inner))[1],)))
+            first[workspace] = last[workspace] = position
     last |= {_root(guard, roots): len(graph.operations) for guard in guards.values()}
     return [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in elsewhere]
 

@@ -31,7 +31,8 @@ def guards_of(graph: Graph, state: StateRegion) -> Mapping[Value, Value]:
         conditions: set[Value | None] = {_kept(op, r, param) for r in op.results for param in renewed.get(r, ())}
         conditions |= {_skips(guards, user, r) for r in op.results for user in graph.users[r]}
         # None among the conditions is a reader that is never skipped; two booleans may hold at different times.
-        if any(r in state.results for r in op.results) or len(conditions) != 1:
+        # A loop must not run on what was not computed: it might never end.
+        if any(r in state.results for r in op.results) or len(conditions) != 1 or op.operator.regions:
             continue
         (condition,) = conditions
         if condition is not None and condition not in unfit:

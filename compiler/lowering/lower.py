@@ -14,11 +14,13 @@ from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..graph.names import output_names
+from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
-from ..modules.module import Call, Memory, Module, Slot
+from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
 from ..targets.target import Target
 from .barriers import Placed, with_barriers
+from .control import ControlFlow
 from .group import Group, group_of
 from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
@@ -60,14 +62,16 @@ class _Call:
 
 class _Lowering:
     def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
-        self.graph = graph
+        self.graph = graph = with_own_values(graph)
         self.target = target
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
         self.region = WeightRegion(graph)
         self.weights = self.region.static
+        self.producers = self.region.producers
         self.kernels: dict[Kernel, str] = {}
+        self.control = ControlFlow(self)
         self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
         self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
@@ -75,18 +79,13 @@ class _Lowering:
 
     def module(self) -> Module:
         """Lower the whole graph."""
-        for op in order_updates(self.graph, self.state, self.guards):
-            if op.results[0] in self.weights or op.name == "param":
-                continue
-            if self._is_view(op):
-                self.aliases[op.result] = self._root(op.operands[0])
-            elif any(result.type.size for result in op.results):  # there is nothing to do for no elements
-                self._call(op)
+        self.operations(order_updates(self.graph, self.state, self.guards))
         self._write_outputs()
         self._write_updates()
         arena_bytes = self._plan_arena()
         placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
-        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()})
+        blocks = tuple(Block(b.first, b.body, b.end, self._slot(b.when), b.repeats) for b in self.control.blocks)
+        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()}, blocks)
         return Module(
             name=self.graph.name,
             kernels=tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),
@@ -99,6 +98,7 @@ class _Lowering:
             setup=self.region.setup,
             state=self.state.table,
             state_bytes=self.state.bytes,
+            blocks=blocks,
         )
 
     def _output_names(self) -> Sequence[str]:
@@ -109,16 +109,34 @@ class _Lowering:
 
     # ---- operations to calls ----
 
+    @property
+    def count(self) -> int:
+        """How many calls there are so far."""
+        return len(self.calls)
+
+    def operations(self, operations: Sequence[Operation]) -> None:
+        """Lower operations of the graph, or of one inside it."""
+        for op in operations:
+            if op.results[0] in self.weights or op.name == "param":
+                continue
+            if self._is_view(op):
+                self.aliases[op.result] = self.root(op.operands[0])
+            elif op.operator.regions:
+                self.control.lower(op)
+            elif any(result.type.size for result in op.results):  # there is nothing to do for no elements
+                self.call(op)
+
     def _is_view(self, op: Operation) -> bool:
         return op.operator.view and op.operands[0].type.layout is None and op.result.type.layout is None
 
-    def _root(self, value: Value) -> Value:
+    def root(self, value: Value) -> Value:
+        """The value whose memory another one shows."""
         return self.aliases.get(value, value)
 
-    def _call(self, op: Operation) -> None:
+    def call(self, op: Operation) -> None:
         """Schedule an operation, and the clearing of its results' margins before it."""
         guard = self.guards.get(op.results[0])
-        group = group_of(op, self.graph.producers, self.weights)
+        group = group_of(op, self.producers, self.weights)
         group = replace(group, in_place=self._in_place(group))
         kernels = self.reused.kernels(group)
         for result in op.results:
@@ -147,7 +165,7 @@ class _Lowering:
         in_place: dict[Value, Value] = {}
         for inner, result in zip(group.results, group.operation.results, strict=True):
             for param, update in self.state.updates.items():
-                if self._root(update) is not result or not self._is_last_reader(group.operation, param):
+                if self.root(update) is not result or not self._is_last_reader(group.operation, param):
                     continue
                 old = next((v for v, outer in group.outer.items() if outer is param), None)
                 if old is not None and not group.reads_in_place(old):
@@ -158,8 +176,8 @@ class _Lowering:
         return in_place
 
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
-        """True if all other operations that read `param` have been lowered."""
-        if param.type != op.results[0].type or param in self.aliases.values():
+        """True if all other operations that read `param` have been lowered, and no output is its old value."""
+        if param.type != op.results[0].type or param in self.aliases.values() or param in self.graph.outputs:
             return False
         lowered = {argument for c in self.calls for argument in c.arguments}
         return all(other is op or any(r in lowered for r in other.results) for other in self.graph.users[param])
@@ -173,14 +191,14 @@ class _Lowering:
 
     def _write_updates(self) -> None:
         """Copy the new values of parameters that could not be written in place."""
-        moved = {p: u for p, u in self.state.updates.items() if self.places.get(self._root(u)) != self.places[p]}
+        moved = {p: u for p, u in self.state.updates.items() if self.places.get(self.root(u)) != self.places[p]}
         # A value that lies in the state region may be overwritten before its turn comes.
-        safe = {p: self._copy(u) if self._root(u) in self.places else u for p, u in moved.items()}
+        safe = {p: self._copy(u) if self.root(u) in self.places else u for p, u in moved.items()}
         for param, update in safe.items():
             self.places[self._copy(update)] = self.places[param]
 
     def _deliver(self, value: Value, slot: Slot) -> None:
-        root = self._root(value)
+        root = self.root(value)
         produced = root in self.graph.producers and root not in self.weights
         if produced and root not in self.places and root.type.layout is None:
             self.places[root] = slot
@@ -193,7 +211,7 @@ class _Lowering:
         copied = builder.emit("identity", value)
         if value in self.guards:
             self.guards[copied] = self.guards[value]
-        self._call(builder.operations[0])
+        self.call(builder.operations[0])
         return copied
 
     # ---- values to memory ----
@@ -203,12 +221,13 @@ class _Lowering:
         last: dict[Value, int] = {}
         for position, c in enumerate(self.calls):
             for argument in c.arguments:
-                if isinstance(argument, Value) and argument not in self.weights:
-                    root = self._root(argument)
+                root = self.root(argument) if isinstance(argument, Value) else None
+                if root is not None and root not in self.weights:
                     first.setdefault(root, position)
                     last[root] = position
+        last = self.control.extended(first, last)
         # A thread may ask late whether it has to make a call.
-        last |= {self._root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
+        last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
         offsets, size = plan_arena(lifetimes)
         self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in offsets.items()}
@@ -219,9 +238,11 @@ class _Lowering:
         return replace(call.call, arguments=tuple(map(self._slot, call.arguments)), when=when)
 
     def _slot(self, argument: Argument) -> Slot:
+        if isinstance(argument, Value):
+            argument = self.root(argument)
         if isinstance(argument, Packed) or argument in self.weights:
             return Slot(Memory.WEIGHTS, self.region.place(argument))
-        return self.places[self._root(argument)]
+        return self.places[argument]
 
 
 def _check_views(scheduled: Scheduled) -> None:

@@ -9,6 +9,7 @@ from ..errors import InternalError
 from ..targets.target import Target
 from .group import Group
 from .kernel import Scheduled
+from .scan import schedule_scan
 
 Schedule = Callable[[Group, Target, int], tuple[Scheduled, ...]]
 """Group, target and number of threads to kernels; to none where it doesn't serve the group."""
@@ -25,6 +26,8 @@ class Schedules:
 
     def kernels(self, group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
         """The kernels of a group. `InternalError` if no schedule serves it, or none by the algorithm chosen for it."""
+        if group.anchor.name == "scan":
+            return schedule_scan(group, target, lambda inner: self.kernels(inner, target, 1))
         for schedule in self._candidates(group):
             if kernels := schedule(group, target, threads):
                 return kernels

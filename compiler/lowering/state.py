@@ -1,4 +1,4 @@
-"""Programs that change their own parameters, such as a training step.
+"""Programs that change their own parameters: a training step, a network with a state between its runs.
 
 A graph with the attribute `updates`, a tuple of parameter names, has as its last outputs the new values of these
 parameters. They live in the state region; where nothing reads the old value any more, the new one is written in place.
@@ -37,20 +37,13 @@ class StateRegion:
 
 def state_of(graph: Graph) -> StateRegion:
     """Find the parameters that a graph updates; none for an ordinary graph."""
-    names = tuple(graph.attributes.get("updates", ()))
-    by_name = {op.result.name: op.result for op in graph.parameters}
-    missing = [n for n in names if n not in by_name]
-    if missing or len(names) > len(graph.outputs):
-        raise InternalError(f"graph {graph.name} updates what is no parameter of it: {', '.join(missing)}")
-    params = tuple(by_name[n] for n in names)
-    results = graph.outputs[: len(graph.outputs) - len(names)]
-    updates = dict(zip(params, graph.outputs[len(results) :], strict=True))
+    params = tuple(op.result for op in graph.states)
     offsets: dict[Value, int] = {}
     size = 0
     for param in params:
         offsets[param] = size
         size += align(param.type.bytes)
-    return StateRegion(params, results, updates, offsets, size)
+    return StateRegion(params, graph.results, graph.updates, offsets, size)
 
 
 def order_updates(graph: Graph, state: StateRegion, guards: Mapping[Value, Value]) -> tuple[Operation, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
+from ..graph.regions import all_graphs
 from .kernel import Argument, Packed
 from .memory import align
 
@@ -13,8 +14,11 @@ class WeightRegion:
     """Gives weights their places, and collects the operations that make them in a set-up graph."""
 
     def __init__(self, graph: Graph) -> None:
+        graphs = list(all_graphs(graph))
         self.graph = graph
-        self.static = static_values(graph)
+        self.producers = {value: op for each in graphs for value, op in each.producers.items()}
+        """What makes each value of the graph and of those inside it."""
+        self.static = frozenset(value for each in graphs for value in static_values(each))
         self.offsets: list[int] = []
         self.bytes = 0
         self._builder = GraphBuilder(f"{graph.name}.setup")
@@ -49,7 +53,7 @@ class WeightRegion:
 
     def _first_param(self, value: Value) -> str | None:
         """Name of the parameter that a weight is made of (the first of several)."""
-        op = self.graph.producers.get(value)
+        op = self.producers.get(value)
         if op is not None and op.name == "param":
             return value.name
         if op is None or value not in self.static:
@@ -60,7 +64,7 @@ class WeightRegion:
     def _carry(self, value: Value) -> Value:
         """Take the operations that make a value over to the set-up graph."""
         if value not in self._values:
-            op = self.graph.producers[value]
+            op = self.producers[value]
             operands = tuple(self._carry(v) for v in op.operands)
             self._builder.append(Operation(op.operator, operands, op.attributes, op.results, op.location, op.body))
             self._values.update((r, r) for r in op.results)

@@ -6,7 +6,7 @@ that nothing has written yet holds bytes 0xFF (NaN, -1 or true), so that a value
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..graph.interpreter import NO_PARAMETERS, evaluate
 from ..graph.ir import Array
 from ..loops.interpreter import run_kernel
 from ..loops.ir import Buffer
-from .module import Memory, Module, Slot
+from .module import Call, Kind, Memory, Module, Slot, sequence
 
 
 def run_module(
@@ -31,17 +31,34 @@ def run_module(
     """
     regions = _Regions(module, inputs, params)
     kernels = {kernel.name: kernel for kernel in module.kernels}
-    for call in module.calls:
-        if call.when is None or regions.bytes_at(call.when, 1)[0]:
-            kernel = kernels[call.kernel]
-            slots = zip(call.arguments, kernel.params, strict=True)
-            run_kernel(kernel, [regions.buffer(slot, buffer) for slot, buffer in slots])
+    for call in _sequence(module, regions):
+        kernel = kernels[call.kernel]
+        slots = zip(call.arguments, kernel.params, strict=True)
+        run_kernel(kernel, [regions.buffer(slot, buffer) for slot, buffer in slots])
     if state is not None:
         state |= regions.state(module)
     return tuple(
         array.view(type_.dtype.numpy).reshape(type_.shape)
         for array, (_, type_) in zip(regions.tensors[Memory.OUTPUT], module.outputs, strict=True)
     )
+
+
+def _sequence(module: Module, regions: _Regions) -> Iterator[Call]:
+    """The calls that are made, in order; conditions are asked when their turn comes."""
+    steps = sequence(len(module.calls), module.blocks)
+    places = {(step.kind, step.block): n for n, step in enumerate(steps) if step.block is not None}
+    at = 0
+    while at < len(steps):
+        step = steps[at]
+        at += 1
+        if step.block is None:
+            call = module.calls[step.call]
+            if call.when is None or regions.bytes_at(call.when, 1)[0]:
+                yield call
+        elif step.kind is Kind.ASK and not regions.bytes_at(step.block.when, 1)[0]:
+            at = places[Kind.END, step.block] + 1
+        elif step.kind is Kind.END and step.block.repeats:
+            at = places[Kind.BEGIN, step.block]
 
 
 class _Regions:

@@ -50,6 +50,63 @@ class Call:
     """A boolean; unless it holds, the call is skipped, its barrier too. Stays as it is until the program ends."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Block:
+    """Calls that are made if a boolean holds, or as long as it does.
+
+    The boolean is asked before call number `body`, after all threads have met. If it holds, the calls from there to
+    `end` are made, `end` left out. If the block `repeats`, all threads meet behind them, and all goes on at call number
+    `first`: those from there to `body` make the boolean.
+    """
+
+    first: int
+    body: int
+    end: int
+    when: Slot
+    repeats: bool
+
+
+class Kind(enum.Enum):
+    """What happens in a step of a program."""
+
+    CALL = enum.auto()
+    BEGIN = enum.auto()
+    """A block begins: here it goes on if it repeats."""
+    ASK = enum.auto()
+    """The boolean of a block is asked."""
+    END = enum.auto()
+    """A block ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call, by its number, or a place of a block."""
+
+    kind: Kind
+    call: int = -1
+    block: Block | None = None
+
+
+def sequence(calls: int, blocks: Sequence[Block]) -> list[Step]:
+    """The steps of a program of so many calls, in order; of a block its begin, the question and its end."""
+    steps: list[Step] = []
+    waiting = sorted(blocks, key=lambda b: (b.first, -b.end))[::-1]
+    open_: list[Block] = []
+    for number in range(calls + 1):
+        while open_ and open_[-1].end == number:
+            steps.append(Step(Kind.END, block=open_.pop()))
+        if open_ and open_[-1].body == number:
+            steps.append(Step(Kind.ASK, block=open_[-1]))
+        while waiting and waiting[-1].first == number:
+            open_.append(waiting.pop())
+            steps.append(Step(Kind.BEGIN, block=open_[-1]))
+            if open_[-1].body == number:
+                steps.append(Step(Kind.ASK, block=open_[-1]))
+        if number < calls:
+            steps.append(Step(Kind.CALL, number))
+    return steps
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
     """A compiled network before code generation.
@@ -71,6 +128,9 @@ class Module:
     state: tuple[tuple[str, TensorType, int], ...] = ()
     """Name, type and byte offset of each parameter in the state region."""
     state_bytes: int = 0
+    blocks: tuple[Block, ...] = ()
+    """Conditions and loops among the calls: each is inside another or apart from it, and holds calls. Outer ones of the
+    same calls stand before inner ones."""
 
     def __str__(self) -> str:
         from .printer import print_module  # it reads what is defined here
@@ -78,11 +138,41 @@ class Module:
         return print_module(self)
 
 
-def threads_meet(calls: Sequence[Call], first: int, second: int) -> bool:
-    """True if all threads wait for each other somewhere between two calls, whenever both of these are made."""
-    return any(calls[n].barrier and is_made_with(calls[n], calls[first], calls[second]) for n in range(first, second))
+class Meetings:
+    """Where all threads wait for each other; `calls` may change their barriers meanwhile."""
+
+    def __init__(self, calls: Sequence[Call], blocks: Sequence[Block] = ()) -> None:
+        self.calls = calls
+        self.blocks = blocks
+        around: list[list[Block]] = [[] for _ in calls]
+        for block in blocks:
+            for n in range(block.body, block.end):
+                around[n].append(block)
+        self._around = [frozenset(found) for found in around]
+        """The blocks that may leave a call out."""
+        self._outside = {b: frozenset(o for o in blocks if o is not b and _is_inside(b, o)) for b in blocks}
+
+    def between(self, first: int, second: int) -> bool:
+        """True if all threads meet somewhere between two calls, whenever both of these are made in this order."""
+        either = self._around[first] | self._around[second]
+        return (
+            any(self.calls[n].barrier and self.is_made_with(n, first, second) for n in range(first, second))
+            or any(first < b.body <= second and self._outside[b] <= either for b in self.blocks)
+            or any(first < b.end <= second and b.repeats for b in self._around[first])
+        )
+
+    def is_made_with(self, number: int, *others: int) -> bool:
+        """True if a call is made whenever all the others are."""
+        call, around = self.calls[number], self._around[number]
+        if call.when is not None and all(call.when != self.calls[o].when for o in others):
+            return False
+        return not around or around <= frozenset[Block]().union(*(self._around[o] for o in others))
+
+    def is_always_made(self, number: int) -> bool:
+        """True if nothing leaves a call out."""
+        return self.calls[number].when is None and not self._around[number]
 
 
-def is_made_with(call: Call, *others: Call) -> bool:
-    """True if a call is made whenever all the others are."""
-    return call.when is None or any(call.when == other.when for other in others)
+def _is_inside(block: Block, outer: Block) -> bool:
+    """True if another block may leave a whole block out."""
+    return outer.body <= block.first and block.end <= outer.end

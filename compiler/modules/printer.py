@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..errors import Location
 from ..graph.printer import print_graph
 from ..loops.printer import print_kernel, print_name
 from ..text import quoted
-from .module import Call, Module
+from .module import Call, Kind, Module, sequence
 
 
 def print_module(module: Module, *, setup: bool = True) -> str:
@@ -21,10 +23,27 @@ def print_module(module: Module, *, setup: bool = True) -> str:
     lines += [f"  at {offset} {print_name(name)}: {type_}" for name, type_, offset in module.state]
     for kernel in module.kernels:
         lines += ["", *_indented(print_kernel(kernel))]
-    lines += ["", *(f"  {_call(call)}" for call in module.calls)]
+    lines += ["", *_steps(module)]
     if setup:
         lines += ["", "  setup", *_indented(print_graph(module.setup))]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _steps(module: Module) -> Iterator[str]:
+    """Calls, those of blocks in braces."""
+    depth = 1
+    for step in sequence(len(module.calls), module.blocks):
+        block = step.block
+        if block is None:
+            yield "  " * depth + _call(module.calls[step.call])
+        elif step.kind is Kind.END:
+            depth -= 1
+            yield "  " * depth + "}"
+        elif step.kind is Kind.ASK and block.repeats:
+            yield f"{'  ' * (depth - 1)}}} while {block.when} {{"
+        elif step.kind is Kind.ASK or block.repeats:
+            yield "  " * depth + ("repeat {" if block.repeats else f"if {block.when} {{")
+            depth += 1
 
 
 def _call(call: Call) -> str:

@@ -18,7 +18,7 @@ from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import ZERO, Linear
 from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
-from .module import Call, Module, threads_meet
+from .module import Call, Meetings, Module
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]
 """By identity of an access: its smallest and largest constant in each dimension."""
@@ -127,16 +127,17 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
     known = Spans(dict(kernels), dict(facts))
     spans = [known.of(call) for call in module.calls]
     serial = {name: each.parallel is None for name, each in facts.items()}
+    meetings = Meetings(module.calls, module.blocks)
     first = 0
     for b, after in enumerate(module.calls):
         _check_arguments(after, spans[b])
         for a in range(first, b):
             before = module.calls[a]
-            if not (serial[before.kernel] and serial[after.kernel]) and not threads_meet(module.calls, a, b):
+            if not (serial[before.kernel] and serial[after.kernel]) and not meetings.between(a, b):
                 for x, y in product(spans[a], spans[b]):
                     if x.meets(y):
                         raise ViolationError(f"@{before.kernel} and @{after.kernel} meet at {x.slot} without a barrier")
-        if after.barrier and after.when is None:
+        if after.barrier and meetings.is_always_made(b):
             first = b + 1
 
 

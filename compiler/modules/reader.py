@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from ..errors import Location
 from ..graph.parser import parse_graph
+from ..graph.syntax import MAX_DEPTH
 from ..loops.ir import Kernel
 from ..loops.kernel_reader import KernelReader
 from ..types import TensorType
-from .module import Call, Memory, Module, Slot
+from .module import Block, Call, Memory, Module, Slot
 
 T = TypeVar("T")
 
@@ -45,7 +46,9 @@ class _ModuleReader(KernelReader):
         kernels: list[Kernel] = []
         while self.token == "kernel":
             kernels.append(self.kernel())
-        calls = self.while_word("call", self.module_call)
+        calls: list[Call] = []
+        blocks: list[Block] = []
+        self.steps(calls, blocks)
         self.expect("setup")
         setup, length = self.text[self.start :], self.text.rindex("}") - self.start
         graph = parse_graph("\n" * (self.location(self.start).line - 1) + setup[:length], self.file)
@@ -61,6 +64,7 @@ class _ModuleReader(KernelReader):
             setup=self._end(graph),
             state=tuple(state),
             state_bytes=state_bytes,
+            blocks=tuple(blocks),
         )
 
     def _end(self, graph: T) -> T:
@@ -68,6 +72,27 @@ class _ModuleReader(KernelReader):
         self.advance()
         self.expect("}")
         return graph
+
+    def steps(self, calls: list[Call], blocks: list[Block], depth: int = 0) -> None:
+        """Calls, conditions and loops."""
+        while self.token in ("call", "if", "repeat"):
+            word = self.advance()
+            if word == "call":
+                calls.append(self.module_call())
+                continue
+            if depth > MAX_DEPTH:
+                self.fail(f"blocks nest more than {MAX_DEPTH} deep")
+            first, inner = len(calls), list[Block]()
+            if word == "repeat":
+                self.expect("{")
+                self.steps(calls, inner, depth + 1)
+                self.expect("}")
+                self.expect("while")
+            body, when = len(calls), self.slot()
+            self.expect("{")
+            self.steps(calls, inner, depth + 1)
+            self.expect("}")
+            blocks += [Block(first, body, len(calls), when, word == "repeat"), *inner]
 
     def while_word(self, word: str, item: Callable[[], T]) -> list[T]:
         """Items that each start with a word."""

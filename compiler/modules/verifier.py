@@ -15,7 +15,7 @@ from ..loops.kernel_verifier import KernelFacts, KernelVerifier
 from ..loops.printer import print_kernel
 from ..loops.violation import ViolationError, check
 from ..types import DType
-from .module import Memory, Module
+from .module import Block, Memory, Module
 from .races import check_calls, check_iterations
 
 _WRITABLE = (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
@@ -41,6 +41,7 @@ def verify_module(module: Module) -> None:
             check(call.kernel in kernels, f"call of @{call.kernel}, which is not there")
             _arguments(module, kernels[call.kernel], [(s.memory, s.offset) for s in call.arguments])
         _conditions(module, kernels)
+        _blocks(module)
         check_calls(module, kernels, facts)
     except ViolationError as error:
         raise InternalError(f"loop verifier: module @{module.name}: {error}") from None
@@ -75,6 +76,25 @@ def _conditions(module: Module, kernels: Mapping[str, Kernel]) -> None:
             for (memory, offset), place in used.items():
                 hit = slot.memory is memory and slot.offset <= offset < slot.offset + extent
                 check(not hit or buffer.space is not Space.OUT, f"{place} is overwritten by @{call.kernel}")
+
+
+def _blocks(module: Module) -> None:
+    """Blocks hold calls and lie inside each other or apart; their booleans lie where something can write them."""
+    for n, block in enumerate(module.blocks):
+        ordered = 0 <= block.first <= block.body < block.end <= len(module.calls)
+        check(ordered and (block.first < block.body) == block.repeats, f"block {n} lacks calls")
+        wrong = _outside(module, block.when.memory, block.when.offset, DType.BOOL.itemsize)
+        wrong = wrong if block.when.memory is Memory.ARENA else "is not in the arena"
+        check(not wrong, f"condition {block.when} {wrong}")
+        for other in module.blocks[:n]:
+            apart = block.end <= other.first or other.end <= block.first
+            check(apart or _holds(other, block) or _holds(block, other), f"blocks cross at call {block.first}")
+
+
+def _holds(outer: Block, block: Block) -> bool:
+    """True if a block lies in one of the parts of another."""
+    parts = ((outer.first, outer.body), (outer.body, outer.end))
+    return any(first <= block.first and block.end <= end for first, end in parts)
 
 
 def _outside(module: Module, memory: Memory, offset: int, size: int) -> str:

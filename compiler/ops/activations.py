@@ -11,7 +11,9 @@ from ..graph.ir import Operation
 ACTIVATIONS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"relu": (0.0, math.inf), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
 )
-"""Those that TFLite has, with their bounds."""
+"""Those that TFLite's operators may have fused, with their bounds."""
+ALONE: Mapping[str, tuple[float, float]] = MappingProxyType({**ACTIVATIONS, "relu_0_to_1": (0.0, 1.0)})
+"""Those that TFLite has as operators, with their bounds: not all of them can be fused."""
 
 
 def activation_of(op: Operation) -> str | None:

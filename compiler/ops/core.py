@@ -30,10 +30,19 @@ class Param(Operator):
             None,
         ),
         "quantization": AttributeSpec((Quantization, type(None)), "what its elements stand for, if quantized", None),
+        "value": AttributeSpec(
+            (np.ndarray, type(None)),
+            "what it begins with, if that is no matter of weights: a state of the network",
+            None,
+        ),
     }
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        return (_quantized(TensorType(DType(attributes["dtype"]), attributes["shape"]), attributes),)
+        result = _quantized(TensorType(DType(attributes["dtype"]), attributes["shape"]), attributes)
+        value = attributes["value"]
+        if value is not None and (value.shape, value.dtype) != (result.shape, result.dtype.numpy):
+            raise ShapeError(f"param: {result} can't begin with {value.dtype}{list(value.shape)}")
+        return (result,)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         raise InternalError("a parameter has no value of its own; bind weights first")

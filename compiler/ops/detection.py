@@ -6,17 +6,15 @@ It is TFLite's custom operator TFLite_Detection_PostProcess. Source: TensorFlow 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from ..errors import NetcError, ShapeError
-from ..graph.ir import Attributes, Builder, Emits, Operation, Value
+from ..graph.ir import Emits, Value
 from ..types import DType
+from .custom import CustomCall, custom_operator
 from .expressions import Formula, stacked
 from .layer import layer
-from .opaque import computes
 
 
 @layer("detection_postprocess")
@@ -32,6 +30,7 @@ def detection_postprocess(
     scales: tuple[int | float, ...] = (10, 10, 5, 5),
     regular: bool = False,
     per_class: int = 100,
+    per_box: int = 1,
 ) -> tuple[Value, ...]:
     """Boxes f32 [1, count, 4], classes and scores f32 [1, count] and their number f32 [1] of an SSD network.
 
@@ -39,8 +38,11 @@ def detection_postprocess(
     or one more for the background, in front. A box must have a score of at least `score_threshold` and must not overlap
     a better one by more than `iou_threshold`: whatever their best classes are, or, if `regular`, for each class by
     itself, of which up to `per_class` are taken. Behind the boxes found stand zeros.
+
+    With `per_box` above 1 there is room for so many times as many. Unless `regular`, each box then stands there so
+    often, with its best classes (zeros where there are fewer), but the number counts it once.
     """
-    places = _check(encodings, scores, anchors, count, classes, scales, per_class)
+    places = _check(encodings, scores, anchors, count, classes, scales, min(per_class, per_box))
     boxes = _decoded(b, encodings, anchors, scales)
     first = scores.type.shape[-1] - classes
     shares = b.emit("slice", scores, begin=(0, 0, first), size=(1, places, classes))
@@ -49,22 +51,32 @@ def detection_postprocess(
     rules = {"iou_threshold": float(iou_threshold), "score_threshold": lowest}
     if regular:
         found = _of_each_class(boxes, each, count, min(per_class, count), rules)
+        room = (count * per_box, 1)
     else:
-        found = _of_best_classes(boxes, each, count, rules)
+        found = _of_best_classes(boxes, each, count, min(per_box, classes), rules)
+        room = (count, per_box)
     chosen, of, score, is_found = found
-    zero = boxes.constant(0.0)
-    picked = boxes.emit("gather", chosen.maximum(0), axis=0)
-    wide = b.emit("reshape", is_found, shape=(count, 1))
+    copies = of.shape[1]
+    picked = boxes.emit("gather", chosen.maximum(0), axis=0).reshape(count, 1, 4).broadcast(count, copies, 4)
+    kept = [_with_room(part, is_found, room) for part in (picked, of, score)]
+    number = Formula(b, b.emit("cast", is_found, dtype="f32")).emit("reduce_sum", axes=(0,), keepdims=True)
     return (
-        picked.where(wide, zero).reshape(1, count, 4).value,
-        of.where(is_found, zero).reshape(1, count).value,
-        score.where(is_found, zero).reshape(1, count).value,
-        Formula(b, b.emit("cast", is_found, dtype="f32")).emit("reduce_sum", axes=(0,), keepdims=True).value,
+        kept[0].reshape(1, count * per_box, 4).value,
+        *(part.reshape(1, count * per_box).value for part in kept[1:]),
+        number.value,
     )
 
 
 Found = tuple[Formula, Formula, Formula, Value]
-"""For each result the place of its box, its class, its score, and whether there is one."""
+"""For each of `count` results the place of its box, its classes and their scores, and whether there is one."""
+
+
+def _with_room(part: Formula, is_found: Value, room: tuple[int, int]) -> Formula:
+    """Results [count, copies, ...] with zeros for those that aren't found, and behind them up to [room, ...]."""
+    shape = part.shape
+    there = Formula(part.b, is_found).reshape(shape[0], *(1 for _ in shape[1:])).value
+    padding = tuple((0, room[d] - n if d < 2 else 0) for d, n in enumerate(shape))
+    return part.where(there, part.constant(0.0)).emit("pad", padding=padding)
 
 
 def _check(
@@ -102,13 +114,14 @@ def _decoded(b: Emits, encodings: Value, anchors: Value, scales: tuple[int | flo
     return stacked([middle_y - half_h, middle_x - half_w, middle_y + half_h, middle_x + half_w], axis=-1)
 
 
-def _of_best_classes(boxes: Formula, scores: Formula, count: int, rules: dict[str, float]) -> Found:
+def _of_best_classes(boxes: Formula, scores: Formula, count: int, most: int, rules: dict[str, float]) -> Found:
     best = scores.emit("reduce_max", axes=(1,))
-    kind = scores.emit("argmax", axis=1).cast("f32")
     chosen = boxes.emit("non_max_suppression", best, count=count, **rules)
     inside = chosen.maximum(0)
     is_found = boxes.b.emit("greater_equal", chosen.value, chosen.constant(0).value)
-    return chosen, kind.emit("gather", inside, axis=0), best.emit("gather", inside, axis=0), is_found
+    of_chosen = scores.emit("gather", inside, axis=0)
+    order = of_chosen.emit("top_k_indices", k=most)
+    return chosen, order.cast("f32"), of_chosen.emit("top_k_values", k=most), is_found
 
 
 def _of_each_class(boxes: Formula, scores: Formula, count: int, most: int, rules: dict[str, float]) -> Found:
@@ -129,59 +142,44 @@ def _of_each_class(boxes: Formula, scores: Formula, count: int, most: int, rules
     best = all_shares.emit("top_k_values", k=count)
     order = all_shares.emit("top_k_indices", k=count)
     is_found = b.emit("greater", best.value, best.constant(-math.inf).value)
-    return places.emit("gather", order, axis=0), kinds.emit("gather", order, axis=0), best, is_found
+    of, score = kinds.emit("gather", order, axis=0), best
+    return places.emit("gather", order, axis=0), of.reshape(count, 1), score.reshape(count, 1), is_found
 
 
 # ---- as a custom operator of TFLite files ---------------------------------------------------------------------------
 
 
-def _options(attributes: Attributes) -> Mapping[str, Any]:
-    from flatbuffers import flexbuffers  # for files that have the operator
-
-    data = attributes["options"]
-    try:
-        options = flexbuffers.Loads(b"" if data is None else data.tobytes())
-    except Exception as error:  # whatever damaged bytes lead to
-        raise NetcError(f"its options can't be read: {error}") from None
-    if not isinstance(options, dict) or not all(isinstance(v, int | float) for v in options.values()):
-        raise NetcError("its options are no numbers by name")
-    return options
-
-
-def _floats(b: Builder, value: Value) -> Value:
+def _floats(call: CustomCall, place: int) -> Value:
     """An operand in floats: if it is quantized, what it stands for."""
+    value = call.operands[place]
     if value.type.dtype is DType.F32:
         return value
     if value.type.dtype is not DType.U8 or value.type.quantization is None:
         raise NetcError(f"its form for {value.type} is not supported")
-    return b.emit("dequantize", value, x=value.type.quantization)
+    return call.emit("dequantize", value, x=value.type.quantization)
 
 
-def _custom(b: Builder, op: Operation, operands: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Boxes, classes, scores and their number; of each box one class."""
-    options = _options(op.attributes)
-    needed = ("max_detections", "num_classes", "nms_iou_threshold", "nms_score_threshold")
-    sides = tuple(f"{side}_scale" for side in "yxhw")
-    if missing := [name for name in (*needed, *sides) if name not in options]:
-        raise NetcError(f"it has no option `{missing[0]}`")
-    if options.get("max_classes_per_detection", 1) != 1:
-        raise NetcError("several classes for each box are not supported")
-    if len(operands) != 3 or len(op.results) != 4 or operands[0].type.dtype is not operands[2].type.dtype:
+@custom_operator("TFLite_Detection_PostProcess")
+def _custom(call: CustomCall) -> tuple[Value, ...]:
+    """Boxes, classes, scores and their number."""
+    operands = call.operands
+    count, classes = (int(call.number(name)) for name in ("max_detections", "num_classes"))
+    limits = {f"{name}_threshold": float(call.number(f"nms_{name}_threshold")) for name in ("iou", "score")}
+    scales = tuple(float(call.number(f"{side}_scale")) for side in "yxhw")
+    is_fit = len(operands) == 3 and operands[0].type.dtype is operands[2].type.dtype
+    if not is_fit or len(call.operation.results) != 4:
         raise NetcError(f"its form for {', '.join(str(v.type) for v in operands)} is not supported")
-    encodings, scores, anchors = (_floats(b, value) for value in operands)
+    encodings, scores, anchors = (_floats(call, place) for place in range(3))
     return detection_postprocess(
-        b,
+        call.builder,
         encodings,
         scores,
         anchors,
-        count=int(options["max_detections"]),
-        classes=int(options["num_classes"]),
-        iou_threshold=float(options["nms_iou_threshold"]),
-        score_threshold=float(options["nms_score_threshold"]),
-        scales=tuple(float(options[side]) for side in sides),
-        regular=bool(options.get("use_regular_nms", False)),
-        per_class=int(options.get("detections_per_class", 100)),
+        count=count,
+        classes=classes,
+        scales=scales,
+        regular=bool(call.number("use_regular_nms", False)),
+        per_class=int(call.number("detections_per_class", 100)),
+        per_box=int(call.number("max_classes_per_detection", 1)),
+        **limits,
     )
-
-
-computes(_custom, "TFLite_Detection_PostProcess")

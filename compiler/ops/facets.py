@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..graph.ir import Attributes, Operation, Operator, Value
+from ..graph.ir import Attributes, Operation, Operator, Results, Value
 from ..types import DType, TensorType
 from .axes import Permutation
 
@@ -69,7 +69,7 @@ class IntegerForm:
 
     emit: Callable[[Any, Operation], Value] | None
     """Emits the integer form into a `Quantizer` and returns its result; None if `prepare` leaves nothing to do."""
-    prepare: Callable[[Any, Operation], Value | None] | None = None
+    prepare: Callable[[Any, Operation], Results | None] | None = None
     """What stands for an operation before calibration, emitted into a `Rewriter`; None where it stays."""
     limited: bool = False
     """The integer form limits its results, so that the activation which alone reads them becomes part of it."""
@@ -105,6 +105,8 @@ class TfliteForm:
     narrow: Narrow = Narrow.MISREAD
     plain: frozenset[DType] = frozenset()
     """Integers of 8 and 16 bits without a scale that the kernel computes with."""
+    raw: frozenset[DType] = frozenset()
+    """Integers of 8 and 16 bits that the kernel takes as they are, whatever scale the file states."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -127,8 +129,8 @@ class Permuted:
 PermutationRule = Callable[[tuple[TensorType, ...], Attributes, Permutation], Permuted | None]
 """How a use on operands of these types, with these attributes, commutes with a permutation of the axes of those
 operands that have the highest rank; None where it doesn't."""
-Rewrite = Callable[[Any, Operation], Value | None]
-"""What stands for the result of an operation, emitted into a `Rewriter`; None where the operation stays."""
+Rewrite = Callable[[Any, Operation], Results | None]
+"""What stands for the results of an operation, emitted into a `Rewriter`; None where the operation stays."""
 EdgeRule = Callable[[Any, Operation, Any], None]
 """Adds the facts of an operation to an `edgetpu.from_graph.Conversion`, given the facts of its operands."""
 
@@ -149,15 +151,18 @@ PERMUTED: Facet[PermutationRule] = Facet("permutation of axes")
 def own_rule(facet: Facet[Rewrite]) -> Rewrite:
     """The rewrite that is each operator's own."""
 
-    def rule(b: Any, op: Operation) -> Value | None:
+    def rule(b: Any, op: Operation) -> Results | None:
         own = facet.of(op.operator)
         return own(b, op) if own is not None else None
 
     return rule
 
 
-TfliteReader = Callable[[Any], Value | tuple[Value, ...]]
-"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results."""
+TfliteReader = Callable[[Any], Value | tuple[Value | None, ...]]
+"""Adds what a TFLite operator becomes to a `frontend.tflite.context.Context`, and returns its results.
+
+None stands for a result that is no value: what refers to a variable.
+"""
 _READERS: dict[str, TfliteReader] = {}
 
 

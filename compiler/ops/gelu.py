@@ -15,6 +15,7 @@ from .erf import erf_array, erfc_array, erfc_element
 from .facets import INTEGER, TFLITE, TfliteForm, reads
 from .gradients import scaled
 from .quantized.activation import RealFunction, in_f32
+from .quantized.base import INTEGERS
 from .rules import integer_table, version
 
 _APPROXIMATE = {"approximate": AttributeSpec(bool, "by tanh, as BERT and GPT-2 do, in place of erf", False)}
@@ -62,9 +63,10 @@ class Gelu(UnaryOperator):
 
 @register
 class QGelu(RealFunction):
-    """gelu of 8-bit numbers."""
+    """gelu of quantized numbers."""
 
     name = "q_gelu"
+    types = INTEGERS
     attributes = {**RealFunction.attributes, **_APPROXIMATE}
 
     def real(self, x: Array, attributes: Attributes) -> Array:
@@ -85,7 +87,7 @@ def _read(c: Any) -> Value:
     if not c.is_quantized:
         result: Value = c.emit("gelu", c.value(0), approximate=approximate)
         return result
-    c.check_form(0)
+    c.check_form(0, INTEGERS)
     quantized: Value = c.emit(
         "q_gelu", c.value(0), x=c.quantization(0), y=c.output_quantization(), approximate=approximate
     )

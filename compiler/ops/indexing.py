@@ -298,9 +298,19 @@ class FloorDiv(Operator):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         a, b = operands
-        is_float = np.issubdtype(a.dtype, np.floating)
-        return (np.asarray(np.floor(a / b) if is_float else np.floor_divide(a, b)).astype(a.dtype, copy=False),)
+        if np.issubdtype(a.dtype, np.floating):
+            quotient = np.floor(a.astype(np.float64) / b.astype(np.float64))
+        else:
+            quotient = np.floor_divide(a, b)
+        return (np.asarray(quotient).astype(a.dtype, copy=False),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         a, b = c.load_broadcast(0, index), c.load_broadcast(1, index)
-        return Unary("floor", a / b) if c.type(0).dtype.is_float else binary("floordiv", a, b)
+        dtype = c.type(0).dtype
+        if not dtype.is_float:
+            return binary("floordiv", a, b)
+        wide = (
+            v if dtype is DType.F64 else Cast(v, DType.F64) for v in (a, b)
+        )  # where no quotient rounds up to a whole
+        quotient = Unary("floor", binary("div", *wide))
+        return quotient if dtype is DType.F64 else Cast(quotient, dtype)

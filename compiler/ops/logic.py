@@ -243,13 +243,24 @@ def _write_xor(c: Any, op: Operation) -> None:
         _write("BITWISE_XOR", "BitwiseXorOptions").emit(c, op)
 
 
+def _write_and(c: Any, op: Operation) -> None:
+    """STABLEHLO_AND of operands of one shape; of truth values LOGICAL_AND."""
+    if op.result.type.dtype is DType.BOOL:
+        _write("LOGICAL_AND", "LogicalAndOptions").emit(c, op)
+        return
+    if any(v.type.shape != op.result.type.shape for v in op.operands):
+        c.fail(op, "TFLite has no such operator on operands of different shapes", "broadcast them first")
+    c.node("STABLEHLO_AND", [c.place(v) for v in op.operands], [c.result(op)])
+
+
 INTEGER.none("truth values and bits have no scale", _Bits, _Kind)
 TFLITE.add(_write("LOGICAL_AND", "LogicalAndOptions"), LogicalAnd)
 TFLITE.add(_write("LOGICAL_OR", "LogicalOrOptions"), LogicalOr)
 TFLITE.add(_write("LOGICAL_NOT", "LogicalNotOptions"), LogicalNot)
 TFLITE.add(TfliteForm(_write_xor, ("BITWISE_XOR", "NOT_EQUAL"), narrow=Narrow.COPIED), BitwiseXor)
 TFLITE.add(_write("RIGHT_SHIFT", "RightShiftOptions"), RightShift)
-TFLITE.none("TFLite has no such operator", BitwiseAnd, BitwiseNot, BitwiseOr, LeftShift)
+TFLITE.add(TfliteForm(_write_and, ("STABLEHLO_AND", "LOGICAL_AND"), narrow=Narrow.COPIED), BitwiseAnd)
+TFLITE.none("TFLite has no such operator", BitwiseNot, BitwiseOr, LeftShift)
 TFLITE.none("made of others", IsFinite, IsInf, IsNan)
 
 

@@ -13,14 +13,18 @@ from types import MappingProxyType
 import numpy as np
 
 from ..errors import Diagnostic, NetcError
-from ..graph.builder import Rewriter
+from ..graph.builder import GraphBuilder, Rewriter
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Graph, Operation, Operator, Value
 from ..graph.names import value_names
 from ..graph.registry import register
-from ..types import TensorType, parse_type
+from ..types import DType, TensorType, parse_type
 
 CURE = "LiteRT runs the builtin operators of TFLite: netc run FILE --engine litert, or ai_edge_litert from Python"
 """What somebody can do about opaque operators."""
+
+
+UNSIGNED = {"UINT32": 32, "UINT64": 64}
+"""Element types that graphs lack and that rules of custom operators hold in i64, with their bits."""
 
 
 @register
@@ -45,6 +49,9 @@ class Opaque(Operator):
             (),
         ),
         "intermediates": AttributeSpec(tuple, "types of its intermediate tensors", ()),
+        "elements": AttributeSpec(
+            tuple, "for each operand, then each result, its element type, if netc lacks it; empty: it lacks none", ()
+        ),
     }
     non_differentiable = "netc doesn't know what it computes"
 
@@ -58,7 +65,7 @@ class Opaque(Operator):
         raise NetcError(_problem(attributes, ""))
 
 
-Custom = Callable[[Builder, Operation, tuple[Value, ...]], tuple[Value, ...]]
+Custom = Callable[[GraphBuilder, Operation, tuple[Value, ...]], tuple[Value, ...]]
 """The results of an opaque operation on some operands, made of netc's operators; or a `NetcError`."""
 _CUSTOM: dict[str, Custom] = {}
 
@@ -76,7 +83,7 @@ def runnable(graph: Graph) -> Graph:
     refuse_unknown(graph)
     if not any(op.name == Opaque.name for op in graph.operations):
         return graph
-    b = Rewriter(graph)
+    b = Running(graph)
     for op in graph.operations:
         if op.name == Opaque.name:
             _replace(b, op)
@@ -85,18 +92,60 @@ def runnable(graph: Graph) -> Graph:
     return b.close()
 
 
+class Running(Rewriter):
+    """Makes a graph runnable: rules may add state to it."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.kept: dict[str, Value] = {}
+        """What states of rules hold after a run, by name."""
+
+    def close(self) -> Graph:
+        """Finish the graph; states of rules come behind its own."""
+        outputs = [self[v] for v in self.graph.outputs]
+        wide = next((v for v, new in zip(self.graph.outputs, outputs, strict=True) if new.type != v.type), None)
+        if wide is not None:
+            raise NetcError(f"output `{wide.name or ''}` has elements that netc doesn't have")
+        if self.kept:
+            self.attributes["updates"] = (*self.graph.attributes.get("updates", ()), *self.kept)
+        return self.finish((*outputs, *self.kept.values()))
+
+
+def custom_types(b: GraphBuilder, op: Operation) -> tuple[TensorType, ...] | None:
+    """Types that an opaque operation gives of which netc knows what it computes, whatever its file declares."""
+    rule = _CUSTOM.get(op.attributes["operator"])
+    if rule is None:
+        return None
+    start = len(b.operations)
+    try:
+        return tuple(v.type for v in rule(b, op, op.operands))
+    except NetcError:
+        return None
+    finally:
+        del b.operations[start:]
+
+
 def _replace(b: Rewriter, op: Operation) -> None:
     start = len(b.operations)
     try:
         results = _CUSTOM[op.attributes["operator"]](b, op, tuple(b[v] for v in op.operands))
     except NetcError as error:
         raise NetcError(f"{op.attributes['operator']}: {error.diagnostics[0].message}", location=op.location) from None
-    for old, new in zip(op.results, results, strict=True):
-        if new.type.shape != old.type.shape or new.type.dtype is not old.type.dtype:
+    for place, (old, new) in enumerate(zip(op.results, results, strict=True)):
+        if not _is_wide(op, place, new.type) and (
+            new.type.shape != old.type.shape or new.type.dtype is not old.type.dtype
+        ):
             problem = f"{op.attributes['operator']} gives {new.type}, but its file declares {old.type}"
             raise NetcError(problem, location=op.location)
         b.replace(old, b.emit("identity", new, name=old.name))
     b.operations[start:] = [replace(o, location=o.location or op.location) for o in b.operations[start:]]
+
+
+def _is_wide(op: Operation, place: int, given: TensorType) -> bool:
+    """True for a result that holds unsigned numbers, which graphs lack, in i64; its file's type stands for bytes."""
+    elements = op.attributes["elements"]
+    is_lacking = bool(elements) and elements[len(op.operands) + place] in UNSIGNED
+    return is_lacking and given == TensorType(DType.I64, op.results[place].type.shape)
 
 
 def _is_unknown(op: Operation) -> bool:

@@ -25,13 +25,18 @@ from .quantized.activation import ByteFunction, Lookup, QSoftmax, SoftmaxShare
 from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
+from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
+from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
 from .quantized.matmul import MatMulSum, QMatMul
 from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
 from .quantized.pooling import QAvgPool, QMean
+from .quantized.products import QReduceProd, RowProducts
 from .quantized.rows import L2Share, QL2Normalize
+from .quantized.short_softmax import ShortShare
 from .quantized.transpose import QTransposeConv2D
+from .quantized.wide import RescaleWide
 from .random import RandomUniform
 from .reduction import LogSoftmax, LogSumExp, Reduce, Softmax
 from .resize import Resize
@@ -200,8 +205,8 @@ def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutatio
 
 PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
 PERMUTED.add(_elementwise, ByteFunction)
-PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RoundToGrid)
-PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, SoftmaxShare)
+PERMUTED.add(_per_channel, FakeQuantize, Rescale, RescaleReal, RescaleWide, RoundToGrid)
+PERMUTED.add(_over_rows, L2Share, LogShare, QL2Normalize, QLogSoftmax, QSoftmax, ShortShare, SoftmaxShare)
 PERMUTED.add(_table, Lookup)
 PERMUTED.add(_along_axis, Concat, LogSoftmax, QConcat, Softmax, TakeAlongAxis)
 PERMUTED.add(_over_axis, ArgExtremum, LogSumExp)
@@ -212,7 +217,10 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
-PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul)
+PERMUTED.none("channels stand last", HybridConv2D, HybridTransposeConv2D)
+PERMUTED.none("rows have scales of their own", DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes)
+PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul, HybridDense, HybridMatMul)
+PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)

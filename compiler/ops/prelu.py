@@ -13,6 +13,7 @@ from ..loops.ir import Binary, Expr, Select, const
 from .elementwise import BinaryOperator
 from .facets import INTEGER, TFLITE, IntegerForm, TfliteForm, reads
 from .gradients import where
+from .quantized.base import INTEGERS
 from .quantized.broadcasting import QPrelu
 
 
@@ -51,7 +52,7 @@ def _write(c: Any, op: Operation) -> None:
 def _read(c: Any) -> Value:
     a, b = c.value(0), c.value(1)
     if c.is_quantized:
-        c.check_form(0)
+        c.check_form(0, INTEGERS)
         scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
         quantized: Value = c.emit("q_prelu", a, b, **scales)
         return quantized

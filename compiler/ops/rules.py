@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..graph.ir import Operation, Value
+from ..graph.ir import Operation, Results, Value
 from ..types import DType
 from .facets import IntegerForm, TfliteForm
 
 
-def version(op: Operation, plain: int, int8: int) -> int:
-    """The version of a TFLite operator: one for floats and u8, one for i8."""
-    return int8 if op.results[0].type.dtype is DType.I8 else plain
+def version(op: Operation, plain: int, int8: int, int16: int | None = None) -> int:
+    """The version of a TFLite operator: one for floats and u8, one for i8, and maybe one for i16."""
+    dtype = op.results[0].type.dtype
+    if dtype is DType.I16 and int16 is not None:
+        return int16
+    return int8 if dtype is DType.I8 else plain
 
 
 def tflite_unary(
@@ -22,13 +25,14 @@ def tflite_unary(
     int8: int = 2,
     plain: int = 1,
     plain_integers: frozenset[DType] = frozenset(),
+    raw: frozenset[DType] = frozenset(),
 ) -> TfliteForm:
     """The TFLite operator `kind` of one operand; `options` is its table in the schema, if it has one."""
 
     def emit(c: Any, op: Operation) -> None:
         c.node(kind, [c.place(op.operands[0])], [c.result(op)], options, version(op, plain, int8))
 
-    return TfliteForm(emit, kind, plain=plain_integers)
+    return TfliteForm(emit, kind, plain=plain_integers, raw=raw)
 
 
 def integer_table(name: str) -> IntegerForm:
@@ -56,7 +60,7 @@ def reads_unary(plain: str, quantized: str, *names: str) -> Callable[[Any], Valu
     return convert
 
 
-def expanded(b: Any, op: Operation) -> Value | None:
+def expanded(b: Any, op: Operation) -> Results | None:
     """What an operator is made of, for consumers that rewrite graphs."""
-    result: Value | None = b.expand(op, op.operator.expand)
+    result: Results | None = b.expand(op, op.operator.expand)
     return result

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..graph.element_types import check_numbers
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Operation, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operation, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Procedure
 from ..loops.ir import Cast, Const, Expr, If, Stmt, VectorType, binary, const
@@ -186,7 +186,7 @@ class LastUpdate(Scatter):
         return Cast(number, DType.I32)
 
 
-def replaced(b: LayerBuilder, x: Value, places: Value, updates: Value) -> Value:
+def replaced(b: Emits, x: Value, places: Value, updates: Value) -> Value:
     """X with slices replaced at places [..., K]; of several updates of one place the last one counts."""
     depth = places.type.shape[-1]
     shape, rest = x.type.shape, x.type.shape[depth:]

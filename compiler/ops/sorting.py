@@ -286,7 +286,8 @@ def _read(c: Any) -> tuple[Value, ...]:
     k, x = int(c.integers(1)[0]), c.value(0)
     if x.type.dtype is DType.F16 or not 0 <= k <= x.type.shape[-1]:
         c.unsupported("its form is not supported")
-    return c.emit("top_k_values", x, k=k), c.emit("top_k_indices", x, k=k)
+    places = c.cast(c.emit("top_k_indices", x, k=k), c.output_type(1).dtype)
+    return c.emit("top_k_values", x, k=k), places
 
 
 INTEGER.add(IntegerForm(_integer), Sort, ArgSort, TopK)

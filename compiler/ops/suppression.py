@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.ir import Array, Attributes, AttributeSpec, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Operation, Operator, Value
 from ..graph.registry import register
 from ..loops.compute import Procedure
 from ..loops.ir import (
@@ -34,7 +35,7 @@ from ..loops.ir import (
 )
 from ..types import DType, TensorType
 from .expressions import Formula
-from .facets import INTEGER, PERMUTED, TFLITE
+from .facets import INTEGER, PERMUTED, TFLITE, TfliteForm
 from .layer import LayerBuilder, layer
 
 MOST_BOXES = 100_000
@@ -51,6 +52,7 @@ class NonMaxSuppression(Operator):
         "count": AttributeSpec(int, "boxes that are chosen, at most"),
         "iou_threshold": AttributeSpec(float, "boxes overlap whose intersection over union is more than this", 0.5),
         "score_threshold": AttributeSpec(float, "boxes with scores up to this aren't chosen", -math.inf),
+        "any_corners": AttributeSpec(bool, "corners may stand in any order, as in TFLite and ONNX", False),
     }
     non_differentiable = "its results are positions"
     procedural = True
@@ -71,6 +73,9 @@ class NonMaxSuppression(Operator):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         boxes, scores = operands
+        if attributes["any_corners"]:
+            ends = boxes[:, :2], boxes[:, 2:]
+            boxes = np.concatenate([np.minimum(*ends), np.maximum(*ends)], axis=1)
         chosen: list[int] = []
         left = scores > attributes["score_threshold"]
         areas = _area(boxes)
@@ -94,6 +99,12 @@ class NonMaxSuppression(Operator):
         if not count:
             return p.loop("o", attributes["count"], lambda o: [p.store((o,), Const(-1, DType.I32))])
 
+        def side(i: Expr, d: int) -> Expr:
+            given = p.load(0, (i, Const(d)))
+            if not attributes["any_corners"]:
+                return given
+            return (minimum if d < 2 else maximum)(given, p.load(0, (i, Const((d + 2) % 4))))
+
         def begin(i: Expr) -> list[Stmt]:
             passes = binary("lt", float(attributes["score_threshold"]), p.load(1, (i,)))
             return [Store(left, (i,), Select(passes, Const(1, DType.I8), Const(0, DType.I8)))]
@@ -109,12 +120,12 @@ class NonMaxSuppression(Operator):
             block: list[Stmt] = []
             previous = p.let(block, "previous", Load(last, here))
             known = p.let(block, "box", maximum(minimum(previous, count - 1), 0))
-            corners = [p.let(block, "side", p.load(0, (known, Const(d)))) for d in range(4)]
+            corners = [p.let(block, "side", side(known, d)) for d in range(4)]
             area = p.let(block, "area", _area_of(corners))
 
             def visit(i: Expr) -> list[Stmt]:
                 inner: list[Stmt] = []
-                other = [p.let(inner, "other", p.load(0, (i, Const(d)))) for d in range(4)]
+                other = [p.let(inner, "other", side(i, d)) for d in range(4)]
                 ends = [(maximum(corners[d], other[d]), minimum(corners[d + 2], other[d + 2])) for d in (0, 1)]
                 width, height = (maximum(stop - start, 0.0) for start, stop in ends)
                 shared = p.let(inner, "shared", width * height)
@@ -144,8 +155,33 @@ def _area_of(corners: Sequence[Expr]) -> Expr:
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
+def _write(c: Any, op: Operation) -> None:
+    """NON_MAX_SUPPRESSION_V4, which ends with zeros, and -1 in their place.
+
+    TFLite's overlap begins at the threshold, netc's behind it.
+    """
+    given, count = op.attributes, op.attributes["count"]
+    if not given["any_corners"]:
+        c.fail(op, f"TFLite's {op.name} takes corners in any order", "say any_corners = true if boxes are never empty")
+    above = np.nextafter(np.float32(given["iou_threshold"]), np.float32(np.inf))
+    numbers = (np.int32(count), above, np.float32(given["score_threshold"]))
+    names = ("count", "iou_threshold", "score_threshold")
+    constants = [c.constant(np.array(n), f"{op.name}/{name}") for n, name in zip(numbers, names, strict=True)]
+    place, kind = c.names[op.result], op.result.type
+    chosen, number = (
+        c.intermediate(kind, f"{place}/chosen"),
+        c.intermediate(TensorType(DType.I32, ()), f"{place}/number"),
+    )
+    boxes = [c.place(v) for v in op.operands]
+    c.node("NON_MAX_SUPPRESSION_V4", [*boxes, *constants], [chosen, number], "NonMaxSuppressionV4Options")
+    is_there = c.intermediate(TensorType(DType.BOOL, (count,)), f"{place}/is_there")
+    c.node("LESS", [c.vector(range(count)), number], [is_there], "LessOptions")
+    rest = c.constant(np.full(count, -1, np.int32), f"{op.name}/none")
+    c.node("SELECT_V2", [is_there, chosen, rest], [c.result(op)], "SelectV2Options")
+
+
 INTEGER.none("its results are positions, which stay integers", NonMaxSuppression)
-TFLITE.none("TFLite's fills the rest with 0, not with -1", NonMaxSuppression)
+TFLITE.add(TfliteForm(_write, "NON_MAX_SUPPRESSION_V4"), NonMaxSuppression)
 PERMUTED.none("boxes stand in rows", NonMaxSuppression)
 
 

@@ -128,7 +128,7 @@ def _write(kind: str, table: str | None) -> TfliteForm:
     def emit(c: Any, op: Operation) -> None:
         c.node(kind, [c.place(v) for v in op.operands], [c.result(op)], table)
 
-    return TfliteForm(emit, kind)
+    return TfliteForm(emit, kind, raw=frozenset({DType.I8, DType.I16}))
 
 
 INTEGER.none("TFLite has no kernel for 8 bits", Ceil, Floor, FloorMod, Round)

@@ -22,17 +22,21 @@ from .dce import Dce, dce
 from .decompose import Decompose, decompose
 from .differentiate import Differentiate, differentiate
 from .duplicate import Duplicate, duplicate
+from .float_weights import FloatWeights, float_weights
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
+from .half_constants import HalfConstants, half_constants
 from .jvp import Jvp, jvp
 from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
+from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .sink_transposes import SinkTransposes, sink_transposes
+from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
@@ -47,16 +51,20 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Decompose,
             Differentiate,
             Duplicate,
+            FloatWeights,
             FoldBatchNorm,
             FoldConstants,
             Fuse,
             FuseUpdates,
+            HalfConstants,
             Jvp,
             LegalizeEdgeTpu,
             LowerGradients,
+            OptimizeBodies,
             Recompute,
             SimplifyInference,
             SinkTransposes,
+            SkipPadding,
             Verify,
         )
     }
@@ -87,19 +95,23 @@ __all__ = [
     "Decompose",
     "Differentiate",
     "Duplicate",
+    "FloatWeights",
     "FoldBatchNorm",
     "FoldConstants",
     "Fuse",
     "FuseUpdates",
+    "HalfConstants",
     "Jvp",
     "LegalizeEdgeTpu",
     "LowerGradients",
     "Observer",
+    "OptimizeBodies",
     "Pass",
     "PassManager",
     "Recompute",
     "SimplifyInference",
     "SinkTransposes",
+    "SkipPadding",
     "Step",
     "Timing",
     "Verify",
@@ -111,14 +123,17 @@ __all__ = [
     "decompose",
     "differentiate",
     "duplicate",
+    "float_weights",
     "fold_batch_norm",
     "fold_constants",
     "format_pipeline",
     "fuse",
     "fuse_updates",
+    "half_constants",
     "jvp",
     "legalize_edgetpu",
     "lower_gradients",
+    "optimize_bodies",
     "parse_pipeline",
     "pipelines",
     "print_after",
@@ -128,5 +143,6 @@ __all__ = [
     "run",
     "simplify_inference",
     "sink_transposes",
+    "skip_padding",
     "verify",
 ]

@@ -35,7 +35,7 @@ class AssignLayouts(Pass):
     - With `pitch`, C gets a margin of 16 elements after it if C elements take a multiple of 2048 bytes and one of the
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
       from the L1 cache.
-    - A value that can't carry margins (an input or output of the graph, operand or result of a reshape) stays dense,
+    - A value that can't carry margins (an input or output of a graph, operand or result of a reshape) stays dense,
       and where H or W need a margin, the convolutions that need it read a `relayout` of it. For the sake of the pitch
       alone nothing is copied. Values known when weights are loaded stay as they are.
 
@@ -92,7 +92,7 @@ class LayoutPlan:
         producer = self.graph.producers.get(value)
         if producer is None or value in self.static or value in self.outputs:
             return False
-        return not any(op.operator.view for op in (producer, *self.graph.users[value]))
+        return not any(op.operator.view or op.operator.regions for op in (producer, *self.graph.users[value]))
 
     def type_of(self, value: Value) -> TensorType:
         """The type of a result with its layout."""

@@ -10,7 +10,7 @@ from .base import Pass
 
 @dataclass(frozen=True)
 class Dce(Pass):
-    """Drop operations whose results nothing uses, parameters included; inputs stay.
+    """Drop operations whose results nothing uses, parameters included; inputs and the parameters that are updated stay.
 
     Before::
 
@@ -27,7 +27,7 @@ class Dce(Pass):
     name = "dce"
 
     def run(self, graph: Graph) -> Graph:
-        needed = set(graph.outputs)
+        needed = {*graph.outputs, *(op.result for op in graph.states)}
         alive: list[Operation] = []
         for op in reversed(graph.operations):
             if any(result in needed for result in op.results):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import NetcError, near_miss
 from ..graph.ir import Graph, Operation, Value
+from ..graph.state import refuse_state
 from .base import Pass
 from .reverse_mode import Continuation, pull_back
 
@@ -65,6 +66,7 @@ def add_gradients(graph: Graph, of: int | str | Value = 0, wrt: Sequence[str | V
     Gradients are operations like all others: apply the function again for higher derivatives. Raises `NetcError` for
     unknown names, and where an operator on the way can't be differentiated.
     """
+    refuse_state(graph, "it can't be differentiated")
     target = output_of(graph, of)
     sources = sources_of(graph, wrt)
     b = Continuation(graph)

@@ -50,7 +50,9 @@ class FoldConstants(Pass):
         return dce(rewriter.close()) if folded else graph
 
     def _is_small(self, op: Operation) -> bool:
-        return op.body is None and macs_of(op) <= self.limit and all(r.type.size <= self.limit for r in op.results)
+        if op.body is not None or op.operator.regions:
+            return False
+        return macs_of(op) <= self.limit and all(r.type.size <= self.limit for r in op.results)
 
     def _fold(
         self, rewriter: Rewriter, op: Operation, sources: list[Operation], constants: dict[Value, Operation]

@@ -21,8 +21,8 @@ from .simplify_inference import simplify_inference
 def freeze(graph: Graph, params: Mapping[str, Array]) -> Graph:
     """The network for inference with constants for weights: batch_norm folded, what depends on weights alone computed.
 
-    A constant that is computed from parameters is called after the first of them. Raises `NetcError` if a parameter
-    has no value in `params`, or one of another type.
+    A constant that is computed from parameters is called after the first of them; those that are updated stay. Raises
+    `NetcError` if a parameter has no value in `params`, or one of another type.
 
     Before::
 
@@ -62,11 +62,14 @@ class _Freezer:
         self.known: dict[Value, Array] = {}
         self.origins: dict[Value, str] = {}
         """Names of the parameters that known values come from."""
-        self.taken: set[str] = {v.name for v in graph.inputs if v.name}
+        states = (op.result for op in graph.states)
+        self.taken: set[str] = {v.name for v in (*graph.inputs, *states) if v.name}
 
     def run(self) -> Graph:
+        states = frozenset(self.graph.states)
         for op in self.graph.operations:
-            if op.name in ("param", "constant") or (op.operands and all(v in self.known for v in op.operands)):
+            known = op.name in ("param", "constant") or (op.operands and all(v in self.known for v in op.operands))
+            if known and op not in states and not op.operator.regions:
                 self._evaluate(op)
                 continue
             for value in op.operands:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 from ..graph.ir import Graph, Value
+from ..graph.state import refuse_state
 from .base import Pass
 from .differentiate import sources_of, with_names
 from .reverse_mode import Continuation, pull_back
@@ -58,6 +59,7 @@ def add_tangents(graph: Graph, wrt: Sequence[str | Value] | None = None) -> Grap
     reverse mode through those, with the tangents as seeds, gives J times the tangents. No operator needs a second
     rule. The u are inputs of the graph for as long as it takes.
     """
+    refuse_state(graph, "it can't be differentiated")
     sources = list(dict.fromkeys(sources_of(graph, wrt)))
     outputs = [v for v in graph.outputs if v.type.dtype.is_float]
     names = [v.name or f"value{i}" for i, v in enumerate(sources)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Graph, Operation, Results
 from ..ops.convolution_gradients import InputGradient
 from .base import Pass
 
@@ -38,10 +38,10 @@ class LowerGradients(Pass):
             if lowered is None:
                 rewriter.copy(op)
             else:
-                rewriter.replace(op.result, lowered)
+                rewriter.replace_results(op, lowered)
         return rewriter.close()
 
-    def _lower(self, b: Rewriter, op: Operation) -> Value | None:
+    def _lower(self, b: Rewriter, op: Operation) -> Results | None:
         if isinstance(op.operator, InputGradient):
             return b.expand(op, op.operator.decompose)
         if op.name == "matmul" and op.attributes["transpose_b"]:

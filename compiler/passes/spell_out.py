@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph.builder import Rewriter, rewritten
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Graph, Operation, Results
 from ..ops.facets import Facet
 
 
@@ -24,7 +24,7 @@ def spelled_out(graph: Graph, *facets: Facet[Any]) -> Graph:
     def has_rule(op: Operation) -> bool:
         return any(facet.of(op.operator) is not None for facet in facets)
 
-    def made_of_others(b: Rewriter, op: Operation) -> Value | None:
+    def made_of_others(b: Rewriter, op: Operation) -> Results | None:
         if has_rule(op):
             return None
         start = len(b.operations)

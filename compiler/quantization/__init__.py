@@ -2,6 +2,7 @@
 
 from . import no_form as no_form
 from .calibration import Calibration, Ranges, observation_graph, prepare
+from .dynamic_range import dynamic_range
 from .equalize import equalize
 from .errors import Noise, comparable, measure
 from .fake_quantize import FakeQuantized, fake_quantize
@@ -19,6 +20,7 @@ __all__ = [
     "Ranges",
     "Scheme",
     "comparable",
+    "dynamic_range",
     "equalize",
     "fake_quantize",
     "findings",

@@ -17,13 +17,15 @@ import numpy as np
 
 from ..errors import NetcError, near_miss
 from ..graph.builder import Rewriter, rewritten
-from ..graph.ir import Array, Graph, Operation, Value
+from ..graph.ir import Array, Graph, Operation, Results, Value
 from ..graph.names import value_names
+from ..graph.state import refuse_state
 from ..ops.activations import activation_of
 from ..ops.facets import INTEGER
 from ..ops.opaque import runnable
 from ..passes.canonicalize import canonicalize
 from ..passes.dce import dce
+from ..passes.float_weights import float_weights
 from ..passes.freeze import freeze, inference_form
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import windows_in_two_dimensions
@@ -45,7 +47,8 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
-    inference = windows_in_two_dimensions(inference_form(runnable(graph), integers=True))
+    refuse_state(graph, "such networks can't be quantized")
+    inference = windows_in_two_dimensions(inference_form(float_weights(runnable(graph)), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 
 
@@ -54,7 +57,7 @@ def in_integer_operators(graph: Graph) -> Graph:
     return _finite(dce(canonicalize(rewritten(spelled_out(graph, INTEGER), _prepared))))
 
 
-def _prepared(b: Rewriter, op: Operation) -> Value | None:
+def _prepared(b: Rewriter, op: Operation) -> Results | None:
     """What stands for an operation before calibration."""
     form = INTEGER.of(op.operator)
     return form.prepare(b, op) if form is not None and form.prepare is not None else None

@@ -32,6 +32,7 @@ class Scheme:
     """What the integer network looks like.
 
     `inputs` and `outputs` are the element types at its edges: i8, u8, or f32 with quantize and dequantize inside.
+    `short` activations have 16 bits instead of 8, with 8-bit weights; the edges are then i16 or f32.
     Convolutions have a scale for each filter, or one for all if not `per_channel`; dense layers have one for all unless
     `dense_channels`. `keep_float` holds patterns, such as `head.*`, of names of results that stay floats; with
     `allow_float`, operators without an integer form do so too, which else are an error.
@@ -43,15 +44,22 @@ class Scheme:
     dense_channels: bool = False
     keep_float: tuple[str, ...] = ()
     allow_float: bool = False
+    short: bool = False
+
+    @property
+    def activations(self) -> DType:
+        """The element type of activations."""
+        return DType.I16 if self.short else DType.I8
 
     def has_channels(self, op: Operation) -> bool:
         """True if the weight of a contraction has a scale for each filter."""
         return self.dense_channels if isinstance(op.operator, Dense) else self.per_channel
 
     def __post_init__(self) -> None:
+        edges = (DType.I16, DType.F32) if self.short else _EDGES
         for dtype in (self.inputs, self.outputs):
-            if dtype not in _EDGES:
-                raise NetcError(f"a quantized network takes and gives {', '.join(map(str, _EDGES))}, not {dtype}")
+            if dtype not in edges:
+                raise NetcError(f"a quantized network takes and gives {', '.join(map(str, edges))}, not {dtype}")
 
 
 @dataclass
@@ -68,7 +76,8 @@ class Quantizer:
         self.b = GraphBuilder(self.graph.name, self.graph.attributes)
         self.names = value_names(self.graph)
         self.taken: set[str] = set()
-        self.scales = assign_scales(self.graph, self.ranges, self.names)
+        self.dtype = self.scheme.activations
+        self.scales = assign_scales(self.graph, self.ranges, self.names, self.dtype)
         self.fused = fused_activations(self.graph)
 
     def run(self) -> Graph:
@@ -90,11 +99,11 @@ class Quantizer:
             self.integers[value] = self._signed(self.b.input(name, self._edge_type(value, dtype)), value)
 
     def _signed(self, given: Value, value: Value) -> Value:
-        """An input as i8."""
+        """An input in the type of activations."""
         x = given.type.quantization
-        if given.type.dtype is DType.I8 or x is None:
+        if given.type.dtype is self.dtype or x is None:
             return given
-        return self.b.emit("requantize", given, dtype="i8", x=x, y=self.scale(value))
+        return self.b.emit("requantize", given, dtype=str(self.dtype), x=x, y=self.scale(value))
 
     def _edge_type(self, value: Value, dtype: DType) -> TensorType:
         scale = self.scale(value)
@@ -106,7 +115,7 @@ class Quantizer:
         if value.type.dtype is not DType.F32 or self.scheme.outputs is DType.F32:
             return self.real(value)
         result = self.integer(value)
-        if self.scheme.outputs is DType.I8:
+        if self.scheme.outputs is self.dtype:
             return result
         y = self._edge_type(value, DType.U8).quantization
         return self.b.emit("requantize", result, dtype="u8", x=self.scale(value), y=y)
@@ -168,7 +177,7 @@ class Quantizer:
         if value not in self.scales:
             if self.known(value) is None:
                 raise NetcError(f"there is no calibrated range of `{self.names[value]}`")
-            self.scales[value] = activation_scale(self.range(value))
+            self.scales[value] = activation_scale(self.range(value), self.dtype)
         return self.scales[value]
 
     def range(self, value: Value) -> Range:
@@ -204,18 +213,18 @@ class Quantizer:
         return array
 
     def integer(self, value: Value, scale: Quantization | None = None) -> Value:
-        """A value as i8, on its own scale or another one."""
+        """A value as an activation, on its own scale or another one."""
         own = self.scale(value)
         array = self.known(value)
         if array is not None:
             wanted = scale or own
-            return self.b.constant(to_integers(array, wanted), quantization=wanted)
+            return self.b.constant(to_integers(array, wanted, self.dtype), quantization=wanted)
         if value not in self.integers:
-            self.integers[value] = self.b.emit("quantize", self.floats[value], dtype="i8", y=own)
+            self.integers[value] = self.b.emit("quantize", self.floats[value], dtype=str(self.dtype), y=own)
         result = self.integers[value]
         if scale is None or scale == own:
             return result
-        return self.b.emit("requantize", result, dtype="i8", x=own, y=scale)
+        return self.b.emit("requantize", result, dtype=str(self.dtype), x=own, y=scale)
 
     def real(self, value: Value) -> Value:
         """A value as floats, or as what it is if it is not made of f32."""

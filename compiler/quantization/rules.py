@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,13 +37,13 @@ from .bias_correction import shift_of_rounding
 from .calibration import Ranges, has_filters
 from .quantizer import Quantizer, Scheme
 from .scales import (
-    HIGHEST,
-    LOWEST,
     bias_to_integers,
     covered,
+    ends_of,
     real_weight,
     weight_scale,
     weight_to_integers,
+    wide_bias,
 )
 
 LOWEST_PADDING = -1e30
@@ -66,14 +67,14 @@ def quantize(graph: Graph, ranges: Ranges, scheme: Scheme | None = None) -> Grap
     return Quantizer(graph, ranges, scheme or Scheme()).run()
 
 
-def limits(activation: Operation | None, y: Quantization) -> dict[str, Attribute]:
+def limits(activation: Operation | None, y: Quantization, dtype: DType = DType.I8) -> dict[str, Attribute]:
     """An activation as attributes of an operator of integers: the range that it leaves, and its name if it has one."""
     if activation is None:
-        return activation_range(None, DType.I8, y)
+        return activation_range(None, dtype, y)
     name = activation_of(activation)
     if name is not None:
-        return activation_range(name, DType.I8, y)
-    low, high = integer_range(*activation.operator.bounds(activation.attributes), DType.I8, y)
+        return activation_range(name, dtype, y)
+    low, high = integer_range(*activation.operator.bounds(activation.attributes), dtype, y)
     return {"low": low, "high": high}
 
 
@@ -85,7 +86,7 @@ def contraction(q: Quantizer, op: Operation) -> Value:
     if weight is None or (len(op.operands) > 2 and bias is None):
         raise NetcError(f"the integer form of {op.name} needs constant weights", location=op.location)
     per_channel = q.scheme.has_channels(op)
-    given = weight_scale(weight, bias, x, y, per_channel=per_channel)
+    given = weight_scale(weight, bias, x, y, per_channel=per_channel, wide=q.scheme.short)
     rounded = weight_to_integers(weight, given)
     operands = [q.integer(op.operands[0]), q.constant(rounded, given, op.operands[1].name)]
     means = q.means(op.operands[0]) if has_filters(op) else None
@@ -93,7 +94,8 @@ def contraction(q: Quantizer, op: Operation) -> Value:
         bias = (0 if bias is None else bias) - shift_of_rounding(op, real_weight(rounded, given) - weight, means)
     if bias is not None:
         name = op.operands[2].name if len(op.operands) > 2 else None
-        operands.append(q.constant(bias_to_integers(bias, x, given), None, name))
+        whole = wide_bias(bias, x, given) if q.scheme.short else bias_to_integers(bias, x, given)
+        operands.append(q.constant(whole, None, name))
     return q.emit(
         op,
         f"q_{op.name}",
@@ -101,7 +103,7 @@ def contraction(q: Quantizer, op: Operation) -> Value:
         x=x,
         weight=given,
         y=y,
-        **limits(q.fused.get(op), y),
+        **limits(q.fused.get(op), y, q.dtype),
         **op.attributes,
     )
 
@@ -111,7 +113,7 @@ def binary(q: Quantizer, op: Operation) -> Value:
     y = q.scale(q.final(op))
     a, b = op.operands
     scales = {"a": q.scale(a), "b": q.scale(b), "y": y}
-    return q.emit(op, f"q_{op.name}", q.integer(a), q.integer(b), **scales, **limits(q.fused.get(op), y))
+    return q.emit(op, f"q_{op.name}", q.integer(a), q.integer(b), **scales, **limits(q.fused.get(op), y, q.dtype))
 
 
 def matmul(q: Quantizer, op: Operation) -> Value:
@@ -130,9 +132,9 @@ def extremum(q: Quantizer, op: Operation) -> Value:
 def activation(q: Quantizer, op: Operation) -> Value:
     """An activation by itself: another scale, and limits where that doesn't end there anyway."""
     x, y = op.operands[0], q.scale(op.result)
-    scaled = q.emit(op, "requantize", q.integer(x), dtype="i8", x=q.scale(x), y=y)
-    bounds = limits(op, y)
-    if (bounds["low"], bounds["high"]) == (LOWEST, HIGHEST):
+    scaled = q.emit(op, "requantize", q.integer(x), dtype=str(q.dtype), x=q.scale(x), y=y)
+    bounds = limits(op, y, q.dtype)
+    if (bounds["low"], bounds["high"]) == integer_range(-math.inf, math.inf, q.dtype, y):
         return scaled
     return q.emit(op, "clamp", scaled, **bounds)
 
@@ -160,7 +162,7 @@ def softmax(q: Quantizer, op: Operation) -> Value:
     if normalize_axis(op.name, op.attributes["axis"], x.type.rank) != x.type.rank - 1:
         hint = "transpose the tensor first, or keep this one in floats"
         raise NetcError(f"{op.name} on integers runs over the last dimension", location=op.location, hint=hint)
-    given = {"dtype": "i8"} if op.name == "softmax" else {}
+    given = {"dtype": str(q.dtype)} if op.name == "softmax" else {}
     return q.emit(op, f"q_{op.name}", q.integer(x), x=q.scale(x), y=q.scale(op.result), **given)
 
 
@@ -209,8 +211,8 @@ def pad(q: Quantizer, op: Operation) -> Value:
         hint = "pad with a number near those that are padded, or keep this operator in floats"
         problem = f"pad with {number:g} leaves none of the 256 levels to `{q.names[x]}`, {q.range(x)}"
         raise NetcError(problem, location=op.location, hint=hint)
-    reached = covered(y)
-    value = int(np.clip(integer_of(min(max(number, reached.low), reached.high), y), LOWEST, HIGHEST))
+    reached = covered(y, q.dtype)
+    value = int(np.clip(integer_of(min(max(number, reached.low), reached.high), y), *ends_of(q.dtype)))
     return q.emit(op, "pad", q.integer(x, y), padding=op.attributes["padding"], value=value)
 
 

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph.ir import Array
-from ..types import Quantization
+from ..types import DType, Quantization
 from .methods import Range
 
 LOWEST, HIGHEST = -128, 127
+SHORT_LIMIT = (1 << 15) - 1
 WEIGHT_LIMIT = 127
 """Weights are symmetric: -128 isn't used."""
 BIAS_LIMIT = 1 << 30
@@ -18,40 +19,55 @@ NARROWEST = 2.0**-28
 """Smallest ratio of a filter's scale of products to that of the results that fixed point can hold, and some bits."""
 
 
-def activation_scale(given: Range) -> Quantization:
-    """Scale and zero point of i8 numbers that cover a range; 0 is always among them, and exactly."""
+WIDE_BIAS_LIMIT = 1 << 40
+"""Largest bias of sums of 64 bits."""
+
+
+def ends_of(dtype: DType) -> tuple[int, int]:
+    """The least and the largest number of an activation: i8, or i16, of which the least isn't used."""
+    return (LOWEST, HIGHEST) if dtype is DType.I8 else (-SHORT_LIMIT, SHORT_LIMIT)
+
+
+def activation_scale(given: Range, dtype: DType = DType.I8) -> Quantization:
+    """Scale and zero point of numbers that cover a range; 0 is always among them, and exactly.
+
+    Scales of i16 are symmetric.
+    """
     low, high = min(given.low, 0.0), max(given.high, 0.0)
     if high - low < 1e-30:
         high = low + 1.0
+    if dtype is DType.I16:
+        return Quantization.of(max(-low, high) / SHORT_LIMIT)
     scale = float(np.float32((high - low) / (HIGHEST - LOWEST)))
     zero_point = int(np.clip(np.rint(LOWEST - low / scale), LOWEST, HIGHEST))
     return Quantization.of(scale, zero_point)
 
 
-def covered(given: Quantization) -> Range:
-    """The numbers that i8 elements reach from end to end."""
-    return Range(given.scale * (LOWEST - given.zero_point), given.scale * (HIGHEST - given.zero_point))
+def covered(given: Quantization, dtype: DType = DType.I8) -> Range:
+    """The numbers that elements reach from end to end."""
+    low, high = ends_of(dtype)
+    return Range(given.scale * (low - given.zero_point), given.scale * (high - given.zero_point))
 
 
-def to_integers(x: Array, given: Quantization) -> Array:
-    """The i8 numbers of floats, one scale for all."""
+def to_integers(x: Array, given: Quantization, dtype: DType = DType.I8) -> Array:
+    """The numbers of floats, one scale for all."""
     rounded = _round(np.asarray(x, np.float64) / given.scale) + given.zero_point
-    return np.asarray(np.clip(rounded, LOWEST, HIGHEST), np.int8)
+    return np.asarray(np.clip(rounded, *ends_of(dtype)), dtype.numpy)
 
 
 def weight_scale(
-    weight: Array, bias: Array | None, x: Quantization, y: Quantization, *, per_channel: bool
+    weight: Array, bias: Array | None, x: Quantization, y: Quantization, *, per_channel: bool, wide: bool = False
 ) -> Quantization:
     """Symmetric scale of a weight, one for each filter (the last dimension) or one for all.
 
     A filter of zeros, or of next to nothing, gets the smallest scale with which its bias and the factor to the result's
-    scale can still be held.
+    scale can still be held; `wide` sums have 64 bits.
     """
     axes = tuple(range(weight.ndim - 1)) if per_channel else None
     largest = np.abs(weight.astype(np.float64)).max(axis=axes)
     scales = np.maximum(largest / WEIGHT_LIMIT, y.scale / x.scale * NARROWEST)
     if bias is not None:
-        needed = np.abs(bias.astype(np.float64)) / (x.scale * BIAS_LIMIT)
+        needed = np.abs(bias.astype(np.float64)) / (x.scale * (WIDE_BIAS_LIMIT if wide else BIAS_LIMIT))
         scales = np.maximum(scales, needed if per_channel else needed.max())
     if not per_channel:
         return Quantization.of(float(scales))
@@ -68,6 +84,12 @@ def real_weight(integers: NDArray[np.int8], given: Quantization) -> NDArray[np.f
     """The numbers that the integers of a weight stand for."""
     numbers: NDArray[np.float64] = integers * np.array(given.scales if not given.is_per_tensor else given.scale)
     return numbers
+
+
+def wide_bias(bias: Array, x: Quantization, weight: Quantization) -> NDArray[np.int64]:
+    """The i64 numbers of a bias of 16-bit activations."""
+    scales = x.scale * np.array(weight.scales if not weight.is_per_tensor else weight.scale, np.float64)
+    return np.clip(_round(bias.astype(np.float64) / scales), -WIDE_BIAS_LIMIT, WIDE_BIAS_LIMIT).astype(np.int64)
 
 
 def bias_to_integers(bias: Array, x: Quantization, weight: Quantization) -> NDArray[np.int32]:

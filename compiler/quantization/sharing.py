@@ -19,12 +19,18 @@ from .calibration import Ranges, watched_values
 from .methods import Range
 from .scales import activation_scale, covered
 
+SHORT_SHARE = Quantization.of(2.0**-15)
+"""The scale of 16-bit results that the specification demands where it demands one of 8-bit results."""
 
-def assign_scales(graph: Graph, ranges: Ranges, names: Mapping[Value, str]) -> dict[Value, Quantization]:
-    """The scale of each value that calibration watched."""
+
+def assign_scales(
+    graph: Graph, ranges: Ranges, names: Mapping[Value, str], dtype: DType = DType.I8
+) -> dict[Value, Quantization]:
+    """The scale of each value that calibration watched, for integers of type i8 or i16."""
     scales: dict[Value, Quantization] = {}
     for group in scale_groups(graph):
-        scale = group.fixed or _padded_scale(graph, group, ranges, names, scales)
+        fixed = SHORT_SHARE if group.fixed is not None and dtype is DType.I16 else group.fixed
+        scale = fixed or _padded_scale(graph, group, ranges, names, scales, dtype)
         scales.update(dict.fromkeys(group.members, scale))
     return scales
 
@@ -35,16 +41,17 @@ def _padded_scale(
     ranges: Ranges,
     names: Mapping[Value, str],
     scales: Mapping[Value, Quantization],
+    dtype: DType,
 ) -> Quantization:
     """The scale of a group; that of what a pad reads if it reaches the result of the pad, the group's only source."""
     needed = group.range(ranges, names)
     producer = graph.producers.get(group.sources[0]) if len(group.sources) == 1 else None
     if producer is not None and isinstance(producer.operator, Pad) and producer.operands[0] in scales:
         given = scales[producer.operands[0]]
-        reached, margin = covered(given), given.scale / 2
+        reached, margin = covered(given, dtype), given.scale / 2
         if reached.low - margin <= needed.low and needed.high <= reached.high + margin:
             return given
-    return activation_scale(needed)
+    return activation_scale(needed, dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,13 @@ from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.names import UniqueNames, output_names, value_names
 from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
+from ..passes.half_constants import CONSTANTS, HALF, half_constants, holds_in_half
 from ..types import DType, Quantization, TensorType
-from .model import Field, Model, Node, Options, Tensor
+from .model import Field, Function, Model, Node, Options, Tensor
 from .narrow import misread
+
+NO_TYPE = TensorType(DType.I32, ())
+"""Stands for the type of what refers to a variable."""
 
 Mapping_ = Callable[["Emitter", Operation], None]
 
@@ -30,24 +34,30 @@ NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
 class Emitter:
     """A file in the making; mappings call `node` and the methods that give them the places of tensors."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, functions: list[Function] | None = None) -> None:
         self.graph = graph
         self.names = value_names(graph)
-        named = zip(graph.outputs, output_names(graph), strict=False)
+        named = zip(graph.results, output_names(graph), strict=False)
         self.names = {**self.names, **{value: name for value, name in named if value.name is None}}
         self.tensors: list[Tensor] = []
         self.nodes: list[Node] = []
+        self.functions: list[Function] = [] if functions is None else functions
+        """The other subgraphs, from number 1 up."""
         self._places: dict[Value, int] = {}
+        self._handles: dict[str, int] = {}
+        self._held: set[Value] = set()
+        """States that lie in variable tensors."""
         self._constants: dict[tuple[bytes, str], int] = {}
         self._unique = UniqueNames()
         self._fused = dict(_fusions(graph))
         self._absorbed = frozenset(self._fused.values())
+        self._halves = graph.attributes.get(CONSTANTS) == HALF
 
     def run(self) -> tuple[list[int], list[int]]:
         """Convert all operations; the places of the graph's inputs and outputs."""
         inputs = [self.place(v) for v in self.graph.inputs]
         for op in self.graph.operations:
-            if op.name == "constant" or op in self._absorbed:
+            if op.name == "constant" or op in self._absorbed or op in self.graph.states:
                 continue
             if op.name == "param":
                 hint = "give weights, so that its parameters become constants"
@@ -61,12 +71,39 @@ class Emitter:
                 problem = f"TFLite's form of {op.name} takes {wrong} for quantized numbers, which netc doesn't"
                 self.fail(op, problem, "cast it to i32 or f32 first, or use operators on quantized numbers")
             form.emit(self, op)
-        return inputs, self._outputs(inputs)
+        outputs = self._outputs(inputs)
+        self._assign([op for op in self.graph.states if op.result not in self._held])
+        return inputs, outputs
+
+    def _assign(self, states: Sequence[Operation]) -> None:
+        """Give variables the values for the next run, and say what they begin with."""
+        for op in states:
+            place = self.place(self.graph.updates[op.result])
+            self.node("ASSIGN_VARIABLE", [self._handle(op), place], ())
+        if states:
+            self.functions.append(_initialization(states))
+            once = Options("CallOnceOptions", {"init_subgraph_index": len(self.functions)})
+            self.nodes.insert(0, Node("CALL_ONCE", 1, (), (), once))
+
+    def _read(self, state: Operation) -> int:
+        """The tensor of what the variable of a state holds in the beginning of a run."""
+        place = self._add(f"{state.result.name}/value", state.result.type)
+        self.node("READ_VARIABLE", [self._handle(state)], [place])
+        return place
+
+    def _handle(self, state: Operation) -> int:
+        """The tensor that refers to the variable of a state."""
+        name = state.result.name or ""
+        if name not in self._handles:
+            self._handles[name] = self._add(f"{name}/handle", NO_TYPE)
+            self.tensors[self._handles[name]] = replace(self.tensors[self._handles[name]], resource=True)
+            self.node("VAR_HANDLE", (), [self._handles[name]], "VarHandleOptions", shared_name=name)
+        return self._handles[name]
 
     def _outputs(self, inputs: Sequence[int]) -> list[int]:
         """The outputs; one that is an input, a constant or an output already is copied."""
         taken, places = set(inputs), []
-        for value in self.graph.outputs:
+        for value in self.graph.results:
             place = self.place(value)
             if place in taken or self.tensors[place].data is not None:
                 copy = self.intermediate(value.type, self.names[value] + "/copy")
@@ -83,13 +120,20 @@ class Emitter:
     # ---- tensors ----
 
     def _add(self, name: str, type_: TensorType, data: Array | None = None) -> int:
+        if data is not None and self._halves and holds_in_half(data, half_constants.smallest):
+            half = self._add(f"{name}/half", TensorType(DType.F16, type_.shape), data.astype(np.float16))
+            place = self._add(name, type_)
+            self.node("DEQUANTIZE", [half], [place], version=3)
+            return place
         self.tensors.append(Tensor(self._unique.take(name), type_.with_layout(None), data))
         return len(self.tensors) - 1
 
     def place(self, value: Value) -> int:
         """The tensor of a value; that of a constant is added when it is first used."""
+        producer = self.graph.producers.get(value)
+        if value not in self._places and producer in self.graph.states and producer is not None:
+            self._places[value] = self._read(producer)
         if value not in self._places:
-            producer = self.graph.producers.get(value)
             data = producer.attributes["value"] if producer is not None and producer.name == "constant" else None
             self._places[value] = self._add(self.names[value], value.type, data)
         return self._places[value]
@@ -119,13 +163,47 @@ class Emitter:
         """A tensor between two operators that make up one operation."""
         return self._add(name, type_)
 
+    def make_complex(self, place: int) -> None:
+        """Let a tensor hold complex numbers."""
+        self.tensors[place] = replace(self.tensors[place], complex=True)
+
     def variable(self, type_: TensorType, name: str) -> int:
         """A tensor that an operator keeps from run to run; it begins with zeros."""
         place = self._add(name, type_)
         self.tensors[place] = replace(self.tensors[place], variable=True)
         return place
 
+    def is_own_state(self, op: Operation, operand: int, result: int) -> bool:
+        """True if an operand is a state that only this operation reads and replaces: a variable tensor can hold it.
+
+        It has to begin with zeros, or with its zero point.
+        """
+        value = op.operands[operand]
+        state = self.graph.producers.get(value)
+        if state not in self.graph.states or state is None or self.graph.updates[value] is not op.results[result]:
+            return False
+        others = value in self.graph.outputs or self.graph.outputs.count(op.results[result]) > 1
+        alone = self.graph.users[value] == [op] and op.operands.count(value) == 1
+        given = value.type.quantization
+        zero = given.zero_point if given is not None and value.type.dtype is DType.I8 else 0
+        used = others or bool(self.graph.users[op.results[result]])
+        return alone and not used and bool(np.all(state.attributes["value"] == zero))
+
+    def own_state(self, op: Operation, operand: int) -> int:
+        """The variable tensor that holds a state of which `is_own_state` holds."""
+        value = op.operands[operand]
+        self._held.add(value)
+        return self.variable(value.type, value.name or "state")
+
     # ---- operators ----
+
+    def function(self, graph: Graph, *, handed_on: int = 0) -> int:
+        """The number of a new subgraph; it returns so many of its last inputs as they are, behind its results."""
+        inner = Emitter(graph, self.functions)
+        inputs, outputs = inner.run()
+        given = inputs[len(inputs) - handed_on :]
+        self.functions.append(Function(graph.name, inner.tensors, inner.nodes, inputs, [*outputs, *given]))
+        return len(self.functions)
 
     def node(
         self,
@@ -154,12 +232,25 @@ class Emitter:
         return self.place(self._fused.get(op, op).result)
 
 
+def _initialization(states: Sequence[Operation]) -> Function:
+    """The subgraph that gives variables what the first run begins with."""
+    tensors: list[Tensor] = []
+    nodes: list[Node] = []
+    for n, op in enumerate(states):
+        name = op.result.name or ""
+        tensors.append(Tensor(f"{name}/handle", NO_TYPE, resource=True))
+        tensors.append(Tensor(name, op.result.type, op.attributes["value"]))
+        nodes.append(Node("VAR_HANDLE", 1, (), (2 * n,), Options("VarHandleOptions", {"shared_name": name})))
+        nodes.append(Node("ASSIGN_VARIABLE", 1, (2 * n, 2 * n + 1), ()))
+    return Function("initialization", tensors, nodes, (), ())
+
+
 def _fusions(graph: Graph) -> Iterable[tuple[Operation, Operation]]:
     """Operations, each with the activation that becomes part of it."""
     for op in graph.operations:
         source = graph.producers.get(op.operands[0]) if op.operands else None
         form = TFLITE.of(source.operator) if source is not None else None
-        if source is None or form is None or not form.activated or not op.result.type.dtype.is_float or not _code(op):
+        if source is None or form is None or not form.activated or not _code(op) or not op.result.type.dtype.is_float:
             continue
         if source.result not in graph.outputs and len(graph.users[source.result]) == 1:
             yield source, op
@@ -186,6 +277,7 @@ def model_of(graph: Graph, metadata: Mapping[str, bytes]) -> Model:
         _signature_names(signature.get("outputs", ()), [tensors[i].name for i in outputs]),
         signature.get("key") or "serving_default",
         metadata,
+        emitter.functions,
     )
 
 

@@ -79,7 +79,7 @@ class _Metadata:
 
     def run(self, graph: Graph, declared: Mapping[str, Any], labels: Sequence[str] | None) -> bytes:
         inputs = [self.input(v.name or "input", v.type, declared) for v in graph.inputs]
-        names = output_names(graph) or [v.name or "output" for v in graph.outputs]
+        names = output_names(graph) or [v.name or "output" for v in graph.results]
         labelled = names.index(CLASS_NUMBERS) if CLASS_NUMBERS in names else 0
         outputs = [self.output(name, labels if i == labelled else None) for i, name in enumerate(names)]
         subgraph = self.table({2: self.tables(inputs), 3: self.tables(outputs)})

@@ -11,17 +11,23 @@ from dataclasses import dataclass, field
 from ..graph.ir import Array
 from ..types import TensorType
 
-Field = int | float | bool | Sequence[int]
+Field = int | float | bool | str | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor; `data` is the value of a constant. A `variable` one keeps its elements from run to run."""
+    """A tensor; `data` is the value of a constant. A `variable` one keeps its elements from run to run.
+
+    A `resource` refers to a variable that operators read and assign; its type counts for nothing.
+    """
 
     name: str
     type: TensorType
     data: Array | None = None
     variable: bool = False
+    complex: bool = False
+    """Its elements are complex numbers of 32-bit floats; `type` says f32."""
+    resource: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,23 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Function:
+    """A subgraph that operators call by its number."""
+
+    name: str
+    tensors: Sequence[Tensor]
+    nodes: Sequence[Node]
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A file with one subgraph. `signature` names its inputs and outputs, `metadata` holds buffers by name."""
+    """A file: its first subgraph and what belongs to it.
+
+    `signature` names inputs and outputs, `metadata` holds buffers by name. `functions` are the other subgraphs, which
+    have numbers from 1 up.
+    """
 
     name: str
     tensors: Sequence[Tensor]
@@ -60,3 +81,4 @@ class Model:
     output_names: Sequence[str]
     signature: str = "serving_default"
     metadata: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    functions: Sequence[Function] = ()

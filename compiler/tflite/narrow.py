@@ -19,7 +19,7 @@ def misread(op: Operation, form: TfliteForm) -> TensorType | None:
         return None
     if any(isinstance(a, Quantization) for a in op.attributes.values()) or "inputs" in op.attributes:
         return None  # each type was held against the attributes
-    narrow = [v.type for v in (*op.operands, *op.results) if v.type.dtype in INTEGERS]
+    narrow = [v.type for v in (*op.operands, *op.results) if v.type.dtype in INTEGERS and v.type.dtype not in form.raw]
     alike = len({t.quantization for t in narrow}) == 1
     return next((t for t in narrow if not (alike and _is_read(op, form, t))), None)
 

@@ -16,7 +16,7 @@ import tflite
 from ..errors import NetcError
 from ..graph.ir import Array
 from ..types import DType, Quantization
-from .model import Field, Model, Node, Options, Tensor
+from .model import Field, Function, Model, Node, Options, Tensor
 from .names import ELEMENT_TYPES, accessor
 from .reading.schema import IDENTIFIER, VERSION
 
@@ -38,9 +38,12 @@ class _Serializer:
         self.codes: dict[tuple[str, int, str], int] = {}
 
     def run(self) -> bytes:
-        tensor_buffers = [self.place(_bytes(t.data)) if t.data is not None else 0 for t in self.model.tensors]
+        parts: list[Model | Function] = [self.model, *self.model.functions]
+        tensor_buffers = [
+            [self.place(_bytes(t.data)) if t.data is not None else 0 for t in part.tensors] for part in parts
+        ]
         metadata = {name: self.place(data) for name, data in self.model.metadata.items()}
-        for node in self.model.nodes:
+        for node in (node for part in parts for node in part.nodes):
             self.codes.setdefault((node.name, node.version, node.custom_code), len(self.codes))
         total = sum(map(len, self._places))
         if total > MAX_BYTES - (1 << 24):
@@ -50,7 +53,7 @@ class _Serializer:
         buffers = self.tables([self.buffer(data) for data in self.buffers])
         entries = self.tables([self.metadata(name, place) for name, place in metadata.items()])
         signatures = self.tables([self.signature()])
-        subgraphs = self.tables([self.subgraph(tensor_buffers)])
+        subgraphs = self.tables([self.subgraph(*each) for each in zip(parts, tensor_buffers, strict=True)])
         codes = self.tables([self.operator_code(*key) for key in self.codes])
         description = self.b.CreateString("netc")
         root = self.table(
@@ -127,7 +130,8 @@ class _Serializer:
         given = tensor.type.quantization
         quantization = {} if given is None else {"Quantization": self.quantization(given)}
         fields = {**quantization, "IsVariable": True} if tensor.variable else quantization
-        element = element_code(tensor.type.dtype)
+        element = tflite.TensorType.RESOURCE if tensor.resource else element_code(tensor.type.dtype)
+        element = tflite.TensorType.COMPLEX64 if tensor.complex else element
         return self.table("Tensor", Shape=shape, Type=element, Buffer=buffer, Name=name, **fields)
 
     def quantization(self, given: Quantization) -> int:
@@ -154,14 +158,16 @@ class _Serializer:
         return self.table(options.table, **fields)
 
     def field(self, value: Field) -> int | float | bool:
+        if isinstance(value, str):
+            text: int = self.b.CreateString(value)
+            return text
         return value if isinstance(value, int | float) else self.integers(value)
 
-    def subgraph(self, buffers: Sequence[int]) -> int:
-        model = self.model
-        tensors = self.tables([self.tensor(t, b) for t, b in zip(model.tensors, buffers, strict=True)])
-        nodes = self.tables([self.node(n) for n in model.nodes])
-        inputs, outputs = self.integers(model.inputs), self.integers(model.outputs)
-        name = self.b.CreateString(model.name)
+    def subgraph(self, part: Model | Function, buffers: Sequence[int]) -> int:
+        tensors = self.tables([self.tensor(t, b) for t, b in zip(part.tensors, buffers, strict=True)])
+        nodes = self.tables([self.node(n) for n in part.nodes])
+        inputs, outputs = self.integers(part.inputs), self.integers(part.outputs)
+        name = self.b.CreateString(part.name)
         return self.table("SubGraph", Tensors=tensors, Inputs=inputs, Outputs=outputs, Operators=nodes, Name=name)
 
     def signature(self) -> int:

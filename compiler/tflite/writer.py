@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.names import output_names
+from ..graph.regions import map_regions
 from ..ops.facets import TFLITE
 from ..ops.opaque import refuse_unwritable
 from ..passes.freeze import freeze, inference_form
@@ -26,9 +27,15 @@ def to_tflite(graph: Graph, params: Mapping[str, Array] | None = None, *, labels
     `classes`. Raises `NetcError`, located at the operation, for what TFLite has no form of.
     """
     refuse_unwritable(graph)
-    frozen = freeze(spelled_out(windows_in_two_dimensions(inference_form(graph)), TFLITE), params or {})
+    frozen = _in_tflite_operators(graph, params or {})
     numbered = CLASS_NUMBERS in output_names(frozen)
     if labels and not numbered and len(labels) != frozen.outputs[0].type.shape[-1]:
         raise NetcError(f"{len(labels)} labels don't fit the output {frozen.outputs[0].type}")
     model = model_of(frozen, metadata_of(frozen, labels))
     return with_labels(serialize(model), labels)
+
+
+def _in_tflite_operators(graph: Graph, params: Mapping[str, Array]) -> Graph:
+    """The graph with constants for weights, in operators that TFLite has; so are those inside it."""
+    graph = map_regions(graph, lambda inner: _in_tflite_operators(inner, {}))
+    return freeze(spelled_out(windows_in_two_dimensions(inference_form(graph)), TFLITE), params)

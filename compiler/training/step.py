@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import NetcError
 from ..graph.builder import GraphBuilder, Rewriter
 from ..graph.ir import Graph, Value
+from ..graph.state import refuse_state
 from ..passes.dce import dce
 from ..passes.differentiate import differentiate
 from ..patterns import matching
@@ -171,6 +172,7 @@ class _Forward:
 
 
 def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: frozenset[str] = frozenset()) -> _Forward:
+    refuse_state(graph, "it can't be trained")
     if len(graph.outputs) != 1:
         raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
     _require(all(v.name != "labels" for v in graph.inputs), "an input is called `labels`, which is what a loss takes")

@@ -50,9 +50,9 @@ class Outputs:
     def of(graph: Graph, given: Array | tuple[Array, ...], sample: int = 0) -> Outputs:
         """Those of one sample; raises `NetcError` if they hold infinities or NaNs."""
         arrays = given if isinstance(given, tuple) else (given,)
-        if any(v.type.rank == 0 for v in graph.outputs):
+        if any(v.type.rank == 0 for v in graph.results):
             raise NetcError(f"{gives(graph)}, which is no answer for each picture", hint="call it from Python instead")
-        numbers = tuple(real(np.asarray(a)[sample], v) for a, v in zip(arrays, graph.outputs, strict=True))
+        numbers = tuple(real(np.asarray(a)[sample], v) for a, v in zip(arrays, graph.results, strict=True))
         if not all(np.isfinite(each).all() for each in numbers):
             raise NetcError(f"net {graph.name} gives infinities or NaNs", hint="are these the net's weights?")
         return Outputs(graph, numbers)
@@ -135,14 +135,14 @@ def task_of(graph: Graph) -> type[Task]:
 
 def gives(graph: Graph) -> str:
     """The outputs, in words."""
-    names = output_names(graph) or ("",) * len(graph.outputs)
-    named = zip(names, graph.outputs, strict=True)
+    names = output_names(graph) or ("",) * len(graph.results)
+    named = zip(names, graph.results, strict=True)
     return f"net {graph.name} gives " + ", ".join(f"{n}: {v.type}" if n else str(v.type) for n, v in named)
 
 
 def named_shapes(graph: Graph) -> Mapping[str, tuple[int, ...]]:
     """The shapes of the outputs by their names, without the batch."""
-    return {n: v.type.shape[1:] for n, v in zip(output_names(graph), graph.outputs, strict=False)}
+    return {n: v.type.shape[1:] for n, v in zip(output_names(graph), graph.results, strict=False)}
 
 
 def drawn_on(picture: Pixels, draw: Callable[[Canvas], None]) -> bytes:

@@ -11,6 +11,7 @@ from ..compiler.graph.ir import Array, Graph
 from ..compiler.graph.names import output_names
 from ..compiler.text import printable
 from ..runtime.data.labels import Labels
+from ..runtime.data.layout import sample_shape
 from .answer import Answer, Choices, Outputs, Task, View, register
 from .drawing import Canvas, colour_of
 
@@ -79,8 +80,8 @@ class Segmentation(Task):
     @staticmethod
     def knows(graph: Graph) -> bool:
         """A map of scores for each picture: the only output, or the one that is called so."""
-        is_told = len(graph.outputs) == 1 or OUTPUT in output_names(graph)
-        return is_told and graph.outputs[_number(graph)].type.rank == 4
+        is_told = len(graph.results) == 1 or OUTPUT in output_names(graph)
+        return is_told and graph.results[_number(graph)].type.rank == 4
 
     @staticmethod
     def guess(graph: Graph) -> str | None:
@@ -88,7 +89,7 @@ class Segmentation(Task):
         number = _number(graph)
         if output_names(graph) and output_names(graph)[number] == OUTPUT:
             return _about_size(graph)
-        guess = f"{graph.outputs[number].type} of net {graph.name} is taken for scores of classes at each pixel"
+        guess = f"{graph.results[number].type} of net {graph.name} is taken for scores of classes at each pixel"
         return "; ".join(filter(None, (guess, _about_size(graph))))
 
     @staticmethod
@@ -114,16 +115,14 @@ def _areas(pixels: Array, labels: Labels) -> list[Area]:
 
 def _is_middle(graph: Graph) -> bool:
     """A map that is smaller than the input, but not by a whole factor, shows its middle: borders were not padded."""
-    seen, given = graph.inputs[0].type.shape[1:3], graph.outputs[_number(graph)].type.shape[1:3]
+    seen, given = sample_shape(graph)[:2], graph.results[_number(graph)].type.shape[1:3]
     return any(s > g and s % g for s, g in zip(seen, given, strict=True))
 
 
 def _about_size(graph: Graph) -> str | None:
     if not _is_middle(graph):
         return None
-    seen, given = (
-        f"{h} x {w}" for h, w in (graph.inputs[0].type.shape[1:3], graph.outputs[_number(graph)].type.shape[1:3])
-    )
+    seen, given = (f"{h} x {w}" for h, w in (sample_shape(graph)[:2], graph.results[_number(graph)].type.shape[1:3]))
     return f"a map of {given} pixels is taken for the middle of the {seen} that net {graph.name} sees"
 
 

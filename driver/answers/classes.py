@@ -39,7 +39,7 @@ class Classification(Task):
     @staticmethod
     def knows(graph: Graph) -> bool:
         """One output, a row of scores for each picture."""
-        return len(graph.outputs) == 1 and graph.outputs[0].type.rank == 2
+        return len(graph.results) == 1 and graph.results[0].type.rank == 2
 
     @staticmethod
     def answer(outputs: Outputs, view: View, choices: Choices) -> Answer:

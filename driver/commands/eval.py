@@ -14,6 +14,7 @@ import numpy as np
 from ..comparison import Compared, compare_networks, float_network, maker_for, show_what_is_guessed
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
+from ..compiler.graph.state import refuse_state
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..compiler.training import Loss
@@ -22,7 +23,14 @@ from ..detection import Detections, detector_task, evaluate_detector, match_cate
 from ..frontend import FORMATS, format_of, load_recipe
 from ..losses import find_loss
 from ..notes import show_notes
-from ..options import background_option, batch_option, json_option, network_options, target_options
+from ..options import (
+    background_option,
+    batch_option,
+    json_option,
+    network_options,
+    preprocess_option,
+    target_options,
+)
 from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import PROGRAM, Request, build, load, load_program
@@ -71,6 +79,7 @@ _IN_WORDS = {
 @click.option("--loss", metavar="TEXT", help="What targets the net takes: a loss, as for train; default: its recipe's.")
 @background_option
 @batch_option
+@preprocess_option
 @target_options
 @json_option
 def eval_command(
@@ -87,6 +96,7 @@ def eval_command(
     loss: str | None,
     background: bool | None,
     batch: int,
+    preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
     as_json: bool,
@@ -109,9 +119,10 @@ def eval_command(
         show_what_is_guessed(floats, source, labels)
         _compare(floats, integers, source, labels, as_json)
         return
-    request = Request(model, net, batch, settings, threads, cpu, weights=weights)
+    request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
     graph = build(request, until="graph").graph
-    if graph.parameters and not weights:
+    refuse_state(graph, "a data set's samples are independent of each other")
+    if graph.weights and not weights:
         raise _weights_lack()
     labels = usable_labels(graph, model, weights, background=bool(background))
     if isinstance(source, ObjectSource):

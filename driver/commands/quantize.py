@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from ..comparison import check_comparable, comparable, held_out_accuracy, show_what_is_guessed
+from ..comparison import check_comparable, comparable, compare_accuracy, held_out_accuracy, show_what_is_guessed
+from ..compiler.errors import NetcError
 from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Graph
 from ..compiler.quantization import METHODS, Noise, Ranges
@@ -19,11 +20,22 @@ from ..compiler.quantization.report import Accuracy, report_on
 from ..compiler.tflite import to_tflite
 from ..data_help import DataCommand
 from ..notes import open_noted
-from ..options import network_options, weights_options
+from ..options import network_options, preprocess_option, weights_options
 from ..output import echo, progress_bar
 from ..picture import class_labels, usable_labels
 from ..pipeline import load
-from ..quantization import Calibrated, calibrate, edge_type, layer_noise, quantized, warnings_for_people
+from ..quantization import (
+    WEIGHT_FORMS,
+    Calibrated,
+    calibrate,
+    frozen,
+    layer_noise,
+    lighter,
+    quantized,
+    refuse_settings,
+    scheme_for,
+    warnings_for_people,
+)
 from ..recovery import Recovered, Recovery, recover
 from ..report import ReportFile
 from ..runtime.data.calibration import CalibrationSamples
@@ -36,15 +48,19 @@ SHOWN = 5
 
 @click.command("quantize", cls=DataCommand)
 @network_options
+@preprocess_option
 @weights_options
-@click.option("--calibrate", "samples", required=True, metavar="PATH", help="Pictures, or data by NAME: see below.")
+@click.option("--calibrate", "samples", metavar="PATH", help="Pictures, or data by NAME: see below.")
+@click.option("--dynamic-range", is_flag=True, help="Weights of 8 bits, activations of floats; takes no samples.")
+@click.option("--int16x8", is_flag=True, help="Activations of 16 bits, weights of 8; calibrated as those of 8.")
+@click.option("--float16", is_flag=True, help="Weights of half precision; takes no samples.")
 @click.option("--samples", "limit", type=click.IntRange(1), default=100, show_default=True, help="How many of them.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
 @click.option("--equalize", "equalized", is_flag=True, help="Rescale weights of neighbouring layers first.")
 @click.option("--adaround", is_flag=True, help="Learn how to round weights so that layers' results change least.")
 @click.option("--bias-correction", is_flag=True, help="Correct biases by the mean error of their layers.")
-@click.option("--input", "inputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
-@click.option("--output-type", "outputs", default="i8", show_default=True, metavar="TYPE", help="i8, u8 or f32.")
+@click.option("--input", "inputs", metavar="TYPE", help="i8 (default), u8 or f32; of 16 bits i16 (default) or f32.")
+@click.option("--output-type", "outputs", metavar="TYPE", help="As for --input.")
 @click.option("--per-tensor", is_flag=True, help="One scale for each weight, not one for each of its filters.")
 @click.option("--keep-float", multiple=True, metavar="PATTERN", help="Results that stay floats, such as head.*")
 @click.option("--allow-float", is_flag=True, help="Operators without an integer form stay floats.")
@@ -58,11 +74,15 @@ SHOWN = 5
 @click.option("--report", metavar="FILE", help="Write what happened to each layer here: FILE.html or FILE.json.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The TFLite file.")
 def quantize_command(**options: Any) -> None:
-    """Turn a float network into a TFLite file of 8-bit integers.
+    """Turn a float network into a TFLite file of 8-bit integers, or with lighter weights.
 
     MODEL is a shipped model's name or the path of a .net file.
     """
-    _quantize(_Options(**options))
+    o = _Options(**options)
+    if o.form in WEIGHT_FORMS:
+        _lighten(o, o.form)
+    else:
+        _quantize(o)
 
 
 @dataclass(frozen=True)
@@ -72,16 +92,20 @@ class _Options:
     model: str
     net: str | None
     settings: dict[str, object]
+    preprocess: dict[str, object]
     weights: str | None
     seed: int
-    samples: str
+    samples: str | None
+    dynamic_range: bool
+    int16x8: bool
+    float16: bool
     limit: int
     method: str
     equalized: bool
     adaround: bool
     bias_correction: bool
-    inputs: str
-    outputs: str
+    inputs: str | None
+    outputs: str | None
     per_tensor: bool
     keep_float: Sequence[str]
     allow_float: bool
@@ -91,17 +115,78 @@ class _Options:
     output: str
 
     @property
+    def form(self) -> str:
+        """What the network is quantized to."""
+        chosen = [name for name in (*WEIGHT_FORMS, "int16x8") if getattr(self, name)]
+        if len(chosen) > 1:
+            flags = " and ".join("--" + name.replace("_", "-") for name in chosen)
+            raise NetcError(f"{flags} are different forms of a network", hint="give one of them")
+        return chosen[0] if chosen else "int8"
+
+    @property
     def scheme(self) -> Scheme:
         """What becomes of the edges, of weights, and of what stays float."""
-        edges = edge_type(self.inputs), edge_type(self.outputs)
-        return Scheme(*edges, not self.per_tensor, False, tuple(self.keep_float), self.allow_float)
+        return scheme_for(
+            self.form,
+            self.inputs,
+            self.outputs,
+            per_channel=not self.per_tensor,
+            keep_float=self.keep_float,
+            allow_float=self.allow_float,
+        )
+
+
+def _lighten(o: _Options, form: str) -> None:
+    """Write the network with lighter weights."""
+    _refuse_samples(o, form)
+    network = load(o.model, net=o.net, settings=o.settings)
+    data = open_source(o.data, "test") if o.data else None
+    if data:
+        _comparable(data, network, o)
+    floats = frozen(network, o.weights, o.seed)
+    if o.weights is None and network.parameters:
+        echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
+    graph = lighter(floats, form, per_channel=not o.per_tensor, keep_float=o.keep_float)
+    labels = class_labels(floats, o.model, o.weights).names
+    file = to_tflite(graph, labels=labels)
+    write_bytes(o.output, file)
+    plain = len(to_tflite(floats, labels=labels))
+    echo(f"{o.output}: {len(file):,} bytes, {len(file) / plain:.0%} of those with floats")
+    if data:
+        _show_accuracy(floats, graph, data, o)
+
+
+def _refuse_samples(o: _Options, form: str) -> None:
+    """Raise `NetcError` for options of calibration."""
+    flags = {"--equalize": o.equalized, "--adaround": o.adaround, "--bias-correction": o.bias_correction}
+    files = {"--calibrate": o.samples, "--ranges": o.ranges_file, "--report": o.report}
+    edges = {"--input": o.inputs, "--output-type": o.outputs, "--allow-float": o.allow_float}
+    refuse_settings("--" + form.replace("_", "-"), {**files, **flags, **edges})
+
+
+def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> None:
+    """Evaluate both networks on a labelled data set under a bar."""
+    labels = usable_labels(floats, o.model, o.weights)
+    show_what_is_guessed(floats, data, labels)
+    with progress_bar(len(data), data.name) as bar:
+        found = compare_accuracy(floats, graph, data, labels, lambda done: bar.update(done - bar.pos))
+    echo(
+        f"{data.name}, {found.first.samples} samples: top-1 {found.first.top1:.2%} as floats, "
+        f"{found.second.top1:.2%} with lighter weights; both say the same on {found.agreement:.2%}"
+    )
 
 
 def _quantize(o: _Options) -> None:
+    if o.samples is None:
+        hint = "add --calibrate PATH, or --dynamic-range, which takes none"
+        raise NetcError("quantizing to 8-bit integers takes samples to calibrate with", hint=hint)
+    if o.form == "int16x8":
+        flags = {"--adaround": o.adaround, "--bias-correction": o.bias_correction, "--report": o.report}
+        refuse_settings("--int16x8", flags)
     report_file = ReportFile.named(o.report) if o.report else None
     labelled = _labelled(o)
     scheme = o.scheme
-    network = load(o.model, net=o.net, settings=o.settings)
+    network = load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess)
     if labelled and not _comparable(labelled, network, o):
         labelled = None
     samples = open_noted(o.samples, o.limit, network)
@@ -133,7 +218,7 @@ def _labelled(o: _Options) -> Source | None:
     """What to measure accuracy on, if anything."""
     if o.data:
         return open_source(o.data, "test")
-    source = labelled_source(o.samples) if o.report else None
+    source = labelled_source(o.samples) if o.report and o.samples else None
     return source if source and len(source) > o.limit else None
 
 

@@ -19,10 +19,11 @@ from ..compiler.text import printable
 from ..frontend import FORMATS, format_of
 from ..frontend.diagnostics import render
 from ..notes import show_notes, sizes_note
-from ..options import json_option, network_options, target_options, weights_options
+from ..options import json_option, network_options, preprocess_option, target_options, weights_options
 from ..output import echo
 from ..picture import Chosen, choose_pictures, class_labels, load_picture
 from ..pipeline import PROGRAM, Request, build, load, load_program
+from ..runtime.data.images import assumption
 from ..runtime.litert import LiteRT, needs_edgetpu
 
 ENGINES = ("netc", "litert", "litert-reference")
@@ -54,6 +55,7 @@ Run = Callable[[Array], Array | tuple[Array, ...]]
     "--engine", type=click.Choice(ENGINES), default="netc", show_default=True, help="Who runs a .tflite file."
 )
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="edgetpu: through LiteRT.")
+@preprocess_option
 @target_options
 @json_option
 def run_command(
@@ -68,6 +70,7 @@ def run_command(
     output: str | None,
     engine: str,
     device: str,
+    preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
     as_json: bool,
@@ -79,19 +82,23 @@ def run_command(
     """
     run: Run
     if engine == "netc" and device == "cpu":
-        compilation = build(Request(model, net, 1, settings, threads, cpu, weights=weights, seed=seed), PROGRAM)
+        request = Request(model, net, 1, settings, threads, cpu, weights=weights, seed=seed, preprocess=preprocess)
+        compilation = build(request, PROGRAM)
         graph, run = compilation.graph, load_program(compilation)
     else:
-        _check_options(model, weights, net, settings, cpu, engine, device)
-        graph = load(model)
+        _check_options(model, weights, net, cpu, engine, device)
+        graph = load(model, settings=settings, preprocess=preprocess)
         run = _litert(model, graph, threads, engine, device)
     task = task_of(graph)
     chosen = choose_pictures(graph, images)
     drawings = _drawings(task, graph, chosen, output)
     labels = class_labels(graph, model, weights)
-    drawn = weights is None and graph.parameters
+    drawn = weights is None and graph.weights
     means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
-    show_notes(sizes_note(graph), *chosen.notes, labels.note, task.guess(graph), means_nothing if drawn else None)
+    guesses = task.guess(graph), assumption(graph)
+    in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
+    kept = in_order if chosen.several and graph.states else None
+    show_notes(sizes_note(graph), *chosen.notes, labels.note, *guesses, means_nothing if drawn else None, kept)
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))
     if not chosen.several:
         answer = answers(chosen.paths[0], drawings[0])
@@ -184,7 +191,6 @@ def _check_options(
     model: str,
     weights: str | None,
     net: str | None,
-    settings: dict[str, object],
     cpu: str | None,
     engine: str,
     device: str,
@@ -192,8 +198,8 @@ def _check_options(
     """What only netc's own engine has is an error with another one."""
     if format_of(model) is not FORMATS["tflite"]:
         raise NetcError(f"LiteRT runs .tflite files, not {model}", hint="`netc quantize` makes one")
-    if weights or net or settings or cpu:
-        raise NetcError("--weights, --net, --set and --cpu are for netc's own engine; a .tflite file is complete")
+    if weights or net or cpu:
+        raise NetcError("--weights, --net and --cpu are for netc's own engine; a .tflite file is complete")
     if (engine, device) == ("litert-reference", "edgetpu"):
         raise NetcError("an Edge TPU has no reference kernels", hint="leave --engine or --device out")
 
@@ -206,4 +212,10 @@ def _litert(model: str, graph: Graph, threads: int | None, engine: str, device: 
         raise NetcError(f"{model} is not compiled for the Edge TPU", hint=hint)
     if device == "cpu" and compiled:
         raise NetcError(f"{model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
-    return LiteRT(model, threads=threads, reference=engine == "litert-reference", edgetpu=device == "edgetpu")
+    return LiteRT(
+        model,
+        threads=threads,
+        reference=engine == "litert-reference",
+        edgetpu=device == "edgetpu",
+        shapes=[v.type.shape for v in graph.inputs],
+    )

@@ -40,6 +40,7 @@ def _as_json(graph: Graph) -> dict[str, object]:
             {**({"name": name} if name else {}), "dtype": str(v.type.dtype), "shape": v.type.shape}
             for name, v in _outputs(graph)
         ],
+        **({"state": _states(graph)} if graph.states else {}),
         "layers": [_record(layer) for layer in layers(graph)],
         "parameters": trainable_parameters(graph),
         "parameter_bytes": parameter_bytes(graph),
@@ -48,9 +49,15 @@ def _as_json(graph: Graph) -> dict[str, object]:
     }
 
 
+def _states(graph: Graph) -> list[dict[str, object]]:
+    """What a network keeps from run to run."""
+    values = (op.result for op in graph.states)
+    return [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in values]
+
+
 def _outputs(graph: Graph) -> list[tuple[str | None, Value]]:
     """The outputs with their names, if the graph names them."""
-    return list(zip(output_names(graph) or repeat(None), graph.outputs, strict=False))
+    return list(zip(output_names(graph) or repeat(None), graph.results, strict=False))
 
 
 def _record(layer: LayerSummary) -> dict[str, object]:
@@ -77,7 +84,9 @@ def _as_text(graph: Graph) -> str:
     if (note := sizes_note(graph)) is not None:
         notes.append(note)
     unknown = "".join(f"note: {each}\n" for each in notes)
-    return f"net {graph.name}({inputs}) -> {outputs}\n\n{table}\n{totals}\n{unknown}"
+    states = ", ".join(f"{op.result.name}: {op.result.type}" for op in graph.states)
+    kept = f"\nstate kept from run to run: {states}" if states else ""
+    return f"net {graph.name}({inputs}) -> {outputs}{kept}\n\n{table}\n{totals}\n{unknown}"
 
 
 def _row(layer: LayerSummary) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """TFLite model files in: the graph that one describes."""
 
 from .reader import graph_of, load_tflite
+from .sizes import Sizes
 
-__all__ = ["graph_of", "load_tflite"]
+__all__ = ["Sizes", "graph_of", "load_tflite"]

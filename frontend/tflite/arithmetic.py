@@ -8,15 +8,17 @@ from collections.abc import Callable
 import numpy as np
 
 from ...compiler.graph.ir import Value
-from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.activations import ALONE
 from ...compiler.ops.facets import reads
-from ...compiler.ops.quantized.base import BYTES
+from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
+from ...compiler.ops.quantized.shorts import power_of_two
 from ...compiler.types import DType
 from .context import Context
 
 Converter = Callable[[Context], Value]
 
+_SIGNED = (DType.I8, DType.I16)
 _LARGEST_POWER = 8
 """Powers up to this one are products."""
 
@@ -28,29 +30,26 @@ def _binary(name: str) -> Converter:
         a, b = c.value(0), c.value(1)
         if not c.is_quantized:
             return c.activated(c.emit(name, a, b))
-        if c.output_type().dtype is DType.I16:
-            c.unsupported("16-bit activations are not supported")
-        return c.emit(
-            f"q_{name}", a, b, a=c.quantization(0), b=c.quantization(1), y=c.output_quantization(), **c.fused_range()
-        )
+        scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
+        shifts = {"shifts": True} if name in ("add", "sub") and _shifts(c) else {}
+        return c.emit(f"q_{name}", a, b, **scales, **shifts, **c.fused_range())
 
     return convert
 
 
-def div(c: Context) -> Value:
-    """DIV of floats and of whole numbers."""
-    if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
-    return c.activated(c.emit("div", c.value(0), c.value(1)))
+def _shifts(c: Context) -> bool:
+    """True if a sum of 16-bit numbers is one of the older kind, for scales that are powers of two."""
+    if c.output_type().dtype is not DType.I16 or not c.option("pot_scale_int16", False):
+        return False
+    scales = c.quantization(0), c.quantization(1), c.output_quantization()
+    return all(power_of_two(s.scale) is not None for s in scales)
 
 
-def _extremum(name: str) -> Converter:
-    """MAXIMUM and MINIMUM, which compare quantized numbers of one scale as they are."""
+def _raw(name: str, operands: int) -> Converter:
+    """Operators whose kernels take quantized numbers for the integers that they are, whatever their scales."""
 
     def convert(c: Context) -> Value:
-        if c.is_quantized and not c.quantization(0) == c.quantization(1) == c.output_quantization():
-            c.unsupported("its operands have different scales")
-        return c.emit(name, c.value(0), c.value(1))
+        return c.emit(name, *(c.value(i) for i in range(operands)))
 
     return convert
 
@@ -66,7 +65,7 @@ def _comparison(name: str) -> Converter:
         if scales["a"] == scales["b"] and compares_integers(name, a.type.dtype, scales["a"]):
             return c.emit(name, a, b)
         if orders_shorts(name, a.type.dtype):
-            c.unsupported("its operands have different scales")
+            return c.emit(name, a, b)
         return c.emit("q_compare", a, b, by=name, **scales)
 
     return convert
@@ -84,13 +83,40 @@ def _plain(name: str, operands: int) -> Converter:
 
 
 def select(c: Context) -> Value:
-    """SELECT_V2, and SELECT of operands of one shape; quantized numbers must have one scale."""
+    """SELECT_V2, and SELECT, whose condition may have one element for each row; integers are chosen as they are."""
     condition, *values = (c.value(i) for i in range(3))
-    if c.is_quantized and not c.quantization(1) == c.quantization(2) == c.output_quantization():
-        c.unsupported("its operands have different scales")
-    if c.operator.name == "SELECT" and any(condition.type.shape != v.type.shape for v in values):
-        c.unsupported("a condition for whole rows is not supported")
-    return c.emit("select", condition, *values)
+    rank = values[0].type.rank
+    if c.operator.name == "SELECT" and condition.type.rank == 1 < rank:
+        condition = c.emit("reshape", condition, shape=(*condition.type.shape, *(1,) * (rank - 1)))
+    result = c.emit("select", condition, *values)
+    shape = c.output_type().shape
+    is_single = result.type.size == math.prod(shape) == 1  # whose rank the file states
+    return c.emit("reshape", result, shape=shape) if is_single and result.type.shape != shape else result
+
+
+def right_shift(c: Context) -> Value:
+    """RIGHT_SHIFT; its kernel shifts by 0 at least and by all bits but one at most."""
+    a, b = c.value(0), c.value(1)
+    dtype = b.type.dtype
+    if dtype is DType.U8:
+        return c.emit("right_shift", a, c.emit("minimum", b, c.builder.scalar(7, dtype)))
+    return c.emit("right_shift", a, c.emit("maximum", b, c.builder.scalar(0, dtype)))
+
+
+def _bits(number: str, truth: str) -> Converter:
+    """Operators of StableHLO on two tensors of one shape, which compute modulo 2^bits, or with truth values."""
+
+    def convert(c: Context) -> Value:
+        if c.type(0).shape != c.type(1).shape:
+            c.unsupported("operands of different shapes are not supported")
+        a, b = c.value(0), c.value(1)
+        if a.type.dtype is DType.BOOL:
+            return c.emit(truth, a, b)
+        if number in ("add", "mul") and a.type.dtype in INTEGERS:  # which TFLite's own kernels take for quantized
+            return c.cast(c.emit(number, c.cast(a, DType.I32), c.cast(b, DType.I32)), a.type.dtype)
+        return c.emit(number, a, b)
+
+    return convert
 
 
 def _clipped(activation: str) -> Converter:
@@ -99,7 +125,7 @@ def _clipped(activation: str) -> Converter:
     def convert(c: Context) -> Value:
         x = c.value(0)
         if not c.is_quantized:
-            low, high = ACTIVATIONS[activation]
+            low, high = ALONE[activation]
             return c.emit("relu", x) if high == math.inf else c.emit("clamp", x, low=low, high=high)
         given, y, limits = c.quantization(0), c.output_quantization(), c.range_of(activation)
         if given == y:
@@ -109,15 +135,44 @@ def _clipped(activation: str) -> Converter:
     return convert
 
 
-def relu_0_to_1(c: Context) -> Value:
-    """RELU_0_TO_1 of floats."""
-    if c.is_quantized:
-        c.unsupported("its quantized form is not supported")
-    return c.emit("clamp", c.value(0), low=0.0, high=1.0)
+def atan2(c: Context) -> Value:
+    """ATAN2, whose kernel doesn't broadcast."""
+    if c.type(0).shape != c.type(1).shape:
+        c.unsupported("operands of different shapes are not supported")
+    return c.emit("atan2", c.value(0), c.value(1))
 
 
-def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = BYTES) -> Converter:
-    """A function of one number: by the table of its 256 results where they are quantized, else made of operators."""
+def add_n(c: Context) -> Value:
+    """ADD_N: sums of several tensors, from the first on."""
+    total = c.value(0)
+    for place in range(1, c.count):
+        total = c.emit("add", total, c.value(place))
+    return total
+
+
+def fake_quant(c: Context) -> Value:
+    """FAKE_QUANT: floats rounded to a grid of 2^bits numbers that holds 0 and goes about from min to max."""
+    low, high, bits = np.float32(c.option("min", 0.0)), np.float32(c.option("max", 0.0)), int(c.option("num_bits", 0))
+    if not (1 <= bits <= 16 and low < high) or c.option("narrow_range", False):
+        c.unsupported(f"{bits} bits from {low} to {high} are not supported")
+    most = np.float32((1 << bits) - 1)
+    scale = (high - low) / most
+    zero = np.float32(min(max(math.floor(-low / scale + 0.5), 0), int(most)))
+    bottom, top = -zero * scale, (most - zero) * scale
+
+    def scalar(value: np.float32 | float) -> Value:
+        return c.builder.scalar(float(value), DType.F32)
+
+    inside = c.emit("clamp", c.value(0), low=float(bottom), high=float(top))
+    steps = c.emit("mul", c.emit("sub", inside, scalar(bottom)), scalar(np.float32(1) / scale))
+    whole = c.emit("floor", steps)
+    upper = c.emit("greater_equal", c.emit("sub", steps, whole), scalar(0.5))  # halves are rounded up
+    nearest = c.emit("add", whole, c.cast(upper, DType.F32))
+    return c.emit("add", c.emit("mul", nearest, scalar(scale)), scalar(bottom))
+
+
+def _function(name: str, plain: Callable[[Context], Value], types: tuple[DType, ...] = INTEGERS) -> Converter:
+    """A function of one number: by the table of its results where they are quantized, else made of operators."""
 
     def convert(c: Context) -> Value:
         if not c.is_quantized:
@@ -168,9 +223,11 @@ def quantize(c: Context) -> Value:
 
 def dequantize(c: Context) -> Value:
     """DEQUANTIZE; constants, which may have a scale for each channel, are turned into floats at once."""
-    given, array = c.type(0).quantization, c.tensor(0).array()
-    if given is None:
+    given, array = c.type(0).quantization, c.known(0)
+    if given is None and array is None:
         return c.cast(c.value(0), DType.F32)
+    if given is None:
+        return c.builder.constant(c.constant(0).astype(np.float32))
     if array is None:
         return c.emit("dequantize", c.value(0), x=c.quantization(0))
     shape = [1] * array.ndim
@@ -192,7 +249,7 @@ def leaky_relu(c: Context) -> Value:
     """LEAKY_RELU."""
     alpha = float(c.option("alpha", 0.0))
     if c.is_quantized:
-        c.check_form(0)
+        c.check_form(0, INTEGERS)
         return c.emit("q_leaky_relu", c.value(0), x=c.quantization(0), y=c.output_quantization(), alpha=alpha)
     return c.emit("leaky_relu", c.value(0), alpha=alpha)
 
@@ -200,10 +257,10 @@ def leaky_relu(c: Context) -> Value:
 reads(_binary("add"), "ADD")
 reads(_binary("sub"), "SUB")
 reads(_binary("mul"), "MUL")
-reads(div, "DIV")
-reads(_plain("floor_div", 2), "FLOOR_DIV")
-reads(_extremum("maximum"), "MAXIMUM")
-reads(_extremum("minimum"), "MINIMUM")
+reads(_binary("div"), "DIV")
+reads(_raw("floor_div", 2), "FLOOR_DIV")
+reads(_raw("maximum", 2), "MAXIMUM")
+reads(_raw("minimum", 2), "MINIMUM")
 reads(squared_difference, "SQUARED_DIFFERENCE")
 reads(power, "POW")
 reads(_comparison("less"), "LESS")
@@ -220,19 +277,31 @@ reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
 reads(leaky_relu, "LEAKY_RELU")
 reads(_plain("sqrt", 1), "SQRT")
-reads(_function("q_rsqrt", _plain("rsqrt", 1), (DType.I8,)), "RSQRT")
-reads(_function("q_exp", _plain("exp", 1), (DType.I8,)), "EXP")
-reads(_plain("log", 1), "LOG")
+reads(_function("q_rsqrt", _plain("rsqrt", 1), _SIGNED), "RSQRT")
+reads(_function("q_exp", _plain("exp", 1), _SIGNED), "EXP")
+reads(_function("q_log", _plain("log", 1), _SIGNED), "LOG")
 reads(_plain("sign", 1), "SIGN")
 reads(_plain("sin", 1), "SIN")
 reads(_plain("cos", 1), "COS")
-reads(_plain("neg", 1), "NEG")
-reads(_function("q_abs", _plain("abs", 1), (DType.I8,)), "ABS")
+reads(_raw("neg", 1), "NEG")
+reads(_bits("add", "logical_or"), "STABLEHLO_ADD")
+reads(_bits("mul", "logical_and"), "STABLEHLO_MULTIPLY")
+reads(_bits("bitwise_and", "logical_and"), "STABLEHLO_AND")
+reads(_bits("maximum", "logical_or"), "STABLEHLO_MAXIMUM")
+reads(_bits("minimum", "logical_and"), "STABLEHLO_MINIMUM")
+reads(_bits("left_shift", "left_shift"), "STABLEHLO_SHIFT_LEFT")
+reads(_raw("bitwise_xor", 2), "BITWISE_XOR")
+reads(right_shift, "RIGHT_SHIFT")
+reads(_raw("floor_mod", 2), "FLOOR_MOD")
+reads(_function("q_abs", _plain("abs", 1), _SIGNED), "ABS")
 reads(quantize, "QUANTIZE")
 reads(dequantize, "DEQUANTIZE")
 reads(cast, "CAST")
 for _kind in ("SQUARE", "FLOOR", "CEIL", "ROUND", "LOGICAL_NOT"):
     reads(_plain(_kind.lower(), 1), _kind)
-for _kind in ("FLOOR_MOD", "LOGICAL_AND", "LOGICAL_OR", "BITWISE_XOR", "RIGHT_SHIFT", "ATAN2"):
+for _kind in ("LOGICAL_AND", "LOGICAL_OR"):
     reads(_plain(_kind.lower(), 2), _kind)
-reads(relu_0_to_1, "RELU_0_TO_1")
+reads(_clipped("relu_0_to_1"), "RELU_0_TO_1")
+reads(atan2, "ATAN2")
+reads(add_n, "ADD_N")
+reads(fake_quant, "FAKE_QUANT")

@@ -3,45 +3,76 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
-from ...compiler.ops.activations import ACTIVATIONS
+from ...compiler.ops.activations import ALONE
 from ...compiler.ops.quantized.base import BYTES, LIMIT, activation_range
 from ...compiler.tflite.reading import Model, Operator, Tensor
+from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType, Quantization, TensorType
+
+if TYPE_CHECKING:
+    from .walk import Walk
 
 PADDINGS = ("same", "valid")
 FUSED = (None, "relu", "relu_n1_to_1", "relu6")
 """What codes of the schema's Padding and ActivationFunctionType stand for."""
 
-Converter = Callable[["Context"], Value | tuple[Value, ...]]
+Converter = Callable[["Context"], Value | tuple[Value | None, ...]]
 """Adds the operations that an operator is made of, and returns its results."""
+
+
+def results_of(converted: Value | tuple[Value | None, ...]) -> tuple[Value, ...]:
+    """What a converter returned, as a tuple, where all results are values."""
+    results = converted if isinstance(converted, tuple) else (converted,)
+    return tuple(value for value in results if value is not None)
 
 
 class UnsupportedError(NetcError):
     """An operator that is sound but has no counterpart in netc."""
 
 
-@dataclass
+def lack(tensor: Tensor) -> str:
+    """Why netc can't take a tensor that has no type, or whose sizes are open."""
+    if tensor.is_open:
+        return "has sizes that are not known before the model runs"
+    return f"has elements of type {tensor.type_name}, which netc doesn't have"
+
+
 class Context:
     """One operator while it is converted."""
 
-    builder: GraphBuilder
-    model: Model
+    walk: Walk
     operator: Operator
+    builder: GraphBuilder
     values: dict[int, Value]
     """Tensors that have a value so far, by index."""
     weights: dict[tuple[object, ...], tuple[Value, Quantization | None]]
     """Weights that have been turned over, by index and form."""
-    folded: dict[int, Array]
-    """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
+
+    def __init__(self, walk: Walk, operator: Operator, alone: GraphBuilder | None = None) -> None:
+        """In a walk; or `alone`, in a graph of its own."""
+        self.walk, self.operator = walk, operator
+        self.builder = alone or walk.builder
+        self.values = walk.values if alone is None else {}
+        self.weights = walk.weights if alone is None else {}
+
+    @property
+    def model(self) -> Model:
+        """The file, at the subgraph where the operator stands."""
+        return self.walk.model
+
+    @property
+    def folded(self) -> dict[int, Array]:
+        """What tensors hold that are computed, but from nothing that differs from run to run, by index."""
+        return self.walk.arrays
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:
         """Raise the error about this operator, which makes the file unreadable."""
@@ -87,14 +118,41 @@ class Context:
         return self._typed(self.model.tensors[index])
 
     def _typed(self, tensor: Tensor) -> TensorType:
-        if tensor.type is None:
-            self.unsupported(f"tensor `{tensor.name}` has elements of type {tensor.type_name}, which netc doesn't have")
+        if tensor.is_complex and not tensor.is_dynamic:
+            return TensorType(DType.F32, (*tensor.shape, 2))
+        if tensor.type is None or tensor.is_open:
+            self.unsupported(f"tensor `{tensor.name}` {lack(tensor)}")
         return tensor.type
+
+    def stated_shape(self, place: int = 0) -> tuple[int, ...]:
+        """The shape that the file states for an output, for operators whose operands don't tell it."""
+        tensor = self.output(place)
+        if any(tensor.is_free) or not tensor.has_shape:
+            self.unsupported(f"the shape of its result, tensor `{tensor.name}`, is computed while the model runs")
+        return tensor.shape
+
+    def settle(self, place: int, shape: tuple[int, ...]) -> None:
+        """Keep the shape of an output, now that it is known."""
+        tensors, index = self.model.tensors, self.operator.outputs[place]
+        if math.prod(shape) > MAX_ELEMENTS:
+            self.fail(f"its result {list(shape)} has more than {MAX_ELEMENTS:,} elements")
+        self._keep(index, tensors[index].with_shape(shape[:-1] if tensors[index].is_complex else shape))
+
+    def lose(self, place: int) -> None:
+        """Say that an output has no shape before the model runs: what reads it stays opaque."""
+        index = self.operator.outputs[place]
+        self._keep(index, replace(self.model.tensors[index], is_open=True))
+
+    def _keep(self, index: int, tensor: Tensor) -> None:
+        assert isinstance(self.model.tensors, list)  # as `bound` leaves them
+        self.model.tensors[index] = tensor
 
     def value(self, place: int) -> Value:
         """Input number `place` as a value; a constant is added to the graph when it is first used."""
         tensor, index = self.tensor(place), self.operator.inputs[place]
         given = self._typed(tensor).quantization
+        if tensor.is_variable and index not in self.values:
+            return self.variable(place)
         if index not in self.values:
             array = self.known(place)
             if array is None:
@@ -102,10 +160,39 @@ class Context:
             self.values[index] = self.builder.constant(array, quantization=given)
         return self.values[index]
 
+    def variable(self, place: int) -> Value:
+        """What a variable tensor holds: what was assigned last, in this run or the one before; zeros in the first."""
+        tensor = self.tensor(place)
+        return self.walk.variables.read_tensor(self._key(place), tensor.name, self._typed(tensor))
+
+    def assign(self, place: int, value: Value) -> None:
+        """Let the variable tensor that is input number `place` hold another value from here on."""
+        self.walk.variables.assign(self._key(place), self.tensor(place).name, value)
+
+    def state(self, place: int) -> Value:
+        """Input number `place`, a variable tensor or any other one."""
+        is_variable = self.tensor(place).is_variable and self.operator.inputs[place] not in self.values
+        return self.variable(place) if is_variable else self.value(place)
+
+    def keep(self, place: int, value: Value) -> None:
+        """Leave a value in input number `place`, if that is a variable tensor."""
+        if self.tensor(place).is_variable and self.operator.inputs[place] not in self.values:
+            self.assign(place, value)
+
+    def _key(self, place: int) -> Hashable:
+        return self.model.main, self.operator.inputs[place]
+
     def known(self, place: int) -> Array | None:
         """What an input holds, if that is the same in every run."""
-        array = self.tensor(place).array()
-        return self.folded.get(self.operator.inputs[place]) if array is None else array
+        tensor, index = self.tensor(place), self.operator.inputs[place]
+        if index in self.folded:
+            return self.folded[index]
+        if tensor.data is None and tensor.type is not None and not tensor.type.size:
+            return np.empty(tensor.type.shape, tensor.type.dtype.numpy)  # writers leave out a buffer of no bytes
+        array = tensor.array()
+        if array is not None and tensor.is_encoded:
+            self.folded[index] = array
+        return array
 
     def constant(self, place: int) -> Array:
         """The value of an input that must be known."""
@@ -143,7 +230,8 @@ class Context:
     ) -> tuple[Value, Quantization | None]:
         given = self.type(place).quantization
         if given is not None and given.axis is not None:
-            if given.axis != axes[-1]:
+            # Kernels of convolutions take the scales for those of the filters, whatever dimension the file names.
+            if given.axis != axes[-1] and (len(given.scales) != shape[-1] or self.operator.name == "FULLY_CONNECTED"):
                 self.unsupported(f"a weight that is quantized along dimension {given.axis} is not supported")
             given = Quantization(given.scales, given.zero_points, len(shape) - 1)
         array = self.known(place)
@@ -210,7 +298,7 @@ class Context:
     def range_of(self, activation: str | None) -> dict[str, Attribute]:
         """An activation as attributes of a quantized operator: its name, and the integers that it leaves."""
         y = self.output_quantization()
-        bounds = ACTIVATIONS[activation] if activation is not None else ()
+        bounds = ALONE[activation] if activation is not None else ()
         if any(LIMIT <= abs(bound) / y.scale < math.inf for bound in bounds):
             self.unsupported(f"scale {y.scale:.4g} is too small for {activation}: 32 bits don't hold its bounds")
         return activation_range(activation, self.output_type().dtype, y)

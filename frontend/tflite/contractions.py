@@ -11,6 +11,7 @@ from ...compiler.graph.ir import Value
 from ...compiler.ops.facets import reads
 from ...compiler.types import DType, Quantization
 from .context import Context
+from .hybrid import asymmetric, hybrid, hybrid_weight, is_hybrid, one_scale
 
 
 def conv_2d(c: Context) -> Value:
@@ -31,28 +32,37 @@ def depthwise_conv_2d(c: Context) -> Value:
 
 
 def _convolution(c: Context, axes: tuple[int, ...], shape: tuple[int, ...] | None, groups: int) -> Value:
-    weight, given = c.weight(1, axes, shape, as_float=_is_hybrid(c))
-    window = {
+    window: dict[str, Any] = {
         "strides": c.positive("stride_h", "stride_w"),
         "padding": c.padding,
         "dilations": c.positive("dilation_h_factor", "dilation_w_factor"),
         "groups": groups,
     }
+    if is_hybrid(c, 0, 1):
+        weight, scales = hybrid_weight(c, 1, axes, shape)
+        symmetric = one_scale(scales) and groups == 1 and shape is None
+        return c.activated(hybrid(c, "conv2d", _operands(c, weight), scales, symmetric=symmetric, attributes=window))
+    weight, given = c.weight(1, axes, shape, as_float=_needs_floats(c))
     if c.is_quantized:
         # Kernels of unsigned numbers combine the scales in f32; those of signed ones work in doubles.
         window["rounded_product"] = c.type(0).dtype is DType.U8
     return _contraction(c, "conv2d", weight, given, window)
 
 
+def _operands(c: Context, weight: Value, x: Value | None = None) -> list[Value]:
+    """Input, weight, and bias if there is one."""
+    return [c.value(0) if x is None else x, weight, *([c.value(2)] if c.has(2) else [])]
+
+
 def _contraction(
     c: Context, name: str, weight: Value, given: Quantization | None, attributes: dict[str, Any], x: Value | None = None
 ) -> Value:
     """A float or a quantized contraction, with its bias and activation."""
-    x = c.value(0) if x is None else x
-    bias = [c.value(2)] if c.has(2) else []
+    x, _, *bias = _operands(c, weight, x)
     _check_form(c, x, weight, bias)
     if not c.is_quantized:
         return c.activated(c.emit(name, x, weight, *bias, **attributes))
+    _check_zero_points(c, given)
     if name == "dense" and given is not None:
         _check_sums(c, weight.type.shape[0], given)
     return c.emit(
@@ -65,16 +75,32 @@ def _contraction(
         y=c.output_quantization(),
         **c.fused_range(),
         **attributes,
+        sums=_sums(c, x),
     )
 
 
+_SUMS = {0: None, 2: "i32", 4: None}
+"""What codes of the schema's TensorType say of the sums of 16-bit contractions, which have 64 bits as a rule."""
+
+
+def _sums(c: Context, x: Value) -> str | None:
+    """The element type of the sums: that of 16-bit kernels is an option, and i64 if it isn't given."""
+    if x.type.dtype is not DType.I16 or c.operator.name == "DEPTHWISE_CONV_2D":
+        return None
+    code = int(c.option("quantized_bias_type", 0))
+    if code not in _SUMS:
+        c.fail(f"quantized_bias_type can't be {code}")
+    return _SUMS[code]
+
+
 def _check_form(c: Context, x: Value, weight: Value, bias: Sequence[Value]) -> None:
-    """Leave contractions opaque but those of one element type: floats, or 8-bit numbers with 32-bit sums."""
+    """Leave contractions opaque but those of one element type: floats, 8-bit numbers with 32-bit sums, 16-bit ones."""
     types = (x.type.dtype, weight.type.dtype, *(b.type.dtype for b in bias))
     scales = (c.is_quantized, x.type.quantization is not None, weight.type.quantization is not None)
     if c.is_quantized:
-        wanted = (types[0], types[0], *(DType.I32 for _ in bias))
-        fits = types == wanted and types[0] in (DType.I8, DType.U8) and all(scales)
+        short = types[0] is DType.I16
+        sums = DType(_sums(c, x) or ("i64" if short else "i32"))
+        fits = types == (types[0], DType.I8 if short else types[0], *(sums for _ in bias)) and all(scales)
     else:
         fits = set(types) == {DType.F32} and not any(scales)
     if not fits:
@@ -84,8 +110,16 @@ def _check_form(c: Context, x: Value, weight: Value, bias: Sequence[Value]) -> N
         c.unsupported(f"its form for {listed} and a {result} result is not supported")
 
 
-def _is_hybrid(c: Context) -> bool:
-    """True for floats that meet a weight of another type, which is turned into floats."""
+def _check_zero_points(c: Context, weight: Quantization | None) -> None:
+    """Leave contractions of signed weights opaque whose kernels take any zero point for 0."""
+    if weight is None or c.type(1).dtype is not DType.I8 or not any(weight.zero_points):
+        return
+    if c.operator.name != "FULLY_CONNECTED" or not weight.is_per_tensor:
+        c.unsupported("weights of i8 whose zero points aren't 0 are not supported")
+
+
+def _needs_floats(c: Context) -> bool:
+    """True for floats that meet a weight of another type, such as half precision, which is turned into floats."""
     return not c.is_quantized and c.type(1).dtype is not c.type(0).dtype
 
 
@@ -106,23 +140,38 @@ def conv_3d(c: Context) -> Value:
 
 def transpose_conv(c: Context) -> Value:
     """TRANSPOSE_CONV: size of the result, weight [C, KH, KW, F], x, bias."""
-    weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
     x, strides = c.value(2), c.positive("stride_h", "stride_w")
-    attributes = _enlarging(c, x, weight, strides)
     bias = [c.value(3)] if c.has(3) else []
+    if is_hybrid(c, 2, 1):
+        weight, scales = hybrid_weight(c, 1, (1, 2, 3, 0))
+        attributes = _enlarging(c, x, weight, strides)
+        return c.activated(
+            hybrid(c, "transpose_conv2d", [x, weight, *bias], scales, symmetric=False, attributes=attributes)
+        )
+    weight, given = c.weight(1, (1, 2, 3, 0), as_float=not c.is_quantized and c.type(1).dtype is not c.type(2).dtype)
+    attributes = _enlarging(c, x, weight, strides)
     _check_form(c, x, weight, bias)
+    _check_zero_points(c, given)
     if not c.is_quantized:
         return c.activated(c.emit("transpose_conv2d", x, weight, *bias, **attributes))
-    scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
+    given_scales = {"x": c.quantization(2), "weight": given, "y": c.output_quantization()}
     rounded = x.type.dtype is DType.U8
     return c.emit(
-        "q_transpose_conv2d", x, weight, *bias, **scales, rounded_product=rounded, **c.fused_range(), **attributes
+        "q_transpose_conv2d",
+        x,
+        weight,
+        *bias,
+        **given_scales,
+        rounded_product=rounded,
+        **c.fused_range(),
+        **attributes,
+        sums=_sums(c, x),
     )
 
 
 def _enlarging(c: Context, x: Value, weight: Value, strides: tuple[int, ...]) -> dict[str, Any]:
     """Size, strides and padding of a transposed convolution: those of the one from the result's size to the input's."""
-    size = c.output_type().shape[1:-1]
+    size = (c.stated_shape() if c.known(0) is None else c.integers(0))[1:-1]
     if x.type.rank != len(strides) + 2 or len(size) != len(strides):
         c.fail(f"it can't bring {x.type} to {c.output_type()}")
     padding = []
@@ -152,23 +201,34 @@ def fully_connected(c: Context) -> Value:
     """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
     if c.option("weights_format", 0) != 0:
         c.unsupported("shuffled weights are not supported")
-    weight, given = c.weight(1, (1, 0), as_float=_is_hybrid(c))
+    given: Quantization | None
+    mixed = is_hybrid(c, 0, 1)
+    weight, given = hybrid_weight(c, 1, (1, 0)) if mixed else c.weight(1, (1, 0), as_float=_needs_floats(c))
     x, inputs = c.value(0), weight.type.shape[0]
     if inputs < 1 or x.type.size % inputs:
         c.fail(f"weight {c.type(1)} doesn't fit {x.type}")
-    lead = c.output_type().shape[:-1] if c.output_type().rank else ()
+    keeps = bool(c.option("keep_num_dims", False)) and x.type.shape[-1:] == (inputs,)
+    lead = x.type.shape[:-1] if keeps else (x.type.size // inputs,)
     if x.type.shape != (*lead, inputs):
         x = c.emit("reshape", x, shape=(*lead, inputs))
+    if mixed and given is not None:
+        operands = _operands(c, weight, x)
+        return c.activated(hybrid(c, "dense", operands, given, symmetric=not asymmetric(c), attributes={}))
     return _contraction(c, "dense", weight, given, {}, x)
+
+
+def _farthest(dtype: DType, given: Quantization) -> int:
+    """How far from its zero point a number can be."""
+    info, zero = np.iinfo(str(dtype.numpy)), given.zero_points[0]
+    return max(int(info.max) - zero, zero - int(info.min))
 
 
 def _check_sums(c: Context, terms: int, weight: Quantization) -> None:
     """Leave dense layers alone whose results may need more than 32 bits before they saturate: kernels define none."""
     x, y = c.quantization(0), c.output_quantization()
-    info = np.iinfo(str(c.type(0).dtype.numpy))
-    largest = max(info.max - x.zero_point, x.zero_point - info.min)
+    largest, most = _farthest(c.type(0).dtype, x), _farthest(c.type(1).dtype, weight)
     bias = c.tensor(2).array() if c.has(2) else np.zeros(1, np.int32)
-    total = terms * 255 * largest + (1 << 31 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
+    total = terms * most * largest + (1 << 31 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
     factor = x.scale * max(weight.scales) / y.scale
     if total * factor >= (1 << 31) - 256:
         c.unsupported(f"a factor of {factor:.4g} between scales is too large for its sums")

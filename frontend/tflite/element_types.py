@@ -29,33 +29,46 @@ def _each(names: str, value: _Value) -> dict[str, _Value]:
 _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
     {
         **_each("ADD SUB MUL DIV FLOOR_DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE SQUARE NEG ABS SIGN", _NUMBERS),
-        **_each(
-            "SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN TOPK_V2 RANGE RESIZE_NEAREST_NEIGHBOR", _NUMBERS
-        ),
+        **_each("MEAN TOPK_V2 RANGE", _NUMBERS),
+        "RESIZE_NEAREST_NEIGHBOR": _NUMBERS | {DType.BOOL},
         **_each("LESS LESS_EQUAL GREATER GREATER_EQUAL", _NUMBERS),
-        **_each("CUMSUM FLOOR_MOD", _NUMBERS),
+        **_each("CUMSUM FLOOR_MOD ADD_N", _NUMBERS),
         **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
+        **_each("BITCAST STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
+        **_each("STABLEHLO_SHIFT_LEFT", frozenset({DType.I8, DType.I16, DType.I32})),
         **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
+        **_each("SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN", _NUMBERS | {DType.BOOL}),
         **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
         **_each("RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE CONCATENATION PACK UNPACK SPLIT SPLIT_V SLICE", _ANY),
         **_each("STRIDED_SLICE TILE PAD PADV2 GATHER GATHER_ND SPACE_TO_DEPTH DEPTH_TO_SPACE FILL", _ANY),
         **_each("MIRROR_PAD REVERSE_V2 SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND EMBEDDING_LOOKUP SCATTER_ND", _ANY),
-        **_each("ONE_HOT ZEROS_LIKE", _ANY),
+        **_each("ONE_HOT ZEROS_LIKE REVERSE_SEQUENCE DYNAMIC_UPDATE_SLICE DENSIFY", _ANY),
+        # Their kernels leave the memory of truth values as it was.
+        **_each("MATRIX_DIAG MATRIX_SET_DIAG", _ANY - {DType.BOOL}),
+        **_each("SPARSE_TO_DENSE BUCKETIZE BROADCAST_ARGS", _ANY),
+        **_each("SEGMENT_SUM UNSORTED_SEGMENT_SUM UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN", _NUMBERS),
+        **_each("UNSORTED_SEGMENT_PROD NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5", _NUMBERS),
         **_each("BROADCAST_TO SELECT SELECT_V2 SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),
     }
 )
 """Plain element types by operator; of all others floats."""
+_SCALED: Mapping[str, frozenset[DType]] = MappingProxyType({"QUANTIZE": _QUANTIZED | {DType.I32}})
+"""Types of quantized numbers by operator, where they aren't those of 8 and 16 bits."""
 _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED UNIDIRECTIONAL_SEQUENCE_LSTM", (0,)),
-        "CUMSUM": (0,),
+        **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED", (0,)),
+        **_each("UNIDIRECTIONAL_SEQUENCE_LSTM LSTM BIDIRECTIONAL_SEQUENCE_LSTM SVDF", (0,)),
+        **_each("RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN", (0,)),
+        **_each("CUMSUM RFFT2D", (0,)),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
         **_each("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
+_COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS")
+"""Operators on complex numbers."""
 _OWN_RESULTS = frozenset(
     {
         "LESS",
@@ -75,10 +88,13 @@ _OWN_RESULTS = frozenset(
 def check_element_types(c: Context) -> None:
     """Leave an operator opaque if netc lacks one of its element types, or the operator can't compute with it."""
     name, outputs = c.operator.name, range(len(c.operator.outputs))
+    tensors = [*(c.tensor(place) for place in range(c.count) if c.has(place)), *map(c.output, outputs)]
+    if name not in _COMPLEX and any(t.is_complex for t in tensors):
+        c.unsupported("its form for COMPLEX64 is not supported")
     inputs = {place: c.type(place) for place in range(c.count) if c.has(place)}
     results = [c.output_type(place) for place in outputs]
     computed = [type_ for place, type_ in inputs.items() if place in _OPERANDS.get(name, inputs)]
     allowed = _TYPES.get(name, _FLOATS)
     for type_ in computed if name in _OWN_RESULTS else (*computed, *results):
-        if type_.dtype not in (allowed if type_.quantization is None else _QUANTIZED):
+        if type_.dtype not in (allowed if type_.quantization is None else _SCALED.get(name, _QUANTIZED)):
             c.unsupported(f"its form for {type_.dtype} is not supported")

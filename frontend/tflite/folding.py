@@ -15,73 +15,71 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Operation
+from ...compiler.tflite.reading.checks import MAX_ELEMENTS
 from ...compiler.types import DType
-from .context import Context, Converter
+from .context import Context, Converter, results_of
 
 LARGEST = 1024
 """Most elements of a tensor that is folded."""
 
 _SHAPES = ("RANK", "SHAPE")
 """Operators that look at the shape alone."""
+_LARGE = ("DENSIFY", "DEQUANTIZE")
+"""Operators by which files hold weights in fewer bytes: they are computed for constants of any size."""
 _COMMON = frozenset({DType.F32, DType.I8, DType.U8, DType.I32, DType.BOOL})
 """Element types that every operator with a rule for their shape can compute with."""
 
 
 def folded(c: Context, converter: Converter | None) -> tuple[Array, ...] | None:
     """The results of an operator that are the same in every run; None for other operators."""
-    if not all(_is_small(c, i) for i in range(len(c.operator.outputs))):
+    limit = MAX_ELEMENTS if c.operator.name in _LARGE else LARGEST
+    if not all(_is_small(c, i, limit) for i in range(len(c.operator.outputs))):
         return None
-    if c.operator.name not in _SHAPES and not all(_is_known(c, i) for i in range(c.count)):
+    if c.operator.name not in _SHAPES and not all(_is_known(c, i, limit) for i in range(c.count)):
         return None
     try:
         with np.errstate(all="ignore"):
             arrays = _computed(c, converter)
     except (NetcError, ArithmeticError, IndexError, TypeError, ValueError):
         return None  # the converter says what is wrong with it
-    declared = [c.output_type(i) for i in range(len(c.operator.outputs))]
-    if [(a.dtype, a.shape) for a in arrays] != [(t.dtype.numpy, t.shape) for t in declared]:
+    outputs = [c.output(i) for i in range(len(c.operator.outputs))]
+    if [a.dtype for a in arrays] != [t.type and t.type.dtype.numpy for t in outputs]:
         return None
-    return arrays
+    return arrays if all(t.states(a.shape) for t, a in zip(outputs, arrays, strict=True)) else None
 
 
-def _is_small(c: Context, place: int) -> bool:
+def _is_small(c: Context, place: int, limit: int) -> bool:
     type_ = c.output(place).type
-    return type_ is not None and type_.size <= LARGEST
+    return type_ is not None and type_.size <= limit
 
 
-def _is_known(c: Context, place: int) -> bool:
+def _is_known(c: Context, place: int, limit: int) -> bool:
     if not c.has(place):
         return True
-    if c.tensor(place).type is None or c.type(place).size > LARGEST:
+    tensor = c.tensor(place)
+    if tensor.type is None or tensor.is_open or tensor.type.size > limit:
         return False
     return c.known(place) is not None
 
 
 def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
     function = _FUNCTIONS.get(c.operator.name)
-    if function is not None and not c.is_quantized:
+    if function is not None and converter is None and not c.is_quantized:
         arrays = [array for i in range(c.count) if (array := c.known(i)) is not None]
-        declared = c.output_type()
-        return (np.asarray(function(*arrays), declared.dtype.numpy).reshape(declared.shape),)
+        return (np.asarray(function(*arrays), c.output_type().dtype.numpy),)
     if converter is None:
         c.unsupported("it is not known")
-    alone = Context(GraphBuilder("folded"), c.model, c.operator, {}, {}, c.folded)
-    results = converter(alone)
-    return evaluate(alone.builder.finish(results if isinstance(results, tuple) else (results,)))
+    alone = Context(c.walk, c.operator, GraphBuilder("folded"))
+    results = results_of(converter(alone))
+    if any(v.type.size > LARGEST for op in alone.builder.operations if op.name != "constant" for v in op.results):
+        c.unsupported("it is too large to be folded")
+    return evaluate(alone.builder.finish(results))
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
-        "BROADCAST_ARGS": lambda a, b: np.array(np.broadcast_shapes(tuple(a), tuple(b))),
-        "CEIL": np.ceil,
-        "FLOOR": np.floor,
-        "FLOOR_MOD": np.mod,
-        "LOGICAL_AND": np.logical_and,
-        "LOGICAL_NOT": np.logical_not,
-        "LOGICAL_OR": np.logical_or,
-        "REDUCE_PROD": lambda x, axes: np.prod(x, axis=tuple(np.ravel(axes)), dtype=x.dtype),
-        "ROUND": np.rint,
-        "ZEROS_LIKE": np.zeros_like,
+        "ADD_N": lambda *x: np.asarray(sum(x[1:], start=x[0])),
+        "WHERE": np.argwhere,
     }
 )
 """Operators that netc has on known numbers only."""

@@ -5,6 +5,8 @@ Files of netc tell all of it; of others, normalisation and labels of the embedde
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...compiler.archives import Archive
@@ -15,32 +17,49 @@ from ...compiler.tflite.reading.flatbuffer import Record, decode
 from ...compiler.tflite.reading.schema import METADATA_IDENTIFIER, MODEL_METADATA
 from ...compiler.types import DType
 
+_SILENT = ("TFLITE_METADATA", preprocess.NAME, "min_runtime_version", "CONVERSION_METADATA")
+"""Metadata that netc reads, and what TensorFlow's converters write about themselves."""
 
-def preprocess_of(model: Model) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What metadata say of the graph, as its attributes `preprocess` and `network`, and what can't be read of them."""
+
+    attributes: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def read_metadata(model: Model) -> Metadata:
+    """The metadata of a model; what netc can't read of the standard ones, or doesn't know, is noted and ignored."""
+    notes = []
+    root = None
+    data = model.metadata.get("TFLITE_METADATA")
+    if data is not None:
+        try:
+            root = decode(data, MODEL_METADATA, identifier=METADATA_IDENTIFIER, what="TFLite metadata buffer")
+        except NetcError as error:
+            notes.append(f"the metadata TFLITE_METADATA are ignored: {error.diagnostics[0].message}")
+    unknown = ", ".join(name for name in model.metadata if name not in _SILENT)
+    if unknown:
+        notes.append(f"metadata of other tools are ignored: {unknown[:200]}")
+    found = {"preprocess": _preprocess(model, root), "network": root and root["name"]}
+    return Metadata({key: value for key, value in found.items() if value}, tuple(notes))
+
+
+def _preprocess(model: Model, root: Record | None) -> dict[str, Any]:
     """The graph attribute `preprocess`: how a picture becomes the first input, as far as the file tells.
 
     Settings that netc wrote count before the standard metadata, from which labels come all the same. Without a word
-    from the file, quantized inputs take pixels as they are.
+    from the file, quantized inputs take pixels as they are, unless their scale makes numbers of those that none has.
     """
-    found = _declared(model)
+    found = {} if root is None else _declared(root, model.main)
+    labels = {key: found[key] for key in found if key == "labels"}
     settings = model.metadata.get(preprocess.NAME)
     if settings is not None:
-        labels = {key: found[key] for key in found if key == "labels"}
         return preprocess.from_buffer(settings) | labels
     if "mean" not in found and model.inputs:
         found |= _pixels(model)
-    return found
-
-
-def network_of(model: Model) -> str | None:
-    """The name of the network that the embedded metadata gives."""
-    data = model.metadata.get("TFLITE_METADATA")
-    if data is None:
-        return None
-    name: str | None = decode(data, MODEL_METADATA, identifier=METADATA_IDENTIFIER, what="TFLite metadata buffer")[
-        "name"
-    ]
-    return name or None
+    return found if preprocess.fits(found) else labels
 
 
 LABELS_BYTES = 1 << 20
@@ -58,12 +77,8 @@ def embedded_labels(data: bytes, name: str, classes: int | None) -> tuple[str, .
     return lines if classes is None or len(lines) == classes else None
 
 
-def _declared(model: Model) -> dict[str, Any]:
-    data = model.metadata.get("TFLITE_METADATA")
-    if data is None:
-        return {}
-    root = decode(data, MODEL_METADATA, identifier=METADATA_IDENTIFIER, what="TFLite metadata buffer")
-    subgraphs = root["subgraph_metadata"]
+def _declared(root: Record, main: int) -> dict[str, Any]:
+    subgraphs = root["subgraph_metadata"][main:]
     if not subgraphs:
         return {}
     found: dict[str, Any] = {}

@@ -21,27 +21,35 @@ def axis_of(c: Context, axis: int, rank: int) -> int:
 
 
 def strided_slice(c: Context) -> Value:
-    """STRIDED_SLICE with all its masks; new axes, and those that go, appear with the result's shape."""
+    """STRIDED_SLICE with all its masks; new axes appear, and those that go disappear, at the end."""
     x = c.value(0)
-    y = sliced(c.builder, x, _places(c, x.type.shape))
-    shape = c.output_type().shape
+    places, kept = _places(c, x.type.shape)
+    y = sliced(c.builder, x, places)
+    shape = tuple(1 if d < 0 else y.type.shape[d] for d in (*kept, *range(len(places), y.type.rank)))
     return y if y.type.shape == shape else c.emit("reshape", y, shape=shape)
 
 
-def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
-    """What is taken of each dimension."""
+def _places(c: Context, shape: tuple[int, ...]) -> tuple[list[slice], list[int]]:
+    """What is taken of each dimension, and the dimensions of the result among them; -1 for new ones."""
     begins, ends, strides = (c.integers(i) for i in (1, 2, 3))
     if not len(begins) == len(ends) == len(strides):
         c.fail(f"begin {begins}, end {ends} and strides {strides} have different lengths")
     masks = {name: int(c.option(f"{name}_mask", 0)) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    new_axes = sum(masks["new_axis"] >> i & 1 for i in range(len(begins)))
+    new_axes = sum((masks["new_axis"] & ~masks["ellipsis"]) >> i & 1 for i in range(len(begins)))
+    if c.option("offset", False) and (masks["ellipsis"] or new_axes or len(begins) < len(shape)):
+        c.unsupported("offsets for some of the dimensions are not supported")
     places: list[slice] = []
+    kept: list[int] = []
     for i, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
         if masks["ellipsis"] >> i & 1:
-            skipped = max(len(shape) - (len(begins) - 1 - new_axes), 0)
-            places += [slice(None)] * min(skipped, len(shape) - len(places))
+            skipped = len(shape) - (len(begins) - 1 - new_axes)
+            if skipped < 1:  # which kernels take for one dimension
+                c.unsupported("an ellipsis that stands for no dimension is not supported")
+            kept += range(len(places), len(places) + skipped)
+            places += [slice(None)] * skipped
             continue
         if masks["new_axis"] >> i & 1:
+            kept.append(-1)
             continue
         if not stride:
             c.fail("a stride can't be 0")
@@ -57,8 +65,9 @@ def _places(c: Context, shape: tuple[int, ...]) -> list[slice]:
         if c.option("offset", False) and not masks["begin"] >> i & 1:
             end += begin + size * (begin < 0)
         first, last = (None if masks[m] >> i & 1 else n for m, n in (("begin", begin), ("end", end)))
+        kept.append(len(places))
         places.append(slice(first, last, stride))
-    return places
+    return places, kept
 
 
 def reverse(c: Context) -> Value:
@@ -114,39 +123,20 @@ def gather_nd(c: Context) -> Value:
     return c.emit("gather_nd", c.value(0), c.value(1))
 
 
-def embedding_lookup(c: Context) -> Value:
-    """EMBEDDING_LOOKUP of rows as they are."""
-    if c.type(1).dtype is not c.output_type().dtype:
-        c.unsupported(f"rows of type {c.type(1).dtype} for {c.output_type().dtype} are not supported")
-    return c.emit("gather", c.value(1), c.value(0), axis=0)
-
-
-def scatter_nd(c: Context) -> Value:
-    """SCATTER_ND."""
-    if c.type(1).quantization is not None:
-        c.unsupported("its form for quantized numbers is not supported")
-    return c.emit("scatter_nd", c.value(0), c.value(1), shape=c.integers(2))
-
-
-def one_hot(c: Context) -> Value:
-    """ONE_HOT of known numbers."""
-    depth = c.integers(1)[0]
-    on, off = (c.constant(i).reshape(-1) for i in (2, 3))
-    dtype, rank = c.output_type().dtype, c.type(0).rank + 1
-    if on.size != 1 or off.size != 1 or c.is_quantized or depth < 1:
-        c.unsupported("its form for these numbers is not supported")
-    axis = axis_of(c, c.option("axis", 0), rank)
-    return c.emit("one_hot", c.value(0), depth=depth, dtype=str(dtype), on=on[0].item(), off=off[0].item(), axis=axis)
-
-
 def zeros_like(c: Context) -> Value:
     """ZEROS_LIKE."""
-    type_ = c.output_type()
+    type_ = c.type(0)
     if type_.quantization is not None or type_.dtype is DType.BOOL:
         c.unsupported(f"its form for {type_} is not supported")
     return c.builder.constant(np.broadcast_to(np.zeros((), type_.dtype.numpy), type_.shape))
 
 
+def densify(c: Context) -> Value:
+    """DENSIFY: a sparse constant as a dense one."""
+    return c.builder.constant(c.constant(0), quantization=c.type(0).quantization)
+
+
+reads(densify, "DENSIFY")
 reads(strided_slice, "STRIDED_SLICE")
 reads(reverse, "REVERSE_V2")
 reads(mirror_pad, "MIRROR_PAD")
@@ -156,7 +146,4 @@ reads(space_to_batch, "SPACE_TO_BATCH_ND")
 reads(batch_to_space, "BATCH_TO_SPACE_ND")
 reads(gather, "GATHER")
 reads(gather_nd, "GATHER_ND")
-reads(embedding_lookup, "EMBEDDING_LOOKUP")
-reads(scatter_nd, "SCATTER_ND")
-reads(one_hot, "ONE_HOT")
 reads(zeros_like, "ZEROS_LIKE")

@@ -8,6 +8,7 @@ in netc's order of dimensions; tensors keep their names as names of values, wher
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,88 +16,121 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ...compiler.errors import Location, NetcError, ScaleError, ShapeError
+from ...compiler.errors import Location, NetcError, Note, ScaleError, ShapeError, near_miss
 from ...compiler.graph.builder import GraphBuilder
-from ...compiler.graph.ir import Array, Graph, Value
+from ...compiler.graph.ir import Graph, Value
 from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
+from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
-from ...compiler.tflite.reading import Model, read_model
-from ...compiler.types import Quantization
-from . import arithmetic, contractions, moves, recurrent, reductions, shapes  # noqa: F401 (which registers the readers)
-from .context import Context, Converter, UnsupportedError
+from ...compiler.tflite.reading import Model, Signature, read_model
+from ...compiler.types import DType
+from . import (  # noqa: F401 (which registers the readers)
+    arithmetic,
+    contractions,
+    control,
+    fourier,
+    moves,
+    recurrent,
+    reductions,
+    scatters,
+    selections,
+    shapes,
+)
+from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded
-from .metadata import embedded_labels, network_of, preprocess_of
+from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
+from .sizes import Sizes, bound
+from .variables import REFUSED, STATEMENTS, Variables
+from .walk import Walk
 
 MAX_FILE = 1 << 31
 
 
-def load_tflite(path: str | os.PathLike[str]) -> Graph:
-    """Read a `.tflite` file. Raises `NetcError` for a file that is missing, damaged or uses what netc doesn't have."""
+def load_tflite(path: str | os.PathLike[str], signature: str | None = None, sizes: Sizes | None = None) -> Graph:
+    """Read a `.tflite` file: the subgraph of a signature, the first one if None, with its free sizes bound.
+
+    Raises `NetcError` for a file that is missing, damaged or uses what netc doesn't have. Warns (`Note`) of what is
+    guessed.
+    """
     file = Path(path)
     data = read_bytes(path, limit=MAX_FILE)
+    notes: list[str] = []
     try:
-        graph = graph_of(read_model(data), file.stem)
-        return _with_labels(graph, data)
+        model = read_model(data)
+        if signature is not None:
+            model = model.at(_subgraph_of(model, signature))
+        graph = _with_labels(graph_of(model, file.stem, sizes, notes), data)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
+    for note in dict.fromkeys(notes):
+        warnings.warn(f"{path}: {note}", Note, stacklevel=2)
+    return graph
+
+
+def _subgraph_of(model: Model, key: str) -> int:
+    """The subgraph that a signature runs."""
+    found = next((s.subgraph for s in model.signatures if s.key == key), None)
+    if found is None:
+        keys = [s.key for s in model.signatures]
+        hint = near_miss(key, keys) or (f"it has {', '.join(keys)}" if keys else "it has none")
+        raise NetcError(f"the file has no signature `{key}`", hint=hint)
+    return found
 
 
 def _with_labels(graph: Graph, data: bytes) -> Graph:
     """The graph with the labels that the file holds in place of their file's name."""
     preprocess = graph.attributes.get("preprocess") or {}
     name = preprocess.get("labels")
-    shape = graph.outputs[0].type.shape if graph.outputs else ()
+    shape = graph.results[0].type.shape if graph.results else ()
     numbered = CLASS_NUMBERS in output_names(graph)  # of a detector, whose classes are numbers
-    labels = embedded_labels(data, name, None if numbered else shape[-1]) if isinstance(name, str) and shape else None
+    if not isinstance(name, str) or not shape:
+        return graph
+    count = 2 if len(shape) == 4 and shape[-1] == 1 else shape[-1]  # a single score for each pixel tells two apart
+    labels = embedded_labels(data, name, None if numbered else count)
     if labels is None:
         return graph
     attributes = {**graph.attributes, "preprocess": {**preprocess, "labels": labels}}
     return replace(graph, attributes=MappingProxyType(attributes))
 
 
-def graph_of(model: Model, name: str) -> Graph:
-    """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one."""
-    _check_shapes(model)
+def graph_of(model: Model, name: str, sizes: Sizes | None = None, notes: list[str] | None = None) -> Graph:
+    """The graph of a model. Raises `NetcError`, naming the operator, where it can't be one.
+
+    What was guessed on the way is added to `notes`.
+    """
+    model, guesses = bound(model, sizes or Sizes())
     attributes = {"format": "tflite"}
+    if any(t.data is not None and t.type is not None and t.type.dtype is DType.F16 for t in model.tensors):
+        attributes[CONSTANTS] = HALF
     builder = GraphBuilder(name, attributes)
     names = _unique_names(model)
     taken = frozenset(names.values())
-    values: dict[int, Value] = {}
-    weights: dict[tuple[object, ...], tuple[Value, Quantization | None]] = {}
-    arrays: dict[int, Array] = {}
+    walk = Walk(model, builder, Variables(builder, taken), _convert, names)
     for place, index in enumerate(model.inputs):
         type_ = stand_in(model.tensors[index])
-        if index in values or not type_.size:
+        if index in walk.values or not type_.size:
             raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
-        values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
-    for operator in model.operators:
-        _convert(Context(builder, model, operator, values, weights, arrays), names)
-    outputs = [_output(builder, model, values, arrays, index) for index in model.outputs]
-    strange = [(values[i].name or "", t) for i in model.inputs if (t := model.tensors[i]).type is None]
+        walk.values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
+    walk.run()
+    outputs = [walk.output(index) for index in model.outputs]
+    states, updates = walk.variables.finish()
+    if states:
+        builder.attributes["updates"] = states
+    strange = [(walk.values[i].name or "", t) for i in model.inputs if (t := model.tensors[i]).type is None]
     lacking = {name: f"{t.type_name}[{','.join(map(str, t.shape))}]" for name, t in strange}
     if lacking:
         builder.attributes["element_types"] = lacking
-    preprocess = preprocess_of(model)
-    if preprocess:
-        builder.attributes["preprocess"] = preprocess
-    network = network_of(model)
-    if network:
-        builder.attributes["network"] = network
-    if model.signatures:
-        builder.attributes["signature"] = _signature(model)
-    return builder.finish(outputs)
-
-
-def _check_shapes(model: Model) -> None:
-    """Raise `NetcError` for a tensor whose shape is not known before the model runs."""
-    dynamic = next((t for t in model.tensors if t.is_dynamic), None)
-    if dynamic is not None:
-        problem = f"{list(dynamic.shape)} has sizes below 0; shapes must be known"
-        raise NetcError(f"{dynamic.path}.shape (Tensor): {problem}")
+    metadata = read_metadata(model)
+    builder.attributes.update(metadata.attributes)
+    if notes is not None:
+        notes += [*guesses, *metadata.notes]
+    if model.signature is not None:
+        builder.attributes["signature"] = _signature(model, model.signature)
+    return builder.finish((*outputs, *updates))
 
 
 def _unique_names(model: Model) -> dict[int, str]:
@@ -112,18 +146,6 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def _output(
-    builder: GraphBuilder, model: Model, values: Mapping[int, Value], arrays: Mapping[int, Array], index: int
-) -> Value:
-    if index in values:
-        return values[index]
-    tensor = model.tensors[index]
-    array = arrays.get(index, tensor.array())
-    if array is None:
-        raise NetcError(f"{tensor.path}: nothing gives this output a value")
-    return builder.constant(array, quantization=stand_in(tensor).quantization)
-
-
 def _convert(c: Context, names: Mapping[int, str]) -> None:
     """Add an operator to the graph, and its results to the values."""
     operator = c.operator
@@ -132,24 +154,29 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         if index in c.values or index in c.folded or tensor.data is not None:
             c.fail(f"output {place}, tensor `{tensor.name}`, has a value already")
     converter = readers().get(operator.name) if not operator.is_custom else None
-    arrays = None if operator.is_custom else folded(c, converter)
+    arrays = None if operator.is_custom or operator.name in STATEMENTS else folded(c, converter)
     if arrays is not None:
-        c.folded.update(zip(operator.outputs, arrays, strict=True))
+        for place, (index, array) in enumerate(zip(operator.outputs, arrays, strict=True)):
+            c.folded[index] = array
+            c.settle(place, array.shape)
         return
     start = len(c.builder.operations)
     before = len(c.values), len(c.weights)
+    variables = c.walk.variables.copy()
     try:
         if converter is None:
-            raise UnsupportedError("")
-        results = _converted(c, converter, names, start)
+            raise UnsupportedError(REFUSED.get(operator.name, ""))
+        statement = operator.name in STATEMENTS and not operator.is_custom
+        results = _stated(c, converter) if statement else _converted(c, converter, names, start)
     except (UnsupportedError, ShapeError) as error:
         del c.builder.operations[start:]
         _shorten(c.values, before[0])
         _shorten(c.weights, before[1])
+        c.walk.variables.go_back(variables)
         has_reason = isinstance(error, UnsupportedError | ScaleError)
         reason = error.diagnostics[0].message if has_reason else _form(c)
         results = _named(c, opaque(c, reason), names, start)
-    c.values.update(zip(operator.outputs, results, strict=False))
+    c.values.update({i: v for i, v in zip(operator.outputs, results, strict=False) if v is not None})
 
 
 def _shorten(table: dict[Any, Any], length: int) -> None:
@@ -162,15 +189,23 @@ def _converted(c: Context, converter: Converter, names: Mapping[int, str], start
     """The results of an operator, as operations that netc can run and of the types that the file declares."""
     check_element_types(c)
     try:
-        converted = converter(c)
+        results = results_of(converter(c))
         check_forms(c.builder.operations[start:])
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
         # Shape rules and NumPy stumble over numbers that no real operator has.
         c.fail(f"its operands and options don't fit: {error}")
-    results = converted if isinstance(converted, tuple) else (converted,)
     if len(results) != len(c.operator.outputs):
         c.fail(f"it has {len(c.operator.outputs)} outputs, not {len(results)}")
     return _named(c, [_declared(c, value, place) for place, value in enumerate(results)], names, start)
+
+
+def _stated(c: Context, converter: Converter) -> Sequence[Value | None]:
+    """The results of an operator on variables or subgraphs; none for what refers to a variable."""
+    converted = converter(c)
+    results = converted if isinstance(converted, tuple) else (converted,)
+    if results and len(results) != len(c.operator.outputs):
+        c.fail(f"it gives {len(results)} results, not {len(c.operator.outputs)}")
+    return [value and _declared(c, value, place) for place, value in enumerate(results)]
 
 
 def _form(c: Context) -> str:
@@ -189,29 +224,33 @@ def _named(c: Context, results: Sequence[Value], names: Mapping[int, str], start
     read = {v for op in operations[start:] for v in op.operands}
     new: dict[Value, Value] = {}
     for place, op in enumerate(operations[start:], start):
+        if op.name == "param":  # a state has the name of its variable
+            continue
         renamed = {v: Value(v.type, named[v]) for v in op.results if v in named and v not in read}
         if renamed:
             operations[place] = replace(op, results=tuple(renamed.get(v, v) for v in op.results))
             new.update(renamed)
+    c.walk.variables.rename(new)
     return [new.get(v, v) for v in results]
 
 
 def _declared(c: Context, value: Value, place: int) -> Value:
     """A result as the file declares it: of that type, and standing for the same numbers."""
     declared = c.output_type(place)
-    if value.type.shape != declared.shape:
+    shape = value.type.shape[:-1] if c.output(place).is_complex else value.type.shape
+    if not c.output(place).states(shape):
         c.fail(f"it gives {value.type}, but output {place} is declared as {declared}")
     if value.type.dtype is not declared.dtype:
         c.unsupported(f"a form that gives {declared.dtype} is not supported")
     stated = value.type.quantization
     if declared.quantization is not None and stated != declared.quantization and declared.quantization.is_per_tensor:
         value = c.emit("reinterpret", value, y=declared.quantization)
+    c.settle(place, value.type.shape)
     return value
 
 
-def _signature(model: Model) -> Mapping[str, object]:
-    """The first signature: its key, and its names for the graph's inputs and outputs, in order."""
-    signature = model.signatures[0]
+def _signature(model: Model, signature: Signature) -> Mapping[str, object]:
+    """A signature: its key, and its names for the graph's inputs and outputs, in order."""
     inputs = {index: name for name, index in signature.inputs.items()}
     outputs = {index: name for name, index in signature.outputs.items()}
     return {

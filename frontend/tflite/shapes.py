@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -44,9 +45,47 @@ def broadcast_to(c: Context) -> Value:
     return c.emit("broadcast_to", c.value(0), shape=c.integers(1))
 
 
+def broadcast_args(c: Context) -> Value:
+    """BROADCAST_ARGS: the shape to which two known ones broadcast."""
+    shape = np.broadcast_shapes(c.integers(0), c.integers(1))
+    return c.builder.constant(np.array(shape, c.output_type().dtype.numpy))
+
+
 def reshape(c: Context) -> Value:
-    """RESHAPE, SQUEEZE, EXPAND_DIMS: to the shape that the output says it has."""
-    return c.emit("reshape", c.value(0), shape=c.output_type().shape)
+    """RESHAPE: to the shape of the second input or of the options, of which one size may be -1."""
+    if c.has(1) and c.type(1).rank == 1:
+        wanted = c.stated_shape() if c.known(1) is None else c.integers(1)
+    else:
+        option = c.option("new_shape")
+        wanted = c.stated_shape() if option is None else tuple(option.tolist())
+        if wanted == (0,):  # how old writers spell a scalar
+            wanted = ()
+    return c.emit("reshape", c.value(0), shape=_completed(c, wanted))
+
+
+def _completed(c: Context, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes of which one may be -1: what is left of the elements."""
+    known = math.prod(s for s in sizes if s != -1)
+    if sizes.count(-1) != 1:
+        return sizes
+    if known < 1 or c.type(0).size % known:
+        c.fail(f"{c.type(0)} can't take the shape {list(sizes)}")
+    return tuple(c.type(0).size // known if s == -1 else s for s in sizes)
+
+
+def squeeze(c: Context) -> Value:
+    """SQUEEZE: without the dimensions of size 1 that are named, or without all."""
+    shape, option = c.type(0).shape, c.option("squeeze_dims")
+    named = set() if option is None else {axis_of(c, axis, len(shape)) for axis in option.tolist()}
+    gone = named or {d for d, size in enumerate(shape) if size == 1}
+    return c.emit("reshape", c.value(0), shape=tuple(size for d, size in enumerate(shape) if d not in gone))
+
+
+def expand_dims(c: Context) -> Value:
+    """EXPAND_DIMS: with one more dimension."""
+    shape = c.type(0).shape
+    axis = axis_of(c, c.integers(1)[0], len(shape) + 1)
+    return c.emit("reshape", c.value(0), shape=(*shape[:axis], 1, *shape[axis:]))
 
 
 def pad(c: Context) -> Value:
@@ -72,6 +111,9 @@ def concatenation(c: Context) -> Value:
     y, given = c.output_quantization(), tuple(c.quantization(i) for i in range(c.count))
     if set(given) == {y}:
         return c.emit("concat", *values, axis=axis)
+    if c.output_type().dtype is DType.I16:  # whose kernel copies them as they are
+        same = (v if q == y else c.emit("reinterpret", v, y=y) for v, q in zip(values, given, strict=True))
+        return c.emit("concat", *same, axis=axis)
     if c.output_type().dtype is not DType.U8:
         c.unsupported(f"joining {c.output_type().dtype} of different scales is not supported")
     return c.emit("q_concat", *values, axis=axis, inputs=given, y=y)
@@ -165,7 +207,9 @@ def _position(name: str) -> Callable[[Context], Value]:
         dtype = c.output_type().dtype
         if dtype not in (DType.I32, DType.I64):
             c.unsupported(f"its form for positions of type {dtype} is not supported")
-        return c.cast(c.emit(name, c.value(0), axis=axis), dtype)
+        x = c.value(0)
+        x = c.cast(x, DType.U8) if x.type.dtype is DType.BOOL else x
+        return c.cast(c.emit(name, x, axis=axis), dtype)
 
     return convert
 
@@ -174,8 +218,11 @@ reads(shape, "SHAPE")
 reads(rank, "RANK")
 reads(range_, "RANGE")
 reads(fill, "FILL")
+reads(broadcast_args, "BROADCAST_ARGS")
 reads(broadcast_to, "BROADCAST_TO")
-reads(reshape, "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+reads(reshape, "RESHAPE")
+reads(squeeze, "SQUEEZE")
+reads(expand_dims, "EXPAND_DIMS")
 reads(pad, "PAD", "PADV2")
 reads(concatenation, "CONCATENATION")
 reads(pack, "PACK")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array, Graph
-from .images import Preprocess, eight_bits, white_of
+from .images import Preprocess, assumption, eight_bits, white_of
 from .interpretation import Facts, interpret
+from .layout import laid_out
 from .source import ArraySource, PictureFiles, Source
 
 CalibrationSamples = Source | PictureFiles
@@ -30,10 +31,12 @@ def taken(samples: CalibrationSamples, limit: int) -> Iterator[NDArray[Any]]:
 
 def notes_on(samples: CalibrationSamples, graph: Graph, limit: int) -> tuple[str, ...]:
     """What is passed over of `limit` samples, lost of them, or guessed about them as samples of `graph`, for people."""
+    assumed = assumption(graph) if are_pictures(graph, samples) else None
+    rest = (assumed,) if assumed else ()
     if isinstance(samples, PictureFiles):
-        return samples.notes(limit, white_of(graph))
+        return (*samples.notes(limit, white_of(graph)), *rest)
     guessed = interpret(graph, facts_of(samples)).notes if isinstance(samples, ArraySource) else ()
-    return (*samples.notes, *guessed)
+    return (*samples.notes, *guessed, *rest)
 
 
 def facts_of(source: ArraySource) -> Facts:
@@ -50,7 +53,7 @@ def are_pictures(graph: Graph, samples: CalibrationSamples) -> bool:
 
 
 def calibration_inputs(graph: Graph, samples: CalibrationSamples, limit: int = 100) -> Iterator[Array]:
-    """Inputs float32 [N, H, W, C] of a graph, made of up to `limit` pictures as its `preprocess` declares.
+    """Inputs float32 of a graph, made of up to `limit` pictures as it declares, with channels where it has them.
 
     A last batch that would not be full is left out, unless it is the only one. Raises `NetcError` if there are no
     pictures.
@@ -63,7 +66,7 @@ def calibration_inputs(graph: Graph, samples: CalibrationSamples, limit: int = 1
         if len(chunk) < size and found:
             return
         found = True
-        yield np.stack([chunk[i % len(chunk)] for i in range(size)])
+        yield laid_out(np.stack([chunk[i % len(chunk)] for i in range(size)]), graph.inputs[0].type)
     if not found:
         name = samples.origin if isinstance(samples, PictureFiles) else samples.name
         reasons = "; ".join(samples.skipped) if isinstance(samples, PictureFiles) else ""

@@ -28,6 +28,7 @@ from ...compiler.preprocess import SETTINGS
 from ...compiler.reading import read_bytes
 from ...compiler.types import TensorType
 from .decoding import TooLargeError, open_picture, pixels_of
+from .layout import laid_out, sample_shape
 
 Pixels = NDArray[np.uint8]
 """A picture: uint8 [height, width, channels], one channel (grey) or three (RGB)."""
@@ -156,7 +157,9 @@ class Preprocess:
 
     @staticmethod
     def of(graph: Graph) -> Preprocess:
-        """The preprocessing that `graph` declares for its only input [N, H, W, 1 or 3]; pixel / 255 if it has none.
+        """The preprocessing that `graph` declares for its only input, of pictures; pixel / 255 if it has none.
+
+        Pictures are [N, H, W, 1 or 3], [N, 1 or 3, H, W], or grey [N, H, W]; `laid_out` brings them into that order.
 
         Raises `NetcError` if the input is no picture or the declaration has unknown keys or values.
         """
@@ -232,8 +235,23 @@ class Preprocess:
         return eight_bits(picture, self.white)
 
 
+def assumption(graph: Graph) -> str | None:
+    """How pixels are normalised for a float network of another tool that doesn't say it; None if nothing is assumed."""
+    is_foreign = "format" in graph.attributes and graph.inputs[0].type.dtype.is_float
+    if not is_foreign or any(key in declaration(graph) for key in ("divide", "mean", "std")):
+        return None
+    return (
+        f"{graph.name} doesn't say how pixels are normalised: pixel / 255 is taken, from 0 to 1; "
+        "--preprocess divide=127.5 --preprocess mean=1 would give -1 to 1"
+    )
+
+
 def as_input(values: NDArray[np.float32], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)
-    """Normalised pixels as elements of an input: floats stay, integers are rounded, quantized ones by their scale."""
+    """Normalised pixels as elements of an input: floats stay, integers are rounded, quantized ones by their scale.
+
+    Pictures [..., H, W, C] are transposed for an input that takes channels first.
+    """
+    values = laid_out(values, type)
     if type.dtype.is_float:
         return values.astype(type.dtype.numpy, copy=False)
     given = type.quantization
@@ -268,13 +286,12 @@ def _picture_shape(graph: Graph) -> tuple[int, int, int]:
     if len(graph.inputs) != 1:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs, not one picture")
     type_: TensorType = graph.inputs[0].type
-    if type_.rank != 4 or type_.shape[3] not in (1, 3):
-        first = type_.rank == 4 and type_.shape[1] in (1, 3)
-        what = ", which has channels first" if first else ""
-        hint = "call it from Python, with x.transpose(0, 3, 1, 2) of pictures [N, height, width, channels]"
-        message = f"the input of net {graph.name} is {type_}{what}, not pictures [N, height, width, 1 or 3]"
-        raise NetcError(message, hint=hint if first else None)
-    return type_.shape[1], type_.shape[2], type_.shape[3]
+    shape = sample_shape(graph)
+    if len(shape) == 2:
+        return *shape, 1
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise NetcError(f"the input of net {graph.name} is {type_}, not pictures [N, height, width, 1 or 3]")
+    return shape[0], shape[1], shape[2]
 
 
 def _number(graph: Graph, key: str, value: object, highest: float = float("inf")) -> float:

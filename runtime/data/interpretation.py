@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
 from .images import Preprocess, declaration, eight_bits
+from .layout import sample_shape
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -87,6 +88,8 @@ class Interpretation:
     """Whether the pixels are whole: these are pictures, which can be resized and augmented."""
     notes: tuple[str, ...] = ()
     """What isn't plain, for people."""
+    turned: bool = False
+    """Whether the array has channels first, as its net does."""
 
     @property
     def resizable(self) -> bool:
@@ -95,6 +98,8 @@ class Interpretation:
 
     def __call__(self, values: Array) -> Array:
         """Samples [n, *shape]: pixels as uint8, those with fractions as float32, or the values themselves."""
+        if self.turned:
+            values = np.moveaxis(values, 1, -1)
         samples = values.reshape(len(values), *self.shape)
         if self.preprocess is None or samples.dtype == np.uint8:
             return samples
@@ -105,8 +110,18 @@ class Interpretation:
 
 
 def interpret(graph: Graph, facts: Facts) -> Interpretation:
-    """What an array means to the only input of `graph`; raises `NetcError` if it can't be samples of it."""
-    wanted = graph.inputs[0].type.shape[1:]
+    """What an array means to the only input of `graph`; raises `NetcError` if it can't be samples of it.
+
+    Samples of pictures have channels last, even if the net takes them first; such a net's own order is turned.
+    """
+    wanted, own = sample_shape(graph), graph.inputs[0].type.shape[1:]
+    if wanted != own and facts.shape[1:] == own:
+        turned = replace(facts, shape=(facts.shape[0], *wanted))
+        return replace(_interpretation(graph, turned, wanted), turned=True)
+    return _interpretation(graph, facts, wanted)
+
+
+def _interpretation(graph: Graph, facts: Facts, wanted: Shape) -> Interpretation:
     are_pictures = len(wanted) == 3 and wanted[2] in (1, 3)
     meaning = _Meaning.of(graph, facts, are_pictures)
     if meaning.scale is None or not are_pictures:
@@ -191,7 +206,7 @@ def _declared(graph: Graph, facts: Facts) -> _Meaning:
 
 def _normalized(graph: Graph) -> tuple[float, float]:
     """The smallest and the largest number that preprocess makes of pixels from 0 to 255."""
-    *_, channels = graph.inputs[0].type.shape
+    *_, channels = sample_shape(graph)
     preprocess = Preprocess.for_shape(graph, (1, 1, channels))
     mean, std = (np.array(v) for v in (preprocess.mean, preprocess.std))
     ends = [(pixel / preprocess.divide - mean) / std for pixel in (0, 255)]

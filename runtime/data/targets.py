@@ -19,6 +19,7 @@ from ...compiler.training import GraphLoss, Loss, parse_loss
 from ...compiler.training.losses import SoftmaxCrossEntropy
 from ...compiler.types import DType, TensorType
 from .images import Mask, Picture
+from .layout import sample_shape
 from .objects import ObjectSource
 from .source import IGNORED, FileSource, Source
 
@@ -183,7 +184,7 @@ def _same(given: Shape, wanted: Shape) -> bool:
 
 def _masks(graph: Graph, loss: Loss, facts: TargetFacts, base: Targets) -> Targets:
     """A class number for each pixel; a net may give fewer pixels than it takes."""
-    taken = graph.inputs[0].type.shape[1:3]
+    taken = sample_shape(graph)[:2]
     if base.task == "values" or len(base.shape) != 2 or len(taken) != 2:
         hint = "softmax_cross_entropy takes masks where the net gives scores [N, height, width, classes]"
         raise _misfit(graph, loss, facts, loss.labels(real_type(graph)), hint)
@@ -191,7 +192,7 @@ def _masks(graph: Graph, loss: Loss, facts: TargetFacts, base: Targets) -> Targe
 
 
 def _resizing(graph: Graph, shape: Shape) -> tuple[str, ...]:
-    if shape == graph.inputs[0].type.shape[1:3]:
+    if shape == sample_shape(graph)[:2]:
         return ()
     size = " x ".join(map(str, shape))
     return (f"net {graph.name} gives {size} pixels: masks are brought to this size",)

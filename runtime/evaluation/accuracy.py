@@ -69,7 +69,7 @@ def on_floats(program: Callable[[Array], Array | tuple[Array, ...]], graph: Grap
 
     def run(x: Array) -> Array:
         outputs = program(as_input(x, graph.inputs[0].type))
-        return real(outputs[0] if isinstance(outputs, tuple) else outputs, graph.outputs[0])
+        return real(outputs[0] if isinstance(outputs, tuple) else outputs, graph.results[0])
 
     return run
 

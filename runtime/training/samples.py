@@ -19,10 +19,11 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
 from ...compiler.training import Loss
 from ..data.classes import SAME_CLASSES, Classes, ClassMap, match_classes
-from ..data.images import Picture, Pixels, Preprocess, depth_note, eight_bits
+from ..data.images import Picture, Pixels, Preprocess, assumption, depth_note, eight_bits
 from ..data.interpretation import Facts, Interpretation, interpret
 from ..data.labels import NO_LABELS
 from ..data.labels import Labels as ClassNames
+from ..data.layout import sample_shape
 from ..data.source import ArraySource, FileSource, Source
 from ..data.targets import (
     CLASS_NUMBERS,
@@ -160,8 +161,8 @@ def preparation_for(
     """
     if len(graph.inputs) != 1:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs; training feeds one")
-    shape = graph.inputs[0].type.shape[1:]
     facts, found = TargetFacts.of(source), _interpretation(graph, source)
+    shape = sample_shape(graph) if isinstance(source, ArraySource) else found.shape
     if len(graph.outputs) != 1 or graph.outputs[0].type.rank < 1:
         classes, targets = _class_numbers(graph, source, labels), CLASS_NUMBERS
     else:
@@ -174,7 +175,9 @@ def preparation_for(
     check_part(graph, augmentation)
     _check_sizes(source, found, targets, augmentation)
     _check_masks(source, targets)
+    assumed = assumption(graph) if found.preprocess is not None else None
     notes = (*source.notes, *found.notes, *classes.notes, *targets.notes, *_depth_notes(source, found))
+    notes = (*notes, assumed) if assumed else notes
     return Preparation(shape, found.preprocess, augmentation, seed, classes, targets, found, notes)
 
 
@@ -241,7 +244,7 @@ def _interpretation(graph: Graph, source: Source) -> Interpretation:
 
 def check_part(graph: Graph, augmentation: Augmentation) -> None:
     """Raise `NetcError` if pictures are cut out in another size than the net takes."""
-    part, shape = augmentation.part, graph.inputs[0].type.shape[1:]
+    part, shape = augmentation.part, sample_shape(graph)
     if part is not None and part.size is not None and shape[:2] != (part.size, part.size):
         size = f"{shape[0]} x {shape[1]}"
         raise NetcError(f"random_resized_crop({part.size}) doesn't fit net {graph.name}, which takes {size} pixels")

@@ -35,13 +35,18 @@ ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
 
 _MOVES, _SUMS = "moves elements, unchanged", "sums of products"
 ELSEWHERE: Mapping[str, str] = {
-    **dict.fromkeys(("param", "constant", "fused", "opaque", "custom_gradient"), "no arithmetic of its own"),
+    **dict.fromkeys(
+        ("param", "constant", "fused", "opaque", "custom_gradient", "if", "while"), "no arithmetic of its own"
+    ),
     **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
     **dict.fromkeys(("logical_and", "logical_or", "logical_not"), "truth values alone go in"),
     **dict.fromkeys(("relayout", "resize_nearest", "strided_slice", "strided_slice_gradient", "mirror_pad"), _MOVES),
     **dict.fromkeys(("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"), _MOVES),
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
+    "bitcast": "bits, which are no numbers",
     "scatter_nd": "sums of what is moved",
+    **dict.fromkeys(("rfft", "irfft", "rfft2", "sequence_lstm", "sequence_rnn", "svdf"), _SUMS),
+    "scan": "what its body computes",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
     **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),

@@ -70,7 +70,7 @@ def test_litert_runs_what_was_saved(network: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantize": "int4", "calibration": samples(1)}, "can be quantized to int8, not 'int4'"),
+        ({"quantize": "int4", "calibration": samples(1)}, "can be quantized to int8, .*, not 'int4'"),
         ({"quantize": "int8"}, "takes samples to calibrate with, or ranges"),
         ({"calibration": samples(1)}, "are for quantizing"),
         ({"quantize": "int8", "calibration": samples(2), "batch": 3}, "2 samples don't fill a batch of 3"),

@@ -12,7 +12,20 @@ from netc.compiler.ops.elementwise import BinaryOperator, UnaryOperator
 from netc.compiler.ops.quantized.activation import ByteFunction
 from netc.compiler.types import DType
 
-from . import contractions, elementwise, functions, integers, moves, normalization, products, resampling, structure
+from . import (
+    contractions,
+    elementwise,
+    functions,
+    hybrids,
+    integers,
+    moves,
+    normalization,
+    products,
+    recurrent,
+    resampling,
+    shorts,
+    structure,
+)
 from .maker import Maker, Network, Settings, UnfitError
 from .recipes import EXCLUDED, RECIPES
 from .source import Seeded, Shrinking, Source, choice
@@ -31,12 +44,15 @@ __all__ = [
     "draw_network",
     "elementwise",
     "functions",
+    "hybrids",
     "integers",
     "moves",
     "normalization",
     "products",
     "random_case",
+    "recurrent",
     "resampling",
+    "shorts",
     "structure",
 ]
 

@@ -161,6 +161,11 @@ def cast(m: Maker, name: str) -> Value:
     return m.emit(name, m.operand(ALL, test=holds), dtype=str(goal))
 
 
+@recipe("bitcast")
+def bits(m: Maker, name: str) -> Value:
+    return m.emit(name, m.operand(tuple(d for d in DType if d is not DType.BOOL)), dtype=str(m.choice(tuple(DType))))
+
+
 @recipe("one_hot")
 def one_hot(m: Maker, name: str) -> Value:
     labels = m.operand(INTEGERS, fits=lambda t: t.size <= 40, values="6", shape=lambda: m.shape((1, 0, 2)))

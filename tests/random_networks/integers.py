@@ -11,7 +11,6 @@ from netc.compiler.graph import Value
 from netc.compiler.ops.activations import ACTIVATIONS
 from netc.compiler.ops.quantized.base import activation_range
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
-from netc.compiler.ops.quantized.lstm import GATES
 from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, groups_and_channels, pooling
@@ -74,20 +73,27 @@ def bounds(m: Maker, dtype: DType, y: Quantization | None = None) -> dict[str, A
     return {"low": m.choice((info.min, max(info.min, -5), 3)), "high": m.choice((info.max, 20))}
 
 
-@recipe("q_add", "q_sub", "q_mul", "q_prelu", "q_squared_difference")
+@recipe("q_add", "q_sub", "q_mul", "q_div", "q_prelu", "q_squared_difference")
 def binary(m: Maker, name: str) -> Value:
     a = quantized(m, SHORTS)
-    b = a if m.flag(5) else quantized(m, (a.type.dtype,), shape=lambda: broadcast_shape(m, a.type.shape))
+    other = DType.I8 if name == "q_prelu" and a.type.dtype is DType.I16 else a.type.dtype
+    b = a if m.flag(5) else quantized(m, (other,), shape=lambda: broadcast_shape(m, a.type.shape))
     scales = {"a": quantization_of(a), "b": quantization_of(b), "y": quantization(m, a.type.dtype)}
     if a is b:
         scales["b"] = scales["a"]
-    return m.emit(name, a, b, **scales, **bounds(m, a.type.dtype, scales["y"]))
+    shifts: dict[str, Any] = {}
+    if name in ("q_add", "q_sub") and a.type.dtype is DType.I16 and m.flag():
+        powers = [Quantization.of(m.choice((0.5, 1.0, 2.0))) for _ in "ab"]
+        a, b = (m.emit("reinterpret", x, y=y) for x, y in zip((a, b), powers, strict=True))
+        scales = {"a": powers[0], "b": powers[1], "y": max(powers, key=lambda y: y.scale)}
+        shifts = {"shifts": True}
+    return m.emit(name, a, b, **scales, **shifts, **bounds(m, a.type.dtype, scales["y"]))
 
 
-@recipe("q_leaky_relu")
+@recipe("q_leaky_relu", "q_log")
 def function(m: Maker, name: str) -> Value:
-    """A function of one 8-bit number."""
-    x = quantized(m)
+    """A function of one quantized number."""
+    x = quantized(m, SHORTS)
     given: dict[str, Any] = {"x": quantization_of(x), "y": quantization(m, x.type.dtype), **flags(m, name)}
     if name == "q_leaky_relu":
         given["alpha"] = m.choice((0.1, 0.5, -0.3, 1.5))
@@ -128,7 +134,15 @@ def share(m: Maker, name: str) -> Value:
         given = {"dtype": m.choice(("i8", "u8", "i16"))} if not low else {}
         x = m.emit("neg", x) if low else x
         total = m.emit("add", m.leaf(DType.I64, (*shape[:-1], 1), str(1 << 21)), m.scalar(1 << 18, DType.I64))
+    if name == "softmax_share":
+        total = m.emit("softmax_reciprocal", total)
     return m.emit(name, x, total, y=quantization(m, DType.I8), **given)
+
+
+@recipe("softmax_reciprocal")
+def softmax_reciprocal(m: Maker, name: str) -> Value:
+    total = m.leaf(DType.I64, m.shape((2, 1, 3)), str(1 << 21))
+    return m.emit(name, m.emit("add", total, m.scalar(1 << 18, DType.I64)))
 
 
 def _weight(m: Maker, shape: Shape, dtype: DType) -> tuple[Value, Quantization]:
@@ -145,7 +159,8 @@ def _contraction(
     m: Maker, name: str, x: Value, weight: Value, given: Quantization, attributes: dict[str, Any]
 ) -> Value:
     """The operator with its bias and its scales, or only the sum of products."""
-    bias = [m.weight(DType.I32, weight.type.shape[-1:])] if m.flag() else []
+    sums = DType.I64 if x.type.dtype is DType.I16 else DType.I32
+    bias = [m.weight(sums, weight.type.shape[-1:])] if m.flag() else []
     scales = quantization_of(x)
     if name.endswith("_sum"):
         zeros = {"x_zero": scales.zero_point, "weight_zero": given.zero_points[0]}
@@ -166,13 +181,18 @@ def _contraction(
     )
 
 
+def _storage(name: str) -> tuple[DType, ...]:
+    """Element types of activations: sums are those of bytes."""
+    return BYTES if name.endswith("_sum") else SHORTS
+
+
 def _signs(m: Maker, x: Value) -> DType:
-    return DType.I8 if x.type.dtype is DType.I8 or m.flag() else DType.U8
+    return DType.I8 if x.type.dtype is not DType.U8 or m.flag() else DType.U8
 
 
 @recipe("q_conv2d", "conv2d_sum")
 def conv(m: Maker, name: str) -> Value:
-    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
+    x = quantized(m, _storage(name), lambda: m.image(2), lambda t: t.rank == 4)
     shape, attributes = convolution_of(m, x)
     weight, given = _weight(m, shape, _signs(m, x))
     return _contraction(m, name, x, weight, given, attributes)
@@ -180,14 +200,14 @@ def conv(m: Maker, name: str) -> Value:
 
 @recipe("q_dense", "dense_sum")
 def dense(m: Maker, name: str) -> Value:
-    x = quantized(m, BYTES, lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
+    x = quantized(m, _storage(name), lambda: m.shape((2, 4, 3, 1)), lambda t: t.rank > 0)
     weight, given = _weight(m, (x.type.shape[-1], m.choice((4, 1, 3, 8, 17, 33))), _signs(m, x))
     return _contraction(m, name, x, weight, given, {})
 
 
 @recipe("q_transpose_conv2d", "transpose_conv2d_sum")
 def transpose_conv(m: Maker, name: str) -> Value:
-    x = quantized(m, BYTES, lambda: m.image(2), lambda t: t.rank == 4)
+    x = quantized(m, _storage(name), lambda: m.image(2), lambda t: t.rank == 4)
     channels = x.type.shape[-1]
     groups, features = groups_and_channels(m, channels) if channels else (1, 3)
     attributes = {**enlarging(m, x.type.shape[1:-1]), "groups": groups}
@@ -211,6 +231,21 @@ def mean(m: Maker, name: str) -> Value:
     axes = tuple(d for d in range(x.type.rank) if m.flag()) or (m.choice((0, -1)),)
     given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
     return m.emit(name, x, axes=axes, keepdims=m.flag(), sum=m.flag(3), **given)
+
+
+@recipe("q_reduce_prod")
+def product(m: Maker, name: str) -> Value:
+    x = quantized(m, (DType.I8, DType.I16), lambda: m.shape((4, 2, 3, 1)), lambda t: t.rank > 0)
+    axes = tuple(d for d in range(x.type.rank) if m.flag()) or (m.choice((0, -1)),)
+    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
+    return m.emit(name, x, axes=axes, keepdims=m.flag(), **given)
+
+
+@recipe("row_products")
+def rows(m: Maker, name: str) -> Value:
+    x = quantized(m, (DType.I8, DType.I16), lambda: m.shape((4, 2, 3, 1))[:2], lambda t: t.rank == 2)
+    given = {"x": quantization_of(x), "y": quantization(m, x.type.dtype)}
+    return m.emit(name, x, multiplier=m.choice((0, 1 << 14, 0x7FFF)), right=m.choice((8, 15, 30)), **given)
 
 
 @recipe("quantize")
@@ -290,46 +325,6 @@ def rescale_real(m: Maker, name: str) -> Value:
     factor = m.given(np.full(shape, m.choice((0.01, 0.3, 0.0007, 1.7))))
     dtype = m.choice(SHORTS)
     return m.emit(name, x, factor, dtype=str(dtype), y=quantization(m, dtype), **bounds(m, dtype))
-
-
-@recipe("q_lstm")
-def lstm(m: Maker, name: str) -> Value:
-    given = quantization(m, DType.I8)
-    x = m.leaf(DType.I8, (m.choice((1, 2)), m.choice((2, 1, 3)), m.choice((3, 1, 8))), quantization=given)
-    cells = m.choice((2, 1, 5))
-    weights = [m.weight(DType.I8, (x.type.shape[2], cells)) for _ in GATES]
-    recurrents = [m.weight(DType.I8, (cells, cells)) for _ in GATES]
-    biases = [m.weight(DType.I32, (cells,)) for _ in GATES]
-    scales = {key: tuple(m.choice((0.01, 0.003)) for _ in GATES) for key in ("weights", "recurrents")}
-    state = quantization(m, DType.I8)
-    return m.emit(
-        name,
-        x,
-        *weights,
-        *recurrents,
-        *biases,
-        **scales,
-        x=given,
-        y=state,
-        hidden=Quantization.of(m.choice((state.scale, 0.01)), state.zero_point),
-        cell_bits=m.choice((-11, -15, -9)),
-        cell_clip=m.choice((0, 1000)),
-        time_major=m.flag(),
-    )
-
-
-@recipe("lstm_gate", "lstm_cell", "lstm_hidden")
-def lstm_part(m: Maker, name: str) -> Value:
-    shape = m.shape((2, 1, 3))
-    dtype = DType.I32 if name == "lstm_gate" else DType.I16
-    count = {"lstm_gate": 2, "lstm_cell": 4, "lstm_hidden": 2}[name]
-    operands = [m.operand((dtype,), shape=shape) for _ in range(count)]
-    given: dict[str, Any] = {
-        "lstm_gate": lambda: {k: quantize_multiplier(m.choice((0.01, 0.3))) for k in ("total", "fed_back")},
-        "lstm_cell": lambda: {"bits": m.choice((-11, -15, -9)), "clip": m.choice((0, 1000))},
-        "lstm_hidden": lambda: {"hidden": quantization(m, DType.I8)},
-    }[name]()
-    return m.emit(name, *operands, **given)
 
 
 @recipe("pack_dot4")

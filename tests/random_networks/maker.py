@@ -13,6 +13,7 @@ import netc.compiler.ops  # noqa: F401 (fills the registry)
 from netc.compiler.errors import Location, NetcError
 from netc.compiler.graph import Array, Graph, GraphBuilder, Value
 from netc.compiler.graph.interpreter import evaluate_operation
+from netc.compiler.graph.registry import lookup
 from netc.compiler.types import DType, Quantization, TensorType
 
 from .source import Source, choice
@@ -224,17 +225,16 @@ class Maker:
     # ---- operations ----
 
     def emit(self, operator: str, *operands: Value, **attributes: Any) -> Value:
-        """An operation on values; `UnfitError` where it is refused, or its results are too large to be told apart."""
+        """The first result of an operation; `UnfitError` where it is refused, or one is too large to be told apart."""
         if math.prod(v.type.size for v in operands[:1]) > 10 * MOST_ELEMENTS:
             raise UnfitError
         before = len(self.b.operations)
         try:
-            result = self.b.emit(operator, *operands, location=self.location(), **attributes)
-            if result.type.size > 8 * MOST_ELEMENTS:
+            op = self.b.operation(lookup(operator), operands, attributes, location=self.location())
+            if any(result.type.size > 8 * MOST_ELEMENTS for result in op.results):
                 raise UnfitError
-            op = self.b.operations[-1]
-            (array,) = evaluate_operation(op, tuple(self.arrays[v] for v in operands))
-            if not _is_tame(result.type.dtype, array):
+            arrays = evaluate_operation(op, tuple(self.arrays[v] for v in operands))
+            if not all(_is_tame(r.type.dtype, array) for r, array in zip(op.results, arrays, strict=True)):
                 raise UnfitError
         except NetcError as error:
             del self.b.operations[before:]
@@ -242,9 +242,9 @@ class Maker:
         except UnfitError:
             del self.b.operations[before:]
             raise
-        self.arrays[result] = np.asarray(array)
-        self.values.append(result)
-        return result
+        self.arrays.update(zip(op.results, map(np.asarray, arrays), strict=True))
+        self.values += reversed(op.results)
+        return op.results[0]
 
     def location(self) -> Location | None:
         """A place for the next operation, if they have any."""

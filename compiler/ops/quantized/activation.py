@@ -1,9 +1,10 @@
-"""Functions of one 8-bit number, as tables of their 256 values; softmax in fixed point."""
+"""Functions of one quantized number, as tables of their values; softmax in fixed point."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ...types import DType, Quantization, TensorType
 from ..reduction import check_some
 from ..rounding import rounded
 from . import fixed_point as fp
+from . import short_softmax
 from .base import (
     BYTES,
     INTEGERS,
@@ -28,10 +30,11 @@ from .base import (
     quantization,
 )
 from .functions import FixedPoint, reciprocal, reciprocal_expr
+from .shorts import interpolated, sigmoid
 
 
 def all_values(dtype: DType) -> Array:
-    """The 256 values of an 8-bit type, smallest first, as int64."""
+    """The values of a type of 8 or 16 bits, smallest first, as int64."""
     info = np.iinfo(str(dtype.numpy))
     return np.arange(info.min, info.max + 1, dtype=np.int64)
 
@@ -62,8 +65,10 @@ class Lookup(Part):
 
 
 class ByteFunction(QuantizedOperator):
-    """Base of the operators that are a function of one 8-bit number."""
+    """Base of the operators that are a function of one number of 8 bits, or of 16."""
 
+    types: ClassVar[tuple[DType, ...]] = BYTES
+    """Element types that it takes."""
     operands = ("x",)
     attributes = {"x": quantization("x"), "y": quantization("the result")}
     non_differentiable = "its operand is made of integers"
@@ -72,8 +77,8 @@ class ByteFunction(QuantizedOperator):
         (x,) = operands
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
-        if x.dtype not in BYTES:
-            raise ShapeError(f"{self.name} takes 8-bit integers, not {x}")
+        if x.dtype not in self.types:
+            raise ShapeError(f"{self.name} takes integers of type {', '.join(map(str, self.types))}, not {x}")
         self.function(all_values(x.dtype), x.dtype, attributes)
         return (TensorType(x.dtype, x.shape, None, attributes["y"]),)
 
@@ -87,6 +92,19 @@ class ByteFunction(QuantizedOperator):
     def table(self, dtype: DType, attributes: Attributes) -> Array:
         """The results for all numbers of an element type, smallest first."""
         return fp.saturate(self.function(all_values(dtype), dtype, attributes), dtype)
+
+    def tabulated(self, function: Callable[[Array], Array], x: Array, dtype: DType, attributes: Attributes) -> Array:
+        """A function of f32 numbers at what int64 values stand for, on the result's scale, as kernels tabulate it."""
+        source, target = attributes["x"], attributes["y"]
+        if dtype is DType.I16:
+            return interpolated(x, function, source, target)
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = function(np.float32(source.scale) * (x - source.zero_point).astype(np.float32))
+            whole = rounded(result * (np.float32(1) / np.float32(target.scale))) + np.float32(target.zero_point)
+        if not np.all(np.abs(whole) < 1 << 31):
+            problem = f"{self.name}: results on the scale of {target} are beyond 32-bit integers"
+            raise ScaleError(problem, hint=fp.CALIBRATE)
+        return whole.astype(np.int64)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
@@ -107,14 +125,7 @@ class RealFunction(ByteFunction):
         """The function of f32 numbers, each step rounded to f32."""
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
-        source, target = attributes["x"], attributes["y"]
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = self.real(np.float32(source.scale) * (x - source.zero_point).astype(np.float32), attributes)
-            whole = rounded(result * (np.float32(1) / np.float32(target.scale))) + np.float32(target.zero_point)
-        if not np.all(np.abs(whole) < 1 << 31):
-            problem = f"{self.name}: results on the scale of {target} are beyond 32-bit integers"
-            raise ScaleError(problem, hint=fp.CALIBRATE)
-        return whole.astype(np.int64)
+        return self.tabulated(lambda reals: self.real(reals, attributes), x, dtype, attributes)
 
 
 def in_f32(function: Callable[[Array], Array], x: Array) -> Array:
@@ -122,11 +133,25 @@ def in_f32(function: Callable[[Array], Array], x: Array) -> Array:
     return function(x.astype(np.float64)).astype(np.float32)
 
 
+class _Sigmoid(RealFunction):
+    """Base of logistic and tanh, which give 16-bit numbers in steps of 2^-15."""
+
+    types = INTEGERS
+    is_tanh: ClassVar[bool]
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        if dtype is not DType.I16:
+            return super().function(x, dtype, attributes)
+        demand(self, attributes["y"], dtype, 2.0**-15, 0)
+        return sigmoid(x, attributes["x"], tanh=self.is_tanh)
+
+
 @register
-class QLogistic(RealFunction):
-    """1 / (1 + exp(-x)) of 8-bit numbers."""
+class QLogistic(_Sigmoid):
+    """1 / (1 + exp(-x))."""
 
     name = "q_logistic"
+    is_tanh = False
 
     def real(self, x: Array, attributes: Attributes) -> Array:
         result: Array = np.float32(1) / (np.float32(1) + in_f32(np.exp, -x))
@@ -134,10 +159,11 @@ class QLogistic(RealFunction):
 
 
 @register
-class QTanh(RealFunction):
-    """Hyperbolic tangent of 8-bit numbers."""
+class QTanh(_Sigmoid):
+    """Hyperbolic tangent."""
 
     name = "q_tanh"
+    is_tanh = True
 
     def real(self, x: Array, attributes: Attributes) -> Array:
         return in_f32(np.tanh, x)
@@ -148,17 +174,20 @@ class QLeakyRelu(ByteFunction):
     """The operand where it is positive, else alpha times it, on another scale."""
 
     name = "q_leaky_relu"
+    types = INTEGERS
     attributes = {**ByteFunction.attributes, "alpha": AttributeSpec(float, "slope below zero")}
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
         source, target = attributes["x"], attributes["y"]
         offset = x - source.zero_point
+        alpha = attributes["alpha"]
         factors = (
             fp.single_ratio(source.scale, over=target.scale),
-            fp.single_ratio(source.scale, attributes["alpha"], over=target.scale),
+            fp.single_ratio(source.scale, abs(alpha), over=target.scale),
         )
         positive, negative = (fp.multiply(offset, *fp.quantize_multiplier(f)) for f in factors)
-        result: Array = np.where(offset >= 0, positive, negative) + target.zero_point
+        slope = -negative if alpha < 0 else negative
+        result: Array = np.where(offset >= 0, positive, slope) + target.zero_point
         return result
 
 
@@ -182,12 +211,16 @@ DIFFERENCE_BITS = 5
 """Integer bits of the differences whose exponentials softmax adds up."""
 SUM_BITS = 12
 """Integer bits of the sum of exponentials. LiteRT gives up (aborts) where a sum reaches 512; here it goes on."""
-_WORD = (1 << 32) - 1
+_WORD_BITS = 32
+_WORD = (1 << _WORD_BITS) - 1
 
 
 @register
 class QSoftmax(QuantizedOperator):
-    """exp(beta * x) / sum(exp(beta * x)) over the last dimension; the result's scale is 1/256 (1/65536 for i16)."""
+    """exp(beta * x) / sum(exp(beta * x)) over the last dimension.
+
+    The result's scale is 1/256, or 1/65536 for i16, or 1/32768 where x is of i16, too.
+    """
 
     name = "q_softmax"
     operands = ("x",)
@@ -204,9 +237,14 @@ class QSoftmax(QuantizedOperator):
         (x,) = operands
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
-        if x.rank < 1 or x.dtype not in BYTES or attributes["dtype"] not in (str(x.dtype), "i16"):
+        if x.rank < 1 or attributes["dtype"] not in (str(x.dtype), "i16"):
             raise ShapeError(f"q_softmax can't make {attributes['dtype']} of {x}")
         check_some(self, x, (-1,))
+        if x.dtype is DType.I16:
+            if attributes["x"].zero_point or attributes["y"].zero_point:
+                raise ShapeError("q_softmax: 16-bit numbers must have the zero point 0")
+            short_softmax.exponentials(attributes["x"], attributes["beta"])
+            return (TensorType(DType.I16, x.shape, None, attributes["y"]),)
         dtype = DType(attributes["dtype"])
         if dtype is DType.I8:
             demand(self, attributes["y"], dtype, 1 / 256, -128)
@@ -225,28 +263,69 @@ class QSoftmax(QuantizedOperator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
         dtype = DType(attributes["dtype"])
+        if x.dtype == np.int16:
+            return (short_softmax.softmax(x, attributes),)
         e = self.exponentials(attributes)[x.max(axis=-1, keepdims=True).astype(np.int64) - x]
         total = fp.shift_right(e, SUM_BITS).sum(axis=-1, keepdims=True)
-        return (softmax_share(e, total, dtype),)
+        return (softmax_share(e, packed_reciprocal(total), dtype),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
+        if x.type.dtype is DType.I16:
+            return short_softmax.emit_softmax(b, x, attributes)
         largest = b.emit("reduce_max", x, axes=(-1,), keepdims=True)
         wide, top = (b.emit("cast", v, dtype="i16") for v in (x, largest))
         difference = b.emit("cast", b.emit("sub", top, wide), dtype="u8")
-        table = self.exponentials(attributes)
-        terms = b.emit("lookup", difference, b.constant(fp.shift_right(table, SUM_BITS)))
-        total = b.emit("reduce_sum", terms, axes=(-1,), keepdims=True)
-        exponentials = b.emit("lookup", difference, b.constant(table))
-        return b.emit("softmax_share", exponentials, total, dtype=attributes["dtype"], y=attributes["y"])
+        table = self.exponentials(attributes).astype(np.int32)
+        terms = b.emit("lookup", difference, b.constant(fp.shift_right(table, SUM_BITS).astype(np.int32)))
+        total = b.emit("reduce_sum", b.emit("cast", terms, dtype="i64"), axes=(-1,), keepdims=True)
+        exponentials = b.emit("cast", b.emit("lookup", difference, b.constant(table)), dtype="i64")
+        reciprocals = b.emit("softmax_reciprocal", total)
+        return b.emit("softmax_share", exponentials, reciprocals, dtype=attributes["dtype"], y=attributes["y"])
+
+
+@register
+class SoftmaxReciprocal(Part):
+    """The reciprocals of totals (i64), of which 32 bits count.
+
+    They are fractions of 31 bits, and 32 bits higher stand their exponents.
+    """
+
+    name = "softmax_reciprocal"
+    operands = ("total",)
+    elementwise = True
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (total,) = operands
+        if total.dtype is not DType.I64:
+            raise ShapeError(f"softmax_reciprocal takes i64, not {total}")
+        return (total.dense(),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        return (packed_reciprocal(operands[0]),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        scale, bits = reciprocal_expr(c.let, c.let(binary("and", c.load(0, index), _WORD)), SUM_BITS)
+        return binary("or", scale, binary("shl", bits, _WORD_BITS))
+
+
+def packed_reciprocal(total: Array) -> Array:
+    """The reciprocals of totals, as `SoftmaxReciprocal` gives them."""
+    scale, bits = reciprocal(total & _WORD, SUM_BITS)
+    packed: Array = scale | (bits << _WORD_BITS)
+    return packed
 
 
 @register
 class SoftmaxShare(Part):
-    """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax."""
+    """The share of each exponential (i64 fractions of 31 bits) in its row's total: the last step of q_softmax.
+
+    The totals come as `softmax_reciprocal` gives them.
+    """
 
     name = "softmax_share"
-    operands = ("x", "total")
+    operands = ("x", "reciprocal")
     attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result")}
     elementwise = True
     non_differentiable = "its operand is made of integers"
@@ -258,21 +337,19 @@ class SoftmaxShare(Part):
         return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, total = operands
-        return (softmax_share(x, total, DType(attributes["dtype"])),)
+        x, packed = operands
+        return (softmax_share(x, packed, DType(attributes["dtype"])),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = DType(attributes["dtype"])
-        total = binary("and", c.load_broadcast(1, index), _WORD)
-        scale, bits = reciprocal_expr(c.let, total, SUM_BITS)
-        share = fp.high_multiply_expr(c.load(0, index), scale)
-        exponent = minimum(bits + (31 - 8 * dtype.itemsize), 62)
+        packed = c.let(c.load_broadcast(1, index))
+        share = fp.high_multiply_expr(c.load(0, index), binary("and", packed, _WORD))
+        exponent = minimum(fp.shr(packed, _WORD_BITS) + (31 - 8 * dtype.itemsize), 62)
         return fp.saturate_expr(fp.shift_right_by(c.let, share, exponent) + int(np.iinfo(str(dtype.numpy)).min), dtype)
 
 
-def softmax_share(x: Array, total: Array, dtype: DType) -> Array:
-    """The share of exponentials in their totals, which are kept in 32 bits, on the scale that softmax has."""
-    scale, bits = reciprocal(total & _WORD, SUM_BITS)
-    exponent = np.minimum(bits + 31 - 8 * dtype.itemsize, 62)
-    share = fp.shift_right(FixedPoint(32).times(x, scale), exponent)
+def softmax_share(x: Array, packed: Array, dtype: DType) -> Array:
+    """The share of exponentials in their totals, whose reciprocals are given, on the scale that softmax has."""
+    exponent = np.minimum((packed >> _WORD_BITS) + 31 - 8 * dtype.itemsize, 62)
+    share = fp.shift_right(FixedPoint(32).times(x, packed & _WORD), exponent)
     return fp.saturate(share + int(np.iinfo(str(dtype.numpy)).min), dtype)

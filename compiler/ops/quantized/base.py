@@ -10,11 +10,14 @@ import numpy as np
 from ...errors import ScaleError, ShapeError
 from ...graph.ir import Attribute, Attributes, AttributeSpec, Operator
 from ...types import DType, Quantization, TensorType
-from ..activations import ACTIVATIONS
+from ..activations import ALONE
 from .fixed_point import round_half_away, single_ratio
 
 INTEGERS = (DType.I8, DType.U8, DType.I16)
 """Element types of quantized activations."""
+
+WIDE = (*INTEGERS, DType.I32)
+"""Those between which numbers may be requantized."""
 
 BYTES = (DType.I8, DType.U8)
 """Those of 8 bits, which most kernels take alone."""
@@ -33,7 +36,7 @@ def quantization(what: str) -> AttributeSpec:
     return AttributeSpec(Quantization, f"what the elements of {what} stand for")
 
 
-ACTIVATION = AttributeSpec((str, NoneType), f"activation that the range comes from: {', '.join(ACTIVATIONS)}", None)
+ACTIVATION = AttributeSpec((str, NoneType), f"activation that the range comes from: {', '.join(ALONE)}", None)
 
 RANGE = {
     "low": AttributeSpec((int, NoneType), "smallest result; that of the element type if absent", None),
@@ -45,14 +48,20 @@ ACTIVATED = {**RANGE, "activation": ACTIVATION}
 """The range that a fused activation leaves, and its name, which decides nothing: files keep it."""
 
 
-def check_quantized(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes, *names: str) -> None:
-    """Raise `ShapeError` unless the operands are integers, quantized as the attributes called `names` say.
+def check_quantized(
+    operator: Operator,
+    operands: tuple[TensorType, ...],
+    attributes: Attributes,
+    *names: str,
+    types: tuple[DType, ...] = INTEGERS,
+) -> None:
+    """Raise `ShapeError` unless the operands are integers of `types`, quantized as the attributes called `names` say.
 
     Only a weight's type needn't tell: what isn't stated is lost to whoever pads an activation or writes it to a file.
     """
     for operand, name in zip(operands, names, strict=False):
-        if operand.dtype not in INTEGERS:
-            raise ShapeError(f"{operator.name} takes 8-bit or 16-bit integers, not {operand}")
+        if operand.dtype not in types:
+            raise ShapeError(f"{operator.name} takes integers of type {', '.join(map(str, types))}, not {operand}")
         stated = operand.quantization
         given: Quantization = attributes[name]
         problem = given.problem(operand.dtype, operand.shape)
@@ -75,9 +84,9 @@ def range_of(dtype: DType, attributes: Attributes) -> tuple[int, int]:
     return int(info.min) if low is None else low, int(info.max) if high is None else high
 
 
-def named_integer(operator: Operator, attributes: Attributes) -> DType:
+def named_integer(operator: Operator, attributes: Attributes, types: tuple[DType, ...] = INTEGERS) -> DType:
     """The element type that the attribute `dtype` names."""
-    names = {str(d): d for d in INTEGERS}
+    names = {str(d): d for d in types}
     if attributes["dtype"] not in names:
         raise ShapeError(f"{operator.name} gives {', '.join(names)}, not {attributes['dtype']}")
     return names[attributes["dtype"]]
@@ -100,10 +109,10 @@ def check_activation(operator: Operator, dtype: DType, y: Quantization | None, a
     name = attributes["activation"]
     if name is None:
         return
-    if name not in ACTIVATIONS:
-        raise ShapeError(f"{operator.name}: `activation` is {name}, not one of {', '.join(ACTIVATIONS)}")
+    if name not in ALONE:
+        raise ShapeError(f"{operator.name}: `activation` is {name}, not one of {', '.join(ALONE)}")
     given = range_of(dtype, attributes)
-    wanted = given if y is None else integer_range(*ACTIVATIONS[name], dtype, y)
+    wanted = given if y is None else integer_range(*ALONE[name], dtype, y)
     if given != wanted:
         leaves = f"{wanted[0]} to {wanted[1]}, not {given[0]} to {given[1]}"
         raise ShapeError(f"{operator.name}: {name} leaves {leaves}")
@@ -112,9 +121,9 @@ def check_activation(operator: Operator, dtype: DType, y: Quantization | None, a
 def demand(operator: Operator, given: Quantization, dtype: DType, scale: float, zero_point: int) -> None:
     """Raise `ScaleError` unless the result is quantized in the one way that the kernel knows.
 
-    `zero_point` is that of i8; of other types it is as far from their smallest number.
+    `zero_point` is that of i8; of u8 it is as far from the smallest number, and of i16 it is 0.
     """
-    wanted = zero_point + 128 + int(np.iinfo(str(dtype.numpy)).min)
+    wanted = 0 if dtype is DType.I16 else zero_point + 128 + int(np.iinfo(str(dtype.numpy)).min)
     if given.zero_point != wanted or abs(given.scale - scale) > scale * 0.001:
         only = Quantization.of(scale, wanted)
         raise ScaleError(f"{operator.name} gives {dtype} quantized as {only}, not as {given}")
@@ -145,7 +154,7 @@ def activation_range(activation: str | None, dtype: DType, y: Quantization) -> d
     """The attributes `ACTIVATED` of an operator that an activation is fused into; None: without one."""
     if activation is None:
         return {"low": None, "high": None}
-    low, high = integer_range(*ACTIVATIONS[activation], dtype, y)
+    low, high = integer_range(*ALONE[activation], dtype, y)
     return {"low": low, "high": high, "activation": activation}
 
 

@@ -13,6 +13,7 @@ from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, Select, binary, const
 from ...types import DType
 from . import fixed_point as fp
+from .base import BYTES
 from .elementwise import QBinary
 
 _RAISE = 7
@@ -21,9 +22,15 @@ _RAISE = 7
 
 @register
 class QPrelu(QBinary):
-    """a where it is positive, else a * b, on another scale."""
+    """a where it is positive, else a * b, on another scale; for a of 16 bits b has 8."""
 
     name = "q_prelu"
+
+    def partner(self, dtype: DType) -> DType:
+        return DType.I8 if dtype is DType.I16 else dtype
+
+    def check_scales(self, dtype: DType, attributes: Attributes) -> None:
+        self.factors(attributes)
 
     def factors(self, attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
         """Multipliers and shifts of a and of a * b."""
@@ -53,6 +60,10 @@ class QSquaredDifference(QBinary):
     """(a - b)^2: both operands are brought to twice the larger scale first."""
 
     name = "q_squared_difference"
+    types = BYTES
+
+    def check_scales(self, dtype: DType, attributes: Attributes) -> None:
+        self.factors(attributes)
 
     def factors(self, attributes: Attributes) -> tuple[tuple[int, int], ...]:
         """Multipliers and shifts of a, b and the result."""

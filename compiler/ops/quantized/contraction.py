@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from ..dense import Dense
 from ..window import Window
 from . import fixed_point as fp
 from .base import ACTIVATED, Part, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
+from .groups import joined, together
+from .wide import multiply_wide, wide_factors, wide_sum
 
 ZERO_POINTS = {
     "x_zero": AttributeSpec(int, "zero point of x"),
@@ -33,6 +37,9 @@ QUANTIZED = {
     "weight": quantization("the weight; one scale for each filter (the last dimension) or one for all"),
     "y": quantization("the result"),
     **ACTIVATED,
+    "sums": AttributeSpec(
+        (str, NoneType), "type of sums and bias, i32 or i64; if absent, i64 for i16 and else i32", None
+    ),
 }
 INTEGER_SUM = "its operands are made of integers"
 
@@ -61,9 +68,12 @@ def fixed_factors(attributes: Attributes) -> tuple[Array, Array]:
     return (table[0, 0], table[1, 0]) if real.ndim == 0 else (table[0], table[1])
 
 
-def check_factors(attributes: Attributes) -> None:
-    """Raise `ScaleError` where the scales of a convolution are too far apart."""
-    fp.quantize_multiplier(float(np.max(real_factors(attributes, rounded_product=attributes["rounded_product"]))))
+def check_factors(attributes: Attributes, *, wide: bool) -> None:
+    """Raise `ScaleError` where the scales of a convolution are too far apart; `wide`: for sums of 64 bits."""
+    largest = float(np.max(real_factors(attributes, rounded_product=attributes["rounded_product"])))
+    multiplier, shift = (np.array(n) for n in fp.quantize_multiplier(largest))
+    if wide:
+        wide_factors(multiplier, shift)
 
 
 def product(x: Array, weight: Array) -> Array:
@@ -89,9 +99,18 @@ class IntegerSum(Part):
         if bias and bias[0].dtype is not DType.I32:
             raise ShapeError(f"{self.name} takes a bias of type i32, not {bias[0]}")
 
+    @abstractmethod
+    def total(self, x: Array, weight: Array, attributes: Attributes) -> Array:
+        """The sums of products without the bias (int64), of 16-bit numbers, too."""
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, weight, *bias = operands
+        total = self.total(x, weight, attributes)
+        return (fp.wrap32(total + bias[0] if bias else total).astype(np.int32),)
+
 
 def _offset(x: Array, zero_point: int) -> Array:
-    """8-bit numbers without their zero point."""
+    """Numbers without their zero point, which is 0 for those of 16 bits."""
     offset: Array = x.astype(np.int16) - np.int16(zero_point)
     return offset
 
@@ -126,16 +145,13 @@ class Conv2DSum(IntegerSum):
         """The geometry of the convolution."""
         return _CONV.window(x, weight, attributes)
 
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, weight, *bias = operands
+    def total(self, x: Array, weight: Array, attributes: Attributes) -> Array:
         shifted, kernel = _offset(x, attributes["x_zero"]), _offset(weight, attributes["weight_zero"])
         window = _window(x, weight, attributes)
         groups = attributes["groups"]
         if groups == x.shape[-1]:
-            total = _depthwise(shifted, kernel, window)
-        else:
-            total = _grouped(shifted, kernel, window, groups)
-        return (fp.wrap32(total + bias[0] if bias else total).astype(np.int32),)
+            return _depthwise(shifted, kernel, window)
+        return _grouped(shifted, kernel, window, groups)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         x, weight = c.type(0), c.type(1)
@@ -186,10 +202,10 @@ def _depthwise(x: Array, weight: Array, window: Window) -> Array:
     """Sums of a depthwise convolution, one element of the window after the other."""
     patches = window.patches(x, 0)
     multiplier = weight.shape[-1] // x.shape[-1]
-    total = np.zeros((*patches.shape[:3], weight.shape[-1]), np.int32)
+    total = np.zeros((*patches.shape[:3], weight.shape[-1]), np.int64)
     for ky, kx in np.ndindex(weight.shape[:2]):
         total += np.repeat(patches[..., ky, kx], multiplier, axis=-1) * weight[ky, kx, 0].astype(np.int32)
-    return total.astype(np.int64)
+    return total
 
 
 @register
@@ -208,18 +224,15 @@ class QConv2D(QuantizedOperator):
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, weight, *_ = operands
         check_contraction(self, operands, attributes)
-        check_factors(attributes)
-        (y,) = _CONV.infer((x, weight, *operands[2:]), attributes)
+        check_factors(attributes, wide=sums_type(x.dtype, attributes) is DType.I64)
+        (y,) = _CONV.infer((x, weight), attributes)
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (total,) = Conv2DSum().evaluate(operands, sum_attributes(Conv2DSum(), attributes))
-        scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
-        return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+        return (evaluate_rescaled(Conv2DSum(), operands, attributes),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        total = b.emit("conv2d_sum", *operands, **sum_attributes(Conv2DSum(), attributes))
-        return rescaled(b, total, operands[0], attributes)
+        return rescaled(b, summed(b, Conv2DSum(), operands, attributes), operands[0], attributes)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return results[0].size * math.prod(operands[1].shape[:-1])
@@ -237,11 +250,9 @@ class DenseSum(IntegerSum):
         (y,) = _DENSE.infer(operands, {})
         return (TensorType(DType.I32, y.shape),)
 
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, weight, *bias = operands
+    def total(self, x: Array, weight: Array, attributes: Attributes) -> Array:
         rows = _offset(x, attributes["x_zero"]).reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        total = product(rows, _offset(weight, attributes["weight_zero"])).reshape(*x.shape[:-1], weight.shape[-1])
-        return (fp.wrap32(total + bias[0] if bias else total).astype(np.int32),)
+        return product(rows, _offset(weight, attributes["weight_zero"])).reshape(*x.shape[:-1], weight.shape[-1])
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         *place, unit = index
@@ -273,16 +284,16 @@ class QDense(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_contraction(self, operands, attributes)
-        (y,) = _DENSE.infer(operands, {})
+        (y,) = _DENSE.infer(operands[:2], {})
         return (TensorType(operands[0].dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (total,) = DenseSum().evaluate(operands, sum_attributes(DenseSum(), attributes))
+        total = sums_of(DenseSum(), operands, attributes)
         scaled = fp.multiply_real(total, real_factors(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        total = b.emit("dense_sum", *operands, **sum_attributes(DenseSum(), attributes))
+        total = summed(b, DenseSum(), operands, attributes)
         factor = b.constant(np.asarray(real_factors(attributes)))
         return b.emit("rescale_real", total, factor, **result_attributes(operands[0], attributes))
 
@@ -290,12 +301,55 @@ class QDense(QuantizedOperator):
         return operands[0].size * operands[1].shape[1]
 
 
+def sums_type(x: DType, attributes: Attributes) -> DType:
+    """The element type of a contraction's sums and its bias."""
+    if attributes["sums"] is None:
+        return DType.I64 if x is DType.I16 else DType.I32
+    return DType(attributes["sums"])
+
+
+def sums_of(operator: IntegerSum, operands: tuple[Array, ...], attributes: Attributes) -> Array:
+    """The sums of a contraction with their bias: int64, but wrapped around where the kernel's sums are of 32 bits."""
+    x, weight, *bias = operands
+    total = operator.total(x, weight, sum_attributes(operator, attributes))
+    total = total + bias[0] if bias else total
+    return total if sums_type(DType.of(x.dtype), attributes) is DType.I64 else fp.wrap32(total)
+
+
+def evaluate_rescaled(operator: IntegerSum, operands: tuple[Array, ...], attributes: Attributes) -> Array:
+    """The result of a convolution."""
+    dtype = DType.of(operands[0].dtype)
+    total, factors = sums_of(operator, operands, attributes), fixed_factors(attributes)
+    if sums_type(dtype, attributes) is DType.I64:
+        scaled = multiply_wide(total, *wide_factors(*factors))
+    else:
+        scaled = fp.multiply(total, *factors)
+    return fp.saturate(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
+
+
+def summed(b: Builder, operator: IntegerSum, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+    """The sums of a contraction: those of 16-bit numbers from their bytes."""
+    x, weight, *bias = operands
+    given = sum_attributes(operator, attributes)
+    if isinstance(operator, Conv2DSum) and (n := together(weight.type.shape[-2], attributes["groups"])) > 1:
+        weight = joined(b, weight, attributes["groups"], n, given["weight_zero"])
+        given["groups"] = attributes["groups"] // n
+    if x.type.dtype is not DType.I16:
+        return b.emit(operator.name, x, weight, *bias, **given)
+    terms, dtype = math.prod(weight.type.shape[:-1]), sums_type(DType.I16, attributes)
+    return wide_sum(
+        b, x, bias[0] if bias else None, dtype, terms, lambda part: b.emit(operator.name, part, weight, **given)
+    )
+
+
 def rescaled(b: Builder, total: Value, x: Value, attributes: Attributes) -> Value:
     """The sums of a convolution as its result."""
-    factors = fixed_factors(attributes)
+    factors, given = fixed_factors(attributes), result_attributes(x, attributes)
+    if total.type.dtype is DType.I64:
+        wide = (b.constant(np.asarray(f)) for f in wide_factors(*factors))
+        return b.emit("rescale_wide", total, *wide, **given)
     constants = (b.constant(np.asarray(f)) for f in factors)
-    reduces = bool(np.all(factors[1] < 0))
-    return b.emit("rescale", total, *constants, reduces=reduces, **result_attributes(x, attributes))
+    return b.emit("rescale", total, *constants, reduces=bool(np.all(factors[1] < 0)), **given)
 
 
 def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes) -> None:
@@ -309,8 +363,21 @@ def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attr
         raise ShapeError(f"{operator.name}: {weight} can't be quantized as {given}")
     if len(set(given.zero_points)) > 1:
         raise ShapeError(f"{operator.name}: the filters must have the same zero point")
-    if bias and bias[0].dtype is not DType.I32:
-        raise ShapeError(f"{operator.name} takes a bias of type i32, not {bias[0]}")
+    _check_sums(operator, x, weight, attributes)
+    sums = sums_type(x.dtype, attributes)
+    if bias and (bias[0].dtype is not sums or bias[0].shape != weight.shape[-1:]):
+        raise ShapeError(f"{operator.name} takes a bias {TensorType(sums, weight.shape[-1:])}, not {bias[0]}")
+
+
+def _check_sums(operator: Operator, x: TensorType, weight: TensorType, attributes: Attributes) -> None:
+    """Raise `ShapeError` for sums that no kernel has, and 16-bit numbers in forms that they don't have."""
+    short = x.dtype is DType.I16
+    if attributes["sums"] not in ((None, "i32", "i64") if short else (None, "i32")):
+        raise ShapeError(f"{operator.name}: sums of {x.dtype} can't be of type {attributes['sums']}")
+    if short and weight.dtype is not DType.I8:
+        raise ShapeError(f"{operator.name} multiplies i16 by i8, not by {weight}")
+    if short and (attributes["x"].zero_point or attributes["y"].zero_point):
+        raise ShapeError(f"{operator.name}: 16-bit numbers must have the zero point 0")
 
 
 def sum_attributes(operator: Operator, attributes: Attributes) -> dict[str, Any]:

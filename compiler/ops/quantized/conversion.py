@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ...errors import ShapeError
@@ -15,7 +17,9 @@ from ..rounding import rounded, rounded_expr
 from . import fixed_point as fp
 from .base import (
     ACTIVATED,
+    INTEGERS,
     RANGE,
+    WIDE,
     Part,
     QuantizedOperator,
     check_activation,
@@ -89,6 +93,8 @@ class Requantize(QuantizedOperator):
     name = "requantize"
     operands = ("x",)
     attributes = {"dtype": _DTYPE, "x": quantization("x"), "y": quantization("the result")}
+    types: ClassVar[tuple[DType, ...]] = WIDE
+    """Element types of operand and result."""
     elementwise = True
     non_differentiable = "its operand is made of integers"
 
@@ -97,21 +103,24 @@ class Requantize(QuantizedOperator):
         return fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        check_quantized(self, operands, attributes, "x")
+        check_quantized(self, operands, attributes, "x", types=self.types)
         per_tensor(self, attributes, "x", "y")
         self.factor(attributes)
-        return (TensorType(named_integer(self, attributes), operands[0].shape, None, attributes["y"]),)
+        return (TensorType(named_integer(self, attributes, self.types), operands[0].shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         x, y = attributes["x"], attributes["y"]
-        scaled = fp.multiply(operands[0].astype(np.int64) - x.zero_point, *self.factor(attributes)) + y.zero_point
-        return (fp.saturate(scaled, named_integer(self, attributes), attributes.get("low"), attributes.get("high")),)
+        offset = fp.wrap32(operands[0].astype(np.int64) - x.zero_point)
+        scaled = fp.wrap32(fp.multiply(offset, *self.factor(attributes)) + y.zero_point)
+        dtype = named_integer(self, attributes, self.types)
+        return (fp.saturate(scaled, dtype, attributes.get("low"), attributes.get("high")),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         x, y = attributes["x"], attributes["y"]
         offset = fp.offset_expr(c.load(0, index), x)
-        scaled = fp.scale_expr(c.let, offset, *self.factor(attributes)) + y.zero_point
-        return fp.saturate_expr(scaled, named_integer(self, attributes), attributes.get("low"), attributes.get("high"))
+        scaled = fp.narrow(fp.scale_expr(c.let, offset, *self.factor(attributes)) + y.zero_point)
+        dtype = named_integer(self, attributes, self.types)
+        return fp.saturate_expr(scaled, dtype, attributes.get("low"), attributes.get("high"))
 
 
 @register
@@ -119,6 +128,7 @@ class QRelu(Requantize):
     """Requantize with a range of its own: relu and its kin, which find the ratio of the scales in f32."""
 
     name = "q_relu"
+    types = INTEGERS
     attributes = {**Requantize.attributes, **ACTIVATED}
 
     def factor(self, attributes: Attributes) -> tuple[int, int]:
@@ -199,7 +209,7 @@ class Rescale(Part):
 
 @register
 class RescaleReal(Part):
-    """32-bit sums to 8 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
+    """Sums (i32 or i64) to 8 or 16 bits: x * factor (f64), rounded half away from zero, plus the zero point, saturated.
 
     The factor has one element, or one for each channel.
     """
@@ -212,7 +222,8 @@ class RescaleReal(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         x, factor = operands
-        if x.dtype is not DType.I32 or factor.dtype is not DType.F64 or factor.shape not in ((), x.shape[-1:]):
+        fits = x.dtype in (DType.I32, DType.I64) and factor.dtype is DType.F64
+        if not fits or factor.shape not in ((), x.shape[-1:]):
             raise ShapeError(f"rescale_real can't scale {x} by {factor}")
         dtype = named_integer(self, attributes)
         check_range(self, dtype, attributes)

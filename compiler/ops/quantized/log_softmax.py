@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, Builder, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute
 from ...loops.ir import Binary, Expr, binary, maximum, minimum
@@ -17,7 +17,7 @@ from ...types import DType, TensorType
 from ..reduction import check_some
 from . import fixed_point as fp
 from .activation import DIFFERENCE_BITS, SUM_BITS, difference_factor, input_radius
-from .base import Part, QuantizedOperator, check_quantized, demand, per_tensor, quantization
+from .base import BYTES, Part, QuantizedOperator, check_quantized, demand, named_integer, per_tensor, quantization
 from .functions import FixedPoint, bit_length_expr, one_over_one_plus_expr
 
 _F = FixedPoint(32)
@@ -34,7 +34,7 @@ _NUMERATOR, _SQUARE, _CONSTANT, _LINEAR = 117049297, 127690142, 1057819769, 6384
 
 @register
 class QLogSoftmax(QuantizedOperator):
-    """log(softmax(x)) of i8 over the last dimension; the result's scale is 1/16, its zero point 127."""
+    """log(softmax(x)) over the last dimension; the result's scale is 1/16, its zero point the largest number."""
 
     name = "q_log_softmax"
     operands = ("x",)
@@ -46,8 +46,8 @@ class QLogSoftmax(QuantizedOperator):
         (x,) = operands
         check_quantized(self, operands, attributes, "x")
         per_tensor(self, attributes, "x", "y")
-        if x.rank < 1 or x.dtype is not DType.I8:
-            raise ShapeError(f"q_log_softmax takes rows of i8, not {x}")
+        if x.rank < 1 or x.dtype not in BYTES:
+            raise ShapeError(f"q_log_softmax takes rows of 8-bit numbers, not {x}")
         check_some(self, x, (-1,))
         demand(self, attributes["y"], x.dtype, 2.0**-4, 127)
         difference_factor(attributes["x"].scale)
@@ -66,7 +66,8 @@ class QLogSoftmax(QuantizedOperator):
         (x,) = operands
         scaled, terms = self.tables(attributes)
         difference = x.max(axis=-1, keepdims=True).astype(np.int64) - x
-        return (_share(scaled[difference], logarithm(terms[difference].sum(axis=-1, keepdims=True))),)
+        log = logarithm(terms[difference].sum(axis=-1, keepdims=True))
+        return (_share(scaled[difference], log, DType.of(x.dtype)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
         (x,) = operands
@@ -75,7 +76,7 @@ class QLogSoftmax(QuantizedOperator):
         difference = b.emit("cast", b.emit("sub", top, wide), dtype="u8")
         scaled, terms = (b.emit("lookup", difference, b.constant(table)) for table in self.tables(attributes))
         total = b.emit("reduce_sum", terms, axes=(-1,), keepdims=True)
-        return b.emit("log_share", scaled, total, y=attributes["y"])
+        return b.emit("log_share", scaled, total, dtype=str(x.type.dtype), y=attributes["y"])
 
 
 @register
@@ -84,7 +85,7 @@ class LogShare(Part):
 
     name = "log_share"
     operands = ("x", "total")
-    attributes = {"y": quantization("the result")}
+    attributes = {"y": quantization("the result"), "dtype": AttributeSpec(str, "element type of the result", "i8")}
     elementwise = True
     non_differentiable = "its operand is made of integers"
 
@@ -92,18 +93,23 @@ class LogShare(Part):
         x, total = operands
         if x.rank < 1 or x.dtype is not DType.I64 or total != TensorType(DType.I64, (*x.shape[:-1], 1)):
             raise ShapeError(f"log_share can't compare {x} with {total}")
-        return (TensorType(DType.I8, x.shape, None, attributes["y"]),)
+        return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        return (_share(operands[0], logarithm(operands[1])),)
+        return (_share(operands[0], logarithm(operands[1]), DType(attributes["dtype"])),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         difference = binary("sub", c.load(0, index), logarithm_expr(c.let, c.load_broadcast(1, index)))
-        return fp.saturate_expr(fp.shift_right_expr(c.let, difference, _RESULT_SHIFT) + 127, DType.I8)
+        dtype = DType(attributes["dtype"])
+        return fp.saturate_expr(fp.shift_right_expr(c.let, difference, _RESULT_SHIFT) + _largest(dtype), dtype)
 
 
-def _share(scaled: Array, log: Array) -> Array:
-    return fp.saturate(fp.shift_right(scaled - log, _RESULT_SHIFT) + 127, DType.I8)
+def _share(scaled: Array, log: Array, dtype: DType) -> Array:
+    return fp.saturate(fp.shift_right(scaled - log, _RESULT_SHIFT) + _largest(dtype), dtype)
+
+
+def _largest(dtype: DType) -> int:
+    return int(np.iinfo(str(dtype.numpy)).max)
 
 
 def _leading_zeros(x: Array) -> Array:

@@ -1,300 +1,250 @@
 """A long short-term memory over a sequence of 8-bit numbers, with 16-bit cells: what TensorFlow Lite calls 8x8_16.
 
 Hochreiter and Schmidhuber, "Long short-term memory", 1997, in integers: gates have three integer bits and twelve of
-fraction, the cell's scale is a power of two, sigmoid and tanh are fixed-point functions of 16 bits.
+fraction, the cell's scale is a power of two, sigmoid and tanh are fixed-point functions of 16 bits. Facts: TensorFlow
+Lite's kernels/lstm_eval.cc and kernels/internal/reference/portable_tensor_utils.cc.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Value
 from ...graph.registry import register
-from ...loops.compute import Compute
-from ...loops.ir import Expr, maximum, minimum
-from ...types import DType, Quantization, TensorType
+from ...types import DType, TensorType
+from ..scan import evaluated, scanned, time_first, time_second
+from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, present_gates
 from . import fixed_point as fp
-from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
-from .contraction import DenseSum
+from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 from .functions import FixedPoint
+from .lstm_parts import GATE_BITS, GATE_SCALE, HIGHEST, check_cell
 
-GATES = ("input", "forget", "cell", "output")
-GATE_BITS = 3
-_GATE_SCALE = 2.0**-12
 _SHORT = FixedPoint(16)
 
 
 @register
 class QLstm(QuantizedOperator):
-    """LSTM of x [N, T, I] to [N, T, C], from zero state; gates in the order input, forget, cell, output.
+    """LSTM of x i8 [N, T, I] from the state h i8 [N, O], c i16 [N, C] to i8 [N, T, O] and the last h and c.
 
-    Operands: x i8, weights of the input i8 [I, C] and of the state i8 [C, C] for each gate, biases i32 [C].
+    Weights by role, as `sequence_lstm` has them: matrices i8, biases i32, peepholes and norms i16.
     """
 
     name = "q_lstm"
-    operands = (
-        "x",
-        *(f"{gate}_weight" for gate in GATES),
-        *(f"{gate}_recurrent" for gate in GATES),
-        *(f"{gate}_bias" for gate in GATES),
-    )
+    operands = ("x", "h", "c", "*weights")
     attributes = {
+        **LSTM_ATTRIBUTES,
         "x": quantization("x"),
-        "weights": AttributeSpec(tuple, "scales of the input's weights, in the order of the gates"),
-        "recurrents": AttributeSpec(tuple, "scales of the state's weights"),
         "y": quantization("the result and the state"),
-        "hidden": quantization("the state before it becomes the result"),
+        "hidden": quantization("the state before it is projected or becomes the result"),
+        "scales": AttributeSpec(tuple, "the scale of each weight; 0 for biases"),
+        "gates": AttributeSpec(tuple, "scales of the four gates before they are normalised; none: 2^-12", ()),
         "cell_bits": AttributeSpec(int, "binary digits of the cell's scale: -11 for 2^-11"),
         "cell_clip": AttributeSpec(int, "largest size of the cell, in its own scale; 0: any", 0),
-        "time_major": AttributeSpec(bool, "x is [T, N, I]", False),
+        "projection_clip": AttributeSpec(int, "largest size of the projected state, in its own scale; 0: any", 0),
     }
     non_differentiable = "its operand is made of integers"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        x, *rest = operands
+        x, h, c, *weights = operands
         check_quantized(self, (x,), attributes, "x")
         per_tensor(self, attributes, "x", "y", "hidden")
-        weights, recurrents, biases = rest[:4], rest[4:8], rest[8:]
-        cells = weights[0].shape[-1] if weights[0].rank == 2 else 0
-        if x.rank != 3 or x.dtype is not DType.I8 or any(w.shape != (x.shape[2], cells) for w in weights):
-            raise ShapeError(f"q_lstm can't apply weights {weights[0]} to {x}")
-        if not min(*x.shape, cells):
-            raise ShapeError(f"q_lstm takes one step, number and cell at least, not {x} and {weights[0]}")
-        if any(r.shape != (cells, cells) for r in recurrents) or any(b.shape != (cells,) for b in biases):
-            raise ShapeError(
-                f"q_lstm: recurrent weights {recurrents[0]} and biases {biases[0]} don't fit {cells} cells"
-            )
-        if any(w.dtype is not DType.I8 for w in (*weights, *recurrents)) or any(
-            b.dtype is not DType.I32 for b in biases
-        ):
-            raise ShapeError("q_lstm takes weights of type i8 and biases of type i32")
-        if len(attributes["weights"]) != 4 or len(attributes["recurrents"]) != 4:
-            raise ShapeError("q_lstm needs scales for four gates")
-        _check_cell(self, attributes["cell_bits"], attributes["cell_clip"])
-        for number in range(len(GATES)):
-            _gate_attributes(attributes, number)
-        LstmHidden().factor(attributes)
-        return (TensorType(x.dtype, (*x.shape[:2], cells), None, attributes["y"]),)
+        check_lstm(self, operands, attributes)
+        if not min(*x.shape, *c.shape, *h.shape):
+            raise ShapeError(f"q_lstm takes one step, number and cell at least, not {x} and {c}")
+        if (x.dtype, h.dtype, c.dtype) != (DType.I8, DType.I8, DType.I16):
+            raise ShapeError(f"q_lstm takes i8 with cells of type i16, not {x}, {h} and {c}")
+        for role, type_ in zip(attributes["roles"], weights, strict=True):
+            if type_.dtype is not _dtype(role):
+                raise ShapeError(f"q_lstm: its {role} is of type {_dtype(role)}, not {type_}")
+        if len(attributes["scales"]) != len(weights) or len(attributes["gates"]) not in (0, len(GATES)):
+            raise ShapeError("q_lstm needs a scale for each weight, and for four gates or none")
+        check_cell(self, attributes["cell_bits"], attributes["cell_clip"])
+        if not 0 <= attributes["projection_clip"] <= 127:
+            raise ShapeError(f"q_lstm can't limit its state to {attributes['projection_clip']}")
+        _Scales(attributes).check()
+        return (
+            TensorType(x.dtype, (*x.shape[:2], h.shape[1]), None, attributes["y"]),
+            h.with_layout(None),
+            c.with_layout(None),
+        )
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x = operands[0] if attributes["time_major"] else operands[0].swapaxes(0, 1)
-        step = _TimeStep(operands, attributes)
-        state = np.full((x.shape[1], operands[1].shape[1]), attributes["y"].zero_point, np.int8)
-        cell = np.zeros(state.shape, np.int16)
-        results = []
-        for now in x:
-            state, cell = step(now, state, cell)
-            results.append(state)
-        stacked = np.stack(results)
-        return (stacked if attributes["time_major"] else stacked.swapaxes(0, 1),)
+        return evaluated(self, operands, attributes)
 
-    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        x = operands[0]
-        axis = 0 if attributes["time_major"] else 1
-        batch, cells = x.type.shape[1 - axis], operands[1].type.shape[1]
-        unrolled = _Unrolled(b, operands, attributes)
-        state = b.constant(np.full((batch, cells), attributes["y"].zero_point, np.int8))
-        cell = b.constant(np.zeros((batch, cells), np.int16))
-        shape = (1, batch, cells) if axis == 0 else (batch, 1, cells)
-        results = []
-        for time in range(x.type.shape[axis]):
-            state, cell = unrolled.step(time, axis, state, cell)
-            results.append(b.emit("reshape", state, shape=shape))
-        return b.emit("reinterpret", b.emit("concat", *results, axis=axis), y=attributes["y"])
+    def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
+        x, h, c, *weights = operands
+        known = dict(zip(attributes["roles"], weights, strict=True))
+        gates = present_gates(known)
+        normed = "forget_norm" in known
+
+        def joined(kind: str) -> Value:
+            return b.emit("concat", *(known[f"{g}_{kind}"] for g in gates), axis=-1)
+
+        bias = () if normed else (joined("bias"),)
+        total = b.emit("dense_sum", x, joined("weight"), *bias, **_zero(attributes, "x"))
+        inner = ("_peephole", "_norm", "projection", "projection_bias", *(("_bias",) if normed else ()))
+        constants = {role: value for role, value in known.items() if role.endswith(inner)}
+        constants |= {"recurrent": joined("recurrent")} | _tables(b, attributes["cell_bits"])
+        step = _Step(attributes, gates, tuple(constants))
+        sequence = time_first(b, total, attributes["time_major"])
+        done = scanned(b, step, (h, c), (sequence,), tuple(constants.values()))
+        y = time_second(b, done.stacked[0], attributes["time_major"])
+        return (b.emit("reinterpret", y, y=attributes["y"]), *done.states)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
-        return math.prod(operands[0].shape[:2]) * sum(o.size for o in operands[1:9])
+        x = operands[0].shape
+        return x[0] * x[1] * sum(o.size for o in operands[3:] if o.rank == 2 and o.dtype is DType.I8)
 
 
-class _TimeStep:
-    """One step in time, on arrays."""
+def _dtype(role: str) -> DType:
+    """Element type of a weight."""
+    if role.endswith("_bias"):
+        return DType.I32
+    return DType.I16 if role.endswith(("_peephole", "_norm")) else DType.I8
 
-    def __init__(self, operands: tuple[Array, ...], attributes: Attributes) -> None:
-        self.weights, self.recurrents, self.biases = operands[1:5], operands[5:9], operands[9:]
+
+def _tables(b: Builder, cell_bits: int) -> dict[str, Value]:
+    """The functions of gates and cells, of all values of i16."""
+    every = np.arange(-(1 << 15), 1 << 15, dtype=np.int64)
+    functions = {
+        "sigmoid": _SHORT.logistic(every, GATE_BITS),
+        "tanh": _SHORT.tanh(every, GATE_BITS),
+        "cell_tanh": _SHORT.tanh(every, 15 + cell_bits),
+    }
+    return {name: b.constant(values.astype(np.int16)) for name, values in functions.items()}
+
+
+class _Scales:
+    """The factors between the scales of a layer, as multipliers and shifts."""
+
+    def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
+        self.scales: Mapping[str, float] = dict(zip(attributes["roles"], attributes["scales"], strict=True))
 
-    def gate(self, number: int, x: Array, state: Array) -> Array:
-        """A gate before its function."""
-        (total,) = DenseSum().evaluate((x, self.weights[number], self.biases[number]), _zero(self.attributes, "x"))
-        (fed_back,) = DenseSum().evaluate((state, self.recurrents[number]), _zero(self.attributes, "y"))
-        return LstmGate().evaluate((total, fed_back), _gate_attributes(self.attributes, number))[0]
+    def check(self) -> None:
+        """Raise `ScaleError` for scales with which the kernel gives no defined result."""
+        for gate in present_gates(self.scales):
+            self.gate(gate)
+            self.peephole(gate)
+            self.norm(gate)
+        self.hidden()
+        self.projection()
 
-    def __call__(self, x: Array, state: Array, cell: Array) -> tuple[Array, Array]:
-        """The next state and cell."""
-        bits: int = self.attributes["cell_bits"]
-        opened, kept, offered, shown = (self.gate(g, x, state).astype(np.int64) for g in range(4))
-        opened, kept, shown = (_SHORT.logistic(g, GATE_BITS) for g in (opened, kept, shown))
-        offered = _SHORT.tanh(offered, GATE_BITS)
-        (new,) = LstmCell().evaluate((kept, cell, opened, offered), _cell_attributes(self.attributes))
-        seen = _SHORT.tanh(new.astype(np.int64), 15 + bits)
-        (state,) = LstmHidden().evaluate((shown, seen), {"hidden": self.attributes["hidden"]})
-        return state, new
+    def _gate_scale(self, gate: str) -> float:
+        given = self.attributes["gates"]
+        return float(given[GATES.index(gate)]) if given else GATE_SCALE
+
+    def gate(self, gate: str) -> dict[str, Any]:
+        """Attributes of `lstm_gate`; the scales are combined in f32."""
+        parts = (("total", "weight", "x"), ("fed_back", "recurrent", "y"))
+        return {
+            name: fp.quantize_multiplier(
+                fp.single_ratio(
+                    self.scales[f"{gate}_{role}"], self.attributes[operand].scale, over=self._gate_scale(gate)
+                )
+            )
+            for name, role, operand in parts
+        }
+
+    def peephole(self, gate: str) -> tuple[int, int] | None:
+        """The factor of a product of a cell and its weight."""
+        scale = self.scales.get(f"{gate}_peephole")
+        if scale is None:
+            return None
+        cell = 2.0 ** self.attributes["cell_bits"]
+        return fp.quantize_multiplier(fp.single_ratio(cell, scale, over=self._gate_scale(gate)))
+
+    def norm(self, gate: str) -> dict[str, Any] | None:
+        """Attributes of `lstm_norm`."""
+        scale = self.scales.get(f"{gate}_norm")
+        if scale is None:
+            return None
+        multiplier, shift = fp.quantize_multiplier(float(np.float32(scale)))
+        guard = max(1, int(np.float32(10000) * np.float32(scale)))
+        return {"factor": (multiplier, shift + 12), "guard": guard}
+
+    def hidden(self) -> tuple[int, int]:
+        """The factor of a product of two fractions of 15 bits."""
+        return fp.quantize_multiplier(float(np.float32(2.0**-15 / self.attributes["hidden"].scale * 2.0**-15)))
+
+    def projection(self) -> tuple[int, int] | None:
+        """The factor of the sums that project the state."""
+        scale = self.scales.get("projection")
+        if scale is None:
+            return None
+        ratio = fp.single_ratio(scale, self.attributes["hidden"].scale, over=self.attributes["y"].scale)
+        return fp.quantize_multiplier(ratio)
 
 
-class _Unrolled:
-    """Steps in time, as operations of a graph."""
+class _Step:
+    """A step of the layer."""
 
-    def __init__(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> None:
-        self.b = b
+    def __init__(self, attributes: Attributes, gates: Sequence[str], roles: tuple[str, ...]) -> None:
         self.attributes = attributes
-        self.recurrents = operands[5:9]
-        x, weights, biases = operands[0], operands[1:5], operands[9:]
-        pairs = zip(weights, biases, strict=True)
-        self.totals = [b.emit("dense_sum", x, w, bias, **_zero(attributes, "x")) for w, bias in pairs]
-        self.logistic, self.tanh = (
-            b.constant(f(_all_shorts(), GATE_BITS).astype(np.int16)) for f in (_SHORT.logistic, _SHORT.tanh)
-        )
-        seen = _SHORT.tanh(_all_shorts(), 15 + attributes["cell_bits"])
-        self.cell_tanh = b.constant(seen.astype(np.int16))
+        self.scales = _Scales(attributes)
+        self.gates = gates
+        self.roles = roles
 
-    def gate(self, number: int, time: int, axis: int, state: Value) -> Value:
+    def __call__(
+        self, b: Emits, states: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value]
+    ) -> tuple[Sequence[Value], Sequence[Value]]:
+        (h, c), known = states, dict(zip(self.roles, constants, strict=True))
+        fed_back = b.emit("dense_sum", h, known["recurrent"], **_zero(self.attributes, "y"))
+
+        def gate(name: str, cell: Value) -> Value:
+            return self._gate(b, name, (xs[0], fed_back), cell, known)
+
+        kept, offered = gate("forget", c), gate("cell", c)
+        if "input" in self.gates:
+            opened = gate("input", c)
+        else:
+            opened = b.emit("sub", b.emit("constant", value=np.array(HIGHEST, np.int16)), kept)
+        cell = b.emit("lstm_cell", kept, c, opened, offered, **_cell_attributes(self.attributes))
+        shown = gate("output", cell)
+        seen = b.emit("lookup", cell, known["cell_tanh"])
+        # What is projected has its zero point with the other sign.
+        zero = self.attributes["hidden"].zero_point * (-1 if "projection" in known else 1)
+        hidden = b.emit("lstm_hidden", shown, seen, factor=self.scales.hidden(), zero=zero)
+        if "projection" in known:
+            weights = [known[role] for role in ("projection", "projection_bias") if role in known]
+            total = b.emit("dense_sum", hidden, *weights, x_zero=zero, weight_zero=0)
+            zero, clip = self.attributes["y"].zero_point, self.attributes["projection_clip"]
+            hidden = b.emit("scaled_sum", total, factor=self.scales.projection(), zero=zero, clip=clip)
+        hidden, cell = _like_state(b, hidden, h), _like_state(b, cell, c)
+        return (hidden, cell), (hidden,)
+
+    def _gate(self, b: Emits, gate: str, sums: tuple[Value, Value], cell: Value, known: Mapping[str, Value]) -> Value:
         """A gate after its function."""
-        b, total = self.b, self.totals[number]
-        begin, size = [0, 0, 0], list(total.type.shape)
-        begin[axis], size[axis] = time, 1
-        now = b.emit("reshape", b.emit("slice", total, begin=tuple(begin), size=tuple(size)), shape=state.type.shape)
-        fed_back = b.emit("dense_sum", state, self.recurrents[number], **_zero(self.attributes, "y"))
-        gate = b.emit("lstm_gate", now, fed_back, **_gate_attributes(self.attributes, number))
-        return b.emit("lookup", gate, self.tanh if GATES[number] == "cell" else self.logistic)
+        rows, cells = cell.type.shape
+        place = {"begin": (0, self.gates.index(gate) * cells), "size": (rows, cells)}
+        value = b.emit("lstm_gate", *(b.emit("slice", s, **place) for s in sums), **self.scales.gate(gate))
+        if f"{gate}_peephole" in known:
+            factor = self.scales.peephole(gate)
+            value = b.emit("lstm_peephole", value, cell, known[f"{gate}_peephole"], factor=factor)
+        norm = self.scales.norm(gate)
+        if norm is not None:
+            wide = b.emit("cast", value, dtype="i64")
+            rows_of: dict[str, Any] = {"axes": (-1,), "keepdims": True}
+            total = b.emit("reduce_sum", wide, **rows_of)
+            squares = b.emit("reduce_sum", b.emit("mul", wide, wide), **rows_of)
+            weights = known[f"{gate}_norm"], known[f"{gate}_bias"]
+            value = b.emit("lstm_norm", value, total, squares, *weights, **norm)
+        return b.emit("lookup", value, known["tanh" if gate == "cell" else "sigmoid"])
 
-    def step(self, time: int, axis: int, state: Value, cell: Value) -> tuple[Value, Value]:
-        """The next state and cell."""
-        opened, kept, offered, shown = (self.gate(g, time, axis, state) for g in range(4))
-        new = self.b.emit("lstm_cell", kept, cell, opened, offered, **_cell_attributes(self.attributes))
-        seen = self.b.emit("lookup", new, self.cell_tanh)
-        return self.b.emit("lstm_hidden", shown, seen, hidden=self.attributes["hidden"]), new
 
-
-def _all_shorts() -> Array:
-    """The values of i16, smallest first."""
-    return np.arange(-(1 << 15), 1 << 15, dtype=np.int64)
+def _like_state(b: Emits, new: Value, old: Value) -> Value:
+    """The next state, standing for numbers as the state before does."""
+    given = old.type.quantization
+    return new if given == new.type.quantization else b.emit("reinterpret", new, y=given)
 
 
 def _zero(attributes: Attributes, name: str) -> dict[str, Any]:
     return {"x_zero": attributes[name].zero_point, "weight_zero": 0}
 
 
-def _gate_attributes(attributes: Attributes, number: int) -> dict[str, Any]:
-    return {
-        "total": _gate_factor(attributes["weights"][number], attributes["x"]),
-        "fed_back": _gate_factor(attributes["recurrents"][number], attributes["y"]),
-    }
-
-
 def _cell_attributes(attributes: Attributes) -> dict[str, Any]:
     return {"bits": attributes["cell_bits"], "clip": attributes["cell_clip"]}
-
-
-def _check_cell(operator: Operator, bits: int, clip: int) -> None:
-    """Raise `ShapeError` unless a cell has a scale that the kernel knows, and is limited to a size or not at all."""
-    if not -16 < bits < -8 or clip < 0:
-        raise ShapeError(f"{operator.name} needs a cell scale between 2^-15 and 2^-9, and a limit not below 0")
-
-
-def _gate_factor(scale: float, operand: Quantization) -> tuple[int, int]:
-    """Multiplier and shift from a sum of products to a gate; the scales are combined in f32."""
-    return fp.quantize_multiplier(fp.single_ratio(scale, operand.scale, over=_GATE_SCALE))
-
-
-_LOWEST, _HIGHEST = -(1 << 15), (1 << 15) - 1
-
-
-class _Part(Part):
-    """Base of the elementwise parts of a step: operands and result have one shape."""
-
-    elementwise = True
-    non_differentiable = "its operand is made of integers"
-    takes: ClassVar[DType]
-    gives: ClassVar[DType] = DType.I16
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        if any(o.dtype is not self.takes or o.shape != operands[0].shape for o in operands):
-            raise ShapeError(f"{self.name} can't combine {', '.join(map(str, operands))}")
-        return (TensorType(self.gives, operands[0].shape),)
-
-
-@register
-class LstmGate(_Part):
-    """A gate before its function: sums over input and state (i32), scaled and saturated to 16 bits one by one."""
-
-    name = "lstm_gate"
-    operands = ("total", "fed_back")
-    attributes = {
-        "total": AttributeSpec(tuple, "multiplier and shift of the sum over the input"),
-        "fed_back": AttributeSpec(tuple, "multiplier and shift of the sum over the state"),
-    }
-    takes = DType.I32
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        for key in self.attributes:
-            if not fp.is_multiplier(attributes[key]):
-                raise ShapeError(f"lstm_gate: `{key}` is a multiplier and a shift, not {attributes[key]}")
-        return super().infer(operands, attributes)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        first = np.clip(fp.multiply(operands[0], *attributes["total"]), _LOWEST, _HIGHEST)
-        return (fp.saturate(first + fp.multiply(operands[1], *attributes["fed_back"]), DType.I16),)
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        first = fp.multiply_expr(c.let, fp.wide(c.load(0, index)), *attributes["total"])
-        second = fp.multiply_expr(c.let, fp.wide(c.load(1, index)), *attributes["fed_back"])
-        return fp.saturate_expr(maximum(minimum(first, _HIGHEST), _LOWEST) + second, DType.I16)
-
-
-@register
-class LstmCell(_Part):
-    """The next cell: kept * cell + opened * offered, both rounded to the cell's scale 2^bits."""
-
-    name = "lstm_cell"
-    operands = ("kept", "cell", "opened", "offered")
-    attributes = {
-        "bits": AttributeSpec(int, "binary digits of the cell's scale: -11 for 2^-11"),
-        "clip": AttributeSpec(int, "largest size of the cell; 0: any", 0),
-    }
-    takes = DType.I16
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        _check_cell(self, attributes["bits"], attributes["clip"])
-        return super().infer(operands, attributes)
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        kept, cell, opened, offered = (o.astype(np.int64) for o in operands)
-        total = fp.shift_right(kept * cell, 15) + fp.shift_right(opened * offered, 30 + attributes["bits"])
-        limit = attributes["clip"] or None
-        return (fp.saturate(total, DType.I16, -limit if limit else None, limit),)
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        kept, cell, opened, offered = (fp.wide(c.load(i, index)) for i in range(4))
-        old = fp.shift_right_expr(c.let, kept * cell, 15)
-        new = fp.shift_right_expr(c.let, opened * offered, 30 + attributes["bits"])
-        limit = attributes["clip"] or None
-        return fp.saturate_expr(old + new, DType.I16, -limit if limit else None, limit)
-
-
-@register
-class LstmHidden(_Part):
-    """The state: shown * seen, both fractions of 15 bits, on the state's scale."""
-
-    name = "lstm_hidden"
-    operands = ("shown", "seen")
-    attributes = {"hidden": quantization("the result")}
-    takes = DType.I16
-    gives = DType.I8
-
-    def factor(self, attributes: Attributes) -> tuple[int, int]:
-        """Multiplier and shift of the product."""
-        return fp.quantize_multiplier(float(np.float32(2.0**-15 / attributes["hidden"].scale * 2.0**-15)))
-
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        shown, seen = (o.astype(np.int64) for o in operands)
-        scaled = fp.multiply(shown * seen, *self.factor(attributes))
-        return (fp.saturate(scaled + attributes["hidden"].zero_point, DType.I8),)
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        product = fp.wide(c.load(0, index)) * fp.wide(c.load(1, index))
-        scaled = fp.multiply_expr(c.let, product, *self.factor(attributes))
-        return fp.saturate_expr(scaled + attributes["hidden"].zero_point, DType.I8)

@@ -16,6 +16,7 @@ from ..matmul import TRANSPOSED, exchanged, factors, inner_size, matrices, produ
 from . import fixed_point as fp
 from .base import Part, QuantizedOperator, check_quantized, per_tensor, quantization
 from .contraction import INTEGER_SUM, product, result_attributes
+from .wide import LONGEST, multiply_wide, wide_factors
 
 
 def _check_bytes(operator: Operator, a: TensorType, b: TensorType) -> None:
@@ -85,14 +86,22 @@ class QMatMul(QuantizedOperator):
         a, b = operands
         check_quantized(self, operands, attributes, "a", "b")
         per_tensor(self, attributes, "a", "b", "y")
-        _check_bytes(self, a, b)
+        if a.dtype is DType.I16:
+            _check_shorts(self, a, b, attributes)
+            wide_factors(*_factor(attributes))
+        else:
+            _check_bytes(self, a, b)
         _factor(attributes)
         turned = {key: attributes[key] for key in TRANSPOSED}
         return (TensorType(a.dtype, product_shape(self.name, a.shape, b.shape, **turned), None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (total,) = MatMulSum().evaluate(operands, _sum_attributes(attributes))
-        scaled = fp.multiply(total.astype(np.int64), *_factor(attributes)) + attributes["y"].zero_point
+        if operands[0].dtype == np.int16:
+            a, b = operands
+            total = product(*matrices(a, b, attributes))
+            return (fp.saturate(multiply_wide(total, *wide_factors(*_factor(attributes))), DType.I16),)
+        (sums,) = MatMulSum().evaluate(operands, _sum_attributes(attributes))
+        scaled = fp.multiply(sums.astype(np.int64), *_factor(attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(operands[0].dtype)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
@@ -103,17 +112,21 @@ class QMatMul(QuantizedOperator):
         x, y = operands
         if attributes["transpose_b"] and y.type.size:
             y, attributes = exchanged(b, y), {**attributes, "transpose_b": False}
-        given = _sum_attributes(attributes)
+        given, ranged = _sum_attributes(attributes), {**attributes, "low": None, "high": None}
+        multiplier, shift = _factor(attributes)
+        if x.type.dtype is DType.I16:
+            exact = (b.emit("cast", v, dtype="f64") for v in (x, y))
+            products = b.emit("matmul", *exact, **{key: given[key] for key in TRANSPOSED})
+            wide = (b.constant(f) for f in wide_factors(multiplier, shift))
+            return b.emit("rescale_wide", b.emit("cast", products, dtype="i64"), *wide, **result_attributes(x, ranged))
         if inner_size(x.type, attributes) <= EXACT_LENGTH:
             floats = (_offset(b, v, given[key]) for v, key in ((x, "a_zero"), (y, "b_zero")))
             sums = b.emit("matmul", *floats, **{key: given[key] for key in TRANSPOSED})
             total = b.emit("cast", sums, dtype="i32")
         else:
             total = b.emit("matmul_sum", x, y, **given)
-        multiplier, shift = _factor(attributes)
-        constants = (b.constant(np.array(number, np.int32)) for number in (multiplier, shift if multiplier else -1))
-        ranged = {**attributes, "low": None, "high": None}
-        reduces = not multiplier or shift < 0
+        constants = (b.constant(f) for f in (multiplier, shift))
+        reduces = bool(shift < 0)
         return b.emit("rescale", total, *constants, reduces=reduces, **result_attributes(x, ranged))
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
@@ -130,12 +143,21 @@ def _offset(b: Builder, x: Value, zero_point: int) -> Value:
     return b.emit("sub", plain, b.scalar(zero_point, DType.F32)) if zero_point else plain
 
 
-def _factor(attributes: Attributes) -> tuple[int, int]:
+def _check_shorts(operator: Operator, a: TensorType, b: TensorType, attributes: Attributes) -> None:
+    if b.dtype not in (DType.I16, DType.I8) or inner_size(a, attributes) > LONGEST:
+        raise ShapeError(f"{operator.name} multiplies i16 by i16 or i8, not {a} by {b}")
+    if any(attributes[key].zero_point for key in ("a", "b", "y")):
+        raise ShapeError(f"{operator.name}: 16-bit numbers must have the zero point 0")
+
+
+def _factor(attributes: Attributes) -> tuple[Array, Array]:
     """Multiplier and shift between the sums and the result. Raises `ScaleError` where scales are too far apart."""
     a, b, y = (attributes[key] for key in ("a", "b", "y"))
     with np.errstate(over="ignore"):
         scales = np.float32(a.scale) * np.float32(b.scale)
-    return fp.quantize_multiplier(float(scales) / y.scale)
+    multiplier, shift = fp.quantize_multiplier(float(scales) / y.scale)
+    # A factor of zero is zero however it is shifted.
+    return np.array(multiplier, np.int32), np.array(shift if multiplier else -1, np.int32)
 
 
 def _sum_attributes(attributes: Attributes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
@@ -14,7 +14,7 @@ from ...loops.ir import Binary, Cast, Const, Expr, Select, const
 from ...types import DType, TensorType
 from ..pooling import POOL_ATTRIBUTES, MaxPool, window_count
 from ..reduction import ReduceMean, ReduceSum
-from ..rounding import Let
+from ..rounding import Let, rounded, rounded_expr
 from . import fixed_point as fp
 from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 
@@ -80,6 +80,10 @@ def _rounded_ratio_expr(let: Let, total: Expr, count: Expr) -> Expr:
     return Select(negative, ratio * -1, ratio)
 
 
+_REAL_LIMIT = 1 << 30
+"""What sums stay below on their way through f32."""
+
+
 @register
 class QMean(QuantizedOperator):
     """Mean (or sum) over whole dimensions, in fixed point: the division is part of the factor between the scales."""
@@ -102,6 +106,7 @@ class QMean(QuantizedOperator):
         per_tensor(self, attributes, "x", "y")
         fp.quantize_multiplier(attributes["x"].scale / attributes["y"].scale)
         (y,) = _REDUCE.infer(operands, attributes)
+        self.real_sum(x, x.size // max(y.size, 1), attributes)
         return (TensorType(x.dtype, y.shape, None, attributes["y"]),)
 
     def factor(self, count: int, attributes: Attributes) -> tuple[int, int]:
@@ -112,10 +117,31 @@ class QMean(QuantizedOperator):
         up = min(count.bit_length() - 1, 32, 31 + shift)
         return (multiplier << up) // count, shift - up
 
+    def real_sum(self, x: TensorType, count: int, attributes: Attributes) -> tuple[float, float] | None:
+        """Factor and addend in f32 of a sum of signed numbers, as kernels compute it; None for means, and for u8.
+
+        TensorFlow Lite's reference kernel takes the bytes of signed numbers for u8 by mistake; its other one, which
+        runs by default, computes in f32. Raises `ScaleError` where the sum is beyond 32-bit integers.
+        """
+        if not attributes["sum"] or x.dtype is DType.U8:
+            return None
+        source, target = attributes["x"], attributes["y"]
+        scale = np.float32(source.scale) / np.float32(target.scale)
+        if not count << 8 * x.dtype.itemsize < _REAL_LIMIT / max(1.0, float(scale)):
+            raise ScaleError(
+                f"{self.name}: sums on the scale of {target} are beyond 32-bit integers", hint=fp.CALIBRATE
+            )
+        return float(scale), float(np.float32(-source.zero_point) * scale * np.float32(count))
+
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (x,) = operands
         axes = _REDUCE.axes(x.ndim, attributes)
         count = math.prod(x.shape[a] for a in axes)
+        real = self.real_sum(TensorType(DType.of(x.dtype), x.shape), count, attributes)
+        if real is not None:
+            total = np.asarray(x.sum(axis=axes, keepdims=attributes["keepdims"], dtype=np.int64)).astype(np.float32)
+            whole = rounded(total * np.float32(real[0]) + np.float32(real[1])).astype(np.int64)
+            return (fp.saturate(whole + attributes["y"].zero_point, DType.of(x.dtype)),)
         total = x.sum(axis=axes, keepdims=attributes["keepdims"], dtype=np.int64) - count * attributes["x"].zero_point
         scaled = fp.multiply(total, *self.factor(count, attributes)) + attributes["y"].zero_point
         return (fp.saturate(scaled, DType.of(x.dtype)),)
@@ -125,7 +151,12 @@ class QMean(QuantizedOperator):
         inner = _SUM.compute(c, index, {**attributes})
         count = math.prod(inner.extents)
 
+        real = self.real_sum(x, count, attributes)
+
         def finish(total: Expr) -> Expr:
+            if real is not None:
+                whole = rounded_expr(c.let, Cast(total, DType.F32) * real[0] + real[1])
+                return fp.saturate_expr(Cast(whole, DType.I32) + attributes["y"].zero_point, x.dtype)
             offset = fp.wide(total) - count * attributes["x"].zero_point
             scaled = fp.multiply_expr(c.let, offset, *self.factor(count, attributes)) + attributes["y"].zero_point
             return fp.saturate_expr(scaled, x.dtype)

@@ -1,4 +1,4 @@
-"""More functions of one 8-bit number, as tables of their 256 values: hard swish, exponential, size, root's reciprocal.
+"""More functions of one quantized number, as tables: hard swish, exponential, logarithm, size, root's reciprocal.
 
 Facts: TensorFlow Lite's reference/hard_swish.h, kernels/internal/common.cc and kernels/elementwise.cc.
 """
@@ -10,9 +10,10 @@ import numpy as np
 from ...errors import ScaleError
 from ...graph.ir import Array, Attributes
 from ...graph.registry import register
-from ...types import DType
+from ...types import DType, Quantization
 from . import fixed_point as fp
 from .activation import ByteFunction, RealFunction, in_f32
+from .base import INTEGERS
 from .functions import inverse_square_root
 
 _SHORT_MIN, _SHORT_MAX = -(1 << 15), (1 << 15) - 1
@@ -78,12 +79,31 @@ class QHardSwish(ByteFunction):
 
 @register
 class QExp(RealFunction):
-    """exp(x) of 8-bit numbers."""
+    """exp(x)."""
 
     name = "q_exp"
+    types = INTEGERS
 
     def real(self, x: Array, attributes: Attributes) -> Array:
         return in_f32(np.exp, x)
+
+
+@register
+class QLog(ByteFunction):
+    """Natural logarithm; the smallest number of the result where x is not positive."""
+
+    name = "q_log"
+    types = INTEGERS
+
+    def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        y = attributes["y"]
+        lowest = np.float32(int(np.iinfo(str(dtype.numpy)).min) - y.zero_point) * np.float32(y.scale)
+
+        def log(reals: Array) -> Array:
+            positive = reals > 0
+            return np.where(positive, in_f32(np.log, np.where(positive, reals, 1)), lowest)
+
+        return self.tabulated(log, x, dtype, attributes)
 
 
 @register
@@ -91,6 +111,7 @@ class QAbs(ByteFunction):
     """The size of x, on another scale."""
 
     name = "q_abs"
+    types = INTEGERS
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
         source, target = attributes["x"], attributes["y"]
@@ -101,13 +122,23 @@ class QAbs(ByteFunction):
         return result
 
 
+def _inverse_root(x: Array, y: Quantization) -> Array:
+    """1 / sqrt(x) of f32 numbers; what the largest 16-bit number stands for where x is not positive."""
+    positive = x > 0
+    root = np.float32(1) / np.sqrt(np.where(positive, x, np.float32(1)))
+    return np.where(positive, root, np.float32(_SHORT_MAX) * np.float32(y.scale))
+
+
 @register
 class QRsqrt(ByteFunction):
     """1 / sqrt(x) of numbers that are not negative; 0 gives the largest result, and so do negative ones."""
 
     name = "q_rsqrt"
+    types = INTEGERS
 
     def function(self, x: Array, dtype: DType, attributes: Attributes) -> Array:
+        if dtype is DType.I16:
+            return self.tabulated(lambda reals: _inverse_root(reals, attributes["y"]), x, dtype, attributes)
         scale, target = np.float32(attributes["x"].scale), np.float32(attributes["y"].scale)
         factor, shift = fp.quantize_multiplier(1 / float(np.sqrt(scale) * target))
         offset = x - attributes["x"].zero_point

@@ -1,29 +1,36 @@
-"""Transposed convolution of quantized numbers, which falls into a sum of integer products and a `rescale` of it."""
+"""Transposed convolution of quantized numbers.
+
+For lowering it falls into convolutions, one for each phase of the strides, whose results are laid between each other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 
-from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, Builder, Value
 from ...graph.registry import register
 from ...loops.compute import Compute, Reduction
 from ...loops.ir import Cast, Expr, Select, const
 from ...types import DType, TensorType
 from ..transpose_convolution import TransposeConv2D
-from . import fixed_point as fp
+from ..window import Phase
 from .base import QuantizedOperator
 from .contraction import (
     INTEGER_SUM,
     QUANTIZED,
     ROUNDED_PRODUCT,
     ZERO_POINTS,
+    Conv2DSum,
     IntegerSum,
     check_contraction,
     check_factors,
-    fixed_factors,
+    evaluate_rescaled,
     rescaled,
-    sum_attributes,
+    summed,
+    sums_type,
 )
 
 _FLOAT = TransposeConv2D()
@@ -41,12 +48,11 @@ class TransposeConv2DSum(IntegerSum):
         (y,) = _FLOAT.infer(operands, attributes)
         return (TensorType(DType.I32, y.shape),)
 
-    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        x, weight, *bias = operands
+    def total(self, x: Array, weight: Array, attributes: Attributes) -> Array:
         offsets = (x.astype(np.float64) - attributes["x_zero"], weight.astype(np.float64) - attributes["weight_zero"])
         (total,) = _FLOAT.evaluate(offsets, attributes)  # exact: the sums are far below 2^53
-        whole = total.astype(np.int64)
-        return (fp.wrap32(whole + bias[0] if bias else whole).astype(np.int32),)
+        whole: Array = total.astype(np.int64)
+        return whole
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         *kernel, features, _ = c.type(1).shape
@@ -80,21 +86,68 @@ class QTransposeConv2D(QuantizedOperator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_contraction(self, operands, attributes)
-        check_factors(attributes)
-        (y,) = _FLOAT.infer(operands, attributes)
-        if operands[0].dtype is DType.I16:
-            raise ShapeError(f"q_transpose_conv2d takes 8-bit integers, not {operands[0]}")
+        check_factors(attributes, wide=sums_type(operands[0].dtype, attributes) is DType.I64)
+        (y,) = _FLOAT.infer(operands[:2], attributes)
         return (TensorType(operands[0].dtype, y.shape, None, attributes["y"]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        operator = TransposeConv2DSum()
-        (total,) = operator.evaluate(operands, sum_attributes(operator, attributes))
-        scaled = fp.multiply(total.astype(np.int64), *fixed_factors(attributes)) + attributes["y"].zero_point
-        return (fp.saturate(scaled, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
+        return (evaluate_rescaled(TransposeConv2DSum(), operands, attributes),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
-        total = b.emit("transpose_conv2d_sum", *operands, **sum_attributes(TransposeConv2DSum(), attributes))
-        return rescaled(b, total, operands[0], attributes)
+        x, weight, *bias = operands
+        phases = [sorted(side, key=lambda p: p.first_result) for side in _FLOAT.phases(weight.type, attributes)]
+        if any(len(side) != stride for side, stride in zip(phases, attributes["strides"], strict=True)):
+            return rescaled(b, summed(b, TransposeConv2DSum(), operands, attributes), x, attributes)
+        whole = tuple(side[0].count for side in phases)
+        parts = [_part(b, x, weight, bias, phase, whole, attributes) for phase in product(*phases)]
+        return _interleaved(b, parts, attributes["strides"], attributes["size"])
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return _FLOAT.macs(operands, results, attributes)
+
+
+def _part(
+    b: Builder,
+    x: Value,
+    weight: Value,
+    bias: Sequence[Value],
+    phase: Sequence[Phase],
+    whole: tuple[int, ...],
+    attributes: Attributes,
+) -> Value:
+    """The results of one phase in each dimension, `whole` of them: those of a convolution with stride 1."""
+    skipped = (0, *(max(p.first_input, 0) for p in phase), 0)
+    x = _cut(b, x, skipped, tuple(n - s for n, s in zip(x.type.shape, skipped, strict=True)))
+    padding = []
+    for p, inputs, count in zip(phase, x.type.shape[1:-1], whole, strict=True):
+        before = max(-p.first_input, 0)
+        padding.append((before, max(count + (max(p.taps, 1) - 1) * p.input_step - before - inputs, 0)))
+    steps = tuple(p.input_step for p in phase)
+    given = {**attributes, "strides": (1, 1), "padding": tuple(padding), "dilations": steps}
+    part = rescaled(b, summed(b, Conv2DSum(), (x, _taps(b, weight, phase, attributes), *bias), given), x, attributes)
+    return _cut(b, part, (0,) * 4, (part.type.shape[0], *whole, part.type.shape[-1]))
+
+
+def _cut(b: Builder, x: Value, begin: tuple[int, ...], size: tuple[int, ...]) -> Value:
+    return x if x.type.shape == size else b.emit("slice", x, begin=begin, size=size)
+
+
+def _taps(b: Builder, weight: Value, phase: Sequence[Phase], attributes: Attributes) -> Value:
+    """The weight of one phase; where it has no taps stands what counts as 0."""
+    *_, features, channels = weight.type.shape
+    if any(not p.taps for p in phase):
+        empty = np.full((*(max(p.taps, 1) for p in phase), features, channels), attributes["weight"].zero_points[0])
+        return b.constant(empty.astype(weight.type.dtype.numpy))
+    size = (*(p.taps for p in phase), features, channels)
+    begin, strides = (*(p.first_tap for p in phase), 0, 0), (*(-p.tap_step for p in phase), 1, 1)
+    return b.emit("strided_slice", weight, begin=begin, size=size, strides=strides)
+
+
+def _interleaved(b: Builder, parts: Sequence[Value], strides: tuple[int, int], size: tuple[int, int]) -> Value:
+    """The phases [N, H, W, C] between each other, without what is beyond the size."""
+    (n, h, w, c), (rows, columns), y = parts[0].type.shape, strides, parts[0]
+    if len(parts) > 1:
+        y = b.emit("reshape", b.emit("concat", *parts, axis=-1), shape=(n, h, w, rows, columns, c))
+        y = b.emit("transpose", y, permutation=(0, 1, 3, 2, 4, 5))
+        y = b.emit("reshape", y, shape=(n, h * rows, w * columns, c))
+    return _cut(b, y, (0,) * 4, (n, *size, c))

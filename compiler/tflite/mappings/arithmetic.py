@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...graph.ir import Operation
@@ -14,38 +16,51 @@ from ...ops.exponential import Exp, Log
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
-from ...ops.quantized.base import integer_range
+from ...ops.quantized.base import INTEGERS, integer_range
 from ...ops.quantized.broadcasting import QSquaredDifference
 from ...ops.quantized.comparison import QCompare
 from ...ops.quantized.conversion import Dequantize, QRelu, Quantize, Requantize
+from ...ops.quantized.division import QDiv
 from ...ops.quantized.elementwise import QAdd, QMul, QSub
-from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QRsqrt
+from ...ops.quantized.tables import QAbs, QExp, QHardSwish, QLog, QRsqrt
 from ...ops.rules import tflite_unary, version
 from ...ops.selection import Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual, Select
 from ...ops.sigmoid import Sigmoid, Tanh
 from ...ops.trigonometry import Cos, Sin
 from ...types import DType, Quantization, TensorType
-from ..emitter import NONE, RELU_N1_TO_1, Emitter
-from ..names import ACTIVATIONS as ACTIVATION_NAMES
+from ..emitter import NONE, Emitter
 from ..serialize import element_code
 from .common import CODES, activation, activation_of_range
 
+_OF_SHORTS = ("relu", "relu6")
+"""Activations that TFLite has for 16 bits, too."""
 _SHORTS = frozenset({DType.I16})
+_SIGNED = frozenset({DType.I8, DType.I16})
+_NARROW = frozenset(INTEGERS)
 
 
 def _binary(
-    name: str, table: str, fuses: bool = True, narrow: Narrow = Narrow.MISREAD, plain: frozenset[DType] = frozenset()
+    name: str,
+    table: str,
+    fuses: bool = True,
+    narrow: Narrow = Narrow.MISREAD,
+    plain: frozenset[DType] = frozenset(),
+    raw: frozenset[DType] = frozenset(),
 ) -> TfliteForm:
     def emit(c: Emitter, op: Operation) -> None:
-        fields = {"fused_activation_function": activation(c, op)} if fuses else {}
+        fields: dict[str, Any] = {"fused_activation_function": activation(c, op)} if fuses else {}
+        if "shifts" in op.attributes and op.result.type.dtype is DType.I16:
+            fields["pot_scale_int16"] = op.attributes["shifts"]
         inputs = [c.place(v) for v in op.operands]
         c.node(name, inputs, [c.result(op)], table, _binary_version(op), **fields)
 
-    return TfliteForm(emit, name, fuses, narrow, plain)
+    return TfliteForm(emit, name, fuses, narrow, plain, raw)
 
 
-def _comparison(name: str, table: str, plain: frozenset[DType] = frozenset()) -> TfliteForm:
-    return _binary(name, table, fuses=False, narrow=Narrow.COMPARED, plain=plain)
+def _comparison(
+    name: str, table: str, plain: frozenset[DType] = frozenset(), raw: frozenset[DType] = frozenset()
+) -> TfliteForm:
+    return _binary(name, table, fuses=False, narrow=Narrow.COMPARED, plain=plain, raw=raw)
 
 
 def _binary_version(op: Operation) -> int:
@@ -72,10 +87,10 @@ def relu6(c: Emitter, op: Operation) -> None:
 
 
 def clamp(c: Emitter, op: Operation) -> None:
-    """RELU, RELU6 or RELU_N1_TO_1 where one of them has these bounds, else MAXIMUM and MINIMUM."""
-    y, code = op.result.type, _activation_of_clamp(op)
-    if code != NONE and not (code == RELU_N1_TO_1 and y.dtype is DType.I16):  # which LiteRT lacks
-        _bounded(c, op, code)
+    """RELU or one of its kin where it has these bounds, else MAXIMUM and MINIMUM."""
+    y, activation = op.result.type, _activation_of_clamp(op)
+    if activation is not None and not (activation not in _OF_SHORTS and y.dtype is DType.I16):  # which LiteRT lacks
+        _bounded(c, op, activation)
         return
     bounds = Clamp.limits(y.dtype, op.attributes)
     _limited(c, op, low=bounds[0], high=bounds[1])
@@ -94,13 +109,13 @@ def _limited(c: Emitter, op: Operation, **limits: float) -> None:
         place = result
 
 
-def _activation_of_clamp(op: Operation) -> int:
-    """The code of the activation that a clamp names, or else of one that has its bounds."""
+def _activation_of_clamp(op: Operation) -> str | None:
+    """The activation that a clamp names, or else one that has its bounds."""
     low, high, name = (op.attributes[key] for key in ("low", "high", "activation"))
     for candidate in ("relu6", "relu", "relu_n1_to_1") if name is None else ():
         if (low, high) == _bounds(candidate, op.result.type):
-            return CODES[candidate]
-    return NONE if name is None else CODES[name]
+            return candidate
+    return None if name is None else str(name)
 
 
 def _bounds(activation: str, y: TensorType) -> tuple[float, float] | None:
@@ -110,18 +125,21 @@ def _bounds(activation: str, y: TensorType) -> tuple[float, float] | None:
     return ACTIVATIONS[activation] if y.dtype.is_float else None
 
 
-def _bounded(c: Emitter, op: Operation, code: int) -> None:
+def _bounded(c: Emitter, op: Operation, activation: str) -> None:
     """An activation as an operator of its own."""
-    number = version(op, 1, 1 if code == RELU_N1_TO_1 else 2)
-    c.node(ACTIVATION_NAMES[code], [c.place(op.operands[0])], [c.result(op)], None, number)
+    number = version(op, 1, 2 if activation in _OF_SHORTS else 1)
+    c.node(activation.upper(), [c.place(op.operands[0])], [c.result(op)], None, number)
 
 
 def q_relu(c: Emitter, op: Operation) -> None:
-    """RELU, RELU6 or RELU_N1_TO_1 onto another scale."""
-    code = activation_of_range(c, op)
-    if code == NONE:
-        c.fail(op, "TFLite finds the ratio of scales in f32 for activations only", "use requantize")
-    _bounded(c, op, code)
+    """RELU or one of its kin onto another scale."""
+    activation = op.attributes["activation"]
+    if activation is None:
+        code = activation_of_range(c, op)
+        if code == NONE:
+            c.fail(op, "TFLite finds the ratio of scales in f32 for activations only", "use requantize")
+        activation = next(name for name, number in CODES.items() if number == code)
+    _bounded(c, op, activation)
 
 
 def compare(c: Emitter, op: Operation) -> None:
@@ -172,21 +190,22 @@ def is_quantized_operand(op: Operation) -> bool:
 TFLITE.add(_binary("ADD", "AddOptions", plain=_SHORTS), Add, QAdd)
 TFLITE.add(_binary("SUB", "SubOptions"), Sub, QSub)
 TFLITE.add(_binary("MUL", "MulOptions", plain=_SHORTS), Mul, QMul)
-TFLITE.add(_binary("DIV", "DivOptions"), Div)
-TFLITE.add(_binary("FLOOR_DIV", "FloorDivOptions", fuses=False, plain=frozenset({DType.I8, DType.I16})), FloorDiv)
-TFLITE.add(_binary("MAXIMUM", "MaximumMinimumOptions", fuses=False, narrow=Narrow.ALIKE), Maximum)
-TFLITE.add(_binary("MINIMUM", "MaximumMinimumOptions", fuses=False, narrow=Narrow.ALIKE), Minimum)
+TFLITE.add(_binary("DIV", "DivOptions"), Div, QDiv)
+TFLITE.add(_binary("FLOOR_DIV", "FloorDivOptions", fuses=False, raw=_SIGNED), FloorDiv)
+TFLITE.add(_binary("MAXIMUM", "MaximumMinimumOptions", fuses=False, raw=_NARROW), Maximum)
+TFLITE.add(_binary("MINIMUM", "MaximumMinimumOptions", fuses=False, raw=_NARROW), Minimum)
 TFLITE.add(TfliteForm(compare, ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL")), QCompare)
-TFLITE.add(TfliteForm(q_relu, ("RELU", "RELU6", "RELU_N1_TO_1")), QRelu)
-TFLITE.add(_comparison("LESS", "LessOptions", plain=_SHORTS), Less)
-TFLITE.add(_comparison("LESS_EQUAL", "LessEqualOptions", plain=_SHORTS), LessEqual)
-TFLITE.add(_comparison("GREATER", "GreaterOptions", plain=_SHORTS), Greater)
-TFLITE.add(_comparison("GREATER_EQUAL", "GreaterEqualOptions", plain=_SHORTS), GreaterEqual)
+TFLITE.add(TfliteForm(q_relu, ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")), QRelu)
+TFLITE.add(_comparison("LESS", "LessOptions", raw=_SHORTS), Less)
+TFLITE.add(_comparison("LESS_EQUAL", "LessEqualOptions", raw=_SHORTS), LessEqual)
+TFLITE.add(_comparison("GREATER", "GreaterOptions", raw=_SHORTS), Greater)
+TFLITE.add(_comparison("GREATER_EQUAL", "GreaterEqualOptions", raw=_SHORTS), GreaterEqual)
 TFLITE.add(_comparison("EQUAL", "EqualOptions", plain=_SHORTS), Equal)
 TFLITE.add(_comparison("NOT_EQUAL", "NotEqualOptions"), NotEqual)
 TFLITE.add(TfliteForm(relu, "RELU", narrow=Narrow.ALIKE), Relu)
 TFLITE.add(TfliteForm(relu6, "RELU6", narrow=Narrow.ALIKE), Relu6)
-TFLITE.add(TfliteForm(clamp, ("RELU", "RELU6", "RELU_N1_TO_1", "MAXIMUM", "MINIMUM"), narrow=Narrow.ALIKE), Clamp)
+_CLAMPS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "MAXIMUM", "MINIMUM")
+TFLITE.add(TfliteForm(clamp, _CLAMPS, narrow=Narrow.ALIKE), Clamp)
 TFLITE.add(TfliteForm(leaky_relu, "LEAKY_RELU"), LeakyRelu, QLeakyRelu)
 TFLITE.add(
     _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions", fuses=False),
@@ -196,9 +215,9 @@ TFLITE.add(tflite_unary("HARD_SWISH", "HardSwishOptions", int8=1), QHardSwish)
 TFLITE.add(tflite_unary("EXP", "ExpOptions"), QExp, Exp)
 TFLITE.add(tflite_unary("ABS", "AbsOptions", plain_integers=_SHORTS), QAbs, Abs)
 TFLITE.add(tflite_unary("RSQRT"), QRsqrt)
-TFLITE.add(tflite_unary("NEG", "NegOptions", plain_integers=_SHORTS), Neg)
+TFLITE.add(tflite_unary("NEG", "NegOptions", int8=1, raw=_SIGNED), Neg)
 TFLITE.add(tflite_unary("SQRT"), Sqrt)
-TFLITE.add(tflite_unary("LOG"), Log)
+TFLITE.add(tflite_unary("LOG"), Log, QLog)
 TFLITE.add(tflite_unary("SIN"), Sin)
 TFLITE.add(tflite_unary("COS", "CosOptions"), Cos)
 TFLITE.add(tflite_unary("TANH"), Tanh, QTanh)

@@ -12,16 +12,20 @@ from ...ops.convolution import Conv2D, Conv3D
 from ...ops.dense import Dense
 from ...ops.facets import TFLITE, TfliteForm
 from ...ops.matmul import MatMul
-from ...ops.quantized.contraction import QConv2D, QDense
+from ...ops.quantized.contraction import QConv2D, QDense, sums_type
+from ...ops.quantized.hybrid import Hybrid, HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from ...ops.quantized.matmul import QMatMul
 from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
 from ...ops.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
 from ...ops.window import Window, window_of
-from ...types import Quantization, TensorType
+from ...types import DType, Quantization, TensorType
 from ..emitter import Emitter
+from ..model import Field
 from .common import SAME, VALID, activation, is_quantized, padded
 
+_SUMS = {"i32": 2, "i64": 4}
+"""Codes of the schema's TensorType."""
 MATMUL_RANK = 5
 """Dimensions that BATCH_MATMUL takes."""
 
@@ -49,7 +53,7 @@ def conv2d(c: Emitter, op: Operation) -> None:
     code, window = scheme(op.name, x, weight.shape[:2], op.attributes)
     place = _padded_input(c, op, code, window)
     groups = op.attributes["groups"]
-    depthwise = groups > 1 and weight.shape[2] == 1
+    depthwise = (groups > 1 or _must_be_depthwise(c, op)) and weight.shape[2] == 1
     array = c.known(op, 1)
     turned = array.transpose(2, 0, 1, 3) if depthwise else array.transpose(3, 0, 1, 2)
     inputs = [place, _weight(c, op, turned, 3 if depthwise else 0), _bias(c, op)]
@@ -62,19 +66,37 @@ def conv2d(c: Emitter, op: Operation) -> None:
         "fused_activation_function": activation(c, op),
     }
     if depthwise:
-        plain = 1 if window.dilations == (1, 1) else 2
+        plain = 6 if is_hybrid(op) else 1 if window.dilations == (1, 1) else 2
         fields["depth_multiplier"] = weight.shape[3] // groups
         c.node(
             "DEPTHWISE_CONV_2D",
             inputs,
             [c.result(op)],
             "DepthwiseConv2DOptions",
-            version(op, plain, 3),
+            version(op, plain, 3, 5),
             **fields,
         )
     else:
-        number = 6 if groups > 1 else version(op, 1, 3)
-        c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", number, **fields)
+        number = 6 if groups > 1 else 5 if is_hybrid(op) else version(op, 1, 3, 4)
+        sums = _sums(op)
+        c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", 8 if sums else number, **fields, **sums)
+
+
+def is_hybrid(op: Operation) -> bool:
+    """True for floats that meet 8-bit weights."""
+    return isinstance(op.operator, Hybrid)
+
+
+def _must_be_depthwise(c: Emitter, op: Operation) -> bool:
+    """Whether CONV_2D would quantize its input otherwise: symmetrically where all filters have one scale."""
+    if not is_hybrid(op):
+        return False
+    would_be = op.attributes["groups"] == 1 and len(set(op.attributes["weight"].scales)) == 1
+    differs: bool = would_be != op.attributes["symmetric"]
+    if differs and (op.attributes["symmetric"] or op.operands[1].type.shape[2] > 1):
+        wanted = "has scales for its filters" if op.attributes["symmetric"] else "has one scale"
+        c.fail(op, f"there is no TFLite form of a hybrid_conv2d that {wanted}, with symmetric = {not would_be}")
+    return differs
 
 
 def conv3d(c: Emitter, op: Operation) -> None:
@@ -127,17 +149,18 @@ def transpose_conv(c: Emitter, op: Operation) -> None:
 
 def _transpose_conv2d(c: Emitter, op: Operation, inputs: list[int], result: int, code: int) -> None:
     with_bias = len(op.operands) > 2
-    fused = activation(c, op)
+    fused, sums = activation(c, op), _sums(op)
     c.node(
         "TRANSPOSE_CONV",
         [*inputs, _bias(c, op)] if with_bias else inputs,
         [result],
         "TransposeConvOptions",
-        4 if fused else 3 if with_bias else version(op, 1, 2),
+        5 if sums else 4 if fused else 3 if with_bias else version(op, 1, 2, 2),
         padding=code,
         stride_h=op.attributes["strides"][0],
         stride_w=op.attributes["strides"][1],
         fused_activation_function=fused,
+        **sums,
     )
 
 
@@ -172,7 +195,16 @@ def dense(c: Emitter, op: Operation) -> None:
     keep = op.operands[0].type.rank != 2
     given: Quantization | None = op.attributes.get("weight")
     per_channel = given is not None and not given.is_per_tensor
-    number = 12 if per_channel else 5 if keep else version(op, 1, 4)
+    sums = _sums(op)
+    number = (
+        12
+        if per_channel
+        else 11
+        if sums
+        else 9
+        if is_hybrid(op)
+        else version(op, 5 if keep else 1, 5 if keep else 4, 7)
+    )
     c.node(
         "FULLY_CONNECTED",
         [c.place(op.operands[0]), weight, _bias(c, op)],
@@ -181,7 +213,14 @@ def dense(c: Emitter, op: Operation) -> None:
         number,
         fused_activation_function=activation(c, op),
         keep_num_dims=keep,
+        **sums,
+        **_asymmetric(op),
     )
+
+
+def _asymmetric(op: Operation) -> dict[str, Any]:
+    """How floats are quantized that meet 8-bit weights."""
+    return {"asymmetric_quantize_inputs": not op.attributes["symmetric"]} if is_hybrid(op) else {}
 
 
 def _weight(c: Emitter, op: Operation, array: Array, axis: int) -> int:
@@ -192,10 +231,17 @@ def _weight(c: Emitter, op: Operation, array: Array, axis: int) -> int:
     return c.constant(np.ascontiguousarray(array), c.names[op.operands[1]], given)
 
 
+def _sums(op: Operation) -> dict[str, Field]:
+    """The field that says of which type the sums of 16-bit numbers are, where they aren't of 64 bits."""
+    sums: str | None = op.attributes.get("sums")
+    return {} if sums is None or op.operands[0].type.dtype is not DType.I16 else {"quantized_bias_type": _SUMS[sums]}
+
+
 def _bias(c: Emitter, op: Operation) -> int:
     """The bias; one that is missing is made of zeros, since not all kernels can do without."""
     weight = op.operands[1].type
-    dtype = np.dtype(np.int32) if is_quantized(op) else weight.dtype.numpy
+    x_type = op.operands[0].type.dtype
+    dtype = sums_type(x_type, op.attributes).numpy if is_quantized(op) else op.results[0].type.dtype.numpy
     array = c.known(op, 2) if len(op.operands) > 2 else np.zeros(weight.shape[-1], dtype)
     name = c.names[op.operands[2]] if len(op.operands) > 2 else f"{c.names[op.results[0]]}/bias"
     if not is_quantized(op):
@@ -211,13 +257,14 @@ def matmul(c: Emitter, op: Operation) -> None:
     if any(v.type.rank > MATMUL_RANK for v in op.operands):
         c.fail(op, f"there is no TFLite form of {op.name} with more than {MATMUL_RANK} dimensions")
     a, b = (c.place(v) for v in op.operands)
-    adjoint = {"adj_x": op.attributes["transpose_a"], "adj_y": op.attributes["transpose_b"]}
-    c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", version(op, 1, 2), **adjoint)
+    adjoint = {"adj_x": op.attributes["transpose_a"], "adj_y": op.attributes["transpose_b"], **_asymmetric(op)}
+    number = 4 if is_hybrid(op) else version(op, 1, 2, 3)
+    c.node("BATCH_MATMUL", [a, b], [c.result(op)], "BatchMatMulOptions", number, **adjoint)
 
 
-TFLITE.add(TfliteForm(conv2d, ("CONV_2D", "DEPTHWISE_CONV_2D"), activated=True), Conv2D, QConv2D)
-TFLITE.add(TfliteForm(dense, "FULLY_CONNECTED", activated=True), Dense, QDense)
-TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul, QMatMul)
+TFLITE.add(TfliteForm(conv2d, ("CONV_2D", "DEPTHWISE_CONV_2D"), activated=True), Conv2D, QConv2D, HybridConv2D)
+TFLITE.add(TfliteForm(dense, "FULLY_CONNECTED", activated=True), Dense, QDense, HybridDense)
+TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul, QMatMul, HybridMatMul)
 TFLITE.add(TfliteForm(conv3d, "CONV_3D"), Conv3D)
-TFLITE.add(TfliteForm(transpose_conv, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D)
+TFLITE.add(TfliteForm(transpose_conv, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D, HybridTransposeConv2D)
 TFLITE.add(TfliteForm(transpose_conv, "CONV_3D_TRANSPOSE"), TransposeConv3D)

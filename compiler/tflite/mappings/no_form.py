@@ -23,7 +23,7 @@ from ...ops.winograd import WinogradFilter
 
 TFLITE.none("becomes a tensor", Constant, Param)
 TFLITE.none("made by passes of netc for its own code", Fused, Relayout, WinogradFilter)
-TFLITE.none("part of the code that q_ operators become", Part)
+TFLITE.none("part of the code that q_ and hybrid_ operators become", Part)
 TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)
 TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid, StridedSliceGradient)

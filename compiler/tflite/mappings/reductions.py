@@ -12,6 +12,7 @@ from ...ops.products import ReduceAll, ReduceAny, ReduceProd
 from ...ops.quantized.activation import QSoftmax
 from ...ops.quantized.log_softmax import QLogSoftmax
 from ...ops.quantized.pooling import QAvgPool, QMean
+from ...ops.quantized.products import QReduceProd
 from ...ops.reduction import LogSoftmax, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax, normalize_axis
 from ...ops.rules import version
 from ..emitter import Emitter
@@ -83,7 +84,7 @@ def softmax(c: Emitter, op: Operation) -> None:
     if normalize_axis(op.name, axis, x.type.rank) != x.type.rank - 1:
         c.fail(op, "TFLite's softmax runs over the last dimension", "transpose the tensor first")
     beta = float(op.attributes.get("beta", 1.0))
-    c.node("SOFTMAX", [c.place(x)], [c.result(op)], "SoftmaxOptions", version(op, 1, 2), beta=beta)
+    c.node("SOFTMAX", [c.place(x)], [c.result(op)], "SoftmaxOptions", version(op, 1, 2, 3), beta=beta)
 
 
 def log_softmax(c: Emitter, op: Operation) -> None:
@@ -116,7 +117,7 @@ TFLITE.add(_reduce("MEAN"), ReduceMean, QMean)
 TFLITE.add(_reduce("SUM"), ReduceSum)
 TFLITE.add(_reduce("REDUCE_MAX", Narrow.ALIKE), ReduceMax)
 TFLITE.add(_reduce("REDUCE_MIN", Narrow.ALIKE), ReduceMin)
-TFLITE.add(_reduce("REDUCE_PROD"), ReduceProd)
+TFLITE.add(_reduce("REDUCE_PROD"), ReduceProd, QReduceProd)
 TFLITE.add(_reduce("REDUCE_ANY"), ReduceAny)
 TFLITE.add(_reduce("REDUCE_ALL"), ReduceAll)
 TFLITE.add(TfliteForm(softmax, "SOFTMAX"), Softmax, QSoftmax)

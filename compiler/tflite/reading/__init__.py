@@ -3,6 +3,7 @@
 The frontend makes a graph of a `Model`, `compiler.edgetpu` makes facts of one.
 """
 
-from .model import Model, Operator, Tensor, read_model
+from .checks import read_model
+from .model import Model, Operator, Signature, Subgraph, Tensor
 
-__all__ = ["Model", "Operator", "Tensor", "read_model"]
+__all__ = ["Model", "Operator", "Signature", "Subgraph", "Tensor", "read_model"]

@@ -30,8 +30,8 @@ class Scalar:
         return Scalar(self.format, default)
 
 
-BOOL, I8, U8, I16, I32, U32, I64, U64, F32 = (
-    Scalar(f) for f in ("?", "<i1", "<u1", "<i2", "<i4", "<u4", "<i8", "<u8", "<f4")
+BOOL, I8, U8, U16, I32, U32, I64, U64, F32 = (
+    Scalar(f) for f in ("?", "<i1", "<u1", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4")
 )
 
 
@@ -90,6 +90,26 @@ def decode(data: bytes, root: Table, *, identifier: bytes, what: str) -> Record:
     return decoder.table(position, root, root.name)
 
 
+_CODES = {
+    "?": struct.Struct("B"),
+    "<i1": struct.Struct("b"),
+    "<u1": struct.Struct("B"),
+    "<u2": struct.Struct("<H"),
+    "<i4": struct.Struct("<i"),
+    "<u4": struct.Struct("<I"),
+    "<i8": struct.Struct("<q"),
+    "<u8": struct.Struct("<Q"),
+    "<f4": struct.Struct("<f"),
+}
+
+
+def _absent(kind: Kind | Table) -> Any:
+    """The value of a field that a table leaves out."""
+    if isinstance(kind, Scalar):
+        return kind.default
+    return () if isinstance(kind, Vector) and not isinstance(kind.of, Scalar) else None
+
+
 class _Decoder:
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -105,52 +125,50 @@ class _Decoder:
         if self.budget < 0:
             self.fail(table, path, "the tables overlap: together they hold more than the file")
 
-    def number(self, code: str, position: int, table: str, path: str) -> int:
+    def number(self, form: str, position: int, table: str, path: str) -> int:
         """An integer of the file's structure."""
-        if not 0 <= position <= self.size - struct.calcsize(code):
+        code = _CODES[form]
+        if not 0 <= position <= self.size - code.size:
             self.fail(table, path, f"byte {position} lies outside the file of {self.size} bytes")
-        value: int = struct.unpack_from(code, self.data, position)[0]
+        value: int = code.unpack_from(self.data, position)[0]
         return value
 
     def offset(self, position: int, table: str, path: str) -> int:
         """Where the offset at `position` points to."""
-        target = position + self.number("<I", position, table, path)
+        target = position + self.number("<u4", position, table, path)
         if target == position or target > self.size - 4:
             self.fail(table, path, f"the offset at byte {position} points to {target}, of {self.size} bytes")
         return target
 
     def table(self, position: int, table: Table, path: str) -> Record:
         """A table with all its fields."""
-        vtable = position - self.number("<i", position, table.name, path)
-        length = self.number("<H", vtable, table.name, path)
-        size = self.number("<H", vtable + 2, table.name, path)
+        vtable = position - self.number("<i4", position, table.name, path)
+        length = self.number("<u2", vtable, table.name, path)
+        size = self.number("<u2", vtable + 2, table.name, path)
         if length < 4 or length % 2 or vtable + length > self.size or size < 4 or position + size > self.size:
             self.fail(table.name, path, "its field list is damaged")
         self.spend(1 + len(table.fields), table.name, path)
+        places = struct.unpack_from(f"<{length // 2 - 2}H", self.data, vtable + 4)
         values: dict[str, Any] = {}
         kind_code = 0
         for slot, (name, kind) in enumerate(table.fields.items()):
             if kind is None:
                 continue
-            entry = 4 + 2 * slot
-            place = self.number("<H", vtable + entry, table.name, path) if entry + 2 <= length else 0
-            at = position + place if place else None
-            if at is not None and place >= size:
+            place = places[slot] if slot < len(places) else 0
+            chosen = kind.tables.get(kind_code) if isinstance(kind, Union) else kind
+            if place >= size:
                 self.fail(table.name, f"{path}.{name}", f"it lies outside its table of {size} bytes")
-            if isinstance(kind, Union):
-                chosen = kind.tables.get(kind_code)
-                values[name] = None if chosen is None else self.value(at, chosen, table.name, f"{path}.{name}")
+            if not place or chosen is None:
+                values[name] = _absent(kind)
             else:
-                values[name] = self.value(at, kind, table.name, f"{path}.{name}")
+                values[name] = self.value(position + place, chosen, table.name, f"{path}.{name}")
             kind_code = values[name] if isinstance(kind, Scalar) and kind.format == "<u1" else 0
         return Record(table.name, path, values)
 
-    def value(self, at: int | None, kind: Scalar | Text | Vector | Table | Union, table: str, path: str) -> Any:
-        """The value of a field at byte `at`; None where the table leaves it out (numbers then have their default)."""
+    def value(self, at: int, kind: Scalar | Text | Vector | Table, table: str, path: str) -> Any:
+        """The value of a field at byte `at`."""
         if isinstance(kind, Scalar):
-            return kind.default if at is None else self.scalar(at, kind, table, path)
-        if at is None:
-            return () if isinstance(kind, Vector) and not isinstance(kind.of, Scalar) else None
+            return self.scalar(at, kind, table, path)
         target = self.offset(at, table, path)
         if isinstance(kind, Text):
             return self.text(target, table, path)
@@ -161,17 +179,15 @@ class _Decoder:
 
     def scalar(self, at: int, kind: Scalar, table: str, path: str) -> int | float | bool:
         """A number; booleans are any byte but 0."""
-        dtype = np.dtype(kind.format)
-        if at + dtype.itemsize > self.size:
+        code = _CODES[kind.format]
+        if at + code.size > self.size:
             self.fail(table, path, "it lies outside the file")
-        if kind.format == "?":
-            return self.data[at] != 0
-        number: int | float = np.frombuffer(self.data, dtype, 1, at)[0].item()
-        return number
+        number: int | float = code.unpack_from(self.data, at)[0]
+        return number != 0 if kind.format == "?" else number
 
     def length(self, position: int, itemsize: int, table: str, path: str) -> int:
         """The length of a vector, whose elements must lie in the file."""
-        count = self.number("<I", position, table, path)
+        count = self.number("<u4", position, table, path)
         if count * itemsize > self.size - position - 4:
             self.fail(table, path, f"{count} elements of {itemsize} bytes don't fit a file of {self.size} bytes")
         return count

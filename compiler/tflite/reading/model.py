@@ -1,40 +1,23 @@
 """A TFLite model as plain data: what `read_model` makes of a file, checked, before it becomes a graph.
 
-Only the first subgraph is kept. Indices lie in range, shapes are bounded, constants have the bytes that their type
-takes; what an operator does with its tensors is checked where it becomes an operation of the graph.
+What an operator does with its tensors is checked where it becomes an operation of the graph.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from ...errors import NetcError
 from ...graph.ir import Array
-from ...types import DType, Quantization, TensorType
-from ..names import ELEMENT_TYPES, OPERATORS, TENSOR_TYPES
-from .flatbuffer import Record, decode
-from .schema import IDENTIFIER, MODEL, VERSION
-
-MAX_RANK = 8
-MAX_ELEMENTS = 1 << 31
-MAX_TENSORS = 1 << 20
-MAX_SHARING = 64
-"""How many times larger than the file its constants may be, if tensors share buffers."""
-
-_DTYPES = {name: dtype for dtype, name in ELEMENT_TYPES.items()}
-
+from ...types import TensorType
+from .encodings import PACKED, Blocks, Sparsity, unpacked
+from .flatbuffer import Record
 
 Coded = TypeVar("Coded")
-
-
-def _name(names: tuple[str, ...], number: int) -> str | None:
-    """The name of a value of an enumeration."""
-    return names[number] if 0 <= number < len(names) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +30,22 @@ class Tensor:
     special: str
     """What makes elements other than plain numbers or numbers of a scale, as an addition to that name."""
     type: TensorType | None
-    """None for elements that netc doesn't have, such as STRING, and for shapes that are not known."""
+    """None for elements that netc doesn't have, such as STRING. Its sizes are those of `shape`."""
     shape: tuple[int, ...]
     """-1 stands for a size that is not known before the model runs."""
     data: memoryview | None
     is_variable: bool
     path: str
+    signature: tuple[int, ...] = ()
+    """The shape with -1 in place of sizes that whoever runs the model may change; empty where none is stated."""
+    has_shape: bool = True
+    """False where nothing tells a scalar from a tensor whose shape is left out."""
+    is_open: bool = False
+    """True for what an operator gives whose sizes are not known before the model runs."""
+    sparsity: Sparsity | None = None
+    """How the elements of a sparse constant lie in `data`."""
+    blocks: Blocks | None = None
+    """The scales of a constant that is quantized block by block, and stands for floats."""
 
     @property
     def type_name(self) -> str:
@@ -64,13 +57,51 @@ class Tensor:
         """True if the shape is not known."""
         return any(size < 0 for size in self.shape)
 
+    @property
+    def is_free(self) -> tuple[bool, ...]:
+        """For each dimension whether the file leaves its size to whoever runs the model."""
+        signature = self.signature or self.shape
+        return tuple(size < 0 or free < 0 for size, free in zip(self.shape, signature, strict=True))
+
+    @property
+    def is_complex(self) -> bool:
+        """True for complex numbers of two 32-bit floats."""
+        return self.type_name == "COMPLEX64"
+
+    @property
+    def is_encoded(self) -> bool:
+        """True for constants whose array is not a view of the file."""
+        return self.sparsity is not None or self.blocks is not None or self.element in PACKED
+
+    def with_shape(self, shape: tuple[int, ...]) -> Tensor:
+        """The same tensor with a shape that is known."""
+        type_ = None if self.type is None else replace(self.type, shape=shape)
+        return replace(self, shape=shape, type=type_, signature=(), has_shape=True, is_open=False)
+
+    def without_shape(self) -> Tensor:
+        """The same tensor with a shape that is to be found."""
+        return replace(self.with_shape(()), has_shape=False)
+
+    def states(self, shape: tuple[int, ...]) -> bool:
+        """True if the file says of this tensor that it has that shape, or leaves it open."""
+        if not self.shape and not self.has_shape:
+            return True
+        sizes = zip(shape, self.shape, self.is_free, strict=False)
+        return len(shape) == len(self.shape) and all(free or size == own for size, own, free in sizes)
+
     def array(self) -> Array | None:
         """The value of a constant."""
         if self.data is None or self.type is None:
             return None
-        dtype = self.type.dtype.numpy
-        flat = np.frombuffer(self.data, dtype.newbyteorder("<"))
-        return flat.astype(dtype, copy=False).reshape(self.type.shape)
+        stored = self.type if self.blocks is None else self.blocks.stored
+        dtype, shape = stored.dtype.numpy, stored.shape
+        if self.element in PACKED:
+            count = self.type.size if self.sparsity is None else self.sparsity.count
+            flat = unpacked(np.frombuffer(self.data, np.uint8), self.element, count)
+        else:
+            flat = np.frombuffer(self.data, dtype.newbyteorder("<")).astype(dtype, copy=False)
+        array = flat.reshape(shape) if self.sparsity is None else self.sparsity.dense(flat, shape)
+        return array if self.blocks is None else self.blocks.floats(array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,176 +143,67 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
+class Subgraph:
+    """A function of the file: its tensors, and the operators that compute them, in order."""
+
+    name: str
+    tensors: Sequence[Tensor]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
-    """Names under which people know inputs and outputs."""
+    """Names under which people know inputs and outputs of a subgraph."""
 
     key: str
+    subgraph: int
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The first subgraph of a file, and what belongs to the file as a whole."""
+    """A file: its subgraphs, of which `main` says the one that is run, and what belongs to the file as a whole."""
 
     description: str
-    tensors: tuple[Tensor, ...]
-    operators: tuple[Operator, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    subgraphs: tuple[Subgraph, ...]
     signatures: tuple[Signature, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    main: int = 0
 
+    def at(self, subgraph: int) -> Model:
+        """The same file, run from another of its subgraphs."""
+        return replace(self, main=subgraph)
 
-def read_model(data: bytes) -> Model:
-    """Decode and check a model file. Raises `NetcError` that names table and field for whatever is wrong with it."""
-    root = decode(data, MODEL, identifier=IDENTIFIER, what="TFLite model")
-    if root["version"] != VERSION:
-        root.fail("version", f"version {root['version']} of the file format is not supported, only {VERSION}")
-    if not root["subgraphs"]:
-        root.fail("subgraphs", "there is none")
-    buffers = [_buffer(record, data) for record in root["buffers"]]
-    subgraph = root["subgraphs"][0]
-    tensors = tuple(_tensor(record, buffers) for record in subgraph["tensors"])
-    if len(tensors) > MAX_TENSORS:
-        subgraph.fail("tensors", f"{len(tensors)} tensors are more than {MAX_TENSORS}")
-    if sum(t.type.bytes for t in tensors if t.type is not None and t.data is not None) > MAX_SHARING * len(data):
-        subgraph.fail("tensors", f"the constants take more than {MAX_SHARING} times the file")
-    codes = root["operator_codes"]
-    return Model(
-        root["description"] or "",
-        tensors,
-        tuple(_operator(i, record, codes, len(tensors)) for i, record in enumerate(subgraph["operators"])),
-        _indices(subgraph, "inputs", len(tensors)),
-        _indices(subgraph, "outputs", len(tensors)),
-        tuple(_signature(r, len(tensors)) for r in root["signature_defs"] if r["subgraph_index"] == 0),
-        _metadata(root, buffers),
-    )
+    @property
+    def subgraph(self) -> Subgraph:
+        """The subgraph that is run."""
+        return self.subgraphs[self.main]
 
+    @property
+    def signature(self) -> Signature | None:
+        """The first signature of the subgraph that is run."""
+        return next((s for s in self.signatures if s.subgraph == self.main), None)
 
-def _buffer(record: Record, data: bytes) -> memoryview | None:
-    """The bytes of a buffer, inside the flatbuffer or behind it; None if it states none."""
-    view = memoryview(data)
-    offset, size = record["offset"], record["size"]
-    if offset > 1:
-        if offset + size > len(data):
-            record.fail("offset", f"{size} bytes at {offset} lie outside the file of {len(data)} bytes")
-        return view[offset : offset + size]
-    array = record["data"]
-    return None if array is None else memoryview(array)
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """The tensors of the subgraph that is run."""
+        return self.subgraph.tensors
 
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The operators of the subgraph that is run."""
+        return self.subgraph.operators
 
-def _tensor(record: Record, buffers: list[memoryview | None]) -> Tensor:
-    element = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
-    shape = _shape(record)
-    if record["buffer"] >= len(buffers):
-        record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
-    data = buffers[record["buffer"]] if record["buffer"] else None
-    name, special, variable = record["name"] or "", _special(record), record["is_variable"]
-    dtype = _DTYPES.get(element)
-    if dtype is None or special or any(size < 0 for size in shape):
-        return Tensor(name, element, special, None, shape, data or None, variable, record.path)
-    type_ = TensorType(dtype, shape, None, _quantization(record, dtype, shape))
-    if data and len(data) != type_.bytes:
-        record.fail("buffer", f"{type_.dense()} takes {type_.bytes} bytes, but its buffer has {len(data)}")
-    if data is not None and len(data) != type_.bytes:
-        data = None  # many writers state an empty buffer for what is computed
-    return Tensor(name, element, special, type_, shape, data, variable, record.path)
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Which tensors are inputs of the subgraph that is run."""
+        return self.subgraph.inputs
 
-
-def _special(record: Record) -> str:
-    """What makes elements other than plain numbers or numbers of a scale, as an addition to the name of their type."""
-    if record["sparsity"] is not None:
-        return " (sparse)"
-    quantization = record["quantization"]
-    return " (custom quantization)" if quantization is not None and quantization["details_type"] else ""
-
-
-def _shape(record: Record) -> tuple[int, ...]:
-    sizes = () if record["shape"] is None else record["shape"].tolist()
-    if len(sizes) > MAX_RANK:
-        record.fail("shape", f"{len(sizes)} dimensions are more than {MAX_RANK}")
-    if any(s < -1 for s in sizes):
-        record.fail("shape", f"{sizes} has sizes below 0, other than -1 for one that is not known")
-    if math.prod(map(abs, sizes)) > MAX_ELEMENTS:
-        record.fail("shape", f"{sizes} has more than {MAX_ELEMENTS:,} elements")
-    return tuple(sizes)
-
-
-def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quantization | None:
-    record = tensor["quantization"]
-    if record is None or record["scale"] is None or not len(record["scale"]) or dtype.is_float or dtype is DType.BOOL:
-        return None
-    scales = record["scale"]
-    if len(scales) > 1 and len(scales) not in shape:
-        record.fail("scale", f"{len(scales)} scales don't fit a tensor of shape {list(shape)}")
-    zero_points = record["zero_point"]
-    if zero_points is None or not len(zero_points):
-        zero_points = np.zeros(len(scales), np.int64)
-    axis = record["quantized_dimension"] if len(scales) > 1 else None
-    try:
-        quantization = Quantization(tuple(scales.tolist()), tuple(zero_points.tolist()), axis)
-    except NetcError as error:
-        record.fail("scale", error.diagnostics[0].message)
-    problem = quantization.problem(dtype, shape)
-    if problem is not None:
-        record.fail("zero_point" if problem.startswith("zero point") else "quantized_dimension", problem)
-    return quantization
-
-
-def _operator(number: int, record: Record, codes: tuple[Record, ...], tensors: int) -> Operator:
-    if record["opcode_index"] >= len(codes):
-        record.fail("opcode_index", f"there is no operator code {record['opcode_index']}, only {len(codes)}")
-    code = codes[record["opcode_index"]]
-    kind = max(code["builtin_code"], code["deprecated_builtin_code"])
-    if kind < 0:
-        code.fail("builtin_code", f"there is no operator {kind}")
-    name = _name(OPERATORS, kind) or f"BUILTIN_{kind}"
-    is_custom = name == "CUSTOM"
-    options = record["custom_options"]
-    return Operator(
-        number,
-        str(code["custom_code"] or name) if is_custom else name,
-        code["version"],
-        is_custom,
-        _indices(record, "inputs", tensors, optional=True),
-        _indices(record, "outputs", tensors),
-        _indices(record, "intermediates", tensors, optional=True),
-        record["builtin_options"],
-        bool(
-            record["builtin_options_2_type"]
-            or (record["builtin_options_type"] and not record["builtin_options"])
-            or kind >= len(OPERATORS)
-        ),
-        b"" if options is None else options.tobytes(),
-        record.path,
-    )
-
-
-def _indices(record: Record, name: str, tensors: int, *, optional: bool = False) -> tuple[int, ...]:
-    """Indices of tensors, in range; -1 stands for none where that is allowed."""
-    array = record[name]
-    indices: list[int] = [] if array is None else array.tolist()
-    for index in indices:
-        if not (-1 if optional else 0) <= index < tensors:
-            record.fail(name, f"there is no tensor {index}, only {tensors}")
-    return tuple(indices)
-
-
-def _signature(record: Record, tensors: int) -> Signature:
-    maps = []
-    for name in ("inputs", "outputs"):
-        for entry in record[name]:
-            if entry["tensor_index"] >= tensors:
-                entry.fail("tensor_index", f"there is no tensor {entry['tensor_index']}, only {tensors}")
-        maps.append({entry["name"] or "": entry["tensor_index"] for entry in record[name]})
-    return Signature(record["signature_key"] or "", maps[0], maps[1])
-
-
-def _metadata(root: Record, buffers: list[memoryview | None]) -> Mapping[str, bytes]:
-    found: dict[str, bytes] = {}
-    for record in root["metadata"]:
-        if record["buffer"] >= len(buffers):
-            record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
-        found[record["name"] or ""] = bytes(buffers[record["buffer"]] or b"")
-    return found
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Which tensors are outputs of the subgraph that is run."""
+        return self.subgraph.outputs

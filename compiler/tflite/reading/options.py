@@ -5,10 +5,11 @@ Fields that netc neither reads nor writes again are None.
 
 from __future__ import annotations
 
-from .flatbuffer import BOOL, F32, I8, I32, I64, U32, Table, Union, Vector
+from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U32, Table, Text, Union, Vector
 
 _ONE = I32.or_else(1)
 _ACTIVATION = {"fused_activation_function": I8}
+_SHIFTS = {"pot_scale_int16": BOOL.or_else(True)}
 _ASYMMETRIC = {"asymmetric_quantize_inputs": BOOL}
 _WINDOW = {"padding": I8, "stride_w": I32, "stride_h": I32}
 _DILATION = {"dilation_w_factor": _ONE, "dilation_h_factor": _ONE}
@@ -32,7 +33,7 @@ _WITH_FIELDS = {
     ),
     9: Table("SoftmaxOptions", {"beta": F32}),
     10: Table("ConcatenationOptions", {"axis": I32, **_ACTIVATION}),
-    11: Table("AddOptions", _ACTIVATION),
+    11: Table("AddOptions", {**_ACTIVATION, **_SHIFTS}),
     12: Table("L2NormOptions", _ACTIVATION),
     13: Table("LocalResponseNormalizationOptions", {"radius": I32, "bias": F32, "alpha": F32, "beta": F32}),
     14: Table("LSTMOptions", {**_ACTIVATION, **_CLIPS, "kernel_type": I8, **_ASYMMETRIC}),
@@ -47,7 +48,7 @@ _WITH_FIELDS = {
     21: Table("MulOptions", _ACTIVATION),
     23: Table("GatherOptions", {"axis": I32, "batch_dims": I32}),
     27: Table("ReducerOptions", {"keep_dims": BOOL}),
-    28: Table("SubOptions", _ACTIVATION),
+    28: Table("SubOptions", {**_ACTIVATION, **_SHIFTS}),
     29: Table("DivOptions", _ACTIVATION),
     30: Table("SqueezeOptions", {"squeeze_dims": Vector(I32)}),
     31: Table("SequenceRNNOptions", {"time_major": BOOL, **_ACTIVATION, **_ASYMMETRIC}),
@@ -92,7 +93,7 @@ _WITH_FIELDS = {
         | {"dilation_d_factor": _ONE, **_DILATION},
     ),
     107: Table("HashtableOptions", {"table_id": I32, "key_dtype": I8, "value_dtype": I8}),
-    111: Table("VarHandleOptions", {"container": None, "shared_name": None}),
+    111: Table("VarHandleOptions", {"container": Text(), "shared_name": Text()}),
     114: Table("RandomOptions", {"seed": I64, "seed2": I64}),
     115: Table("BucketizeOptions", {"boundaries": Vector(F32)}),
     116: Table("GeluOptions", {"approximate": BOOL}),
@@ -119,5 +120,20 @@ def _empty() -> dict[int, Table]:
     return {int(number): Table(name, {}) for number, name in pairs}
 
 
+OPTIONS_2 = Union(
+    {
+        21: Table(
+            "StableHLOCompositeOptions",
+            {
+                "name": Text(),
+                "decomposition_subgraph_index": I32,
+                "composite_attributes": Vector(U8),
+                "composite_attributes_format": I8,
+                "version": I32,
+            },
+        )
+    }
+)
+"""By the numbers of the schema's BuiltinOptions2."""
 OPTIONS = Union(dict(sorted({**_WITH_FIELDS, **_empty()}.items())))
 """By the numbers of the schema's BuiltinOptions."""

@@ -5,8 +5,8 @@ Fields that netc doesn't read are None. The options of operators stand in `optio
 
 from __future__ import annotations
 
-from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U32, U64, Table, Text, Union, Vector
-from .options import OPTIONS
+from .flatbuffer import BOOL, F32, I8, I32, I64, U8, U16, U32, U64, Table, Text, Union, Vector
+from .options import OPTIONS, OPTIONS_2
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
@@ -21,9 +21,31 @@ QUANTIZATION = Table(
         "scale": Vector(F32),
         "zero_point": Vector(I64),
         "details_type": U8,
-        "details": None,
+        "details": Union({2: Table("BlockwiseQuantization", {"scales": I32, "zero_points": I32, "block_size": I32})}),
         "quantized_dimension": I32,
     },
+)
+_INDICES = Union(
+    {
+        1: Table("Int32Vector", {"values": Vector(I32)}),
+        2: Table("Uint16Vector", {"values": Vector(U16)}),
+        3: Table("Uint8Vector", {"values": Vector(U8)}),
+    }
+)
+DIMENSION_METADATA = Table(
+    "DimensionMetadata",
+    {
+        "format": I8,
+        "dense_size": I32,
+        "array_segments_type": U8,
+        "array_segments": _INDICES,
+        "array_indices_type": U8,
+        "array_indices": _INDICES,
+    },
+)
+SPARSITY = Table(
+    "SparsityParameters",
+    {"traversal_order": Vector(I32), "block_map": Vector(I32), "dim_metadata": Vector(DIMENSION_METADATA)},
 )
 TENSOR = Table(
     "Tensor",
@@ -34,7 +56,9 @@ TENSOR = Table(
         "name": _TEXT,
         "quantization": QUANTIZATION,
         "is_variable": BOOL,
-        "sparsity": Table("SparsityParameters", {}),
+        "sparsity": SPARSITY,
+        "shape_signature": Vector(I32),
+        "has_rank": BOOL,
     },
 )
 OPERATOR = Table(
@@ -52,6 +76,7 @@ OPERATOR = Table(
         "large_custom_options_offset": None,
         "large_custom_options_size": None,
         "builtin_options_2_type": U8,
+        "builtin_options_2": OPTIONS_2,
     },
 )
 SUBGRAPH = Table(

@@ -12,6 +12,7 @@ import numpy as np
 import netc.compiler.ops  # noqa: F401 (fills the registry)
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
+from netc.compiler.graph.registry import lookup
 from netc.compiler.types import DType, TensorType
 
 Shape = tuple[int, ...]
@@ -73,4 +74,4 @@ class OpCase:
                 values.append(b.emit("param", shape=shape, dtype=str(dtype), name=f"w{i}"))
             else:
                 values.append(b.input(f"x{i}", TensorType(dtype, shape)))
-        return b.finish([b.emit(self.op, *values, **self.attributes)])
+        return b.finish(b.operation(lookup(self.op), values, self.attributes).results)

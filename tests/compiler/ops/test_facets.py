@@ -10,7 +10,7 @@ from netc.compiler.graph.ir import Operator
 from netc.compiler.graph.registry import operators
 from netc.compiler.ops.facets import EDGETPU, INTEGER, PERMUTED, TFLITE, Facet, readers
 
-STRUCTURAL = {"param", "constant", "fused"}
+STRUCTURAL = {"param", "constant", "fused", "if", "while", "scan"}
 """Operators that are no arithmetic: what makes graphs of the others."""
 SETUP = {"pack_dot4", "pack_depthwise", "dot4_correction"}
 """Operators that are computed in NumPy, when weights are loaded."""
@@ -31,7 +31,12 @@ def test_rules(name: str, facet: Facet[object]) -> None:
 def test_the_edge_tpu_compiler_is_told_of_what_is_written(name: str) -> None:
     operator = operators()[name]
     form = TFLITE.of(operator)
-    assert form is None or len(form.kinds) == 1 or EDGETPU.of(operator) or operator.name.startswith(("q_", "opaque"))
+    assert (
+        form is None
+        or len(form.kinds) == 1
+        or EDGETPU.of(operator)
+        or operator.name.startswith(("q_", "hybrid_", "opaque"))
+    )
 
 
 @pytest.mark.parametrize("name", operators())

@@ -80,8 +80,11 @@ def unknown() -> bytes:
     m = Model()
     x = m.tensor("x", (1, 8), np.float32)
     total = m.tensor("total", (1, 8), np.float32)
-    lengths = m.constant("lengths", np.array([5], np.int32))
-    m.operator("REVERSE_SEQUENCE", (x, lengths), (total,), ("ReverseSequenceOptions", {"SeqDim": 1, "BatchDim": 0}))
+    places, shape = np.array([[0, 0], [0, 1]], np.int32), np.array([1, 2], np.int32)
+    numbers = (np.zeros(2, np.int32), places, shape, np.array([1.0, 0.5], np.float32))
+    constants = [m.constant(f"numbers{i}", n) for i, n in enumerate(numbers)]
+    options = ("EmbeddingLookupSparseOptions", {"Combiner": 1})
+    m.operator("EMBEDDING_LOOKUP_SPARSE", (*constants, x), (total,), options)
     weight = m.constant("weight", RNG.standard_normal((4, 8)).astype(np.float32))
     times = m.constant("times", RNG.standard_normal((4, 3)).astype(np.float32))
     state = m.variable("state", (1, 12), np.float32)
@@ -93,11 +96,11 @@ def unknown() -> bytes:
 
 def test_builtin_operators_that_netc_lacks_are_kept() -> None:
     graph = graph_of(read_model(unknown()), "unknown")
-    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["REVERSE_SEQUENCE", "SVDF"]
+    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["EMBEDDING_LOOKUP_SPARSE"]
     assert str(parse_graph(str(graph))) == str(graph)
     operators = read_model(to_tflite(graph)).operators
-    assert [op.name for op in operators] == ["REVERSE_SEQUENCE", "SVDF"]
-    assert dict(operators[0].options.values) == {"batch_dim": 0, "seq_dim": 1}
+    assert [op.name for op in operators] == ["EMBEDDING_LOOKUP_SPARSE", "SVDF"]
+    assert dict(operators[0].options.values) == {"combiner": 1}
     assert operators[1].inputs[3] == -1
 
 
@@ -110,11 +113,13 @@ def test_litert_runs_operators_that_netc_lacks() -> None:
     np.testing.assert_array_equal(got, wanted)
 
 
-def test_control_flow_is_not_written() -> None:
+def test_control_flow_that_is_not_known_is_not_written() -> None:
     m = Model()
-    x = m.tensor("x", (1,), np.float32)
-    y = m.tensor("y", (1,), np.float32)
-    m.operator("IF", (x,), (y,), ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}))
-    graph = graph_of(read_model(m.data((x,), (y,))), "choice")
+    p, x, y = m.tensor("p", (), np.bool_), *(m.tensor(n, (1,), np.float32) for n in "xy")
+    m.operator("IF", (p, x), (y,), ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 1}))
+    unknown = Model()
+    a, b = (unknown.tensor(n, (1,), np.float32) for n in "ab")
+    unknown.operator("DELEGATE", (a,), (b,))
+    graph = graph_of(read_model(m.data((p, x), (y,), [(unknown, (a,), (b,))])), "choice")
     with pytest.raises(NetcError, match="IF can't be written again"):
         to_tflite(graph)

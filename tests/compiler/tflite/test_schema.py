@@ -23,6 +23,8 @@ TABLES = [
     schema.SUBGRAPH,
     schema.TENSOR,
     schema.QUANTIZATION,
+    schema.SPARSITY,
+    schema.DIMENSION_METADATA,
     schema.OPERATOR,
     schema.OPERATOR_CODE,
     schema.BUFFER,
@@ -30,6 +32,7 @@ TABLES = [
     schema.SIGNATURE,
     schema.TENSOR_MAP,
     *schema.OPTIONS.tables.values(),
+    *schema.OPTIONS_2.tables.values(),
 ]
 
 
@@ -61,4 +64,10 @@ def test_numbers_of_options(number: int, table: Table) -> None:
     ],
 )
 def test_enumerations(names: tuple[str, ...], enumeration: type) -> None:
-    assert dict(enumerate(names)) == {v: k for k, v in vars(enumeration).items() if re.match("[A-Z]", k)}
+    generated = {v: k for k, v in vars(enumeration).items() if re.match("[A-Z]", k)}
+    assert {number: name for number, name in enumerate(names) if number in generated} == generated
+
+
+def test_element_types_of_a_later_schema() -> None:
+    later = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="LiteRT is not installed")
+    assert dict(enumerate(TENSOR_TYPES)) == {v: k for k, v in vars(later.TensorType).items() if re.match("[A-Z]", k)}

@@ -21,6 +21,13 @@ ALL_BYTES = ((256,), (2, 128), (1, 16, 16, 1), (3, 5, 20), (1, 7, 8, 5))
 """Shapes with room for each of the 256 values."""
 Scale = tuple[float, int]
 """Scale and zero point."""
+Values = tuple[float, float] | str | None
+"""What an input holds: numbers between two bounds, or anything.
+
+Or anything but: 0 and the integer -1 ("divisor"), NaN ("no NaN"), all special floats ("finite").
+"""
+SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 0.5, -0.5, 1.5, -2.5, 1e-40, 3.4e38, -3.4e38, 1.0, -1.0, 2.0**31, 1e10)
+"""Floats that operators treat in ways of their own, or round."""
 
 
 @dataclass
@@ -30,6 +37,8 @@ class Draw:
     r: Random
     m: Model = field(default_factory=Model)
     inputs: list[int] = field(default_factory=list)
+    values: list[Values] = field(default_factory=list)
+    """What each input may hold."""
 
     def flip(self) -> bool:
         """True in one of two cases."""
@@ -84,9 +93,10 @@ class Draw:
         rng = np.random.default_rng(self.r.getrandbits(30))
         return rng.integers(info.min, info.max, tuple(shape), dtype, endpoint=True)
 
-    def input(self, shape: Sequence[int], dtype: Any, given: Scale | None) -> int:
+    def input(self, shape: Sequence[int], dtype: Any, given: Scale | None, values: Values = None) -> int:
         """A tensor that is an input of the model."""
         self.inputs.append(self.tensor(shape, dtype, given))
+        self.values.append(values)
         return self.inputs[-1]
 
     def tensor(self, shape: Sequence[int], dtype: Any, given: Scale | None) -> int:
@@ -113,6 +123,35 @@ def inputs_for(types: Sequence[tuple[Any, Sequence[int]]], seed: int) -> list[li
     """Two rows of inputs: all values of an 8-bit type (where there is room), then values and extremes at random."""
     rng = np.random.default_rng(seed)
     return [[_values(rng, dtype, tuple(shape), every) for dtype, shape in types] for every in (True, False)]
+
+
+def rows_of(d: Draw, seed: int) -> list[list[Any]]:
+    """Rows of inputs for a file that was drawn: two as by `inputs_for`, then one with special floats."""
+    rng = np.random.default_rng(seed)
+    tensors = [d.m.tensors[i] for i in d.inputs]
+    return [
+        [
+            _allowed(rng, t["dtype"].type, tuple(t["shape"]), kind, row)
+            for t, kind in zip(tensors, d.values, strict=True)
+        ]
+        for row in range(3)
+    ]
+
+
+def _allowed(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...], kind: Values, row: int) -> Any:
+    if isinstance(kind, tuple):
+        low, high = kind
+        if np.dtype(dtype).kind == "f":
+            return rng.uniform(low, high, shape).astype(dtype)
+        return rng.integers(int(low), int(high), shape, np.int64, endpoint=True).astype(dtype)
+    values = _values(rng, dtype, shape, row == 0)
+    if np.dtype(dtype).kind == "f" and row == 2 and kind != "finite":
+        special = np.array(SPECIAL, dtype)
+        chosen = special if kind is None else special[~np.isnan(special)]
+        values = np.where(rng.random(shape) < 0.5, rng.choice(chosen, shape), values)
+    if kind == "divisor":
+        values = np.where((values == 0) | ((values == -1) & (np.dtype(dtype).kind == "i")), np.array(1, dtype), values)
+    return np.asarray(values, dtype).reshape(shape)
 
 
 def _values(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...], every: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+LIMIT = 60
+"""Seconds that an answer may take."""
 KERNELS = ("BUILTIN_REF", "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 """Resolvers of LiteRT: the reference kernels, and those that are faster."""
 
@@ -36,9 +39,11 @@ class LiteRT:
         self._pipe.close()
         self._process.join()
 
-    def __call__(self, data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0]) -> list[list[Array]]:
-        """The outputs for each row of inputs. Raises `RefusedError` where LiteRT refuses or aborts."""
-        self._pipe.send((data, rows, kernels))
+    def __call__(
+        self, data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0], *, anew: bool = True
+    ) -> list[list[Array]]:
+        """The outputs for each row of inputs. Raises `RefusedError` where LiteRT refuses, aborts or takes too long."""
+        self._pipe.send((data, rows, kernels, anew))
         answer = pickle.loads(self._pipe.recv_bytes() or pickle.dumps("it aborts"))
         if isinstance(answer, str):
             raise RefusedError(answer)
@@ -74,12 +79,13 @@ def _serve(pipe: Any) -> None:
         os.waitpid(child, 0)
 
 
-def _answer(writer: int, data: bytes, rows: Sequence[Sequence[Array]], kernels: str) -> None:
+def _answer(writer: int, data: bytes, rows: Sequence[Sequence[Array]], kernels: str, anew: bool) -> None:
     """The body of a copy, which ends here."""
+    signal.alarm(LIMIT)  # which ends the copy
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where LiteRT says why it aborts
     answer: Any
     try:
-        answer = run(data, rows, kernels)
+        answer = run(data, rows, kernels, anew=anew)
     except (RuntimeError, ValueError) as error:
         answer = " ".join(str(error).split())
     with open(writer, "wb") as file:
@@ -87,15 +93,18 @@ def _answer(writer: int, data: bytes, rows: Sequence[Sequence[Array]], kernels: 
     os._exit(0)
 
 
-def run(data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0]) -> list[list[Array]]:
-    """The outputs of a model for each row of inputs, in this process."""
+def run(
+    data: bytes, rows: Sequence[Sequence[Array]], kernels: str = KERNELS[0], *, anew: bool = True
+) -> list[list[Array]]:
+    """The outputs of a model for each row of inputs, in this process; `anew`: variable tensors are reset each time."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType[kernels], num_threads=1)
     interpreter.allocate_tensors()
     results = []
     for row in rows:
-        interpreter.reset_all_variables()  # which a recurrent layer would keep from run to run
+        if anew:
+            interpreter.reset_all_variables()  # which a recurrent layer would keep from run to run
         for details, array in zip(interpreter.get_input_details(), row, strict=True):
             interpreter.set_tensor(details["index"], array)
         interpreter.invoke()

@@ -21,6 +21,7 @@ TYPES = {
     np.dtype(np.int64): tflite.TensorType.INT64,
     np.dtype(np.float16): tflite.TensorType.FLOAT16,
     np.dtype(np.float64): tflite.TensorType.FLOAT64,
+    np.dtype(np.complex64): tflite.TensorType.COMPLEX64,
 }
 
 
@@ -30,22 +31,32 @@ class Model:
 
     tensors: list[dict[str, Any]] = field(default_factory=list)
     operators: list[dict[str, Any]] = field(default_factory=list)
+    signatures: list[tuple[str, dict[str, int], dict[str, int]]] = field(default_factory=list)
+    """Keys, and names of inputs and outputs with their tensors."""
+    metadata: dict[str, bytes] = field(default_factory=dict)
 
     def tensor(
         self,
         name: str,
-        shape: Sequence[int],
+        shape: Sequence[int] | None,
         dtype: Any = np.int8,
         *,
         scale: float | Sequence[float] | None = None,
         zero: int = 0,
         axis: int = 0,
         data: Any = None,
+        **more: Any,
     ) -> int:
-        """Add a tensor, constant if it has data."""
+        """Add a tensor, constant if it has data.
+
+        No shape leaves that out. More may be its `signature`, the `code` of its element type, and its `sparsity`:
+        order of storage, dimensions of the blocks, and levels (a size, or pairs of segments and indices); or `blocks`:
+        numbers of the tensors of scales and zero points, and the length of a block.
+        """
         scales = [scale] if isinstance(scale, float) else list(scale or ())
-        entry = {"name": name, "shape": list(shape), "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
-        self.tensors.append({**entry, "axis": axis, "data": data})
+        sizes = None if shape is None else list(shape)
+        entry = {"name": name, "shape": sizes, "dtype": np.dtype(dtype), "scales": scales, "zero": zero}
+        self.tensors.append({**entry, "axis": axis, "data": data, **more})
         return len(self.tensors) - 1
 
     def constant(self, name: str, array: Any, **quantization: Any) -> int:
@@ -56,6 +67,12 @@ class Model:
         """Add a tensor that an operator keeps from run to run."""
         place = self.tensor(name, shape, dtype)
         self.tensors[place]["variable"] = True
+        return place
+
+    def resource(self, name: str) -> int:
+        """Add a tensor that refers to a variable."""
+        place = self.tensor(name, ())
+        self.tensors[place]["code"] = tflite.TensorType.RESOURCE
         return place
 
     def operator(
@@ -73,33 +90,53 @@ class Model:
         entry = {"name": name, "inputs": inputs, "outputs": outputs, "options": options}
         self.operators.append({**entry, "custom": custom, "version": version, "intermediates": intermediates})
 
-    def data(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The file."""
+    def data(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        functions: Sequence[tuple[Model, Sequence[int], Sequence[int]]] = (),
+    ) -> bytes:
+        """The file; `functions` are its other subgraphs with their inputs and outputs."""
         b = flatbuffers.Builder(1024)
-        buffers = [b""] + [t["data"].tobytes() for t in self.tensors if t["data"] is not None]
-        buffer_offsets = [_buffer(b, d) for d in buffers]
-        numbers = iter(range(1, len(buffers)))
-        tensors = [_tensor(b, t, next(numbers) if t["data"] is not None else 0) for t in self.tensors]
-        codes = [_code(b, o) for o in self.operators]
-        operators = [_operator(b, o, i) for i, o in enumerate(self.operators)]
+        subgraphs = [(self, inputs, outputs), *functions]
+        constants = [t for model, _, _ in subgraphs for t in model.tensors if t["data"] is not None]
+        first = len(constants) + 1
+        buffers = [_buffer(b, d) for d in (b"", *(t["data"].tobytes() for t in constants), *self.metadata.values())]
+        numbers = {id(t): n for n, t in enumerate(constants, 1)}
+        used = [o for model, _, _ in subgraphs for o in model.operators]
+        codes = {id(o): n for n, o in enumerate(used)}
+        tables = [model._subgraph(b, given, made, numbers, codes) for model, given, made in subgraphs]
+        fields = {
+            "Version": 3,
+            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, [_code(b, o) for o in used]),
+            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, tables),
+            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffers),
+        }
+        if self.metadata:
+            entries = [_metadata(b, name, first + i) for i, name in enumerate(self.metadata)]
+            fields["Metadata"] = _offsets(b, tflite.ModelStartMetadataVector, entries)
+        if self.signatures:
+            entries = [_signature(b, *signature) for signature in self.signatures]
+            fields["SignatureDefs"] = _offsets(b, tflite.ModelStartSignatureDefsVector, entries)
+        b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
+        return bytes(b.Output())
+
+    def _subgraph(
+        self, b: Any, inputs: Sequence[int], outputs: Sequence[int], buffers: dict[int, int], codes: dict[int, int]
+    ) -> Any:
+        tensors = [_tensor(b, t, buffers.get(id(t), 0)) for t in self.tensors]
+        operators = [_operator(b, o, codes[id(o)]) for o in self.operators]
         vectors = {
             "Tensors": _offsets(b, tflite.SubGraphStartTensorsVector, tensors),
             "Inputs": _numbers(b, np.array(inputs, np.int32)),
             "Outputs": _numbers(b, np.array(outputs, np.int32)),
             "Operators": _offsets(b, tflite.SubGraphStartOperatorsVector, operators),
         }
-        subgraph = _table(b, "SubGraph", vectors)
-        fields = {
-            "Version": 3,
-            "OperatorCodes": _offsets(b, tflite.ModelStartOperatorCodesVector, codes),
-            "Subgraphs": _offsets(b, tflite.ModelStartSubgraphsVector, [subgraph]),
-            "Buffers": _offsets(b, tflite.ModelStartBuffersVector, buffer_offsets),
-        }
-        b.Finish(_table(b, "Model", fields), file_identifier=b"TFL3")
-        return bytes(b.Output())
+        return _table(b, "SubGraph", vectors)
 
 
 def _table(b: Any, name: str, fields: dict[str, Any]) -> Any:
+    fields = {key: _numbers(b, np.array(v)) if isinstance(v, list) else v for key, v in fields.items()}
     getattr(tflite, f"{name}Start")(b)
     for key, value in fields.items():
         getattr(tflite, f"{name}Add{key}")(b, value)
@@ -122,13 +159,55 @@ def _buffer(b: Any, data: bytes) -> Any:
     return _table(b, "Buffer", {"Data": vector} if data else {})
 
 
+def _metadata(b: Any, name: str, buffer: int) -> Any:
+    return _table(b, "Metadata", {"Name": b.CreateString(name), "Buffer": buffer})
+
+
+def _signature(b: Any, key: str, inputs: dict[str, int], outputs: dict[str, int]) -> Any:
+    def maps(names: dict[str, int]) -> list[Any]:
+        return [_table(b, "TensorMap", {"Name": b.CreateString(n), "TensorIndex": i}) for n, i in names.items()]
+
+    fields = {
+        "Inputs": _offsets(b, tflite.SignatureDefStartInputsVector, maps(inputs)),
+        "Outputs": _offsets(b, tflite.SignatureDefStartOutputsVector, maps(outputs)),
+        "SignatureKey": b.CreateString(key),
+    }
+    return _table(b, "SignatureDef", fields)
+
+
+def _sparsity(b: Any, order: Sequence[int], blocked: Sequence[int], levels: Sequence[Any]) -> Any:
+    def vector(numbers: Sequence[int]) -> Any:
+        return _table(b, "Uint8Vector", {"Values": _numbers(b, np.array(numbers, np.uint8))})
+
+    def level(of: Any) -> Any:
+        if isinstance(of, int):
+            return _table(b, "DimensionMetadata", {"Format": 0, "DenseSize": of})
+        segments, indices = map(vector, of)
+        kinds = {"ArraySegmentsType": 3, "ArrayIndicesType": 3}
+        return _table(
+            b, "DimensionMetadata", {"Format": 1, "ArraySegments": segments, "ArrayIndices": indices, **kinds}
+        )
+
+    fields = {
+        "TraversalOrder": _numbers(b, np.array(order, np.int32)),
+        "BlockMap": _numbers(b, np.array(blocked, np.int32)),
+        "DimMetadata": _offsets(b, tflite.SparsityParametersStartDimMetadataVector, [level(of) for of in levels]),
+    }
+    return _table(b, "SparsityParameters", fields)
+
+
 def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
     fields = {
-        "Shape": _numbers(b, np.array(t["shape"], np.int32)),
         "Name": b.CreateString(t["name"]),
         "Type": t.get("code", TYPES[t["dtype"]]),
         "Buffer": buffer,
     }
+    if t["shape"] is not None:
+        fields["Shape"] = _numbers(b, np.array(t["shape"], np.int32))
+    if t.get("signature"):
+        fields["ShapeSignature"] = _numbers(b, np.array(t["signature"], np.int32))
+    if t.get("sparsity"):
+        fields["Sparsity"] = _sparsity(b, *t["sparsity"])
     if t.get("variable"):
         fields["IsVariable"] = True
     if t["scales"]:
@@ -138,7 +217,18 @@ def _tensor(b: Any, t: dict[str, Any], buffer: int) -> Any:
             "QuantizedDimension": t["axis"],
         }
         fields["Quantization"] = _table(b, "QuantizationParameters", quantization)
+    if t.get("blocks"):
+        details = {"DetailsType": 2, "Details": _blocks(b, *t["blocks"])}
+        fields["Quantization"] = _table(b, "QuantizationParameters", details)
     return _table(b, "Tensor", fields)
+
+
+def _blocks(b: Any, scales: int, zero_points: int, size: int) -> Any:
+    """The table BlockwiseQuantization, which the schema's package doesn't have yet."""
+    b.StartObject(3)
+    for slot, number in enumerate((scales, zero_points, size)):
+        b.PrependInt32Slot(slot, number, 0)
+    return b.EndObject()
 
 
 def _code(b: Any, o: dict[str, Any]) -> Any:
@@ -159,8 +249,10 @@ def _operator(b: Any, o: dict[str, Any], code: int) -> Any:
         fields["Intermediates"] = _numbers(b, np.array(o["intermediates"], np.int32))
     if o["options"]:
         name, values = o["options"]
-        fields["BuiltinOptions"] = _table(b, name, values)
-        fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, name)
+        values = {key: b.CreateString(value) if isinstance(value, str) else value for key, value in values.items()}
+        second = "" if hasattr(tflite.BuiltinOptions, name) else "2"
+        fields[f"BuiltinOptions{second}"] = _table(b, name, values)
+        fields[f"BuiltinOptions{second}Type"] = getattr(getattr(tflite, f"BuiltinOptions{second}"), name)
     return _table(b, "Operator", fields)
 
 
@@ -208,3 +300,37 @@ def mixture() -> bytes:
     odd = m.tensor("odd", (1, 3), np.float32)
     m.operator("CUSTOM", (large,), (odd,), custom="Strange")
     return m.data((x,), (large, odd))
+
+
+def unusual() -> bytes:
+    """A free batch, shapes left out, a size that is computed, a sparse weight, one of 4 bits, one scaled in blocks."""
+    m = Model()
+    x = m.tensor("x", (1, 4, 8), np.float32, signature=(-1, 4, 8))
+    shape, rows = m.tensor("shape", (3,), np.int32), m.tensor("rows", None, np.float32)
+    m.operator("SHAPE", (x,), (shape,), ("ShapeOptions", {"OutType": 2}))
+    places = [m.constant(f"place{i}", np.array([n], np.int32)) for i, n in enumerate((0, 1, 1))]
+    first = m.tensor("first", (), np.int32)
+    m.operator("STRIDED_SLICE", (shape, *places), (first,), ("StridedSliceOptions", {"ShrinkAxisMask": 1}))
+    sizes = [first, m.constant("rest", np.array(-1, np.int32)), m.constant("last", np.array(16, np.int32))]
+    packed = m.tensor("packed", (3,), np.int32)
+    m.operator("PACK", sizes, (packed,), ("PackOptions", {"ValuesCount": 3}))
+    m.operator("RESHAPE", (x, packed), (rows,))
+    stored = m.constant("stored", np.arange(1, 9, dtype=np.float32))
+    blocks = ((0, 1, 2), (1,), [6, ([0, 1, 1, 2, 2, 2, 2], [0, 3]), 4])
+    m.tensors[stored] |= {"name": "sparse", "shape": [6, 16], "sparsity": blocks}
+    dense, y = m.tensor("dense", (6, 16), np.float32), m.tensor("y", None, np.float32)
+    m.operator("DENSIFY", (stored,), (dense,), ("DensifyOptions", {}))
+    m.operator("FULLY_CONNECTED", (rows, dense, -1), (y,), ("FullyConnectedOptions", {"KeepNumDims": True}))
+    scales = m.constant("scales", np.ones((3, 2), np.float16))
+    w = m.constant("w", np.arange(9, dtype=np.uint8), code=17, blocks=(scales, -1, 3))
+    m.tensors[w]["shape"] = [3, 6]
+    z = m.tensor("z", (1, 2, 3), np.float32, signature=(-1, -1, 3))
+    m.operator("FULLY_CONNECTED", (y, w, -1), (z,), ("FullyConnectedOptions", {"KeepNumDims": True}))
+    narrow = m.constant("narrow", np.arange(2, dtype=np.uint8), code=17, scale=(0.5, 0.25, 1.0))
+    m.tensors[narrow]["shape"] = [3]
+    wide, total = m.tensor("wide", (3,), np.float32), m.tensor("total", None, np.float32)
+    m.operator("DEQUANTIZE", (narrow,), (wide,), version=6)
+    m.operator("ADD", (z, wide), (total,), ("AddOptions", {}))
+    m.signatures.append(("serving_default", {"x": x}, {"total": total}))
+    m.metadata["TFLITE_METADATA"] = b"\x08\0\0\0M001" + b"\x04\0\x04\0\x04\0\0\0"
+    return m.data((x,), (total,))

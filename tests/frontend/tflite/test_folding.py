@@ -160,7 +160,85 @@ def _chosen(m: Shapes) -> int:
     return m.y("RESIZE_NEAREST_NEIGHBOR", (m.x, size), (1, 5, 6, 3), ("ResizeNearestNeighborOptions", {}))
 
 
+def _reshaped(sizes: Callable[[Shapes], int], *result: int) -> Case:
+    """A reshape of x to a size that is computed; nothing states the shape of the result."""
+
+    def case(m: Shapes) -> int:
+        y = m.y("RESHAPE", (m.x, sizes(m)), result)
+        m.tensors[y]["shape"] = None
+        return m.y("NEG", (y,), result)
+
+    return case
+
+
+def _unpacked(m: Shapes) -> int:
+    parts = [m.tensor(f"size{i}", (), np.int32) for i in range(4)]
+    m.operator("UNPACK", (m.shape,), parts, ("UnpackOptions", {"Num": 4}))
+    area = m.add("MUL", (parts[1], parts[2]), (), ("MulOptions", {}))
+    rows = m.add("EXPAND_DIMS", (area, m.number(0)), (1,), ("ExpandDimsOptions", {}))
+    return m.add("CONCATENATION", (rows, m.numbers(-1)), (2,), ("ConcatenationOptions", {}))
+
+
+def _split_sizes(m: Shapes) -> int:
+    parts = [m.tensor(f"size{i}", (2,), np.int32) for i in range(2)]
+    m.operator("SPLIT", (m.number(0), m.shape), parts, ("SplitOptions", {"NumSplits": 2}))
+    turned = m.add("REVERSE_V2", (parts[1], m.numbers(0)), (2,), ("ReverseV2Options", {}))
+    return m.add("ADD_N", (parts[0], turned, m.numbers(2, 2)), (2,), ("AddNOptions", {}))
+
+
+def _searched(m: Shapes) -> int:
+    """The sizes above 3: WHERE gives their places, GATHER_ND them."""
+    large = m.add("GREATER", (m.shape, m.numbers(3)), (4,), ("GreaterOptions", {}), np.bool_)
+    places = m.add("WHERE", (large,), (2, 1), ("WhereOptions", {}), np.int64)
+    sizes = m.add("GATHER_ND", (m.shape, places), (2,), ("GatherNdOptions", {}))
+    return m.add("CONCATENATION", (sizes, m.numbers(3)), (3,), ("ConcatenationOptions", {}))
+
+
+def _wide(m: Shapes) -> int:
+    """By way of 64 bits and floats."""
+    wide = m.add("CAST", (m.shape,), (4,), ("CastOptions", {"OutDataType": 4}), np.int64)
+    floats = m.add("CAST", (wide,), (4,), ("CastOptions", {}), np.float32)
+    half = m.add("DIV", (floats, m.number(2, np.float32)), (4,), ("DivOptions", {}), np.float32)
+    up = m.add("FLOOR", (half,), (4,), None, np.float32)
+    whole = m.add("CAST", (up,), (4,), ("CastOptions", {"OutDataType": 2}))
+    return m.add("MAXIMUM", (whole, m.numbers(1, 12, 3, 2)), (4,), ("MaximumMinimumOptions", {}))
+
+
+def _remainder(m: Shapes) -> int:
+    """A tile of what is left: sizes by SQUEEZE, FLOOR_MOD, ABS, NEG, SUB, EQUAL and SELECT."""
+    row = m.add("RESHAPE", (m.shape, m.numbers(1, 4)), (1, 4))
+    flat = m.add("SQUEEZE", (row,), (4,), ("SqueezeOptions", {}))
+    rest = m.add("FLOOR_MOD", (flat, m.numbers(5)), (4,), ("FloorModOptions", {}))
+    less = m.add("ABS", (m.add("NEG", (rest,), (4,), ("NegOptions", {})),), (4,), ("AbsOptions", {}))
+    same = m.add("EQUAL", (less, m.numbers(3)), (4,), ("EqualOptions", {}), np.bool_)
+    chosen = m.add("SELECT_V2", (same, m.numbers(18), less), (4,), ("SelectV2Options", {}))
+    return m.add("SLICE", (chosen, m.numbers(1), m.numbers(3)), (3,), ("SliceOptions", {}))
+
+
+def _padded(m: Shapes) -> int:
+    """Sizes that are padded, tiled and summed."""
+    longer = m.add("PAD", (m.size(), m.constant("ends", np.array([[1, 0]], np.int32))), (3,), ("PadOptions", {}))
+    twice = m.add("TILE", (longer, m.numbers(2)), (6,), ("TileOptions", {}))
+    ends = (m.numbers(1), m.numbers(6), m.numbers(1))
+    parts = m.add("STRIDED_SLICE", (twice, *ends), (5,), ("StridedSliceOptions", {}))
+    total = m.add("SUM", (parts, m.numbers(0)), (1,), ("ReducerOptions", {"KeepDims": True}))
+    more = m.add("SUB", (total, m.numbers(2)), (1,), ("SubOptions", {}))
+    return m.add("CONCATENATION", (more, m.numbers(4)), (2,), ("ConcatenationOptions", {}))
+
+
+def _broadcast_size(m: Shapes) -> int:
+    """What two shapes broadcast to."""
+    return m.add("BROADCAST_ARGS", (m.shape, m.numbers(3)), (4,), None)
+
+
 CASES: dict[str, Case] = {
+    "reshape, unpacked": _reshaped(_unpacked, 24, 3),
+    "reshape, split": _reshaped(_split_sizes, 6, 12),
+    "reshape, searched": _reshaped(_searched, 4, 6, 3),
+    "reshape, wide": _reshaped(_wide, 1, 12, 3, 2),
+    "reshape, remainder": _reshaped(_remainder, 4, 1, 18),
+    "reshape, padded": _reshaped(_padded, 18, 4),
+    "reshape, broadcast": _reshaped(_broadcast_size, 1, 4, 6, 3),
     "nearest": _nearest(_twice, 8, 12),
     "nearest, by floats": _nearest(_twice_in_floats, 9, 13),
     "nearest, packed": _nearest(_packed, 5, 7),

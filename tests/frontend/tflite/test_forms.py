@@ -19,13 +19,14 @@ from netc.compiler.graph import Graph, evaluate, parse_graph, verify
 from netc.compiler.ops.opaque import unknown_operators
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
+from netc.compiler.types import DType
 from netc.frontend.tflite import graph_of
 
 from .operators import CASES, FLOAT_CASES
 from .small_models import Model
 
 ELEMENTS = [np.float16, np.float64, np.float32, np.int64, np.int32, np.int16, np.int8, np.uint8, np.bool_]
-FOREIGN = {"STRING": 5, "INT4": 17, "number 60": 60}
+FOREIGN = {"STRING": 5, "BFLOAT16": 18, "number 60": 60}
 
 
 @cache
@@ -118,7 +119,7 @@ def test_operators_without_results_are_kept() -> None:
     m.operator("RELU", (x,), (y,))
     graph = graph_of(read_model(m.data((x,), (y,))), "case")
     assert [d.message for d in unknown_operators(graph)] == [
-        "netc can't run the operator CALL_ONCE (operator 0, tensor `opaque`)"
+        "netc can't run the operator CALL_ONCE (operator 0, tensor `opaque`): its subgraph has inputs"
     ]
     with pytest.raises(NetcError, match="CALL_ONCE can't be written again: it has no outputs"):
         to_tflite(graph)
@@ -136,36 +137,49 @@ def test_builtin_operators_of_a_later_schema_are_kept(monkeypatch: pytest.Monkey
         to_tflite(graph)
 
 
-def test_sixteen_bit_contractions_say_what_they_are() -> None:
-    for bias in (np.int64, np.int32):
-        m = Model()
-        x, y = m.tensor("x", (1, 8), np.int16, scale=0.001), m.tensor("y", (1, 4), np.int16, scale=0.002)
-        w = m.constant("w", np.ones((4, 8), np.int8), scale=0.01)
-        b = m.constant("b", np.zeros(4, bias), scale=1e-5)
-        m.operator("FULLY_CONNECTED", (x, w, b), (y,), ("FullyConnectedOptions", {}), version=7)
-        graph = graph_of(read_model(m.data((x,), (y,))), "case")
-        with pytest.raises(NetcError) as caught:
-            netc.compile(graph)
-        width = np.dtype(bias).itemsize * 8
-        assert caught.value.diagnostics[0].message == (
-            "netc can't run the operator FULLY_CONNECTED (operator 0, tensor `y`): its form for input i16, weight i8, "
-            f"bias i{width} and a quantized result is not supported"
-        )
+@pytest.mark.parametrize(("bias", "code"), [(np.int64, 0), (np.int64, 4), (np.int32, 2)])
+def test_sums_of_sixteen_bit_contractions_have_the_type_of_the_bias(bias: Any, code: int) -> None:
+    graph = graph_of(read_model(sixteen_bit_dense(bias, code)), "case")
+    for given in (graph, graph_of(read_model(to_tflite(graph)), "case")):
+        (op,) = (op for op in given.operations if op.name == "q_dense")
+        assert op.attributes["sums"] == ("i32" if bias is np.int32 else None)
+        assert op.operands[2].type.dtype is DType.of(np.dtype(bias))
+
+
+@pytest.mark.parametrize(("bias", "code"), [(np.int32, 0), (np.int32, 4), (np.int64, 2)])
+def test_sixteen_bit_contractions_say_what_they_are(bias: Any, code: int) -> None:
+    graph = graph_of(read_model(sixteen_bit_dense(bias, code)), "case")
+    with pytest.raises(NetcError) as caught:
+        netc.compile(graph)
+    width = np.dtype(bias).itemsize * 8
+    assert caught.value.diagnostics[0].message == (
+        "netc can't run the operator FULLY_CONNECTED (operator 0, tensor `y`): its form for input i16, weight i8, "
+        f"bias i{width} and a quantized result is not supported"
+    )
+
+
+def sixteen_bit_dense(bias: Any, code: int) -> bytes:
+    m = Model()
+    x, y = m.tensor("x", (1, 8), np.int16, scale=0.001), m.tensor("y", (1, 4), np.int16, scale=0.002)
+    w = m.constant("w", np.ones((4, 8), np.int8), scale=0.01)
+    b = m.constant("b", np.zeros(4, bias), scale=1e-5)
+    m.operator("FULLY_CONNECTED", (x, w, b), (y,), ("FullyConnectedOptions", {"QuantizedBiasType": code}), version=11)
+    return m.data((x,), (y,))
 
 
 def test_all_opaque_operators_are_named_at_once() -> None:
     m = Model()
     x, a, b, y = (m.tensor(n, (2, 5), np.float32) for n in "xaby")
-    m.operator("MATRIX_DIAG", (x,), (a,))
+    m.operator("LSH_PROJECTION", (x,), (a,))
     m.operator("RELU", (a,), (b,))
     lengths = m.constant("lengths", np.array([2, 1], np.int32))
-    m.operator("REVERSE_SEQUENCE", (b, lengths), (y,), ("ReverseSequenceOptions", {"SeqDim": 1}))
+    m.operator("SKIP_GRAM", (b, lengths), (y,), ("SkipGramOptions", {"NgramSize": 1}))
     graph = graph_of(read_model(m.data((x,), (y,))), "case")
     for run in (netc.compile, lambda g: netc.quantize(g, calibration=[np.ones((2, 5), np.float32)])):
         with pytest.raises(NetcError) as caught:
             run(graph)
         first, second = caught.value.diagnostics
-        assert first.message == "netc can't run the operator MATRIX_DIAG (operator 0, tensor `a`)"
-        assert second.message == "netc can't run the operator REVERSE_SEQUENCE (operator 2, tensor `y`)"
+        assert first.message == "netc can't run the operator LSH_PROJECTION (operator 0, tensor `a`)"
+        assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`)"
         assert second.hint is not None
         assert "netc run FILE --engine litert" in second.hint

@@ -14,7 +14,7 @@ from netc.compiler.graph import verify
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
 
-from .small_models import Model, classifier, mixture
+from .small_models import Model, classifier, mixture, unusual
 
 MUTATIONS = 2000
 SECONDS = 2.0
@@ -55,9 +55,10 @@ def read(data: bytes) -> None:
 def test_base_models_are_sound() -> None:
     read(classifier())
     read(mixture())
+    read(unusual())
 
 
-@pytest.mark.parametrize("base", [classifier, mixture], ids=["classifier", "mixture"])
+@pytest.mark.parametrize("base", [classifier, mixture, unusual], ids=["classifier", "mixture", "unusual"])
 def test_mutated_files(base: Callable[[], bytes]) -> None:
     original = base()
     rng = random.Random(20)

@@ -117,7 +117,7 @@ def test_missing_file_and_settings(tmp_path: Path) -> None:
         netc.load(tmp_path / "none.tflite")
     path = tmp_path / "classifier.tflite"
     path.write_bytes(classifier())
-    with pytest.raises(NetcError, match="no nets, sizes or hyperparameters"):
+    with pytest.raises(NetcError, match="the file has no signature `x`"):
         netc.load(path, net="x")
     with pytest.raises(NetcError, match=r"batch .* is fixed"):
         netc.load(path, batch=4)

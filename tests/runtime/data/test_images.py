@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from PIL import Image
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
+from netc.compiler.preprocess import overridden
 from netc.compiler.types import DType, TensorType
 from netc.runtime.data.decoding import pixels_of
-from netc.runtime.data.images import Preprocess, decode, depth_note, eight_bits
+from netc.runtime.data.images import Preprocess, as_input, assumption, decode, depth_note, eight_bits
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 GREY = RGB[:, :, 0]
@@ -223,10 +225,39 @@ def test_deep_grey_has_a_white_that_can_be_declared(dtype: type) -> None:
     assert depth_note(GREY[:, :, np.newaxis], "x.png") is None
 
 
-def test_net_with_channels_first_is_told() -> None:
-    with pytest.raises(NetcError, match="which has channels first") as caught:
-        Preprocess.of(net((1, 3, 4, 4)))
-    assert "transpose(0, 3, 1, 2)" in str(caught.value)
+def test_channels_come_first_where_the_net_takes_them_first() -> None:
+    graph = net((1, 3, 4, 6), divide=1, mean=[1, 2, 3])
+    preprocess = Preprocess.of(graph)
+    assert (preprocess.height, preprocess.width, preprocess.channels) == (4, 6, 3)
+    picture = np.random.default_rng(2).integers(0, 256, (4, 6, 3), np.uint8)
+    tensor = as_input(preprocess(picture), graph.inputs[0].type)
+    np.testing.assert_array_equal(tensor, (picture - np.array([1.0, 2.0, 3.0])).transpose(2, 0, 1))
+    np.testing.assert_array_equal(as_input(tensor, graph.inputs[0].type), tensor)
+
+
+def test_channels_come_last_where_both_orders_would_fit() -> None:
+    assert Preprocess.of(net((1, 3, 4, 1))).channels == 1
+    assert Preprocess.of(net((1, 3, 3, 3))).channels == 3
+
+
+def test_what_is_assumed_of_other_tools_networks() -> None:
+    foreign = replace(net((1, 4, 4, 3)), attributes={"format": "tflite"})
+    note = assumption(foreign)
+    assert note is not None
+    assert "pixel / 255 is taken" in note
+    assert "--preprocess divide=127.5 --preprocess mean=1" in note
+    settings = overridden({}, {"divide": 127.5, "mean": 1})
+    assert assumption(replace(foreign, attributes={**foreign.attributes, "preprocess": settings})) is None
+    assert assumption(net((1, 4, 4, 3))) is None
+
+
+def test_settings_of_pictures_are_checked() -> None:
+    settings = overridden({"divide": 255, "crop": 0.5}, {"divide": 127.5, "mean": [1, 1, 1]})
+    assert settings == {"divide": 127.5, "crop": 0.5, "mean": (1, 1, 1)}
+    with pytest.raises(NetcError, match="preprocess has no setting `dvide`"):
+        overridden(settings, {"dvide": 1})
+    with pytest.raises(NetcError, match="divide must be a positive number, not 0"):
+        overridden(settings, {"divide": 0})
 
 
 def test_net_that_takes_no_picture_is_refused() -> None:

@@ -12,6 +12,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.types import DType, TensorType
 from netc.runtime.data.interpretation import Facts, interpret
+from netc.runtime.data.layout import laid_out, sample_shape
 from netc.runtime.data.source import ArraySource
 from netc.runtime.training.batches import ArrayMaker, evaluation_plans
 from netc.runtime.training.samples import Preparation
@@ -30,7 +31,7 @@ def net(shape: tuple[int, ...] = (4, 5, 3), **declared: Any) -> Graph:
 def samples(graph: Graph, values: Any, name: str = "x_test") -> tuple[np.ndarray, tuple[str, ...]]:
     """What the net is given, and what is said."""
     found = interpret(graph, Facts.of(name, values))
-    preparation = Preparation(graph.inputs[0].type.shape[1:], found.preprocess, interpretation=found)
+    preparation = Preparation(sample_shape(graph), found.preprocess, interpretation=found)
     source = ArraySource(name, None, np.zeros(len(values), np.int32), values)
     made = [m.images for m in ArrayMaker(source, preparation).make(evaluation_plans(len(values), 2))]
     return np.concatenate(made), found.notes
@@ -45,6 +46,16 @@ def test_the_same_pixels_give_the_same_samples(dtype: str, shape: tuple[int, ...
         [] if dtype == "uint8" else [f"x_test is {dtype} from 0 to 255: preprocess is applied"]
     )
     assert any("row by row" in n for n in notes) == (len(shape) == 2)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_net_that_takes_channels_first_takes_arrays_of_both_orders(dtype: str, first: bool) -> None:
+    graph = net((3, 4, 5), **STANDARD)
+    pixels = PIXELS.astype(dtype)
+    got, _ = samples(graph, pixels.transpose(0, 3, 1, 2) if first else pixels)
+    np.testing.assert_allclose(got, WANTED, atol=1e-6)
+    np.testing.assert_array_equal(laid_out(got, graph.inputs[0].type), got.transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -145,7 +156,7 @@ CHANNELS_FIRST = r"shape \[3,4,5\], net net takes \[4,5,3\]\n  hint: channels co
         ((16, 3), (3, 16), r"channels come last: x_test.transpose\(0, 2, 1\)"),
         ((4, 5, 3), (0, 10**10, 3), r"shape \[0,10000000000,3\], net"),
         ((4, 5, 1), (0, 10**10), r"shape \[0,10000000000\], net"),
-        ((3, 4, 5), (4, 5, 3), r"this net takes channels first: x_test.transpose\(0, 3, 1, 2\)"),
+        ((5, 4, 6), (4, 6, 5), r"this net takes channels first: x_test.transpose\(0, 3, 1, 2\)"),
     ],
 )
 def test_other_layouts_are_refused(

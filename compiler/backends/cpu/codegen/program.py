@@ -6,11 +6,12 @@ asks for them. `netc.h` documents how the result is called. Equal modules and ta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
 from ....errors import NetcError
-from ....modules.module import Call, Memory, Module, Slot
+from ....modules.module import Block, Call, Kind, Memory, Module, Slot, Step, sequence
 from ....targets.target import Target
 from . import machine
 from .llvm import emit_kernel, symbol
@@ -24,6 +25,7 @@ PART = 250
 _MONOTONIC_CLOCK = {"linux": 1, "apple": 6, "darwin": 6, "freebsd": 4}
 """CLOCK_MONOTONIC of each system's time.h, by a part of its triple."""
 
+_BARRIER = "  call void @netc.barrier(ptr %ctx, i64 %nthreads)"
 _REGION = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: "%state"}
 
 
@@ -57,21 +59,35 @@ def _runtime() -> str:
 
 def _sequence(module: Module) -> str:
     """The function that every thread runs: all calls in order, of long networks in parts."""
-    starts = range(0, len(module.calls), PART)
-    if len(starts) < 2:
-        return _part(module, "netc.sequence", 0)
-    names = [f"netc.sequence.{start}" for start in starts]
+    steps = _parts(module)
+    if len(steps) < 2:
+        return _part(module, "netc.sequence", steps[0] if steps else [])
+    names = [f"netc.sequence.{part[0].call if part[0].block is None else part[0].block.first}" for part in steps]
     lines = [f"  call void @{name}(ptr %ctx, i64 %tid, i64 %nthreads)" for name in names]
-    parts = [_part(module, name, start) for name, start in zip(names, starts, strict=True)]
+    parts = [_part(module, name, part) for name, part in zip(names, steps, strict=True)]
     return "\n".join([*parts, _head("netc.sequence"), *lines, "  ret void", "}", ""])
+
+
+def _parts(module: Module) -> list[list[Step]]:
+    """The steps in parts of at least `PART` calls; no block is cut."""
+    parts: list[list[Step]] = []
+    calls, depth = PART, 0
+    for step in sequence(len(module.calls), module.blocks):
+        if calls >= PART and depth == 0:
+            parts.append([])
+            calls = 0
+        parts[-1].append(step)
+        calls += step.kind is Kind.CALL
+        depth += (step.kind is Kind.BEGIN) - (step.kind is Kind.END)
+    return parts
 
 
 def _head(name: str) -> str:
     return f"define internal void @{name}(ptr %ctx, i64 %tid, i64 %nthreads) noinline nounwind {{\nentry:"
 
 
-def _part(module: Module, name: str, start: int) -> str:
-    """A function of up to `PART` calls from number `start` on."""
+def _part(module: Module, name: str, steps: Sequence[Step]) -> str:
+    """A function of some steps."""
     lines = [_head(name)]
     for region, field in (("arena", 0), ("weights", 1), ("buffers", 2), ("profile", 4)):
         lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {field}")
@@ -82,15 +98,37 @@ def _part(module: Module, name: str, start: int) -> str:
     if module.state:
         lines.append(f"  %state.at = getelementptr ptr, ptr %buffers, i64 {len(module.inputs) + len(module.outputs)}")
         lines.append("  %state = load ptr, ptr %state.at, align 8")
-    if start == 0:
+    if not steps or steps[0].call == 0 or (steps[0].block is not None and steps[0].block.first == 0):
         lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
-    for number, call in enumerate(module.calls[start : start + PART], start):
+    numbers = {block: number for number, block in enumerate(module.blocks)}
+    for step in steps:
+        if step.block is not None:
+            lines += _block(step.kind, numbers[step.block], step.block)
+            continue
+        number, call = step.call, module.calls[step.call]
         text = _call(number, call, len(module.inputs))
         if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
-            text.append("  call void @netc.barrier(ptr %ctx, i64 %nthreads)")
+            text.append(_BARRIER)
         lines += _guarded(number, call.when, text, len(module.inputs))
         lines.append(f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number + 1})")
     return "\n".join([*lines, "  ret void", "}", ""])
+
+
+def _block(kind: Kind, number: int, block: Block) -> list[str]:
+    """The jumps of a condition or a loop."""
+    if kind is Kind.BEGIN:
+        return [f"  br label %repeat{number}", f"repeat{number}:"] if block.repeats else []
+    if kind is Kind.END:
+        back = [_BARRIER, f"  br label %repeat{number}"] if block.repeats else [f"  br label %past{number}"]
+        return [*back, f"past{number}:"]
+    return [
+        _BARRIER,
+        f"  %asked{number} = getelementptr inbounds i8, ptr %arena, i64 {block.when.offset}",
+        f"  %answer{number} = load i8, ptr %asked{number}, align 1",
+        f"  %goes{number} = icmp ne i8 %answer{number}, 0",
+        f"  br i1 %goes{number}, label %inside{number}, label %past{number}",
+        f"inside{number}:",
+    ]
 
 
 def _call(number: int, call: Call, inputs: int) -> list[str]:

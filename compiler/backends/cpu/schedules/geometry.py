@@ -157,14 +157,14 @@ def _is_one_row(group: Group) -> bool:
     """True if all pixels of the input, the result and what the epilogue reads can be seen as one row.
 
     No tensor of many pixels has margins between them, and every other operand has the result's shape, or is the same
-    for all pixels.
+    for all pixels, unless pixels are rows already.
     """
     shape = group.result.type.shape
     own = set(group.anchor.operands)
     others = [v.type for v in group.outer if v not in own]
     tensors = [group.anchor.operands[0].type, group.result.type, *(t for t in others if t.shape == shape)]
     dense = all(margin == (0, 0) for t in tensors for margin in t.margins[:-1])
-    return dense and all(t.shape == shape or math.prod(t.shape[:-1]) == 1 for t in others)
+    return dense and (len(shape) <= 2 or all(t.shape == shape or math.prod(t.shape[:-1]) == 1 for t in others))
 
 
 def _pixelwise(group: Group) -> tuple[Walk, ...]:

@@ -1,0 +1,403 @@
+"""One public TFLite file in netc and in LiteRT: the body of the processes that `public_tflite.py` starts.
+
+    python benchmarks/public_tflite_file.py FILE [--memory 6] [--round-trip] [--edgetpu] [--first]
+
+Prints what is known of the file as a line of JSON, once more after each step; see `public_tflite.py` for the verdicts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pickle
+import re
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import parser
+from numpy.typing import NDArray
+
+import netc
+from netc.compiler.errors import NetcError
+
+Array = NDArray[Any]
+Calls = list[list[Array]]
+"""The outputs of each call."""
+
+REFERENCE, DEFAULT, PLAIN = "BUILTIN_REF", "AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+RESOLVERS = (REFERENCE, PLAIN, DEFAULT)
+"""In the order in which they judge; only the default one, with its delegate, runs some custom operators."""
+TOLERANCE = 1e-4
+"""Of the range of an output, by which floats may differ; three times as much where only one resolver runs a file."""
+PLACES = r"\(operator \d+(, tensor `[^`]*`)?\)|\(tensor `[^`]*`\)|(, )?tensor `[^`]*`"
+"""What of a message differs from file to file."""
+LARGEST_SPREAD = 1e-2
+"""Of the range; where resolvers differ by more than that, one of them must have the numbers."""
+Record = dict[str, Any]
+
+
+def main() -> None:
+    """Run one file."""
+    p = parser(__doc__)
+    p.add_argument("file", type=Path)
+    p.add_argument("--memory", type=float, default=6, help="GiB")
+    p.add_argument("--round-trip", action="store_true")
+    p.add_argument("--edgetpu", action="store_true")
+    p.add_argument("--first", action="store_true", help="name the first tensor that differs")
+    _run(p.parse_args())
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Print the record after each step."""
+    limit = int(options.memory * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    record: Record = {}
+    for update in _steps(options.file, options):
+        record.update(update)
+        print(json.dumps(record), flush=True)
+
+
+def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
+    """Parts of the record of a file, one after the other."""
+    yield {"bytes": path.stat().st_size, "kind": _kind(path), "stage": "LiteRT"}
+    inputs, reference, resolver, problem = _reference(path)
+    if inputs is None:
+        yield {"unjudged": problem}
+    yield {"stage": "netc", "resolver": resolver}
+    start = time.perf_counter()
+    try:
+        graph = netc.load(path)
+        yield {"load_s": round(time.perf_counter() - start, 2), "operations": len(graph.operations)}
+        start = time.perf_counter()
+        program = netc.compile(graph, threads=1)
+        yield {"compile_s": round(time.perf_counter() - start, 2), "stage": "run"}
+        got = [_listed(program(*row)) for row in inputs] if inputs is not None else []
+    except NetcError as error:
+        reasons = [_reason(d.message) for d in error.diagnostics]
+        counted = [f"{reason} x{n}" if n > 1 else reason for reason, n in Counter(reasons).items()]
+        yield {"verdict": "refused" if inputs is not None else "unjudged", "reasons": counted}
+        graph = None
+        with contextlib.suppress(NetcError):
+            graph = netc.load(path)
+    else:
+        if inputs is None or reference is None:
+            yield {"verdict": "unjudged", "reasons": []}
+        else:
+            default = _first_of(path, inputs, (PLAIN, DEFAULT))[0]
+            verdict = judged(reference, default if resolver != DEFAULT else None, got)
+            yield verdict
+            if verdict["verdict"] == "differs" and options.first:
+                yield {"stage": "first", "first": _first_difference(path, graph, inputs[0])}
+    if options.round_trip and graph is not None and inputs is not None and reference is not None:
+        yield {"stage": "round trip", "round_trip": _round_trip(graph, inputs, reference, resolver)}
+    if options.edgetpu:
+        yield {"stage": "edgetpu"}
+        yield {"edgetpu": _edgetpu(path)}
+    yield {"stage": "done"}
+
+
+def _listed(outputs: Array | tuple[Array, ...]) -> list[Array]:
+    return list(outputs) if isinstance(outputs, tuple) else [outputs]
+
+
+def _reason(message: str) -> str:
+    """A message without the names of tensors and numbers of operators."""
+    message = message.removeprefix("netc can't run the operator ")
+    message = re.sub(PLACES, "", message)
+    message = re.sub(r"\b(tensors|operators)\[\d+\]", r"\1[]", message)
+    return " ".join(message.split()).replace(" :", ":")[:200]
+
+
+def _kind(path: Path) -> str:
+    """How the numbers of the first subgraph are held."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    types, names = schema.TensorType, {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    graph = model.subgraphs[0]
+    codes = [names.get(max(c.builtinCode, c.deprecatedBuiltinCode), "?") for c in model.operatorCodes]
+    constant = [bool(t.buffer) and model.buffers[t.buffer].data is not None for t in graph.tensors]
+    activations, hybrid, plain = Counter[int](), False, False
+    for operator in graph.operators or ():
+        if codes[operator.opcodeIndex] in ("QUANTIZE", "DEQUANTIZE", "CAST"):
+            continue
+        for index in operator.outputs:
+            t = graph.tensors[index]
+            is_quantized = t.quantization is not None and t.quantization.scale is not None
+            plain |= t.type == types.FLOAT32
+            if is_quantized and t.type != types.FLOAT32:
+                activations[t.type] += 1
+        inputs = [i for i in operator.inputs if i >= 0]
+        floats = any(graph.tensors[i].type == types.FLOAT32 for i in operator.outputs)
+        is_custom = codes[operator.opcodeIndex] == "CUSTOM"
+        hybrid |= floats and not is_custom and any(constant[i] and _is_byte(graph.tensors[i]) for i in inputs)
+    halves = any(t.type == types.FLOAT16 and c for t, c in zip(graph.tensors, constant, strict=True))
+    if hybrid:
+        return "dynamic range"
+    if activations[types.INT16] and activations[types.INT16] > activations[types.INT8]:
+        return "16x8"
+    if activations and plain and sum(activations.values()) > 2:
+        return "mixed"
+    for type_, name in ((types.INT8, "int8"), (types.UINT8, "uint8"), (types.INT16, "16x8")):
+        if activations[type_]:
+            return name
+    return "float16" if halves else "float" if plain else "other"
+
+
+def _is_byte(tensor: Any) -> bool:
+    """True for a quantized tensor of integers of at most 8 bits."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = schema.TensorType
+    is_small = tensor.type in (types.INT8, types.UINT8, types.INT4)
+    return bool(is_small and tensor.quantization is not None and tensor.quantization.scale is not None)
+
+
+# ---- LiteRT ---------------------------------------------------------------------------------------------------------
+
+
+def _reference(path: Path) -> tuple[Calls | None, Calls | None, str, str]:
+    """Inputs of three calls, the outputs of the reference, and which resolver gave them; or why LiteRT gives none."""
+    inputs = _in_copy(lambda: _inputs(path))
+    if isinstance(inputs, str):
+        return None, None, "", inputs
+    outputs, resolver = _first_of(path, inputs, RESOLVERS)
+    return (None, None, "", resolver) if outputs is None else (inputs, outputs, resolver, "")
+
+
+def _first_of(path: Path, inputs: Calls, resolvers: Sequence[str]) -> tuple[Calls | None, str]:
+    """The outputs of the first resolver that runs the file, and its name; none, and the first one's reason."""
+    problems = []
+    for resolver in resolvers:
+        outputs = _in_copy(lambda resolver=resolver: _litert(path, inputs, resolver))
+        if not isinstance(outputs, str):
+            return outputs, resolver
+        problems.append(outputs)
+    return None, problems[0]
+
+
+def _in_copy(function: Any) -> Any:
+    """What a function gives in a copy of this process, because LiteRT aborts on some files; its error as text."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.dup2(2, 1)
+        try:
+            answer = function()
+        except (RuntimeError, ValueError, MemoryError, NetcError) as error:
+            answer = (" ".join(str(error).split()) or type(error).__name__)[-300:]
+        with open(writer, "wb") as file:
+            pickle.dump(answer, file)
+        os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        data = file.read()
+    _, status = os.waitpid(child, 0)
+    return pickle.loads(data) if data else f"LiteRT aborts (status {status})"
+
+
+def _interpreter(path: Path, resolver: str, **options: Any) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        str(path), experimental_op_resolver_type=OpResolverType[resolver], num_threads=1, **options
+    )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _inputs(path: Path) -> Calls:
+    """Inputs of three calls; the third are those of the first."""
+    problem: Exception | None = None
+    for resolver in RESOLVERS:
+        try:
+            interpreter = _interpreter(path, resolver)
+        except (RuntimeError, ValueError) as error:
+            problem = problem or error
+        else:
+            break
+    else:
+        raise problem or ValueError("no resolver")
+    draw = np.random.default_rng(1)
+    details = interpreter.get_input_details()
+    first, second = ([_drawn(draw, d, number) for d in details] for number in range(2))
+    return [first, second, first]
+
+
+def _drawn(draw: np.random.Generator, details: Mapping[str, Any], number: int) -> Array:
+    """An input: floats in [-1, 1] or [0, 1], all integers of quantized types, small ones of others."""
+    shape, dtype = tuple(details["shape"]), np.dtype(details["dtype"])
+    if dtype.kind == "f":
+        return draw.uniform(number - 1, 1, shape).astype(dtype)
+    if dtype.kind == "c":
+        return (draw.uniform(-1, 1, shape) + 1j * draw.uniform(-1, 1, shape)).astype(dtype)
+    if dtype.kind == "b":
+        return draw.integers(0, 2, shape).astype(dtype)
+    if dtype.kind not in "iu":
+        raise ValueError(f"no numbers to draw for inputs of type {dtype}")
+    if dtype.itemsize <= 2 and (details["quantization_parameters"]["scales"].size or dtype.itemsize == 1):
+        bounds = np.iinfo(dtype)
+        return draw.integers(bounds.min, bounds.max + 1, shape).astype(dtype)
+    return draw.integers(0, 10, shape).astype(dtype)
+
+
+def _litert(path: Path, inputs: Calls, resolver: str) -> Calls:
+    """The outputs of LiteRT for one call after the other."""
+    interpreter = _interpreter(path, resolver)
+    results = []
+    for row in inputs:
+        for details, array in zip(interpreter.get_input_details(), row, strict=True):
+            interpreter.set_tensor(details["index"], array)
+        interpreter.invoke()
+        results.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
+    return results
+
+
+# ---- judging --------------------------------------------------------------------------------------------------------
+
+
+def judged(reference: Calls, default: Calls | None, got: Calls) -> Record:
+    """The verdict on the outputs of all calls, and the largest difference relative to what is allowed."""
+    worst, outputs, exact = 0.0, [], True
+    for call, wanted in enumerate(reference):
+        other = default[call] if default is not None else wanted
+        tolerance = TOLERANCE if default is not None else 3 * TOLERANCE
+        if len(wanted) != len(got[call]):
+            return {"verdict": "differs", "problem": f"{len(got[call])} outputs, not {len(wanted)}"}
+        for place, (a, b, c) in enumerate(zip(wanted, got[call], other, strict=True)):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return {
+                    "verdict": "differs",
+                    "problem": f"output {place} is {b.dtype}{b.shape}, not {a.dtype}{a.shape}",
+                }
+            if a.tobytes() == b.tobytes():
+                continue
+            exact, share = False, _share(a, b, c, tolerance)
+            if share > 1 and a.dtype.kind in "fc":
+                share = min(share, _share(c, b, c))
+            worst = max(worst, share)
+            if share > 1:
+                outputs.append(f"call {call + 1} output {place}: {_described(a, b)}")
+    verdict = "exact" if exact else "close" if worst <= 1 else "differs"
+    return {"verdict": verdict, "share": round(min(worst, 1e9), 4), **({"outputs": outputs[:6]} if outputs else {})}
+
+
+def _share(wanted: Array, got: Array, other: Array, tolerance: float = TOLERANCE) -> float:
+    """The largest difference as a part of the allowed one."""
+    a, b, c = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (wanted, got, other))
+    with np.errstate(all="ignore"):
+        error = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b))
+        own = np.where((a == c) | (np.isnan(a) & np.isnan(c)), 0, np.abs(a - c)) if a.shape == c.shape else np.zeros(1)
+    finite = a[np.isfinite(a)]
+    own_most = float(np.max(own, initial=0))
+    if not np.all(np.isfinite(error)):
+        return float("inf")
+    if not error.any():
+        return 0.0
+    if wanted.dtype.kind not in "fc":
+        is_more = np.count_nonzero(error) > 3 * np.count_nonzero(own)
+        return float("inf") if is_more or not own_most else float(error.max()) / (3 * own_most)
+    extent = float(max(np.abs(finite).max(), np.ptp(finite.real))) if finite.size else 0.0
+    spread = min(3 * own_most, LARGEST_SPREAD * extent) if np.isfinite(own_most) else 0.0
+    return float(error.max()) / max(tolerance * extent, spread, 1e-30)
+
+
+def _described(a: Array, b: Array) -> str:
+    """How an output differs."""
+    wrong = (a != b) & ~((a != a) & (b != b))
+    with np.errstate(all="ignore"):
+        most = np.nanmax(np.abs(a.astype(np.complex128) - b.astype(np.complex128)))
+        extent = np.nanmax(np.abs(a.astype(np.complex128)))
+    return (
+        f"{a.dtype}{list(a.shape)}, {np.count_nonzero(wrong)} of {a.size} differ, by up to {most:.3g} (of {extent:.3g})"
+    )
+
+
+def _first_difference(path: Path, graph: Any, row: Sequence[Array]) -> str:
+    """The first named tensor in which the interpreter and LiteRT's reference differ."""
+    from netc.compiler.graph.interpreter import evaluate_operation
+    from netc.compiler.ops.opaque import runnable
+
+    tensors = _in_copy(lambda: _tensors(path, row))
+    if isinstance(tensors, str):
+        return tensors
+    graph = runnable(graph)
+    values = dict(zip(graph.inputs, row, strict=True))
+    for op in graph.operations:
+        for value, array in zip(op.results, evaluate_operation(op, tuple(values[v] for v in op.operands)), strict=True):
+            values[value] = got = np.asarray(array)
+            wanted = tensors.get(value.name or "")
+            is_like = wanted is not None and wanted.shape == got.shape and wanted.dtype == got.dtype
+            if wanted is not None and is_like and _share(wanted, got, wanted) > 1:
+                types = ", ".join(str(v.type) for v in op.operands)
+                return f"{op.name} `{value.name}` of {types}: {_described(wanted, got)}"
+    return "none in the interpreter"
+
+
+def _tensors(path: Path, row: Sequence[Array]) -> dict[str, Array]:
+    interpreter = _interpreter(path, REFERENCE, experimental_preserve_all_tensors=True)
+    for details, array in zip(interpreter.get_input_details(), row, strict=True):
+        interpreter.set_tensor(details["index"], array)
+    interpreter.invoke()
+    found: dict[str, Array] = {}
+    for details in interpreter.get_tensor_details():
+        with contextlib.suppress(ValueError):  # a tensor without data
+            found[details["name"]] = interpreter.get_tensor(details["index"])
+    return found
+
+
+# ---- other checks ---------------------------------------------------------------------------------------------------
+
+
+def _round_trip(graph: Any, inputs: Calls, reference: Calls, resolver: str) -> str:
+    """Whether LiteRT gives the same bytes for the file written again: `same`, or what is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "again.tflite"
+        try:
+            netc.write_tflite(graph, path)
+        except NetcError as error:
+            return f"not written: {_reason(error.diagnostics[0].message)}"
+        except Exception as error:
+            return f"crash: {type(error).__name__}: {error}"
+        outputs = _in_copy(lambda: _litert(path, inputs, resolver))
+    if isinstance(outputs, str):
+        return f"LiteRT: {outputs}"
+    pairs = [(a, b) for x, y in zip(reference, outputs, strict=True) for a, b in zip(x, y, strict=False)]
+    wrong = [_described(a, b) if a.shape == b.shape else "shapes" for a, b in pairs if a.tobytes() != b.tobytes()]
+    return f"differs: {wrong[0]}" if wrong else "same"
+
+
+def _edgetpu(path: Path) -> str:
+    """What `netc check --target edgetpu` says: its exit code, and the error if it isn't one of netc's own."""
+    from netc.cli import main as command
+
+    out, errors = io.StringIO(), io.StringIO()
+    code: Any
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            sys.argv = ["netc", "check", "--target", "edgetpu", str(path)]
+            code = command()
+    except SystemExit as error:
+        code = error.code
+    except Exception as error:
+        return f"crash: {type(error).__name__}: {error}"
+    if code not in (0, 1, 2) or "Traceback" in errors.getvalue():
+        return f"crash: code {code}: {errors.getvalue()[-300:]}"
+    return f"{code}: {_reason(errors.getvalue().strip())}" if code == 2 else str(code)
+
+
+if __name__ == "__main__":
+    main()

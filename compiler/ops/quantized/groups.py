@@ -1,0 +1,33 @@
+"""Narrow groups of integer convolutions, taken together so that dot products of four elements fit them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...graph.ir import Builder, Value
+
+QUAD = 4
+"""Elements that a dot product adds up: the channels of a group must be a multiple of it."""
+MOST = 16
+"""Groups that are taken together, at most: so many times more is multiplied, mostly by zero."""
+
+
+def together(channels: int, groups: int) -> int:
+    """How many neighbouring groups, each of so many channels, become one; 1 where they stay as they are."""
+    if groups == 1 or channels == 1 or channels % QUAD == 0:
+        return 1
+    fitting = [n for n in range(2, groups + 1) if groups % n == 0 and (n * channels % QUAD == 0 or n == groups)]
+    return fitting[0] if fitting[0] <= MOST else 1
+
+
+def joined(b: Builder, weight: Value, groups: int, count: int, zero_point: int) -> Value:
+    """The weight [KH, KW, C, F] of groups with that of `count` groups each: [KH, KW, count * C, F].
+
+    Outside a filter's own group stands what counts as 0.
+    """
+    channels, filters = weight.type.shape[-2:]
+    owner = np.arange(filters) // (filters // groups) % count
+    is_own = np.repeat(np.arange(count), channels)[:, np.newaxis] == owner
+    copies = b.emit("concat", *(weight,) * count, axis=2)
+    nothing = b.constant(np.array(zero_point, weight.type.dtype.numpy))
+    return b.emit("select", b.constant(is_own), copies, nothing)

@@ -1,0 +1,157 @@
+"""TFLite's operators that put elements at places, and those that look up rows or choose boxes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...compiler.graph.ir import Value
+from ...compiler.ops.facets import reads
+from ...compiler.ops.scattering import replaced
+from ...compiler.types import DType
+from .context import Context, Converter
+
+LARGEST_TABLE = 1 << 26
+"""Most elements of a table of all segments and rows."""
+
+
+def scatter_nd(c: Context) -> Value:
+    """SCATTER_ND; truth values that meet are true if one is, and quantized numbers are added as they are."""
+    places, updates, shape = c.value(0), c.value(1), c.integers(2)
+    if updates.type.dtype is not DType.BOOL:
+        return c.emit("scatter_nd", places, updates, shape=shape)
+    count = c.emit("scatter_nd", places, c.cast(updates, DType.I32), shape=shape)
+    return c.emit("not_equal", count, c.builder.scalar(0, DType.I32))
+
+
+def segment_sum(c: Context) -> Value:
+    """SEGMENT_SUM: rows of the same number added up."""
+    numbers = c.known(1)
+    count = c.stated_shape()[0] if numbers is None else int(numbers.max(initial=-1)) + 1
+    return _added(c, c.value(0), c.value(1), (count, *c.type(0).shape[1:]))
+
+
+def _added(c: Context, data: Value, segments: Value, shape: tuple[int, ...]) -> Value:
+    places = c.emit("reshape", segments, shape=(*segments.type.shape, 1))
+    return c.emit("scatter_nd", places, data, shape=shape)
+
+
+def _segments(c: Context) -> tuple[int, ...]:
+    """The shape of a number of segments."""
+    (count,) = c.integers(2)
+    return (count, *c.type(0).shape[c.type(1).rank :])
+
+
+def unsorted_segment_sum(c: Context) -> Value:
+    """UNSORTED_SEGMENT_SUM; rows with numbers below 0 belong nowhere: they go to a segment that is cut off."""
+    data, segments, shape = c.value(0), c.value(1), _segments(c)
+    zero, last = (c.builder.scalar(n, segments.type.dtype) for n in (0, shape[0]))
+    places = c.emit("select", c.emit("less", segments, zero), last, segments)
+    total = _added(c, data, places, (shape[0] + 1, *shape[1:]))
+    return c.emit("slice", total, begin=(0,) * len(shape), size=shape)
+
+
+def _unsorted(reduction: str, floats: float, integers: int) -> Converter:
+    """UNSORTED_SEGMENT_MAX and its kin; segments without rows hold what changes nothing."""
+
+    def convert(c: Context) -> Value:
+        data, segments, shape = c.value(0), c.value(1), _segments(c)
+        rows, rest = math.prod(segments.type.shape), shape[1:]
+        if shape[0] * rows * math.prod(rest) > LARGEST_TABLE:
+            c.unsupported(f"{shape[0]} segments of {rows} rows are too many")
+        dtype = data.type.dtype
+        numbers = np.arange(shape[0], dtype=segments.type.dtype.numpy).reshape(-1, 1)
+        belongs = c.emit("equal", c.emit("reshape", segments, shape=(1, rows)), c.builder.constant(numbers))
+        table = c.emit(
+            "select",
+            c.emit("reshape", belongs, shape=(shape[0], rows, *(1,) * len(rest))),
+            c.emit("reshape", data, shape=(1, rows, *rest)),
+            c.builder.scalar(floats if dtype.is_float else integers, dtype),
+        )
+        return c.emit(reduction, table, axes=(1,), keepdims=False)
+
+    return convert
+
+
+def sparse_to_dense(c: Context) -> Value:
+    """SPARSE_TO_DENSE: elements at places, of which the last one counts, and one number everywhere else."""
+    shape, default, values = c.integers(1), c.value(3), c.value(2)
+    default = c.emit("reshape", default, shape=())
+    given = c.known(0)
+    if given is None:
+        places = c.emit("reshape", c.value(0), shape=(-1, len(shape)))
+        count = places.type.shape[0]
+        updates = c.emit("broadcast_to", values, shape=(count,))
+        return replaced(c.builder, c.emit("broadcast_to", default, shape=shape), places, updates)
+    which = np.full(shape, -1, np.int32)
+    for number, place in enumerate(given.reshape(-1, len(shape)).astype(np.int64)):
+        which[tuple(place)] = number
+    if values.type.rank:
+        values = c.emit("gather", values, c.builder.constant(np.maximum(which, 0)), axis=0)
+    return c.emit("broadcast_to", c.emit("select", c.builder.constant(which >= 0), values, default), shape=shape)
+
+
+def embedding_lookup(c: Context) -> Value:
+    """EMBEDDING_LOOKUP of rows as they are, or of rows of i8 as the floats that they stand for."""
+    rows, result = c.type(1), c.output_type()
+    if rows.dtype is result.dtype:
+        return c.emit("gather", c.value(1), c.value(0), axis=0)
+    given, array = rows.quantization, c.known(1)
+    if result.dtype is not DType.F32 or rows.dtype is not DType.I8 or given is None or array is None:
+        c.unsupported(f"rows of type {rows.dtype} for {result.dtype} are not supported")
+    if any(given.zero_points) or given.axis not in (None, 0):
+        c.unsupported("only rows with the zero point 0 and one scale, or one for each row, are supported")
+    picked = c.emit("gather", c.builder.constant(array), c.value(0), axis=0)
+    scales = np.array(given.scales, np.float32)
+    if given.is_per_tensor:
+        scale = c.builder.scalar(given.scale, DType.F32)
+    else:
+        chosen = c.emit("gather", c.builder.constant(scales), c.value(0), axis=0)
+        scale = c.emit("reshape", chosen, shape=(*chosen.type.shape, *(1,) * (rows.rank - 1)))
+    return c.emit("mul", c.cast(picked, DType.F32), scale)
+
+
+def non_max_suppression(c: Context) -> tuple[Value, ...]:
+    """NON_MAX_SUPPRESSION_V4 and V5: the boxes chosen, then zeros; V5 tells their scores, too; and their number.
+
+    Boxes are suppressed from a threshold on, not only beyond it. Of equal scores the first box is taken.
+    """
+    (count,), iou, least = c.integers(2), *(float(c.constant(i).item()) for i in (3, 4))
+    soft = c.operator.name.endswith("V5")
+    if soft and float(c.constant(5).item()) != 0:
+        c.unsupported("soft suppression is not supported")
+    if iou <= 0:
+        c.unsupported("a threshold of 0 or below is not supported")
+    boxes, scores = c.value(0), c.value(1)
+    below = float(np.nextafter(np.float32(iou), np.float32(-np.inf)))
+    chosen = c.emit(
+        "non_max_suppression",
+        boxes,
+        scores,
+        count=count,
+        iou_threshold=below,
+        score_threshold=least,
+        any_corners=True,
+    )
+    zero = c.builder.scalar(0, DType.I32)
+    is_there = c.emit("greater_equal", chosen, zero)
+    places = c.emit("maximum", chosen, zero)
+    number = c.emit("reduce_sum", c.cast(is_there, DType.I32), axes=(0,), keepdims=False)
+    if not soft:
+        return places, number
+    picked = c.emit("gather", scores, places, axis=0)
+    return places, c.emit("select", is_there, picked, c.builder.scalar(0.0, picked.type.dtype)), number
+
+
+_LIMITS = np.finfo(np.float32), np.iinfo(np.int32)
+
+reads(scatter_nd, "SCATTER_ND")
+reads(segment_sum, "SEGMENT_SUM")
+reads(unsorted_segment_sum, "UNSORTED_SEGMENT_SUM")
+reads(_unsorted("reduce_max", float(_LIMITS[0].min), int(_LIMITS[1].min)), "UNSORTED_SEGMENT_MAX")
+reads(_unsorted("reduce_min", float(_LIMITS[0].max), int(_LIMITS[1].max)), "UNSORTED_SEGMENT_MIN")
+reads(_unsorted("reduce_prod", 1.0, 1), "UNSORTED_SEGMENT_PROD")
+reads(sparse_to_dense, "SPARSE_TO_DENSE")
+reads(embedding_lookup, "EMBEDDING_LOOKUP")
+reads(non_max_suppression, "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")

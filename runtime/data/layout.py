@@ -1,0 +1,35 @@
+"""The order of dimensions of pictures: samples have channels last; inputs of some networks take them first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compiler.graph.ir import Graph
+from ...compiler.types import TensorType
+
+
+def channels_first(type: TensorType) -> bool:  # noqa: A002 (the field's own word)
+    """True for an input of pictures [N, 1 or 3, H, W]; where the last dimension is 1 or 3, too, channels come last."""
+    return type.rank == 4 and type.shape[3] not in (1, 3) and type.shape[1] in (1, 3)
+
+
+def sample_shape(graph: Graph) -> tuple[int, ...]:
+    """The shape of a sample for the first input; that of a picture is [H, W, C], however the input takes it."""
+    type_ = graph.inputs[0].type
+    shape = type_.shape[1:]
+    return (*shape[1:], shape[0]) if channels_first(type_) else shape
+
+
+def laid_out(values: NDArray[Any], type: TensorType) -> NDArray[Any]:  # noqa: A002 (the field's own word)
+    """Pictures [..., H, W, C] in the order of dimensions that an input takes; what has that order stays.
+
+    Inputs of rank 3 take grey pictures without a dimension of channels.
+    """
+    if type.rank == 3 and values.shape != type.shape and values.shape[-3:] == (*type.shape[1:], 1):
+        return values[..., 0]
+    if not channels_first(type) or values.ndim < 3 or values.shape[-3:] == type.shape[1:]:
+        return values
+    return np.ascontiguousarray(np.moveaxis(values, -1, -3))
