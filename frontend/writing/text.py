@@ -53,6 +53,11 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
     unknown = list(unknown_operators(graph))
     if unknown:
         raise UnsayableError(unknown)
+    if not graph.inputs:
+        raise UnsayableError(f"{graph.name} has no input, and a net of the language must have one")
+    empty = next((v for v in graph.inputs if 0 in v.type.shape), None)
+    if empty is not None:
+        raise UnsayableError(f"the language has no empty inputs, such as `{empty.name}`: {empty.type}")
     net = _net_name(name or graph.name)
     reasons: list[NetcError | DifferentError] = []
     for two in (dce(pair), None) if pair is not None else (None,):
@@ -66,8 +71,9 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
             except (DifferentError, NetcError) as error:
                 reasons.append(error)
     last = reasons[-1]
-    if isinstance(last, NetcError) and "more than" in str(last):
-        raise NetcError(f"the text of {net} passes a limit of the language", details=(str(last),))
+    if isinstance(last, NetcError):
+        problem = last.diagnostics[0].message
+        raise UnsayableError(f"the language doesn't take the text of {net}: {problem}", hint=last.diagnostics[0].hint)
     raise InternalError(f"the text of {net} gives another graph: {last}")
 
 
