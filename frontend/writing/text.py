@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
@@ -15,10 +16,10 @@ from ..loading import load_text
 from ..modules import library_names
 from .batch import FixedError, with_batch
 from .items import Program, Var
-from .matching import DifferentError, correspondence
+from .matching import KNOWN, DifferentError, correspondence
 from .naming import KEYWORDS, free, identifier
 from .printing import block_text, definition, folded
-from .raising import Raising, UnsayableError
+from .raising import SMALL, Raising, UnsayableError
 from .structure import structured
 
 
@@ -61,7 +62,7 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
     net = _net_name(name or graph.name)
     reasons: list[NetcError | DifferentError] = []
     for two in (dce(pair), None) if pair is not None else (None,):
-        for is_named, is_structured in ((True, True), (True, False), (False, True), (False, False)):
+        for is_named, is_structured in product((True, False) if _has_names(graph) else (False,), (True, False)):
             try:
                 return _proven(net, graph, two, is_named=is_named, is_structured=is_structured)
             except UnsayableError:
@@ -75,6 +76,12 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
         problem = last.diagnostics[0].message
         raise UnsayableError(f"the language doesn't take the text of {net}: {problem}", hint=last.diagnostics[0].hint)
     raise InternalError(f"the text of {net} gives another graph: {last}")
+
+
+def _has_names(graph: Graph) -> bool:
+    """Whether most weights of a graph have names."""
+    weights = [op.result for op in graph.operations if op.name in KNOWN and op.result.type.size > SMALL]
+    return 2 * sum(value.name is not None for value in weights) >= len(weights)
 
 
 def _proven(net: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool) -> Written:
