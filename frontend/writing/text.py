@@ -54,6 +54,9 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
     unknown = list(unknown_operators(graph))
     if unknown:
         raise UnsayableError(unknown)
+    if graph.states:
+        state = graph.states[0].result
+        raise UnsayableError(f"the language has no state between calls, such as `{state.name}`: {state.type}")
     if not graph.inputs:
         raise UnsayableError(f"{graph.name} has no input, and a net of the language must have one")
     empty = next((v for v in graph.inputs if 0 in v.type.shape), None)

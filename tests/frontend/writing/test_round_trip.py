@@ -143,6 +143,15 @@ def test_what_the_language_has_no_words_for_is_refused_by_name() -> None:
         written(b.finish([x]))
 
 
+def test_state_between_calls_is_refused() -> None:
+    b = GraphBuilder("t", {"updates": ("count",)})
+    x = b.input("x", TensorType(DType.F32, (2,)))
+    count = b.emit("param", shape=(2,), name="count")
+    total = b.emit("add", x, count)
+    with pytest.raises(UnsayableError, match="no state between calls, such as `count`"):
+        written(b.finish([total, total]))
+
+
 def test_graphs_that_differ_are_told_apart() -> None:
     def graph(body: str) -> Graph:
         return load_text(f"net t(x: f32[2, 4]) {{ return {body} }}", "t.net")
