@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import keyword
 import os
 import sys
 import warnings
@@ -20,8 +21,9 @@ from .compiler.errors import InternalError, NetcError, Note, near_miss
 from .frontend.diagnostics import render
 from .output import echo
 
-COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show")
-"""Each lives in netc.commands.NAME, in a function NAME_command, and is imported only when it is called."""
+COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show", "import")
+"""Each lives in netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported
+only when it is called."""
 
 
 class _OutputClosedError(Exception):
@@ -52,7 +54,8 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             cure = near_miss(name, COMMANDS)
             ctx.fail(f"there is no command {name!r}" + (f"; {cure}" if cure else ""))
-        command: click.Command = getattr(importlib.import_module(f"netc.commands.{name}"), f"{name}_command")
+        module = importlib.import_module(f"netc.commands.{name}{'_' * keyword.iskeyword(name)}")
+        command: click.Command = getattr(module, f"{name}_command")
         return command
 
 

@@ -123,6 +123,13 @@ _EXAMPLES: Mapping[str, tuple[str, str]] = {
     "meshgrid": ("x: f32[3], y: f32[4]", "meshgrid(x, y)"),
     "arange": ("x: f32[8]", 'x * arange(8, dtype = "f32")'),
     "linspace": ("x: f32[8]", "x * linspace(0, 1, 8)"),
+    "tensor": ("x: f32[2, 2]", "x + tensor([[1, 2], [3, 4]])"),
+    "linear": ("x: f32[2, 8], weight: f32[8, 4], bias: f32[4]", "linear(x, weight, bias)"),
+    "parametric_relu": ("x: f32[2, 8], slope: f32[8]", "parametric_relu(x, slope)"),
+    "batch_normalize": (
+        "x: f32[2, 8], gamma: f32[8], beta: f32[8], mean: f32[8], variance: f32[8]",
+        "batch_normalize(x, gamma, beta, mean, variance)",
+    ),
     "full": ("x: f32[8]", "x + full([3, 1], 1.5)"),
     "zeros": ("x: f32[8]", "x + zeros([3, 1])"),
     "ones": ("x: f32[8]", "x + ones([3, 1])"),

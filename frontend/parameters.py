@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ..compiler.ops.conversion import element_type
 from ..compiler.ops.layer import Layer
 from ..compiler.published import parse_order
 from .signatures import Arguments, Slot, bind
@@ -31,7 +32,7 @@ def _share(site: CallSite, label: str | None, arguments: Arguments) -> Shared:
 
 
 def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
-    """`param(name, shape, init, trainable, checkpoint)`: a parameter of the block that it stands in."""
+    """`param(name, shape, init, trainable, checkpoint, dtype)`: a parameter of the block that it stands in."""
     bound = bind("param", _PARAM, arguments, site.location, site.state.budget)
     checked_label(bound["name"], site.location)
     if any(size < 0 for size in bound["shape"]):
@@ -39,6 +40,7 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     site.path = site.frame.path if label is None else join(site.frame.path, label)
     with applying("param", site.location):
         parse_order(bound.get("checkpoint"), len(bound["shape"]))
+        element_type("param", bound.get("dtype", "f32"))
         return site.param(**{"init": "zeros", **bound})
 
 
@@ -48,6 +50,7 @@ _PARAM = (
     Slot("init", str, required=False),
     Slot("trainable", bool, required=False),
     Slot("checkpoint", str | None, required=False),
+    Slot("dtype", str, required=False),
 )
 
 PLACED: Mapping[str, Placed] = MappingProxyType({p.name: p for p in (Placed("share", _share), Placed("param", _param))})

@@ -228,6 +228,7 @@ class CallSite:
         init: str,
         trainable: bool = True,
         checkpoint: str | None = None,
+        dtype: str = "f32",
     ) -> Value:
         """The parameter `name` below the path of the call: a new one, or that of another call of a shared block."""
         full = self.state.path(join(self.path, name), self.location)
@@ -236,6 +237,7 @@ class CallSite:
             "init": init,
             "trainable": trainable,
             "checkpoint": checkpoint,
+            "dtype": dtype,
         }
         with applying(name, self.location):
             parse_initial(init)

@@ -31,6 +31,12 @@ def prelu(b: LayerBuilder, x: Value, init: float = 0.25, shared: bool = False) -
     return b.emit("prelu", x, b.param("weight", shape, init=f"constant({init})"))
 
 
+@layer("parametric_relu")
+def parametric_relu(b: LayerBuilder, x: Value, slope: Value) -> Value:
+    """X where it is not negative, else x * slope: `prelu` with a tensor in place of a parameter of its own."""
+    return b.emit("prelu", x, slope)
+
+
 @layer("silu")
 def silu(b: LayerBuilder, x: Value) -> Value:
     """X * sigmoid(x), also known as swish (Ramachandran et al., "Searching for activation functions", 2017)."""

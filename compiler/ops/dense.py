@@ -59,6 +59,12 @@ class Dense(Operator):
         return reshaped(b, dx, shape), dweight, *(sum_to(b, dy, v.type.shape) for v in bias)
 
 
+@layer("linear")
+def linear(b: LayerBuilder, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """X times a given weight [I, O], plus a bias [O]: `dense` with tensors in place of parameters of its own."""
+    return b.emit("dense", x, weight, *(() if bias is None else (bias,)))
+
+
 @layer("dense")
 def dense(b: LayerBuilder, x: Value, units: int, bias: bool = True, init: str = "he_normal") -> Value:
     """Fully connected layer: each of `units` results sees all elements of the last dimension."""

@@ -65,6 +65,25 @@ def full(b: LayerBuilder, shape: tuple[int, ...], value: float, dtype: str = "f3
     return b.emit("constant", value=np.broadcast_to(np.array(value, kind.numpy), shape))
 
 
+@layer("tensor")
+def tensor(b: LayerBuilder, value: object, dtype: str = "f32") -> Value:
+    """A constant of the numbers in a list, or in a list of lists."""
+    kind = element_type("tensor", dtype)
+    try:
+        numbers = np.array(value)
+    except ValueError:
+        raise ShapeError("tensor: the lists in a list have different lengths") from None
+    if numbers.size and numbers.dtype.kind not in "biuf":
+        raise ShapeError("tensor takes numbers, and lists of them")
+    if kind is DType.BOOL and numbers.size and numbers.dtype.kind != "b":
+        raise ShapeError("tensor: elements of type i1 are true or false")
+    if not kind.is_float and numbers.dtype.kind == "f" and numbers.size:
+        raise ShapeError(f"tensor: elements of type {kind} are whole numbers")
+    if kind is not DType.BOOL and numbers.dtype.kind == "b":
+        raise ShapeError(f"tensor: elements of type {kind} are numbers, not true or false")
+    return _constant(b, "tensor", numbers, kind)
+
+
 @layer("zeros")
 def zeros(b: LayerBuilder, shape: tuple[int, ...], dtype: str = "f32") -> Value:
     """A tensor of zeros."""

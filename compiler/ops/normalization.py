@@ -89,6 +89,21 @@ def batch_norm(b: LayerBuilder, x: Value, eps: float = 1e-5, momentum: float = 0
     )
 
 
+@layer("batch_normalize")
+def batch_normalize(
+    b: LayerBuilder,
+    x: Value,
+    gamma: Value,
+    beta: Value,
+    mean: Value,
+    variance: Value,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> Value:
+    """Normalise each channel by given statistics: `batch_norm` with tensors in place of parameters of its own."""
+    return b.emit("batch_norm", x, gamma, beta, mean, variance, eps=eps, momentum=momentum)
+
+
 @register
 class Dropout(PassThrough):
     """Zero a random share `rate` of the elements while training; inference passes x on.

@@ -13,6 +13,7 @@ from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Array, Attribute, Value
 from ...compiler.types import DType, TensorType
+from .naming import weight_name
 from .registry import Given
 from .tensors import array_of, foreign_word, plain
 
@@ -72,6 +73,8 @@ class Constants:
     """The constants that stand in a graph already: of a tensor, by the order of its dimensions."""
 
     values: dict[tuple[Tensor, tuple[int, ...] | None], Value] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    """Names that they have."""
 
 
 @dataclass(eq=False)
@@ -185,8 +188,17 @@ class Node:
         if (tensor, axes) not in known:
             assert tensor.array is not None
             array = tensor.array if axes is None else np.ascontiguousarray(tensor.array.transpose(axes))
-            known[tensor, axes] = self.builder.constant(array)
+            known[tensor, axes] = self.builder.constant(array, name=self._weight_name(tensor))
         return known[tensor, axes]
+
+    def _weight_name(self, tensor: Tensor) -> str | None:
+        """A name for numbers that a node takes, unless others have it."""
+        place = next((i for i, t in enumerate(self.inputs) if t is tensor), None)
+        name = weight_name(self.proto, place, tensor.name) if place is not None else None
+        if name is None or name in self.constants.names:
+            return None
+        self.constants.names.add(name)
+        return name
 
     def turned(self, place: int, axes: tuple[int, ...]) -> Value:
         """An input with its dimensions in another order; known numbers are turned over at once."""

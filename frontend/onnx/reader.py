@@ -115,6 +115,7 @@ def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
         scope.names[info.name] = None
         return
     value = converter.builder.input(info.name, type_)
+    converter.constants.names.add(info.name)
     scope.names[info.name] = Tensor(info.name, value=value, sources=frozenset({info.name}))
 
 

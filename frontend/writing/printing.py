@@ -1,0 +1,440 @@
+"""Text of blocks and nets in the style of the shipped models."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from .items import Block, Body, Call, Expr, Item, Label, Leaf, Loop, Var
+from .leaves import names_in
+from .naming import KEYWORDS, TENSORS, free
+
+WIDTH = 116
+"""Longest line."""
+LONG = 700
+"""Longest expression that is written into another one."""
+_LOOSE = 0
+_COMPARED, _SUMS, _PRODUCTS, _POWERS, _TIGHT = 1, 2, 3, 4, 9
+_BINDING = {"+": _SUMS, "-": _SUMS, "*": _PRODUCTS, "/": _PRODUCTS, "%": _PRODUCTS, "**": _POWERS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """An expression: what it begins with, and the calls that follow, each as what is called and its other arguments."""
+
+    head: str
+    stages: tuple[tuple[str, str], ...] = ()
+    binding: int = _TIGHT
+
+    def __str__(self) -> str:
+        if not self.stages:
+            return self.head
+        head, stages = self.head, self.stages
+        if len(stages) == 1 or self.binding < _TIGHT or "(" in head:
+            head, stages = _called(stages[0], head), stages[1:]
+        return " |> ".join([head, *(_stage(s) for s in stages)])
+
+    @property
+    def length(self) -> int:
+        return len(str(self))
+
+    def inside(self, binding: int) -> str:
+        """As an operand of a sign that binds so."""
+        text = str(self)
+        own = _LOOSE if " |> " in text and self.stages else _TIGHT if self.stages else self.binding
+        return f"({text})" if own < binding else text
+
+
+def _called(stage: tuple[str, str], head: str) -> str:
+    callee, rest = stage
+    return f"{callee}({head}{', ' if rest else ''}{rest})"
+
+
+def _stage(stage: tuple[str, str]) -> str:
+    callee, rest = stage
+    return f"{callee}({rest})" if rest else callee
+
+
+def value_text(value: Leaf, names: Mapping[str, str] | None = None) -> str:
+    """A value of the language."""
+    match value:
+        case Expr():
+            return re.sub(r"[A-Za-z_]\w*", lambda m: (names or {}).get(m[0], m[0]), value.text)
+        case None:
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value if value in ("same", "valid") else _quoted(value)
+        case tuple():
+            return "[" + ", ".join(value_text(v, names) for v in value) + "]"
+        case _:
+            return repr(value)
+
+
+def _quoted(text: str) -> str:
+    for old, new in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("{", "{{"), ("}", "}}")):
+        text = text.replace(old, new)
+    return f'"{text}"'
+
+
+def label_text(label: Label, names: Mapping[str, str]) -> str:
+    """`@name` or `@"text {with} expressions"`."""
+    return "@" + _path_text(label, names, bare=True)
+
+
+def _path_text(label: Label, names: Mapping[str, str], *, bare: bool = False) -> str:
+    plain = "".join(str(p) for p in label if not isinstance(p, Expr))
+    if (
+        bare
+        and re.fullmatch(r"[A-Za-z_]\w*", plain)
+        and plain not in KEYWORDS
+        and not any(isinstance(p, Expr) for p in label)
+    ):
+        return plain
+    parts = [f"{{{value_text(p, names)}}}" if isinstance(p, Expr) else _quoted(str(p))[1:-1] for p in label]
+    return '"' + "".join(parts) + '"'
+
+
+def sequence_text(values: Leaf, names: Mapping[str, str] | None = None) -> str:
+    """The values of a loop's variable: a range where they are one."""
+    if isinstance(values, tuple) and len(values) > 1 and all(type(v) is int for v in values):
+        step = values[1] - values[0]
+        if step == 1 and all(b - a == 1 for a, b in pairwise(values)):
+            return f"range({values[-1] + 1})" if values[0] == 0 else f"range({values[0]}, {values[-1] + 1})"
+    return value_text(values, names)
+
+
+def definition(
+    head: str,
+    body: Body,
+    names: Mapping[Var, str],
+    result: Sequence[str] | None = None,
+) -> str:
+    """A net whose tensors have these names; with `result` it gives a record."""
+    writer = _Writer(dict(names), {}, frozenset())
+    lines = writer.lines(body, "  ", result=result, returns=True)
+    return "\n".join([f"{head} {{", *lines, "}"]) + "\n"
+
+
+def block_text(block: Block) -> str:
+    """The definition of a block."""
+    names = dict(zip(block.body.params, TENSORS, strict=False))
+    settings = [s.name if s.default is ... else f"{s.name} = {value_text(s.default)}" for s in block.settings]
+    head = f"block {block.name}({', '.join([*names.values(), *settings])}) {{"
+    used = _names_used(block.body.items)
+    kept = frozenset({"x"}) if used & {"channels", "N"} else frozenset[str]()
+    writer = _Writer(names, {"N": "shape(x)[0]"}, kept)
+    return "\n".join([*folded(head, "  "), *writer.lines(block.body, "  ", returns=True), "}"]) + "\n"
+
+
+def _names_used(items: Sequence[Item]) -> set[str]:
+    """All names in expressions in there."""
+    found: set[str] = set()
+    for item in items:
+        if isinstance(item, Loop):
+            found |= _names_used(item.body.items)
+            values: list[Leaf] = [c.value for c in item.columns]
+        else:
+            values = [s.value for s in item.slots]
+        while values:
+            value = values.pop()
+            if isinstance(value, Expr):
+                found.update(names_in(value.text))
+            elif isinstance(value, tuple):
+                values.extend(value)
+    return found
+
+
+@dataclass(eq=False)
+class _Writer:
+    """Writes the statements of a body; `values` says what names of parameters stand for inside loops over records."""
+
+    names: dict[Var, str]
+    values: dict[str, str]
+    reserved: frozenset[str]
+    """Names that hold something else which is still needed."""
+    texts: dict[Var, _Text] = field(default_factory=dict)
+
+    def lines(
+        self,
+        body: Body,
+        indent: str,
+        *,
+        result: Sequence[str] | None = None,
+        returns: bool = False,
+        carried: Mapping[Var, str] | None = None,
+    ) -> list[str]:
+        """The statements; `carried` are the names that the body's results must have at its end."""
+        plan = _Plan.of(body, {} if returns else dict.fromkeys(body.outs))
+        lines: list[str] = []
+        alive = {name: var for var, name in self.names.items() if var in set(body.params)}
+        for at, item in enumerate(plan.statements):
+            if isinstance(item, Loop):
+                lines += self._loop(item, at, plan, alive, indent)
+                continue
+            text = self._text(item, plan)
+            targets = []
+            for var in item.results:
+                wanted = (carried or {}).get(var)
+                name = self._name(var, at, plan, alive, item, wanted)
+                alive[name] = var
+                targets.append(name)
+            for var, name in zip(item.results, targets, strict=True):
+                self.names[var] = name
+            lines += folded(f"{indent}{', '.join(targets)} = {text}", indent + "    ")
+        if returns:
+            lines += folded(f"{indent}return {self._result(body, result, plan)}", indent + "    ")
+        elif carried:
+            wrong = [(name, self.names[var]) for var, name in carried.items() if self.names[var] != name]
+            if len(wrong) == 1:
+                lines.append(f"{indent}{wrong[0][0]} = {wrong[0][1]}")
+            elif wrong:
+                targets = [name for name, _ in wrong]
+                lines.append(f"{indent}{', '.join(targets)} = [{', '.join(now for _, now in wrong)}]")
+        return lines
+
+    def _result(self, body: Body, result: Sequence[str] | None, plan: _Plan) -> str:
+        texts = [str(self._operand(v, plan)) for v in body.outs]
+        if result is not None:
+            return "{" + ", ".join(f"{name}: {text}" for name, text in zip(result, texts, strict=True)) + "}"
+        return ", ".join(texts)
+
+    # ---- names
+
+    def _name(
+        self, var: Var, at: int, plan: _Plan, alive: dict[str, Var], item: Call, wanted: str | None = None
+    ) -> str:
+        """A name that holds nothing any more that is read behind statement `at`."""
+        first = self._root(item, plan)
+        root = [self.names[first]] if first in self.names and self.names[first] in TENSORS else []
+        candidates = [*([wanted] if wanted else []), *root, *TENSORS]
+        for name in candidates:
+            if name in self.reserved and name != wanted:
+                continue
+            if name not in alive or (plan.last.get(alive[name], -1) <= at and alive[name] not in item.results):
+                return name
+        return free("x", {*alive, *self.reserved})
+
+    def _root(self, item: Call, plan: _Plan) -> Var | None:
+        """The tensor that an expression begins with."""
+        while item.operands:
+            inner = plan.inlined.get(item.operands[0])
+            if inner is None:
+                return item.operands[0]
+            item = inner
+        return None
+
+    # ---- loops
+
+    def _loop(self, loop: Loop, at: int, plan: _Plan, alive: dict[str, Var], indent: str) -> list[str]:
+        lines: list[str] = []
+        count = len(loop.results)
+        names: list[str] = []
+        others = set(loop.operands[count:])
+        for var, result in zip(loop.operands[:count], loop.results, strict=True):
+            name = self.names[var]
+            if plan.last.get(var, -1) > at or var in others or name in names or name in self.reserved:
+                held = {n for n, v in alive.items() if plan.last.get(v, -1) >= at} | self.reserved | set(names)
+                new = next((n for n in TENSORS if n not in held), None) or free("x", held)
+                lines.append(f"{indent}{new} = {name}")
+                name = new
+            names.append(name)
+            self.names[result] = name
+        inner = dict(zip(loop.body.params, [*names, *(self.names[v] for v in loop.operands[count:])], strict=True))
+        needed = {n for n, v in alive.items() if plan.last.get(v, -1) > at} | {self.names[v] for v in others}
+        head, values = self._head(loop)
+        writer = _Writer(inner, {**self.values, **values}, self.reserved | (needed - set(names)))
+        carried = dict(zip(loop.body.outs, names, strict=True))
+        body = writer.lines(loop.body, indent + "  ", carried=carried)
+        for name, result in zip(names, loop.results, strict=True):
+            alive[name] = result
+        if len(body) == 1 and len(head) + len(body[0]) < WIDTH - 4 and "\n" not in head:
+            return [*lines, f"{indent}{head} {{ {body[0].strip()} }}"]
+        return [*lines, *folded(f"{indent}{head} {{", indent + "    "), *body, f"{indent}}}"]
+
+    def _head(self, loop: Loop) -> tuple[str, dict[str, str]]:
+        """`for i in range(3)`, and what variables are called inside."""
+        columns = loop.columns
+        if not columns:
+            return f"for _ in range({loop.turns})", {}
+        if len(columns) == 1:
+            return f"for {columns[0].name} in {sequence_text(columns[0].value, self.values)}", {}
+        names = [c.name for c in columns]
+        if any(isinstance(c.value, Expr) for c in columns):
+            lists = ", ".join(sequence_text(c.value, self.values) for c in columns)
+            return f"for ({', '.join(names)}) in zip({lists})", {}
+        rows = list(zip(*(c.value for c in columns), strict=True))
+        if len(columns) == 2:
+            text = ", ".join(f"[{', '.join(sequence_text(v) for v in row)}]" for row in rows)
+            return f"for ({', '.join(names)}) in [{text}]", {}
+        return f"for stage in {_records(names, rows)}", {name: f"stage.{name}" for name in names}
+
+    # ---- expressions
+
+    def _operand(self, var: Var, plan: _Plan) -> _Text:
+        if var in plan.inlined:
+            return self._text(plan.inlined[var], plan)
+        return _Text(self.names[var])
+
+    def _text(self, item: Call, plan: _Plan) -> _Text:
+        operands = [self._operand(v, plan) for v in item.operands]
+        if item.is_infix:
+            return self._infix(item, operands)
+        label = label_text(item.label, self.values) if item.label else ""
+        arguments = [value_text(s.value, self.values) for s in item.slots if not s.named]
+        if item.callee == "param":
+            assert item.label is not None
+            label, arguments = "", [_path_text(item.label, self.values), *arguments]
+        rest = [str(o) for o in operands[1:]] + arguments
+        rest += [
+            f"{s.name} = {value_text(s.value, self.values)}"
+            for s in item.slots
+            if s.named and (isinstance(s.value, Expr) or not _equal(s.value, s.default))
+        ]
+        stage = f"{item.name}{label}", ", ".join(rest)
+        if not operands:
+            return _Text(_stage(stage) if stage[1] else f"{stage[0]}()")
+        first = operands[0]
+        return replace(first, stages=(*first.stages, stage))
+
+    def _infix(self, item: Call, operands: list[_Text]) -> _Text:
+        binding = _BINDING.get(item.name, _COMPARED)
+        strict = binding in (_COMPARED, _POWERS)
+        slots = {s.name: value_text(s.value, self.values) for s in item.slots}
+        if "right" in slots:
+            right = f"({slots['right']})" if slots["right"].startswith("-") else slots["right"]
+            return _Text(f"{operands[0].inside(binding + strict)} {item.name} {right}", (), binding)
+        if "left" in slots:
+            left = f"({slots['left']})" if slots["left"].startswith("-") else slots["left"]
+            return _Text(f"{left} {item.name} {operands[0].inside(binding + 1)}", (), binding)
+        left, right = operands[0].inside(binding + strict), operands[1].inside(binding + 1)
+        return _Text(f"{left} {item.name} {right}", (), binding)
+
+
+def _equal(value: Any, default: Any) -> bool:
+    return default is not ... and type(value) is type(default) and bool(value == default)
+
+
+def _records(names: Sequence[str], rows: Sequence[Sequence[Leaf]]) -> str:
+    """A table of records, one on each line."""
+    cells = [[f"{n}: {sequence_text(v)}," for n, v in zip(names, row, strict=True)] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    lines = []
+    for row in cells:
+        text = " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        lines.append(f"    {{{text.rstrip(',')}}},")
+    return "[\n" + "\n".join(lines) + "\n  ]"
+
+
+@dataclass(eq=False)
+class _Plan:
+    """Which calls are statements of their own, and which are written into the one that reads them."""
+
+    statements: list[Item]
+    inlined: dict[Var, Call]
+    last: dict[Var, int]
+    """The last statement that reads each tensor; behind all statements where the body gives it."""
+
+    @staticmethod
+    def of(body: Body, kept: Collection[Var]) -> _Plan:
+        counts = Counter(v for item in body.items for v in item.operands)
+        counts.update(body.outs)
+        readers: dict[Var, Item] = {}
+        for item in body.items:
+            for var in item.operands:
+                readers[var] = item
+        lengths: dict[Item, int] = {}
+        inlined: dict[Var, Call] = {}
+        for item in body.items:
+            lengths[item] = _weight(item) + sum(lengths[inlined[v]] for v in item.operands if v in inlined)
+            if isinstance(item, Loop) or len(item.results) != 1:
+                continue
+            (var,) = item.results
+            reader = readers.get(var)
+            if counts[var] != 1 or var in kept:
+                continue
+            if reader is None and len(body.outs) > 1 and (_depth(item, inlined) > 1 or lengths[item] > 60):
+                continue
+            if reader is None or _fits(item, var, reader, lengths[item], inlined):
+                inlined[var] = item
+        statements = [i for i in body.items if isinstance(i, Loop) or not any(v in inlined for v in i.results)]
+        places: dict[Item, int] = {item: at for at, item in enumerate(statements)}
+        last: dict[Var, int] = {}
+        for item in reversed(body.items):
+            if item not in places:
+                reader = readers.get(item.results[0])
+                places[item] = len(statements) if reader is None else places[reader]
+            for var in item.operands:
+                last[var] = max(last.get(var, -1), places[item])
+        last.update(dict.fromkeys(body.outs, len(statements)))
+        return _Plan(statements, inlined, last)
+
+
+def _fits(item: Call, var: Var, reader: Item, length: int, inlined: Mapping[Var, Call]) -> bool:
+    """Whether an expression may be written into the one that reads it."""
+    if isinstance(reader, Loop):
+        return False
+    if not item.operands:
+        return length < 100
+    if reader.is_infix:
+        return _depth(item, inlined) <= 1 and length < 70
+    if reader.operands[0] is var and reader.operands.count(var) == 1:
+        return length < LONG and _depth(item, inlined) < 16
+    return _depth(item, inlined) <= 2 and length < 60
+
+
+def _depth(item: Call, inlined: Mapping[Var, Call]) -> int:
+    """How many calls stand in each other."""
+    depth = 1
+    while item.operands and item.operands[0] in inlined:
+        item = inlined[item.operands[0]]
+        depth += 1
+    return depth
+
+
+def _weight(item: Item) -> int:
+    """About how many characters an item takes."""
+    if isinstance(item, Loop):
+        return 0
+    label = sum(len(str(p)) for p in item.label or ())
+    shown = (s for s in item.slots if isinstance(s.value, Expr) or not _equal(s.value, s.default))
+    return len(item.name) + label + sum(len(s.name) * s.named + len(str(s.value)) + 4 for s in shown) + 6
+
+
+def folded(line: str, indent: str) -> list[str]:
+    """A line broken before `|>` and behind commas in brackets, so that its parts fit."""
+    if "\n" in line:
+        return line.split("\n")
+    lines: list[str] = []
+    while len(line) > WIDTH and (at := _break(line, len(indent))) is not None:
+        lines.append(line[:at].rstrip())
+        line = indent + line[at:].lstrip()
+    return [*lines, line]
+
+
+def _break(line: str, start: int) -> int | None:
+    """The last place before the width, or else the first, at which a line may be broken."""
+    depth, is_text = 0, False
+    places: list[tuple[int, int]] = []
+    for i, c in enumerate(line):
+        if is_text:
+            is_text = c != '"' or line[i - 1] == "\\"
+        elif c == '"':
+            is_text = True
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif i > start and ((c == "|" and line[i : i + 2] == "|>") or (c == " " and line[i - 1] == "," and depth)):
+            places.append((i, 0 if c == "|" and not depth else depth))
+    fitting = [p for p in places if p[0] <= WIDTH]
+    if fitting:
+        outermost = min(depth for _, depth in fitting)
+        good = [i for i, depth in fitting if depth == outermost and i > WIDTH // 3]
+        return good[-1] if good else fitting[-1][0]
+    return places[0][0] if places else None

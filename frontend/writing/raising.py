@@ -1,0 +1,352 @@
+"""From operations to calls: each operation becomes a layer, an infix sign, or a call of the operator.
+
+A rule proposes a call of a layer. The layer is run, and the proposal holds if it emits just the operations that stand
+in the graph. So no rule needs to be exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...compiler.errors import NetcError
+from ...compiler.graph.builder import GraphBuilder
+from ...compiler.graph.ir import Attribute, Graph, Operation, Value
+from ...compiler.ops.layer import layers
+from ...compiler.types import DType
+from .items import Body, Call, Slot, Var, split_label
+from .matching import KNOWN, DifferentError, matched
+from .proposals import PROPOSALS, Proposal
+
+SMALL = 16
+"""Most numbers of a constant that is written out; larger ones become parameters."""
+SIGNS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+    "floor_mod": "%",
+    "pow": "**",
+}
+"""Operators that have a sign in the language."""
+_ENDS = ("weight", "bias", "running_mean", "running_var", "gamma", "beta", "weight_bias", "kernel")
+"""What the last part of a parameter's name may be without saying more than what the parameter is for."""
+
+
+class UnsayableError(NetcError):
+    """Something that the language has no words for."""
+
+
+class _Scratch(GraphBuilder):
+    """Where a layer is run to see what it emits."""
+
+    def __init__(self) -> None:
+        super().__init__("scratch")
+        self.made: list[Operation] = []
+
+    def param(
+        self, name: str, shape: Sequence[int], *, init: str, trainable: bool = True, checkpoint: str | None = None
+    ) -> Value:
+        """A parameter of the layer."""
+        settings: dict[str, Any] = {"init": init, "trainable": trainable, "checkpoint": checkpoint}
+        value = self.emit("param", name=name, shape=tuple(shape), **settings)
+        self.made.append(self.operations[-1])
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A proposal that holds: the operations that it covers, and the path of its parameters."""
+
+    proposal: Proposal
+    covered: frozenset[Operation]
+    label: str | None
+    has_parameters: bool
+
+
+@dataclass(eq=False)
+class Raising:
+    """The operations of a graph as calls; with `is_named` the names of parameters stay what they are."""
+
+    graph: Graph
+    is_named: bool
+    vars: dict[Value, Var] = field(default_factory=dict)
+    covered: set[Operation] = field(default_factory=set)
+    fits: dict[Operation, _Fit] = field(default_factory=dict)
+    shown: dict[Value, int] = field(default_factory=dict)
+    """Parameters that stand on their own, and their numbers."""
+
+    def body(self) -> Body:
+        """All of the graph, in its order."""
+        for op in reversed(self.graph.operations):
+            if op not in self.covered and op.name not in KNOWN:
+                fit = self._fit(op)
+                if fit is not None:
+                    self.fits[op] = fit
+                    self.covered |= fit.covered
+        params = tuple(self.var(v) for v in self.graph.inputs)
+        items: list[Call] = []
+        for op in self.graph.operations:
+            if op in self.fits:
+                items.append(self._layer(op, self.fits[op], items))
+            elif op not in self.covered and op.name not in KNOWN:
+                items.append(self._operator(op, items))
+        outs = tuple(self._operand(v, items) for v in self.graph.outputs)
+        return Body(params, tuple(items), outs)
+
+    def var(self, value: Value) -> Var:
+        """The tensor that stands for a value."""
+        if value not in self.vars:
+            self.vars[value] = Var(value.type)
+        return self.vars[value]
+
+    # ---- layers
+
+    def _fit(self, op: Operation) -> _Fit | None:
+        for rule in PROPOSALS.get(op.name, ()):
+            for proposal in rule(self.graph, op):
+                fit = self._checked(op, proposal)
+                if fit is not None:
+                    return fit
+        return None
+
+    def _checked(self, op: Operation, proposal: Proposal) -> _Fit | None:
+        """The proposal, if the layer emits what stands in the graph, and nobody else reads what is inside it."""
+        b = _Scratch()
+        inputs = [b.input(str(i), v.type) for i, v in enumerate(proposal.operands)]
+        try:
+            result = layers()[proposal.layer].function(b, *inputs, **proposal.settings)
+        except (NetcError, TypeError, ValueError):
+            return None
+        if not isinstance(result, Value):
+            return None
+        made = {r: o for o in b.operations for r in o.results}
+        known: dict[Value, Value] = {}
+        for new, old in zip(inputs, proposal.operands, strict=True):
+            known.setdefault(new, old)
+        try:
+            found = matched(made, self.graph.producers, [(result, op.result)], known, _may_be)
+        except DifferentError:
+            return None
+        covered = {self.graph.producers[found[r]] for o in b.operations for r in o.results if r in found}
+        if any(o in self.covered for o in covered) or not self._closed(op, covered):
+            return None
+        parameters = {o.result.name or "": found[o.result] for o in b.made}
+        if len(set(parameters.values())) != len(parameters):
+            return None
+        label = _label(parameters) if self.is_named and parameters else None
+        if self.is_named and parameters and label is None:
+            return None
+        return _Fit(proposal, frozenset(covered), label, bool(parameters))
+
+    def _closed(self, op: Operation, covered: set[Operation]) -> bool:
+        outputs = set(self.graph.outputs)
+        inner = [r for o in covered if o is not op for r in o.results]
+        return all(r not in outputs and all(user in covered for user in self.graph.users[r]) for r in inner)
+
+    def _layer(self, op: Operation, fit: _Fit, items: list[Call]) -> Call:
+        operands = tuple(self._operand(v, items) for v in fit.proposal.operands)
+        label = split_label(fit.label) if fit.label is not None else () if fit.has_parameters else None
+        slots = tuple(_slots(fit.proposal))
+        return Call(fit.proposal.layer, operands, (self.var(op.result),), slots, label)
+
+    # ---- operators
+
+    def _operator(self, op: Operation, items: list[Call]) -> Call:
+        results = tuple(self.var(r) for r in op.results)
+        if op.operator.internal:
+            raise UnsayableError(f"the language has no call of the operator {op.name}")
+        for value in (*op.operands, *op.results):
+            if value.type.quantization is not None:
+                hint = "import the float network that the integers were made from"
+                raise UnsayableError(
+                    f"{op.name}: the language has no quantized tensors, such as {value.type}", hint=hint
+                )
+        if op.name in SIGNS and len(op.operands) == 2:
+            return self._infix(op, results, items)
+        if len(results) != 1:
+            raise UnsayableError(f"the language has no call of the operator {op.name}, which has several results")
+        name = WITH_TENSORS.get(op.name, op.name)
+        if name == op.name and op.name in layers():
+            raise UnsayableError(f"no call of the layer {op.name} gives what stands in the graph: {_shown(op)}")
+        operands = tuple(self._operand(v, items) for v in op.operands)
+        slots = []
+        for key, value in op.attributes.items():
+            default = op.operator.attributes[key].default
+            slots.append(Slot(key, _sayable(op, key, value), _sayable(op, key, default, strict=False)))
+        return Call(name, operands, results, tuple(slots))
+
+    def _infix(self, op: Operation, results: tuple[Var, ...], items: list[Call]) -> Call:
+        """`a + b`; a constant of rank 0 is a number."""
+        sign = SIGNS[op.name]
+        numbers = [self._number(op, place) for place in (0, 1)]
+        if numbers[1] is not None and not (op.name == "pow" and not _stays_pow(numbers[1], op)):
+            return Call(
+                sign, (self._operand(op.operands[0], items),), results, (Slot("right", numbers[1]),), None, True
+            )
+        if numbers[0] is not None and numbers[1] is None:
+            return Call(sign, (self._operand(op.operands[1], items),), results, (Slot("left", numbers[0]),), None, True)
+        operands = tuple(self._operand(v, items) for v in op.operands)
+        return Call(sign if op.name != "pow" else "pow", operands, results, (), None, op.name != "pow")
+
+    def _number(self, op: Operation, place: int) -> Any:
+        """An operand as a number in the text; None if it is none."""
+        value = op.operands[place]
+        producer = self.graph.producers.get(value)
+        if producer is None or producer.name != "constant" or value.type.shape or value.type.quantization:
+            return None
+        return _plain(producer.attributes["value"][()], value.type.dtype)
+
+    def _operand(self, value: Value, items: list[Call]) -> Var:
+        """A tensor; a parameter or constant gets a call of its own where it is first used."""
+        op = self.graph.producers.get(value)
+        if op is None or op.name not in KNOWN or value in self.vars:
+            return self.var(value)
+        if value.type.quantization is not None:
+            hint = "import the float network that the integers were made from"
+            raise UnsayableError(f"the language has no quantized tensors, such as {value.type}", hint=hint)
+        call = _constant_call(op, self.var(value)) if op.name == "constant" else None
+        items.append(call if call is not None else self._parameter(op))
+        return self.var(value)
+
+    def _parameter(self, op: Operation) -> Call:
+        """`param(...)`: of the graph, or the place of a constant that is too large for the text."""
+        attributes, value = op.attributes, op.result
+        dtype = Slot("dtype", str(value.type.dtype), "f32")
+        number = len(self.shown)
+        self.shown[value] = number
+        if op.name == "constant":
+            given = value.name if self.is_named and value.name and _is_path(value.name) else f"constant_{number}"
+            settings = [Slot("trainable", value.type.dtype.is_float, True)]
+        else:
+            given = value.name if self.is_named and value.name else f"parameter_{number}"
+            settings = [
+                Slot("init", attributes["init"], "zeros"),
+                Slot("trainable", attributes["trainable"], True),
+                Slot("checkpoint", attributes["checkpoint"], None),
+            ]
+        slots = (Slot("shape", value.type.shape, named=False), *settings, dtype)
+        return Call("param", (), (self.var(value),), slots, split_label(given))
+
+
+WITH_TENSORS = {"dense": "linear", "batch_norm": "batch_normalize", "prelu": "parametric_relu"}
+"""Layers that take the place of operators whose name another layer has: parameters are tensors like any other."""
+
+
+def _stays_pow(number: Any, op: Operation) -> bool:
+    """Whether `x ** number` is the operator pow."""
+    return not (isinstance(number, int) and 1 <= number <= 16) and number != 0.5
+
+
+def _may_be(one: Operation, other: Operation) -> bool:
+    """Whether a parameter or constant that a layer makes may be one of the graph."""
+    if one.name == "param" and other.name == "constant":
+        return True
+    if one.name != other.name:
+        return False
+    if one.name == "param":
+        return all(one.attributes[k] == other.attributes[k] for k in one.attributes)
+    a, b = one.attributes["value"], other.attributes["value"]
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
+
+
+def _label(parameters: Mapping[str, Value]) -> str | None:
+    """The path of a layer whose parameters stand for these; None if their names don't say."""
+    for inner, value in parameters.items():
+        name = value.name
+        if not name or not _is_path(name):
+            continue
+        if name == inner:
+            return ""
+        if name.endswith("." + inner):
+            return name[: -len(inner) - 1]
+        if name.rpartition(".")[2] in _ENDS:
+            return name.rpartition(".")[0]
+        return name
+    return None
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can be the path of a parameter."""
+    return all(c.isalnum() or c in "._-" for c in name) and name.isascii() and not name.isdigit()
+
+
+def _slots(proposal: Proposal) -> Iterator[Slot]:
+    signature = layers()[proposal.layer].signature.parameters
+    for name, value in proposal.settings.items():
+        default = signature[name].default
+        yield Slot(name, value, default, default is not signature[name].empty)
+
+
+def _shown(op: Operation) -> str:
+    operands = ", ".join(str(v.type) for v in op.operands)
+    settings = "".join(f", {k} = {v}" for k, v in op.attributes.items())
+    return f"{op.name}({operands}{settings})"
+
+
+def _plain(number: Any, dtype: DType) -> Any:
+    """A number as the text says it; None for what it can't."""
+    if dtype is DType.BOOL:
+        return None
+    if not dtype.is_float:
+        return int(number)
+    if not np.isfinite(number):
+        return None
+    short = float(str(np.float32(number))) if dtype is DType.F32 else float(number)
+    return int(short) if short.is_integer() and abs(short) < 1 << 31 and (short or not np.signbit(number)) else short
+
+
+def _constant_call(op: Operation, var: Var) -> Call | None:
+    """A small constant, or one of a single number, as a call; None for others."""
+    array, dtype = op.attributes["value"], str(var.type.dtype)
+    numbers = [_plain(n, var.type.dtype) for n in (array.reshape(-1) if array.size <= SMALL else array.reshape(-1)[:1])]
+    if any(n is None for n in numbers):
+        return None
+    kind = Slot("dtype", dtype, "f32")
+    if array.dtype.kind == "i" and array.ndim == 1 and array.size > 2:
+        first, step = int(array[0]), int(array[1]) - int(array[0])
+        if step and np.array_equal(array, first + step * np.arange(array.size)):
+            rest = (Slot("dtype", dtype, "i32"),)
+            if first == 0 and step == 1:
+                return Call("arange", (), (var,), (Slot("start", array.size, named=False), *rest))
+            bounds = (Slot("start", first, named=False), Slot("stop", first + step * array.size, named=False))
+            return Call("arange", (), (var,), (*bounds, Slot("step", step, 1), *rest))
+    if numbers and array.size and array.tobytes() == array.dtype.type(array.reshape(-1)[0]).tobytes() * array.size:
+        if array.shape == ():
+            return Call(
+                "full", (), (var,), (Slot("shape", (), named=False), Slot("value", numbers[0], named=False), kind)
+            )
+        slots = (Slot("shape", array.shape, named=False), Slot("value", numbers[0], named=False), kind)
+        return Call("full", (), (var,), slots)
+    if array.size > SMALL or not array.size:
+        return None
+    nested = _nested(iter(numbers), array.shape)
+    return Call("tensor", (), (var,), (Slot("value", nested, named=False), kind))
+
+
+def _nested(numbers: Iterator[Any], shape: Sequence[int]) -> Any:
+    if not shape:
+        return next(numbers)
+    return tuple(_nested(numbers, shape[1:]) for _ in range(shape[0]))
+
+
+def _sayable(op: Operation, key: str, value: Attribute, *, strict: bool = True) -> Any:
+    """An attribute as a value of the language."""
+    if isinstance(value, bool | int | str | None):
+        return value
+    if isinstance(value, float) and np.isfinite(value):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_sayable(op, key, v, strict=strict) for v in value)
+    if strict:
+        raise UnsayableError(f"the language can't say the attribute `{key}` of {op.name}: {str(value)[:80]}")
+    return ...

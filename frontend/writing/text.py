@@ -1,0 +1,137 @@
+"""The text of a graph, proven: it is elaborated and compared with the graph before anyone gets it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from ...compiler.errors import InternalError, NetcError
+from ...compiler.graph.ir import Array, Graph, Operation, Value
+from ...compiler.graph.names import output_names
+from ...compiler.ops.opaque import unknown_operators
+from ...compiler.passes.dce import dce
+from ..loading import load_text
+from ..modules import library_names
+from .batch import FixedError, with_batch
+from .items import Program, Var
+from .matching import KNOWN, DifferentError, correspondence
+from .naming import KEYWORDS, free, identifier
+from .printing import block_text, definition, folded
+from .raising import SMALL, Raising, UnsayableError
+from .structure import structured
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text, the graph that it gives, and what that graph's parameters stand for in the graph it was made from."""
+
+    text: str
+    graph: Graph
+    sources: Mapping[str, Operation]
+    blocks: int
+    """How many blocks the text defines."""
+
+    def arrays(self, weights: Mapping[str, Array] | None = None) -> Mapping[str, Array]:
+        """Values of the parameters that are known: those of constants, and of parameters that are among `weights`."""
+        found: dict[str, Array] = {}
+        for name, op in self.sources.items():
+            if op.name == "constant":
+                found[name] = op.attributes["value"]
+            elif weights is not None and (given := op.result.name or "") in weights:
+                found[name] = weights[given]
+        return found
+
+
+def written(graph: Graph, name: str | None = None, pair: Graph | None = None) -> Written:
+    """The text of a graph as the net `name`, with blocks and loops, or straight on where those don't give the same.
+
+    `pair` is the same network for two samples: the text then leaves the batch open, if that can be said. Raises
+    `UnsayableError` where the language has no words for something in the graph.
+    """
+    graph = dce(graph)
+    unknown = list(unknown_operators(graph))
+    if unknown:
+        raise UnsayableError(unknown)
+    if graph.states:
+        state = graph.states[0].result
+        raise UnsayableError(f"the language has no state between calls, such as `{state.name}`: {state.type}")
+    if not graph.inputs:
+        raise UnsayableError(f"{graph.name} has no input, and a net of the language must have one")
+    empty = next((v for v in graph.inputs if 0 in v.type.shape), None)
+    if empty is not None:
+        raise UnsayableError(f"the language has no empty inputs, such as `{empty.name}`: {empty.type}")
+    net = _net_name(name or graph.name)
+    reasons: list[NetcError | DifferentError] = []
+    for two in (dce(pair), None) if pair is not None else (None,):
+        for is_named, is_structured in product((True, False) if _has_names(graph) else (False,), (True, False)):
+            try:
+                return _proven(net, graph, two, is_named=is_named, is_structured=is_structured)
+            except UnsayableError:
+                raise
+            except FixedError:
+                break
+            except (DifferentError, NetcError) as error:
+                reasons.append(error)
+    last = reasons[-1]
+    if isinstance(last, NetcError):
+        problem = last.diagnostics[0].message
+        raise UnsayableError(f"the language doesn't take the text of {net}: {problem}", hint=last.diagnostics[0].hint)
+    raise InternalError(f"the text of {net} gives another graph: {last}")
+
+
+def _has_names(graph: Graph) -> bool:
+    """Whether most weights of a graph have names."""
+    weights = [op.result for op in graph.operations if op.name in KNOWN and op.result.type.size > SMALL]
+    return 2 * sum(value.name is not None for value in weights) >= len(weights)
+
+
+def _proven(net: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool) -> Written:
+    """The text made in one way, which gives the graph again; raises `DifferentError` or `NetcError` if it doesn't."""
+    body = Raising(graph, is_named).body()
+    if two is not None:
+        body = with_batch(body, Raising(two, is_named).body())
+    program = structured(body, is_named=is_named) if is_structured else Program(body)
+    text = _text(net, graph, two, program)
+    made = load_text(text, f"{net}.net")
+    pairs = correspondence(made, graph)
+    if two is not None:
+        correspondence(load_text(text, f"{net}.net", batch=2), two)
+    sources = {a.name or "": graph.producers[b] for a, b in pairs.items()}
+    return Written(text, made, sources, len(program.blocks))
+
+
+def _net_name(name: str) -> str:
+    found = identifier(name, "net")
+    return f"{found}_net" if found in library_names() or found in KEYWORDS else found
+
+
+def _text(net: str, graph: Graph, two: Graph | None, program: Program) -> str:
+    names: dict[Var, str] = {}
+    taken = {*library_names(), *KEYWORDS, *(b.name for b in program.blocks), net}
+    inputs: list[str] = []
+    others = two.inputs if two is not None else graph.inputs
+    for var, value, other in zip(program.body.params, graph.inputs, others, strict=True):
+        base = identifier(value.name or "input", "input")
+        names[var] = free(base if base not in library_names() else f"{base}_input", taken)
+        taken.add(names[var])
+        inputs.append(f"{names[var]}: {_type(value, other)}")
+    head = "\n".join(folded(f"net {net}({', '.join(inputs)})", "    "))
+    result = output_names(graph) if len(graph.outputs) > 1 or _is_record(graph) else ()
+    fields = result if result and all(re.fullmatch(r"[A-Za-z_]\w*", n) and n not in KEYWORDS for n in result) else None
+    parts = [*map(block_text, program.blocks), definition(head, program.body, names, fields)]
+    return "\n".join(parts)
+
+
+def _is_record(graph: Graph) -> bool:
+    """Whether a `.net` file gave its only output a name."""
+    return "format" not in graph.attributes and bool(output_names(graph))
+
+
+def _type(value: Value, other: Value) -> str:
+    """The type of an input, whose batch is `N` where it is another in the graph for two samples."""
+    if value.type.quantization is not None:
+        raise UnsayableError(f"the language has no quantized tensors, such as the input `{value.name}`: {value.type}")
+    sizes = zip(value.type.shape, other.type.shape, strict=True)
+    return f"{value.type.dtype}[{', '.join(str(a) if a == b else 'N' if a == 1 else f'{a} * N' for a, b in sizes)}]"
