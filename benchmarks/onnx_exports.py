@@ -1,14 +1,17 @@
 """Exports of torchvision's and timm's nets to ONNX, by both exporters of PyTorch: do they give PyTorch's numbers?
 
-    python benchmarks/onnx_exports.py [NAME ...] [--exporter old|new] [--keep DIR] [--meaning]
+    python benchmarks/onnx_exports.py [NAME ...] [--exporter old|new] [--keep DIR] [--meaning] [--times]
 
-For each net: the largest difference from PyTorch, as a share of the range of its outputs, the transposes left, those
-of inputs and outputs counted apart, and the time of reading. Exit code 1 if a net differs by more than 1e-4.
+For each net: the largest difference from PyTorch, as a share of the range of its outputs; the transposes left inside,
+those that rearrange split dimensions (shuffles of channels, windows), and those of inputs and outputs; the time of
+reading; with --times the processor time of a call on one thread and ONNX Runtime's for the same file, which take turns,
+and their ratio. Names are netc's, those of torchvision, or timm/NAME. Exit code 1 if a net differs by more than 1e-4.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
@@ -23,17 +26,25 @@ from twins import FIXED_SIZE, TIMM, TORCHVISION, twin
 
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.interpreter import evaluate
-from netc.compiler.graph.ir import Graph
+from netc.compiler.passes.axis_orders import transposes_left
 from netc.pipeline import compile_graph, load
+from netc.runtime.program import Program
 
 LIMIT = 1e-4
+ROUNDS = 5
+TURN = 0.2
+"""Seconds that one of them runs before it is the other's turn."""
 
 
-def exported(name: str, exporter: str, folder: Path) -> tuple[Path, torch.Tensor, list[np.ndarray[Any, Any]]]:
+def exported(
+    name: str, exporter: str, folder: Path, size: int
+) -> tuple[Path, torch.Tensor, list[np.ndarray[Any, Any]]]:
     """A net's file, an input and PyTorch's outputs for it."""
+    if name.startswith("timm/"):
+        TIMM[name] = name.removeprefix("timm/")
     module = twin(name)
-    x = torch.randn(_shape(name), generator=torch.Generator().manual_seed(1))
-    path = folder / f"{name}_{exporter}.onnx"
+    x = torch.randn(_shape(name, size), generator=torch.Generator().manual_seed(1))
+    path = folder / f"{name.replace('/', '_')}_{size}_{exporter}.onnx"
     with torch.no_grad():
         outputs = module(x)
     outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
@@ -44,25 +55,38 @@ def exported(name: str, exporter: str, folder: Path) -> tuple[Path, torch.Tensor
     return path, x, [o.numpy() for o in outputs]
 
 
-def _shape(name: str) -> tuple[int, ...]:
+def _shape(name: str, size: int) -> tuple[int, ...]:
     if name.endswith("d_18"):
         return (1, 3, 8, 64, 64)
     if name == "inception_v3":
-        return (1, 3, 128, 128)
-    return (1, 3, 224, 224) if name.startswith(FIXED_SIZE) else (1, 3, 96, 96)
+        return (1, 3, max(size, 128), max(size, 128))
+    return (1, 3, 224, 224) if name.startswith(FIXED_SIZE) else (1, 3, size, size)
 
 
-def transposes(graph: Graph) -> tuple[int, int]:
-    """Transposes inside the graph, and those of inputs and outputs."""
-    outer = {*graph.inputs, *graph.outputs}
-    found = [op for op in graph.operations if op.name == "transpose"]
-    edge = sum(op.operands[0] in outer or op.result in outer for op in found)
-    return len(found) - edge, edge
+def times(program: Program, path: Path, x: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Median milliseconds of processor time of netc and ONNX Runtime on one thread, which take turns."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: x}
+    engines = (lambda: program(x), lambda: session.run(None, feed))
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for engine, calls in zip(engines, found, strict=True):
+            engine()  # finds the caches full of the other's
+            end = time.process_time() + TURN
+            while not calls or time.process_time() < end:
+                start = time.process_time()
+                engine()
+                calls.append(1e3 * (time.process_time() - start))
+    return statistics.median(found[0]), statistics.median(found[1])
 
 
-def check(name: str, exporter: str, folder: Path, *, meaning: bool) -> bool:
+def check(name: str, exporter: str, folder: Path, *, meaning: bool, timed: bool) -> bool:
     """Print a line about a net; True if it agrees."""
-    path, x, wanted = exported(name, exporter, folder)
+    path, x, wanted = exported(name, exporter, folder, 224 if timed else 96)
     start = time.perf_counter()
     try:
         graph = load(path)
@@ -70,16 +94,22 @@ def check(name: str, exporter: str, folder: Path, *, meaning: bool) -> bool:
         print(f"{name} {exporter}: REFUSED\n{error}", flush=True)
         return False
     took = time.perf_counter() - start
+    speed = ""
     if meaning:
         results = list(evaluate(graph, [x.numpy()]))
     else:
-        result = compile_graph(graph)(x.numpy())
+        program = compile_graph(graph, threads=1)
+        result = program(x.numpy())
+        if timed:
+            own, theirs = times(program, path, x.numpy())
+            speed = f", {own:.2f} ms to {theirs:.2f} ms: {own / theirs:.2f}"
         results = list(result) if isinstance(result, tuple) else [result]
     far = max(float(np.abs(r - w).max() / max(np.ptp(w), 1e-30)) for r, w in zip(results, wanted, strict=True))
-    inside, edge = transposes(graph)
+    left = transposes_left(graph)
     counts = Counter(op.name for op in graph.operations if op.name not in ("constant", "param"))
     common = ", ".join(f"{n} {k}" for k, n in counts.most_common(6))
-    print(f"{name} {exporter}: {far:.1e}, transposes {inside} + {edge}, read in {took:.1f} s ({common})", flush=True)
+    transposes = f"{left.inside} inside, {left.rearranging} rearranging, {left.outside} outside"
+    print(f"{name} {exporter}: {far:.1e}, {transposes}{speed}, read in {took:.1f} s ({common})", flush=True)
     return far <= LIMIT
 
 
@@ -89,6 +119,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=[*TORCHVISION, *TIMM])
     parser.add_argument("--exporter", choices=("old", "new"), action="append")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files there, and take those that are there")
+    parser.add_argument("--times", action="store_true", help="compare the time with ONNX Runtime's")
     parser.add_argument("--meaning", action="store_true", help="evaluate in NumPy instead of compiling")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -98,7 +129,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in options.names:
             for exporter in options.exporter or ("old", "new"):
-                agrees &= check(name, exporter, folder, meaning=options.meaning)
+                agrees &= check(name, exporter, folder, meaning=options.meaning, timed=options.times)
     return int(not agrees)
 
 

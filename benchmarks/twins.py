@@ -58,7 +58,7 @@ TORCHVISION = (
 """Names in torchvision, which are netc's."""
 
 TWINS = (*TORCHVISION, *TIMM, *PAPER_NETS, *DENSE)
-FIXED_SIZE = ("alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS, *DETECTION)
+FIXED_SIZE = ("timm/", "alexnet", "vgg", "mobilenet_v2", "efficientnet_edgetpu", "vit", "swin", *PAPER_NETS, *DETECTION)
 """Beginnings of the names of nets that take inputs of one size only."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .compiler.graph.ir import Graph
+from .compiler.passes.axis_orders import transposes_left
 from .output import echo
 from .runtime.data.calibration import CalibrationSamples, notes_on
 from .runtime.data.registry import open_samples
@@ -20,6 +21,16 @@ def sizes_note(graph: Graph) -> str | None:
     if not assumed:
         return None
     return "the batch: " + ", ".join(f"{name} = {size}" for name, size in assumed.items())
+
+
+def transposes_note(graph: Graph) -> str | None:
+    """How many transposes a file's network keeps."""
+    left = transposes_left(graph) if "format" in graph.attributes else None
+    if left is None or not left.inside + left.rearranging:
+        return None
+    shuffles = f", {left.rearranging} of them shuffles of split dimensions" if left.rearranging else ""
+    count = left.inside + left.rearranging
+    return f"{count} transpose{'s are' if count > 1 else ' is'} left inside{shuffles}"
 
 
 def open_noted(source: str, limit: int, graph: Graph) -> CalibrationSamples:

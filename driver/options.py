@@ -11,7 +11,7 @@ import click
 from .compiler.errors import NetcError
 from .compiler.text import shortened
 from .frontend.roots import allowing
-from .pipeline import reading_float_weights
+from .pipeline import LAYOUTS, reading_float_weights, reading_layout
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -62,6 +62,10 @@ def _float_weights(context: click.Context, parameter: click.Parameter, wanted: b
     context.with_resource(reading_float_weights(wanted))
 
 
+def _layout(context: click.Context, parameter: click.Parameter, layout: str) -> None:
+    context.with_resource(reading_layout(layout))
+
+
 settings_option = click.option(
     "--set",
     "settings",
@@ -98,12 +102,24 @@ float_weights_option = click.option(
     help="Read 8-bit weights of a dynamic-range file as floats; else floats are quantized as LiteRT does it.",
 )
 
+layout_option = click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="file",
+    show_default=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_layout,
+    help="Inputs and outputs as the file has them, or channels-last.",
+)
+
 network_options = combine(
     click.argument("model"),
     click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file."),
     settings_option,
     allow_import_option,
     float_weights_option,
+    layout_option,
 )
 
 batch_option = click.option(

@@ -286,6 +286,23 @@ def reading_float_weights(wanted: bool = True) -> Iterator[None]:
         _FLOAT_WEIGHTS.reset(token)
 
 
+LAYOUTS = ("file", "nhwc")
+"""The order of dimensions of inputs and outputs: that of the file, or channels last."""
+_LAYOUT: ContextVar[str] = ContextVar("layout", default="file")
+
+
+@contextmanager
+def reading_layout(layout: str) -> Iterator[None]:
+    """While the context is open, networks are read with inputs and outputs in this order of dimensions."""
+    if layout not in LAYOUTS:
+        raise NetcError(f"there is no layout `{layout}`", hint="known: " + ", ".join(LAYOUTS))
+    token = _LAYOUT.set(layout)
+    try:
+        yield
+    finally:
+        _LAYOUT.reset(token)
+
+
 def load(
     source: Source,
     *,
@@ -295,6 +312,7 @@ def load(
     preprocess: Mapping[str, Any] | None = None,
     allow_import: Sequence[str | os.PathLike[str]] = (),
     float_weights: bool = False,
+    layout: str | None = None,
 ) -> Graph:
     """Read a network: a path to a file in one of netc's formats, the name of a shipped net, or a graph, returned as is.
 
@@ -303,7 +321,8 @@ def load(
 
     The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`. With
     `float_weights` 8-bit weights of a file of dynamic range are read as floats, which can be differentiated and
-    quantized again; else floats are quantized while the network runs, as LiteRT does it.
+    quantized again; else floats are quantized while the network runs, as LiteRT does it. With the layout "nhwc",
+    inputs and outputs that a file has channels-first are channels-last.
     """
     if isinstance(source, Graph):
         return _with_preprocess(source, preprocess)
@@ -311,6 +330,8 @@ def load(
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
     graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
     read = passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
+    with reading_layout(layout or _LAYOUT.get()):
+        read = passes.channels_last_ends(read) if _LAYOUT.get() == "nhwc" else read
     return _with_preprocess(read, preprocess)
 
 

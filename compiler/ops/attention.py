@@ -13,8 +13,9 @@ from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Binary, Cast, Const, Expr, Select, Unary
 from ..types import DType, TensorType
+from .axes import Permutation
 from .elementwise import broadcast_shapes
-from .facets import INTEGER, PERMUTED, TFLITE, IntegerForm
+from .facets import INTEGER, TFLITE, IntegerForm
 from .gradients import scaled, sum_to
 from .layer import LayerBuilder, layer
 from .matmul import broadcast_place
@@ -33,6 +34,8 @@ class Attention(Operator):
     q is [..., L, D], k [..., S, D] and v [..., S, E]; leading dimensions (batch, heads) broadcast. The optional mask is
     added to the scores [..., L, S] and broadcasts to them. The result is [..., L, E]. `causal` leaves to query i the
     keys up to i, counted from the first ones. A query all of whose scores are -inf gives NaN, as softmax does.
+    With `heads_inside`, q, k, v and the result are [..., L, heads, D], as projections to all heads give them; scores
+    and mask stay [..., heads, L, S].
 
     Source: Vaswani et al., "Attention Is All You Need", 2017; that one pass over the keys is enough: Milakov and
     Gimelshein, "Online normalizer calculation for softmax", 2018. Gradients compute the scores again and store them.
@@ -44,6 +47,7 @@ class Attention(Operator):
     attributes = {
         "scale": AttributeSpec((float, int, NoneType), "factor of the scores; 1 / sqrt(D) if absent", None),
         "causal": AttributeSpec(bool, "query i sees keys 0 to i only", False),
+        "heads_inside": AttributeSpec(bool, "the heads stand between rows and features", False),
     }
 
     def scale(self, q: TensorType, attributes: Attributes) -> float:
@@ -51,7 +55,17 @@ class Attention(Operator):
         given = attributes["scale"]
         return 1 / math.sqrt(max(q.shape[-1], 1)) if given is None else float(given)
 
+    def keys(self, k: TensorType, attributes: Attributes) -> int:
+        """The number of keys."""
+        return k.shape[-3 if attributes["heads_inside"] else -2]
+
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if attributes["heads_inside"]:
+            if min(o.rank for o in operands[:3]) < 3:
+                q, k, v = operands[:3]
+                raise ShapeError(f"attention with heads_inside takes [..., L, heads, D], not {q}, {k} and {v}")
+            (result,) = self.infer(_heads_outside(operands), {**attributes, "heads_inside": False})
+            return (_exchanged(result),)
         q, k, v, *mask = operands
         if min(o.rank for o in (q, k, v)) < 2:
             raise ShapeError(f"attention takes q [..., L, D], k [..., S, D] and v [..., S, E], not {q}, {k} and {v}")
@@ -69,6 +83,8 @@ class Attention(Operator):
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         dtype = DType.of(operands[0].dtype)
+        if attributes["heads_inside"]:
+            operands = (*(np.swapaxes(x, -2, -3) for x in operands[:3]), *operands[3:])
         q, k, v, *mask = (x.astype(sum_type(dtype).numpy) for x in operands)
         scores = q @ np.swapaxes(k, -1, -2) * self.scale(TensorType(dtype, q.shape), attributes)
         scores = scores.astype(q.dtype)
@@ -78,18 +94,22 @@ class Attention(Operator):
             scores = np.where(_seen(scores.shape), scores, -np.inf).astype(q.dtype)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         result = weights @ v / weights.sum(axis=-1, keepdims=True)
-        return (result.astype(dtype.numpy),)
+        result = result.astype(dtype.numpy)
+        return (np.ascontiguousarray(np.swapaxes(result, -2, -3)) if attributes["heads_inside"] else result,)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         """Every element computes its query's scores, their maximum and their sum anew: right, but slow."""
-        *lead, row, column = index
+        inside = attributes["heads_inside"]
+        *lead, row, column = (*index[:-3], index[-2], index[-3], index[-1]) if inside else index
         dtype, total_type = c.type(0).dtype, sum_type(c.type(0).dtype)
-        keys = c.type(1).shape[-2:-1]
+        keys = (c.type(1).shape[-3 if inside else -2],)
         factor = self.scale(c.type(0), attributes)
 
         def load(operand: int, *place: Expr) -> Expr:
-            outer = broadcast_place(c.type(operand).shape[:-2], tuple(lead))
-            return _cast(c.load(operand, (*outer, *place)), total_type)
+            type_ = c.type(operand)
+            outer = broadcast_place((_exchanged(type_) if inside else type_).shape[:-2], tuple(lead))
+            where = (*outer[:-1], place[0], outer[-1], place[1]) if inside else (*outer, *place)
+            return _cast(c.load(operand, where), total_type)
 
         def score(key: Expr) -> Expr:
             length = c.type(0).shape[-1:]
@@ -119,6 +139,9 @@ class Attention(Operator):
         )
 
     def expand(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value:
+        if attributes["heads_inside"]:
+            turned = _turned(b, operands[:3])
+            return _turned(b, (self.expand(b, (*turned, *operands[3:]), {**attributes, "heads_inside": False}),))[0]
         return b.emit("matmul", self._weights(b, operands, attributes)[1], operands[2])
 
     def _weights(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, Value]:
@@ -134,22 +157,46 @@ class Attention(Operator):
         return q, b.emit("softmax", scores, axis=-1)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
-        (queries, keys), size = (operands[i].shape[-1] for i in (0, 2)), operands[1].shape[-2]
+        (queries, keys), size = (operands[i].shape[-1] for i in (0, 2)), self.keys(operands[1], attributes)
         return math.prod(results[0].shape[:-1]) * size * (queries + keys)
 
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
-        (dy,) = cotangents
+        (dy,), inside = cotangents, op.attributes["heads_inside"]
         q, k, v, *mask = op.operands
-        queries, weights = self._weights(b, op.operands, op.attributes)
+        product = b.emit("mul", dy, op.result)
+        if inside:
+            q, k, v, dy, product = _turned(b, (q, k, v, dy, product))
+        queries, weights = self._weights(b, (q, k, v, *mask), op.attributes)
         # The derivative of softmax needs the sum of all weights times their cotangents, which is that of y * dy.
-        total = b.emit("reduce_sum", b.emit("mul", dy, op.result), axes=(-1,), keepdims=True)
+        total = b.emit("reduce_sum", product, axes=(-1,), keepdims=True)
         dweights = b.emit("matmul", dy, v, transpose_b=True)
         dscores = b.emit("mul", weights, b.emit("sub", dweights, total))
         dq = scaled(b, b.emit("matmul", dscores, k), self.scale(q.type, op.attributes))
         dk = b.emit("matmul", dscores, queries, transpose_a=True)
         dv = b.emit("matmul", weights, dy, transpose_a=True)
         pairs = zip((dq, dk, dv, dscores), (q, k, v, *mask), strict=False)
-        return tuple(sum_to(b, derivative, operand.type.shape) for derivative, operand in pairs)
+        found = tuple(sum_to(b, derivative, operand.type.shape) for derivative, operand in pairs)
+        return (*_turned(b, found[:3]), *found[3:]) if inside else found
+
+
+def _exchanged(type_: TensorType) -> TensorType:
+    """A type with rows and heads exchanged."""
+    *outer, a, b, features = type_.shape
+    return TensorType(type_.dtype, (*outer, b, a, features))
+
+
+def _heads_outside(operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+    """Types of q, k, v and the mask with the heads before the rows."""
+    return (*map(_exchanged, operands[:3]), *operands[3:])
+
+
+def _turned(b: Builder, values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Values with rows and heads exchanged."""
+    return tuple(b.emit("transpose", v, permutation=_exchange(v.type.rank)) for v in values)
+
+
+def _exchange(rank: int) -> Permutation:
+    return (*range(rank - 3), rank - 2, rank - 3, rank - 1)
 
 
 def _seen(scores: tuple[int, ...]) -> Array:
@@ -164,7 +211,6 @@ def _cast(x: Expr, dtype: DType) -> Expr:
 
 INTEGER.add(IntegerForm(None, prepare=expanded), Attention)
 TFLITE.none("made of others", Attention)
-PERMUTED.none("rows are multiplied by columns", Attention)
 
 
 @layer("multi_head_attention")

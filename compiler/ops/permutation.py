@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..graph.ir import Attributes
+from ..graph.ir import Attributes, Operator
 from ..types import Quantization, TensorType
-from .axes import Permutation
+from .attention import Attention
+from .axes import Permutation, is_identity
 from .blocks import Rearrangement
 from .conversion import ArgExtremum, OneHot
 from .convolution import Convolution
@@ -195,12 +196,94 @@ def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
     return groups
 
 
+def regrouped(sizes: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Sizes that broadcast to a reshaped shape, made of those that broadcast to it before; None if there are none.
+
+    A group of dimensions that are merged or split must be broadcast as a whole or not at all.
+    """
+    found = [1] * len(new)
+    for merged, parts in _groups(old, new):
+        given = [sizes[d] for d in merged]
+        if given == [old[d] for d in merged]:
+            for d in parts:
+                found[d] = new[d]
+        elif any(size != 1 for size in given):
+            return None
+    return tuple(found)
+
+
 def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
     """The classes stay where they are among the labels' dimensions."""
     rank = len(permutation)
     axis = attributes["axis"] % (rank + 1)
     moved = tuple(d + (d >= axis) for d in permutation)
     return Permuted(attributes, (*moved[:axis], axis, *moved[axis:]), (permutation,))
+
+
+def _rows_stay(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """A dense layer: what its rows are numbered by may have any order."""
+    if is_identity(permutation) and operands[0].rank < len(permutation):
+        return Permuted(attributes, (0,), tuple(map(_unmoved, operands)))
+    x, *others = operands
+    stays = x.rank == len(permutation) and permutation[-1] == x.rank - 1
+    return Permuted(attributes, permutation, (permutation, *map(_unmoved, others))) if stays else None
+
+
+def _unmoved(type_: TensorType) -> Permutation:
+    return tuple(range(type_.rank))
+
+
+def _matrices_stay(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Products of matrices: what the matrices are numbered by may have any order."""
+    rank = len(permutation)
+    return _elementwise(operands, attributes, permutation) if permutation[-2:] == (rank - 2, rank - 1) else None
+
+
+def _attention(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Features stay last, and the rows are next to them or have one dimension, the heads, in between."""
+    if is_identity(permutation):
+        return Permuted(attributes, permutation, tuple(map(_unmoved, operands)))
+    rank, rows = len(permutation), permutation.index(_rows(len(permutation), attributes["heads_inside"]))
+    if any(o.rank != rank for o in operands[:3]) or permutation[-1] != rank - 1 or rows < rank - 3:
+        return None
+    moved = {**attributes, "heads_inside": rows == rank - 3}
+    old = _outer(rank, attributes["heads_inside"])
+    outer = [old.index(permutation[d]) for d in _outer(rank, moved["heads_inside"])]
+    masks = [_under_broadcasting(o.shape, (*outer, rank - 2, rank - 1)) for o in operands[3:]]
+    known = tuple(order for order in masks if order is not None)
+    return Permuted(moved, permutation, (*(permutation,) * 3, *known)) if len(known) == len(masks) else None
+
+
+def _rows(rank: int, heads_inside: bool) -> int:
+    return rank - 3 if heads_inside else rank - 2
+
+
+def _outer(rank: int, heads_inside: bool) -> list[int]:
+    """The dimensions that number the matrices."""
+    return [d for d in range(rank - 1) if d != _rows(rank, heads_inside)]
+
+
+def asked_for(
+    operands: Operands, result: TensorType, operator: Operator, attributes: Attributes, permutation: Permutation
+) -> tuple[int, Permutation | None]:
+    """An operand, and its permutation that might give the result permuted so; the operator's rule knows if it does."""
+    rank = max(o.rank for o in operands)
+    place = next(i for i, o in enumerate(operands) if o.rank == rank)
+    if isinstance(operator, Reshape):
+        (x,) = operands
+        back = _reshape((result,), {"shape": x.shape}, permutation)
+        return 0, back.result
+    if isinstance(operator, Reduce) and not attributes["keepdims"]:
+        return place, _with_reduced(rank, attributes["axes"], permutation)
+    return place, permutation if rank == len(permutation) else None
+
+
+def _with_reduced(rank: int, axes: tuple[int, ...] | None, permutation: Permutation) -> Permutation:
+    """A permutation of the dimensions that remain, with those that are reduced at their places."""
+    reduced = set(range(rank)) if axes is None else {a % rank for a in axes}
+    kept = [d for d in range(rank) if d not in reduced]
+    order = iter(permutation)
+    return tuple(d if d in reduced else kept[next(order)] for d in range(rank))
 
 
 PERMUTED.by_trait(lambda operator: operator.elementwise, _elementwise)
@@ -217,9 +300,12 @@ PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
 PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
+PERMUTED.add(_attention, Attention)
+PERMUTED.add(_rows_stay, Dense)
+PERMUTED.add(_matrices_stay, MatMul)
 PERMUTED.none("channels stand last", HybridConv2D, HybridTransposeConv2D)
 PERMUTED.none("rows have scales of their own", DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes)
-PERMUTED.none("rows are multiplied by columns", Dense, MatMul, QDense, QMatMul, HybridDense, HybridMatMul)
+PERMUTED.none("rows are multiplied by columns", QDense, QMatMul, HybridDense, HybridMatMul)
 PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)

@@ -12,10 +12,12 @@ from types import MappingProxyType
 
 from ..graph.ir import Graph
 from . import pipelines
+from .assign_axes import AssignAxes, assign_axes
 from .assign_layouts import AssignLayouts, assign_layouts
 from .base import Pass, format_pipeline
 from .base import parse_pipeline as _parse_pipeline
 from .canonicalize import Canonicalize, canonicalize
+from .channels_last_ends import ChannelsLastEnds, channels_last_ends
 from .checkpoint import Checkpoint, checkpoint
 from .cse import Cse, cse
 from .dce import Dce, dce
@@ -25,6 +27,7 @@ from .duplicate import Duplicate, duplicate
 from .float_weights import FloatWeights, float_weights
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
+from .form_attention import FormAttention, form_attention
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
 from .half_constants import HalfConstants, half_constants
@@ -35,7 +38,6 @@ from .manager import Observer, PassManager, Step, Timing, print_after, print_cha
 from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
-from .sink_transposes import SinkTransposes, sink_transposes
 from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
 
@@ -43,8 +45,10 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
     {
         each.name: each
         for each in (
+            AssignAxes,
             AssignLayouts,
             Canonicalize,
+            ChannelsLastEnds,
             Checkpoint,
             Cse,
             Dce,
@@ -54,6 +58,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             FloatWeights,
             FoldBatchNorm,
             FoldConstants,
+            FormAttention,
             Fuse,
             FuseUpdates,
             HalfConstants,
@@ -63,7 +68,6 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             OptimizeBodies,
             Recompute,
             SimplifyInference,
-            SinkTransposes,
             SkipPadding,
             Verify,
         )
@@ -87,8 +91,10 @@ def run(
 
 __all__ = [
     "PASSES",
+    "AssignAxes",
     "AssignLayouts",
     "Canonicalize",
+    "ChannelsLastEnds",
     "Checkpoint",
     "Cse",
     "Dce",
@@ -98,6 +104,7 @@ __all__ = [
     "FloatWeights",
     "FoldBatchNorm",
     "FoldConstants",
+    "FormAttention",
     "Fuse",
     "FuseUpdates",
     "HalfConstants",
@@ -110,13 +117,14 @@ __all__ = [
     "PassManager",
     "Recompute",
     "SimplifyInference",
-    "SinkTransposes",
     "SkipPadding",
     "Step",
     "Timing",
     "Verify",
+    "assign_axes",
     "assign_layouts",
     "canonicalize",
+    "channels_last_ends",
     "checkpoint",
     "cse",
     "dce",
@@ -126,6 +134,7 @@ __all__ = [
     "float_weights",
     "fold_batch_norm",
     "fold_constants",
+    "form_attention",
     "format_pipeline",
     "fuse",
     "fuse_updates",
@@ -142,7 +151,6 @@ __all__ = [
     "record_timings",
     "run",
     "simplify_inference",
-    "sink_transposes",
     "skip_padding",
     "verify",
 ]

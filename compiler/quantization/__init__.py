@@ -1,7 +1,7 @@
 """Post-training quantization: calibration of activations, and the integer graph that follows from it."""
 
 from . import no_form as no_form
-from .calibration import Calibration, Ranges, observation_graph, prepare
+from .calibration import Calibration, Ranges, observation_graph, prepare, refuse_integers
 from .dynamic_range import dynamic_range
 from .equalize import equalize
 from .errors import Noise, comparable, measure
@@ -28,4 +28,5 @@ __all__ = [
     "observation_graph",
     "prepare",
     "quantize",
+    "refuse_integers",
 ]

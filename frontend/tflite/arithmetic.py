@@ -15,6 +15,7 @@ from ...compiler.ops.quantized.comparison import compares_integers, orders_short
 from ...compiler.ops.quantized.shorts import power_of_two
 from ...compiler.types import DType
 from .context import Context
+from .fourier import real
 
 Converter = Callable[[Context], Value]
 
@@ -246,8 +247,11 @@ def dequantize(c: Context) -> Value:
 
 
 def cast(c: Context) -> Value:
-    """CAST; the types of the tensors say from what to what."""
-    return c.emit("cast", c.value(0), dtype=str(c.output_type().dtype))
+    """CAST; the types of the tensors say from what to what. Of complex numbers the real part is taken."""
+    if c.output().is_complex:
+        c.unsupported("a form that gives COMPLEX64 is not supported")
+    x = real(c) if c.tensor(0).is_complex else c.value(0)
+    return c.emit("cast", x, dtype=str(c.output_type().dtype))
 
 
 def leaky_relu(c: Context) -> Value:

@@ -68,8 +68,8 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
-_COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS")
-"""Operators on complex numbers."""
+_COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+"""Operators on complex numbers, whose last dimension in netc are their two parts."""
 _OWN_RESULTS = frozenset(
     {
         "LESS",

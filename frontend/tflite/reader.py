@@ -21,6 +21,7 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Value
 from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
+from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
 from ...compiler.tflite.metadata import CLASS_NUMBERS
@@ -64,7 +65,7 @@ def load_tflite(path: str | os.PathLike[str], signature: str | None = None, size
         model = read_model(data)
         if signature is not None:
             model = model.at(_subgraph_of(model, signature))
-        graph = _with_labels(graph_of(model, file.stem, sizes, notes), data)
+        graph = assign_axes(_with_labels(graph_of(model, file.stem, sizes, notes), data))
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
     for note in dict.fromkeys(notes):
@@ -169,13 +170,17 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
             raise UnsupportedError(REFUSED.get(operator.name, ""))
         statement = operator.name in STATEMENTS and not operator.is_custom
         results = _stated(c, converter) if statement else _converted(c, converter, names, start)
-    except (UnsupportedError, ShapeError) as error:
+    except NetcError as error:
+        if not isinstance(error, UnsupportedError | ShapeError) and not c.walk.guesses:
+            raise
         del c.builder.operations[start:]
         _shorten(c.values, before[0])
         _shorten(c.weights, before[1])
         c.walk.variables.go_back(variables)
         has_reason = isinstance(error, UnsupportedError | ScaleError)
         reason = error.diagnostics[0].message if has_reason else _form(c)
+        if not has_reason and not isinstance(error, ShapeError):
+            reason = "the sizes of what it reads are not known before the model runs"
         results = _named(c, opaque(c, reason), names, start)
     c.values.update({i: v for i, v in zip(operator.outputs, results, strict=False) if v is not None})
 

@@ -43,11 +43,15 @@ def attention(m: Maker, name: str) -> Value:
     lead = m.shape((0, 1, 2), end=())
     queries, keys, depth, features = (m.choice((3, 1, 2, 5, 17)) for _ in range(4))
     dtype = m.dtype(FLOATS)
-    shapes = [(*lead, queries, depth), (*lead, keys, depth), (*lead, keys, features)]
+    inside = len(lead) > 0 and m.flag(3)
+    shapes = [
+        (*lead[:-1], rows, lead[-1], columns) if inside else (*lead, rows, columns)
+        for rows, columns in ((queries, depth), (keys, depth), (keys, features))
+    ]
     operands = [m.weight(dtype, shape) for shape in shapes]
     if m.flag():
         operands.append(m.weight(dtype, m.choice(((queries, keys), (keys,), (queries, 1), ()))))
-    return m.emit(name, *operands, causal=m.flag(3), scale=m.choice((None, 0.5, 1)))
+    return m.emit(name, *operands, causal=m.flag(3), scale=m.choice((None, 0.5, 1)), heads_inside=inside)
 
 
 @recipe("q_matmul", "matmul_sum")

@@ -228,13 +228,17 @@ def _pad(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
 
 def _attention(operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
     q, k, v, *mask = map(TORCH.from_numpy, operands)
+    inside = attributes["heads_inside"]
+    if inside:
+        q, k, v = (x.swapaxes(-2, -3) for x in (q, k, v))
     shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2], k.shape[-2])
     hidden = TORCH.zeros(shape, dtype=q.dtype)
     if attributes["causal"]:
         hidden = hidden + TORCH.triu(TORCH.full(shape[-2:], -np.inf, dtype=q.dtype), 1)
     mask = mask[0] + hidden if mask else hidden
     function = TORCH.nn.functional.scaled_dot_product_attention
-    return function(q, k, v, attn_mask=mask, scale=attributes["scale"]).numpy()
+    result = function(q, k, v, attn_mask=mask, scale=attributes["scale"])
+    return (result.swapaxes(-2, -3) if inside else result).numpy()
 
 
 NUMPY["pad"] = _pad

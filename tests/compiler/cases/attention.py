@@ -16,5 +16,8 @@ CASES: tuple[OpCase, ...] = (
     OpCase("attention", ((700, 2), (520, 2), (520, 3)), {"causal": True}),
     OpCase("attention", ((2, 3, 4), (2, 1, 777, 4), (777, 20), (3, 777))),
     OpCase("attention", ((1, 3), (1, 3), (1, 2), (1,))),
+    OpCase("attention", ((2, 5, 3, 8), (2, 7, 3, 8), (2, 7, 3, 6)), {"heads_inside": True}),
+    OpCase("attention", ((2, 19, 3, 16), (2, 37, 1, 16), (37, 3, 20), (3, 1, 37)), {"heads_inside": True}),
+    OpCase("attention", ((1, 40, 2, 8), (1, 600, 2, 8), (1, 600, 2, 3)), {"heads_inside": True, "causal": True}),
     OpCase("attention", ((5, 1), (3, 1), (3, 1), (5, 1))),
 )

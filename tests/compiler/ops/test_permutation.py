@@ -21,6 +21,7 @@ from ..cases import CASES, OpCase
 
 WITH_RULE = tuple(name for name, operator in operators().items() if PERMUTED.of(operator))
 SUMS = {"reduce_sum", "reduce_mean", "softmax", "log_softmax", "logsumexp", "normalize", "l2_normalize", "reduce_prod"}
+SUMS |= {"attention", "dense", "matmul"}
 """Operators that add up floats, in an order that may become another."""
 TOLERANCE = {2: 5e-3, 4: 2e-6, 8: 1e-14}
 """Of sums, by the bytes of an element, relative to the largest result."""

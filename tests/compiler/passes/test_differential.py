@@ -33,7 +33,7 @@ CLOSE = (
     "canonicalize",
     "simplify-inference",
     "fold-batch-norm",
-    "sink-transposes",
+    "assign-axes",
     "fuse{limit=3},canonicalize,cse",
     "fold-batch-norm,fuse,assign-layouts,canonicalize,cse,dce",
     OPTIMIZED,

@@ -49,6 +49,9 @@ from .batch_matmul import divided, flat_place
 from .tiled_product import Columns, TiledProduct, spread_out
 from .tiling import Tile, choose_tile
 
+Matrix = tuple[Expr, ...]
+"""The number of a matrix, or that of the group of heads and its head in it."""
+
 SCORE_BYTES = 32 * 1024
 """Scores of a block, which should stay in the L1 cache ..."""
 SUM_BYTES = 48 * 1024
@@ -81,9 +84,9 @@ class _Emitter:
         self.q, self.k, self.v, *self.mask = anchor.operands
         self.lanes = target.vector_lanes
         self.dtype = sum_type(anchor.result.type.dtype)
-        self.outer = anchor.result.type.shape[:-2]
-        self.queries, self.features = anchor.result.type.shape[-2:]
-        self.keys, self.depth = self.k.type.shape[-2:]
+        self.inside = bool(anchor.attributes["heads_inside"])
+        self.outer, self.queries, self.features = self._parts(anchor.result)
+        _, self.keys, self.depth = self._parts(self.k)
         self.causal = bool(anchor.attributes["causal"])
         self.factor = scale
         self.names = Names()
@@ -110,7 +113,7 @@ class _Emitter:
         self.scores_row = ceil_div(self.block_keys, self.lanes) * self.lanes
 
     def _declare(self) -> None:
-        lead = self.k.type.shape[:-2]
+        lead, *_ = self._parts(self.k)
         panels = ceil_div(self.keys, self.width)
         shape = (math.prod(lead), panels, self.depth, self.width)
         self.packed = Value(TensorType(self.dtype, shape))
@@ -124,7 +127,7 @@ class _Emitter:
             mask = self.mask[0]
             self.mask_buffer = add(Buffer("mask", mask.type.dtype, mask.type.shape), self._outside(mask))
         result = self.group.operation.result
-        self.y = add(Buffer("y", result.type.dtype, self._matrices(result.type), Space.OUT), result)
+        self.y = add(self._buffer_of("y", result, Space.OUT), result)
         self.scores = Buffer("scores", self.dtype, (self.rows, self.scores_row), Space.STACK)
         self.sums = Buffer("sums", self.dtype, (self.rows, self.features), Space.STACK)
         self.largest = Buffer("largest", self.dtype, (self.rows,), Space.STACK)
@@ -134,11 +137,31 @@ class _Emitter:
         """A value of the graph for one of the group."""
         return self.group.outer[value]
 
-    def _matrices(self, type_: TensorType) -> tuple[int, ...]:
-        return (math.prod(type_.shape[:-2]), *type_.shape[-2:])
+    def _parts(self, value: Value) -> tuple[tuple[int, ...], int, int]:
+        """What matrices are numbered by, their rows and columns."""
+        if self.inside:
+            *lead, rows, heads, columns = value.type.shape
+            return (*lead, heads), rows, columns
+        *lead, rows, columns = value.type.shape
+        return tuple(lead), rows, columns
 
-    def _buffer_of(self, name: str, value: Value) -> Buffer:
-        return Buffer(name, value.type.dtype, self._matrices(value.type))
+    def _buffer_of(self, name: str, value: Value, space: Space = Space.ARGUMENT) -> Buffer:
+        """Matrices one after the other, or with their heads inside."""
+        lead, rows, columns = self._parts(value)
+        shape = (math.prod(lead[:-1]), rows, lead[-1], columns) if self.inside else (math.prod(lead), rows, columns)
+        return Buffer(name, value.type.dtype, shape, space)
+
+    def _matrix(self, block: list[Stmt], name: str, shape: tuple[int, ...], place: tuple[Expr, ...]) -> Matrix:
+        """Where a matrix lies that has this place among others."""
+        if not self.inside:
+            return (let(block, f"{name}n", flat_place(shape, place)),)
+        head = let(block, f"{name}h", place[-1])
+        return let(block, f"{name}n", flat_place(shape[:-1], place[:-1])), head
+
+    def _at(self, matrix: Matrix, row: Expr, column: Expr) -> tuple[Expr, ...]:
+        """The place of an element of a matrix."""
+        first, *head = matrix
+        return (first, row, *head, column)
 
     def _wide(self, x: Expr) -> Expr:
         return x if x.type.dtype is self.dtype else Cast(x, self.dtype)
@@ -155,12 +178,14 @@ class _Emitter:
         packed = Buffer("p", self.dtype, self.packed.type.shape, Space.OUT)
         last = self.keys - (panels - 1) * width
 
-        def rows(n: Expr, p: Expr, count: int) -> list[Stmt]:
+        def rows(n: Expr, p: Expr, count: int, matrix: Matrix) -> list[Stmt]:
             def element(w: Expr, d: Expr, x: Expr) -> list[Stmt]:
                 return [Store(packed, (n, p, d, w), x)]
 
             def row(w: Expr) -> list[Stmt]:
-                return loop("d", depth, lambda d: element(w, d, self._wide(Load(k, (n, p * width + w, d)))))
+                return loop(
+                    "d", depth, lambda d: element(w, d, self._wide(Load(k, self._at(matrix, p * width + w, d))))
+                )
 
             def zeros(w: Expr) -> list[Stmt]:
                 return loop("d", depth, lambda d: element(w, d, self._zero()))
@@ -170,9 +195,13 @@ class _Emitter:
 
         def panel(i: Expr) -> list[Stmt]:
             n, p = i // panels, i % panels
+            start: list[Stmt] = []
+            lead, *_ = self._parts(self.k)
+            matrix = self._matrix(start, "k", lead, divided(n, lead, start)) if self.inside else (n,)
             if panels == 1 or last == width:
-                return rows(n, p, min(self.keys, width))
-            return [If(Binary("lt", p, Const(panels - 1)), tuple(rows(n, p, width)), tuple(rows(n, p, last)))]
+                return [*start, *rows(n, p, min(self.keys, width), matrix)]
+            parts = (tuple(rows(n, p, count, matrix)) for count in (width, last))
+            return [*start, If(Binary("lt", p, Const(panels - 1)), *parts)]
 
         parameters = Parameters()
         parameters.add(k, self._outside(self.k))
@@ -191,9 +220,12 @@ class _Emitter:
             start: list[Stmt] = []
             self.batch = divided(p // blocks, self.outer, start)
             self.first = let(start, "first", p % blocks * self.rows)
-            places = [flat_place(s, broadcast_place(s, self.batch)) for s in self._leads()]
-            self.q_at, self.k_at, self.v_at = (let(start, f"{x}n", n) for x, n in zip("qkv", places, strict=True))
-            self.y_at = p // blocks
+            leads = [self._parts(v)[0] for v in (self.q, self.k, self.v)]
+            q, k, v = (broadcast_place(lead, self.batch) for lead in leads)
+            self.q_at = self._matrix(start, "q", leads[0], q)
+            self.k_at = let(start, "kn", flat_place(leads[1], k))
+            self.v_at = self._matrix(start, "v", leads[2], v)
+            self.y_at = self._matrix(start, "y", self.outer, self.batch) if self.inside else (p // blocks,)
             start += [Allocate(self.scores), Allocate(self.largest), Allocate(self.totals)]
             if self.keys > self.block_keys:
                 start.append(Allocate(self.sums))
@@ -206,9 +238,6 @@ class _Emitter:
 
         count = math.prod(self.outer) * blocks
         return self.parameters.scheduled(loop("p", count, block, kind_for(self.group.macs)))
-
-    def _leads(self) -> list[tuple[int, ...]]:
-        return [v.type.shape[:-2] for v in (self.q, self.k, self.v)]
 
     def _queries(self, rows: int) -> list[Stmt]:
         """A block of queries."""
@@ -268,7 +297,7 @@ class _Emitter:
     def _store(self, r: Expr, c: Expr, width: int, total: Expr) -> list[Stmt]:
         """Store a part of a finished row."""
         mean = total / spread_out(Load(self.totals, (r,)), width)
-        place = (self.y_at, self.first + r, c)
+        place = self._at(self.y_at, self.first + r, c)
         return [Store(self.y, place, mean if self.y.dtype is self.dtype else Cast(mean, self.y.dtype))]
 
     # ---- scores and their exponentials ----
@@ -283,7 +312,7 @@ class _Emitter:
             self.lanes,
             self.score_tile,
             lambda r, c: self._zero(c.width),
-            lambda r, k: self._wide(Load(self.q_buffer, (self.q_at, self.first + r, k))),
+            lambda r, k: self._wide(Load(self.q_buffer, self._at(self.q_at, self.first + r, k))),
             lambda k, c: Load(self.k_buffer, (self.k_at, panel + c.tile, k, Const(c.offset)), c.width),
             lambda r, c, total: [Store(self.scores, (r, c.first), total * self.factor)],
         )
@@ -384,7 +413,7 @@ class _Emitter:
             self.value_tile,
             start,
             lambda r, k: Load(self.scores, (r, k)),
-            lambda k, c: self._wide(Load(self.v_buffer, (self.v_at, first + k, c.first), c.width)),
+            lambda k, c: self._wide(Load(self.v_buffer, self._at(self.v_at, first + k, c.first), c.width)),
             finish,
         )
         return product.loops(rows, self.features, keys)

@@ -1,0 +1,226 @@
+"""assign-axes: choose for the whole graph in which order values have their axes, so that transposes move least."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..errors import Location
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Graph, Operation, Value
+from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
+from ..ops.shape import Reshape, Transpose
+from .axis_orders import Order, Plan, Roots, chosen, cost, order_of, planned, seeds
+from .base import Pass
+from .dce import dce
+from .views import with_merged_views
+
+MAX_ROUNDS = 100
+"""Most times that a graph is changed."""
+
+
+@dataclass(frozen=True)
+class AssignAxes(Pass):
+    """Let operations work in the order of axes that spares transposes; those that remain move the fewest bytes.
+
+    An operation that commutes with a permutation (`ops/permutation.py`) may work on permuted operands. From each
+    transpose on, the pass follows the order of axes without it through the graph, forward and backward, through
+    reshapes, too, whose dimensions it takes apart and puts together. Then a minimum cut chooses which operations take
+    this order: what is cut are values that are needed in another order than they are made, weighed by their bytes.
+    This is repeated until nothing gets better. Chains of transposes and reshapes become one transpose of factors of
+    dimensions. Inputs and outputs keep their order. What is known when weights are
+    loaded is transposed to fit at no cost, and so are the rows of a dense layer's weight behind a flattened picture.
+    Sums may be added up in another order, so floats may differ in the last bits.
+
+    Before::
+
+        %0 = transpose(%x) {permutation = [0,3,1,2]}
+        %1 = relu(%0)
+        %2 = transpose(%1) {permutation = [0,2,3,1]}
+
+    After::
+
+        %0 = relu(%x)
+    """
+
+    name = "assign-axes"
+
+    def run(self, graph: Graph) -> Graph:
+        for _ in range(MAX_ROUNDS):
+            better = _better(graph)
+            if better is graph:
+                break
+            graph = better
+        return graph
+
+
+assign_axes = AssignAxes()
+
+
+def _better(graph: Graph) -> Graph:
+    """A graph whose transposes move less; this one where none is found."""
+    roots = Roots(graph)
+    if not any(roots.stands_for_another(op) for op in graph.operations):
+        return graph
+    merged = with_merged_views(graph)
+    if merged is not graph:
+        return dce(merged)
+    plan = _best(roots)
+    if not plan and not _is_wasteful(roots):
+        turned = rewritten(graph, partial(_with_turned_rows, graph, roots.static))
+        return graph if turned is graph else dce(turned)
+    return dce(_Mover(roots, plan).moved())
+
+
+def _best(roots: Roots) -> Plan:
+    """Which operations work in another order; none if nothing gets better."""
+    best: Plan = {}
+    least = cost(roots, best)
+    for exact in (True, False):
+        waiting = seeds(roots)
+        while waiting:
+            plan, waiting = planned(roots, waiting, exact=exact)
+            found = chosen(roots, plan) if plan else {}
+            if (total := cost(roots, found)) < least:
+                best, least = found, total
+    return best
+
+
+def _is_wasteful(roots: Roots) -> bool:
+    """True if transposes follow each other, are made twice, or leave all elements where they are."""
+    seen: set[tuple[Value, Order]] = set()
+    for op in roots.graph.operations:
+        if roots.stands_for_another(op):
+            root, order = roots.orders[op.result]
+            key = root, order_of(root.type, order)
+            if key in seen or root is not op.operands[0] or is_free(root.type.shape, order):
+                return True
+            seen.add(key)
+    return False
+
+
+class _Mover:
+    """The walk that gives operations their chosen form. A transpose is emitted where it is first read."""
+
+    def __init__(self, roots: Roots, plan: Plan) -> None:
+        self.roots, self.plan = roots, plan
+        self.rewriter = Rewriter(roots.graph)
+        self.made: dict[Value, tuple[Value, Permutation]] = {}
+        """What stands for a root in the new graph, and in which order of its axes."""
+        self.known: dict[tuple[Value, Permutation], Value] = {}
+
+    def moved(self) -> Graph:
+        """The new graph."""
+        graph = self.roots.graph
+        for value in graph.inputs:
+            self.made[value] = value, tuple(range(value.type.rank))
+        for op in graph.operations:
+            if not self.roots.stands_for_another(op):
+                self._visit(op)
+        for output in graph.outputs:
+            self._standing(output, None)
+        return self.rewriter.close()
+
+    def _visit(self, op: Operation) -> None:
+        form = self.plan.get(op)
+        if form is None:
+            if not self._as_made(op):
+                for operand in op.operands:
+                    self._standing(operand, op.location)
+            copied = self.rewriter.copy(op)
+            for old, new in zip(op.results, copied.results, strict=True):
+                self.made[old] = new, tuple(range(old.type.rank))
+            return
+        reads = zip(self.roots.operands[op], form.operands, strict=True)
+        operands = [self._value(read.root, composed(read.order, order), op.location) for read, order in reads]
+        name = op.result.name if is_identity(form.result) else None
+        moved = self.rewriter.operation(op.operator, operands, form.attributes, location=op.location, name=name)
+        self.made[op.result] = moved.result, form.result
+
+    def _as_made(self, op: Operation) -> bool:
+        """Let a reshape read what a root is made as, where this has its elements in the same order."""
+        if not isinstance(op.operator, Reshape):
+            return False
+        (read,) = self.roots.operands[op]
+        made, order = self.made[read.root]
+        if (is_identity(order) and is_identity(read.order)) or not self._is_same(read.root, order, read.order):
+            return False
+        self.rewriter.replace(op.operands[0], made)
+        return True
+
+    def _standing(self, old: Value, location: Location | None) -> None:
+        """Let the rewriter have a value as the old graph has it."""
+        self.rewriter.replace(old, self._value(*self.roots.orders[old], location, old.name))
+
+    def _value(self, root: Value, wanted: Permutation, location: Location | None, name: str | None = None) -> Value:
+        """A root with its axes in some order: as it is made, as a reshape where that is the same, or transposed."""
+        made, order = self.made[root]
+        if wanted == order:
+            return made
+        key = root, wanted
+        if key not in self.known:
+            same = next((v for (r, o), v in self.known.items() if r is root and self._is_same(root, o, wanted)), None)
+            source = made if self._is_same(root, order, wanted) else same
+            if source is not None:
+                shape = tuple(root.type.shape[d] for d in wanted)
+                self.known[key] = self.rewriter.emit("reshape", source, shape=shape, location=location, name=name)
+            else:
+                turn = composed(inverse(order), wanted)
+                self.known[key] = self._transposed(root, made, turn, location, name)
+        return self.known[key]
+
+    def _is_same(self, root: Value, a: Permutation, b: Permutation) -> bool:
+        return order_of(root.type, a) == order_of(root.type, b)
+
+    def _transposed(
+        self, root: Value, made: Value, turn: Permutation, location: Location | None, name: str | None
+    ) -> Value:
+        producer = self.roots.graph.producers.get(root)
+        if producer is not None and producer.name == "constant":
+            array = np.ascontiguousarray(producer.attributes["value"].transpose(turn))
+            return self.rewriter.constant(array, location, quantization=made.type.quantization, name=name)
+        return self.rewriter.emit("transpose", made, permutation=turn, location=location, name=name)
+
+
+# ---- dense layers behind flattened pictures --------------------------------------------------------------------------
+
+
+def _with_turned_rows(graph: Graph, static: frozenset[Value], b: Rewriter, op: Operation) -> Value | None:
+    """A dense layer that reads a transposed picture flattened: the rows of its weight take the picture's own order."""
+    found = _flattened(graph, op) if op.name == "dense" and op.operands[1] in static else None
+    if found is None:
+        return None
+    source, permutation = found
+    weight, rank = op.operands[1], len(permutation)
+    sizes = [source.type.shape[d] for d in permutation[1:]]
+    turn = (*(d - 1 for d in inverse(permutation)[1:]), rank - 1)
+    producer = graph.producers[weight]
+    if producer.name == "constant":
+        rows = producer.attributes["value"].reshape(*sizes, weight.type.shape[1]).transpose(turn)
+        turned = b.constant(np.ascontiguousarray(rows.reshape(weight.type.shape)), producer.location)
+    else:
+        rows = b.emit("reshape", b[weight], shape=(*sizes, weight.type.shape[1]), location=op.location)
+        rows = b.emit("transpose", rows, permutation=turn, location=op.location)
+        turned = b.emit("reshape", rows, shape=weight.type.shape, location=op.location)
+    flat = b.emit("reshape", b[source], shape=(source.type.shape[0], math.prod(sizes)), location=op.location)
+    operands = (flat, turned, *(b[v] for v in op.operands[2:]))
+    return b.operation(op.operator, operands, op.attributes, location=op.location, name=op.result.name).result
+
+
+def _flattened(graph: Graph, op: Operation) -> tuple[Value, Permutation] | None:
+    """What a dense layer reads as rows [N, ...], if it is transposed and flattened."""
+    reshape = graph.producers.get(op.operands[0])
+    if reshape is None or not isinstance(reshape.operator, Reshape):
+        return None
+    transpose = graph.producers.get(reshape.operands[0])
+    if transpose is None or not isinstance(transpose.operator, Transpose):
+        return None
+    source, permutation = transpose.operands[0], transpose.attributes["permutation"]
+    if source.type.layout is not None or op.operands[1].type.quantization is not None:
+        return None
+    shape = transpose.result.type.shape
+    fits = permutation[0] == 0 and reshape.result.type.shape == (shape[0], math.prod(shape[1:]))
+    return (source, permutation) if fits else None
