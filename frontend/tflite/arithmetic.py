@@ -20,6 +20,8 @@ from .fourier import real
 Converter = Callable[[Context], Value]
 
 _SIGNED = (DType.I8, DType.I16)
+_LARGEST_SHIFT = 15
+"""By more bits, the kernel's shift of 16-bit numbers is not defined."""
 _LARGEST_POWER = 8
 """Powers up to this one are products."""
 
@@ -42,8 +44,11 @@ def _shifts(c: Context) -> bool:
     """True if a sum of 16-bit numbers is one of the older kind, for scales that are powers of two."""
     if c.output_type().dtype is not DType.I16 or not c.option("pot_scale_int16", False):
         return False
-    scales = c.quantization(0), c.quantization(1), c.output_quantization()
-    return all(power_of_two(s.scale) is not None for s in scales)
+    powers = [power_of_two(s.scale) for s in (c.quantization(0), c.quantization(1), c.output_quantization())]
+    known = [p for p in powers if p is not None]
+    if len(known) == len(powers) and max(known) - min(known) > _LARGEST_SHIFT:
+        c.unsupported(f"its form with powers of two shifts numbers of 16 bits by {max(known) - min(known)}")
+    return len(known) == len(powers)
 
 
 def _raw(name: str, operands: int) -> Converter:
