@@ -11,6 +11,7 @@ from typing import Any
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
+from .compiler.quantization import states_scales
 from .compiler.reading import read_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from .frontend import FORMATS, format_of
@@ -55,13 +56,17 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
 
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """The TFLite file that is made of a float network."""
-    for name, what in (("weights", "--weights FILE.safetensors"), ("calibrate", "--calibrate FOLDER")):
-        if not options[name]:
-            hint = "`netc check --target edgetpu` predicts without weights or samples"
-            raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
     count = options["samples"]
     network = load(model, net=options["net"], settings=options["settings"])
-    samples = open_noted(options["calibrate"], count, network)
+    needed = [("weights", "--weights FILE.safetensors", bool(network.parameters))]
+    needed.append(("calibrate", "--calibrate FOLDER", not states_scales(network)))
+    for name, what, is_needed in needed:
+        if is_needed and not options[name]:
+            hint = "`netc check --target edgetpu` predicts without weights or samples"
+            raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
+        if options[name] and not is_needed:
+            raise NetcError(f"{model} has them already: it takes no --{name}")
+    samples = open_noted(options["calibrate"], count, network) if options["calibrate"] else None
     with progress_bar(count, "calibrating") as bar:
         made = edgetpu_model(
             model,
