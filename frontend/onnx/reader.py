@@ -41,15 +41,19 @@ def load_onnx(path: str | os.PathLike[str], batch: int = 1, settings: Mapping[st
     Open sizes that count samples are `batch`. Raises `NetcError` with all that is wrong with the file, or that netc
     doesn't have.
     """
-    onnx = library()
     file = Path(path)
-    data = read_bytes(path, "ONNX model", limit=MAX_FILE)
     try:
-        with reading(path, "ONNX model"):
-            model = onnx.ModelProto.FromString(data)
-        return graph_of(model, file.stem, file.parent, batch=batch, settings=settings)
+        return graph_of(read_model(path), file.stem, file.parent, batch=batch, settings=settings)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
+
+
+def read_model(path: str | os.PathLike[str]) -> Any:
+    """The ModelProto of a file, without the data that lies beside it. Raises `NetcError` if it isn't one."""
+    onnx = library()
+    data = read_bytes(path, "ONNX model", limit=MAX_FILE)
+    with reading(path, "ONNX model"):
+        return onnx.ModelProto.FromString(data)
 
 
 def graph_of(
@@ -59,8 +63,12 @@ def graph_of(
     *,
     batch: int = 1,
     settings: Mapping[str, Any] | None = None,
+    watch: bool = False,
 ) -> Graph:
-    """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`."""
+    """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`.
+
+    With `watch` the outputs are the results of all nodes that aren't known while the file is read.
+    """
     opsets = _opsets(model)
     sizes = Sizes(batch, settings or {})
     builder = GraphBuilder(name, {"format": "onnx"})
@@ -78,8 +86,11 @@ def graph_of(
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs)
     _raise(converter)
-    found = [t for t in outputs if t is not None]
-    return _finished(builder, converter, sizes, model.graph, found)
+    found = {info.name: t for info, t in zip(model.graph.output, outputs, strict=True) if t is not None}
+    if watch:
+        found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
+        found = {n: t for n, t in found.items() if t.value not in builder.inputs}
+    return _finished(builder, converter, sizes, found)
 
 
 def _opsets(model: Any) -> dict[str, int]:
@@ -145,13 +156,13 @@ def _raise(converter: Converter) -> None:
     raise NetcError(shown)
 
 
-def _finished(builder: GraphBuilder, converter: Converter, sizes: Sizes, graph: Any, outputs: list[Tensor]) -> Graph:
-    values = [t.value if t.value is not None else converter.constant(t) for t in outputs]
+def _finished(builder: GraphBuilder, converter: Converter, sizes: Sizes, outputs: Mapping[str, Tensor]) -> Graph:
+    values = [t.value if t.value is not None else converter.constant(t) for t in outputs.values()]
     inputs = tuple(v.name or "" for v in builder.inputs)
     builder.attributes["signature"] = {
         "key": "",
         "inputs": inputs,
-        "outputs": tuple(info.name for info in graph.output),
+        "outputs": tuple(outputs),
     }
     if sizes.assumed:
         builder.attributes["sizes"] = {name: sizes.bound[name] for name in sorted(sizes.assumed)}
