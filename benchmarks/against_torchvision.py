@@ -181,7 +181,8 @@ def _compare(name: str, folder: Path, options: argparse.Namespace) -> Finding:
             difference = _difference(found if isinstance(found, tuple) else (found,), expected)
             if difference > LIMIT:
                 wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in x]
-                exact = _run_torch(copy.deepcopy(module).double(), wide)
+                exact = _run_torch(module.double(), wide)
+                module.float()
                 finding.own = _difference(expected, exact)
             finding.difference = max(finding.difference or 0, difference)
             if batch == 1 and options.rounds and side == whole:

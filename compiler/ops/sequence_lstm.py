@@ -7,7 +7,7 @@ normalised gates: Ba, Kiros and Hinton, "Layer normalization", 2016.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh", "sigmoid")
 """What may stand in place of tanh; the first is none."""
 _VARIANCE = 1e-8
 """Is added to the variance of a normalised gate."""
+
+Product = Callable[..., Value]
+"""Emits a product of vectors with a weight, and the sum with a bias: builder, kind of weight, vectors, weight, bias."""
 
 LSTM_ATTRIBUTES: Mapping[str, AttributeSpec] = {
     "roles": AttributeSpec(tuple, "what each of the weights is: forget_weight, forget_recurrent, forget_peephole ..."),
@@ -104,6 +107,10 @@ class SequenceLstm(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return evaluated(self, operands, attributes)
 
+    def product(self, attributes: Attributes) -> Product:
+        """Multiplies vectors by weights."""
+        return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
+
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, c, *weights = operands
         known = dict(zip(attributes["roles"], weights, strict=True))
@@ -114,11 +121,12 @@ class SequenceLstm(Operator):
             parts = [known[f"{g}_{kind}"] for g in gates]
             return b.emit("concat", *parts, axis=-1)
 
-        total = b.emit("dense", x, joined("weight"), *(() if normed else (joined("bias"),)))
+        multiply = self.product(attributes)
+        total = multiply(b, "weight", x, joined("weight"), *(() if normed else (joined("bias"),)))
         constants = {"recurrent": joined("recurrent")}
         inner = ("_peephole", "_norm", "projection", "projection_bias", *(("_bias",) if normed else ()))
         constants |= {role: value for role, value in known.items() if role.endswith(inner)}
-        step = _Step(attributes, gates, tuple(constants))
+        step = _Step(attributes, gates, tuple(constants), multiply)
         sequence = time_first(b, total, attributes["time_major"])
         done = scanned(b, step, (h, c), (sequence,), tuple(constants.values()))
         return (time_second(b, done.stacked[0], attributes["time_major"]), *done.states)
@@ -131,16 +139,17 @@ class SequenceLstm(Operator):
 class _Step:
     """A step of the float layer."""
 
-    def __init__(self, attributes: Attributes, gates: Sequence[str], roles: tuple[str, ...]) -> None:
+    def __init__(self, attributes: Attributes, gates: Sequence[str], roles: tuple[str, ...], multiply: Product) -> None:
         self.attributes = attributes
+        self.multiply = multiply
         self.gates = gates
         self.roles = roles
 
     def __call__(
-        self, b: Emits, states: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value]
+        self, b: Builder, states: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value]
     ) -> tuple[Sequence[Value], Sequence[Value]]:
         (h, c), known = states, dict(zip(self.roles, constants, strict=True))
-        total = b.emit("add", xs[0], b.emit("dense", h, known["recurrent"]))
+        total = b.emit("add", xs[0], self.multiply(b, "recurrent", h, known["recurrent"]))
         kept = self._gate(b, "forget", total, c, known)
         new = self._gate(b, "cell", total, c, known)
         if "input" in self.gates:
@@ -153,7 +162,8 @@ class _Step:
         activation = self.attributes["activation"]
         hidden = b.emit("mul", shown, activated(b, cell, activation) if activation else new)
         if "projection" in known:
-            hidden = b.emit("dense", hidden, *(known[r] for r in ("projection", "projection_bias") if r in known))
+            weights = (known[r] for r in ("projection", "projection_bias") if r in known)
+            hidden = self.multiply(b, "projection", hidden, *weights)
             hidden = _clipped(b, hidden, self.attributes["projection_clip"])
         return (hidden, cell), (hidden,)
 

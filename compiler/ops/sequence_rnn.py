@@ -10,7 +10,7 @@ from ..graph.registry import register
 from ..types import TensorType
 from .facets import INTEGER, PERMUTED
 from .scan import evaluated, scanned, time_first, time_second
-from .sequence_lstm import ACTIVATIONS, activated
+from .sequence_lstm import ACTIVATIONS, Product, activated
 
 
 @register
@@ -43,17 +43,22 @@ class SequenceRnn(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return evaluated(self, operands, attributes)
 
+    def product(self, attributes: Attributes) -> Product:
+        """Multiplies vectors by weights."""
+        return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
+
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, weight, recurrent, bias = operands
+        multiply = self.product(attributes)
 
         def step(
-            b: Emits, states: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value]
+            b: Builder, states: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value]
         ) -> tuple[Sequence[Value], Sequence[Value]]:
-            total = b.emit("add", xs[0], b.emit("dense", states[0], constants[0]))
+            total = b.emit("add", xs[0], multiply(b, "recurrent", states[0], constants[0]))
             new = activated(b, total, attributes["activation"])
             return (new,), (new,)
 
-        sequence = time_first(b, b.emit("dense", x, weight, bias), attributes["time_major"])
+        sequence = time_first(b, multiply(b, "weight", x, weight, bias), attributes["time_major"])
         done = scanned(b, step, (h,), (sequence,), (recurrent,))
         return (time_second(b, done.stacked[0], attributes["time_major"]), *done.states)
 
@@ -93,9 +98,14 @@ class Svdf(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return evaluated(self, operands, attributes)
 
+    def product(self, attributes: Attributes) -> Product:
+        """Multiplies vectors by weights."""
+        return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
+
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, memory, features, time, *bias = operands
-        after = remembered(b, memory, b.emit("dense", x, features), time.type.shape)
+        new = self.product(attributes)(b, "features", x, features)
+        after = remembered(b, memory, new, time.type.shape)
         weighed = b.emit("reduce_sum", b.emit("mul", after, time), axes=(-1,))
         batch, rank = x.type.shape[0], attributes["rank"]
         units = features.type.shape[1] // rank

@@ -36,6 +36,7 @@ from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .sink_transposes import SinkTransposes, sink_transposes
+from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
@@ -63,6 +64,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Recompute,
             SimplifyInference,
             SinkTransposes,
+            SkipPadding,
             Verify,
         )
     }
@@ -109,6 +111,7 @@ __all__ = [
     "Recompute",
     "SimplifyInference",
     "SinkTransposes",
+    "SkipPadding",
     "Step",
     "Timing",
     "Verify",
@@ -140,5 +143,6 @@ __all__ = [
     "run",
     "simplify_inference",
     "sink_transposes",
+    "skip_padding",
     "verify",
 ]

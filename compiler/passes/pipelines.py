@@ -11,6 +11,7 @@ INFERENCE = ",".join(
         "canonicalize",
         "fold-batch-norm",
         "simplify-inference",
+        "skip-padding",
         "decompose",
         "optimize-bodies",
         "canonicalize",

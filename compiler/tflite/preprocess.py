@@ -40,6 +40,15 @@ def from_buffer(data: bytes) -> dict[str, Any]:
     return _checked(found)
 
 
+def fits(settings: Mapping[str, Any]) -> bool:
+    """True for settings with numbers that a file can hold, and that no picture overflows with."""
+    try:
+        to_buffer(settings)
+    except NetcError:
+        return False
+    return True
+
+
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings whose keys and values are right, with lists as tuples."""
     checked: dict[str, Any] = {}

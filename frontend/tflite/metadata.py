@@ -50,16 +50,16 @@ def _preprocess(model: Model, root: Record | None) -> dict[str, Any]:
     """The graph attribute `preprocess`: how a picture becomes the first input, as far as the file tells.
 
     Settings that netc wrote count before the standard metadata, from which labels come all the same. Without a word
-    from the file, quantized inputs take pixels as they are.
+    from the file, quantized inputs take pixels as they are, unless their scale makes numbers of those that none has.
     """
     found = {} if root is None else _declared(root, model.main)
+    labels = {key: found[key] for key in found if key == "labels"}
     settings = model.metadata.get(preprocess.NAME)
     if settings is not None:
-        labels = {key: found[key] for key in found if key == "labels"}
         return preprocess.from_buffer(settings) | labels
     if "mean" not in found and model.inputs:
         found |= _pixels(model)
-    return found
+    return found if preprocess.fits(found) else labels
 
 
 LABELS_BYTES = 1 << 20

@@ -10,9 +10,11 @@ from ...compiler.graph.ir import Value
 from ...compiler.graph.registry import lookup
 from ...compiler.ops.facets import reads
 from ...compiler.ops.moves import sliced
+from ...compiler.ops.quantized.hybrid_recurrent import is_quantized
 from ...compiler.ops.sequence_lstm import GATES, SEEING
 from ...compiler.types import DType
 from .context import Context
+from .hybrid import asymmetric, hybrid_weight, is_hybrid
 
 FUSED = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """What codes of the schema's ActivationFunctionType stand for in recurrent layers."""
@@ -84,6 +86,8 @@ def _lstm(c: Context, x: Value, time_major: bool) -> Value:
 def float_lstm(c: Context, x: Value, places: Places, time_major: bool, extra: Value | None = None) -> Value:
     """One direction of an LSTM on floats; the auxiliary input stands behind the other one."""
     present = places.present(c)
+    if is_hybrid(c, 0, present["output_weight"]):
+        return _hybrid_lstm(c, x, places, time_major, extra)
     _check_floats(c, present.values())
     weights = {role: _weight(c, place) for role, place in present.items()}
     if extra is not None and places.extra is not None:
@@ -92,18 +96,49 @@ def float_lstm(c: Context, x: Value, places: Places, time_major: bool, extra: Va
             if f"{gate}_weight" in weights:
                 both = weights[f"{gate}_weight"], _weight(c, places.extra + i)
                 weights[f"{gate}_weight"] = c.emit("concat", *both, axis=0)
-    options = {
+    return _layer(c, "sequence_lstm", x, places, weights, {"time_major": time_major})
+
+
+def _layer(
+    c: Context, name: str, x: Value, places: Places, weights: dict[str, Value], options: dict[str, Any]
+) -> Value:
+    """The operator of a direction, and what becomes of its states."""
+    options |= {
         "roles": tuple(weights),
         "activation": activation(c),
         "cell_clip": float(c.option("cell_clip", 0.0)),
         "projection_clip": float(c.option("proj_clip", 0.0)) if "projection" in weights else 0.0,
-        "time_major": time_major,
     }
     operands = (x, c.state(places.state), c.state(places.cell), *weights.values())
-    y, h, cell = c.builder.operation(lookup("sequence_lstm"), operands, options).results
+    y, h, cell = c.builder.operation(lookup(name), operands, options).results
     c.keep(places.state, h)
     c.keep(places.cell, cell)
     return y
+
+
+def _hybrid_lstm(c: Context, x: Value, places: Places, time_major: bool, extra: Value | None) -> Value:
+    """One direction of an LSTM of floats with 8-bit weights."""
+    if extra is not None:
+        c.unsupported("its form with 8-bit weights for an auxiliary input is not supported")
+    weights, scales = {}, []
+    for role, place in places.present(c).items():
+        if is_quantized(role):
+            weights[role], scale = _bytes(c, place)
+            scales.append(scale)
+        else:
+            weights[role], dtype = c.value(place), c.type(place).dtype
+            if dtype is not DType.F32:
+                c.unsupported(f"its form with 8-bit weights and a {role} of {dtype} is not supported")
+    options = {"time_major": time_major, "scales": tuple(scales), "symmetric": not asymmetric(c)}
+    return _layer(c, "hybrid_lstm", x, places, weights, options)
+
+
+def _bytes(c: Context, place: int) -> tuple[Value, float]:
+    """An 8-bit weight and its scale: a matrix with a column for each cell, or a vector."""
+    weight, given = hybrid_weight(c, place, (1, 0) if c.type(place).rank == 2 else (0,))
+    if not given.is_per_tensor:
+        c.unsupported("its form for floats takes weights of one scale")
+    return weight, given.scale
 
 
 def _check_floats(c: Context, places: Any) -> None:
@@ -180,6 +215,8 @@ def _basic_lstm(c: Context) -> tuple[Value, ...]:
 def _rnn(c: Context, x: Value, places: Sequence[int], time_major: bool, extra: Sequence[Value] = ()) -> Value:
     """One direction; places of weight, recurrent weight, bias and state; an auxiliary input and its weight."""
     weight, recurrent, bias, state = places
+    if is_hybrid(c, 0, weight):
+        return _hybrid_rnn(c, x, places, time_major, extra)
     _check_floats(c, places[:3])
     w = c.weight(weight, (1, 0))[0]
     if extra:
@@ -187,6 +224,24 @@ def _rnn(c: Context, x: Value, places: Sequence[int], time_major: bool, extra: S
     operands = (x, c.state(state), w, c.weight(recurrent, (1, 0))[0], c.value(bias))
     options = {"activation": activation(c), "time_major": time_major}
     y, h = c.builder.operation(lookup("sequence_rnn"), operands, options).results
+    c.keep(state, h)
+    return y
+
+
+def _hybrid_rnn(c: Context, x: Value, places: Sequence[int], time_major: bool, extra: Sequence[Value]) -> Value:
+    """One direction of a layer of floats with 8-bit weights."""
+    if extra:
+        c.unsupported("its form with 8-bit weights for an auxiliary input is not supported")
+    weight, recurrent, bias, state = places
+    (w, first), (u, second) = (_bytes(c, place) for place in (weight, recurrent))
+    options = {
+        "activation": activation(c),
+        "time_major": time_major,
+        "scales": (first, second),
+        "symmetric": not asymmetric(c),
+    }
+    operands = (x, c.state(state), w, u, c.value(bias))
+    y, h = c.builder.operation(lookup("hybrid_rnn"), operands, options).results
     c.keep(state, h)
     return y
 
@@ -212,6 +267,9 @@ def bidirectional_sequence_rnn(c: Context) -> Value | tuple[Value, ...]:
     x, auxiliary = c.value(0), c.value(9) if c.has(9) else None
     has_weights = c.has(10)
 
+    if is_hybrid(c, 0, 1):
+        c.unsupported("with 8-bit weights for floats, LiteRT's kernel gives other sums than that of one direction")
+
     # With the batch first, LiteRT's kernel has both layers read the same input.
     second = x if auxiliary is None or has_weights or not time_major else auxiliary
     extra: list[list[Value]] = [[], []]
@@ -228,13 +286,17 @@ def svdf(c: Context) -> Value:
         from .integer_recurrent import integer_svdf
 
         return integer_svdf(c)
-    _check_floats(c, (1, 2))
     (rank,) = c.positive("rank")
-    operands = [c.value(0), c.state(4), c.weight(1, (1, 0))[0], c.value(2)]
-    if c.has(3):
-        operands.append(c.value(3))
-    options = {"rank": rank, "activation": activation(c)}
-    y, memory = c.builder.operation(lookup("svdf"), operands, options).results
+    options: dict[str, Any] = {"rank": rank, "activation": activation(c)}
+    name = "svdf"
+    if is_hybrid(c, 0, 1):
+        (features, first), (time, second) = _bytes(c, 1), hybrid_weight(c, 2, (0, 1))
+        name, options["scales"], options["symmetric"] = "hybrid_svdf", (first, second.scale), not asymmetric(c)
+    else:
+        _check_floats(c, (1, 2))
+        features, time = c.weight(1, (1, 0))[0], c.value(2)
+    operands = [c.value(0), c.state(4), features, time, *([c.value(3)] if c.has(3) else [])]
+    y, memory = c.builder.operation(lookup(name), operands, options).results
     c.keep(4, memory)
     return y
 

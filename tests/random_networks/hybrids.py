@@ -1,4 +1,4 @@
-"""Contractions of floats with 8-bit weights, and the parts that they are made of."""
+"""Contractions and recurrent layers of floats with 8-bit weights, and the parts that they are made of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from netc.compiler.graph import Value
+from netc.compiler.ops.quantized.hybrid_recurrent import is_quantized
+from netc.compiler.ops.sequence_lstm import ACTIVATIONS
 from netc.compiler.types import DType, Quantization
 
 from .contractions import convolution_of, enlarging, groups_and_channels
@@ -14,6 +16,7 @@ from .integers import SCALES
 from .maker import Maker, Shape, UnfitError
 from .products import partner, stack, turns
 from .recipes import recipe
+from .recurrent import lstm_shapes, sizes, svdf_shapes
 
 
 def _floats(m: Maker, shape: Shape) -> Value:
@@ -112,3 +115,51 @@ def rescale(m: Maker, name: str) -> Value:
     sums = m.leaf(DType.I32, shape[-1:], "1000")
     rest = [m.leaf(DType.F32, shape[-1:]) for _ in range(2 if m.flag() else 1)]
     return m.emit(name, x, given, sums, *rest, apart=m.flag())
+
+
+def _whole(m: Maker, count: int) -> dict[str, Any]:
+    """The attributes of a layer with so many weights of i8."""
+    return {"scales": tuple(m.choice(SCALES) for _ in range(count)), "symmetric": m.flag()}
+
+
+@recipe("hybrid_lstm")
+def lstm(m: Maker, name: str) -> Value:
+    time_major, steps, batch, inputs = sizes(m)
+    cells = m.choice((2, 1, 5))
+    units = cells if m.flag() else m.choice((1, 3))
+    shapes = lstm_shapes(m, inputs, cells, units)
+    types = {role: DType.I8 if is_quantized(role) else DType.F32 for role in shapes}
+    limits = {key: m.choice((0.0, 0.5, 1.0)) for key in ("cell_clip", "projection_clip")}
+    return m.emit(
+        name,
+        _floats(m, (steps, batch, inputs) if time_major else (batch, steps, inputs)),
+        *(m.weight(DType.F32, (batch, n)) for n in (units, cells)),
+        *(m.weight(types[role], shape) for role, shape in shapes.items()),
+        roles=tuple(shapes),
+        activation=m.choice(("tanh", "", "sigmoid")),
+        time_major=time_major,
+        **limits,
+        **_whole(m, sum(dtype is DType.I8 for dtype in types.values())),
+    )
+
+
+@recipe("hybrid_rnn")
+def rnn(m: Maker, name: str) -> Value:
+    time_major, steps, batch, inputs = sizes(m)
+    cells = m.choice((2, 1, 5))
+    x = _floats(m, (steps, batch, inputs) if time_major else (batch, steps, inputs))
+    types, shapes = (
+        (DType.F32, DType.I8, DType.I8, DType.F32),
+        ((batch, cells), (inputs, cells), (cells,) * 2, (cells,)),
+    )
+    weights = [m.weight(dtype, shape) for dtype, shape in zip(types, shapes, strict=True)]
+    given = {"activation": m.choice(ACTIVATIONS[3:]), "time_major": time_major}
+    return m.emit(name, x, *weights, **given, **_whole(m, 2))
+
+
+@recipe("hybrid_svdf")
+def svdf(m: Maker, name: str) -> Value:
+    rank, (x, *rest) = svdf_shapes(m)
+    types = (DType.F32, DType.I8, DType.I8, DType.F32)
+    weights = [m.weight(dtype, shape) for dtype, shape in zip(types, rest, strict=True)][: m.choice((4, 3))]
+    return m.emit(name, _floats(m, x), *weights, rank=rank, activation=m.choice(ACTIVATIONS), **_whole(m, 2))

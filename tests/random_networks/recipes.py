@@ -17,6 +17,8 @@ EXCLUDED = {
     "constant": "a leaf of every network",
     "fused": "made by passes; its members are drawn",
     "scan": "its layers are drawn, which are made of it",
+    "if": "its branches are graphs, which tests of their own run",
+    "while": "its condition and body are graphs, which tests of their own run",
     "opaque": "has no meaning that could be compared",
 }
 """Operators without a recipe, and why."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...graph.ir import Array, Operation
-from ...ops.facets import TFLITE, TfliteForm
+from ...ops.facets import TFLITE, Narrow, TfliteForm
+from ...ops.quantized.hybrid_recurrent import HybridLayer, HybridLstm, HybridRnn, HybridSvdf
 from ...ops.quantized.lstm import QLstm
 from ...ops.quantized.svdf import QSvdf
 from ...ops.sequence_lstm import ACTIVATIONS, GATES, SEEING, SequenceLstm
@@ -77,7 +78,25 @@ def sequence_lstm(c: Emitter, op: Operation) -> None:
         "proj_clip": given["projection_clip"],
         "time_major": given["time_major"],
     }
-    _unidirectional(c, op, {role: _weight(c, op, i) for i, role in enumerate(given["roles"], 3)}, fields)
+    fields |= _asymmetric(op)
+    weights = {role: _scaled(c, op, i) for i, role in enumerate(given["roles"], 3)}
+    _unidirectional(c, op, weights, fields)
+
+
+def _scale(op: Operation, operand: int) -> Quantization | None:
+    """What a weight of i8 stands for in a layer on floats."""
+    scale = op.operator.scales(op.attributes).get(operand) if isinstance(op.operator, HybridLayer) else None
+    return None if scale is None else Quantization.of(scale)
+
+
+def _scaled(c: Emitter, op: Operation, operand: int) -> int:
+    """A weight of floats, or of i8 in a layer on floats."""
+    return _weight(c, op, operand, _scale(op, operand))
+
+
+def _asymmetric(op: Operation) -> dict[str, Field]:
+    """The option of layers that quantize floats."""
+    return {"asymmetric_quantize_inputs": not op.attributes["symmetric"]} if "symmetric" in op.attributes else {}
 
 
 def q_lstm(c: Emitter, op: Operation) -> None:
@@ -133,18 +152,19 @@ def _seen(weights: Array, units: int) -> Array:
 
 def sequence_rnn(c: Emitter, op: Operation) -> None:
     """UNIDIRECTIONAL_SEQUENCE_RNN."""
-    weights = [_weight(c, op, i) for i in (2, 3, 4)]
+    weights = [_scaled(c, op, i) for i in (2, 3, 4)]
     inputs = [c.place(op.operands[0]), *weights, *_states(c, op, 1)]
     fields: dict[str, Field] = {"fused_activation_function": _code(c, op), "time_major": op.attributes["time_major"]}
+    fields |= _asymmetric(op)
     options = Options("SequenceRNNOptions", fields)
     c.add(Node("UNIDIRECTIONAL_SEQUENCE_RNN", 1, tuple(inputs), (c.place(op.results[0]),), options))
 
 
 def svdf(c: Emitter, op: Operation) -> None:
     """SVDF on floats."""
-    inputs = [_weight(c, op, 2), c.constant(c.known(op, 3), c.names[op.operands[3]])]
+    inputs = [_scaled(c, op, 2), c.constant(c.known(op, 3), c.names[op.operands[3]], _scale(op, 3))]
     inputs.append(_weight(c, op, 4) if len(op.operands) > 4 else -1)
-    _svdf(c, op, inputs, _code(c, op), 1)
+    _svdf(c, op, inputs, _code(c, op), 2 if isinstance(op.operator, HybridLayer) else 1)
 
 
 def q_svdf(c: Emitter, op: Operation) -> None:
@@ -163,11 +183,15 @@ def q_svdf(c: Emitter, op: Operation) -> None:
 def _svdf(c: Emitter, op: Operation, weights: Sequence[int], activation: int, version: int) -> None:
     inputs = [c.place(op.operands[0]), *weights, *_states(c, op, 1)]
     fields: dict[str, Field] = {"rank": op.attributes["rank"], "fused_activation_function": activation}
+    fields |= _asymmetric(op)
     c.add(Node("SVDF", version, tuple(inputs), (c.place(op.results[0]),), Options("SVDFOptions", fields)))
 
 
 TFLITE.add(TfliteForm(sequence_lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM"), SequenceLstm)
+TFLITE.add(TfliteForm(sequence_lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM", narrow=Narrow.COPIED), HybridLstm)
 TFLITE.add(TfliteForm(q_lstm, "UNIDIRECTIONAL_SEQUENCE_LSTM"), QLstm)
 TFLITE.add(TfliteForm(sequence_rnn, "UNIDIRECTIONAL_SEQUENCE_RNN"), SequenceRnn)
+TFLITE.add(TfliteForm(sequence_rnn, "UNIDIRECTIONAL_SEQUENCE_RNN", narrow=Narrow.COPIED), HybridRnn)
 TFLITE.add(TfliteForm(svdf, "SVDF"), Svdf)
+TFLITE.add(TfliteForm(svdf, "SVDF", narrow=Narrow.COPIED), HybridSvdf)
 TFLITE.add(TfliteForm(q_svdf, "SVDF"), QSvdf)

@@ -10,6 +10,7 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError, ShapeError
 from netc.compiler.graph import Graph, GraphBuilder, evaluate
+from netc.compiler.graph.registry import lookup
 from netc.compiler.passes import differentiate, float_weights
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.pipeline import Request, build
@@ -27,6 +28,9 @@ def dense(rows: int, inputs: int, units: int, **attributes: Any) -> Graph:
     return b.finish([b.emit("relu", b.emit("hybrid_dense", x, weight, bias, weight=HALF, **attributes))])
 
 
+RNN = ("f32[1,2,3]", "f32[1,4]", "i8[3,4]", "i8[4,4]", "f32[4]")
+
+
 @pytest.mark.parametrize(
     ("name", "types", "attributes", "said"),
     [
@@ -38,6 +42,10 @@ def dense(rows: int, inputs: int, units: int, **attributes: Any) -> Graph:
         ("hybrid_dense", ("f32[1,4]", "i8[4,2]<0.25>"), {"weight": HALF}, "but the operand is quantized as <0.25>"),
         ("hybrid_dense", ("f32[3,0]", "i8[0,2]"), {"weight": HALF}, r"a row of f32\[3,0\] has no elements"),
         ("hybrid_conv2d", ("f32[1,4,4,3]", "i8[3,3,2,2]"), {**WINDOW, "weight": HALF}, "conv2d"),
+        ("hybrid_rnn", (*RNN[:2], "f32[3,4]", *RNN[3:]), {"scales": (1.0, 1.0)}, "operand 2 should be of type i8"),
+        ("hybrid_rnn", RNN, {"scales": (1.0,)}, "needs a scale for each"),
+        ("hybrid_rnn", RNN, {"scales": (1.0, 0.0)}, "needs a scale for each"),
+        ("hybrid_rnn", (*RNN[:4], "f32[5]"), {"scales": (1.0, 1.0)}, "can't begin with the state"),
         ("row_extremes", ("f32[2,3]",), {}, r"takes \[rows, parts, elements\]"),
         ("dynamic_parameters", ("f32[2,3,3]",), {}, r"takes \[rows, parts, 2\]"),
         ("dynamic_quantize", ("f32[2,3]", "f32[3,3]"), {}, "can't take"),
@@ -50,7 +58,7 @@ def test_what_does_not_fit_is_refused(name: str, types: tuple[str, ...], attribu
     b = GraphBuilder("net")
     inputs = [b.input(f"x{i}", parse_type(text)) for i, text in enumerate(types)]
     with pytest.raises(ShapeError, match=said):
-        b.emit(name, *inputs, **attributes)
+        b.operation(lookup(name), tuple(inputs), attributes)
 
 
 @pytest.mark.parametrize("rows", [1, 16])
@@ -73,6 +81,14 @@ def test_rows_of_zeros_give_the_bias(symmetric: bool) -> None:
     with netc.compile(graph, threads=1) as program:
         for found in (evaluate(graph, [x])[0], program(x)):
             np.testing.assert_array_equal(found, np.tile(np.float32([0, 1]), (3, 1)))
+
+
+def test_layers_can_be_read_with_weights_of_floats() -> None:
+    b = GraphBuilder("net")
+    inputs = [b.input(f"x{i}", parse_type(text)) for i, text in enumerate(RNN)]
+    layer = b.operation(lookup("hybrid_rnn"), tuple(inputs), {"scales": (0.5, 0.25)})
+    graph = float_weights(b.finish(layer.results))
+    assert [op.name for op in graph.operations if op.name.endswith("rnn")] == ["sequence_rnn"]
 
 
 def test_gradients_need_weights_of_floats() -> None:

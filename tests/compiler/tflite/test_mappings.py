@@ -4,7 +4,7 @@ predicted to map can be written, as floats and as integers."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -30,7 +30,6 @@ from ...frontend.tflite.operators import CASES, FLOAT_CASES
 from ..cases import CASES as OPERATORS
 from ..cases import OpCase
 from .test_functions import FUNCTIONS
-from .test_round_trip import outputs
 from .test_writer import GRAPHS, RNG
 
 SHAPE = (2, 3, 4)
@@ -87,11 +86,26 @@ def reinterpreted() -> Graph:
     return b.finish([b.emit("reinterpret", x, y=Quantization.of(0.25, -7))])
 
 
+def quotient() -> Graph:
+    b = GraphBuilder("net")
+    a, d, y = Quantization.of(0.5, 3), Quantization.of(0.1, -7), Quantization.of(0.4, 5)
+    x, by = (b.input(name, TensorType(DType.I8, SHAPE, None, given)) for name, given in (("x", a), ("by", d)))
+    return b.finish([b.emit("q_div", x, by, a=a, b=d, y=y)])
+
+
+def product() -> Graph:
+    b = GraphBuilder("net")
+    given, y = Quantization.of(0.03, -3), Quantization.of(0.02, 4)
+    x = b.input("x", TensorType(DType.I8, SHAPE, None, given))
+    return b.finish([b.emit("q_reduce_prod", x, axes=(1,), x=given, y=y)])
+
+
 COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
 FORMS: dict[str, Callable[[], Graph]] = {
     **{name: emitted(name, SHAPE) for name in ("abs", "cos", "exp", "neg", "sin", "sqrt")},
     **{name: emitted(name, SHAPE, SHAPE) for name in (*COMPARISONS, "minimum")},
     "floor_div": emitted("floor_div", SHAPE, SHAPE, dtype=DType.I32),
+    "bitwise_and": emitted("bitwise_and", SHAPE, SHAPE, dtype=DType.I32),
     "bitwise_xor": emitted("bitwise_xor", SHAPE, SHAPE, dtype=DType.I32),
     "right_shift": emitted("right_shift", SHAPE, SHAPE, dtype=DType.I32),
     "logical_and": emitted("logical_and", SHAPE, SHAPE, dtype=DType.BOOL),
@@ -110,6 +124,8 @@ FORMS: dict[str, Callable[[], Graph]] = {
     "scatter_nd": scattered,
     "select": chosen,
     "reinterpret": reinterpreted,
+    "q_div": quotient,
+    "q_reduce_prod": product,
     "transpose_conv2d beyond the input": unreached,
     "max_pool of one dimension": emitted("max_pool", (2, 9, 3), size=(3,), strides=(2,), padding=((1, 1),)),
     "avg_pool of one dimension": emitted("avg_pool", (2, 9, 3), size=(3,), strides=(2,), padding="same"),
@@ -137,20 +153,15 @@ def _argument(random: np.random.Generator, type_: TensorType) -> Any:
     return random.integers(1, 50, type_.shape).astype(type_.dtype.numpy)
 
 
-def litert_outputs(data: bytes, given: Iterable[Any]) -> list[Any]:
-    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
-    return outputs(litert, data, list(given))
-
-
 @pytest.mark.parametrize("name", [*FORMS, *GRAPHS])
-def test_what_is_written_is_read_back_and_litert_agrees(name: str) -> None:
+def test_what_is_written_is_read_back_and_litert_agrees(name: str, litert: LiteRT) -> None:
     graph = {**GRAPHS, **FORMS}[name]()
     data = to_tflite(graph)
     again = graph_of(read_model(data), "again")
     assert not [op for op in again.operations if op.name == "opaque"]
     given = arguments(graph)
     wanted = evaluate(graph, given)
-    for got in (evaluate(again, given), litert_outputs(data, given)):
+    for got in (evaluate(again, given), litert.first(data, [given])[0]):
         for one, other in zip(wanted, got, strict=True):
             assert one.dtype == other.dtype
             np.testing.assert_allclose(other, one, rtol=1e-5, atol=2e-5)

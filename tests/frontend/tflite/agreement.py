@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 import netc
 from netc.compiler.errors import InternalError, NetcError
-from netc.compiler.graph import Graph, evaluate
+from netc.compiler.graph import Graph
+from netc.compiler.graph.state import Session
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
@@ -82,12 +83,20 @@ def _asked(litert: LiteRT, data: bytes, rows: Rows) -> list[Any] | None:
         return None
 
 
-def _answers(litert: LiteRT, graph: Graph, rows: Rows, compiles: bool) -> dict[str, list[Any] | None]:
-    answers: dict[str, list[Any] | None] = {"interpreter": [evaluate(graph, row) for row in rows]}
+def _answers(litert: LiteRT, graph: Graph, rows: Rows, compiles: bool) -> Mapping[str, Rows | None]:
+    return {**own_answers(graph, rows, compiles), "written again": _asked(litert, to_tflite(graph), rows)}
+
+
+def own_answers(graph: Graph, rows: Rows, compiles: bool) -> dict[str, Rows]:
+    """The outputs for each row, interpreted and compiled; what a file keeps from run to run begins anew with each."""
+    answers: dict[str, Rows] = {"interpreter": [Session(graph)(row) for row in rows]}
     if compiles:
+        outputs = []
         with netc.compile(graph, threads=1) as program:
-            answers["machine code"] = [_several(program(*row)) for row in rows]
-    answers["written again"] = _asked(litert, to_tflite(graph), rows)
+            for row in rows:
+                program.reset()
+                outputs.append(_several(program(*row)))
+        answers["machine code"] = outputs
     return answers
 
 

@@ -66,7 +66,7 @@ def unidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
     if dtype is np.int8:
         return integer_lstm(d)
     s = _Sizes(d)
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     weights, norms = _lstm_weights(d, s)
     states = [_variable(d, (s.batch, n), dtype) for n in (s.units, s.cells)]
     y = d.tensor(s.sequence(s.units), dtype, None)
@@ -78,7 +78,7 @@ def lstm(d: Draw, dtype: Any) -> bytes:
     if dtype is np.int8:
         return integer_lstm(d, "LSTM")
     s = _Sizes(d)
-    x = d.input((s.batch, s.inputs), dtype, None)
+    x = d.input((s.batch, s.inputs), dtype, None, "finite")
     weights, norms = _lstm_weights(d, s)
     states = [_variable(d, (s.batch, n), dtype) for n in (s.units, s.cells)]
     y = d.tensor((s.batch, s.units), dtype, None)
@@ -89,7 +89,7 @@ def lstm(d: Draw, dtype: Any) -> bytes:
 def basic_lstm(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
     n, c = s.batch, s.cells
-    x = d.input((n, s.inputs), dtype, None)
+    x = d.input((n, s.inputs), dtype, None, "finite")
     h, cell = (_variable(d, (n, c), dtype) for _ in range(2))
     w, b = _floats(d, (4 * c, s.inputs + c)), _floats(d, (4 * c,))
     results = [d.tensor((n, size), dtype, None) for size in (c, c, s.inputs + c, 4 * c)]
@@ -99,18 +99,18 @@ def basic_lstm(d: Draw, dtype: Any) -> bytes:
 def bidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
     s.norm = False
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     forward, _ = _lstm_weights(d, s)
     backward, _ = _lstm_weights(d, s)
     states = [_variable(d, (s.batch, n), dtype) for n in (s.units, s.cells) * 2]
     extra = [-1] * 9
     kind = d.r.choice(("none", "none", "weights", "stacked"))
     if kind == "weights":
-        extra = [d.input(s.sequence(s.inputs), dtype, None)]
+        extra = [d.input(s.sequence(s.inputs), dtype, None, "finite")]
         for _ in range(2):
             extra += [_floats(d, (s.cells, s.inputs)) if i or not s.coupled else -1 for i in range(4)]
     elif kind == "stacked":
-        extra = [d.input(s.sequence(s.inputs), dtype, None), *[-1] * 8]
+        extra = [d.input(s.sequence(s.inputs), dtype, None, "finite"), *[-1] * 8]
     merged = d.flip()
     sizes = [s.units * 2] if merged else [s.units] * 2
     results = [d.tensor(s.sequence(n), dtype, None) for n in sizes]
@@ -121,7 +121,7 @@ def bidirectional_sequence_lstm(d: Draw, dtype: Any) -> bytes:
 
 def rnn(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
-    x = d.input((s.batch, s.inputs), dtype, None)
+    x = d.input((s.batch, s.inputs), dtype, None, "finite")
     rest = [_floats(d, shape) for shape in ((s.cells, s.inputs), (s.cells, s.cells), (s.cells,))]
     h, y = _variable(d, (s.batch, s.cells), dtype), d.tensor((s.batch, s.cells), dtype, None)
     options = ("RNNOptions", {"FusedActivationFunction": d.r.choice(ACTIVATIONS)})
@@ -130,7 +130,7 @@ def rnn(d: Draw, dtype: Any) -> bytes:
 
 def unidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     rest = [_floats(d, shape) for shape in ((s.cells, s.inputs), (s.cells, s.cells), (s.cells,))]
     h, y = _variable(d, (s.batch, s.cells), dtype), d.tensor(s.sequence(s.cells), dtype, None)
     fields = {"FusedActivationFunction": d.r.choice(ACTIVATIONS), "TimeMajor": s.time_major}
@@ -139,7 +139,7 @@ def unidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
 
 def bidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
     s = _Sizes(d)
-    x = d.input(s.sequence(s.inputs), dtype, None)
+    x = d.input(s.sequence(s.inputs), dtype, None, "finite")
     places: list[int] = [x]
     for _ in range(2):
         places += [_floats(d, shape) for shape in ((s.cells, s.inputs), (s.cells, s.cells), (s.cells,))]
@@ -147,7 +147,7 @@ def bidirectional_sequence_rnn(d: Draw, dtype: Any) -> bytes:
     kind = d.r.choice(("none", "none", "weights", "stacked"))
     extra = [-1, -1, -1]
     if kind != "none":
-        extra[0] = d.input(s.sequence(s.inputs), dtype, None)
+        extra[0] = d.input(s.sequence(s.inputs), dtype, None, "finite")
     if kind == "weights":
         extra[1:] = [_floats(d, (s.cells, s.inputs)) for _ in range(2)]
     merged = d.flip()
@@ -163,7 +163,7 @@ def svdf(d: Draw, dtype: Any) -> bytes:
         return integer_svdf(d)
     batch, inputs, units = d.r.choice((1, 2)), d.r.choice((1, 5, 16)), d.r.choice((1, 3, 8))
     rank, memory = d.r.choice((1, 1, 2)), d.r.choice((1, 2, 7, 10))
-    x = d.input((batch, inputs), dtype, None)
+    x = d.input((batch, inputs), dtype, None, "finite")
     features, time = _floats(d, (units * rank, inputs)), _floats(d, (units * rank, memory))
     bias = _floats(d, (units,)) if d.flip() else -1
     state, y = _variable(d, (batch, units * rank * memory), dtype), d.tensor((batch, units), dtype, None)
@@ -238,7 +238,7 @@ def _spectrum(d: Draw, dtype: Any) -> tuple[int, tuple[int, ...]]:
     """RFFT2D on drawn pictures: the complex tensor and its shape."""
     height, width = d.r.choice((1, 1, 2, 4, 16)), d.r.choice((2, 4, 8, 32, 128, 512))
     outer = d.r.choice(((), (1,), (3, 2)))
-    x = d.input((*outer, d.r.choice((height, height, 3)), d.r.choice((width, width, 20))), dtype, None)
+    x = d.input((*outer, d.r.choice((height, height, 3)), d.r.choice((width, width, 20))), dtype, None, "finite")
     sizes = d.constant(np.array([height, width], np.int32))
     shape = (*outer, height, width // 2 + 1)
     spectrum = d.m.tensor("spectrum", shape, np.complex64)
@@ -256,6 +256,32 @@ def _of_spectrum(name: str, options: str | None) -> Generator:
     return generator
 
 
+SEEING = (9, 10, 11, 26, 27, 28)
+"""Places of the peepholes, in one direction and in the other."""
+
+
+def _hybrid(generator: Generator) -> Generator:
+    """The same layers with 8-bit weights: matrices and what sees the cell, but no vectors that are added."""
+
+    def make(d: Draw, dtype: Any) -> bytes:
+        generator(d, np.float32)
+        (operator,) = d.m.operators
+        x, *places = operator["inputs"]
+        lstm = "LSTM" in operator["name"]
+        for number, place in enumerate(places, 1):
+            tensor = d.m.tensors[place]
+            if place >= 0 and tensor["data"] is not None and (len(tensor["shape"]) == 2 or (lstm and number in SEEING)):
+                numbers = np.maximum(d.integers(np.int8, tensor["shape"]), -127)
+                tensor.update(data=numbers, dtype=np.dtype(np.int8), scales=[_power(d, -11, -6)], zero=0)
+        name, fields = operator["options"]
+        operator["options"] = name, {**fields, "AsymmetricQuantizeInputs": d.flip()}
+        if dtype is not np.float32:
+            d.m.tensors[x]["dtype"] = np.dtype(dtype)
+        return d.m.data(d.inputs, operator["outputs"])
+
+    return make
+
+
 GENERATORS: Mapping[str, Generator] = {
     "RFFT2D": _of_spectrum("REAL", None),
     "REAL": _of_spectrum("REAL", None),
@@ -269,4 +295,11 @@ GENERATORS: Mapping[str, Generator] = {
     "UNIDIRECTIONAL_SEQUENCE_RNN": unidirectional_sequence_rnn,
     "BIDIRECTIONAL_SEQUENCE_RNN": bidirectional_sequence_rnn,
     "SVDF": svdf,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM hybrid": _hybrid(unidirectional_sequence_lstm),
+    "LSTM hybrid": _hybrid(lstm),
+    "RNN hybrid": _hybrid(rnn),
+    "UNIDIRECTIONAL_SEQUENCE_RNN hybrid": _hybrid(unidirectional_sequence_rnn),
+    "BIDIRECTIONAL_SEQUENCE_RNN hybrid": _hybrid(bidirectional_sequence_rnn),
+    "BIDIRECTIONAL_SEQUENCE_LSTM hybrid": _hybrid(bidirectional_sequence_lstm),
+    "SVDF hybrid": _hybrid(svdf),
 }

@@ -1,0 +1,148 @@
+"""skip-padding: don't multiply what only the zeros of the padding would meet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+
+from ..graph.builder import Rewriter, rewritten
+from ..graph.ir import Graph, Operation, Value
+from ..ops.convolution import Convolution
+from ..ops.window import Window
+from .base import Pass
+
+WORTH = 0.8
+"""Pieces along a dimension pay if they need at most this part of the multiplications."""
+INNER_WORTH = 0.6
+"""The same for the innermost spatial dimension, whose pieces leave vector tiles half empty."""
+LEAST = 4
+"""Places that a piece has at least."""
+
+
+@dataclass(frozen=True)
+class SkipPadding(Pass):
+    """Leave out elements of convolution windows that only meet padding, and cut results where such elements change.
+
+    A window whose elements stand far apart (atrous pyramids) reaches into the padding nearly everywhere: 36 apart on 33
+    places, only its middle counts. Weights are taken for finite.
+
+    Before::
+
+        %0 = conv2d(%x, %w) {dilations = [1,8], padding = [[0,0],[8,8]]} : f32[1,1,12,4]
+
+    After::
+
+        %0 = slice(%w) {begin = [0,1,0,0]} : f32[1,2,4,4]     its left element meets no place there
+        %1 = conv2d(%x, %0) {padding = ...} : f32[1,1,4,4]
+        ...
+        %5 = concat(%1, %3, %4) {axis = 2} : f32[1,1,12,4]
+    """
+
+    name = "skip-padding"
+
+    def run(self, graph: Graph) -> Graph:
+        return rewritten(graph, _rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Places `begin` to `end` of the result along a dimension, and the elements of the window that count there."""
+
+    begin: int
+    end: int
+    first: int
+    last: int
+
+
+def _rule(b: Rewriter, op: Operation) -> Value | None:
+    if not isinstance(op.operator, Convolution):
+        return None
+    window = op.operator.window(op.operands[0].type, op.operands[1].type, op.attributes)
+    if not all(window.output):
+        return None
+    depthwise = op.attributes["groups"] == op.operands[0].type.shape[-1] > 1
+    dimensions = len(window.size)
+    cuts = [_pieces(window, d, None if depthwise else _limit(d, dimensions)) for d in range(dimensions)]
+    if not all(cuts) or all(
+        len(cut) == 1 and cut[0].last - cut[0].first == k for cut, k in zip(cuts, window.kernel, strict=True)
+    ):
+        return None
+    return _joined(b, op, window, cuts, ())
+
+
+def _limit(dimension: int, dimensions: int) -> float:
+    return INNER_WORTH if dimension == dimensions - 1 else WORTH
+
+
+def _pieces(window: Window, d: int, limit: float | None) -> list[_Piece]:
+    """How the result is cut along a spatial dimension; into one piece if more don't pay."""
+    counts = [_elements(window, d, place) for place in range(window.output[d])]
+    runs = [(elements, len([*same])) for elements, same in groupby(counts)]
+    cut, begin = [], 0
+    for (first, last), length in runs:
+        cut.append(_Piece(begin, begin + length, first, last))
+        begin += length
+    needed = [piece for piece in cut if piece.last > piece.first]
+    if not needed:  # all of it is padding, and stays as it is
+        return []
+    first, last = min(piece.first for piece in needed), max(piece.last for piece in needed)
+    whole = _Piece(0, begin, first, last)
+    cost = sum((piece.end - piece.begin) * (piece.last - piece.first) for piece in cut)
+    small = len(needed) < len(cut) or any(piece.end - piece.begin < LEAST for piece in cut)
+    pays = limit is not None and not small and cost <= limit * begin * (last - first)
+    return cut if pays else [whole]
+
+
+def _elements(window: Window, d: int, place: int) -> tuple[int, int]:
+    """The elements of a window at a place of the result that lie on the tensor: from, and up to."""
+    start, step = place * window.strides[d] - window.padding[d][0], window.dilations[d]
+    first = max(0, -(start // step))
+    last = min(window.kernel[d], -((start - window.size[d]) // step))
+    return (first, max(first, last))
+
+
+def _joined(b: Rewriter, op: Operation, window: Window, cuts: list[list[_Piece]], chosen: tuple[_Piece, ...]) -> Value:
+    """The result for the pieces chosen along the first dimensions: joined along the next one."""
+    d = len(chosen)
+    if d == len(cuts):
+        return _piece(b, op, window, chosen)
+    parts = [_joined(b, op, window, cuts, (*chosen, piece)) for piece in cuts[d]]
+    name = op.result.name if d == 0 else None
+    return parts[0] if len(parts) == 1 else b.emit("concat", *parts, axis=d + 1, location=op.location, name=name)
+
+
+def _piece(b: Rewriter, op: Operation, window: Window, pieces: tuple[_Piece, ...]) -> Value:
+    """The convolution for a piece in each dimension."""
+    x, weight, *bias = (b[v] for v in op.operands)
+    spans = [_span(window, d, piece) for d, piece in enumerate(pieces)]
+    kernel = _sliced(b, op, weight, [(piece.first, piece.last) for piece in pieces], first=0)
+    data = _sliced(b, op, x, [(begin, end) for begin, end, *_ in spans], first=1)
+    padding = tuple((before, after) for *_, before, after in spans)
+    whole = math.prod(p.end - p.begin for p in pieces) == math.prod(window.output)
+    attributes = {**op.attributes, "padding": padding}
+    name = op.result.name if whole else None
+    operands = (data, kernel, *bias)
+    return b.operation(op.operator, operands, attributes, location=op.location, name=name).result
+
+
+def _span(window: Window, d: int, piece: _Piece) -> tuple[int, int, int, int]:
+    """The places of the tensor that a piece reads, from and up to, and the padding before and after them."""
+    stride, dilation, size = window.strides[d], window.dilations[d], window.size[d]
+    begin = piece.begin * stride + piece.first * dilation - window.padding[d][0]
+    end = begin + (piece.end - piece.begin - 1) * stride + (piece.last - piece.first - 1) * dilation + 1
+    return max(begin, 0), min(end, size), max(-begin, 0), max(end - size, 0)
+
+
+def _sliced(b: Rewriter, op: Operation, value: Value, spans: list[tuple[int, int]], first: int) -> Value:
+    """A part of a tensor along the dimensions from `first` on."""
+    shape = value.type.shape
+    begin, size = [0] * len(shape), [*shape]
+    for d, (start, end) in enumerate(spans, first):
+        begin[d], size[d] = start, end - start
+    if tuple(size) == shape:
+        return value
+    return b.emit("slice", value, begin=tuple(begin), size=tuple(size), location=op.location)
+
+
+skip_padding = SkipPadding()
