@@ -14,14 +14,6 @@ def show_notes(*notes: str | None) -> None:
         echo(f"note: {text}", err=True)
 
 
-def sizes_note(graph: Graph) -> str | None:
-    """Which open sizes of a file were taken for the batch."""
-    assumed = graph.attributes.get("sizes")
-    if not assumed:
-        return None
-    return "the batch: " + ", ".join(f"{name} = {size}" for name, size in assumed.items())
-
-
 def open_noted(source: str, limit: int, graph: Graph) -> CalibrationSamples:
     """CalibrationSamples to calibrate `graph` with; says what is passed over of `limit` of them, lost or guessed."""
     samples = open_samples(source)

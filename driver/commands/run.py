@@ -18,7 +18,7 @@ from ..compiler.graph.ir import Array, Graph
 from ..compiler.text import printable
 from ..frontend import FORMATS, format_of
 from ..frontend.diagnostics import render
-from ..notes import show_notes, sizes_note
+from ..notes import show_notes
 from ..options import json_option, network_options, preprocess_option, target_options, weights_options
 from ..output import echo
 from ..picture import Chosen, choose_pictures, class_labels, load_picture
@@ -98,7 +98,7 @@ def run_command(
     guesses = task.guess(graph), assumption(graph)
     in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
     kept = in_order if chosen.several and graph.states else None
-    show_notes(sizes_note(graph), *chosen.notes, labels.note, *guesses, means_nothing if drawn else None, kept)
+    show_notes(*chosen.notes, labels.note, *guesses, means_nothing if drawn else None, kept)
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))
     if not chosen.several:
         answer = answers(chosen.paths[0], drawings[0])
