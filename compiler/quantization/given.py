@@ -22,7 +22,7 @@ from ..ops.clipping import Clamp, Relu, Relu6
 from ..ops.conversion import Cast
 from ..ops.facets import INTEGER
 from ..ops.quantized.conversion import Dequantize, Quantize, QuantizeEven, Reinterpret
-from ..ops.shape import Pad
+from ..ops.shape import Identity, Pad
 from ..passes.dce import dce
 from ..types import DType, Quantization, TensorType
 from .calibration import Ranges, prepare
@@ -349,6 +349,10 @@ class _WithScales(Quantizer):
     def convert(self, op: Operation) -> None:
         """Convert an operation, and bring its result to the scale of the file."""
         value = self.final(op)
+        if isinstance(op.operator, Identity) and value in self.given:
+            self.notes.append(f"`{self._title(op)}` is requantized from another scale of the same value")
+            self.integers[value] = self._on(op.operands[0], self.scale(value))
+            return
         wanted, fixed = self.scales.get(value), op.operator.fixed_scale
         if fixed is not None and wanted is not None:
             self.scales[value] = fixed
@@ -360,6 +364,12 @@ class _WithScales(Quantizer):
         if wanted is not None:
             self.scales[value] = wanted
             self._rescale(op, value, wanted)
+
+    def _on(self, value: Value, scale: Quantization) -> Value:
+        """A value as integers of a scale."""
+        if value in self.scales:
+            return self.integer(value, scale)
+        return self.b.emit("quantize", self.real(value), dtype=str(self.dtype), y=scale)
 
     def _rescale(self, op: Operation, value: Value, wanted: Quantization) -> None:
         result = self.integers.get(value)

@@ -151,6 +151,21 @@ def netc_scale(scale: float, zero_point: int) -> Any:
     return Quantization.of(scale, zero_point)
 
 
+def test_a_value_on_two_scales_is_requantized() -> None:
+    made = chain(
+        ("QuantizeLinear", ("x", "s", "z"), "q"),
+        ("QuantizeLinear", ("x", "t", "zero"), "r"),
+        ("DequantizeLinear", ("q", "s", "z"), "d"),
+        ("DequantizeLinear", ("r", "t", "zero"), "e"),
+        ("Add", ("d", "e"), "a"),
+        ("QuantizeLinear", ("a", "t", "zero"), "f"),
+        ("DequantizeLinear", ("f", "t", "zero"), "y"),
+    )
+    given = islands(made)
+    assert [op.name for op in given.graph.operations] == ["quantize", "requantize", "q_add", "dequantize"]
+    assert any("another scale" in note for note in given.notes)
+
+
 def test_edges_of_the_file_stay() -> None:
     made = chain(
         ("DequantizeLinear", ("x", "s", "z"), "d"),
