@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import NetcError
+from .text import with_article
 
 MAX_TEXT = 1 << 28
 """Largest text that is read, in bytes."""
@@ -32,7 +33,7 @@ def reading(path: str | os.PathLike[str], what: str = "file", hint: str | None =
     except FileNotFoundError:
         raise NetcError(f"there is no {what} {os.fspath(path)}", hint=hint) from None
     except IsADirectoryError:
-        raise NetcError(f"{os.fspath(path)} is a folder, not a {what}", hint=hint) from None
+        raise NetcError(f"{os.fspath(path)} is a folder, not {with_article(what)}", hint=hint) from None
     except MemoryError:
         raise NetcError(f"can't read {os.fspath(path)}: not enough memory") from None
     except UnicodeDecodeError:
@@ -46,7 +47,7 @@ def reading(path: str | os.PathLike[str], what: str = "file", hint: str | None =
 
 
 def _damaged(path: str | os.PathLike[str], what: str, error: Exception, hint: str | None) -> NetcError:
-    return NetcError(f"{os.fspath(path)} is not a {what}, or is damaged: {reason(error)}", hint=hint)
+    return NetcError(f"{os.fspath(path)} is not {with_article(what)}, or is damaged: {reason(error)}", hint=hint)
 
 
 def reason(error: BaseException) -> str:
@@ -68,7 +69,7 @@ def open_file(path: str | os.PathLike[str], what: str = "file") -> IO[bytes]:
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
             os.close(handle)
             kind = "folder" if stat.S_ISDIR(mode) else "device"
-            raise NetcError(f"{os.fspath(path)} is a {kind}, not a {what}")
+            raise NetcError(f"{os.fspath(path)} is a {kind}, not {with_article(what)}")
         os.set_blocking(handle, True)
         return os.fdopen(handle, "rb")
 
@@ -85,7 +86,7 @@ def require_file(path: str | os.PathLike[str], what: str = "file") -> None:
         mode = os.stat(_checked(path)).st_mode
     if not stat.S_ISREG(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-        raise NetcError(f"{os.fspath(path)} is a {kind}, not a {what}")
+        raise NetcError(f"{os.fspath(path)} is a {kind}, not {with_article(what)}")
 
 
 def read_bytes(path: str | os.PathLike[str], what: str = "file", limit: int = MAX_TEXT) -> bytes:
@@ -93,7 +94,7 @@ def read_bytes(path: str | os.PathLike[str], what: str = "file", limit: int = MA
     with open_file(path, what) as stream, reading(path, what):
         data = stream.read(limit + 1)
     if len(data) > limit:
-        raise NetcError(f"{os.fspath(path)} is too large", hint=f"a {what} may have {limit:,} bytes")
+        raise NetcError(f"{os.fspath(path)} is too large", hint=f"{with_article(what)} may have {limit:,} bytes")
     return data
 
 

@@ -35,3 +35,8 @@ def shortened(text: str, limit: int = 80) -> str:
 def quoted(text: str) -> str:
     """Text as a string literal."""
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def with_article(noun: str) -> str:
+    """The noun behind `a` or `an`; names of formats are spoken letter by letter."""
+    return f"an {noun}" if noun.startswith(("ONNX", "archive", "image", "index")) else f"a {noun}"

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .compiler.edgetpu import CompilerLog, ModelFacts, Release, Report, predict, read_tflite, to_data, to_html
 from .compiler.errors import NetcError
@@ -54,18 +53,18 @@ def edgetpu_model(
     method: str = "mse",
     limit: int = 100,
     equalized: bool = False,
-    net: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    model: str = "",
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EdgeTpuModel:
     """Rewrite a float network for the Edge TPU (see the pass legalize-edgetpu) and quantize it to 8-bit integers.
 
-    `samples`, `limit`, `equalized` and `progress` are those of `calibrate`. Raises `NetcError` for operators without an
-    integer form. A network that says its scales is taken with them, and needs no samples.
+    Labels are looked for beside `model`, the path that a graph came from. `samples`, `limit`, `equalized` and
+    `progress` are those of `calibrate`. Raises `NetcError` for operators without an integer form. A network that says
+    its scales is taken with them, and needs no samples.
     """
-    given = load(source, net=net, settings=settings)
-    model = "" if isinstance(source, Graph) else os.fspath(source)
+    given = load(source)
+    model = model if isinstance(source, Graph) else os.fspath(source)
     if states_scales(given):
         graph = as_given(given, weights=weights, integer_edges=True)
         return EdgeTpuModel(tflite_bytes(graph, model=model), {}, graph)

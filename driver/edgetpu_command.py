@@ -48,7 +48,7 @@ _Model = tuple[Path, Mapping[str, int], Report]
 
 def _ready_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """A TFLite file as it is."""
-    if output or any(options[name] for name in ("net", "settings", "weights", "calibrate", "equalize")):
+    if output or any(options[name] for name in ("net", "settings", "preprocess", "weights", "calibrate", "equalize")):
         raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
     file = Path(model)
     return file, {}, predict(read_tflite(read_bytes(file), file.name), release)
@@ -56,8 +56,7 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
 
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """The TFLite file that is made of a float network."""
-    count = options["samples"]
-    network = load(model, net=options["net"], settings=options["settings"])
+    network = load(model, net=options["net"], settings=options["settings"], preprocess=options["preprocess"])
     needed = [("weights", "--weights FILE.safetensors", bool(network.parameters))]
     needed.append(("calibrate", "--calibrate FOLDER", not states_scales(network)))
     for name, what, is_needed in needed:
@@ -66,17 +65,17 @@ def _quantized_model(model: str, output: str | None, options: Mapping[str, Any],
             raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
         if options[name] and not is_needed:
             raise NetcError(f"{model} has them already: it takes no --{name}")
+    count = options["samples"]
     samples = open_noted(options["calibrate"], count, network) if options["calibrate"] else None
     with progress_bar(count, "calibrating") as bar:
         made = edgetpu_model(
-            model,
+            network,
             samples,
             weights=options["weights"],
             method=options["method"],
             limit=count,
             equalized=options["equalize"],
-            net=options["net"],
-            settings=options["settings"],
+            model=model,
             threads=options["threads"],
             progress=lambda done: bar.update(done - bar.pos),
         )

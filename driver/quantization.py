@@ -32,6 +32,7 @@ from .compiler.quantization import (
     observation_graph,
     prepare,
     quantize_as_given,
+    refuse_integers,
     states_scales,
 )
 from .compiler.quantization import quantize as quantize_graph
@@ -310,6 +311,7 @@ def scheme_for(
 
 def frozen(graph: Graph, weights: Weights, seed: int = 0) -> Graph:
     """The float network with constants for weights, in the form whose weights become lighter."""
+    refuse_integers(graph)
     params = find_weights(weights, graph, seed) if graph.parameters else {}
     return freeze(windows_in_two_dimensions(inference_form(float_weights(runnable(graph)))), params)
 

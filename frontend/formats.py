@@ -17,6 +17,7 @@ from typing import Any
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.reading import open_file
+from ..compiler.text import with_article
 from .lexer import is_network
 from .loading import load_network
 
@@ -69,7 +70,10 @@ def format_of(source: AnyPath) -> Format:
     found = next((f for f in FORMATS.values() if f.recognizes(head)), None)
     if named is not None and found is not None:
         better = " or ".join(f"`{Path(path).stem}{suffix}`" for suffix in found.suffixes)
-        raise NetcError(f"{path} is named like a {named.name}, but holds a {found.name}", hint=f"call it {better}")
+        raise NetcError(
+            f"{path} is named like {with_article(named.name)}, but holds {with_article(found.name)}",
+            hint=f"call it {better}",
+        )
     return named or found or FORMATS["net"]
 
 
@@ -163,7 +167,9 @@ def _complete(
 
     def read(path: AnyPath, choices: Choices) -> Graph:
         if choices.net is not None or choices.settings:
-            raise NetcError(f"{os.fspath(path)} is a {name}: it has no nets, sizes or hyperparameters to choose")
+            raise NetcError(
+                f"{os.fspath(path)} is {with_article(name)}: it has no nets, sizes or hyperparameters to choose"
+            )
         graph = load(path)
         _check_batch(path, choices, graph)
         return graph

@@ -77,6 +77,8 @@ class ObjectCache:
 
         What others could have written is none, either: that gives a `CacheWarning`.
         """
+        if not self.limit:
+            return None
         try:
             with self._opened() as folder, _open_entry(self.folder / _name(key), folder) as file:
                 data = file.read(max(self.limit, DEFAULT_BYTES) + 1)

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import NetcError
+from ..errors import InternalError, NetcError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Attribute, Operation, Value
+from ..text import shortened
 from ..types import DType, TensorType, parse_type
 from .expressions import Formula
 from .opaque import Running, computes
@@ -34,6 +35,8 @@ class CustomCall:
     builder: GraphBuilder
     operation: Operation
     operands: tuple[Value, ...]
+    states: list[Value] = field(default_factory=list[Value])
+    """What `state` has made."""
 
     @property
     def name(self) -> str:
@@ -58,7 +61,9 @@ class CustomCall:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options as a map of a flexbuffer. Raises `NetcError` if they are something else."""
+        """The options as a map of a flexbuffer; empty if there are none. Raises `NetcError` if they are no map."""
+        if not self.data:
+            return {}
         from flatbuffers import flexbuffers  # for files that have custom operators
 
         try:
@@ -86,7 +91,7 @@ class CustomCall:
 
     def constant(self, place: int) -> Array:
         """What operand number `place` holds. Raises `NetcError` unless that is known."""
-        wanted = self.operands[place]
+        wanted = self._operand(place)
         for op in self.builder.operations:
             if op.results == (wanted,) and op.name == "constant":
                 return np.asarray(op.attributes["value"])
@@ -94,10 +99,20 @@ class CustomCall:
 
     def state(self, initial: Array) -> Value:
         """A value that the first run finds as given here, and each further one as the run before left it (`keep`)."""
-        return self.builder.state(f"{self.name}.{self.operation.attributes['number']}", initial)
+        array = np.asarray(initial)
+        name = f"{self.name}.{self.operation.attributes['number']}"
+        made = self.builder.state(f"{name}.{len(self.states)}" if self.states else name, array)
+        self.states.append(made)
+        self.keep(made, made)
+        return made
 
     def keep(self, state: Value, value: Value) -> None:
-        """Say what the next run finds in a state."""
+        """Say what the next run finds in a state. Raises `NetcError` unless it is one, and the value has its type."""
+        if not isinstance(state, Value) or state not in self.states:
+            raise NetcError("it keeps a value in what `call.state` didn't make")
+        if not isinstance(value, Value) or value.type != state.type:
+            kind = value.type if isinstance(value, Value) else shortened(repr(value))
+            raise NetcError(f"its state is {state.type}, and can't become {kind}")
         if isinstance(self.builder, Running):
             self.builder.kept[state.name or ""] = value
 
@@ -111,29 +126,67 @@ class CustomCall:
 
     def emit(self, operator: str, *operands: Value, **attributes: Attribute) -> Value:
         """Add an operation of netc's and return its only result."""
+        wrong = next((v for v in operands if not isinstance(v, Value)), None)
+        if wrong is not None:
+            raise NetcError(f"{operator} takes values of the graph, not {shortened(repr(wrong))}")
         return self.builder.emit(operator, *operands, **attributes)
 
     def formula(self, place: int) -> Formula:
         """Operand number `place`, for arithmetic."""
-        return Formula(self.builder, self.operands[place])
+        return Formula(self.builder, self._operand(place))
+
+    def _operand(self, place: int) -> Value:
+        if not 0 <= place < len(self.operands):
+            raise NetcError(f"it has no operand {place}, only {len(self.operands)}")
+        return self.operands[place]
 
 
-Rule = Callable[[CustomCall], Value | tuple[Value, ...]]
+Rule = Callable[[CustomCall], Value | Formula | tuple[Value | Formula, ...]]
 """What a custom operator computes, made of netc's operators; raises `NetcError` for forms that it doesn't take."""
 
 
 def custom_operator(name: str) -> Callable[[Rule], Rule]:
     """Decorator: a function says what the custom operator of this name computes, in all files that are read.
 
-    It takes the place of an earlier one. What it gives must have the types that the file declares.
+    It takes the place of an earlier one. What it gives must have the types that the file declares. What it raises, and
+    what it gives that is no value of the graph, becomes a `NetcError` that names the operator.
     """
+    if not isinstance(name, str) or not name:
+        raise NetcError(
+            f"a custom operator has a name, not {shortened(repr(name))}", hint='@netc.tflite.custom_operator("Name")'
+        )
 
     def add(rule: Rule) -> Rule:
+        if not callable(rule):
+            raise NetcError(f"the custom operator {name} takes a function, not {shortened(repr(rule))}")
+
         def results(b: GraphBuilder, op: Operation, operands: tuple[Value, ...]) -> tuple[Value, ...]:
-            given = rule(CustomCall(b, op, operands))
-            return given if isinstance(given, tuple) else (given,)
+            call = CustomCall(b, op, operands)
+            try:
+                given = rule(call)
+            except (NetcError, InternalError):
+                raise
+            except Exception as error:  # a rule may be anybody's
+                said = f": {error}" if str(error) else ""
+                raise NetcError(f"its rule raised {type(error).__name__}{said}") from error
+            return _checked(call, given)
 
         computes(results, name)
         return rule
 
     return add
+
+
+def _checked(call: CustomCall, given: object) -> tuple[Value, ...]:
+    """What a rule gave, if it is as many values of the graph as the operator has results."""
+    several = given if isinstance(given, tuple) else (given,)
+    results = tuple(v.value if isinstance(v, Formula) else v for v in several)
+    there = {*call.operands, *(v for op in call.builder.operations for v in op.results)}
+    wrong = next((v for v in results if not isinstance(v, Value) or v not in there), None)
+    if wrong is not None or None in results:
+        hint = "it has to give values that `call.emit` made, or operands"
+        raise NetcError(f"its rule gave {shortened(repr(wrong))}: {hint}")
+    wanted = len(call.operation.results)
+    if len(results) != wanted:
+        raise NetcError(f"its rule gave {len(results)} results, not {wanted}")
+    return results

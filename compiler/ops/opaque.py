@@ -130,7 +130,7 @@ def _replace(b: Rewriter, op: Operation) -> None:
     try:
         results = _CUSTOM[op.attributes["operator"]](b, op, tuple(b[v] for v in op.operands))
     except NetcError as error:
-        raise NetcError(f"{op.attributes['operator']}: {error.diagnostics[0].message}", location=op.location) from None
+        raise NetcError(f"{op.attributes['operator']}: {error.diagnostics[0].message}", location=op.location) from error
     for place, (old, new) in enumerate(zip(op.results, results, strict=True)):
         if not _is_wide(op, place, new.type) and (
             new.type.shape != old.type.shape or new.type.dtype is not old.type.dtype

@@ -43,7 +43,7 @@ class FloatWeights(Pass):
 def _as_floats(b: Rewriter, op: Operation) -> Results | None:
     operator = op.operator
     if isinstance(operator, HybridLayer):
-        scales = operator.scales(op.attributes)
+        scales = operator.weight_scales(op.attributes)
         operands = (
             _floats(b, op, i, np.float32(scales[i])) if i in scales else b[v] for i, v in enumerate(op.operands)
         )

@@ -1,7 +1,7 @@
 """Post-training quantization: calibration of activations, and the integer graph that follows from it."""
 
 from . import no_form as no_form
-from .calibration import Calibration, Ranges, observation_graph, prepare
+from .calibration import Calibration, Ranges, observation_graph, prepare, refuse_integers
 from .dynamic_range import dynamic_range
 from .equalize import equalize
 from .errors import Noise, comparable, measure
@@ -31,5 +31,6 @@ __all__ = [
     "prepare",
     "quantize",
     "quantize_as_given",
+    "refuse_integers",
     "states_scales",
 ]

@@ -48,8 +48,23 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
         %1 = mul(relu6(add(%0, 3)), 0.16666667)
     """
     refuse_state(graph, "such networks can't be quantized")
+    refuse_integers(graph)
+    return integer_ready(graph, params)
+
+
+def integer_ready(graph: Graph, params: Mapping[str, Array]) -> Graph:
+    """What `prepare` gives, of a network that may hold integers."""
     inference = windows_in_two_dimensions(inference_form(float_weights(runnable(graph)), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
+
+
+def refuse_integers(graph: Graph) -> None:
+    """Raise `NetcError` if activations of a network are quantized already."""
+    for value in (*graph.inputs, *(v for op in graph.operations if op.name != "constant" for v in op.results)):
+        if value.type.quantization is not None:
+            where = f"`{value.name}`" if value.name else "an activation"
+            problem = f"net {graph.name} is quantized already: {where} is {value.type.dtype}"
+            raise NetcError(problem, hint="quantize the float network that it was made from")
 
 
 def in_integer_operators(graph: Graph) -> Graph:

@@ -21,16 +21,18 @@ from ..ops.arithmetic import Add, Div, Mul, Sub
 from ..ops.clipping import Clamp, Relu, Relu6
 from ..ops.conversion import Cast
 from ..ops.facets import INTEGER
+from ..ops.quantized.base import QuantizedOperator
 from ..ops.quantized.conversion import Dequantize, Quantize, QuantizeEven, Reinterpret
 from ..ops.shape import Identity, Pad
 from ..passes.dce import dce
 from ..types import DType, Quantization, TensorType
-from .calibration import Ranges, prepare
+from .calibration import Ranges, integer_ready
 from .methods import Range
 from .quantizer import Quantizer, Scheme
 from .scales import activation_scale, covered, grid_of
 
 _EIGHT = (DType.I8, DType.U8)
+_CONVERSIONS = frozenset({Dequantize, Quantize, QuantizeEven, Reinterpret})
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Given:
 
 def states_scales(graph: Graph) -> bool:
     """True for a network of floats between quantize and dequantize."""
-    return any(isinstance(op.operator, QuantizeEven | Dequantize) for op in graph.operations)
+    found = {type(op.operator) for op in graph.operations if isinstance(op.operator, QuantizedOperator)}
+    return bool(found & {QuantizeEven, Dequantize}) and found <= _CONVERSIONS
 
 
 def quantize_as_given(
@@ -74,7 +77,7 @@ def quantize_as_given(
         %1 = quantize(%x) {dtype = "i8", y = <0.1:-125>}
         %3 = q_conv2d(%1, %weight, %bias) : i8[...]<0.2:-128>
     """
-    floats = _Floats(prepare(_singles(graph), params))
+    floats = _Floats(integer_ready(_singles(graph), params))
     made = floats.run()
     own = [floats.edge(values, integer_edges) for values in (made.inputs, made.outputs)]
     edges = inputs or own[0], outputs or own[1]

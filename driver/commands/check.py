@@ -41,7 +41,7 @@ from ..recipe_check import check_recipes
     type=click.Choice(["reference", "onnxruntime"]),
     help="Compare an ONNX file node by node with its reference evaluator, or ONNX Runtime.",
 )
-@click.option("--net", metavar="NAME", help="With --target: which net of the file.")
+@click.option("--net", metavar="NAME", help="Which net of the file, or signature; of a .net file with --target.")
 @settings_option
 @allow_import_option
 @click.option("--release", metavar="N.N", help=f"With --target: release of edgetpu_compiler; default: {LATEST}.")
@@ -75,9 +75,9 @@ def check_command(
             prediction = predict(model_facts(graph), chosen)
             _show(prediction, report, as_json, _advice(graph, prediction))
         return 0
-    if net or settings or release or report:
-        raise NetcError("--net, --set, --release and --report need --target", hint="add --target edgetpu")
-    return _check_file(file, as_json)
+    if release or report:
+        raise NetcError("--release and --report need --target", hint="add --target edgetpu")
+    return _check_file(file, net, settings, as_json)
 
 
 def _compare(file: str, against: str, settings: dict[str, object], as_json: bool) -> int:
@@ -97,8 +97,8 @@ def _compare(file: str, against: str, settings: dict[str, object], as_json: bool
     return 0
 
 
-def _check_file(file: str, as_json: bool) -> int:
-    diagnostics = _problems(file)
+def _check_file(file: str, net: str | None, settings: dict[str, object], as_json: bool) -> int:
+    diagnostics = _problems(file, net, settings)
     if as_json:
         echo(to_json(diagnostics))
         return 2 if diagnostics else 0
@@ -108,13 +108,15 @@ def _check_file(file: str, as_json: bool) -> int:
     return 0
 
 
-def _problems(file: str) -> Sequence[Diagnostic]:
+def _problems(file: str, net: str | None, settings: dict[str, object]) -> Sequence[Diagnostic]:
     """What is wrong with a file; of other formats than .net, such as TFLite, else the operators that netc can't run."""
     try:
         if format_of(file) is not FORMATS["net"]:
-            return unknown_operators(load(file))
+            return unknown_operators(load(file, net=net, settings=settings))
     except NetcError as error:
         return error.diagnostics
+    if net or settings:
+        raise NetcError("--net and --set need --target with .net files", hint="add --target edgetpu")
     return _check_net(file)
 
 

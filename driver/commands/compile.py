@@ -13,14 +13,14 @@ import click
 
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
-from ..options import batch_option, json_option, network_options, output_option, target_options
+from ..options import batch_option, json_option, network_options, output_option, preprocess_option, target_options
 from ..output import echo, quantity, write_result
 from ..passlog import PassLog, pass_options, stage_table
 from ..pipeline import STAGES, Compilation, Request, build
 from ..runtime.cache import CompiledObject
 from ..summary import parameter_bytes, total_macs, trainable_parameters
 
-_FOR_DEVICE = ("weights", "calibrate", "samples", "method", "equalize", "release", "report")
+_FOR_DEVICE = ("preprocess", "weights", "calibrate", "samples", "method", "equalize", "release", "report")
 _FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
 """Options that only one of the two targets has."""
 
@@ -33,6 +33,7 @@ _FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
 @output_option
 @click.option("--target", type=click.Choice(["edgetpu"]), help="Quantize for this device and write a TFLite file.")
 @click.option("--weights", metavar="FILE", help="With --target: weights (safetensors).")
+@preprocess_option
 @click.option("--calibrate", metavar="PATH", help="With --target: folder or ZIP of pictures, or a data set.")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="mse", show_default=True, help="Choice of ranges.")
@@ -47,9 +48,9 @@ def compile_command(context: click.Context, /, model: str, output: str | None, a
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. Object code stays in the cache.
 
-    With --target edgetpu, the net is rewritten for that device and quantized with --weights and --calibrate (a .tflite
-    file is taken as it is); what the Edge TPU will do with the TFLite file is predicted, and edgetpu_compiler is called
-    where it is installed.
+    With --target edgetpu, the net is rewritten for that device and quantized with --calibrate, and with --weights
+    unless its file holds them (a .tflite file is taken as it is); what the Edge TPU will do with the TFLite file is
+    predicted, and edgetpu_compiler is called where it is installed.
     """
     given = {name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     if options["target"]:

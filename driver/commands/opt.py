@@ -1,4 +1,4 @@
-"""`netc opt`: any pipeline of passes over textual IR."""
+"""`netc opt`: any pipeline of passes over a graph."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from ..compiler import passes
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.reading import reading
+from ..frontend import FORMATS, format_of
 from ..frontend.graph_text import graph_of_text, load_graph
 from ..options import output_option
 from ..output import write_result
 from ..passlog import PassLog, pass_options
+from ..pipeline import load
 
 
 def _list_of_passes() -> str:
@@ -47,7 +49,8 @@ def opt_command(
 ) -> None:
     """Run a pipeline of passes over a graph in text form.
 
-    PIPELINE names passes, such as "fold-batch-norm,cse,fuse{limit=8}"; FILE holds the graph (default: stdin).
+    PIPELINE names passes, such as "fold-batch-norm,cse,fuse{limit=8}"; FILE holds the graph (default: stdin),
+    or is a .tflite or .onnx file.
     """
     log = PassLog(print_after, print_changed, time_passes)
     parsed = _parsed(pipeline)
@@ -68,7 +71,8 @@ def _parsed(pipeline: str) -> tuple[passes.Pass, ...]:
 
 def _read_graph(file: str) -> Graph:
     if file != "-":
-        return load_graph(file)
+        is_text = format_of(file) in (FORMATS["net"], FORMATS["graph"])
+        return load_graph(file) if is_text else load(file)
     with reading("<stdin>", "graph"):
         text = sys.stdin.read()
     return graph_of_text(text, "<stdin>")

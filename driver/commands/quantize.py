@@ -77,8 +77,8 @@ SHOWN = 5
 def quantize_command(**options: Any) -> None:
     """Turn a float network into a TFLite file of 8-bit integers, or with lighter weights.
 
-    MODEL is a shipped model's name or the path of a .net or .onnx file. An ONNX file that is quantized keeps its
-    scales, and takes no --calibrate.
+    MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. An ONNX file that is quantized keeps
+    its scales, and takes no --calibrate.
     """
     o = _Options(**options)
     if o.form in WEIGHT_FORMS:
@@ -141,7 +141,7 @@ class _Options:
 def _lighten(o: _Options, form: str) -> None:
     """Write the network with lighter weights."""
     _refuse_samples(o, form)
-    network = load(o.model, net=o.net, settings=o.settings)
+    network = load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess)
     data = open_source(o.data, "test") if o.data else None
     if data:
         _comparable(data, network, o)
@@ -198,7 +198,7 @@ def _quantize(o: _Options) -> None:
         labelled = None
     samples = open_noted(o.samples, o.limit, network)
     calibrated = _calibrate(o, network, samples)
-    if o.weights is None:
+    if o.weights is None and network.parameters:
         echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     if calibrated.calibration.samples == 1:
         echo("note: calibrated on one sample: ranges of activations are a guess; take 100 or so", err=True)

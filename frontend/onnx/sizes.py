@@ -87,6 +87,8 @@ class Sizes:
                 array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(tensor.elem_type))
             else:
                 array = np.asarray(value).astype(dtype_of(tensor.elem_type).numpy)
+            if array.dtype.kind in "iub" and not np.array_equal(array, np.asarray(value)):
+                raise ValueError
         except (TypeError, ValueError, OverflowError):
             raise NetcError(f"input `{info.name}` can't be {value!r}") from None
         sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in tensor.shape.dim]
@@ -109,5 +111,5 @@ class Sizes:
 
 def _checked(name: str, size: object) -> int:
     if not isinstance(size, SupportsIndex) or isinstance(size, bool) or not 0 <= int(size) < 1 << 31:
-        raise NetcError(f"the size {name} must be a whole number, not {size!r}")
+        raise NetcError(f"the size {name} must be a whole number from 0 to 2147483647, not {size!r}")
     return int(size)

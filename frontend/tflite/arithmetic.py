@@ -15,6 +15,7 @@ from ...compiler.ops.quantized.comparison import compares_integers, orders_short
 from ...compiler.ops.quantized.shorts import power_of_two
 from ...compiler.types import DType
 from .context import Context
+from .fourier import real
 
 Converter = Callable[[Context], Value]
 
@@ -241,8 +242,11 @@ def dequantize(c: Context) -> Value:
 
 
 def cast(c: Context) -> Value:
-    """CAST; the types of the tensors say from what to what."""
-    return c.emit("cast", c.value(0), dtype=str(c.output_type().dtype))
+    """CAST; the types of the tensors say from what to what. Of complex numbers the real part is taken."""
+    if c.output().is_complex:
+        c.unsupported("a form that gives COMPLEX64 is not supported")
+    x = real(c) if c.tensor(0).is_complex else c.value(0)
+    return c.emit("cast", x, dtype=str(c.output_type().dtype))
 
 
 def leaky_relu(c: Context) -> Value:
@@ -287,6 +291,7 @@ reads(_raw("neg", 1), "NEG")
 reads(_bits("add", "logical_or"), "STABLEHLO_ADD")
 reads(_bits("mul", "logical_and"), "STABLEHLO_MULTIPLY")
 reads(_bits("bitwise_and", "logical_and"), "STABLEHLO_AND")
+reads(_bits("bitwise_or", "logical_or"), "STABLEHLO_OR")
 reads(_bits("maximum", "logical_or"), "STABLEHLO_MAXIMUM")
 reads(_bits("minimum", "logical_and"), "STABLEHLO_MINIMUM")
 reads(_bits("left_shift", "left_shift"), "STABLEHLO_SHIFT_LEFT")

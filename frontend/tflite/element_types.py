@@ -36,6 +36,7 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("LOGICAL_AND LOGICAL_OR LOGICAL_NOT", frozenset({DType.BOOL})),
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
         **_each("BITCAST STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
+        **_each("STABLEHLO_OR STABLEHLO_GATHER STABLEHLO_PAD STABLEHLO_SCATTER DILATE", _ANY),
         **_each("STABLEHLO_SHIFT_LEFT", frozenset({DType.I8, DType.I16, DType.I32})),
         **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
         **_each("SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN", _NUMBERS | {DType.BOOL}),
@@ -67,8 +68,8 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
-_COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS")
-"""Operators on complex numbers."""
+_COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+"""Operators on complex numbers, whose last dimension in netc are their two parts."""
 _OWN_RESULTS = frozenset(
     {
         "LESS",

@@ -66,6 +66,7 @@ def _settle(c: Context, operands: Sequence[Value], attributes: Mapping[str, Any]
     places = range(len(c.operator.outputs))
     if all(c.output(i).has_shape and not c.output(i).is_dynamic for i in places):
         found = [c.output(i).shape for i in places]
+        c.walk.guesses |= any(any(c.output(i).is_free) for i in places)
     else:
         types = _custom_types(c, operands, attributes) if c.operator.is_custom else None
         if types is None or len(types) != len(places):

@@ -37,6 +37,7 @@ from . import (  # noqa: F401 (which registers the readers)
     scatters,
     selections,
     shapes,
+    stablehlo,
 )
 from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
@@ -168,13 +169,17 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
             raise UnsupportedError(REFUSED.get(operator.name, ""))
         statement = operator.name in STATEMENTS and not operator.is_custom
         results = _stated(c, converter) if statement else _converted(c, converter, names, start)
-    except (UnsupportedError, ShapeError) as error:
+    except NetcError as error:
+        if not isinstance(error, UnsupportedError | ShapeError) and not c.walk.guesses:
+            raise
         del c.builder.operations[start:]
         _shorten(c.values, before[0])
         _shorten(c.weights, before[1])
         c.walk.variables.go_back(variables)
         has_reason = isinstance(error, UnsupportedError | ScaleError)
         reason = error.diagnostics[0].message if has_reason else _form(c)
+        if not has_reason and not isinstance(error, ShapeError):
+            reason = "the sizes of what it reads are not known before the model runs"
         results = _named(c, opaque(c, reason), names, start)
     c.values.update({i: v for i, v in zip(operator.outputs, results, strict=False) if v is not None})
 

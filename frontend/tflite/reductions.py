@@ -125,6 +125,9 @@ def batch_matmul(c: Context) -> Value:
     if not c.is_quantized:
         return c.emit("matmul", c.value(0), c.value(1), **adjoint)
     c.check_form(0, (DType.I8, DType.I16))
+    second = c.type(1).quantization
+    if second is not None and not second.is_per_tensor:
+        c.unsupported("a second operand with several scales, which LiteRT's kernels take for 0, is not supported")
     scales = {"a": c.quantization(0), "b": c.quantization(1), "y": c.output_quantization()}
     return c.emit("q_matmul", c.value(0), c.value(1), **scales, **adjoint)
 

@@ -60,32 +60,43 @@ def reshape(c: Context) -> Value:
         wanted = c.stated_shape() if option is None else tuple(option.tolist())
         if wanted == (0,):  # how old writers spell a scalar
             wanted = ()
-    return c.emit("reshape", c.value(0), shape=_completed(c, wanted))
+    return _reshaped(c, _completed(c, wanted))
+
+
+def _sizes(c: Context) -> tuple[int, ...]:
+    """The shape of the first input in the file's terms, where a complex number is one element."""
+    shape = c.type(0).shape
+    return shape[:-1] if c.tensor(0).is_complex else shape
+
+
+def _reshaped(c: Context, shape: Sequence[int]) -> Value:
+    """The first input in a shape of the file's terms."""
+    return c.emit("reshape", c.value(0), shape=(*shape, *((2,) if c.tensor(0).is_complex else ())))
 
 
 def _completed(c: Context, sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Sizes of which one may be -1: what is left of the elements."""
-    known = math.prod(s for s in sizes if s != -1)
+    known, count = math.prod(s for s in sizes if s != -1), math.prod(_sizes(c))
     if sizes.count(-1) != 1:
         return sizes
-    if known < 1 or c.type(0).size % known:
+    if known < 1 or count % known:
         c.fail(f"{c.type(0)} can't take the shape {list(sizes)}")
-    return tuple(c.type(0).size // known if s == -1 else s for s in sizes)
+    return tuple(count // known if s == -1 else s for s in sizes)
 
 
 def squeeze(c: Context) -> Value:
     """SQUEEZE: without the dimensions of size 1 that are named, or without all."""
-    shape, option = c.type(0).shape, c.option("squeeze_dims")
+    shape, option = _sizes(c), c.option("squeeze_dims")
     named = set() if option is None else {axis_of(c, axis, len(shape)) for axis in option.tolist()}
     gone = named or {d for d, size in enumerate(shape) if size == 1}
-    return c.emit("reshape", c.value(0), shape=tuple(size for d, size in enumerate(shape) if d not in gone))
+    return _reshaped(c, [size for d, size in enumerate(shape) if d not in gone])
 
 
 def expand_dims(c: Context) -> Value:
     """EXPAND_DIMS: with one more dimension."""
-    shape = c.type(0).shape
+    shape = _sizes(c)
     axis = axis_of(c, c.integers(1)[0], len(shape) + 1)
-    return c.emit("reshape", c.value(0), shape=(*shape[:axis], 1, *shape[axis:]))
+    return _reshaped(c, (*shape[:axis], 1, *shape[axis:]))
 
 
 def pad(c: Context) -> Value:

@@ -50,6 +50,8 @@ class Walk:
     """What tensors hold that are the same in every run."""
     handles: dict[int, Key] = field(default_factory=dict)
     """The variables that tensors refer to."""
+    guesses: bool = False
+    """True once sizes that the file leaves free were taken as it states them, because nothing tells them."""
 
     def settle(self, index: int, shape: tuple[int, ...]) -> None:
         """Give an input its shape; if the file states another one, all others follow from it."""
@@ -88,7 +90,8 @@ class Walk:
         if self.depth >= MAX_DEPTH:
             c.fail(f"subgraphs call each other more than {MAX_DEPTH} deep")
         model = own_tensors(self.model.at(subgraph))
-        return Walk(model, builder, variables, self.convert, depth=self.depth + 1, budget=self.budget)
+        depth = self.depth + 1
+        return Walk(model, builder, variables, self.convert, depth=depth, budget=self.budget, guesses=self.guesses)
 
 
 def own_tensors(model: Model) -> Model:

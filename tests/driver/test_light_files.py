@@ -153,3 +153,23 @@ def test_programs_are_quantized_in_one_call(network: Path, tmp_path: Path, form:
         program.save(tmp_path / "small.tflite")
         with netc.compile(tmp_path / "small.tflite", threads=1) as again:
             np.testing.assert_allclose(again(x), program(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["int8", "int16x8"])
+def test_what_is_quantized_already_is_refused(network: Path, tmp_path: Path, form: str) -> None:
+    made = netc.quantize(network, form=form, calibration=pictures(4))
+    for again in ("float16", "dynamic_range", "int8", "int16x8"):
+        given: dict[str, Any] = {"calibration": pictures(4)} if again in ("int8", "int16x8") else {}
+        with pytest.raises(netc.NetcError, match="net small is quantized already: `image` is i"):
+            netc.quantize(made, form=again, **given)
+    netc.write_tflite(made, tmp_path / "made.tflite")
+    assert main(["quantize", str(tmp_path / "made.tflite"), "--float16", "-o", str(tmp_path / "again.tflite")]) == 2
+    assert not (tmp_path / "again.tflite").exists()
+
+
+def test_settings_of_pictures_are_written(network: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.tflite"
+    options = ["--preprocess", "divide=127.5", "--preprocess", "mean=1"]
+    assert main(["quantize", str(network), "--dynamic-range", *options, "-o", str(output)]) == 0
+    settings = netc.load(output).attributes["preprocess"]
+    assert (settings["divide"], settings["mean"]) == (127.5, 1)

@@ -215,6 +215,12 @@ for number in range(20):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 8000
 
 
+def test_a_cache_of_no_bytes_gives_nothing(tmp_path: Path) -> None:
+    assert ObjectCache(tmp_path).put("key", b"code") is None
+    assert ObjectCache(tmp_path).get("key") == b"code"
+    assert ObjectCache(tmp_path, 0).get("key") is None
+
+
 def test_the_environment_chooses_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path / "a"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))

@@ -196,6 +196,7 @@ def _asymmetric_expr(let: Let, low: Expr, high: Expr) -> tuple[Expr, ...]:
 class DynamicQuantize(Part):
     """Floats as integers: x / scale, rounded half away from zero, plus the zero point, saturated: f32 to i8.
 
+    The sum with a half is rounded to f32, as in LiteRT's vector code, so that the float below a half becomes 1.
     `parameters` [..., 3] are those of `dynamic_parameters`; they broadcast to x along its last dimension. With
     `padding` ((before, after) for each dimension) what stands for 0.0 surrounds the result.
     """
@@ -228,7 +229,7 @@ class DynamicQuantize(Part):
         inverse, zero = (parameters[..., place, np.newaxis] for place in (INVERSE, ZERO))
         padded = np.pad(x, self._padding(x.ndim, attributes)) if attributes["padding"] else x
         with np.errstate(all="ignore"):
-            whole = rounded(padded * inverse) + zero
+            whole = _nearest(padded * inverse) + zero
         least = -127 if attributes["symmetric"] else -128
         return (convert(np.clip(whole, least, 127), DType.I8),)
 
@@ -239,10 +240,22 @@ class DynamicQuantize(Part):
             x = c.load_padded(0, place, 0.0)
         else:
             x = c.load(0, index)
-        whole = rounded_expr(c.let, x * inverse) + zero
+        whole = _nearest_expr(c.let, x * inverse) + zero
         least = -127.0 if attributes["symmetric"] else -128.0
         bounded = Binary("max", Binary("min", whole, const(127.0, whole.type)), const(least, whole.type))
         return Cast(bounded, DType.I8)
+
+
+def _nearest(x: Array) -> Array:
+    """The whole part of |x| + 0.5, with the sign of x."""
+    return np.copysign(np.floor(np.abs(x) + np.float32(0.5)), x)
+
+
+def _nearest_expr(let: Let, x: Expr) -> Expr:
+    """`_nearest` of an expression."""
+    x = let(x)
+    size = let(Unary("floor", Unary("abs", x) + const(0.5, x.type)))
+    return Select(Binary("lt", x, const(0.0, x.type)), Unary("neg", size), size)
 
 
 @register

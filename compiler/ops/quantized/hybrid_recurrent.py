@@ -41,7 +41,7 @@ class HybridLayer(QuantizedOperator):
         """Which operands are weights of i8."""
         return 2, 3
 
-    def scales(self, attributes: Attributes) -> Mapping[int, float]:
+    def weight_scales(self, attributes: Attributes) -> Mapping[int, float]:
         """Their scales, by operand."""
         return dict(zip(self.quantized(attributes), attributes["scales"], strict=False))
 
@@ -50,7 +50,7 @@ class HybridLayer(QuantizedOperator):
         return {key: attributes[key] for key in self.floats.attributes}
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        scales = self.scales(attributes)
+        scales = self.weight_scales(attributes)
         fits = len(scales) == len(attributes["scales"]) == len(self.quantized(attributes))
         if not fits or not all(scale > 0 for scale in scales.values()):
             raise ShapeError(f"{self.name} needs a scale for each of its weights of i8, not {attributes['scales']}")
@@ -97,7 +97,7 @@ class HybridLstm(HybridLayer, SequenceLstm):
         return [place for place, role in enumerate(attributes["roles"], 3) if is_quantized(role)]
 
     def product(self, attributes: Attributes) -> Product:
-        scales = {attributes["roles"][place - 3]: scale for place, scale in self.scales(attributes).items()}
+        scales = {attributes["roles"][place - 3]: scale for place, scale in self.weight_scales(attributes).items()}
         gates = present_gates(scales)
 
         def multiply(b: Builder, kind: str, x: Value, weight: Value, *bias: Value) -> Value:
@@ -107,7 +107,7 @@ class HybridLstm(HybridLayer, SequenceLstm):
         return multiply
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
-        scales = self.scales(attributes)
+        scales = self.weight_scales(attributes)
         seeing = [place for place, role in enumerate(attributes["roles"], 3) if role.endswith("_peephole")]
         known = tuple(_recovered(b, v, scales[i]) if i in seeing else v for i, v in enumerate(operands))
         return super().decompose(b, known, attributes)

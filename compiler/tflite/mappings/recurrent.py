@@ -85,7 +85,7 @@ def sequence_lstm(c: Emitter, op: Operation) -> None:
 
 def _scale(op: Operation, operand: int) -> Quantization | None:
     """What a weight of i8 stands for in a layer on floats."""
-    scale = op.operator.scales(op.attributes).get(operand) if isinstance(op.operator, HybridLayer) else None
+    scale = op.operator.weight_scales(op.attributes).get(operand) if isinstance(op.operator, HybridLayer) else None
     return None if scale is None else Quantization.of(scale)
 
 

@@ -120,8 +120,37 @@ def _empty() -> dict[int, Table]:
     return {int(number): Table(name, {}) for number, name in pairs}
 
 
+_WHOLE = Vector(I64)
 OPTIONS_2 = Union(
     {
+        7: Table(
+            "StablehloScatterOptions",
+            {
+                "indices_are_sorted": BOOL,
+                "update_window_dims": _WHOLE,
+                "inserted_window_dims": _WHOLE,
+                "scatter_dims_to_operand_dims": _WHOLE,
+                "index_vector_dim": I64,
+                "unique_indices": BOOL,
+                "update_computation_subgraph_index": I32,
+            },
+        ),
+        10: Table(
+            "StablehloPadOptions",
+            dict.fromkeys(("edge_padding_low", "edge_padding_high", "interior_padding"), _WHOLE),
+        ),
+        16: Table(
+            "StablehloGatherOptions",
+            {
+                "offset_dims": _WHOLE,
+                "collapsed_slice_dims": _WHOLE,
+                "start_index_map": _WHOLE,
+                "index_vector_dim": I64,
+                "slice_sizes": _WHOLE,
+                "indices_are_sorted": BOOL,
+            },
+        ),
+        18: Table("DilateOptions", {}),
         21: Table(
             "StableHLOCompositeOptions",
             {
@@ -131,7 +160,7 @@ OPTIONS_2 = Union(
                 "composite_attributes_format": I8,
                 "version": I32,
             },
-        )
+        ),
     }
 )
 """By the numbers of the schema's BuiltinOptions2."""

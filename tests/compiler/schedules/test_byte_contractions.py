@@ -9,6 +9,7 @@ import pytest
 
 import netc
 from netc.compiler.backends import find_target, lower, optimize
+from netc.compiler.backends.cpu.schedules import epilogue
 from netc.compiler.graph import Array, Graph, GraphBuilder, evaluate
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, Quantization, TensorType
@@ -73,9 +74,13 @@ CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
 }
 
 
-@pytest.mark.parametrize("dtype", [DType.I8, DType.U8, DType.I16])
-def test_results_are_exact(dtype: DType) -> None:
-    """All cases are one graph, which is compiled once."""
+@pytest.mark.parametrize(
+    ("dtype", "longest"), [(DType.I8, None), (DType.U8, None), (DType.I16, None), (DType.I8, 0), (DType.U8, 0)]
+)
+def test_results_are_exact(dtype: DType, longest: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cases are one graph, which is compiled once; the last two with epilogues as loops."""
+    if longest is not None:
+        monkeypatch.setattr(epilogue, "LONGEST", longest)
     graphs = [_graph(operator, dtype, x, weight, **given) for operator, x, weight, given in CASES.values()]
     b = GraphBuilder("all")
     inputs = [b.input(f"x{i}", graph.inputs[0].type) for i, graph in enumerate(graphs)]

@@ -136,7 +136,7 @@ class Model:
 
 
 def _table(b: Any, name: str, fields: dict[str, Any]) -> Any:
-    fields = {key: _numbers(b, np.array(v)) if isinstance(v, list) else v for key, v in fields.items()}
+    fields = {key: _numbers(b, np.array(v)) if isinstance(v, list | np.ndarray) else v for key, v in fields.items()}
     getattr(tflite, f"{name}Start")(b)
     for key, value in fields.items():
         getattr(tflite, f"{name}Add{key}")(b, value)

@@ -16,6 +16,7 @@ from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate
 from netc.compiler.graph.ir import Value
 from netc.compiler.ops.custom import CustomCall, custom_operator
+from netc.compiler.ops.expressions import Formula
 from netc.compiler.ops.opaque import runnable
 from netc.compiler.tflite.model import Model, Node, Tensor
 from netc.compiler.tflite.reading import read_model
@@ -236,6 +237,56 @@ def test_forms_that_are_refused(name: str, options: Any, version: int, message: 
     data = custom(name, options, [floats(*shape)], [(1, 1)], version=version)
     with pytest.raises(NetcError, match=f"{name}: {message}"):
         netc.compile(graph_of(read_model(data), "custom"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda call: 1 / 0, "its rule raised ZeroDivisionError: division by zero"),
+        (lambda: None, "its rule raised TypeError: .* takes 0 positional arguments"),
+        (lambda call: None, "its rule gave None: it has to give values"),
+        (lambda call: np.ones((2, 3)), "its rule gave array"),
+        (lambda call: [call.operands[0]], r"its rule gave \[Value"),
+        (lambda call: Value(TensorType(DType.F32, (2, 3))), "its rule gave Value"),
+        (lambda call: (call.operands[0],) * 2, "its rule gave 2 results, not 1"),
+        (lambda call: call.emit("relu", "x"), "relu takes values of the graph, not 'x'"),
+        (lambda call: call.constant(7), "it has no operand 7, only 1"),
+        (lambda call: call.formula(-1), "it has no operand -1, only 1"),
+        (lambda call: call.number("factor"), "it has no option `factor`"),
+        (lambda call: call.keep(3, call.operands[0]), "it keeps a value in what `call.state` didn't make"),
+        (
+            lambda call: call.keep(call.state(np.zeros(6, np.float32)), call.operands[0]),
+            r"its state is f32\[6\], and can't become f32\[2,3\]",
+        ),
+    ],
+)
+def test_faults_of_rules_name_the_operator(rule: Any, message: str) -> None:
+    custom_operator("TestFaulty")(rule)
+    graph = graph_of(read_model(custom("TestFaulty", b"", [floats(2, 3)], [(2, 3)])), "custom")
+    with pytest.raises(NetcError, match=f"TestFaulty: {message}"):
+        netc.compile(graph)
+
+
+def test_a_rule_may_have_several_states() -> None:
+    @custom_operator("TestCounts")
+    def counts(call: CustomCall) -> Any:
+        calls, total = call.state(np.zeros((2, 3), np.float32)), call.state(np.ones((2, 3), np.float32))
+        call.state(np.zeros(1, np.float32))  # which stays as it is
+        call.keep(calls, call.emit("add", calls, call.builder.scalar(1.0, DType.F32)))
+        call.keep(total, call.emit("add", total, call.operands[0]))
+        return call.formula(0) + Formula(call.builder, call.emit("mul", calls, total))
+
+    x = floats(2, 3)
+    program = netc.compile(graph_of(read_model(custom("TestCounts", b"", [x], [(2, 3)])), "custom"))
+    np.testing.assert_allclose([program(x) for _ in range(3)], [x + n * (1 + n * x) for n in range(3)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [5, "", None, custom])
+def test_an_operator_without_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(NetcError, match="a custom operator has a name"):
+        custom_operator(name)
+    with pytest.raises(NetcError, match="takes a function, not 3"):
+        custom_operator("TestNumber")(3)  # type: ignore[arg-type]
 
 
 def test_a_rule_of_a_name_is_the_last_one() -> None:

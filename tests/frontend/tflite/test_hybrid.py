@@ -13,9 +13,10 @@ import pytest
 
 import netc
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import Graph, evaluate, parse_graph
+from netc.compiler.graph import Graph, GraphBuilder, evaluate, parse_graph
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
+from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.tflite import graph_of
 
 from .agreement import input_types
@@ -94,6 +95,20 @@ def test_a_computed_weight_is_refused() -> None:
     graph = graph_of(read_model(m.data((x, w), (y,))), "case")
     with pytest.raises(NetcError, match="a computed weight of type"):
         netc.compile(graph)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_float_below_a_half_rounds_up_as_in_vector_code(symmetric: bool) -> None:
+    b = GraphBuilder("case")
+    scale = Quantization.of(1.0, 0)
+    x = b.input("x", TensorType(DType.F32, (1, 8)))
+    weight = b.constant(np.eye(8, dtype=np.int8), quantization=scale)
+    graph = b.finish([b.emit("hybrid_dense", x, weight, weight=scale, symmetric=symmetric)])
+    below = np.nextafter(np.float32(0.5), np.float32(0))
+    row = np.array([[127 if symmetric else 254, -1, below, -below, 1.5, 2.5, 0.25, 0]], np.float32)
+    wanted = np.array([[*row[0, :2], 1, -1, 2, 3, 0, 0]], np.float32)
+    np.testing.assert_array_equal(evaluate(graph, [row])[0], wanted)
+    np.testing.assert_array_equal(netc.compile(graph, threads=1)(row), wanted)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import evaluate, parse_graph, verify
+from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
 from netc.picture import best_classes, class_labels, gives_probabilities, load_picture, real_scores
@@ -110,6 +111,16 @@ def test_pixels_go_in_as_they_are_unless_the_file_says_otherwise() -> None:
     m.operator("RESHAPE", (x,), (y,), ("ReshapeOptions", {}))
     graph = graph_of(read_model(m.data((x,), (y,))), "pixels")
     assert graph.attributes["preprocess"] == {"divide": 1.0, "mean": 0.0, "std": 2.0}
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_scales_that_are_none_of_pixels_tell_no_normalisation(scale: float) -> None:
+    m = Model()
+    x, y = (m.tensor(name, (1, 4, 4, 1), np.uint8, scale=scale, zero=3) for name in "xy")
+    m.operator("RESHAPE", (x,), (y,), ("ReshapeOptions", {}))
+    graph = graph_of(read_model(m.data((x,), (y,))), "pixels")
+    assert "preprocess" not in graph.attributes
+    to_tflite(graph)
 
 
 def test_missing_file_and_settings(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from ....ops.quantized.contraction import Conv2DSum
 from ....ops.window import Window
 from ....targets.target import DotProduct, Target
 from ....types import DType
+from .epilogue import epilogue
 from .signs import QUAD, Signs
 
 MOST_ROWS, MOST_COLUMNS = 6, 12
@@ -268,11 +269,11 @@ class _Tile:
         vectors = [v for v in self.o.extras if v.type.shape == (self.o.channels,)]
         known = {v: let(block, name("k"), Load(self.o.extras[v], (self.c,), self.lanes)) for v in vectors}
 
-        def store(r: Expr, s: Expr) -> list[Stmt]:
-            at = (r * self.block.columns + s,)
-            total: Expr = Load(self.acc, at)
-            if self.sums:
-                total = total + Load(self.sums, at) * self.o.signs.input_sum_factor
+        def total(v: int, at: tuple[Expr, ...]) -> Expr:
+            sums = Load(self.sums, at) * self.o.signs.input_sum_factor if self.sums else None
+            return Load(self.acc, at) if sums is None else Load(self.acc, at) + sums
+
+        def store(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
             group = self.o.group
             elements = Elements(
                 self.o.extras,
@@ -286,7 +287,5 @@ class _Tile:
             result = elements.element(group.result, index)
             return [*elements.statements, Store(self.o.y, physical(group.result.type, index), result)]
 
-        def row(r: Expr) -> list[Stmt]:
-            return loop("s", self.block.columns, lambda s: store(r, s), LoopKind.UNROLL)
-
-        return [*block, *loop("r", self.block.rows, row, LoopKind.UNROLL)]
+        size = self.block.rows, self.block.columns
+        return [*block, *epilogue([self.acc], total, lambda v: ([], store), size, self.o.names)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from typing import Protocol
 
 from ....graph.ir import Value
@@ -32,6 +33,7 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, let
 from ....lowering.loops import loop
 from ....types import DType
+from .epilogue import epilogue
 from .geometry import Walk
 from .tiling import Tile
 
@@ -110,8 +112,11 @@ class MicroKernel:
         self.block += self._pixels(clear)
 
     def _initial(self, channel: Expr, width: int) -> Expr:
-        """What the sums start from."""
-        if self.o.bias is None:
+        """What the sums start from.
+
+        Floats start from zero: beside a bias that is larger than the products, each of these would lose its last bits.
+        """
+        if self.o.bias is None or self.o.dtype.is_float:
             return const(0, VectorType(self.o.dtype, width))
         return let(self.block, self.o.names.fresh("bias"), Load(self.o.bias, (channel,), width))
 
@@ -197,30 +202,57 @@ class MicroKernel:
         return Load(self.accumulators[v], at)
 
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
-        for v in range(len(self.widths)):
-            self.block += self._pixels(partial(self._store, (image, row, column), v, self._constants(v)))
+        first = 0
+        for width, same in groupby(self.accumulators, lambda sums: sums.lanes):
+            sums = list(same)
+            begin = partial(self._begin, (image, row, column), first, width)
+            total = partial(self._numbered, first)
+            self.block += epilogue(sums, total, begin, (self.rows, self.columns), self.o.names)
+            first += len(sums)
 
-    def _constants(self, v: int) -> dict[Value, Expr]:
-        """What the epilogue reads that is the same for all pixels, for vector v of channels: loaded once for a tile."""
-        channel, width = self.channels[v], self.widths[v]
-        vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
+    def _numbered(self, first: int, v: int, at: tuple[Expr, ...]) -> Expr:
+        return self._total(first + v, at)
+
+    def _begin(
+        self, tile: tuple[Expr, Expr, Expr], first: int, width: int, v: Expr
+    ) -> tuple[list[Stmt], Callable[[Expr, Expr, Expr], list[Stmt]]]:
+        """What the epilogue of the v-th vector of channels from the first on loads once for a tile, and the rest."""
+        block: list[Stmt] = []
         name = self.o.names.fresh
-        return {v: let(self.block, name("k"), Load(self.o.extras[v], (channel,), width)) for v in vectors}
+        if isinstance(v, Const):
+            channel = self.channels[first + int(v.value)]
+        else:
+            channel = let(block, name("c"), self.channels[first] + v * width)
+        vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
+        constants: dict[Value, Expr] = {}
+        for value in vectors:
+            constants[value] = let(block, name("k"), Load(self.o.extras[value], (channel,), width))
+        if self.o.bias is None or not self.o.dtype.is_float:
+            return block, partial(self._store, tile, channel, width, constants)
+        bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
+        return block, lambda r, s, total: self._store(tile, channel, width, constants, r, s, total + bias)
 
     def _store(
-        self, tile: tuple[Expr, Expr, Expr], v: int, constants: dict[Value, Expr], r: Expr, s: Expr
+        self,
+        tile: tuple[Expr, Expr, Expr],
+        channel: Expr,
+        width: int,
+        constants: dict[Value, Expr],
+        r: Expr,
+        s: Expr,
+        total: Expr,
     ) -> list[Stmt]:
-        """The epilogue for one pixel of the tile at (image, row, column) and vector v of channels."""
-        o, (image, row, column), channel = self.o, tile, self.channels[v]
+        """The epilogue for one pixel of the tile at (image, row, column) and a vector of channels."""
+        o, (image, row, column) = self.o, tile
         index = (*self._place(image, row + r, column + s), channel)
         elements = Elements(
             o.extras,
             o.group.producers,
             o.group.constants,
-            lanes=self.widths[v],
+            lanes=width,
             lane=channel if isinstance(channel, Var) else None,
-            known={o.group.anchor.result: self._total(v, (r * self.columns + s,)), **constants},
-            prefix=f"v{v}_",
+            known={o.group.anchor.result: total, **constants},
+            prefix="v_",
         )
         result = elements.element(o.group.result, index)
         return [*elements.statements, Store(o.y, physical(o.group.result.type, index), result)]

@@ -242,6 +242,7 @@ GENERATORS: Mapping[str, Generator] = {
     "STABLEHLO_MAXIMUM": _binary("STABLEHLO_MAXIMUM", "", alike=True, values=("no NaN", "no NaN")),
     "STABLEHLO_MINIMUM": _binary("STABLEHLO_MINIMUM", "", alike=True, values=("no NaN", "no NaN")),
     "STABLEHLO_MULTIPLY": _binary("STABLEHLO_MULTIPLY", ""),
+    "STABLEHLO_OR": _binary("STABLEHLO_OR", ""),
     "STABLEHLO_SHIFT_LEFT": _binary("STABLEHLO_SHIFT_LEFT", "", alike=True, values=(None, (0, 7))),
     "SUB": _binary("SUB", "SubOptions", fuses=True),
     "TANH": unary("TANH", target=_fixed(1 / 128, lowest=False)),

@@ -1,0 +1,82 @@
+"""The end of a register tile: what is made of its sums, and stored.
+
+A short epilogue is expanded for all pixels of the tile. A long one, such as the fixed-point arithmetic of several
+integer operators, would make thousands of instructions that way, which take long to compile and don't fit the
+instruction cache. There the sums go through the stack, and loops over vectors of channels and pixels take them from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store
+from ....lowering.kernel import Names
+from ....lowering.loops import loop
+
+LONGEST = 2000
+"""Expressions of an expanded epilogue, at most."""
+FIXED_MUL = 16
+"""Expressions that a product in fixed point counts for."""
+
+Finish = Callable[[Expr, Expr, Expr], list[Stmt]]
+"""The statements for the pixel in row r and column s of a tile, with its sums."""
+Begin = Callable[[Expr], tuple[list[Stmt], Finish]]
+"""What is the same for all pixels of vector number v of channels, and the rest for each pixel."""
+
+
+def epilogue(
+    sums: Sequence[Buffer],
+    total: Callable[[int, tuple[Expr, ...]], Expr],
+    begin: Begin,
+    pixels: tuple[int, int],
+    names: Names,
+) -> list[Stmt]:
+    """What is made of a tile of rows and columns of pixels, with vectors of channels that have equal widths.
+
+    `total` gives the finished sums that stand at a place of the registers `sums[v]`.
+    """
+    rows, columns = pixels
+
+    def each(body: Callable[[Expr, Expr], list[Stmt]], kind: LoopKind = LoopKind.UNROLL) -> list[Stmt]:
+        inner = kind if rows == 1 else LoopKind.UNROLL
+        return loop("r", rows, lambda r: loop("s", columns, lambda s: body(r, s), inner), kind)
+
+    zero = Const(0)
+    before, finish = first = begin(zero)
+    length = _length([*before, *finish(zero, zero, total(0, (zero,)))])
+    if rows * columns * len(sums) * length <= LONGEST:
+        block: list[Stmt] = []
+        for v, (start, rest) in enumerate([first, *(begin(Const(v)) for v in range(1, len(sums)))]):
+            block += [*start, *each(partial(_expanded, rest, partial(total, v), columns))]
+        return block
+    lanes, count = sums[0].lanes, rows * columns
+    stack = Buffer(names.fresh("totals"), sums[0].dtype, (len(sums) * count, lanes), Space.STACK)
+
+    def spill(r: Expr, s: Expr) -> list[Stmt]:
+        at = r * columns + s
+        return [Store(stack, (at + v * count, zero), total(v, (at,))) for v in range(len(sums))]
+
+    def vector(v: Expr) -> list[Stmt]:
+        before, finish = begin(v)
+
+        def take(r: Expr, s: Expr) -> list[Stmt]:
+            return finish(r, s, Load(stack, (v * count + r * columns + s, zero), lanes))
+
+        return [*before, *each(take, LoopKind.SERIAL)]
+
+    return [Allocate(stack), *each(spill), *loop("v", len(sums), vector)]
+
+
+def _expanded(finish: Finish, total: Callable[[tuple[Expr, ...]], Expr], columns: int, r: Expr, s: Expr) -> list[Stmt]:
+    return finish(r, s, total((r * columns + s,)))
+
+
+def _length(statements: Sequence[Stmt]) -> int:
+    """Number of expressions in statements without loops."""
+    return sum(_size(s.value) for s in statements if isinstance(s, Let | Store))
+
+
+def _size(expression: Expr) -> int:
+    own = FIXED_MUL if isinstance(expression, FixedMul) else 1
+    return own + sum(map(_size, expression.operands))
