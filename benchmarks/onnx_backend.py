@@ -233,7 +233,7 @@ def summary(found: list[Outcome]) -> str:
 
 def table(found: list[Outcome]) -> str:
     """All outcomes as a page."""
-    head = "# The ONNX backend suite\n\nWritten by `benchmarks/onnx_backend.py`.\n\n"
+    head = "# The ONNX backend suite\n\nWritten by `benchmarks/onnx_backend.py --table FILE`.\n\n"
     rows = "\n".join(o.row for o in found)
     return f"{head}{summary(found)}\n\n| kind | test | outcome | how, or why not |\n| --- | --- | --- | --- |\n{rows}\n"
 

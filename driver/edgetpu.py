@@ -17,10 +17,11 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.names import value_names
 from .compiler.passes import legalize_edgetpu
+from .compiler.quantization import states_scales
 from .export import tflite_bytes
 from .output import write_result
 from .pipeline import Source, Weights, load
-from .quantization import Samples, calibrate, quantize
+from .quantization import Samples, as_given, calibrate, quantize
 
 COMPILER = "edgetpu_compiler"
 COMPILER_SECONDS = 300
@@ -46,7 +47,7 @@ class EdgeTpuModel:
 
 def edgetpu_model(
     source: Source,
-    samples: Samples,
+    samples: Samples | None,
     *,
     weights: Weights,
     method: str = "mse",
@@ -59,15 +60,21 @@ def edgetpu_model(
     """Rewrite a float network for the Edge TPU (see the pass legalize-edgetpu) and quantize it to 8-bit integers.
 
     Labels are looked for beside `model`, the path that a graph came from. `samples`, `limit`, `equalized` and
-    `progress` are those of `calibrate`. Raises `NetcError` for operators without an integer form.
+    `progress` are those of `calibrate`. Raises `NetcError` for operators without an integer form. A network that says
+    its scales is taken with them, and needs no samples.
     """
     given = load(source)
+    model = model if isinstance(source, Graph) else os.fspath(source)
+    if states_scales(given):
+        graph = as_given(given, weights=weights, integer_edges=True)
+        return EdgeTpuModel(tflite_bytes(graph, model=model), {}, graph)
+    if samples is None:
+        raise NetcError("quantizing takes samples to calibrate with", hint="give them, unless the file is quantized")
     legal = legalize_edgetpu(given)
     calibrated = calibrate(
         legal, samples, weights=weights, limit=limit, equalized=equalized, threads=threads, progress=progress
     )
     graph = quantize(legal, calibration=calibrated, method=method)
-    model = model if isinstance(source, Graph) else os.fspath(source)
     return EdgeTpuModel(tflite_bytes(graph, model=model), _rewritten(given, legal), graph)
 
 

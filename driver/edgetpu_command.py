@@ -11,6 +11,7 @@ from typing import Any
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
+from .compiler.quantization import states_scales
 from .compiler.reading import read_bytes
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
 from .frontend import FORMATS, format_of
@@ -56,13 +57,16 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
     """The TFLite file that is made of a float network."""
     network = load(model, net=options["net"], settings=options["settings"], preprocess=options["preprocess"])
-    needed = [("weights", "--weights FILE.safetensors")] if network.parameters else []
-    for name, what in (*needed, ("calibrate", "--calibrate FOLDER")):
-        if not options[name]:
+    needed = [("weights", "--weights FILE.safetensors", bool(network.parameters))]
+    needed.append(("calibrate", "--calibrate FOLDER", not states_scales(network)))
+    for name, what, is_needed in needed:
+        if is_needed and not options[name]:
             hint = "`netc check --target edgetpu` predicts without weights or samples"
             raise NetcError(f"quantizing for the Edge TPU needs {what}", hint=hint)
+        if options[name] and not is_needed:
+            raise NetcError(f"{model} has them already: it takes no --{name}")
     count = options["samples"]
-    samples = open_noted(options["calibrate"], count, network)
+    samples = open_noted(options["calibrate"], count, network) if options["calibrate"] else None
     with progress_bar(count, "calibrating") as bar:
         made = edgetpu_model(
             network,

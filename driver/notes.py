@@ -15,14 +15,6 @@ def show_notes(*notes: str | None) -> None:
         echo(f"note: {text}", err=True)
 
 
-def sizes_note(graph: Graph) -> str | None:
-    """Which open sizes of a file were taken for the batch."""
-    assumed = graph.attributes.get("sizes")
-    if not assumed:
-        return None
-    return "the batch: " + ", ".join(f"{name} = {size}" for name, size in assumed.items())
-
-
 def transposes_note(graph: Graph) -> str | None:
     """How many transposes a file's network keeps."""
     left = transposes_left(graph) if "format" in graph.attributes else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler.errors import NetcError, near_miss
+from .compiler.errors import NetcError, Note, near_miss
 from .compiler.graph.ir import Array, Graph
 from .compiler.ops.opaque import runnable
 from .compiler.passes.float_weights import float_weights
@@ -31,7 +31,9 @@ from .compiler.quantization import (
     measure,
     observation_graph,
     prepare,
+    quantize_as_given,
     refuse_integers,
+    states_scales,
 )
 from .compiler.quantization import quantize as quantize_graph
 from .compiler.quantization.adaround import AdaRound
@@ -137,6 +139,8 @@ def _prepared(
 ) -> Graph:
     """The float graph that is quantized."""
     graph = load(source, net=net, settings=settings)
+    if states_scales(graph):
+        raise NetcError("this network is quantized, and says the scales of its activations", hint="give no samples")
     prepared = prepare(graph, find_weights(weights, graph, seed) if graph.weights else {})
     return equalize(prepared) if equalized else prepared
 
@@ -215,6 +219,10 @@ def quantize(
     "dynamic_range", whose weights are integers of 8 bits and whose activations are floats; or "float16", whose weights
     have half precision. The last two take no samples, and none of the settings that go with them.
 
+    A network that was quantized before it was read, and says the scales of its activations (ONNX's QDQ and QLinear
+    forms), takes neither samples nor ranges: its scales stay. What stays float or gets other integers than in the file
+    is a warning (`Note`).
+
     `calibration` are samples (a folder, an archive, a data set, or input arrays) or what `calibrate` returned, from
     which `method` (minmax, moving-average, percentile, mse, entropy) finds the ranges of activations; or give `ranges`,
     or a file of them. `inputs` and `outputs` are i8 (if nothing is said), u8 or
@@ -236,6 +244,10 @@ def quantize(
     if form == "int16x8":
         refuse_settings(form, {"adaround": adaround, "bias_correction": bias_correction})
     scheme = scheme_for(form, inputs, outputs, per_channel=per_channel, keep_float=keep_float, allow_float=allow_float)
+    if calibration is None and ranges is None and states_scales(graph := load(source, net=net, settings=settings)):
+        no_choice = {"equalized": equalized, "adaround": adaround, "bias_correction": bias_correction}
+        refuse_settings("scales of the file", {**no_choice, "per_channel": not per_channel, "int16x8": scheme.short})
+        return as_given(graph, weights=weights, inputs=inputs, outputs=outputs, keep_float=keep_float, seed=seed)
     if (calibration is None) == (ranges is None):
         raise NetcError("quantizing takes samples to calibrate with, or ranges", hint="give one of them")
     if calibration is None:
@@ -257,6 +269,28 @@ def quantize(
         seed=seed,
     )
     return recovery.graph
+
+
+def as_given(
+    graph: Graph,
+    *,
+    weights: Weights = None,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    keep_float: Sequence[str] = (),
+    seed: int = 0,
+    integer_edges: bool = False,
+) -> Graph:
+    """The integer form of a network that says its scales (see `quantize_as_given`).
+
+    Warns of what isn't as in the file.
+    """
+    edges = {name: edge_type(t) if t else None for name, t in (("inputs", inputs), ("outputs", outputs))}
+    params = find_weights(weights, graph, seed) if graph.weights else {}
+    given = quantize_as_given(runnable(graph), params, keep_float=keep_float, integer_edges=integer_edges, **edges)
+    for note in given.notes:
+        warnings.warn(Note(note), stacklevel=3)
+    return given.graph
 
 
 def scheme_for(

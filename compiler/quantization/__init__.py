@@ -7,6 +7,7 @@ from .equalize import equalize
 from .errors import Noise, comparable, measure
 from .fake_quantize import FakeQuantized, fake_quantize
 from .findings import QuantizationWarning, findings
+from .given import Given, quantize_as_given, states_scales
 from .methods import METHODS
 from .quantizer import Scheme
 from .rules import quantize
@@ -15,6 +16,7 @@ __all__ = [
     "METHODS",
     "Calibration",
     "FakeQuantized",
+    "Given",
     "Noise",
     "QuantizationWarning",
     "Ranges",
@@ -28,5 +30,7 @@ __all__ = [
     "observation_graph",
     "prepare",
     "quantize",
+    "quantize_as_given",
     "refuse_integers",
+    "states_scales",
 ]

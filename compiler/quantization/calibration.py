@@ -49,6 +49,11 @@ def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
     """
     refuse_state(graph, "such networks can't be quantized")
     refuse_integers(graph)
+    return integer_ready(graph, params)
+
+
+def integer_ready(graph: Graph, params: Mapping[str, Array]) -> Graph:
+    """What `prepare` gives, of a network that may hold integers."""
     inference = windows_in_two_dimensions(inference_form(float_weights(runnable(graph)), integers=True))
     return in_integer_operators(freeze(spelled_out(inference, INTEGER), params))
 

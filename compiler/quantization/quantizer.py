@@ -6,7 +6,7 @@ by quantize or dequantize when somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -21,7 +21,7 @@ from ..ops.facets import INTEGER
 from ..types import DType, Quantization, TensorType
 from .calibration import Ranges, fused_activations
 from .methods import LEVELS, Range
-from .scales import activation_scale, to_integers
+from .scales import activation_scale, to_integers, weight_scale, weight_to_integers
 from .sharing import assign_scales
 
 _EDGES = (DType.I8, DType.U8, DType.F32)
@@ -77,8 +77,16 @@ class Quantizer:
         self.names = value_names(self.graph)
         self.taken: set[str] = set()
         self.dtype = self.scheme.activations
-        self.scales = assign_scales(self.graph, self.ranges, self.names, self.dtype)
-        self.fused = fused_activations(self.graph)
+        self.fused = self.fused_activations()
+        self.scales = self.assigned_scales()
+
+    def fused_activations(self) -> Mapping[Operation, Operation]:
+        """Operations, each with the activation that becomes part of its integer form."""
+        return fused_activations(self.graph)
+
+    def assigned_scales(self) -> dict[Value, Quantization]:
+        """The scale of each value that has one before its integers are asked for."""
+        return assign_scales(self.graph, self.ranges, self.names, self.dtype)
 
     def run(self) -> Graph:
         """Convert all operations."""
@@ -87,7 +95,7 @@ class Quantizer:
         absorbed = frozenset(self.fused.values())
         for op in self.graph.operations:
             if op.name != "constant" and op not in absorbed:
-                self._convert(op)
+                self.convert(op)
         return self.b.finish([self._output(v) for v in self.graph.outputs])
 
     def _input(self, value: Value) -> None:
@@ -120,22 +128,27 @@ class Quantizer:
         y = self._edge_type(value, DType.U8).quantization
         return self.b.emit("requantize", result, dtype="u8", x=self.scale(value), y=y)
 
-    def _convert(self, op: Operation) -> None:
-        final = self.fused.get(op, op)
-        value = final.results[0]
-        if not self._stays_float(op, value):
-            forms = self.integers if value.type.dtype is DType.F32 else self.floats
-            form = _integer_form(op)
-            if form is None:
-                raise InternalError(f"{op.name} is quantized, but has no integer form")
-            forms[value] = self._named(form(self, op), value)
+    def convert(self, op: Operation) -> None:
+        """Add the integer form of an operation, or the operation as it is."""
+        value = self.final(op)
+        if self.stays_float(op, value):
+            self.keep(op)
             return
-        for each in dict.fromkeys((op, final)):
+        forms = self.integers if value.type.dtype is DType.F32 else self.floats
+        form = _integer_form(op)
+        if form is None:
+            raise InternalError(f"{op.name} is quantized, but has no integer form")
+        forms[value] = self._named(form(self, op), value)
+
+    def keep(self, op: Operation) -> None:
+        """Add an operation, and the activation that goes with it, on floats."""
+        for each in dict.fromkeys((op, self.fused.get(op, op))):
             operands = [self.real(v) for v in each.operands]
             new = self.b.operation(each.operator, operands, each.attributes, location=each.location)
             self.floats.update(zip(each.results, new.results, strict=True))
 
-    def _stays_float(self, op: Operation, value: Value) -> bool:
+    def stays_float(self, op: Operation, value: Value) -> bool:
+        """Whether an operation, whose result with its activation is `value`, works on floats."""
         numbers = [v for v in op.operands if v.type.dtype.is_float]
         if not numbers or any(v.type.dtype is not DType.F32 for v in numbers):
             return True
@@ -194,6 +207,14 @@ class Quantizer:
             problem = f"`{self.names[value]}` has {value.type.shape[-1]} channels, not {len(means)} as in the ranges"
             raise NetcError(problem, hint="were they calibrated on this network?")
         return np.array(means)
+
+    def weight(
+        self, op: Operation, weight: Array, bias: Array | None, x: Quantization, y: Quantization
+    ) -> tuple[Quantization, Array]:
+        """Scale and integers of a contraction's weight, by the scales of its operand and result."""
+        per_channel = self.scheme.has_channels(op)
+        given = weight_scale(weight, bias, x, y, per_channel=per_channel, wide=self.scheme.short)
+        return given, weight_to_integers(weight, given)
 
     def levels(self, value: Value, given: Quantization) -> float:
         """How many steps of a scale lie between the least and the largest number of a value; all if these are equal."""

@@ -41,8 +41,6 @@ from .scales import (
     covered,
     ends_of,
     real_weight,
-    weight_scale,
-    weight_to_integers,
     wide_bias,
 )
 
@@ -85,9 +83,7 @@ def contraction(q: Quantizer, op: Operation) -> Value:
     bias = q.known(op.operands[2]) if len(op.operands) > 2 else None
     if weight is None or (len(op.operands) > 2 and bias is None):
         raise NetcError(f"the integer form of {op.name} needs constant weights", location=op.location)
-    per_channel = q.scheme.has_channels(op)
-    given = weight_scale(weight, bias, x, y, per_channel=per_channel, wide=q.scheme.short)
-    rounded = weight_to_integers(weight, given)
+    given, rounded = q.weight(op, weight, bias, x, y)
     operands = [q.integer(op.operands[0]), q.constant(rounded, given, op.operands[1].name)]
     means = q.means(op.operands[0]) if has_filters(op) else None
     if means is not None:

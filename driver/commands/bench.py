@@ -45,7 +45,7 @@ def bench_command(
     """
     c = build(Request(model, net, batch, settings, threads, cpu, weights=weights, seed=seed), PROGRAM)
     with load_program(c) as program:
-        inputs = _random_inputs(c.graph)
+        inputs = random_inputs(c.graph)
         timing = benchmark(lambda: program(*inputs), seconds)
         rows = profile_rows(program, inputs) if profile else None
     peak = peak_flops(c.target, c.threads)
@@ -55,7 +55,7 @@ def bench_command(
         echo(_report(c, timing, peak) + ("\n" + _profile_table(rows) if rows else ""), nl=False)
 
 
-def _random_inputs(graph: Graph) -> list[Array]:
+def random_inputs(graph: Graph) -> list[Array]:
     """Normally distributed floats, small whole numbers for other types; the same on every run."""
     random = np.random.default_rng(0)
     return [

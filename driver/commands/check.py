@@ -19,7 +19,7 @@ from ..compiler.edgetpu import (
     to_data,
     to_text,
 )
-from ..compiler.errors import Diagnostic, NetcError
+from ..compiler.errors import Diagnostic, Location, NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.ops.opaque import unknown_operators
 from ..compiler.passes import legalize_edgetpu
@@ -36,6 +36,11 @@ from ..recipe_check import check_recipes
 @click.command("check")
 @click.argument("file")
 @click.option("--target", type=click.Choice(["edgetpu"]), help="Say what this device's compiler would do with the net.")
+@click.option(
+    "--against",
+    type=click.Choice(["reference", "onnxruntime"]),
+    help="Compare an ONNX file node by node with its reference evaluator, or ONNX Runtime.",
+)
 @click.option("--net", metavar="NAME", help="Which net of the file, or signature; of a .net file with --target.")
 @settings_option
 @allow_import_option
@@ -45,6 +50,7 @@ from ..recipe_check import check_recipes
 def check_command(
     file: str,
     target: str | None,
+    against: str | None,
     net: str | None,
     settings: dict[str, object],
     release: str | None,
@@ -53,8 +59,13 @@ def check_command(
 ) -> int:
     """Find the errors in a .net file, or what netc can't run of a .tflite or .onnx file.
 
-    The exit code is 2 if there are any. With --target edgetpu, FILE may also be a shipped net.
+    The exit code is 2 if there are any, or with --against if a result differs. With --target edgetpu, FILE may also be
+    a shipped net.
     """
+    if against:
+        if target or net or release or report:
+            raise NetcError("--against goes with --set alone")
+        return _compare(file, against, settings, as_json)
     if target:
         chosen = Release.parse(release) if release else LATEST
         if format_of(file) is FORMATS["tflite"]:
@@ -67,6 +78,23 @@ def check_command(
     if release or report:
         raise NetcError("--release and --report need --target", hint="add --target edgetpu")
     return _check_file(file, net, settings, as_json)
+
+
+def _compare(file: str, against: str, settings: dict[str, object], as_json: bool) -> int:
+    """Compare an ONNX file with another engine."""
+    if format_of(file) is not FORMATS["onnx"]:
+        raise NetcError(f"--against is for ONNX files, and {file} is a {format_of(file).name}")
+    from ..against import compare_with
+
+    try:
+        agreement = compare_with(file, against, settings)
+    except NetcError as error:
+        if not as_json:
+            raise error.at(Location(file, 1, 1)) from None
+        echo(to_json(error.diagnostics))
+        return 2
+    echo(to_json([]) if as_json else f"{file}: {agreement}")
+    return 0
 
 
 def _check_file(file: str, net: str | None, settings: dict[str, object], as_json: bool) -> int:

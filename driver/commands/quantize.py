@@ -13,7 +13,7 @@ from ..comparison import check_comparable, comparable, compare_accuracy, held_ou
 from ..compiler.errors import NetcError
 from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Graph
-from ..compiler.quantization import METHODS, Noise, Ranges
+from ..compiler.quantization import METHODS, Noise, Ranges, states_scales
 from ..compiler.quantization.adaround import AdaRound
 from ..compiler.quantization.quantizer import Scheme
 from ..compiler.quantization.report import Accuracy, report_on
@@ -27,6 +27,7 @@ from ..pipeline import load
 from ..quantization import (
     WEIGHT_FORMS,
     Calibrated,
+    as_given,
     calibrate,
     frozen,
     layer_noise,
@@ -76,7 +77,8 @@ SHOWN = 5
 def quantize_command(**options: Any) -> None:
     """Turn a float network into a TFLite file of 8-bit integers, or with lighter weights.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file.
+    MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. An ONNX file that is quantized keeps
+    its scales, and takes no --calibrate.
     """
     o = _Options(**options)
     if o.form in WEIGHT_FORMS:
@@ -172,11 +174,16 @@ def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> No
         found = compare_accuracy(floats, graph, data, labels, lambda done: bar.update(done - bar.pos))
     echo(
         f"{data.name}, {found.first.samples} samples: top-1 {found.first.top1:.2%} as floats, "
-        f"{found.second.top1:.2%} with lighter weights; both say the same on {found.agreement:.2%}"
+        f"{found.second.top1:.2%} in the file; both say the same on {found.agreement:.2%}"
     )
 
 
 def _quantize(o: _Options) -> None:
+    if o.samples is None and o.form == "int8":
+        network = load(o.model, net=o.net, settings=o.settings)
+        if states_scales(network):
+            _write_as_given(o, network)
+            return
     if o.samples is None:
         hint = "add --calibrate PATH, or --dynamic-range, which takes none"
         raise NetcError("quantizing to 8-bit integers takes samples to calibrate with", hint=hint)
@@ -212,6 +219,26 @@ def _quantize(o: _Options) -> None:
     echo(_summary(calibrated, ranges, noise, o.output, len(file), recovery))
     if accuracy:
         echo(_before_and_after(accuracy))
+
+
+def _write_as_given(o: _Options, network: Graph) -> None:
+    """Write a network that says its scales."""
+    flags = {"--equalize": o.equalized, "--adaround": o.adaround, "--bias-correction": o.bias_correction}
+    files = {"--ranges": o.ranges_file, "--report": o.report, "--per-tensor": o.per_tensor}
+    refuse_settings("a network that says its scales", {**flags, **files})
+    data = open_source(o.data, "test") if o.data else None
+    if data:
+        _comparable(data, network, o)
+    with warnings_for_people():
+        graph = as_given(
+            network, weights=o.weights, inputs=o.inputs, outputs=o.outputs, keep_float=o.keep_float, seed=o.seed
+        )
+    file = to_tflite(graph, labels=class_labels(network, o.model, o.weights).names)
+    write_bytes(o.output, file)
+    count = sum(op.name != "constant" for op in graph.operations)
+    echo(f"{o.output}: {len(file):,} bytes, {count} operations, with the scales of {o.model}")
+    if data:
+        _show_accuracy(network, graph, data, o)
 
 
 def _labelled(o: _Options) -> Source | None:

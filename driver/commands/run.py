@@ -18,7 +18,7 @@ from ..compiler.graph.ir import Array, Graph
 from ..compiler.text import printable
 from ..frontend import FORMATS, format_of
 from ..frontend.diagnostics import render
-from ..notes import show_notes, sizes_note, transposes_note
+from ..notes import show_notes, transposes_note
 from ..options import json_option, network_options, preprocess_option, target_options, weights_options
 from ..output import echo
 from ..picture import Chosen, choose_pictures, class_labels, load_picture
@@ -99,7 +99,6 @@ def run_command(
     in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
     kept = in_order if chosen.several and graph.states else None
     show_notes(
-        sizes_note(graph),
         transposes_note(graph),
         *chosen.notes,
         labels.note,

@@ -11,7 +11,7 @@ import click
 from ..compiler.graph.ir import Graph, Value
 from ..compiler.graph.names import output_names
 from ..compiler.ops.opaque import unknown_operators
-from ..notes import sizes_note, transposes_note
+from ..notes import transposes_note
 from ..options import batch_option, json_option, network_options
 from ..output import echo, format_table, quantity
 from ..pipeline import load
@@ -81,7 +81,8 @@ def _as_text(graph: Graph) -> str:
     size = quantity(parameter_bytes(graph), "B")
     totals = f"{size} of parameters, {quantity(2 * macs, 'FLOP')}"
     notes = [d.message for d in unknown_operators(graph)]
-    notes += [note for note in (sizes_note(graph), transposes_note(graph)) if note is not None]
+    if (note := transposes_note(graph)) is not None:
+        notes.append(note)
     unknown = "".join(f"note: {each}\n" for each in notes)
     states = ", ".join(f"{op.result.name}: {op.result.type}" for op in graph.states)
     kept = f"\nstate kept from run to run: {states}" if states else ""

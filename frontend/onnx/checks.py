@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ...compiler.errors import near_miss
+from ...compiler.errors import NetcError, near_miss
 from ...compiler.types import DType
 from .node import Tensor, UnsupportedError
 
@@ -74,3 +74,21 @@ def check_types(schema: Any, inputs: Sequence[Tensor | None]) -> None:
         first = same.setdefault(declared.type_str, dtype)
         if first != dtype and getattr(declared, "is_homogeneous", True):
             raise UnsupportedError(f"inputs of types {first} and {dtype} should be of one type")
+
+
+_STRING = 9
+"""The number of text among the types of fields."""
+
+
+def check_text(message: Any) -> None:
+    """Raise `NetcError` if some name of a file isn't text in UTF-8: protocol buffers give its bytes then."""
+    waiting = [message]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            if field.type == _STRING:
+                parts = [value] if isinstance(value, str | bytes) else value
+                wrong = next((part for part in parts if not isinstance(part, str)), None)
+                if wrong is not None:
+                    raise NetcError(f"`{field.name}` is no text in UTF-8, but {wrong[:40]!r}")
+            elif field.message_type is not None:
+                waiting.extend([value] if hasattr(value, "ListFields") else value)

@@ -204,6 +204,8 @@ class Converter:
             raise UnsupportedError(f"the domain `{domain}` of {proto.op_type} is not imported", hint=hint)
         opset = scope.opsets.get(domain, 1)
         schema = schema_of(proto.op_type, opset, domain)
+        if schema is None and domain and (rule := rule_of(domain, proto.op_type, opset)) is not None:
+            return None, rule, attributes
         if schema is None:
             where = f"the domain `{domain}`" if domain else f"operator set {opset}"
             raise UnsupportedError(f"there is no operator {proto.op_type} in {where}", hint=self._alike(proto))

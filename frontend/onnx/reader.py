@@ -8,14 +8,16 @@ computed at once. A file that can't be read gives all its problems together.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...compiler.errors import Diagnostic, Location, NetcError
+from ...compiler.errors import Diagnostic, Location, NetcError, Note
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph
 from ...compiler.reading import read_bytes, reading
+from .checks import check_text
 from .converter import Converter, Scope
 from .layout import arranged
 from .library import OLDEST, library
@@ -39,17 +41,27 @@ def load_onnx(path: str | os.PathLike[str], batch: int = 1, settings: Mapping[st
     """Read a `.onnx` file; `settings` are open sizes, and values of inputs that are to be part of the graph, by name.
 
     Open sizes that count samples are `batch`. Raises `NetcError` with all that is wrong with the file, or that netc
-    doesn't have.
+    doesn't have. Warns (`Note`) of sizes that were taken for the batch.
     """
-    onnx = library()
     file = Path(path)
-    data = read_bytes(path, "ONNX model", limit=MAX_FILE)
+    notes: list[str] = []
     try:
-        with reading(path, "ONNX model"):
-            model = onnx.ModelProto.FromString(data)
-        return graph_of(model, file.stem, file.parent, batch=batch, settings=settings)
+        graph = graph_of(read_model(path), file.stem, file.parent, batch=batch, settings=settings, notes=notes)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
+    for note in notes:
+        warnings.warn(f"{path}: {note}", Note, stacklevel=2)
+    return graph
+
+
+def read_model(path: str | os.PathLike[str]) -> Any:
+    """The ModelProto of a file, without the data that lies beside it. Raises `NetcError` if it isn't one."""
+    onnx = library()
+    data = read_bytes(path, "ONNX model", limit=MAX_FILE)
+    with reading(path, "ONNX model"):
+        model = onnx.ModelProto.FromString(data)
+    check_text(model)
+    return model
 
 
 def graph_of(
@@ -59,8 +71,14 @@ def graph_of(
     *,
     batch: int = 1,
     settings: Mapping[str, Any] | None = None,
+    watch: bool = False,
+    notes: list[str] | None = None,
 ) -> Graph:
-    """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`."""
+    """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`.
+
+    With `watch` the outputs are the results of all nodes that aren't known while the file is read. What was guessed is
+    added to `notes`.
+    """
     opsets = _opsets(model)
     sizes = Sizes(batch, settings or {})
     builder = GraphBuilder(name, {"format": "onnx"})
@@ -78,8 +96,14 @@ def graph_of(
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs)
     _raise(converter)
-    found = [t for t in outputs if t is not None]
-    return _finished(builder, converter, sizes, model.graph, found)
+    found = {info.name: t for info, t in zip(model.graph.output, outputs, strict=True) if t is not None}
+    if watch:
+        found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
+        found = {n: t for n, t in found.items() if t.value not in builder.inputs}
+    if notes is not None and sizes.assumed:
+        told = ", ".join(f"{name} = {sizes.bound[name]}" for name in sorted(sizes.assumed))
+        notes.append(f"the file leaves the batch open: {told}")
+    return _finished(builder, converter, found)
 
 
 def _opsets(model: Any) -> dict[str, int]:
@@ -146,14 +170,12 @@ def _raise(converter: Converter) -> None:
     raise NetcError(shown)
 
 
-def _finished(builder: GraphBuilder, converter: Converter, sizes: Sizes, graph: Any, outputs: list[Tensor]) -> Graph:
-    values = [t.value if t.value is not None else converter.constant(t) for t in outputs]
+def _finished(builder: GraphBuilder, converter: Converter, outputs: Mapping[str, Tensor]) -> Graph:
+    values = [t.value if t.value is not None else converter.constant(t) for t in outputs.values()]
     inputs = tuple(v.name or "" for v in builder.inputs)
     builder.attributes["signature"] = {
         "key": "",
         "inputs": inputs,
-        "outputs": tuple(info.name for info in graph.output),
+        "outputs": tuple(outputs),
     }
-    if sizes.assumed:
-        builder.attributes["sizes"] = {name: sizes.bound[name] for name in sorted(sizes.assumed)}
     return arranged(builder.finish(values))

@@ -10,7 +10,7 @@ from ...errors import ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...loops.compute import Compute
-from ...loops.ir import Cast, Const, Expr, FixedMul
+from ...loops.ir import Cast, Const, Expr, FixedMul, Unary
 from ...numerics import convert
 from ...types import DType, Quantization, TensorType
 from ..rounding import rounded, rounded_expr
@@ -58,6 +58,36 @@ class Quantize(QuantizedOperator):
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         y: Quantization = attributes["y"]
         whole = rounded_expr(c.let, c.load(0, index) / y.scale) + float(y.zero_point)
+        return Cast(whole, named_integer(self, attributes))
+
+
+@register
+class QuantizeEven(QuantizedOperator):
+    """Floats (f32 or f64) to integers as ONNX has it: x / scale, halves to the even number, plus the zero point."""
+
+    name = "quantize_even"
+    operands = ("x",)
+    attributes = {"dtype": _DTYPE, "y": quantization("the result")}
+    elementwise = True
+    non_differentiable = "rounding has no useful derivative; train with fake quantization"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (x,) = operands
+        per_tensor(self, attributes, "y")
+        if x.dtype not in (DType.F32, DType.F64):
+            raise ShapeError(f"{self.name} takes f32 or f64, not {x}")
+        return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        y: Quantization = attributes["y"]
+        (x,) = operands
+        with np.errstate(all="ignore"):
+            whole = np.rint(x / x.dtype.type(y.scale)).astype(np.float64) + y.zero_point
+        return (convert(whole, named_integer(self, attributes)),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        y: Quantization = attributes["y"]
+        whole = Unary("round", c.load(0, index) / y.scale) + float(y.zero_point)
         return Cast(whole, named_integer(self, attributes))
 
 

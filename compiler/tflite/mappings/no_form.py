@@ -12,6 +12,7 @@ from ...ops.indexing import TakeAlongAxis
 from ...ops.normalization import BatchNorm, Dropout
 from ...ops.pooling_gradients import FromWindows, MaxPoolGather, MaxPoolIndex
 from ...ops.quantized.base import Part
+from ...ops.quantized.conversion import QuantizeEven
 from ...ops.random import RandomUniform
 from ...ops.reduction import LogSumExp
 from ...ops.scattering import LastUpdate
@@ -30,3 +31,4 @@ TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUnif
 TFLITE.none("made of others", Conv1D, CustomGradient, HardSigmoid, InputGradient, LogSumExp, Softplus)
 TFLITE.none("part of the replacing of elements: TFLite adds alone", LastUpdate)
 TFLITE.none("made of others", TakeAlongAxis)
+TFLITE.none("TFLite rounds halves away from zero; quantize the network, which takes the file's scales", QuantizeEven)

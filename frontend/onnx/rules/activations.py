@@ -60,7 +60,7 @@ def hard_sigmoid(c: Node) -> Value:
     x = c.value(0)
     alpha, beta = float(c.attribute("alpha", 0.2)), float(c.attribute("beta", 0.5))
     if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
-        return c.emit("div", c.emit("relu6", c.emit("add", x, c.scalar(3, x))), c.scalar(6, x))
+        return c.emit("hard_sigmoid", x)
     line = c.emit("add", c.emit("mul", x, c.scalar(alpha, x)), c.scalar(beta, x))
     return c.emit("clamp", line, low=0.0, high=1.0)
 

@@ -112,10 +112,11 @@ def average_pool(c: Node) -> Value:
     windows = Windows(c)
     counts = c.flag("count_include_pad")
     x = c.channels_last(c.value(0))
-    return c.channels_first(_mean(c, x, windows, counts=counts))
+    return c.channels_first(mean_of_windows(c, x, windows, counts=counts))
 
 
-def _mean(c: Node, x: Value, windows: Windows, *, counts: bool) -> Value:
+def mean_of_windows(c: Node, x: Value, windows: Windows, *, counts: bool) -> Value:
+    """Mean of each window of [N, spatial..., C]; with `counts`, of the padding, too."""
     padding = windows.padding
     if counts and windows.is_padded:
         x = c.emit("pad", x, padding=((0, 0), *windows.counted, (0, 0)), value=0.0)

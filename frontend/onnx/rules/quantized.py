@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ....compiler.graph.ir import Value
-from ....compiler.types import DType
+from ....compiler.types import DType, Quantization
+from ..library import library
 from ..node import Node
 from ..registry import onnx
 from ..tensors import dtype_of
@@ -33,6 +34,28 @@ def _axis(c: Node, x: Value) -> tuple[int, int]:
     return (axis % x.type.rank if x.type.rank else 0), block
 
 
+_NARROW = (DType.I8, DType.U8, DType.I16)
+
+
+def stated(c: Node, scale: int, zero: int, dtype: DType) -> Quantization | None:
+    """What integers stand for by these inputs, if they are one known scale and zero point that types can state."""
+    factor, point = c.known(scale), c.known(zero)
+    if factor is None or (point is None and c.has(zero)) or dtype not in _NARROW:
+        return None
+    if factor.dtype != np.float32 or factor.size != 1:
+        return None
+    if not 0 < (number := float(factor.reshape(()))) < np.inf or (point is not None and point.size != 1):
+        return None
+    return Quantization.of(number, 0 if point is None else int(point.reshape(())))
+
+
+def real(c: Node, x: Value, given: Quantization) -> Value:
+    """The floats (f32) that integers stand for."""
+    if x.type.quantization != given:
+        x = c.emit("reinterpret", x, y=given)
+    return c.emit("dequantize", x, x=given)
+
+
 @onnx("QuantizeLinear", since=10)
 def quantize_linear(c: Node) -> Value:
     """X / scale, rounded half to even, plus the zero point, within the integers of its type."""
@@ -44,13 +67,16 @@ def quantize_linear(c: Node) -> Value:
     precision = int(c.attribute("precision", 0))
     zero = c.value(2) if c.has(2) else None
     kind = dtype_of(precision) if precision else c.type(1).dtype
+    given = stated(c, 1, 2, dtype)
+    if given is not None and x.type.dtype is kind is DType.F32:
+        return c.emit("quantize_even", x, dtype=str(dtype), y=given)
     return _quantized(c, c.cast(x, kind), c.cast(c.value(1), kind), zero, dtype, axis, block)
 
 
 def _quantized(
     c: Node, x: Value, scale: Value, zero: Value | None, dtype: DType, axis: int = 0, block: int = 0
 ) -> Value:
-    if dtype not in (DType.I8, DType.U8, DType.I16):
+    if dtype not in _NARROW:
         c.unsupported(f"quantized numbers of type {dtype} are not supported")
     y = c.emit("round", c.emit("div", x, _along(c, scale, x, axis, block)))
     y = c.cast(y, DType.F32) if y.type.dtype is DType.F16 else y
@@ -64,6 +90,11 @@ def _quantized(
 def dequantize_linear(c: Node) -> Value:
     """(x - zero point) * scale."""
     code = int(c.attribute("output_dtype", 0))
+    if c.known(0) is None and code in (0, library().TensorProto.FLOAT):
+        given = stated(c, 1, 2, c.type(0).dtype)
+        if given is not None:
+            c.ignore("axis", "block_size")
+            return real(c, c.value(0), given)
     scale = c.number(1, DType.F32) if c.tensor(1).foreign is not None else c.value(1)
     dtype = dtype_of(code) if code else c.type(1).dtype
     word = c.tensor(0).foreign or ""
@@ -103,16 +134,43 @@ def matmul_integer(c: Node) -> Value:
     return c.cast(product(c, _centred(c, 0, 2, -2), _centred(c, 1, 3, -1)), DType.I32)
 
 
+def reals(c: Node, place: int, dtype: DType = DType.F64, axis: int = 0) -> Value:
+    """Integers, scale and zero point from input `place` on as the numbers that they stand for.
+
+    Those of a weight may have a scale for each index of an axis.
+    """
+    numbers, scale = c.known(place), c.known(place + 1)
+    if numbers is None or scale is None or (c.has(place + 2) and c.known(place + 2) is None):
+        return _real_values(c, place, dtype, axis)
+    zero = np.asarray(0) if not c.has(place + 2) else c.constant(place + 2)
+    shape = [-1 if d == axis % numbers.ndim else 1 for d in range(numbers.ndim)]
+    scale, zero = (a.reshape(()) if a.size == 1 else a.reshape(shape) if a.ndim == 1 else a for a in (scale, zero))
+    return c.made(((numbers.astype(np.float64) - zero) * scale.astype(np.float64)).astype(dtype.numpy))
+
+
+def _real_values(c: Node, place: int, dtype: DType, axis: int) -> Value:
+    given = stated(c, place + 1, place + 2, c.type(place).dtype)
+    if given is not None:
+        return c.cast(real(c, c.value(place), given), dtype)
+    x = _centred(c, place, place + 2, axis)
+    return c.cast(c.emit("mul", x, _zero_of(c, c.cast(c.value(place + 1), DType.F64), x, axis)), dtype)
+
+
+def again(c: Node, y: Value, place: int) -> Value:
+    """Numbers as integers of the scale and zero point at inputs `place` and the next one."""
+    dtype = c.type(place + 1).dtype if c.has(place + 1) else DType.U8
+    given = stated(c, place, place + 1, dtype)
+    if given is not None:
+        return c.emit("quantize_even", y, dtype=str(dtype), y=given)
+    zero = c.value(place + 1) if c.has(place + 1) else None
+    return _quantized(c, y, c.cast(c.value(place), y.type.dtype), zero, dtype)
+
+
 @onnx("QLinearMatMul", since=10)
 def qlinear_matmul(c: Node) -> Value:
     """Products of matrices of quantized numbers, quantized again."""
-    a, b = _centred(c, 0, 2, -2), _centred(c, 3, 5, -1)
-    total = product(c, a, b)
-    factor = [c.cast(c.value(i), DType.F64) for i in (1, 4, 6)]
-    left, right = _zero_of(c, factor[0], a, -2), _zero_of(c, factor[1], b, -1)
-    y = c.emit("mul", total, c.emit("div", c.emit("mul", left, right), c.reshape(factor[2], ())))
-    one = c.builder.scalar(1.0, DType.F64)
-    return _quantized(c, y, one, c.value(7), c.type(7).dtype)
+    is_weight = c.known(3) is not None
+    return again(c, product(c, reals(c, 0, axis=-2), reals(c, 3, axis=-1), is_weight=is_weight), 6)
 
 
 def _convolved(c: Node, x: Value, w: Value, bias: Value | None = None) -> Value:
@@ -138,11 +196,15 @@ def conv_integer(c: Node) -> Value:
 @onnx("QLinearConv", since=10)
 def qlinear_conv(c: Node) -> Value:
     """Convolution of quantized numbers, quantized again."""
-    x, w = _centred(c, 0, 2, 0), _centred(c, 3, 5, 0)
-    bias = c.cast(c.value(8), DType.F64) if c.has(8) else None
-    total = _convolved(c, x, w, bias)
-    of_x, of_w, of_y = (c.cast(c.value(i), DType.F64) for i in (1, 4, 6))
-    factor = c.emit("div", c.emit("mul", c.reshape(of_x, ()), _zero_of(c, of_w, total, 1)), c.reshape(of_y, ()))
-    y = c.emit("mul", total, factor)
-    one = c.builder.scalar(1.0, DType.F64)
-    return _quantized(c, y, one, c.value(7), c.type(7).dtype)
+    bias = bias_of(c, 8, DType.F64) if c.has(8) else None
+    return again(c, _convolved(c, reals(c, 0), reals(c, 3), bias), 6)
+
+
+def bias_of(c: Node, place: int, dtype: DType) -> Value:
+    """A bias (i32), whose scale is the product of those at inputs 1 and 4, as the numbers that it stands for."""
+    known = [c.known(i) for i in (1, 4, place)]
+    if all(a is not None for a in known):
+        x, weight, numbers = (np.asarray(a).astype(np.float64) for a in known)
+        return c.made((x.reshape(-1) * weight.reshape(-1) * numbers).astype(dtype.numpy))
+    scales = c.emit("mul", *(c.reshape(c.cast(c.value(i), dtype), [-1]) for i in (1, 4)))
+    return c.emit("mul", c.cast(c.value(place), dtype), scales)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
-from netc.compiler.types import DType, TensorType
+from netc.compiler.types import DType, Quantization, TensorType
 
 from .case import OpCase
 
@@ -21,6 +21,10 @@ CASES: tuple[OpCase, ...] = (
     *(OpCase(op, ((3, 20),), {"rate": 0.5}) for op in ("dropout", "alpha_dropout")),
     OpCase("random_uniform", ((),), {"shape": (3, 5, 37), "seed": 1}, dtypes={0: DType.I64}, below={0: 9}, tolerance=0),
     OpCase("random_uniform", ((),), {"shape": (), "stream": 3}, dtypes={0: DType.I64}, below={0: 9}, tolerance=0),
+    *(
+        OpCase("quantize_even", ((3, 37),), {"dtype": goal, "y": Quantization.of(0.0625, 3)}, dtypes={0: source})
+        for goal, source in (("i8", DType.F32), ("u8", DType.F64), ("i16", DType.F32))
+    ),
     # numbers and classes
     *(
         OpCase("cast", ((3, 37),), {"dtype": str(goal)}, dtypes={0: source})

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import netc  # noqa: E402
 from netc.cli import main  # noqa: E402
-from netc.compiler.errors import NetcError  # noqa: E402
+from netc.compiler.errors import NetcError, Note  # noqa: E402
 from netc.compiler.graph import verify  # noqa: E402
 from netc.compiler.graph.interpreter import evaluate  # noqa: E402
 from netc.frontend.onnx import graph_of  # noqa: E402
@@ -57,7 +57,20 @@ def problems(made: Any, **settings: Any) -> str:
 def test_a_classifier_has_one_transpose_left() -> None:
     graph = agrees(classifier(), X, batch=2)
     assert [op.name for op in graph.operations].count("transpose") == 1  # of the input
-    assert graph.attributes["sizes"] == {"batch": 2}
+
+
+def test_a_batch_that_was_assumed_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "small.onnx"
+    onnx.save(classifier(), path)
+    with pytest.warns(Note, match="the file leaves the batch open: batch = 1"):
+        netc.load(path)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "small.onnx"
+    path.write_bytes(classifier().SerializeToString().replace(b"image", b"im\x80ge"))
+    with pytest.raises(NetcError, match="no text in UTF-8"):
+        netc.load(path)
 
 
 def test_a_classifier_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

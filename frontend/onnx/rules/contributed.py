@@ -1,0 +1,103 @@
+"""Operators of ONNX Runtime's own domain that its quantizer writes: between quantized tensors, and to and from them.
+
+Source: ONNX Runtime's list of contributed operators. Each is the operator on the numbers that the integers stand for,
+quantized again.
+"""
+
+from __future__ import annotations
+
+from ....compiler.graph.ir import Value
+from ....compiler.types import DType
+from ..node import Node
+from ..registry import onnx
+from .pooling import Windows, mean_of_windows
+from .quantized import again, bias_of, dequantize_linear, quantize_linear, reals
+
+DOMAIN = "com.microsoft"
+
+onnx("QuantizeLinear", domain=DOMAIN)(quantize_linear)
+onnx("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
+
+
+def _real(c: Node, place: int = 0) -> Value:
+    return reals(c, place, DType.F32)
+
+
+@onnx("QLinearAdd", domain=DOMAIN)
+def qlinear_add(c: Node) -> Value:
+    """Sum of two quantized tensors."""
+    return again(c, c.emit("add", _real(c), _real(c, 3)), 6)
+
+
+@onnx("QLinearMul", domain=DOMAIN)
+def qlinear_mul(c: Node) -> Value:
+    """Product of two quantized tensors."""
+    return again(c, c.emit("mul", _real(c), _real(c, 3)), 6)
+
+
+@onnx("QLinearSigmoid", domain=DOMAIN)
+def qlinear_sigmoid(c: Node) -> Value:
+    """Logistic function."""
+    return again(c, c.emit("sigmoid", _real(c)), 3)
+
+
+@onnx("QLinearLeakyRelu", domain=DOMAIN)
+def qlinear_leaky_relu(c: Node) -> Value:
+    """X, times alpha below zero."""
+    return again(c, c.emit("leaky_relu", _real(c), alpha=float(c.attribute("alpha", 0.01))), 3)
+
+
+@onnx("QLinearSoftmax", domain=DOMAIN)
+def qlinear_softmax(c: Node) -> Value:
+    """Softmax, over one axis or, by the operator sets before 13, from it on."""
+    x = _real(c)
+    shape = x.type.shape
+    axis = c.axis(int(c.attribute("axis", -1)), x.type.rank)
+    if int(c.attribute("opset", 13)) < 13:
+        size = 1
+        for length in shape[axis:]:
+            size *= length
+        flat = c.emit("softmax", c.reshape(x, (*shape[:axis], size)), axis=axis)
+        return again(c, c.reshape(flat, shape), 3)
+    return again(c, c.emit("softmax", x, axis=axis), 3)
+
+
+@onnx("QLinearGlobalAveragePool", domain=DOMAIN)
+def qlinear_global_average_pool(c: Node) -> Value:
+    """Mean of each channel."""
+    x = _real(c)
+    rank = x.type.rank
+    spatial = tuple(range(1, rank - 1)) if c.flag("channels_last") else tuple(range(2, rank))
+    return again(c, c.emit("reduce_mean", x, axes=spatial, keepdims=True), 3)
+
+
+@onnx("QLinearAveragePool", domain=DOMAIN)
+def qlinear_average_pool(c: Node) -> Value:
+    """Mean of each window."""
+    if c.flag("channels_last"):
+        c.unsupported("it has channels last")
+    counts = c.flag("count_include_pad")
+    y = mean_of_windows(c, c.channels_last(_real(c)), Windows(c), counts=counts)
+    return again(c, c.channels_first(y), 3)
+
+
+@onnx("QLinearConcat", domain=DOMAIN)
+def qlinear_concat(c: Node) -> Value:
+    """Tensors of different scales, joined along an axis."""
+    parts = [_real(c, place) for place in range(2, c.count, 3)]
+    axis = c.axis(int(c.needed("axis")), parts[0].type.rank)
+    return again(c, c.emit("concat", *parts, axis=axis), 0)
+
+
+@onnx("QGemm", domain=DOMAIN)
+def qgemm(c: Node) -> Value:
+    """Alpha * A' * B' + C, where A' and B' may be transposed, and C has the scale of the product."""
+    a, b = _real(c), reals(c, 3, DType.F32, 0 if c.flag("transB") else 1)
+    a = c.transpose(a, (1, 0)) if c.flag("transA") else a
+    y = c.emit("dense", a, c.transpose(b, (1, 0)) if c.flag("transB") else b)
+    alpha = float(c.attribute("alpha", 1.0))
+    y = y if alpha == 1 else c.emit("mul", y, c.scalar(alpha, y))
+    if c.has(6):
+        added = bias_of(c, 6, DType.F32)
+        y = c.emit("add", y, added if alpha == 1 else c.emit("mul", added, c.scalar(alpha, added)))
+    return again(c, y, 7) if c.has(7) else y
