@@ -348,7 +348,7 @@ def test_opt_lists_the_passes(netc: Call, graph: Path) -> None:
     help_text = netc("opt", "--help").out
     for name in known_passes():
         assert f"  {name}" in help_text
-    assert "there are assign-layouts, canonicalize" in netc("opt", "nosuch", graph).err
+    assert "there are assign-axes, assign-layouts, canonicalize" in netc("opt", "nosuch", graph).err
 
 
 def test_shipped_files_have_the_same_name_everywhere(netc: Call) -> None:

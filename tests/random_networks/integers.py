@@ -131,7 +131,7 @@ def share(m: Maker, name: str) -> Value:
     else:
         low = name == "log_share"
         x = m.leaf(DType.I64, shape, str((1 << 31) - 1))
-        given = {"dtype": m.choice(("i8", "u8", "i16"))} if not low else {}
+        given = {"dtype": m.choice(("i8", "u8") if low else ("i8", "u8", "i16"))}
         x = m.emit("neg", x) if low else x
         total = m.emit("add", m.leaf(DType.I64, (*shape[:-1], 1), str(1 << 21)), m.scalar(1 << 18, DType.I64))
     if name == "softmax_share":
@@ -159,10 +159,12 @@ def _contraction(
     m: Maker, name: str, x: Value, weight: Value, given: Quantization, attributes: dict[str, Any]
 ) -> Value:
     """The operator with its bias and its scales, or only the sum of products."""
-    sums = DType.I64 if x.type.dtype is DType.I16 else DType.I32
-    bias = [m.weight(sums, weight.type.shape[-1:])] if m.flag() else []
+    short, as_sum = x.type.dtype is DType.I16, name.endswith("_sum")
+    sums = m.choice((None, "i32", "i64") if short and not as_sum else (None, "i32"))
+    kind = DType(sums) if sums else DType.I64 if short else DType.I32
+    bias = [m.weight(kind, weight.type.shape[-1:])] if m.flag() else []
     scales = quantization_of(x)
-    if name.endswith("_sum"):
+    if as_sum:
         zeros = {"x_zero": scales.zero_point, "weight_zero": given.zero_points[0]}
         return m.emit(name, x, weight, *bias, **attributes, **zeros)
     if name != "q_dense":
@@ -176,6 +178,7 @@ def _contraction(
         x=scales,
         weight=given,
         y=y,
+        sums=sums,
         **bounds(m, x.type.dtype, y if name.startswith("q_") else None),
         **attributes,
     )
@@ -252,6 +255,12 @@ def rows(m: Maker, name: str) -> Value:
 def quantize(m: Maker, name: str) -> Value:
     dtype = m.choice(SHORTS)
     return m.emit(name, m.operand((DType.F32,)), dtype=str(dtype), y=quantization(m, dtype))
+
+
+@recipe("quantize_even")
+def quantize_even(m: Maker, name: str) -> Value:
+    dtype = m.choice(BYTES)
+    return m.emit(name, m.operand((DType.F32, DType.F64)), dtype=str(dtype), y=quantization(m, dtype))
 
 
 @recipe("dequantize")

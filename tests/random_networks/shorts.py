@@ -30,7 +30,8 @@ def rescale_wide(m: Maker, name: str) -> Value:
     table = np.array(pairs, np.int64).reshape(-1, 2)
     y = Quantization.of(m.choice((0.5, 1e-3)), 0)
     factors = (m.given(table[:, i].reshape(shape)) for i in range(2))
-    return m.emit(name, x, *factors, dtype="i16", y=y, **bounds(m, DType.I16))
+    dtype = m.choice((DType.I16, DType.I8))
+    return m.emit(name, x, *factors, dtype=str(dtype), y=y, **bounds(m, dtype))
 
 
 def _total(m: Maker, shape: tuple[int, ...]) -> Value:
@@ -48,4 +49,4 @@ def short_share(m: Maker, name: str) -> Value:
     shape = m.shape((2, 1, 3), end=(m.choice((4, 1, 7)),))
     row = (*shape[:-1], 1)
     x, reciprocal = m.leaf(DType.I16, shape, "32767"), m.leaf(DType.I16, row, "32767")
-    return m.emit(name, x, reciprocal, _total(m, row), y=Quantization.of(2.0**-15, 0))
+    return m.emit(name, x, reciprocal, _total(m, row), y=Quantization.of(m.choice((2.0**-15, 2.0**-14)), 0))

@@ -19,7 +19,7 @@ from netc.compiler.loops.ir import Const, Expr, Kernel
 from netc.compiler.lowering.barriers import Placed, with_barriers
 from netc.compiler.lowering.elements import Elements, OperandView
 from netc.compiler.modules.interpreter import run_module
-from netc.compiler.modules.module import Call
+from netc.compiler.modules.module import Block, Call
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 
@@ -73,8 +73,8 @@ def test_threads_that_clear_margins_too_early(monkeypatch: pytest.MonkeyPatch) -
     graph = finish(b, x)
     lower(graph, HOST, 2)
 
-    def old(placed: Sequence[Placed], kernels: Mapping[str, Kernel]) -> tuple[Call, ...]:
-        calls = with_barriers(placed, kernels)
+    def old(placed: Sequence[Placed], kernels: Mapping[str, Kernel], blocks: Sequence[Block]) -> tuple[Call, ...]:
+        calls = with_barriers(placed, kernels, blocks)
         labels = [call.label for call in calls[1:]] + [""]
         return tuple(
             Call(c.kernel, c.arguments, c.barrier and label != "clear_margins", c.label)

@@ -138,7 +138,7 @@ FORMS: dict[str, Callable[[], Graph]] = {
         "avg_pool", (2, 4, 5, 6, 3), size=(2, 3, 2), strides=(1, 2, 2), padding=((1, 0), (1, 1), (0, 1))
     ),
 }
-ELSEWHERE = {"opaque", "q_lstm", "q_svdf", "if", "while"}
+ELSEWHERE = {"opaque", "q_lstm", "q_svdf", "hybrid_lstm", "hybrid_rnn", "hybrid_svdf", "if", "while"}
 """Mappings of what public models, or states, are needed for (see `frontend/tflite/test_recurrent.py`)."""
 
 
