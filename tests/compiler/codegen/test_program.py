@@ -36,3 +36,10 @@ def test_parts_of_a_sequence(threads: int, monkeypatch: pytest.MonkeyPatch) -> N
         with Program(module, object_code(text, target), target, threads, weights) as loaded:
             results.append(loaded(image))
     np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_one_thread_passes_where_bounds_of_tiles_are_loose() -> None:
+    """The 512 channels of 38 x 38 places: what is proved of their Winograd tiles reaches into the margins."""
+    target = host_target()
+    module = lower(optimize(netc.load("ssd300_vgg16"), pipelines.INFERENCE, target), target, 1)
+    assert any(call.label == "clear_margins" for call in module.calls)
