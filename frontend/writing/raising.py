@@ -177,7 +177,8 @@ class Raising:
             raise UnsayableError(f"the language has no call of the operator {op.name}, which has several results")
         name = WITH_TENSORS.get(op.name, op.name)
         if name == op.name and op.name in layers():
-            raise UnsayableError(f"no call of the layer {op.name} gives what stands in the graph: {_shown(op)}")
+            given = f"the layer {op.name} that gives what stands in the graph: {_shown(op)}"
+            raise UnsayableError(f"the language has no call of {given}")
         operands = tuple(self._operand(v, items) for v in op.operands)
         slots = []
         for key, value in op.attributes.items():
