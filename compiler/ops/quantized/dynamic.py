@@ -215,10 +215,15 @@ class DynamicQuantize(Part):
         padding = self._padding(x.rank, attributes)
         if len(padding) != x.rank or any(len(p) != 2 or min(p) < 0 for p in padding):
             raise ShapeError(f"{self.name}: {list(padding)} doesn't give (before, after) for each dimension of {x}")
-        shape = tuple(s + sum(p) for s, p in zip(x.shape, padding, strict=True))
+        shape = self._shape(x, attributes)
         if not _fits(operands[1].shape[:-1], shape[:-1]):
             raise ShapeError(f"{self.name}: rows around those of {operands[1]} have no parameters")
         return (TensorType(DType.I8, shape),)
+
+    def _shape(self, x: TensorType, attributes: Attributes) -> tuple[int, ...]:
+        """The shape of the result."""
+        padding = self._padding(x.rank, attributes)
+        return tuple(s + sum(p) for s, p in zip(x.shape, padding, strict=True))
 
     def _padding(self, rank: int, attributes: Attributes) -> tuple[tuple[int, int], ...]:
         given: tuple[tuple[int, int], ...] | None = attributes["padding"]
@@ -234,7 +239,8 @@ class DynamicQuantize(Part):
         return (convert(np.clip(whole, least, 127), DType.I8),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        inverse, zero = (_parameter(c, 1, index, place) for place in (INVERSE, ZERO))
+        rows = self._shape(c.type(0), attributes)[:-1]
+        inverse, zero = (_parameter(c, index, rows, place) for place in (INVERSE, ZERO))
         if attributes["padding"]:
             place = tuple(i - b for i, (b, _) in zip(index, attributes["padding"], strict=True))
             x = c.load_padded(0, place, 0.0)
@@ -290,7 +296,8 @@ class DynamicRescale(Part):
             return (np.asarray(y + bias[0] if bias else y),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        scale, zero = (_parameter(c, 1, index, place) for place in (SCALE, ZERO))
+        rows = c.type(0).shape[:-1]
+        scale, zero = (_parameter(c, index, rows, place) for place in (SCALE, ZERO))
         sums, weight_scale = c.load_broadcast(2, index), c.load_broadcast(3, index)
         total = Cast(c.load(0, index) - Cast(zero, DType.I32) * sums, DType.F32)
         y = total * weight_scale * scale if attributes["apart"] else total * (scale * weight_scale)
@@ -304,11 +311,13 @@ def _check_parameters(operator: Part, x: TensorType, parameters: TensorType, dty
         raise ShapeError(f"{operator.name} can't take {x} with parameters {parameters}")
 
 
-def _parameter(c: Compute, operand: int, index: tuple[Expr, ...], place: int) -> Expr:
-    """One of the parameters of the row in which an index lies."""
-    rows = c.type(operand).shape[:-1]
+def _parameter(c: Compute, index: tuple[Expr, ...], result: tuple[int, ...], place: int) -> Expr:
+    """One of the parameters of the row in which an index lies, among rows of these sizes."""
+    rows = c.type(1).shape[:-1]
     lead = index[len(index) - 1 - len(rows) : -1]
-    return c.load(operand, (*(Const(0) if s == 1 else i for i, s in zip(lead, rows, strict=True)), Const(place)))
+    if rows != result:  # where all pixels are one row, sizes of 1 say nothing about indices
+        lead = tuple(Const(0) if s == 1 else i for i, s in zip(lead, rows, strict=True))
+    return c.load(1, (*lead, Const(place)))
 
 
 def _single(number: float) -> Const:

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
+from ..scan import evaluated
 from ..sequence_lstm import Product, SequenceLstm, present_gates
 from ..sequence_rnn import SequenceRnn, Svdf
 from .base import QuantizedOperator
@@ -48,6 +49,11 @@ class HybridLayer(QuantizedOperator):
     def float_attributes(self, attributes: Attributes) -> dict[str, Any]:
         """The attributes of the operator on floats."""
         return {key: attributes[key] for key in self.floats.attributes}
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        """In single precision whatever the floats are: what is rounded depends on it."""
+        singles = tuple(o.astype(np.float32) if o.dtype.kind == "f" else o for o in operands)
+        return evaluated(self, singles, attributes)
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         scales = self.weight_scales(attributes)

@@ -68,6 +68,16 @@ def test_rows_with_scales_of_their_own_use_dot_products(rows: int, inputs: int) 
     assert "dot4(" in str(module)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 16), (5, 1, 1, 16), (7, 1, 33), (2, 3, 16), (1, 2, 16)])
+def test_three_units_have_results_of_the_shape_of_the_parameters(shape: tuple[int, ...]) -> None:
+    b, rng = GraphBuilder("net"), np.random.default_rng(2)
+    weight = b.constant(rng.integers(-127, 128, (shape[-1], 3), np.int8))
+    y = b.emit("hybrid_dense", b.input("x", TensorType(DType.F32, shape)), weight, weight=HALF)
+    graph, x = b.finish([y]), rng.standard_normal(shape, np.float32) + 0.3
+    with netc.compile(graph, threads=1) as program:
+        np.testing.assert_array_equal(program(x), evaluate(graph, (x,))[0])
+
+
 def test_no_rows_give_no_results() -> None:
     graph = dense(0, 4, 2)
     assert evaluate(graph, [np.zeros((0, 4), np.float32)])[0].shape == (0, 2)
