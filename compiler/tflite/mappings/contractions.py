@@ -48,12 +48,15 @@ def _padded_input(c: Emitter, op: Operation, code: int, window: Window) -> int:
 
 
 def conv2d(c: Emitter, op: Operation) -> None:
-    """CONV_2D with weight [F, KH, KW, C / groups], or DEPTHWISE_CONV_2D with weight [1, KH, KW, F]."""
+    """CONV_2D with weight [F, KH, KW, C / groups], or DEPTHWISE_CONV_2D with weight [1, KH, KW, F].
+
+    The latter has no choice of the type of its sums.
+    """
     x, weight = (v.type for v in op.operands[:2])
     code, window = scheme(op.name, x, weight.shape[:2], op.attributes)
     place = _padded_input(c, op, code, window)
-    groups = op.attributes["groups"]
-    depthwise = (groups > 1 or _must_be_depthwise(c, op)) and weight.shape[2] == 1
+    groups, sums = op.attributes["groups"], _sums(op)
+    depthwise = (groups > 1 or _must_be_depthwise(c, op)) and weight.shape[2] == 1 and not sums
     array = c.known(op, 1)
     turned = array.transpose(2, 0, 1, 3) if depthwise else array.transpose(3, 0, 1, 2)
     inputs = [place, _weight(c, op, turned, 3 if depthwise else 0), _bias(c, op)]
@@ -78,7 +81,6 @@ def conv2d(c: Emitter, op: Operation) -> None:
         )
     else:
         number = 6 if groups > 1 else 5 if is_hybrid(op) else version(op, 1, 3, 4)
-        sums = _sums(op)
         c.node("CONV_2D", inputs, [c.result(op)], "Conv2DOptions", 8 if sums else number, **fields, **sums)
 
 

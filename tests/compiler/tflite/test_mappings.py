@@ -354,3 +354,15 @@ def test_prediction_and_writer_agree_on_networks(name: str) -> None:
         pytest.fail(str(error))
     causes = predict(read_tflite(data, "net")).causes
     assert not causes or NETS[name].scheme.outputs is not DType.I8
+
+
+@pytest.mark.parametrize(("sums", "kind"), [(None, "DEPTHWISE_CONV_2D"), ("i32", "CONV_2D")])
+def test_sums_of_32_bits_have_no_depthwise_form(sums: str | None, kind: str) -> None:
+    b, scale = GraphBuilder("net"), Quantization.of(0.01)
+    x = b.input("x", TensorType(DType.I16, (1, 4, 4, 2), None, scale))
+    weight = b.constant(np.ones((3, 3, 1, 2), np.int8), quantization=scale)
+    bias = b.constant(np.array([5, -7], np.int32 if sums else np.int64))
+    window: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "padding": "same", "groups": 2}
+    y = b.emit("q_conv2d", x, weight, bias, x=scale, weight=scale, y=scale, sums=sums, **window)
+    (operator,) = read_model(to_tflite(b.finish([y]))).operators
+    assert operator.name == kind
