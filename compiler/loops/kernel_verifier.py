@@ -60,6 +60,8 @@ class Access:
     writes: bool
     narrowed: Mapping[int, Interval]
     """What was known of atoms at that place."""
+    limits: tuple[Interval, ...]
+    """What was known of the sum of the terms, in each dimension."""
     shared: bool
     """Inside the parallel loop."""
 
@@ -70,7 +72,8 @@ class Access:
 
     def boxes(self, knowledge: Knowledge, shape: Sequence[int]) -> list[Box]:
         """What each of them touches at most."""
-        ranges = [knowledge.range(Linear(0, terms), self.narrowed) for terms in self.terms]
+        sums = [knowledge.range(Linear(0, terms), self.narrowed) for terms in self.terms]
+        ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(sums, self.limits, strict=True)]
         if ranges:
             ranges[-1] = (ranges[-1][0], ranges[-1][1] + self.lanes - 1)
         limits = [(low, high, size - 1) for (low, high), size in zip(ranges, shape, strict=False)]
@@ -126,7 +129,7 @@ class KernelVerifier:
         self.classes: dict[Key, Access] = {}
         self.by_identity: dict[Key, tuple[set[tuple[int, ...]], Sequence[float], Sequence[float]]] = {}
         """Constants of accesses that share terms, and the least and most ones with which they lie inside."""
-        self.kept: list[Sequence[Linear]] = []
+        self.kept: list[tuple[Sequence[Linear], Sequence[Linear]]] = []
         self.stack_bytes = 0
 
     def kernel(self, kernel: Kernel) -> KernelFacts:
@@ -292,7 +295,8 @@ class KernelVerifier:
 
     def record(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, writes: bool, scope: _Scope) -> None:
         """Bounds of an access to a parameter, which is kept together with those that differ in constants only."""
-        quick = [id(buffer), id(self.knowledge.narrowed), lanes, writes, scope.in_loop]
+        facts = self.knowledge.facts
+        quick = [id(buffer), id(self.knowledge.narrowed), id(facts), lanes, writes, scope.in_loop]
         forms, constants = [], []
         for index in indices:
             form = self.index(index, scope)
@@ -301,7 +305,7 @@ class KernelVerifier:
             quick.append(id(form.terms))
         known = self.by_identity.get(tuple(quick))
         if known is None:
-            self.kept.append(forms)  # so that identities stay theirs
+            self.kept.append((forms, facts))  # so that identities stay theirs
             access = self.accesses(buffer, forms, lanes, writes, scope.in_loop)
             known = self.by_identity[tuple(quick)] = (access.constants, *self.room(buffer, forms, lanes))
         seen, least, most = known
@@ -313,10 +317,11 @@ class KernelVerifier:
         """What accesses with these terms are kept in."""
         narrowed = self.knowledge.narrowed
         terms = tuple(f.terms for f in forms)
-        key = (buffer.name, writes, shared, id(narrowed), lanes, *[tuple(t.items()) for t in terms])
+        limits = tuple(map(self.knowledge.limits, terms))
+        key = (buffer.name, writes, shared, id(narrowed), lanes, limits, *[tuple(t.items()) for t in terms])
         access = self.classes.get(key)
         if access is None:
-            access = self.classes[key] = Access(buffer.name, terms, set(), lanes, writes, narrowed, shared)
+            access = self.classes[key] = Access(buffer.name, terms, set(), lanes, writes, narrowed, limits, shared)
             self.facts.accesses[buffer.name].append(access)
         return access
 

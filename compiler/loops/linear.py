@@ -60,8 +60,8 @@ class Knowledge:
         """Ranges that conditions have made smaller."""
         self._bounded: Mapping[Key, Interval] = {}
         """Ranges of forms that are smaller than those of their atoms say."""
-        self._facts: tuple[Linear, ...] = ()
-        """Forms that are not negative here."""
+        self.facts: tuple[Linear, ...] = ()
+        """Forms of several atoms that are not negative here."""
         self._sums: dict[tuple[int, int, int], tuple[Terms, Terms, Terms]] = {}
         """Identities of two forms' terms and a factor -> terms of the sum, and the terms that have these identities."""
 
@@ -104,6 +104,19 @@ class Knowledge:
                 high += c * start
         return (low, high)
 
+    def limits(self, terms: Terms) -> Interval:
+        """Smallest and largest sum of these terms by the facts that speak of multiples of it."""
+        low, high = UNKNOWN
+        for fact in self.facts:
+            if fact.terms.keys() != terms.keys():
+                continue
+            atom, c = next(iter(fact.terms.items()))
+            if any(fact.terms[other] * terms[atom] != c * n for other, n in terms.items()):
+                continue
+            end = -fact.constant * terms[atom] / c
+            low, high = (max(low, math.ceil(end)), high) if c * terms[atom] > 0 else (low, min(high, math.floor(end)))
+        return (low, high)
+
     def proves(self, form: Linear, depth: int = DEPTH) -> bool:
         """True if a form is known not to be negative."""
         if self.range(form)[0] >= 0:
@@ -119,7 +132,7 @@ class Knowledge:
             if (op, c > 0) in (("min", False), ("max", True)):
                 for choice in choices:
                     yield form.plus(Linear(0, {atom: c}), -1).plus(choice, c)
-        for fact in self._facts:
+        for fact in self.facts:
             for atom, c in fact.terms.items():
                 times, rest = divmod(form.terms.get(atom, 0), c)
                 if times > 0 and not rest:
@@ -128,16 +141,16 @@ class Knowledge:
     @contextmanager
     def assuming(self, *facts: Linear) -> Iterator[bool]:
         """What holds inside a block: these forms are not negative. Gives False where that can't be."""
-        saved = self.narrowed, self._bounded, self._facts
+        saved = self.narrowed, self._bounded, self.facts
         yield all(map(self._assume, facts))
-        self.narrowed, self._bounded, self._facts = saved
+        self.narrowed, self._bounded, self.facts = saved
 
     def _assume(self, fact: Linear) -> bool:
         low, high = self.range(fact)
         if low >= 0 or high < 0:
             return high >= 0
         if len(fact.terms) != 1:
-            self._facts = (*self._facts, fact)
+            self.facts = (*self.facts, fact)
             return True
         ((atom, c),) = fact.terms.items()
         low, high = self.narrowed.get(atom, self._ranges[atom])
@@ -238,7 +251,7 @@ class Knowledge:
         if range_ != self.range(form) and math.isfinite(range_[1] - range_[0]):
             self._bounded = {**self._bounded, form.key: range_}
             ends = (form.shifted(-int(range_[0])), Linear(int(range_[1])).plus(form, -1))
-            self._facts = (*self._facts, *ends)
+            self.facts = (*self.facts, *ends)
         return form
 
     def _choices(self, op: str, a: Linear, b: Linear, narrowed: Mapping[int, Interval]) -> Interval:

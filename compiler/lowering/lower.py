@@ -7,7 +7,7 @@ region (see `state`); everything else that is neither input nor output shares th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import InternalError
@@ -64,7 +64,6 @@ class _Lowering:
     def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
         self.graph = graph = with_own_values(graph)
         self.target = target
-        self.threads = threads
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
@@ -84,7 +83,7 @@ class _Lowering:
         self._write_outputs()
         self._write_updates()
         arena_bytes = self._plan_arena()
-        placed = [Placed(self._placed(c), list(map(self._part(c), c.arguments))) for c in self.calls]
+        placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
         blocks = tuple(Block(b.first, b.body, b.end, self._slot(b.when), b.repeats) for b in self.control.blocks)
         calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()}, blocks)
         return Module(
@@ -101,10 +100,6 @@ class _Lowering:
             state_bytes=self.state.bytes,
             blocks=blocks,
         )
-
-    def _part(self, call: _Call) -> Callable[[Argument], tuple[Value, bool] | None]:
-        """What a call touches of a tensor. One thread waits for nobody, so its barriers needn't be sparse."""
-        return call.part if self.threads > 1 else lambda _: None
 
     def _output_names(self) -> Sequence[str]:
         names = output_names(self.graph)

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..loops.interval import UNKNOWN, Interval
 from ..loops.ir import Buffer, Kernel, Space
 from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import Knowledge, Linear
@@ -101,7 +102,10 @@ class Span:
 
 _CONDITION = Buffer("condition", DType.BOOL, (1,))
 _ASKED = Touched(
-    _CONDITION, KernelFacts(Knowledge(), None, {"condition": [Access("condition", ({},), {(0,)}, 1, False, {}, False)]})
+    _CONDITION,
+    KernelFacts(
+        Knowledge(), None, {"condition": [Access("condition", ({},), {(0,)}, 1, False, {}, (UNKNOWN,), False)]}
+    ),
 )
 """What asking for a condition touches."""
 
@@ -176,7 +180,9 @@ def intersect(a: Box, b: Box) -> bool:
 def _access_runs(access: Access, knowledge: Knowledge, buffer: Buffer) -> Runs:
     """The bytes of accesses, those of one constant after the other."""
     shape, size = buffer.shape, buffer.dtype.itemsize
-    steps = [_values(terms, access, knowledge) for terms in access.terms]
+    steps = [
+        _values(terms, access, limits, knowledge) for terms, limits in zip(access.terms, access.limits, strict=True)
+    ]
     parts = []
     for constant in sorted(access.constants):
         starts = np.zeros(1, np.int64)
@@ -189,13 +195,13 @@ def _access_runs(access: Access, knowledge: Knowledge, buffer: Buffer) -> Runs:
     return np.stack([first, first + access.lanes * size], axis=1)
 
 
-def _values(terms: Mapping[int, int], access: Access, knowledge: Knowledge) -> NDArray[np.int64]:
-    """All values that a sum of terms can take."""
+def _values(terms: Mapping[int, int], access: Access, limits: Interval, knowledge: Knowledge) -> NDArray[np.int64]:
+    """All values between limits that a sum of terms can take."""
     values = np.zeros(1, np.int64)
     for atom, c in terms.items():
         low, high = knowledge.range(Linear(0, {atom: 1}), access.narrowed)
         values = np.unique(values[:, None] + c * np.arange(int(low), int(high) + 1))
-    return values
+    return values[(values >= limits[0]) & (values <= limits[1])]
 
 
 def _merged(runs: Runs) -> Runs:

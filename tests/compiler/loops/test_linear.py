@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netc.compiler.loops.interval import UNKNOWN
 from netc.compiler.loops.linear import Knowledge, Linear
 
 
@@ -37,3 +38,14 @@ def test_conditions_on_numbers_of_any_size() -> None:
     with knowledge.assuming(Linear(2).plus(quotient, -1)):  # x // 4 <= 2
         assert knowledge.range(x)[1] == 11
         assert not knowledge.proves(x)
+
+
+def test_conditions_on_sums_limit_their_multiples() -> None:
+    knowledge = Knowledge()
+    x, y = (knowledge.of(knowledge.atom((name,), (0, 4))) for name in "xy")
+    form = x.times(8).plus(y, 4)
+    with knowledge.assuming(Linear(35).plus(form, -1), form.shifted(-5)):  # 5 <= 8 x + 4 y <= 35
+        assert knowledge.limits(form.terms) == (5, 35)
+        assert knowledge.limits(x.times(2).plus(y).terms) == (2, 8)
+        assert knowledge.limits(x.plus(y).terms) == UNKNOWN
+    assert knowledge.limits(form.terms) == UNKNOWN
