@@ -8,6 +8,7 @@ normalised gates: Ba, Kiros and Hinton, "Layer normalization", 2016.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,33 @@ def present_gates(known: Mapping[str, Any]) -> list[str]:
     return [g for g in GATES if g != "input" or "input_weight" in known]
 
 
+@dataclass(frozen=True, slots=True)
+class GateWeights:
+    """Weights of the gates side by side, as the products of all of them take them."""
+
+    gates: Sequence[str]
+    weight: Value
+    bias: tuple[Value, ...]
+    """Nothing where gates are normalised first."""
+    constants: Mapping[str, Value]
+    """What a step reads, by role; `recurrent` is that of all gates."""
+
+
+def gate_weights(b: Builder, roles: Sequence[str], weights: Sequence[Value]) -> GateWeights:
+    """Join weights that are given by role."""
+    known = dict(zip(roles, weights, strict=True))
+    gates = present_gates(known)
+    normed = "forget_norm" in known
+
+    def joined(kind: str) -> Value:
+        return b.emit("concat", *(known[f"{g}_{kind}"] for g in gates), axis=-1)
+
+    inner = ("_peephole", "_norm", "projection", "projection_bias", *(("_bias",) if normed else ()))
+    constants = {"recurrent": joined("recurrent")}
+    constants |= {role: value for role, value in known.items() if role.endswith(inner)}
+    return GateWeights(gates, joined("weight"), () if normed else (joined("bias"),), constants)
+
+
 @register
 class SequenceLstm(Operator):
     """LSTM of x [N, T, I] from the state h [N, O], c [N, C] to [N, T, O] and the last h and c; TFLite's kernel.
@@ -113,22 +141,11 @@ class SequenceLstm(Operator):
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, c, *weights = operands
-        known = dict(zip(attributes["roles"], weights, strict=True))
-        gates = present_gates(known)
-        normed = "forget_norm" in known
-
-        def joined(kind: str) -> Value:
-            parts = [known[f"{g}_{kind}"] for g in gates]
-            return b.emit("concat", *parts, axis=-1)
-
-        multiply = self.product(attributes)
-        total = multiply(b, "weight", x, joined("weight"), *(() if normed else (joined("bias"),)))
-        constants = {"recurrent": joined("recurrent")}
-        inner = ("_peephole", "_norm", "projection", "projection_bias", *(("_bias",) if normed else ()))
-        constants |= {role: value for role, value in known.items() if role.endswith(inner)}
-        step = _Step(attributes, gates, tuple(constants), multiply)
+        joined, multiply = gate_weights(b, attributes["roles"], weights), self.product(attributes)
+        total = multiply(b, "weight", x, joined.weight, *joined.bias)
+        step = _Step(attributes, joined.gates, tuple(joined.constants), multiply)
         sequence = time_first(b, total, attributes["time_major"])
-        done = scanned(b, step, (h, c), (sequence,), tuple(constants.values()))
+        done = scanned(b, step, (h, c), (sequence,), tuple(joined.constants.values()))
         return (time_second(b, done.stacked[0], attributes["time_major"]), *done.states)
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:

@@ -33,22 +33,29 @@ from .base import (
 _DTYPE = AttributeSpec(str, "element type of the result, such as i8")
 
 
-@register
-class Quantize(QuantizedOperator):
-    """Floats to integers: x / scale, rounded half away from zero, plus the zero point; saturated, NaN the largest."""
+class _Quantization(QuantizedOperator):
+    """Base of what makes integers of floats, and rounds in one way or another."""
 
-    name = "quantize"
     operands = ("x",)
     attributes = {"dtype": _DTYPE, "y": quantization("the result")}
     elementwise = True
     non_differentiable = "rounding has no useful derivative; train with fake quantization"
+    floats: ClassVar[tuple[DType, ...]] = (DType.F32,)
+    """Element types of x."""
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (x,) = operands
         per_tensor(self, attributes, "y")
-        if x.dtype is not DType.F32:
-            raise ShapeError(f"quantize takes f32, not {x}")
+        if x.dtype not in self.floats:
+            raise ShapeError(f"{self.name} takes {' or '.join(map(str, self.floats))}, not {x}")
         return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
+
+
+@register
+class Quantize(_Quantization):
+    """Floats to integers: x / scale, rounded half away from zero, plus the zero point; saturated, NaN the largest."""
+
+    name = "quantize"
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         y: Quantization = attributes["y"]
@@ -62,21 +69,11 @@ class Quantize(QuantizedOperator):
 
 
 @register
-class QuantizeEven(QuantizedOperator):
+class QuantizeEven(_Quantization):
     """Floats (f32 or f64) to integers as ONNX has it: x / scale, halves to the even number, plus the zero point."""
 
     name = "quantize_even"
-    operands = ("x",)
-    attributes = {"dtype": _DTYPE, "y": quantization("the result")}
-    elementwise = True
-    non_differentiable = "rounding has no useful derivative; train with fake quantization"
-
-    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        (x,) = operands
-        per_tensor(self, attributes, "y")
-        if x.dtype not in (DType.F32, DType.F64):
-            raise ShapeError(f"{self.name} takes f32 or f64, not {x}")
-        return (TensorType(named_integer(self, attributes), x.shape, None, attributes["y"]),)
+    floats = (DType.F32, DType.F64)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         y: Quantization = attributes["y"]

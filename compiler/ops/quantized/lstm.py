@@ -17,7 +17,7 @@ from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Value
 from ...graph.registry import register
 from ...types import DType, TensorType
 from ..scan import evaluated, scanned, time_first, time_second
-from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, present_gates
+from ..sequence_lstm import GATES, LSTM_ATTRIBUTES, check_lstm, gate_weights, present_gates
 from . import fixed_point as fp
 from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 from .functions import FixedPoint
@@ -77,19 +77,10 @@ class QLstm(QuantizedOperator):
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, c, *weights = operands
-        known = dict(zip(attributes["roles"], weights, strict=True))
-        gates = present_gates(known)
-        normed = "forget_norm" in known
-
-        def joined(kind: str) -> Value:
-            return b.emit("concat", *(known[f"{g}_{kind}"] for g in gates), axis=-1)
-
-        bias = () if normed else (joined("bias"),)
-        total = b.emit("dense_sum", x, joined("weight"), *bias, **_zero(attributes, "x"))
-        inner = ("_peephole", "_norm", "projection", "projection_bias", *(("_bias",) if normed else ()))
-        constants = {role: value for role, value in known.items() if role.endswith(inner)}
-        constants |= {"recurrent": joined("recurrent")} | _tables(b, attributes["cell_bits"])
-        step = _Step(attributes, gates, tuple(constants))
+        joined = gate_weights(b, attributes["roles"], weights)
+        total = b.emit("dense_sum", x, joined.weight, *joined.bias, **_zero(attributes, "x"))
+        constants = {**joined.constants, **_tables(b, attributes["cell_bits"])}
+        step = _Step(attributes, joined.gates, tuple(constants))
         sequence = time_first(b, total, attributes["time_major"])
         done = scanned(b, step, (h, c), (sequence,), tuple(constants.values()))
         y = time_second(b, done.stacked[0], attributes["time_major"])

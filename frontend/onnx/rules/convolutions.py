@@ -7,7 +7,7 @@ its inverse. Weights that are known are turned over while the file is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -189,14 +189,19 @@ def product(c: Node, a: Value, b: Value, *, is_weight: bool = False) -> Value:
     if not a.type.rank or not b.type.rank:
         c.unsupported("a number is no matrix")
     if not dtype.is_float:
-        return _whole_product(c, a, b)
-    if b.type.rank == 2 and is_weight and a.type.rank >= 1:
+        return _as_matmul(c, a, b, _whole_product)
+    if b.type.rank == 2 and is_weight:
         wide = c.reshape(a, (1, *a.type.shape)) if a.type.rank == 1 else a
         y = c.emit("dense", wide, b)
         return c.reshape(y, y.type.shape[1:]) if a.type.rank == 1 else y
+    return _as_matmul(c, a, b, lambda _, wide, tall: c.emit("matmul", wide, tall))
+
+
+def _as_matmul(c: Node, a: Value, b: Value, multiply: Callable[[Node, Value, Value], Value]) -> Value:
+    """A product of matrices, of which one dimension may be missing: a row in front, a column behind."""
     wide = c.reshape(a, (1, *a.type.shape)) if a.type.rank == 1 else a
     tall = c.reshape(b, (*b.type.shape, 1)) if b.type.rank == 1 else b
-    y = c.emit("matmul", wide, tall)
+    y = multiply(c, wide, tall)
     shape = list(y.type.shape)
     if b.type.rank == 1:
         del shape[-1]
@@ -205,23 +210,11 @@ def product(c: Node, a: Value, b: Value, *, is_weight: bool = False) -> Value:
     return c.reshape(y, shape)
 
 
-def _whole_product(c: Node, a: Value, b: Value) -> Value:
+def _whole_product(c: Node, wide: Value, tall: Value) -> Value:
     """The product of matrices of whole numbers: products of all pairs, added up in the type of the result."""
-    wide = a if a.type.rank > 1 else c.reshape(a, (1, *a.type.shape))
-    tall = b if b.type.rank > 1 else c.reshape(b, (*b.type.shape, 1))
-    if (
-        math.prod(np.broadcast_shapes(wide.type.shape[:-2], tall.type.shape[:-2]))
-        * wide.type.shape[-2]
-        * math.prod(tall.type.shape[-2:])
-        > 1 << 24
-    ):
+    outer = math.prod(np.broadcast_shapes(wide.type.shape[:-2], tall.type.shape[:-2]))
+    if outer * wide.type.shape[-2] * math.prod(tall.type.shape[-2:]) > 1 << 24:
         c.unsupported("such large matrices of whole numbers are not supported")
     left = c.reshape(wide, (*wide.type.shape, 1))
     right = c.reshape(tall, (*tall.type.shape[:-2], 1, *tall.type.shape[-2:]))
-    y = c.emit("reduce_sum", c.emit("mul", left, right), axes=(-2,))
-    shape = list(y.type.shape)
-    if b.type.rank == 1:
-        del shape[-1]
-    if a.type.rank == 1:
-        del shape[-1 if b.type.rank == 1 else -2]
-    return c.reshape(y, shape)
+    return c.emit("reduce_sum", c.emit("mul", left, right), axes=(-2,))
