@@ -170,9 +170,8 @@ def _border(op: OperatorFacts, around: Surroundings) -> Objection | None:
 
 def _dynamic(op: OperatorFacts) -> Objection | None:
     if any(t.dynamic for t in (*op.activations, *op.outputs)):
-        return c.limited(
-            "a size is only known at run time; the real compiler then refuses the whole model", "fix all sizes"
-        )
+        cause = "a size is only known at run time; the real compiler then refuses the whole model"
+        return Objection(Status.LIMITATION, cause, "fix all sizes", common=True)
     return None
 
 

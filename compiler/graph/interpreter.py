@@ -81,7 +81,7 @@ def _run(
         results = evaluate_operation(op, tuple(values[v] for v in op.operands), params)
         for value, result in zip(op.results, results, strict=True):
             _check(op, value.type, result)
-            values[value] = np.asarray(result)  # NumPy gives scalars where arrays of rank 0 are combined
+            values[value] = result
         for value in (*op.operands, *op.results):
             if last_use[value] == i and value not in wanted:
                 values.pop(value, None)
@@ -96,7 +96,8 @@ def evaluate_operation(
     if op.body is not None:
         return evaluate_body(op.body, operands)
     with np.errstate(all="ignore"):
-        return op.operator.evaluate(operands, op.attributes)
+        results = op.operator.evaluate(operands, op.attributes)
+    return tuple(map(np.asarray, results))  # NumPy gives scalars where arrays of rank 0 are combined
 
 
 def evaluate_body(body: Graph, operands: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -10,7 +10,9 @@ from random_networks import random_case
 
 from netc.compiler import passes
 from netc.compiler.errors import InternalError, NetcError
-from netc.compiler.graph import Array, evaluate, evaluate_outputs, parse_graph
+from netc.compiler.graph import Array, GraphBuilder, evaluate, evaluate_outputs, parse_graph
+from netc.compiler.graph.interpreter import evaluate_operation
+from netc.compiler.types import DType, TensorType
 
 GRAPH = parse_graph("""\
 graph @g(%x: f32[2], %y: f32[2]) -> (f32[2], f32[2]) {
@@ -112,3 +114,12 @@ def test_outputs_one_by_one_equal_all_at_once(seed: int) -> None:
 def test_outputs_one_by_one_take_no_inputs() -> None:
     with pytest.raises(InternalError, match="without inputs"):
         next(evaluate_outputs(GRAPH, {"w": W}))
+
+
+def test_operations_on_numbers_give_arrays() -> None:
+    b = GraphBuilder("net")
+    x = b.input("x", TensorType(DType.I16, ()))
+    (op,) = b.finish([b.emit("right_shift", x, x)]).operations
+    (found,) = evaluate_operation(op, (np.array(6, np.int16), np.array(1, np.int16)))
+    assert isinstance(found, np.ndarray)
+    assert found == 3
