@@ -14,6 +14,7 @@ from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
 from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, sharded_step, training_step
 from .losses import find_loss
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program
+from .runtime.parallel.team import LeadingTrainer
 from .runtime.parallel.trainer import ShardedTrainer
 from .runtime.parallel.world import World
 from .runtime.program import Program
@@ -229,9 +230,8 @@ def load_sharded_trainer(
     parameters = c.parameters()
     program = load_program(update, parameters)
     shard = Program(c.module, c.object.code, c.target, c.threads, parameters, shares=program)
-    return ShardedTrainer(
-        net, c.step, program, shard, parameters, request.seed, shards=request.shards, world=world
-    )
+    kind = LeadingTrainer if world.size > 1 and world.rank == 0 else ShardedTrainer
+    return kind(net, c.step, program, shard, parameters, request.seed, shards=request.shards, world=world)
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:

@@ -278,7 +278,9 @@ class Program:
         """Run the network once; its outputs go to C-contiguous arrays of their shapes and dtypes, else `NetcError`."""
         for array, (shape, dtype) in zip(outputs, self._results, strict=True):
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
-                raise NetcError(f"an output of {self.module.name} is {dtype}{list(shape)}, not {array.dtype}{list(array.shape)}")
+                raise NetcError(
+                    f"an output of {self.module.name} is {dtype}{list(shape)}, not {array.dtype}{list(array.shape)}"
+                )
         self._session.run([*self._operands(arrays, {}), *outputs], None)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:

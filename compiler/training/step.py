@@ -284,8 +284,8 @@ class _Update:
 
     def _exchange(self) -> dict[str, Formula]:
         """The gradients after the exchange, which changes metrics and statistics, too."""
-        groups = ({n: f.value for n, f in each.items()} for each in (self.metrics, self.statistics))
-        shared = self.recipe.exchange(self.b, Shared(*groups, self.gradients))
+        metrics, statistics = ({n: f.value for n, f in g.items()} for g in (self.metrics, self.statistics))
+        shared = self.recipe.exchange(self.b, Shared(metrics, statistics, self.gradients))
         self.metrics = self._formulas(shared.metrics)
         self.statistics = self._formulas(shared.statistics)
         return self._formulas(shared.gradients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from .tree import Tree, layout
 from .world import ALONE, World
 
 Array = NDArray[Any]
+
+CHECKED_STEPS = 100
+"""After so many steps ranks compare a hash of their state."""
 
 
 class ShardedTrainer(Trainer):
@@ -43,6 +47,8 @@ class ShardedTrainer(Trainer):
         self._shard = shard
         self._labels = shard.inputs["labels"].dtype.numpy
         self._shards = shards
+        self.world = world
+        self._steps = 0
         self._numbered = SHARD in shard.inputs
         types = [type_ for _, type_ in shard.module.outputs]
         dtypes = {t.dtype.numpy for t in types}
@@ -66,7 +72,7 @@ class ShardedTrainer(Trainer):
         return super().peak_bytes + module.arena_bytes + module.weights_bytes + inputs
 
     def step(self, *batch: Array) -> float:
-        """Train on a batch, of which `rows` are given here; see `Trainer.step`. Metrics are those of the whole batch."""
+        """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`."""
         *x, labels = batch
         labels = self._checked(labels)
         size = self.batch // self._shards
@@ -83,7 +89,27 @@ class ShardedTrainer(Trainer):
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         self.metrics.setdefault("counted", float(labels.size // len(labels) * self.batch))
+        self._steps += 1
+        if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
+            self._check_alike()
         return self.metrics["loss"]
+
+    def share_state(self) -> None:
+        """Take over the state of rank 0; all ranks do so at the same time."""
+        for view in self.program.state.values():
+            self.world.broadcast_array(view)
+
+    def _check_alike(self) -> None:
+        """Raise `NetcError` on rank 0 if the state of a rank differs from that of the others."""
+        digest = 0
+        for view in self.program.state.values():
+            digest = zlib.crc32(view.reshape(-1).view(np.uint8).data, digest)
+        digests = self.world.gather(digest)
+        if different := [rank for rank, other in enumerate(digests) if other != digest]:
+            named = f"rank {different[0]}" + (f" and {len(different) - 1} others" if len(different) > 1 else "")
+            where = f"after {self._steps} steps of this process"
+            hint = "do all ranks have the same processor and the same versions? `--cpu` names one that all have"
+            raise NetcError(f"the weights of {named} differ from those of rank 0 {where}", hint=hint)
 
     def _views(self, flat: Array) -> list[Array]:
         return [flat[place].reshape(shape) for place, shape in zip(self._places, self._shapes, strict=True)]

@@ -55,7 +55,7 @@ class Tree:
         self._shards = shards
         self._row = row_of(world.rank, world.size, shards)
         self._spare: list[Array] = []
-        self._make = lambda: np.zeros(length, dtype)
+        self._length, self._dtype = length, dtype
         self._halving = not world.size & (world.size - 1) and shards % world.size == 0
         self._halving &= not (shards // world.size) & (shards // world.size - 1)
 
@@ -95,7 +95,7 @@ class Tree:
         return left
 
     def _buffer(self) -> Array:
-        return self._spare.pop() if self._spare else self._make()
+        return self._spare.pop() if self._spare else np.zeros(self._length, self._dtype)
 
     def _add(self, left: Array, right: Array) -> None:
         np.add(left, right, out=left)
@@ -104,7 +104,7 @@ class Tree:
     # ---- over ranks -------------------------------------------------------------------------------------------------
 
     def _all_reduce(self, array: Array) -> None:
-        """Add an array over all ranks, a power of two: rank r first with its neighbour r xor 1, then r xor 2, and so on.
+        """Add an array over all ranks, a power of two: rank r with r xor 1, then with r xor 2, and so on.
 
         Each time a pair shares out what it holds in common; then what is finished is passed back the same way.
         """

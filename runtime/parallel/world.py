@@ -6,7 +6,6 @@ MPI is imported only where a launcher says so in the environment: a plain `netc 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -14,15 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
+from ..host import available_cores
+from .launcher import launcher
 
 Array = NDArray[Any]
-
-_LAUNCHERS = (
-    ("PMI_SIZE", "mpiexec of MPICH"),
-    ("OMPI_COMM_WORLD_SIZE", "mpirun of Open MPI"),
-    ("PMIX_SIZE", "a PMIx launcher"),
-)
-"""What launchers tell their processes about their number."""
 
 
 class World(Protocol):
@@ -30,6 +24,11 @@ class World(Protocol):
 
     rank: int
     size: int
+
+    @property
+    def cores(self) -> int:
+        """Processors that this rank may use: those that several ranks may use are shared out."""
+        ...
 
     def broadcast(self, message: Any) -> Any:
         """The message of rank 0, on every rank."""
@@ -73,6 +72,11 @@ class Alone:
 
     rank = 0
     size = 1
+
+    @property
+    def cores(self) -> int:
+        """All that this process may use."""
+        return available_cores()
 
     def broadcast(self, message: Any) -> Any:
         """The message."""
@@ -121,6 +125,14 @@ class MpiWorld:
         self._comm = MPI.COMM_WORLD.Dup()
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
+        own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED).allgather(own)
+        self._sharers = neighbours.count(own)
+
+    @property
+    def cores(self) -> int:
+        """An equal part of the processors that ranks of this machine have in common."""
+        return max(1, available_cores() // self._sharers)
 
     def broadcast(self, message: Any) -> Any:
         """The message of rank 0, on every rank."""
@@ -164,14 +176,10 @@ def _bytes(array: Array) -> Array:
     return array.reshape(-1).view(np.uint8)
 
 
-def launcher(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Who has started this process as one of several; None if nobody has."""
-    for name, who in _LAUNCHERS:
-        if environment.get(name, "1") != "1":
-            return who
-    if "SLURM_PROCID" in environment and environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        return "srun"
-    return None
+def end_all_ranks(status: int) -> None:
+    """End the job with an exit code, if this process is one of several that have found each other."""
+    if this_world.cache_info().currsize:
+        this_world().abort(status)
 
 
 @cache
@@ -185,9 +193,9 @@ def this_world() -> World:
         return ALONE
     try:
         world = MpiWorld()
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter where the MPI library itself is missing
         hint = 'pip install "netc[mpi]"'
-        raise NetcError(f"{who} has started several processes, but mpi4py can't be used: {error}", hint=hint) from None
+        raise NetcError(f"{who} has started several processes, but mpi4py can't be used: {str(error).splitlines()[0]}", hint=hint) from None
     if world.size == 1:
         hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
         raise NetcError(f"{who} has started several processes, but each is alone in its MPI library", hint=hint)
