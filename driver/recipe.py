@@ -13,6 +13,7 @@ from typing import Any
 
 from .compiler.errors import Location, NetcError, near_miss
 from .compiler.spec import Spec, Value, format_value, parse_spec
+from .compiler.training import LOSSES
 from .frontend import Recipe, ast
 
 
@@ -136,9 +137,13 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> Training
 def _shards(recipe: TrainingRecipe) -> int:
     """How many shards a batch has unless a recipe says so: at most 4, of at least 16 samples.
 
+    A loss of the user's own may be no mean over samples, fake quantization sees the ranges of a whole batch: these have
+    one shard.
+
     It doesn't depend on the number of ranks, so that a run on one process gives the same bits as one on several.
     """
-    shards = 1 if recipe.qat is not None else _SHARDS
+    own_loss = parse_spec(recipe.loss).name not in LOSSES
+    shards = 1 if recipe.qat is not None or own_loss else _SHARDS
     while shards > 1 and (recipe.batch % shards or recipe.batch // shards < _SHARD_SAMPLES):
         shards //= 2
     return shards

@@ -107,6 +107,8 @@ class Job:
     train_preparation: Preparation
     test_preparation: Preparation
     loss: Loss
+    """Of a whole batch."""
+    shard_loss: Loss
     labels: Labels
     """What the net calls its classes."""
     workers: int
@@ -123,7 +125,9 @@ class Job:
         _check_start(setup, recipe, graph)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         augmentation = parse_augmentation(recipe.augment)
-        loss = _fitting_loss(find_loss(recipe.loss, setup.model, graph), graph, train, test)
+        loss, shard_loss = (
+            _fitting_loss(find_loss(recipe.loss, setup.model, part), part, train, test) for part in (graph, shard)
+        )
         start = setup.weights if recipe.qat is not None else None
         labels = usable_labels(graph, setup.model, start, background=recipe.background)
         preparations = (
@@ -132,13 +136,20 @@ class Job:
         )
         _check_alike(*preparations)
         threads = setup.threads or world.cores
-        return Job(setup, recipe, graph, shard, train, test, *preparations, loss, labels, workers, threads, world)
+        return Job(
+            setup, recipe, graph, shard, train, test, *preparations, loss, shard_loss, labels, workers, threads, world
+        )
 
     @property
     def notes(self) -> tuple[str | None, ...]:
         """What was guessed, or isn't plain, for people."""
         prepared = dict.fromkeys((*self.train_preparation.notes, *self.test_preparation.notes))
-        return (self.labels.note, *prepared, self._drawn_note())
+        return (self.labels.note, *prepared, self._drawn_note(), self._shards_note())
+
+    def _shards_note(self) -> str | None:
+        if self.recipe.shards == 1 or not isinstance(self.loss, GraphLoss):
+            return None
+        return f"the loss of a batch is the mean of its {self.recipe.shards} shards', each by {self.recipe.loss}"
 
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
@@ -218,7 +229,7 @@ class Job:
             weights=setup.weights,
             seed=recipe.seed,
             skip=setup.skip,
-            loss=self.loss,
+            loss=self.shard_loss,
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,

@@ -195,7 +195,9 @@ def this_world() -> World:
         world = MpiWorld()
     except (ImportError, RuntimeError) as error:  # the latter where the MPI library itself is missing
         hint = 'pip install "netc[mpi]"'
-        raise NetcError(f"{who} has started several processes, but mpi4py can't be used: {str(error).splitlines()[0]}", hint=hint) from None
+        raise NetcError(
+            f"{who} has started several processes, but mpi4py can't be used: {str(error).splitlines()[0]}", hint=hint
+        ) from None
     if world.size == 1:
         hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
         raise NetcError(f"{who} has started several processes, but each is alone in its MPI library", hint=hint)
