@@ -312,7 +312,7 @@ class Scorer:
         """What a rank but the first does when the weights are scored."""
         job = self._job
         type_, program = job.graph.inputs[0].type, self._present()
-        assist(lambda x: program(laid_out(x, type_)), job.test, self._tests, job.recipe.batch, job.world)
+        assist((lambda x: program(laid_out(x, type_)),), job.test, self._tests, job.recipe.batch, job.world)
 
     def _present(self) -> Program:
         """The program with the trainer's present weights."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,14 +35,22 @@ from ..recipe_check import recipe_problems
 from ..runtime.data.registry import path_of
 from ..runtime.parallel.team import follow, leading
 from ..runtime.parallel.trainer import ShardedTrainer
+from ..runtime.parallel.watch import PATIENCE_SECONDS, Watch
 from ..runtime.parallel.world import World, this_world
-from ..runtime.training.events import Finished, Interrupted
+from ..runtime.trainer import Trainer
+from ..runtime.training.batches import BatchStream, Maker
+from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
+from ..together import passing_on_signals, together
 from ..training import QAT
 from ..training_job import COSTS, IDENTITY, Job, Scorer, Setup
 
 _INTERRUPTED = 130
+_REQUEUE = 99
+"""The exit code that Grid Engine takes as a wish to be queued again; other schedulers can be told to."""
+_SAME_SIGNAL_SECONDS = 2.0
+"""Signals to several ranks are one if they come within this time."""
 _ANY = Ranges({}, "none", 0)
 """For a step that isn't run: where its ranges start is no part of it."""
 
@@ -111,6 +120,14 @@ emit_options = combine(
 @click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps per line of metrics.")
 @click.option("--save-every", type=click.IntRange(1), help="Also save after so many steps.")
 @click.option("--save-seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Also save so often.")
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(1),
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="Of several ranks: end the job when they have waited so long for one.",
+)
 @emit_options
 def train_command(
     model: str | None,
@@ -121,6 +138,7 @@ def train_command(
     log_every: int,
     save_every: int | None,
     save_seconds: float,
+    patience: float,
     emit: str | None,
     output: str | None,
     print_after: tuple[str, ...],
@@ -129,8 +147,6 @@ def train_command(
     **flags: Any,
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    if output and not emit:
-        raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
     log = PassLog(print_after, print_changed, time_passes)
     setup = Setup(model or "", **{name: flags.pop(name) for name in (*IDENTITY, *COSTS) if name != "model"})
     if flags.pop("qat") and resume is None:
@@ -138,26 +154,34 @@ def train_command(
     flags["qat"] = flags.pop("qat_ranges")
     world = this_world()
     workers = world.cores if workers is None else workers
-    if resume is not None:
-        if run_dir is not None:
+
+    def prepare() -> _Begun:
+        if output and not emit:
+            raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
+        if resume is not None and run_dir is not None:
             raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
-        job, start = _resumed(Path(resume), setup, flags, data_dir, workers, world)
-    else:
-        job, start = _new(setup, flags, data_dir, workers, run_dir, world)
-    if emit:
-        return _emit(job, emit, output, log)
-    if world.rank:
-        return _assist(job)
-    return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log)
+        if resume is not None:
+            return _resumed(Path(resume), setup, flags, data_dir, workers, world)
+        return _new(setup, flags, data_dir, workers, run_dir, world)
+
+    with Watch(world, patience) as watch:
+        if not watch.reached:
+            show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
+        job, start = together(world, prepare)
+        if emit:
+            return 0 if world.rank else _emit(job, emit, output, log)
+        if world.rank:
+            return _assist(job, watch)
+        return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log, watch)
 
 
-Started = tuple[Job, Callable[[], Run]]
+_Begun = tuple[Job, Callable[[], Run]]
 """What is trained, and what makes or opens its run."""
 
 
 def _new(
     setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, run_dir: str | None, world: World
-) -> Started:
+) -> _Begun:
     """A run that begins."""
     if not setup.model:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
@@ -187,7 +211,7 @@ def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> No
 
 def _resumed(
     path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, world: World
-) -> Started:
+) -> _Begun:
     """A run that goes on."""
     kept = read_description(path)["recipe"]
     if lacking := {*IDENTITY, "threads", "network"} - {"skip"} - kept.keys():
@@ -212,35 +236,59 @@ def _emit(job: Job, stage: str, output: str | None, log: PassLog) -> int:
     return 0
 
 
-def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog) -> int:
+@dataclass(frozen=True)
+class _Built:
+    """What is compiled and opened before a run begins."""
+
+    trainer: Trainer
+    stream: BatchStream
+    tests: Maker
+    scorer: Scorer
+
+    @staticmethod
+    def of(job: Job, log: PassLog) -> _Built:
+        """Compile the training step and the net that is evaluated."""
+        stream = job.stream()
+        request = job.request(stream.steps_per_epoch, job.ranges(), log.observers)
+        trainer = job.trainer(request, lambda c: log.report(c.stages))
+        tests = job.tests()
+        return _Built(trainer, stream, tests, Scorer(job, trainer, tests))
+
+
+def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog, watch: Watch) -> int:
     """Compile and train; the run starts only when everything else has succeeded."""
     check_runs_here(target_of(job.setup.cpu))
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     show_notes(*job.notes)
-    stream = job.stream()
     if job.recipe.qat is not None:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
-    request = job.request(stream.steps_per_epoch, job.ranges(), log.observers)
-    trainer = job.trainer(request, lambda c: log.report(c.stages))
-    tests = job.tests()
-    scorer = Scorer(job, trainer, tests)
+    built = together(job.world, lambda: _Built.of(job, log))
+    trainer, tests = built.trainer, built.tests
+    if isinstance(trainer, ShardedTrainer):
+        trainer.note = watch.at
     with (
-        start() as run,
-        stream,
+        together(job.world, start) as run,
+        built.stream,
         closing(tests),
-        closing(scorer),
+        closing(built.scorer),
         Watcher(job.graph.name) as watcher,
-        _stop_on_interrupt(watcher) as stop,
-        leading(stream, scorer, job.world) as (batches, evaluate),
+        _stop_on_interrupt(watcher, watch, job.world) as asked,
+        leading(trainer, built.stream, built.scorer, job.world) as (batches, evaluate, ending),
     ):
         watcher.line(f"run {run.path}")
-        loop = TrainingLoop(trainer, batches, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
+        watch.know(resume=f"netc train --resume {run.path}", report=str(run.path.absolute() / "failure.txt"))
+        diagnose = trainer.diagnose
+        loop = TrainingLoop(
+            trainer, batches, run, options, evaluate=evaluate, diagnose=diagnose, stop=lambda: bool(asked)
+        )
         for event in loop.events():
+            _tell(watch, event)
             watcher.show(event)
             if isinstance(event, Interrupted):
                 watcher.line(f"stopped and saved; go on with: netc train --resume {run.path}")
-                return _INTERRUPTED
+                ending.code = _REQUEUE if signal.SIGTERM in asked else _INTERRUPTED
+                return ending.code
             if isinstance(event, Finished) and (outcome := job.finish(run, event.best, tests)) is not None:
                 for line in outcome.lines():
                     watcher.line(line)
@@ -248,34 +296,52 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
     return 0
 
 
-def _assist(job: Job) -> int:
+def _tell(watch: Watch, event: Event) -> None:
+    """Tell the watcher of the job from which checkpoint it can go on."""
+    checkpoint = event.resumed if isinstance(event, Started) else event.path if isinstance(event, Saved) else None
+    if checkpoint is not None:
+        watch.know(checkpoint=str(checkpoint))
+
+
+def _assist(job: Job, watch: Watch) -> int:
     """What a rank but the first does: its part of every step, as rank 0 says. It prints and writes nothing."""
-    previous = [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)]
-    stream, tests = job.stream(), job.tests()
-    trainer = job.trainer(job.request(stream.steps_per_epoch, None, ()), lambda c: None)
+    built = together(job.world, lambda: _Built.of(job, PassLog((), False, False)))
+    trainer, stream = built.trainer, built.stream
     assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
-    scorer = Scorer(job, trainer, tests)
-    with stream, closing(tests), closing(scorer):
-        follow(trainer, stream, scorer.assist, job.world)
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
-        signal.signal(number, handler)
-    return 0
+    trainer.note = watch.at
+    together(job.world, lambda: None)  # rank 0 makes the run's folder
+    with passing_on_signals(watch), stream, closing(built.tests), closing(built.scorer):
+        return follow(trainer, stream, built.scorer.assist, job.world)
 
 
 @contextmanager
-def _stop_on_interrupt(watcher: Watcher) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step; the next one stops at once."""
+def _stop_on_interrupt(watcher: Watcher, watch: Watch, world: World) -> Iterator[list[int]]:
+    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step; the next one stops at once.
+
+    Gives a list, to which the signal is added.
+    """
     asked: list[int] = []
+    first = 0.0
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
+        nonlocal first
+        if asked and (world.size == 1 or time.monotonic() - first > _SAME_SIGNAL_SECONDS):
             raise KeyboardInterrupt
-        asked.append(number)
-        watcher.line("stopping after this step; once more stops at once, without saving")
+        if not asked:
+            first = time.monotonic()
+            asked.append(number)
+            watcher.line("stopping after this step; once more stops at once, without saving")
 
+    def heard(number: int) -> None:
+        nonlocal first
+        if not asked:
+            first = time.monotonic()
+            asked.append(number)
+
+    watch.asked_to_stop = heard
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield asked
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,10 @@ class ShardedTrainer(Trainer):
         self._shards = shards
         self.world = world
         self._steps = 0
+        self.total_step = 0
+        """Steps of the run that are done, for messages; who goes on with a run sets it."""
+        self.note: Callable[[int | None, str], None] = lambda step, phase: None
+        """Told where this rank is: the number of the step, and `compute`, `exchange` or nothing."""
         self._numbered = SHARD in shard.inputs
         types = [type_ for _, type_ in shard.module.outputs]
         dtypes = {t.dtype.numpy for t in types}
@@ -84,12 +88,16 @@ class ShardedTrainer(Trainer):
             numbers = [np.array(number, np.int64)] if self._numbered else []
             self._shard.write(self._views(out), *inputs, *numbers, labels[rows])
 
-        total = self._tree.total(compute)
+        step = self.total_step + 1
+        self.note(step, "compute")
+        total = self._tree.total(compute, lambda: self.note(step, "exchange"))
+        self.note(step, "")
         results = self.program(*self._views(total))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         self.metrics.setdefault("counted", float(labels.size // len(labels) * self.batch))
         self._steps += 1
+        self.total_step = step
         if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
             self._check_alike()
         return self.metrics["loss"]
