@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -218,7 +218,8 @@ class Job:
 
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""
-        recipe, setup = self.recipe, self.setup
+        recipe, setup, factor = self.recipe, self.setup, self.recipe.rate_factor
+        optimizer = parse_optimizer(recipe.optimizer)
         return TrainingRequest(
             self.shard,
             batch=recipe.batch // recipe.shards,
@@ -230,7 +231,7 @@ class Job:
             seed=recipe.seed,
             skip=setup.skip,
             loss=self.shard_loss,
-            optimizer=recipe.optimizer,
+            optimizer=replace(optimizer, lr=optimizer.lr * factor),
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,
             label_smoothing=recipe.label_smoothing,
@@ -239,7 +240,7 @@ class Job:
             accumulate=recipe.accumulate,
             ema=recipe.ema,
             freeze=recipe.freeze,
-            rates=parse_rates(recipe.lr),
+            rates={name: rate * factor for name, rate in parse_rates(recipe.lr).items()},
             checkpoint_every=setup.checkpoint_every,
             qat=recipe.qat,
             ranges=ranges,

@@ -209,7 +209,7 @@ class Calibration:
         for (name, statistics), seen in zip(self.statistics.items(), observation.seen, strict=True):
             if seen is None:
                 self._refuse(name)
-            statistics.add(seen)
+            statistics.take(seen)
         self.samples += observation.samples
 
     def _refuse(self, name: str) -> NoReturn:

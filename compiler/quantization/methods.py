@@ -71,8 +71,12 @@ class Statistics:
     places: int = 0
     histogram: Histogram = field(default_factory=Histogram)
 
-    def add(self, seen: Seen) -> None:
-        """Take a batch into account."""
+    def add(self, x: Array) -> None:
+        """Take a batch of numbers into account."""
+        self.take(Seen.of(x))
+
+    def take(self, seen: Seen) -> None:
+        """Take into account what was kept of a batch."""
         low, high = seen.low, seen.high
         self.low, self.high = min(self.low, low), max(self.high, high)
         if np.isnan(self.average_low):

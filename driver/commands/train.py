@@ -67,6 +67,7 @@ recipe_options = combine(
     click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
     click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
     click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    click.option("--base-batch", type=click.IntRange(1), help="Learning rates are for updates by so many samples."),
     click.option(
         "--shards",
         type=click.IntRange(1, 4096),

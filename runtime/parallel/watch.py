@@ -23,6 +23,8 @@ PATIENCE_SECONDS = 600.0
 """How long ranks wait for one that still lives, unless something else is said."""
 _ENDED = 1
 _CONNECT_SECONDS = 30.0
+_PLACE_SECONDS = 0.1
+"""How old a place that the watcher knows may be before a new one is sent."""
 
 
 class Watch:
@@ -38,6 +40,7 @@ class Watch:
         self.reached = True
         """Whether all ranks have reached the watcher; known on rank 0 only."""
         self._place: tuple[int | None, str, float] = None, "", time.monotonic()
+        self._sent = 0.0
         self._facts: dict[str, Any] = {"patience": patience} if world.rank == 0 else {}
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
@@ -64,7 +67,10 @@ class Watch:
 
     def at(self, step: int | None, phase: str) -> None:
         """Note where this rank is: the number of the step, and what it does there (compute, exchange)."""
-        self._place = step, phase, time.monotonic()
+        now = time.monotonic()
+        self._place = step, phase, now
+        if self._connection is not None and now - self._sent > _PLACE_SECONDS:
+            self._send_place()
 
     def know(self, **facts: str) -> None:
         """Tell facts for messages: `checkpoint`, the newest, `resume`, the command; `report` is a file for messages."""
@@ -108,6 +114,7 @@ class Watch:
 
     def _send_place(self) -> None:
         step, phase, since = self._place
+        self._sent = time.monotonic()
         place = {"step": step, "phase": phase, "seconds": time.monotonic() - since}
         self._send({"place": place, "facts": self._facts})
 

@@ -5,7 +5,8 @@ ranks doesn't end it. Its first line of stdin is a secret, its first line of std
 rank keeps a connection and sends lines of JSON: first who it is, with the secret; then, twice a second, its place
 (step, phase, since when), rank 0 also the newest checkpoint and how to go on; at last that it is done. A connection
 that ends before that is a rank that died. A rank that is silent while others speak has been stopped, or its machine is
-gone. Then the watcher says so on stderr and tells the other ranks to end; those of its own machine that don't are killed.
+gone. Then the watcher says so on stderr and tells the other ranks to end; those of its
+own machine that don't are killed.
 
 Only the standard library is used: a process that waits shall be small, and start at once.
 """
@@ -153,10 +154,11 @@ class Watcher:
     def _blame(self, problem: str, rank: Rank) -> None:
         """Say what is wrong and end the job."""
         self._blamed = True
-        step = rank.place.get("step")
-        phase = {"exchange": "in the exchange of gradients", "compute": "computing gradients"}
-        where = phase.get(rank.place.get("phase", ""), "")
-        place = f" in step {step}" + (f", {where}" if where else "") if step is not None else ""
+        steps = [r.place["step"] for r in self._known.values() if r.place.get("step") is not None]
+        own = rank.place.get("step")
+        phases = {"exchange": ", in the exchange of gradients", "compute": ", computing gradients"}
+        where = phases.get(rank.place.get("phase", ""), "") if own == max(steps, default=None) else ""
+        place = f" in step {max(steps)}{where}" if steps else ""
         checkpoint, command = self._facts.get("checkpoint"), self._facts.get("resume")
         saved = f"the last checkpoint is {checkpoint}; " if checkpoint else ""
         hint = f"\n  hint: {saved}go on with: {command}" if command else ""
