@@ -5,7 +5,8 @@ Three parts, of which `--part` chooses one.
 bits: nets are trained for three epochs on part of their data, by different numbers of ranks and threads, with half
 batches that are accumulated, and stopped and resumed on another number of ranks. All must give the same weights.
 
-sums: netc's sum over ranks, in the order of a tree, beside MPI's own all-reduce, which promises no order.
+sums: netc's sum over ranks, in the order of a tree, beside MPI's own all-reduce, which promises no order, and beside
+the model behind `netc train --plan`, given the latency and bandwidth between ranks that the same job measures.
 
 steps: a training step on 2 ranks with 1 thread each beside 1 rank with 2 threads, on the same two cores, by turns.
 """
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ import numpy as np
 from common import parser, setting, table
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+
+from netc.runtime.parallel.model import Measured, Network, exchange_seconds
+from netc.runtime.parallel.world import World
 
 NETS = {"mlp_mnist": "mnist", "cnn_cifar": "cifar10", "resnet20": "cifar10"}
 SAMPLES, TESTS, BATCH, EPOCHS = 2560, 512, 128, 3
@@ -149,10 +153,10 @@ def sums(rounds: int) -> int:
         done = subprocess.run(
             launched(ranks, __file__, "--role", "sums", str(rounds)), check=True, capture_output=True, text=True
         )
-        tree, mpi = json.loads(done.stdout)
-        rows.append([str(ranks), f"{tree * 1e3:.0f}", f"{mpi * 1e3:.0f}", f"{tree / mpi:.2f}"])
+        tree, mpi, model = json.loads(done.stdout)
+        rows.append([str(ranks), *(f"{t * 1e3:.0f}" for t in (tree, mpi)), f"{tree / mpi:.2f}", f"{model * 1e3:.0f}"])
         sound &= tree / mpi <= MOST_TREE
-    print(table(["ranks", "tree, ms", "MPI_Allreduce, ms", "ratio"], rows) + "\n", flush=True)
+    print(table(["ranks", "tree, ms", "MPI_Allreduce, ms", "ratio", "tree by the model, ms"], rows) + "\n", flush=True)
     return 0 if sound else 1
 
 
@@ -176,8 +180,29 @@ def measure_sums(rounds: str) -> None:
         np.copyto(result, mine)
         MPI.COMM_WORLD.Allreduce(MPI.IN_PLACE, result)
         times.append((middle - begun, time.perf_counter() - start))
+    model = modelled(world, mine, result)
     if world.rank == 0:
-        print(json.dumps([min(t[0] for t in times), min(t[1] for t in times)]))
+        print(json.dumps([min(t[0] for t in times), min(t[1] for t in times), model]))
+
+
+def modelled(world: World, mine: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """What the model says of the sum, from messages between pairs of ranks and additions, of all ranks at once."""
+
+    def shortest(work: Callable[[], object]) -> float:
+        found = list[float]()
+        for _ in range(10):
+            world.gather(world.broadcast(None))
+            start = time.perf_counter()
+            work()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    half, partner = FLOATS // 2, world.rank ^ 1
+    latency = shortest(lambda: world.exchange(mine[:1], other[:1], partner))
+    message = shortest(lambda: world.exchange(mine[:half], other[:half], partner))
+    added = shortest(lambda: np.add(mine, other, out=other))
+    network = Network(latency, half * 4 / message)
+    return exchange_seconds(world.size, Measured(1, 0.0, 0.0, added, FLOATS * 4), network)
 
 
 # ---- steps ----------------------------------------------------------------------------------------------------------

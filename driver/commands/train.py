@@ -29,10 +29,13 @@ from ..options import (
 from ..output import echo, write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, build, check_runs_here, target_of
+from ..plan import IMAGENET, parse_network, show_plan
 from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
 from ..runtime.data.registry import path_of
+from ..runtime.parallel.launcher import launcher
+from ..runtime.parallel.model import Network
 from ..runtime.parallel.team import follow, leading
 from ..runtime.parallel.trainer import ShardedTrainer
 from ..runtime.parallel.watch import PATIENCE_SECONDS, Watch
@@ -98,6 +101,17 @@ emit_options = combine(
 )
 
 
+plan_options = combine(
+    click.option("--plan", is_flag=True, help="Don't train: measure a step here, predict it for many ranks."),
+    click.option("--ranks", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of --plan: up to."),
+    click.option("--network", metavar="SPEED", default="25Gbit", show_default=True, help="Of --plan: or 12.5GB/s."),
+    click.option("--latency", type=click.FloatRange(0), default=20.0, show_default=True, help="Of --plan, in µs."),
+    click.option(
+        "--samples", type=click.IntRange(1), default=IMAGENET, show_default=True, help="Of --plan: of an epoch."
+    ),
+)
+
+
 @click.command("train", cls=DataCommand)
 @click.argument("model", required=False)
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
@@ -129,6 +143,7 @@ emit_options = combine(
     show_default=True,
     help="Of several ranks: end the job when they have waited so long for one.",
 )
+@plan_options
 @emit_options
 def train_command(
     model: str | None,
@@ -140,6 +155,11 @@ def train_command(
     save_every: int | None,
     save_seconds: float,
     patience: float,
+    plan: bool,
+    ranks: int,
+    network: str,
+    latency: float,
+    samples: int,
     emit: str | None,
     output: str | None,
     print_after: tuple[str, ...],
@@ -153,6 +173,9 @@ def train_command(
     if flags.pop("qat") and resume is None:
         flags["qat_ranges"] = flags["qat_ranges"] or "moving"
     flags["qat"] = flags.pop("qat_ranges")
+    if plan:
+        _plan(setup, flags, ranks, parse_network(network, latency), samples)
+        return 0
     world = this_world()
     workers = world.cores if workers is None else workers
 
@@ -188,17 +211,31 @@ def _new(
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
     if run_dir is not None:
         check_free(Path(run_dir))
-    has_recipe = format_of(setup.model) is FORMATS["net"]
-    data_path = path_of if flags.get("data") is None else None
-    written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
-    if written is not None:
-        _check_recipe(setup, written, flags)
-    job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers, world)
+    job = Job.prepare(setup, _recipe(setup, flags), data_dir, workers, world)
 
     def create() -> Run:
         return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
 
     return job, create
+
+
+def _recipe(setup: Setup, flags: Mapping[str, Any]) -> TrainingRecipe:
+    """The recipe of a run that begins."""
+    has_recipe = format_of(setup.model) is FORMATS["net"]
+    data_path = path_of if flags.get("data") is None else None
+    written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
+    if written is not None:
+        _check_recipe(setup, written, flags)
+    return resolve_recipe(written, flags)
+
+
+def _plan(setup: Setup, flags: Mapping[str, Any], ranks: int, network: Network, samples: int) -> None:
+    """Predict training on many ranks; this reads no data."""
+    if launcher() is not None:
+        raise NetcError("--plan measures one process", hint="start it without mpirun")
+    if not setup.model or flags["qat"] is not None:
+        raise NetcError("--plan is for a net that is trained in floats", hint="for example netc train resnet50 --plan")
+    show_plan(setup, _recipe(setup, {**flags, "data": "none"}), ranks, network, samples)
 
 
 def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> None:

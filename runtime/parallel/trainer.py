@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
 from ...compiler.training.step import SHARD
+from ...compiler.types import TensorType
 from ..data.layout import laid_out
 from ..program import Program
 from ..trainer import Trainer
@@ -45,7 +46,7 @@ class ShardedTrainer(Trainer):
     ) -> None:
         super().__init__(net, step_graph, update, params, seed)
         self._shard = shard
-        self._labels = shard.inputs["labels"].dtype.numpy
+        self._labels = self.labels.dtype.numpy
         self._shards = shards
         self.world = world
         self._steps = 0
@@ -67,6 +68,16 @@ class ShardedTrainer(Trainer):
         """The rows of a batch that this rank is given."""
         size = self.batch // self._shards
         return slice(self._tree.row.start * size, self._tree.row.stop * size)
+
+    @property
+    def labels(self) -> TensorType:
+        """What a shard takes as labels."""
+        return self._shard.inputs["labels"]
+
+    @property
+    def exchanged_bytes(self) -> int:
+        """Bytes that are added over ranks in a step."""
+        return self._tree.bytes
 
     @property
     def peak_bytes(self) -> int:

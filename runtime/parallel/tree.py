@@ -60,6 +60,11 @@ class Tree:
         self._halving &= not (shards // world.size) & (shards // world.size - 1)
 
     @property
+    def bytes(self) -> int:
+        """Of the array of a shard."""
+        return self._length * int(np.dtype(self._dtype).itemsize)
+
+    @property
     def row(self) -> range:
         """The shards of this rank."""
         return self._row
