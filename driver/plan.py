@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 import numpy as np
@@ -60,7 +61,11 @@ def _row(each: Prediction, samples: int) -> list[str]:
 
 
 def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
-    """Time a step of two shards on one process, on random samples; of several times the shortest."""
+    """Time a step of two shards on one process, on random samples; of several times the shortest.
+
+    On one thread it is processor time, which other programs disturb less.
+    """
+    clock = time.process_time if (setup.threads or ALONE.cores) == 1 else time.perf_counter
     size = recipe.batch // recipe.shards
     whole, part = setup.load(2 * size), setup.load(size)
     request = TrainingRequest(
@@ -84,7 +89,7 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
     )
     marks = list[float]()
     with closing(load_sharded_trainer(request, whole, ALONE)) as trainer:
-        trainer.note = lambda step, phase: marks.append(time.perf_counter())
+        trainer.note = lambda step, phase: marks.append(clock())
         x = np.random.default_rng(0).standard_normal(whole.inputs[0].type.shape, np.float32)
         type_ = trainer.labels
         labels = np.zeros((2 * size, *type_.shape[1:]), type_.dtype.numpy)
@@ -92,18 +97,18 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
         for _ in range(1 + _STEPS):
             marks.clear()
             trainer.step(x, labels)
-            end = time.perf_counter()
+            end = clock()
             shard, update = min(shard, (marks[1] - marks[0]) / 2), min(update, end - marks[2])
         exchanged = trainer.exchanged_bytes
-    return Measured(size, shard, update, _sum_seconds(exchanged), exchanged)
+    return Measured(size, shard, update, _sum_seconds(exchanged, clock), exchanged)
 
 
-def _sum_seconds(size: int) -> float:
+def _sum_seconds(size: int, clock: Callable[[], float]) -> float:
     """How long it takes to add two arrays of f32."""
     one, other = np.zeros(size // 4, np.float32), np.ones(size // 4, np.float32)
     best = math.inf
     for _ in range(_STEPS):
-        start = time.perf_counter()
+        start = clock()
         np.add(one, other, out=one)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, clock() - start)
     return best

@@ -26,7 +26,7 @@ from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import laid_out
 from .runtime.data.registry import open_source
-from .runtime.data.source import ArraySource, Source
+from .runtime.data.source import ArraySource, FileSource, Source
 from .runtime.data.targets import TargetFacts, ignoring
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured
@@ -199,7 +199,8 @@ class Job:
         size = self.recipe.batch // self.recipe.shards
         row = row_of(self.world.rank, self.world.size, self.recipe.shards)
         rows = slice(row.start * size, row.stop * size)
-        return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name, rows)
+        groups = self.train.groups if isinstance(self.train, FileSource) else None
+        return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name, rows, groups)
 
     def ranges(self) -> Ranges | None:
         """For quantization-aware training, the ranges of activations to start from."""
