@@ -36,7 +36,7 @@ from netc.runtime.parallel.model import Measured, Network, exchange_seconds
 from netc.runtime.parallel.world import World
 
 NETS = {"mlp_mnist": "mnist", "cnn_cifar": "cifar10", "resnet20": "cifar10"}
-SAMPLES, TESTS, BATCH, EPOCHS = 2560, 512, 128, 3
+BATCH, EPOCHS = 128, 3
 FLOATS = 25_000_000
 """100 MB."""
 MOST_TREE = 1.3
@@ -52,6 +52,9 @@ def options() -> argparse.Namespace:
     each = parser(__doc__)
     each.add_argument("--part", choices=["bits", "sums", "steps"], action="append")
     each.add_argument("--nets", nargs="*", default=[*NETS], help="of the part bits")
+    each.add_argument(
+        "--samples", type=int, default=2560, help="of the part bits: a multiple of 128; a quarter for tests"
+    )
     each.add_argument("--rounds", type=int, default=3, help="of the parts sums and steps")
     each.add_argument("--role", nargs="*", help=argparse.SUPPRESS)
     return each.parse_args()
@@ -64,7 +67,11 @@ def main() -> int:
         {"sums": measure_sums, "steps": measure_steps}[role](*arguments)
         return 0
     print(setting("mpi4py", "mpich") + "\n")
-    parts = {"bits": lambda: bits(asked.nets), "sums": lambda: sums(asked.rounds), "steps": lambda: steps(asked.rounds)}
+    parts = {
+        "bits": lambda: bits(asked.nets, asked.samples),
+        "sums": lambda: sums(asked.rounds),
+        "steps": lambda: steps(asked.rounds),
+    }
     return max(parts[name]() for name in asked.part or parts)
 
 
@@ -76,12 +83,13 @@ def launched(ranks: int, *command: str) -> list[str]:
 # ---- the same bits --------------------------------------------------------------------------------------------------
 
 
-def bits(nets: Sequence[str]) -> int:
+def bits(nets: Sequence[str], samples: int) -> int:
     rows, sound = list[list[str]](), True
     for net in nets:
+        print(net, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as name:
             home = Path(name)
-            write_part(home, NETS[net])
+            write_part(home, NETS[net], samples)
             found = {}
             for ranks, threads in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1)):
                 found[f"{ranks} x {threads}"] = trained(home, net, ranks, threads)
@@ -96,11 +104,11 @@ def bits(nets: Sequence[str]) -> int:
     return 0 if sound else 1
 
 
-def write_part(home: Path, data: str) -> None:
+def write_part(home: Path, data: str, samples: int) -> None:
     from netc.runtime.data.registry import open_source
 
     arrays = dict[str, NDArray[Any]]()
-    for split, count in (("train", SAMPLES), ("test", TESTS)):
+    for split, count in (("train", samples), ("test", samples // 4)):
         source: Any = open_source(data, split).first(count)
         arrays |= {f"x_{split}": source.values, f"y_{split}": source.labels}
     np.savez(home / "part.npz", **arrays)  # type: ignore[arg-type]

@@ -146,7 +146,12 @@ class Watcher:
         limit = self._facts.get("patience")
         present = self._present()
         waiting = [r for r in present if r.place.get("phase") == "exchange"]
-        if not limit or not waiting or max(r.place["seconds"] for r in waiting) < limit:
+        if (
+            not limit
+            or not waiting
+            or len(self._known) < self._ranks
+            or max(r.place["seconds"] for r in waiting) < limit
+        ):
             return None
         first = min(present, key=lambda r: (r.place.get("step", 0), r.place.get("phase") == "exchange"))
         return f"ranks have waited for {first} for {limit:.0f} s", first
