@@ -28,7 +28,7 @@ class DotProduct(enum.Enum):
     NEON = "neon"
     """Arm: four signed products into each 32-bit lane."""
     PAIRS = "pairs"
-    """Arm without vectors: two products of 16-bit halves of a register (SMLAD), bytes widened two at a time (SXTB16)."""
+    """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
 
 
 class Environment(enum.Enum):

@@ -2,10 +2,11 @@
 
     define internal void @"kernel.NAME"(ptr noalias %a0, ..., i64 %tid, i64 %nthreads)
 
-Where code is serial, the last two are left out. Else a kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
-n * (tid + 1) / nthreads); any other kernel does its work on thread 0. Register buffers become SSA values with phis at
-loops and branches, unrolled loops are expanded here, and loops are written rotated (tested at the end), so the text
-needs little work from LLVM's passes. Pointers may alias only where a kernel overwrites an operand element by element.
+A kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
+n * (tid + 1) / nthreads); any other kernel does its work on thread 0. Serial code gets pointers only. Register buffers
+become SSA values with phis at loops and branches, unrolled loops are expanded here, and loops are written rotated
+(tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a kernel overwrites
+an operand element by element.
 """
 
 from __future__ import annotations
