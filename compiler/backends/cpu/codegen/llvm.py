@@ -3,10 +3,10 @@
     define internal void @"kernel.NAME"(ptr noalias %a0, ..., i64 %tid, i64 %nthreads)
 
 A kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
-n * (tid + 1) / nthreads); any other kernel does its work on thread 0. Serial code gets pointers only. Register buffers
-become SSA values with phis at loops and branches, unrolled loops are expanded here, and loops are written rotated
-(tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a kernel overwrites
-an operand element by element.
+n * (tid + 1) / nthreads); any other kernel does its work on thread 0. A serial kernel has neither number. Register
+buffers become SSA values with phis at loops and branches, unrolled loops are expanded here, and loops are written
+rotated (tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a kernel
+overwrites an operand element by element.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Registers = dict[str, list[str]]
 
 
 def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal", *, serial: bool = False) -> str:
-    """The text of a kernel's function; `serial`: it takes pointers only, and does all the work."""
-    return KernelEmitter(kernel, target, serial=serial or not target.has_threads).emit(linkage)
+    """The text of a kernel's function; a `serial` one does all of the work."""
+    return KernelEmitter(kernel, target, serial).emit(linkage)
 
 
 def symbol(kernel: str) -> str:
@@ -38,7 +38,7 @@ def symbol(kernel: str) -> str:
 class KernelEmitter(ExpressionEmitter):
     """Writes one kernel."""
 
-    def __init__(self, kernel: Kernel, target: Target, *, serial: bool) -> None:
+    def __init__(self, kernel: Kernel, target: Target, serial: bool = False) -> None:
         super().__init__(target)
         self.kernel = kernel
         self.serial = serial
@@ -55,7 +55,7 @@ class KernelEmitter(ExpressionEmitter):
             first = self.out.emit("icmp eq i64 %tid, 0")
             self._branch(first, kernel.body, ())
         pointers = [f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
-        parameters = ", ".join(pointers if self.serial else [*pointers, "i64 %tid", "i64 %nthreads"])
+        parameters = ", ".join([*pointers, *(() if self.serial else ("i64 %tid", "i64 %nthreads"))])
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
         header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
