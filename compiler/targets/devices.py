@@ -110,7 +110,7 @@ DEVICES: Mapping[str, Target] = {
         has_double=True,
         environment=Environment.POSIX,
     ),
-    "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-none-eabi"),
+    "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-none-eabi", has_wide_products=False),
     "cortex-m4": _cortex_m("cortex-m4", "thumbv7em-none-eabihf", **_FLOATS, dot_product=_PAIRS),
     "cortex-m7": _cortex_m("cortex-m7", "thumbv7em-none-eabihf", **_FLOATS_V8, has_double=True, dot_product=_PAIRS),
     "cortex-m33": _cortex_m("cortex-m33", "thumbv8m.main-none-eabihf", **_FLOATS_V8, dot_product=_PAIRS),

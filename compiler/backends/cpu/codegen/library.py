@@ -51,7 +51,7 @@ def emit_library(module: Module, target: Target, interface: Interface) -> str:
         parts.append(filled("reset.ll", words))
     parts.append(sequence_text(module, Serial(interface)))
     parts += [emit_kernel(kernel, target, serial=True) for kernel in module.kernels]
-    return machine.with_conversions(machine.header(target) + "\n".join(parts), target)
+    return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
 def complete_library(text: str, interface: Interface, code: int, region: bytes) -> str:
