@@ -63,5 +63,10 @@ class Target:
     backend: str = "cpu"
     """What makes code for it: the name of one of `compiler.backends`."""
 
+    @property
+    def has_threads(self) -> bool:
+        """Code for it can be run by several threads; else it is serial, and kernels get pointers only."""
+        return any(system in self.triple for system in ("linux", "apple"))
+
     def __str__(self) -> str:
         return f"{self.cpu} ({self.triple})"
