@@ -6,6 +6,8 @@ import ctypes
 import json
 import mmap
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -44,10 +46,7 @@ class LoadedLibrary:
 
     def __init__(self, path: Path, weights: Path | None, threads: int) -> None:
         self.facts: Mapping[str, Any] = read_facts(path)
-        try:
-            self._library = ctypes.CDLL(os.fspath(path.resolve()))
-        except OSError as error:
-            raise NetcError(f"can't load {path}: {error}", hint=f"it is for {self.facts['target']}") from None
+        self._library = _opened(path, self.facts)
         if not 1 <= threads <= self.facts["threads"]:
             most = self.facts["threads"]
             raise NetcError(f"{path} runs on 1 to {most} threads, not {threads}", hint="netc build --threads")
@@ -187,6 +186,17 @@ def read_facts(path: Path) -> Mapping[str, Any]:
     if facts[KEY] != ABI:
         raise NetcError(f"{path} has the interface {facts[KEY]}, not {ABI}", hint="build it again")
     return facts
+
+
+def _opened(path: Path, facts: Mapping[str, Any]) -> ctypes.CDLL:
+    """The library, as a file of its own: the system would give one that was loaded from this path before."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        try:
+            shutil.copyfile(path, copy)
+            return ctypes.CDLL(os.fspath(copy))
+        except OSError as error:
+            raise NetcError(f"can't load {path}: {error}", hint=f"it is for {facts['target']}") from None
 
 
 def _meaning(status: int) -> str:
