@@ -80,13 +80,13 @@ def missing() -> str | None:
 
 
 def emulate(
-    target: str, code: bytes, interface: Interface, inputs: Sequence[NDArray[Any]], *, counts: bool = False
+    target: str, library: Path, interface: Interface, inputs: Sequence[NDArray[Any]], *, counts: bool = False
 ) -> Emulation:
-    """Run an object with embedded weights once on a board for the target."""
+    """Run the object of a library with embedded weights once on a board for the target."""
     board = BOARDS[target]
     with TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "net.o").write_bytes(code)
+        shutil.copy(library, folder / "net.o")
         (folder / "tensors.h").write_text(_tensors(interface))
         (folder / "board.ld").write_text(_script(board))
         (folder / "input.bin").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in inputs))

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from quantized_nets import PICTURE, Net, integers, quantized
 
-from netc.compiler.backends import backend_of, find_target
 from netc.compiler.graph.interpreter import evaluate
-from netc.compiler.graph.ir import Graph, Value
-from netc.compiler.library.interface import Interface, code_hash, interface_of, weights_region
-from netc.compiler.lowering.packing import pack_weights
-from netc.compiler.passes import pipelines
+from netc.compiler.graph.ir import Value
+from netc.library import build_library
 
 from .boards import BOARDS, emulate, missing
-
-
-def library(graph: Graph, cpu: str) -> tuple[Interface, bytes]:
-    """A library with embedded weights of a graph without parameters."""
-    target = find_target(cpu)
-    backend = backend_of(target)
-    module = backend.lower(backend.optimize(graph, pipelines.INFERENCE, target), target)
-    interface = interface_of(module, "net")
-    text = backend.emit_library(module, target, interface)
-    code = code_hash(text, backend.fingerprint(target))
-    region = weights_region(interface, pack_weights(module, {}))
-    return interface, backend.object_code(backend.complete_library(text, interface, code, region), target)
 
 
 def network(n: Net, x: Value) -> Value:
@@ -43,12 +30,12 @@ def network(n: Net, x: Value) -> Value:
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 @pytest.mark.parametrize("cpu", BOARDS)
-def test_boards_give_the_same_bytes(cpu: str) -> None:
+def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
     net = Net(PICTURE, network)
     graph = quantized(net)
     inputs = [integers(net.samples(), v.type) for v in graph.inputs]
-    interface, code = library(graph, cpu)
-    emulation = emulate(cpu, code, interface, inputs)
+    library = build_library(graph, tmp_path / "net", target=cpu, prefix="net", selftest=False)
+    emulation = emulate(cpu, tmp_path / "net/net.o", library.build.interface, inputs)
     for found, expected in zip(emulation.outputs, evaluate(graph, inputs, {}), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert emulation.outputs[0].std() > 0
