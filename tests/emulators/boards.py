@@ -150,8 +150,6 @@ def _script(board: Board) -> str:
             f"  .rodata : {{ *(.rodata*) }} > {constants}",
             "  .data : { *(.data*) } > DATA",
             "  .bss (NOLOAD) : { *(.bss*) *(COMMON) } > DATA",
-            "  __exidx_start = 0;",
-            "  __exidx_end = 0;",
             "  stack_top = ORIGIN(DATA) + LENGTH(DATA);",
             "}",
             "ENTRY(start)",
@@ -164,24 +162,10 @@ def _link(board: Board, folder: Path, prefix: str) -> None:
     triple, cpu = board.zig
     command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99"]
     command += ["-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-T", "board.ld", "-I."]
-    command += [str(HERE / "main.c"), "net.o", *_support(cpu), "-o", "net.elf"]
+    command += [str(HERE / "main.c"), "net.o", "-o", "net.elf"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"linking for {board.machine}: {done.stderr[-3000:]}")
-
-
-def _support(cpu: str) -> list[str]:
-    """The functions for floats that a processor lacks, of GCC for bare Arm, if it is there."""
-    if shutil.which("arm-none-eabi-gcc") is None:
-        return []
-    floats = "soft" if cpu == "cortex_m0plus" else "hard"
-    command = [
-        "arm-none-eabi-gcc",
-        f"-mcpu={cpu.replace('_', '-').replace('m0-plus', 'm0plus')}",
-        f"-mfloat-abi={floats}",
-    ]
-    command += ["-mthumb", "-print-libgcc-file-name"]
-    return [subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()]
 
 
 def _plugin(folder: Path) -> list[str]:

@@ -34,7 +34,7 @@ def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
     net = Net(PICTURE, network)
     graph = quantized(net)
     inputs = [integers(net.samples(), v.type) for v in graph.inputs]
-    library = build_library(graph, tmp_path / "net", target=cpu, prefix="net", selftest=False)
+    library = build_library(graph, tmp_path / "net", target=cpu, prefix="net", embed_weights=True, selftest=False)
     emulation = emulate(cpu, tmp_path / "net/net.o", library.build.interface, inputs)
     for found, expected in zip(emulation.outputs, evaluate(graph, inputs, {}), strict=True):
         np.testing.assert_array_equal(found, expected)

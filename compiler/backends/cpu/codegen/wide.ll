@@ -1,8 +1,8 @@
 
-; 64-bit products and shifts for processors that lack the instructions. LLVM calls them by these names (of its
-; compiler-rt), which nothing else need define.
+; 64-bit products and shifts for processors that lack the instructions. LLVM calls them by these names (of Arm's
+; run-time ABI), which nothing else need define.
 
-define weak hidden i64 @__muldi3(i64 %a, i64 %b) nounwind "no-builtins" {
+define weak hidden i64 @__aeabi_lmul(i64 %a, i64 %b) nounwind "no-builtins" {
 entry:
   %a.low = trunc i64 %a to i32
   %b.low = trunc i64 %b to i32
@@ -38,7 +38,7 @@ entry:
   ret i64 %result
 }
 
-define weak hidden i64 @__ashldi3(i64 %a, i32 %places) nounwind "no-builtins" {
+define weak hidden i64 @__aeabi_llsl(i64 %a, i32 %places) nounwind "no-builtins" {
 entry:
   %low = trunc i64 %a to i32
   %shifted = lshr i64 %a, 32
@@ -61,7 +61,7 @@ entry:
   ret i64 %result
 }
 
-define weak hidden i64 @__ashrdi3(i64 %a, i32 %places) nounwind "no-builtins" {
+define weak hidden i64 @__aeabi_lasr(i64 %a, i32 %places) nounwind "no-builtins" {
 entry:
   %shifted = lshr i64 %a, 32
   %high = trunc i64 %shifted to i32
@@ -72,7 +72,7 @@ entry:
   ret i64 %result
 }
 
-define weak hidden i64 @__lshrdi3(i64 %a, i32 %places) nounwind "no-builtins" {
+define weak hidden i64 @__aeabi_llsr(i64 %a, i32 %places) nounwind "no-builtins" {
 entry:
   %shifted = lshr i64 %a, 32
   %high = trunc i64 %shifted to i32
