@@ -34,12 +34,12 @@ from ....loops.ir import (
     const,
 )
 from ....loops.operations import COMPARISONS
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot2, dot4, halves
+from .dot_product import dot2, dot4, halves, two_words
 from .extremum import extremum
 from .fixed_point import fixed_mul
 from .functions import METHODS
@@ -155,6 +155,8 @@ class ExpressionEmitter(IndexEmitter):
             # LLVM would load the bytes one by one where there are no vectors.
             word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
+        if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
+            return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
         if stored is not kind:  # booleans are bytes in memory
             loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
