@@ -72,15 +72,14 @@ class _PairDepthwise:
         columns = ceil_div(width, blocks)
 
         def channel(c: Expr) -> list[Stmt]:
-            assert isinstance(c, Var | Const)
-            block, tile = _Channel.of(self, c)
+            tile = _Channel(self, c)
 
             def row(n: Expr, oy: Expr) -> list[Stmt]:
                 whole, rest = divmod(width, columns)
                 across = loop("i", whole, lambda i: tile.emit(n, oy, i * columns, columns)) if whole else []
                 return [*across, *(tile.emit(n, oy, Const(whole * columns), rest) if rest else [])]
 
-            return [*block, *loop("n", images, lambda n: loop("oy", height, lambda oy: row(n, oy)))]
+            return [*tile.block, *loop("n", images, lambda n: loop("oy", height, lambda oy: row(n, oy)))]
 
         return self.parameters.scheduled(loop("c", self.channels, channel, kind_for(self.group.macs)))
 
@@ -91,25 +90,22 @@ class _Channel:
     def __init__(self, owner: _PairDepthwise, c: Expr) -> None:
         self.o = owner
         self.c = c
-
-    @classmethod
-    def of(cls, owner: _PairDepthwise, c: Expr) -> tuple[list[Stmt], _Channel]:
-        """The statements that load what belongs to channel c, and the channel."""
-        self, block, name = cls(owner, c), list[Stmt](), owner.names.fresh
+        self.block: list[Stmt] = []
+        """The statements that load what belongs to the channel."""
+        name = owner.names.fresh
         self.weights: dict[tuple[int, int, int], Expr] = {}
         for quad in range(owner.quads):
             for kx in range(owner.window.kernel[1]):
                 place = (Const(kx), Const(0), Const(quad), c * QUAD)
-                four = let(block, name("w"), Load(owner.w, place, QUAD))
+                four = let(self.block, name("w"), Load(owner.w, place, QUAD))
                 for start in (0, 1):
-                    self.weights[quad, start, kx] = let(block, name("h"), Halves(four, start))
-        start_: Expr = Load(owner.correction, (c,))
+                    self.weights[quad, start, kx] = let(self.block, name("h"), Halves(four, start))
+        first: Expr = Load(owner.correction, (c,))
         if owner.bias:
-            start_ = start_ + Load(owner.bias, (c,))
-        self.start = let(block, name("start"), start_)
+            first = first + Load(owner.bias, (c,))
+        self.start = let(self.block, name("start"), first)
         vectors = [v for v in owner.extras if v.type.shape == (owner.channels,)]
-        self.known = {v: let(block, name("k"), Load(owner.extras[v], (c,))) for v in vectors}
-        return block, self
+        self.known = {v: let(self.block, name("k"), Load(owner.extras[v], (c,))) for v in vectors}
 
     def emit(self, n: Expr, oy: Expr, ox: Expr, columns: int) -> list[Stmt]:
         """The statements for `columns` results from (oy, ox) of image n on."""
