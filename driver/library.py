@@ -34,6 +34,7 @@ from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
+from .compiler.targets.target import Environment
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, load_program
 from .runtime.cache import compile_object
@@ -141,9 +142,19 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
         storage = Storage.SECTION
     else:
-        storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
+        has_files = c.target.environment is not Environment.BARE
+        is_embedded = choices.embed_weights if choices.embed_weights is not None else not has_files
+        storage = Storage.EMBEDDED if is_embedded else Storage.FILE
+    if c.threads > 1 and not c.target.has_threads:
+        raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
     return interface_of(
-        c.module, prefix, storage=storage, section=section, threads=c.threads, outputs=output_names(c.graph)
+        c.module,
+        prefix,
+        storage=storage,
+        section=section,
+        threads=c.threads,
+        alignment=c.target.alignment,
+        outputs=output_names(c.graph),
     )
 
 
