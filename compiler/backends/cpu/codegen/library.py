@@ -55,7 +55,7 @@ def emit_library(module: Module, target: Target, interface: Interface) -> str:
         parts.append(runtime_text(target, "netc.threads", "internal"))
         parts += [filled("contexts.ll", words), sequence_text(module, Threaded())]
     parts += [emit_kernel(kernel, target, serial=serial) for kernel in module.kernels]
-    return machine.with_conversions(machine.header(target) + "\n".join(parts), target)
+    return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
 def complete_library(
