@@ -18,9 +18,25 @@ def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: 
     lanes = x.type.lanes
     if emitter.target.has_high_products and lanes == 4:
         return _by_high_products(emitter, x, multiplier, shift, up)
+    if lanes == 1 and emitter.target.pointer_bits == 32:
+        return _by_narrow_shifts(emitter, x, multiplier, shift, up)
     if lanes < 4 or lanes % 2:
         return _by_wide_products(emitter, x, multiplier, shift, up)
     return _by_halves(emitter, x, multiplier, shift, up)
+
+
+def real_mul(emitter: Emission, x: Value, factor: Value) -> Value:
+    """The node `RealMul` without double precision: lane by lane, in integers."""
+    out, kind, lanes = emitter.out, x.type, x.type.lanes
+    result = "poison"
+    for lane in range(lanes):
+        a, b = x.name, factor.name
+        if lanes > 1:
+            a, b = (out.emit(f"extractelement {v}, i64 {lane}") for v in (x, factor))
+        bits = out.emit(f"bitcast double {b} to i64")
+        product = out.emit(f"call i32 @netc.real_product(i32 {a}, i64 {bits})")
+        result = product if lanes == 1 else out.emit(f"insertelement {kind.text} {result}, i32 {product}, i64 {lane}")
+    return Value(kind, result)
 
 
 def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -32,6 +48,27 @@ def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
     places = emitter.arithmetic("sub", wide, constant(31, wide), exponent)
     shifted = emitter.arithmetic("shr", wide, total, places)
     return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
+
+
+def _by_narrow_shifts(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """32-bit machines: one rounding of a product of 64 bits, of whose upper half the result is a shift.
+
+    What is added before, 2^30 + 2^(e+30), is made of words. The sign of x stands for that of the product, which may be
+    0 for a negative x only where the multiplier is: then the result is 0 either way.
+    """
+    out, kind, wide = emitter.out, x.type, llvm_type(DType.I64)
+    pure, depth = out.pure, out.depth
+    places = pure(depth, f"sub i32 -1, {shift.name}")
+    power = pure(depth, f"shl i32 1, {places}")
+    low = pure(depth, f"add i32 {pure(depth, f'shl i32 {power}, 31')}, {1 << 30}")
+    high = pure(depth, f"zext i32 {pure(depth, f'lshr i32 {power}, 1')} to i64")
+    bias = pure(depth, f"or i64 {pure(depth, f'shl i64 {high}, 32')}, {pure(depth, f'zext i32 {low} to i64')}")
+    a, b = (out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier))
+    if not up:
+        bias = emitter.arithmetic("add", wide, bias, emitter.arithmetic("and", wide, a, constant(-1 << 31, wide)))
+    total = emitter.arithmetic("add", wide, bias, emitter.arithmetic("mul", wide, a, b))
+    upper = out.emit(f"trunc i64 {emitter.arithmetic('shr', wide, total, constant(32, wide))} to i32")
+    return Value(kind, emitter.arithmetic("shr", kind, upper, places))
 
 
 def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
