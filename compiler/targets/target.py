@@ -27,6 +27,8 @@ class DotProduct(enum.Enum):
     """x86: four unsigned by signed products into each 32-bit lane."""
     NEON = "neon"
     """Arm: four signed products into each 32-bit lane."""
+    WIDENED = "widened"
+    """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
 
 
 @dataclass(frozen=True, slots=True)
