@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...targets.cpus import CPUS
@@ -42,6 +43,18 @@ class Cpu(Backend):
         from .codegen.program import emit_module
 
         return emit_module(module, target)
+
+    def emit_library(self, module: Module, target: Target, interface: Interface) -> str:
+        """LLVM text, with the C interface of docs/libraries.md."""
+        from .codegen.library import emit_library
+
+        return emit_library(module, target, interface)
+
+    def complete_library(self, text: str, interface: Interface, code: int, region: bytes) -> str:
+        """Weights are data of the module."""
+        from .codegen.library import complete_library
+
+        return complete_library(text, interface, code, region)
 
     def assembly(self, text: str, target: Target) -> str:
         """The processor's instructions as text."""

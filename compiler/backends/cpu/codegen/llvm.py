@@ -3,9 +3,10 @@
     define internal void @"kernel.NAME"(ptr noalias %a0, ..., i64 %tid, i64 %nthreads)
 
 A kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
-n * (tid + 1) / nthreads); any other kernel does its work on thread 0. Register buffers become SSA values with phis at
-loops and branches, unrolled loops are expanded here, and loops are written rotated (tested at the end), so the text
-needs little work from LLVM's passes. Pointers may alias only where a kernel overwrites an operand element by element.
+n * (tid + 1) / nthreads); any other kernel does its work on thread 0. A serial kernel has neither number. Register
+buffers become SSA values with phis at loops and branches, unrolled loops are expanded here, and loops are written
+rotated (tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a kernel
+overwrites an operand element by element.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from .text import Value, llvm_type
 Registers = dict[str, list[str]]
 
 
-def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal") -> str:
-    """The text of a kernel's function."""
-    return KernelEmitter(kernel, target).emit(linkage)
+def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal", *, serial: bool = False) -> str:
+    """The text of a kernel's function; a `serial` one does all of the work."""
+    return KernelEmitter(kernel, target, serial).emit(linkage)
 
 
 def symbol(kernel: str) -> str:
@@ -37,9 +38,10 @@ def symbol(kernel: str) -> str:
 class KernelEmitter(ExpressionEmitter):
     """Writes one kernel."""
 
-    def __init__(self, kernel: Kernel, target: Target) -> None:
+    def __init__(self, kernel: Kernel, target: Target, serial: bool = False) -> None:
         super().__init__(target)
         self.kernel = kernel
+        self.serial = serial
         self.pointers = {b.name: f"%a{i}" for i, b in enumerate(kernel.params)}
         self.out.fresh()
         self._register_types: dict[str, str] = {}
@@ -47,13 +49,13 @@ class KernelEmitter(ExpressionEmitter):
     def emit(self, linkage: str) -> str:
         """The function's text."""
         kernel = self.kernel
-        if kernel.is_parallel:
+        if kernel.is_parallel or self.serial:
             self.block(kernel.body)
         else:
             first = self.out.emit("icmp eq i64 %tid, 0")
             self._branch(first, kernel.body, ())
         pointers = [f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
-        parameters = ", ".join([*pointers, "i64 %tid", "i64 %nthreads"])
+        parameters = ", ".join([*pointers, *(() if self.serial else ("i64 %tid", "i64 %nthreads"))])
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
         header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
@@ -163,7 +165,7 @@ class KernelEmitter(ExpressionEmitter):
         if stmt.kind is LoopKind.UNROLL:
             self._unroll(stmt, start, stop)
             return
-        if stmt.kind is LoopKind.PARALLEL:
+        if stmt.kind is LoopKind.PARALLEL and not self.serial:
             start, stop = self._share(start, stop, stmt.step)
         elif not start.terms and not stop.terms and start.constant + stmt.step >= stop.constant:
             self._unroll(stmt, start, stop)

@@ -59,6 +59,12 @@ def header(target: Target) -> str:
     return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
 
 
+def pointer_bits(target: Target) -> int:
+    """How wide addresses of a target are."""
+    stated = re.search(r"(?:^|-)p:(\d+)", str(target_machine(target).target_data))
+    return int(stated[1]) if stated else 64
+
+
 def with_conversions(text: str, target: Target) -> str:
     """A module's text, with the conversions of half precision that a processor lacks, where it needs them."""
     if target.has_half or not re.search(r"\bhalf\b", text):
