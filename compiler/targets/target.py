@@ -29,6 +29,19 @@ class DotProduct(enum.Enum):
     """Arm: four signed products into each 32-bit lane."""
     WIDENED = "widened"
     """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
+    PAIRS = "pairs"
+    """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
+
+
+class Environment(enum.Enum):
+    """What surrounds the code."""
+
+    POSIX = "posix"
+    """A process with the C library."""
+    WASM = "wasm"
+    """A WebAssembly module: what it imports is the page's to give."""
+    BARE = "bare"
+    """Nothing: no C library, no memory but what the caller gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,14 @@ class Target:
     l2_bytes: int
     """Second-level cache of one core."""
     has_fma: bool
+    """Multiplies and adds floats, in double precision where `has_double` holds, with one rounding."""
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
     has_half: bool = True
     """Half precision is converted by an instruction."""
+    has_double: bool = True
+    """There are instructions for double precision; else each operation is a call."""
     extensions: tuple[str, ...] = ()
     """LLVM's names of instruction sets that code for this processor may hold beside those that its vectors imply."""
     has_high_products: bool = False
@@ -62,8 +78,25 @@ class Target:
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())
     """Extra LLVM function attributes."""
+    pointer_bits: int = 64
+    environment: Environment = Environment.POSIX
+    abi: str = ""
+    """LLVM's name of the calling convention, where the triple leaves a choice: `lp64d`."""
+    code_model: str = "default"
     backend: str = "cpu"
     """What makes code for it: the name of one of `compiler.backends`."""
+
+    @property
+    def has_threads(self) -> bool:
+        """Code for it can be run by several threads; else it is serial, and kernels get pointers only."""
+        return self.environment is Environment.POSIX and self.pointer_bits == 64
+
+    @property
+    def alignment(self) -> int:
+        """Bytes to which buffers in memory are aligned: a cache line, a vector, or what 64-bit numbers want."""
+        if self.environment is Environment.BARE:
+            return max(8, 4 * self.vector_lanes)
+        return 64
 
     def __str__(self) -> str:
         return f"{self.cpu} ({self.triple})"

@@ -8,6 +8,7 @@ from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...targets.cpus import CPUS
+from ...targets.devices import DEVICES
 from ...targets.target import Target
 from ..backend import Backend, LoadedObject
 from .choose_algorithms import ChooseAlgorithms
@@ -15,7 +16,7 @@ from .schedules import SCHEDULES
 
 
 class Cpu(Backend):
-    """The processors of `targets.cpus`, and this machine: LLVM makes the code, threads of one process run it."""
+    """The processors of `targets.cpus` and `targets.devices`, and this machine, for which LLVM makes the code."""
 
     name = "cpu"
     schedules = SCHEDULES
@@ -23,8 +24,8 @@ class Cpu(Backend):
 
     @property
     def target_names(self) -> Collection[str]:
-        """The host and those of the table."""
-        return ("host", *CPUS)
+        """The host and those of the tables."""
+        return ("host", *CPUS, *DEVICES)
 
     def find_target(self, name: str) -> Target | None:
         """The processor of this name; "host" is this machine."""
@@ -32,7 +33,7 @@ class Cpu(Backend):
             from .codegen.host import host_target
 
             return host_target()
-        return CPUS.get(name)
+        return CPUS.get(name) or DEVICES.get(name)
 
     def layouts(self, target: Target) -> tuple[Pass, ...]:
         """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""

@@ -56,7 +56,7 @@ class ExpressionEmitter(IndexEmitter):
     """Emits expressions into a function; `KernelEmitter` adds statements."""
 
     def __init__(self, target: Target) -> None:
-        super().__init__()
+        super().__init__(target.pointer_bits)
         self.target = target
         self.registers: dict[str, list[str]] = {}
         """Current value of each element of each register buffer."""
@@ -118,13 +118,15 @@ class ExpressionEmitter(IndexEmitter):
         place = Linear(0)
         for i, stride in zip(indices, strides, strict=True):
             place = place.plus(Linear(int(i.value)) if type(i) is Const else self.index(i), stride)
-        pointer, depth, pure = self.pointers[buffer.name], 0, self.out.pure
+        pointer, depth, pure, bits = self.pointers[buffer.name], 0, self.out.pure, self.pointer_bits
         for atom, coefficient in place.ordered():
-            step = atom.name if coefficient == 1 else pure(atom.depth, f"mul i64 {atom.name}, {coefficient}")
+            step = self.resized(atom, bits)
+            if coefficient != 1:
+                step = pure(atom.depth, f"mul i{bits} {step}, {coefficient}")
             depth = max(depth, atom.depth)
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {step}")
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {step}")
         if place.constant:
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {place.constant}")
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {place.constant}")
         return pointer
 
     def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
@@ -237,7 +239,7 @@ class ExpressionEmitter(IndexEmitter):
 
     def _rounded(self, op: str, expr: Expr) -> Value:
         """Whole numbers above, toward zero or nearest: one instruction, or made of floors."""
-        if self.target.has_rounding:
+        if self._rounds(expr.type.dtype):
             kind, operand = self.value(expr)
             name = {"ceil": "llvm.ceil", "trunc": "llvm.trunc", "round": "llvm.roundeven"}[op]
             return Value(kind, self.out.call(kind.text, f"{name}.{kind.suffix}", (kind.text, operand)))
@@ -254,8 +256,12 @@ class ExpressionEmitter(IndexEmitter):
             low = self.let(Select(up, low + 1.0, low))
         return self.value(Select(Binary("lt", x, const(0, x.type)), Unary("neg", low), low))
 
+    def _rounds(self, dtype: DType) -> bool:
+        """True if there is an instruction that rounds to whole numbers."""
+        return self.target.has_rounding and (self.target.has_double or dtype is not DType.F64)
+
     def _floor(self, kind: LLVMType, x: str) -> Value:
-        if self.target.has_rounding:
+        if self._rounds(kind.dtype):
             floored = self.out.call(kind.text, f"llvm.floor.{kind.suffix}", (kind.text, x))
         else:
             floored = self._floor_by_conversion(kind, x)
@@ -286,7 +292,8 @@ class ExpressionEmitter(IndexEmitter):
         kind, a = self.value(expr.a)
         b, c = self.value(expr.b).name, self.value(expr.c).name
         t = kind.text
-        if not kind.dtype.is_float or not self.target.has_fma:  # a library call per lane would be the alternative
+        fuses = self.target.has_fma and (self.target.has_double or kind.dtype is DType.F32)
+        if not kind.dtype.is_float or not fuses:  # a library call per lane would be the alternative
             product = self.arithmetic("mul", kind, a, b)
             return Value(kind, self.arithmetic("add", kind, product, c))
         return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
@@ -385,7 +392,8 @@ class ExpressionEmitter(IndexEmitter):
     def _cast(self, expr: Cast) -> Value:
         if expr.value.type == INDEX:
             form = self.index(expr.value)
-            return convert_index(self, Value(_INDEX, self.operand(form)), form.range, expr.dtype)
+            kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
+            return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:

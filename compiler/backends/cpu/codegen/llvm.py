@@ -94,7 +94,7 @@ class KernelEmitter(ExpressionEmitter):
         elif buffer.space is Space.STACK:
             element = text.memory_type(llvm_type(buffer.dtype)).text
             name = self.out.fresh("%stack")
-            self.out.entry.append(f"  {name} = alloca [{size} x {element}], align 64")
+            self.out.entry.append(f"  {name} = alloca [{size} x {element}], align {self.target.alignment}")
             self.pointers[buffer.name] = name
         else:
             raise InternalError(f"code generation: buffer %{buffer.name} in {buffer.space} can't be allocated")
@@ -204,7 +204,8 @@ class KernelEmitter(ExpressionEmitter):
         """A counted loop, tested at its end, behind a guard where it may not run at all."""
         out = self.out
         certain = stop.plus(start, -1).range[0] > 0
-        first, last = self.operand(start), self.operand(stop)
+        bits = self.width(start, stop.plus(Linear(stmt.step)))
+        first, last = self.operand(start, bits), self.operand(stop, bits)
         body_label, exit_label, counter = out.fresh("loop"), out.fresh("done"), out.fresh("%i")
         carried = [b for b in _stored(stmt.body) if b in self.registers]
         before = {b: list(self.registers[b]) for b in carried}
@@ -212,20 +213,21 @@ class KernelEmitter(ExpressionEmitter):
         phis = self._enter(body_label, carried)
         reach = (start.range[0], stop.range[1] - 1)
         old = self.variables.get(stmt.var)
-        self.variables[stmt.var] = self.atom(counter, reach)
+        self.variables[stmt.var] = self.atom(counter, reach, bits=bits)
         self.block(stmt.body)
         self._restore(stmt.var, old)
-        following = out.emit(f"add nuw nsw i64 {counter}, {stmt.step}")
-        again = out.emit(f"icmp slt i64 {following}, {last}")
+        following = out.emit(f"add nuw nsw i{bits} {counter}, {stmt.step}")
+        again = out.emit(f"icmp slt i{bits} {following}, {last}")
         out.line(f"br i1 {again}, label %{body_label}, label %{exit_label}")
         latch = out.label
-        head = [f"{body_label}:", f"  {counter} = phi i64 [ {first}, %{entry} ], [ {following}, %{latch} ]"]
+        head = [f"{body_label}:", f"  {counter} = phi i{bits} [ {first}, %{entry} ], [ {following}, %{latch} ]"]
         for buffer, names in phis.items():
             kind = self._register_types[buffer]
             for name, initial, final in zip(names, before[buffer], self.registers[buffer], strict=True):
                 head.append(f"  {name} = phi {kind} [ {initial}, %{entry} ], [ {final}, %{latch} ]")
         out.end()
-        self._place_loop(scope.hoisted, head + scope.lines, certain, first, last, body_label, exit_label)
+        guard = "" if certain else f"icmp slt i{bits} {first}, {last}"
+        self._place_loop(scope.hoisted, head + scope.lines, guard, body_label, exit_label)
         if not certain:
             self._merge(carried, [(entry, before), (latch, {b: self.registers[b] for b in carried})])
 
@@ -236,15 +238,14 @@ class KernelEmitter(ExpressionEmitter):
         self.registers.update({b: list(names) for b, names in phis.items()})
         return phis
 
-    def _place_loop(
-        self, hoisted: list[str], lines: list[str], certain: bool, first: str, last: str, body: str, done: str
-    ) -> None:
+    def _place_loop(self, hoisted: list[str], lines: list[str], guard: str, body: str, done: str) -> None:
+        """`guard`: what tells whether the loop runs at all; empty if it does."""
         out = self.out
         out.scope.lines += hoisted
-        if certain:
+        if not guard:
             out.line(f"br label %{body}")
         else:
-            runs = out.emit(f"icmp slt i64 {first}, {last}")
+            runs = out.emit(guard)
             out.line(f"br i1 {runs}, label %{body}, label %{done}")
         out.scope.lines += lines
         out.start_block(done)

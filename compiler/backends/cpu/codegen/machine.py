@@ -15,7 +15,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from ....errors import InternalError, NetcError
-from ....targets.target import Target
+from ....targets.target import Environment, Target
 
 PASSES = ("instruction_combine", "simplify_cfg")
 
@@ -42,14 +42,19 @@ def _initialize() -> None:
 
 @cache
 def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
-    """LLVM's description of a target, for position-independent code."""
+    """LLVM's description of a target; code for processes and browsers is position-independent."""
     _initialize()
     try:
         description = llvm.Target.from_triple(target.triple)
     except RuntimeError as error:
         raise NetcError(f"this LLVM can't make code for {target.triple}: {error}") from error
     return description.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=level, reloc="pic", codemodel="default"
+        cpu=target.cpu,
+        features=target.features,
+        opt=level,
+        reloc="static" if target.environment is Environment.BARE else "pic",
+        codemodel=target.code_model,
+        abiname=target.abi,
     )
 
 
