@@ -36,7 +36,7 @@ function show(results, milliseconds) {
   table.replaceChildren();
   if (facts.classes) {
     for (const { label, probability } of classify(results)) {
-      row(table, [[label, "label"], [bar(probability)], [`${(100 * probability).toFixed(1)} %`, "number"]]);
+      row(table, [[label, "label"], [bar(probability), "share"], [`${(100 * probability).toFixed(1)} %`, "number"]]);
     }
   } else {
     row(table, [["output"], ["shape"], ["smallest", "number"], ["largest", "number"], ["mean", "number"]]);
@@ -48,21 +48,23 @@ function show(results, milliseconds) {
       row(table, [[tensor.name, "label"], [`${tensor.dtype} [${tensor.shape.join(", ")}]`], ...numbers]);
     }
   }
-  $("time").textContent = `${milliseconds.toFixed(milliseconds < 10 ? 2 : 1)} ms`;
+  $("time").textContent = Number.isNaN(milliseconds) ? "" : `${milliseconds.toFixed(milliseconds < 10 ? 2 : 1)} ms`;
   $("result").hidden = false;
   state("done");
 }
 
-/** Runs once and shows the answer; the time is the shorter one of two runs, as the first may still be compiled. */
+/** Runs and shows the answer; the time is the mean of repetitions, as clocks of browsers are coarse. */
 function answer(network, inputs) {
   try {
-    let best = Infinity, results;
-    for (let i = 0; i < (facts.hasState ? 1 : 2); i++) {
-      const start = performance.now();
-      results = network.run(inputs);
-      best = Math.min(best, performance.now() - start);
+    let results = network.run(inputs), runs = 0;
+    const start = performance.now();
+    if (!facts.hasState) {
+      do {
+        results = network.run(inputs);
+        runs++;
+      } while (performance.now() - start < 10 && runs < 20);
     }
-    show(results, best);
+    show(results, runs ? (performance.now() - start) / runs : NaN);
   } catch (error) {
     fail(error);
   }
