@@ -103,9 +103,17 @@ def _by_extended_products(emitter: Emission, x: Value, multiplier: Value, shift:
     high = _high_product(emitter, x, multiplier)
     if not up:
         high = Value(kind, emitter.arithmetic("add", kind, high.name, _sign(emitter, x)))
-    places = out.pure(out.depth, f"add {shift}, {constant(31, kind)}")
-    power = Value(kind, out.pure(out.depth, f"shl {kind.text} {constant(1, kind)}, {places}"))
-    return _high_product(emitter, high, power)
+    return _high_product(emitter, high, _power_of_two(emitter, shift))
+
+
+def _power_of_two(emitter: Emission, shift: Value) -> Value:
+    """2^(31 + shift), by the exponent of a float: lanes can't be shifted by different places."""
+    kind, single = shift.type, llvm_type(DType.F32, shift.type.lanes)
+    depth, pure = emitter.out.depth_of(shift.name), emitter.out.pure
+    exponent = pure(depth, f"add {shift}, {constant(31 + 127, kind)}")
+    bits = pure(depth, f"shl {kind.text} {exponent}, {constant(23, kind)}")
+    power = pure(depth, f"bitcast {kind.text} {bits} to {single.text}")
+    return Value(kind, pure(depth, f"fptosi {single.text} {power} to {kind.text}"))
 
 
 def _sign(emitter: Emission, x: Value) -> str:
