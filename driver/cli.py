@@ -21,7 +21,22 @@ from .compiler.errors import InternalError, NetcError, Note, near_miss
 from .frontend.diagnostics import render
 from .output import echo
 
-COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show", "import")
+COMMANDS = (
+    "run",
+    "compile",
+    "build",
+    "targets",
+    "bench",
+    "train",
+    "eval",
+    "plot",
+    "grad",
+    "quantize",
+    "opt",
+    "check",
+    "show",
+    "import",
+)
 """Each lives in netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported
 only when it is called."""
 

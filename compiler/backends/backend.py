@@ -10,6 +10,7 @@ from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.regions import map_regions
+from ..library.facts import Extras
 from ..library.interface import Interface
 from ..lowering import Schedules, lower
 from ..lowering.packing import pack_weights
@@ -112,8 +113,10 @@ class Backend(ABC):
         """
         raise NetcError(f"there are no libraries for {target}")
 
-    def complete_library(self, text: str, interface: Interface, code: int, region: bytes) -> str:
-        """The text of `emit_library` with the hash of the code, and with the weights where these are embedded."""
+    def complete_library(
+        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras
+    ) -> str:
+        """The text of `emit_library` with the hash of the code, with weights where these are embedded, and extras."""
         raise NotImplementedError
 
     def package(self, module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:

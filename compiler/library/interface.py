@@ -9,6 +9,7 @@ import enum
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ..errors import NetcError
 from ..graph.ir import Array
@@ -37,6 +38,7 @@ class Status(enum.IntEnum):
     NO_WEIGHTS = 6
     WRONG_ANSWER = 7
     NO_THREADS = 8
+    WRONG_PICTURE = 9
 
 
 MEANINGS: Mapping[Status, str] = {
@@ -49,6 +51,7 @@ MEANINGS: Mapping[Status, str] = {
     Status.NO_WEIGHTS: "no weights are bound to the workspace",
     Status.WRONG_ANSWER: "the self-test gave another answer",
     Status.NO_THREADS: "threads could not be started",
+    Status.WRONG_PICTURE: "a picture has no such size or number of channels",
 }
 
 
@@ -107,6 +110,17 @@ class Interface:
     def workspace_bytes(self) -> int:
         """All memory of a run besides its inputs, its outputs and the stack; C has no arrays without elements."""
         return max(self.arena_offset + self.arena_bytes, self.alignment)
+
+    @property
+    def context_bytes(self) -> int:
+        """Size of a context for several threads, where there are any: that of `runtime.ll` and pointers."""
+        return 576 + 8 * (2 + len(self.inputs) + len(self.outputs)) if self.threads > 1 else 0
+
+    @property
+    def selftest_offsets(self) -> tuple[int, ...]:
+        """Where the self-test's buffers hold the inputs, then the outputs; at the end, their bytes in all."""
+        sizes = [_aligned(tensor.type.bytes) for tensor in (*self.inputs, *self.outputs)]
+        return tuple(accumulate(sizes, initial=0))
 
     @property
     def state_offset(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...library.facts import Extras
 from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
@@ -51,11 +52,13 @@ class Cpu(Backend):
 
         return emit_library(module, target, interface)
 
-    def complete_library(self, text: str, interface: Interface, code: int, region: bytes) -> str:
+    def complete_library(
+        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras
+    ) -> str:
         """Weights are data of the module."""
         from .codegen.library import complete_library
 
-        return complete_library(text, interface, code, region)
+        return complete_library(text, target, interface, code, region, extras)
 
     def assembly(self, text: str, target: Target) -> str:
         """The processor's instructions as text."""

@@ -1,4 +1,4 @@
-; The C interface of a library (docs/libraries.md): the checks, and a run on the caller's thread.
+; The C interface of a library (docs/libraries.md): the checks.
 ;
 ; `library.py` replaces the words in double braces. Nothing here needs a C library.
 
@@ -61,17 +61,4 @@ entry:
   %fits = icmp eq i32 %usable, 0
   %status = select i1 %fits, i32 %tables, i32 %usable
   ret i32 %status
-}
-
-define i32 @{{prefix}}_run(ptr %workspace, ptr %inputs, ptr %outputs) nounwind {
-entry:
-  %ready = call i32 @netc.ready(ptr %workspace, ptr %inputs, ptr %outputs)
-  %fits = icmp eq i32 %ready, 0
-  br i1 %fits, label %run, label %done
-run:
-  %weights = call ptr @netc.weights.of(ptr %workspace)
-  call void @netc.sequence(ptr %workspace, ptr %weights, ptr %inputs, ptr %outputs)
-  br label %done
-done:
-  ret i32 %ready
 }

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ....library import weights
+from ....library.facts import Extras, facts
 from ....library.interface import CODE, HEAD_BYTES, Interface, Status, Storage
 from ....modules.module import Module
 from ....targets.target import Target
 from . import machine
 from .llvm import emit_kernel
-from .program import Convention, filled, sequence_text
+from .program import Convention, Threaded, filled, runtime_text, sequence_text
+from .selftest import selftest_text
 
 
 @dataclass(frozen=True)
@@ -39,29 +41,54 @@ class Serial(Convention):
 
 
 def emit_library(module: Module, target: Target, interface: Interface) -> str:
-    """LLVM text of a library, with the word `CODE` for the hash of this text, and without embedded weights.
-
-    `complete_library` adds these.
-    """
+    """LLVM text of a library, with the word `CODE` for the hash of this text; `complete_library` adds the rest."""
     words = _words(target, interface)
     parts = [filled("library.ll", words), _weights_pointer(interface)]
     if interface.storage is Storage.FILE:
         parts.append(filled("bind.ll", words))
     if interface.state_bytes:
         parts.append(filled("reset.ll", words))
-    parts.append(sequence_text(module, Serial(interface)))
-    parts += [emit_kernel(kernel, target, serial=True) for kernel in module.kernels]
+    serial = interface.threads == 1
+    if serial:
+        parts += [filled("serial.ll", words), sequence_text(module, Serial(interface))]
+    else:
+        parts.append(runtime_text(target, "netc.threads", "internal"))
+        parts += [filled("contexts.ll", words), sequence_text(module, Threaded())]
+    parts += [emit_kernel(kernel, target, serial=serial) for kernel in module.kernels]
     return machine.with_conversions(machine.header(target) + "\n".join(parts), target)
 
 
-def complete_library(text: str, interface: Interface, code: int, region: bytes) -> str:
-    """The text of a library with the hash of its code, and with its weights if these are embedded."""
-    text = text.replace(CODE, str(_signed(code)))
-    if interface.storage is Storage.FILE or not region:
-        return text
-    section = f', section "{interface.section}"' if interface.section else ""
-    data = f'@netc.weights = internal constant [{len(region)} x i8] c"{_escaped(region)}"{section}, align'
-    return f"{text}\n{data} {interface.alignment}\n"
+def complete_library(text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras) -> str:
+    """The text of a library with the hash of its code, with embedded weights, labels, self-test and facts."""
+    prefix, sections = interface.prefix, _has_sections(target)
+    parts = [text]
+    if extras.answers:
+        parts.append(selftest_text(interface, extras.answers, _words(target, interface), sections))
+    parts += [f"@netc.label{i} = internal constant {_string(label)}" for i, label in enumerate(extras.labels)]
+    if extras.labels:
+        pointers = ", ".join(f"ptr @netc.label{i}" for i in range(len(extras.labels)))
+        parts.append(f"@{prefix}_labels = constant [{len(extras.labels)} x ptr] [{pointers}]")
+    section = f', section ".rodata.{prefix}_facts"' if sections else ""
+    parts.append(f"@{prefix}_facts = constant {_string(facts(interface, str(target), code, extras))}{section}")
+    if interface.storage is not Storage.FILE and region:
+        section = f', section "{interface.section}"' if interface.section else ""
+        data = f"@netc.weights = internal constant {_bytes(region)}{section}, align {interface.alignment}"
+        parts.append(data)
+    return "\n".join([*parts, ""]).replace(CODE, str(_signed(code)))
+
+
+def _has_sections(target: Target) -> bool:
+    """Whether functions and data can lie in sections of any name, as in ELF files."""
+    return not any(system in target.triple for system in ("apple", "windows", "wasm"))
+
+
+def _string(text: str) -> str:
+    return _bytes(text.encode() + b"\0")
+
+
+def _bytes(data: bytes) -> str:
+    """A constant of bytes: its type and its value."""
+    return f'[{len(data)} x i8] c"{_escaped(data)}"'
 
 
 _ESCAPES = tuple(chr(b) if 32 <= b < 127 and chr(b) not in '"\\' else f"\\{b:02X}" for b in range(256))
@@ -105,6 +132,13 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
         "state": str(interface.head_bytes),
         "initial": str(interface.state_offset),
         "bytes": str(interface.state_bytes),
+        "arena": str(interface.arena_offset),
+        "buffers": str(len(interface.inputs) + len(interface.outputs) + 1),
+        "inputs_bytes": str(8 * len(interface.inputs)),
+        "outputs_bytes": str(8 * len(interface.outputs)),
+        "context_bytes": str(interface.context_bytes),
+        "threads": str(interface.threads),
+        "no_threads": str(int(Status.NO_THREADS)),
     }
 
 

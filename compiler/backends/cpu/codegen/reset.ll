@@ -1,7 +1,5 @@
 ; The initial state of a network that keeps one from run to run.
 
-declare void @llvm.memcpy.p0.p0.{{size}}(ptr, ptr, {{size}}, i1)
-
 define i32 @{{prefix}}_reset(ptr %workspace) nounwind {
 entry:
   %usable = call i32 @netc.usable(ptr %workspace)
