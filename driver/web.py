@@ -1,23 +1,25 @@
-"""What a page must know of a network: how its pictures are prepared, and what its answers are called."""
+"""Libraries for browsers and Node: what `compiler.library.web` must know of a network."""
 
 from __future__ import annotations
 
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
-from .compiler.library.web import Meaning, Picture
-from .picture import gives_probabilities, usable_labels
-from .pipeline import Weights
+from .compiler.library.header import Build
+from .compiler.library.web import Meaning, Picture, web_files
+from .picture import gives_probabilities
 from .runtime.data.images import Preprocess
 from .runtime.data.layout import channels_first
 
 
-def meaning_of(graph: Graph, model: str, weights: Weights = None) -> Meaning:
-    """The meaning of a network that was read from `model`; a batch of several pictures has none."""
-    labels = usable_labels(graph, model, weights).names or ()
-    return Meaning(_picture(graph), labels, bool(graph.results) and gives_probabilities(graph))
+def web_library(build: Build, graph: Graph, code: bytes, weights: bytes | None) -> dict[str, bytes]:
+    """The files of a library for WebAssembly, by name: of its object, and the file of its weights if there is one."""
+    probable = bool(graph.results) and gives_probabilities(graph)
+    meaning = Meaning(_picture(graph), build.extras.labels, probable, bool(build.extras.answers))
+    return web_files(build.interface, code, weights, meaning)
 
 
 def _picture(graph: Graph) -> Picture | None:
+    """How the only input is made of a picture; None if it isn't, or of several."""
     try:
         p = Preprocess.of(graph)
     except NetcError:  # no picture

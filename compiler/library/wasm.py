@@ -1,8 +1,8 @@
 """From the object file that LLVM writes for WebAssembly to a module that runs: the linking of one object.
 
-An object of one network needs no other, and no data: its indices are those of the finished module. What is left to do
-is to give it a memory, a stack and exports, and to leave out what only linkers read. (The formats: WebAssembly core
-specification, "Binary Format"; tool-conventions, "Linking.md".)
+An object of one network needs no other: its indices are those of the finished module. What is left to do is to place
+its data, to give it a memory, a stack and exports, and to leave out what only linkers read. (The formats: WebAssembly
+core specification, "Binary Format"; tool-conventions, "Linking.md".)
 
 The stack lies at the bottom of the memory, so that a stack that is too small traps in place of overwriting data. What
 is above `heap` is the caller's, who makes the memory as large as workspace, weights and tensors ask for.
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import InternalError
+from .interface import ALIGNMENT
 
 STACK_BYTES = 1 << 18
 """Kernels hold small tiles on the stack."""
@@ -24,8 +25,15 @@ _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT = range(8)
 _CODE, _DATA = 10, 11
 _FUNCTION_KIND, _TABLE_KIND, _MEMORY_KIND, _GLOBAL_KIND = range(4)
 _I32, _MUTABLE = 0x7F, 1
-_SYMBOL_TABLE, _FUNCTION_SYMBOL = 8, 0
-_UNDEFINED, _HIDDEN, _EXPLICIT_NAME = 0x10, 0x04, 0x40
+_I32_CONST, _END = 0x41, 0x0B
+_SYMBOL_TABLE = 8
+_FUNCTION_SYMBOL, _DATA_SYMBOL, _SECTION_SYMBOL = 0, 1, 3
+_UNDEFINED, _EXPLICIT_NAME = 0x10, 0x40
+_INDICES = (0, 6, 7)
+"""Relocations of functions, types and globals."""
+_ADDRESS_I32 = 5
+_ADDRESSES = (3, 4, _ADDRESS_I32)
+"""Relocations of addresses of data: unsigned and signed in five bytes, and as they lie in data."""
 _STACK_POINTER = "__stack_pointer"
 
 
@@ -47,6 +55,13 @@ class _Reader:
                 return total
             shift += 7
 
+    def signed(self) -> int:
+        """A signed number in LEB128."""
+        start = self.at
+        value = self.number()
+        bits = 7 * (self.at - start)
+        return value - (1 << bits) if value >> (bits - 1) else value
+
     def take(self, count: int) -> bytes:
         self.at += count
         return self.data[self.at - count : self.at]
@@ -59,33 +74,46 @@ class _Reader:
         return self.at < len(self.data)
 
 
-def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A module, and the first address behind its stack and its data."""
+
+    code: bytes
+    heap: int
+
+
+def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES) -> Linked:
     """A module of an object; it exports functions by their names, and its memory as `memory`.
 
     Raises `InternalError` for an object that needs something of its surroundings.
     """
     sections = dict(_sections(code))
     functions = _imports(sections.get(_IMPORT, b"\0"))
-    if _DATA in sections:
-        raise InternalError("WebAssembly: data of an object can't be linked")
     if functions:
         raise InternalError(f"WebAssembly: the code calls {', '.join(functions)}, which it doesn't have")
-    places = _function_symbols(code)
+    symbols = _symbols(code)
+    places = {s.name: s.index for s in symbols if s.kind == _FUNCTION_SYMBOL and s.is_defined}
     missing = [name for name in exports if name not in places]
     if missing:
         raise InternalError(f"WebAssembly: there is no function {', '.join(missing)}")
+    segments = _segments(sections.get(_DATA, b"\0"))
+    end = max((place + size for place, size, _ in segments), default=0)
+    heap = -(-(stack_bytes + end) // ALIGNMENT) * ALIGNMENT
+    patched = _relocated(code, symbols, [stack_bytes + place for place, _, _ in segments])
     entries = [_name(name) + bytes([_FUNCTION_KIND]) + _number(places[name]) for name in exports]
     entries.append(_name("memory") + bytes([_MEMORY_KIND, 0]))
-    stack = bytes([_I32, _MUTABLE, 0x41]) + _signed(stack_bytes) + b"\x0b"
+    stack = bytes([_I32, _MUTABLE, _I32_CONST]) + _signed(stack_bytes) + bytes([_END])
     made = {
         _TYPE: sections[_TYPE],
         _FUNCTION: sections[_FUNCTION],
-        _MEMORY: b"\1\0" + _number(-(-stack_bytes // PAGE)),
+        _MEMORY: b"\1\0" + _number(-(-heap // PAGE)),
         _GLOBAL: b"\1" + stack,
         _EXPORT: _number(len(entries)) + b"".join(entries),
-        _CODE: sections[_CODE],
+        _CODE: patched[_CODE],
+        _DATA: _placed(patched.get(_DATA, b""), segments, stack_bytes),
     }
-    return _MAGIC + b"".join(bytes([kind]) + _number(len(body)) + body for kind, body in made.items())
+    body = b"".join(bytes([kind]) + _number(len(part)) + part for kind, part in made.items() if part)
+    return Linked(_MAGIC + body, heap)
 
 
 def _sections(code: bytes) -> Iterator[tuple[int, bytes]]:
@@ -128,35 +156,100 @@ def _imports(body: bytes) -> list[str]:
     return functions
 
 
-def _function_symbols(code: bytes) -> dict[str, int]:
-    """The functions that an object defines, by name."""
+def _custom(code: bytes) -> Iterator[tuple[str, _Reader]]:
     for kind, body in _all_sections(code):
-        reader = _Reader(body)
-        if kind == _CUSTOM and reader.name() == "linking":
-            reader.number()
-            while reader.more:
-                part = reader.take(1)[0]
-                content = _Reader(reader.take(reader.number()))
-                if part == _SYMBOL_TABLE:
-                    return dict(_defined(content))
-    return {}
+        if kind == _CUSTOM:
+            reader = _Reader(body)
+            yield reader.name(), reader
 
 
-def _defined(table: _Reader) -> Iterator[tuple[str, int]]:
-    for _ in range(table.number()):
-        kind, flags = table.take(1)[0], table.number()
-        is_defined = not flags & _UNDEFINED
-        if kind == 1:  # data
-            table.name()
-            if is_defined:
-                for _ in range(3):
-                    table.number()
+@dataclass(frozen=True, slots=True)
+class _Symbol:
+    kind: int
+    name: str
+    index: int
+    """Of the function, of the segment for data."""
+    offset: int
+    is_defined: bool
+
+
+def _symbols(code: bytes) -> list[_Symbol]:
+    """The symbol table of an object."""
+    for name, reader in _custom(code):
+        if name != "linking":
             continue
-        index = table.number()
-        if kind != 3 and (is_defined or flags & _EXPLICIT_NAME):  # a section has no name
-            name = table.name()
-            if kind == _FUNCTION_SYMBOL and is_defined:
-                yield name, index
+        reader.number()
+        while reader.more:
+            part = reader.take(1)[0]
+            content = _Reader(reader.take(reader.number()))
+            if part == _SYMBOL_TABLE:
+                return [_symbol(content) for _ in range(content.number())]
+    return []
+
+
+def _symbol(table: _Reader) -> _Symbol:
+    kind, flags = table.take(1)[0], table.number()
+    is_defined = not flags & _UNDEFINED
+    if kind == _DATA_SYMBOL:
+        name = table.name()
+        index, offset, _ = (table.number() for _ in range(3)) if is_defined else (0, 0, 0)
+        return _Symbol(kind, name, index, offset, is_defined)
+    index = table.number()
+    has_name = kind != _SECTION_SYMBOL and (is_defined or flags & _EXPLICIT_NAME)
+    return _Symbol(kind, table.name() if has_name else "", index, 0, is_defined)
+
+
+def _segments(body: bytes) -> list[tuple[int, int, int]]:
+    """Offset of each segment of data, its size, and where its contents begin in the section."""
+    reader, found = _Reader(body), list[tuple[int, int, int]]()
+    for _ in range(reader.number()):
+        if reader.number() or reader.take(1)[0] != _I32_CONST:
+            raise InternalError("WebAssembly: a segment of data has no constant place")
+        offset = reader.number()  # a signed number, but it isn't negative and has five bytes or a bit to spare
+        if reader.take(1)[0] != _END:
+            raise InternalError("WebAssembly: a segment of data has no constant place")
+        size = reader.number()
+        found.append((offset, size, reader.at))
+        reader.take(size)
+    return found
+
+
+def _placed(body: bytes, segments: Sequence[tuple[int, int, int]], base: int) -> bytes:
+    """The section of data with its segments from an address on."""
+    if not segments:
+        return b""
+    parts = [_number(len(segments))]
+    for offset, size, start in segments:
+        parts += [bytes([0, _I32_CONST]) + _signed(base + offset) + bytes([_END]) + _number(size)]
+        parts.append(body[start : start + size])
+    return b"".join(parts)
+
+
+def _relocated(code: bytes, symbols: Sequence[_Symbol], addresses: Sequence[int]) -> dict[int, bytearray]:
+    """Code and data with the addresses of data; all other references of an object are right as they are."""
+    bodies = [(kind, bytearray(body)) for kind, body in _all_sections(code)]
+    for name, reader in _custom(code):
+        if not name.startswith("reloc."):
+            continue
+        kind, body = bodies[reader.number()]
+        for _ in range(reader.number() if kind in (_CODE, _DATA) else 0):
+            type_, place, index = reader.take(1)[0], reader.number(), reader.number()
+            if type_ in _INDICES:
+                continue
+            if type_ not in _ADDRESSES:
+                raise InternalError(f"WebAssembly: there is no rule for relocations of type {type_}")
+            symbol, addend = symbols[index], reader.signed()
+            if symbol.kind != _DATA_SYMBOL or not symbol.is_defined:
+                raise InternalError(f"WebAssembly: the code reads {symbol.name}, which it doesn't have")
+            value = addresses[symbol.index] + symbol.offset + addend
+            new = value.to_bytes(4, "little") if type_ == _ADDRESS_I32 else _wide(value)
+            body[place : place + len(new)] = new
+    return {kind: body for kind, body in bodies if kind in (_CODE, _DATA)}
+
+
+def _wide(value: int) -> bytes:
+    """LEB128 in five bytes, signed as well as unsigned: addresses have 31 bits."""
+    return bytes([*((value >> shift & 0x7F) | 0x80 for shift in (0, 7, 14, 21)), value >> 28])
 
 
 def _number(value: int) -> bytes:

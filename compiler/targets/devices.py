@@ -73,6 +73,8 @@ def _wasm(**changes: Any) -> Target:
         has_rounding=True,
         has_double=True,
         dot_product=DotProduct.WIDENED,
+        loads_ahead=True,
+        longest_epilogue=100,
         environment=Environment.WASM,
     )
     return replace(base, **changes)

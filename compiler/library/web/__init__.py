@@ -16,8 +16,8 @@ from typing import Any
 from ...page import escape
 from ...text import printable
 from ...types import TensorType
-from ..interface import MEANINGS, Interface, Tensor
-from ..wasm import STACK_BYTES, link
+from ..interface import MEANINGS, Interface, Storage, Tensor
+from ..wasm import link
 
 _ARRAYS = {
     "f64": "Float64Array",
@@ -58,18 +58,20 @@ class Meaning:
     """The names of classes, by index."""
     probable: bool = False
     """The first output has probabilities, not logits."""
+    has_selftest: bool = False
 
 
-def web_files(interface: Interface, code: bytes, weights: bytes, meaning: Meaning | None = None) -> dict[str, bytes]:
-    """All files by name, for an object of LLVM's and the file of its weights (`Storage.FILE`)."""
-    prefix, meaning = interface.prefix, meaning or Meaning()
-    module = link(code, _functions(interface))
-    facts = _facts(interface, meaning)
+def web_files(interface: Interface, code: bytes, weights: bytes | None, meaning: Meaning) -> dict[str, bytes]:
+    """All files by name, for an object of LLVM's and the file of its weights, if they aren't inside the object."""
+    prefix = interface.prefix
+    linked = link(code, _functions(interface, meaning))
+    module = linked.code
+    facts = _facts(interface, meaning, linked.heap)
     core = f"const facts = {_json(facts)};\n\n" + _text("core.js") + (_text("picture.js") if meaning.picture else "")
     names = ["load", "create", "inputs", "outputs", "labels", "classify", *(["preprocess"] if meaning.picture else [])]
     head = f"// {printable(interface.name)}: made by netc; docs/libraries.md describes it.\n\n"
     types = head + _types(interface, meaning)
-    data = {"code": module, "weights": weights}
+    data = {"code": module, **({"weights": weights} if weights is not None else {})}
     texts = {
         f"{prefix}.mjs": head + core + _text("module.js") + f"\nexport {{ {', '.join(names)} }};\n",
         f"{prefix}.d.mts": types,
@@ -77,28 +79,34 @@ def web_files(interface: Interface, code: bytes, weights: bytes, meaning: Meanin
         f"{prefix}.data.js": "const data = {\n"
         + "".join(f'  {key}: "{base64.b64encode(value).decode()}",\n' for key, value in data.items())
         + "};\n",
-        "index.html": _page(interface, facts, core, len(module), len(weights), meaning),
+        "index.html": _page(interface, facts, core, data, meaning),
     }
-    binary = {f"{prefix}.wasm": module, f"{prefix}.weights": weights}
-    return {**binary, **{name: text.encode() for name, text in texts.items()}}
+    return {f"{prefix}.wasm": module, **{name: text.encode() for name, text in texts.items()}}
 
 
-def _functions(interface: Interface) -> list[str]:
-    names = ["run", "bind", *(["reset"] if interface.state_bytes else [])]
-    return [f"{interface.prefix}_{name}" for name in names]
+def _functions(interface: Interface, meaning: Meaning) -> list[str]:
+    names = {
+        "run": True,
+        "bind": interface.storage is Storage.FILE,
+        "reset": interface.state_bytes > 0,
+        "selftest": meaning.has_selftest,
+    }
+    return [f"{interface.prefix}_{name}" for name, there in names.items() if there]
 
 
-def _facts(interface: Interface, meaning: Meaning) -> dict[str, Any]:
+def _facts(interface: Interface, meaning: Meaning, heap: int) -> dict[str, Any]:
     """What the scripts know of the network."""
     prefix, first = interface.prefix, interface.outputs[0].type
     is_row = first.rank >= 1 and first.size == first.shape[-1] and first.size > 1
     return {
         "name": interface.name,
         "prefix": prefix,
-        "files": {"code": f"{prefix}.wasm", "weights": f"{prefix}.weights"},
-        "heap": STACK_BYTES,
+        "files": {"code": f"{prefix}.wasm"}
+        | ({"weights": f"{prefix}.weights"} if interface.storage is Storage.FILE else {}),
+        "heap": heap,
         "workspaceBytes": interface.workspace_bytes,
         "hasState": interface.state_bytes > 0,
+        "hasSelftest": meaning.has_selftest,
         "meanings": {int(status): words for status, words in MEANINGS.items()},
         "inputs": [_tensor(t) for t in interface.inputs],
         "outputs": [_tensor(t) for t in interface.outputs],
@@ -163,13 +171,13 @@ def _shape(type_: TensorType) -> str:
 
 
 def _page(
-    interface: Interface, facts: Mapping[str, Any], core: str, code: int, weights: int, meaning: Meaning
+    interface: Interface, facts: Mapping[str, Any], core: str, data: Mapping[str, bytes], meaning: Meaning
 ) -> str:
     common = files("netc.compiler").joinpath("page.css").read_text(encoding="utf-8")
     words = {
         "title": escape(interface.name),
         "style": common + _text("page.css"),
-        "sizes": f"{_size(code)} of code, {_size(weights)} of weights",
+        "sizes": ", ".join(f"{_size(len(part))} of {what}" for what, part in data.items()),
         "work": _work(facts, meaning),
         "data": escape(f"{interface.prefix}.data.js"),
         "script": core + _text("page.js"),

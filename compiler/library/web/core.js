@@ -7,7 +7,7 @@ const count = (tensor) => tensor.shape.reduce((product, size) => product * size,
 
 /** The network in a WebAssembly instance: its memory, and one run at a time. */
 class Network {
-  #memory; #exports; #workspace; #tables;
+  #memory; #exports; #workspace; #tables; #buffers;
   #views = { inputs: {}, outputs: {} };
 
   constructor(exports, weights) {
@@ -20,12 +20,13 @@ class Network {
     this.#exports = exports;
     this.#memory = exports.memory;
     this.#workspace = place(facts.workspaceBytes);
-    const file = place(weights.byteLength);
+    const file = place(weights?.byteLength ?? 0);
     const places = {};
     for (const side of ["inputs", "outputs"]) {
       places[side] = facts[side].map((t) => place(count(t) * KINDS[t.dtype].BYTES_PER_ELEMENT));
     }
     this.#tables = ["inputs", "outputs"].map((side) => place(4 * places[side].length));
+    this.#buffers = places.inputs[0] ?? places.outputs[0];
     const missing = Math.ceil((top - this.#memory.buffer.byteLength) / 65536);
     if (missing > 0) this.#memory.grow(missing);
     const { buffer } = this.#memory;
@@ -35,8 +36,10 @@ class Network {
         this.#views[side][t.name] = new KINDS[t.dtype](buffer, places[side][j], count(t));
       });
     });
-    new Uint8Array(buffer, file, weights.byteLength).set(weights);
-    this.#call("bind", this.#workspace, file, weights.byteLength);
+    if (weights) {
+      new Uint8Array(buffer, file, weights.byteLength).set(weights);
+      this.#call("bind", this.#workspace, file, weights.byteLength);
+    }
     if (facts.hasState) this.reset();
   }
 
@@ -59,20 +62,26 @@ class Network {
     return Object.fromEntries(Object.entries(this.#views.outputs).map(([name, view]) => [name, view.slice()]));
   }
 
+  /** Run a stored input; an error says so if the answer isn't the stored one. */
+  selftest() {
+    if (facts.hasSelftest) this.#call("selftest", this.#workspace, this.#buffers);
+  }
+
   /** Give the state that the network keeps from run to run its first values. */
   reset() {
     if (facts.hasState) this.#call("reset", this.#workspace);
   }
 }
 
-/** A network of its code (bytes or a compiled module) and the bytes of its weights. */
+/** A network of its code (bytes or a compiled module) and the bytes of its weights, unless the code has them. */
 async function create(code, weights) {
   const module = code instanceof WebAssembly.Module ? code : await WebAssembly.compile(code);
   const { exports } = await WebAssembly.instantiate(module, {});
-  const bytes = ArrayBuffer.isView(weights)
+  if (!facts.files.weights) return new Network(exports, null);
+  if (!weights) throw new TypeError(`${facts.name}: the weights are missing`);
+  return new Network(exports, ArrayBuffer.isView(weights)
     ? new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength)
-    : new Uint8Array(weights);
-  return new Network(exports, bytes);
+    : new Uint8Array(weights));
 }
 
 /** The numbers that the elements of a quantized tensor stand for; those of others as they are. */

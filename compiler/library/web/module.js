@@ -12,7 +12,10 @@ async function read(name) {
 
 /** The network, from the files beside this one unless `code` or `weights` are given. */
 async function load({ code, weights } = {}) {
-  const [c, w] = await Promise.all([code ?? read(facts.files.code), weights ?? read(facts.files.weights)]);
+  const given = { code, weights };
+  const [c, w] = await Promise.all(["code", "weights"].map((what) => {
+    return given[what] ?? (facts.files[what] && read(facts.files[what]));
+  }));
   return create(c, w);
 }
 

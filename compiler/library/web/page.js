@@ -171,7 +171,7 @@ function random(tensor) {
 
 async function main() {
   state("loading");
-  const network = await create(decoded(data.code), decoded(data.weights));
+  const network = await create(decoded(data.code), data.weights && decoded(data.weights));
   delete data.code;
   delete data.weights;
   if (facts.picture) {

@@ -11,6 +11,8 @@ export interface Outputs {
 /** A network in an instance of WebAssembly. */
 export interface Network {
   run(inputs: Inputs): Outputs;
+  /** Run a stored input; throws an error if the answer isn't the stored one. */
+  selftest(): void;
   /** Give the state that the network keeps from run to run its first values. */
   reset(): void;
 }
@@ -37,8 +39,8 @@ export interface Sources {
 
 /** The network, from the files beside this module unless others are given. */
 export function load(sources?: Sources): Promise<Network>;
-/** The network of its code and its weights. */
-export function create(code: BufferSource | WebAssembly.Module, weights: BufferSource): Promise<Network>;
+/** The network of its code and its weights, unless these are inside the code. */
+export function create(code: BufferSource | WebAssembly.Module, weights?: BufferSource): Promise<Network>;
 
 export const inputs: readonly Tensor[];
 export const outputs: readonly Tensor[];

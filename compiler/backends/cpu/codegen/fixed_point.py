@@ -99,7 +99,7 @@ def _by_extended_products(emitter: Emission, x: Value, multiplier: Value, shift:
 
     Dividing by 2^e is multiplying by 2^(31 - e) and dividing by 2^31, halves up, as with the multiplier.
     """
-    out, kind = emitter.out, x.type
+    kind = x.type
     high = _high_product(emitter, x, multiplier)
     if not up:
         high = Value(kind, emitter.arithmetic("add", kind, high.name, _sign(emitter, x)))
