@@ -10,7 +10,7 @@ is above `heap` is the caller's, who makes the memory as large as workspace, wei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InternalError
@@ -85,7 +85,7 @@ class Linked:
 def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES) -> Linked:
     """A module of an object; it exports functions by their names, and its memory as `memory`.
 
-    Raises `InternalError` for an object that needs something of its surroundings.
+    Data that no code reads is left out. Raises `InternalError` for an object that needs something of its surroundings.
     """
     sections = dict(_sections(code))
     functions = _imports(sections.get(_IMPORT, b"\0"))
@@ -97,20 +97,22 @@ def link(code: bytes, exports: Sequence[str], stack_bytes: int = STACK_BYTES) ->
     if missing:
         raise InternalError(f"WebAssembly: there is no function {', '.join(missing)}")
     segments = _segments(sections.get(_DATA, b"\0"))
-    end = max((place + size for place, size, _ in segments), default=0)
+    relocations = list(_relocations(code, symbols))
+    kept = [segments[i] for i in _reached(segments, relocations)]
+    end = max((s.offset + s.size for s in kept), default=0)
     heap = -(-(stack_bytes + end) // ALIGNMENT) * ALIGNMENT
-    patched = _relocated(code, symbols, [stack_bytes + place for place, _, _ in segments])
+    patched = _relocated(sections, relocations, [stack_bytes + s.offset for s in segments])
     entries = [_name(name) + bytes([_FUNCTION_KIND]) + _number(places[name]) for name in exports]
     entries.append(_name("memory") + bytes([_MEMORY_KIND, 0]))
     stack = bytes([_I32, _MUTABLE, _I32_CONST]) + _signed(stack_bytes) + bytes([_END])
-    made = {
+    made: dict[int, bytes] = {
         _TYPE: sections[_TYPE],
         _FUNCTION: sections[_FUNCTION],
         _MEMORY: b"\1\0" + _number(-(-heap // PAGE)),
         _GLOBAL: b"\1" + stack,
         _EXPORT: _number(len(entries)) + b"".join(entries),
         _CODE: patched[_CODE],
-        _DATA: _placed(patched.get(_DATA, b""), segments, stack_bytes),
+        _DATA: _placed(patched[_DATA], kept, stack_bytes),
     }
     body = b"".join(bytes([kind]) + _number(len(part)) + part for kind, part in made.items() if part)
     return Linked(_MAGIC + body, heap)
@@ -199,52 +201,92 @@ def _symbol(table: _Reader) -> _Symbol:
     return _Symbol(kind, table.name() if has_name else "", index, 0, is_defined)
 
 
-def _segments(body: bytes) -> list[tuple[int, int, int]]:
-    """Offset of each segment of data, its size, and where its contents begin in the section."""
-    reader, found = _Reader(body), list[tuple[int, int, int]]()
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Data from an offset in memory on."""
+
+    offset: int
+    size: int
+    start: int
+    """Of its contents in the section."""
+
+
+def _segments(body: bytes) -> list[_Segment]:
+    reader, found = _Reader(body), list[_Segment]()
     for _ in range(reader.number()):
         if reader.number() or reader.take(1)[0] != _I32_CONST:
             raise InternalError("WebAssembly: a segment of data has no constant place")
-        offset = reader.number()  # a signed number, but it isn't negative and has five bytes or a bit to spare
+        offset = reader.signed()
         if reader.take(1)[0] != _END:
             raise InternalError("WebAssembly: a segment of data has no constant place")
         size = reader.number()
-        found.append((offset, size, reader.at))
+        found.append(_Segment(offset, size, reader.at))
         reader.take(size)
     return found
 
 
-def _placed(body: bytes, segments: Sequence[tuple[int, int, int]], base: int) -> bytes:
-    """The section of data with its segments from an address on."""
+def _placed(body: bytes, segments: Sequence[_Segment], base: int) -> bytes:
+    """The section of data with some of its segments, from an address on."""
     if not segments:
         return b""
     parts = [_number(len(segments))]
-    for offset, size, start in segments:
-        parts += [bytes([0, _I32_CONST]) + _signed(base + offset) + bytes([_END]) + _number(size)]
-        parts.append(body[start : start + size])
+    for segment in segments:
+        parts.append(bytes([0, _I32_CONST]) + _signed(base + segment.offset) + bytes([_END]) + _number(segment.size))
+        parts.append(body[segment.start : segment.start + segment.size])
     return b"".join(parts)
 
 
-def _relocated(code: bytes, symbols: Sequence[_Symbol], addresses: Sequence[int]) -> dict[int, bytearray]:
-    """Code and data with the addresses of data; all other references of an object are right as they are."""
-    bodies = [(kind, bytearray(body)) for kind, body in _all_sections(code)]
+@dataclass(frozen=True, slots=True)
+class _Relocation:
+    """An address of data: where it is written, and of what."""
+
+    section: int
+    place: int
+    kind: int
+    symbol: _Symbol
+    addend: int
+
+
+def _relocations(code: bytes, symbols: Sequence[_Symbol]) -> Iterator[_Relocation]:
+    """Those of code and data; all other references of an object are right as they are."""
+    kinds = [kind for kind, _ in _all_sections(code)]
     for name, reader in _custom(code):
-        if not name.startswith("reloc."):
-            continue
-        kind, body = bodies[reader.number()]
-        for _ in range(reader.number() if kind in (_CODE, _DATA) else 0):
-            type_, place, index = reader.take(1)[0], reader.number(), reader.number()
-            if type_ in _INDICES:
+        section = kinds[reader.number()] if name.startswith("reloc.") else _CUSTOM
+        for _ in range(reader.number() if section in (_CODE, _DATA) else 0):
+            kind, place, index = reader.take(1)[0], reader.number(), reader.number()
+            if kind in _INDICES:
                 continue
-            if type_ not in _ADDRESSES:
-                raise InternalError(f"WebAssembly: there is no rule for relocations of type {type_}")
-            symbol, addend = symbols[index], reader.signed()
+            if kind not in _ADDRESSES:
+                raise InternalError(f"WebAssembly: there is no rule for relocations of type {kind}")
+            symbol = symbols[index]
             if symbol.kind != _DATA_SYMBOL or not symbol.is_defined:
                 raise InternalError(f"WebAssembly: the code reads {symbol.name}, which it doesn't have")
-            value = addresses[symbol.index] + symbol.offset + addend
-            new = value.to_bytes(4, "little") if type_ == _ADDRESS_I32 else _wide(value)
-            body[place : place + len(new)] = new
-    return {kind: body for kind, body in bodies if kind in (_CODE, _DATA)}
+            yield _Relocation(section, place, kind, symbol, reader.signed())
+
+
+def _reached(segments: Sequence[_Segment], relocations: Sequence[_Relocation]) -> list[int]:
+    """The segments that code reads, and those whose addresses lie in them."""
+    found = {r.symbol.index for r in relocations if r.section == _CODE}
+    waiting = list(found)
+    while waiting:
+        home = segments[waiting.pop()]
+        inside = (r for r in relocations if r.section == _DATA and 0 <= r.place - home.start < home.size)
+        new = {r.symbol.index for r in inside} - found
+        found |= new
+        waiting += new
+    return sorted(found)
+
+
+def _relocated(
+    sections: Mapping[int, bytes], relocations: Iterable[_Relocation], addresses: Sequence[int]
+) -> dict[int, bytes]:
+    """Code and data with the addresses of data."""
+    bodies = {kind: bytearray(sections.get(kind, b"")) for kind in (_CODE, _DATA)}
+    for r in relocations:
+        value = addresses[r.symbol.index] + r.symbol.offset + r.addend
+        new = value.to_bytes(4, "little") if r.kind == _ADDRESS_I32 else _wide(value)
+        bodies[r.section][r.place : r.place + len(new)] = new
+    return {kind: bytes(body) for kind, body in bodies.items()}
 
 
 def _wide(value: int) -> bytes:
