@@ -143,9 +143,19 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
         storage = Storage.SECTION
     else:
-        storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
+        has_files = c.target.environment is not Environment.BARE
+        is_embedded = choices.embed_weights if choices.embed_weights is not None else not has_files
+        storage = Storage.EMBEDDED if is_embedded else Storage.FILE
+    if c.threads > 1 and not c.target.has_threads:
+        raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
     return interface_of(
-        c.module, prefix, storage=storage, section=section, threads=c.threads, outputs=output_names(c.graph)
+        c.module,
+        prefix,
+        storage=storage,
+        section=section,
+        threads=c.threads,
+        alignment=c.target.alignment,
+        outputs=output_names(c.graph),
     )
 
 

@@ -19,7 +19,7 @@ from ..types import TensorType
 ABI = 1
 """The version of the interface: a library of another one is called otherwise."""
 ALIGNMENT = 64
-"""Of workspace and weights, in bytes."""
+"""Of workspace and weights in bytes, where the machine is content with no less."""
 CODE = "{{code}}"
 """Stands in the text of a library for the hash of its code, until that is known."""
 HEAD_BYTES = 64
@@ -135,6 +135,7 @@ def interface_of(
     storage: Storage = Storage.EMBEDDED,
     section: str | None = None,
     threads: int = 1,
+    alignment: int = ALIGNMENT,
     outputs: Sequence[str] = (),
 ) -> Interface:
     """The interface of a module's library; `outputs` are the names of its outputs, where the network has any."""
@@ -153,6 +154,7 @@ def interface_of(
         storage=storage,
         section=section,
         threads=threads,
+        alignment=alignment,
     )
 
 

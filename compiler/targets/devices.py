@@ -42,11 +42,11 @@ def _cortex_m(cpu: str, triple: str, **changes: Any) -> Target:
 def _riscv(bits: int, letters: str, abi: str, **changes: Any) -> Target:
     """LLVM makes rounding to whole numbers of conversions, which have a rounding mode."""
     features = ",".join(f"+{letter}" for letter in letters)
-    system = "unknown-linux-gnu" if bits == 64 else "unknown-elf"
+    system = "linux-gnu" if bits == 64 else "none-elf"
     environment = Environment.POSIX if bits == 64 else Environment.BARE
     vectors: dict[str, Any] = {"vector_lanes": 4, "vector_registers": 32} if "v" in letters else {}
     return _base(
-        f"riscv{bits}-{system}",
+        f"riscv{bits}-unknown-{system}",
         f"generic-rv{bits}",
         features,
         pointer_bits=bits,
@@ -113,11 +113,15 @@ DEVICES: Mapping[str, Target] = {
         has_double=True,
         environment=Environment.POSIX,
     ),
-    "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-none-eabi"),
-    "cortex-m4": _cortex_m("cortex-m4", "thumbv7em-none-eabihf", **_FLOATS, dot_product=_PAIRS),
-    "cortex-m7": _cortex_m("cortex-m7", "thumbv7em-none-eabihf", **_FLOATS_V8, has_double=True, dot_product=_PAIRS),
-    "cortex-m33": _cortex_m("cortex-m33", "thumbv8m.main-none-eabihf", **_FLOATS_V8, dot_product=_PAIRS),
-    "cortex-m55": _cortex_m("cortex-m55", "thumbv8.1m.main-none-eabihf", **_FLOATS_V8, has_double=True, vector_lanes=4),
+    "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-none-unknown-eabi", has_wide_products=False),
+    "cortex-m4": _cortex_m("cortex-m4", "thumbv7em-none-unknown-eabihf", **_FLOATS, dot_product=_PAIRS),
+    "cortex-m7": _cortex_m(
+        "cortex-m7", "thumbv7em-none-unknown-eabihf", **_FLOATS_V8, has_double=True, dot_product=_PAIRS
+    ),
+    "cortex-m33": _cortex_m("cortex-m33", "thumbv8m.main-none-unknown-eabihf", **_FLOATS_V8, dot_product=_PAIRS),
+    "cortex-m55": _cortex_m(
+        "cortex-m55", "thumbv8.1m.main-none-unknown-eabihf", **_FLOATS_V8, has_double=True, vector_lanes=4
+    ),
     "riscv64": _riscv(64, "mafdc", "lp64d"),
     "riscv64-v": _riscv(64, "mafdcv", "lp64d"),
     "riscv32": _riscv(32, "mac", "ilp32"),

@@ -82,6 +82,8 @@ class Target:
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())
     """Extra LLVM function attributes."""
+    has_wide_products: bool = True
+    """Two 32-bit numbers are multiplied to 64 bits by an instruction or two."""
     pointer_bits: int = 64
     environment: Environment = Environment.POSIX
     abi: str = ""

@@ -27,6 +27,8 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
         return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
     if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
         return _by_pairs(emitter, a, b, c)
+    if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
+        return Value(sums, _by_halves(emitter, a, b, c.name))
     total = c.name
     for j in range(4):
         total = emitter.arithmetic("add", sums, total, _product(emitter, a, b, sums, j))
@@ -67,6 +69,23 @@ def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
 
 def _mask(places: Sequence[int]) -> str:
     return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
+
+
+def _by_halves(emitter: Emission, a: Value, b: Value, total: str) -> str:
+    """Arm without vectors: bytes 0 and 2 of a word are widened to its halves, 1 and 3 after a rotation."""
+    left, right = (_halves(emitter, side) for side in (a, b))
+    for x, y in zip(left, right, strict=True):
+        total = emitter.out.call("i32", "llvm.arm.smlad", ("i32", x), ("i32", y), ("i32", total))
+    return total
+
+
+def _halves(emitter: Emission, side: Value) -> tuple[str, str]:
+    """Bytes 0 and 2, and bytes 1 and 3, of four as 16-bit halves of words; made once for all that multiply them."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    word = pure(depth, f"bitcast {side} to i32")
+    name = "llvm.arm.uxtb16" if side.type.is_unsigned else "llvm.arm.sxtb16"
+    rotated = pure(depth, f"call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)")
+    return pure(depth, f"call i32 @{name}(i32 {word})"), pure(depth, f"call i32 @{name}(i32 {rotated})")
 
 
 def _every(emitter: Emission, a: Value, sums: int) -> str:

@@ -147,6 +147,10 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
+        if self.target.vector_lanes == 1 and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
+            # LLVM would load the bytes one by one where there are no vectors.
+            word = self.out.emit(f"load i32, ptr {pointer}, align 1")
+            return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
         if stored is not kind:  # booleans are bytes in memory
             loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")

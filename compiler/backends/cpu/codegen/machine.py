@@ -64,17 +64,12 @@ def header(target: Target) -> str:
     return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
 
 
-def pointer_bits(target: Target) -> int:
-    """How wide addresses of a target are."""
-    stated = re.search(r"(?:^|-)p:(\d+)", str(target_machine(target).target_data))
-    return int(stated[1]) if stated else 64
-
-
-def with_conversions(text: str, target: Target) -> str:
-    """A module's text, with the conversions of half precision that a processor lacks, where it needs them."""
-    if target.has_half or not re.search(r"\bhalf\b", text):
-        return text
-    return text + "\n" + files("netc.compiler.backends.cpu.codegen").joinpath("half.ll").read_text(encoding="utf-8")
+def with_helpers(text: str, target: Target) -> str:
+    """A module's text, with functions for what a processor lacks and the text needs: half precision, wide products."""
+    needed = [("half.ll", target.has_half, r"\bhalf\b"), ("wide.ll", target.has_wide_products, r"\bi64\b")]
+    names = [name for name, there, pattern in needed if not there and re.search(pattern, text)]
+    parts = [files("netc.compiler.backends.cpu.codegen").joinpath(name).read_text(encoding="utf-8") for name in names]
+    return "\n".join([text, *parts])
 
 
 def parse(text: str) -> llvm.ModuleRef:

@@ -44,7 +44,7 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
         raise NetcError(f"programs for {target.triple} are not supported: they need POSIX threads")
     runtime = [runtime_text(target, prefix), filled("stamp.ll", {"monotonic": str(clock)})]
     parts = [*runtime, "\n".join(sizes), "", sequence_text(module, Threaded(stamps=True)), *kernels]
-    return machine.with_conversions(machine.header(target) + "\n".join(parts), target)
+    return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
 def runtime_text(target: Target, prefix: str, linkage: str = "dso_local") -> str:
