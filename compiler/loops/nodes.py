@@ -283,3 +283,52 @@ class Dot4(Expr):
             return sums[0] if self.type.lanes == 1 else sums
 
         return products
+
+
+@spelled("halves")
+@dataclass(frozen=True, slots=True)
+class Halves(Expr):
+    """Bytes `start` and `start` + 2 of four, widened to the lower and upper half of an i32."""
+
+    value: Expr
+    start: int
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I32)
+
+    def fault(self) -> str:
+        if self.start not in (0, 1):
+            return "halves start at byte 0 or 1"
+        kind = self.value.type
+        return "" if kind.lanes == 4 and kind.dtype in (DType.I8, DType.U8) else f"{kind} is not four bytes"
+
+    def meaning(self) -> Callable[..., Number]:
+        def widened(value: Number) -> Number:
+            low, high = (int(np.asarray(value)[self.start + place]) & 0xFFFF for place in (0, 2))
+            return np.array(low | high << 16, np.uint32).astype(np.int32)
+
+        return widened
+
+
+@spelled("dot2")
+@dataclass(frozen=True, slots=True)
+class Dot2(Expr):
+    """c + the products of the lower and of the upper halves of a and b, as signed 16-bit numbers. All are i32."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I32)
+
+    def fault(self) -> str:
+        fits = all(operand.type == self.type for operand in self.operands)
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def total(a: Number, b: Number, c: Number) -> Number:
+            x, y = (np.array([v], np.int32).view(np.int16).astype(np.int64) for v in (a, b))
+            return np.asarray(int(c) + int((x * y).sum()), np.int64).astype(np.int32)
+
+        return total

@@ -28,7 +28,7 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
         return _by_pairs(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
-        return Value(sums, _by_halves(emitter, a, b, c.name))
+        return _by_halves(emitter, a, b, c)
     total = c.name
     for j in range(4):
         total = emitter.arithmetic("add", sums, total, _product(emitter, a, b, sums, j))
@@ -71,21 +71,44 @@ def _mask(places: Sequence[int]) -> str:
     return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
 
 
-def _by_halves(emitter: Emission, a: Value, b: Value, total: str) -> str:
-    """Arm without vectors: bytes 0 and 2 of a word are widened to its halves, 1 and 3 after a rotation."""
-    left, right = (_halves(emitter, side) for side in (a, b))
-    for x, y in zip(left, right, strict=True):
-        total = emitter.out.call("i32", "llvm.arm.smlad", ("i32", x), ("i32", y), ("i32", total))
+def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:
+    """Arm without vectors: bytes 0 and 2 of a word are widened to its halves, then 1 and 3."""
+    for start in (0, 1):
+        total = dot2(emitter, halves(emitter, a, start), halves(emitter, b, start), total)
     return total
 
 
-def _halves(emitter: Emission, side: Value) -> tuple[str, str]:
-    """Bytes 0 and 2, and bytes 1 and 3, of four as 16-bit halves of words; made once for all that multiply them."""
-    pure, depth = emitter.out.pure, emitter.out.depth
-    word = pure(depth, f"bitcast {side} to i32")
-    name = "llvm.arm.uxtb16" if side.type.is_unsigned else "llvm.arm.sxtb16"
-    rotated = pure(depth, f"call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)")
-    return pure(depth, f"call i32 @{name}(i32 {word})"), pure(depth, f"call i32 @{name}(i32 {rotated})")
+def dot2(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """The node `Dot2`."""
+    out, kind = emitter.out, c.type
+    if emitter.target.dot_product is DotProduct.PAIRS:
+        return Value(kind, out.call("i32", "llvm.arm.smlad", *(("i32", v.name) for v in (a, b, c))))
+    total = c.name
+    for is_upper in (False, True):
+        factors = []
+        for side in (a, b):
+            placed = side.name if is_upper else out.emit(f"shl {side}, 16")
+            factors.append(out.emit(f"ashr i32 {placed}, 16"))
+        total = emitter.arithmetic("add", kind, total, emitter.arithmetic("mul", kind, *factors))
+    return Value(kind, total)
+
+
+def halves(emitter: Emission, value: Value, start: int) -> Value:
+    """The node `Halves`; made once for all that multiply it."""
+    pure, depth, kind = emitter.out.pure, emitter.out.depth, llvm_type(DType.I32)
+    word = pure(depth, f"bitcast {value} to i32")
+    if emitter.target.dot_product is DotProduct.PAIRS:
+        name = "llvm.arm.uxtb16" if value.type.is_unsigned else "llvm.arm.sxtb16"
+        rotated = pure(depth, f"call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)") if start else word
+        return Value(kind, pure(depth, f"call i32 @{name}(i32 {rotated})"))
+    moved = pure(depth, f"lshr i32 {word}, 8") if start else word
+    if value.type.is_unsigned:
+        return Value(kind, pure(depth, f"and i32 {moved}, {0x00FF00FF}"))
+    left = word if start else pure(depth, f"shl i32 {word}, 8")
+    upper = pure(depth, f"and i32 {pure(depth, f'ashr i32 {left}, 8')}, -65536")
+    low = pure(depth, f"shl i32 {moved}, 24")
+    lower = pure(depth, f"lshr i32 {pure(depth, f'ashr i32 {low}, 8')}, 16")
+    return Value(kind, pure(depth, f"or i32 {upper}, {lower}"))
 
 
 def _every(emitter: Emission, a: Value, sums: int) -> str:

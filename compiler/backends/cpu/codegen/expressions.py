@@ -17,10 +17,12 @@ from ....loops.ir import (
     Buffer,
     Cast,
     Const,
+    Dot2,
     Dot4,
     Expr,
     FixedMul,
     Fma,
+    Halves,
     Interleave,
     Load,
     Reduce,
@@ -37,7 +39,7 @@ from ....types import DType
 from . import text
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot4
+from .dot_product import dot2, dot4, halves
 from .extremum import extremum
 from .fixed_point import fixed_mul
 from .functions import METHODS
@@ -70,6 +72,8 @@ class ExpressionEmitter(IndexEmitter):
             Unary: self._unary,
             Fma: self._fma,
             Dot4: self._dot4,
+            Dot2: self._dot2,
+            Halves: self._halves,
             FixedMul: self._fixed_mul,
             Interleave: self._interleave,
             Select: self._select,
@@ -304,6 +308,12 @@ class ExpressionEmitter(IndexEmitter):
 
     def _dot4(self, expr: Dot4) -> Value:
         return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _dot2(self, expr: Dot2) -> Value:
+        return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _halves(self, expr: Halves) -> Value:
+        return halves(self, self.value(expr.value), expr.start)
 
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)

@@ -21,6 +21,8 @@ def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: 
         return _by_high_products(emitter, x, multiplier, shift, up)
     if emitter.target.dot_product is DotProduct.WIDENED and lanes == 4:
         return _by_extended_products(emitter, x, multiplier, shift, up)
+    if lanes == 1 and emitter.target.pointer_bits == 32:
+        return _by_narrow_shifts(emitter, x, multiplier, shift, up)
     if lanes < 4 or lanes % 2:
         return _by_wide_products(emitter, x, multiplier, shift, up)
     return _by_halves(emitter, x, multiplier, shift, up)
@@ -35,6 +37,23 @@ def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
     places = emitter.arithmetic("sub", wide, constant(31, wide), exponent)
     shifted = emitter.arithmetic("shr", wide, total, places)
     return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
+
+
+def _by_narrow_shifts(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """32-bit machines: a product of 64 bits, of which the rounded upper half is shifted in 32 bits.
+
+    Rounding by 2^e is shifting by e - 1, adding 1 and shifting by 1: no sum needs more bits.
+    """
+    out, kind, wide = emitter.out, x.type, llvm_type(DType.I64)
+    a, b = (out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier))
+    product = emitter.arithmetic("add", wide, emitter.arithmetic("mul", wide, a, b), constant(1 << 30, wide))
+    high = out.emit(f"trunc i64 {emitter.arithmetic('shr', wide, product, constant(31, wide))} to i32")
+    if not up:
+        high = emitter.arithmetic("add", kind, high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
+    places = out.pure(out.depth, f"sub i32 -1, {shift.name}")
+    near = emitter.arithmetic("shr", kind, high, places)
+    one = constant(1, kind)
+    return Value(kind, emitter.arithmetic("shr", kind, emitter.arithmetic("add", kind, near, one), one))
 
 
 def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:

@@ -12,6 +12,7 @@ from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
+from .pair_contraction import schedule_pair_contraction
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .winograd import schedule_winograd
@@ -25,6 +26,7 @@ SCHEDULES = Schedules(
         schedule_batch_matmul,
         schedule_attention,
         schedule_grouped,
+        schedule_pair_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,
