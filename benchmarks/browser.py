@@ -5,8 +5,9 @@
 
 `check` builds each file for WebAssembly and compares all bytes of the outputs, in Node and in Chromium, with those of
 LiteRT's reference kernels (floats: the largest difference, in units of the largest number). `speed` measures
-MobileNetV2 (1.0, 224) with one thread beside onnxruntime-web, one run of each in turn: floats, and 8-bit integers, there
-in the form of QDQ with a scale for each channel. In Node the processor's time is measured, in the browser the clock's.
+MobileNetV2 (1.0, 224) with one thread beside onnxruntime-web, one run of each in turn: floats, and 8-bit integers,
+there in the form of QDQ with a scale for each channel. In Node the processor's time is measured, in the browser the
+clock's.
 `npm install onnxruntime-web` brings that package; torch, onnx and onnxruntime write its files. Node, Chromium and
 ai-edge-litert must be there.
 """
