@@ -5,8 +5,8 @@
 Each network gets random weights and is made one of 8-bit integers, whose file LiteRT's reference kernels run. The
 library runs on the same inputs in QEMU; bytes must be equal. The table has the instructions that a run executes, beside
 those that a processor of 120 MHz would have time for at the published rate of X-CUBE-AI (closed division,
-NUCLEO-L4R5ZI) if each took one cycle; and what the library takes of flash and RAM. Needs qemu-system-arm, ziglang, a C compiler and
-ai-edge-litert.
+NUCLEO-L4R5ZI) if each took one cycle; and what the library takes of flash and RAM. Needs qemu-system-arm, ziglang,
+a C compiler and ai-edge-litert.
 """
 
 from __future__ import annotations

@@ -105,6 +105,34 @@ class FixedMul(Expr):
         return product
 
 
+@spelled("real_mul")
+@dataclass(frozen=True, slots=True)
+class RealMul(Expr):
+    """32-bit integers times factors in f64, rounded as a double, then to the nearest integer, halves away from zero.
+
+    Factors are finite; what doesn't fit i32 becomes its smallest or largest number.
+    """
+
+    x: Expr
+    factor: Expr
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        x, factor = self.x.type, self.factor.type
+        fits = x.dtype is DType.I32 and factor.dtype is DType.F64 and x.lanes == factor.lanes
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def product(x: Number, factor: Number) -> Number:
+            exact = np.asarray(x, np.float64) * factor
+            whole = np.floor(np.abs(exact))
+            return convert(np.copysign(whole + (np.abs(exact) - whole >= 0.5), exact), DType.I32)
+
+        return product
+
+
 # ---- conversions ----------------------------------------------------------------------------------------------------
 
 

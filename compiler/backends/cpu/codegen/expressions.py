@@ -25,6 +25,7 @@ from ....loops.ir import (
     Halves,
     Interleave,
     Load,
+    RealMul,
     Reduce,
     Select,
     Space,
@@ -34,14 +35,15 @@ from ....loops.ir import (
     const,
 )
 from ....loops.operations import COMPARISONS
-from ....targets.target import Target
+from ....loops.rounding import rounded_expr
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot2, dot4, halves
+from .dot_product import dot2, dot4, halves, two_words
 from .extremum import extremum
-from .fixed_point import fixed_mul
+from .fixed_point import fixed_mul, real_mul
 from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
@@ -75,6 +77,7 @@ class ExpressionEmitter(IndexEmitter):
             Dot2: self._dot2,
             Halves: self._halves,
             FixedMul: self._fixed_mul,
+            RealMul: self._real_mul,
             Interleave: self._interleave,
             Select: self._select,
             Cast: self._cast,
@@ -155,6 +158,8 @@ class ExpressionEmitter(IndexEmitter):
             # LLVM would load the bytes one by one where there are no vectors.
             word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
+        if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
+            return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
         if stored is not kind:  # booleans are bytes in memory
             loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
@@ -317,6 +322,12 @@ class ExpressionEmitter(IndexEmitter):
 
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
+
+    def _real_mul(self, expr: RealMul) -> Value:
+        if self.target.has_double:
+            product = rounded_expr(self.let, Cast(self.let(expr.x), DType.F64) * expr.factor)
+            return self.value(Cast(product, DType.I32))
+        return real_mul(self, self.value(expr.x), self.value(expr.factor))
 
     def _interleave(self, expr: Interleave) -> Value:
         """Vectors are joined end to end in pairs; the last step puts all lanes in order."""

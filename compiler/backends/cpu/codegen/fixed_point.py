@@ -28,6 +28,20 @@ def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: 
     return _by_halves(emitter, x, multiplier, shift, up)
 
 
+def real_mul(emitter: Emission, x: Value, factor: Value) -> Value:
+    """The node `RealMul` without double precision: lane by lane, in integers."""
+    out, kind, lanes = emitter.out, x.type, x.type.lanes
+    result = "poison"
+    for lane in range(lanes):
+        a, b = x.name, factor.name
+        if lanes > 1:
+            a, b = (out.emit(f"extractelement {v}, i64 {lane}") for v in (x, factor))
+        bits = out.emit(f"bitcast double {b} to i64")
+        product = out.emit(f"call i32 @netc.real_product(i32 {a}, i64 {bits})")
+        result = product if lanes == 1 else out.emit(f"insertelement {kind.text} {result}, i32 {product}, i64 {lane}")
+    return Value(kind, result)
+
+
 def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """Every operand widened to 64 bits."""
     kind = x.type
@@ -40,20 +54,24 @@ def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
 
 
 def _by_narrow_shifts(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
-    """32-bit machines: a product of 64 bits, of which the rounded upper half is shifted in 32 bits.
+    """32-bit machines: one rounding of a product of 64 bits, of whose upper half the result is a shift.
 
-    Rounding by 2^e is shifting by e - 1, adding 1 and shifting by 1: no sum needs more bits.
+    What is added before, 2^30 + 2^(e+30), is made of words. The sign of x stands for that of the product, which may be
+    0 for a negative x only where the multiplier is: then the result is 0 either way.
     """
     out, kind, wide = emitter.out, x.type, llvm_type(DType.I64)
+    pure, depth = out.pure, out.depth
+    places = pure(depth, f"sub i32 -1, {shift.name}")
+    power = pure(depth, f"shl i32 1, {places}")
+    low = pure(depth, f"add i32 {pure(depth, f'shl i32 {power}, 31')}, {1 << 30}")
+    high = pure(depth, f"zext i32 {pure(depth, f'lshr i32 {power}, 1')} to i64")
+    bias = pure(depth, f"or i64 {pure(depth, f'shl i64 {high}, 32')}, {pure(depth, f'zext i32 {low} to i64')}")
     a, b = (out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier))
-    product = emitter.arithmetic("add", wide, emitter.arithmetic("mul", wide, a, b), constant(1 << 30, wide))
-    high = out.emit(f"trunc i64 {emitter.arithmetic('shr', wide, product, constant(31, wide))} to i32")
     if not up:
-        high = emitter.arithmetic("add", kind, high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
-    places = out.pure(out.depth, f"sub i32 -1, {shift.name}")
-    near = emitter.arithmetic("shr", kind, high, places)
-    one = constant(1, kind)
-    return Value(kind, emitter.arithmetic("shr", kind, emitter.arithmetic("add", kind, near, one), one))
+        bias = emitter.arithmetic("add", wide, bias, emitter.arithmetic("and", wide, a, constant(-1 << 31, wide)))
+    total = emitter.arithmetic("add", wide, bias, emitter.arithmetic("mul", wide, a, b))
+    upper = out.emit(f"trunc i64 {emitter.arithmetic('shr', wide, total, constant(32, wide))} to i32")
+    return Value(kind, emitter.arithmetic("shr", kind, upper, places))
 
 
 def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:

@@ -65,8 +65,12 @@ def header(target: Target) -> str:
 
 
 def with_helpers(text: str, target: Target) -> str:
-    """A module's text, with functions for what a processor lacks and the text needs: half precision, wide products."""
-    needed = [("half.ll", target.has_half, r"\bhalf\b"), ("wide.ll", target.has_wide_products, r"\bi64\b")]
+    """A module's text, with functions for what a processor lacks and the text needs."""
+    needed = (
+        ("real.ll", False, r"@netc\.real_product\b"),
+        ("half.ll", target.has_half, r"\bhalf\b"),
+        ("wide.ll", target.has_wide_products, r"\bi64\b"),
+    )
     names = [name for name, there, pattern in needed if not there and re.search(pattern, text)]
     parts = [files("netc.compiler.backends.cpu.codegen").joinpath(name).read_text(encoding="utf-8") for name in names]
     return "\n".join([text, *parts])

@@ -46,7 +46,7 @@ def serves(group: Group) -> bool:
         return False
     if wanted and not x.has_margins(wanted):
         return False
-    groups = anchor.attributes.get("groups", 1)
+    groups: int = anchor.attributes.get("groups", 1)
     return groups == 1 or x.shape[-1] // groups % QUAD == 0
 
 

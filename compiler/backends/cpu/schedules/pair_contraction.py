@@ -9,7 +9,22 @@ from __future__ import annotations
 
 from functools import partial
 
-from ....loops.ir import Allocate, Buffer, Const, Dot2, Expr, For, Halves, Load, LoopKind, Space, Stmt, Store, Var
+from ....loops.ir import (
+    Allocate,
+    Buffer,
+    Const,
+    Dot2,
+    Expr,
+    For,
+    Halves,
+    Load,
+    LoopKind,
+    Space,
+    Spread,
+    Stmt,
+    Store,
+    Var,
+)
 from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop
@@ -22,7 +37,7 @@ from .tiling import Band, Segment, Tile
 
 PATCH_BYTES = 8192
 """Of the stack, at most."""
-UNROLLED = 2
+UNROLLED = 4
 """Steps of the innermost loop that are written out."""
 
 
@@ -128,17 +143,20 @@ class PairMicroKernel(DotMicroKernel):
         self.block += unrolled("k", self.pairs.steps, partial(self._multiply, j))
 
     def _multiply(self, j: Expr, step: Expr) -> list[Stmt]:
-        o, block = self.pairs, list[Stmt]()
-        fours = [
-            let(block, o.names.fresh("w"), Load(o.w, (j, step, Const(f * QUAD)), QUAD)) for f in range(len(self.widths))
-        ]
-        for start in (0, 1):
-            weights = [let(block, o.names.fresh("h"), Halves(four, start)) for four in fours]
-            for pixel in range(self.rows * self.columns):
-                at = (Const(pixel),)
-                a = let(block, o.names.fresh("a"), Load(o.patch, (Const(pixel), step * 2 + start)))
+        o, block, filters = self.pairs, list[Stmt](), len(self.widths)
+        fours: list[Expr] = []
+        for f in range(0, filters, 2):
+            count = min(2, filters - f)
+            both = let(block, o.names.fresh("w"), Load(o.w, (j, step, Const(f * QUAD)), QUAD * count))
+            fours += [Spread(both, QUAD, 1, 1, QUAD * i) for i in range(count)] if count > 1 else [both]
+        weights = [[let(block, o.names.fresh("h"), Halves(four, start)) for start in (0, 1)] for four in fours]
+        for pixel in range(self.rows * self.columns):
+            at = (Const(pixel),)
+            pair = let(block, o.names.fresh("a"), Load(o.patch, (Const(pixel), step * 2), 2))
+            for start in (0, 1):
+                a = let(block, o.names.fresh("a"), Spread(pair, 1, 1, 1, start))
                 for accumulator, weight in zip(self.accumulators, weights, strict=True):
-                    block.append(Store(accumulator, at, Dot2(a, weight, Load(accumulator, at))))
+                    block.append(Store(accumulator, at, Dot2(a, weight[start], Load(accumulator, at))))
         return block
 
 
