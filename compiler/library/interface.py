@@ -39,6 +39,7 @@ class Status(enum.IntEnum):
     WRONG_ANSWER = 7
     NO_THREADS = 8
     WRONG_PICTURE = 9
+    NO_STATE = 10
 
 
 MEANINGS: Mapping[Status, str] = {
@@ -52,6 +53,7 @@ MEANINGS: Mapping[Status, str] = {
     Status.WRONG_ANSWER: "the self-test gave another answer",
     Status.NO_THREADS: "threads could not be started",
     Status.WRONG_PICTURE: "a picture has no such size or number of channels",
+    Status.NO_STATE: "the state was not reset before the first run",
 }
 
 
@@ -98,8 +100,8 @@ class Interface:
 
     @property
     def head_bytes(self) -> int:
-        """The part of the workspace that says which weights are bound to it."""
-        return HEAD_BYTES if self.storage is Storage.FILE else 0
+        """The part of the workspace that says which weights are bound to it, and whether it holds a state."""
+        return HEAD_BYTES if self.storage is Storage.FILE or self.state_bytes else 0
 
     @property
     def arena_offset(self) -> int:

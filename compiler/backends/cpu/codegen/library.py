@@ -132,6 +132,8 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
         "other_weights": str(int(Status.OTHER_WEIGHTS)),
         "damaged": str(int(Status.DAMAGED_WEIGHTS)),
         "bound": is_bound if interface.storage is Storage.FILE else "  ret i32 0",
+        "ready": "stateful" if interface.state_bytes else "usable",
+        "no_state": str(int(Status.NO_STATE)),
         "basis": str(weights.BASIS),
         "prime": str(weights.PRIME),
         "magic": str(int.from_bytes(weights.MAGIC, "little")),
