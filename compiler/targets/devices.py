@@ -127,6 +127,6 @@ DEVICES: Mapping[str, Target] = {
     "riscv32": _riscv(32, "mac", "ilp32"),
     "riscv32-v": _riscv(32, "mafdcv", "ilp32d"),
     "wasm32": _wasm(),
-    "wasm32-relaxed": _wasm(features=f"{_wasm().features},+relaxed-simd"),
+    "wasm32-relaxed": _wasm(features=f"{_wasm().features},+relaxed-simd", vector_fma="llvm.wasm.relaxed.madd.v4f32"),
 }
 """By name. 64-bit x86 and Arm cores by LLVM's names are in `cpus`."""

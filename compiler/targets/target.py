@@ -62,6 +62,8 @@ class Target:
     """Second-level cache of one core."""
     has_fma: bool
     """Multiplies and adds floats, in double precision where `has_double` holds, with one rounding."""
+    vector_fma: str = ""
+    """LLVM's name of an intrinsic that multiplies and adds vectors of f32 where `has_fma` doesn't hold."""
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
