@@ -41,6 +41,7 @@ from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess, as_input
 from .runtime.data.layout import channels_first
 from .toolchain import INSTALL, archive, compile_c, has_shared_libraries, has_ziglang, link_shared
+from .web import web_library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,8 +240,12 @@ def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: 
     (folder / f"{p}.o").write_bytes(object_)
     (folder / "example.c").write_text(example(build_), encoding="utf-8")
     (folder / "CMakeLists.txt").write_text(cmake(build_, [f"{p}.o"]), encoding="utf-8")
-    if build_.interface.storage is Storage.FILE:
-        (folder / f"{p}.weights").write_bytes(weights_file(region, build_.code))
+    weights = weights_file(region, build_.code) if build_.interface.storage is Storage.FILE else None
+    if weights is not None:
+        (folder / f"{p}.weights").write_bytes(weights)
+    if c.target.environment is Environment.WASM:
+        for name, content in web_library(build_, c.graph, object_, weights).items():
+            (folder / name).write_bytes(content)
     if picture is not None:
         (folder / f"{p}_preprocess.c").write_text(preprocess_source(picture, p), encoding="utf-8")
 
@@ -270,6 +275,12 @@ _MEANINGS = {
     ".so": "the same as a shared library, with the function for pictures",
     ".weights": "the weights",
     "_preprocess.c": "makes an input of a picture",
+    "index.html": "a page to try the network, which is opened from disk",
+    ".data.js": "code and weights for the page",
+    ".mjs": "an ES module for pages and Node",
+    ".d.mts": "its types",
+    ".d.ts": "the same for compilers that look for this name",
+    ".wasm": "the code, as the module loads it",
     "example.c": "a program that runs the network",
     "CMakeLists.txt": "builds the example",
 }
