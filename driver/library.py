@@ -34,12 +34,14 @@ from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
+from .compiler.targets.target import Environment
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, load_program
 from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess, as_input
 from .runtime.data.layout import channels_first
 from .toolchain import INSTALL, archive, compile_c, has_shared_libraries, has_ziglang, link_shared
+from .web import web_library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +143,19 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
         storage = Storage.SECTION
     else:
-        storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
+        has_files = c.target.environment is not Environment.BARE
+        is_embedded = choices.embed_weights if choices.embed_weights is not None else not has_files
+        storage = Storage.EMBEDDED if is_embedded else Storage.FILE
+    if c.threads > 1 and not c.target.has_threads:
+        raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
     return interface_of(
-        c.module, prefix, storage=storage, section=section, threads=c.threads, outputs=output_names(c.graph)
+        c.module,
+        prefix,
+        storage=storage,
+        section=section,
+        threads=c.threads,
+        alignment=c.target.alignment,
+        outputs=output_names(c.graph),
     )
 
 
@@ -228,8 +240,12 @@ def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: 
     (folder / f"{p}.o").write_bytes(object_)
     (folder / "example.c").write_text(example(build_), encoding="utf-8")
     (folder / "CMakeLists.txt").write_text(cmake(build_, [f"{p}.o"]), encoding="utf-8")
-    if build_.interface.storage is Storage.FILE:
-        (folder / f"{p}.weights").write_bytes(weights_file(region, build_.code))
+    weights = weights_file(region, build_.code) if build_.interface.storage is Storage.FILE else None
+    if weights is not None:
+        (folder / f"{p}.weights").write_bytes(weights)
+    if c.target.environment is Environment.WASM:
+        for name, content in web_library(build_, c.graph, object_, weights).items():
+            (folder / name).write_bytes(content)
     if picture is not None:
         (folder / f"{p}_preprocess.c").write_text(preprocess_source(picture, p), encoding="utf-8")
 
@@ -259,6 +275,12 @@ _MEANINGS = {
     ".so": "the same as a shared library, with the function for pictures",
     ".weights": "the weights",
     "_preprocess.c": "makes an input of a picture",
+    "index.html": "a page to try the network, which is opened from disk",
+    ".data.js": "code and weights for the page",
+    ".mjs": "an ES module for pages and Node",
+    ".d.mts": "its types",
+    ".d.ts": "the same for compilers that look for this name",
+    ".wasm": "the code, as the module loads it",
     "example.c": "a program that runs the network",
     "CMakeLists.txt": "builds the example",
 }

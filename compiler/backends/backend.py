@@ -114,9 +114,12 @@ class Backend(ABC):
         raise NetcError(f"there are no libraries for {target}")
 
     def complete_library(
-        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras
+        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras | None = None
     ) -> str:
-        """The text of `emit_library` with the hash of the code, with weights where these are embedded, and extras."""
+        """The text of `emit_library` with the hash of the code, with weights where these are embedded, and extras.
+
+        Without extras it has no data of its own but embedded weights.
+        """
         raise NotImplementedError
 
     def package(self, module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:

@@ -19,7 +19,7 @@ from ..types import TensorType
 ABI = 1
 """The version of the interface: a library of another one is called otherwise."""
 ALIGNMENT = 64
-"""Of workspace and weights, in bytes."""
+"""Of workspace and weights in bytes, where the machine is content with no less."""
 CODE = "{{code}}"
 """Stands in the text of a library for the hash of its code, until that is known."""
 HEAD_BYTES = 64
@@ -39,6 +39,7 @@ class Status(enum.IntEnum):
     WRONG_ANSWER = 7
     NO_THREADS = 8
     WRONG_PICTURE = 9
+    NO_STATE = 10
 
 
 MEANINGS: Mapping[Status, str] = {
@@ -52,6 +53,7 @@ MEANINGS: Mapping[Status, str] = {
     Status.WRONG_ANSWER: "the self-test gave another answer",
     Status.NO_THREADS: "threads could not be started",
     Status.WRONG_PICTURE: "a picture has no such size or number of channels",
+    Status.NO_STATE: "the state was not reset before the first run",
 }
 
 
@@ -98,8 +100,8 @@ class Interface:
 
     @property
     def head_bytes(self) -> int:
-        """The part of the workspace that says which weights are bound to it."""
-        return HEAD_BYTES if self.storage is Storage.FILE else 0
+        """The part of the workspace that says which weights are bound to it, and whether it holds a state."""
+        return HEAD_BYTES if self.storage is Storage.FILE or self.state_bytes else 0
 
     @property
     def arena_offset(self) -> int:
@@ -135,6 +137,7 @@ def interface_of(
     storage: Storage = Storage.EMBEDDED,
     section: str | None = None,
     threads: int = 1,
+    alignment: int = ALIGNMENT,
     outputs: Sequence[str] = (),
 ) -> Interface:
     """The interface of a module's library; `outputs` are the names of its outputs, where the network has any."""
@@ -153,6 +156,7 @@ def interface_of(
         storage=storage,
         section=section,
         threads=threads,
+        alignment=alignment,
     )
 
 

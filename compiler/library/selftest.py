@@ -54,6 +54,7 @@ def sample(type: TensorType) -> Array:  # noqa: A002 (the field's own word)
     """The stored input of a type."""
     drawn = numbers(type.size)
     dtype = type.dtype
+    values: Array
     if dtype.is_float:
         values = (drawn >> 8).astype(np.float32) * np.float32(2**-23) - np.float32(1)
     elif dtype in (DType.I8, DType.U8, DType.I16):

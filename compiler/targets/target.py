@@ -27,6 +27,8 @@ class DotProduct(enum.Enum):
     """x86: four unsigned by signed products into each 32-bit lane."""
     NEON = "neon"
     """Arm: four signed products into each 32-bit lane."""
+    WIDENED = "widened"
+    """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
     PAIRS = "pairs"
     """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
 
@@ -60,6 +62,8 @@ class Target:
     """Second-level cache of one core."""
     has_fma: bool
     """Multiplies and adds floats, in double precision where `has_double` holds, with one rounding."""
+    vector_fma: str = ""
+    """LLVM's name of an intrinsic that multiplies and adds vectors of f32 where `has_fma` doesn't hold."""
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
@@ -72,6 +76,10 @@ class Target:
     has_high_products: bool = False
     """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT
+    loads_ahead: bool = False
+    """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
+    longest_epilogue: int = 2000
+    """Expressions to which the end of a register tile is expanded, at most; a longer one becomes a loop."""
     pause: str = ""
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())

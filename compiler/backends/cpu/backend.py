@@ -53,7 +53,7 @@ class Cpu(Backend):
         return emit_library(module, target, interface)
 
     def complete_library(
-        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras
+        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras | None = None
     ) -> str:
         """Weights are data of the module."""
         from .codegen.library import complete_library

@@ -59,5 +59,7 @@ bind:
   store ptr %payload, ptr %workspace, align 8
   %mark = getelementptr i8, ptr %workspace, {{size}} 8
   store i64 {{code}}, ptr %mark, align 8
+  %reset = getelementptr i8, ptr %workspace, {{size}} 16
+  store i64 0, ptr %reset, align 8
   ret i32 0
 }

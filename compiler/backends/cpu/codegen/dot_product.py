@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
@@ -23,12 +25,50 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     if key in _INTRINSICS:
         arguments = ((sums.text, c.name), (b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
         return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
+    if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
+        return _by_pairs(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
         return _by_halves(emitter, a, b, c)
     total = c.name
     for j in range(4):
         total = emitter.arithmetic("add", sums, total, _product(emitter, a, b, sums, j))
     return Value(sums, total)
+
+
+def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """WebAssembly: bytes are widened to 16 bits, and each instruction adds up two products of every four."""
+    out, sums = emitter.out, c.type
+    left, right = (_pairs(emitter, side) for side in (a, b))
+    total = c.name
+    for x, y in zip(left, right, strict=True):
+        pair = out.call(sums.text, "llvm.wasm.dot", ("<8 x i16>", x), ("<8 x i16>", y))
+        total = emitter.arithmetic("add", sums, total, pair)
+    return Value(sums, total)
+
+
+def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
+    """The first two and the last two of each four of 16 bytes, widened; of four bytes, the same for every sum."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    extend = "zext" if side.type.is_unsigned else "sext"
+    if side.type.lanes == 4:
+        four = Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32"))
+        every = pure(depth, f"bitcast {emitter.splat(four, 4)} to <16 x i8>")
+        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {_mask(range(8))}")
+        wide = pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>")
+        places = ([0, 1] * 4, [2, 3] * 4)
+        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {_mask(p)}") for p in places)
+        return first, last
+    order = [4 * i + j for pair in ((0, 1), (2, 3)) for i in range(4) for j in pair]
+    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {_mask(order)}")
+    halves = []
+    for start in (0, 8):
+        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {_mask(range(start, start + 8))}")
+        halves.append(pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>"))
+    return halves[0], halves[1]
+
+
+def _mask(places: Sequence[int]) -> str:
+    return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
 
 
 def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:

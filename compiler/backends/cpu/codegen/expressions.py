@@ -305,6 +305,8 @@ class ExpressionEmitter(IndexEmitter):
         kind, a = self.value(expr.a)
         b, c = self.value(expr.b).name, self.value(expr.c).name
         t = kind.text
+        if self.target.vector_fma and kind.dtype is DType.F32 and kind.lanes == self.target.vector_lanes:
+            return Value(kind, self.out.call(t, self.target.vector_fma, (t, a), (t, b), (t, c)))
         fuses = self.target.has_fma and (self.target.has_double or kind.dtype is DType.F32)
         if not kind.dtype.is_float or not fuses:  # a library call per lane would be the alternative
             product = self.arithmetic("mul", kind, a, b)

@@ -53,7 +53,7 @@ bound:
 ; 0, or the status that says why there can be no run.
 define internal i32 @netc.ready(ptr %workspace, ptr %inputs, ptr %outputs) noinline nounwind {
 entry:
-  %usable = call i32 @netc.usable(ptr %workspace)
+  %usable = call i32 @netc.{{ready}}(ptr %workspace)
   %in = call i1 @netc.complete(ptr %inputs, {{size}} {{inputs}})
   %out = call i1 @netc.complete(ptr %outputs, {{size}} {{outputs}})
   %both = and i1 %in, %out

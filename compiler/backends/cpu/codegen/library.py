@@ -58,10 +58,23 @@ def emit_library(module: Module, target: Target, interface: Interface) -> str:
     return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
-def complete_library(text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras) -> str:
-    """The text of a library with the hash of its code, with embedded weights, labels, self-test and facts."""
-    prefix, sections = interface.prefix, _has_sections(target)
+def complete_library(
+    text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras | None = None
+) -> str:
+    """The text of a library with the hash of its code, with embedded weights, and with extras if it has any."""
     parts = [text]
+    if extras is not None:
+        parts += _extras(target, interface, code, extras)
+    if interface.storage is not Storage.FILE and region:
+        section = f', section "{interface.section}"' if interface.section else ""
+        data = f"@netc.weights = internal constant {_bytes(region)}{section}, align {interface.alignment}"
+        parts.append(data)
+    return "\n".join([*parts, ""]).replace(CODE, str(_signed(code)))
+
+
+def _extras(target: Target, interface: Interface, code: int, extras: Extras) -> list[str]:
+    """Self-test, labels and facts."""
+    prefix, sections, parts = interface.prefix, _has_sections(target), list[str]()
     if extras.answers:
         parts.append(selftest_text(interface, extras.answers, _words(target, interface), sections))
     parts += [f"@netc.label{i} = internal constant {_string(label)}" for i, label in enumerate(extras.labels)]
@@ -70,11 +83,7 @@ def complete_library(text: str, target: Target, interface: Interface, code: int,
         parts.append(f"@{prefix}_labels = constant [{len(extras.labels)} x ptr] [{pointers}]")
     section = f', section ".rodata.{prefix}_facts"' if sections else ""
     parts.append(f"@{prefix}_facts = constant {_string(facts(interface, str(target), code, extras))}{section}")
-    if interface.storage is not Storage.FILE and region:
-        section = f', section "{interface.section}"' if interface.section else ""
-        data = f"@netc.weights = internal constant {_bytes(region)}{section}, align {interface.alignment}"
-        parts.append(data)
-    return "\n".join([*parts, ""]).replace(CODE, str(_signed(code)))
+    return parts
 
 
 def _has_sections(target: Target) -> bool:
@@ -105,7 +114,7 @@ def _signed(number: int) -> int:
 
 
 def _words(target: Target, interface: Interface) -> dict[str, str]:
-    size = f"i{machine.pointer_bits(target)}"
+    size = f"i{target.pointer_bits}"
     is_bound = f"""  %mark = getelementptr i8, ptr %workspace, {size} 8
   %code = load i64, ptr %mark, align 8
   %ours = icmp eq i64 %code, {CODE}
@@ -123,6 +132,8 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
         "other_weights": str(int(Status.OTHER_WEIGHTS)),
         "damaged": str(int(Status.DAMAGED_WEIGHTS)),
         "bound": is_bound if interface.storage is Storage.FILE else "  ret i32 0",
+        "ready": "stateful" if interface.state_bytes else "usable",
+        "no_state": str(int(Status.NO_STATE)),
         "basis": str(weights.BASIS),
         "prime": str(weights.PRIME),
         "magic": str(int.from_bytes(weights.MAGIC, "little")),

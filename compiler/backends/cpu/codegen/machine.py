@@ -42,7 +42,7 @@ def _initialize() -> None:
 
 @cache
 def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
-    """LLVM's description of a target; code for processes and browsers is position-independent."""
+    """LLVM's description of a target; code for processes is position-independent."""
     _initialize()
     try:
         description = llvm.Target.from_triple(target.triple)
@@ -52,7 +52,7 @@ def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
         cpu=target.cpu,
         features=target.features,
         opt=level,
-        reloc="static" if target.environment is Environment.BARE else "pic",
+        reloc="pic" if target.environment is Environment.POSIX else "static",
         codemodel=target.code_model,
         abiname=target.abi,
     )
@@ -62,12 +62,6 @@ def header(target: Target) -> str:
     """The first lines of a module for a target."""
     layout = target_machine(target).target_data
     return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
-
-
-def pointer_bits(target: Target) -> int:
-    """How wide addresses of a target are."""
-    stated = re.search(r"(?:^|-)p:(\d+)", str(target_machine(target).target_data))
-    return int(stated[1]) if stated else 64
 
 
 def with_helpers(text: str, target: Target) -> str:

@@ -105,6 +105,7 @@ class _IntegerDepthwise:
         self.group = group
         self.window = window
         self.lanes = target.vector_lanes
+        self.longest_epilogue = target.longest_epilogue
         self.names = Names()
         self.x_type, weight_type = (v.type for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, self.x_type.dtype, weight_type.dtype, group.anchor.attributes)
@@ -292,4 +293,7 @@ class _Tile:
             return [*elements.statements, Store(self.o.y, physical(group.result.type, index), result)]
 
         size = self.block.rows, self.block.columns
-        return [*block, *epilogue([self.acc], total, lambda v: ([], store), size, self.o.names)]
+        return [
+            *block,
+            *epilogue([self.acc], total, lambda v: ([], store), size, self.o.names, self.o.longest_epilogue),
+        ]
