@@ -17,7 +17,7 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.library.elf import Elf
 from netc.compiler.library.interface import Interface, Status, Storage, code_hash, interface_of, weights_region
-from netc.compiler.library.weights import weights_file
+from netc.compiler.library.weights import BASIS, PRIME, checksum, weights_file
 from netc.compiler.lowering.packing import aligned_bytes, pack_weights
 from netc.compiler.modules.module import Module
 from netc.compiler.passes import pipelines
@@ -97,3 +97,12 @@ def test_a_library_needs_nothing_of_its_surroundings(name: str) -> None:
     assert set(elf.undefined) <= {"memcpy", "memset"}
     assert {"net_run", "net_bind"} <= {symbol.name for symbol in elf.symbols if symbol.is_function}
     assert not any(section.is_writable and section.size for section in elf.sections)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 65536, 65537, 140000])
+def test_checksums_are_a_polynomial(count: int) -> None:
+    words = np.random.default_rng(count).integers(0, 2**32, count, dtype=np.uint32)
+    total = BASIS
+    for word in words.tolist():
+        total = (total * PRIME + word) % 2**32
+    assert checksum(words.tobytes()) == total
