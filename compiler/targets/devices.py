@@ -110,7 +110,6 @@ DEVICES: Mapping[str, Target] = {
         vector_registers=16,
         l1_bytes=32 * _KIB,
         l2_bytes=256 * _KIB,
-        has_double=True,
         environment=Environment.POSIX,
     ),
     "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-none-unknown-eabi", has_wide_products=False),
