@@ -37,7 +37,7 @@ from .tiling import Band, Segment, Tile
 
 PATCH_BYTES = 8192
 """Of the stack, at most."""
-UNROLLED = 4
+UNROLLED = 8
 """Steps of the innermost loop that are written out."""
 
 
@@ -163,7 +163,7 @@ class PairMicroKernel(DotMicroKernel):
 def unrolled(name: str, extent: int, body: partial[list[Stmt]]) -> list[Stmt]:
     """A loop with `UNROLLED` steps written out in each turn, and the rest behind it."""
     whole = extent // UNROLLED * UNROLLED
-    if extent <= 2 * UNROLLED:
+    if extent <= UNROLLED:
         return loop(name, extent, body, LoopKind.UNROLL)
 
     def turn(first: Expr) -> tuple[Stmt, ...]:
