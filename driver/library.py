@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -291,7 +293,25 @@ def _describe(folder: Path, build_: Build, request: Request, target: str) -> Seq
     p = build_.interface.prefix
     names = {(f"{p}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
     there = [(name, what) for name, what in names.items() if (folder / name).exists()]
-    source = build_.interface.name if isinstance(request.source, Graph) else os.fspath(request.source)
-    command = f"netc build {source} --target {target} --prefix {p}"
-    (folder / "README.md").write_text(readme(build_, there, command), encoding="utf-8")
+    (folder / "README.md").write_text(readme(build_, there, _command(build_, request, target)), encoding="utf-8")
     return [*there, ("README.md", "this")]
+
+
+def _command(build_: Build, request: Request, target: str) -> str:
+    """The command that builds the same, as far as a command can."""
+    i = build_.interface
+    words = ["netc", "build", i.name if isinstance(request.source, Graph) else os.fspath(request.source)]
+    words += ["--target", target, "--prefix", i.prefix]
+    words += ["--net", request.net] if request.net else []
+    words += ["--batch", str(request.batch)] if request.batch != 1 else []
+    for option, settings in (("--set", request.settings), ("--preprocess", request.preprocess)):
+        for name, value in settings.items():
+            words += [option, f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    if isinstance(request.weights, str | os.PathLike):
+        words += ["--weights", os.fspath(request.weights)]
+    words += ["--seed", str(request.seed)] if request.seed else []
+    words += ["--threads", str(i.threads)] if i.threads > 1 else []
+    storage = {Storage.EMBEDDED: ["--embed-weights"], Storage.SECTION: ["--weights-section", i.section or ""]}
+    words += storage.get(i.storage, [])
+    words += [] if build_.extras.answers else ["--no-selftest"]
+    return shlex.join([*words, "-o", "DIR"])

@@ -48,7 +48,7 @@ LAYERS = {
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
-RUNTIME_LEAVES = {"cache", "finite", "host", "litert", "weights"}
+RUNTIME_LEAVES = {"cache", "finite", "host", "library", "litert", "weights"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},

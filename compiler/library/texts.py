@@ -97,7 +97,7 @@ cmake_minimum_required(VERSION 3.13)
 project({p} C)
 
 set(objects {files})
-set_source_files_properties(${{objects}} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED FALSE)
+set_source_files_properties(${{objects}} PROPERTIES EXTERNAL_OBJECT TRUE)
 {library}
 set_target_properties({p} PROPERTIES C_STANDARD 99 LINKER_LANGUAGE C)
 target_include_directories({p} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})

@@ -1,19 +1,19 @@
 ; Weights that lie in a file or wherever the caller has them: checked, and found again through the workspace.
 
-; FNV-1a over words of 32 bits in place of bytes.
+; A polynomial of words of 32 bits (`library.weights.checksum`).
 define internal i32 @netc.checksum(ptr %data, {{size}} %words) noinline nounwind {
 entry:
   br label %test
 test:
   %i = phi {{size}} [ 0, %entry ], [ %next, %more ]
-  %hash = phi i32 [ {{basis}}, %entry ], [ %product, %more ]
+  %hash = phi i32 [ {{basis}}, %entry ], [ %sum, %more ]
   %again = icmp ult {{size}} %i, %words
   br i1 %again, label %more, label %done
 more:
   %place = getelementptr i32, ptr %data, {{size}} %i
   %word = load i32, ptr %place, align 4
-  %mixed = xor i32 %hash, %word
-  %product = mul i32 %mixed, {{prime}}
+  %product = mul i32 %hash, {{prime}}
+  %sum = add i32 %product, %word
   %next = add {{size}} %i, 1
   br label %test
 done:
