@@ -24,7 +24,7 @@ from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
-from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Reduce, Select, Spread
+from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Pick, Reduce, Select, Spread
 
 __all__ = [
     "INDEX",
@@ -46,6 +46,7 @@ __all__ = [
     "Let",
     "Load",
     "LoopKind",
+    "Pick",
     "Reduce",
     "Select",
     "Space",

@@ -23,6 +23,7 @@ from ....loops.ir import (
     Fma,
     Interleave,
     Load,
+    Pick,
     Reduce,
     Select,
     Space,
@@ -35,6 +36,7 @@ from ....loops.operations import COMPARISONS
 from ....targets.target import Target
 from ....types import DType
 from . import text
+from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
 from .dot_product import dot4
@@ -72,6 +74,7 @@ class ExpressionEmitter(IndexEmitter):
             Dot4: self._dot4,
             FixedMul: self._fixed_mul,
             Interleave: self._interleave,
+            Pick: self._pick,
             Select: self._select,
             Cast: self._cast,
             Bitcast: self._bitcast,
@@ -313,6 +316,9 @@ class ExpressionEmitter(IndexEmitter):
         first, second = parts
         count = len(expr.parts)
         return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
+
+    def _pick(self, expr: Pick) -> Value:
+        return pick(self, self.value(expr.table), self.value(expr.places))
 
     def _spread(self, expr: Spread) -> Value:
         value, kind = self.value(expr.value), llvm_type(expr.type.dtype, expr.lanes)

@@ -83,7 +83,7 @@ def _parts(module: Module) -> list[list[Step]]:
 
 
 def _head(name: str) -> str:
-    return f"define internal void @{name}(ptr %ctx, i64 %tid, i64 %nthreads) noinline nounwind {{\nentry:"
+    return f"define internal void @{name}(ptr %ctx, i64 %tid, i64 %nthreads) noinline optnone nounwind {{\nentry:"
 
 
 def _part(module: Module, name: str, steps: Sequence[Step]) -> str:
