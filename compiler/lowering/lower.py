@@ -19,6 +19,7 @@ from ..loops.ir import Kernel
 from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
 from ..targets.target import Target
+from ..types import TensorType
 from .barriers import Placed, with_barriers
 from .control import ControlFlow
 from .group import Group, group_of
@@ -72,6 +73,8 @@ class _Lowering:
         self.weights = self.region.static
         self.producers = self.region.producers
         self.kernels: dict[Kernel, str] = {}
+        self.clears: dict[TensorType, Kernel] = {}
+        """Kernels that clear margins, by the type of what has them."""
         self.control = ControlFlow(self)
         self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
@@ -143,7 +146,9 @@ class _Lowering:
         kernels = self.reused.kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
-                clear = clear_margins(result.type, self.target)
+                clear = self.clears.get(result.type)
+                if clear is None:
+                    clear = self.clears[result.type] = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
                 self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
