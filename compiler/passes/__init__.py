@@ -27,6 +27,7 @@ from .duplicate import Duplicate, duplicate
 from .float_weights import FloatWeights, float_weights
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
+from .fold_tables import FoldTables, fold_tables
 from .form_attention import FormAttention, form_attention
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
@@ -58,6 +59,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             FloatWeights,
             FoldBatchNorm,
             FoldConstants,
+            FoldTables,
             FormAttention,
             Fuse,
             FuseUpdates,
@@ -104,6 +106,7 @@ __all__ = [
     "FloatWeights",
     "FoldBatchNorm",
     "FoldConstants",
+    "FoldTables",
     "FormAttention",
     "Fuse",
     "FuseUpdates",
@@ -134,6 +137,7 @@ __all__ = [
     "float_weights",
     "fold_batch_norm",
     "fold_constants",
+    "fold_tables",
     "form_attention",
     "format_pipeline",
     "fuse",

@@ -18,6 +18,7 @@ INFERENCE = ",".join(
         "fold-constants",
         "cse",
         "dce",
+        "fold-tables",
         # Towards the machine: what runs together.
         "fuse",
     ]
