@@ -36,7 +36,6 @@ from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
-from .compiler.passes.rebatch import rebatch
 from .compiler.passes.thaw import thaw
 from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
@@ -355,8 +354,8 @@ def load_to_train(
 ) -> tuple[Graph, Mapping[str, Array] | None]:
     """Read a network to train it: its weights are parameters, whose values are returned with it.
 
-    None for a network that has parameters, such as that of a `.net` file: their values come from elsewhere. What an ONNX
-    file has in the form for training is read as what knows of training. The arguments are those of `load`.
+    None for a network that has parameters, such as that of a `.net` file: their values come from elsewhere. What an
+    ONNX file has in the form for training is read as what knows of training. The arguments are those of `load`.
     """
     if isinstance(source, Graph):
         graph = source
@@ -369,8 +368,8 @@ def load_to_train(
         return graph, None
     trained, values = thaw(graph)
     if not values:
-        hint = "networks of integers are trained as the floats that they were made from, with --qat"
-        raise NetcError(f"{graph.name} holds no weights that could be trained", hint=hint)
+        hint = "a network of integers is trained as the floats that it was made from"
+        raise NetcError(f"{graph.name} holds no weights of floats, which others could replace", hint=hint)
     return trained, values
 
 

@@ -162,7 +162,8 @@ class Job:
             return None
         given = find_weights(self.start, self.graph, skip=self.setup.skip)
         drawn = [op.result.name or "" for op in self.graph.parameters if op.result.name not in given]
-        return f"not taken from {self.setup.weights or self.setup.model} but drawn by seed {self.recipe.seed}: {', '.join(drawn) or 'none'}"
+        source = self.setup.weights or self.setup.model
+        return f"not taken from {source} but drawn by seed {self.recipe.seed}: {', '.join(drawn) or 'none'}"
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -215,9 +216,7 @@ class Job:
         preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels, loss=self.loss)
         with closing(self.maker(self.train, preparation)) as maker:
             batches = (laid_out(made.images, self.graph.inputs[0].type) for made in maker.make(plans))
-            return qat.calibrated_ranges(
-                self.graph, batches, self.start, self.recipe.qat, self.threads, self.setup.cpu
-            )
+            return qat.calibrated_ranges(self.graph, batches, self.start, self.recipe.qat, self.threads, self.setup.cpu)
 
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""

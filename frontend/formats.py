@@ -156,9 +156,13 @@ def _read_onnx(path: AnyPath, choices: Choices) -> Graph:
     return _with_batch(path, choices, graph)
 
 
+def _has_batch(graph: Graph, batch: int) -> bool:
+    return batch == 1 or all(v.type.shape[:1] == (batch,) for v in graph.inputs)
+
+
 def _with_batch(path: AnyPath, choices: Choices, graph: Graph) -> Graph:
     """The graph for the batch that was asked for: as the file leaves it open, or else for several of its one sample."""
-    if choices.batch == 1 or all(v.type.shape[:1] == (choices.batch,) for v in graph.inputs):
+    if _has_batch(graph, choices.batch):
         return graph
     from ..compiler.passes.rebatch import rebatch
 
@@ -181,7 +185,10 @@ def _complete(
             raise NetcError(
                 f"{os.fspath(path)} is {with_article(name)}: it has no nets, sizes or hyperparameters to choose"
             )
-        return _with_batch(path, choices, load(path))
+        graph = load(path)
+        if not _has_batch(graph, choices.batch):
+            raise NetcError(f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}")
+        return graph
 
     return Format(name, (suffix,), recognizes, read, has_weights)
 

@@ -44,7 +44,10 @@ class _Rebatching:
     graph: Graph
     count: int
     axes: dict[Value, int] = field(default_factory=dict)
-    """By value of the old graph: the dimension in which samples are numbered."""
+    """By value of the old graph: the dimension in which samples are numbered.
+
+    Its size is 1, or that of what a reshape merged with the samples: then each sample has so many neighbours there.
+    """
 
     def run(self) -> Graph:
         """The graph for all samples."""
@@ -73,7 +76,7 @@ class _Rebatching:
         made = b.operation(op.operator, operands, attributes, location=op.location, name=op.results[0].name)
         for old, new in zip(op.results, made.results, strict=True):
             wanted = tuple(s * self.count if d == axis else s for d, s in enumerate(old.type.shape))
-            if new.type.shape != wanted or old.type.shape[axis] != 1:
+            if new.type.shape != wanted:
                 raise NetcError(f"{op.name} doesn't give as many results as there are samples: {new.type}")
             self.axes[old] = axis
         b.replace_results(op, made.results)
@@ -83,9 +86,17 @@ class _Rebatching:
         return self.axes.get(value)
 
     def common(self, op: Operation, rank: int) -> int | None:
-        """The dimension of samples of all operands, as broadcasting aligns them to so many; None if they differ."""
-        found = {rank - v.type.rank + self.axes[v] for v in op.operands if v in self.axes}
-        return found.pop() if len(found) == 1 else None
+        """The dimension of samples of all operands, as broadcasting aligns them to so many; None if they differ.
+
+        What is the same for all samples must be the same for all that is numbered there.
+        """
+        found = {(rank - v.type.rank + self.axes[v], v.type.shape[self.axes[v]]) for v in op.operands if v in self.axes}
+        if len(found) != 1:
+            return None
+        ((axis, _),) = found
+        shared = (v.type for v in op.operands if v not in self.axes)
+        is_apart = all(t.rank < rank - axis or t.shape[axis - rank] == 1 for t in shared)
+        return axis if is_apart else None
 
 
 _Found = tuple[int, tuple[Value, ...], Mapping[str, Any]] | None
@@ -142,7 +153,7 @@ def _concat(r: _Rebatching, b: Rewriter, op: Operation) -> _Found:
     """What is the same for all samples is repeated."""
     rank = op.result.type.rank
     axis = r.common(op, rank)
-    if axis is None or op.attributes["axis"] % rank == axis:
+    if axis is None or op.attributes["axis"] % rank == axis or op.result.type.shape[axis] != 1:
         return None
     operands = [b[v] if v in r.axes else _repeated(b, v, axis, r.count) for v in op.operands]
     return axis, tuple(operands), op.attributes
@@ -158,20 +169,23 @@ def _transpose(r: _Rebatching, b: Rewriter, op: Operation) -> _Found:
 
 
 def _reshape(r: _Rebatching, b: Rewriter, op: Operation) -> _Found:
-    """Samples are numbered where as many elements lie before: any dimension of size 1 there, the same one if it can."""
+    """Samples are numbered where as many elements lie before: in a dimension of size 1, the same one if it can be."""
     (x,), shape = op.operands, op.result.type.shape
     old = r.axes[x]
     before = math.prod(x.type.shape[:old])
-    places = [d for d, size in enumerate(shape) if size == 1 and math.prod(shape[:d]) == before]
+    places = [d for d in range(len(shape)) if math.prod(shape[:d]) == before]
     if not places:
         return None
-    axis = old if old in places else places[0]
-    return axis, _new(b, op), {**op.attributes, "shape": (*shape[:axis], r.count, *shape[axis + 1 :])}
+    free = [d for d in places if shape[d] == 1] or places[:1]
+    axis = old if old in free else free[0]
+    return axis, _new(b, op), {**op.attributes, "shape": (*shape[:axis], shape[axis] * r.count, *shape[axis + 1 :])}
 
 
 def _broadcast_to(r: _Rebatching, b: Rewriter, op: Operation) -> _Found:
     shape = op.attributes["shape"]
     axis = len(shape) - op.operands[0].type.rank + r.axes[op.operands[0]]
+    if shape[axis] != 1:
+        return None
     return axis, _new(b, op), {**op.attributes, "shape": (*shape[:axis], r.count, *shape[axis + 1 :])}
 
 

@@ -139,9 +139,7 @@ class _Options:
 
 
 def _load(o: _Options) -> Graph:
-    return load(
-        o.model, net=o.net, settings=o.settings, preprocess=o.preprocess, with_parameters=o.weights is not None
-    )
+    return load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess, with_parameters=o.weights is not None)
 
 
 def _lighten(o: _Options, form: str) -> None:

@@ -21,6 +21,7 @@ from .checks import check_text
 from .converter import Converter, Scope
 from .layout import arranged
 from .library import OLDEST, library
+from .metadata import preprocess_of
 from .node import Tensor
 from .sizes import Sizes
 from .tensors import FOREIGN, dtype_of, element_name
@@ -54,9 +55,7 @@ def load_onnx(
     notes: list[str] = []
     try:
         model = read_model(path)
-        graph = graph_of(
-            model, file.stem, file.parent, batch=batch, settings=settings, notes=notes, to_train=to_train
-        )
+        graph = graph_of(model, file.stem, file.parent, batch=batch, settings=settings, notes=notes, to_train=to_train)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
     for note in notes:
@@ -111,6 +110,9 @@ def graph_of(
     if watch:
         found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
         found = {n: t for n, t in found.items() if t.value not in builder.inputs}
+    said = preprocess_of(model, notes if notes is not None else [])
+    if said:
+        builder.attributes["preprocess"] = said
     if notes is not None and sizes.assumed:
         told = ", ".join(f"{name} = {sizes.bound[name]}" for name in sorted(sizes.assumed))
         notes.append(f"the file leaves the batch open: {told}")

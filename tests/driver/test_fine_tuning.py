@@ -90,11 +90,15 @@ def test_it_trains_as_the_module_does(files: Path, name: str) -> None:
 
 def test_a_run_from_a_file_and_its_evaluation(netc: Call, files: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    arrays = {f"{k}_{s}": a for s in ("train", "test") for k, a in (("x", _pictures(rng)), ("y", rng.integers(0, 9, 32)))}
+    arrays = {
+        f"{k}_{s}": a for s in ("train", "test") for k, a in (("x", _pictures(rng)), ("y", rng.integers(0, 9, 32)))
+    }
     np.savez(tmp_path / "d.npz", **arrays)
     options = ("--data", tmp_path / "d.npz", "--batch", 16, "--threads", 1)
     run = tmp_path / "run"
-    made = netc("train", files / "preserved.onnx", *options, "--epochs", 1, "--freeze", "features.0.*", "--run-dir", run)
+    made = netc(
+        "train", files / "preserved.onnx", *options, "--epochs", 1, "--freeze", "features.0.*", "--run-dir", run
+    )
     assert made.code == 0, made.err
     assert "folded" not in made.err
     before, after = load_file(_start(netc, files, tmp_path)), load_file(run / "best.safetensors")
@@ -165,5 +169,5 @@ def test_integers_are_not_trained(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)
     with netc.compile(tmp_path / "t.net", quantize="int8", calibration=samples) as program:
         program.save(tmp_path / "t.tflite")
-    with pytest.raises(NetcError, match="holds no weights that could be trained"):
+    with pytest.raises(NetcError, match="holds no weights of floats"):
         netc.compile_training(tmp_path / "t.tflite", batch=8)
