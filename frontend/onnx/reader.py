@@ -48,8 +48,8 @@ def load_onnx(
     """Read a `.onnx` file; `settings` are open sizes, and values of inputs that are to be part of the graph, by name.
 
     Open sizes that count samples are `batch`. `to_train` says that the network will be trained: batch normalisation and
-    dropout that the file has in their forms for training become `batch_norm` and `dropout`. Raises `NetcError` with all that is wrong with the file, or that netc
-    doesn't have. Warns (`Note`) of sizes that were taken for the batch.
+    dropout that the file has in their forms for training become `batch_norm` and `dropout`. Raises `NetcError` with all
+    that is wrong with the file, or that netc doesn't have. Warns (`Note`) of sizes that were taken for the batch.
     """
     file = Path(path)
     notes: list[str] = []

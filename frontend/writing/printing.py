@@ -8,7 +8,7 @@ from typing import Any
 
 from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
-from .naming import TENSORS, free
+from .naming import RECORD, TENSORS, free
 from .plan import Plan
 from .terms import WIDTH, folded, label_text, path_text, same_value, sequence_text, value_text
 
@@ -228,7 +228,7 @@ class _Writer:
         if len(columns) == 2:
             text = ", ".join(f"[{', '.join(sequence_text(v) for v in row)}]" for row in rows)
             return f"for ({', '.join(names)}) in [{text}]", {}
-        return f"for stage in {_records(names, rows)}", {name: f"stage.{name}" for name in names}
+        return f"for {RECORD} in {_records(names, rows)}", {name: f"{RECORD}.{name}" for name in names}
 
     # ---- expressions
 

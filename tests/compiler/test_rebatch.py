@@ -18,7 +18,7 @@ BODIES = (
     "x |> depthwise_conv@c(3) |> conv_transpose@t(2, 2, stride = 2) |> resize(scale = 2) |> avg_pool(2)",
     "x |> transpose([0, 3, 1, 2]) |> reshape([1, 3, 24]) |> layer_norm@n |> dense@d(7) |> reduce_max(axes = [1])",
     "x |> reshape([24, 3]) |> dense@d(4) |> reshape([1, 4, 6, 4]) |> group_norm@g(2)",
-    'reshape(x, [1, 24, 3]) |> concat(param("token", [1, 1, 3], init = "ones"), axis = 1) |> slice([0, 1, 0], [1, 9, 3])',
+    'reshape(x, [1, 24, 3]) |> concat(param("token", [1, 1, 3]), axis = 1) |> slice([0, 1, 0], [1, 9, 3])',
     "x |> reshape([24, 1, 3]) |> dense@d(4) |> transpose([1, 0, 2]) |> multi_head_attention@a(2)",
     "matmul(reshape(x, [1, 24, 3]), reshape(x, [1, 24, 3]), transpose_b = true) + full([24], 2)",
     "x |> pad([[0, 0], [1, 1], [0, 2], [0, 0]]) |> space_to_depth(2) |> prelu@p |> log_softmax(axis = 1)",
@@ -51,7 +51,7 @@ def test_each_sample_has_the_results_that_it_has_alone(body: str) -> None:
 
 @pytest.mark.parametrize("body", JOINED)
 def test_what_joins_samples_is_refused(body: str) -> None:
-    with pytest.raises(NetcError, match="samples together|one sample of several|as many results"):
+    with pytest.raises(NetcError, match=r"samples together|one sample of several|as many results"):
         rebatch(net(body), 3)
 
 

@@ -180,3 +180,15 @@ def test_a_batch_that_the_text_cannot_leave_open_is_fixed() -> None:
         return load_text("net t(x: f32[N, 3]) { for _ in range(shape(x)[0]) { x = relu(x) }; return x }", batch=batch)
 
     assert "x: f32[1, 3]" in written(graph(1), "t", graph(2)).text
+
+
+def test_a_block_is_not_called_like_the_rows_of_a_table() -> None:
+    graph = load_text(
+        "block unit(x, f, k) { return x |> conv@a(f, k) |> relu |> conv@b(f, 3) |> relu |> conv@c(2 * f, 1) |> relu }\n"
+        "net n(x: f32[1, 16, 16, 4]) {\n"
+        '  for (s, f, k) in [[2, 8, 3], [5, 24, 5], [9, 6, 7]] { x = unit@"stage{s}"(x, f, k) |> max_pool(2) }\n'
+        "  return x\n}"
+    )
+    result = written(graph)
+    assert "for stage in [" in result.text
+    assert "stage_block@" in result.text
