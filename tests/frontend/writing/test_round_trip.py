@@ -13,6 +13,7 @@ from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.loading import load_text
 from netc.frontend.writing import written
 from netc.frontend.writing.matching import DifferentError, correspondence
+from netc.frontend.writing.naming import block_name
 from netc.frontend.writing.raising import UnsayableError
 from netc.runtime.weights import initial_weights
 
@@ -33,7 +34,9 @@ def same(text: str) -> str:
 def test_shipped_nets_become_short_texts_with_the_names_of_their_parameters(name: str) -> None:
     graph = netc.load(name)
     result = written(graph, "net")
-    assert len(result.text.splitlines()) <= NETS[name]
+    network, _, settings = result.text.partition("\npreprocess ")
+    assert settings
+    assert len(network.splitlines()) <= NETS[name]
     assert {n: op.result.name for n, op in result.sources.items()} == {n: n for n in result.sources}
     assert {op.result.name for op in graph.parameters} == set(result.sources)
 
@@ -183,12 +186,5 @@ def test_a_batch_that_the_text_cannot_leave_open_is_fixed() -> None:
 
 
 def test_a_block_is_not_called_like_the_rows_of_a_table() -> None:
-    graph = load_text(
-        "block unit(x, f, k) { return x |> conv@a(f, k) |> relu |> conv@b(f, 3) |> relu |> conv@c(2 * f, 1) |> relu }\n"
-        "net n(x: f32[1, 16, 16, 4]) {\n"
-        '  for (s, f, k) in [[2, 8, 3], [5, 24, 5], [9, 6, 7]] { x = unit@"stage{s}"(x, f, k) |> max_pool(2) }\n'
-        "  return x\n}"
-    )
-    result = written(graph)
-    assert "for stage in [" in result.text
-    assert "stage_block@" in result.text
+    assert block_name([("stage2", "0"), ("stage3", "0")], []) == "stage_block"
+    assert block_name([("branch",)], ["branch"]) == "branch_2"
