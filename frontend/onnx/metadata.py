@@ -25,7 +25,7 @@ def preprocess_of(model: Any, notes: list[str]) -> dict[str, Any]:
     order, scale = (entries.get(f"Image.{key}") for key in ("BitmapPixelFormat", "NominalPixelRange"))
     if order is not None and order not in ("Rgb8", "Gray8"):
         notes.append(f"its pictures have pixels of {order[:40]}, which netc doesn't make: prepare them yourself")
-    elif scale in _RANGES:
+    elif scale is not None and scale in _RANGES:
         found |= _RANGES[scale]
     elif scale is not None:
         notes.append(f"its pixels have the range {scale[:40]}, which netc doesn't make: --preprocess says another")
