@@ -55,7 +55,9 @@ class _Rebatching:
         b.inputs = []
         for value in self.graph.inputs:
             shape = (self.count, *value.type.shape[1:])
-            b.replace(value, b.input(value.name or "", TensorType(value.type.dtype, shape, None, value.type.quantization)))
+            b.replace(
+                value, b.input(value.name or "", TensorType(value.type.dtype, shape, None, value.type.quantization))
+            )
             self.axes[value] = 0
         for op in self.graph.operations:
             if any(v in self.axes for v in op.operands):
