@@ -10,7 +10,7 @@ from itertools import product
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.names import output_names
-from ...compiler.ops.opaque import unknown_operators
+from ...compiler.ops.opaque import runnable, unknown_operators
 from ...compiler.passes.dce import dce
 from ..loading import load_text
 from ..modules import library_names
@@ -55,6 +55,7 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
     unknown = list(unknown_operators(graph))
     if unknown:
         raise UnsayableError(unknown)
+    graph, pair = runnable(graph), None if pair is None else runnable(pair)
     if graph.states:
         state = graph.states[0].result
         raise UnsayableError(f"the language has no state between calls, such as `{state.name}`: {state.type}")
