@@ -368,7 +368,7 @@ def load_to_train(
         return graph, None
     trained, values = thaw(graph)
     if not values:
-        hint = "a network of integers is trained as the floats that it was made from"
+        hint = "a network of integers is trained as the floats it was made from; --compare of eval takes their weights"
         raise NetcError(f"{graph.name} holds no weights of floats, which others could replace", hint=hint)
     return trained, values
 
