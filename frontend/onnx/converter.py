@@ -70,6 +70,8 @@ class Converter:
     """Inputs of the graph on which something depends that must be known."""
     nodes: int = 0
     work: int = 0
+    to_train: bool = False
+    """Whether forms for training become operators that know what training is."""
 
     def report(self, message: str, hint: str | None = None) -> None:
         """Note a problem of the file."""

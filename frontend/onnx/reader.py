@@ -21,6 +21,7 @@ from .checks import check_text
 from .converter import Converter, Scope
 from .layout import arranged
 from .library import OLDEST, library
+from .metadata import preprocess_of
 from .node import Tensor
 from .sizes import Sizes
 from .tensors import FOREIGN, dtype_of, element_name
@@ -37,16 +38,24 @@ class UnknownInputsError(NetcError):
         self.inputs = inputs
 
 
-def load_onnx(path: str | os.PathLike[str], batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:
+def load_onnx(
+    path: str | os.PathLike[str],
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    to_train: bool = False,
+) -> Graph:
     """Read a `.onnx` file; `settings` are open sizes, and values of inputs that are to be part of the graph, by name.
 
-    Open sizes that count samples are `batch`. Raises `NetcError` with all that is wrong with the file, or that netc
-    doesn't have. Warns (`Note`) of sizes that were taken for the batch.
+    Open sizes that count samples are `batch`. `to_train` says that the network will be trained: batch normalisation and
+    dropout that the file has in their forms for training become `batch_norm` and `dropout`. Raises `NetcError` with all
+    that is wrong with the file, or that netc doesn't have. Warns (`Note`) of sizes that were taken for the batch.
     """
     file = Path(path)
     notes: list[str] = []
     try:
-        graph = graph_of(read_model(path), file.stem, file.parent, batch=batch, settings=settings, notes=notes)
+        model = read_model(path)
+        graph = graph_of(model, file.stem, file.parent, batch=batch, settings=settings, notes=notes, to_train=to_train)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
     for note in notes:
@@ -73,6 +82,7 @@ def graph_of(
     settings: Mapping[str, Any] | None = None,
     watch: bool = False,
     notes: list[str] | None = None,
+    to_train: bool = False,
 ) -> Graph:
     """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`.
 
@@ -82,7 +92,7 @@ def graph_of(
     opsets = _opsets(model)
     sizes = Sizes(batch, settings or {})
     builder = GraphBuilder(name, {"format": "onnx"})
-    converter = Converter(builder, folder, _functions(model))
+    converter = Converter(builder, folder, _functions(model), to_train=to_train)
     scope = Scope(opsets=opsets)
     given = {tensor.name for tensor in model.graph.initializer}
     for info in model.graph.input:
@@ -100,6 +110,9 @@ def graph_of(
     if watch:
         found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
         found = {n: t for n, t in found.items() if t.value not in builder.inputs}
+    said = preprocess_of(model, notes if notes is not None else [])
+    if said:
+        builder.attributes["preprocess"] = said
     if notes is not None and sizes.assumed:
         told = ", ".join(f"{name} = {sizes.bound[name]}" for name in sorted(sizes.assumed))
         notes.append(f"the file leaves the batch open: {told}")

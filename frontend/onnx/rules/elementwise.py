@@ -288,9 +288,12 @@ def dropout(c: Node) -> tuple[Value | None, ...]:
 
 @onnx("Dropout", since=12)
 def dropout_with_mode(c: Node) -> tuple[Value | None, ...]:
-    """The input itself; training isn't supported."""
+    """The input itself, unless it is to be trained."""
     c.ignore("seed")
-    if c.has(2) and c.one(2) and not (c.has(1) and c.one(1) == 0):
+    rate = float(c.one(1)) if c.has(1) else 0.5
+    if c.has(2) and c.one(2) and rate:
+        if c.converter.to_train and not c.wants(1):
+            return (c.emit("dropout", c.value(0), rate=rate),)
         c.unsupported("dropout of training gives random numbers")
     return _passed(c)
 
