@@ -22,7 +22,7 @@ from .converter import Converter, Scope
 from .layout import arranged
 from .library import OLDEST, library
 from .node import Tensor
-from .sizes import Sizes
+from .sizes import Sizes, sizes_of
 from .tensors import FOREIGN, dtype_of, element_name
 
 MAX_FILE = 1 << 31
@@ -80,7 +80,7 @@ def graph_of(
     added to `notes`.
     """
     opsets = _opsets(model)
-    sizes = Sizes(batch, settings or {})
+    sizes = sizes_of(model, batch, settings)
     builder = GraphBuilder(name, {"format": "onnx"})
     converter = Converter(builder, folder, _functions(model))
     scope = Scope(opsets=opsets)

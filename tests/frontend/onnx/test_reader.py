@@ -185,6 +185,28 @@ def test_open_sizes_are_bound_by_name() -> None:
     assert "there is no open size or input `heigth`" in problems(made, settings={"heigth": 5, "x_2": 6, "height": 1})
 
 
+def test_sizes_that_differ_in_punctuation_have_names_of_their_own() -> None:
+    shape = ["N", "h*2", "h/2", "h_2", "2h"]
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": shape, "h.2": ["h/2"]}, ["y"])
+    text = problems(made)
+    assert "--set h_2=SIZE" in text
+    for number, name in ((2, "h*2"), (3, "h/2")):
+        assert f"h_2_{number}: dimension {number - 1} of input `x` (`{name}`)" in text
+    assert "--set _2h=SIZE" in text
+    options = {"h_2": 5, "h_2_2": 6, "h_2_3": 7, "_2h": 8}
+    assert [v.type.shape for v in graph_of(made, "small", settings=options).inputs] == [(1, 6, 7, 5, 8), (7,)]
+    own = {"h_2": 5, "h*2": 6, "h/2": 7, "2h": 8}
+    assert [v.type.shape for v in graph_of(made, "small", settings=own).inputs] == [(1, 6, 7, 5, 8), (7,)]
+
+
+def test_a_size_and_an_input_of_one_name_are_two_options() -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, "x", None], "x_2": [3]}, ["y"])
+    graph = graph_of(made, "small", settings={"x": 4, "x_2": 5})
+    assert [v.type.shape for v in graph.inputs] == [(2, 4, 5), (3,)]
+    graph = graph_of(made, "small", settings={"x": 4, "x_2": 5, "x_2_2": [1, 2, 3]})
+    assert [v.type.shape for v in graph.inputs] == [(2, 4, 5)]
+
+
 def test_a_fixed_batch_is_said(tmp_path: Path) -> None:
     path = tmp_path / "fixed.onnx"
     onnx.save(model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 3]}, ["y"]), path)
