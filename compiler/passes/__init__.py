@@ -40,6 +40,7 @@ from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
+from .widen_sums import WidenSums, widen_sums
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
     {
@@ -70,6 +71,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SimplifyInference,
             SkipPadding,
             Verify,
+            WidenSums,
         )
     }
 )
@@ -121,6 +123,7 @@ __all__ = [
     "Step",
     "Timing",
     "Verify",
+    "WidenSums",
     "assign_axes",
     "assign_layouts",
     "canonicalize",
@@ -153,4 +156,5 @@ __all__ = [
     "simplify_inference",
     "skip_padding",
     "verify",
+    "widen_sums",
 ]

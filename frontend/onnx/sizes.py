@@ -13,6 +13,7 @@ from ...compiler.errors import Diagnostic, NetcError, near_miss
 from ...compiler.graph.ir import Array
 from ...compiler.types import TensorType
 from .library import library
+from .node import Tensor
 from .tensors import FOREIGN, dtype_of, element_name
 
 _BATCH = re.compile(r"(n|b|bs|batch.*|.*batch(_?size)?)", re.IGNORECASE)
@@ -122,23 +123,37 @@ class Sizes:
             return self.batch
         return None
 
+    def parts(self, info: Any) -> Tensor:
+        """What is given for an input that is a sequence or an optional tensor: its tensors, or nothing."""
+        option = self.options[info.name, None]
+        kind = info.type
+        word = kind.WhichOneof("value").removesuffix("_type")
+        key = self._key(option, info.name)
+        if key is None:
+            hint = f"give its values: --set '{option}=[...]'"
+            raise NetcError(f"input `{info.name}` is no tensor, but a {word}, which must be known", hint=hint)
+        self.used.add(key)
+        value = self.given[key]
+        if word == "optional":
+            kind = kind.optional_type.elem_type
+            if value is None:
+                return Tensor(info.name)
+        if kind.WhichOneof("value") == "tensor_type":
+            return Tensor(info.name, array=_array(info.name, value, kind.tensor_type.elem_type))
+        kind = kind.sequence_type.elem_type
+        if kind.WhichOneof("value") != "tensor_type" or not isinstance(value, Sequence) or isinstance(value, str):
+            raise NetcError(f"input `{info.name}` takes a list of tensors", hint=f"--set '{option}=[[1, 2], [3, 4]]'")
+        items = tuple(Tensor("", array=_array(info.name, v, kind.tensor_type.elem_type)) for v in value)
+        return Tensor(info.name, items=items)
+
     def fixed(self, info: Any) -> Array | None:
         """The value of an input that is given, and thus part of the graph; None where it stays an input."""
         key = self._key(self.options[info.name, None], info.name)
         if key is None:
             return None
         self.used.add(key)
-        value = self.given[key]
         tensor = info.type.tensor_type
-        try:
-            if element_name(tensor.elem_type) in FOREIGN:
-                array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-            else:
-                array = np.asarray(value).astype(dtype_of(tensor.elem_type).numpy)
-            if array.dtype.kind in "iub" and not np.array_equal(array, np.asarray(value)):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError):
-            raise NetcError(f"input `{info.name}` can't be {value!r}") from None
+        array = _array(info.name, self.given[key], tensor.elem_type)
         sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in tensor.shape.dim]
         fits = len(sizes) == array.ndim and all(s in (None, n) for s, n in zip(sizes, array.shape, strict=True))
         if tensor.HasField("shape") and not fits:
@@ -155,6 +170,20 @@ class Sizes:
             if name not in self.used:
                 hint = near_miss(name, self.bound) or ("it has " + ", ".join(self.bound) if self.bound else None)
                 yield Diagnostic(f"there is no open size or input `{name}`", hint=hint)
+
+
+def _array(name: str, value: Any, code: int) -> Array:
+    """A given value as an array of ONNX's element type `code`. Raises `NetcError` where it isn't one."""
+    try:
+        if element_name(code) in FOREIGN:
+            array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(code))
+        else:
+            array = np.asarray(value).astype(dtype_of(code).numpy)
+        if array.dtype.kind in "iub" and not np.array_equal(array, np.asarray(value)):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise NetcError(f"input `{name}` can't be {value!r}") from None
+    return array
 
 
 def _checked(name: str, size: object) -> int:

@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator
 
 import netc  # noqa: E402
 from netc.cli import main  # noqa: E402
@@ -246,11 +247,71 @@ def test_all_problems_at_once() -> None:
     assert "inputs: f32[2,3], f32[2,3]" in text
 
 
-@pytest.mark.parametrize("opset", [5, 99])
+@pytest.mark.parametrize("opset", [0, 99])
 def test_operator_sets(opset: int) -> None:
     made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"])
     made.opset_import[0].version = opset
     assert f"operator set {opset} is not supported" in problems(made)
+
+
+def test_old_operators_are_read_if_they_stayed_as_they_were() -> None:
+    agrees(
+        model([helper.make_node("Softmax", ["x"], ["y"])], {"x": (2, 3)}, ["y"], opset=1),
+        np.eye(2, 3, dtype=np.float32),
+    )
+    assert "Relu-1 is older than the rules of netc (6)" in problems(
+        model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"], opset=1)
+    )
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+def sequences(nodes: list[Any], kinds: dict[str, Any], outputs: list[str]) -> Any:
+    """A model whose inputs have types of their own."""
+    made = model(nodes, {}, outputs)
+    made.graph.input.extend(helper.make_value_info(name, kind) for name, kind in kinds.items())
+    return made
+
+
+def test_sequences_and_optional_tensors_are_given_with_the_file() -> None:
+    floats = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("OptionalHasElement", ["maybe"], ["has"]),
+        helper.make_node("SequenceAt", ["parts", "second"], ["one"]),
+        helper.make_node("Identity", ["parts"], ["all"]),
+    ]
+    kinds = {"parts": helper.make_sequence_type_proto(floats), "maybe": helper.make_optional_type_proto(floats)}
+    made = sequences(nodes, kinds, ["has", "one", "all"])
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1), "second"))
+    text = problems(made)
+    assert "input `parts` is no tensor, but a sequence, which must be known" in text
+    assert "--set 'parts=[...]'" in text
+    graph = graph_of(made, "parts", settings={"parts": [[1.0, 2.0], [3.0]], "maybe": None})
+    assert graph.attributes["signature"]["outputs"] == ("has", "one", "all.0", "all.1")
+    has, one, *parts = evaluate(graph, [])
+    assert not has
+    assert [a.tolist() for a in (one, *parts)] == [[3], [1, 2], [3]]
+    assert "can't be 'many'" in problems(made, settings={"parts": [[1.0]], "maybe": "many"})
+    assert "takes a list of tensors" in problems(made, settings={"parts": 3, "maybe": None})
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_deformable_convolution(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    shapes = {"x": (1, 4, 5, 3), "w": (4, 4 // groups, 3, 2), "o": (1, 24, 2, 4), "b": (4,), "m": (1, 12, 2, 4)}
+    given = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    rules = {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 1, 0, 2], "group": groups, "offset_group": 2}
+    made = model([helper.make_node("DeformConv", ["x", "w", "o", "b", "m"], ["y"], **rules)], shapes, ["y"], opset=22)
+    (wanted,) = ReferenceEvaluator(made).run(None, given)
+    (found,) = evaluate(graph_of(made, "deformable"), list(given.values()))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert "don't fit" in problems(
+        model([helper.make_node("DeformConv", ["x", "w", "o"], ["y"])], shapes, ["y"], opset=22)
+    )
+
+
+# ---- attributes ------------------------------------------------------------------------------------------------------
 
 
 def test_an_attribute_that_netc_passes_over_is_refused() -> None:
