@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from onnx.reference import ReferenceEvaluator
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 import netc  # noqa: E402
 from netc.cli import main  # noqa: E402
