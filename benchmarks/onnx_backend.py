@@ -164,7 +164,7 @@ def _nearer(case: Any, model: Any, sets: Any, found: Sequence[Any]) -> str | Non
     """How far numbers outside the tolerances are from the exact results, if the suite's are farther; else None.
 
     The exact results are those of the reference evaluator where all floats are doubles. Where they are 0, the suite
-    wants the noise of its own sum; halves it rounds after each operation, which a kernel of netc doesn't.
+    may want the noise of its own sum.
     """
     if len(sets) != 1:
         return None
