@@ -34,7 +34,7 @@ class Labels:
     @staticmethod
     def of(attributes: Attributes) -> Labels:
         """Those that a use of `contract` states."""
-        return Labels(attributes["a"], attributes["b"], attributes["result"])
+        return Labels(attributes["a_axes"], attributes["b_axes"], attributes["axes"])
 
     @property
     def all(self) -> tuple[str, str, str]:
@@ -53,7 +53,7 @@ class Labels:
 
     def attributes(self) -> dict[str, Any]:
         """What `contract` states."""
-        return {"a": self.a, "b": self.b, "result": self.result}
+        return {"a_axes": self.a, "b_axes": self.b, "axes": self.result}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def _run(operand: str, result: str, end: int, fits: Callable[[str], bool]) -> st
 class Contract(Operator):
     """Products of the elements of a and b, summed over the axes that the result lacks.
 
-    `a`, `b` and `result` hold a letter for each axis, as in NumPy's einsum: contract(a, b) {a = "bkc", b = "kn",
-    result = "bnc"} is a dense layer along axis 1. An axis that is summed over stands in both operands, one of the
+    The attributes hold a letter for each axis, as in NumPy's einsum: contract(x, w) {a_axes = "bkc", b_axes = "kn",
+    axes = "bnc"} is a dense layer along axis 1. An axis that is summed over stands in both operands, one of the
     result in one or both. No letter occurs twice in a tensor.
     """
 
@@ -105,9 +105,9 @@ class Contract(Operator):
     floats_only = True
     anchor = True
     attributes = {
-        "a": AttributeSpec(str, "a letter for each axis of a"),
-        "b": AttributeSpec(str, "a letter for each axis of b"),
-        "result": AttributeSpec(str, "a letter for each axis of the result"),
+        "a_axes": AttributeSpec(str, "a letter for each axis of a"),
+        "b_axes": AttributeSpec(str, "a letter for each axis of b"),
+        "axes": AttributeSpec(str, "a letter for each axis of the result"),
     }
 
     def sizes(self, operands: Sequence[TensorType], labels: Labels) -> dict[str, int]:
@@ -178,8 +178,8 @@ class Contract(Operator):
     def gradient(self, b: Builder, op: Operation, cotangents: tuple[Value, ...]) -> tuple[Value | None, ...]:
         (dy,), (x, y), labels = cotangents, op.operands, Labels.of(op.attributes)
         return (
-            b.emit(self.name, dy, y, a=labels.result, b=labels.b, result=labels.a),
-            b.emit(self.name, dy, x, a=labels.result, b=labels.a, result=labels.b),
+            b.emit(self.name, dy, y, **Labels(labels.result, labels.b, labels.a).attributes()),
+            b.emit(self.name, dy, x, **Labels(labels.result, labels.a, labels.b).attributes()),
         )
 
 

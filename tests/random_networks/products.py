@@ -48,7 +48,7 @@ def contract(m: Maker, name: str) -> Value:
     other = m.choice((batch + inner + "z", batch + "z" + inner, inner + batch + "z"))
     result = m.choice((labels.replace(inner, "z"), labels.replace(inner, "") + "z", "z" + labels.replace(inner, "")))
     b = m.operand((a.type.dtype,), shape=tuple(sizes[label] for label in other))
-    return m.emit(name, a, b, a=labels, b=other, result=result)
+    return m.emit(name, a, b, a_axes=labels, b_axes=other, axes=result)
 
 
 @recipe("attention")

@@ -23,6 +23,6 @@ def _shape(labels: str) -> Shape:
 
 
 CASES: tuple[OpCase, ...] = (
-    *(OpCase("contract", (_shape(a), _shape(b)), {"a": a, "b": b, "result": y}) for a, b, y in FORMS),
-    OpCase("contract", ((2, 70, 40), (70, 50)), {"a": "bkm", "b": "kn", "result": "bnm"}, weights=1),
+    *(OpCase("contract", (_shape(a), _shape(b)), {"a_axes": a, "b_axes": b, "axes": y}) for a, b, y in FORMS),
+    OpCase("contract", ((2, 70, 40), (70, 50)), {"a_axes": "bkm", "b_axes": "kn", "axes": "bnm"}, weights=1),
 )
