@@ -156,7 +156,7 @@ def _reshape(operands: Operands, attributes: Attributes, permutation: Permutatio
     (y,) = _RESHAPE.result_types(operands, attributes)
     if not x.size:  # no group says where the elements are
         return Permuted(attributes, tuple(range(y.rank)), (tuple(range(x.rank)),))
-    groups = _groups(x.shape, y.shape)
+    groups = groups_of(x.shape, y.shape)
     order = [d for d in permutation if x.shape[d] != 1]
     for merged, _ in groups:
         first = min(map(order.index, merged), default=0)
@@ -175,7 +175,7 @@ def _reshape(operands: Operands, attributes: Attributes, permutation: Permutatio
     return Permuted({**attributes, "shape": tuple(y.shape[d] for d in result)}, result, (needed,))
 
 
-def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+def groups_of(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
     """Neighbouring dimensions of two shapes with as many elements, the fewest at a time.
 
     Old dimensions of size 1 stand in no group; new ones with the dimension before them, or first, with none.
@@ -204,7 +204,7 @@ def regrouped(sizes: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]
     A group of dimensions that are merged or split must be broadcast as a whole or not at all.
     """
     found = [1] * len(new)
-    for merged, parts in _groups(old, new):
+    for merged, parts in groups_of(old, new):
         given = [sizes[d] for d in merged]
         if given == [old[d] for d in merged]:
             for d in parts:
