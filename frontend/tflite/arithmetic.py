@@ -114,7 +114,7 @@ def _bits(number: str, truth: str) -> Converter:
 
     def convert(c: Context) -> Value:
         if c.type(0).shape != c.type(1).shape:
-            c.unsupported("operands of different shapes are not supported")
+            c.unsupported("its kernel reads operands of different shapes beyond their ends")
         a, b = c.value(0), c.value(1)
         if a.type.dtype is DType.BOOL:
             return c.emit(truth, a, b)
@@ -204,9 +204,11 @@ def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
 
 
 def power(c: Context) -> Value:
-    """POW of floats; small whole exponents and one half are products and a root, as in the language."""
-    if c.is_quantized or not c.type(0).dtype.is_float:
-        c.unsupported("only powers of floats are supported")
+    """POW; small whole exponents of floats and one half are products and a root, as in the language."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    if not c.type(0).dtype.is_float:
+        return c.emit("pow", c.value(0), c.value(1))
     array, x = c.tensor(1).array(), c.value(0)
     exponent = float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.ndim <= x.type.rank else 0
     if exponent == 0.5:

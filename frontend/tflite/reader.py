@@ -34,6 +34,7 @@ from . import (  # noqa: F401 (which registers the readers)
     fourier,
     moves,
     recurrent,
+    reduce_window,
     reductions,
     scatters,
     selections,

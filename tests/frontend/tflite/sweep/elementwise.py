@@ -220,6 +220,7 @@ GENERATORS: Mapping[str, Generator] = {
     "NOT_EQUAL": _compare("NOT_EQUAL", "NotEqualOptions"),
     "POW": _binary("POW", "PowOptions"),
     "POW small": _binary("POW", "PowOptions", values=((0, 9), (0, 5))),
+    "POW of integers": _binary("POW", "PowOptions", values=((-9, 9), (0, 9))),
     "PRELU": _prelu,
     "QUANTIZE": _quantize,
     "RELU": unary("RELU"),
