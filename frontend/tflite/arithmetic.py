@@ -221,6 +221,24 @@ def power(c: Context) -> Value:
     return result
 
 
+def sqrt(c: Context) -> Value:
+    """SQRT; of quantized numbers the root of the float, cut to a whole number of steps of the result's scale."""
+    x = c.value(0)
+    if not c.is_quantized:
+        return c.emit("sqrt", x)
+    c.check_form(0, _SIGNED)
+    given, y, dtype = c.quantization(0), c.output_quantization(), c.output_type().dtype
+    low = c.builder.scalar(0, DType.I32)
+    whole = c.emit("sub", c.cast(x, DType.I32), c.builder.scalar(given.zero_point, DType.I32))
+    floats = c.cast(c.emit("maximum", whole, low), DType.F32)  # LiteRT stops at numbers below 0
+    root = c.emit("sqrt", c.emit("mul", floats, c.builder.scalar(given.scale, DType.F32)))
+    limits = np.iinfo(str(dtype.numpy))
+    steps = c.emit("div", root, c.builder.scalar(y.scale, DType.F32))
+    steps = c.cast(c.emit("clamp", steps, low=0.0, high=float(1 << 17)), DType.I32)
+    placed = c.emit("add", steps, c.builder.scalar(y.zero_point, DType.I32))
+    return c.cast(c.emit("clamp", placed, low=int(limits.min), high=int(limits.max)), dtype)
+
+
 def quantize(c: Context) -> Value:
     """QUANTIZE: from floats, or from one scale to another."""
     x, y, dtype = c.value(0), c.output_quantization(), str(c.output_type().dtype)
@@ -287,7 +305,7 @@ reads(_clipped("relu_n1_to_1"), "RELU_N1_TO_1")
 reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
 reads(leaky_relu, "LEAKY_RELU")
-reads(_plain("sqrt", 1), "SQRT")
+reads(sqrt, "SQRT")
 reads(_function("q_rsqrt", _plain("rsqrt", 1), _SIGNED), "RSQRT")
 reads(_function("q_exp", _plain("exp", 1), _SIGNED), "EXP")
 reads(_function("q_log", _plain("log", 1), _SIGNED), "LOG")

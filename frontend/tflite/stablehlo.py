@@ -15,6 +15,7 @@ from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.scattering import replaced
 from ...compiler.types import DType
 from .context import Context
+from .scatters import LARGEST_TABLE
 
 
 def _numbers(c: Context, name: str, largest: int, count: int | None = None) -> tuple[int, ...]:
@@ -147,30 +148,57 @@ def apart(c: Context, x: Value, steps: Sequence[int], value: int | float) -> Val
     return x
 
 
-_UPDATES = {(): "update", ("STABLEHLO_ADD",): "add"}
+_UPDATES = {
+    (): "update",
+    ("STABLEHLO_ADD",): "add",
+    ("STABLEHLO_MULTIPLY",): "mul",
+    ("STABLEHLO_MAXIMUM",): "max",
+    ("STABLEHLO_MINIMUM",): "min",
+}
 """What the operators of a scatter's subgraph do with an element and its update."""
+_TRUTH = {"add": "max", "mul": "min"}
+"""What sums and products of truth values, which are 0 and 1, amount to."""
+_TABLES = {"mul": ("reduce_prod", "mul"), "max": ("reduce_max", "maximum"), "min": ("reduce_min", "minimum")}
 
 
 def scatter(c: Context) -> Value:
-    """STABLEHLO_SCATTER: updates take the places of elements, or are added; those beyond the tensor are left out."""
+    """STABLEHLO_SCATTER: updates take the places of elements or are joined to them; those beyond it are left out."""
     x, vectors, updates = c.value(0), _index_vectors(c, c.value(1)), c.value(2)
     where = _update_places(c, x.type.shape, vectors, updates.type.shape)
     combined = region(c, "update_computation_subgraph_index")
     kind = _UPDATES.get(combined)
     if kind is None:
         c.unsupported(f"updates by {', '.join(combined)} are not supported")
-    count = x.type.size
+    count, dtype = x.type.size, x.type.dtype
     if kind == "update":
         more = c.emit("pad", c.emit("reshape", x, shape=(count,)), padding=((0, 1),), value=0)
         places = c.emit("reshape", where, shape=(*where.type.shape, 1))
         found = c.emit("slice", replaced(c.builder, more, places, updates), begin=(0,), size=(count,))
         return c.emit("reshape", found, shape=x.type.shape)
-    dtype = x.type.dtype
-    wide = DType.I32 if dtype in INTEGERS else dtype
+    if dtype is DType.BOOL:
+        kind = _TRUTH.get(kind, kind)
+    wide = DType.I32 if dtype in INTEGERS or dtype is DType.BOOL else dtype
+    given, updates = c.cast(x, wide), c.cast(updates, wide)
+    if kind != "add":
+        return c.cast(_joined(c, given, where, updates, *_TABLES[kind]), dtype)
     places = c.emit("reshape", where, shape=(*where.type.shape, 1))
-    total = c.emit("scatter_nd", places, c.cast(updates, wide), shape=(count + 1,))
+    total = c.emit("scatter_nd", places, updates, shape=(count + 1,))
     total = c.emit("reshape", c.emit("slice", total, begin=(0,), size=(count,)), shape=x.type.shape)
-    return c.cast(c.emit("add", c.cast(x, wide), total), dtype)
+    return c.cast(c.emit("add", given, total), dtype)
+
+
+def _joined(c: Context, x: Value, where: Value, updates: Value, reduction: str, pair: str) -> Value:
+    """X with the updates of each element, found by comparison, joined to it."""
+    count, more = x.type.size, updates.type.size
+    if count * more > LARGEST_TABLE:
+        c.unsupported(f"{more} updates of {count} elements are too many")
+    column = np.arange(count, dtype=where.type.dtype.numpy).reshape(-1, 1)
+    belongs = c.emit("equal", c.emit("reshape", where, shape=(1, more)), c.builder.constant(column))
+    flat = c.emit("reshape", x, shape=(count, 1))
+    neutral = c.builder.scalar(1, x.type.dtype) if pair == "mul" else flat
+    table = c.emit("select", belongs, c.emit("reshape", updates, shape=(1, more)), neutral)
+    found = c.emit(reduction, table, axes=(1,), keepdims=True)
+    return c.emit("reshape", c.emit(pair, flat, found), shape=x.type.shape)
 
 
 def _update_places(c: Context, shape: tuple[int, ...], vectors: Value, updates: tuple[int, ...]) -> Value:
@@ -199,7 +227,7 @@ def _update_places(c: Context, shape: tuple[int, ...], vectors: Value, updates: 
         inside = c.emit("logical_and", inside, fits)
         where = c.emit("add", where, c.emit("mul", at, _constant(c, [stride], vectors)))
     where = c.emit("select", inside, where, _constant(c, [math.prod(shape)], vectors))
-    return c.emit("broadcast_to", where, shape=updates)
+    return c.emit("broadcast_to", where, shape=updates) if updates else c.emit("reshape", where, shape=())
 
 
 def region(c: Context, option: str) -> tuple[str, ...]:

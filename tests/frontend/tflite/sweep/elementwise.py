@@ -178,6 +178,16 @@ def _fake_quant(d: Draw) -> Options:
     return "FakeQuantOptions", {**fields, "NumBits": d.r.choice((8, 8, 2, 4, 16)), "NarrowRange": d.flip()}
 
 
+def _sqrt(d: Draw, dtype: Any) -> bytes:
+    """Of numbers from the zero point up, which is the lowest one."""
+    shape, x = any_shape(d, dtype), scale_of(d, dtype)
+    low = 0 if dtype is np.int16 or dtype not in NARROW else int(np.iinfo(dtype).min)
+    y = scale_of(d, dtype, None if x is None else (x[0] ** 0.5) / 16)
+    values = (0, 32767) if dtype is np.int16 else None
+    a = d.input(shape, dtype, x and (x[0], low), values)
+    return file(d, "SQRT", [a], [d.tensor(shape, dtype, y)])
+
+
 def _logistic_16(d: Draw, dtype: Any, near: float) -> Scale:
     return _fixed(1 / 256, lowest=True)(d, dtype, near)
 
@@ -236,6 +246,7 @@ GENERATORS: Mapping[str, Generator] = {
     "SIGN": unary("SIGN", lambda d: ("SignOptions", {})),
     "SIN": unary("SIN"),
     "SQRT": unary("SQRT"),
+    "SQRT of positive": _sqrt,
     "SQUARE": unary("SQUARE", lambda d: ("SquareOptions", {})),
     "SQUARED_DIFFERENCE": _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
     "STABLEHLO_ADD": _binary("STABLEHLO_ADD", ""),

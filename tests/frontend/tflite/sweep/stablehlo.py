@@ -160,5 +160,7 @@ GENERATORS: Mapping[str, Generator] = {
     "STABLEHLO_SCATTER": _scatter(None),
     "STABLEHLO_SCATTER of sums": _scatter("STABLEHLO_ADD"),
     "STABLEHLO_SCATTER of maxima": _scatter("STABLEHLO_MAXIMUM"),
+    "STABLEHLO_SCATTER of minima": _scatter("STABLEHLO_MINIMUM"),
+    "STABLEHLO_SCATTER of products": _scatter("STABLEHLO_MULTIPLY"),
 }
 """What draws each of them."""
