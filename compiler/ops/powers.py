@@ -124,7 +124,8 @@ class Pow(BinaryOperator):
         if a.type.dtype.is_float:
             return binary(self.loop_op, a, b)
         one, zero = const(1, a.type), const(0, a.type)
-        power, result = a, one
+        power: Expr = a
+        result: Expr = one
         for bit in range(8 * a.type.dtype.itemsize - (a.type.dtype is not DType.U8)):
             is_set = Binary("ne", Binary("and", b, const(1 << bit, b.type)), zero)
             result = c.let(Select(is_set, binary("mul", result, power), result))

@@ -355,7 +355,10 @@ def spectral_subtraction(call: CustomCall) -> tuple[Value, ...]:
     x = call.formula(0)
     names = ("smoothing", "one_minus_smoothing")
     own, alternate = ([integer_option(call, f"{kind}{n}", 0, SHORT) for n in names] for kind in ("", "alternate_"))
-    bits, shift = integer_option(call, "smoothing_bits", 0, 31), integer_option(call, "spectral_subtraction_bits", 0, 31)
+    bits, shift = (
+        integer_option(call, "smoothing_bits", 0, 31),
+        integer_option(call, "spectral_subtraction_bits", 0, 31),
+    )
     least = integer_option(call, "min_signal_remaining", 0, SHORT)
     if len(x.shape) != 1 or x.shape[0] != call.number("num_channels"):
         raise NetcError(f"{call.number('num_channels'):g} bands are not those of {call.operands[0].type}")

@@ -30,13 +30,10 @@ def _rows(call: CustomCall) -> Formula:
     return x.reshape(-1, x.shape[-1])
 
 
-def _kept(call: CustomCall, x: Formula, count: int) -> tuple[Formula, Formula]:
-    """Rows behind the last `count` samples of the runs before, which begin with zeros; and what was kept, to be kept.
-
-    The next run finds the last ones of both.
-    """
+def _behind(call: CustomCall, x: Formula, count: int) -> Formula:
+    """Rows behind the last `count` samples of the runs before, zeros at first; the next run finds the last of both."""
     if count == 0:
-        return x, x
+        return x
     rows, width = x.shape
     if rows * (count + width) > LARGEST:
         raise NetcError(f"{rows} times {count} samples are too many")
@@ -45,7 +42,7 @@ def _kept(call: CustomCall, x: Formula, count: int) -> tuple[Formula, Formula]:
     joined = before.emit("concat", x, axis=1)
     after = joined.emit("slice", begin=(0, width), size=(rows, count))
     call.keep(before.value, after.value)
-    return joined, after
+    return joined
 
 
 def _number(call: CustomCall, initial: int) -> Formula:
@@ -57,23 +54,23 @@ def delay(call: CustomCall) -> Value:
     """Samples i16 [..., N] as they were `delay_length` samples before."""
     operand_types(call, DType.I16)
     x = _rows(call)
-    joined, _ = _kept(call, x, integer_option(call, "delay_length", 0, LARGEST))
+    joined = _behind(call, x, integer_option(call, "delay_length", 0, LARGEST))
     return joined.emit("slice", begin=(0, 0), size=x.shape).reshape(*call.formula(0).shape).value
 
 
 @custom_operator("SignalFramer")
 def framer(call: CustomCall) -> tuple[Value, ...]:
-    """Frames i16 [..., F, size] of samples i16 [..., F * step], those of earlier runs before them; and if all are valid."""
+    """Frames i16 [..., F, size] of samples i16 [..., F * step], behind those of earlier runs; and if all are valid."""
     operand_types(call, DType.I16, results=2)
     x = _rows(call)
     size, step = (integer_option(call, name, 1, LARGEST) for name in ("frame_size", "frame_step"))
     filled = bool(call.options.get("prefill", False))
-    rows, width = x.shape
+    _, width = x.shape
     if width % step or (filled and size < step):
         raise NetcError(f"steps of {step} don't divide {call.operands[0].type} into frames of {size}")
     count = width // step
     whole = size if filled else -(-size // step) * step
-    joined, _ = _kept(call, x, whole - step)
+    joined = _behind(call, x, whole - step)
     places = np.arange(count)[:, None] * step + np.arange(size)
     frames = joined.emit("gather", Formula(x.b, x.b.emit("constant", value=places.astype(np.int32))), axis=1)
     first = 0 if filled else whole // step - 1  # the frame that is the first valid one

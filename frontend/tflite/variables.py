@@ -22,6 +22,7 @@ from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Value
 from ...compiler.graph.names import UniqueNames
 from ...compiler.ops.facets import reads
+from ...compiler.tflite.reading import Operator
 from ...compiler.types import DType, TensorType
 from .context import Context, UnsupportedError
 

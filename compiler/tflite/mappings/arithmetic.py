@@ -190,7 +190,7 @@ def is_quantized_operand(op: Operation) -> bool:
 
 def left_shift(c: Emitter, op: Operation) -> None:
     """STABLEHLO_SHIFT_LEFT of operands of one shape, and 0 where the kernel's shift is not defined."""
-    (a, b), type_ = op.operands, op.result.type
+    b, type_ = op.operands[1], op.result.type
     if type_.dtype not in (DType.I8, DType.I16, DType.I32):
         c.fail(op, f"TFLite's STABLEHLO_SHIFT_LEFT has no form for {type_.dtype}", "cast it to i32 first")
     if any(v.type.shape != type_.shape for v in op.operands):

@@ -15,7 +15,7 @@ from ...ops.scattering import LastUpdate, ScatterND
 from ...ops.striding import MIRRORS, MirrorPad, StridedSlice
 from ...types import DType, TensorType
 from ..emitter import Emitter
-from ..model import Function, Tensor
+from ..model import Field, Function, Tensor
 from ..serialize import element_code
 
 
@@ -130,14 +130,14 @@ def last_update(c: Emitter, op: Operation) -> None:
     numbers = c.constant(np.arange(np.prod(batch, dtype=int), dtype=np.int32).reshape(batch), f"numbers/{batch}")
     one = TensorType(DType.I32, ())
     c.functions.append(Function("update", [Tensor("old", one), Tensor("new", one)], (), (0, 1), (1,)))
-    fields = {
-        "update_window_dims": np.zeros(0, np.int64),
-        "inserted_window_dims": np.arange(depth),
-        "scatter_dims_to_operand_dims": np.arange(depth),
+    fields: dict[str, Field] = {
+        "update_window_dims": (),
+        "inserted_window_dims": tuple(range(depth)),
+        "scatter_dims_to_operand_dims": tuple(range(depth)),
         "index_vector_dim": len(batch),
         "update_computation_subgraph_index": len(c.functions),
     }
-    c.node("STABLEHLO_SCATTER", [start, places, numbers], [c.result(op)], "StablehloScatterOptions", **fields)
+    c.node("STABLEHLO_SCATTER", [start, places, numbers], [c.result(op)], "StablehloScatterOptions", version=1, **fields)
 
 
 def one_hot(c: Emitter, op: Operation) -> None:
