@@ -11,6 +11,7 @@ import io
 import keyword
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -20,6 +21,10 @@ import click
 from .compiler.errors import InternalError, NetcError, Note, near_miss
 from .frontend.diagnostics import render
 from .output import echo
+from .runtime.parallel.launcher import launcher, rank_of_process
+
+_INTERRUPTED = 130
+_FIRST_RANK_SECONDS = 1.0
 
 COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show", "import")
 """Each lives in netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported
@@ -69,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: those of the process) and return the exit code."""
     _prepare_streams()
     warnings.showwarning = _show_warning
+    rank = rank_of_process()
+    if rank:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     code = 0
     try:
         code = _run(arguments)
@@ -80,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk
         code = code or _fail(f"error: {error.strerror or error}")
         _drop_output()
+    if code not in (0, _INTERRUPTED) and launcher() is not None:
+        from .runtime.parallel.world import end_all_ranks
+
+        end_all_ranks(code)
     return code
 
 
@@ -88,7 +100,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="netc", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        return _INTERRUPTED
     except _OutputClosedError:
         raise BrokenPipeError from None
     except BrokenPipeError:
@@ -155,5 +167,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _fail(message: str) -> int:
+    """Say what is wrong; what all ranks find wrong is said by the first, which ends the others."""
+    if rank := rank_of_process():
+        time.sleep(_FIRST_RANK_SECONDS)
+        message = f"rank {rank}: {message}"
     echo(message.rstrip("\n"), err=True)
     return 2

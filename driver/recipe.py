@@ -13,6 +13,7 @@ from typing import Any
 
 from .compiler.errors import Location, NetcError, near_miss
 from .compiler.spec import Spec, Value, format_value, parse_spec
+from .compiler.training import LOSSES
 from .frontend import Recipe, ast
 
 
@@ -33,6 +34,8 @@ class TrainingRecipe:
     """In place of the options of loss and optimiser; None leaves them as they are."""
     clip_norm: float | None = None
     accumulate: int = 1
+    shards: int = 1
+    """Parts of a batch whose gradients are made one by one, by whichever rank, and added in a fixed order."""
     ema: float | None = None
     freeze: tuple[str, ...] = ()
     """Patterns of parameters that stay as they are."""
@@ -59,6 +62,8 @@ class TrainingRecipe:
 
 
 _DEFAULT_EPOCHS = 10
+_SHARDS = 4
+_SHARD_SAMPLES = 16
 FINE_TUNING: Mapping[str, Any] = {
     "epochs": 2,
     "optimizer": "adam(lr=0.0001)",
@@ -92,6 +97,7 @@ _NUMBERS: Mapping[str, _Kind] = {
     "batch": _whole(1),
     "seed": _whole(0),
     "accumulate": _whole(1),
+    "shards": _whole(1),
     "label_smoothing": _SHARE,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _NOT_NEGATIVE,
@@ -124,7 +130,23 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> Training
     if "data" not in combined:
         net = f"net {written.net} has a recipe without `data`" if written is not None else "the net has no recipe"
         raise NetcError(f"{net}: nothing says what to train on", hint="give --data, for example --data mnist")
-    return TrainingRecipe(**combined)
+    recipe = TrainingRecipe(**combined)
+    return recipe if "shards" in combined else replace(recipe, shards=_shards(recipe))
+
+
+def _shards(recipe: TrainingRecipe) -> int:
+    """How many shards a batch has unless a recipe says so: at most 4, of at least 16 samples.
+
+    A loss of the user's own may be no mean over samples, fake quantization sees the ranges of a whole batch: these have
+    one shard.
+
+    It doesn't depend on the number of ranks, so that a run on one process gives the same bits as one on several.
+    """
+    own_loss = parse_spec(recipe.loss).name not in LOSSES
+    shards = 1 if recipe.qat is not None or own_loss else _SHARDS
+    while shards > 1 and (recipe.batch % shards or recipe.batch // shards < _SHARD_SAMPLES):
+        shards //= 2
+    return shards
 
 
 def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe:

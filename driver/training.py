@@ -11,9 +11,13 @@ from .compiler import passes
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
-from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, training_step
+from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, sharded_step, training_step
 from .losses import find_loss
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program
+from .runtime.parallel.team import LeadingTrainer
+from .runtime.parallel.trainer import ShardedTrainer
+from .runtime.parallel.world import World
+from .runtime.program import Program
 from .runtime.trainer import QatTrainer, Trainer
 from .runtime.weights import initial_weights
 
@@ -120,6 +124,8 @@ class TrainingRequest(Request):
     checkpoint_every: int | None = None
     qat: str | None = None
     ranges: Ranges | str | os.PathLike[str] | None = None
+    shards: int = 1
+    """Of how many parts a batch is made; `batch` and a graph given as source are those of one."""
 
     def begin(self) -> TrainingCompilation:
         """Before the first stage."""
@@ -155,6 +161,8 @@ class TrainingCompilation(Compilation):
     """For quantization-aware training, the ranges to start from."""
     fake: FakeQuantized | None
     """For quantization-aware training, the network that is trained."""
+    step: Graph
+    """The graph that has all state: `graph`, or for batches in shards what is done with the sum over all shards."""
 
     run_name = "a step"
     less_memory = "train with a smaller batch, or keep activations at checkpoints only"
@@ -166,20 +174,29 @@ class TrainingCompilation(Compilation):
         self.start = r.resolved_ranges()
         self._given = find_weights(r.weights, self.network, r.seed, skip=r.skip)
         self.fake = fake_quantize(self.network, learned=r.qat == "learned") if self.start is not None else None
-        self.graph = training_step(
-            self.fake.graph if self.fake is not None else self.network,
-            loss=r.resolved_loss(self.network),
-            optimizer=r.resolved_optimizer(),
-            schedule=r.schedule,
-            steps_per_epoch=r.steps_per_epoch,
-            clip_norm=r.clip_norm,
-            accumulate=r.accumulate,
-            ema=r.ema,
-            decay="all" if self.fake is None else "weights",
-            freeze=r.freeze,
-            rates=r.rates,
-            seed=r.seed,
-        )
+        network = self.fake.graph if self.fake is not None else self.network
+        if r.shards == 1:
+            self.graph = self.step = training_step(network, **self._settings())
+        else:
+            sharded = sharded_step(network, r.shards, **self._settings())
+            self.graph, self.step = sharded.shard, sharded.update
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments of `training_step`."""
+        r = self.request
+        return {
+            "loss": r.resolved_loss(self.network),
+            "optimizer": r.resolved_optimizer(),
+            "schedule": r.schedule,
+            "steps_per_epoch": r.steps_per_epoch,
+            "clip_norm": r.clip_norm,
+            "accumulate": r.accumulate,
+            "ema": r.ema,
+            "decay": "all" if self.fake is None else "weights",
+            "freeze": r.freeze,
+            "rates": r.rates,
+            "seed": r.seed,
+        }
 
     def pipeline(self) -> str:
         """The passes that the step goes through."""
@@ -188,7 +205,7 @@ class TrainingCompilation(Compilation):
 
     def parameters(self) -> Mapping[str, Array]:
         """Values for the network's parameters, and for what the optimiser remembers."""
-        values = {**initial_weights(self.graph, self.request.seed), **self._given}
+        values = {**initial_weights(self.step, self.request.seed), **self._given}
         return values if self.fake is None or self.start is None else {**values, **self.fake.values(self.start)}
 
 
@@ -200,6 +217,21 @@ def load_trainer(request: TrainingRequest, built: Callable[[TrainingCompilation]
     parameters = c.parameters()
     parts = (c.network, c.graph, load_program(c, parameters), parameters, request.seed)
     return Trainer(*parts) if c.fake is None or c.start is None else QatTrainer(c.fake, c.start.samples, *parts)
+
+
+def load_sharded_trainer(
+    request: TrainingRequest, net: Graph, world: World, built: Callable[[TrainingCompilation], None] | None = None
+) -> ShardedTrainer:
+    """As `load_trainer`, for batches in shards, which the ranks of a world share; `net` takes a whole batch."""
+    c = build(request, PROGRAM)
+    if built is not None:
+        built(c)
+    update = build(Request(c.step, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)
+    parameters = c.parameters()
+    program = load_program(update, parameters)
+    shard = Program(c.module, c.object.code, c.target, c.threads, parameters, shares=program)
+    kind = LeadingTrainer if world.size > 1 and world.rank == 0 else ShardedTrainer
+    return kind(net, c.step, program, shard, parameters, request.seed, shards=request.shards, world=world)
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:

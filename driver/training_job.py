@@ -30,8 +30,9 @@ from .runtime.data.source import ArraySource, Source
 from .runtime.data.targets import TargetFacts, ignoring
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured
-from .runtime.evaluation.scoring import measure
-from .runtime.host import available_cores
+from .runtime.evaluation.scoring import assist, measure
+from .runtime.parallel.tree import row_of
+from .runtime.parallel.world import ALONE, World
 from .runtime.program import Program
 from .runtime.trainer import Trainer
 from .runtime.training.augment import NO_AUGMENTATION, parse_augmentation
@@ -40,7 +41,7 @@ from .runtime.training.loop import Scores
 from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for
 from .runtime.training.workers import WorkerMaker
-from .training import TrainingCompilation, TrainingRequest, load_trainer
+from .training import TrainingCompilation, TrainingRequest, load_sharded_trainer, load_trainer
 
 IDENTITY = ("model", "net", "settings", "size", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
@@ -98,24 +99,35 @@ class Job:
     setup: Setup
     recipe: TrainingRecipe
     graph: Graph
+    """The net for a whole batch."""
+    shard: Graph
+    """The net for one shard of a batch; the same where a batch has only one."""
     train: Source
     test: Source
     train_preparation: Preparation
     test_preparation: Preparation
     loss: Loss
+    """Of a whole batch."""
+    shard_loss: Loss
     labels: Labels
     """What the net calls its classes."""
     workers: int
     threads: int
+    world: World
+    """The ranks that share the work."""
 
     @staticmethod
-    def prepare(setup: Setup, recipe: TrainingRecipe, data_dir: str | None, workers: int) -> Job:
+    def prepare(setup: Setup, recipe: TrainingRecipe, data_dir: str | None, workers: int, world: World = ALONE) -> Job:
         """Load the net and open the data, so that everything that doesn't fit is known before the long work."""
+        _check_shards(recipe, world)
         graph = setup.load(recipe.batch)
+        shard = graph if recipe.shards == 1 else setup.load(recipe.batch // recipe.shards)
         _check_start(setup, recipe, graph)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         augmentation = parse_augmentation(recipe.augment)
-        loss = _fitting_loss(find_loss(recipe.loss, setup.model, graph), graph, train, test)
+        loss, shard_loss = (
+            _fitting_loss(find_loss(recipe.loss, setup.model, part), part, train, test) for part in (graph, shard)
+        )
         start = setup.weights if recipe.qat is not None else None
         labels = usable_labels(graph, setup.model, start, background=recipe.background)
         preparations = (
@@ -123,14 +135,21 @@ class Job:
             preparation_for(graph, test, NO_AUGMENTATION, labels=labels, loss=loss),
         )
         _check_alike(*preparations)
-        threads = setup.threads or available_cores()
-        return Job(setup, recipe, graph, train, test, *preparations, loss, labels, workers, threads)
+        threads = setup.threads or world.cores
+        return Job(
+            setup, recipe, graph, shard, train, test, *preparations, loss, shard_loss, labels, workers, threads, world
+        )
 
     @property
     def notes(self) -> tuple[str | None, ...]:
         """What was guessed, or isn't plain, for people."""
         prepared = dict.fromkeys((*self.train_preparation.notes, *self.test_preparation.notes))
-        return (self.labels.note, *prepared, self._drawn_note())
+        return (self.labels.note, *prepared, self._drawn_note(), self._shards_note())
+
+    def _shards_note(self) -> str | None:
+        if self.recipe.shards == 1 or not isinstance(self.loss, GraphLoss):
+            return None
+        return f"the loss of a batch is the mean of its {self.recipe.shards} shards', each by {self.recipe.loss}"
 
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
@@ -177,7 +196,10 @@ class Job:
     def stream(self) -> BatchStream:
         """The training data."""
         maker = self.maker(self.train, self.train_preparation)
-        return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name)
+        size = self.recipe.batch // self.recipe.shards
+        row = row_of(self.world.rank, self.world.size, self.recipe.shards)
+        rows = slice(row.start * size, row.stop * size)
+        return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name, rows)
 
     def ranges(self) -> Ranges | None:
         """For quantization-aware training, the ranges of activations to start from."""
@@ -198,15 +220,16 @@ class Job:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""
         recipe, setup = self.recipe, self.setup
         return TrainingRequest(
-            self.graph,
-            batch=recipe.batch,
+            self.shard,
+            batch=recipe.batch // recipe.shards,
+            shards=recipe.shards,
             threads=self.threads,
             cpu=setup.cpu,
             observers=observers,
             weights=setup.weights,
             seed=recipe.seed,
             skip=setup.skip,
-            loss=self.loss,
+            loss=self.shard_loss,
             optimizer=recipe.optimizer,
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,
@@ -224,7 +247,10 @@ class Job:
 
     def trainer(self, request: TrainingRequest, built: Callable[[TrainingCompilation], None]) -> Trainer:
         """Compile the training step; `built` is shown what became of each stage."""
-        trainer = load_trainer(request, built)
+        if self.recipe.shards == 1:
+            trainer = load_trainer(request, built)
+        else:
+            trainer = load_sharded_trainer(request, self.graph, self.world, built)
         if self.classes is not None:
             trainer.metadata = {CLASSES: json.dumps(self.classes, ensure_ascii=False)}
         return trainer
@@ -237,7 +263,12 @@ class Job:
         """How a program does on the test split."""
         type_ = self.graph.inputs[0].type
         return measure(
-            lambda x: program(laid_out(x, type_)), self.test, tests, self.recipe.batch, self.test_preparation.targets
+            lambda x: program(laid_out(x, type_)),
+            self.test,
+            tests,
+            self.recipe.batch,
+            self.test_preparation.targets,
+            world=self.world,
         )
 
     def finish(self, run: Run, best: Mapping[str, float], tests: Maker) -> qat.Outcome | None:
@@ -272,20 +303,44 @@ class Scorer:
 
     def __call__(self) -> Scores:
         """How the trainer's present weights do."""
+        result = self._job.score(self._present(), self._tests)
+        few = self._job.graph.outputs[0].type.shape[-1] <= 10
+        results = {name: value for name, value in result.results.items() if name != "top5" or not few}
+        return Scores(results, result.skipped, result.score)
+
+    def assist(self) -> None:
+        """What a rank but the first does when the weights are scored."""
+        job = self._job
+        type_, program = job.graph.inputs[0].type, self._present()
+        assist(lambda x: program(laid_out(x, type_)), job.test, self._tests, job.recipe.batch, job.world)
+
+    def _present(self) -> Program:
+        """The program with the trainer's present weights."""
         weights = self._trainer.evaluated_weights(averaged=self._job.recipe.ema is not None)
         if self._program is None:
             self._program = load_program(self._compilation, weights)
         else:
             self._program.repack(weights)
-        result = self._job.score(self._program, self._tests)
-        few = self._job.graph.outputs[0].type.shape[-1] <= 10
-        results = {name: value for name, value in result.results.items() if name != "top5" or not few}
-        return Scores(results, result.skipped, result.score)
+        return self._program
 
     def close(self) -> None:
         """End the program's threads."""
         if self._program is not None:
             self._program.close()
+
+
+def _check_shards(recipe: TrainingRecipe, world: World) -> None:
+    """Find out whether a batch can be cut into its shards, and whether there is one for each rank."""
+    batch, shards = recipe.batch, recipe.shards
+    if batch % shards:
+        raise NetcError(f"a batch of {batch} can't be cut into {shards} equal shards", hint="choose a divisor of it")
+    if shards > 1 and recipe.qat is not None:
+        raise NetcError("quantization-aware training takes a batch as a whole", hint="leave --shards out")
+    if world.size > shards:
+        if recipe.qat is not None:
+            raise NetcError("quantization-aware training runs on one rank")
+        hint = f"--shards {world.size}, which a run on any other number of ranks needs, too, to give the same weights"
+        raise NetcError(f"{world.size} ranks share a batch of {batch} in {shards} shards", hint=hint)
 
 
 def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..compiler.backends import backend_of
 from ..compiler.backends.backend import LoadedObject
 from ..compiler.backends.cpu.codegen.host import host_target
-from ..compiler.errors import NetcError, near_miss
+from ..compiler.errors import InternalError, NetcError, near_miss
 from ..compiler.graph.interpreter import NO_PARAMETERS
 from ..compiler.lowering.packing import aligned_bytes
 from ..compiler.modules.module import Module
@@ -58,7 +58,9 @@ class Context(ctypes.Structure):
 class _Session:
     """Machine code, memory and worker threads of a program; apart from `Program` so that a finalizer can hold it."""
 
-    def __init__(self, loaded: LoadedObject, module: Module, weights: Array, threads: int) -> None:
+    def __init__(
+        self, loaded: LoadedObject, module: Module, weights: Array, threads: int, state: Array | None = None
+    ) -> None:
         pointer = ctypes.c_void_p
         self.name = module.name
         self.loaded = loaded
@@ -67,7 +69,7 @@ class _Session:
         self.stop_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_stop"])
         self.weights = weights
         self.arena = aligned_bytes(module.arena_bytes)
-        self.state = aligned_bytes(module.state_bytes)
+        self.state = aligned_bytes(module.state_bytes) if state is None else state
         tensors = len(module.inputs) + len(module.outputs)
         self.buffers = (ctypes.c_void_p * (tensors + 1))()
         self.buffers[tensors] = self.state.ctypes.data
@@ -223,7 +225,10 @@ class Program:
         threads: int = 1,
         params: Mapping[str, Array] = NO_PARAMETERS,
         initial: Mapping[str, Array] = NO_PARAMETERS,
+        *,
+        shares: Program | None = None,
     ) -> None:
+        """`shares`: another program whose state this one has in common; its own parameters come first there."""
         if threads < 1:
             raise NetcError(f"a program runs on at least one thread, not {threads}")
         self.module = module
@@ -234,11 +239,13 @@ class Program:
         backend = backend_of(target)
         loaded = backend.load(code, target, ("netc_start", "netc_run", "netc_stop"))
         self._package = backend.package
-        self._session = _Session(loaded, module, self._package(module, params), threads)
+        region = None if shares is None else shares._shared_state(module)
+        self._session = _Session(loaded, module, self._package(module, params), threads, region)
         self._state = _views(self._session.state, module)
         self._initial = {name: initial[name] for name in self._state if name in initial}
         self._session.has_state = bool(self._initial)
-        self._fill_state(params)
+        if shares is None:
+            self._fill_state(params)
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
         self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
@@ -266,6 +273,15 @@ class Program:
     def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
         return self._invoke(arrays, named, None)
+
+    def write(self, outputs: Sequence[Array], *arrays: Array) -> None:
+        """Run the network once; its outputs go to C-contiguous arrays of their shapes and dtypes, else `NetcError`."""
+        for array, (shape, dtype) in zip(outputs, self._results, strict=True):
+            if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+                raise NetcError(
+                    f"an output of {self.module.name} is {dtype}{list(shape)}, not {array.dtype}{list(array.shape)}"
+                )
+        self._session.run([*self._operands(arrays, {}), *outputs], None)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them.
@@ -316,17 +332,26 @@ class Program:
     def _invoke(
         self, arrays: Sequence[Array], named: Mapping[str, Array], profile: int | None
     ) -> Array | tuple[Array, ...]:
+        results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        self._session.run([*self._operands(arrays, named), *results], profile)
+        return results[0] if len(results) == 1 else Outputs(results, self._names)
+
+    def _operands(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> list[Array]:
+        """The inputs in order, as the machine code takes them."""
         if named or len(arrays) != len(self._expected):
             arrays = self._by_name(arrays, named)
-        operands = [
+        return [
             a
             if type(a) is np.ndarray and a.dtype == dtype and a.shape == shape and a.flags.c_contiguous
             else self._prepared(i, a)
             for i, (a, (dtype, shape)) in enumerate(zip(arrays, self._expected, strict=True))
         ]
-        results = [np.empty(shape, dtype) for shape, dtype in self._results]
-        self._session.run([*operands, *results], profile)
-        return results[0] if len(results) == 1 else Outputs(results, self._names)
+
+    def _shared_state(self, module: Module) -> Array:
+        """The state, for a program of `module`, whose parameters must lie at its beginning."""
+        if module.state != self.module.state[: len(module.state)]:
+            raise InternalError(f"{module.name} has another state than {self.module.name}")
+        return self._session.state
 
     def _by_name(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> tuple[Array, ...]:
         """All inputs in order, from those given by position and by name."""

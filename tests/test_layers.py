@@ -52,7 +52,8 @@ RUNTIME_LEAVES = {"cache", "finite", "host", "litert", "weights"}
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},
     "training": {"data", "finite"},
-    "evaluation": {"data", "training"},
+    "evaluation": {"data", "parallel", "training"},
+    "parallel": {"data", "host", "program", "trainer", "training"},
     "program": {"host"},
     "measure": {"program"},
     "trainer": {"data", "finite", "program", "weights"},

@@ -51,7 +51,7 @@ def order_updates(graph: Graph, state: StateRegion, guards: Mapping[Value, Value
 
     That frees gradients early, and lets new values overwrite old ones. What guards a value comes before it.
     """
-    makers = [(graph.producers[v], p) for p, v in state.updates.items() if v in graph.producers]
+    makers = [(graph.producers[v], p) for p, v in state.updates.items() if v in graph.producers and v is not p]
     if not makers:
         return graph.operations
     position = {op: i for i, op in enumerate(graph.operations)}

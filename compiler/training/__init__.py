@@ -5,7 +5,8 @@ from .optimizers import OPTIMIZERS, Optimizer, parse_optimizer
 from .rates import Rates, parse_rates, rates_of
 from .schedules import SCHEDULES, Schedule, parse_schedule
 from .setting import make_setting
-from .step import Exchange, Gradients, loss_graph, training_step
+from .sharded import ShardedStep, sharded_step
+from .step import Exchange, Gradients, Shared, loss_graph, training_step
 
 __all__ = [
     "LOSSES",
@@ -18,6 +19,8 @@ __all__ = [
     "Optimizer",
     "Rates",
     "Schedule",
+    "ShardedStep",
+    "Shared",
     "loss_graph",
     "make_setting",
     "parse_loss",
@@ -25,5 +28,6 @@ __all__ = [
     "parse_rates",
     "parse_schedule",
     "rates_of",
+    "sharded_step",
     "training_step",
 ]

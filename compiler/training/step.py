@@ -34,10 +34,24 @@ from .state import TrainingState
 
 Gradients = Mapping[str, Value]
 """The gradient of the loss for each trained parameter, by the parameter's name."""
-Exchange = Callable[[GraphBuilder, Gradients], Gradients]
-"""Emits what makes the gradients of one machine those of all machines."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a batch gives and all that is done with it needs, each by name."""
+
+    metrics: Mapping[str, Value]
+    statistics: Mapping[str, Value]
+    """The next values of running statistics."""
+    gradients: Gradients
+
+
+Exchange = Callable[[GraphBuilder, Shared], Shared]
+"""Emits what makes of the values of one machine, or of one shard of a batch, those of all of them."""
 
 COUNT = TensorType(DType.I64, ())
+SHARD = "shard"
+"""The input that says which part of a batch a step is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +85,9 @@ def _require(condition: bool, message: str) -> None:
         raise NetcError(message)
 
 
-def on_one_machine(b: GraphBuilder, gradients: Gradients) -> Gradients:
+def on_one_machine(b: GraphBuilder, shared: Shared) -> Shared:
     """The exchange of a machine that trains alone: nothing."""
-    return gradients
+    return shared
 
 
 def training_step(
@@ -91,6 +105,7 @@ def training_step(
     rates: Rates = MappingProxyType({}),
     seed: int = 0,
     exchange: Exchange = on_one_machine,
+    shards: int = 1,
 ) -> Graph:
     """The graph of one training step of a net that has one output, the prediction.
 
@@ -108,8 +123,10 @@ def training_step(
     - `rates`: learning rates by pattern of names, in place of the optimizer's `lr`; the schedule multiplies them,
       too. Of several patterns that match, the last counts.
     - `seed`: of dropout.
-    - `exchange` stands between the gradients of this machine's batch and all that is done with them; this is where
-      several machines sum theirs.
+    - `exchange` stands between what this machine's batch gives (gradients, metrics, statistics) and all that is done
+      with it; this is where several machines sum theirs.
+    - `shards`: the net's batch is one of so many parts of a batch, and the input `shard` (i64, from 0 on) says which if
+      the net drops something: each part drops by other random numbers. See `sharded.sharded_step`.
 
     A parameter that the loss doesn't reach, say behind stop_gradient, stays as it is: it has no gradient, doesn't decay
     and has no slots.
@@ -135,9 +152,10 @@ def training_step(
         seed=seed,
         exchange=exchange,
     )
+    _require(shards >= 1, "shards must be at least 1")
     graph = dce(graph)
     frozen = matching(freeze, [op.result.name or "" for op in graph.parameters])
-    forward = _forward(graph, recipe.loss, recipe.seed, recipe.accumulate, frozen)
+    forward = _forward(graph, recipe.loss, recipe.seed, recipe.accumulate, frozen, shards)
     trainable = [op.result.name or "" for op in forward.graph.parameters if op.attributes["trainable"]]
     _require(bool(trainable), f"@{graph.name} has no trainable parameters")
     trained = [name for name in trainable if name not in frozen]
@@ -171,13 +189,15 @@ class _Forward:
     """The label that doesn't count."""
 
 
-def _forward(graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: frozenset[str] = frozenset()) -> _Forward:
+def _forward(
+    graph: Graph, loss: Loss, seed: int, accumulate: int, frozen: frozenset[str] = frozenset(), shards: int = 1
+) -> _Forward:
     refuse_state(graph, "it can't be trained")
     if len(graph.outputs) != 1:
         raise NetcError(f"@{graph.name} has {len(graph.outputs)} outputs; a net that is trained has one")
     _require(all(v.name != "labels" for v in graph.inputs), "an input is called `labels`, which is what a loss takes")
     b = Rewriter(graph)
-    mode = TrainingMode(b, seed, lambda: _call_number(TrainingState(b), accumulate).value, frozen)
+    mode = TrainingMode(b, seed, lambda: _counter(b, accumulate, shards).value, frozen)
     mode.copy()
     prediction = Formula(b, b[graph.outputs[0]])
     labels = Formula(b, b.input("labels", loss.labels(prediction.type)))
@@ -198,6 +218,15 @@ def _call_number(state: TrainingState, accumulate: int) -> Formula:
     if accumulate == 1:
         return step
     return step * accumulate + state.param("optimizer.micro_step", COUNT)
+
+
+def _counter(b: GraphBuilder, accumulate: int, shards: int) -> Formula:
+    """How many calls and shards came before, an i64 scalar."""
+    calls = _call_number(TrainingState(b), accumulate)
+    if shards == 1:
+        return calls
+    shard = next((v for v in b.inputs if v.name == SHARD), None) or b.input(SHARD, COUNT)
+    return calls * shards + Formula(b, shard)
 
 
 def _noughts(b: GraphBuilder) -> set[Value]:
@@ -232,8 +261,8 @@ class _Update:
 
     def graph(self) -> Graph:
         """The whole step."""
+        gradients = self._exchange()
         factor = self._factor()
-        gradients = self._formulas(self.recipe.exchange(self.b, self.gradients))
         if self.recipe.accumulate > 1:
             gradients = self._accumulate(gradients)
         if self.recipe.clip_norm is not None:
@@ -252,6 +281,14 @@ class _Update:
         if self.ignored is not None:
             self.b.attributes["ignored"] = self.ignored
         return dce(self.b.finish(outputs))
+
+    def _exchange(self) -> dict[str, Formula]:
+        """The gradients after the exchange, which changes metrics and statistics, too."""
+        metrics, statistics = ({n: f.value for n, f in g.items()} for g in (self.metrics, self.statistics))
+        shared = self.recipe.exchange(self.b, Shared(metrics, statistics, self.gradients))
+        self.metrics = self._formulas(shared.metrics)
+        self.statistics = self._formulas(shared.statistics)
+        return self._formulas(shared.gradients)
 
     def _formulas(self, values: Mapping[str, Value]) -> dict[str, Formula]:
         return {name: Formula(self.b, value) for name, value in values.items()}

@@ -32,7 +32,9 @@ from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
 from ..runtime.data.registry import path_of
-from ..runtime.host import available_cores
+from ..runtime.parallel.team import follow, leading
+from ..runtime.parallel.trainer import ShardedTrainer
+from ..runtime.parallel.world import World, this_world
 from ..runtime.training.events import Finished, Interrupted
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
@@ -56,6 +58,11 @@ recipe_options = combine(
     click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
     click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
     click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    click.option(
+        "--shards",
+        type=click.IntRange(1, 4096),
+        help="Parts of a batch, for ranks to share; batch_norm takes each alone. Default: up to 4, of 16 samples.",
+    ),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
     click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
     click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
@@ -129,15 +136,18 @@ def train_command(
     if flags.pop("qat") and resume is None:
         flags["qat_ranges"] = flags["qat_ranges"] or "moving"
     flags["qat"] = flags.pop("qat_ranges")
-    workers = available_cores() if workers is None else workers
+    world = this_world()
+    workers = world.cores if workers is None else workers
     if resume is not None:
         if run_dir is not None:
             raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
-        job, start = _resumed(Path(resume), setup, flags, data_dir, workers)
+        job, start = _resumed(Path(resume), setup, flags, data_dir, workers, world)
     else:
-        job, start = _new(setup, flags, data_dir, workers, run_dir)
+        job, start = _new(setup, flags, data_dir, workers, run_dir, world)
     if emit:
         return _emit(job, emit, output, log)
+    if world.rank:
+        return _assist(job)
     return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log)
 
 
@@ -145,7 +155,9 @@ Started = tuple[Job, Callable[[], Run]]
 """What is trained, and what makes or opens its run."""
 
 
-def _new(setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, run_dir: str | None) -> Started:
+def _new(
+    setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, run_dir: str | None, world: World
+) -> Started:
     """A run that begins."""
     if not setup.model:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
@@ -156,7 +168,7 @@ def _new(setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: 
     written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
     if written is not None:
         _check_recipe(setup, written, flags)
-    job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers)
+    job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers, world)
 
     def create() -> Run:
         return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
@@ -173,12 +185,15 @@ def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> No
         raise NetcError(problems)
 
 
-def _resumed(path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int) -> Started:
+def _resumed(
+    path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, world: World
+) -> Started:
     """A run that goes on."""
     kept = read_description(path)["recipe"]
     if lacking := {*IDENTITY, "threads", "network"} - {"skip"} - kept.keys():
         raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
-    job = Job.prepare(asked.resumed(kept), check_same(TrainingRecipe.from_json(kept), flags), data_dir, workers)
+    recipe = check_same(TrainingRecipe.from_json(kept), flags)
+    job = Job.prepare(asked.resumed(kept), recipe, data_dir, workers, world)
     if kept["network"] != job.fingerprint:
         raise NetcError(
             f"the network or its loss is not the one that {path} was started with", hint="restore the .net file"
@@ -217,9 +232,10 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
         closing(scorer),
         Watcher(job.graph.name) as watcher,
         _stop_on_interrupt(watcher) as stop,
+        leading(stream, scorer, job.world) as (batches, evaluate),
     ):
         watcher.line(f"run {run.path}")
-        loop = TrainingLoop(trainer, stream, run, options, evaluate=scorer, diagnose=trainer.diagnose, stop=stop)
+        loop = TrainingLoop(trainer, batches, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
         for event in loop.events():
             watcher.show(event)
             if isinstance(event, Interrupted):
@@ -229,6 +245,20 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
                 for line in outcome.lines():
                     watcher.line(line)
         watcher.line(f"weights: {run.best}")
+    return 0
+
+
+def _assist(job: Job) -> int:
+    """What a rank but the first does: its part of every step, as rank 0 says. It prints and writes nothing."""
+    previous = [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)]
+    stream, tests = job.stream(), job.tests()
+    trainer = job.trainer(job.request(stream.steps_per_epoch, None, ()), lambda c: None)
+    assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
+    scorer = Scorer(job, trainer, tests)
+    with stream, closing(tests), closing(scorer):
+        follow(trainer, stream, scorer.assist, job.world)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
+        signal.signal(number, handler)
     return 0
 
 

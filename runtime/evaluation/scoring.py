@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
 from ..data.source import Source
 from ..data.targets import Targets
+from ..parallel.world import ALONE, World
 from ..training.batches import Batch, Maker, evaluation_plans
 from .accuracy import Comparison, Evaluation, rank_of_label
 from .measures import Measured, measure_for
@@ -20,27 +22,39 @@ Run = Callable[[Array], Array | tuple[Array, ...]]
 Progress = Callable[[int], None] | None
 
 
-def score(program: Run, source: Source, maker: Maker, batch: int, progress: Progress = None) -> Evaluation:
+def score(
+    program: Run, source: Source, maker: Maker, batch: int, progress: Progress = None, *, world: World = ALONE
+) -> Evaluation:
     """Run `program`, which takes `batch` samples, over all of `source`, whose batches `maker` makes.
 
     `maker` stays open: its workers may be wanted again. Samples that can't be read don't count. A program with one
     column gives the score of class 1 against class 0. `progress` is told the number of samples done so far.
     """
     tally = _Tally()
-    for made, (scores,) in _runs((program,), source, maker, batch, progress):
+    for made, (scores,) in _runs((program,), source, maker, batch, progress, world=world):
         tally.add(scores, made)
     return tally.evaluation(source)
 
 
 def measure(
-    program: Run, source: Source, maker: Maker, batch: int, targets: Targets, progress: Progress = None
+    program: Run,
+    source: Source,
+    maker: Maker,
+    batch: int,
+    targets: Targets,
+    progress: Progress = None,
+    *,
+    world: World = ALONE,
 ) -> Evaluation | Measured:
-    """As `score`, for targets of any kind: classes of samples give an `Evaluation`."""
+    """As `score`, for targets of any kind: classes of samples give an `Evaluation`.
+
+    The ranks of a world take batches in turn; rank 0 adds up all of them in their order. The others call `assist`.
+    """
     if targets.for_samples:
-        return score(program, source, maker, batch, progress)
+        return score(program, source, maker, batch, progress, world=world)
     tally = measure_for(targets)
     samples, skipped = 0, list[str]()
-    for made, (outputs,) in _runs((program,), source, maker, batch, progress, columns=False):
+    for made, (outputs,) in _runs((program,), source, maker, batch, progress, columns=False, world=world):
         usable = made.usable
         if not np.isfinite(outputs[usable]).all():
             raise NetcError("the program's output holds infinities or NaNs", hint="are these the net's weights?")
@@ -64,21 +78,48 @@ def compare(
     return Comparison(first.evaluation(source), second.evaluation(source), agreed)
 
 
+def assist(program: Run, source: Source, maker: Maker, batch: int, world: World) -> None:
+    """What a rank but the first does in a measurement: its batches, whose results go to rank 0."""
+    for made, outputs in _own_runs((program,), source, maker, batch, world):
+        world.send_message((replace(made, images=made.images[:0]), outputs), 0)
+
+
 def _runs(
-    programs: Sequence[Run], source: Source, maker: Maker, batch: int, progress: Progress, *, columns: bool = True
+    programs: Sequence[Run],
+    source: Source,
+    maker: Maker,
+    batch: int,
+    progress: Progress,
+    *,
+    columns: bool = True,
+    world: World = ALONE,
 ) -> Iterator[tuple[Batch, list[Array]]]:
-    """Each batch and what the programs make of it, for `columns` as a row of scores for each of its samples."""
+    """Each batch and what the programs make of it, for `columns` as a row of scores for each of its samples.
+
+    Of what other ranks have run, batches come without their images.
+    """
     done = 0
-    for made in maker.make(evaluation_plans(len(source), batch)):
+    own = _own_runs(programs, source, maker, batch, world)
+    for number in range(-(-len(source) // batch)):
+        turn = number % world.size
+        made, outputs = next(own) if turn == world.rank else world.receive_message(turn)
+        yield made, [_columns(output) for output in outputs] if columns else outputs
+        done += len(made.labels)
+        if progress:
+            progress(done)
+
+
+def _own_runs(
+    programs: Sequence[Run], source: Source, maker: Maker, batch: int, world: World
+) -> Iterator[tuple[Batch, list[Array]]]:
+    """The batches of this rank and what the programs make of them."""
+    plans = islice(evaluation_plans(len(source), batch), world.rank, None, world.size)
+    for made in maker.make(plans):
         count = len(made.labels)
         tensor = made.images
         if count < batch:
             tensor = np.concatenate([tensor, np.zeros((batch - count, *tensor.shape[1:]), np.float32)])
-        outputs = [np.asarray(program(tensor))[:count] for program in programs]
-        yield made, [_columns(output) for output in outputs] if columns else outputs
-        done += count
-        if progress:
-            progress(done)
+        yield made, [np.asarray(program(tensor))[:count] for program in programs]
 
 
 def _columns(scores: Array) -> Array:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -26,7 +26,8 @@ from .samples import Preparation, Tensor
 class Plan:
     """A batch to be made: its place in the epoch, the samples in it, and those that may replace damaged ones.
 
-    Without spares a damaged sample is unusable.
+    The spare of a row is the one at its place, then those behind it, so that no row depends on another. Without spares
+    a damaged sample is unusable.
     """
 
     epoch: int
@@ -214,9 +215,8 @@ def finished(source: FileSource, decoder: Decoder, plan: Plan, rows: Rows, failu
     """A batch of what was read: samples that failed are replaced by the next readable ones among the plan's spares."""
     samples = plan.samples.copy()
     messages = [message for _, message in failures]
-    spares = iter(plan.spares or ())
     for row, _ in failures if plan.spares is not None else ():
-        for spare in spares:
+        for spare in (plan.spares or ())[row:]:
             samples[row] = spare
             sample = samples[row : row + 1]
             problems = decoder(keys_of(source, sample), plan.epoch, sample, rows.part(row, row + 1))
@@ -243,6 +243,10 @@ class BatchStream:
     maker: Maker
     seed: int = 0
     name: str = "the training data"
+    rows: slice = field(default_factory=lambda: slice(None))
+    """Which rows of each batch are made here."""
+    begins: Callable[[int, int, int], None] = lambda epoch, step, epochs: None
+    """Told the arguments of each `batches`."""
 
     def __post_init__(self) -> None:
         if self.count < self.batch:
@@ -255,7 +259,8 @@ class BatchStream:
         return self.count // self.batch
 
     def batches(self, epoch: int, step: int, epochs: int) -> Iterator[Batch]:
-        """Batches from position `step` of `epoch` up to the end of epoch `epochs` - 1."""
+        """Batches from position `step` of `epoch` up to the end of epoch `epochs` - 1, of each its `rows`."""
+        self.begins(epoch, step, epochs)
         return self.maker.make(self._plans(epoch, step, epochs))
 
     def _plans(self, epoch: int, step: int, epochs: int) -> Iterator[Plan]:
@@ -263,8 +268,8 @@ class BatchStream:
             order = permutation(self.count, self.seed, current)
             for position in range(step if current == epoch else 0, self.steps_per_epoch):
                 start = position * self.batch
-                samples = order[start : start + self.batch]
-                after = np.arange(start + self.batch, start + 2 * self.batch) % self.count
+                samples = order[start : start + self.batch][self.rows]
+                after = (start + self.batch + (self.rows.start or 0) + np.arange(self.batch)) % self.count
                 yield Plan(current, position, samples, order[after].tolist())
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
-from netc.compiler.graph.ir import Graph, Value
+from netc.compiler.graph.ir import Graph
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.graph.verifier import verify
 from netc.compiler.passes import differentiate, run
-from netc.compiler.training import GraphLoss, loss_graph, training_step
+from netc.compiler.training import GraphLoss, Shared, loss_graph, training_step
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -230,9 +230,9 @@ def test_moving_average() -> None:
 def test_exchange_stands_between_gradients_and_update() -> None:
     seen: list[str] = []
 
-    def double(b: GraphBuilder, gradients: Mapping[str, Value]) -> Mapping[str, Value]:
-        seen.extend(gradients)
-        return {name: b.emit("add", g, g) for name, g in gradients.items()}
+    def double(b: GraphBuilder, shared: Shared) -> Shared:
+        seen.extend(shared.gradients)
+        return replace(shared, gradients={name: b.emit("add", g, g) for name, g in shared.gradients.items()})
 
     twice, plain = train(exchange=double), train(optimizer="sgd(lr=1)")
     for training in (twice, plain):

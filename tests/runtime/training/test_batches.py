@@ -189,7 +189,7 @@ def test_a_damaged_picture_is_replaced_and_named(image_folder: Path) -> None:
     order = permutation(12, 5, 0)
     place = int(np.flatnonzero(order == 5)[0])
     expected = source.labels[order]
-    expected[place] = source.labels[order[(place // 4 * 4 + 4) % 12]]
+    expected[place] = source.labels[order[(place + 4) % 12]]
     np.testing.assert_array_equal(np.concatenate([b.labels for b in made]), expected)
 
 

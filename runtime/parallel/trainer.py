@@ -1,0 +1,120 @@
+"""A training step that is computed shard by shard, on one process or on several, to the same bits."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compiler.errors import NetcError
+from ...compiler.graph.ir import Graph
+from ...compiler.training.step import SHARD
+from ..data.layout import laid_out
+from ..program import Program
+from ..trainer import Trainer
+from .tree import Tree, layout
+from .world import ALONE, World
+
+Array = NDArray[Any]
+
+CHECKED_STEPS = 100
+"""After so many steps ranks compare a hash of their state."""
+
+
+class ShardedTrainer(Trainer):
+    """Trains a network on batches that are made of shards (see `compiler.training.sharded`).
+
+    `net` takes a whole batch, `shard` is the program of one shard, `update` what is done with the sum over all of them.
+    In a `world` of several ranks each is given the rows of its own shards, and all of them take each step together.
+    """
+
+    def __init__(
+        self,
+        net: Graph,
+        step_graph: Graph,
+        update: Program,
+        shard: Program,
+        params: Mapping[str, Array],
+        seed: int = 0,
+        *,
+        shards: int,
+        world: World = ALONE,
+    ) -> None:
+        super().__init__(net, step_graph, update, params, seed)
+        self._shard = shard
+        self._labels = shard.inputs["labels"].dtype.numpy
+        self._shards = shards
+        self.world = world
+        self._steps = 0
+        self._numbered = SHARD in shard.inputs
+        types = [type_ for _, type_ in shard.module.outputs]
+        dtypes = {t.dtype.numpy for t in types}
+        if len(dtypes) != 1:
+            raise NetcError(f"net {net.name} mixes element types: it can't be trained in shards", hint="use --shards 1")
+        self._shapes = [t.shape for t in types]
+        self._places, length = layout(self._shapes)
+        self._tree = Tree(world, shards, length, dtypes.pop())
+
+    @property
+    def rows(self) -> slice:
+        """The rows of a batch that this rank is given."""
+        size = self.batch // self._shards
+        return slice(self._tree.row.start * size, self._tree.row.stop * size)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that a step works on, on this rank."""
+        module = self._shard.module
+        inputs = sum(type_.bytes for _, type_ in module.inputs)
+        return super().peak_bytes + module.arena_bytes + module.weights_bytes + inputs
+
+    def step(self, *batch: Array) -> float:
+        """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`."""
+        *x, labels = batch
+        labels = self._checked(labels)
+        size = self.batch // self._shards
+        first = self._tree.row.start
+
+        def compute(number: int, out: Array) -> None:
+            rows = slice((number - first) * size, (number - first + 1) * size)
+            inputs = [laid_out(a[rows], t) for a, t in zip(x, self._shard.inputs.values(), strict=False)]
+            numbers = [np.array(number, np.int64)] if self._numbered else []
+            self._shard.write(self._views(out), *inputs, *numbers, labels[rows])
+
+        total = self._tree.total(compute)
+        results = self.program(*self._views(total))
+        values = results if isinstance(results, tuple) else (results,)
+        self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
+        self.metrics.setdefault("counted", float(labels.size // len(labels) * self.batch))
+        self._steps += 1
+        if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
+            self._check_alike()
+        return self.metrics["loss"]
+
+    def share_state(self) -> None:
+        """Take over the state of rank 0; all ranks do so at the same time."""
+        for view in self.program.state.values():
+            self.world.broadcast_array(view)
+
+    def _check_alike(self) -> None:
+        """Raise `NetcError` on rank 0 if the state of a rank differs from that of the others."""
+        digest = 0
+        for view in self.program.state.values():
+            digest = zlib.crc32(view.reshape(-1).view(np.uint8).data, digest)
+        digests = self.world.gather(digest)
+        if different := [rank for rank, other in enumerate(digests) if other != digest]:
+            named = f"rank {different[0]}" + (f" and {len(different) - 1} others" if len(different) > 1 else "")
+            where = f"after {self._steps} steps of this process"
+            hint = "do all ranks have the same processor and the same versions? `--cpu` names one that all have"
+            raise NetcError(f"the weights of {named} differ from those of rank 0 {where}", hint=hint)
+
+    def _views(self, flat: Array) -> list[Array]:
+        return [flat[place].reshape(shape) for place, shape in zip(self._places, self._shapes, strict=True)]
+
+    def close(self) -> None:
+        """End the worker threads; no step can follow."""
+        self._shard.close()
+        super().close()

@@ -1,0 +1,204 @@
+"""The processes that work on one job, called ranks: `Alone`, or those that an MPI launcher has started.
+
+MPI is imported only where a launcher says so in the environment: a plain `netc train` needs no mpi4py.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...compiler.errors import NetcError
+from ..host import available_cores
+from .launcher import launcher
+
+Array = NDArray[Any]
+
+
+class World(Protocol):
+    """Ranks that send each other arrays and small objects."""
+
+    rank: int
+    size: int
+
+    @property
+    def cores(self) -> int:
+        """Processors that this rank may use: those that several ranks may use are shared out."""
+        ...
+
+    def broadcast(self, message: Any) -> Any:
+        """The message of rank 0, on every rank."""
+        ...
+
+    def gather(self, message: Any) -> list[Any]:
+        """On rank 0 the messages of all ranks, in their order; an empty list on the others."""
+        ...
+
+    def broadcast_array(self, array: Array) -> None:
+        """Overwrite an array by that of rank 0."""
+        ...
+
+    def send(self, array: Array, to: int) -> None:
+        """Send an array to a rank, which receives it."""
+        ...
+
+    def receive(self, array: Array, source: int) -> None:
+        """Overwrite an array by the next that a rank sends here."""
+        ...
+
+    def exchange(self, mine: Array, theirs: Array, partner: int) -> None:
+        """Send `mine` to a rank and overwrite `theirs` by what it sends here."""
+        ...
+
+    def send_message(self, message: Any, to: int) -> None:
+        """Send an object to a rank, which receives it."""
+        ...
+
+    def receive_message(self, source: int) -> Any:
+        """The next object that a rank sends here."""
+        ...
+
+    def abort(self, status: int) -> None:
+        """End all ranks at once; a process that is alone goes on."""
+        ...
+
+
+class Alone:
+    """The world of one process."""
+
+    rank = 0
+    size = 1
+
+    @property
+    def cores(self) -> int:
+        """All that this process may use."""
+        return available_cores()
+
+    def broadcast(self, message: Any) -> Any:
+        """The message."""
+        return message
+
+    def gather(self, message: Any) -> list[Any]:
+        """The message as a list."""
+        return [message]
+
+    def broadcast_array(self, array: Array) -> None:
+        """Nothing to do."""
+
+    def send(self, array: Array, to: int) -> None:
+        """There is nobody."""
+        raise AssertionError("there is no other rank")
+
+    def receive(self, array: Array, source: int) -> None:
+        """There is nobody."""
+        raise AssertionError("there is no other rank")
+
+    def exchange(self, mine: Array, theirs: Array, partner: int) -> None:
+        """There is nobody."""
+        raise AssertionError("there is no other rank")
+
+    def send_message(self, message: Any, to: int) -> None:
+        """There is nobody."""
+        raise AssertionError("there is no other rank")
+
+    def receive_message(self, source: int) -> Any:
+        """There is nobody."""
+        raise AssertionError("there is no other rank")
+
+    def abort(self, status: int) -> None:
+        """Nothing to end."""
+
+
+ALONE = Alone()
+
+
+class MpiWorld:
+    """The ranks of MPI_COMM_WORLD, in a communicator of netc's own."""
+
+    def __init__(self) -> None:
+        from mpi4py import MPI
+
+        self._comm = MPI.COMM_WORLD.Dup()
+        self.rank: int = self._comm.Get_rank()
+        self.size: int = self._comm.Get_size()
+        own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED).allgather(own)
+        self._sharers = neighbours.count(own)
+
+    @property
+    def cores(self) -> int:
+        """An equal part of the processors that ranks of this machine have in common."""
+        return max(1, available_cores() // self._sharers)
+
+    def broadcast(self, message: Any) -> Any:
+        """The message of rank 0, on every rank."""
+        return self._comm.bcast(message)
+
+    def gather(self, message: Any) -> list[Any]:
+        """On rank 0 the messages of all ranks, in their order; an empty list on the others."""
+        return self._comm.gather(message) or []
+
+    def broadcast_array(self, array: Array) -> None:
+        """Overwrite an array by that of rank 0."""
+        self._comm.Bcast(_bytes(array))
+
+    def send(self, array: Array, to: int) -> None:
+        """Send an array to a rank, which receives it."""
+        self._comm.Send(_bytes(array), to)
+
+    def receive(self, array: Array, source: int) -> None:
+        """Overwrite an array by the next that a rank sends here."""
+        self._comm.Recv(_bytes(array), source)
+
+    def exchange(self, mine: Array, theirs: Array, partner: int) -> None:
+        """Send `mine` to a rank and overwrite `theirs` by what it sends here."""
+        self._comm.Sendrecv(_bytes(mine), partner, recvbuf=_bytes(theirs), source=partner)
+
+    def send_message(self, message: Any, to: int) -> None:
+        """Send an object to a rank, which receives it."""
+        self._comm.send(message, to)
+
+    def receive_message(self, source: int) -> Any:
+        """The next object that a rank sends here."""
+        return self._comm.recv(source=source)
+
+    def abort(self, status: int) -> None:
+        """End all ranks at once."""
+        self._comm.Abort(status)
+
+
+def _bytes(array: Array) -> Array:
+    """The memory of a contiguous array: element types don't concern MPI, which adds nothing up here."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def end_all_ranks(status: int) -> None:
+    """End the job with an exit code, if this process is one of several that have found each other."""
+    if this_world.cache_info().currsize:
+        this_world().abort(status)
+
+
+@cache
+def this_world() -> World:
+    """The ranks of this job; raises `NetcError` if a launcher has started several and mpi4py is missing or isn't its.
+
+    A process of several that MPI takes for the only one belongs to a launcher of another MPI: each would train alone.
+    """
+    who = launcher()
+    if who is None:
+        return ALONE
+    try:
+        world = MpiWorld()
+    except (ImportError, RuntimeError) as error:  # the latter where the MPI library itself is missing
+        hint = 'pip install "netc[mpi]"'
+        raise NetcError(
+            f"{who} has started several processes, but mpi4py can't be used: {str(error).splitlines()[0]}", hint=hint
+        ) from None
+    if world.size == 1:
+        hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
+        raise NetcError(f"{who} has started several processes, but each is alone in its MPI library", hint=hint)
+    return world

@@ -1,0 +1,130 @@
+"""A step in shards means what a step of the whole batch means, and has the same bits on any number of ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import netc
+from netc.compiler.errors import NetcError
+from netc.runtime.parallel.trainer import CHECKED_STEPS, ShardedTrainer
+from netc.runtime.parallel.world import ALONE, World
+from netc.training import TrainingRequest, load_sharded_trainer
+
+from .ranks import ThreadWorld, on_ranks
+
+PLAIN = """
+net tiny(image: f32[N, 8, 8, 3]) {
+  return image |> conv@conv(8, 3) |> relu |> max_pool(2) |> flatten |> dense@fc(5)
+}
+"""
+NORMED = """
+net tiny(image: f32[N, 8, 8, 3]) {
+  return image |> conv@conv(8, 3, bias = false) |> batch_norm@bn |> relu |> max_pool(2) |> flatten |> dropout(0.5)
+    |> dense@fc(5)
+}
+"""
+BATCH, SHARDS = 16, 4
+Array = NDArray[Any]
+
+
+def batches(count: int) -> list[tuple[Array, Array]]:
+    rng = np.random.default_rng(3)
+    return [
+        (rng.standard_normal((BATCH, 8, 8, 3), dtype=np.float32), rng.integers(0, 5, BATCH).astype(np.int32))
+        for _ in range(count)
+    ]
+
+
+def trainer(source: Path, world: World = ALONE, shards: int = SHARDS, **options: Any) -> ShardedTrainer:
+    request = TrainingRequest(source, batch=BATCH // shards, shards=shards, threads=1, seed=4, **options)
+    return load_sharded_trainer(request, netc.load(source, batch=BATCH), world)
+
+
+@pytest.fixture(params=[PLAIN, NORMED], ids=["plain", "normed"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.net"
+    path.write_text(request.param)
+    return path
+
+
+def test_without_statistics_a_step_is_that_of_the_whole_batch(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(PLAIN)
+    options = {"optimizer": "adam(lr=0.003)", "clip_norm": 1.0, "ema": 0.9}
+    with netc.compile_training(path, batch=BATCH, threads=1, seed=4, **options) as whole:
+        parts = trainer(path, **options)
+        for x, labels in batches(3):
+            assert parts.step(x, labels) == pytest.approx(whole.step(x, labels), rel=1e-5)
+            assert parts.metrics == pytest.approx({**whole.metrics, "counted": BATCH}, rel=1e-5)
+        state = parts.state()
+        assert state.keys() == whole.state().keys()
+        for name, value in whole.state().items():
+            np.testing.assert_allclose(state[name], value, rtol=2e-4, atol=1e-6, err_msg=name)
+        parts.close()
+
+
+def test_each_shard_has_its_own_statistics_and_its_own_dropout(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(NORMED)
+    (x, labels), parts = batches(1)[0], trainer(path)
+    same = np.concatenate([x[: BATCH // SHARDS]] * SHARDS)
+    before = parts.state()
+    parts.step(same, np.concatenate([labels[: BATCH // SHARDS]] * SHARDS))
+    statistics = parts.state()["bn.running_mean"]
+    with netc.compile_training(path, batch=BATCH // SHARDS, threads=1, seed=4) as one:
+        losses = {one.step(x[: BATCH // SHARDS], labels[: BATCH // SHARDS])}
+        np.testing.assert_allclose(statistics, one.state()["bn.running_mean"], rtol=1e-5)
+    assert not np.array_equal(statistics, before["bn.running_mean"])
+    assert parts.metrics["loss"] not in losses, "all shards dropped the same elements"
+    parts.close()
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_any_number_of_ranks_gives_the_same_bits(source: Path, ranks: int) -> None:
+    options = {"optimizer": "sgd(lr=0.05, momentum=0.9)", "accumulate": 2}
+    alone = trainer(source, **options)
+    for batch in batches(4):
+        alone.step(*batch)
+    expected = alone.state()
+
+    def work(world: ThreadWorld) -> tuple[dict[str, Array], dict[str, float]]:
+        mine = trainer(source, world, **options)
+        for x, labels in batches(4):
+            ShardedTrainer.step(mine, x[mine.rows], labels[mine.rows])  # without orders to the others
+        state, metrics = mine.state(), dict(mine.metrics)
+        mine.close()
+        return state, metrics
+
+    for state, metrics in on_ranks(ranks, work):
+        assert metrics == alone.metrics
+        for name, value in expected.items():
+            np.testing.assert_array_equal(state[name], value, err_msg=name)
+    alone.close()
+
+
+def test_a_rank_with_other_weights_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(PLAIN)
+    (x, labels) = batches(1)[0]
+
+    def work(world: ThreadWorld) -> str:
+        mine = trainer(path, world)
+        if world.rank == 1:
+            mine.program.state["fc.bias"][0] += 1
+        try:
+            for _ in range(CHECKED_STEPS):
+                ShardedTrainer.step(mine, x[mine.rows], labels[mine.rows])  # without orders to the others
+        except NetcError as error:
+            return str(error)
+        finally:
+            mine.close()
+        return ""
+
+    first, second = on_ranks(2, work)
+    assert "the weights of rank 1 differ from those of rank 0 after 100 steps" in first
+    assert second == ""
