@@ -137,7 +137,9 @@ def last_update(c: Emitter, op: Operation) -> None:
         "index_vector_dim": len(batch),
         "update_computation_subgraph_index": len(c.functions),
     }
-    c.node("STABLEHLO_SCATTER", [start, places, numbers], [c.result(op)], "StablehloScatterOptions", version=1, **fields)
+    c.node(
+        "STABLEHLO_SCATTER", [start, places, numbers], [c.result(op)], "StablehloScatterOptions", version=1, **fields
+    )
 
 
 def one_hot(c: Emitter, op: Operation) -> None:
