@@ -188,10 +188,9 @@ def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> No
     )
 
 
-<<<<<<< HEAD
 def _without_samples(o: _Options) -> None:
     if o.form == "int8":
-        network = load(o.model, net=o.net, settings=o.settings)
+        network = _load(o)
         if states_scales(network):
             _write_as_given(o, network)
             return
@@ -218,7 +217,7 @@ class _Prepared:
         report_file = ReportFile.named(o.report) if o.report else None
         labelled = _labelled(o)
         scheme = o.scheme
-        network = load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess)
+        network = _load(o)
         if labelled and not _comparable(labelled, network, o):
             labelled = None
         return _Prepared(report_file, labelled, scheme, network, open_noted(o.samples or "", o.limit, network))
@@ -232,28 +231,6 @@ def _quantize(o: _Options, world: World) -> None:
     calibrated = _calibrate(o, network, samples, world)
     if world.rank:
         return
-=======
-def _quantize(o: _Options) -> None:
-    if o.samples is None and o.form == "int8":
-        network = _load(o)
-        if states_scales(network):
-            _write_as_given(o, network)
-            return
-    if o.samples is None:
-        hint = "add --calibrate PATH, or --dynamic-range, which takes none"
-        raise NetcError("quantizing to 8-bit integers takes samples to calibrate with", hint=hint)
-    if o.form == "int16x8":
-        flags = {"--adaround": o.adaround, "--bias-correction": o.bias_correction, "--report": o.report}
-        refuse_settings("--int16x8", flags)
-    report_file = ReportFile.named(o.report) if o.report else None
-    labelled = _labelled(o)
-    scheme = o.scheme
-    network = _load(o)
-    if labelled and not _comparable(labelled, network, o):
-        labelled = None
-    samples = open_noted(o.samples, o.limit, network)
-    calibrated = _calibrate(o, network, samples)
->>>>>>> main
     if o.weights is None and network.parameters:
         echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     if calibrated.calibration.samples == 1:
