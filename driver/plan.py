@@ -67,7 +67,7 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
     """
     clock = time.process_time if (setup.threads or ALONE.cores) == 1 else time.perf_counter
     size = recipe.batch // recipe.shards
-    whole, part = setup.load(2 * size), setup.load(size)
+    (whole, _), (part, _) = setup.load(2 * size), setup.load(size)
     request = TrainingRequest(
         part,
         batch=size,
