@@ -116,7 +116,7 @@ def write_part(home: Path, data: str, samples: int) -> None:
 
 def command(net: str, threads: int, run: str, *more: str) -> tuple[str, ...]:
     given = ("--data", "part.npz", "--epochs", str(EPOCHS), "--threads", str(threads), "--seed", "1", "--run-dir", run)
-    batch = () if "--batch" in more else ("--batch", str(BATCH), "--shards", "4")
+    batch = () if "--batch" in more else ("--batch", str(BATCH), "--shards", "4", "--accumulate", "1")
     return ("-m", "netc", "train", net, *given, *batch, *more)
 
 

@@ -136,7 +136,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"error: {place}{error.strerror or error}")
     except Exception as error:
-        sys.stderr = sys.__stderr__
+        _speak_up()
         if os.environ.get("NETC_TRACEBACK"):
             raise
         kind = "" if isinstance(error, InternalError) else f"{type(error).__name__}: "
@@ -144,6 +144,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         echo(f"internal error: {kind}{error}\n  hint: {hint}", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _speak_up() -> None:
+    """Let a rank that is silent write to stderr."""
+    if rank_of_process():
+        sys.stderr = sys.__stderr__
 
 
 def _shown(error: click.ClickException) -> str:
@@ -189,7 +195,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def _fail(message: str) -> int:
     """Say what is wrong; what all ranks find wrong is said by the first, which ends the others."""
     if rank := rank_of_process():
-        sys.stderr = sys.__stderr__
+        _speak_up()
         time.sleep(_FIRST_RANK_SECONDS)
         message = f"rank {rank}: {message}"
     echo(message.rstrip("\n"), err=True)

@@ -18,7 +18,7 @@ from .compiler.graph.printer import print_graph
 from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
+from .compiler.training import GraphLoss, Loss, Optimizer, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import FORMATS, format_of
 from .losses import find_loss
 from .picture import usable_labels
@@ -244,7 +244,12 @@ class Job:
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""
         recipe, setup, factor = self.recipe, self.setup, self.recipe.rate_factor
-        optimizer = parse_optimizer(recipe.optimizer)
+        rates = parse_rates(recipe.lr)
+        optimizer: str | Optimizer = recipe.optimizer
+        if factor != 1:
+            meant = parse_optimizer(recipe.optimizer)
+            optimizer = replace(meant, lr=meant.lr * factor)
+            rates = {name: rate * factor for name, rate in rates.items()}
         return TrainingRequest(
             self.shard,
             batch=recipe.batch // recipe.shards,
@@ -256,7 +261,7 @@ class Job:
             seed=recipe.seed,
             skip=setup.skip,
             loss=self.shard_loss,
-            optimizer=replace(optimizer, lr=optimizer.lr * factor),
+            optimizer=optimizer,
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,
             label_smoothing=recipe.label_smoothing,
@@ -265,7 +270,7 @@ class Job:
             accumulate=recipe.accumulate,
             ema=recipe.ema,
             freeze=recipe.freeze,
-            rates={name: rate * factor for name, rate in parse_rates(recipe.lr).items()},
+            rates=rates,
             checkpoint_every=setup.checkpoint_every,
             qat=recipe.qat,
             ranges=ranges,
