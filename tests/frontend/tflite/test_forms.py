@@ -179,8 +179,11 @@ def test_all_opaque_operators_are_named_at_once() -> None:
         with pytest.raises(NetcError) as caught:
             run(graph)
         first, second = caught.value.diagnostics
-        assert first.message == "netc can't run the operator LSH_PROJECTION (operator 0, tensor `a`)"
-        assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`)"
+        assert (
+            first.message
+            == "netc can't run the operator LSH_PROJECTION (operator 0, tensor `a`): netc has no hashes of bytes"
+        )
+        assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`): netc has no strings"
         assert second.hint is not None
         assert "netc run FILE --engine litert" in second.hint
 
