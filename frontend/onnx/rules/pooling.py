@@ -36,7 +36,7 @@ class Windows:
     def _check_same(self, c: Node, spatial: tuple[int, ...]) -> None:
         """Refuse a negative `auto_pad`: MaxPool's formula takes it, `pads` can't be it, and runtimes differ.
 
-        ONNX Runtime cuts off elements in AveragePool and LpPool, refuses MaxPool and adds nothing in Conv; the reference
+        ONNX Runtime cuts off elements in AveragePool and LpPool, refuses MaxPool, adds nothing in Conv; the reference
         evaluator fails. With one element over, all begin at the first.
         """
         mode = c.attribute("auto_pad", "NOTSET")
