@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from netc.compiler.quantization import QuantizationWarning
     from netc.export import write_tflite
     from netc.frontend.pytorch import from_torch
+    from netc.library import build_library
     from netc.pipeline import load
     from netc.programs import compile  # noqa: A004 (the public name)
     from netc.quantization import calibrate, quantize
+    from netc.runtime.library import load_library
     from netc.runtime.program import Program
     from netc.runtime.trainer import Trainer
     from netc.training import compile_training
@@ -37,11 +39,13 @@ __all__ = [
     "Program",
     "QuantizationWarning",
     "Trainer",
+    "build_library",
     "calibrate",
     "compile",
     "compile_training",
     "from_torch",
     "load",
+    "load_library",
     "parse_graph",
     "passes",
     "quantize",
@@ -57,11 +61,13 @@ _HOMES = {
     "Program": "netc.runtime.program",
     "QuantizationWarning": "netc.compiler.quantization",
     "Trainer": "netc.runtime.trainer",
+    "build_library": "netc.library",
     "calibrate": "netc.quantization",
     "compile": "netc.programs",
     "compile_training": "netc.training",
     "from_torch": "netc.frontend.pytorch",
     "load": "netc.pipeline",
+    "load_library": "netc.runtime.library",
     "parse_graph": "netc.compiler.graph.parser",
     "quantize": "netc.quantization",
     "write_tflite": "netc.export",

@@ -26,7 +26,22 @@ from .runtime.parallel.launcher import launcher, rank_of_process
 _INTERRUPTED = 130
 _FIRST_RANK_SECONDS = 1.0
 
-COMMANDS = ("run", "compile", "bench", "train", "eval", "plot", "grad", "quantize", "opt", "check", "show", "import")
+COMMANDS = (
+    "run",
+    "compile",
+    "build",
+    "targets",
+    "bench",
+    "train",
+    "eval",
+    "plot",
+    "grad",
+    "quantize",
+    "opt",
+    "check",
+    "show",
+    "import",
+)
 """Each lives in netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported
 only when it is called."""
 

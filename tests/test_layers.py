@@ -31,23 +31,24 @@ LAYERS = {
     "graph": {"loops"},
     "ops": {"graph", "loops"},
     "modules": {"graph", "loops"},
+    "library": {"graph", "modules"},
     "passes": {"graph", "ops"},
     "training": {"graph", "ops", "passes"},
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},
     "edgetpu": {"graph", "ops", "passes", "tflite"},
     "lowering": {"graph", "loops", "modules", "targets"},
-    "backends.backend": {"graph", "lowering", "modules", "passes", "targets"},
+    "backends.backend": {"graph", "library", "lowering", "modules", "passes", "targets"},
     "backends.cpu.schedules": {"graph", "loops", "lowering", "ops", "targets"},
-    "backends.cpu.codegen": {"loops", "modules", "targets"},
+    "backends.cpu.codegen": {"library", "loops", "modules", "targets"},
     "backends.cpu": {
         *("backends.backend", "backends.cpu.codegen", "backends.cpu.schedules"),
-        *("graph", "lowering", "modules", "ops", "passes", "targets"),
+        *("graph", "library", "lowering", "modules", "ops", "passes", "targets"),
     },
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
-RUNTIME_LEAVES = {"cache", "finite", "host", "litert", "weights"}
+RUNTIME_LEAVES = {"cache", "finite", "host", "library", "litert", "weights"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},

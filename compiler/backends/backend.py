@@ -10,6 +10,8 @@ from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.regions import map_regions
+from ..library.facts import Extras
+from ..library.interface import Interface
 from ..lowering import Schedules, lower
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
@@ -103,6 +105,22 @@ class Backend(ABC):
     def fingerprint(self, target: Target) -> str:
         """What besides the text decides the bytes of `object_code`."""
         return f"{self.name}, {target!r}"
+
+    def emit_library(self, module: Module, target: Target, interface: Interface) -> str:
+        """The backend's text of a library, without embedded weights; `CODE` of the interface for the hash of this text.
+
+        Raises `NetcError` where there are none, as it is unless a backend says otherwise.
+        """
+        raise NetcError(f"there are no libraries for {target}")
+
+    def complete_library(
+        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras | None = None
+    ) -> str:
+        """The text of `emit_library` with the hash of the code, with weights where these are embedded, and extras.
+
+        Without extras it has no data of its own but embedded weights.
+        """
+        raise NotImplementedError
 
     def package(self, module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
         """The weights as the module's code reads them: bytes. `region` is memory of this size to fill again."""

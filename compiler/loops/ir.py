@@ -24,7 +24,22 @@ from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
-from .nodes import Bitcast, Broadcast, Cast, Dot4, FixedMul, Fma, Interleave, Pick, Reduce, Select, Spread
+from .nodes import (
+    Bitcast,
+    Broadcast,
+    Cast,
+    Dot2,
+    Dot4,
+    FixedMul,
+    Fma,
+    Halves,
+    Interleave,
+    Pick,
+    RealMul,
+    Reduce,
+    Select,
+    Spread,
+)
 
 __all__ = [
     "INDEX",
@@ -35,11 +50,13 @@ __all__ = [
     "Buffer",
     "Cast",
     "Const",
+    "Dot2",
     "Dot4",
     "Expr",
     "FixedMul",
     "Fma",
     "For",
+    "Halves",
     "If",
     "Interleave",
     "Kernel",
@@ -47,6 +64,7 @@ __all__ = [
     "Load",
     "LoopKind",
     "Pick",
+    "RealMul",
     "Reduce",
     "Select",
     "Space",

@@ -105,6 +105,34 @@ class FixedMul(Expr):
         return product
 
 
+@spelled("real_mul")
+@dataclass(frozen=True, slots=True)
+class RealMul(Expr):
+    """32-bit integers times factors in f64, rounded as a double, then to the nearest integer, halves away from zero.
+
+    Factors are finite; what doesn't fit i32 becomes its smallest or largest number.
+    """
+
+    x: Expr
+    factor: Expr
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        x, factor = self.x.type, self.factor.type
+        fits = x.dtype is DType.I32 and factor.dtype is DType.F64 and x.lanes == factor.lanes
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def product(x: Number, factor: Number) -> Number:
+            exact = np.asarray(x, np.float64) * factor
+            whole = np.floor(np.abs(exact))
+            return convert(np.copysign(whole + (np.abs(exact) - whole >= 0.5), exact), DType.I32)
+
+        return product
+
+
 # ---- conversions ----------------------------------------------------------------------------------------------------
 
 
@@ -307,3 +335,52 @@ class Dot4(Expr):
             return sums[0] if self.type.lanes == 1 else sums
 
         return products
+
+
+@spelled("halves")
+@dataclass(frozen=True, slots=True)
+class Halves(Expr):
+    """Bytes `start` and `start` + 2 of four, widened to the lower and upper half of an i32."""
+
+    value: Expr
+    start: int
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I32)
+
+    def fault(self) -> str:
+        if self.start not in (0, 1):
+            return "halves start at byte 0 or 1"
+        kind = self.value.type
+        return "" if kind.lanes == 4 and kind.dtype in (DType.I8, DType.U8) else f"{kind} is not four bytes"
+
+    def meaning(self) -> Callable[..., Number]:
+        def widened(value: Number) -> Number:
+            low, high = (int(np.asarray(value)[self.start + place]) & 0xFFFF for place in (0, 2))
+            return np.array(low | high << 16, np.uint32).astype(np.int32)
+
+        return widened
+
+
+@spelled("dot2")
+@dataclass(frozen=True, slots=True)
+class Dot2(Expr):
+    """c + the products of the lower and of the upper halves of a and b, as signed 16-bit numbers. All are i32."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I32)
+
+    def fault(self) -> str:
+        fits = all(operand.type == self.type for operand in self.operands)
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def total(a: Number, b: Number, c: Number) -> Number:
+            x, y = (np.array([v], np.int32).view(np.int16).astype(np.int64) for v in (a, b))
+            return np.asarray(int(c) + int((x * y).sum()), np.int64).astype(np.int32)
+
+        return total

@@ -1,5 +1,5 @@
 """Machines as data; no LLVM here."""
 
-from .target import DotProduct, MinMax, Target
+from .target import DotProduct, Environment, MinMax, Target
 
-__all__ = ["DotProduct", "MinMax", "Target"]
+__all__ = ["DotProduct", "Environment", "MinMax", "Target"]

@@ -27,6 +27,21 @@ class DotProduct(enum.Enum):
     """x86: four unsigned by signed products into each 32-bit lane."""
     NEON = "neon"
     """Arm: four signed products into each 32-bit lane."""
+    WIDENED = "widened"
+    """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
+    PAIRS = "pairs"
+    """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
+
+
+class Environment(enum.Enum):
+    """What surrounds the code."""
+
+    POSIX = "posix"
+    """A process with the C library."""
+    WASM = "wasm"
+    """A WebAssembly module: what it imports is the page's to give."""
+    BARE = "bare"
+    """Nothing: no C library, no memory but what the caller gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +61,16 @@ class Target:
     l2_bytes: int
     """Second-level cache of one core."""
     has_fma: bool
+    """Multiplies and adds floats, in double precision where `has_double` holds, with one rounding."""
+    vector_fma: str = ""
+    """LLVM's name of an intrinsic that multiplies and adds vectors of f32 where `has_fma` doesn't hold."""
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
     has_half: bool = True
     """Half precision is converted by an instruction."""
+    has_double: bool = True
+    """There are instructions for double precision; else each operation is a call."""
     extensions: tuple[str, ...] = ()
     """LLVM's names of instruction sets that code for this processor may hold beside those that its vectors imply."""
     has_high_products: bool = False
@@ -58,12 +78,35 @@ class Target:
     min_max: MinMax = MinMax.SELECT
     has_byte_tables: bool = False
     """An instruction takes bytes from two registers of 64 at the places that the bytes of a third one name."""
+    loads_ahead: bool = False
+    """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
+    longest_epilogue: int = 2000
+    """Expressions to which the end of a register tile is expanded, at most; a longer one becomes a loop."""
     pause: str = ""
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())
     """Extra LLVM function attributes."""
+    has_wide_products: bool = True
+    """Two 32-bit numbers are multiplied to 64 bits by an instruction or two."""
+    pointer_bits: int = 64
+    environment: Environment = Environment.POSIX
+    abi: str = ""
+    """LLVM's name of the calling convention, where the triple leaves a choice: `lp64d`."""
+    code_model: str = "default"
     backend: str = "cpu"
     """What makes code for it: the name of one of `compiler.backends`."""
+
+    @property
+    def has_threads(self) -> bool:
+        """Code for it can be run by several threads; else it is serial, and kernels get pointers only."""
+        return self.environment is Environment.POSIX and self.pointer_bits == 64
+
+    @property
+    def alignment(self) -> int:
+        """Bytes to which buffers in memory are aligned: a cache line, a vector, or what 64-bit numbers want."""
+        if self.environment is Environment.BARE:
+            return max(8, 4 * self.vector_lanes)
+        return 64
 
     def __str__(self) -> str:
         return f"{self.cpu} ({self.triple})"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...library.facts import Extras
+from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...targets.cpus import CPUS
+from ...targets.devices import DEVICES
 from ...targets.target import Target
 from ..backend import Backend, LoadedObject
 from .choose_algorithms import ChooseAlgorithms
@@ -14,7 +17,7 @@ from .schedules import SCHEDULES
 
 
 class Cpu(Backend):
-    """The processors of `targets.cpus`, and this machine: LLVM makes the code, threads of one process run it."""
+    """The processors of `targets.cpus` and `targets.devices`, and this machine, for which LLVM makes the code."""
 
     name = "cpu"
     schedules = SCHEDULES
@@ -22,8 +25,8 @@ class Cpu(Backend):
 
     @property
     def target_names(self) -> Collection[str]:
-        """The host and those of the table."""
-        return ("host", *CPUS)
+        """The host and those of the tables."""
+        return ("host", *CPUS, *DEVICES)
 
     def find_target(self, name: str) -> Target | None:
         """The processor of this name; "host" is this machine."""
@@ -31,7 +34,7 @@ class Cpu(Backend):
             from .codegen.host import host_target
 
             return host_target()
-        return CPUS.get(name)
+        return CPUS.get(name) or DEVICES.get(name)
 
     def layouts(self, target: Target) -> tuple[Pass, ...]:
         """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
@@ -42,6 +45,20 @@ class Cpu(Backend):
         from .codegen.program import emit_module
 
         return emit_module(module, target)
+
+    def emit_library(self, module: Module, target: Target, interface: Interface) -> str:
+        """LLVM text, with the C interface of docs/libraries.md."""
+        from .codegen.library import emit_library
+
+        return emit_library(module, target, interface)
+
+    def complete_library(
+        self, text: str, target: Target, interface: Interface, code: int, region: bytes, extras: Extras | None = None
+    ) -> str:
+        """Weights are data of the module."""
+        from .codegen.library import complete_library
+
+        return complete_library(text, target, interface, code, region, extras)
 
     def assembly(self, text: str, target: Target) -> str:
         """The processor's instructions as text."""

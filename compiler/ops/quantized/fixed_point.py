@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import ScaleError
 from ...graph.ir import Attributes
-from ...loops.ir import Binary, Cast, Expr, FixedMul, VectorType, binary, const, maximum, minimum
+from ...loops.ir import Binary, Cast, Expr, FixedMul, RealMul, VectorType, binary, const, maximum, minimum
 from ...numerics import convert
 from ...types import DType, Quantization
 from ..rounding import Let as Let
@@ -208,7 +208,9 @@ def multiply_by_operands(let: Let, x: Expr, multiplier: Expr, shift: Expr) -> Ex
 
 
 def multiply_real_expr(let: Let, x: Expr, factor: Expr) -> Expr:
-    """`multiply_real` of an i32 expression, giving i64."""
+    """`multiply_real` of an i32 or i64 expression, giving i64."""
+    if x.type.dtype is DType.I32:
+        return Cast(RealMul(x, factor), DType.I64)
     product = rounded_expr(let, Cast(x, DType.F64) * factor)
     return Cast(Cast(product, DType.I32), DType.I64)
 

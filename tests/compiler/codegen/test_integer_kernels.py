@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,28 @@ def test_arm_has_instructions_for_it(cpu: str) -> None:
     assert "srshl" in code
     code = assembly(kernel_text(parse_kernel(dot4("i8", "i8", 4, each=True)), target), target)
     assert "sdot" in code
+
+
+REAL_MUL = """kernel @real(%x: i32[N], %f: f64[N], %y: out i32[N]) {
+  for %i = 0 to N {
+    %y[%i] = real_mul(load i32 %x[%i], load f64 %f[%i])
+  }
+}
+"""
+
+
+def test_factors_without_double_precision_give_the_same_integers() -> None:
+    random = np.random.default_rng(3)
+    count = 200_000
+    x = random.integers(*LIMITS, count, np.int32, endpoint=True) >> random.integers(0, 31, count, np.int32)
+    factor = random.uniform(0.5, 1.0, count) * 2.0 ** random.integers(-40, 40, count)
+    halves = (random.integers(0, 1 << 15, count) + 0.5) / np.maximum(np.abs(x.astype(np.int64)), 1)
+    factor[::2] = halves[::2]  # products next to halves, on both sides of them
+    factor[::4] = np.nextafter(halves[::4], random.choice([0.0, np.inf], halves[::4].size))
+    x[:6], factor[:6] = [LIMITS[0], LIMITS[1], 0, -1, 1, 1], [1.0, 1.0, 2.0, 2.0**31, 2.0**31, 0.0]
+    kernel = parse_kernel(REAL_MUL.replace("N", str(count)))
+    compiled = [np.zeros_like(x) for _ in range(2)]
+    for has_double, y in zip((True, False), compiled, strict=True):
+        load_kernel(kernel, replace(find_target("host"), has_double=has_double)).run([x, factor, y])
+    np.testing.assert_array_equal(*compiled)
+    assert (compiled[0] != 0).mean() > 0.5

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from netc.compiler.backends import find_target, target_names
-from netc.compiler.backends.cpu.codegen import assembly, emit_module, object_code
+from netc.compiler.backends.cpu.codegen import assembly, emit_module, machine, object_code
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.codegen.jit import load_kernel
+from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.targets.target import MinMax, Target
@@ -21,7 +22,8 @@ from netc.runtime.host import runs_here
 from ..loops.test_text import module
 
 HAS_X86 = host_target().triple.startswith("x86_64")
-MAGIC = {"linux": b"\x7fELF", "apple": b"\xcf\xfa\xed\xfe"}
+ELF = b"\x7fELF"
+MAGIC = {"apple": b"\xcf\xfa\xed\xfe", "wasm": b"\0asm"}
 
 
 def test_host_is_this_machine() -> None:
@@ -35,9 +37,10 @@ def test_host_is_this_machine() -> None:
 @pytest.mark.parametrize("name", target_names())
 def test_every_named_target_gives_an_object(name: str) -> None:
     target = find_target(name)
-    code = object_code(emit_module(module(), target), target)
-    magic = next(magic for system, magic in MAGIC.items() if system in target.triple)
-    assert code.startswith(magic)
+    kernels = [emit_kernel(kernel, target, linkage="dso_local", serial=True) for kernel in module().kernels]
+    text = emit_module(module(), target) if target.has_threads else machine.header(target) + "\n".join(kernels)
+    magic = next((magic for system, magic in MAGIC.items() if system in target.triple), ELF)
+    assert object_code(text, target).startswith(magic)
 
 
 def test_unknown_names_get_a_suggestion() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import netc
+from netc import pipeline
 from netc.compiler.backends import find_target, lower, optimize
-from netc.compiler.backends.cpu.schedules import epilogue
+from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.graph import Array, Graph, GraphBuilder, evaluate
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, Quantization, TensorType
@@ -80,7 +82,8 @@ CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
 def test_results_are_exact(dtype: DType, longest: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """All cases are one graph, which is compiled once; the last two with epilogues as loops."""
     if longest is not None:
-        monkeypatch.setattr(epilogue, "LONGEST", longest)
+        target = replace(host_target(), longest_epilogue=longest)
+        monkeypatch.setattr(pipeline, "target_of", lambda cpu: target)
     graphs = [_graph(operator, dtype, x, weight, **given) for operator, x, weight, given in CASES.values()]
     b = GraphBuilder("all")
     inputs = [b.input(f"x{i}", graph.inputs[0].type) for i, graph in enumerate(graphs)]

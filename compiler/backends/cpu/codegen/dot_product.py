@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
@@ -23,10 +25,107 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     if key in _INTRINSICS:
         arguments = ((sums.text, c.name), (b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
         return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
+    if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
+        return _by_pairs(emitter, a, b, c)
+    if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
+        return _by_halves(emitter, a, b, c)
     total = c.name
     for j in range(4):
         total = emitter.arithmetic("add", sums, total, _product(emitter, a, b, sums, j))
     return Value(sums, total)
+
+
+def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """WebAssembly: bytes are widened to 16 bits, and each instruction adds up two products of every four."""
+    out, sums = emitter.out, c.type
+    left, right = (_pairs(emitter, side) for side in (a, b))
+    total = c.name
+    for x, y in zip(left, right, strict=True):
+        pair = out.call(sums.text, "llvm.wasm.dot", ("<8 x i16>", x), ("<8 x i16>", y))
+        total = emitter.arithmetic("add", sums, total, pair)
+    return Value(sums, total)
+
+
+def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
+    """The first two and the last two of each four of 16 bytes, widened; of four bytes, the same for every sum."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    extend = "zext" if side.type.is_unsigned else "sext"
+    if side.type.lanes == 4:
+        four = Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32"))
+        every = pure(depth, f"bitcast {emitter.splat(four, 4)} to <16 x i8>")
+        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {_mask(range(8))}")
+        wide = pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>")
+        places = ([0, 1] * 4, [2, 3] * 4)
+        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {_mask(p)}") for p in places)
+        return first, last
+    order = [4 * i + j for pair in ((0, 1), (2, 3)) for i in range(4) for j in pair]
+    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {_mask(order)}")
+    halves = []
+    for start in (0, 8):
+        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {_mask(range(start, start + 8))}")
+        halves.append(pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>"))
+    return halves[0], halves[1]
+
+
+def _mask(places: Sequence[int]) -> str:
+    return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
+
+
+def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:
+    """Arm without vectors: bytes 0 and 2 of a word are widened to its halves, then 1 and 3."""
+    for start in (0, 1):
+        total = dot2(emitter, halves(emitter, a, start), halves(emitter, b, start), total)
+    return total
+
+
+def dot2(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """The node `Dot2`."""
+    out, kind = emitter.out, c.type
+    if emitter.target.dot_product is DotProduct.PAIRS:
+        return Value(kind, out.call("i32", "llvm.arm.smlad", *(("i32", v.name) for v in (a, b, c))))
+    total = c.name
+    for is_upper in (False, True):
+        factors = []
+        for side in (a, b):
+            placed = side.name if is_upper else out.emit(f"shl {side}, 16")
+            factors.append(out.emit(f"ashr i32 {placed}, 16"))
+        total = emitter.arithmetic("add", kind, total, emitter.arithmetic("mul", kind, *factors))
+    return Value(kind, total)
+
+
+def two_words(emitter: Emission, kind: LLVMType, pointer: str) -> Value:
+    """Eight bytes at a multiple of four by one instruction, which LLVM makes of volatile loads alone."""
+    emit = emitter.out.emit
+    both = emit(f"load volatile i64, ptr {pointer}, align 4")
+    half = llvm_type(kind.dtype, kind.lanes // 2)
+    parts = []
+    for word in (both, emit(f"lshr i64 {both}, 32")):
+        lower = emit(f"trunc i64 {word} to i32")
+        parts.append(lower if half.text == "i32" else emit(f"bitcast i32 {lower} to {half.text}"))
+    if half.lanes == 1:
+        first = emit(f"insertelement {kind.text} poison, {half.text} {parts[0]}, i64 0")
+        return Value(kind, emit(f"insertelement {kind.text} {first}, {half.text} {parts[1]}, i64 1"))
+    places = ", ".join(f"i32 {i}" for i in range(kind.lanes))
+    mask = f"<{kind.lanes} x i32> <{places}>"
+    return Value(kind, emit(f"shufflevector {half.text} {parts[0]}, {half.text} {parts[1]}, {mask}"))
+
+
+def halves(emitter: Emission, value: Value, start: int) -> Value:
+    """The node `Halves`; made once for all that multiply it."""
+    pure, depth, kind = emitter.out.pure, emitter.out.depth, llvm_type(DType.I32)
+    word = pure(depth, f"bitcast {value} to i32")
+    if emitter.target.dot_product is DotProduct.PAIRS:
+        name = "llvm.arm.uxtb16" if value.type.is_unsigned else "llvm.arm.sxtb16"
+        rotated = pure(depth, f"call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)") if start else word
+        return Value(kind, pure(depth, f"call i32 @{name}(i32 {rotated})"))
+    moved = pure(depth, f"lshr i32 {word}, 8") if start else word
+    if value.type.is_unsigned:
+        return Value(kind, pure(depth, f"and i32 {moved}, {0x00FF00FF}"))
+    left = word if start else pure(depth, f"shl i32 {word}, 8")
+    upper = pure(depth, f"and i32 {pure(depth, f'ashr i32 {left}, 8')}, -65536")
+    low = pure(depth, f"shl i32 {moved}, 24")
+    lower = pure(depth, f"lshr i32 {pure(depth, f'ashr i32 {low}, 8')}, 16")
+    return Value(kind, pure(depth, f"or i32 {upper}, {lower}"))
 
 
 def _every(emitter: Emission, a: Value, sums: int) -> str:

@@ -17,13 +17,16 @@ from ....loops.ir import (
     Buffer,
     Cast,
     Const,
+    Dot2,
     Dot4,
     Expr,
     FixedMul,
     Fma,
+    Halves,
     Interleave,
     Load,
     Pick,
+    RealMul,
     Reduce,
     Select,
     Space,
@@ -33,15 +36,16 @@ from ....loops.ir import (
     const,
 )
 from ....loops.operations import COMPARISONS
-from ....targets.target import Target
+from ....loops.rounding import rounded_expr
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot4
+from .dot_product import dot2, dot4, halves, two_words
 from .extremum import extremum
-from .fixed_point import fixed_mul
+from .fixed_point import fixed_mul, real_mul
 from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
@@ -58,7 +62,7 @@ class ExpressionEmitter(IndexEmitter):
     """Emits expressions into a function; `KernelEmitter` adds statements."""
 
     def __init__(self, target: Target) -> None:
-        super().__init__()
+        super().__init__(target.pointer_bits)
         self.target = target
         self.registers: dict[str, list[str]] = {}
         """Current value of each element of each register buffer."""
@@ -72,7 +76,10 @@ class ExpressionEmitter(IndexEmitter):
             Unary: self._unary,
             Fma: self._fma,
             Dot4: self._dot4,
+            Dot2: self._dot2,
+            Halves: self._halves,
             FixedMul: self._fixed_mul,
+            RealMul: self._real_mul,
             Interleave: self._interleave,
             Pick: self._pick,
             Select: self._select,
@@ -121,13 +128,15 @@ class ExpressionEmitter(IndexEmitter):
         place = Linear(0)
         for i, stride in zip(indices, strides, strict=True):
             place = place.plus(Linear(int(i.value)) if type(i) is Const else self.index(i), stride)
-        pointer, depth, pure = self.pointers[buffer.name], 0, self.out.pure
+        pointer, depth, pure, bits = self.pointers[buffer.name], 0, self.out.pure, self.pointer_bits
         for atom, coefficient in place.ordered():
-            step = atom.name if coefficient == 1 else pure(atom.depth, f"mul i64 {atom.name}, {coefficient}")
+            step = self.resized(atom, bits)
+            if coefficient != 1:
+                step = pure(atom.depth, f"mul i{bits} {step}, {coefficient}")
             depth = max(depth, atom.depth)
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {step}")
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {step}")
         if place.constant:
-            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i64 {place.constant}")
+            pointer = pure(depth, f"getelementptr inbounds i8, ptr {pointer}, i{bits} {place.constant}")
         return pointer
 
     def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
@@ -148,6 +157,12 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
+        if self.target.vector_lanes == 1 and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
+            # LLVM would load the bytes one by one where there are no vectors.
+            word = self.out.emit(f"load i32, ptr {pointer}, align 1")
+            return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
+        if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
+            return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
         if stored is not kind:  # booleans are bytes in memory
             loaded = self.out.emit(f"icmp ne {stored.text} {loaded}, {text.constant(0, stored)}")
@@ -240,7 +255,7 @@ class ExpressionEmitter(IndexEmitter):
 
     def _rounded(self, op: str, expr: Expr) -> Value:
         """Whole numbers above, toward zero or nearest: one instruction, or made of floors."""
-        if self.target.has_rounding:
+        if self._rounds(expr.type.dtype):
             kind, operand = self.value(expr)
             name = {"ceil": "llvm.ceil", "trunc": "llvm.trunc", "round": "llvm.roundeven"}[op]
             return Value(kind, self.out.call(kind.text, f"{name}.{kind.suffix}", (kind.text, operand)))
@@ -257,8 +272,12 @@ class ExpressionEmitter(IndexEmitter):
             low = self.let(Select(up, low + 1.0, low))
         return self.value(Select(Binary("lt", x, const(0, x.type)), Unary("neg", low), low))
 
+    def _rounds(self, dtype: DType) -> bool:
+        """True if there is an instruction that rounds to whole numbers."""
+        return self.target.has_rounding and (self.target.has_double or dtype is not DType.F64)
+
     def _floor(self, kind: LLVMType, x: str) -> Value:
-        if self.target.has_rounding:
+        if self._rounds(kind.dtype):
             floored = self.out.call(kind.text, f"llvm.floor.{kind.suffix}", (kind.text, x))
         else:
             floored = self._floor_by_conversion(kind, x)
@@ -289,7 +308,10 @@ class ExpressionEmitter(IndexEmitter):
         kind, a = self.value(expr.a)
         b, c = self.value(expr.b).name, self.value(expr.c).name
         t = kind.text
-        if not kind.dtype.is_float or not self.target.has_fma:  # a library call per lane would be the alternative
+        if self.target.vector_fma and kind.dtype is DType.F32 and kind.lanes == self.target.vector_lanes:
+            return Value(kind, self.out.call(t, self.target.vector_fma, (t, a), (t, b), (t, c)))
+        fuses = self.target.has_fma and (self.target.has_double or kind.dtype is DType.F32)
+        if not kind.dtype.is_float or not fuses:  # a library call per lane would be the alternative
             product = self.arithmetic("mul", kind, a, b)
             return Value(kind, self.arithmetic("add", kind, product, c))
         return Value(kind, self.out.call(t, f"llvm.fma.{kind.suffix}", (t, a), (t, b), (t, c)))
@@ -297,8 +319,20 @@ class ExpressionEmitter(IndexEmitter):
     def _dot4(self, expr: Dot4) -> Value:
         return dot4(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
 
+    def _dot2(self, expr: Dot2) -> Value:
+        return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _halves(self, expr: Halves) -> Value:
+        return halves(self, self.value(expr.value), expr.start)
+
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
+
+    def _real_mul(self, expr: RealMul) -> Value:
+        if self.target.has_double:
+            product = rounded_expr(self.let, Cast(self.let(expr.x), DType.F64) * expr.factor)
+            return self.value(Cast(product, DType.I32))
+        return real_mul(self, self.value(expr.x), self.value(expr.factor))
 
     def _interleave(self, expr: Interleave) -> Value:
         """Vectors are joined end to end in pairs; the last step puts all lanes in order."""
@@ -391,7 +425,8 @@ class ExpressionEmitter(IndexEmitter):
     def _cast(self, expr: Cast) -> Value:
         if expr.value.type == INDEX:
             form = self.index(expr.value)
-            return convert_index(self, Value(_INDEX, self.operand(form)), form.range, expr.dtype)
+            kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
+            return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:

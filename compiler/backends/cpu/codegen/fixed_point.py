@@ -8,6 +8,7 @@ floor((x * m + 2^30 + 2^(e+30) - n * 2^31) / 2^(e+31)). The product's sign may s
 
 from __future__ import annotations
 
+from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
 from .text import LLVMType, Value, constant, llvm_type
@@ -18,9 +19,27 @@ def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: 
     lanes = x.type.lanes
     if emitter.target.has_high_products and lanes == 4:
         return _by_high_products(emitter, x, multiplier, shift, up)
+    if emitter.target.dot_product is DotProduct.WIDENED and lanes == 4:
+        return _by_extended_products(emitter, x, multiplier, shift, up)
+    if lanes == 1 and emitter.target.pointer_bits == 32:
+        return _by_narrow_shifts(emitter, x, multiplier, shift, up)
     if lanes < 4 or lanes % 2:
         return _by_wide_products(emitter, x, multiplier, shift, up)
     return _by_halves(emitter, x, multiplier, shift, up)
+
+
+def real_mul(emitter: Emission, x: Value, factor: Value) -> Value:
+    """The node `RealMul` without double precision: lane by lane, in integers."""
+    out, kind, lanes = emitter.out, x.type, x.type.lanes
+    result = "poison"
+    for lane in range(lanes):
+        a, b = x.name, factor.name
+        if lanes > 1:
+            a, b = (out.emit(f"extractelement {v}, i64 {lane}") for v in (x, factor))
+        bits = out.emit(f"bitcast double {b} to i64")
+        product = out.emit(f"call i32 @netc.real_product(i32 {a}, i64 {bits})")
+        result = product if lanes == 1 else out.emit(f"insertelement {kind.text} {result}, i32 {product}, i64 {lane}")
+    return Value(kind, result)
 
 
 def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -32,6 +51,27 @@ def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
     places = emitter.arithmetic("sub", wide, constant(31, wide), exponent)
     shifted = emitter.arithmetic("shr", wide, total, places)
     return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
+
+
+def _by_narrow_shifts(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """32-bit machines: one rounding of a product of 64 bits, of whose upper half the result is a shift.
+
+    What is added before, 2^30 + 2^(e+30), is made of words. The sign of x stands for that of the product, which may be
+    0 for a negative x only where the multiplier is: then the result is 0 either way.
+    """
+    out, kind, wide = emitter.out, x.type, llvm_type(DType.I64)
+    pure, depth = out.pure, out.depth
+    places = pure(depth, f"sub i32 -1, {shift.name}")
+    power = pure(depth, f"shl i32 1, {places}")
+    low = pure(depth, f"add i32 {pure(depth, f'shl i32 {power}, 31')}, {1 << 30}")
+    high = pure(depth, f"zext i32 {pure(depth, f'lshr i32 {power}, 1')} to i64")
+    bias = pure(depth, f"or i64 {pure(depth, f'shl i64 {high}, 32')}, {pure(depth, f'zext i32 {low} to i64')}")
+    a, b = (out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier))
+    if not up:
+        bias = emitter.arithmetic("add", wide, bias, emitter.arithmetic("and", wide, a, constant(-1 << 31, wide)))
+    total = emitter.arithmetic("add", wide, bias, emitter.arithmetic("mul", wide, a, b))
+    upper = out.emit(f"trunc i64 {emitter.arithmetic('shr', wide, total, constant(32, wide))} to i32")
+    return Value(kind, emitter.arithmetic("shr", kind, upper, places))
 
 
 def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -89,3 +129,47 @@ def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
     if not up:
         high = call("sadd.sat", high, emitter.arithmetic("shr", kind, high, constant(31, kind)))
     return Value(kind, call("aarch64.neon.srshl", high, shift.name))
+
+
+def _by_extended_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
+    """WebAssembly: 64-bit products of 32-bit lanes, but no shifts by different places: a product stands for the second.
+
+    Dividing by 2^e is multiplying by 2^(31 - e) and dividing by 2^31, halves up, as with the multiplier.
+    """
+    kind = x.type
+    high = _high_product(emitter, x, multiplier)
+    if not up:
+        high = Value(kind, emitter.arithmetic("add", kind, high.name, _sign(emitter, x)))
+    return _high_product(emitter, high, _power_of_two(emitter, shift))
+
+
+def _power_of_two(emitter: Emission, shift: Value) -> Value:
+    """2^(31 + shift), by the exponent of a float: lanes can't be shifted by different places."""
+    kind, single = shift.type, llvm_type(DType.F32, shift.type.lanes)
+    depth, pure = emitter.out.depth_of(shift.name), emitter.out.pure
+    exponent = pure(depth, f"add {shift}, {constant(31 + 127, kind)}")
+    bits = pure(depth, f"shl {kind.text} {exponent}, {constant(23, kind)}")
+    power = pure(depth, f"bitcast {kind.text} {bits} to {single.text}")
+    return Value(kind, pure(depth, f"fptosi {single.text} {power} to {kind.text}"))
+
+
+def _sign(emitter: Emission, x: Value) -> str:
+    return emitter.arithmetic("shr", x.type, x.name, constant(31, x.type))
+
+
+def _high_product(emitter: Emission, x: Value, y: Value) -> Value:
+    """floor((x * y + 2^30) / 2^31) of four lanes."""
+    emit, kind = emitter.out.emit, x.type
+    wide = llvm_type(DType.I64, 2)
+    halves = []
+    for start in (0, 2):
+        factors = []
+        for side in (x, y):  # not hoisted: LLVM makes one instruction of extensions and product if they lie together
+            half = emit(f"shufflevector {side}, {kind.text} poison, <2 x i32> <i32 {start}, i32 {start + 1}>")
+            factors.append(emit(f"sext <2 x i32> {half} to {wide.text}"))
+        product = emitter.arithmetic("mul", wide, *factors)
+        total = emitter.arithmetic("add", wide, product, constant(1 << 30, wide))
+        doubled = emit(f"shl {wide.text} {total}, {constant(1, wide)}")
+        halves.append(emit(f"bitcast {wide.text} {doubled} to {kind.text}"))
+    odd = "<4 x i32> <i32 1, i32 3, i32 5, i32 7>"
+    return Value(kind, emit(f"shufflevector {kind.text} {halves[0]}, {kind.text} {halves[1]}, {odd}"))

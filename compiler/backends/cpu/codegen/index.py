@@ -15,18 +15,29 @@ from ....loops.interval import UNKNOWN, Interval
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Atom:
-    """An `i64` that LLVM computes: its operand text, the depth of the scope that defines it, and its range."""
+    """A number that LLVM computes: its operand text, the depth of the scope that defines it, and its range."""
 
     name: str
     order: int
     depth: int
     range: Interval = UNKNOWN
+    bits: int = 64
+    """Those of its LLVM type."""
 
 
 class Linear(Form[Atom]):
     """A form of values that exist at run time."""
 
     __slots__ = ()
+
+    def fits(self, bits: int) -> bool:
+        """True if the value surely is a signed number of so many bits."""
+        return self.is_within(self.range, bits)
+
+    @staticmethod
+    def is_within(reach: Interval, bits: int) -> bool:
+        """True if the numbers of an interval are signed numbers of so many bits."""
+        return -(1 << (bits - 1)) <= reach[0] and reach[1] < 1 << (bits - 1)
 
     @property
     def range(self) -> Interval:

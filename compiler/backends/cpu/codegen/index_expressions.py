@@ -1,4 +1,8 @@
-"""Scalar `i64` expressions as linear forms, with as few instructions as their ranges allow."""
+"""Scalar `i64` expressions as linear forms, with as few instructions as their ranges allow.
+
+On machines with 32-bit pointers, what is known to fit 32 bits is computed so: all of it modulo 2^32, which gives the
+number itself where that fits. Addresses need no more bits than these, whatever the range.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,9 @@ _BOOL = llvm_type(DType.BOOL)
 class IndexEmitter(ABC):
     """Emits index arithmetic into a function; `ExpressionEmitter` adds everything else."""
 
-    def __init__(self) -> None:
+    def __init__(self, pointer_bits: int) -> None:
         self.out = FunctionWriter()
+        self.pointer_bits = pointer_bits
         self.variables: dict[str, Value | Linear] = {}
 
     @abstractmethod
@@ -59,25 +64,44 @@ class IndexEmitter(ABC):
         x, y = self.index(a), self.index(b)
         reach = (min(x.range[0], y.range[0]), max(x.range[1], y.range[1]))
         # Not `pure`: nothing tells in which scope the condition is known, so this can't be hoisted.
-        return self.atom(self.out.emit(f"select i1 {holds}, i64 {self.operand(x)}, i64 {self.operand(y)}"), reach)
+        bits = self.width(x, y)
+        chosen = f"select i1 {holds}, i{bits} {self.operand(x, bits)}, i{bits} {self.operand(y, bits)}"
+        return self.atom(self.out.emit(chosen), reach, bits=bits)
 
-    def atom(self, name: str, reach: Interval = UNKNOWN, depth: int | None = None) -> Linear:
+    def atom(self, name: str, reach: Interval = UNKNOWN, depth: int | None = None, bits: int = 64) -> Linear:
         """A value of LLVM's as a linear form."""
-        return Linear(0, {Atom(name, self.out.order, self.out.depth if depth is None else depth, reach): 1})
+        return Linear(0, {Atom(name, self.out.order, self.out.depth if depth is None else depth, reach, bits): 1})
 
-    def operand(self, form: Linear) -> str:
-        """The `i64` operand that a linear form stands for."""
+    def width(self, *forms: Linear) -> int:
+        """Bits in which to compute with some values: a pointer's if all of them surely fit, else 64."""
+        return self.pointer_bits if all(form.fits(self.pointer_bits) for form in forms) else 64
+
+    def operand(self, form: Linear, bits: int = 64) -> str:
+        """The `i64` operand that a linear form stands for, or its lowest 32 bits as `i32`."""
+        if bits == 64 and form.terms and self.width(form) < 64:
+            depth = max(atom.depth for atom in form.terms)
+            narrow = self.operand(form, self.pointer_bits)
+            return self.out.pure(depth, f"sext i{self.pointer_bits} {narrow} to i64")
         total, depth = "", 0
         # Outer terms come first, so that each partial sum is computed in the outermost loop that knows its terms.
         for atom, coefficient in form.ordered():
             depth = max(depth, atom.depth)
-            part = atom.name
+            part = self.resized(atom, bits)
             if coefficient != 1:
-                part = self.out.pure(atom.depth, f"mul i64 {part}, {coefficient}")
-            total = self.out.pure(depth, f"add i64 {total}, {part}") if total else part
+                part = self.out.pure(atom.depth, f"mul i{bits} {part}, {wrapped(coefficient, bits)}")
+            total = self.out.pure(depth, f"add i{bits} {total}, {part}") if total else part
+        constant = wrapped(form.constant, bits)
         if not total:
-            return str(form.constant)
-        return self.out.pure(depth, f"add i64 {total}, {form.constant}") if form.constant else total
+            return str(constant)
+        return self.out.pure(depth, f"add i{bits} {total}, {constant}") if constant else total
+
+    def resized(self, atom: Atom, bits: int) -> str:
+        """The operand of an atom in a width."""
+        if atom.bits == bits:
+            return atom.name
+        return self.out.pure(
+            atom.depth, f"{'trunc' if bits < atom.bits else 'sext'} i{atom.bits} {atom.name} to i{bits}"
+        )
 
     def _index_binary(self, op: str, a: Linear, b: Linear) -> Linear:
         if op == "mul" and (not a.terms or not b.terms):
@@ -86,10 +110,19 @@ class IndexEmitter(ABC):
             return self._divide(op, a, b.constant)
         if op in ("min", "max"):
             return self._extremum(op, a, b)
-        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
         if op == "mul":
-            return self.atom(self.out.pure(depth, f"mul i64 {self.operand(a)}, {self.operand(b)}"), UNKNOWN, depth)
-        return self.atom(self.arithmetic(op, _INDEX, self.operand(a), self.operand(b)))
+            return self._product(a, b)
+        bits = self.width(a, b) if op in ("floordiv", "mod") else 64
+        kind = _INDEX if bits == 64 else llvm_type(DType.I32)
+        return self.atom(self.arithmetic(op, kind, self.operand(a, bits), self.operand(b, bits)), bits=bits)
+
+    def _product(self, a: Linear, b: Linear) -> Linear:
+        depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
+        ends = [x * y if x and y else 0 for x in a.range for y in b.range]
+        reach = (min(ends), max(ends))
+        bits = self.pointer_bits if self.width(a, b) < 64 and Linear.is_within(reach, self.pointer_bits) else 64
+        name = self.out.pure(depth, f"mul i{bits} {self.operand(a, bits)}, {self.operand(b, bits)}")
+        return self.atom(name, reach, depth, bits)
 
     def _divide(self, op: str, a: Linear, divisor: int) -> Linear:
         # a = divisor * quotient + rest, by coefficients: (64 * i + j) // 8 is 8 * i if 0 <= j < 8, without a division.
@@ -101,24 +134,28 @@ class IndexEmitter(ABC):
         depth = max((atom.depth for atom in a.terms), default=0)
         if op == "mod":
             return a.plus(self._divide("floordiv", a, divisor), -divisor) if low < 0 else self._remainder(a, divisor)
+        bits = self.width(a, Linear(divisor))
         if low >= 0:  # then unsigned division gives the same, and is cheaper
-            name = self.out.pure(depth, f"udiv i64 {self.operand(a)}, {divisor}")
+            name = self.out.pure(depth, f"udiv i{bits} {self.operand(a, bits)}, {divisor}")
         else:
-            name = self._floor_divide(depth, self.operand(a), divisor)
-        return self.atom(name, (low // divisor, high // divisor) if math.isfinite(high - low) else UNKNOWN, depth)
+            name = self._floor_divide(depth, self.operand(a, bits), divisor, bits)
+        reach = (low // divisor, high // divisor) if math.isfinite(high - low) else UNKNOWN
+        return self.atom(name, reach, depth, bits)
 
     def _remainder(self, a: Linear, divisor: int) -> Linear:
         depth = max((atom.depth for atom in a.terms), default=0)
-        return self.atom(self.out.pure(depth, f"urem i64 {self.operand(a)}, {divisor}"), (0, divisor - 1), depth)
+        bits = self.width(a, Linear(divisor))
+        name = self.out.pure(depth, f"urem i{bits} {self.operand(a, bits)}, {divisor}")
+        return self.atom(name, (0, divisor - 1), depth, bits)
 
-    def _floor_divide(self, depth: int, a: str, divisor: int) -> str:
+    def _floor_divide(self, depth: int, a: str, divisor: int, bits: int) -> str:
         pure = self.out.pure
         if divisor & (divisor - 1) == 0:  # an arithmetic shift rounds down, as the floor does
-            return pure(depth, f"ashr i64 {a}, {divisor.bit_length() - 1}")
-        toward_zero = pure(depth, f"sdiv i64 {a}, {divisor}")
-        rest = pure(depth, f"srem i64 {a}, {divisor}")
+            return pure(depth, f"ashr i{bits} {a}, {divisor.bit_length() - 1}")
+        toward_zero = pure(depth, f"sdiv i{bits} {a}, {divisor}")
+        rest = pure(depth, f"srem i{bits} {a}, {divisor}")
         # `sdiv` rounds toward zero: one too much where the rest is negative, whose sign bit, spread, is -1.
-        return pure(depth, f"add i64 {toward_zero}, {pure(depth, f'ashr i64 {rest}, 63')}")
+        return pure(depth, f"add i{bits} {toward_zero}, {pure(depth, f'ashr i{bits} {rest}, {bits - 1}')}")
 
     def _extremum(self, op: str, a: Linear, b: Linear) -> Linear:
         (a_low, a_high), (b_low, b_high) = a.range, b.range
@@ -130,9 +167,10 @@ class IndexEmitter(ABC):
         pick = min if op == "min" else max
         reach = (pick(a_low, b_low), pick(a_high, b_high))
         depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
-        x, y = self.operand(a), self.operand(b)
-        below = self.out.pure(depth, f"icmp {'slt' if op == 'min' else 'sgt'} i64 {x}, {y}")
-        return self.atom(self.out.pure(depth, f"select i1 {below}, i64 {x}, i64 {y}"), reach, depth)
+        bits = self.width(a, b)
+        x, y = self.operand(a, bits), self.operand(b, bits)
+        below = self.out.pure(depth, f"icmp {'slt' if op == 'min' else 'sgt'} i{bits} {x}, {y}")
+        return self.atom(self.out.pure(depth, f"select i1 {below}, i{bits} {x}, i{bits} {y}"), reach, depth, bits)
 
     def _compare_index(self, op: str, a: Linear, b: Linear) -> Value:
         # The range of the difference: terms that both sides share cancel, so i < i + 1 is known.
@@ -147,5 +185,12 @@ class IndexEmitter(ABC):
         if always or never:
             return Value(_BOOL, "true" if always else "false")
         depth = max((atom.depth for atom in (*a.terms, *b.terms)), default=0)
-        x, y = self.operand(a), self.operand(b)
-        return Value(_BOOL, self.out.pure(depth, f"{text.SIGNED_COMPARE[op]} i64 {x}, {y}"))
+        bits = self.width(a, b)
+        x, y = self.operand(a, bits), self.operand(b, bits)
+        return Value(_BOOL, self.out.pure(depth, f"{text.SIGNED_COMPARE[op]} i{bits} {x}, {y}"))
+
+
+def wrapped(number: int, bits: int) -> int:
+    """The signed number of so many bits that is equal to another one modulo 2^bits."""
+    half = 1 << (bits - 1)
+    return (number + half) % (2 * half) - half

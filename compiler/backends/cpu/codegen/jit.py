@@ -80,7 +80,7 @@ class CompiledKernel:
 
 def kernel_text(kernel: Kernel, target: Target) -> str:
     """A module of LLVM text with one kernel that can be called from outside."""
-    return machine.with_conversions(machine.header(target) + emit_kernel(kernel, target, linkage="dso_local"), target)
+    return machine.with_helpers(machine.header(target) + emit_kernel(kernel, target, linkage="dso_local"), target)
 
 
 def load_kernel(kernel: Kernel, target: Target | None = None) -> CompiledKernel:

@@ -3,9 +3,10 @@
     define internal void @"kernel.NAME"(ptr noalias %a0, ..., i64 %tid, i64 %nthreads)
 
 A kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
-n * (tid + 1) / nthreads); any other kernel does its work on thread 0. Register buffers become SSA values with phis at
-loops and branches, unrolled loops are expanded here, and loops are written rotated (tested at the end), so the text
-needs little work from LLVM's passes. Pointers may alias only where a kernel overwrites an operand element by element.
+n * (tid + 1) / nthreads); any other kernel does its work on thread 0. A serial kernel has neither number. Register
+buffers become SSA values with phis at loops and branches, unrolled loops are expanded here, and loops are written
+rotated (tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a kernel
+overwrites an operand element by element.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from .text import Value, llvm_type
 Registers = dict[str, list[str]]
 
 
-def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal") -> str:
-    """The text of a kernel's function."""
-    return KernelEmitter(kernel, target).emit(linkage)
+def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal", *, serial: bool = False) -> str:
+    """The text of a kernel's function; a `serial` one does all of the work."""
+    return KernelEmitter(kernel, target, serial).emit(linkage)
 
 
 def symbol(kernel: str) -> str:
@@ -37,9 +38,10 @@ def symbol(kernel: str) -> str:
 class KernelEmitter(ExpressionEmitter):
     """Writes one kernel."""
 
-    def __init__(self, kernel: Kernel, target: Target) -> None:
+    def __init__(self, kernel: Kernel, target: Target, serial: bool = False) -> None:
         super().__init__(target)
         self.kernel = kernel
+        self.serial = serial
         self.pointers = {b.name: f"%a{i}" for i, b in enumerate(kernel.params)}
         self.out.fresh()
         self._register_types: dict[str, str] = {}
@@ -47,13 +49,13 @@ class KernelEmitter(ExpressionEmitter):
     def emit(self, linkage: str) -> str:
         """The function's text."""
         kernel = self.kernel
-        if kernel.is_parallel:
+        if kernel.is_parallel or self.serial:
             self.block(kernel.body)
         else:
             first = self.out.emit("icmp eq i64 %tid, 0")
             self._branch(first, kernel.body, ())
         pointers = [f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
-        parameters = ", ".join([*pointers, "i64 %tid", "i64 %nthreads"])
+        parameters = ", ".join([*pointers, *(() if self.serial else ("i64 %tid", "i64 %nthreads"))])
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
         header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'
         body = [header, "entry:", *self.out.entry, *self.out.scope.lines, "  ret void", "}", ""]
@@ -92,7 +94,7 @@ class KernelEmitter(ExpressionEmitter):
         elif buffer.space is Space.STACK:
             element = text.memory_type(llvm_type(buffer.dtype)).text
             name = self.out.fresh("%stack")
-            self.out.entry.append(f"  {name} = alloca [{size} x {element}], align 64")
+            self.out.entry.append(f"  {name} = alloca [{size} x {element}], align {self.target.alignment}")
             self.pointers[buffer.name] = name
         else:
             raise InternalError(f"code generation: buffer %{buffer.name} in {buffer.space} can't be allocated")
@@ -163,7 +165,7 @@ class KernelEmitter(ExpressionEmitter):
         if stmt.kind is LoopKind.UNROLL:
             self._unroll(stmt, start, stop)
             return
-        if stmt.kind is LoopKind.PARALLEL:
+        if stmt.kind is LoopKind.PARALLEL and not self.serial:
             start, stop = self._share(start, stop, stmt.step)
         elif not start.terms and not stop.terms and start.constant + stmt.step >= stop.constant:
             self._unroll(stmt, start, stop)
@@ -202,7 +204,8 @@ class KernelEmitter(ExpressionEmitter):
         """A counted loop, tested at its end, behind a guard where it may not run at all."""
         out = self.out
         certain = stop.plus(start, -1).range[0] > 0
-        first, last = self.operand(start), self.operand(stop)
+        bits = self.width(start, stop.plus(Linear(stmt.step)))
+        first, last = self.operand(start, bits), self.operand(stop, bits)
         body_label, exit_label, counter = out.fresh("loop"), out.fresh("done"), out.fresh("%i")
         carried = [b for b in _stored(stmt.body) if b in self.registers]
         before = {b: list(self.registers[b]) for b in carried}
@@ -210,20 +213,21 @@ class KernelEmitter(ExpressionEmitter):
         phis = self._enter(body_label, carried)
         reach = (start.range[0], stop.range[1] - 1)
         old = self.variables.get(stmt.var)
-        self.variables[stmt.var] = self.atom(counter, reach)
+        self.variables[stmt.var] = self.atom(counter, reach, bits=bits)
         self.block(stmt.body)
         self._restore(stmt.var, old)
-        following = out.emit(f"add nuw nsw i64 {counter}, {stmt.step}")
-        again = out.emit(f"icmp slt i64 {following}, {last}")
+        following = out.emit(f"add nuw nsw i{bits} {counter}, {stmt.step}")
+        again = out.emit(f"icmp slt i{bits} {following}, {last}")
         out.line(f"br i1 {again}, label %{body_label}, label %{exit_label}")
         latch = out.label
-        head = [f"{body_label}:", f"  {counter} = phi i64 [ {first}, %{entry} ], [ {following}, %{latch} ]"]
+        head = [f"{body_label}:", f"  {counter} = phi i{bits} [ {first}, %{entry} ], [ {following}, %{latch} ]"]
         for buffer, names in phis.items():
             kind = self._register_types[buffer]
             for name, initial, final in zip(names, before[buffer], self.registers[buffer], strict=True):
                 head.append(f"  {name} = phi {kind} [ {initial}, %{entry} ], [ {final}, %{latch} ]")
         out.end()
-        self._place_loop(scope.hoisted, head + scope.lines, certain, first, last, body_label, exit_label)
+        guard = "" if certain else f"icmp slt i{bits} {first}, {last}"
+        self._place_loop(scope.hoisted, head + scope.lines, guard, body_label, exit_label)
         if not certain:
             self._merge(carried, [(entry, before), (latch, {b: self.registers[b] for b in carried})])
 
@@ -234,15 +238,14 @@ class KernelEmitter(ExpressionEmitter):
         self.registers.update({b: list(names) for b, names in phis.items()})
         return phis
 
-    def _place_loop(
-        self, hoisted: list[str], lines: list[str], certain: bool, first: str, last: str, body: str, done: str
-    ) -> None:
+    def _place_loop(self, hoisted: list[str], lines: list[str], guard: str, body: str, done: str) -> None:
+        """`guard`: what tells whether the loop runs at all; empty if it does."""
         out = self.out
         out.scope.lines += hoisted
-        if certain:
+        if not guard:
             out.line(f"br label %{body}")
         else:
-            runs = out.emit(f"icmp slt i64 {first}, {last}")
+            runs = out.emit(guard)
             out.line(f"br i1 {runs}, label %{body}, label %{done}")
         out.scope.lines += lines
         out.start_block(done)

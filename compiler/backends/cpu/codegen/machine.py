@@ -15,7 +15,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from ....errors import InternalError, NetcError
-from ....targets.target import Target
+from ....targets.target import Environment, Target
 
 PASSES = ("instruction_combine", "simplify_cfg")
 
@@ -42,14 +42,19 @@ def _initialize() -> None:
 
 @cache
 def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
-    """LLVM's description of a target, for position-independent code."""
+    """LLVM's description of a target; code for processes is position-independent."""
     _initialize()
     try:
         description = llvm.Target.from_triple(target.triple)
     except RuntimeError as error:
         raise NetcError(f"this LLVM can't make code for {target.triple}: {error}") from error
     return description.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=level, reloc="pic", codemodel="default"
+        cpu=target.cpu,
+        features=target.features,
+        opt=level,
+        reloc="pic" if target.environment is Environment.POSIX else "static",
+        codemodel=target.code_model,
+        abiname=target.abi,
     )
 
 
@@ -59,11 +64,16 @@ def header(target: Target) -> str:
     return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n\n'
 
 
-def with_conversions(text: str, target: Target) -> str:
-    """A module's text, with the conversions of half precision that a processor lacks, where it needs them."""
-    if target.has_half or not re.search(r"\bhalf\b", text):
-        return text
-    return text + "\n" + files("netc.compiler.backends.cpu.codegen").joinpath("half.ll").read_text(encoding="utf-8")
+def with_helpers(text: str, target: Target) -> str:
+    """A module's text, with functions for what a processor lacks and the text needs."""
+    needed = (
+        ("real.ll", False, r"@netc\.real_product\b"),
+        ("half.ll", target.has_half, r"\bhalf\b"),
+        ("wide.ll", target.has_wide_products, r"\bi64\b"),
+    )
+    names = [name for name, there, pattern in needed if not there and re.search(pattern, text)]
+    parts = [files("netc.compiler.backends.cpu.codegen").joinpath(name).read_text(encoding="utf-8") for name in names]
+    return "\n".join([text, *parts])
 
 
 def parse(text: str) -> llvm.ModuleRef:

@@ -6,9 +6,12 @@ asks for them. `netc.h` documents how the result is called. Equal modules and ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import ClassVar
 
 from ....errors import NetcError
 from ....modules.module import Block, Call, Kind, Memory, Module, Slot, Step, sequence
@@ -36,36 +39,87 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
         f"@{prefix}_arena_bytes = constant i64 {module.arena_bytes}",
         f"@{prefix}_weights_bytes = constant i64 {module.weights_bytes}",
     ]
-    parts = [runtime_text(target, prefix), "\n".join(sizes), "", _sequence(module), *kernels]
-    return machine.with_conversions(machine.header(target) + "\n".join(parts), target)
-
-
-def runtime_text(target: Target, prefix: str) -> str:
-    """`runtime.ll` for a target."""
     clock = next((number for system, number in _MONOTONIC_CLOCK.items() if system in target.triple), None)
     if clock is None:
         raise NetcError(f"programs for {target.triple} are not supported: they need POSIX threads")
-    words = {"prefix": prefix, "pause": target.pause, "spins": str(SPINS), "monotonic": str(clock)}
-    text = _runtime()
-    for name, value in words.items():
-        text = text.replace("{{" + name + "}}", value)
+    runtime = [runtime_text(target, prefix), filled("stamp.ll", {"monotonic": str(clock)})]
+    parts = [*runtime, "\n".join(sizes), "", sequence_text(module, Threaded(stamps=True)), *kernels]
+    return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
+
+
+def runtime_text(target: Target, prefix: str, linkage: str = "dso_local") -> str:
+    """`runtime.ll` for a target."""
+    words = {"prefix": prefix, "linkage": linkage, "pause": target.pause, "spins": str(SPINS)}
+    return filled("runtime.ll", words)
+
+
+def filled(name: str, words: Mapping[str, str]) -> str:
+    """A text beside this module, with what stands for its words in double braces."""
+    text = _template(name)
+    for word, value in words.items():
+        text = text.replace("{{" + word + "}}", value)
     return text
 
 
 @cache
-def _runtime() -> str:
-    return files("netc.compiler.backends.cpu.codegen").joinpath("runtime.ll").read_text(encoding="utf-8")
+def _template(name: str) -> str:
+    return files("netc.compiler.backends.cpu.codegen").joinpath(name).read_text(encoding="utf-8")
 
 
-def _sequence(module: Module) -> str:
-    """The function that every thread runs: all calls in order, of long networks in parts."""
+class Convention(ABC):
+    """How the functions that make a network's calls are given what they work on."""
+
+    parameters: ClassVar[str]
+    """With types and names, as they are declared and passed on."""
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """What each kernel is given beside its buffers: which thread it is, of how many."""
+    meets: ClassVar[bool] = False
+    """There may be several threads, which wait for each other."""
+    attributes: ClassVar[tuple[str, ...]] = ()
+    """LLVM attributes of the functions that make calls."""
+    stamps: bool = False
+    """Time stamps are taken between calls."""
+
+    @abstractmethod
+    def load(self, module: Module) -> list[str]:
+        """The lines that give %arena, %weights, %state and %buffer0, ... their values."""
+
+
+@dataclass(frozen=True)
+class Threaded(Convention):
+    """The context of `runtime.ll` has all of it; each thread runs the sequence."""
+
+    stamps: bool = False
+    parameters = "ptr %ctx, i64 %tid, i64 %nthreads"
+    numbers = ("i64 %tid", "i64 %nthreads")
+    meets = True
+    attributes = ("optnone",)  # straight code: optimising it takes LLVM long, and gains nothing beside the kernels
+
+    def load(self, module: Module) -> list[str]:
+        """Read the context."""
+        lines = []
+        for region, field in (("arena", 0), ("weights", 1), ("buffers", 2), ("profile", 4)):
+            lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {field}")
+            lines.append(f"  %{region} = load ptr, ptr %{region}.at, align 8")
+        for i in range(len(module.inputs) + len(module.outputs)):
+            lines.append(f"  %buffer{i}.at = getelementptr ptr, ptr %buffers, i64 {i}")
+            lines.append(f"  %buffer{i} = load ptr, ptr %buffer{i}.at, align 8")
+        if module.state:
+            count = len(module.inputs) + len(module.outputs)
+            lines.append(f"  %state.at = getelementptr ptr, ptr %buffers, i64 {count}")
+            lines.append("  %state = load ptr, ptr %state.at, align 8")
+        return lines
+
+
+def sequence_text(module: Module, convention: Convention) -> str:
+    """The function that makes all calls in order, of long networks in parts; every thread runs it."""
     steps = _parts(module)
     if len(steps) < 2:
-        return _part(module, "netc.sequence", steps[0] if steps else [])
+        return _part(module, convention, "netc.sequence", steps[0] if steps else [])
     names = [f"netc.sequence.{part[0].call if part[0].block is None else part[0].block.first}" for part in steps]
-    lines = [f"  call void @{name}(ptr %ctx, i64 %tid, i64 %nthreads)" for name in names]
-    parts = [_part(module, name, part) for name, part in zip(names, steps, strict=True)]
-    return "\n".join([*parts, _head("netc.sequence"), *lines, "  ret void", "}", ""])
+    lines = [f"  call void @{name}({convention.parameters})" for name in names]
+    parts = [_part(module, convention, name, part) for name, part in zip(names, steps, strict=True)]
+    return "\n".join([*parts, _head(convention, "netc.sequence"), *lines, "  ret void", "}", ""])
 
 
 def _parts(module: Module) -> list[list[Step]]:
@@ -82,47 +136,46 @@ def _parts(module: Module) -> list[list[Step]]:
     return parts
 
 
-def _head(name: str) -> str:
-    return f"define internal void @{name}(ptr %ctx, i64 %tid, i64 %nthreads) noinline optnone nounwind {{\nentry:"
+def _head(convention: Convention, name: str) -> str:
+    attributes = " ".join([*convention.attributes, "noinline", "nounwind"])
+    return f"define internal void @{name}({convention.parameters}) {attributes} {{\nentry:"
 
 
-def _part(module: Module, name: str, steps: Sequence[Step]) -> str:
+def _part(module: Module, convention: Convention, name: str, steps: Sequence[Step]) -> str:
     """A function of some steps."""
-    lines = [_head(name)]
-    for region, field in (("arena", 0), ("weights", 1), ("buffers", 2), ("profile", 4)):
-        lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {field}")
-        lines.append(f"  %{region} = load ptr, ptr %{region}.at, align 8")
-    for i in range(len(module.inputs) + len(module.outputs)):
-        lines.append(f"  %buffer{i}.at = getelementptr ptr, ptr %buffers, i64 {i}")
-        lines.append(f"  %buffer{i} = load ptr, ptr %buffer{i}.at, align 8")
-    if module.state:
-        lines.append(f"  %state.at = getelementptr ptr, ptr %buffers, i64 {len(module.inputs) + len(module.outputs)}")
-        lines.append("  %state = load ptr, ptr %state.at, align 8")
-    if not steps or steps[0].call == 0 or (steps[0].block is not None and steps[0].block.first == 0):
-        lines.append("  call void @netc.stamp(ptr %profile, i64 %tid, i64 0)")
+    lines = [_head(convention, name), *convention.load(module)]
+    is_first = not steps or steps[0].call == 0 or (steps[0].block is not None and steps[0].block.first == 0)
+    if convention.stamps and is_first:
+        lines.append(_stamp(0))
     numbers = {block: number for number, block in enumerate(module.blocks)}
+    barrier = [_BARRIER] if convention.meets else []
     for step in steps:
         if step.block is not None:
-            lines += _block(step.kind, numbers[step.block], step.block)
+            lines += _block(step.kind, numbers[step.block], step.block, barrier)
             continue
         number, call = step.call, module.calls[step.call]
-        text = _call(number, call, len(module.inputs))
+        text = _call(number, call, len(module.inputs), convention.numbers)
         if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
-            text.append(_BARRIER)
+            text += barrier
         lines += _guarded(number, call.when, text, len(module.inputs))
-        lines.append(f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number + 1})")
+        if convention.stamps:
+            lines.append(_stamp(number + 1))
     return "\n".join([*lines, "  ret void", "}", ""])
 
 
-def _block(kind: Kind, number: int, block: Block) -> list[str]:
+def _stamp(number: int) -> str:
+    return f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number})"
+
+
+def _block(kind: Kind, number: int, block: Block, barrier: list[str]) -> list[str]:
     """The jumps of a condition or a loop."""
     if kind is Kind.BEGIN:
         return [f"  br label %repeat{number}", f"repeat{number}:"] if block.repeats else []
     if kind is Kind.END:
-        back = [_BARRIER, f"  br label %repeat{number}"] if block.repeats else [f"  br label %past{number}"]
+        back = [*barrier, f"  br label %repeat{number}"] if block.repeats else [f"  br label %past{number}"]
         return [*back, f"past{number}:"]
     return [
-        _BARRIER,
+        *barrier,
         f"  %asked{number} = getelementptr inbounds i8, ptr %arena, i64 {block.when.offset}",
         f"  %answer{number} = load i8, ptr %asked{number}, align 1",
         f"  %goes{number} = icmp ne i8 %answer{number}, 0",
@@ -131,14 +184,13 @@ def _block(kind: Kind, number: int, block: Block) -> list[str]:
     ]
 
 
-def _call(number: int, call: Call, inputs: int) -> list[str]:
+def _call(number: int, call: Call, inputs: int, numbers: tuple[str, ...]) -> list[str]:
     lines, arguments = [], []
     for position, slot in enumerate(call.arguments):
         address, pointer = _pointer(slot, f"%p{number}.{position}", inputs)
         lines += address
         arguments.append(f"ptr {pointer}")
-    operands = ", ".join([*arguments, "i64 %tid", "i64 %nthreads"])
-    lines.append(f'  call void @"{symbol(call.kernel)}"({operands})')
+    lines.append(f'  call void @"{symbol(call.kernel)}"({", ".join([*arguments, *numbers])})')
     return lines
 
 

@@ -1,4 +1,4 @@
-; What every compiled network shares: its C interface, worker threads, barriers and time stamps.
+; What networks for several threads share: their C interface, worker threads and barriers.
 ;
 ; `program.py` replaces the words in double braces and puts the network's `@netc.sequence(ctx, tid, nthreads)` beside
 ; this text. Documented for callers in `netc.h`. Needs only libc and pthread, and holds no address of its own.
@@ -40,7 +40,6 @@ declare i32 @pthread_cond_init(ptr, ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
 declare i32 @pthread_cond_destroy(ptr)
-declare i32 @clock_gettime(i32, ptr)
 declare ptr @calloc(i64, i64)
 declare void @free(ptr)
 
@@ -127,28 +126,6 @@ done:
   ret void
 }
 
-; profile[index] = now, on the first thread, if there is a profile.
-define internal void @netc.stamp(ptr %profile, i64 %tid, i64 %index) noinline nounwind {
-entry:
-  %time = alloca { i64, i64 }, align 8
-  %off = icmp eq ptr %profile, null
-  %other = icmp ne i64 %tid, 0
-  %skip = or i1 %off, %other
-  br i1 %skip, label %done, label %record
-record:
-  %status = call i32 @clock_gettime(i32 {{monotonic}}, ptr %time)
-  %seconds = load i64, ptr %time, align 8
-  %rest = getelementptr i8, ptr %time, i64 8
-  %nanoseconds = load i64, ptr %rest, align 8
-  %scaled = mul i64 %seconds, 1000000000
-  %total = add i64 %scaled, %nanoseconds
-  %place = getelementptr i64, ptr %profile, i64 %index
-  store i64 %total, ptr %place, align 8
-  br label %done
-done:
-  ret void
-}
-
 define internal ptr @netc.work(ptr %worker) nounwind {
 entry:
   %ctx = load ptr, ptr %worker, align 8
@@ -204,7 +181,7 @@ free:
   ret void
 }
 
-define i32 @{{prefix}}_start(ptr %ctx) nounwind {
+define {{linkage}} i32 @{{prefix}}_start(ptr %ctx) nounwind {
 entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
@@ -259,7 +236,7 @@ ready:
   ret i32 0
 }
 
-define void @{{prefix}}_run(ptr %ctx) nounwind {
+define {{linkage}} void @{{prefix}}_run(ptr %ctx) nounwind {
 entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
@@ -275,7 +252,7 @@ run:
   ret void
 }
 
-define void @{{prefix}}_stop(ptr %ctx) nounwind {
+define {{linkage}} void @{{prefix}}_stop(ptr %ctx) nounwind {
 entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8

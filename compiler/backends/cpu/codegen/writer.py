@@ -27,6 +27,7 @@ class FunctionWriter:
         self.scopes: list[Scope] = [Scope(0)]
         self.label = "entry"
         self._count = 0
+        self._depths: dict[str, int] = {}
 
     @property
     def scope(self) -> Scope:
@@ -57,7 +58,12 @@ class FunctionWriter:
         self._count += 1
         name = f"%v{self._count}"
         self.scopes[-1].lines.append(f"  {name} = {text}")
+        self._depths[name] = len(self.scopes) - 1
         return name
+
+    def depth_of(self, *operands: str) -> int:
+        """The depth from which on operands exist; of what isn't known, such as a loop's counter, it is here."""
+        return max((self._depths.get(o, self.depth) if o[0] == "%" else 0 for o in operands), default=0)
 
     def pure(self, depth: int, text: str) -> str:
         """The value of an instruction without effects whose operands exist from scope `depth` on."""
@@ -68,6 +74,7 @@ class FunctionWriter:
             found = scope.cache[text] = f"%v{self._count}"
             lines = scope.lines if depth == self.depth else self.scopes[depth + 1].hoisted
             lines.append(f"  {found} = {text}")
+            self._depths[found] = depth
         return found
 
     def call(self, result: str, name: str, *arguments: tuple[str, str]) -> str:

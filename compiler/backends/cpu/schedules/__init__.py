@@ -12,6 +12,8 @@ from .grouped import schedule_grouped
 from .integer_contraction import schedule_integer_contraction
 from .integer_depthwise import schedule_integer_depthwise
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
+from .pair_contraction import schedule_pair_contraction
+from .pair_depthwise import schedule_pair_depthwise
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .winograd import schedule_winograd
@@ -20,11 +22,13 @@ from .winograd_gradient import schedule_winograd_gradient
 SCHEDULES = Schedules(
     in_order=(
         schedule_depthwise,
+        schedule_pair_depthwise,
         schedule_integer_depthwise,
         schedule_contraction,
         schedule_batch_matmul,
         schedule_attention,
         schedule_grouped,
+        schedule_pair_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,

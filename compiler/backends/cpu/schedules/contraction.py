@@ -38,6 +38,7 @@ class ContractionEmitter:
         self.group = group
         self.g = g
         self.threads = threads
+        self.longest_epilogue = target.longest_epilogue
         self.x_type = group.anchor.operands[0].type
         self.dtype = group.anchor.result.type.dtype
         self.filters = group.result.type.shape[-1]
@@ -59,7 +60,7 @@ class ContractionEmitter:
             registers=target.vector_registers,
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
-            pixel_registers=self.pixel_registers,
+            pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
 
@@ -74,7 +75,7 @@ class ContractionEmitter:
             min_vectors=len(widths),
             max_vectors=len(widths),
             pixel_cost=self.pixel_cost,
-            pixel_registers=self.pixel_registers,
+            pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         return Tile(tile.rows, tile.columns, widths)

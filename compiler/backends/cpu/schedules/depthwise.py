@@ -122,7 +122,8 @@ class _Depthwise:
 
             return [*loop("i", inputs, fetch, LoopKind.UNROLL), *loop("kx", kw, tap, LoopKind.UNROLL)]
 
-        return [*block, *loop("ky", kh, window_row, LoopKind.UNROLL)]
+        kind = LoopKind.SERIAL if self.target.loads_ahead else LoopKind.UNROLL
+        return [*block, *loop("ky", kh, window_row, kind)]
 
     def _store_all(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
         (n, oy, ox), (rows, columns) = first, self.walk.results

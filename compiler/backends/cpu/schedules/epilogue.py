@@ -14,8 +14,6 @@ from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, Loo
 from ....lowering.kernel import Names
 from ....lowering.loops import loop
 
-LONGEST = 2000
-"""Expressions of an expanded epilogue, at most."""
 FIXED_MUL = 16
 """Expressions that a product in fixed point counts for."""
 
@@ -31,10 +29,12 @@ def epilogue(
     begin: Begin,
     pixels: tuple[int, int],
     names: Names,
+    longest: int,
 ) -> list[Stmt]:
     """What is made of a tile of rows and columns of pixels, with vectors of channels that have equal widths.
 
-    `total` gives the finished sums that stand at a place of the registers `sums[v]`.
+    `total` gives the finished sums that stand at a place of the registers `sums[v]`; an expanded epilogue has at most
+    `longest` expressions (`Target.longest_epilogue`).
     """
     rows, columns = pixels
 
@@ -45,7 +45,7 @@ def epilogue(
     zero = Const(0)
     before, finish = first = begin(zero)
     length = _length([*before, *finish(zero, zero, total(0, (zero,)))])
-    if rows * columns * len(sums) * length <= LONGEST:
+    if rows * columns * len(sums) * length <= longest:
         block: list[Stmt] = []
         for v, (start, rest) in enumerate([first, *(begin(Const(v)) for v in range(1, len(sums)))]):
             block += [*start, *each(partial(_expanded, rest, partial(total, v), columns))]

@@ -27,21 +27,27 @@ from .tiling import Tile
 
 def schedule_integer_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a sum of integer products with a weight known at load time."""
+    if not serves(group):
+        return ()
+    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
+
+
+def serves(group: Group) -> bool:
+    """True if products of four neighbours can make up the sum: the weight is known, and runs may be filled up."""
     anchor = group.anchor
     if not isinstance(anchor.operator, (Conv2DSum, DenseSum)):
-        return ()
+        return False
     operands = anchor.operands
     if any(v not in group.outer for v in operands[:2]) or group.outer[operands[1]] not in group.static:
-        return ()
+        return False
     x, weight = operands[0].type, operands[1].type
     wanted = anchor.operator.input_margins([v.type for v in operands], anchor.attributes)
     if not x.size or (wanted is None and weight.shape[0] % QUAD):
-        return ()
+        return False
     if wanted and not x.has_margins(wanted):
-        return ()
-    if (groups := anchor.attributes.get("groups", 1)) > 1 and x.shape[-1] // groups % QUAD:
-        return ()
-    return tuple(DotEmitter(group, walk, target, threads).schedule() for walk in walks(group))
+        return False
+    groups: int = anchor.attributes.get("groups", 1)
+    return groups == 1 or x.shape[-1] // groups % QUAD == 0
 
 
 class DotEmitter(ContractionEmitter):

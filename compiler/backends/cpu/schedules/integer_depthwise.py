@@ -45,19 +45,23 @@ INTERLEAVE_COST = 6
 
 def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a depthwise sum of integer products with multiplier 1 and a static weight."""
+    window = window_of_depthwise(group) if target.dot_product is not DotProduct.NONE else None
+    return () if window is None else (_IntegerDepthwise(group, window, target).schedule(),)
+
+
+def window_of_depthwise(group: Group) -> Window | None:
+    """The window, if there is one filter for each channel, with a weight that is known, and margins for the padding."""
     anchor = group.anchor
-    if target.dot_product is DotProduct.NONE or not isinstance(anchor.operator, Conv2DSum):
-        return ()
+    if not isinstance(anchor.operator, Conv2DSum):
+        return None
     operands = anchor.operands
     if any(v not in group.outer for v in operands) or group.outer[operands[1]] not in group.static:
-        return ()
+        return None
     x, weight = operands[0].type, operands[1].type
     if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
-        return ()
+        return None
     window = anchor.operator.window(x, weight, anchor.attributes)
-    if not x.has_margins(((0, 0), *window.padding, (0, 0))):
-        return ()
-    return (_IntegerDepthwise(group, window, target).schedule(),)
+    return window if x.has_margins(((0, 0), *window.padding, (0, 0))) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class _IntegerDepthwise:
         self.group = group
         self.window = window
         self.lanes = target.vector_lanes
+        self.longest_epilogue = target.longest_epilogue
         self.names = Names()
         self.x_type, weight_type = (v.type for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, self.x_type.dtype, weight_type.dtype, group.anchor.attributes)
@@ -288,4 +293,7 @@ class _Tile:
             return [*elements.statements, Store(self.o.y, physical(group.result.type, index), result)]
 
         size = self.block.rows, self.block.columns
-        return [*block, *epilogue([self.acc], total, lambda v: ([], store), size, self.o.names)]
+        return [
+            *block,
+            *epilogue([self.acc], total, lambda v: ([], store), size, self.o.names, self.o.longest_epilogue),
+        ]

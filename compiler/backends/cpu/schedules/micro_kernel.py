@@ -54,6 +54,7 @@ class Owner(Protocol):
     y: Buffer
     bias: Buffer | None
     extras: dict[Value, Buffer]
+    longest_epilogue: int
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
@@ -207,7 +208,7 @@ class MicroKernel:
             sums = list(same)
             begin = partial(self._begin, (image, row, column), first, width)
             total = partial(self._numbered, first)
-            self.block += epilogue(sums, total, begin, (self.rows, self.columns), self.o.names)
+            self.block += epilogue(sums, total, begin, (self.rows, self.columns), self.o.names, self.o.longest_epilogue)
             first += len(sums)
 
     def _numbered(self, first: int, v: int, at: tuple[Expr, ...]) -> Expr:

@@ -1,0 +1,1 @@
+"""Libraries of a network for other programs: what their C interface is, and the texts that go with them."""

@@ -1,0 +1,220 @@
+"""The C interface of a library as data: tensors, memory, weights, status codes. Header, code and facts are made of it.
+
+docs/libraries.md states it for people.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from ..errors import NetcError
+from ..graph.ir import Array
+from ..modules.module import Module
+from ..types import TensorType
+
+ABI = 1
+"""The version of the interface: a library of another one is called otherwise."""
+ALIGNMENT = 64
+"""Of workspace and weights in bytes, where the machine is content with no less."""
+CODE = "{{code}}"
+"""Stands in the text of a library for the hash of its code, until that is known."""
+HEAD_BYTES = 64
+"""Before the arena in a workspace that has a head, and before the weights in their file."""
+
+
+class Status(enum.IntEnum):
+    """What the functions of a library return."""
+
+    OK = 0
+    NULL_POINTER = 1
+    MISALIGNED = 2
+    WEIGHTS_SIZE = 3
+    OTHER_WEIGHTS = 4
+    DAMAGED_WEIGHTS = 5
+    NO_WEIGHTS = 6
+    WRONG_ANSWER = 7
+    NO_THREADS = 8
+    WRONG_PICTURE = 9
+    NO_STATE = 10
+
+
+MEANINGS: Mapping[Status, str] = {
+    Status.OK: "done",
+    Status.NULL_POINTER: "a pointer is null",
+    Status.MISALIGNED: "workspace or weights are not aligned",
+    Status.WEIGHTS_SIZE: "the weights have another size",
+    Status.OTHER_WEIGHTS: "the weights belong to other code",
+    Status.DAMAGED_WEIGHTS: "the weights are damaged",
+    Status.NO_WEIGHTS: "no weights are bound to the workspace",
+    Status.WRONG_ANSWER: "the self-test gave another answer",
+    Status.NO_THREADS: "threads could not be started",
+    Status.WRONG_PICTURE: "a picture has no such size or number of channels",
+    Status.NO_STATE: "the state was not reset before the first run",
+}
+
+
+class Storage(enum.Enum):
+    """Where a library has its weights."""
+
+    EMBEDDED = "embedded"
+    """Read-only data of the object."""
+    SECTION = "section"
+    """Read-only data of the object in a section with a name, which a linker script places."""
+    FILE = "file"
+    """A file beside the library, which the caller loads or maps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output. `name` is the network's, `identifier` that of C."""
+
+    name: str
+    identifier: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A library for one network."""
+
+    prefix: str
+    """Of all its names, `net_run`."""
+    name: str
+    """What the network is called."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    arena_bytes: int
+    state_bytes: int
+    weights_bytes: int
+    """As packed for the code, the initial state behind them; without the head of a file."""
+    storage: Storage
+    section: str | None = None
+    """That of weights in `Storage.SECTION`."""
+    threads: int = 1
+    """How many threads a context may have; with 1 there are no contexts."""
+    alignment: int = ALIGNMENT
+
+    @property
+    def head_bytes(self) -> int:
+        """The part of the workspace that says which weights are bound to it, and whether it holds a state."""
+        return HEAD_BYTES if self.storage is Storage.FILE or self.state_bytes else 0
+
+    @property
+    def arena_offset(self) -> int:
+        """Where the arena starts in a workspace; the state is before it."""
+        return self.head_bytes + self.state_bytes
+
+    @property
+    def workspace_bytes(self) -> int:
+        """All memory of a run besides its inputs, its outputs and the stack; C has no arrays without elements."""
+        return max(self.arena_offset + self.arena_bytes, self.alignment)
+
+    @property
+    def context_bytes(self) -> int:
+        """Size of a context for several threads, where there are any: that of `runtime.ll` and pointers."""
+        return 576 + 8 * (2 + len(self.inputs) + len(self.outputs)) if self.threads > 1 else 0
+
+    @property
+    def selftest_offsets(self) -> tuple[int, ...]:
+        """Where the self-test's buffers hold the inputs, then the outputs; at the end, their bytes in all."""
+        sizes = [_aligned(tensor.type.bytes) for tensor in (*self.inputs, *self.outputs)]
+        return tuple(accumulate(sizes, initial=0))
+
+    @property
+    def state_offset(self) -> int:
+        """Where the weights hold the initial state."""
+        return self.weights_bytes - self.state_bytes
+
+
+def interface_of(
+    module: Module,
+    prefix: str,
+    *,
+    storage: Storage = Storage.EMBEDDED,
+    section: str | None = None,
+    threads: int = 1,
+    alignment: int = ALIGNMENT,
+    outputs: Sequence[str] = (),
+) -> Interface:
+    """The interface of a module's library; `outputs` are the names of its outputs, where the network has any."""
+    names = tuple(outputs) or tuple(name for name, _ in module.outputs)
+    given = zip(names, (t for _, t in module.outputs), strict=True)
+    if section is not None and storage is not Storage.SECTION:
+        raise NetcError("only weights in a section have the name of one")
+    return Interface(
+        prefix=prefix,
+        name=module.name,
+        inputs=_tensors(module.inputs, "input"),
+        outputs=_tensors(tuple(given), "output"),
+        arena_bytes=module.arena_bytes,
+        state_bytes=_aligned(module.state_bytes),
+        weights_bytes=_aligned(module.weights_bytes) + _aligned(module.state_bytes),
+        storage=storage,
+        section=section,
+        threads=threads,
+        alignment=alignment,
+    )
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _tensors(given: Sequence[tuple[str, TensorType]], fallback: str) -> tuple[Tensor, ...]:
+    taken: set[str] = set()
+    tensors = []
+    for number, (name, type_) in enumerate(given):
+        base = identifier(name) or f"{fallback}{number}"
+        free, count = base, 1
+        while free in taken:
+            count += 1
+            free = f"{base}_{count}"
+        taken.add(free)
+        tensors.append(Tensor(name, free, type_))
+    return tuple(tensors)
+
+
+_WORDS = """
+    alignas alignof and asm auto bool break case catch char class const constexpr continue default delete do double
+    else enum explicit export extern false final float for friend goto if inline int long mutable namespace new not
+    nullptr operator or private protected public register restrict return short signed sizeof static struct switch
+    template this throw true try typedef typename union unsigned using virtual void volatile while xor
+    fn impl let loop match mod move mut pub ref self super trait type unsafe use where
+"""
+_RESERVED = frozenset(_WORDS.split())
+"""Words of C, C++ and Rust."""
+
+
+def identifier(name: str) -> str:
+    """A name as C, C++ and Rust can have it: letters, digits and single underscores; empty if nothing of it remains."""
+    ascii_only = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    plain = "_".join(part for part in ascii_only.split("_") if part)
+    if not plain:
+        return ""
+    if plain[0].isdigit():
+        return f"n{plain}"
+    return f"{plain}_" if plain in _RESERVED else plain
+
+
+def check_prefix(prefix: str) -> str:
+    """A prefix for names in C; raises `NetcError` for what is none."""
+    if not prefix or identifier(prefix) != prefix:
+        cure = identifier(prefix)
+        hint = f"for example {cure}" if cure else "letters, digits and underscores"
+        raise NetcError(f"`{prefix}` can't begin names in C", hint=hint)
+    return prefix
+
+
+def code_hash(text: str, fingerprint: str) -> int:
+    """64 bits that stand for the code of a library: of the text that it is made of, and of what makes it."""
+    return int.from_bytes(hashlib.sha256(f"{fingerprint}\0{text}".encode()).digest()[:8], "little")
+
+
+def weights_region(interface: Interface, packed: Array, state: Array | None = None) -> bytes:
+    """The weights as the code reads them, with the initial state behind them."""
+    body = bytes(packed).ljust(interface.state_offset, b"\0")
+    return (body + (b"" if state is None else bytes(state))).ljust(interface.weights_bytes, b"\0")

@@ -1,0 +1,147 @@
+"""What lies beside a library for people: an example in C, a file for CMake, a page that says what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .header import C_TYPES, Build, comment, string
+from .interface import Storage, Tensor
+
+
+def example(build: Build) -> str:
+    """A program that runs the network: the self-test if there is one, else zeros."""
+    i, p = build.interface, build.interface.prefix
+    upper = p.upper()
+    lines = [
+        f"/* Runs {comment(i.name)}: see {p}.h. Written by netc. */",
+        "#include <stdio.h>",
+        "#include <stdlib.h>" if i.storage is Storage.FILE else "",
+        f'\n#include "{p}.h"\n',
+        f"static {upper}_ALIGNED uint8_t workspace[{upper}_WORKSPACE_BYTES];",
+        f"static {upper}_ALIGNED uint8_t buffers[{upper}_SELFTEST_BYTES];" if build.extras.answers else "",
+        f"static {upper}_ALIGNED uint8_t weights[{upper}_WEIGHTS_BYTES];" if i.storage is Storage.FILE else "",
+        *(f"static {C_TYPES[t.type.dtype]} {t.identifier}_in[{_size(t, 'INPUT', upper)}];" for t in i.inputs),
+        *(f"static {C_TYPES[t.type.dtype]} {t.identifier}_out[{_size(t, 'OUTPUT', upper)}];" for t in i.outputs),
+        "",
+        "static int failed(const char *what, int32_t status) {",
+        '  if (status != 0) printf("%s: status %d\\n", what, (int)status);',
+        "  return status != 0;",
+        "}",
+        *_loading(build, upper),
+        "",
+        "int main(void) {",
+        *_steps(build, upper),
+        "  return 0;",
+        "}",
+        "",
+    ]
+    return "\n".join(line for number, line in enumerate(lines) if line or number > 8)
+
+
+def _size(tensor: Tensor, kind: str, upper: str) -> str:
+    return f"{upper}_{kind}_{tensor.identifier.upper()}_SIZE"
+
+
+def _loading(build: Build, upper: str) -> Iterator[str]:
+    if build.interface.storage is Storage.FILE:
+        yield f"""
+static int load(const char *path) {{
+  FILE *file = fopen(path, "rb");
+  if (file == NULL) return 0;
+  const size_t found = fread(weights, 1, {upper}_WEIGHTS_BYTES, file);
+  fclose(file);
+  return found == {upper}_WEIGHTS_BYTES;
+}}"""
+
+
+def _steps(build: Build, upper: str) -> Iterator[str]:
+    i, p = build.interface, build.interface.prefix
+    if i.storage is Storage.FILE:
+        yield f"""  if (!load({string(build.extras.weights_name)})) {{
+    printf("there are no weights\\n");
+    return EXIT_FAILURE;
+  }}
+  if (failed("{p}_bind", {p}_bind(workspace, weights, {upper}_WEIGHTS_BYTES))) return 1;"""
+    if i.state_bytes:
+        yield f'  if (failed("{p}_reset", {p}_reset(workspace))) return 1;'
+    if build.extras.answers:
+        yield f'  if (failed("{p}_selftest", {p}_selftest(workspace, buffers))) return 1;'
+        yield '  printf("the self-test gives the stored answer\\n");'
+    inputs = ", ".join(f"{t.identifier}_in" for t in i.inputs) or "NULL"
+    outputs = ", ".join(f"{t.identifier}_out" for t in i.outputs)
+    yield f"""  const {p}_inputs inputs = {{{inputs}}};
+  const {p}_outputs outputs = {{{outputs}}};
+  if (failed("{p}_run", {p}_run(workspace, &inputs, &outputs))) return 1;"""
+    first = i.outputs[0]
+    shown = "(long)" if C_TYPES[first.type.dtype] not in ("float", "double") else "(double)"
+    form = "%ld" if shown == "(long)" else "%g"
+    count = min(first.type.size, 10)
+    yield f"""  for (int i = 0; i < {count}; i++) printf("{form}\\n", {shown}{first.identifier}_out[i]);"""
+
+
+def cmake(build: Build, objects: Sequence[str]) -> str:
+    """A project with the library as target `PREFIX` and the example."""
+    p = build.interface.prefix
+    sources = f"add_library({p} STATIC {p}_preprocess.c ${{objects}})" if build.extras.preprocess else None
+    library = sources or f"add_library({p} STATIC ${{objects}})"
+    threads = (
+        f"""
+find_package(Threads REQUIRED)
+target_link_libraries({p} PUBLIC Threads::Threads)"""
+        if build.interface.threads > 1
+        else ""
+    )
+    files = " ".join(f"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}" for name in objects)
+    return f"""# {p}, for {build.target}: `cmake -B build && cmake --build build`. Written by netc.
+cmake_minimum_required(VERSION 3.13)
+project({p} C)
+
+set(objects {files})
+set_source_files_properties(${{objects}} PROPERTIES EXTERNAL_OBJECT TRUE)
+{library}
+set_target_properties({p} PROPERTIES C_STANDARD 99 LINKER_LANGUAGE C)
+target_include_directories({p} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
+target_link_libraries({p} PUBLIC $<$<BOOL:${{UNIX}}>:m>){threads}
+
+add_executable({p}_example example.c)
+target_link_libraries({p}_example PRIVATE {p})
+"""
+
+
+def readme(build: Build, files: Sequence[tuple[str, str]], command: str) -> str:
+    """The page; `files` are names and what they are."""
+    i, p = build.interface, build.interface.prefix
+    rows = "\n".join(f"| `{name}` | {what} |" for name, what in files)
+    tensors = "\n".join(
+        f"| {kind} | `{t.identifier}` | `{t.type}` |"
+        for kind, given in (("input", i.inputs), ("output", i.outputs))
+        for t in given
+    )
+    stack = f"| stack | {build.stack_bytes:,} bytes |\n" if build.stack_bytes is not None else ""
+    needs = "`pthread`, `memcpy` and `memset`" if i.threads > 1 else "`memcpy` and `memset` at most"
+    weights = {
+        Storage.EMBEDDED: "in the object, read-only",
+        Storage.SECTION: f"in section `{i.section}` of the object, read-only",
+        Storage.FILE: f"in `{build.extras.weights_name}`, for `{p}_bind`",
+    }[i.storage]
+    return f"""# {comment(i.name)} for {build.target}
+
+A library for C of one neural network, compiled by netc. `{p}.h` says how it is called; it needs {needs}.
+
+    {command}
+
+| file | |
+| --- | --- |
+{rows}
+
+| | name | type |
+| --- | --- | --- |
+{tensors}
+
+| memory | |
+| --- | --- |
+| workspace | {i.workspace_bytes:,} bytes, aligned to {i.alignment} |
+{stack}| weights | {build.weights_bytes:,} bytes, {weights} |
+
+The code has the hash `{build.code:016x}`; weights of other code are refused.
+"""

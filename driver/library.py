@@ -1,0 +1,317 @@
+"""`netc.build_library`: a network as a library for programs in C, without Python and netc."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .compiler.errors import NetcError
+from .compiler.files import writing
+from .compiler.graph.ir import Array, Graph
+from .compiler.graph.names import output_names
+from .compiler.graph.state import initial_state
+from .compiler.library.facts import Extras
+from .compiler.library.header import Build, header
+from .compiler.library.interface import (
+    Interface,
+    Storage,
+    check_prefix,
+    code_hash,
+    identifier,
+    interface_of,
+    weights_region,
+)
+from .compiler.library.preprocess import Picture, preprocess_source
+from .compiler.library.selftest import Answer, answers, sample
+from .compiler.library.texts import cmake, example, readme
+from .compiler.library.weights import weights_file
+from .compiler.modules.module import Module
+from .compiler.targets.target import Environment
+from .picture import usable_labels
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, load_program
+from .runtime.cache import compile_object
+from .runtime.data.images import Preprocess, as_input
+from .runtime.data.layout import channels_first
+from .toolchain import INSTALL, archive, compile_c, has_shared_libraries, has_ziglang, link_shared
+from .web import web_library
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What a library is to be like."""
+
+    prefix: str | None = None
+    """None: the network's name."""
+    embed_weights: bool | None = None
+    """None: where there are no files."""
+    weights_section: str | None = None
+    selftest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library that was written."""
+
+    folder: Path
+    files: tuple[str, ...]
+    build: Build
+    code_bytes: int
+    """Of the object."""
+    notes: tuple[str, ...]
+
+
+def build_library(
+    source: Source,
+    folder: str | os.PathLike[str],
+    *,
+    target: str = "host",
+    weights: Weights = None,
+    net: str | None = None,
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    **choices: Any,
+) -> Library:
+    """Write a network as a library into a folder: header, object, archive, shared library, weights, texts.
+
+    `target` is one of those of `netc targets`; `source`, `weights`, `net`, `batch`, `settings` and `seed` are as for
+    `netc.compile`. `prefix` begins all names of the library (default: the network's name). Weights lie in a file
+    beside the library, or inside it with `embed_weights`, as they do where the target has no files, or in a
+    `weights_section` of the object. With `threads` above 1 there are contexts for so many threads. `selftest` False
+    leaves out the self-test. Raises `NetcError` for whatever the caller can cure.
+    """
+    request = Request(
+        source, net, batch, settings or {}, threads, target, weights=weights, seed=seed, preprocess=preprocess or {}
+    )
+    return write_library(request, Path(folder), target, Choices(**choices))
+
+
+def write_library(request: Request, folder: Path, target: str, choices: Choices) -> Library:
+    """`build_library` of a request."""
+    if folder.exists() and not folder.is_dir():
+        raise NetcError(f"{folder} is no folder", hint="-o names the folder for the files of the library")
+    c = build(request, "loops")
+    prefix = _prefix(choices.prefix, c.graph)
+    interface = _interface(c, prefix, choices)
+    params = c.parameters()
+    region = weights_region(interface, c.backend.package(c.module, params), _state(c.module, c.graph))
+    text = c.backend.emit_library(c.module, c.target, interface)
+    code = code_hash(text, c.backend.fingerprint(c.target))
+    picture, note = _picture(c.graph)
+    labels = usable_labels(
+        c.graph, "" if isinstance(request.source, Graph) else os.fspath(request.source), request.weights
+    )
+    extras = Extras(
+        labels.names or (),
+        _answers(c, interface, params) if choices.selftest else (),
+        f"{prefix}.weights",
+        picture is not None,
+    )
+    build_ = Build(interface, extras, target if target != "host" else str(c.target), code)
+    full = c.backend.complete_library(text, c.target, interface, code, region, extras)
+    object_ = _object(full, c, interface)
+    notes = [n for n in (labels.note, note, _weights_note(request, c.graph)) if n]
+    with _filling(folder) as part:
+        _write(part, build_, object_, region, picture, c)
+        notes += _link(part, build_, c)
+        files = _describe(part, build_, request, target)
+    return Library(folder, tuple(name for name, _ in files), build_, len(object_), tuple(notes))
+
+
+def _prefix(given: str | None, graph: Graph) -> str:
+    if given is not None:
+        return check_prefix(given)
+    return identifier(graph.name).lower() or "net"
+
+
+def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
+    section = choices.weights_section
+    if section is not None:
+        if choices.embed_weights is False:
+            raise NetcError("weights in a section are embedded", hint="leave one of the two options out")
+        if not section or not section.isascii() or not section.isprintable() or '"' in section or "\\" in section:
+            raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
+        storage = Storage.SECTION
+    else:
+        has_files = c.target.environment is not Environment.BARE
+        is_embedded = choices.embed_weights if choices.embed_weights is not None else not has_files
+        storage = Storage.EMBEDDED if is_embedded else Storage.FILE
+    if c.threads > 1 and not c.target.has_threads:
+        raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
+    return interface_of(
+        c.module,
+        prefix,
+        storage=storage,
+        section=section,
+        threads=c.threads,
+        alignment=c.target.alignment,
+        outputs=output_names(c.graph),
+    )
+
+
+def _state(module: Module, graph: Graph) -> Array | None:
+    """What the state region begins with."""
+    if not module.state:
+        return None
+    region = np.zeros(module.state_bytes, np.uint8)
+    first = initial_state(graph)
+    for name, type_, offset in module.state:
+        if name in first:
+            values = np.ascontiguousarray(first[name], type_.dtype.numpy).reshape(-1)
+            region[offset : offset + type_.bytes] = values.view(np.uint8)
+    return region
+
+
+def _answers(c: Compilation, interface: Interface, params: Mapping[str, Array]) -> tuple[Answer, ...]:
+    """What this machine answers to the samples."""
+    request = replace(c.request, source=c.network, cpu=None, threads=1, preprocess={}, observers=())
+    with load_program(build(request, PROGRAM), params) as program:
+        results = program(*(sample(tensor.type) for tensor in interface.inputs))
+    outputs = results if isinstance(results, tuple) else (results,)
+    return answers([tensor.type for tensor in interface.outputs], outputs)
+
+
+def _picture(graph: Graph) -> tuple[Picture | None, str | None]:
+    """What the network wants done with pictures, if it takes any; and why there is no function for that."""
+    if "preprocess" not in graph.attributes:
+        return None, None
+    try:
+        wanted = Preprocess.of(graph)
+    except NetcError as error:
+        return None, f"no function for pictures: {error.diagnostics[0].message}"
+    type_ = graph.inputs[0].type
+    levels = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+    values = wanted.normalize(np.broadcast_to(levels, (256, wanted.channels)))
+    elements = as_input(values, type_.dense())
+    tables = tuple(np.ascontiguousarray(elements[:, c]) for c in range(wanted.channels))
+    if all(np.array_equal(table, tables[0]) for table in tables):
+        tables = tables[:1]
+    size = (wanted.height, wanted.width, wanted.channels)
+    is_first = channels_first(type_)
+    return Picture(*size, wanted.crop, wanted.resize, type_.dtype, tables, is_first), None
+
+
+def _weights_note(request: Request, graph: Graph) -> str | None:
+    if request.weights is not None or not graph.weights:
+        return None
+    return f"no --weights given: those of {graph.name} are drawn by seed {request.seed}"
+
+
+def _object(text: str, c: Compilation, interface: Interface) -> bytes:
+    """The machine code; with weights inside it isn't kept in the cache."""
+    if interface.storage is Storage.FILE:
+        return compile_object(text, c.target).code
+    return c.backend.object_code(text, c.target)
+
+
+@contextmanager
+def _filling(folder: Path) -> Iterator[Path]:
+    """A new folder whose files take their places in `folder` when all of them are there."""
+    with writing(folder):
+        is_new = not folder.exists()
+        home = folder.absolute().parent if is_new else folder
+        home.mkdir(parents=True, exist_ok=True)
+        part = home / f".{folder.name[:40]}.{secrets.token_hex(8)}.part"
+        part.mkdir()
+        try:
+            yield part
+            if is_new:
+                part.rename(folder)
+            else:
+                for path in sorted(part.iterdir()):
+                    path.replace(folder / path.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: Picture | None, c: Compilation) -> None:
+    p = build_.interface.prefix
+    (folder / f"{p}.h").write_text(header(build_), encoding="utf-8")
+    (folder / f"{p}.o").write_bytes(object_)
+    (folder / "example.c").write_text(example(build_), encoding="utf-8")
+    (folder / "CMakeLists.txt").write_text(cmake(build_, [f"{p}.o"]), encoding="utf-8")
+    weights = weights_file(region, build_.code) if build_.interface.storage is Storage.FILE else None
+    if weights is not None:
+        (folder / f"{p}.weights").write_bytes(weights)
+    if c.target.environment is Environment.WASM:
+        for name, content in web_library(build_, c.graph, object_, weights).items():
+            (folder / name).write_bytes(content)
+    if picture is not None:
+        (folder / f"{p}_preprocess.c").write_text(preprocess_source(picture, p), encoding="utf-8")
+
+
+def _link(folder: Path, build_: Build, c: Compilation) -> Sequence[str]:
+    """Archive and shared library; or what is missing for them."""
+    p = build_.interface.prefix
+    if not has_ziglang():
+        made = ".a and .so" if has_shared_libraries(c.target) else ".a"
+        return (f"no {made} without a linker: {INSTALL}",)
+    archive([folder / f"{p}.o"], folder / f"{p}.a", c.target)
+    if has_shared_libraries(c.target):
+        objects = [folder / f"{p}.o"]
+        extra = folder / ".preprocess.o"
+        if build_.extras.preprocess:
+            compile_c(folder / f"{p}_preprocess.c", extra, c.target)
+            objects.append(extra)
+        link_shared(objects, folder / f"{p}.so", c.target)
+        extra.unlink(missing_ok=True)
+    return ()
+
+
+_MEANINGS = {
+    ".h": "the interface",
+    ".o": "the code",
+    ".a": "the same as a static library",
+    ".so": "the same as a shared library, with the function for pictures",
+    ".weights": "the weights",
+    "_preprocess.c": "makes an input of a picture",
+    "index.html": "a page to try the network, which is opened from disk",
+    ".data.js": "code and weights for the page",
+    ".mjs": "an ES module for pages and Node",
+    ".d.mts": "its types",
+    ".d.ts": "the same for compilers that look for this name",
+    ".wasm": "the code, as the module loads it",
+    "example.c": "a program that runs the network",
+    "CMakeLists.txt": "builds the example",
+}
+
+
+def _describe(folder: Path, build_: Build, request: Request, target: str) -> Sequence[tuple[str, str]]:
+    """Write the page; the files and what they are."""
+    p = build_.interface.prefix
+    names = {(f"{p}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
+    there = [(name, what) for name, what in names.items() if (folder / name).exists()]
+    (folder / "README.md").write_text(readme(build_, there, _command(build_, request, target)), encoding="utf-8")
+    return [*there, ("README.md", "this")]
+
+
+def _command(build_: Build, request: Request, target: str) -> str:
+    """The command that builds the same, as far as a command can."""
+    i = build_.interface
+    words = ["netc", "build", i.name if isinstance(request.source, Graph) else os.fspath(request.source)]
+    words += ["--target", target, "--prefix", i.prefix]
+    words += ["--net", request.net] if request.net else []
+    words += ["--batch", str(request.batch)] if request.batch != 1 else []
+    for option, settings in (("--set", request.settings), ("--preprocess", request.preprocess)):
+        for name, value in settings.items():
+            words += [option, f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    if isinstance(request.weights, str | os.PathLike):
+        words += ["--weights", os.fspath(request.weights)]
+    words += ["--seed", str(request.seed)] if request.seed else []
+    words += ["--threads", str(i.threads)] if i.threads > 1 else []
+    storage = {Storage.EMBEDDED: ["--embed-weights"], Storage.SECTION: ["--weights-section", i.section or ""]}
+    words += storage.get(i.storage, [])
+    words += [] if build_.extras.answers else ["--no-selftest"]
+    return shlex.join([*words, "-o", "DIR"])

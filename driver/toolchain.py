@@ -1,0 +1,56 @@
+"""Tools that netc doesn't hold itself: an archiver, a linker and a C compiler, which ziglang brings by pip.
+
+Where it is missing, objects and texts are written all the same; `needs_ziglang` says so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .compiler.errors import NetcError
+from .compiler.targets.target import Target
+
+INSTALL = "pip install 'netc[build]' brings ziglang, which links"
+_CPUS = {"x86_64": "x86_64", "aarch64": "aarch64", "armv7": "arm", "riscv64": "riscv64"}
+"""Zig's names of the processors for which there are shared libraries, by those of triples."""
+
+
+def has_ziglang() -> bool:
+    """Whether the tools are there."""
+    return importlib.util.find_spec("ziglang") is not None
+
+
+def has_shared_libraries(target: Target) -> bool:
+    """Whether libraries can be loaded while a program for the target runs."""
+    return "linux" in target.triple and target.triple.split("-")[0] in _CPUS
+
+
+def archive(objects: Sequence[Path], path: Path, target: Target) -> None:
+    """Write a static library."""
+    form = "darwin" if "apple" in target.triple else "gnu"
+    _zig("ar", f"--format={form}", "rcsD", path, *objects)
+
+
+def compile_c(source: Path, path: Path, target: Target) -> None:
+    """Make an object of C for the target, which a shared library can hold."""
+    processor, _, rest = target.triple.partition("-")
+    system = "linux-musleabihf" if "eabihf" in rest else "linux-musl"
+    name = f"{_CPUS[processor]}-{system}"
+    _zig("cc", "-target", name, "-std=c99", "-O2", "-ffp-contract=off", "-fPIC", "-g0", "-c", source, "-o", path)
+
+
+def link_shared(objects: Sequence[Path], path: Path, target: Target) -> None:
+    """Write a shared library, whose undefined names the program that loads it has."""
+    _zig("ld.lld", "-shared", "-soname", path.name, "--hash-style=both", "--build-id=none", "-o", path, *objects)
+
+
+def _zig(*arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "ziglang", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise NetcError(f"ziglang's {arguments[0]} failed: {reason[0]}", hint="\n".join(reason[1:6]) or None)

@@ -1,0 +1,253 @@
+"""`netc build`: libraries that C programs link and Python loads back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from emulators.processes import PROCESSES, missing, run_library
+from quantized_nets import PICTURE, Net, integers, quantized
+
+import netc
+from netc.compiler.errors import NetcError
+from netc.compiler.graph.interpreter import evaluate
+from netc.compiler.graph.ir import Value
+from netc.compiler.graph.state import Session
+from netc.compiler.library.elf import Elf
+from netc.compiler.library.selftest import numbers, sample
+from netc.compiler.types import TensorType, parse_type
+from netc.library import build_library
+from netc.pipeline import load
+from netc.runtime.data.images import Preprocess, as_input
+from netc.toolchain import has_ziglang
+
+from .conftest import Call
+
+CC = shutil.which("cc")
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Werror")
+needs_cc = pytest.mark.skipif(CC is None, reason="no C compiler")
+needs_ziglang = pytest.mark.skipif(not has_ziglang(), reason="ziglang is not installed")
+STATE = """
+graph @acc(%x: f32[1,4]) -> (f32[1,4], f32[1,4]) attributes {updates = ["sum"]} {
+  %sum = param {trainable = false, value = dense<0.5>} : f32[1,4]
+  %0 = add(%sum, %x) : f32[1,4]
+  return %0, %0
+}
+"""
+
+
+def cc(folder: Path, *arguments: str, warnings: bool = True) -> None:
+    given = [str(CC), "-std=c99", "-O1", *(WARNINGS if warnings else ()), *arguments]
+    done = subprocess.run(given, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_cc
+@pytest.mark.parametrize("options", [(), ("--embed-weights",), ("--weights-section", ".lower"), ("--threads", "2")])
+def test_the_example_links_and_tests_the_library(
+    netc: Call, tiny: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    done = netc("build", tiny, "-o", tmp_path / "out", *options)
+    assert done.code == 0, done.err
+    assert "drawn by seed 0" in done.err
+    out = tmp_path / "out"
+    cc(out, "example.c", "tiny_preprocess.c", "tiny.o", "-o", "example", "-lm", "-lpthread")
+    printed = subprocess.run(["./example"], cwd=out, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("the self-test gives the stored answer\n")
+    cc(out, "-x", "c++", "-std=c++11", "-fsyntax-only", "tiny.h", warnings=False)
+    names = {path.name for path in out.iterdir()} - {"example"}
+    assert {"tiny.h", "tiny.o", "example.c", "CMakeLists.txt", "README.md", "tiny_preprocess.c"} <= names
+    assert ("tiny.weights" in names) == (options in ((), ("--threads", "2")))
+    elf = Elf.read((out / "tiny.o").read_bytes())
+    assert ("--weights-section" in options) == any(section.name == ".lower" for section in elf.sections)
+    if "--threads" not in options:
+        assert set(elf.undefined) <= {"memcpy", "memset"}
+
+
+@needs_cc
+def test_two_networks_link_into_one_program(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for prefix in ("one", "two"):
+        assert netc("build", tiny, "-o", out, "--prefix", prefix, "--embed-weights").code == 0
+    (out / "main.c").write_text(
+        '#include "one.h"\n#include "two.h"\n'
+        "static ONE_ALIGNED uint8_t a[ONE_WORKSPACE_BYTES], b[ONE_SELFTEST_BYTES];\n"
+        "int main(void) { return one_selftest(a, b) != ONE_OK || two_selftest(a, b) != TWO_OK; }\n"
+    )
+    cc(out, "main.c", "one.o", "two.o", "-o", "both")
+    subprocess.run(["./both"], cwd=out, check=True)
+
+
+@needs_ziglang
+@pytest.mark.parametrize("threads", [1, 2])
+def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:
+    build_library(tiny, tmp_path / "out", prefix="net", threads=threads)
+    x = np.random.default_rng(0).random((1, 12, 12, 1), np.float32)
+    with netc.load_library(tmp_path / "out/net.so", threads=threads) as library:
+        library.selftest()
+        expected = netc.compile(tiny, threads=1)(x)
+        for _ in range(3):
+            np.testing.assert_array_equal(library(x), expected)
+        np.testing.assert_array_equal(library(image=x), expected)
+        with pytest.raises(NetcError, match=r"takes a NumPy array float32\[1,12,12,1\]"):
+            library(x[0])
+        with pytest.raises(NetcError, match="tiny takes image"):
+            library(picture=x)
+    with pytest.raises(NetcError, match=f"runs on 1 to {threads} threads"):
+        netc.load_library(tmp_path / "out/net.so", threads=threads + 1)
+    with pytest.raises(NetcError, match="no library of `netc build`"):
+        netc.load_library(tmp_path / "out/net.h")
+
+
+@needs_ziglang
+def test_other_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
+    build_library(tiny, tmp_path / "out", prefix="net", selftest=False)
+    build_library(tiny, tmp_path / "more", prefix="net", settings={"classes": 11}, selftest=False)
+    build_library(tiny, tmp_path / "again", prefix="net", seed=1, selftest=False)
+    path, weights = tmp_path / "out/net.so", tmp_path / "out/net.weights"
+    with pytest.raises(NetcError, match="another size"):
+        netc.load_library(path, weights=tmp_path / "more/net.weights")
+    x = np.random.default_rng(0).random((1, 12, 12, 1), np.float32)
+    retrained = netc.load_library(path, weights=tmp_path / "again/net.weights")  # of the same code
+    np.testing.assert_array_equal(retrained(x), netc.compile(tiny, seed=1, threads=1)(x))
+    data = bytearray(weights.read_bytes())
+    data[-9] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(NetcError, match="damaged"):
+        netc.load_library(path)
+    data[8] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(NetcError, match="belong to other code"):
+        netc.load_library(path)
+
+
+@needs_ziglang
+def test_states_are_kept_and_reset(tmp_path: Path) -> None:
+    graph = netc.parse_graph(STATE)
+    build_library(graph, tmp_path / "out", prefix="net")
+    library, session = netc.load_library(tmp_path / "out/net.so"), Session(graph)
+    for _ in range(2):
+        for value in (1, 2, 3):
+            x = np.full((1, 4), value, np.float32)
+            np.testing.assert_array_equal(library(x), session([x])[0])
+        library.selftest()
+        library.reset()
+        session.reset()
+
+
+@needs_ziglang
+@pytest.mark.parametrize("resize", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
+def test_pictures_are_prepared_as_in_python(resize: str, tmp_path: Path) -> None:
+    text = f"""
+net small(image: f32[N, 7, 9, 3]) {{
+  return image |> relu
+}}
+preprocess small {{ crop = 0.875, resize = "{resize}", divide = 255, mean = [0.485, 0.456, 0.406], std = 0.25 }}
+"""
+    (tmp_path / "small.net").write_text(text)
+    build_library(tmp_path / "small.net", tmp_path / "out")
+    library, graph = netc.load_library(tmp_path / "out/small.so"), load(tmp_path / "small.net")
+    for shape in ((7, 9, 3), (50, 31, 3), (5, 3, 1), (1, 1, 3), (20, 20, 3)):
+        pixels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+        expected = as_input(Preprocess.of(graph)(pixels)[np.newaxis], graph.inputs[0].type)
+        np.testing.assert_array_equal(library.preprocess(pixels), expected)
+
+
+def network(n: Net, x: Value) -> Value:
+    y = n.b.emit("relu6", n.conv(x, 3, 3, 8, 13))
+    y = n.b.emit("relu", n.conv(y, 3, 3, 1, 13, groups=13))
+    y = n.conv(y, 1, 1, 13, 12, strides=(2, 2))
+    y = n.b.emit("reduce_mean", n.b.emit("sigmoid", y), axes=(1, 2))
+    return n.b.emit("dense", y, n.constant(12, 10, scale=0.5), n.constant(10))
+
+
+@pytest.mark.parametrize("target", ["x86-64-v2", "aarch64-linux", "cortex-a76", "armv7", "riscv64"])
+def test_emulated_processors_give_the_same_bytes(target: str, tmp_path: Path) -> None:
+    assert target in PROCESSES
+    if reason := missing(target):
+        pytest.skip(reason)
+    net = Net(PICTURE, network)
+    graph = quantized(net)
+    inputs = [integers(net.samples(), v.type) for v in graph.inputs]
+    library = build_library(graph, tmp_path / "out", target=target, prefix="net")
+    (found,) = run_library(target, library, inputs)
+    np.testing.assert_array_equal(found, evaluate(graph, inputs, {})[0])
+    assert found.std() > 0
+    assert set(Elf.read((tmp_path / "out/net.o").read_bytes()).undefined) <= {"memcpy", "memset"}
+
+
+def test_mistakes_are_said(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cases = [
+        (("--target", "cortex-a67"), "did you mean cortex-a76?"),
+        (("--prefix", "2nets"), "can't begin names in C"),
+        (("--target", "cortex-m4", "--threads", "2"), "runs on one thread"),
+        (("--weights-section", "", "--embed-weights"), "no name of a section"),
+        (("--weights-section", ".x", "--no-embed-weights"), "weights in a section are embedded"),
+        (("--set", "sizes=3"), "sizes"),
+        (("--weights", str(tiny)), "tiny.net"),
+    ]
+    for options, message in cases:
+        done = netc("build", tiny, "-o", out, *options)
+        assert done.code == 2
+        assert message in done.err, done.err
+        assert not out.exists()
+    done = netc("build", tiny, "-o", tiny)
+    assert done.code == 2
+    assert "no folder" in done.err
+
+
+@needs_ziglang
+def test_nothing_is_half_written(netc: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    assert netc("build", tiny, "-o", out).code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def fail(*arguments: Any) -> None:
+        raise NetcError("the linker is out of order")
+
+    monkeypatch.setattr("netc.library.link_shared", fail)
+    for folder in (out, tmp_path / "new"):
+        assert netc("build", tiny, "-o", folder, "--seed", "1").code == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tiny.net"]
+
+
+def test_without_a_linker_objects_and_texts_are_written(
+    netc: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netc.library.has_ziglang", lambda: False)
+    done = netc("build", tiny, "-o", tmp_path / "out", "--json", "--no-selftest")
+    assert "no .a and .so without a linker: pip install 'netc[build]'" in done.err
+    files = json.loads(done.out)["files"]
+    assert "tiny.o" in files
+    assert "tiny.so" not in files
+
+
+def test_targets_are_listed(netc: Call) -> None:
+    rows = json.loads(netc("targets", "--json").out)
+    known = {row["name"]: row for row in rows}
+    assert known["host"]["runner_present"]
+    assert known["cortex-m4"]["threads"] is False
+    assert known["cortex-a76"]["dot_product"] == "neon"
+    table = netc("targets").out.splitlines()
+    assert len(table) == len(rows) + 2
+    assert table[0].split()[:2] == ["target", "triple"]
+
+
+@pytest.mark.parametrize("text", ["u8[2,3]", "i8[7]", "i16[5]", "f32[9]", "f16[4]", "i32[6]", "i1[6]", "f64[]"])
+def test_samples_are_what_the_formula_says(text: str) -> None:
+    type_: TensorType = parse_type(text)
+    x, drawn = 1, []
+    for _ in range(type_.size):
+        x = (x * 1664525 + 1013904223) % 2**32
+        drawn.append(x)
+    np.testing.assert_array_equal(numbers(type_.size), drawn)
+    values = sample(type_)
+    assert values.dtype == type_.dtype.numpy
+    assert values.shape == type_.shape

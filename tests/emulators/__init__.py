@@ -1,0 +1,1 @@
+"""Machines of QEMU that run libraries for microcontrollers."""

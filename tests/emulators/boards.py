@@ -1,0 +1,184 @@
+"""Boards that QEMU emulates: a library is linked with `main.c`, started, and gives its outputs back.
+
+Needs qemu-system-arm and, to link, the `ziglang` package; the plugin that counts instructions needs a C compiler.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netc.compiler.graph.ir import Array
+from netc.compiler.library.elf import Elf
+from netc.compiler.library.interface import Interface
+from netc.compiler.types import TensorType
+
+HERE = Path(__file__).parent
+QEMU = "qemu-system-arm"
+SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Board:
+    """A machine of QEMU's: memory for code from the address where it starts, and memory for everything else."""
+
+    machine: str
+    zig: tuple[str, str]
+    """Triple and processor as zig names them."""
+    code: tuple[int, int]
+    """Address and bytes."""
+    memory: tuple[int, int]
+    constants_in_code: bool = False
+    """Memory is too small for the weights."""
+
+
+_MIB = 1 << 20
+_MPS2 = {"code": (0, 4 * _MIB), "memory": (0x21000000, 16 * _MIB)}
+BOARDS = {
+    "cortex-m0plus": Board("mps2-an385", ("thumb-freestanding-eabi", "cortex_m0plus"), **_MPS2),
+    "cortex-m4": Board("mps2-an386", ("thumb-freestanding-eabihf", "cortex_m4"), **_MPS2),
+    "cortex-m7": Board(
+        "mps2-an500", ("thumb-freestanding-eabihf", "cortex_m7"), (0, 4 * _MIB), (0x60000000, 16 * _MIB)
+    ),
+    "cortex-m33": Board(
+        "mps2-an505", ("thumb-freestanding-eabihf", "cortex_m33"), (0x10000000, 4 * _MIB), (0x80000000, 16 * _MIB)
+    ),
+    "cortex-m55": Board(
+        "mps3-an547", ("thumb-freestanding-eabihf", "cortex_m55"), (0, _MIB // 2), (0x60000000, 512 * _MIB)
+    ),
+}
+"""By target. Those of the M0+ run on a Cortex-M3, which has all of its instructions and a larger memory."""
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """What came of a run."""
+
+    outputs: tuple[Array, ...]
+    instructions: int | None
+    """Executed by the run; None where nothing counts them."""
+    stack: int
+    """Bytes that the run touched below the caller's frame."""
+
+
+def missing() -> str | None:
+    """What is needed and not there."""
+    if shutil.which(QEMU) is None:
+        return f"{QEMU} is not installed"
+    return None if find_spec("ziglang") else "ziglang is not installed"
+
+
+def emulate(
+    target: str, library: Path, interface: Interface, inputs: Sequence[NDArray[Any]], *, counts: bool = False
+) -> Emulation:
+    """Run the object of a library with embedded weights once on a board for the target."""
+    board = BOARDS[target]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(library, folder / "net.o")
+        (folder / "tensors.h").write_text(_tensors(interface))
+        (folder / "board.ld").write_text(_script(board))
+        (folder / "input.bin").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in inputs))
+        _link(board, folder, interface.prefix)
+        plugin = _plugin(folder) if counts else []
+        command = [QEMU, "-M", board.machine, "-semihosting-config", "enable=on,target=native", "-display", "none"]
+        command += ["-serial", "null", "-monitor", "null", "-kernel", "net.elf", *plugin]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{board.machine} ended with {done.returncode}: {done.stderr[-2000:]}")
+        result = (folder / "output.bin").read_bytes()
+    return Emulation(_outputs(interface, result), _count(done), int.from_bytes(result[-4:], "little"))
+
+
+def _count(done: subprocess.CompletedProcess[str]) -> int | None:
+    lines = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("instructions ")]
+    return int(lines[-1]) if lines else None
+
+
+def _outputs(interface: Interface, data: bytes) -> tuple[Array, ...]:
+    arrays, start = [], 0
+    for tensor in interface.outputs:
+        type_ = tensor.type
+        arrays.append(np.frombuffer(data[start : start + _bytes(type_)], type_.dtype.numpy).reshape(type_.shape))
+        start += _bytes(type_)
+    return tuple(arrays)
+
+
+def _bytes(type_: TensorType) -> int:
+    return type_.size * type_.dtype.itemsize
+
+
+def _tensors(interface: Interface) -> str:
+    lines = [f"#define NETC_RUN {interface.prefix}_run"]
+    lines.append(f"static uint8_t workspace[{interface.workspace_bytes}] __attribute__((aligned(64)));")
+    for kind, tensors, const in (("input", interface.inputs, "const "), ("output", interface.outputs, "")):
+        sizes = [_bytes(t.type) for t in tensors]
+        lines.append(f"#define {kind.upper()}S {len(sizes)}")
+        for i, size in enumerate(sizes):
+            lines.append(f"static uint8_t {kind}{i}[{max(size, 1)}] __attribute__((aligned(64)));")
+        names = ", ".join(f"{kind}{i}" for i in range(len(sizes)))
+        lines.append(f"static {const}void *const {kind}s[] = {{{names}}};")
+        lines.append(f"static const size_t {kind}_bytes[] = {{{', '.join(map(str, sizes))}}};")
+    return "\n".join([*lines, ""])
+
+
+def _script(board: Board) -> str:
+    constants = "CODE" if board.constants_in_code else "DATA"
+    regions = [
+        f"  {name} : ORIGIN = {start:#x}, LENGTH = {size:#x}"
+        for name, (start, size) in (("CODE", board.code), ("DATA", board.memory))
+    ]
+    return "\n".join(
+        [
+            "MEMORY {",
+            *regions,
+            "}",
+            "SECTIONS {",
+            "  .text : { KEEP(*(.vectors)) *(.text*) } > CODE",
+            "  /DISCARD/ : { *(.ARM.exidx*) *(.ARM.extab*) }",
+            f"  .rodata : {{ *(.rodata*) }} > {constants}",
+            "  .data : { *(.data*) } > DATA",
+            "  .bss (NOLOAD) : { *(.bss*) *(COMMON) } > DATA",
+            "  stack_top = ORIGIN(DATA) + LENGTH(DATA);",
+            "}",
+            "ENTRY(start)",
+            "",
+        ]
+    )
+
+
+def _link(board: Board, folder: Path, prefix: str) -> None:
+    triple, cpu = board.zig
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99"]
+    command += ["-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-T", "board.ld", "-I."]
+    command += [str(HERE / "main.c"), "net.o", "-o", "net.elf"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"linking for {board.machine}: {done.stderr[-3000:]}")
+
+
+def _plugin(folder: Path) -> list[str]:
+    """The options that count instructions from one mark in main.c to the other."""
+    addresses = {}
+    for symbol in Elf.read((folder / "net.elf").read_bytes()).symbols:
+        addresses[symbol.name] = symbol.value & ~1
+    marks = f"from={addresses['measure_begin']},to={addresses['measure_end']}"
+    return ["-plugin", f"{_built_plugin()},{marks}", "-d", "plugin"]
+
+
+@cache
+def _built_plugin() -> Path:
+    library = Path(mkdtemp(prefix="netc-plugin-")) / "count.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(HERE / "count.c")], check=True)
+    return library

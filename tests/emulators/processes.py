@@ -1,0 +1,108 @@
+"""Processors that QEMU emulates for processes of Linux: a library, linked with `process.c`, gives its outputs back.
+
+Needs qemu-user and, to link, the `ziglang` package. There is no C library, which ziglang would have to build first.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netc.compiler.backends import find_target
+from netc.library import Library
+
+HERE = Path(__file__).parent
+SECONDS = 900
+PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "x86-64-v2": (("qemu-x86_64", "-cpu", "Nehalem"), "x86_64-linux-none", "x86_64_v2"),
+    "x86-64-v3": (("qemu-x86_64", "-cpu", "Haswell"), "x86_64-linux-none", "x86_64_v2"),
+    "aarch64-linux": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
+    "cortex-a53": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
+    "cortex-a76": (("qemu-aarch64", "-cpu", "cortex-a76"), "aarch64-linux-none", "generic"),
+    "armv7": (("qemu-arm", "-cpu", "cortex-a7"), "arm-linux-eabihf", "cortex_a7"),
+    "riscv64": (("qemu-riscv64", "-cpu", "rv64"), "riscv64-linux-none", "baseline_rv64"),
+    "riscv64-v": (("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128"), "riscv64-linux-none", "baseline_rv64"),
+}
+"""By target: the emulator, and triple and processor as zig names them."""
+
+
+def missing(target: str) -> str | None:
+    """What is needed and not there."""
+    emulator = PROCESSES[target][0][0]
+    if shutil.which(emulator) is None:
+        return f"{emulator} is not installed"
+    return None if find_spec("ziglang") else "ziglang is not installed"
+
+
+def run_library(target: str, library: Library, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """The outputs of a library with the prefix `net`, and its self-test; raises `RuntimeError` if either fails."""
+    folder = library.folder
+    (folder / "tensors.h").write_text(_tensors(library))
+    program = link(target, library)
+    weights = folder / "net.weights"
+    data = (weights.read_bytes() if weights.exists() else b"") + b"".join(
+        np.ascontiguousarray(x).tobytes() for x in inputs
+    )
+    done = subprocess.run(
+        [*PROCESSES[target][0], program], input=data, capture_output=True, timeout=SECONDS, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{target} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+    arrays, start = [], 0
+    for tensor in library.build.interface.outputs:
+        size = tensor.type.bytes
+        arrays.append(
+            np.frombuffer(done.stdout[start : start + size], tensor.type.dtype.numpy).reshape(tensor.type.shape)
+        )
+        start += size
+    return tuple(arrays)
+
+
+def link(target: str, library: Library) -> Path:
+    """A program of `process.c` and the library."""
+    folder, (_, triple, cpu) = library.folder, PROCESSES[target]
+    zig = [sys.executable, "-m", "ziglang"]
+    command = [
+        *zig,
+        "cc",
+        "-target",
+        triple,
+        f"-mcpu={cpu}",
+        "-O2",
+        "-std=c11",
+        "-ffreestanding",
+        "-fno-stack-protector",
+    ]
+    command += ["-fno-sanitize=all", "-fno-pic", "-I", str(folder), "-c", str(HERE / "process.c")]
+    program = folder / "program"
+    for each in (
+        [*command, "-o", str(folder / "process.o")],
+        [*zig, "ld.lld", "-static", str(folder / "process.o"), str(folder / "net.o"), "-o", str(program)],
+    ):
+        done = subprocess.run(each, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"linking for {find_target(target)}: {done.stderr[-3000:]}")
+    return program
+
+
+def _tensors(library: Library) -> str:
+    interface = library.build.interface
+    lines = ["static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];"]
+    lines.append("static NET_ALIGNED uint8_t buffers[NET_SELFTEST_BYTES];")
+    lines.append("#ifdef NET_WEIGHTS_ALIGNMENT\nstatic NET_ALIGNED uint8_t weights[NET_WEIGHTS_BYTES];\n#endif")
+    for kind, tensors in (("input", interface.inputs), ("output", interface.outputs)):
+        lines.append(f"#define {kind.upper()}S {len(tensors)}")
+        lines += [f"static NET_ALIGNED uint8_t {kind}{i}[{t.type.bytes}];" for i, t in enumerate(tensors)]
+        names = [f"{kind}{i}" for i in range(len(tensors))]
+        lines.append(f"static void *const {kind}_data[] = {{{', '.join(names)}}};")
+        lines.append(f"static const size_t {kind}_bytes[] = {{{', '.join(str(t.type.bytes) for t in tensors)}}};")
+        lines.append(f"static const net_{kind}s {kind}s = {{{', '.join(f'(void *){name}' for name in names)}}};")
+    return "\n".join([*lines, ""])
