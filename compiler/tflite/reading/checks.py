@@ -203,7 +203,9 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
         zero_points = np.zeros(len(scales), np.int64)
     axis = record["quantized_dimension"] if len(scales) > 1 else None
     if axis is not None and len(shape) == 1:
-        axis = 0  # some writers state the dimension of the weights for their bias; LiteRT for microcontrollers runs that
+        axis = (
+            0  # some writers state the dimension of the weights for their bias; LiteRT for microcontrollers runs that
+        )
     try:
         quantization = Quantization(tuple(scales.tolist()), tuple(zero_points.tolist()), axis)
     except NetcError as error:
