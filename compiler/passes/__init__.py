@@ -41,6 +41,7 @@ from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
+from .widen_sums import WidenSums, widen_sums
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
     {
@@ -72,6 +73,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SimplifyInference,
             SkipPadding,
             Verify,
+            WidenSums,
         )
     }
 )
@@ -124,6 +126,7 @@ __all__ = [
     "Step",
     "Timing",
     "Verify",
+    "WidenSums",
     "assign_axes",
     "assign_layouts",
     "canonicalize",
@@ -157,4 +160,5 @@ __all__ = [
     "simplify_inference",
     "skip_padding",
     "verify",
+    "widen_sums",
 ]

@@ -34,6 +34,7 @@ from . import (  # noqa: F401 (which registers the readers)
     fourier,
     moves,
     recurrent,
+    reduce_window,
     reductions,
     scatters,
     selections,
@@ -46,7 +47,7 @@ from .folding import check_forms, folded
 from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
 from .sizes import Sizes, bound
-from .variables import REFUSED, STATEMENTS, Variables
+from .variables import STATEMENTS, Variables, refusal
 from .walk import Walk
 
 MAX_FILE = 1 << 31
@@ -194,7 +195,7 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
     variables = c.walk.variables.copy()
     try:
         if converter is None:
-            raise UnsupportedError(REFUSED.get(operator.name, ""))
+            raise UnsupportedError(refusal(operator))
         statement = operator.name in STATEMENTS and not operator.is_custom
         results = _stated(c, converter) if statement else _converted(c, converter, names, start)
     except NetcError as error:

@@ -51,8 +51,8 @@ SAMPLES = {
     "cast": "cast<i8>(%f)", "bitcast": "bitcast<i32>(%f)", "broadcast": "broadcast<4>(load i32 %x[2])",
     "reduce": "reduce<add>(%f)", "spread": "spread<8, 2, -1, 3>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",
-    "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
     "halves": "halves<1>(load i8x4 %b[2])", "dot2": "dot2(load i32 %x[0], load i32 %x[2], load i32 %x[1])",
+    "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""
 

@@ -150,7 +150,7 @@ def test_stated_sizes_count_where_a_signature_leaves_them_open(tmp_path: Path) -
     ]
     assert netc.load(path, batch=5).outputs[0].type.shape == (5, 8, 8, 3)
     path.write_bytes(pictures((2, 8, 8, 3), ()))
-    with pytest.raises(NetcError, match="the batch of the model is fixed"):
+    with pytest.raises(NetcError, match=r"the batch of .* is fixed"):
         netc.load(path, batch=5)
     assert netc.load(path, batch=2).outputs[0].type.shape == (2, 8, 8, 3)
 

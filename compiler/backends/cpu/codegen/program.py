@@ -75,8 +75,6 @@ class Convention(ABC):
     """What each kernel is given beside its buffers: which thread it is, of how many."""
     meets: ClassVar[bool] = False
     """There may be several threads, which wait for each other."""
-    attributes: ClassVar[tuple[str, ...]] = ()
-    """LLVM attributes of the functions that make calls."""
     stamps: bool = False
     """Time stamps are taken between calls."""
 
@@ -93,7 +91,6 @@ class Threaded(Convention):
     parameters = "ptr %ctx, i64 %tid, i64 %nthreads"
     numbers = ("i64 %tid", "i64 %nthreads")
     meets = True
-    attributes = ("optnone",)  # straight code: optimising it takes LLVM long, and gains nothing beside the kernels
 
     def load(self, module: Module) -> list[str]:
         """Read the context."""
@@ -137,8 +134,8 @@ def _parts(module: Module) -> list[list[Step]]:
 
 
 def _head(convention: Convention, name: str) -> str:
-    attributes = " ".join([*convention.attributes, "noinline", "nounwind"])
-    return f"define internal void @{name}({convention.parameters}) {attributes} {{\nentry:"
+    quick = " optnone" if convention.stamps else ""  # of calls in a row LLVM would make little, in much time
+    return f"define internal void @{name}({convention.parameters}) noinline{quick} nounwind {{\nentry:"
 
 
 def _part(module: Module, convention: Convention, name: str, steps: Sequence[Step]) -> str:
