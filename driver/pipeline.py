@@ -366,7 +366,7 @@ def load_to_train(
         with reading_float_weights(format_of(source).has_weights):
             graph = _read(source, choices)
     graph = _with_preprocess(graph, preprocess)
-    if graph.weights:
+    if graph.weights or not (isinstance(source, Graph) or format_of(source).has_weights):
         return graph, None
     trained, values = thaw(graph)
     if not values:
