@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from netc.compiler.backends import find_target
 from netc.library import Library
+from netc.runtime.host import runs_here
 
 HERE = Path(__file__).parent
 SECONDS = 900
 PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "x86-64-v2": (("qemu-x86_64", "-cpu", "Nehalem"), "x86_64-linux-none", "x86_64_v2"),
     "x86-64-v3": (("qemu-x86_64", "-cpu", "Haswell"), "x86_64-linux-none", "x86_64_v2"),
+    "x86-64-v4": ((), "x86_64-linux-none", "x86_64_v2"),
     "aarch64-linux": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
     "cortex-a53": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
     "cortex-a76": (("qemu-aarch64", "-cpu", "cortex-a76"), "aarch64-linux-none", "generic"),
@@ -31,19 +33,21 @@ PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "riscv64": (("qemu-riscv64", "-cpu", "rv64"), "riscv64-linux-none", "baseline_rv64"),
     "riscv64-v": (("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128"), "riscv64-linux-none", "baseline_rv64"),
 }
-"""By target: the emulator, and triple and processor as zig names them."""
+"""By target: the emulator, and triple and processor as zig names them. QEMU has no vectors of 512 bits."""
 
 
 def missing(target: str) -> str | None:
     """What is needed and not there."""
-    emulator = PROCESSES[target][0][0]
-    if shutil.which(emulator) is None:
-        return f"{emulator} is not installed"
+    command = PROCESSES[target][0]
+    if not command and not runs_here(find_target(target)):
+        return f"this machine doesn't run {target}"
+    if command and shutil.which(command[0]) is None:
+        return f"{command[0]} is not installed"
     return None if find_spec("ziglang") else "ziglang is not installed"
 
 
 def run_library(target: str, library: Library, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    """The outputs of a library with the prefix `net`, and its self-test; raises `RuntimeError` if either fails."""
+    """The outputs of a library with the prefix `net`, and its self-test if there is one; raises `RuntimeError` if either fails."""
     folder = library.folder
     (folder / "tensors.h").write_text(_tensors(library))
     program = link(target, library)
@@ -96,7 +100,7 @@ def link(target: str, library: Library) -> Path:
 def _tensors(library: Library) -> str:
     interface = library.build.interface
     lines = ["static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];"]
-    lines.append("static NET_ALIGNED uint8_t buffers[NET_SELFTEST_BYTES];")
+    lines.append("#ifdef NET_SELFTEST_BYTES\nstatic NET_ALIGNED uint8_t buffers[NET_SELFTEST_BYTES];\n#endif")
     lines.append("#ifdef NET_WEIGHTS_ALIGNMENT\nstatic NET_ALIGNED uint8_t weights[NET_WEIGHTS_BYTES];\n#endif")
     for kind, tensors in (("input", interface.inputs), ("output", interface.outputs)):
         lines.append(f"#define {kind.upper()}S {len(tensors)}")
