@@ -7,9 +7,10 @@ Neural Net Inference", 2020).
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..graph.ir import Value
 
@@ -33,15 +34,16 @@ class Lifetime:
 
 def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[Mapping[Value, int], int]:
     """Byte offset of each value, and the size of the arena."""
-    placed: list[tuple[int, int, Lifetime]] = []
-    for lifetime in sorted(lifetimes, key=lambda t: (-t.bytes, t.first)):
+    order = sorted(lifetimes, key=lambda t: (-t.bytes, t.first))
+    first, last = (np.array([getattr(t, end) for t in order], np.int64) for end in ("first", "last"))
+    starts, ends = (np.zeros(len(order), np.int64) for _ in range(2))
+    for i, lifetime in enumerate(order):
         size = align(lifetime.bytes)
-        offset = 0
-        for start, end, other in placed:
-            if other.last < lifetime.first or lifetime.last < other.first:
-                continue
-            if offset + size <= start:
-                break
-            offset = max(offset, end)
-        insort(placed, (offset, offset + size, lifetime), key=lambda p: p[:2])
-    return {t.value: start for start, _, t in placed}, max((end for _, end, _ in placed), default=0)
+        (beside,) = np.nonzero((first[:i] <= lifetime.last) & (last[:i] >= lifetime.first))
+        beside = beside[np.argsort(starts[beside], kind="stable")]
+        # The lowest free offset before each of those, and behind all of them.
+        free = np.maximum.accumulate(np.append(0, ends[beside]))
+        (fits,) = np.nonzero(free[:-1] + size <= starts[beside])
+        starts[i] = free[fits[0] if fits.size else -1]
+        ends[i] = starts[i] + size
+    return {t.value: int(start) for t, start in zip(order, starts, strict=True)}, int(ends.max(initial=0))
