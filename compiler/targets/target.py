@@ -71,6 +71,8 @@ class Target:
     """Half precision is converted by an instruction."""
     has_double: bool = True
     """There are instructions for double precision; else each operation is a call."""
+    has_double_vectors: bool = True
+    """There are vectors of double precision, if there is double precision at all."""
     extensions: tuple[str, ...] = ()
     """LLVM's names of instruction sets that code for this processor may hold beside those that its vectors imply."""
     has_high_products: bool = False

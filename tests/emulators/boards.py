@@ -121,6 +121,8 @@ def _bytes(type_: TensorType) -> int:
 
 def _tensors(interface: Interface) -> str:
     lines = [f"#define NETC_RUN {interface.prefix}_run"]
+    if interface.state_bytes:
+        lines.append(f"#define NETC_RESET {interface.prefix}_reset")
     lines.append(f"static uint8_t workspace[{interface.workspace_bytes}] __attribute__((aligned(64)));")
     for kind, tensors, const in (("input", interface.inputs, "const "), ("output", interface.outputs, "")):
         sizes = [_bytes(t.type) for t in tensors]
