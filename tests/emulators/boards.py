@@ -161,7 +161,7 @@ def _script(board: Board) -> str:
 
 
 def _link(board: Board, folder: Path) -> None:
-    """Make a program of main.c and the library; zig's own library, which it has to build first, only if it is needed."""
+    """Make a program of main.c and the library; with zig's own library, which it has to build, only if need be."""
     triple, cpu = board.zig
     zig = [sys.executable, "-m", "ziglang"]
     compiler = [*zig, "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99", "-ffreestanding"]

@@ -46,10 +46,15 @@ def missing(target: str) -> str | None:
     return None if find_spec("ziglang") else "ziglang is not installed"
 
 
-def run_library(target: str, library: Library, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    """The outputs of a library with the prefix `net`, and its self-test if there is one; raises `RuntimeError` if either fails."""
+def run_library(
+    target: str, library: Library, inputs: Sequence[NDArray[Any]], *, runs: int = 1
+) -> tuple[NDArray[Any], ...]:
+    """The outputs of the last of some runs of a library with the prefix `net`, whose self-test is run, too, if any.
+
+    Raises `RuntimeError` if one of them fails.
+    """
     folder = library.folder
-    (folder / "tensors.h").write_text(_tensors(library))
+    (folder / "tensors.h").write_text(_tensors(library, runs))
     program = link(target, library)
     weights = folder / "net.weights"
     data = (weights.read_bytes() if weights.exists() else b"") + b"".join(
@@ -97,9 +102,10 @@ def link(target: str, library: Library) -> Path:
     return program
 
 
-def _tensors(library: Library) -> str:
+def _tensors(library: Library, runs: int) -> str:
     interface = library.build.interface
-    lines = ["static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];"]
+    lines = [f"enum {{ RUNS = {runs} }};", f"#define NET_RUN net_{interface.task.value}"]
+    lines.append("static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];")
     lines.append("#ifdef NET_SELFTEST_BYTES\nstatic NET_ALIGNED uint8_t buffers[NET_SELFTEST_BYTES];\n#endif")
     lines.append("#ifdef NET_WEIGHTS_ALIGNMENT\nstatic NET_ALIGNED uint8_t weights[NET_WEIGHTS_BYTES];\n#endif")
     for kind, tensors in (("input", interface.inputs), ("output", interface.outputs)):
