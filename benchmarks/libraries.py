@@ -137,7 +137,8 @@ def prepared(source: str, options: argparse.Namespace) -> Case:
         options.files.mkdir(exist_ok=True)
         path = options.files / f"{source}{'_float' if options.floats else ''}.tflite"
         if not path.exists():
-            graph = loaded(source, [int(size) for size in options.sizes.split(",")])
+            sizes = [int(size) for size in options.sizes.split(",")]
+            graph = loaded(source, () if weights_of(source) else sizes)
             netc.write_tflite(graph if options.floats else integers(graph, source), path)
     random = np.random.default_rng(0)
     inputs = [sample(v.type, random) for v in netc.load(path).inputs]
@@ -157,14 +158,19 @@ def loaded(net: str, sizes: Sequence[int]) -> Graph:
     return netc.load(net)
 
 
+def weights_of(net: str) -> Path | None:
+    """The file of a net's weights, which fit the pictures that it takes unless it is told otherwise."""
+    path = beside_data("weights") / f"{net}.safetensors"
+    return path if path.exists() else None
+
+
 def integers(graph: Graph, net: str) -> Graph:
     """The net in 8-bit integers."""
     random = np.random.default_rng(1)
     samples = [tuple(sample(v.type, random) for v in graph.inputs) for _ in range(2)]
-    weights = beside_data("weights") / f"{net}.safetensors"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return netc.quantize(graph, weights=weights if weights.exists() else None, calibration=samples, threads=1)
+        return netc.quantize(graph, weights=weights_of(net), calibration=samples, threads=1)
 
 
 def finding(net: str, case: Case, target: str) -> Finding:

@@ -101,7 +101,7 @@ _FLOATS_V8 = {**_FLOATS, "has_rounding": True}
 _PAIRS = DotProduct.PAIRS
 
 DEVICES: Mapping[str, Target] = {
-    "aarch64-linux": _base("aarch64-unknown-linux-gnu", "generic", "", **_AARCH64),
+    "aarch64-linux": _base("aarch64-unknown-linux-gnu", "generic", "", **_AARCH64, dot_product=DotProduct.LANES),
     "aarch64-macos": _base("arm64-apple-macosx11.0.0", "apple-m1", "", **_AARCH64, dot_product=DotProduct.NEON),
     "armv7": _base(
         "armv7-unknown-linux-gnueabihf",
@@ -111,6 +111,7 @@ DEVICES: Mapping[str, Target] = {
         vector_registers=16,
         l1_bytes=32 * _KIB,
         l2_bytes=256 * _KIB,
+        dot_product=DotProduct.LANES,
         environment=Environment.POSIX,
     ),
     "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-unknown-none-gnueabi", has_wide_products=False),

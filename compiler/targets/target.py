@@ -27,6 +27,8 @@ class DotProduct(enum.Enum):
     """x86: four unsigned by signed products into each 32-bit lane."""
     NEON = "neon"
     """Arm: four signed products into each 32-bit lane."""
+    LANES = "lanes"
+    """Arm: four signed products of 16 bits, with one lane of a vector, added to the 32-bit lanes of a register."""
     WIDENED = "widened"
     """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
     PAIRS = "pairs"

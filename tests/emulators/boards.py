@@ -185,11 +185,12 @@ def _plugin(folder: Path) -> list[str]:
     for symbol in Elf.read((folder / "net.elf").read_bytes()).symbols:
         addresses[symbol.name] = symbol.value & ~1
     marks = f"from={addresses['measure_begin']},to={addresses['measure_end']}"
-    return ["-plugin", f"{_built_plugin()},{marks}", "-d", "plugin"]
+    return ["-plugin", f"{built_plugin()},{marks}", "-d", "plugin"]
 
 
 @cache
-def _built_plugin() -> Path:
+def built_plugin() -> Path:
+    """The plugin that counts instructions."""
     library = Path(mkdtemp(prefix="netc-plugin-")) / "count.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(HERE / "count.c")], check=True)
     return library

@@ -53,6 +53,20 @@ def run_library(
 
     Raises `RuntimeError` if one of them fails.
     """
+    done = execute(target, library, inputs, runs=runs)
+    arrays, start = [], 0
+    for tensor in library.build.interface.outputs:
+        size = tensor.type.bytes
+        array = np.frombuffer(done.stdout[start : start + size], tensor.type.dtype.numpy)
+        arrays.append(array.reshape(tensor.type.shape))
+        start += size
+    return tuple(arrays)
+
+
+def execute(
+    target: str, library: Library, inputs: Sequence[NDArray[Any]], *, runs: int = 1, options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    """The process of `run_library`; `options` are QEMU's."""
     folder = library.folder
     (folder / "tensors.h").write_text(_tensors(library, runs))
     program = link(target, library)
@@ -61,18 +75,11 @@ def run_library(
         np.ascontiguousarray(x).tobytes() for x in inputs
     )
     done = subprocess.run(
-        [*PROCESSES[target][0], program], input=data, capture_output=True, timeout=SECONDS, check=False
+        [*PROCESSES[target][0], *options, program], input=data, capture_output=True, timeout=SECONDS, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{target} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
-    arrays, start = [], 0
-    for tensor in library.build.interface.outputs:
-        size = tensor.type.bytes
-        arrays.append(
-            np.frombuffer(done.stdout[start : start + size], tensor.type.dtype.numpy).reshape(tensor.type.shape)
-        )
-        start += size
-    return tuple(arrays)
+    return done
 
 
 def link(target: str, library: Library) -> Path:

@@ -27,6 +27,8 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
         return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
     if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
         return _by_pairs(emitter, a, b, c)
+    if emitter.target.dot_product is DotProduct.LANES and (sums.lanes, a.type.lanes) == (4, 4):
+        return _by_lane(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
         return _by_halves(emitter, a, b, c)
     total = c.name
@@ -46,6 +48,37 @@ def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     return Value(sums, total)
 
 
+def _by_lane(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """Arm: both sides are widened to 16 bits once, and each instruction multiplies by one lane of the left side."""
+    out, sums = emitter.out, c.type
+    pure, depth = out.pure, out.depth
+    name = "llvm.aarch64.neon.smull" if emitter.target.pointer_bits == 64 else "llvm.arm.neon.vmulls"
+    word = pure(depth, f"insertelement <2 x i32> poison, i32 {pure(depth, f'bitcast {a} to i32')}, i64 0")
+    extend = "zext" if a.type.is_unsigned else "sext"
+    left = pure(depth, f"{extend} <8 x i8> {pure(depth, f'bitcast <2 x i32> {word} to <8 x i8>')} to <8 x i16>")
+    total = c.name
+    for j, (both, half) in enumerate((both, half) for both in _columns(emitter, b) for half in (0, 4)):
+        weights = pure(depth, f"shufflevector <8 x i16> {both}, <8 x i16> poison, {mask(range(half, half + 4))}")
+        lane = pure(depth, f"shufflevector <8 x i16> {left}, <8 x i16> poison, {mask([j] * 4)}")
+        product = out.call(sums.text, f"{name}.v4i32", ("<4 x i16>", weights), ("<4 x i16>", lane))
+        total = emitter.arithmetic("add", sums, total, product)
+    return Value(sums, total)
+
+
+def _columns(emitter: Emission, side: Value) -> tuple[str, str]:
+    """Of 16 bytes, widened: the first and then the second of each four, the third and then the fourth."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    eight = "splat (i16 8)"
+    shift = "lshr" if side.type.is_unsigned else "ashr"
+    words = pure(depth, f"bitcast {side} to <8 x i16>")
+    even = pure(depth, f"{shift} <8 x i16> {pure(depth, f'shl <8 x i16> {words}, {eight}')}, {eight}")
+    odd = pure(depth, f"{shift} <8 x i16> {words}, {eight}")
+    first, last = (
+        pure(depth, f"shufflevector <8 x i16> {even}, <8 x i16> {odd}, {mask(range(start, 16, 2))}") for start in (0, 1)
+    )
+    return first, last
+
+
 def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
     """The first two and the last two of each four of 16 bytes, widened; of four bytes, the same for every sum."""
     pure, depth = emitter.out.pure, emitter.out.depth
@@ -53,21 +86,22 @@ def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
     if side.type.lanes == 4:
         four = Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32"))
         every = pure(depth, f"bitcast {emitter.splat(four, 4)} to <16 x i8>")
-        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {_mask(range(8))}")
+        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {mask(range(8))}")
         wide = pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>")
         places = ([0, 1] * 4, [2, 3] * 4)
-        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {_mask(p)}") for p in places)
+        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {mask(p)}") for p in places)
         return first, last
     order = [4 * i + j for pair in ((0, 1), (2, 3)) for i in range(4) for j in pair]
-    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {_mask(order)}")
+    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {mask(order)}")
     halves = []
     for start in (0, 8):
-        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {_mask(range(start, start + 8))}")
+        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {mask(range(start, start + 8))}")
         halves.append(pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>"))
     return halves[0], halves[1]
 
 
-def _mask(places: Sequence[int]) -> str:
+def mask(places: Sequence[int]) -> str:
+    """Where the lanes of a shuffle come from."""
     return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
 
 

@@ -50,6 +50,7 @@ from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
 from .math import expand
+from .narrowing import clamped, narrowed
 from .reach import Reach
 from .singles import expand_function
 from .text import LLVMType, Value, llvm_type
@@ -157,9 +158,12 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
-        if self.target.vector_lanes == 1 and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
-            # LLVM would load the bytes one by one where there are no vectors.
-            word = self.out.emit(f"load i32, ptr {pointer}, align 1")
+        is_neon = self.target.dot_product is DotProduct.NEON
+        as_word = self.target.vector_lanes == 1 or is_neon
+        if as_word and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
+            # LLVM would load the bytes one by one where there are no vectors; for dot products it would make vectors of
+            # four, which are none of the machine's, unless it may not change the load.
+            word = self.out.emit(f"load{' volatile' if is_neon else ''} i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
         if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
             return two_words(self, kind, pointer)
@@ -427,6 +431,11 @@ class ExpressionEmitter(IndexEmitter):
             form = self.index(expr.value)
             kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
             return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
+        if found := clamped(expr):
+            inner, low, high = found
+            x = self.value(inner)
+            if result := narrowed(self, x, expr.dtype, low, high):
+                return result
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:
