@@ -39,6 +39,7 @@ def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) ->
         l2_bytes=512 * 1024,
         has_fma=True,
         has_high_products=True,
+        multiplies_by_lane=True,
         min_max=MinMax.INTRINSIC,
         pause="call void @llvm.aarch64.isb(i32 15)",
     )

@@ -91,6 +91,7 @@ _AARCH64: dict[str, Any] = {
     "has_half": True,
     "has_double": True,
     "has_high_products": True,
+    "multiplies_by_lane": True,
     "min_max": MinMax.INTRINSIC,
     "pause": "call void @llvm.aarch64.isb(i32 15)",
     "pointer_bits": 64,

@@ -77,6 +77,8 @@ class Target:
     """There are vectors of double precision, if there is double precision at all."""
     extensions: tuple[str, ...] = ()
     """LLVM's names of instruction sets that code for this processor may hold beside those that its vectors imply."""
+    multiplies_by_lane: bool = False
+    """Vectors are multiplied by one lane of another, so that a number need not be in every lane."""
     has_high_products: bool = False
     """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT

@@ -23,8 +23,10 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     out, sums = emitter.out, c.type
     key = (emitter.target.dot_product, a.type.is_unsigned, b.type.is_unsigned, sums.lanes)
     if key in _INTRINSICS:
-        arguments = ((sums.text, c.name), (b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
-        return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
+        sides = ((b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
+        if emitter.target.dot_product is DotProduct.NEON:  # the lane of a vector can be the last operand only
+            sides = sides[::-1]
+        return Value(sums, out.call(sums.text, _INTRINSICS[key], (sums.text, c.name), *sides))
     if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
         return _by_pairs(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.LANES and (sums.lanes, a.type.lanes) == (4, 4):
@@ -166,9 +168,21 @@ def _every(emitter: Emission, a: Value, sums: int) -> str:
     """The left side with four lanes for each sum."""
     if a.type.lanes == 4 * sums:
         return a.name
-    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
     whole = llvm_type(a.type.dtype, 4 * sums)
+    if emitter.target.dot_product is DotProduct.NEON:
+        return emitter.out.pure(emitter.out.depth, f"bitcast <4 x i32> {_lane(emitter, a)} to {whole.text}")
+    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
     return emitter.out.emit(f"bitcast {emitter.splat(four, sums)} to {whole.text}")
+
+
+def _lane(emitter: Emission, a: Value) -> str:
+    """Four bytes in every lane, such that LLVM sees one lane, from which instructions take them."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    single = pure(depth, f"bitcast {a} to float")
+    first = pure(depth, f"insertelement <4 x float> poison, float {single}, i64 0")
+    words = pure(depth, f"bitcast <4 x float> {first} to <4 x i32>")
+    vector = pure(depth, f'call <4 x i32> asm "", "=w,0"(<4 x i32> {words})')
+    return pure(depth, f"shufflevector <4 x i32> {vector}, <4 x i32> poison, <4 x i32> zeroinitializer")
 
 
 def _product(emitter: Emission, a: Value, b: Value, sums: LLVMType, j: int) -> str:

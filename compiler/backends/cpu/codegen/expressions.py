@@ -158,13 +158,15 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
-        is_neon = self.target.dot_product is DotProduct.NEON
-        as_word = self.target.vector_lanes == 1 or is_neon
-        if as_word and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
-            # LLVM would load the bytes one by one where there are no vectors; for dot products it would make vectors of
-            # four, which are none of the machine's, unless it may not change the load.
-            word = self.out.emit(f"load{' volatile' if is_neon else ''} i32, ptr {pointer}, align 1")
+        is_four = expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind
+        if is_four and self.target.vector_lanes == 1:
+            # LLVM would load the bytes one by one where there are no vectors.
+            word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
+        if is_four and self.target.dot_product is DotProduct.NEON:
+            # LLVM would make a vector of four, which is none of the machine's.
+            word = self._opaque(self.out.emit(f"load float, ptr {pointer}, align 1"))
+            return Value(kind, self.out.emit(f"bitcast float {word} to {kind.text}"))
         if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
             return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
@@ -393,12 +395,19 @@ class ExpressionEmitter(IndexEmitter):
         if scalar.name[0] != "%":  # a constant
             return Value(kind, f"splat ({scalar})")
         depth, t = self.out.depth, kind.text
+        if self.target.multiplies_by_lane and kind.dtype is DType.F32:
+            # LLVM would fill a vector from memory, which costs an address, where instructions take the one lane.
+            scalar = Value(scalar.type, self._opaque(scalar.name))
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
         zeros = f"<{lanes} x i32> zeroinitializer"
         every = self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}")
         if kind.dtype.is_float:
             self.reach.record(every, self.reach.of(scalar.name), kind.dtype)
         return Value(kind, every)
+
+    def _opaque(self, single: str) -> str:
+        """A number of single precision of which LLVM doesn't know where it comes from."""
+        return self.out.pure(self.out.depth, f'call float asm "", "=w,0"(float {single})')
 
     def _reduce(self, expr: Reduce) -> Value:
         """Halves are combined until one lane is left, so that the order of a sum is the same on every machine."""
