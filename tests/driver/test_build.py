@@ -300,6 +300,7 @@ def test_targets_are_listed(netc: Call) -> None:
     assert known["host"]["runner_present"]
     assert known["cortex-m4"]["threads"] is False
     assert known["cortex-a76"]["dot_product"] == "neon"
+    assert known["wasm32"]["linker"] is None
     table = netc("targets").out.splitlines()
     assert len(table) == len(rows) + 2
     assert table[0].split()[:2] == ["target", "triple"]
