@@ -46,7 +46,7 @@ from .runtime.data.images import Preprocess, as_input
 from .runtime.data.layout import channels_first
 from .runtime.library import read_facts, read_state
 from .runtime.weights import write_weights
-from .toolchain import INSTALL, archive, compile_c, has_shared_libraries, has_ziglang, link_shared
+from .toolchain import INSTALL, archive, compile_c, has_ziglang, link_shared, shared_suffix
 from .training import TrainingRequest
 from .web import web_library
 
@@ -296,17 +296,18 @@ def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: 
 def _link(folder: Path, build_: Build, c: Compilation) -> Sequence[str]:
     """Archive and shared library; or what is missing for them."""
     p = build_.interface.prefix
+    suffix = shared_suffix(c.target)
     if not has_ziglang():
-        made = ".a and .so" if has_shared_libraries(c.target) else ".a"
+        made = f".a and {suffix}" if suffix else ".a"
         return (f"no {made} without a linker: {INSTALL}",)
     archive([folder / f"{p}.o"], folder / f"{p}.a", c.target)
-    if has_shared_libraries(c.target):
+    if suffix:
         objects = [folder / f"{p}.o"]
         extra = folder / ".preprocess.o"
         if build_.extras.preprocess:
             compile_c(folder / f"{p}_preprocess.c", extra, c.target)
             objects.append(extra)
-        link_shared(objects, folder / f"{p}.so", c.target)
+        link_shared(objects, folder / f"{p}{suffix}", c.target)
         extra.unlink(missing_ok=True)
     return ()
 
@@ -316,6 +317,7 @@ _MEANINGS = {
     ".o": "the code",
     ".a": "the same as a static library",
     ".so": "the same as a shared library, with the function for pictures",
+    ".dylib": "the same as a shared library, with the function for pictures",
     ".weights": "the weights",
     "_preprocess.c": "makes an input of a picture",
     "index.html": "a page to try the network, which is opened from disk",

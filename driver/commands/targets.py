@@ -14,7 +14,7 @@ from ..compiler.targets.target import DotProduct, Environment, Target
 from ..options import json_option
 from ..output import echo, format_table
 from ..runtime.host import runs_here
-from ..toolchain import has_shared_libraries, has_ziglang
+from ..toolchain import has_ziglang, shared_suffix
 
 _EMULATORS = {
     "x86_64": "qemu-x86_64",
@@ -51,7 +51,7 @@ def _facts(name: str, target: Target) -> Mapping[str, Any]:
         "vector_bits": 32 * target.vector_lanes if target.vector_lanes > 1 else 0,
         "dot_product": None if target.dot_product is DotProduct.NONE else target.dot_product.value,
         "threads": target.has_threads,
-        "shared_library": has_shared_libraries(target),
+        "shared_library": shared_suffix(target),
         "linker": None if is_page else "ziglang",
         "linker_present": is_page or has_ziglang(),
         "runner": runner,
@@ -91,7 +91,7 @@ def _row(facts: Mapping[str, Any]) -> tuple[str, ...]:
 def _files(facts: Mapping[str, Any]) -> str:
     if facts["linker"] is None:
         return ".o .a .wasm"
-    return ".o .a .so" if facts["shared_library"] else ".o .a"
+    return f".o .a {facts['shared_library']}" if facts["shared_library"] else ".o .a"
 
 
 def _linker(facts: Mapping[str, Any]) -> str:
