@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netc.compiler.quantization import QuantizationWarning
     from netc.export import write_tflite
     from netc.frontend.pytorch import from_torch
-    from netc.library import build_library
+    from netc.library import build_library, save_trained
     from netc.pipeline import load
     from netc.programs import compile  # noqa: A004 (the public name)
     from netc.quantization import calibrate, quantize
@@ -49,6 +49,7 @@ __all__ = [
     "parse_graph",
     "passes",
     "quantize",
+    "save_trained",
     "tflite",
     "write_tflite",
 ]
@@ -70,6 +71,7 @@ _HOMES = {
     "load_library": "netc.runtime.library",
     "parse_graph": "netc.compiler.graph.parser",
     "quantize": "netc.quantization",
+    "save_trained": "netc.library",
     "write_tflite": "netc.export",
 }
 """The module that defines each public name."""

@@ -9,12 +9,13 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .compiler.backends import find_target
 from .compiler.errors import NetcError
 from .compiler.files import writing
 from .compiler.graph.ir import Array, Graph
@@ -25,6 +26,7 @@ from .compiler.library.header import Build, header
 from .compiler.library.interface import (
     Interface,
     Storage,
+    Task,
     check_prefix,
     code_hash,
     identifier,
@@ -38,11 +40,14 @@ from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
 from .compiler.targets.target import Environment
 from .picture import usable_labels
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, load_program
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
 from .runtime.cache import compile_object
 from .runtime.data.images import Preprocess, as_input
 from .runtime.data.layout import channels_first
-from .toolchain import INSTALL, archive, compile_c, has_shared_libraries, has_ziglang, link_shared
+from .runtime.library import read_facts, read_state
+from .runtime.weights import write_weights
+from .toolchain import INSTALL, archive, compile_c, has_ziglang, link_shared, shared_suffix
+from .training import TrainingRequest
 from .web import web_library
 
 
@@ -82,6 +87,7 @@ def build_library(
     preprocess: Mapping[str, Any] | None = None,
     seed: int = 0,
     threads: int = 1,
+    train: Mapping[str, Any] | None = None,
     **choices: Any,
 ) -> Library:
     """Write a network as a library into a folder: header, object, archive, shared library, weights, texts.
@@ -90,28 +96,64 @@ def build_library(
     `netc.compile`. `prefix` begins all names of the library (default: the network's name). Weights lie in a file
     beside the library, or inside it with `embed_weights`, as they do where the target has no files, or in a
     `weights_section` of the object. With `threads` above 1 there are contexts for so many threads. `selftest` False
-    leaves out the self-test. Raises `NetcError` for whatever the caller can cure.
+    leaves out the self-test.
+
+    With `train`, arguments of `netc.compile_training` such as `optimizer` and `freeze`, the library makes training
+    steps on batches of `batch` samples. Raises `NetcError` for whatever the caller can cure.
     """
     request = Request(
         source, net, batch, settings or {}, threads, target, weights=weights, seed=seed, preprocess=preprocess or {}
     )
+    if train is not None:
+        request = TrainingRequest(**{f.name: getattr(request, f.name) for f in fields(Request)}, **train)
     return write_library(request, Path(folder), target, Choices(**choices))
+
+
+def save_trained(
+    path: str | os.PathLike[str],
+    source: Source,
+    library: str | os.PathLike[str],
+    workspace: bytes | Array,
+    *,
+    weights: Weights = None,
+    net: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> None:
+    """Write the weights that a training library has made of a network's into a safetensors file.
+
+    `library` is its object or shared library, for any target, `workspace` the bytes of its workspace, at least of the
+    state in it. The others are what the library was built of: what it doesn't train is as it was. Raises `NetcError`
+    for a library of another network, and for a workspace that is too small.
+    """
+    graph = load(source, net=net, settings=settings or {}, with_parameters=weights is not None)
+    facts = read_facts(Path(library))
+    state = read_state(facts, workspace)
+    names = {op.result.name or "": op.result.type.shape for op in graph.weights}
+    trained = {name: array for name, array in state.items() if name in names}
+    if not trained or any(array.shape != names[name] for name, array in trained.items()):
+        raise NetcError(f"{library} doesn't train {graph.name}", hint=f"it was built of net {facts['net']}")
+    write_weights(path, graph, {**find_weights(weights, graph, seed), **trained})
 
 
 def write_library(request: Request, folder: Path, target: str, choices: Choices) -> Library:
     """`build_library` of a request."""
     if folder.exists() and not folder.is_dir():
         raise NetcError(f"{folder} is no folder", hint="-o names the folder for the files of the library")
-    c = build(request, "loops")
+    is_page = find_target(target).environment is Environment.WASM
+    if is_page and isinstance(request, TrainingRequest):
+        raise NetcError("libraries for WebAssembly don't train", hint="leave --train out")
+    c: Compilation = build(request, "loops")
     prefix = _prefix(choices.prefix, c.graph)
     interface = _interface(c, prefix, choices)
     params = c.parameters()
-    region = weights_region(interface, c.backend.package(c.module, params), _state(c.module, c.graph))
+    state = _state(c.module, {**params, **initial_state(c.graph)})
+    region = weights_region(interface, c.backend.package(c.module, params), state)
     text = c.backend.emit_library(c.module, c.target, interface)
     code = code_hash(text, c.backend.fingerprint(c.target))
-    picture, note = _picture(c.graph)
+    picture, note = _picture(c.network)
     labels = usable_labels(
-        c.graph, "" if isinstance(request.source, Graph) else os.fspath(request.source), request.weights
+        c.network, "" if isinstance(request.source, Graph) else os.fspath(request.source), request.weights
     )
     extras = Extras(
         labels.names or (),
@@ -122,7 +164,7 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
     build_ = Build(interface, extras, target if target != "host" else str(c.target), code)
     full = c.backend.complete_library(text, c.target, interface, code, region, extras)
     object_ = _object(full, c, interface)
-    notes = [n for n in (labels.note, note, _weights_note(request, c.graph)) if n]
+    notes = [n for n in (labels.note, note, _weights_note(c)) if n]
     with _filling(folder) as part:
         _write(part, build_, object_, region, picture, c)
         notes += _link(part, build_, c)
@@ -150,6 +192,7 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
         storage = Storage.EMBEDDED if is_embedded else Storage.FILE
     if c.threads > 1 and not c.target.has_threads:
         raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
+    is_training = isinstance(c.request, TrainingRequest)
     return interface_of(
         c.module,
         prefix,
@@ -157,26 +200,26 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
         section=section,
         threads=c.threads,
         alignment=c.target.alignment,
-        outputs=output_names(c.graph),
+        outputs=c.graph.attributes["metrics"] if is_training else output_names(c.graph),
+        task=Task.TRAIN if is_training else Task.RUN,
     )
 
 
-def _state(module: Module, graph: Graph) -> Array | None:
+def _state(module: Module, first: Mapping[str, Array]) -> Array | None:
     """What the state region begins with."""
     if not module.state:
         return None
     region = np.zeros(module.state_bytes, np.uint8)
-    first = initial_state(graph)
     for name, type_, offset in module.state:
-        if name in first:
-            values = np.ascontiguousarray(first[name], type_.dtype.numpy).reshape(-1)
-            region[offset : offset + type_.bytes] = values.view(np.uint8)
+        values = np.ascontiguousarray(first[name], type_.dtype.numpy).reshape(-1)
+        region[offset : offset + type_.bytes] = values.view(np.uint8)
     return region
 
 
 def _answers(c: Compilation, interface: Interface, params: Mapping[str, Array]) -> tuple[Answer, ...]:
     """What this machine answers to the samples."""
-    request = replace(c.request, source=c.network, cpu=None, threads=1, preprocess={}, observers=())
+    weights = {op.result.name or "": params[op.result.name or ""] for op in c.network.weights}
+    request = replace(c.request, source=c.network, weights=weights, cpu=None, threads=1, preprocess={}, observers=())
     with load_program(build(request, PROGRAM), params) as program:
         results = program(*(sample(tensor.type) for tensor in interface.inputs))
     outputs = results if isinstance(results, tuple) else (results,)
@@ -203,10 +246,8 @@ def _picture(graph: Graph) -> tuple[Picture | None, str | None]:
     return Picture(*size, wanted.crop, wanted.resize, type_.dtype, tables, is_first), None
 
 
-def _weights_note(request: Request, graph: Graph) -> str | None:
-    if request.weights is not None or not graph.weights:
-        return None
-    return f"no --weights given: those of {graph.name} are drawn by seed {request.seed}"
+def _weights_note(c: Compilation) -> str | None:
+    return f"no --weights given: those of {c.network.name} are drawn by seed {c.request.seed}" if c.is_drawn else None
 
 
 def _object(text: str, c: Compilation, interface: Interface) -> bytes:
@@ -255,17 +296,18 @@ def _write(folder: Path, build_: Build, object_: bytes, region: bytes, picture: 
 def _link(folder: Path, build_: Build, c: Compilation) -> Sequence[str]:
     """Archive and shared library; or what is missing for them."""
     p = build_.interface.prefix
+    suffix = shared_suffix(c.target)
     if not has_ziglang():
-        made = ".a and .so" if has_shared_libraries(c.target) else ".a"
+        made = f".a and {suffix}" if suffix else ".a"
         return (f"no {made} without a linker: {INSTALL}",)
     archive([folder / f"{p}.o"], folder / f"{p}.a", c.target)
-    if has_shared_libraries(c.target):
+    if suffix:
         objects = [folder / f"{p}.o"]
         extra = folder / ".preprocess.o"
         if build_.extras.preprocess:
             compile_c(folder / f"{p}_preprocess.c", extra, c.target)
             objects.append(extra)
-        link_shared(objects, folder / f"{p}.so", c.target)
+        link_shared(objects, folder / f"{p}{suffix}", c.target)
         extra.unlink(missing_ok=True)
     return ()
 
@@ -275,6 +317,7 @@ _MEANINGS = {
     ".o": "the code",
     ".a": "the same as a static library",
     ".so": "the same as a shared library, with the function for pictures",
+    ".dylib": "the same as a shared library, with the function for pictures",
     ".weights": "the weights",
     "_preprocess.c": "makes an input of a picture",
     "index.html": "a page to try the network, which is opened from disk",
@@ -310,8 +353,25 @@ def _command(build_: Build, request: Request, target: str) -> str:
     if isinstance(request.weights, str | os.PathLike):
         words += ["--weights", os.fspath(request.weights)]
     words += ["--seed", str(request.seed)] if request.seed else []
+    words += _training_words(request) if isinstance(request, TrainingRequest) else []
     words += ["--threads", str(i.threads)] if i.threads > 1 else []
     storage = {Storage.EMBEDDED: ["--embed-weights"], Storage.SECTION: ["--weights-section", i.section or ""]}
     words += storage.get(i.storage, [])
     words += [] if build_.extras.answers else ["--no-selftest"]
     return shlex.join([*words, "-o", "DIR"])
+
+
+def _training_words(request: TrainingRequest) -> list[str]:
+    """The options of a training step that aren't the usual ones."""
+    words = ["--train"]
+    names = ("loss", "optimizer", "schedule", "steps_per_epoch", "label_smoothing", "weight_decay", "clip_norm")
+    for field in fields(TrainingRequest):
+        value = getattr(request, field.name)
+        if field.name in (*names, "accumulate", "ema") and value is not None and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+        elif field.name in ("freeze", "skip"):
+            patterns = [value] if isinstance(value, str) else value
+            words += [word for pattern in patterns for word in (f"--{field.name}", pattern)]
+        elif field.name == "rates":
+            words += [word for pattern, rate in value.items() for word in ("--lr", f"{pattern}={rate!r}")]
+    return words

@@ -133,6 +133,11 @@ class Compilation:
         """The passes that `graph` goes through."""
         return self.request.pipeline or passes.pipelines.INFERENCE
 
+    @property
+    def is_drawn(self) -> bool:
+        """True if the weights are none that anything gives, but drawn by the seed."""
+        return self.request.weights is None and bool(self.network.weights)
+
     def parameters(self) -> Mapping[str, Array]:
         """Values for the parameters of `graph`."""
         return find_weights(self.request.weights, self.graph, self.request.seed)

@@ -18,15 +18,20 @@ INSTALL = "pip install 'netc[build]' brings ziglang, which links"
 _CPUS = {"x86_64": "x86_64", "aarch64": "aarch64", "armv7": "arm", "riscv64": "riscv64"}
 """Zig's names of the processors for which there are shared libraries, by those of triples."""
 
+_MACOS = "aarch64-macos"
+_C_OPTIONS = ("-std=c99", "-O2", "-ffp-contract=off", "-fPIC", "-g0")
+
 
 def has_ziglang() -> bool:
     """Whether the tools are there."""
     return importlib.util.find_spec("ziglang") is not None
 
 
-def has_shared_libraries(target: Target) -> bool:
-    """Whether libraries can be loaded while a program for the target runs."""
-    return "linux" in target.triple and target.triple.split("-")[0] in _CPUS
+def shared_suffix(target: Target) -> str | None:
+    """How the names of libraries end that are loaded while a program for the target runs; None if there are none."""
+    if "apple" in target.triple:
+        return ".dylib"
+    return ".so" if "linux" in target.triple and target.triple.split("-")[0] in _CPUS else None
 
 
 def archive(objects: Sequence[Path], path: Path, target: Target) -> None:
@@ -38,13 +43,20 @@ def archive(objects: Sequence[Path], path: Path, target: Target) -> None:
 def compile_c(source: Path, path: Path, target: Target) -> None:
     """Make an object of C for the target, which a shared library can hold."""
     processor, _, rest = target.triple.partition("-")
+    if "apple" in target.triple:
+        _zig("cc", "-target", _MACOS, *_C_OPTIONS, "-c", source, "-o", path)
+        return
     system = "linux-musleabihf" if "eabihf" in rest else "linux-musl"
     name = f"{_CPUS[processor]}-{system}"
-    _zig("cc", "-target", name, "-std=c99", "-O2", "-ffp-contract=off", "-fPIC", "-g0", "-c", source, "-o", path)
+    _zig("cc", "-target", name, *_C_OPTIONS, "-c", source, "-o", path)
 
 
 def link_shared(objects: Sequence[Path], path: Path, target: Target) -> None:
     """Write a shared library, whose undefined names the program that loads it has."""
+    if "apple" in target.triple:
+        names = ("-nostdlib", "-Wl,-undefined,dynamic_lookup", f"-Wl,-install_name,@rpath/{path.name}")
+        _zig("cc", "-target", _MACOS, "-shared", *names, "-o", path, *objects)
+        return
     _zig("ld.lld", "-shared", "-soname", path.name, "--hash-style=both", "--build-id=none", "-o", path, *objects)
 
 

@@ -173,6 +173,7 @@ class TrainingCompilation(Compilation):
         self.network, own = load_to_train(
             r.source, net=r.net, batch=r.batch, settings=r.settings, preprocess=r.preprocess
         )
+        self._has_none = r.weights is None and own is None
         self.start = r.resolved_ranges()
         self._given = find_weights(own if r.weights is None else r.weights, self.network, r.seed, skip=r.skip)
         self.fake = fake_quantize(self.network, learned=r.qat == "learned") if self.start is not None else None
@@ -199,6 +200,11 @@ class TrainingCompilation(Compilation):
             "rates": r.rates,
             "seed": r.seed,
         }
+
+    @property
+    def is_drawn(self) -> bool:
+        """True if the weights are none that anything gives, but drawn by the seed."""
+        return self._has_none and bool(self.network.weights)
 
     def pipeline(self) -> str:
         """The passes that the step goes through."""

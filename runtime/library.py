@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import mmap
 import os
 import shutil
@@ -70,14 +71,28 @@ class LoadedLibrary:
         outputs = [np.empty(tensor["shape"], _dtype(tensor)) for tensor in self.facts["outputs"]]
         tables = _table(inputs), _table(outputs)
         if self._context is None:
-            self._check("run", _address(self._workspace), *tables)
+            self._check(self.facts["function"], _address(self._workspace), *tables)
         else:
-            self._check("context_run", _address(self._context), *tables)
+            self._check(f"context_{self.facts['function']}", _address(self._context), *tables)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def reset(self) -> None:
         """Begin anew with the state that the network begins with."""
         self._check("reset", _address(self._workspace))
+
+    def state(self) -> dict[str, Array]:
+        """A copy of what a network keeps from run to run, or of what is trained, by name: weights among others."""
+        return read_state(self.facts, self._workspace)
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state that `state` returned; what it lacks stays. Raises `NetcError` for what doesn't fit."""
+        places = {part["name"]: part for part in self.facts["state"]}
+        for name, array in state.items():
+            if name not in places:
+                raise NetcError(f"the state has no `{name}`", hint=near_miss(name, places))
+            part = places[name]
+            start, given = part["offset"], _checked(array, {**part, "identifier": name})
+            self._workspace[start : start + given.nbytes] = given.reshape(-1).view(np.uint8)
 
     def selftest(self) -> None:
         """Run the library's test of itself; raises `NetcError` if the answer is another one."""
@@ -186,6 +201,20 @@ def read_facts(path: Path) -> Mapping[str, Any]:
     if facts[KEY] != ABI:
         raise NetcError(f"{path} has the interface {facts[KEY]}, not {ABI}", hint="build it again")
     return facts
+
+
+def read_state(facts: Mapping[str, Any], workspace: bytes | Array) -> dict[str, Array]:
+    """What a workspace holds of a network's state, by name; `facts` are those of `read_facts`.
+
+    Raises `NetcError` if the workspace is too small.
+    """
+    found = {}
+    for part in facts["state"]:
+        count, dtype = math.prod(part["shape"]), DType(part["dtype"]).numpy
+        if len(workspace) < part["offset"] + count * dtype.itemsize:
+            raise NetcError(f"the workspace of {facts['net']} has more than {len(workspace):,} bytes")
+        found[part["name"]] = np.frombuffer(workspace, dtype, count, part["offset"]).reshape(part["shape"]).copy()
+    return found
 
 
 def _opened(path: Path, facts: Mapping[str, Any]) -> ctypes.CDLL:

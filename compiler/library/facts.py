@@ -43,6 +43,7 @@ def describe(interface: Interface, target: str, code: int, extras: Extras) -> Ma
         KEY: ABI,
         "prefix": interface.prefix,
         "net": interface.name,
+        "function": interface.task.value,
         "target": target,
         "code": f"{code:016x}",
         "inputs": _tensors(interface.inputs),
@@ -53,6 +54,10 @@ def describe(interface: Interface, target: str, code: int, extras: Extras) -> Ma
         "weights_bytes": interface.weights_bytes + (HEAD_BYTES if is_file else 0),
         "weights_file": extras.weights_name if is_file else None,
         "state_bytes": interface.state_bytes,
+        "state": [
+            {"name": name, "dtype": str(type_.dtype), "shape": list(type_.shape), "offset": offset}
+            for name, type_, offset in interface.state_places
+        ],
         "threads": interface.threads,
         "context_bytes": interface.context_bytes,
         "labels": len(extras.labels),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..text import printable
 from ..types import DType
 from .facts import Extras
-from .interface import ABI, HEAD_BYTES, MEANINGS, Interface, Status, Storage, Tensor
+from .interface import ABI, HEAD_BYTES, MEANINGS, Interface, Status, Storage, Task, Tensor
 
 C_TYPES = {
     DType.F64: "double",
@@ -68,12 +68,13 @@ def _opening(build: Build, upper: str) -> str:
     reset = f" *   {p}_reset(workspace);   // before the first run, and to begin anew\n" if i.state_bytes else ""
     inputs = ", ".join(t.identifier for t in i.inputs)
     outputs = ", ".join(t.identifier for t in i.outputs)
-    return f"""/* {comment(i.name)}, a neural network compiled by netc for {comment(build.target)}.
+    what = "a step of training of a" if i.task is Task.TRAIN else "a"
+    return f"""/* {comment(i.name)}, {what} neural network compiled by netc for {comment(build.target)}.
  *
  *   static {upper}_ALIGNED uint8_t workspace[{upper}_WORKSPACE_BYTES];
 {bind}{reset} *   {p}_inputs inputs = {{{inputs}}};
  *   {p}_outputs outputs = {{{outputs}}};
- *   {p}_status status = {p}_run(workspace, &inputs, &outputs);   // {upper}_OK, as often as you like
+ *   {p}_status status = {p}_{i.task.value}(workspace, &inputs, &outputs);   // {upper}_OK, as often as you like
  *
  * Tensors are dense row-major arrays. A workspace serves one run at a time; several may be used side by side.
  */
@@ -108,6 +109,8 @@ def _constants(build: Build, upper: str) -> Iterator[str]:
         yield f"#define {upper}_STACK_BYTES {build.stack_bytes} /* the most that a run takes of the stack */"
     if i.state_bytes:
         yield f"#define {upper}_STATE_BYTES {i.state_bytes} /* part of the workspace, kept from run to run */"
+    if i.task is Task.TRAIN:
+        yield f"#define {upper}_PARAMETERS {len(i.state)}"
     if i.threads > 1:
         yield f"#define {upper}_MAX_THREADS {i.threads}"
     if build.extras.labels:
@@ -169,11 +172,21 @@ def _functions(build: Build, upper: str) -> Iterator[str]:
 {p}_status {p}_bind(void *workspace, const void *weights, size_t bytes);
 """
     if i.state_bytes:
-        yield f"""/* Gives the network, which keeps a state in the workspace from run to run, its initial state. */
+        what = (
+            "Gives what is trained, and what the optimizer remembers, their initial values"
+            if i.task is Task.TRAIN
+            else "Gives the network, which keeps a state in the workspace from run to run, its initial state"
+        )
+        yield f"""/* {what}. */
 {p}_status {p}_reset(void *workspace);
 """
-    yield f"""/* Computes all outputs from all inputs on the caller's thread. */
-{p}_status {p}_run(void *workspace, const {p}_inputs *inputs, const {p}_outputs *outputs);
+    what = (
+        "Trains on a batch on the caller's thread: changes the state, and gives the metrics of the batch before"
+        if i.task is Task.TRAIN
+        else "Computes all outputs from all inputs on the caller's thread"
+    )
+    yield f"""/* {what}. */
+{p}_status {p}_{i.task.value}(void *workspace, const {p}_inputs *inputs, const {p}_outputs *outputs);
 """
     if i.threads > 1:
         yield f"""/* Runs on several threads: one run at a time between start and stop. `threads`, from 1 to
@@ -183,8 +196,18 @@ typedef struct {p}_context {{
 }} {p}_context;
 
 {p}_status {p}_context_start({p}_context *context, void *workspace, int32_t threads);
-{p}_status {p}_context_run({p}_context *context, const {p}_inputs *inputs, const {p}_outputs *outputs);
+{p}_status {p}_context_{i.task.value}({p}_context *context, const {p}_inputs *inputs, const {p}_outputs *outputs);
 void {p}_context_stop({p}_context *context);
+"""
+    if i.task is Task.TRAIN:
+        yield f"""/* What is trained, and what the optimizer remembers: where each lies in the workspace, row by row. */
+typedef struct {p}_parameter {{
+  const char *name;
+  size_t offset; /* from the beginning of the workspace */
+  size_t bytes;
+}} {p}_parameter;
+
+extern const {p}_parameter {p}_parameters[{upper}_PARAMETERS];
 """
     if build.extras.preprocess:
         yield preprocess_declaration(p)

@@ -57,6 +57,15 @@ MEANINGS: Mapping[Status, str] = {
 }
 
 
+class Task(enum.Enum):
+    """What a library does: the name of its function behind the prefix."""
+
+    RUN = "run"
+    """Outputs of inputs."""
+    TRAIN = "train_step"
+    """A step of training: the last input are labels, outputs are metrics, the state is what is trained."""
+
+
 class Storage(enum.Enum):
     """Where a library has its weights."""
 
@@ -97,6 +106,9 @@ class Interface:
     threads: int = 1
     """How many threads a context may have; with 1 there are no contexts."""
     alignment: int = ALIGNMENT
+    task: Task = Task.RUN
+    state: tuple[tuple[str, TensorType, int], ...] = ()
+    """Name, type and offset in the state of each part of it."""
 
     @property
     def head_bytes(self) -> int:
@@ -125,6 +137,11 @@ class Interface:
         return tuple(accumulate(sizes, initial=0))
 
     @property
+    def state_places(self) -> tuple[tuple[str, TensorType, int], ...]:
+        """Name, type and offset in the workspace of each part of the state."""
+        return tuple((name, type_, self.head_bytes + offset) for name, type_, offset in self.state)
+
+    @property
     def state_offset(self) -> int:
         """Where the weights hold the initial state."""
         return self.weights_bytes - self.state_bytes
@@ -139,6 +156,7 @@ def interface_of(
     threads: int = 1,
     alignment: int = ALIGNMENT,
     outputs: Sequence[str] = (),
+    task: Task = Task.RUN,
 ) -> Interface:
     """The interface of a module's library; `outputs` are the names of its outputs, where the network has any."""
     names = tuple(outputs) or tuple(name for name, _ in module.outputs)
@@ -157,6 +175,8 @@ def interface_of(
         section=section,
         threads=threads,
         alignment=alignment,
+        task=task,
+        state=tuple(module.state),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .header import C_TYPES, Build, comment, string
-from .interface import Storage, Tensor
+from .interface import Interface, Storage, Task, Tensor
 
 
 def example(build: Build) -> str:
@@ -28,6 +28,7 @@ def example(build: Build) -> str:
         "  return status != 0;",
         "}",
         *_loading(build, upper),
+        *(_RANDOM if i.task is Task.TRAIN else ()),
         "",
         "int main(void) {",
         *_steps(build, upper),
@@ -36,6 +37,16 @@ def example(build: Build) -> str:
         "",
     ]
     return "\n".join(line for number, line in enumerate(lines) if line or number > 8)
+
+
+_RANDOM = (
+    "",
+    "static uint32_t random_bits(void) {",
+    "  static uint32_t state = 1;",
+    "  state = state * UINT32_C(1664525) + UINT32_C(1013904223);",
+    "  return state;",
+    "}",
+)
 
 
 def _size(tensor: Tensor, kind: str, upper: str) -> str:
@@ -62,21 +73,38 @@ def _steps(build: Build, upper: str) -> Iterator[str]:
     return EXIT_FAILURE;
   }}
   if (failed("{p}_bind", {p}_bind(workspace, weights, {upper}_WEIGHTS_BYTES))) return 1;"""
-    if i.state_bytes:
-        yield f'  if (failed("{p}_reset", {p}_reset(workspace))) return 1;'
     if build.extras.answers:
         yield f'  if (failed("{p}_selftest", {p}_selftest(workspace, buffers))) return 1;'
         yield '  printf("the self-test gives the stored answer\\n");'
+    if i.state_bytes:
+        yield f'  if (failed("{p}_reset", {p}_reset(workspace))) return 1;'
     inputs = ", ".join(f"{t.identifier}_in" for t in i.inputs) or "NULL"
     outputs = ", ".join(f"{t.identifier}_out" for t in i.outputs)
     yield f"""  const {p}_inputs inputs = {{{inputs}}};
-  const {p}_outputs outputs = {{{outputs}}};
-  if (failed("{p}_run", {p}_run(workspace, &inputs, &outputs))) return 1;"""
+  const {p}_outputs outputs = {{{outputs}}};"""
     first = i.outputs[0]
+    if i.task is Task.TRAIN:
+        yield from _training(i)
+        return
+    yield f"""  if (failed("{p}_run", {p}_run(workspace, &inputs, &outputs))) return 1;"""
     shown = "(long)" if C_TYPES[first.type.dtype] not in ("float", "double") else "(double)"
     form = "%ld" if shown == "(long)" else "%g"
     count = min(first.type.size, 10)
     yield f"""  for (int i = 0; i < {count}; i++) printf("{form}\\n", {shown}{first.identifier}_out[i]);"""
+
+
+def _training(i: Interface) -> Iterator[str]:
+    """Steps on one batch of random numbers, whose loss falls."""
+    p = i.prefix
+    for tensor in i.inputs:
+        kind, upper = C_TYPES[tensor.type.dtype], p.upper()
+        value = "(float)(random_bits() >> 8) / 8388608 - 1" if tensor.type.dtype.is_float else "(random_bits() >> 31)"
+        yield f"""  for (size_t i = 0; i < {_size(tensor, "INPUT", upper)}; i++)
+    {tensor.identifier}_in[i] = ({kind})({value});"""
+    yield f"""  for (int step = 0; step < 20; step++) {{
+    if (failed("{p}_train_step", {p}_train_step(workspace, &inputs, &outputs))) return 1;
+    printf("loss %g\\n", (double){i.outputs[0].identifier}_out[0]);
+  }}"""
 
 
 def cmake(build: Build, objects: Sequence[str]) -> str:
@@ -118,6 +146,7 @@ def readme(build: Build, files: Sequence[tuple[str, str]], command: str) -> str:
         for t in given
     )
     stack = f"| stack | {build.stack_bytes:,} bytes |\n" if build.stack_bytes is not None else ""
+    what = "a training step of one neural network" if i.task is Task.TRAIN else "one neural network"
     needs = "`pthread`, `memcpy` and `memset`" if i.threads > 1 else "`memcpy` and `memset` at most"
     weights = {
         Storage.EMBEDDED: "in the object, read-only",
@@ -126,7 +155,7 @@ def readme(build: Build, files: Sequence[tuple[str, str]], command: str) -> str:
     }[i.storage]
     return f"""# {comment(i.name)} for {build.target}
 
-A library for C of one neural network, compiled by netc. `{p}.h` says how it is called; it needs {needs}.
+A library for C of {what}, compiled by netc. `{p}.h` says how it is called; it needs {needs}.
 
     {command}
 

@@ -39,6 +39,7 @@ def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) ->
         l2_bytes=512 * 1024,
         has_fma=True,
         has_high_products=True,
+        multiplies_by_lane=True,
         min_max=MinMax.INTRINSIC,
         pause="call void @llvm.aarch64.isb(i32 15)",
     )
@@ -88,8 +89,8 @@ CPUS: Mapping[str, Target] = {
             dot_product=_VNNI,
             extensions=(*_ZEN4, "avxvnni", "avx512vp2intersect"),
         ),
-        _arm("cortex-a53"),
-        _arm("cortex-a72", l2_bytes=_MIB),
+        _arm("cortex-a53", dot_product=DotProduct.LANES),
+        _arm("cortex-a72", l2_bytes=_MIB, dot_product=DotProduct.LANES),
         _arm("cortex-a76", l1_bytes=64 * 1024, dot_product=DotProduct.NEON),
         _arm("neoverse-n1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
         _arm("neoverse-v1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
@@ -108,7 +109,7 @@ CPUS: Mapping[str, Target] = {
 def by_features(triple: str, features: dict[str, bool]) -> Target:
     """What a processor with these features can do."""
     if triple.startswith(("aarch64", "arm64")):
-        return _arm("generic", triple, dot_product=DotProduct.NEON if features.get("dotprod") else DotProduct.NONE)
+        return _arm("generic", triple, dot_product=DotProduct.NEON if features.get("dotprod") else DotProduct.LANES)
     if triple.startswith("x86_64"):
         wide = all(features.get(f) for f in ("avx512f", "avx512bw", "avx512dq", "avx512vl"))
         if wide:

@@ -1,7 +1,8 @@
 """Machines that programs are built for, not on: by the names of `--cpu`, as LLVM's names alone don't say what they are.
 
 Microcontrollers have no C library, no threads and, but for Helium, no vectors. The float ABI is that of the processor's
-own floating-point unit, as vendors' tools have it.
+own floating-point unit, as vendors' tools have it. With `gnueabi` LLVM copies memory by `memcpy`, else by functions of
+Arm's own run-time ABI, which not every program has.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ _AARCH64: dict[str, Any] = {
     "has_half": True,
     "has_double": True,
     "has_high_products": True,
+    "multiplies_by_lane": True,
     "min_max": MinMax.INTRINSIC,
     "pause": "call void @llvm.aarch64.isb(i32 15)",
     "pointer_bits": 64,
@@ -100,7 +102,7 @@ _FLOATS_V8 = {**_FLOATS, "has_rounding": True}
 _PAIRS = DotProduct.PAIRS
 
 DEVICES: Mapping[str, Target] = {
-    "aarch64-linux": _base("aarch64-unknown-linux-gnu", "generic", "", **_AARCH64),
+    "aarch64-linux": _base("aarch64-unknown-linux-gnu", "generic", "", **_AARCH64, dot_product=DotProduct.LANES),
     "aarch64-macos": _base("arm64-apple-macosx11.0.0", "apple-m1", "", **_AARCH64, dot_product=DotProduct.NEON),
     "armv7": _base(
         "armv7-unknown-linux-gnueabihf",
@@ -110,16 +112,22 @@ DEVICES: Mapping[str, Target] = {
         vector_registers=16,
         l1_bytes=32 * _KIB,
         l2_bytes=256 * _KIB,
+        dot_product=DotProduct.LANES,
         environment=Environment.POSIX,
     ),
-    "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-none-unknown-eabi", has_wide_products=False),
-    "cortex-m4": _cortex_m("cortex-m4", "thumbv7em-none-unknown-eabihf", **_FLOATS, dot_product=_PAIRS),
+    "cortex-m0plus": _cortex_m("cortex-m0plus", "thumbv6m-unknown-none-gnueabi", has_wide_products=False),
+    "cortex-m4": _cortex_m("cortex-m4", "thumbv7em-unknown-none-gnueabihf", **_FLOATS, dot_product=_PAIRS),
     "cortex-m7": _cortex_m(
-        "cortex-m7", "thumbv7em-none-unknown-eabihf", **_FLOATS_V8, has_double=True, dot_product=_PAIRS
+        "cortex-m7", "thumbv7em-unknown-none-gnueabihf", **_FLOATS_V8, has_double=True, dot_product=_PAIRS
     ),
-    "cortex-m33": _cortex_m("cortex-m33", "thumbv8m.main-none-unknown-eabihf", **_FLOATS_V8, dot_product=_PAIRS),
+    "cortex-m33": _cortex_m("cortex-m33", "thumbv8m.main-unknown-none-gnueabihf", **_FLOATS_V8, dot_product=_PAIRS),
     "cortex-m55": _cortex_m(
-        "cortex-m55", "thumbv8.1m.main-none-unknown-eabihf", **_FLOATS_V8, has_double=True, vector_lanes=4
+        "cortex-m55",
+        "thumbv8.1m.main-unknown-none-gnueabihf",
+        **_FLOATS_V8,
+        has_double=True,
+        has_double_vectors=False,
+        vector_lanes=4,
     ),
     "riscv64": _riscv(64, "mafdc", "lp64d"),
     "riscv64-v": _riscv(64, "mafdcv", "lp64d"),

@@ -27,6 +27,8 @@ class DotProduct(enum.Enum):
     """x86: four unsigned by signed products into each 32-bit lane."""
     NEON = "neon"
     """Arm: four signed products into each 32-bit lane."""
+    LANES = "lanes"
+    """Arm: four signed products of 16 bits, with one lane of a vector, added to the 32-bit lanes of a register."""
     WIDENED = "widened"
     """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
     PAIRS = "pairs"
@@ -71,8 +73,12 @@ class Target:
     """Half precision is converted by an instruction."""
     has_double: bool = True
     """There are instructions for double precision; else each operation is a call."""
+    has_double_vectors: bool = True
+    """There are vectors of double precision, if there is double precision at all."""
     extensions: tuple[str, ...] = ()
     """LLVM's names of instruction sets that code for this processor may hold beside those that its vectors imply."""
+    multiplies_by_lane: bool = False
+    """Vectors are multiplied by one lane of another, so that a number need not be in every lane."""
     has_high_products: bool = False
     """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT

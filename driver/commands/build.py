@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..compiler.errors import NetcError
 from ..compiler.library.facts import describe
+from ..compiler.training import parse_rates
+from ..frontend import FORMATS, format_of, load_recipe
 from ..library import Choices, Library, write_library
 from ..notes import show_notes
-from ..options import batch_option, json_option, network_options, preprocess_option, weights_options
+from ..options import batch_option, combine, json_option, network_options, preprocess_option, weights_options
 from ..output import echo
 from ..pipeline import Request
+from ..recipe import read_setting
+from ..training import TrainingRequest
+
+TRAINING = (
+    *("loss", "optimizer", "schedule", "steps_per_epoch", "label_smoothing", "weight_decay", "clip_norm"),
+    *("accumulate", "ema", "freeze", "lr", "skip"),
+)
+"""Options that `netc.compile_training` has as well."""
+
+training_options = combine(
+    click.option("--train", is_flag=True, help="A library that trains: PREFIX_train_step instead of PREFIX_run."),
+    click.option("--loss", metavar="TEXT", help="For example softmax_cross_entropy."),
+    click.option("--optimizer", metavar="TEXT", help='For example "sgd(lr=0.1, momentum=0.9)".'),
+    click.option("--schedule", metavar="TEXT", help='Of the learning rate: "cosine(epochs=12, warmup=1)".'),
+    click.option("--steps-per-epoch", type=click.FloatRange(0, min_open=True), help="For schedules that count epochs."),
+    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), help="Share spread on all classes."),
+    click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
+    click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
+    click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' moving average."),
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
+    click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),
+    click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'."),
+)
 
 
 @click.command("build")
@@ -32,19 +60,42 @@ from ..pipeline import Request
 @click.option("--weights-section", metavar="NAME", help="Weights in this section of the object, for a linker script.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Most threads of a run.")
 @click.option("--selftest/--no-selftest", default=True, show_default=True, help="A function that tests the library.")
+@training_options
 @json_option
-def build_command(model: str, output: str, as_json: bool, target: str, **options: Any) -> None:
+def build_command(model: str, output: str, as_json: bool, target: str, train: bool, **options: Any) -> None:
     """Write a net as a library for C, which needs neither Python nor netc.
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. DIR gets a header, an object, a static
     and a shared library, the weights, an example in C with a CMakeLists.txt, and a README.md.
+
+    With --train the library makes training steps on batches of --batch samples. The loss is that of the net's own
+    recipe, if it has one, the optimizer otherwise plain SGD with momentum.
     """
     given = {name: options[name] for name in ("net", "batch", "settings", "threads", "weights", "seed", "preprocess")}
-    request = Request(model, **given, cpu=target)
+    training = _training(model, train, options)
+    request: Request = Request(model, **given, cpu=target)
+    if training is not None:
+        request = TrainingRequest(model, **given, cpu=target, **training)
     names = ("prefix", "embed_weights", "weights_section", "selftest")
     library = write_library(request, Path(output), target, Choices(**{name: options[name] for name in names}))
     show_notes(*library.notes)
     echo(json.dumps(_summary(library), indent=1) if as_json else _report(library), nl=as_json)
+
+
+def _training(model: str, train: bool, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The settings of a training step; None if none is wanted."""
+    given = {name: options[name] for name in TRAINING if options[name] not in (None, ())}
+    if not train:
+        if given:
+            flag = next(iter(given)).replace("_", "-")
+            raise NetcError(f"--{flag} is for training", hint="add --train, or leave it out")
+        return None
+    if "lr" in given:
+        given["rates"] = parse_rates(given.pop("lr"))
+    written = load_recipe(model, net=options["net"]) if format_of(model) is FORMATS["net"] else None
+    if "loss" not in given and written is not None and "loss" in written.settings:
+        given["loss"] = read_setting("loss", written.settings["loss"])
+    return given
 
 
 def _summary(library: Library) -> dict[str, object]:

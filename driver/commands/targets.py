@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from ..compiler.backends import find_target, target_names
-from ..compiler.targets.target import DotProduct, Target
+from ..compiler.targets.target import DotProduct, Environment, Target
 from ..options import json_option
 from ..output import echo, format_table
 from ..runtime.host import runs_here
-from ..toolchain import has_shared_libraries, has_ziglang
+from ..toolchain import has_ziglang, shared_suffix
 
 _EMULATORS = {
     "x86_64": "qemu-x86_64",
@@ -43,6 +43,7 @@ def targets_command(as_json: bool) -> None:
 
 def _facts(name: str, target: Target) -> Mapping[str, Any]:
     runner, present = _runner(target)
+    is_page = target.environment is Environment.WASM
     return {
         "name": name,
         "triple": target.triple,
@@ -50,9 +51,9 @@ def _facts(name: str, target: Target) -> Mapping[str, Any]:
         "vector_bits": 32 * target.vector_lanes if target.vector_lanes > 1 else 0,
         "dot_product": None if target.dot_product is DotProduct.NONE else target.dot_product.value,
         "threads": target.has_threads,
-        "shared_library": has_shared_libraries(target),
-        "linker": "ziglang",
-        "linker_present": has_ziglang(),
+        "shared_library": shared_suffix(target),
+        "linker": None if is_page else "ziglang",
+        "linker_present": is_page or has_ziglang(),
         "runner": runner,
         "runner_present": present,
     }
@@ -81,7 +82,19 @@ def _row(facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"{bits} bits" if bits else "none",
         facts["dot_product"] or "none",
         "yes" if facts["threads"] else "no",
-        ".o .a .so" if facts["shared_library"] else ".o .a",
-        "ziglang" if facts["linker_present"] else "ziglang, missing",
+        _files(facts),
+        _linker(facts),
         runs,
     )
+
+
+def _files(facts: Mapping[str, Any]) -> str:
+    if facts["linker"] is None:
+        return ".o .a .wasm"
+    return f".o .a {facts['shared_library']}" if facts["shared_library"] else ".o .a"
+
+
+def _linker(facts: Mapping[str, Any]) -> str:
+    if facts["linker"] is None:
+        return "nothing"
+    return "ziglang" if facts["linker_present"] else "ziglang, missing"

@@ -24,6 +24,7 @@ from netc.compiler.types import TensorType, parse_type
 from netc.library import build_library
 from netc.pipeline import load
 from netc.runtime.data.images import Preprocess, as_input
+from netc.runtime.weights import initial_weights
 from netc.toolchain import has_ziglang
 
 from .conftest import Call
@@ -140,6 +141,68 @@ def test_states_are_kept_and_reset(tmp_path: Path) -> None:
         session.reset()
 
 
+TRAINING = {"optimizer": "adam(lr=0.01)", "freeze": "conv1.*", "clip_norm": 1.0}
+
+
+def batch() -> tuple[np.ndarray[Any, Any], ...]:
+    random = np.random.default_rng(0)
+    return random.random((4, 12, 12, 1), np.float32), random.integers(0, 10, 4).astype(np.int32)
+
+
+@needs_ziglang
+def test_libraries_train_as_python_does(tiny: Path, tmp_path: Path) -> None:
+    build_library(tiny, tmp_path / "out", prefix="net", batch=4, train=TRAINING)
+    library = netc.load_library(tmp_path / "out/net.so")
+    trainer = netc.compile_training(tiny, batch=4, threads=1, **TRAINING)
+    library.selftest()
+    library.reset()
+    for _ in range(3):
+        loss, *_ = library(*batch())
+        assert float(loss) == trainer.step(*batch())
+    state, expected = library.state(), trainer.state()
+    assert set(state) == set(expected)
+    assert not any(name.startswith("conv1") for name in state)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(state[name], values)
+    library.reset()
+    library.load_state(state)
+    assert float(library(*batch())[0]) == trainer.step(*batch())
+    workspace = library._workspace.tobytes()
+    netc.save_trained(tmp_path / "new.safetensors", tiny, tmp_path / "out/net.o", workspace)
+    found = netc.compile(tiny, weights=tmp_path / "new.safetensors", batch=4, threads=1)(batch()[0])
+    weights = {name: array for name, array in trainer.state().items() if not name.startswith("optimizer.")}
+    frozen = {name: array for name, array in initial_weights(netc.load(tiny)).items() if name not in weights}
+    expected_output = netc.compile(tiny, weights={**weights, **frozen}, batch=4, threads=1)(batch()[0])
+    np.testing.assert_array_equal(found, expected_output)
+    with pytest.raises(NetcError, match="has more than 9 bytes"):
+        netc.save_trained(tmp_path / "new.safetensors", tiny, tmp_path / "out/net.o", workspace[:9])
+    with pytest.raises(NetcError, match=r"did you mean fc\.weight"):
+        library.load_state({"fc.wieght": state["fc.weight"]})
+
+
+@needs_cc
+def test_the_example_trains(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--train", "--batch", "4", "--lr", "fc.*=0.02", "--freeze", "conv1.*", "--no-embed-weights"]
+    assert netc("build", tiny, "-o", out, *options).code == 0
+    cc(out, "example.c", "tiny_preprocess.c", "tiny.o", "-o", "example", "-lm")
+    printed = subprocess.run(["./example"], cwd=out, capture_output=True, text=True, check=True).stdout.splitlines()
+    losses = [float(line.removeprefix("loss ")) for line in printed[1:]]
+    assert len(losses) == 20
+    assert losses[-1] < losses[0] / 2
+    assert "--train --lr 'fc.*=0.02'" in (out / "README.md").read_text().replace(" --freeze 'conv1.*'", "")
+
+
+def test_training_on_another_processor(tiny: Path, tmp_path: Path) -> None:
+    if reason := missing("aarch64-linux"):
+        pytest.skip(reason)
+    library = build_library(tiny, tmp_path / "out", target="aarch64-linux", prefix="net", batch=4, train=TRAINING)
+    loss, *_ = run_library("aarch64-linux", library, batch(), runs=3)
+    trainer = netc.compile_training(tiny, batch=4, threads=1, **TRAINING)
+    expected = [trainer.step(*batch()) for _ in range(3)]
+    assert abs(float(loss) - expected[-1]) < 1e-6 * expected[0]
+
+
 @needs_ziglang
 @pytest.mark.parametrize("resize", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
 def test_pictures_are_prepared_as_in_python(resize: str, tmp_path: Path) -> None:
@@ -190,6 +253,8 @@ def test_mistakes_are_said(netc: Call, tiny: Path, tmp_path: Path) -> None:
         (("--weights-section", "", "--embed-weights"), "no name of a section"),
         (("--weights-section", ".x", "--no-embed-weights"), "weights in a section are embedded"),
         (("--set", "sizes=3"), "sizes"),
+        (("--freeze", "fc.*"), "--freeze is for training"),
+        (("--train", "--target", "wasm32"), "libraries for WebAssembly don't train"),
         (("--weights", str(tiny)), "tiny.net"),
     ]
     for options, message in cases:
@@ -235,6 +300,7 @@ def test_targets_are_listed(netc: Call) -> None:
     assert known["host"]["runner_present"]
     assert known["cortex-m4"]["threads"] is False
     assert known["cortex-a76"]["dot_product"] == "neon"
+    assert known["wasm32"]["linker"] is None
     table = netc("targets").out.splitlines()
     assert len(table) == len(rows) + 2
     assert table[0].split()[:2] == ["target", "triple"]

@@ -90,7 +90,7 @@ def emulate(
         (folder / "tensors.h").write_text(_tensors(interface))
         (folder / "board.ld").write_text(_script(board))
         (folder / "input.bin").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in inputs))
-        _link(board, folder, interface.prefix)
+        _link(board, folder)
         plugin = _plugin(folder) if counts else []
         command = [QEMU, "-M", board.machine, "-semihosting-config", "enable=on,target=native", "-display", "none"]
         command += ["-serial", "null", "-monitor", "null", "-kernel", "net.elf", *plugin]
@@ -121,6 +121,8 @@ def _bytes(type_: TensorType) -> int:
 
 def _tensors(interface: Interface) -> str:
     lines = [f"#define NETC_RUN {interface.prefix}_run"]
+    if interface.state_bytes:
+        lines.append(f"#define NETC_RESET {interface.prefix}_reset")
     lines.append(f"static uint8_t workspace[{interface.workspace_bytes}] __attribute__((aligned(64)));")
     for kind, tensors, const in (("input", interface.inputs, "const "), ("output", interface.outputs, "")):
         sizes = [_bytes(t.type) for t in tensors]
@@ -158,11 +160,20 @@ def _script(board: Board) -> str:
     )
 
 
-def _link(board: Board, folder: Path, prefix: str) -> None:
+def _link(board: Board, folder: Path) -> None:
+    """Make a program of main.c and the library; with zig's own library, which it has to build, only if need be."""
     triple, cpu = board.zig
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99"]
-    command += ["-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-T", "board.ld", "-I."]
-    command += [str(HERE / "main.c"), "net.o", "-o", "net.elf"]
+    zig = [sys.executable, "-m", "ziglang"]
+    compiler = [*zig, "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99", "-ffreestanding"]
+    compiler += ["-fno-sanitize=all", "-fno-stack-protector", "-fno-unwind-tables", "-I."]
+    _tool(board, folder, [*compiler, "-c", str(HERE / "main.c"), "-o", "main.o"])
+    if set(Elf.read((folder / "net.o").read_bytes()).undefined) <= {"memcpy", "memset"}:
+        _tool(board, folder, [*zig, "ld.lld", "-T", "board.ld", "main.o", "net.o", "-o", "net.elf"])
+    else:
+        _tool(board, folder, [*compiler, "-T", "board.ld", "main.o", "net.o", "-o", "net.elf"])
+
+
+def _tool(board: Board, folder: Path, command: Sequence[str]) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"linking for {board.machine}: {done.stderr[-3000:]}")
@@ -174,11 +185,12 @@ def _plugin(folder: Path) -> list[str]:
     for symbol in Elf.read((folder / "net.elf").read_bytes()).symbols:
         addresses[symbol.name] = symbol.value & ~1
     marks = f"from={addresses['measure_begin']},to={addresses['measure_end']}"
-    return ["-plugin", f"{_built_plugin()},{marks}", "-d", "plugin"]
+    return ["-plugin", f"{built_plugin()},{marks}", "-d", "plugin"]
 
 
 @cache
-def _built_plugin() -> Path:
+def built_plugin() -> Path:
+    """The plugin that counts instructions."""
     library = Path(mkdtemp(prefix="netc-plugin-")) / "count.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(HERE / "count.c")], check=True)
     return library

@@ -2,8 +2,8 @@
  *
  *   qemu-system-arm ... -plugin count.so,from=0x1234,to=0x5678 -d plugin
  *
- * prints "instructions N": those from the last execution of the one at `from` until that at `to` was next reached. The
- * declarations are those of version 1 of QEMU's plugin interface, whose header few systems install.
+ * prints "instructions N": those from the last execution of the one at `from` until that at `to` was next reached, or
+ * all without these options. The declarations are those of version 1 of QEMU's plugin interface, whose header few systems install.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,7 +49,7 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
 
 static void report(qemu_plugin_id_t id, void *data) {
   char line[64];
-  snprintf(line, sizeof line, "instructions %llu\n", (unsigned long long)counted);
+  snprintf(line, sizeof line, "instructions %llu\n", (unsigned long long)(from ? counted : executed));
   qemu_plugin_outs(line);
 }
 

@@ -11,6 +11,9 @@
 enum { PAINTED = 32768, SYS_OPEN = 1, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6, SYS_EXIT = 32 };
 
 int NETC_RUN(void *workspace, const void *const *inputs, void *const *outputs);
+#ifdef NETC_RESET
+int NETC_RESET(void *workspace);
+#endif
 
 extern uint32_t stack_top[];
 
@@ -62,6 +65,9 @@ void run(void) {
     if (move(SYS_READ, file, inputs[i], input_bytes[i])) finish(101);
   }
   for (size_t i = 0; i < sizeof workspace; i++) workspace[i] = 0xA5;
+#ifdef NETC_RESET
+  if (NETC_RESET(workspace)) finish(104);
+#endif
   int status = measured_run(&depth);
   if (status) finish((uintptr_t)status);
   file = open_file("output.bin", 10, 5);

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from netc.compiler.backends import find_target
 from netc.library import Library
+from netc.runtime.host import runs_here
 
 HERE = Path(__file__).parent
 SECONDS = 900
 PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "x86-64-v2": (("qemu-x86_64", "-cpu", "Nehalem"), "x86_64-linux-none", "x86_64_v2"),
     "x86-64-v3": (("qemu-x86_64", "-cpu", "Haswell"), "x86_64-linux-none", "x86_64_v2"),
+    "x86-64-v4": ((), "x86_64-linux-none", "x86_64_v2"),
     "aarch64-linux": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
     "cortex-a53": (("qemu-aarch64", "-cpu", "cortex-a53"), "aarch64-linux-none", "generic"),
     "cortex-a76": (("qemu-aarch64", "-cpu", "cortex-a76"), "aarch64-linux-none", "generic"),
@@ -31,39 +33,53 @@ PROCESSES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "riscv64": (("qemu-riscv64", "-cpu", "rv64"), "riscv64-linux-none", "baseline_rv64"),
     "riscv64-v": (("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128"), "riscv64-linux-none", "baseline_rv64"),
 }
-"""By target: the emulator, and triple and processor as zig names them."""
+"""By target: the emulator, and triple and processor as zig names them. QEMU has no vectors of 512 bits."""
 
 
 def missing(target: str) -> str | None:
     """What is needed and not there."""
-    emulator = PROCESSES[target][0][0]
-    if shutil.which(emulator) is None:
-        return f"{emulator} is not installed"
+    command = PROCESSES[target][0]
+    if not command and not runs_here(find_target(target)):
+        return f"this machine doesn't run {target}"
+    if command and shutil.which(command[0]) is None:
+        return f"{command[0]} is not installed"
     return None if find_spec("ziglang") else "ziglang is not installed"
 
 
-def run_library(target: str, library: Library, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    """The outputs of a library with the prefix `net`, and its self-test; raises `RuntimeError` if either fails."""
+def run_library(
+    target: str, library: Library, inputs: Sequence[NDArray[Any]], *, runs: int = 1
+) -> tuple[NDArray[Any], ...]:
+    """The outputs of the last of some runs of a library with the prefix `net`, whose self-test is run, too, if any.
+
+    Raises `RuntimeError` if one of them fails.
+    """
+    done = execute(target, library, inputs, runs=runs)
+    arrays, start = [], 0
+    for tensor in library.build.interface.outputs:
+        size = tensor.type.bytes
+        array = np.frombuffer(done.stdout[start : start + size], tensor.type.dtype.numpy)
+        arrays.append(array.reshape(tensor.type.shape))
+        start += size
+    return tuple(arrays)
+
+
+def execute(
+    target: str, library: Library, inputs: Sequence[NDArray[Any]], *, runs: int = 1, options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    """The process of `run_library`; `options` are QEMU's."""
     folder = library.folder
-    (folder / "tensors.h").write_text(_tensors(library))
+    (folder / "tensors.h").write_text(_tensors(library, runs))
     program = link(target, library)
     weights = folder / "net.weights"
     data = (weights.read_bytes() if weights.exists() else b"") + b"".join(
         np.ascontiguousarray(x).tobytes() for x in inputs
     )
     done = subprocess.run(
-        [*PROCESSES[target][0], program], input=data, capture_output=True, timeout=SECONDS, check=False
+        [*PROCESSES[target][0], *options, program], input=data, capture_output=True, timeout=SECONDS, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{target} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
-    arrays, start = [], 0
-    for tensor in library.build.interface.outputs:
-        size = tensor.type.bytes
-        arrays.append(
-            np.frombuffer(done.stdout[start : start + size], tensor.type.dtype.numpy).reshape(tensor.type.shape)
-        )
-        start += size
-    return tuple(arrays)
+    return done
 
 
 def link(target: str, library: Library) -> Path:
@@ -93,10 +109,11 @@ def link(target: str, library: Library) -> Path:
     return program
 
 
-def _tensors(library: Library) -> str:
+def _tensors(library: Library, runs: int) -> str:
     interface = library.build.interface
-    lines = ["static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];"]
-    lines.append("static NET_ALIGNED uint8_t buffers[NET_SELFTEST_BYTES];")
+    lines = [f"enum {{ RUNS = {runs} }};", f"#define NET_RUN net_{interface.task.value}"]
+    lines.append("static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES];")
+    lines.append("#ifdef NET_SELFTEST_BYTES\nstatic NET_ALIGNED uint8_t buffers[NET_SELFTEST_BYTES];\n#endif")
     lines.append("#ifdef NET_WEIGHTS_ALIGNMENT\nstatic NET_ALIGNED uint8_t weights[NET_WEIGHTS_BYTES];\n#endif")
     for kind, tensors in (("input", interface.inputs), ("output", interface.outputs)):
         lines.append(f"#define {kind.upper()}S {len(tensors)}")

@@ -22,7 +22,7 @@ entry:
   ret void
 }
 
-define i32 @{{prefix}}_run(ptr %workspace, ptr %inputs, ptr %outputs) nounwind {
+define i32 @{{prefix}}_{{function}}(ptr %workspace, ptr %inputs, ptr %outputs) nounwind {
 entry:
   %library = alloca %library, align 64
   %table = getelementptr %library, ptr %library, i64 0, i32 2
@@ -70,7 +70,7 @@ done:
   ret i32 0
 }
 
-define i32 @{{prefix}}_context_run(ptr %library, ptr %inputs, ptr %outputs) nounwind {
+define i32 @{{prefix}}_context_{{function}}(ptr %library, ptr %inputs, ptr %outputs) nounwind {
 entry:
   %absent = icmp eq ptr %library, null
   br i1 %absent, label %null, label %find

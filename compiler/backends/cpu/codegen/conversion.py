@@ -17,6 +17,8 @@ def convert(emitter: Emission, x: Value, dtype: DType) -> Value:
     source, goal = x.type, llvm_type(dtype, x.type.lanes)
     if goal is source:
         return x
+    if _by_lanes(emitter, source, goal):
+        return _each_lane(emitter, x, goal)
     if goal.dtype is DType.BOOL:
         compare = "fcmp une" if source.dtype.is_float else "icmp ne"
         return Value(goal, emitter.out.emit(f"{compare} {x}, {constant(0, source)}"))
@@ -30,6 +32,20 @@ def convert(emitter: Emission, x: Value, dtype: DType) -> Value:
         bounds = emitter.reach.of(x.name) if source.dtype.is_float else _all_of(source.dtype)
         emitter.reach.record(result.name, bounds, dtype)
     return result
+
+
+def _by_lanes(emitter: Emission, source: LLVMType, goal: LLVMType) -> bool:
+    """True where no vector holds doubles, but scalars do: LLVM would convert by way of 64-bit integers."""
+    return source.lanes > 1 and DType.F64 in (source.dtype, goal.dtype) and not emitter.target.has_double_vectors
+
+
+def _each_lane(emitter: Emission, x: Value, goal: LLVMType) -> Value:
+    whole, lane = "poison", llvm_type(x.type.dtype, 1)
+    for i in range(goal.lanes):
+        element = Value(lane, emitter.out.emit(f"extractelement {x}, i32 {i}"))
+        emitter.reach.record(element.name, emitter.reach.of(x.name), lane.dtype)
+        whole = emitter.out.emit(f"insertelement {goal.text} {whole}, {convert(emitter, element, goal.dtype)}, i32 {i}")
+    return Value(goal, whole)
 
 
 def convert_index(emitter: Emission, x: Value, bounds: Interval, dtype: DType) -> Value:

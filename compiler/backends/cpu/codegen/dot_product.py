@@ -23,10 +23,14 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     out, sums = emitter.out, c.type
     key = (emitter.target.dot_product, a.type.is_unsigned, b.type.is_unsigned, sums.lanes)
     if key in _INTRINSICS:
-        arguments = ((sums.text, c.name), (b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
-        return Value(sums, out.call(sums.text, _INTRINSICS[key], *arguments))
+        sides = ((b.type.text, _every(emitter, a, sums.lanes)), (b.type.text, b.name))
+        if emitter.target.dot_product is DotProduct.NEON:  # the lane of a vector can be the last operand only
+            sides = sides[::-1]
+        return Value(sums, out.call(sums.text, _INTRINSICS[key], (sums.text, c.name), *sides))
     if emitter.target.dot_product is DotProduct.WIDENED and sums.lanes == 4:
         return _by_pairs(emitter, a, b, c)
+    if emitter.target.dot_product is DotProduct.LANES and (sums.lanes, a.type.lanes) == (4, 4):
+        return _by_lane(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
         return _by_halves(emitter, a, b, c)
     total = c.name
@@ -46,6 +50,37 @@ def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     return Value(sums, total)
 
 
+def _by_lane(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """Arm: both sides are widened to 16 bits once, and each instruction multiplies by one lane of the left side."""
+    out, sums = emitter.out, c.type
+    pure, depth = out.pure, out.depth
+    name = "llvm.aarch64.neon.smull" if emitter.target.pointer_bits == 64 else "llvm.arm.neon.vmulls"
+    word = pure(depth, f"insertelement <2 x i32> poison, i32 {pure(depth, f'bitcast {a} to i32')}, i64 0")
+    extend = "zext" if a.type.is_unsigned else "sext"
+    left = pure(depth, f"{extend} <8 x i8> {pure(depth, f'bitcast <2 x i32> {word} to <8 x i8>')} to <8 x i16>")
+    total = c.name
+    for j, (both, half) in enumerate((both, half) for both in _columns(emitter, b) for half in (0, 4)):
+        weights = pure(depth, f"shufflevector <8 x i16> {both}, <8 x i16> poison, {mask(range(half, half + 4))}")
+        lane = pure(depth, f"shufflevector <8 x i16> {left}, <8 x i16> poison, {mask([j] * 4)}")
+        product = out.call(sums.text, f"{name}.v4i32", ("<4 x i16>", weights), ("<4 x i16>", lane))
+        total = emitter.arithmetic("add", sums, total, product)
+    return Value(sums, total)
+
+
+def _columns(emitter: Emission, side: Value) -> tuple[str, str]:
+    """Of 16 bytes, widened: the first and then the second of each four, the third and then the fourth."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    eight = "splat (i16 8)"
+    shift = "lshr" if side.type.is_unsigned else "ashr"
+    words = pure(depth, f"bitcast {side} to <8 x i16>")
+    even = pure(depth, f"{shift} <8 x i16> {pure(depth, f'shl <8 x i16> {words}, {eight}')}, {eight}")
+    odd = pure(depth, f"{shift} <8 x i16> {words}, {eight}")
+    first, last = (
+        pure(depth, f"shufflevector <8 x i16> {even}, <8 x i16> {odd}, {mask(range(start, 16, 2))}") for start in (0, 1)
+    )
+    return first, last
+
+
 def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
     """The first two and the last two of each four of 16 bytes, widened; of four bytes, the same for every sum."""
     pure, depth = emitter.out.pure, emitter.out.depth
@@ -53,21 +88,22 @@ def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
     if side.type.lanes == 4:
         four = Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32"))
         every = pure(depth, f"bitcast {emitter.splat(four, 4)} to <16 x i8>")
-        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {_mask(range(8))}")
+        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {mask(range(8))}")
         wide = pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>")
         places = ([0, 1] * 4, [2, 3] * 4)
-        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {_mask(p)}") for p in places)
+        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {mask(p)}") for p in places)
         return first, last
     order = [4 * i + j for pair in ((0, 1), (2, 3)) for i in range(4) for j in pair]
-    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {_mask(order)}")
+    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {mask(order)}")
     halves = []
     for start in (0, 8):
-        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {_mask(range(start, start + 8))}")
+        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {mask(range(start, start + 8))}")
         halves.append(pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>"))
     return halves[0], halves[1]
 
 
-def _mask(places: Sequence[int]) -> str:
+def mask(places: Sequence[int]) -> str:
+    """Where the lanes of a shuffle come from."""
     return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
 
 
@@ -132,9 +168,21 @@ def _every(emitter: Emission, a: Value, sums: int) -> str:
     """The left side with four lanes for each sum."""
     if a.type.lanes == 4 * sums:
         return a.name
-    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
     whole = llvm_type(a.type.dtype, 4 * sums)
+    if emitter.target.dot_product is DotProduct.NEON:
+        return emitter.out.pure(emitter.out.depth, f"bitcast <4 x i32> {_lane(emitter, a)} to {whole.text}")
+    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
     return emitter.out.emit(f"bitcast {emitter.splat(four, sums)} to {whole.text}")
+
+
+def _lane(emitter: Emission, a: Value) -> str:
+    """Four bytes in every lane, such that LLVM sees one lane, from which instructions take them."""
+    pure, depth = emitter.out.pure, emitter.out.depth
+    single = pure(depth, f"bitcast {a} to float")
+    first = pure(depth, f"insertelement <4 x float> poison, float {single}, i64 0")
+    words = pure(depth, f"bitcast <4 x float> {first} to <4 x i32>")
+    vector = pure(depth, f'call <4 x i32> asm "", "=w,0"(<4 x i32> {words})')
+    return pure(depth, f"shufflevector <4 x i32> {vector}, <4 x i32> poison, <4 x i32> zeroinitializer")
 
 
 def _product(emitter: Emission, a: Value, b: Value, sums: LLVMType, j: int) -> str:

@@ -50,6 +50,7 @@ from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
 from .math import expand
+from .narrowing import clamped, narrowed
 from .reach import Reach
 from .singles import expand_function
 from .text import LLVMType, Value, llvm_type
@@ -157,10 +158,15 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
-        if self.target.vector_lanes == 1 and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
+        is_four = expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind
+        if is_four and self.target.vector_lanes == 1:
             # LLVM would load the bytes one by one where there are no vectors.
             word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
+        if is_four and self.target.dot_product is DotProduct.NEON:
+            # LLVM would make a vector of four, which is none of the machine's.
+            word = self._opaque(self.out.emit(f"load float, ptr {pointer}, align 1"))
+            return Value(kind, self.out.emit(f"bitcast float {word} to {kind.text}"))
         if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
             return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
@@ -389,12 +395,19 @@ class ExpressionEmitter(IndexEmitter):
         if scalar.name[0] != "%":  # a constant
             return Value(kind, f"splat ({scalar})")
         depth, t = self.out.depth, kind.text
+        if self.target.multiplies_by_lane and kind.dtype is DType.F32:
+            # LLVM would fill a vector from memory, which costs an address, where instructions take the one lane.
+            scalar = Value(scalar.type, self._opaque(scalar.name))
         first = self.out.pure(depth, f"insertelement {t} poison, {scalar}, i64 0")
         zeros = f"<{lanes} x i32> zeroinitializer"
         every = self.out.pure(depth, f"shufflevector {t} {first}, {t} poison, {zeros}")
         if kind.dtype.is_float:
             self.reach.record(every, self.reach.of(scalar.name), kind.dtype)
         return Value(kind, every)
+
+    def _opaque(self, single: str) -> str:
+        """A number of single precision of which LLVM doesn't know where it comes from."""
+        return self.out.pure(self.out.depth, f'call float asm "", "=w,0"(float {single})')
 
     def _reduce(self, expr: Reduce) -> Value:
         """Halves are combined until one lane is left, so that the order of a sum is the same on every machine."""
@@ -427,6 +440,11 @@ class ExpressionEmitter(IndexEmitter):
             form = self.index(expr.value)
             kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
             return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
+        if found := clamped(expr):
+            inner, low, high = found
+            x = self.value(inner)
+            if result := narrowed(self, x, expr.dtype, low, high):
+                return result
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ....library import weights
 from ....library.facts import Extras, facts
-from ....library.interface import CODE, HEAD_BYTES, Interface, Status, Storage
+from ....library.interface import CODE, HEAD_BYTES, Interface, Status, Storage, Task
 from ....modules.module import Module
 from ....targets.target import Target
 from . import machine
@@ -81,9 +81,22 @@ def _extras(target: Target, interface: Interface, code: int, extras: Extras) -> 
     if extras.labels:
         pointers = ", ".join(f"ptr @netc.label{i}" for i in range(len(extras.labels)))
         parts.append(f"@{prefix}_labels = constant [{len(extras.labels)} x ptr] [{pointers}]")
+    if interface.task is Task.TRAIN:
+        parts += _parameters(interface, f"i{target.pointer_bits}")
     section = f', section ".rodata.{prefix}_facts"' if sections else ""
     parts.append(f"@{prefix}_facts = constant {_string(facts(interface, str(target), code, extras))}{section}")
     return parts
+
+
+def _parameters(interface: Interface, size: str) -> list[str]:
+    """The table of what is trained: names, offsets in the workspace, bytes."""
+    names = [f"@netc.parameter{i} = internal constant {_string(n)}" for i, (n, _, _) in enumerate(interface.state)]
+    row = f"{{ptr, {size}, {size}}}"
+    rows = ", ".join(
+        f"{row} {{ptr @netc.parameter{i}, {size} {offset}, {size} {type_.bytes}}}"
+        for i, (_, type_, offset) in enumerate(interface.state_places)
+    )
+    return [*names, f"@{interface.prefix}_parameters = constant [{len(names)} x {row}] [{rows}]"]
 
 
 def _has_sections(target: Target) -> bool:
@@ -122,6 +135,7 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
   ret i32 %status"""
     return {
         "prefix": interface.prefix,
+        "function": interface.task.value,
         "size": size,
         "mask": str(interface.alignment - 1),
         "inputs": str(len(interface.inputs)),

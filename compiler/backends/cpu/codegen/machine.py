@@ -89,6 +89,8 @@ def with_helpers(text: str, target: Target) -> str:
         ("real.ll", False, r"@netc\.real_product\b"),
         ("half.ll", target.has_half, r"\bhalf\b"),
         ("wide.ll", target.has_wide_products, r"\bi64\b"),
+        ("zeros.ll", target.has_wide_products, r"@netc\.real_product\b|@llvm\.ctlz\b"),
+        ("divide.ll", target.has_wide_products, r"\b[su](div|rem)\b"),
     )
     names = [name for name, there, pattern in needed if not there and re.search(pattern, text)]
     parts = [files("netc.compiler.backends.cpu.codegen").joinpath(name).read_text(encoding="utf-8") for name in names]

@@ -21,7 +21,7 @@ null:
   ret i32 {{null}}
 begin:
 {{reset}}{{samples}}
-  %status = call i32 @{{prefix}}_run(ptr %workspace, ptr %inputs, ptr %outputs)
+  %status = call i32 @{{prefix}}_{{function}}(ptr %workspace, ptr %inputs, ptr %outputs)
   %ran = icmp eq i32 %status, 0
   br i1 %ran, label %compare, label %failed
 failed:

@@ -1,6 +1,6 @@
 ; A run on the caller's thread, for libraries that know no other.
 
-define i32 @{{prefix}}_run(ptr %workspace, ptr %inputs, ptr %outputs) nounwind {
+define i32 @{{prefix}}_{{function}}(ptr %workspace, ptr %inputs, ptr %outputs) nounwind {
 entry:
   %ready = call i32 @netc.ready(ptr %workspace, ptr %inputs, ptr %outputs)
   %fits = icmp eq i32 %ready, 0

@@ -26,6 +26,10 @@ BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
 
 
+LOAD_COST = 0.5
+"""Cycles of an instruction that loads a pixel's element, where multiplications take none from memory."""
+
+
 class ContractionEmitter:
     """Writes the kernel of one walk of a contraction group."""
 
@@ -52,6 +56,7 @@ class ContractionEmitter:
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
+        self.pixel_cost += LOAD_COST if target.multiplies_by_lane else 0.0
         return choose_tile(
             self.g.height,
             self.g.width,

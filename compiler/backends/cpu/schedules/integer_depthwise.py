@@ -39,13 +39,15 @@ from .epilogue import epilogue
 from .signs import QUAD, Signs
 
 MOST_ROWS, MOST_COLUMNS = 6, 12
+_WITHOUT = (DotProduct.NONE, DotProduct.LANES)
+"""Machines where sums of four products are no faster than one product after the other."""
 INTERLEAVE_COST = 6
 """Instructions that load and interleave four rows of a column."""
 
 
 def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a depthwise sum of integer products with multiplier 1 and a static weight."""
-    window = window_of_depthwise(group) if target.dot_product is not DotProduct.NONE else None
+    window = window_of_depthwise(group) if target.dot_product not in _WITHOUT else None
     return () if window is None else (_IntegerDepthwise(group, window, target).schedule(),)
 
 

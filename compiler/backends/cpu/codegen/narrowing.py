@@ -1,0 +1,78 @@
+"""Sums within bounds as bytes, by instructions that narrow what they saturate: AArch64's sqxtn and sqxtun."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....loops.ir import Binary, Cast, Const, Expr
+from ....types import DType
+from .dot_product import mask
+from .emission import Emission
+from .text import Value, constant, llvm_type
+
+_NARROW = "llvm.aarch64.neon.sqxtn"
+
+
+def clamped(expr: Cast) -> tuple[Expr, int, int] | None:
+    """What a cast of 32-bit integers to bytes makes a byte of, and its bounds, if these are bytes."""
+    if expr.dtype not in (DType.I8, DType.U8) or expr.value.type.dtype is not DType.I32:
+        return None
+    steps, inner = list[tuple[str, int]](), expr.value
+    while isinstance(inner, Binary) and inner.op in ("min", "max") and isinstance(inner.rhs, Const):
+        steps.append((inner.op, int(inner.rhs.value)))
+        inner = inner.lhs
+    types = np.iinfo(np.int32)
+    low, high = int(types.min), int(types.max)
+    for op, bound in reversed(steps):
+        choose = min if op == "min" else max
+        low, high = choose(low, bound), choose(high, bound)
+    info = np.iinfo(str(expr.dtype.numpy))
+    return (inner, low, high) if info.min <= low <= high <= info.max else None
+
+
+def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int) -> Value | None:
+    """Bytes from `low` to `high` of sums; None where no instruction makes them."""
+    lanes = x.type.lanes
+    if not emitter.target.has_high_products or lanes not in (4, 8, 16):
+        return None
+    out, bytes_ = emitter.out, llvm_type(dtype, 8)
+    byte = _NARROW if dtype is DType.I8 else "llvm.aarch64.neon.sqxtun"
+    parts = []
+    for start in range(0, lanes, 4):
+        part = x.name if lanes == 4 else _part(emitter, x, range(start, start + 4))
+        parts.append(out.call("<4 x i16>", f"{_NARROW}.v4i16", ("<4 x i32>", part)))
+    parts += ["poison"] * (len(parts) % 2)
+    eights = []
+    for first, second in zip(parts[::2], parts[1::2], strict=True):
+        both = out.emit(f"shufflevector <4 x i16> {first}, <4 x i16> {second}, {mask(range(8))}")
+        eight = out.call(bytes_.text, f"{byte}.v8i8", ("<8 x i16>", both))
+        eights.append(_within(emitter, Value(bytes_, eight), low, high))
+    if len(eights) == 2:
+        whole = llvm_type(dtype, 16)
+        return Value(whole, out.emit(f"shufflevector {eights[0]}, {eights[1]}, {mask(range(16))}"))
+    return _first_half(emitter, eights[0]) if lanes == 4 else eights[0]
+
+
+def _first_half(emitter: Emission, eight: Value) -> Value:
+    """Four bytes as one number: LLVM holds vectors of four in 16 bits each."""
+    kind = llvm_type(eight.type.dtype, 4)
+    words = emitter.out.emit(f"bitcast {eight} to <2 x float>")
+    word = emitter.out.emit(f"extractelement <2 x float> {words}, i64 0")
+    return Value(kind, emitter.out.emit(f"bitcast float {word} to {kind.text}"))
+
+
+def _part(emitter: Emission, x: Value, places: range) -> str:
+    return emitter.out.emit(f"shufflevector {x}, {x.type.text} poison, {mask(places)}")
+
+
+def _within(emitter: Emission, x: Value, low: int, high: int) -> Value:
+    """Limited further, where a byte can be more."""
+    info, kind = np.iinfo(str(x.type.dtype.numpy)), x.type
+    letter = "u" if kind.is_unsigned else "s"
+    for name, bound, end in (("min", high, info.max), ("max", low, info.min)):
+        if bound != end:
+            limit = (kind.text, constant(bound, kind))
+            x = Value(
+                kind, emitter.out.call(kind.text, f"llvm.{letter}{name}.{kind.suffix}", (kind.text, x.name), limit)
+            )
+    return x
