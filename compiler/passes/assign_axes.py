@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
+from ..arrays import row_major
 from ..errors import Location
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
@@ -187,7 +186,7 @@ class _Mover:
     ) -> Value:
         producer = self.roots.graph.producers.get(root)
         if producer is not None and producer.name == "constant":
-            array = np.ascontiguousarray(producer.attributes["value"].transpose(turn))
+            array = producer.attributes["value"].transpose(turn)
             return self.rewriter.constant(array, location, quantization=made.type.quantization, name=name)
         return self.rewriter.emit("transpose", made, permutation=turn, location=location, name=name)
 
@@ -248,7 +247,7 @@ def _with_turned_rows(graph: Graph, static: frozenset[Value], b: Rewriter, op: O
     producer = graph.producers[weight]
     if producer.name == "constant":
         rows = producer.attributes["value"].reshape(*sizes, weight.type.shape[1]).transpose(turn)
-        turned = b.constant(np.ascontiguousarray(rows.reshape(weight.type.shape)), producer.location)
+        turned = b.constant(row_major(rows).reshape(weight.type.shape), producer.location)
     else:
         rows = b.emit("reshape", b[weight], shape=(*sizes, weight.type.shape[1]), location=op.location)
         rows = b.emit("transpose", rows, permutation=turn, location=op.location)
