@@ -95,7 +95,7 @@ class MatMul(Operator):
         return (np.asarray(np.matmul(a, b)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """A dense layer where all matrices of a meet one of b; else a transposed b is packed, or transposed for good."""
+        """A dense layer where all matrices of a meet one of b; else a transposed b is packed, or transposed first."""
         x, y = operands
         turned_a, turned_b = attributes["transpose_a"], attributes["transpose_b"]
         if math.prod(y.type.shape[:-2]) == 1 and (x.type.rank == 2 or not turned_a):
