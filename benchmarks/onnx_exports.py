@@ -88,7 +88,7 @@ class Subject:
 def _shape(name: str, size: int) -> tuple[int, ...]:
     if name.startswith("timm/"):
         return (1, *import_module("timm").get_pretrained_cfg(TIMM[name]).input_size)
-    if name.endswith("d_18"):
+    if name.endswith(("d_18", "mc3_18")):
         return (1, 3, 8, 64, 64)
     if name == "inception_v3":
         return (1, 3, max(size, 128), max(size, 128))
