@@ -327,7 +327,7 @@ def merged_from(op: Operation) -> int | None:
     shape, flat = op.operands[0].type.shape, op.result.type.shape
     if not flat or not op.result.type.size:
         return None
-    return next((d for d in range(len(shape)) if math.prod(shape[d:]) == flat[-1]), None)
+    return next((d for d in reversed(range(len(shape))) if math.prod(shape[d:]) == flat[-1]), None)
 
 
 def chosen(roots: Roots, plan: Plan) -> Plan:
