@@ -1,6 +1,6 @@
 """Exports of torchvision's and timm's nets to ONNX, by both exporters of PyTorch: do they give PyTorch's numbers?
 
-    python benchmarks/onnx_exports.py [NAME ...] [--exporter old|new] [--keep DIR] [--meaning] [--times]
+    python benchmarks/onnx_exports.py [NAME ...] [--exporter old|new] [--size N] [--keep DIR] [--meaning] [--times]
 
 For each net: the largest difference from PyTorch, as a share of the range of its outputs; the transposes left inside,
 those that rearrange split dimensions (shuffles of channels, windows), and those of inputs and outputs; the time of
@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -55,27 +56,39 @@ TURN = 0.2
 """Seconds that one of them runs before it is the other's turn."""
 
 
-def exported(
-    name: str, exporter: str, folder: Path, size: int
-) -> tuple[Path, torch.Tensor, list[np.ndarray[Any, Any]]]:
-    """A net's file, an input and PyTorch's outputs for it."""
-    module = twin(name)
-    x = torch.randn(_shape(name, size), generator=torch.Generator().manual_seed(1))
-    path = folder / f"{name.replace('/', '_')}_{size}_{exporter}.onnx"
-    with torch.no_grad():
-        outputs = module(x)
-    outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
-    if not path.exists():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(module, (x,), str(path), dynamo=exporter == "new", verbose=False)
-    return path, x, [o.numpy() for o in outputs]
+@dataclass(frozen=True)
+class Subject:
+    """A net of PyTorch, an input, and what the net makes of it."""
+
+    name: str
+    module: torch.nn.Module
+    x: torch.Tensor
+    wanted: list[np.ndarray[Any, Any]]
+
+    @classmethod
+    def of(cls, name: str, size: int) -> Subject:
+        """A net with drawn weights."""
+        module = twin(name)
+        x = torch.randn(_shape(name, size), generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            outputs = module(x)
+        outputs = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+        return cls(name, module, x, [o.numpy() for o in outputs])
+
+    def exported(self, exporter: str, folder: Path) -> Path:
+        """The net's file."""
+        path = folder / f"{self.name.replace('/', '_')}_{self.x.shape[-1]}_{exporter}.onnx"
+        if not path.exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(self.module, (self.x,), str(path), dynamo=exporter == "new", verbose=False)
+        return path
 
 
 def _shape(name: str, size: int) -> tuple[int, ...]:
     if name.startswith("timm/"):
         return (1, *import_module("timm").get_pretrained_cfg(TIMM[name]).input_size)
-    if name.endswith("d_18"):
+    if name.endswith(("d_18", "mc3_18")):
         return (1, 3, 8, 64, 64)
     if name == "inception_v3":
         return (1, 3, max(size, 128), max(size, 128))
@@ -103,12 +116,13 @@ def times(program: Program, path: Path, x: np.ndarray[Any, Any]) -> tuple[float,
     return statistics.median(found[0]), statistics.median(found[1])
 
 
-def check(name: str, exporter: str, folder: Path, *, meaning: bool, timed: bool) -> bool:
+def check(subject: Subject, exporter: str, folder: Path, *, meaning: bool, timed: bool) -> bool:
     """Print a line about a net; True if it agrees."""
+    name, x = subject.name, subject.x.numpy()
     try:
-        path, x, wanted = exported(name, exporter, folder, 224 if timed else 96)
+        path = subject.exported(exporter, folder)
     except Exception as error:  # whatever PyTorch raises
-        print(f"{name} {exporter}: NOT EXPORTED: {str(error).strip().splitlines()[:1]}", flush=True)
+        print(f"{name} {exporter}: NOT EXPORTED: {_first_line(error)}", flush=True)
         return True
     start = time.perf_counter()
     try:
@@ -119,15 +133,15 @@ def check(name: str, exporter: str, folder: Path, *, meaning: bool, timed: bool)
     took = time.perf_counter() - start
     speed = ""
     if meaning:
-        results = list(evaluate(graph, [x.numpy()]))
+        results = list(evaluate(graph, [x]))
     else:
         program = compile_graph(graph, threads=1)
-        result = program(x.numpy())
+        result = program(x)
         if timed:
-            own, theirs = times(program, path, x.numpy())
+            own, theirs = times(program, path, x)
             speed = f", {own:.2f} ms to {theirs:.2f} ms: {own / theirs:.2f}"
         results = list(result) if isinstance(result, tuple) else [result]
-    far = max(float(np.abs(r - w).max() / max(np.ptp(w), 1e-30)) for r, w in zip(results, wanted, strict=True))
+    far = max(float(np.abs(r - w).max() / max(np.ptp(w), 1e-30)) for r, w in zip(results, subject.wanted, strict=True))
     left = transposes_left(graph)
     counts = Counter(op.name for op in graph.operations if op.name not in ("constant", "param"))
     common = ", ".join(f"{n} {k}" for k, n in counts.most_common(6))
@@ -136,12 +150,17 @@ def check(name: str, exporter: str, folder: Path, *, meaning: bool, timed: bool)
     return far <= LIMIT
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+
+
 def main() -> int:
     """Check the nets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[*TORCHVISION, *TIMM, *(f"timm/{n}" for n in FAMILIES.split())])
     parser.add_argument("--exporter", choices=("old", "new"), action="append")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files there, and take those that are there")
+    parser.add_argument("--size", type=int, help="height and width of pictures, where the net takes any")
     parser.add_argument("--times", action="store_true", help="compare the time with ONNX Runtime's")
     parser.add_argument("--meaning", action="store_true", help="evaluate in NumPy instead of compiling")
     options = parser.parse_args()
@@ -153,8 +172,13 @@ def main() -> int:
         for name in options.names:
             if name.startswith("timm/"):
                 TIMM[name] = name.removeprefix("timm/")
+            try:
+                subject = Subject.of(name, options.size or (224 if options.times else 96))
+            except Exception as error:  # whatever PyTorch raises
+                print(f"{name}: NOT MADE: {_first_line(error)}", flush=True)
+                continue
             for exporter in options.exporter or ("old", "new"):
-                agrees &= check(name, exporter, folder, meaning=options.meaning, timed=options.times)
+                agrees &= check(subject, exporter, folder, meaning=options.meaning, timed=options.times)
                 gc.collect()
                 if not options.keep:
                     for file in folder.iterdir():

@@ -60,14 +60,20 @@ class Labels:
 class Product:
     """How a contraction is a stack of products of matrices: which axes are rows, inner ones and columns.
 
-    Columns stand last in `b` and in the result. Each of the three is a run of axes that are neighbours wherever they
-    occur. All others, the outer ones, number the matrices.
+    Columns stand last in the result, and in `b` unless a kernel has to pack it. Each of the three is a run of axes that
+    are neighbours wherever they occur. All others, the outer ones, number the matrices.
     """
 
     rows: str
     inner: str
     columns: str
     outer: str
+    packs: bool = False
+    """Whether columns of `b` are gathered into panels, since they don't stand last there."""
+
+
+MOST_PACKED = 256
+"""Inner size up to which a kernel packs: a panel should stay in the L1 cache."""
 
 
 def product_of(labels: Labels, sizes: Mapping[str, int]) -> Product | None:
@@ -75,12 +81,15 @@ def product_of(labels: Labels, sizes: Mapping[str, int]) -> Product | None:
     own = [label for label in labels.result if label not in labels.a]
     columns = _run(labels.b, labels.result, len(labels.result), lambda label: label in own)
     inner = labels.inner
-    if not columns or not labels.b.endswith(columns) or not inner or inner not in labels.a or inner not in labels.b:
+    if not columns or not inner or inner not in labels.a or inner not in labels.b:
+        return None
+    packs = not labels.b.endswith(columns)
+    if packs and math.prod(sizes[label] for label in inner) > MOST_PACKED:
         return None
     rest = labels.result[: len(labels.result) - len(columns)]
     runs = [_run(labels.a, rest, end, lambda label: label not in labels.b) for end in range(1, len(rest) + 1)]
     rows = max(runs, key=lambda run: math.prod(sizes[label] for label in run) if run else 0, default="")
-    return Product(rows, inner, columns, "".join(label for label in rest if label not in rows))
+    return Product(rows, inner, columns, "".join(label for label in rest if label not in rows), packs)
 
 
 def _run(operand: str, result: str, end: int, fits: Callable[[str], bool]) -> str:
@@ -152,6 +161,7 @@ class Contract(Operator):
         sizes = self.sizes(tuple(v.type for v in operands), labels)
         ways = [(labels, operands), (labels.swapped, operands[::-1])]
         found = [(way, values, p) for way, values in ways if (p := product_of(way, sizes)) is not None]
+        found.sort(key=lambda each: each[2].packs)
         for way, values, product in found:
             plain = _as_matmul(b, way, values, product, sizes)
             if plain is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..graph.registry import register
 from ..loops.compute import Compute, Reduction
 from ..loops.ir import Const, Expr
 from ..types import TensorType
+from .contract import MOST_PACKED
 from .elementwise import broadcast_shapes
 from .gradients import reshaped, sum_to
 
@@ -93,7 +95,7 @@ class MatMul(Operator):
         return (np.asarray(np.matmul(a, b)),)
 
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> Value | None:
-        """A dense layer where all matrices of a meet one of b; else b is transposed for good."""
+        """A dense layer where all matrices of a meet one of b; else a transposed b is packed, or transposed first."""
         x, y = operands
         turned_a, turned_b = attributes["transpose_a"], attributes["transpose_b"]
         if math.prod(y.type.shape[:-2]) == 1 and (x.type.rank == 2 or not turned_a):
@@ -101,7 +103,14 @@ class MatMul(Operator):
             x = exchanged(b, x) if turned_a else x
             y = reshaped(b, y, y.type.shape[-2:])
             return reshaped(b, b.emit("dense", x, exchanged(b, y) if turned_b else y), shape)
-        return b.emit(self.name, x, exchanged(b, y), transpose_a=turned_a) if turned_b else None
+        if not turned_b:
+            return None
+        outer = ascii_lowercase[: x.type.rank - 2]
+        packs = x.type.shape[:-2] == y.type.shape[:-2] and y.type.shape[-1] <= MOST_PACKED
+        if packs and x.type.size and y.type.size:
+            left = outer + ("yx" if turned_a else "xy")
+            return b.emit("contract", x, y, a_axes=left, b_axes=f"{outer}zy", axes=f"{outer}xz")
+        return b.emit(self.name, x, exchanged(b, y), transpose_a=turned_a)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:
         def term(r: tuple[Expr, ...]) -> Expr:

@@ -310,11 +310,19 @@ def _matrices_stay(operands: Operands, attributes: Attributes, permutation: Perm
 
 
 def _attention(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
-    """Features stay last, and the rows are next to them or have one dimension, the heads, in between."""
+    """Features stay last, and the rows are next to them or have one dimension, the heads, in between.
+
+    Dimensions of size 1 stand in front, since they may stand anywhere.
+    """
     if is_identity(permutation):
         return Permuted(attributes, permutation, tuple(map(_unmoved, operands)))
-    rank, rows = len(permutation), permutation.index(_rows(len(permutation), attributes["heads_inside"]))
-    if any(o.rank != rank for o in operands[:3]) or permutation[-1] != rank - 1 or rows < rank - 3:
+    rank, old_rows = len(permutation), _rows(len(permutation), attributes["heads_inside"])
+    if any(o.rank != rank for o in operands[:3]) or permutation[-1] != rank - 1:
+        return None
+    ones = [d for d in _outer(rank, attributes["heads_inside"]) if all(o.shape[d] == 1 for o in operands[:3])]
+    permutation = (*ones, *(d for d in permutation if d not in ones))
+    rows = permutation.index(old_rows)
+    if rows < rank - 3:
         return None
     moved = {**attributes, "heads_inside": rows == rank - 3}
     old = _outer(rank, attributes["heads_inside"])

@@ -1,4 +1,4 @@
-"""roi_align: means of bilinear samples in the cells of boxes, and its adjoint.
+"""roi_align: means, or the largest, of bilinear samples in the cells of boxes, and the adjoint of means.
 
 Source: He et al., "Mask R-CNN", 2017, as torchvision's roi_align does it. How many samples a cell has may depend on the
 box, so both operators state their loops themselves.
@@ -6,6 +6,7 @@ box, so both operators state their loops themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -122,6 +123,64 @@ class RoiAlign(Aligned):
 
 
 @register
+class RoiAlignMax(Aligned):
+    """The largest share that a pixel has in the samples of x [N, H, W, C] in each cell of boxes [K, 4].
+
+    A sample is not summed up: of its four pixels, each times its weight, the largest counts. Samples outside the
+    picture are 0, and so is a cell without samples. Source: RoiAlign of ONNX with the mode "max".
+    """
+
+    name = "roi_align_max"
+    operands = ("x", "boxes", "batch")
+    attributes = ATTRIBUTES
+    procedural = True
+    non_differentiable = "it is there to run files of ONNX"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        return RoiAlign().infer(operands, attributes)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        x, boxes, batch = operands
+        y = np.zeros((len(boxes), *attributes["size"], x.shape[-1]), x.dtype)
+        for k, cells in enumerate(_boxes(boxes, x.shape[1:3], attributes)):
+            image = x[np.clip(batch[k], 0, len(x) - 1)]
+            parts = [image[r[:, np.newaxis], c] * weights[..., np.newaxis] for r, c, weights in cells.corners]
+            y[k] = cells.largest(np.where(cells.inside[..., np.newaxis], np.maximum.reduce(parts), 0))
+        return (y,)
+
+    def procedure(self, p: Procedure, attributes: Attributes) -> list[Stmt]:
+        count, *_, channels = p.result.shape
+        dtype = p.result.dtype
+
+        def filled(at: tuple[Expr, ...], number: float) -> list[Stmt]:
+            return p.vectors(channels, lambda c, w: [p.store((*at, c), Const(number, dtype, w))])
+
+        def sample(at: tuple[Expr, ...], corners: list[_Corner]) -> list[Stmt]:
+            def vector(c: Expr, w: int) -> list[Stmt]:
+                total = p.read((*at, c), w)
+                for place, weight in corners:
+                    total = maximum(total, p.load(0, (*place, c), w) * _wide(weight, w))
+                return [p.store((*at, c), total)]
+
+            return p.vectors(channels, vector)
+
+        def outside(at: tuple[Expr, ...]) -> list[Stmt]:
+            return p.vectors(
+                channels, lambda c, w: [p.store((*at, c), maximum(p.read((*at, c), w), Const(0.0, dtype, w)))]
+            )
+
+        def finish(at: tuple[Expr, ...], share: Expr) -> list[Stmt]:
+            return [If(Binary("le", body.samples, Const(0)), tuple(filled(at, 0.0)))]
+
+        def start(at: tuple[Expr, ...]) -> list[Stmt]:
+            return filled(at, -math.inf)
+
+        body = _Loops(p, p.type(0).shape, attributes, sample, before=start, after=finish, outside=outside)
+        samples = max(attributes["sampling_ratio"], 1) ** 2
+        return p.loop("k", count, body.box, shared=p.result.size * 4 * samples)
+
+
+@register
 class RoiAlignGradient(Aligned):
     """Adjoint of roi_align: dy [K, size..., C] to what pictures [input_shape..., C] gave to it; boxes get nothing."""
 
@@ -193,6 +252,14 @@ class _Cells:
         (h, w), (gh, gw) = self.size, self.samples
         means: Array = total.reshape(h, gh, w, gw, total.shape[-1]).sum(axis=(1, 3)) * total.dtype.type(self.share)
         return means
+
+    def largest(self, total: Array) -> Array:
+        """[h, w, C]: the largest of the samples of each cell, 0 where there are none."""
+        (h, w), (gh, gw) = self.size, self.samples
+        if not gh * gw:
+            return np.zeros((h, w, total.shape[-1]), total.dtype)
+        largest: Array = total.reshape(h, gh, w, gw, total.shape[-1]).max(axis=(1, 3))
+        return largest
 
     def spread(self, dy: Array) -> Array:
         """[h * gh, w * gw, C]: each sample's share."""
@@ -269,9 +336,11 @@ class _Loops:
         *,
         before: Callable[..., list[Stmt]] | None = None,
         after: Callable[..., list[Stmt]] | None = None,
+        outside: Callable[..., list[Stmt]] | None = None,
     ) -> None:
         self.p, self.picture, self.attributes = p, picture, attributes
-        self.sample, self.before, self.after = sample, before, after
+        self.sample, self.before, self.after, self.outside = sample, before, after, outside
+        self.samples: Expr = Const(0)
         self.dtype = p.type(1).dtype
 
     def box(self, k: Expr) -> list[Stmt]:
@@ -279,7 +348,8 @@ class _Loops:
         p, block = self.p, list[Stmt]()
         n = p.let(block, "n", maximum(minimum(Cast(p.load(2, (k,)), DType.I64), self.picture[0] - 1), 0))
         sides = [self._side(block, k, d) for d in range(2)]
-        number = maximum(Cast(sides[0].samples * sides[1].samples, self.dtype), 1.0)
+        self.samples = p.let(block, "count", sides[0].samples * sides[1].samples)
+        number = maximum(Cast(self.samples, self.dtype), 1.0)
         share = p.let(block, "share", binary("div", 1.0, number))
         h, w = self.attributes["size"]
 
@@ -323,9 +393,10 @@ class _Loops:
             ((n, row, column), p.let(columns, "weight", wy * wx)) for row, wy in y.corners for column, wx in x.corners
         ]
         extra = () if self.after else (share,)
-        columns.append(If(x.inside, tuple(self.sample(at, corners, *extra))))
+        missed = tuple(self.outside(at)) if self.outside else ()
+        columns.append(If(x.inside, tuple(self.sample(at, corners, *extra)), missed))
         inner = For(names[1], Const(0), sides[1].samples, tuple(columns))
-        rows.append(If(y.inside, (inner,)))
+        rows.append(If(y.inside, (inner,), missed))
         return [For(names[0], Const(0), sides[0].samples, tuple(rows))]
 
     def _position(self, block: list[Stmt], side: _Side, cell: Expr, name: str, d: int) -> _Position:
@@ -351,7 +422,7 @@ class _Position:
 
 
 INTEGER.none("TFLite has no kernel for it", Aligned)
-TFLITE.none("TFLite has no operator for it", RoiAlign)
+TFLITE.none("TFLite has no operator for it", RoiAlign, RoiAlignMax)
 TFLITE.none("part of a training step", RoiAlignGradient)
 PERMUTED.none("channels stand last", Aligned)
 

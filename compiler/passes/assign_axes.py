@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
+from ..arrays import row_major
 from ..errors import Location
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
-from .axis_orders import Order, Plan, Roots, chosen, cost, order_of, planned, seeds
+from .axis_orders import Order, Plan, Roots, chosen, cost, merged_from, order_of, planned, seeds
 from .base import Pass
 from .dce import dce
 from .views import with_merged_views
@@ -187,7 +185,7 @@ class _Mover:
     ) -> Value:
         producer = self.roots.graph.producers.get(root)
         if producer is not None and producer.name == "constant":
-            array = np.ascontiguousarray(producer.attributes["value"].transpose(turn))
+            array = producer.attributes["value"].transpose(turn)
             return self.rewriter.constant(array, location, quantization=made.type.quantization, name=name)
         return self.rewriter.emit("transpose", made, permutation=turn, location=location, name=name)
 
@@ -237,29 +235,32 @@ def _again(b: Rewriter, op: Operation, known: Mapping[Value, Value]) -> Value:
 
 
 def _with_turned_rows(graph: Graph, static: frozenset[Value], b: Rewriter, op: Operation) -> Value | None:
-    """A dense layer that reads a transposed picture flattened: the rows of its weight take the picture's own order."""
+    """A dense layer that reads transposed dimensions merged: the rows of its weight take their order before.
+
+    So a flattened picture may have its channels last, and features may have their heads behind them.
+    """
     found = _flattened(graph, op) if op.name == "dense" and op.operands[1] in static else None
     if found is None:
         return None
-    source, permutation = found
+    source, permutation, first = found
     weight, rank = op.operands[1], len(permutation)
-    sizes = [source.type.shape[d] for d in permutation[1:]]
-    turn = (*(d - 1 for d in inverse(permutation)[1:]), rank - 1)
+    sizes = [source.type.shape[d] for d in permutation[first:]]
+    turn = (*(d - first for d in inverse(permutation)[first:]), rank - first)
     producer = graph.producers[weight]
     if producer.name == "constant":
         rows = producer.attributes["value"].reshape(*sizes, weight.type.shape[1]).transpose(turn)
-        turned = b.constant(np.ascontiguousarray(rows.reshape(weight.type.shape)), producer.location)
+        turned = b.constant(row_major(rows).reshape(weight.type.shape), producer.location)
     else:
         rows = b.emit("reshape", b[weight], shape=(*sizes, weight.type.shape[1]), location=op.location)
         rows = b.emit("transpose", rows, permutation=turn, location=op.location)
         turned = b.emit("reshape", rows, shape=weight.type.shape, location=op.location)
-    flat = b.emit("reshape", b[source], shape=(source.type.shape[0], math.prod(sizes)), location=op.location)
+    flat = b.emit("reshape", b[source], shape=op.operands[0].type.shape, location=op.location)
     operands = (flat, turned, *(b[v] for v in op.operands[2:]))
     return b.operation(op.operator, operands, op.attributes, location=op.location, name=op.result.name).result
 
 
-def _flattened(graph: Graph, op: Operation) -> tuple[Value, Permutation] | None:
-    """What a dense layer reads as rows [N, ...], if it is transposed and flattened."""
+def _flattened(graph: Graph, op: Operation) -> tuple[Value, Permutation, int] | None:
+    """What a dense layer reads transposed and merged, how, and the first dimension that is merged into its rows."""
     reshape = graph.producers.get(op.operands[0])
     if reshape is None or not isinstance(reshape.operator, Reshape):
         return None
@@ -269,6 +270,7 @@ def _flattened(graph: Graph, op: Operation) -> tuple[Value, Permutation] | None:
     source, permutation = transpose.operands[0], transpose.attributes["permutation"]
     if source.type.layout is not None or op.operands[1].type.quantization is not None:
         return None
-    shape = transpose.result.type.shape
-    fits = permutation[0] == 0 and reshape.result.type.shape == (shape[0], math.prod(shape[1:]))
-    return (source, permutation) if fits else None
+    first = merged_from(reshape)
+    if first is None or not is_identity(permutation[:first]):
+        return None
+    return source, permutation, first

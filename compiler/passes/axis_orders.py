@@ -8,6 +8,7 @@ each by a minimum cut.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -288,7 +289,7 @@ def _cost_of(roots: Roots, root: Value, plan: Plan) -> int:
     producer = roots.graph.producers.get(root)
     moved = None if producer is None else plan.get(producer)
     made = order_of(root.type, moved.result if moved else tuple(range(root.type.rank)))
-    needed = {wanted_order(roots, read, plan) for read in roots.reads[root] if not is_absorbed(roots, read)}
+    needed = {wanted_order(roots, read, plan) for read in roots.reads[root] if not is_absorbed(roots, read, made)}
     return len(needed - {made}) * _bytes(root)
 
 
@@ -303,16 +304,30 @@ def _bytes(root: Value) -> int:
     return 2 * root.type.bytes + OVERHEAD
 
 
-def is_absorbed(roots: Roots, read: Read) -> bool:
-    """True for what a dense layer with known weights reads flattened: the rows of its weight take any order."""
+def is_absorbed(roots: Roots, read: Read, made: Order) -> bool:
+    """True for what a dense layer with known weights reads merged: the rows of its weight take any order.
+
+    The root lies in the order `made`, whose first axes must be those of the read: these number the rows.
+    """
     op = read.reader
-    if op is None or not isinstance(op.operator, Reshape) or read.order[:1] != (0,) or op.result in roots.graph.outputs:
+    if op is None or not isinstance(op.operator, Reshape) or op.result in roots.graph.outputs:
         return False
-    shape, flat = op.operands[0].type.shape, op.result.type.shape
-    if len(flat) != 2 or flat[0] != shape[0]:
+    first = merged_from(op)
+    if first is None:
+        return False
+    outer = order_of(read.root.type, read.order[:first])
+    if made[: len(outer)] != outer:
         return False
     users = roots.graph.users[op.result]
     return bool(users) and all(u.name == "dense" and u.operands[1] in roots.static for u in users)
+
+
+def merged_from(op: Operation) -> int | None:
+    """The first of the dimensions that a reshape merges into its last one; None where it does something else."""
+    shape, flat = op.operands[0].type.shape, op.result.type.shape
+    if not flat or not op.result.type.size:
+        return None
+    return next((d for d in reversed(range(len(shape))) if math.prod(shape[d:]) == flat[-1]), None)
 
 
 def chosen(roots: Roots, plan: Plan) -> Plan:
@@ -393,7 +408,7 @@ class _Cut:
         if_moved: dict[Order, list[Operation]] = defaultdict(list)
         if_standing: dict[Order, list[Operation]] = defaultdict(list)
         for read in self.roots.reads[root]:
-            if is_absorbed(self.roots, read):
+            if is_absorbed(self.roots, read, stands) and is_absorbed(self.roots, read, other):
                 continue
             before, after = wanted_order(self.roots, read, {}), wanted_order(self.roots, read, self.plan)
             if before == after:

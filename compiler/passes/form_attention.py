@@ -18,7 +18,8 @@ class FormAttention(Pass):
     """Make `matmul(softmax(matmul(q, k transposed) * scale + mask), v)` an `attention`.
 
     Nothing else may read the scores. Several masks are added up. Reshapes of what the matrices are numbered by may
-    stand between, and numbers that queries or keys are multiplied by become part of the scale.
+    stand between, and numbers that queries or keys are multiplied by become part of the scale. Attention over channels
+    stays as it is: its scores are small, and it needs no transposes as products.
 
     Before::
 
@@ -67,10 +68,22 @@ class _Former:
         scores = self._scores(softmax.operands[0])
         if scores is None or scores.product is None or not softmax.result.type.size:
             return None
+        if self._is_over_channels(scores.product):
+            return None
         shape = softmax.result.type.shape
         masks = [(mask, _reshaped(mask.type.shape, there, shape)) for mask, there in scores.masks]
         known = [(mask, size) for mask, size in masks if size is not None]
         return self._formed(b, op, scores.product, scores.factor, known) if len(known) == len(masks) else None
+
+    def _is_over_channels(self, product: Operation) -> bool:
+        """True where channels are the rows: scores are smaller than the queries, which would have to be transposed."""
+        queries, keys = product.operands[0], product.result.type.shape[-1]
+        maker = self.graph.producers.get(queries)
+        while maker is not None and maker.name in ("mul", "div"):
+            maker = self.graph.producers.get(maker.operands[0])
+        if maker is None or maker.name != "transpose" or queries.type.shape[-1] <= keys:
+            return False
+        return bool(maker.attributes["permutation"][-1] != queries.type.rank - 1)
 
     def _alone(self, value: Value, *names: str) -> Operation | None:
         """What makes a value, if it is one of these operators and nobody else reads it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -86,11 +87,21 @@ def check_text(message: Any) -> None:
     """Raise `NetcError` if some name of a file isn't text in UTF-8: protocol buffers give its bytes then."""
     waiting = [message]
     while waiting:
-        for field, value in waiting.pop().ListFields():
-            if field.type == _STRING:
+        message = waiting.pop()
+        for name, is_text in _fields(message.DESCRIPTOR):
+            value = getattr(message, name)
+            if is_text:
                 parts = [value] if isinstance(value, str | bytes) else value
                 wrong = next((part for part in parts if not isinstance(part, str)), None)
                 if wrong is not None:
-                    raise NetcError(f"`{field.name}` is no text in UTF-8, but {wrong[:40]!r}")
-            elif field.message_type is not None:
-                waiting.extend([value] if hasattr(value, "ListFields") else value)
+                    raise NetcError(f"`{name}` is no text in UTF-8, but {wrong[:40]!r}")
+            elif not hasattr(value, "ListFields"):
+                waiting.extend(value)
+            elif message.HasField(name):
+                waiting.append(value)
+
+
+@cache
+def _fields(descriptor: Any) -> list[tuple[str, bool]]:
+    """The fields of a kind of message that are text or hold messages, and which of both; bytes would be copied."""
+    return [(f.name, f.type == _STRING) for f in descriptor.fields if f.type == _STRING or f.message_type is not None]

@@ -197,7 +197,7 @@ class Node:
         known = self.constants.values
         if (tensor, axes) not in known:
             assert tensor.array is not None
-            array = tensor.array if axes is None else np.ascontiguousarray(tensor.array.transpose(axes))
+            array = tensor.array if axes is None else tensor.array.transpose(axes)
             known[tensor, axes] = self.builder.constant(array, name=self._weight_name(tensor))
         return known[tensor, axes]
 

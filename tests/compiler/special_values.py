@@ -52,7 +52,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),
     **dict.fromkeys(("resize", "resize_gradient", "interpolate"), _SUMS),
     **dict.fromkeys(("weighted_gather", "weighted_scatter", "gathered_dot"), _SUMS),
-    **dict.fromkeys(("roi_align", "roi_align_gradient"), _SUMS),
+    **dict.fromkeys(("roi_align", "roi_align_max", "roi_align_gradient"), _SUMS),
     "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
     **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
     **dict.fromkeys(("sort_order", "radix_order"), "argsort is made of it"),

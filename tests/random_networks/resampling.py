@@ -75,10 +75,10 @@ def _aligned(m: Maker) -> dict[str, Any]:
     }
 
 
-@recipe("roi_align", "roi_align_gradient")
+@recipe("roi_align", "roi_align_max", "roi_align_gradient")
 def roi_align(m: Maker, name: str) -> Value:
     rules, count = _aligned(m), m.choice((2, 1))
-    if name == "roi_align":
+    if name != "roi_align_gradient":
         x = m.operand(FLOATS[:2], fits=lambda t: t.rank == 4 and 0 not in t.shape, shape=m.image)
     else:
         kind = m.dtype(FLOATS[:2])

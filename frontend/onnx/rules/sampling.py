@@ -41,7 +41,7 @@ def affine_grid(c: Node) -> Value:
 @onnx("RoiAlign", since=10)
 def roi_align(c: Node) -> Value:
     """Features in boxes, as torchvision's roi_align."""
-    c.choice("mode", "avg", "avg")
+    name = {"avg": "roi_align", "max": "roi_align_max"}[c.choice("mode", "avg", "avg", "max")]
     aligned = False
     if c.version >= 16:
         word = c.choice("coordinate_transformation_mode", "half_pixel", "half_pixel", "output_half_pixel")
@@ -50,7 +50,7 @@ def roi_align(c: Node) -> Value:
     ratio = int(c.attribute("sampling_ratio", 0))
     rules = {"size": size, "spatial_scale": float(c.attribute("spatial_scale", 1.0)), "aligned": aligned}
     batch = c.cast(c.value(2), DType.I32)
-    y = c.emit("roi_align", c.channels_last(c.value(0)), c.value(1), batch, sampling_ratio=ratio or -1, **rules)
+    y = c.emit(name, c.channels_last(c.value(0)), c.value(1), batch, sampling_ratio=ratio or -1, **rules)
     return c.channels_first(y)
 
 

@@ -15,6 +15,7 @@ FORMS = (
     ("mkb", "bkn", "nm"),  # two sums, in another order on both sides
     ("hmk", "kn", "mnh"),
     ("vm", "vn", "mn"),  # sums of one product
+    ("bmhk", "bnhk", "bmhn"),  # sums over what stands last in both operands
 )
 
 
@@ -25,4 +26,6 @@ def _shape(labels: str) -> Shape:
 CASES: tuple[OpCase, ...] = (
     *(OpCase("contract", (_shape(a), _shape(b)), {"a_axes": a, "b_axes": b, "axes": y}) for a, b, y in FORMS),
     OpCase("contract", ((2, 70, 40), (70, 50)), {"a_axes": "bkm", "b_axes": "kn", "axes": "bnm"}, weights=1),
+    OpCase("contract", ((2, 70, 33), (2, 150, 33)), {"a_axes": "bmk", "b_axes": "bnk", "axes": "bmn"}),
+    OpCase("contract", ((2, 5, 257), (2, 7, 257)), {"a_axes": "bmk", "b_axes": "bnk", "axes": "bmn"}),
 )

@@ -46,6 +46,7 @@ CASES: tuple[OpCase, ...] = (
     OpCase("gathered_dot", ((9, 21), (4, 11), (11, 21)), dtypes={1: DType.I32}, below={1: 9}),
     # boxes
     *(OpCase("roi_align", ((2, 5, 6, 19), (3, 4), (3,)), rule, positive=True, **_BATCH) for rule in _CELLS),
+    *(OpCase("roi_align_max", ((2, 5, 6, 19), (3, 4), (3,)), rule, **_BATCH) for rule in _CELLS),
     *(
         OpCase("roi_align_gradient", ((3, 2, 3, 19), (3, 4), (3,)), {"input_shape": (2, 5, 6), **rule}, **_BATCH)
         for rule in _CELLS

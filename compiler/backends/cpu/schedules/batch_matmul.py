@@ -2,7 +2,8 @@
 
 Threads share out the matrices of the result or, where these are few, blocks of their rows. Loops inside, outermost
 first: tiles of columns; tiles of rows; then the micro-kernel over the inner dimension. A transposed left side costs
-nothing, since its elements are read one by one in any case. A transposed right side is none of this schedule's.
+nothing, since its elements are read one by one in any case. Of a transposed right side each tile of columns is packed
+on the stack, where it serves all rows of a block.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 
 from ....graph.ir import Value
-from ....loops.ir import Buffer, Const, Expr, For, LoopKind, Stmt, Var, minimum
+from ....loops.ir import Allocate, Buffer, Const, Expr, For, Load, LoopKind, Space, Stmt, Store, Var, minimum
 from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop
@@ -146,13 +147,18 @@ class _Emitter(ContractionEmitter):
         shares = ceil_div(SHARES * self.threads, products) if uneven else 1
         return min(self.grid.count, max(rows, shares))
 
+    def _packing(self, j: Expr, columns: int) -> list[Stmt]:
+        """Gather the columns of tile j, where they are to be."""
+        return []
+
     def _panels(self, first: Expr, last: Expr, size: int) -> list[Stmt]:
         """A block of rows: tile by tile of columns."""
 
         def rows(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+            start = self._packing(j, sum(widths))
             if size == 1:
-                return self._band(first, j, widths)
-            return [For("g", first, last, tuple(self._band(Var("g"), j, widths)))]
+                return [*start, *self._band(first, j, widths)]
+            return [*start, For("g", first, last, tuple(self._band(Var("g"), j, widths)))]
 
         main = loop("j", self.tiles, lambda j: rows(j, self.tile.widths)) if self.tiles else []
         return [*main, *(rows(Const(self.tiles), self.last_widths) if self.last_widths else [])]
@@ -206,10 +212,26 @@ class _Contraction(_Emitter):
 
     def _declare_weight(self, weight: Value) -> None:
         self.packed = False
-        self.w = self.parameters.add(Buffer("w", self.dtype, (weight.type.size,)), weight)
+        self.weight = self.w = self.parameters.add(Buffer("w", self.dtype, (weight.type.size,)), weight)
+        if self.product.packs:
+            self.w = Buffer("panel", self.dtype, (self.g.channels, self.tile.channels), Space.STACK)
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        if self.product.packs:
+            return depth, Const(offset)
         return (self.right + depth * self.pitches[1][self.product.inner] + channel,)
+
+    def _packing(self, j: Expr, columns: int) -> list[Stmt]:
+        if not self.product.packs:
+            return []
+        across, along = (self.pitches[1][label] for label in (self.product.columns, self.product.inner))
+        first = self.right + j * (self.tile.channels * across)
+
+        def element(c: Expr, k: Expr) -> list[Stmt]:
+            return [Store(self.w, (k, c), Load(self.weight, (first + c * across + k * along,)))]
+
+        inner = self.g.channels
+        return [Allocate(self.w), *loop("c", columns, lambda c: loop("d", inner, lambda k: element(c, k)))]
 
     def place(self, row: Expr) -> tuple[Expr, ...]:
         at = {**dict(zip(self.product.outer, self.batch, strict=True)), self.product.rows: row}
