@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InternalError, ShapeError
-from ..graph.builder import GraphBuilder
+from ..graph.builder import GraphBuilder, Rewriter
 from ..graph.interpreter import evaluate_body
 from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Graph, Operator, Value
 from ..graph.registry import lookup, register
@@ -119,7 +119,10 @@ def scanned(
     *,
     reverse: bool = False,
 ) -> Scanned:
-    """Add a scan over sequences [T, ...] (at least one) whose body `step` emits."""
+    """Add a scan over sequences [T, ...] (at least one) whose body `step` emits.
+
+    Arrays that the body holds become constants of the scan: a loop of kernels reads them where weights lie.
+    """
     inner = GraphBuilder("step")
     kinds = (("state", states), ("x", sequences), ("c", constants))
     taken = [
@@ -127,8 +130,16 @@ def scanned(
         for stem, values in kinds
     ]
     next_states, results = step(inner, *taken)
+    body = Rewriter(inner.finish((*next_states, *results)))
+    arrays = [op for op in inner.operations if op.name == "constant" and op.result.type.size > 1]
+    for op in inner.operations:
+        if op in arrays:
+            body.replace(op.result, body.input(f"c{len(body.inputs) - len(states) - len(sequences)}", op.result.type))
+        else:
+            body.copy(op)
+    constants = [*constants, *(b.operation(op.operator, (), op.attributes).result for op in arrays)]
     attributes = {
-        "body": inner.finish((*next_states, *results)),
+        "body": body.finish([body[v] for v in (*next_states, *results)]),
         "states": len(states),
         "sequences": len(sequences),
         "steps": sequences[0].type.shape[0],
