@@ -105,6 +105,33 @@ class FixedMul(Expr):
         return product
 
 
+@spelled("high_product")
+@dataclass(frozen=True, slots=True)
+class HighProduct(Expr):
+    """The upper half of 2 * x * y, halves up, plus an addend; all are i32.
+
+    x is doubled with saturation to 32 bits, and the sum wraps around.
+    """
+
+    x: Expr
+    y: Expr
+    addend: Expr
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        fits = self.x.type.dtype is DType.I32 and self.x.type is self.y.type is self.addend.type
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def product(*operands: Number) -> Number:
+            x, y, addend = (np.asarray(operand, np.int64) for operand in operands)
+            return ((np.clip(2 * x, -(1 << 31), (1 << 31) - 1) * y + (1 << 31)) >> 32) + addend
+
+        return product
+
+
 @spelled("real_mul")
 @dataclass(frozen=True, slots=True)
 class RealMul(Expr):

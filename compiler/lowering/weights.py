@@ -35,13 +35,20 @@ class WeightRegion:
         """Byte offset of a weight, which gets a place if it has none yet."""
         if argument not in self._places:
             value = self._carry(argument.value if isinstance(argument, Packed) else argument)
-            for step in argument.steps if isinstance(argument, Packed) else ():
-                value = self._builder.emit(step.operator, value, **dict(step.attributes))
+            if isinstance(argument, Packed):
+                value = self._packed(value, argument)
             self._places[argument] = self.bytes
             self._outputs.append(value)
             self.offsets.append(self.bytes)
             self.bytes += align(value.type.bytes)
         return self._places[argument]
+
+    def _packed(self, value: Value, argument: Packed) -> Value:
+        last = len(argument.steps) - 1
+        for number, step in enumerate(argument.steps):
+            beside = map(self._carry, argument.beside) if number == last else ()
+            value = self._builder.emit(step.operator, value, *beside, **dict(step.attributes))
+        return value
 
     def layer(self, op: Operation) -> str:
         """The path of the parameters that an operation reads, `layer1.0.conv1`; empty if it reads none."""

@@ -161,7 +161,7 @@ def _script(board: Board) -> str:
 def _link(board: Board, folder: Path, prefix: str) -> None:
     triple, cpu = board.zig
     command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99"]
-    command += ["-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-T", "board.ld", "-I."]
+    command += ["-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-T", "board.ld", f"-I{folder}"]
     command += [str(HERE / "main.c"), "net.o", "-o", "net.elf"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -23,6 +23,7 @@ from ....loops.ir import (
     FixedMul,
     Fma,
     Halves,
+    HighProduct,
     Interleave,
     Load,
     RealMul,
@@ -43,7 +44,7 @@ from .conversion import convert, convert_index
 from .division import divide
 from .dot_product import dot2, dot4, halves, two_words
 from .extremum import extremum
-from .fixed_point import fixed_mul, real_mul
+from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
@@ -77,6 +78,7 @@ class ExpressionEmitter(IndexEmitter):
             Dot2: self._dot2,
             Halves: self._halves,
             FixedMul: self._fixed_mul,
+            HighProduct: self._high_product,
             RealMul: self._real_mul,
             Interleave: self._interleave,
             Select: self._select,
@@ -324,6 +326,9 @@ class ExpressionEmitter(IndexEmitter):
 
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
+
+    def _high_product(self, expr: HighProduct) -> Value:
+        return high_product(self, self.value(expr.x), self.value(expr.y), self.value(expr.addend))
 
     def _real_mul(self, expr: RealMul) -> Value:
         if self.target.has_double:

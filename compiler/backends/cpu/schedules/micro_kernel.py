@@ -56,6 +56,11 @@ class Owner(Protocol):
     extras: dict[Value, Buffer]
     longest_epilogue: int
 
+    @property
+    def summed(self) -> Value:
+        """What the epilogue gets of the sums."""
+        ...
+
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
         ...
@@ -252,7 +257,7 @@ class MicroKernel:
             o.group.constants,
             lanes=width,
             lane=channel if isinstance(channel, Var) else None,
-            known={o.group.anchor.result: total, **constants},
+            known={o.summed: total, **constants},
             prefix="v_",
         )
         result = elements.element(o.group.result, index)
