@@ -106,5 +106,11 @@ class Target:
             return max(8, 4 * self.vector_lanes)
         return 64
 
+    def copied(self, itemsize: int) -> int:
+        """Elements that loops which only copy or fill memory move at once."""
+        if self.dot_product is DotProduct.PAIRS and itemsize == 1:
+            return 4  # bytes of a word, which may lie anywhere
+        return self.vector_lanes
+
     def __str__(self) -> str:
         return f"{self.cpu} ({self.triple})"

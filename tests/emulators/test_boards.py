@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +40,7 @@ def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
     for found, expected in zip(emulation.outputs, evaluate(graph, inputs, {}), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert emulation.outputs[0].std() > 0
+    certified = library.build.stack_bytes
+    assert certified is not None
+    others = 32 if json.loads((tmp_path / "net/net.certificate.json").read_text())["functions_of_others"] else 0
+    assert certified - 16 <= emulation.stack <= certified + others

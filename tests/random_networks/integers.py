@@ -355,3 +355,13 @@ def pack_depthwise(m: Maker, name: str) -> Value:
 def dot4_correction(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(m.choice((3, 1)),)), kinds=KNOWN)
     return m.emit(name, weight, x_zero=m.choice((0, -7)), x_offset=m.choice((0, 128)), weight_zero=m.choice((0, 3)))
+
+
+@recipe("rescale_table")
+def rescale_table(m: Maker, name: str) -> Value:
+    channels = m.choice((3, 2, 1))
+    weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(channels,)), kinds=KNOWN)
+    bias = m.leaf(DType.I32, (channels,), kinds=KNOWN)
+    given = {"multiplier": m.choice((1 << 30, 0, 1500000000)), "shift": m.choice((-1, -9, -21))}
+    zeros = {"x_zero": m.choice((0, -7)), "x_offset": m.choice((0, 128)), "weight_zero": m.choice((0, 3))}
+    return m.emit(name, weight, bias, width=m.choice((1, 2, 4)), zero=m.choice((0, -128)), **zeros, **given)

@@ -150,7 +150,8 @@ class RescaleTable(Part):
 def _correction(weight: Array, attributes: Attributes) -> Array:
     """What `dot4_correction` gives, as i64."""
     sums: Array = (weight.astype(np.int64) - attributes["weight_zero"]).sum(axis=tuple(range(weight.ndim - 1)))
-    return -(attributes["x_offset"] + attributes["x_zero"]) * sums
+    missing: Array = -(attributes["x_offset"] + attributes["x_zero"]) * sums
+    return missing
 
 
 @register

@@ -148,6 +148,10 @@ class ExpressionEmitter(IndexEmitter):
             flat = flat * size + place.constant
         return flat
 
+    def is_word(self, buffer: Buffer, lanes: int) -> bool:
+        """Four bytes, which LLVM would move one by one where there are no vectors."""
+        return self.target.vector_lanes == 1 and lanes == 4 and buffer.dtype.itemsize == 1
+
     def _load(self, expr: Load) -> Value:
         buffer = expr.buffer
         if buffer.space is Space.REGISTER:
@@ -156,8 +160,7 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
-        if self.target.vector_lanes == 1 and expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind:
-            # LLVM would load the bytes one by one where there are no vectors.
+        if self.is_word(buffer, expr.lanes) and stored is kind:
             word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
         if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:

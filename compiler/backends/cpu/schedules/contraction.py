@@ -124,11 +124,6 @@ class ContractionEmitter:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
         return (j, depth, Const(offset)) if self.packed else (depth, channel)
 
-    @property
-    def summed(self) -> Value:
-        """What the epilogue gets of the sums."""
-        return self.rescaling.result if self.rescaling else self.group.anchor.result
-
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         return MicroKernel(self, rows, columns, widths)

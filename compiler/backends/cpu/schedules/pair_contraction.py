@@ -187,6 +187,11 @@ class PairMicroKernel(DotMicroKernel):
 
         return block, finish
 
+    @property
+    def _summed(self) -> Value:
+        rescaling = self.pairs.rescaling
+        return rescaling.result if rescaling else super()._summed
+
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         self.block += unrolled("k", self.pairs.steps, partial(self._multiply, j))
 

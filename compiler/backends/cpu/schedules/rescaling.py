@@ -1,8 +1,8 @@
 """Sums of 8-bit products as 8-bit results, from one table that has all numbers of a channel side by side.
 
 A result is (high product of sum and multiplier + addend) >> places, saturated. The addend has the half that rounds and
-the zero point; see `RescaleTable` for both. The sum is doubled with saturation: as no factor is smaller than 2^-22, what
-is lost by that lies beyond the range of results.
+the zero point (see `RescaleTable`). The sum is doubled with saturation: no factor is smaller than 2^-22, so what is
+lost by that lies beyond the range of results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Rescaling:
 
     @classmethod
     def of(cls, group: Group, target: Target) -> Rescaling | None:
-        """What the table serves: the only reader of the sums rescales them by factors that are neither large nor tiny."""
+        """Where the only reader of the sums rescales them, by factors that are neither large nor tiny; else None."""
         readers = [op for op in group.members if group.anchor.result in op.operands]
         if target.dot_product is not DotProduct.PAIRS or len(readers) != 1 or group.anchor.result in group.results:
             return None
