@@ -18,7 +18,7 @@ from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
 from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
-from ..targets.target import Target
+from ..targets.target import Environment, Target
 from .barriers import Placed, with_barriers
 from .control import ControlFlow
 from .group import Group, group_of
@@ -67,7 +67,7 @@ class _Lowering:
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
-        self.region = WeightRegion(graph)
+        self.region = WeightRegion(graph, target.alignment)
         self.weights = self.region.static
         self.producers = self.region.producers
         self.kernels: dict[Kernel, str] = {}
@@ -229,9 +229,10 @@ class _Lowering:
         # A thread may ask late whether it has to make a call.
         last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
-        offsets, size = plan_arena(lifetimes)
-        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in offsets.items()}
-        return size
+        scarce = self.target.environment is Environment.BARE
+        plan = plan_arena(lifetimes, self.target.alignment, thorough=scarce)
+        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in plan.offsets.items()}
+        return plan.size
 
     def _placed(self, call: _Call) -> Call:
         when = self._slot(call.guard) if call.guard is not None else None

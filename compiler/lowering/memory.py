@@ -2,7 +2,8 @@
 
 Tensors whose lifetimes overlap never share bytes. Places are given by size, largest first, each at the lowest offset
 that is free during its whole lifetime ("greedy by size"; Pisarchyk and Lee, "Efficient Memory Management for Deep
-Neural Net Inference", 2020).
+Neural Net Inference", 2020). Where memory is scarce, the plan is improved: as long as that saves memory, some value is
+placed before all others.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from ..graph.ir import Value
 
 ALIGNMENT = 64
+MOST_ORDERED = 100
+"""Values of a thorough plan, whose time grows with the third power of their number."""
 
 
-def align(size: int) -> int:
+def align(size: int, alignment: int = ALIGNMENT) -> int:
     """Round up to the alignment of all buffers."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return -(-size // alignment) * alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,41 @@ class Lifetime:
     last: int
 
 
-def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[Mapping[Value, int], int]:
+@dataclass(frozen=True, slots=True)
+class Plan:
     """Byte offset of each value, and the size of the arena."""
+
+    offsets: Mapping[Value, int]
+    size: int
+
+
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT, *, thorough: bool = False) -> Plan:
+    """The places of all values. A thorough plan tries other orders, too, unless there are too many values."""
+    order = sorted(lifetimes, key=lambda t: (-t.bytes, t.first))
+    plan = _placed(order, alignment)
+    least = _most_at_once(lifetimes, alignment)
+    while thorough and plan.size > least and len(order) <= MOST_ORDERED:
+        others = ([t, *(o for o in order if o is not t)] for t in order)
+        better = ((found, other) for other in others if (found := _placed(other, alignment)).size < plan.size)
+        improved = next(better, None)
+        if improved is None:
+            break
+        plan, order = improved
+    return plan
+
+
+def _most_at_once(lifetimes: Sequence[Lifetime], alignment: int) -> int:
+    """The bytes of those values that are live at the same call, where they are most: no plan takes less."""
+    calls = {t.first for t in lifetimes}
+    live = (sum(align(t.bytes, alignment) for t in lifetimes if t.first <= call <= t.last) for call in calls)
+    return max(live, default=0)
+
+
+def _placed(order: Sequence[Lifetime], alignment: int) -> Plan:
+    """Each value at the lowest offset that is free, one after the other."""
     placed: list[tuple[int, int, Lifetime]] = []
-    for lifetime in sorted(lifetimes, key=lambda t: (-t.bytes, t.first)):
-        size = align(lifetime.bytes)
+    for lifetime in order:
+        size = align(lifetime.bytes, alignment)
         offset = 0
         for start, end, other in placed:
             if other.last < lifetime.first or lifetime.last < other.first:
@@ -44,4 +77,4 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[Mapping[Value, int], int]
                 break
             offset = max(offset, end)
         insort(placed, (offset, offset + size, lifetime), key=lambda p: p[:2])
-    return {t.value: start for start, _, t in placed}, max((end for _, end, _ in placed), default=0)
+    return Plan({t.value: start for start, _, t in placed}, max((end for _, end, _ in placed), default=0))

@@ -7,13 +7,13 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..graph.regions import all_graphs
 from .kernel import Argument, Packed
-from .memory import align
+from .memory import ALIGNMENT, align
 
 
 class WeightRegion:
     """Gives weights their places, and collects the operations that make them in a set-up graph."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, alignment: int = ALIGNMENT) -> None:
         graphs = list(all_graphs(graph))
         self.graph = graph
         self.producers = {value: op for each in graphs for value, op in each.producers.items()}
@@ -21,6 +21,7 @@ class WeightRegion:
         self.static = frozenset(value for each in graphs for value in static_values(each))
         self.offsets: list[int] = []
         self.bytes = 0
+        self._alignment = alignment
         self._builder = GraphBuilder(f"{graph.name}.setup")
         self._values: dict[Value, Value] = {}
         self._places: dict[Argument, int] = {}
@@ -40,7 +41,7 @@ class WeightRegion:
             self._places[argument] = self.bytes
             self._outputs.append(value)
             self.offsets.append(self.bytes)
-            self.bytes += align(value.type.bytes)
+            self.bytes += align(value.type.bytes, self._alignment)
         return self._places[argument]
 
     def _packed(self, value: Value, argument: Packed) -> Value:
