@@ -18,10 +18,10 @@ from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
 from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
-from ..targets.target import Environment, Target
+from ..targets.target import Target
 from .barriers import Placed, with_barriers
 from .control import ControlFlow
-from .group import Group, group_of
+from .group import Group, group_of, overwritable
 from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
@@ -74,6 +74,8 @@ class _Lowering:
         self.control = ControlFlow(self)
         self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
+        self.shared: dict[Value, Value] = {}
+        """Results that are written in the memory of others."""
         self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
         self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
 
@@ -137,7 +139,7 @@ class _Lowering:
         """Schedule an operation, and the clearing of its results' margins before it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
-        group = replace(group, in_place=self._in_place(group))
+        group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
         kernels = self.reused.kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
@@ -174,6 +176,19 @@ class _Lowering:
                 if old is not None:
                     in_place[inner] = old
         return in_place
+
+    def _overwritten(self, group: Group) -> Mapping[Value, Value]:
+        """The result and the temporary in whose memory it is written, where memory is scarce."""
+        plain = not self.guards and not any(op.operator.regions for op in self.graph.operations)
+        if not self.target.is_scarce or not plain or group.operation.results[0] in self.state.results:
+            return {}
+        for result, old in overwritable(group, self.graph):
+            free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))
+            viewed = any(op.operator.view for op in self.graph.users[result])
+            if free and not viewed and old.type.margins == result.type.margins and old not in self.places:
+                self.shared[result] = self.shared.get(old, old)
+                return {group.result: next(v for v, outer in group.outer.items() if outer is old)}
+        return {}
 
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
         """True if all other operations that read `param` have been lowered, and no output is its old value."""
@@ -222,6 +237,7 @@ class _Lowering:
         for position, c in enumerate(self.calls):
             for argument in c.arguments:
                 root = self.root(argument) if isinstance(argument, Value) else None
+                root = self.shared.get(root, root) if root is not None else None
                 if root is not None and root not in self.weights:
                     first.setdefault(root, position)
                     last[root] = position
@@ -229,9 +245,9 @@ class _Lowering:
         # A thread may ask late whether it has to make a call.
         last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
-        scarce = self.target.environment is Environment.BARE
-        plan = plan_arena(lifetimes, self.target.alignment, thorough=scarce)
+        plan = plan_arena(lifetimes, self.target.alignment, thorough=self.target.is_scarce)
         self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in plan.offsets.items()}
+        self.places |= {v: self.places[old] for v, old in self.shared.items()}
         return plan.size
 
     def _placed(self, call: _Call) -> Call:

@@ -106,6 +106,11 @@ class Target:
             return max(8, 4 * self.vector_lanes)
         return 64
 
+    @property
+    def is_scarce(self) -> bool:
+        """Memory counts more than anything else."""
+        return self.environment is Environment.BARE
+
     def copied(self, itemsize: int) -> int:
         """Elements that loops which only copy or fill memory move at once."""
         if self.dot_product is DotProduct.PAIRS and itemsize == 1:
