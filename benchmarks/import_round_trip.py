@@ -36,7 +36,7 @@ def _sources(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str,
 
         for name in arguments.names or TORCHVISION:
             for exporter in ("old", "new"):
-                yield f"{name} ({exporter})", exported(name, exporter, folder)[0]
+                yield f"{name} ({exporter})", exported(name, exporter, folder, 96)[0]
     else:
         for name in arguments.names or shipped_nets():
             yield name, name

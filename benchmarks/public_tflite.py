@@ -1,7 +1,8 @@
 """A scoreboard of other people's TFLite files: netc's machine code against LiteRT's kernels, one line for each file.
 
     python benchmarks/public_tflite.py FOLDER [--results R.jsonl] [--seconds 120] [--memory 6] [--only TEXT]
-                                              [--round-trip] [--edgetpu] [--first] [--again VERDICT ...]
+                                              [--round-trip] [--edgetpu] [--show] [--first]
+                                              [--again VERDICT ...]
     python benchmarks/public_tflite.py FOLDER --present [--missing]
 
 Each file below FOLDER runs in a process of its own, with limits of time and memory. It gets two random inputs, and
@@ -21,8 +22,8 @@ the first of them again without a reset between the calls, so that state counts.
 - `unjudged`: LiteRT itself does not run the file.
 
 `--round-trip` writes each file again and compares what LiteRT makes of it, byte by byte. `--edgetpu` runs `netc check
---target edgetpu` on each. `--first` names the first tensor that differs. Results are lines of JSON: a file that has one
-is not run again, unless its verdict is named with `--again`. Files with equal bytes run once.
+--target edgetpu` on each, `--show` `netc show`. `--first` names the first tensor that differs. Results are lines of
+JSON: a file that has one is not run again, unless its verdict is named with `--again`. Files with equal bytes run once.
 
 `benchmarks/public_tflite.json` names public files by source, version, path and checksum; `--present` tells how many of
 them are in FOLDER, and says where the others come from with `--missing`. Needs ai-edge-litert.
@@ -85,6 +86,7 @@ def _options() -> argparse.Namespace:
     p.add_argument("--again", nargs="*", default=[], choices=VERDICTS, help="run files with these verdicts again")
     p.add_argument("--round-trip", action="store_true")
     p.add_argument("--edgetpu", action="store_true")
+    p.add_argument("--show", action="store_true")
     p.add_argument("--first", action="store_true", help="name the first tensor that differs")
     p.add_argument("--present", action="store_true", help="tell which files of the list are in the folder")
     p.add_argument("--missing", action="store_true", help="with --present: name the others")
@@ -116,7 +118,9 @@ def _present(files: Mapping[str, Path], name_missing: bool) -> int:
 
 def _in_process(path: Path, options: argparse.Namespace) -> Record:
     """What a file gives; the process says how far it has come, so that a time limit has a place."""
-    asked = [f"--{name}" for name in ("round-trip", "edgetpu", "first") if getattr(options, name.replace("-", "_"))]
+    asked = [
+        f"--{name}" for name in ("round-trip", "edgetpu", "show", "first") if getattr(options, name.replace("-", "_"))
+    ]
     command = [sys.executable, str(WORKER), str(path), "--memory", str(options.memory), *asked]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -155,7 +159,9 @@ def _line(r: Record) -> str:
     extra += [f"share {r['share']:.2g}"] if r.get("share") else []
     extra += [str(r[key]) for key in ("slow", "problem", "unjudged", "first") if r.get(key)]
     extra += [*r.get("outputs", [])[:1], *r.get("reasons", [])[:4]]
-    extra += [f"{key}: {r[key]}" for key in ("round_trip", "edgetpu") if r.get(key, "same") not in ("same", "0", "1")]
+    extra += [
+        f"{key}: {r[key]}" for key in ("round_trip", "edgetpu", "show") if r.get(key, "same") not in ("same", "0", "1")
+    ]
     return f"{r['verdict']:9} {r.get('kind', '?'):13} {r['file']}  {'; '.join(extra)}"
 
 
@@ -177,7 +183,7 @@ def _summary(rows: Sequence[Record]) -> None:
     print("\nRefused, by reason: files, reason, an example")
     for reason, names in sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0])):
         print(f"{len(names):4} {reason}  [{min(names)}]")
-    for key in ("round_trip", "edgetpu"):
+    for key in ("round_trip", "edgetpu", "show"):
         found = Counter(r[key] for r in rows if key in r)
         if found:
             print(f"\n{key}: " + ", ".join(f"{n} {what}" for what, n in found.most_common(30)))

@@ -1,6 +1,6 @@
 """One public TFLite file in netc and in LiteRT: the body of the processes that `public_tflite.py` starts.
 
-    python benchmarks/public_tflite_file.py FILE [--memory 6] [--round-trip] [--edgetpu] [--first]
+    python benchmarks/public_tflite_file.py FILE [--memory 6] [--round-trip] [--edgetpu] [--show] [--first]
 
 Prints what is known of the file as a line of JSON, once more after each step; see `public_tflite.py` for the verdicts.
 """
@@ -53,6 +53,7 @@ def main() -> None:
     p.add_argument("--memory", type=float, default=6, help="GiB")
     p.add_argument("--round-trip", action="store_true")
     p.add_argument("--edgetpu", action="store_true")
+    p.add_argument("--show", action="store_true")
     p.add_argument("--first", action="store_true", help="name the first tensor that differs")
     _run(p.parse_args())
 
@@ -105,7 +106,10 @@ def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
         yield {"stage": "round trip", "round_trip": _round_trip(graph, inputs, reference, resolver)}
     if options.edgetpu:
         yield {"stage": "edgetpu"}
-        yield {"edgetpu": _edgetpu(path)}
+        yield {"edgetpu": _command("check", "--target", "edgetpu", str(path))}
+    if options.show:
+        yield {"stage": "show"}
+        yield {"show": _command("show", str(path))}
     yield {"stage": "done"}
 
 
@@ -442,15 +446,15 @@ def _round_trip(graph: Any, inputs: Calls, reference: Calls, resolver: str) -> s
     return f"differs: {wrong[0]}" if wrong else "same"
 
 
-def _edgetpu(path: Path) -> str:
-    """What `netc check --target edgetpu` says: its exit code, and the error if it isn't one of netc's own."""
+def _command(*arguments: str) -> str:
+    """What a command of netc gives: its exit code, and the error if it isn't one of netc's own."""
     from netc.cli import main as command
 
     out, errors = io.StringIO(), io.StringIO()
     code: Any
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-            sys.argv = ["netc", "check", "--target", "edgetpu", str(path)]
+            sys.argv = ["netc", *arguments]
             code = command()
     except SystemExit as error:
         code = error.code

@@ -130,6 +130,8 @@ def _sample(name: str) -> torch.Tensor:
         return torch.randn(4, 119, 8, 8)
     if name.endswith("d_18") or name == "mc3_18":
         return torch.randn(2, 3, 8, 64, 64)
+    if name.startswith("timm/"):
+        return torch.randn(4, *import_module("timm").get_pretrained_cfg(TIMM[name]).input_size)
     side = 299 if name == "inception_v3" else 224 if name.startswith(("alexnet", "vgg")) else 128
     return torch.randn(4, 3, side, side)
 

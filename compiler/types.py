@@ -35,6 +35,8 @@ class DType(enum.Enum):
     U8 = "u8"
     BOOL = "i1"
 
+    __hash__ = object.__hash__  # each is the only one; types are hashed often, and that of `Enum` is slow
+
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy type with the same values."""

@@ -18,6 +18,7 @@ from .compiler.graph.ir import Graph
 from .compiler.graph.names import value_names
 from .compiler.passes import legalize_edgetpu
 from .compiler.quantization import states_scales
+from .compiler.reading import read_bytes
 from .export import tflite_bytes
 from .output import write_result
 from .pipeline import Source, Weights, load
@@ -30,6 +31,13 @@ ABSENT = (
     f"{COMPILER} is not on PATH: it runs on x86-64 Debian (package edgetpu-compiler) and in Google Colab, "
     "see https://coral.ai/docs/edgetpu/compiler/"
 )
+
+
+def facts_of_file(path: Path) -> ModelFacts:
+    """What the prediction needs to know of a TFLite file, shapes that it leaves out included."""
+    from .frontend.tflite import with_shapes  # its readers take a while to import
+
+    return read_tflite(read_bytes(path), path.name, with_shapes)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .compiler.edgetpu import LATEST, Release, Report, differences, predict, read_tflite, to_data, to_text
+from .compiler.edgetpu import LATEST, Release, Report, differences, predict, to_data, to_text
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
 from .compiler.quantization import states_scales
-from .compiler.reading import read_bytes
-from .edgetpu import ABSENT, CompilerRun, edgetpu_model, run_compiler, write_report
+from .edgetpu import ABSENT, CompilerRun, edgetpu_model, facts_of_file, run_compiler, write_report
 from .frontend import FORMATS, format_of
 from .notes import open_noted
 from .output import echo, progress_bar
@@ -51,7 +50,7 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
     if output or any(options[name] for name in ("net", "settings", "preprocess", "weights", "calibrate", "equalize")):
         raise NetcError(f"{model} is a TFLite file: it is predicted and compiled as it is, without other options")
     file = Path(model)
-    return file, {}, predict(read_tflite(read_bytes(file), file.name), release)
+    return file, {}, predict(facts_of_file(file), release)
 
 
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:

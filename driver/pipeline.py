@@ -36,6 +36,7 @@ from .compiler.lowering import footprint
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
+from .compiler.passes.thaw import thaw
 from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
@@ -120,7 +121,12 @@ class Compilation:
         """The first stage: find `network` and `graph`."""
         r = self.request
         self.network = self.graph = load(
-            r.source, net=r.net, batch=r.batch, settings=r.settings, preprocess=r.preprocess
+            r.source,
+            net=r.net,
+            batch=r.batch,
+            settings=r.settings,
+            preprocess=r.preprocess,
+            with_parameters=r.weights is not None,
         )
 
     def pipeline(self) -> str:
@@ -313,6 +319,7 @@ def load(
     allow_import: Sequence[str | os.PathLike[str]] = (),
     float_weights: bool = False,
     layout: str | None = None,
+    with_parameters: bool = False,
 ) -> Graph:
     """Read a network: a path to a file in one of netc's formats, the name of a shipped net, or a graph, returned as is.
 
@@ -322,17 +329,60 @@ def load(
     The files that a `.net` file names lie in its folder or below, or below one of the folders `allow_import`. With
     `float_weights` 8-bit weights of a file of dynamic range are read as floats, which can be differentiated and
     quantized again; else floats are quantized while the network runs, as LiteRT does it. With the layout "nhwc",
-    inputs and outputs that a file has channels-first are channels-last.
+    inputs and outputs that a file has channels-first are channels-last. `with_parameters` has parameters where a file
+    holds weights, for other weights beside it (see `load_to_train`).
     """
+    if with_parameters and not isinstance(source, Graph):
+        given: dict[str, Any] = {"net": net, "batch": batch, "settings": settings, "preprocess": preprocess}
+        with reading_layout(layout or _LAYOUT.get()):
+            return load_to_train(source, **given, allow_import=allow_import)[0]
     if isinstance(source, Graph):
         return _with_preprocess(source, preprocess)
+    choices = Choices(net, _checked_batch(batch), settings or {}, allow_import)
+    with reading_float_weights(float_weights), reading_layout(layout or _LAYOUT.get()):
+        return _with_preprocess(_read(source, choices), preprocess)
+
+
+def load_to_train(
+    source: Source,
+    *,
+    net: str | None = None,
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    allow_import: Sequence[str | os.PathLike[str]] = (),
+) -> tuple[Graph, Mapping[str, Array] | None]:
+    """Read a network to train it: its weights are parameters, whose values are returned with it.
+
+    None for a network that has parameters, such as that of a `.net` file: their values come from elsewhere. What an
+    ONNX file has in the form for training is read as what knows of training. The arguments are those of `load`.
+    """
+    if isinstance(source, Graph):
+        graph = source
+    else:
+        choices = Choices(net, _checked_batch(batch), settings or {}, allow_import, to_train=True)
+        with reading_float_weights(format_of(source).has_weights):
+            graph = _read(source, choices)
+    graph = _with_preprocess(graph, preprocess)
+    if graph.weights:
+        return graph, None
+    trained, values = thaw(graph)
+    if not values:
+        hint = "a network of integers is trained as the floats it was made from; --compare of eval takes their weights"
+        raise NetcError(f"{graph.name} holds no weights of floats, which others could replace", hint=hint)
+    return trained, values
+
+
+def _checked_batch(batch: int) -> int:
     if not isinstance(batch, SupportsIndex) or operator.index(batch) < 1:
         raise NetcError(f"a batch is a positive whole number of samples, not {batch!r}")
-    graph = format_of(source).read(source, Choices(net, batch, settings or {}, allow_import))
-    read = passes.float_weights(graph) if float_weights or _FLOAT_WEIGHTS.get() else graph
-    with reading_layout(layout or _LAYOUT.get()):
-        read = passes.channels_last_ends(read) if _LAYOUT.get() == "nhwc" else read
-    return _with_preprocess(read, preprocess)
+    return operator.index(batch)
+
+
+def _read(source: str | os.PathLike[str], choices: Choices) -> Graph:
+    graph = format_of(source).read(source, choices)
+    read = passes.float_weights(graph) if _FLOAT_WEIGHTS.get() else graph
+    return passes.channels_last_ends(read) if _LAYOUT.get() == "nhwc" else read
 
 
 def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:

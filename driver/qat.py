@@ -17,7 +17,7 @@ from .compiler.quantization import QuantizationWarning, Ranges, fake_quantize
 from .compiler.tflite import to_tflite
 from .compiler.types import DType
 from .output import echo
-from .pipeline import PROGRAM, Request, build, compile_graph, load_program
+from .pipeline import PROGRAM, Request, Weights, build, compile_graph, load_program
 from .progress import shown, title
 from .quantization import calibrate
 from .runtime.evaluation.accuracy import Evaluation
@@ -36,7 +36,7 @@ Measuring = Callable[[Program], Evaluation | Measured]
 
 
 def calibrated_ranges(
-    graph: Graph, batches: Iterable[Array], weights: str, kind: str, threads: int, cpu: str | None
+    graph: Graph, batches: Iterable[Array], weights: Weights, kind: str, threads: int, cpu: str | None
 ) -> Ranges:
     """Ranges of activations to start from."""
     return calibrate(graph, batches, weights=weights, threads=threads, cpu=cpu).calibration.ranges(METHODS[kind])
@@ -82,7 +82,7 @@ def finish(
     graph: Graph,
     single: Graph,
     *,
-    start: str,
+    start: Weights,
     best: Path,
     labels: tuple[str, ...] | None,
     fake: Mapping[str, float],

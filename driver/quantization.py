@@ -138,11 +138,15 @@ def _prepared(
     source: Source, weights: Weights, equalized: bool, net: str | None, settings: Mapping[str, Any] | None, seed: int
 ) -> Graph:
     """The float graph that is quantized."""
-    graph = load(source, net=net, settings=settings)
+    graph = _load(source, weights, net, settings)
     if states_scales(graph):
         raise NetcError("this network is quantized, and says the scales of its activations", hint="give no samples")
     prepared = prepare(graph, find_weights(weights, graph, seed) if graph.weights else {})
     return equalize(prepared) if equalized else prepared
+
+
+def _load(source: Source, weights: Weights, net: str | None, settings: Mapping[str, Any] | None) -> Graph:
+    return load(source, net=net, settings=settings, with_parameters=weights is not None)
 
 
 def _inputs(graph: Graph, samples: Samples, limit: int) -> Iterable[Sequence[Array]]:
@@ -239,12 +243,12 @@ def quantize(
     if form not in INTEGER_FORMS:
         given = {"calibration": calibration, "ranges": ranges, "equalized": equalized, "adaround": adaround}
         refuse_settings(form, {**given, "bias_correction": bias_correction, "allow_float": allow_float})
-        floats = frozen(load(source, net=net, settings=settings), weights, seed)
+        floats = frozen(_load(source, weights, net, settings), weights, seed)
         return lighter(floats, form, per_channel=per_channel, keep_float=keep_float)
     if form == "int16x8":
         refuse_settings(form, {"adaround": adaround, "bias_correction": bias_correction})
     scheme = scheme_for(form, inputs, outputs, per_channel=per_channel, keep_float=keep_float, allow_float=allow_float)
-    if calibration is None and ranges is None and states_scales(graph := load(source, net=net, settings=settings)):
+    if calibration is None and ranges is None and states_scales(graph := _load(source, weights, net, settings)):
         no_choice = {"equalized": equalized, "adaround": adaround, "bias_correction": bias_correction}
         refuse_settings("scales of the file", {**no_choice, "per_channel": not per_channel, "int16x8": scheme.short})
         return as_given(graph, weights=weights, inputs=inputs, outputs=outputs, keep_float=keep_float, seed=seed)

@@ -45,15 +45,23 @@ def layers(graph: Graph) -> list[LayerSummary]:
 
 def _parameters(graph: Graph) -> Sequence[Operation]:
     """The operations that give parameters. Files of other tools hold their values: there they are the constants."""
-    if "format" in graph.attributes:
+    if "format" in graph.attributes and not graph.parameters:
         return [op for op in graph.operations if op.name == "constant"]
     return graph.parameters
 
 
 def _layer_name(op: Operation, parameters: Sequence[Operation]) -> str:
     """The path of an operation's parameters; without one, the name of what it gives."""
-    names = [p.result.name or "" for p in parameters if p.name == "param"]
+    names = [p.result.name or "" for p in parameters if p.name == "param" or _is_weight(p.result.name)]
     return names[0].rpartition(".")[0] if names else op.results[0].name or ""
+
+
+_WEIGHTS = ("weight", "bias", "running_mean", "running_var", "gamma", "beta", "kernel", "moving_mean")
+"""What the last part of a constant's name is where the rest is the path of a layer."""
+
+
+def _is_weight(name: str | None) -> bool:
+    return name is not None and name.rpartition(".")[2] in _WEIGHTS
 
 
 def trainable_parameters(graph: Graph) -> int:

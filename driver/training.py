@@ -13,7 +13,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
 from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, sharded_step, training_step
 from .losses import find_loss
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program, load_to_train
 from .runtime.parallel.team import LeadingTrainer
 from .runtime.parallel.trainer import ShardedTrainer
 from .runtime.parallel.world import World
@@ -169,10 +169,12 @@ class TrainingCompilation(Compilation):
 
     def read(self) -> None:
         """The first stage: the graph of a step."""
-        super().read()
         r = self.request
+        self.network, own = load_to_train(
+            r.source, net=r.net, batch=r.batch, settings=r.settings, preprocess=r.preprocess
+        )
         self.start = r.resolved_ranges()
-        self._given = find_weights(r.weights, self.network, r.seed, skip=r.skip)
+        self._given = find_weights(own if r.weights is None else r.weights, self.network, r.seed, skip=r.skip)
         self.fake = fake_quantize(self.network, learned=r.qat == "learned") if self.start is not None else None
         network = self.fake.graph if self.fake is not None else self.network
         if r.shards == 1:

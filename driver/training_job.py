@@ -19,9 +19,10 @@ from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
 from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
+from .frontend import FORMATS, format_of
 from .losses import find_loss
 from .picture import usable_labels
-from .pipeline import PROGRAM, Request, build, find_weights, load, load_program
+from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program, load_to_train
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import laid_out
@@ -43,7 +44,7 @@ from .runtime.training.samples import Preparation, preparation_for
 from .runtime.training.workers import WorkerMaker
 from .training import TrainingCompilation, TrainingRequest, load_sharded_trainer, load_trainer
 
-IDENTITY = ("model", "net", "settings", "size", "weights", "skip")
+IDENTITY = ("model", "net", "settings", "size", "preprocess", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
 _SHOWN = 10
 """How many classes a message lists."""
@@ -59,6 +60,7 @@ class Setup:
     net: str | None
     settings: Mapping[str, object]
     size: int | None
+    preprocess: Mapping[str, object]
     weights: str | None
     skip: tuple[str, ...]
     """Patterns of what is not taken from the weights."""
@@ -66,23 +68,32 @@ class Setup:
     cpu: str | None
     checkpoint_every: int | None
 
-    def load(self, batch: int) -> Graph:
-        """The net; `size` is a hyperparameter of it, or what it takes anyway."""
+    def load(self, batch: int) -> tuple[Graph, Weights]:
+        """The net, and where it starts: weights that are given, or those of its file, if it holds some.
+
+        `size` is a hyperparameter of it, or what it takes anyway.
+        """
+        graph, own = self._load(batch)
+        return graph, own if self.weights is None else self.weights
+
+    def _load(self, batch: int) -> tuple[Graph, Weights]:
+        given: dict[str, Any] = {"net": self.net, "batch": batch, "preprocess": self.preprocess}
         if self.size is None:
-            return load(self.model, net=self.net, batch=batch, settings=self.settings)
+            return load_to_train(self.model, settings=self.settings, **given)
         try:
-            return load(self.model, net=self.net, batch=batch, settings={**self.settings, "size": self.size})
+            return load_to_train(self.model, settings={**self.settings, "size": self.size}, **given)
         except NetcError:
-            graph = load(self.model, net=self.net, batch=batch, settings=self.settings)
+            graph, own = load_to_train(self.model, settings=self.settings, **given)
         if graph.inputs[0].type.shape[1:3] != (self.size, self.size):
             shape = graph.inputs[0].type
             raise NetcError(f"net {graph.name} takes {shape} and has no hyperparameter `size`", hint="leave --size out")
-        return graph
+        return graph, own
 
     def resumed(self, recipe: Mapping[str, Any]) -> Setup:
         """The set-up that a run keeps. What is given now must not differ from it, costs of time and memory aside."""
         kept = {name: recipe.get(name) for name in (*IDENTITY, *COSTS)}
         kept["skip"] = tuple(kept["skip"] or ())
+        kept["preprocess"] = kept["preprocess"] or {}
         for name in IDENTITY:
             given = getattr(self, name)
             if given and given != kept[name]:
@@ -100,6 +111,8 @@ class Job:
     recipe: TrainingRecipe
     graph: Graph
     """The net for a whole batch."""
+    start: Weights
+    """Weights to start from."""
     shard: Graph
     """The net for one shard of a batch; the same where a batch has only one."""
     train: Source
@@ -120,31 +133,43 @@ class Job:
     def prepare(setup: Setup, recipe: TrainingRecipe, data_dir: str | None, workers: int, world: World = ALONE) -> Job:
         """Load the net and open the data, so that everything that doesn't fit is known before the long work."""
         _check_shards(recipe, world)
-        graph = setup.load(recipe.batch)
-        shard = graph if recipe.shards == 1 else setup.load(recipe.batch // recipe.shards)
-        _check_start(setup, recipe, graph)
+        graph, weights = setup.load(recipe.batch)
+        shard = graph if recipe.shards == 1 else setup.load(recipe.batch // recipe.shards)[0]
+        _check_start(setup, recipe, graph, weights)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         augmentation = parse_augmentation(recipe.augment)
         loss, shard_loss = (
             _fitting_loss(find_loss(recipe.loss, setup.model, part), part, train, test) for part in (graph, shard)
         )
-        start = setup.weights if recipe.qat is not None else None
-        labels = usable_labels(graph, setup.model, start, background=recipe.background)
+        labelled = setup.weights if recipe.qat is not None else None
+        labels = usable_labels(graph, setup.model, labelled, background=recipe.background)
         preparations = (
             preparation_for(graph, train, augmentation, recipe.seed, labels=labels, loss=loss),
             preparation_for(graph, test, NO_AUGMENTATION, labels=labels, loss=loss),
         )
         _check_alike(*preparations)
         threads = setup.threads or world.cores
-        return Job(
-            setup, recipe, graph, shard, train, test, *preparations, loss, shard_loss, labels, workers, threads, world
-        )
+        nets = graph, weights, shard
+        return Job(setup, recipe, *nets, train, test, *preparations, loss, shard_loss, labels, workers, threads, world)
 
     @property
     def notes(self) -> tuple[str | None, ...]:
         """What was guessed, or isn't plain, for people."""
         prepared = dict.fromkeys((*self.train_preparation.notes, *self.test_preparation.notes))
-        return (self.labels.note, *prepared, self._drawn_note(), self._shards_note())
+        said = (self._drawn_note(), self._folded_note(), self._shards_note())
+        return (self.labels.note, *prepared, *said)
+
+    def _folded_note(self) -> str | None:
+        """Whether batch normalisation may have been folded into the convolutions of a file."""
+        kinds = {op.name for op in self.graph.operations}
+        is_export = format_of(self.setup.model) is FORMATS["onnx"]
+        if not is_export or not kinds & {"conv1d", "conv2d", "conv3d"} or kinds & {"batch_norm", "normalize"}:
+            return None
+        return (
+            f"{self.graph.name} has no batch normalisation: if the module had some, the exporter folded it into "
+            "convolutions; torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE, "
+            "do_constant_folding=False) keeps it"
+        )
 
     def _shards_note(self) -> str | None:
         if self.recipe.shards == 1 or not isinstance(self.loss, GraphLoss):
@@ -154,9 +179,10 @@ class Job:
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
             return None
-        given = find_weights(self.setup.weights, self.graph, skip=self.setup.skip)
+        given = find_weights(self.start, self.graph, skip=self.setup.skip)
         drawn = [op.result.name or "" for op in self.graph.parameters if op.result.name not in given]
-        return f"not taken from {self.setup.weights} but drawn by seed {self.recipe.seed}: {', '.join(drawn) or 'none'}"
+        source = self.setup.weights or self.setup.model
+        return f"not taken from {source} but drawn by seed {self.recipe.seed}: {', '.join(drawn) or 'none'}"
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -203,7 +229,7 @@ class Job:
 
     def ranges(self) -> Ranges | None:
         """For quantization-aware training, the ranges of activations to start from."""
-        if self.recipe.qat is None or self.setup.weights is None:
+        if self.recipe.qat is None or self.start is None:
             return None
         batch = self.recipe.batch
         count = max(1, -(-qat.SAMPLES // batch)) * batch
@@ -212,9 +238,7 @@ class Job:
         preparation = preparation_for(self.graph, self.train, NO_AUGMENTATION, labels=self.labels, loss=self.loss)
         with closing(self.maker(self.train, preparation)) as maker:
             batches = (laid_out(made.images, self.graph.inputs[0].type) for made in maker.make(plans))
-            return qat.calibrated_ranges(
-                self.graph, batches, self.setup.weights, self.recipe.qat, self.threads, self.setup.cpu
-            )
+            return qat.calibrated_ranges(self.graph, batches, self.start, self.recipe.qat, self.threads, self.setup.cpu)
 
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""
@@ -226,7 +250,7 @@ class Job:
             threads=self.threads,
             cpu=setup.cpu,
             observers=observers,
-            weights=setup.weights,
+            weights=self.start,
             seed=recipe.seed,
             skip=setup.skip,
             loss=self.shard_loss,
@@ -273,12 +297,12 @@ class Job:
 
     def finish(self, run: Run, best: Mapping[str, float], tests: Maker) -> qat.Outcome | None:
         """After quantization-aware training, make the network of integers; how it does goes to the metrics, too."""
-        if self.recipe.qat is None or self.setup.weights is None:
+        if self.recipe.qat is None or self.start is None:
             return None
         outcome = qat.finish(
             self.graph,
-            self.setup.load(1),
-            start=self.setup.weights,
+            self.setup.load(1)[0],
+            start=self.start,
             best=run.best,
             labels=self.classes,
             fake=best,
@@ -343,9 +367,9 @@ def _check_shards(recipe: TrainingRecipe, world: World) -> None:
         raise NetcError(f"{world.size} ranks share a batch of {batch} in {shards} shards", hint=hint)
 
 
-def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:
+def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph, weights: Weights) -> None:
     """Find what is wrong with what training starts from, and with settings that are only read when it is compiled."""
-    if recipe.qat is not None and setup.weights is None:
+    if recipe.qat is not None and weights is None:
         hint = "give --weights, for example best.safetensors of an earlier run"
         raise NetcError("quantization-aware training goes on from trained weights", hint=hint)
     if recipe.qat is not None and setup.skip:
@@ -355,8 +379,8 @@ def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph) -> None:
     frozen = matching(recipe.freeze, [op.result.name or "" for op in graph.parameters])
     trainable = [op.result.name or "" for op in graph.parameters if op.attributes["trainable"]]
     rates_of(parse_rates(recipe.lr), [name for name in trainable if name not in frozen], 0.0)
-    if setup.weights is not None or setup.skip:
-        find_weights(setup.weights, graph, skip=setup.skip)
+    if weights is not None or setup.skip:
+        find_weights(weights, graph, skip=setup.skip)
 
 
 def _fitting_loss(loss: Loss, graph: Graph, *sources: Source) -> Loss:

@@ -38,6 +38,8 @@ class Choices:
     batch: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     allow_import: Sequence[AnyPath] = ()
+    to_train: bool = False
+    """Whether the network is to be trained: what a file says about training counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def _load_graph(path: AnyPath) -> Graph:
 def _read_tflite(path: AnyPath, choices: Choices) -> Graph:
     from .tflite import Sizes, load_tflite  # brings the readers of all operators along, which most networks don't need
 
-    return load_tflite(path, choices.net, Sizes(choices.batch, choices.settings))
+    sizes = Sizes(choices.batch, choices.settings)
+    return _with_batch(path, choices, load_tflite(path, choices.net, sizes))
 
 
 def _is_onnx(head: bytes) -> bool:
@@ -149,15 +152,27 @@ def _read_onnx(path: AnyPath, choices: Choices) -> Graph:
 
     if choices.net is not None:
         raise NetcError(f"{os.fspath(path)} is an ONNX model: it has no nets to choose")
-    graph = load_onnx(path, choices.batch, choices.settings)
-    _check_batch(path, choices, graph)
-    return graph
+    graph = load_onnx(path, choices.batch, choices.settings, to_train=choices.to_train)
+    return _with_batch(path, choices, graph)
 
 
-def _check_batch(path: AnyPath, choices: Choices, graph: Graph) -> None:
-    """Raise `NetcError` for a batch that a file doesn't leave open."""
-    if choices.batch != 1 and any(v.type.shape[:1] != (choices.batch,) for v in graph.inputs):
-        raise NetcError(f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}")
+def _has_batch(graph: Graph, batch: int) -> bool:
+    return batch == 1 or all(v.type.shape[:1] == (batch,) for v in graph.inputs)
+
+
+def _with_batch(path: AnyPath, choices: Choices, graph: Graph) -> Graph:
+    """The graph for the batch that was asked for: as the file leaves it open, or else for several of its one sample."""
+    if _has_batch(graph, choices.batch):
+        return graph
+    from ..compiler.passes.rebatch import rebatch
+
+    try:
+        return rebatch(graph, choices.batch)
+    except NetcError as error:
+        reason = error.diagnostics[0].message
+        hint = "export it with an open batch, if it can be"
+        message = f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}: {reason}"
+        raise NetcError(message, hint=hint) from None
 
 
 def _complete(
@@ -171,7 +186,8 @@ def _complete(
                 f"{os.fspath(path)} is {with_article(name)}: it has no nets, sizes or hyperparameters to choose"
             )
         graph = load(path)
-        _check_batch(path, choices, graph)
+        if not _has_batch(graph, choices.batch):
+            raise NetcError(f"the batch of {os.fspath(path)} is fixed, it can't be {choices.batch}")
         return graph
 
     return Format(name, (suffix,), recognizes, read, has_weights)

@@ -295,6 +295,9 @@ class _InitialWeights(Mapping[str, Array]):
         values = parse_initial(op.attributes["init"]).draw(shape, lambda: _generator(self._seed, name))
         return values.astype(dtype, copy=False)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters  # without drawing it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)
 

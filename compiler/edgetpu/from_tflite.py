@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ..errors import Location, NetcError
@@ -40,10 +40,14 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The options of an operator that the prediction may ask for."""
 
 
-def read_tflite(data: bytes, name: str = "model") -> ModelFacts:
-    """Facts of the first subgraph of a file called `name`. Raises `NetcError` if it is damaged or no TFLite file."""
+def read_tflite(data: bytes, name: str = "model", complete: Callable[[Model], Model] | None = None) -> ModelFacts:
+    """Facts of the first subgraph of a file called `name`. Raises `NetcError` if it is damaged or no TFLite file.
+
+    `complete` fills in shapes that the file leaves out.
+    """
     try:
-        return _facts(read_model(data), name)
+        model = read_model(data)
+        return _facts(complete(model) if complete else model, name)
     except NetcError as error:
         raise error.at(Location(name, 1, 1)) from None
 

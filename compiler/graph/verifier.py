@@ -6,7 +6,8 @@ operation marked. Text from people is checked by the parser, with errors of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
 
 from ..errors import InternalError, NetcError
 from .ir import Graph, Operation, Value
@@ -14,20 +15,50 @@ from .printer import format_attribute, print_graph
 from .registry import operators
 
 
-def verify(graph: Graph, *, sound: set[Operation] | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Operations that passed before. They never change, so one of these serves a whole pipeline."""
+
+    operations: set[Operation] = field(default_factory=set[Operation])
+    alike: dict[Hashable, Operation] = field(default_factory=dict[Hashable, Operation])
+    """By all that a check looks at: of the many operations of a deep network, few differ in that."""
+
+    def check(self, op: Operation) -> None:
+        """Check an operation, unless it has passed, or one that a check can't tell from it."""
+        if op in self.operations:
+            return
+        key = _seen(op)
+        if key not in self.alike:
+            _blame(op, self._check)
+            self.alike[key] = op
+        self.operations.add(op)
+
+    def _check(self, op: Operation) -> None:
+        _check_operation(op, self)
+
+
+def _seen(op: Operation) -> Hashable:
+    """What `_check_operation` looks at; what has no hash by identity, which lasts as long as the operation does."""
+    types = tuple(v.type for v in op.operands), tuple(r.type for r in op.results)
+    try:
+        attributes: Hashable = tuple((name, type(value), value) for name, value in op.attributes.items())
+        hash(attributes)
+    except TypeError:
+        attributes = id(op.attributes)
+    return op.operator, attributes, types, id(op.body), op.algorithm, op.results[0].name is None
+
+
+def verify(graph: Graph, *, sound: Sound | None = None) -> None:
     """Raise `InternalError` if the graph breaks an invariant.
 
-    `sound` holds operations that passed before: what concerns an operation alone is not checked for them again, and
-    new ones are added. Operations never change, so one set serves a whole pipeline.
+    What concerns an operation alone is not checked again for those that are `sound`, and the others are added.
     """
-    sound = set() if sound is None else sound
+    sound = sound or Sound()
     try:
         _check_scope(graph)
         _check_top(graph)
         for op in graph.operations:
-            if op not in sound:
-                _blame(op, _check_operation)
-        sound.update(graph.operations)
+            sound.check(op)
     except _BrokenError as broken:
         raise InternalError(_report(graph, broken)) from None
 
@@ -96,11 +127,11 @@ def _check_top(graph: Graph) -> None:
         raise _BrokenError("an input has no name")
 
 
-def _check_operation(op: Operation) -> None:
+def _check_operation(op: Operation, sound: Sound) -> None:
     """What can be said about an operation by itself."""
     if operators().get(op.name) is not op.operator:
         raise _BrokenError("this operator is not registered")
-    _check_attributes(op)
+    _check_attributes(op, sound)
     op.operator.check_arity(len(op.operands))
     if (op.body is not None) != (op.name == "fused"):
         raise _BrokenError("a fused operation, and no other, has a body")
@@ -109,7 +140,7 @@ def _check_operation(op: Operation) -> None:
     if op.body is not None:
         if op.algorithm is not None:
             raise _BrokenError("an algorithm belongs to an operation of the body, not to the whole")
-        _check_body(op, op.body)
+        _check_body(op, op.body, sound)
         return
     inferred = op.operator.result_types(tuple(v.type for v in op.operands), op.attributes)
     given = tuple(r.type for r in op.results)
@@ -120,7 +151,7 @@ def _check_operation(op: Operation) -> None:
         raise _BrokenError(problem)
 
 
-def _check_attributes(op: Operation) -> None:
+def _check_attributes(op: Operation, sound: Sound) -> None:
     complete = op.operator.complete(op.attributes)
     if complete.keys() != op.attributes.keys():
         missing = ", ".join(complete.keys() - op.attributes.keys())
@@ -129,20 +160,20 @@ def _check_attributes(op: Operation) -> None:
         raise _BrokenError("lists among the attributes must be tuples")
     for value in op.attributes.values():
         if isinstance(value, Graph):
-            _check_nested(value)
+            _check_nested(value, sound)
     if op.name != "constant":
         format_attribute(op.attributes)
 
 
-def _check_nested(graph: Graph) -> None:
+def _check_nested(graph: Graph, sound: Sound) -> None:
     """A graph that is an attribute is sound by itself."""
     _check_scope(graph)
     _check_top(graph)
     for op in graph.operations:
-        _blame(op, _check_operation)
+        sound.check(op)
 
 
-def _check_body(op: Operation, body: Graph) -> None:
+def _check_body(op: Operation, body: Graph, sound: Sound) -> None:
     """The body is sound and fits the operation, layouts included."""
     operands, inputs = tuple(v.type for v in op.operands), tuple(v.type for v in body.inputs)
     if operands != inputs:
@@ -155,7 +186,7 @@ def _check_body(op: Operation, body: Graph) -> None:
     for inner in body.operations:
         if inner.name in ("param", "fused"):
             raise _BrokenError(f"a body can't hold {inner.name}", inner)
-        _blame(inner, _check_operation)
+        sound.check(inner)
     _check_scope(body)
 
 

@@ -56,6 +56,10 @@ class Compute(Protocol):
         """The element at `index`, or `padding` where it lies outside."""
         ...
 
+    def entry(self, operand: int, x: Expr) -> Expr:
+        """The entry of a table, an operand of one dimension that begins with the smallest number of the type of `x`."""
+        ...
+
     def bounds(self, index: Expr) -> tuple[float, float]:
         """Smallest and largest value that an index takes here, in all lanes; infinite where unknown."""
         ...

@@ -309,6 +309,30 @@ class Interleave(Expr):
         return lambda *parts: np.stack([np.atleast_1d(part) for part in parts], axis=-1).reshape(-1)
 
 
+TABLE = 256
+"""Bytes that a byte can tell apart."""
+
+
+@spelled("pick")
+@dataclass(frozen=True, slots=True)
+class Pick(Expr):
+    """Lanes of a vector of 256 bytes: lane i is lane `places[i]` of the table. Places are u8, so all lie inside."""
+
+    table: Expr
+    places: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(self.table.type.dtype, self.places.type.lanes)
+
+    def fault(self) -> str:
+        table, places = self.table.type, self.places.type
+        fits = table.lanes == TABLE and table.dtype in (DType.I8, DType.U8) and places.dtype is DType.U8
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda table, places: np.asarray(table)[np.asarray(places, np.int64)]
+
+
 @spelled("dot4")
 @dataclass(frozen=True, slots=True)
 class Dot4(Expr):

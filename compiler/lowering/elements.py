@@ -7,12 +7,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
+import numpy as np
+
 from ..errors import InternalError
 from ..graph.ir import Operation, Value
 from ..loops.compute import Element, Reduction
 from ..loops.interval import Interval, interval
-from ..loops.ir import Binary, Broadcast, Buffer, Const, Expr, Let, Load, Select, Spread, Stmt, Var, maximum, minimum
-from ..types import TensorType
+from ..loops.ir import (
+    Binary,
+    Bitcast,
+    Broadcast,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    Let,
+    Load,
+    Pick,
+    Select,
+    Spread,
+    Stmt,
+    Var,
+    maximum,
+    minimum,
+)
+from ..loops.nodes import TABLE
+from ..types import DType, TensorType
 
 
 class NotVectorizableError(Exception):
@@ -75,6 +95,8 @@ class Elements:
     """Smallest and largest value of loop variables."""
     reducer: Callable[[Elements, Reduction], Expr] | None = None
     """Adds the loops of a reduction inside a rule, and gives its value; None where there can't be loops."""
+    byte_tables: bool = False
+    """The machine looks up vectors of bytes."""
     statements: list[Stmt] = field(default_factory=list)
     prefix: str = "t"
     _memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = field(default_factory=dict)
@@ -203,6 +225,17 @@ class OperandView:
     def load_padded(self, operand: int, index: tuple[Expr, ...], padding: float) -> Expr:
         """The element at `index`, or `padding` where it lies outside."""
         return self.elements.guarded(self.operation.operands[operand], index, padding)
+
+    def entry(self, operand: int, x: Expr) -> Expr:
+        """The entry of a table for each number."""
+        table, lowest = self.operation.operands[operand], int(np.iinfo(str(x.type.dtype.numpy)).min)
+        buffer = self.elements.buffers.get(table)
+        sizes = x.type.dtype.itemsize, table.type.dtype.itemsize
+        if self.elements.byte_tables and buffer is not None and x.type.lanes > 1 and sizes == (1, 1):
+            sign = Const(lowest, x.type.dtype, x.type.lanes)
+            places = Bitcast(Binary("xor", x, sign), DType.U8) if lowest else x
+            return Pick(Load(buffer, (Const(0),), TABLE), places)
+        return self.load(operand, (Cast(x, DType.I64) - lowest,))
 
     def bounds(self, index: Expr) -> tuple[float, float]:
         """Smallest and largest value that an index takes here."""

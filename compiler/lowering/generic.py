@@ -28,9 +28,18 @@ def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Schedu
         return schedule_procedure(group, target)
     kind: type[Nest] = Rows if group.normalizes_rows else _Generic
     try:
-        return (kind(group, target.vector_lanes, threads, target.min_max).schedule(),)
+        return (kind(group, _lanes(group, target), threads, target).schedule(),)
     except NotVectorizableError:
-        return (kind(group, 1, threads, target.min_max).schedule(),)
+        return (kind(group, 1, threads, target).schedule(),)
+
+
+def _lanes(group: Group, target: Target) -> int:
+    """Elements that are computed together: f32 numbers of a register, or bytes where a group only looks up bytes."""
+    looks_up = target.has_byte_tables and [op.name for op in group.members] == ["lookup"]
+    values = (*group.anchor.operands, *group.results)
+    return (
+        4 * target.vector_lanes if looks_up and all(v.type.dtype.itemsize == 1 for v in values) else target.vector_lanes
+    )
 
 
 class _Generic(Nest):
@@ -71,6 +80,7 @@ class _Generic(Nest):
             lane=lane,
             ranges=self.ranges,
             reducer=reduce,
+            byte_tables=self.byte_tables,
             prefix=self.names.fresh("t") + "_",
         )
         if not anchor.operator.elementwise:

@@ -19,6 +19,7 @@ from ..loops.ir import Kernel
 from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
 from ..targets.target import Target
+from ..types import TensorType
 from .barriers import Placed, with_barriers
 from .control import ControlFlow
 from .group import Group, group_of, overwritable
@@ -28,6 +29,7 @@ from .margins import clear_margins, has_filled_margins
 from .memory import Lifetime, plan_arena
 from .reuse import ReusedKernels
 from .schedule import Schedules
+from .sharing import shared_kernels
 from .state import order_updates, state_of
 from .weights import WeightRegion
 
@@ -71,6 +73,8 @@ class _Lowering:
         self.weights = self.region.static
         self.producers = self.region.producers
         self.kernels: dict[Kernel, str] = {}
+        self.clears: dict[TensorType, Kernel] = {}
+        """Kernels that clear margins, by the type of what has them."""
         self.control = ControlFlow(self)
         self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
@@ -84,6 +88,7 @@ class _Lowering:
         self.operations(order_updates(self.graph, self.state, self.guards))
         self._write_outputs()
         self._write_updates()
+        self._share_kernels()
         arena_bytes = self._plan_arena()
         placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
         blocks = tuple(Block(b.first, b.body, b.end, self._slot(b.when), b.repeats) for b in self.control.blocks)
@@ -143,7 +148,9 @@ class _Lowering:
         kernels = self.reused.kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
-                clear = clear_margins(result.type, self.target)
+                clear = self.clears.get(result.type)
+                if clear is None:
+                    clear = self.clears[result.type] = clear_margins(result.type, self.target)
                 call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
                 self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
@@ -161,6 +168,20 @@ class _Lowering:
             number = sum(other.startswith(stem + "_") for other in self.kernels.values())
             name = self.kernels[kernel] = f"{stem}_{number}"
         return name
+
+    def _share_kernels(self) -> None:
+        """Let calls of kernels that differ in numbers only call one that reads them."""
+        shared = {self.kernels[kernel]: each for kernel, each in shared_kernels(self.kernels).items()}
+        numbers = {name: tuple(map(self.region.constant, each.numbers)) for name, each in shared.items()}
+        kernels: dict[Kernel, str] = {}
+        for kernel, name in self.kernels.items():
+            kernels.setdefault(shared[name].kernel if name in shared else kernel, name)
+        self.kernels = kernels
+        for i, c in enumerate(self.calls):
+            name = c.call.kernel
+            if name in shared:
+                call = replace(c.call, kernel=kernels[shared[name].kernel])
+                self.calls[i] = replace(c, call=call, arguments=(*numbers[name], *c.arguments))
 
     def _in_place(self, group: Group) -> Mapping[Value, Value]:
         """Results that may overwrite a parameter: new values for it, when its old one is not read later."""

@@ -8,9 +8,10 @@ placed before all others.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..graph.ir import Value
 
@@ -66,15 +67,16 @@ def _most_at_once(lifetimes: Sequence[Lifetime], alignment: int) -> int:
 
 def _placed(order: Sequence[Lifetime], alignment: int) -> Plan:
     """Each value at the lowest offset that is free, one after the other."""
-    placed: list[tuple[int, int, Lifetime]] = []
-    for lifetime in order:
+    first, last = (np.array([getattr(t, end) for t in order], np.int64) for end in ("first", "last"))
+    starts, ends = (np.zeros(len(order), np.int64) for _ in range(2))
+    for i, lifetime in enumerate(order):
         size = align(lifetime.bytes, alignment)
-        offset = 0
-        for start, end, other in placed:
-            if other.last < lifetime.first or lifetime.last < other.first:
-                continue
-            if offset + size <= start:
-                break
-            offset = max(offset, end)
-        insort(placed, (offset, offset + size, lifetime), key=lambda p: p[:2])
-    return Plan({t.value: start for start, _, t in placed}, max((end for _, end, _ in placed), default=0))
+        (beside,) = np.nonzero((first[:i] <= lifetime.last) & (last[:i] >= lifetime.first))
+        beside = beside[np.argsort(starts[beside], kind="stable")]
+        # The lowest free offset before each of those, and behind all of them.
+        free = np.maximum.accumulate(np.append(0, ends[beside]))
+        (fits,) = np.nonzero(free[:-1] + size <= starts[beside])
+        starts[i] = free[fits[0] if fits.size else -1]
+        ends[i] = starts[i] + size
+    offsets = {t.value: int(start) for t, start in zip(order, starts, strict=True)}
+    return Plan(offsets, int(ends.max(initial=0)))

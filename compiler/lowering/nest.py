@@ -32,7 +32,7 @@ from ..loops.ir import (
     binary,
     const,
 )
-from ..targets.target import MinMax
+from ..targets.target import MinMax, Target
 from ..types import DType
 from .elements import Elements
 from .extremum import reduce_in_loops, reduce_window
@@ -57,9 +57,10 @@ def start_of(op: str, dtype: DType) -> float | int:
 class Nest(ABC):
     """A group while it becomes one kernel."""
 
-    def __init__(self, group: Group, lanes: int, threads: int, min_max: MinMax) -> None:
+    def __init__(self, group: Group, lanes: int, threads: int, target: Target) -> None:
         self.group = group
-        self.min_max = min_max
+        self.min_max = target.min_max
+        self.byte_tables = target.has_byte_tables
         self.shape = group.results[0].type.shape
         if any(r.type.shape != self.shape for r in group.results):
             raise InternalError(f"the results of {group.label} differ in shape and can't share one kernel")

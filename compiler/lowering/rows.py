@@ -180,6 +180,7 @@ class Rows(Nest):
             lane=lane if self.lanes > 1 else None,
             known=spread,
             ranges=self.ranges,
+            byte_tables=self.byte_tables,
             prefix=self.names.fresh("t") + "_",
         )
 

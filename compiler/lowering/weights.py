@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph.analysis import static_values
 from ..graph.builder import GraphBuilder
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.regions import all_graphs
 from .kernel import Argument, Packed
 from .memory import ALIGNMENT, align
@@ -50,6 +50,13 @@ class WeightRegion:
             beside = map(self._carry, argument.beside) if number == last else ()
             value = self._builder.emit(step.operator, value, *beside, **dict(step.attributes))
         return value
+
+    def constant(self, array: Array) -> Packed:
+        """A weight that is known."""
+        builder = GraphBuilder("constant")
+        value = builder.constant(array)
+        self.producers[value] = builder.operations[0]
+        return Packed(value, ())
 
     def layer(self, op: Operation) -> str:
         """The path of the parameters that an operation reads, `layer1.0.conv1`; empty if it reads none."""

@@ -124,6 +124,8 @@ class Permuted:
     attributes: Attributes
     result: Permutation
     operands: tuple[Permutation, ...]
+    operator: Operator | None = None
+    """The one that does so, where it is another one."""
 
 
 PermutationRule = Callable[[tuple[TensorType, ...], Attributes, Permutation], Permuted | None]

@@ -67,6 +67,18 @@ def grid_sample(
     return _sampled(b, x, Formula(b, b.emit("constant", value=batch.astype(np.int32))), taps, grid.type.shape[:-1])
 
 
+def sampled_at(b: LayerBuilder, x: Value, places: Sequence[Formula], batch: Formula, shape: tuple[int, ...]) -> Value:
+    """Pictures x [N, spatial..., C] between pixels, zeros outside: [shape..., C].
+
+    `places`, in pixels along each spatial axis, and `batch` (i32) broadcast to `shape`.
+    """
+    taps = [
+        _grid_taps(place, size, "bilinear", "zeros", align_corners=True)
+        for place, size in zip(places, x.type.shape[1:-1], strict=True)
+    ]
+    return _sampled(b, x, batch, taps, shape)
+
+
 def _check_floats(name: str, *values: Value) -> None:
     if any(v.type.dtype is not values[0].type.dtype or not v.type.dtype.is_float for v in values):
         raise ShapeError(f"{name} takes floats of one type, not {' and '.join(str(v.type) for v in values)}")

@@ -260,7 +260,7 @@ TFLITE.add(_write("LOGICAL_NOT", "LogicalNotOptions"), LogicalNot)
 TFLITE.add(TfliteForm(_write_xor, ("BITWISE_XOR", "NOT_EQUAL"), narrow=Narrow.COPIED), BitwiseXor)
 TFLITE.add(_write("RIGHT_SHIFT", "RightShiftOptions"), RightShift)
 TFLITE.add(TfliteForm(_write_and, ("STABLEHLO_AND", "LOGICAL_AND"), narrow=Narrow.COPIED), BitwiseAnd)
-TFLITE.none("TFLite has no such operator", BitwiseNot, BitwiseOr, LeftShift)
+TFLITE.none("TFLite has no such operator", BitwiseNot, BitwiseOr)
 TFLITE.none("made of others", IsFinite, IsInf, IsNan)
 
 

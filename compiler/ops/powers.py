@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.ir import Attributes, Builder, Operation, Value
+from ..graph.ir import Array, Attributes, Builder, Operation, Value
 from ..graph.registry import register
+from ..loops.compute import Compute
+from ..loops.ir import Binary, Expr, Select, Unary, binary, const
+from ..types import DType
 from .elementwise import BinaryOperator, MathFunction
 from .facets import INTEGER, TFLITE, TfliteForm
 from .gradients import scaled
@@ -99,14 +102,39 @@ class Log10(MathFunction):
 class Pow(BinaryOperator):
     """a to the power of b: NaN where a is negative and b no whole number; 1 where b is 0 or a is 1.
 
+    Integers wrap around, as their products do; negative powers of others than 1 and -1 are 0.
     The gradient is that of PyTorch: 0 for a where b is 0, and 0 for b where a is 0 and b isn't negative.
     """
 
     name = "pow"
-    floats_only = True
     work = 32
     ufunc = np.power
     loop_op = "pow"
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        a, b = operands
+        if a.dtype.kind == "f":
+            return super().evaluate(operands, attributes)
+        signs = np.where(b % 2 == 0, 1, a)  # of powers of 1 and -1
+        inverse = np.where(abs(a.astype(np.int64)) == 1, signs, 0)
+        return (np.asarray(np.where(b < 0, inverse, np.power(a, np.maximum(b, 0)))).astype(a.dtype),)
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        a, b = (c.let(c.load_broadcast(i, index)) for i in range(2))
+        if a.type.dtype.is_float:
+            return binary(self.loop_op, a, b)
+        one, zero = const(1, a.type), const(0, a.type)
+        power: Expr = a
+        result: Expr = one
+        for bit in range(8 * a.type.dtype.itemsize - (a.type.dtype is not DType.U8)):
+            is_set = Binary("ne", Binary("and", b, const(1 << bit, b.type)), zero)
+            result = c.let(Select(is_set, binary("mul", result, power), result))
+            power = c.let(binary("mul", power, power))
+        if a.type.dtype is DType.U8:
+            return result
+        # what the bits of a negative power make of 1 and -1 is right
+        is_unit = Binary("or", Binary("eq", a, one), Binary("eq", a, const(-1, a.type)))
+        return Select(Binary("and", Binary("lt", b, zero), Unary("not", is_unit)), zero, result)
 
     def partials(self, b: Builder, op: Operation, dy: Value) -> tuple[Value, Value]:
         x, y = op.operands
@@ -120,6 +148,9 @@ class Pow(BinaryOperator):
 
 
 def _write_pow(c: Any, op: Operation) -> None:
+    dtype = op.result.type.dtype
+    if not dtype.is_float and dtype is not DType.I32:
+        c.fail(op, f"TFLite's POW has no form for {dtype}", "cast to i32 before it")
     c.node("POW", [c.place(v) for v in op.operands], [c.result(op)], "PowOptions")
 
 

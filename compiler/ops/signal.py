@@ -26,14 +26,14 @@ SNR_BITS, GAIN_BITS = 12, 6
 """Fractional bits of a signal's share of its noise, and of what PCAN gives."""
 
 
-def _types(call: CustomCall, *wanted: DType, results: int = 1) -> None:
+def operand_types(call: CustomCall, *wanted: DType, results: int = 1) -> None:
     """Raise `NetcError` unless the operands have these types, and the number of results is right."""
     given = [v.type for v in call.operands]
     if [t.dtype for t in given] != list(wanted) or len(call.operation.results) != results:
         raise NetcError(f"its form for {', '.join(map(str, given)) or 'no operands'} is not supported")
 
 
-def _integer(call: CustomCall, name: str, low: int, high: int) -> int:
+def integer_option(call: CustomCall, name: str, low: int, high: int) -> int:
     """An option that is an integer of a range."""
     number = call.number(name)
     if not low <= number <= high or number != int(number):
@@ -71,18 +71,18 @@ def _where(condition: Formula, x: Formula, other: Formula | float) -> Formula:
 @custom_operator("SignalWindow")
 def window(call: CustomCall) -> Value:
     """Samples i16 [..., N] times weights i16 [N], shifted to the right."""
-    _types(call, DType.I16, DType.I16)
+    operand_types(call, DType.I16, DType.I16)
     x, weights = (call.formula(place).cast("i32") for place in range(2))
     if len(weights.shape) != 1 or not x.shape or x.shape[-1] != weights.shape[0]:
         raise NetcError(f"weights {call.operands[1].type} don't fit {call.operands[0].type}")
-    product = _right(x * weights, _integer(call, "shift", 0, 31))
+    product = _right(x * weights, integer_option(call, "shift", 0, 31))
     return product.maximum(-SHORT - 1).minimum(SHORT).cast("i16").value
 
 
 @custom_operator("SignalFftAutoScale")
 def scale(call: CustomCall) -> tuple[Value, ...]:
     """Samples i16 [N] shifted to the left until the largest takes all bits, and by how many bits, as i32 []."""
-    _types(call, DType.I16, results=2)
+    operand_types(call, DType.I16, results=2)
     x = call.formula(0).cast("i64")
     if len(x.shape) != 1:
         raise NetcError(f"its form for {call.operands[0].type} is not supported")
@@ -115,11 +115,8 @@ def real_fft(call: CustomCall) -> Value:
 
     Source of the fixed point: kissfft, in steps of four and of two.
     """
-    length = _integer(call, "fft_length", 4, 1 << 14)
-    dtype = TYPES.get(_integer(call, "T", 0, 100))
-    if dtype is None or length & (length - 1):
-        raise NetcError(f"{length} elements of type {call.number('T'):g} are not supported")
-    _types(call, dtype)
+    length = integer_option(call, "fft_length", 4, 1 << 14)
+    dtype = _transform_type(call, length)
     x = call.formula(0)
     *lead, width = x.shape
     if width > length:
@@ -127,11 +124,39 @@ def real_fft(call: CustomCall) -> Value:
     padded = x.emit("pad", padding=(*((0, 0) for _ in lead), (0, length - width)))
     if dtype is DType.F32:
         turns = np.exp(-2j * np.pi * np.outer(np.arange(length), np.arange(length // 2 + 1)) / length)
-        wide = padded.cast("f64")
+        wide = padded.reshape(-1, length).cast("f64")
         parts = [wide.emit("matmul", wide.constant(part)).cast("f32") for part in (turns.real, turns.imag)]
     else:
         parts = [part.cast(str(dtype)) for part in _Fixed(dtype).of_reals(padded)]
     return stacked(parts, axis=-1).reshape(*lead, length + 2).value
+
+
+def _transform_type(call: CustomCall, length: int) -> DType:
+    """The element type of a transform of so many numbers. Raises `NetcError` for lengths that aren't powers of two."""
+    dtype = TYPES.get(integer_option(call, "T", 0, 100))
+    if dtype is None or length & (length - 1):
+        raise NetcError(f"{length} elements of type {call.number('T'):g} are not supported")
+    operand_types(call, dtype)
+    return dtype
+
+
+@custom_operator("SignalIrfft")
+def inverse_fft(call: CustomCall) -> Value:
+    """Real numbers [..., L] of a spectrum, pairs [..., L + 2]; in fixed point as kissfft has it, else divided by L."""
+    length = integer_option(call, "fft_length", 4, 1 << 14)
+    dtype = _transform_type(call, length)
+    *lead, width = call.formula(0).shape
+    if width != length + 2:
+        raise NetcError(f"{width} numbers are no spectrum of {length}")
+    pairs = call.formula(0).reshape(-1, length // 2 + 1, 2)
+    re, im = pairs.column(0), pairs.column(1)
+    if dtype is not DType.F32:
+        return _Fixed(dtype, inverse=True).to_reals((re, im)).cast(str(dtype)).reshape(*lead, length).value
+    turns = np.exp(2j * np.pi * np.outer(np.arange(length // 2 + 1), np.arange(length)) / length) / length
+    turns[1:-1] *= 2  # and their mirror images
+    wide = [x.cast("f64") for x in (re, im)]
+    parts = [x.emit("matmul", x.constant(m)) for x, m in zip(wide, (turns.real, -turns.imag), strict=True)]
+    return (parts[0] + parts[1]).cast("f32").reshape(*lead, length).value
 
 
 Pair = tuple[Formula, Formula]
@@ -141,7 +166,9 @@ Pair = tuple[Formula, Formula]
 class _Fixed:
     """Fourier transforms in fixed point of 16 or 32 bits."""
 
-    def __init__(self, dtype: DType) -> None:
+    def __init__(self, dtype: DType, *, inverse: bool = False) -> None:
+        self.sign = 1 if inverse else -1
+        """Of the angles by which numbers are turned."""
         self.dtype = str(dtype)
         self.fraction = 8 * dtype.itemsize - 1
         self.one = (1 << self.fraction) - 1
@@ -156,13 +183,33 @@ class _Fixed:
         back = self._picked((re, im), (half - np.arange(half // 2 + 1)) % half)
         mirrored = self.divided(back[0], 2), self.divided(self.kept(back[1] * -1), 2)
         total, rest = (self._each(there, mirrored, sign) for sign in (1, -1))
-        turn = self.times(rest, -np.pi * (np.arange(half // 2 + 1) / half + 0.5))
+        turn = self.times(rest, self.sign * np.pi * (np.arange(half // 2 + 1) / half + 0.5))
         low = tuple(self.kept(_right(a + b, 1)) for a, b in zip(total, turn, strict=True))
         high = self.kept(_right(total[0] - turn[0], 1)), self.kept(_right(turn[1] - total[1], 1))
         first = self._ends(re, im)
         return tuple(  # type: ignore[return-value]
             self._joined(first[p], low[p], high[p], half).reshape(*lead, half + 1) for p in range(2)
         )
+
+    def to_reals(self, x: Pair) -> Formula:
+        """[B, L / 2 + 1] to [B, L]: what `of_reals` does, from its end to its beginning."""
+        re, im = x
+        half = re.shape[1] - 1
+        first, last = (self._at(re, np.array([k])).cast("i64") for k in (0, half))
+        ends = [self.divided(self.kept(first + last * sign), 2) for sign in (1, -1)]
+        places = np.arange(1, half // 2 + 1)
+        low, high = (self._picked((re.cast("i64"), im.cast("i64")), p) for p in (places, half - places))
+        there = self.divided(low[0], 2), self.divided(low[1], 2)
+        mirrored = self.divided(high[0], 2), self.divided(self.kept(high[1] * -1), 2)
+        even, odd = (self._each(there, mirrored, sign) for sign in (1, -1))
+        turn = self.times(odd, self.sign * np.pi * (places / half + 0.5))
+        up, down = (self._each(even, turn, sign) for sign in (1, -1))
+        down = down[0], self.kept(down[1] * -1)
+        parts = []
+        for p in range(2):  # the middle counts once, as the last of those that go down
+            before = [self._at(up[p], places[: half - half // 2 - 1] - 1)] if half > 2 else []
+            parts.append(ends[p].emit("concat", *before, self._at(down[p], places[::-1] - 1), axis=1))
+        return stacked(list(self.transform((parts[0], parts[1]))), axis=-1).reshape(re.shape[0], 2 * half)
 
     def _ends(self, re: Formula, im: Formula) -> tuple[tuple[Formula, Formula], tuple[Formula, Formula]]:
         """The first and the last result, which are real."""
@@ -223,7 +270,7 @@ class _Fixed:
         taken = [tuple(self._row(part, k) for part in steps) for k in range(p)]
         divided = [(self.divided(a, p), self.divided(b, p)) for a, b in taken]
         turned = [divided[0]]
-        turned += [self.times(divided[k], -2 * np.pi * k * np.arange(n // p) / n) for k in range(1, p)]
+        turned += [self.times(divided[k], self.sign * 2 * np.pi * k * np.arange(n // p) / n) for k in range(1, p)]
         results = self._four(turned) if p == 4 else self._two(turned)
         joined = [stacked([r[part] for r in results], axis=1).reshape(rows, n) for part in range(2)]
         return joined[0], joined[1]
@@ -238,7 +285,7 @@ class _Fixed:
     def _four(self, x: list[Pair]) -> list[Pair]:
         even, odd = self._each(x[0], x[2], 1), self._each(x[0], x[2], -1)
         total, rest = self._each(x[1], x[3], 1), self._each(x[1], x[3], -1)
-        turned = rest[1], self.kept(rest[0] * -1)
+        turned = self.kept(rest[1] * -self.sign), self.kept(rest[0] * self.sign)
         return [
             self._each(even, total, 1),
             self._each(odd, turned, 1),
@@ -253,12 +300,12 @@ class _Fixed:
 @custom_operator("SignalEnergy")
 def energy(call: CustomCall) -> Value:
     """Squared magnitudes u32 of pairs i16 [2 * N]; 0 outside a range, where the kernel leaves what the memory held."""
-    _types(call, DType.I16)
+    operand_types(call, DType.I16)
     x = call.formula(0)
     if len(x.shape) != 1 or x.shape[0] % 2:
         raise NetcError(f"its form for {call.operands[0].type} is not supported")
     count = x.shape[0] // 2
-    start, end = (_integer(call, f"{side}_index", 0, count) for side in ("start", "end"))
+    start, end = (integer_option(call, f"{side}_index", 0, count) for side in ("start", "end"))
     pairs = x.cast("i64").reshape(count, 2)
     total = (pairs * pairs).emit("reduce_sum", axes=(1,))
     inside = (np.arange(count) >= start) & (np.arange(count) < end)
@@ -271,8 +318,8 @@ def filter_bank(call: CustomCall) -> Value:
 
     A band is what its own entry weighs, and what the entry before it leaves over.
     """
-    _types(call, DType.I64, *[DType.I16] * 5)
-    x, count = call.formula(0), _integer(call, "num_channels", 1, 1 << 12)
+    operand_types(call, DType.I64, *[DType.I16] * 5)
+    x, count = call.formula(0), integer_option(call, "num_channels", 1, 1 << 12)
     weights, rest, starts, places, widths = (call.constant(p).astype(np.int64) for p in range(1, 6))
     if len(x.shape) != 1 or any(len(t) <= count for t in (starts, places, widths)):
         raise NetcError(f"its tables don't hold {count} bands")
@@ -291,7 +338,7 @@ def filter_bank(call: CustomCall) -> Value:
 @custom_operator("SignalFilterBankSquareRoot")
 def square_root(call: CustomCall) -> Value:
     """Rounded square roots u32 of numbers u64, shifted to the right by an operand i32 []."""
-    _types(call, DType.I64, DType.I32)
+    operand_types(call, DType.I64, DType.I32)
     x, bits = call.formula(0), call.formula(1).cast("i64")
     root = x.cast("f64").emit("sqrt").cast("i64")
     root = _where((root * root).emit("greater", x), root - 1, root)
@@ -304,12 +351,15 @@ def square_root(call: CustomCall) -> Value:
 @custom_operator("SignalFilterBankSpectralSubtraction")
 def spectral_subtraction(call: CustomCall) -> tuple[Value, ...]:
     """Signals u32 [N] less an estimate of their noise, which follows them from run to run; then the noise."""
-    _types(call, DType.I64, results=2)
+    operand_types(call, DType.I64, results=2)
     x = call.formula(0)
     names = ("smoothing", "one_minus_smoothing")
-    own, alternate = ([_integer(call, f"{kind}{n}", 0, SHORT) for n in names] for kind in ("", "alternate_"))
-    bits, shift = _integer(call, "smoothing_bits", 0, 31), _integer(call, "spectral_subtraction_bits", 0, 31)
-    least = _integer(call, "min_signal_remaining", 0, SHORT)
+    own, alternate = ([integer_option(call, f"{kind}{n}", 0, SHORT) for n in names] for kind in ("", "alternate_"))
+    bits, shift = (
+        integer_option(call, "smoothing_bits", 0, 31),
+        integer_option(call, "spectral_subtraction_bits", 0, 31),
+    )
+    least = integer_option(call, "min_signal_remaining", 0, SHORT)
     if len(x.shape) != 1 or x.shape[0] != call.number("num_channels"):
         raise NetcError(f"{call.number('num_channels'):g} bands are not those of {call.operands[0].type}")
     is_odd = np.arange(x.shape[0]) % 2 == 1
@@ -328,9 +378,9 @@ def spectral_subtraction(call: CustomCall) -> tuple[Value, ...]:
 @custom_operator("SignalPCAN")
 def gain_control(call: CustomCall) -> Value:
     """Signals u32 [N] by a gain that depends on their noise u32 [N], by a table i16, and is compressed."""
-    _types(call, DType.I64, DType.I64, DType.I16)
+    operand_types(call, DType.I64, DType.I64, DType.I16)
     x, noise, table = (call.formula(place).cast("i64") for place in range(3))
-    shift = _integer(call, "snr_shift", 0, 31)
+    shift = integer_option(call, "snr_shift", 0, 31)
     if x.shape != noise.shape or table.shape != (4 * 32 - 3,):
         raise NetcError(f"its form for {', '.join(str(v.type) for v in call.operands)} is not supported")
     width = _width(noise)
@@ -351,10 +401,10 @@ def gain_control(call: CustomCall) -> Value:
 @custom_operator("SignalFilterBankLog")
 def logarithm(call: CustomCall) -> Value:
     """Logarithms i16 of numbers u32 that are shifted to the left; in pieces that a table corrects."""
-    _types(call, DType.I64)
+    operand_types(call, DType.I64)
     x = call.formula(0)
-    factor = _integer(call, "output_scale", 0, (1 << 31) - 1)
-    scaled = _word(_left(x, _integer(call, "input_correction_bits", 0, 31)))
+    factor = integer_option(call, "output_scale", 0, (1 << 31) - 1)
+    scaled = _word(_left(x, integer_option(call, "input_correction_bits", 0, 31)))
     whole = (_width(scaled) - 1).maximum(0)
     over = scaled - _left(scaled.constant(1), whole)
     part = _where(whole.emit("less", 16), _left(over, (16 - whole).maximum(0)), _right(over, (whole - 16).maximum(0)))

@@ -61,6 +61,9 @@ OUTPUT = _rows("""
 """)
 """A': from points to results."""
 
+_PART = 512
+"""Filters that are multiplied at a time, so few that BLAS takes no second thread, which costs more than it saves."""
+
 
 def tiles_of(size: int) -> int:
     """Tiles that cover `size` results in one dimension."""
@@ -98,7 +101,9 @@ class WinogradFilter(Operator):
         matrix = np.kron(FILTER, FILTER).astype(weight.dtype)
         if attributes["flip"]:
             matrix = matrix[:, ::-1]
-        points: Array = np.matmul(matrix, weight.reshape(*outer, TAPS**2, channels * filters))
+        taps = weight.reshape(*outer, TAPS**2, channels * filters)
+        parts = np.array_split(taps, max(1, -(-channels * filters // _PART)), axis=-1)
+        points: Array = np.concatenate([np.matmul(matrix, part) for part in parts], axis=-1)
         return (points.reshape(*outer, POINTS**2, channels, filters),)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Reduction:

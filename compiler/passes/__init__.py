@@ -27,6 +27,7 @@ from .duplicate import Duplicate, duplicate
 from .float_weights import FloatWeights, float_weights
 from .fold_batch_norm import FoldBatchNorm, fold_batch_norm
 from .fold_constants import FoldConstants, fold_constants
+from .fold_tables import FoldTables, fold_tables
 from .form_attention import FormAttention, form_attention
 from .fuse import Fuse, fuse
 from .fuse_updates import FuseUpdates, fuse_updates
@@ -40,6 +41,7 @@ from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
 from .verify import Verify, verify
+from .widen_sums import WidenSums, widen_sums
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
     {
@@ -58,6 +60,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             FloatWeights,
             FoldBatchNorm,
             FoldConstants,
+            FoldTables,
             FormAttention,
             Fuse,
             FuseUpdates,
@@ -70,6 +73,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             SimplifyInference,
             SkipPadding,
             Verify,
+            WidenSums,
         )
     }
 )
@@ -104,6 +108,7 @@ __all__ = [
     "FloatWeights",
     "FoldBatchNorm",
     "FoldConstants",
+    "FoldTables",
     "FormAttention",
     "Fuse",
     "FuseUpdates",
@@ -121,6 +126,7 @@ __all__ = [
     "Step",
     "Timing",
     "Verify",
+    "WidenSums",
     "assign_axes",
     "assign_layouts",
     "canonicalize",
@@ -134,6 +140,7 @@ __all__ = [
     "float_weights",
     "fold_batch_norm",
     "fold_constants",
+    "fold_tables",
     "form_attention",
     "format_pipeline",
     "fuse",
@@ -153,4 +160,5 @@ __all__ = [
     "simplify_inference",
     "skip_padding",
     "verify",
+    "widen_sums",
 ]

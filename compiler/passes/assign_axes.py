@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from ..errors import Location
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
+from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
 from .axis_orders import Order, Plan, Roots, chosen, cost, order_of, planned, seeds
 from .base import Pass
@@ -49,12 +51,16 @@ class AssignAxes(Pass):
     name = "assign-axes"
 
     def run(self, graph: Graph) -> Graph:
+        roots = Roots(graph)
+        if not any(roots.stands_for_another(op) for op in graph.operations):
+            return graph
+        found = start = rewritten(graph, partial(_with_full_rank, roots.static))
         for _ in range(MAX_ROUNDS):
-            better = _better(graph)
-            if better is graph:
+            better = _better(found)
+            if better is found:
                 break
-            graph = better
-        return graph
+            found = better
+        return graph if found is start else dce(rewritten(found, partial(_with_own_rank, found)))
 
 
 assign_axes = AssignAxes()
@@ -137,7 +143,8 @@ class _Mover:
         reads = zip(self.roots.operands[op], form.operands, strict=True)
         operands = [self._value(read.root, composed(read.order, order), op.location) for read, order in reads]
         name = op.result.name if is_identity(form.result) else None
-        moved = self.rewriter.operation(op.operator, operands, form.attributes, location=op.location, name=name)
+        operator = form.operator or op.operator
+        moved = self.rewriter.operation(operator, operands, form.attributes, location=op.location, name=name)
         self.made[op.result] = moved.result, form.result
 
     def _as_made(self, op: Operation) -> bool:
@@ -183,6 +190,47 @@ class _Mover:
             array = np.ascontiguousarray(producer.attributes["value"].transpose(turn))
             return self.rewriter.constant(array, location, quantization=made.type.quantization, name=name)
         return self.rewriter.emit("transpose", made, permutation=turn, location=location, name=name)
+
+
+# ---- weights that broadcast against last dimensions ------------------------------------------------------------------
+
+
+def _with_full_rank(static: frozenset[Value], b: Rewriter, op: Operation) -> Value | None:
+    """An elementwise operation whose known operands have as many dimensions as the others: these may be permuted."""
+    rank = max((v.type.rank for v in op.operands), default=0)
+    low = [v for v in op.operands if v in static and 0 < v.type.rank < rank and v.type.size > 1]
+    if not low or not _broadcasts(op):
+        return None
+    full = {v: b.emit("reshape", b[v], shape=((1,) * (rank - v.type.rank) + v.type.shape)) for v in low}
+    return _again(b, op, full)
+
+
+def _with_own_rank(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
+    """An elementwise operation without leading dimensions of size 1 that only a reshape gives its operands."""
+    if not _broadcasts(op):
+        return None
+    makers = {v: graph.producers.get(v) for v in op.operands}
+    short = {
+        v: b[maker.operands[0]]
+        for v, maker in makers.items()
+        if maker is not None
+        and isinstance(maker.operator, Reshape)
+        and 0 < maker.operands[0].type.rank < v.type.rank
+        and v.type.shape == (1,) * (v.type.rank - maker.operands[0].type.rank) + maker.operands[0].type.shape
+    }
+    others = [v.type.rank for v in op.operands if v not in short]
+    return _again(b, op, short) if short and max(others, default=0) == op.result.type.rank else None
+
+
+def _broadcasts(op: Operation) -> bool:
+    """True for operators that take operands of any rank which broadcast."""
+    return isinstance(op.operator, BinaryOperator) and not any(v.type.quantization for v in op.operands)
+
+
+def _again(b: Rewriter, op: Operation, known: Mapping[Value, Value]) -> Value:
+    """An operation with other operands."""
+    operands = [known[v] if v in known else b[v] for v in op.operands]
+    return b.operation(op.operator, operands, op.attributes, location=op.location, name=op.result.name).result
 
 
 # ---- dense layers behind flattened pictures --------------------------------------------------------------------------

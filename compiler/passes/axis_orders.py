@@ -15,14 +15,19 @@ from dataclasses import dataclass
 from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free
+from ..ops.contract import Contract
+from ..ops.dense import Dense
 from ..ops.facets import PERMUTED, Permuted
-from ..ops.permutation import asked_for
+from ..ops.permutation import asked_for, contracted, with_operand
 from ..ops.shape import Reshape, Transpose
 from ..types import TensorType
 
 _TRANSPOSE = Transpose()
 OVERHEAD = 256
 """What a transpose costs however small it is, in bytes that are moved."""
+
+SCALE = 1024
+"""What a byte weighs in a cut: far more than the choice among equals."""
 
 Order = tuple[int, ...]
 """The axes that have more than one element, in their order: orders that differ in others are the same in memory."""
@@ -101,22 +106,28 @@ class Roots:
         if form is None:
             return None
         type_ = op.operands[place].type
-        return op, form, order_of(type_, form.operands[place]) == order_of(type_, order)
+        fits = order_of(type_, form.operands[place]) == order_of(type_, order)
+        return op, form, fits and not _turns_weight(op, form)
 
     def leading(self, op: Operation, order: Permutation) -> Found | None:
         """An operation in the form that gives its result in such an order of its axes, if it has one."""
         form = self.moved_to(op, order)
-        return None if form is None else (op, form, True)
+        return None if form is None else (op, form, not _turns_weight(op, form))
 
     def moved(self, op: Operation, place: int, order: Permutation) -> Permuted | None:
         """The form of an operation that reads this operand in such an order of its axes, if it has one."""
+        if (form := contracted(op, place, order)) is not None:
+            return form
         rule = PERMUTED.of(op.operator)
         types = tuple(v.type for v in op.operands)
         rank = max((t.rank for t in types), default=0)
         if rule is None or isinstance(op.operator, Transpose) or types[place].rank != rank or op.body is not None:
             return None
         moved = rule(types, op.attributes, order)
-        if moved is None or all(is_free(t.shape, o) for t, o in zip(types, moved.operands, strict=True)):
+        if moved is None:
+            return None
+        pairs = [*zip(types, moved.operands, strict=True), (op.result.type, moved.result)]
+        if all(is_free(t.shape, o) for t, o in pairs):
             return None
         operands = tuple(map(transposed, types, moved.operands))
         (result,) = op.operator.result_types(operands, moved.attributes)
@@ -125,6 +136,8 @@ class Roots:
 
     def moved_to(self, op: Operation, order: Permutation) -> Permuted | None:
         """The form of an operation that gives its result in such an order of its axes, if it has one."""
+        if (form := contracted(op, 2, order)) is not None:
+            return form
         if len(op.results) != 1 or not op.operands or PERMUTED.of(op.operator) is None:
             return None
         place, wanted = asked_for(tuple(v.type for v in op.operands), op.result.type, op.operator, op.attributes, order)
@@ -182,8 +195,9 @@ Plan = Mapping[Operation, Permuted]
 def planned(roots: Roots, wanted: Sequence[Seed], *, exact: bool) -> tuple[Plan, list[Seed]]:
     """Forms of operations that let transposes go, and of those around them as far as the same order of axes fits.
 
-    Where two don't fit each other, the first one stays. Reshapes that need another order than they are asked for come
-    last, or not at all if the plan is to be `exact`. Second, the seeds that are left for another plan.
+    Where two don't fit each other, the first one stays. Reshapes that need another order than they are asked for, and
+    dense layers along another axis, come last, or not at all if the plan is to be `exact`. Second, the seeds that are
+    left for another plan.
     """
     plan: dict[Operation, Permuted] = {}
     waiting: deque[tuple[Operation, Permuted]] = deque()
@@ -211,7 +225,7 @@ def planned(roots: Roots, wanted: Sequence[Seed], *, exact: bool) -> tuple[Plan,
         op, form = later.popleft()
         add((op, form, True))
         spread()
-    return plan, [seed for seed in left if not seed.is_met(roots, plan)]
+    return _settled(roots, plan), [seed for seed in left if not seed.is_met(roots, plan)]
 
 
 def _neighbours(roots: Roots, plan: Plan, op: Operation, moved: Permuted) -> Iterator[Found | None]:
@@ -225,9 +239,47 @@ def _neighbours(roots: Roots, plan: Plan, op: Operation, moved: Permuted) -> Ite
             yield roots.leading(maker, composed(read.order, order))
 
 
+def _settled(roots: Roots, plan: dict[Operation, Permuted]) -> Plan:
+    """A plan in which products take each operand in the order in which it is made, where a kernel can do so."""
+    for op, form in tuple(plan.items()):
+        for place, read in enumerate(roots.operands[op]):
+            maker = roots.graph.producers.get(read.root)
+            made = plan.get(maker) if maker is not None else None
+            if read.root in roots.static or len(roots.operands[op]) != 2:
+                continue
+            stands = made.result if made else tuple(range(read.root.type.rank))
+            order = composed(inverse(read.order), stands)
+            if order != form.operands[place] and (other := with_operand(op, form, place, order)) is not None:
+                plan[op] = form = other
+        if len(op.results) != 1:
+            continue
+        wanted = {wanted_order(roots, read, plan): read for read in roots.reads[op.result]}
+        if len(wanted) == 1:
+            ((_, read),) = wanted.items()
+            reader = None if read.reader is None else plan.get(read.reader)
+            order = composed(read.order, reader.operands[read.place]) if reader else read.order
+            if order != form.result and (other := with_operand(op, form, 2, order)) is not None:
+                plan[op] = other
+    return plan
+
+
 def cost(roots: Roots, plan: Plan) -> int:
-    """Bytes that transposes move."""
-    return sum(_cost_of(roots, root, plan) for root in roots.reads)
+    """Bytes that transposes move, and what slower forms of operations cost."""
+    slower = sum(_price(op, form) for op, form in plan.items())
+    return sum(_cost_of(roots, root, plan) for root in roots.reads) + slower
+
+
+def _price(op: Operation, form: Permuted) -> int:
+    """What another form costs: a dense layer loses the order of its weight that its kernel is made for."""
+    if not isinstance(form.operator, Contract) or isinstance(op.operator, Contract):
+        return 0
+    moved = min(op.operands[0].type.bytes, op.result.type.bytes) if _turns_weight(op, form) else 0
+    return 3 * moved // 2 + OVERHEAD // 4
+
+
+def _turns_weight(op: Operation, form: Permuted) -> bool:
+    """True for a dense layer along another axis than the last one."""
+    return isinstance(op.operator, Dense) and isinstance(form.operator, Contract)
 
 
 def _cost_of(roots: Roots, root: Value, plan: Plan) -> int:
@@ -317,7 +369,11 @@ class _Cut:
         self.flow = nx.DiGraph()
         self.flow.add_nodes_from((self.SOURCE, self.SINK))
         for op in plan:  # among equals, the moved form: one order of axes everywhere
-            self._pay(self.SOURCE, op, 1)
+            price = _price(op, plan[op])
+            if price:
+                self._pay(op, self.SINK, price * SCALE)
+            else:
+                self._pay(self.SOURCE, op, 1)
 
     def _pay(self, u: object, v: object, price: int | None) -> None:
         if price is None:
@@ -345,7 +401,7 @@ class _Cut:
             elif read.reader is not None:
                 if_standing[before].append(read.reader)
                 if_moved[after].append(read.reader)
-        price = _bytes(root) * 1024  # far above what choosing among equals costs
+        price = _bytes(root) * SCALE
         for order in dict.fromkeys((*sorted(always), *if_standing, *if_moved)):
             # Where the root lies in this order already, in one of its forms, it is paid in the other one only.
             if stands == other == order:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import InternalError, NetcError
-from ..graph.ir import Graph, Operation
-from ..graph.verifier import verify
+from ..graph.ir import Graph
+from ..graph.verifier import Sound, verify
 from .base import Pass
 
 
@@ -49,7 +49,7 @@ class PassManager:
 
     def run(self, graph: Graph) -> Graph:
         """Carry out all passes. `InternalError` names the pass that broke the graph and shows the graph before it."""
-        sound: set[Operation] = set()
+        sound = Sound()
         if self.verify:
             verify(graph, sound=sound)
         for each in self.passes:
@@ -74,7 +74,7 @@ def _run_step(each: Pass, graph: Graph) -> Step:
     return Step(each, graph, after, time.perf_counter() - start)
 
 
-def _verify_step(step: Step, sound: set[Operation]) -> None:
+def _verify_step(step: Step, sound: Sound) -> None:
     if step.after is step.before:
         return
     try:

@@ -13,11 +13,13 @@ INFERENCE = ",".join(
         "simplify-inference",
         "skip-padding",
         "decompose",
+        "widen-sums",
         "optimize-bodies",
         "canonicalize",
         "fold-constants",
         "cse",
         "dce",
+        "fold-tables",
         # Towards the machine: what runs together.
         "fuse",
     ]
@@ -38,6 +40,7 @@ def training(memory: str = "recompute") -> str:
             "fold-batch-norm",
             "lower-gradients",
             "decompose",
+            "widen-sums",
             "optimize-bodies",
             "canonicalize",
             "fold-constants",

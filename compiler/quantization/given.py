@@ -245,6 +245,11 @@ class _Floats:
         return self.b.emit("quantize", x, dtype=str(dtype), y=y)
 
 
+def _reader(graph: Graph, op: Operation, name: str) -> bool:
+    """Whether an operation of a name reads the result of another."""
+    return any(user.name == name for user in graph.users[op.result])
+
+
 def _stated(op: Operation) -> Quantization | None:
     """What a dequantize or reinterpret says that its operand stands for."""
     if not isinstance(op.operator, Dequantize | Reinterpret):
@@ -391,10 +396,25 @@ class _WithScales(Quantizer):
         if not is_kept and missing is None:
             return False
         if any(v in self.scales for v in wanted):
-            named = "it has no integer form" if missing is None else f"`{self.names[missing]}` has no scale"
+            named = "it has no integer form" if missing is None else self._lack(missing)
             reason = "it is to be kept so" if is_kept and INTEGER.of(op.operator) is not None else named
             self.notes.append(f"{op.name} `{self._title(op)}` stays float: {reason}")
         return True
+
+    def _lack(self, value: Value) -> str:
+        """Why a value has no scale: the file has none, or one for each channel."""
+        name = f"`{self.names[value]}`"
+        made = self.graph.producers.get(value)
+        scaled = [u for u in self.graph.users[value] if self._scales(u) and _reader(self.graph, u, "round")]
+        integers = self.graph.producers.get(made.operands[0]) if made is not None and self._scales(made) else None
+        if scaled or (integers is not None and integers.name in ("cast", "sub")):
+            return f"{name} has a scale for each channel in the file, which integer activations can't have"
+        return f"{name} has no scale"
+
+    def _scales(self, op: Operation) -> bool:
+        """True for a product with numbers along an axis."""
+        factor = self.known(op.operands[1]) if op.name == "mul" else None
+        return factor is not None and factor.size > 1
 
     def _title(self, op: Operation) -> str:
         return self.names[self.final(op)]

@@ -25,7 +25,7 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         pause="call void @llvm.x86.sse2.pause()",
         attributes=wide,
     )
-    return replace(base, **changes)
+    return replace(base, has_byte_tables="avx512vbmi" in changes.get("extensions", ()), **changes)
 
 
 def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:
@@ -113,7 +113,8 @@ def by_features(triple: str, features: dict[str, bool]) -> Target:
         wide = all(features.get(f) for f in ("avx512f", "avx512bw", "avx512dq", "avx512vl"))
         if wide:
             vnni = features.get("avx512vnni")
-            return _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
+            generic = _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
+            return replace(generic, has_byte_tables=bool(features.get("avx512vbmi")))
         if features.get("avx2") and features.get("fma"):
             return _x86("generic", 8, 16, has_half=bool(features.get("f16c")))
         half, rounding = bool(features.get("f16c")), bool(features.get("sse4.1"))

@@ -80,6 +80,8 @@ class Target:
     """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
     longest_epilogue: int = 2000
     """Expressions to which the end of a register tile is expanded, at most; a longer one becomes a loop."""
+    has_byte_tables: bool = False
+    """An instruction takes bytes from two registers of 64 at the places that the bytes of a third one name."""
     pause: str = ""
     """LLVM instruction that eases a short busy-waiting loop."""
     attributes: tuple[str, ...] = field(default=())

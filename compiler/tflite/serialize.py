@@ -6,7 +6,8 @@ The same model gives the same bytes. Equal constants share a buffer, and the dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import flatbuffers
@@ -18,6 +19,8 @@ from ..graph.ir import Array
 from ..types import DType, Quantization
 from .model import Field, Function, Model, Node, Options, Tensor
 from .names import ELEMENT_TYPES, accessor
+from .reading.flatbuffer import Scalar, Table, Vector
+from .reading.options import OPTIONS, OPTIONS_2
 from .reading.schema import IDENTIFIER, VERSION
 
 ALIGNMENT = 16
@@ -144,8 +147,11 @@ class _Serializer:
         inputs, outputs = self.integers(node.inputs), self.integers(node.outputs)
         fields: dict[str, Any] = {}
         if node.options is not None:
-            fields["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, node.options.table)
-            fields["BuiltinOptions"] = self.options(node.options)
+            table = node.options.table
+            second = "" if hasattr(tflite.BuiltinOptions, table) else "2"
+            kinds = getattr(tflite, f"BuiltinOptions{second}")
+            fields[f"BuiltinOptions{second}Type"] = getattr(kinds, table)
+            fields[f"BuiltinOptions{second}"] = self.options(node.options)
         if node.custom_options:
             fields["CustomOptions"] = self.block(node.custom_options)
         if node.intermediates:
@@ -154,14 +160,19 @@ class _Serializer:
         return self.table("Operator", OpcodeIndex=index, Inputs=inputs, Outputs=outputs, **fields)
 
     def options(self, options: Options) -> int:
-        fields = {accessor(name): self.field(value) for name, value in options.fields.items()}
+        kinds = _tables()[options.table].fields
+        fields = {accessor(name): self.field(value, kinds[name]) for name, value in options.fields.items()}
         return self.table(options.table, **fields)
 
-    def field(self, value: Field) -> int | float | bool:
+    def field(self, value: Field, kind: object) -> int | float | bool:
         if isinstance(value, str):
             text: int = self.b.CreateString(value)
             return text
-        return value if isinstance(value, int | float) else self.integers(value)
+        if isinstance(value, int | float):
+            return value
+        form = kind.of.format if isinstance(kind, Vector) and isinstance(kind.of, Scalar) else "<i4"
+        size, method = _ELEMENTS[form]
+        return self._vector(size, value, getattr(self.b, method))
 
     def subgraph(self, part: Model | Function, buffers: Sequence[int]) -> int:
         tensors = self.tables([self.tensor(t, b) for t, b in zip(part.tensors, buffers, strict=True)])
@@ -182,6 +193,21 @@ class _Serializer:
         return self.tables(
             [self.table("TensorMap", Name=s, TensorIndex=p) for s, p in zip(strings, places, strict=True)]
         )
+
+
+_ELEMENTS = {
+    "<i4": (4, "PrependInt32"),
+    "<i8": (8, "PrependInt64"),
+    "<f4": (4, "PrependFloat32"),
+    "<u1": (1, "PrependUint8"),
+}
+"""Sizes of elements of vectors, and the methods that write them."""
+
+
+@cache
+def _tables() -> Mapping[str, Table]:
+    """All tables of options by name."""
+    return {table.name: table for table in (*OPTIONS.tables.values(), *OPTIONS_2.tables.values())}
 
 
 def _bytes(array: Array) -> bytes:

@@ -15,7 +15,6 @@ from ..compiler.edgetpu import (
     Report,
     model_facts,
     predict,
-    read_tflite,
     to_data,
     to_text,
 )
@@ -23,8 +22,7 @@ from ..compiler.errors import Diagnostic, Location, NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.ops.opaque import unknown_operators
 from ..compiler.passes import legalize_edgetpu
-from ..compiler.reading import read_bytes
-from ..edgetpu import write_report
+from ..edgetpu import facts_of_file, write_report
 from ..frontend import FORMATS, check, format_of
 from ..frontend.diagnostics import to_json
 from ..options import allow_import_option, json_option, settings_option
@@ -129,7 +127,7 @@ def _check_net(file: str) -> Sequence[Diagnostic]:
 def _facts_of_tflite(file: str, net: str | None, settings: dict[str, object]) -> ModelFacts:
     if net or settings:
         raise NetcError("--net and --set are for .net files")
-    return read_tflite(read_bytes(file), Path(file).name)
+    return facts_of_file(Path(file))
 
 
 def _advice(graph: Graph, prediction: Report) -> str:

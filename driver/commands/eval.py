@@ -69,7 +69,7 @@ _IN_WORDS = {
 
 @click.command("eval", cls=DataCommand)
 @network_options
-@click.option("--weights", metavar="FILE", help="Weights (safetensors); a .tflite file has its own.")
+@click.option("--weights", metavar="FILE", help="Weights (safetensors), in place of those that a file holds.")
 @click.option("--data", required=True, metavar="NAME", help="What to evaluate on: see below.")
 @click.option("--data-dir", metavar="FOLDER", help="Where data sets lie; default: NETC_DATA, else ../shared/data.")
 @click.option("--split", default="test", show_default=True, help="test or train.")
@@ -152,8 +152,6 @@ def _check_options(model: str, weights: str | None, compare: str | None, compare
         raise NetcError("--compare-net needs the float network's weights", hint="add --compare FILE")
     if compare and kind is not FORMATS["tflite"]:
         raise NetcError(f"--compare is for .tflite files, not for {model}", hint="`netc quantize` makes one")
-    if weights and kind.has_weights:
-        raise NetcError(f"{model} has its own weights", hint="--compare FILE compares it with the float network's")
     if not weights and kind is FORMATS["net"]:
         raise _weights_lack()
 

@@ -10,7 +10,7 @@ from ..losses import find_loss
 from ..options import batch_option, network_options, output_option, target_options
 from ..output import write_result
 from ..passlog import PassLog, pass_options
-from ..pipeline import STAGES, Request, build, load
+from ..pipeline import STAGES, Request, build, load_to_train
 
 
 @click.command("grad")
@@ -43,11 +43,11 @@ def grad_command(
 ) -> None:
     """Write the gradients of a loss as a graph.
 
-    MODEL is a shipped model's name or the path of a .net file. The graph takes the net's input and `labels`; it gives
+    MODEL is a shipped model's name or the path of a file. The graph takes the net's input and `labels`; it gives
     the loss, the number of right answers where the loss knows them, and the gradients in the order of --wrt.
     """
     log = PassLog(print_after, print_changed, time_passes)
-    graph = load(model, net=net, batch=batch, settings=settings)
+    graph, _ = load_to_train(model, net=net, batch=batch, settings=settings)
     forward = loss_graph(graph, loss=find_loss(loss, model, graph))
     names = None if wrt is None else [name.strip() for name in wrt.split(",")]
     gradients = dce(differentiate(forward, 0, names))

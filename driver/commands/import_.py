@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
 from ..compiler.errors import NetcError
-from ..compiler.files import replacing
+from ..compiler.files import replacing, write_bytes
 from ..compiler.graph.ir import Graph
-from ..frontend import format_of
+from ..frontend import format_of, models_folder
 from ..frontend.writing import Written, written
-from ..options import network_options
+from ..options import network_options, preprocess_option
 from ..output import echo, quantity
+from ..picture import class_labels
 from ..pipeline import load
+from ..runtime.data.registry import class_names
 from ..runtime.weights import read_weights, write_weights
+
+FEW = 20
+"""Most classes that are named in the text itself."""
 
 
 @click.command("import")
 @network_options
 @click.option("--weights", metavar="FILE", help="Weights (safetensors) of a network whose file holds none.")
+@preprocess_option
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .net file; weights go beside it.")
-def import_command(model: str, net: str | None, settings: dict[str, object], weights: str | None, output: str) -> None:
+def import_command(
+    model: str,
+    net: str | None,
+    settings: dict[str, object],
+    weights: str | None,
+    preprocess: dict[str, object],
+    output: str,
+) -> None:
     """Write a network as a .net file that can be read and edited.
 
     MODEL is an .onnx or .tflite file, a graph in text form, or a net. Repeated structure becomes blocks and loops. The
-    weights that MODEL holds, or --weights, become FILE.safetensors beside FILE.net, under the names of the text.
+    weights that MODEL holds, or --weights, become FILE.safetensors beside FILE.net, under the names of the text. What
+    MODEL says about pictures and classes stands in the text, too; a long list of classes becomes FILE.labels.txt.
     """
     path = Path(output)
     if path.suffix != ".net":
@@ -39,7 +55,8 @@ def import_command(model: str, net: str | None, settings: dict[str, object], wei
         raise NetcError(f"--weights: {model} holds its weights")
     if weights and _is_same(weights, beside):
         raise NetcError(f"{beside} would replace the weights it is made from", hint="give -o another name")
-    graph = load(model, net=net, settings=settings)
+    graph = load(model, net=net, settings=settings, preprocess=preprocess)
+    graph, labels = _with_labels(graph, model, path.with_suffix(".labels.txt"))
     result = written(graph, path.stem, _for_two(model, net, settings, graph))
     arrays = result.arrays(read_weights(weights, graph) if weights else None)
     has_weights = bool(arrays) and len(arrays) == len(result.graph.parameters)
@@ -48,11 +65,33 @@ def import_command(model: str, net: str | None, settings: dict[str, object], wei
         raise NetcError(
             f"{model} holds some weights, but not `{lacking}`", hint="give all others with --weights FILE.safetensors"
         )
-    with replacing(path) as part:  # both files, or neither
+    with replacing(path) as part:  # all files, or none
         part.write_bytes(result.text.encode())
+        if labels is not None:
+            write_bytes(path.with_suffix(".labels.txt"), "".join(f"{name}\n" for name in labels).encode())
         if has_weights:
             write_weights(beside, result.graph, arrays)
     echo(_summary(result, output, str(beside) if has_weights else None))
+
+
+def _with_labels(graph: Graph, model: str, path: Path) -> tuple[Graph, tuple[str, ...] | None]:
+    """The graph with class names as a text can have them, and those that belong into the file `path`."""
+    settings = graph.attributes.get("preprocess") or {}
+    declared = settings.get("labels")
+    if declared is None or (isinstance(declared, str) and _is_known(declared)):
+        return graph, None
+    names = class_labels(graph, model).names
+    rest = {key: value for key, value in settings.items() if key != "labels"}
+    is_short = names is not None and (len(names) <= FEW or any(name != name.strip() or "\n" in name for name in names))
+    if names is not None:
+        rest["labels"] = names if is_short else path.name
+    attributes = MappingProxyType({**graph.attributes, "preprocess": rest})
+    return replace(graph, attributes=attributes), None if is_short else names
+
+
+def _is_known(labels: str) -> bool:
+    """Whether labels are those of a shipped file or of a data set, which every text can name."""
+    return os.path.isfile(models_folder() / labels) or class_names(labels) is not None
 
 
 def _for_two(model: str, net: str | None, settings: dict[str, object], graph: Graph) -> Graph | None:

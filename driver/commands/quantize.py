@@ -138,10 +138,14 @@ class _Options:
         )
 
 
+def _load(o: _Options) -> Graph:
+    return load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess, with_parameters=o.weights is not None)
+
+
 def _lighten(o: _Options, form: str) -> None:
     """Write the network with lighter weights."""
     _refuse_samples(o, form)
-    network = load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess)
+    network = _load(o)
     data = open_source(o.data, "test") if o.data else None
     if data:
         _comparable(data, network, o)
@@ -180,7 +184,7 @@ def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> No
 
 def _quantize(o: _Options) -> None:
     if o.samples is None and o.form == "int8":
-        network = load(o.model, net=o.net, settings=o.settings)
+        network = _load(o)
         if states_scales(network):
             _write_as_given(o, network)
             return
@@ -193,7 +197,7 @@ def _quantize(o: _Options) -> None:
     report_file = ReportFile.named(o.report) if o.report else None
     labelled = _labelled(o)
     scheme = o.scheme
-    network = load(o.model, net=o.net, settings=o.settings, preprocess=o.preprocess)
+    network = _load(o)
     if labelled and not _comparable(labelled, network, o):
         labelled = None
     samples = open_noted(o.samples, o.limit, network)

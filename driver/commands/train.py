@@ -22,6 +22,7 @@ from ..options import (
     background_option,
     combine,
     output_option,
+    preprocess_option,
     settings_option,
     target_options,
 )
@@ -93,6 +94,7 @@ emit_options = combine(
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
 @settings_option
 @allow_import_option
+@preprocess_option
 @click.option("--size", type=click.IntRange(1), help="Pixels per side, for nets with the hyperparameter `size`.")
 @click.option("--weights", metavar="FILE", help="Start from these weights; default: seeded initialisation.")
 @click.option("--skip", multiple=True, metavar="PATTERN", help="Draw these anew, whatever --weights has: 'head.*'.")
@@ -180,7 +182,7 @@ def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> No
     """Report everything that is wrong with the recipe of the file at once."""
     graph = None
     with suppress(NetcError):  # what is wrong with the net is reported when it is trained
-        graph = setup.load(1)
+        graph, _ = setup.load(1)
     if problems := recipe_problems(written, setup.model, graph, overridden(flags)):
         raise NetcError(problems)
 
@@ -190,7 +192,7 @@ def _resumed(
 ) -> Started:
     """A run that goes on."""
     kept = read_description(path)["recipe"]
-    if lacking := {*IDENTITY, "threads", "network"} - {"skip"} - kept.keys():
+    if lacking := {*IDENTITY, "threads", "network"} - {"skip", "preprocess"} - kept.keys():
         raise NetcError(f"{path} was written by another version of netc: its recipe lacks {', '.join(sorted(lacking))}")
     recipe = check_same(TrainingRecipe.from_json(kept), flags)
     job = Job.prepare(asked.resumed(kept), recipe, data_dir, workers, world)

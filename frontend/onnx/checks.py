@@ -67,6 +67,8 @@ def check_types(schema: Any, inputs: Sequence[Tensor | None]) -> None:
             if not any("seq(" in kind for kind in declared.types):
                 raise UnsupportedError(f"input {place}, `{tensor.name}`, can't be a sequence")
             continue
+        if tensor.is_missing and any("optional(" in kind for kind in declared.types):
+            continue
         dtype = tensor.foreign or _WORDS[tensor.type.dtype]
         word = f"tensor({dtype})"
         if word not in declared.types and f"optional({word})" not in declared.types:

@@ -15,7 +15,7 @@ from ...compiler.graph.ir import Array, Value
 from .attributes import decoded
 from .checks import check_attributes, check_counts, check_types
 from .functions import body_of, defaults_of, resolved
-from .library import NEWEST, schema_of
+from .library import NEWEST, OLDEST, schema_of
 from .node import Constants, Node, ReportedError, Tensor, UnknownInputError, UnsupportedError
 from .registry import Rule, known_operators, rule_of
 from .tensors import array_of
@@ -70,6 +70,8 @@ class Converter:
     """Inputs of the graph on which something depends that must be known."""
     nodes: int = 0
     work: int = 0
+    to_train: bool = False
+    """Whether forms for training become operators that know what training is."""
 
     def report(self, message: str, hint: str | None = None) -> None:
         """Note a problem of the file."""
@@ -214,6 +216,9 @@ class Converter:
             raise UnsupportedError(f"operator set {opset} no longer has {proto.op_type}")
         if not domain and version > NEWEST:
             raise UnsupportedError(f"{proto.op_type}-{version} is newer than the rules of netc ({NEWEST})")
+        if not domain and opset < OLDEST and not _stays(schema):
+            hint = "export it again with a newer operator set"
+            raise UnsupportedError(f"{proto.op_type}-{version} is older than the rules of netc ({OLDEST})", hint=hint)
         check_counts(schema, proto)
         check_attributes(schema, attributes)
         rule = rule_of(domain, proto.op_type, version)
@@ -286,6 +291,12 @@ _ABSENT = Tensor("")
 _CONTROL = frozenset({"If", "Loop", "Scan"})
 
 
+def _stays(schema: Any) -> bool:
+    """True if the oldest operator set of the rules defines an operator as an older one does."""
+    later = schema_of(schema.name, OLDEST, "")
+    return later is not None and later.since_version == schema.since_version
+
+
 def _without_absent(proto: Any, names: Mapping[str, Tensor | None]) -> Any:
     """A node of a function whose inputs that the call leaves out are left out, too."""
     if not any(names.get(name) is _ABSENT for name in proto.input):
@@ -304,7 +315,7 @@ def _domain(proto: Any) -> str:
 
 def _type_of(tensor: Tensor | None) -> str:
     """The type of an input in messages."""
-    if tensor is None:
+    if tensor is None or tensor.is_missing:
         return "nothing"
     if tensor.items is not None:
         return f"a sequence of {len(tensor.items)}"

@@ -11,6 +11,7 @@ from ...compiler.errors import NetcError
 NEWEST = 28
 """The newest operator set whose operators netc's rules know; operators that changed later are refused."""
 OLDEST = 6
+"""The oldest one; of those before it the rules know the operators that it left as they were."""
 
 
 @cache

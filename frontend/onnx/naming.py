@@ -27,10 +27,16 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where PyTorch's newer exporter notes the modules in which a node was made, outermost first."""
 
 
+_SPOKEN = re.compile(r"(?!.*_\d+$)(?=.*_)[A-Za-z][A-Za-z_\d]*", re.ASCII)
+"""Names of tensors that a module holds itself, such as class_token; those that exporters make up end in numbers."""
+
+
 def weight_name(proto: Any, place: int, name: str) -> str | None:
     """The path of the weight `name` that a node takes at a place; None if nothing tells it."""
     path = re.sub(r":\d+$", "", name).strip("/").replace("/", ".")
     if "." in path and re.fullmatch(r"[A-Za-z_][\w.\-]*", path, re.ASCII):
+        return path
+    if _SPOKEN.fullmatch(path) and not _ROLES.get(proto.op_type):
         return path
     roles = _ROLES.get(proto.op_type, ())
     scope = _scope(proto)

@@ -41,7 +41,7 @@ class ReportedError(UnsupportedError):
 class Tensor:
     """What a name of the file stands for: numbers that are the same in every run, or a value of the graph.
 
-    `sources` are the graph's inputs that it depends on.
+    `sources` are the graph's inputs that it depends on. An optional tensor that isn't there has neither, nor items.
     """
 
     name: str
@@ -50,6 +50,11 @@ class Tensor:
     sources: frozenset[str] = frozenset()
     items: tuple[Tensor, ...] | None = None
     """The tensors of a sequence, which itself is none."""
+
+    @property
+    def is_missing(self) -> bool:
+        """True for an optional tensor or sequence that isn't there."""
+        return self.array is None and self.value is None and self.items is None
 
     @property
     def foreign(self) -> str | None:
@@ -62,10 +67,15 @@ class Tensor:
         if self.value is not None:
             return self.value.type
         if self.array is None:
-            raise UnsupportedError(f"`{self.name}` is a sequence of tensors")
+            raise self.no_tensor()
         if self.foreign is not None:
             raise UnsupportedError(f"elements of type {self.foreign} are not supported here")
         return TensorType(DType.of(self.array.dtype), self.array.shape)
+
+    def no_tensor(self) -> UnsupportedError:
+        """What is wrong where a tensor is asked for, and this is none."""
+        what = "an optional tensor that isn't there" if self.is_missing else "a sequence of tensors"
+        return UnsupportedError(f"`{self.name}` is {what}")
 
 
 @dataclass(eq=False)
@@ -144,8 +154,8 @@ class Node:
         """The numbers of an input that must be known."""
         tensor = self.tensor(place)
         if tensor.array is None:
-            if tensor.items is not None:
-                self.unsupported(f"input {place} is a sequence of tensors")
+            if tensor.value is None:
+                raise tensor.no_tensor()
             self.converter.needed |= tensor.sources
             inputs = ", ".join(f"`{name}`" for name in sorted(tensor.sources))
             where = f"input {place}, `{tensor.name}`," if tensor.name else f"input {place}"
@@ -180,7 +190,7 @@ class Node:
         if tensor.array is not None:
             return self._constant(tensor, None)
         if tensor.value is None:
-            self.unsupported(f"`{tensor.name}` is a sequence of tensors")
+            raise tensor.no_tensor()
         return tensor.value
 
     def _constant(self, tensor: Tensor, axes: tuple[int, ...] | None) -> Value:

@@ -20,9 +20,10 @@ from ...compiler.reading import read_bytes, reading
 from .checks import check_text
 from .converter import Converter, Scope
 from .layout import arranged
-from .library import OLDEST, library
+from .library import library
+from .metadata import preprocess_of
 from .node import Tensor
-from .sizes import Sizes
+from .sizes import Sizes, sizes_of
 from .tensors import FOREIGN, dtype_of, element_name
 
 MAX_FILE = 1 << 31
@@ -37,16 +38,24 @@ class UnknownInputsError(NetcError):
         self.inputs = inputs
 
 
-def load_onnx(path: str | os.PathLike[str], batch: int = 1, settings: Mapping[str, Any] | None = None) -> Graph:
+def load_onnx(
+    path: str | os.PathLike[str],
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    to_train: bool = False,
+) -> Graph:
     """Read a `.onnx` file; `settings` are open sizes, and values of inputs that are to be part of the graph, by name.
 
-    Open sizes that count samples are `batch`. Raises `NetcError` with all that is wrong with the file, or that netc
-    doesn't have. Warns (`Note`) of sizes that were taken for the batch.
+    Open sizes that count samples are `batch`. `to_train` says that the network will be trained: batch normalisation and
+    dropout that the file has in their forms for training become `batch_norm` and `dropout`. Raises `NetcError` with all
+    that is wrong with the file, or that netc doesn't have. Warns (`Note`) of sizes that were taken for the batch.
     """
     file = Path(path)
     notes: list[str] = []
     try:
-        graph = graph_of(read_model(path), file.stem, file.parent, batch=batch, settings=settings, notes=notes)
+        model = read_model(path)
+        graph = graph_of(model, file.stem, file.parent, batch=batch, settings=settings, notes=notes, to_train=to_train)
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
     for note in notes:
@@ -73,6 +82,7 @@ def graph_of(
     settings: Mapping[str, Any] | None = None,
     watch: bool = False,
     notes: list[str] | None = None,
+    to_train: bool = False,
 ) -> Graph:
     """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`.
 
@@ -80,9 +90,9 @@ def graph_of(
     added to `notes`.
     """
     opsets = _opsets(model)
-    sizes = Sizes(batch, settings or {})
+    sizes = sizes_of(model, batch, settings)
     builder = GraphBuilder(name, {"format": "onnx"})
-    converter = Converter(builder, folder, _functions(model))
+    converter = Converter(builder, folder, _functions(model), to_train=to_train)
     scope = Scope(opsets=opsets)
     given = {tensor.name for tensor in model.graph.initializer}
     for info in model.graph.input:
@@ -96,10 +106,18 @@ def graph_of(
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs)
     _raise(converter)
-    found = {info.name: t for info, t in zip(model.graph.output, outputs, strict=True) if t is not None}
+    found: dict[str, Tensor] = {}
+    for info, tensor in zip(model.graph.output, outputs, strict=True):
+        if tensor is not None and tensor.items is not None:  # a program gives its tensors one by one
+            found.update({f"{info.name}.{i}": item for i, item in enumerate(tensor.items)})
+        elif tensor is not None:
+            found[info.name] = tensor
     if watch:
         found = {n: t for n, t in scope.names.items() if t is not None and t.value is not None}
         found = {n: t for n, t in found.items() if t.value not in builder.inputs}
+    said = preprocess_of(model, notes if notes is not None else [])
+    if said:
+        builder.attributes["preprocess"] = said
     if notes is not None and sizes.assumed:
         told = ", ".join(f"{name} = {sizes.bound[name]}" for name in sorted(sizes.assumed))
         notes.append(f"the file leaves the batch open: {told}")
@@ -113,10 +131,10 @@ def _opsets(model: Any) -> dict[str, int]:
     opsets = {"" if e.domain == "ai.onnx" else e.domain: int(e.version) for e in model.opset_import}
     if not opsets and model.ir_version < 3:
         opsets = {"": 1}
-    newest, version = library().defs.onnx_opset_version(), opsets.get("", OLDEST)
-    if not OLDEST <= version <= newest:
-        hint = "export it again with a newer operator set" if version < OLDEST else "install a newer onnx package"
-        raise NetcError(f"operator set {version} is not supported, only {OLDEST} to {newest}", hint=hint)
+    newest, version = library().defs.onnx_opset_version(), opsets.get("", 1)
+    if not 1 <= version <= newest:
+        hint = None if version < 1 else "install a newer onnx package"
+        raise NetcError(f"operator set {version} is not supported, only 1 to {newest}", hint=hint)
     return opsets
 
 
@@ -127,13 +145,17 @@ def _functions(model: Any) -> dict[tuple[str, str, str], Any]:
 def _input(converter: Converter, scope: Scope, sizes: Sizes, info: Any) -> None:
     """Declare an input of the graph, or a constant where its value is given."""
     try:
+        if info.type.WhichOneof("value") in ("sequence_type", "optional_type"):
+            scope.names[info.name] = sizes.parts(info)
+            return
         array = sizes.fixed(info)
         if array is not None:
             scope.names[info.name] = Tensor(info.name, array=array)
             return
         type_ = sizes.type_of(info)
     except NetcError as error:
-        if element_name(info.type.tensor_type.elem_type) in FOREIGN:  # numbers that are known may have such types
+        # Numbers that are known may have types that netc lacks, and sequences and optional tensors are always known.
+        if info.type.WhichOneof("value") != "tensor_type" or element_name(info.type.tensor_type.elem_type) in FOREIGN:
             converter.needed.add(info.name)
         converter.problems.extend(error.diagnostics)
         scope.names[info.name] = None
@@ -147,8 +169,12 @@ def _check_outputs(graph: Any, converter: Converter, outputs: Sequence[Tensor | 
     """Report outputs of another element type or rank than the file declares."""
     for info, tensor in zip(graph.output, outputs, strict=True):
         declared = info.type.tensor_type
+        if tensor is not None and tensor.is_missing:
+            converter.report(f"output `{info.name}` is an optional tensor that isn't there, which a program can't give")
+            continue
         if tensor is not None and tensor.items is not None:
-            converter.report(f"output `{info.name}` is a sequence of tensors, which a program can't give")
+            if any(item.foreign is not None for item in tensor.items):
+                converter.report(f"output `{info.name}` has elements of type {tensor.items[0].foreign}")
             continue
         if tensor is None or info.type.WhichOneof("value") != "tensor_type" or not declared.elem_type:
             continue

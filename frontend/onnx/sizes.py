@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex
 
@@ -13,6 +13,7 @@ from ...compiler.errors import Diagnostic, NetcError, near_miss
 from ...compiler.graph.ir import Array
 from ...compiler.types import TensorType
 from .library import library
+from .node import Tensor
 from .tensors import FOREIGN, dtype_of, element_name
 
 _BATCH = re.compile(r"(n|b|bs|batch.*|.*batch(_?size)?)", re.IGNORECASE)
@@ -20,8 +21,43 @@ _BATCH = re.compile(r"(n|b|bs|batch.*|.*batch(_?size)?)", re.IGNORECASE)
 
 
 def plain(name: str) -> str:
-    """A name as --set takes it: letters, digits and underscores."""
-    return re.sub(r"\W", "_", name)
+    """A name as --set takes it: letters, digits and underscores, no digit first."""
+    word = re.sub(r"\W", "_", name)
+    return word if word.isidentifier() else f"_{word}"
+
+
+def option_names(infos: Iterable[Any]) -> dict[tuple[str, int | None], str]:
+    """The name under which each open size and each input takes a value, all of them different.
+
+    Keys are a size's name and -1, an input and the dimension of a size without a name, or an input and None. Names
+    that are plain stay; of others that would be called alike, the later ones get a number.
+    """
+    sizes: dict[tuple[str, int | None], str] = {}
+    inputs: dict[tuple[str, int | None], str] = {}
+    for info in infos:
+        inputs[info.name, None] = info.name
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if dim.WhichOneof("value") == "dim_param" and dim.dim_param:
+                sizes[dim.dim_param, -1] = dim.dim_param
+            elif dim.WhichOneof("value") != "dim_value" or dim.dim_value < 0:
+                sizes[info.name, axis] = f"{info.name}_{axis}"
+    wanted = {**sizes, **inputs}
+    found: dict[tuple[str, int | None], str] = {}
+    taken: set[str] = set()
+    for key, name in sorted(wanted.items(), key=lambda item: plain(item[1]) != item[1]):  # else as in the file
+        word, count = plain(name), 1
+        while word in taken:
+            count += 1
+            word = f"{plain(name)}_{count}"
+        taken.add(word)
+        found[key] = word
+    return found
+
+
+def sizes_of(model: Any, batch: int, settings: Mapping[str, Any] | None) -> Sizes:
+    """The sizes of a ModelProto, and what is given for them."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    return Sizes(batch, settings or {}, [info for info in model.graph.input if info.name not in known])
 
 
 @dataclass
@@ -30,6 +66,8 @@ class Sizes:
 
     batch: int
     given: Mapping[str, Any]
+    infos: Sequence[Any]
+    """The inputs of the file that have no value in it."""
     bound: dict[str, int] = field(default_factory=dict[str, int])
     """Sizes by name."""
     used: set[str] = field(default_factory=set[str])
@@ -37,6 +75,9 @@ class Sizes:
     """Sizes that were taken for numbers of samples."""
     open: dict[str, str] = field(default_factory=dict[str, str])
     """Sizes without a value, and where they stand."""
+
+    def __post_init__(self) -> None:
+        self.options = option_names(self.infos)
 
     def type_of(self, info: Any) -> TensorType:
         """The type of an input; sizes without a value count as 1, and are noted as open."""
@@ -46,7 +87,8 @@ class Sizes:
             raise NetcError(f"input `{info.name}` is no tensor, but a {word}")
         tensor = info.type.tensor_type
         if not tensor.HasField("shape"):
-            raise NetcError(f"input `{info.name}` has no shape", hint=f"fix it: --set {plain(info.name)}=VALUE")
+            cure = f"fix it: --set {self.options[info.name, None]}=VALUE"
+            raise NetcError(f"input `{info.name}` has no shape", hint=cure)
         dtype = dtype_of(tensor.elem_type)
         return TensorType(dtype, tuple(self._size(info.name, d, axis) for axis, d in enumerate(tensor.shape.dim)))
 
@@ -54,43 +96,64 @@ class Sizes:
         which = dim.WhichOneof("value")
         if which == "dim_value" and dim.dim_value >= 0:
             return int(dim.dim_value)
-        name = dim.dim_param if which == "dim_param" and dim.dim_param else f"{owner}_{axis}"
+        own = dim.dim_param if which == "dim_param" else ""
+        name = self.options[(own, -1) if own else (owner, axis)]
         if name not in self.bound:
-            size = self._bound(name, axis)
+            size = self._bound(name, own or f"{owner}_{axis}", axis)
             if size is None:
-                self.open[name] = f"dimension {axis} of input `{owner}`"
+                told = f" (`{own}`)" if own not in ("", name) else ""
+                self.open.setdefault(name, f"dimension {axis} of input `{owner}`{told}")
                 return 1
             self.bound[name] = size
         return self.bound[name]
 
-    def _bound(self, name: str, axis: int) -> int | None:
-        for key in (name, plain(name)):
-            if key in self.given:
-                self.used.add(key)
-                return _checked(key, self.given[key])
+    def _key(self, option: str, name: str) -> str | None:
+        """What is given by an option's name, or by the name in the file if no other option is called so."""
+        others = self.options.values()
+        return next((k for k in (option, name) if k in self.given and (k == option or k not in others)), None)
+
+    def _bound(self, option: str, name: str, axis: int) -> int | None:
+        key = self._key(option, name)
+        if key is not None:
+            self.used.add(key)
+            return _checked(key, self.given[key])
         is_anonymous = re.fullmatch(r".*_\d+|unk__\d+|s\d+", name) is not None
         if _BATCH.fullmatch(name) or (axis == 0 and is_anonymous):
-            self.assumed.add(name)
+            self.assumed.add(option)
             return self.batch
         return None
 
+    def parts(self, info: Any) -> Tensor:
+        """What is given for an input that is a sequence or an optional tensor: its tensors, or nothing."""
+        option = self.options[info.name, None]
+        kind = info.type
+        word = kind.WhichOneof("value").removesuffix("_type")
+        key = self._key(option, info.name)
+        if key is None:
+            hint = f"give its values: --set '{option}=[...]'"
+            raise NetcError(f"input `{info.name}` is no tensor, but a {word}, which must be known", hint=hint)
+        self.used.add(key)
+        value = self.given[key]
+        if word == "optional":
+            kind = kind.optional_type.elem_type
+            if value is None:
+                return Tensor(info.name)
+        if kind.WhichOneof("value") == "tensor_type":
+            return Tensor(info.name, array=_array(info.name, value, kind.tensor_type.elem_type))
+        kind = kind.sequence_type.elem_type
+        if kind.WhichOneof("value") != "tensor_type" or not isinstance(value, Sequence) or isinstance(value, str):
+            raise NetcError(f"input `{info.name}` takes a list of tensors", hint=f"--set '{option}=[[1, 2], [3, 4]]'")
+        items = tuple(Tensor("", array=_array(info.name, v, kind.tensor_type.elem_type)) for v in value)
+        return Tensor(info.name, items=items)
+
     def fixed(self, info: Any) -> Array | None:
         """The value of an input that is given, and thus part of the graph; None where it stays an input."""
-        key = next((k for k in (info.name, plain(info.name)) if k in self.given), None)
+        key = self._key(self.options[info.name, None], info.name)
         if key is None:
             return None
         self.used.add(key)
-        value = self.given[key]
         tensor = info.type.tensor_type
-        try:
-            if element_name(tensor.elem_type) in FOREIGN:
-                array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-            else:
-                array = np.asarray(value).astype(dtype_of(tensor.elem_type).numpy)
-            if array.dtype.kind in "iub" and not np.array_equal(array, np.asarray(value)):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError):
-            raise NetcError(f"input `{info.name}` can't be {value!r}") from None
+        array = _array(info.name, self.given[key], tensor.elem_type)
         sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in tensor.shape.dim]
         fits = len(sizes) == array.ndim and all(s in (None, n) for s, n in zip(sizes, array.shape, strict=True))
         if tensor.HasField("shape") and not fits:
@@ -100,13 +163,27 @@ class Sizes:
     def problems(self) -> Iterator[Diagnostic]:
         """One message for all sizes that are open, and one for names that aren't of this file."""
         if self.open:
-            cure = " ".join(f"--set {plain(name)}=SIZE" for name in self.open)
+            cure = " ".join(f"--set {name}=SIZE" for name in self.open)
             details = tuple(f"{name}: {where}" for name, where in self.open.items())
             yield Diagnostic("sizes of the inputs are open", hint=f"give them: {cure}", details=details)
         for name in self.given:
             if name not in self.used:
                 hint = near_miss(name, self.bound) or ("it has " + ", ".join(self.bound) if self.bound else None)
                 yield Diagnostic(f"there is no open size or input `{name}`", hint=hint)
+
+
+def _array(name: str, value: Any, code: int) -> Array:
+    """A given value as an array of ONNX's element type `code`. Raises `NetcError` where it isn't one."""
+    try:
+        if element_name(code) in FOREIGN:
+            array = np.asarray(value, library().helper.tensor_dtype_to_np_dtype(code))
+        else:
+            array = np.asarray(value).astype(dtype_of(code).numpy)
+        if array.dtype.kind in "iub" and not np.array_equal(array, np.asarray(value)):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise NetcError(f"input `{name}` can't be {value!r}") from None
+    return array
 
 
 def _checked(name: str, size: object) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from ...compiler.graph.ir import Array, Graph
 from .library import library
 from .reader import graph_of, read_model
-from .sizes import Sizes
+from .sizes import sizes_of
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def watched(path: str, batch: int = 1, settings: Mapping[str, Any] | None = None
     file = Path(path)
     nodes = {name: f"node {i} " + _title(n) for i, n in enumerate(model.graph.node) for name in n.output if name}
     graph = graph_of(model, file.stem, file.parent, batch=batch, settings=settings, watch=True)
-    sizes = Sizes(batch, settings or {})
-    fixed = {info.name: sizes.fixed(info) for info in model.graph.input}
+    sizes = sizes_of(model, batch, settings)
+    fixed = {info.name: sizes.fixed(info) for info in sizes.infos}
     library().external_data_helper.load_external_data_for_model(model, str(file.parent))
     names = tuple(graph.attributes["signature"]["outputs"])
     return Watched(model, graph, names, nodes, {n: a for n, a in fixed.items() if a is not None})

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...compiler.graph.ir import Value
+from ...compiler.graph.ir import Array, Value
 from ...compiler.ops.activations import ALONE
 from ...compiler.ops.facets import reads
 from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.quantized.comparison import compares_integers, orders_shorts
 from ...compiler.ops.quantized.shorts import power_of_two
-from ...compiler.types import DType
+from ...compiler.types import DType, Quantization
 from .context import Context
 from .fourier import real
 
@@ -114,7 +114,7 @@ def _bits(number: str, truth: str) -> Converter:
 
     def convert(c: Context) -> Value:
         if c.type(0).shape != c.type(1).shape:
-            c.unsupported("operands of different shapes are not supported")
+            c.unsupported("its kernel reads operands of different shapes beyond their ends")
         a, b = c.value(0), c.value(1)
         if a.type.dtype is DType.BOOL:
             return c.emit(truth, a, b)
@@ -158,6 +158,8 @@ def add_n(c: Context) -> Value:
 
 def fake_quant(c: Context) -> Value:
     """FAKE_QUANT: floats rounded to a grid of 2^bits numbers that holds 0 and goes about from min to max."""
+    if c.is_quantized:
+        c.unsupported(f"its kernel reads the bytes of {c.output_type().dtype} as floats")
     low, high, bits = np.float32(c.option("min", 0.0)), np.float32(c.option("max", 0.0)), int(c.option("num_bits", 0))
     if not (1 <= bits <= 16 and low < high) or c.option("narrow_range", False):
         c.unsupported(f"{bits} bits from {low} to {high} are not supported")
@@ -204,9 +206,11 @@ def _q_binary(c: Context, name: str, a: Value, b: Value) -> Value:
 
 
 def power(c: Context) -> Value:
-    """POW of floats; small whole exponents and one half are products and a root, as in the language."""
-    if c.is_quantized or not c.type(0).dtype.is_float:
-        c.unsupported("only powers of floats are supported")
+    """POW; small whole exponents of floats and one half are products and a root, as in the language."""
+    if c.is_quantized:
+        c.unsupported("its quantized form is not supported")
+    if not c.type(0).dtype.is_float:
+        return c.emit("pow", c.value(0), c.value(1))
     array, x = c.tensor(1).array(), c.value(0)
     exponent = float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.ndim <= x.type.rank else 0
     if exponent == 0.5:
@@ -219,31 +223,69 @@ def power(c: Context) -> Value:
     return result
 
 
+def sqrt(c: Context) -> Value:
+    """SQRT; of quantized numbers the root of the float, cut to a whole number of steps of the result's scale."""
+    x = c.value(0)
+    if not c.is_quantized:
+        return c.emit("sqrt", x)
+    c.check_form(0, _SIGNED)
+    given, y, dtype = c.quantization(0), c.output_quantization(), c.output_type().dtype
+    low = c.builder.scalar(0, DType.I32)
+    whole = c.emit("sub", c.cast(x, DType.I32), c.builder.scalar(given.zero_point, DType.I32))
+    floats = c.cast(c.emit("maximum", whole, low), DType.F32)  # LiteRT stops at numbers below 0
+    root = c.emit("sqrt", c.emit("mul", floats, c.builder.scalar(given.scale, DType.F32)))
+    limits = np.iinfo(str(dtype.numpy))
+    steps = c.emit("div", root, c.builder.scalar(y.scale, DType.F32))
+    steps = c.cast(c.emit("clamp", steps, low=0.0, high=float(1 << 17)), DType.I32)
+    placed = c.emit("add", steps, c.builder.scalar(y.zero_point, DType.I32))
+    return c.cast(c.emit("clamp", placed, low=int(limits.min), high=int(limits.max)), dtype)
+
+
 def quantize(c: Context) -> Value:
-    """QUANTIZE: from floats, or from one scale to another."""
-    x, y, dtype = c.value(0), c.output_quantization(), str(c.output_type().dtype)
+    """QUANTIZE: from floats, which may get a scale for each channel, or from one scale to another."""
+    x, given, dtype = c.value(0), c.output_type().quantization, c.output_type().dtype
+    if x.type.dtype is DType.F32 and given is not None and not given.is_per_tensor:
+        return _quantized_by_channel(c, x, given, dtype)
+    y = c.output_quantization()
     if x.type.dtype.is_float:
-        return c.emit("quantize", x, dtype=dtype, y=y)
-    return c.emit("requantize", x, dtype=dtype, x=c.quantization(0), y=y)
+        return c.emit("quantize", x, dtype=str(dtype), y=y)
+    return c.emit("requantize", x, dtype=str(dtype), x=c.quantization(0), y=y)
+
+
+def _quantized_by_channel(c: Context, x: Value, given: Quantization, dtype: DType) -> Value:
+    """Floats by scales of their channels, rounded in steps of 1 to 16 bits, then with their zero points."""
+    scales, zero_points = _by_channel(given, x.type.rank)
+    steps = c.emit("div", x, c.builder.constant(scales))
+    whole = c.emit("quantize", steps, dtype="i16", y=Quantization.of(1.0))
+    whole = c.emit("cast", whole, dtype="i32")
+    limits = np.iinfo(str(dtype.numpy))
+    placed = c.emit("add", whole, c.builder.constant(zero_points))
+    return c.cast(c.emit("clamp", placed, low=int(limits.min), high=int(limits.max)), dtype)
+
+
+def _by_channel(given: Quantization, rank: int) -> tuple[Array, Array]:
+    """Scales (f32) and zero points (i32) of channels, in a shape that broadcasts."""
+    shape = [1] * rank
+    if given.axis is not None:
+        shape[given.axis] = -1
+    return np.array(given.scales, np.float32).reshape(shape), np.array(given.zero_points, np.int32).reshape(shape)
 
 
 def dequantize(c: Context) -> Value:
-    """DEQUANTIZE; constants, which may have a scale for each channel, are turned into floats at once."""
-    given, array = c.type(0).quantization, c.known(0)
+    """DEQUANTIZE, of one scale or of scales for each channel; constants are turned into floats at once."""
+    given, array, x = c.type(0).quantization, c.known(0), c.type(0)
     if given is None and array is None:
         return c.cast(c.value(0), DType.F32)
     if given is None:
         return c.builder.constant(c.constant(0).astype(np.float32))
-    if array is None:
+    if array is None and given.is_per_tensor:
         return c.emit("dequantize", c.value(0), x=c.quantization(0))
-    shape = [1] * array.ndim
-    if given.axis is not None:
-        shape[given.axis] = -1
-    scales = np.array(given.scales, np.float32).reshape(shape)
-    zero_points = np.array(given.zero_points, np.int64).reshape(shape)
-    return c.builder.constant(
-        (array - zero_points).astype(np.float32).reshape(array.shape) * scales.reshape(shape if array.ndim else ())
-    )
+    scales, zero_points = _by_channel(given, x.rank)
+    if array is None:
+        whole = c.emit("sub", c.emit("cast", c.value(0), dtype="i32"), c.builder.constant(zero_points))
+        return c.emit("mul", c.cast(whole, DType.F32), c.builder.constant(scales))
+    offset = (array - zero_points.astype(np.int64)).astype(np.float32).reshape(array.shape)
+    return c.builder.constant(offset * (scales if x.rank else scales.reshape(())))
 
 
 def cast(c: Context) -> Value:
@@ -285,7 +327,7 @@ reads(_clipped("relu_n1_to_1"), "RELU_N1_TO_1")
 reads(_function("q_logistic", _plain("sigmoid", 1)), "LOGISTIC")
 reads(_function("q_tanh", _plain("tanh", 1)), "TANH")
 reads(leaky_relu, "LEAKY_RELU")
-reads(_plain("sqrt", 1), "SQRT")
+reads(sqrt, "SQRT")
 reads(_function("q_rsqrt", _plain("rsqrt", 1), _SIGNED), "RSQRT")
 reads(_function("q_exp", _plain("exp", 1), _SIGNED), "EXP")
 reads(_function("q_log", _plain("log", 1), _SIGNED), "LOG")

@@ -37,7 +37,9 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("BITWISE_XOR RIGHT_SHIFT", frozenset({DType.I8, DType.U8, DType.I16, DType.I32})),
         **_each("BITCAST STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND", _ANY),
         **_each("STABLEHLO_OR STABLEHLO_GATHER STABLEHLO_PAD STABLEHLO_SCATTER DILATE", _ANY),
+        **_each("REDUCE_WINDOW STABLEHLO_REDUCE_WINDOW", _ANY),
         **_each("STABLEHLO_SHIFT_LEFT", frozenset({DType.I8, DType.I16, DType.I32})),
+        "POW": frozenset({DType.F32, DType.I32}),
         **_each("REDUCE_ANY REDUCE_ALL", frozenset({DType.BOOL})),
         **_each("SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD ARG_MAX ARG_MIN", _NUMBERS | {DType.BOOL}),
         **_each("EQUAL NOT_EQUAL", _NUMBERS | {DType.BOOL}),
@@ -47,7 +49,7 @@ _TYPES: Mapping[str, frozenset[DType]] = MappingProxyType(
         **_each("ONE_HOT ZEROS_LIKE REVERSE_SEQUENCE DYNAMIC_UPDATE_SLICE DENSIFY", _ANY),
         # Their kernels leave the memory of truth values as it was.
         **_each("MATRIX_DIAG MATRIX_SET_DIAG", _ANY - {DType.BOOL}),
-        **_each("SPARSE_TO_DENSE BUCKETIZE BROADCAST_ARGS", _ANY),
+        **_each("SPARSE_TO_DENSE BUCKETIZE BROADCAST_ARGS HASHTABLE_LOOKUP", _ANY),
         **_each("SEGMENT_SUM UNSORTED_SEGMENT_SUM UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN", _NUMBERS),
         **_each("UNSORTED_SEGMENT_PROD NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5", _NUMBERS),
         **_each("BROADCAST_TO SELECT SELECT_V2 SHAPE RANK CAST QUANTIZE DEQUANTIZE", _ANY),
@@ -61,13 +63,24 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED", (0,)),
         **_each("UNIDIRECTIONAL_SEQUENCE_LSTM LSTM BIDIRECTIONAL_SEQUENCE_LSTM SVDF", (0,)),
         **_each("RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN", (0,)),
-        **_each("CUMSUM RFFT2D", (0,)),
+        **_each("CUMSUM RFFT2D REDUCE_WINDOW", (0,)),
+        "EMBEDDING_LOOKUP_SPARSE": (3, 4),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
         **_each("RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR", (0,)),
     }
 )
 """Which inputs an operator computes with, where that isn't all of them; weights and biases have rules of their own."""
+_CARELESS: Mapping[str, str] = MappingProxyType(
+    {
+        **_each(
+            "FAKE_QUANT LSTM UNIDIRECTIONAL_SEQUENCE_LSTM EMBEDDING_LOOKUP_SPARSE",
+            "its kernel reads the bytes of {} as floats",
+        ),
+        **_each("MATRIX_DIAG MATRIX_SET_DIAG", "its kernel has no form for truth values, and leaves the result unset"),
+    }
+)
+"""Reasons why types are refused that LiteRT's kernels take without looking at them."""
 _COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 """Operators on complex numbers, whose last dimension in netc are their two parts."""
 _OWN_RESULTS = frozenset(
@@ -98,4 +111,5 @@ def check_element_types(c: Context) -> None:
     allowed = _TYPES.get(name, _FLOATS)
     for type_ in computed if name in _OWN_RESULTS else (*computed, *results):
         if type_.dtype not in (allowed if type_.quantization is None else _SCALED.get(name, _QUANTIZED)):
-            c.unsupported(f"its form for {type_.dtype} is not supported")
+            reason = f"its form for {type_.dtype} is not supported"
+            c.unsupported(_CARELESS.get(name, reason).format(type_.dtype))

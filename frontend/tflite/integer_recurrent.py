@@ -102,12 +102,10 @@ def _clip(limit: float, scale: Quantization, most: int) -> int:
 
 
 def integer_svdf(c: Context) -> Value:
-    """SVDF of 8-bit numbers, whose memory has 16 bits."""
+    """SVDF of 8-bit numbers, whose memory has 16 bits, or 8 as microcontrollers have it."""
     (rank,) = c.positive("rank")
     memory = c.type(4).dtype
-    if memory is DType.I8:
-        c.unsupported("LiteRT's kernel takes a memory of 8 bits for one of 16")
-    if c.type(1).dtype is not DType.I8 or c.type(2).dtype is not memory or memory is not DType.I16:
+    if c.type(1).dtype is not DType.I8 or c.type(2).dtype is not memory or memory not in (DType.I8, DType.I16):
         c.unsupported(f"its form with a memory of {memory} and weights of {c.type(1).dtype} is not supported")
     operands = [c.value(0), c.state(4), c.weight(1, (1, 0))[0], c.value(2)]
     if c.has(3):

@@ -34,6 +34,7 @@ from . import (  # noqa: F401 (which registers the readers)
     fourier,
     moves,
     recurrent,
+    reduce_window,
     reductions,
     scatters,
     selections,
@@ -46,7 +47,7 @@ from .folding import check_forms, folded
 from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
 from .sizes import Sizes, bound
-from .variables import REFUSED, STATEMENTS, Variables
+from .variables import STATEMENTS, Variables, refusal
 from .walk import Walk
 
 MAX_FILE = 1 << 31
@@ -109,15 +110,7 @@ def graph_of(model: Model, name: str, sizes: Sizes | None = None, notes: list[st
     if any(t.data is not None and t.type is not None and t.type.dtype is DType.F16 for t in model.tensors):
         attributes[CONSTANTS] = HALF
     builder = GraphBuilder(name, attributes)
-    names = _unique_names(model)
-    taken = frozenset(names.values())
-    walk = Walk(model, builder, Variables(builder, taken), _convert, names)
-    for place, index in enumerate(model.inputs):
-        type_ = stand_in(model.tensors[index])
-        if index in walk.values or not type_.size:
-            raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
-        walk.values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
-    walk.run()
+    walk = _walked(model, builder)
     outputs = [walk.output(index) for index in model.outputs]
     states, updates = walk.variables.finish()
     if states:
@@ -133,6 +126,41 @@ def graph_of(model: Model, name: str, sizes: Sizes | None = None, notes: list[st
     if model.signature is not None:
         builder.attributes["signature"] = _signature(model, model.signature)
     return builder.finish((*outputs, *updates))
+
+
+def with_shapes(model: Model) -> Model:
+    """The model with shapes that the file leaves out, as far as they follow from those of the inputs."""
+    computed = {i for operator in model.operators for i in operator.outputs}
+    if all(model.tensors[i].has_shape for i in computed):
+        return model
+    try:
+        walk = _walked(bound(model, Sizes())[0], GraphBuilder("shapes"))
+    except NetcError:
+        return model
+    opaque_ones = {v for op in walk.builder.operations if op.name == "opaque" for v in op.results}
+    known = {i: v.type.shape for i, v in walk.values.items() if v not in opaque_ones}
+    known |= {i: array.shape for i, array in walk.arrays.items()}
+    tensors = [
+        t.with_shape(known[i]) if not t.has_shape and i in computed and i in known and not t.is_complex else t
+        for i, t in enumerate(model.tensors)
+    ]
+    subgraphs = list(model.subgraphs)
+    subgraphs[model.main] = replace(model.subgraph, tensors=tensors)
+    return replace(model, subgraphs=tuple(subgraphs))
+
+
+def _walked(model: Model, builder: GraphBuilder) -> Walk:
+    """A model whose sizes are bound, after all its operators have been converted."""
+    names = _unique_names(model)
+    taken = frozenset(names.values())
+    walk = Walk(model, builder, Variables(builder, taken), _convert, names)
+    for place, index in enumerate(model.inputs):
+        type_ = stand_in(model.tensors[index])
+        if index in walk.values or not type_.size:
+            raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
+        walk.values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
+    walk.run()
+    return walk
 
 
 def _unique_names(model: Model) -> dict[int, str]:
@@ -167,7 +195,7 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
     variables = c.walk.variables.copy()
     try:
         if converter is None:
-            raise UnsupportedError(REFUSED.get(operator.name, ""))
+            raise UnsupportedError(refusal(operator))
         statement = operator.name in STATEMENTS and not operator.is_custom
         results = _stated(c, converter) if statement else _converted(c, converter, names, start)
     except NetcError as error:

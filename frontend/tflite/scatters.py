@@ -112,6 +112,51 @@ def embedding_lookup(c: Context) -> Value:
     return c.emit("mul", c.cast(picked, DType.F32), scale)
 
 
+def hashtable_lookup(c: Context) -> tuple[Value, ...]:
+    """HASHTABLE_LOOKUP: the rows of keys, zeros for keys that aren't there; and which are, as u8."""
+    wanted, keys, rows = (c.value(place) for place in range(3))
+    count = keys.type.size
+    if keys.type.dtype is not DType.I32 or wanted.type.dtype is not DType.I32 or not count:
+        c.unsupported("its form for these keys is not supported")
+    same = c.emit("equal", c.emit("reshape", wanted, shape=(-1, 1)), c.emit("reshape", keys, shape=(1, count)))
+    numbers = c.builder.constant(np.arange(count, dtype=np.int32))
+    none = c.builder.scalar(-1, DType.I32)
+    place = c.emit("reduce_max", c.emit("select", same, numbers, none), axes=(1,), keepdims=False)
+    zero = c.builder.scalar(0, DType.I32)
+    hit = c.emit("greater_equal", place, zero)
+    found = c.emit("gather", rows, c.emit("maximum", place, zero), axis=0)
+    is_hit = c.emit("reshape", hit, shape=(*hit.type.shape, *(1,) * (rows.type.rank - 1)))
+    nothing = c.builder.constant(np.zeros((), rows.type.dtype.numpy), quantization=rows.type.quantization)
+    return c.emit("select", is_hit, found, nothing), c.cast(hit, DType.U8)
+
+
+COMBINERS = ("sum", "mean", "sqrtn")
+"""What codes of the schema's CombinerType stand for."""
+
+
+def embedding_lookup_sparse(c: Context) -> Value:
+    """EMBEDDING_LOOKUP_SPARSE: weighted rows added up by all indices but the last, or their mean."""
+    ids, places, weights, rows = (c.value(place) for place in (0, 1, 3, 4))
+    lead, kind = c.integers(2)[:-1], c.operator.coded("combiner", COMBINERS)
+    if len(lead) + 1 != places.type.shape[-1] or not lead or rows.type.rank < 2 or 0 in rows.type.shape:
+        c.unsupported("its form for these indices is not supported")
+    count, rest = ids.type.size, rows.type.shape[1:]
+    shape = (*lead, *rest)
+    spots = c.emit("slice", places, begin=(0, 0), size=(count, len(lead)))
+    taken = c.emit("gather", rows, ids, axis=0)
+    column = c.emit("reshape", weights, shape=(count, *(1,) * len(rest)))
+    total = c.emit("scatter_nd", spots, c.emit("mul", taken, column), shape=shape)
+    if kind == "sum":
+        return total
+    each = weights if kind == "mean" else c.emit("mul", weights, weights)
+    share = c.emit("scatter_nd", spots, each, shape=lead)
+    share = c.emit("sqrt", share) if kind == "sqrtn" else share
+    there = c.emit("scatter_nd", spots, c.builder.constant(np.ones(count, np.int32)), shape=lead)
+    is_there = c.emit("greater_equal", there, c.builder.scalar(1, DType.I32))
+    share = c.emit("select", is_there, share, c.builder.scalar(1.0, DType.F32))
+    return c.emit("div", total, c.emit("reshape", share, shape=(*lead, *(1,) * len(rest))))
+
+
 def non_max_suppression(c: Context) -> tuple[Value, ...]:
     """NON_MAX_SUPPRESSION_V4 and V5: the boxes chosen, then zeros; V5 tells their scores, too; and their number.
 
@@ -154,4 +199,6 @@ reads(_unsorted("reduce_min", float(_LIMITS[0].max), int(_LIMITS[1].max)), "UNSO
 reads(_unsorted("reduce_prod", 1.0, 1), "UNSORTED_SEGMENT_PROD")
 reads(sparse_to_dense, "SPARSE_TO_DENSE")
 reads(embedding_lookup, "EMBEDDING_LOOKUP")
+reads(embedding_lookup_sparse, "EMBEDDING_LOOKUP_SPARSE")
+reads(hashtable_lookup, "HASHTABLE_LOOKUP")
 reads(non_max_suppression, "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")

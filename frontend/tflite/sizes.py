@@ -53,8 +53,6 @@ def bound(model: Model, sizes: Sizes) -> tuple[Model, list[str]]:
         shape = _shape(given, name, sizes, notes)
         changed |= shape != given.shape
         tensors[index] = given.with_shape(shape)
-    if sizes.batch != 1 and all(tensors[i].shape[:1] != (sizes.batch,) for i in model.inputs):
-        raise NetcError(f"the batch of the model is fixed, it can't be {sizes.batch}")
     if changed:
         computed = {i for operator in model.operators for i in operator.outputs} - set(model.inputs)
         for index in computed:

@@ -15,17 +15,19 @@ from ...compiler.ops.quantized.base import INTEGERS
 from ...compiler.ops.scattering import replaced
 from ...compiler.types import DType
 from .context import Context
+from .scatters import LARGEST_TABLE
 
 
 def _numbers(c: Context, name: str, largest: int, count: int | None = None) -> tuple[int, ...]:
     """A vector of the options with numbers from 0 to `largest`."""
-    found = _vector(c, name)
+    found = vector(c, name)
     if not all(0 <= n <= largest for n in found) or (count is not None and len(found) != count):
         c.fail(f"{name} can't be {list(found)}")
     return found
 
 
-def _vector(c: Context, name: str) -> tuple[int, ...]:
+def vector(c: Context, name: str) -> tuple[int, ...]:
+    """A vector of the options; nothing if it is missing."""
     given = c.option(name, None)
     return () if given is None else tuple(int(n) for n in given)
 
@@ -92,10 +94,15 @@ def pad(c: Context) -> Value:
     """STABLEHLO_PAD: margins, which may be negative, and elements between neighbours."""
     x, rank = c.value(0), c.type(0).rank
     names = ("edge_padding_low", "edge_padding_high", "interior_padding")
-    low, high, between = (_vector(c, name) for name in names)
+    low, high, between = (vector(c, name) for name in names)
     if {len(low), len(high), len(between)} != {rank} or any(n < 0 for n in between):
         c.fail(f"its padding doesn't fit {x.type}")
-    x = _apart(c, x, [n + 1 for n in between], _filling(c, 1))
+    value = filling(c, 1)
+    return with_margins(c, apart(c, x, [n + 1 for n in between], value), low, high, value)
+
+
+def with_margins(c: Context, x: Value, low: Sequence[int], high: Sequence[int], value: int | float) -> Value:
+    """X with margins of a number; those below 0 take elements away."""
     sizes = [n + a + b for n, a, b in zip(x.type.shape, low, high, strict=True)]
     if min(sizes, default=1) < 1 or not x.type.size:
         c.unsupported("a result or an operand without elements is not supported")
@@ -105,7 +112,7 @@ def pad(c: Context) -> Value:
         c.unsupported("margins that take all elements away are not supported")
     x = c.emit("slice", x, begin=tuple(begin), size=tuple(inner))
     margins = tuple((max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))
-    return c.emit("pad", x, padding=margins, value=_filling(c, 1))
+    return c.emit("pad", x, padding=margins, value=value)
 
 
 def dilate(c: Context) -> Value:
@@ -113,10 +120,11 @@ def dilate(c: Context) -> Value:
     steps = c.integers(1)
     if len(steps) != c.type(0).rank or min(steps, default=1) < 1:
         c.fail(f"dilations can't be {list(steps)} for {c.type(0)}")
-    return _apart(c, c.value(0), steps, _filling(c, 2))
+    return apart(c, c.value(0), steps, filling(c, 2))
 
 
-def _filling(c: Context, place: int) -> int | float:
+def filling(c: Context, place: int) -> int | float:
+    """The constant number that stands where there are no elements."""
     fill = c.constant(place)
     if fill.size != 1:
         c.fail("the padding value must be one number")
@@ -124,7 +132,7 @@ def _filling(c: Context, place: int) -> int | float:
     return value
 
 
-def _apart(c: Context, x: Value, steps: Sequence[int], value: int | float) -> Value:
+def apart(c: Context, x: Value, steps: Sequence[int], value: int | float) -> Value:
     """X with its elements `steps` apart in each dimension."""
     for axis, step in enumerate(steps):
         shape = x.type.shape
@@ -140,29 +148,57 @@ def _apart(c: Context, x: Value, steps: Sequence[int], value: int | float) -> Va
     return x
 
 
-_UPDATES = {(): "update", ("STABLEHLO_ADD",): "add"}
+_UPDATES = {
+    (): "update",
+    ("STABLEHLO_ADD",): "add",
+    ("STABLEHLO_MULTIPLY",): "mul",
+    ("STABLEHLO_MAXIMUM",): "max",
+    ("STABLEHLO_MINIMUM",): "min",
+}
 """What the operators of a scatter's subgraph do with an element and its update."""
+_TRUTH = {"add": "max", "mul": "min"}
+"""What sums and products of truth values, which are 0 and 1, amount to."""
+_TABLES = {"mul": ("reduce_prod", "mul"), "max": ("reduce_max", "maximum"), "min": ("reduce_min", "minimum")}
 
 
 def scatter(c: Context) -> Value:
-    """STABLEHLO_SCATTER: updates take the places of elements, or are added; those beyond the tensor are left out."""
+    """STABLEHLO_SCATTER: updates take the places of elements or are joined to them; those beyond it are left out."""
     x, vectors, updates = c.value(0), _index_vectors(c, c.value(1)), c.value(2)
     where = _update_places(c, x.type.shape, vectors, updates.type.shape)
-    kind = _UPDATES.get(_region(c))
+    combined = region(c, "update_computation_subgraph_index")
+    kind = _UPDATES.get(combined)
     if kind is None:
-        c.unsupported(f"updates by {', '.join(_region(c))} are not supported")
-    count = x.type.size
+        c.unsupported(f"updates by {', '.join(combined)} are not supported")
+    count, dtype = x.type.size, x.type.dtype
     if kind == "update":
         more = c.emit("pad", c.emit("reshape", x, shape=(count,)), padding=((0, 1),), value=0)
         places = c.emit("reshape", where, shape=(*where.type.shape, 1))
         found = c.emit("slice", replaced(c.builder, more, places, updates), begin=(0,), size=(count,))
         return c.emit("reshape", found, shape=x.type.shape)
-    dtype = x.type.dtype
-    wide = DType.I32 if dtype in INTEGERS else dtype
+    if dtype is DType.BOOL:
+        kind = _TRUTH.get(kind, kind)
+    wide = DType.I32 if dtype in INTEGERS or dtype is DType.BOOL else dtype
+    given, updates = c.cast(x, wide), c.cast(updates, wide)
+    if kind != "add":
+        return c.cast(_joined(c, given, where, updates, *_TABLES[kind]), dtype)
     places = c.emit("reshape", where, shape=(*where.type.shape, 1))
-    total = c.emit("scatter_nd", places, c.cast(updates, wide), shape=(count + 1,))
+    total = c.emit("scatter_nd", places, updates, shape=(count + 1,))
     total = c.emit("reshape", c.emit("slice", total, begin=(0,), size=(count,)), shape=x.type.shape)
-    return c.cast(c.emit("add", c.cast(x, wide), total), dtype)
+    return c.cast(c.emit("add", given, total), dtype)
+
+
+def _joined(c: Context, x: Value, where: Value, updates: Value, reduction: str, pair: str) -> Value:
+    """X with the updates of each element, found by comparison, joined to it."""
+    count, more = x.type.size, updates.type.size
+    if count * more > LARGEST_TABLE:
+        c.unsupported(f"{more} updates of {count} elements are too many")
+    column = np.arange(count, dtype=where.type.dtype.numpy).reshape(-1, 1)
+    belongs = c.emit("equal", c.emit("reshape", where, shape=(1, more)), c.builder.constant(column))
+    flat = c.emit("reshape", x, shape=(count, 1))
+    neutral = c.builder.scalar(1, x.type.dtype) if pair == "mul" else flat
+    table = c.emit("select", belongs, c.emit("reshape", updates, shape=(1, more)), neutral)
+    found = c.emit(reduction, table, axes=(1,), keepdims=True)
+    return c.emit("reshape", c.emit(pair, flat, found), shape=x.type.shape)
 
 
 def _update_places(c: Context, shape: tuple[int, ...], vectors: Value, updates: tuple[int, ...]) -> Value:
@@ -191,12 +227,12 @@ def _update_places(c: Context, shape: tuple[int, ...], vectors: Value, updates: 
         inside = c.emit("logical_and", inside, fits)
         where = c.emit("add", where, c.emit("mul", at, _constant(c, [stride], vectors)))
     where = c.emit("select", inside, where, _constant(c, [math.prod(shape)], vectors))
-    return c.emit("broadcast_to", where, shape=updates)
+    return c.emit("broadcast_to", where, shape=updates) if updates else c.emit("reshape", where, shape=())
 
 
-def _region(c: Context) -> tuple[str, ...]:
-    """The operators of the subgraph that combines an element and an update."""
-    number = int(c.option("update_computation_subgraph_index", 0))
+def region(c: Context, option: str) -> tuple[str, ...]:
+    """The operators of the subgraph that combines two elements."""
+    number = int(c.option(option, 0))
     if not 0 <= number < len(c.model.subgraphs):
         c.fail(f"there is no subgraph {number}")
     return tuple(operator.name for operator in c.model.subgraphs[number].operators)

@@ -22,6 +22,7 @@ from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Value
 from ...compiler.graph.names import UniqueNames
 from ...compiler.ops.facets import reads
+from ...compiler.tflite.reading import Operator
 from ...compiler.types import DType, TensorType
 from .context import Context, UnsupportedError
 
@@ -167,10 +168,31 @@ def call_once(c: Context) -> tuple[Value, ...]:
     return ()
 
 
-REFUSED = dict.fromkeys(
-    ("HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE"), "netc has no tables from keys to values"
-)
-"""Operators on other things than variables, and why they are refused."""
+_RANDOM = "its random numbers are other ones in each run of LiteRT; netc's programs give the same numbers each time"
+_OPEN = "how many results it has is not known before the model runs"
+REFUSED = {
+    **dict.fromkeys(
+        ("HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE"), "netc has no tables from keys to values"
+    ),
+    **dict.fromkeys(("MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"), _RANDOM),
+    "STABLEHLO_RNG_BIT_GENERATOR": "netc has no unsigned integers of 64 bits, which its state is made of",
+    **dict.fromkeys(("UNIQUE", "WHERE"), _OPEN),
+    "SKIP_GRAM": "netc has no strings",
+    "LSH_PROJECTION": "netc has no hashes of bytes",
+}
+"""Operators that are refused by name, and why."""
+FLEX = "Flex"
+"""Names of operators of TensorFlow itself begin so."""
+
+
+def refusal(operator: Operator) -> str:
+    """Why an operator without a converter is refused; nothing if there is nothing to say but that."""
+    if operator.is_custom and operator.name.startswith(FLEX):
+        own = operator.name.removeprefix(FLEX)
+        return f"it is TensorFlow's own operator {own}, which only TensorFlow (LiteRT's Flex delegate) runs"
+    return "" if operator.is_custom else REFUSED.get(operator.name, "")
+
+
 STATEMENTS = frozenset(
     {"VAR_HANDLE", "ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "IF", "WHILE", "STABLEHLO_COMPOSITE"}
 )

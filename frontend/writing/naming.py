@@ -15,6 +15,8 @@ KEYWORDS = (
     *("return", "for", "in", "if", "then", "else", "and", "or", "not", "true", "false", "none"),
 )
 """Words that can't be names."""
+RECORD = "stage"
+"""The variable of a loop over records."""
 TENSORS = ("x", "y", "z", "u", "v", "w", "p", "q", "r", "s", "t")
 """Names for tensors."""
 
@@ -44,11 +46,11 @@ def block_name(prefixes: Sequence[tuple[str, ...] | None], taken: Collection[str
         for part in reversed(prefix or ()):
             if word := re.sub(r"[\d_]+$", "", part):
                 words.append("unit" if word in KEYWORDS else identifier(word, "unit"))
-    used = {*taken, *library_names(), *TENSORS, *KEYWORDS}
+    used = {*taken, *library_names(), *TENSORS, *KEYWORDS, RECORD}
     if not words:
         return free("unit", used)
     name = words[0]
-    return free(f"{name}_block" if name in library_names() else name, used)
+    return free(f"{name}_block" if name in library_names() or name == RECORD else name, used)
 
 
 def callees(items: Sequence[Item]) -> set[str]:
@@ -64,7 +66,7 @@ def callees(items: Sequence[Item]) -> set[str]:
 
 def taken_names(items: Sequence[Item]) -> set[str]:
     """Names that a parameter of these items can't have."""
-    taken = {*callees(items), *TENSORS, *KEYWORDS, "channels", "range", "zip", "same", "valid", "N", "stage"}
+    taken = {*callees(items), *TENSORS, *KEYWORDS, "channels", "range", "zip", "same", "valid", "N", RECORD}
     work = list(items)
     while work:
         item = work.pop()

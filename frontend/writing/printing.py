@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
-from .items import Block, Body, Call, Expr, Item, Label, Leaf, Loop, Var
+from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
-from .naming import KEYWORDS, TENSORS, free
+from .naming import RECORD, TENSORS, free
+from .plan import Plan
+from .terms import WIDTH, folded, label_text, path_text, same_value, sequence_text, value_text
 
-WIDTH = 116
-"""Longest line."""
-LONG = 700
-"""Longest expression that is written into another one."""
 _LOOSE = 0
 _COMPARED, _SUMS, _PRODUCTS, _POWERS, _TIGHT = 1, 2, 3, 4, 9
 _BINDING = {"+": _SUMS, "-": _SUMS, "*": _PRODUCTS, "/": _PRODUCTS, "%": _PRODUCTS, "**": _POWERS}
@@ -59,56 +54,6 @@ def _stage(stage: tuple[str, str]) -> str:
     return f"{callee}({rest})" if rest else callee
 
 
-def value_text(value: Leaf, names: Mapping[str, str] | None = None) -> str:
-    """A value of the language."""
-    match value:
-        case Expr():
-            return re.sub(r"[A-Za-z_]\w*", lambda m: (names or {}).get(m[0], m[0]), value.text)
-        case None:
-            return "none"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return value if value in ("same", "valid") else _quoted(value)
-        case tuple():
-            return "[" + ", ".join(value_text(v, names) for v in value) + "]"
-        case _:
-            return repr(value)
-
-
-def _quoted(text: str) -> str:
-    for old, new in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("{", "{{"), ("}", "}}")):
-        text = text.replace(old, new)
-    return f'"{text}"'
-
-
-def label_text(label: Label, names: Mapping[str, str]) -> str:
-    """`@name` or `@"text {with} expressions"`."""
-    return "@" + _path_text(label, names, bare=True)
-
-
-def _path_text(label: Label, names: Mapping[str, str], *, bare: bool = False) -> str:
-    plain = "".join(str(p) for p in label if not isinstance(p, Expr))
-    if (
-        bare
-        and re.fullmatch(r"[A-Za-z_]\w*", plain)
-        and plain not in KEYWORDS
-        and not any(isinstance(p, Expr) for p in label)
-    ):
-        return plain
-    parts = [f"{{{value_text(p, names)}}}" if isinstance(p, Expr) else _quoted(str(p))[1:-1] for p in label]
-    return '"' + "".join(parts) + '"'
-
-
-def sequence_text(values: Leaf, names: Mapping[str, str] | None = None) -> str:
-    """The values of a loop's variable: a range where they are one."""
-    if isinstance(values, tuple) and len(values) > 1 and all(type(v) is int for v in values):
-        step = values[1] - values[0]
-        if step == 1 and all(b - a == 1 for a, b in pairwise(values)):
-            return f"range({values[-1] + 1})" if values[0] == 0 else f"range({values[0]}, {values[-1] + 1})"
-    return value_text(values, names)
-
-
 def definition(
     head: str,
     body: Body,
@@ -119,6 +64,19 @@ def definition(
     writer = _Writer(dict(names), {}, frozenset())
     lines = writer.lines(body, "  ", result=result, returns=True)
     return "\n".join([f"{head} {{", *lines, "}"]) + "\n"
+
+
+def preprocess_text(net: str, settings: Mapping[str, Any]) -> str:
+    """What pictures go through before they enter a net."""
+    lines = [line for k, v in settings.items() for line in folded(f"  {k} = {_setting(v)}", "    ")]
+    return "\n".join([f"preprocess {net} {{", *lines, "}"]) + "\n"
+
+
+def _setting(value: Any) -> str:
+    """A setting; numbers as the shortest text that gives them again."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        value = int(value)
+    return value_text(tuple(value) if isinstance(value, list) else value)
 
 
 def block_text(block: Block) -> str:
@@ -170,7 +128,7 @@ class _Writer:
         carried: Mapping[Var, str] | None = None,
     ) -> list[str]:
         """The statements; `carried` are the names that the body's results must have at its end."""
-        plan = _Plan.of(body, {} if returns else dict.fromkeys(body.outs))
+        plan = Plan.of(body, {} if returns else dict.fromkeys(body.outs))
         lines: list[str] = []
         alive = {name: var for var, name in self.names.items() if var in set(body.params)}
         for at, item in enumerate(plan.statements):
@@ -198,7 +156,7 @@ class _Writer:
                 lines.append(f"{indent}{', '.join(targets)} = [{', '.join(now for _, now in wrong)}]")
         return lines
 
-    def _result(self, body: Body, result: Sequence[str] | None, plan: _Plan) -> str:
+    def _result(self, body: Body, result: Sequence[str] | None, plan: Plan) -> str:
         texts = [str(self._operand(v, plan)) for v in body.outs]
         if result is not None:
             return "{" + ", ".join(f"{name}: {text}" for name, text in zip(result, texts, strict=True)) + "}"
@@ -206,9 +164,7 @@ class _Writer:
 
     # ---- names
 
-    def _name(
-        self, var: Var, at: int, plan: _Plan, alive: dict[str, Var], item: Call, wanted: str | None = None
-    ) -> str:
+    def _name(self, var: Var, at: int, plan: Plan, alive: dict[str, Var], item: Call, wanted: str | None = None) -> str:
         """A name that holds nothing any more that is read behind statement `at`."""
         first = self._root(item, plan)
         root = [self.names[first]] if first in self.names and self.names[first] in TENSORS else []
@@ -220,7 +176,7 @@ class _Writer:
                 return name
         return free("x", {*alive, *self.reserved})
 
-    def _root(self, item: Call, plan: _Plan) -> Var | None:
+    def _root(self, item: Call, plan: Plan) -> Var | None:
         """The tensor that an expression begins with."""
         while item.operands:
             inner = plan.inlined.get(item.operands[0])
@@ -231,7 +187,7 @@ class _Writer:
 
     # ---- loops
 
-    def _loop(self, loop: Loop, at: int, plan: _Plan, alive: dict[str, Var], indent: str) -> list[str]:
+    def _loop(self, loop: Loop, at: int, plan: Plan, alive: dict[str, Var], indent: str) -> list[str]:
         lines: list[str] = []
         count = len(loop.results)
         names: list[str] = []
@@ -272,16 +228,16 @@ class _Writer:
         if len(columns) == 2:
             text = ", ".join(f"[{', '.join(sequence_text(v) for v in row)}]" for row in rows)
             return f"for ({', '.join(names)}) in [{text}]", {}
-        return f"for stage in {_records(names, rows)}", {name: f"stage.{name}" for name in names}
+        return f"for {RECORD} in {_records(names, rows)}", {name: f"{RECORD}.{name}" for name in names}
 
     # ---- expressions
 
-    def _operand(self, var: Var, plan: _Plan) -> _Text:
+    def _operand(self, var: Var, plan: Plan) -> _Text:
         if var in plan.inlined:
             return self._text(plan.inlined[var], plan)
         return _Text(self.names[var])
 
-    def _text(self, item: Call, plan: _Plan) -> _Text:
+    def _text(self, item: Call, plan: Plan) -> _Text:
         operands = [self._operand(v, plan) for v in item.operands]
         if item.is_infix:
             return self._infix(item, operands)
@@ -289,12 +245,12 @@ class _Writer:
         arguments = [value_text(s.value, self.values) for s in item.slots if not s.named]
         if item.callee == "param":
             assert item.label is not None
-            label, arguments = "", [_path_text(item.label, self.values), *arguments]
+            label, arguments = "", [path_text(item.label, self.values), *arguments]
         rest = [str(o) for o in operands[1:]] + arguments
         rest += [
             f"{s.name} = {value_text(s.value, self.values)}"
             for s in item.slots
-            if s.named and (isinstance(s.value, Expr) or not _equal(s.value, s.default))
+            if s.named and (isinstance(s.value, Expr) or not same_value(s.value, s.default))
         ]
         stage = f"{item.name}{label}", ", ".join(rest)
         if not operands:
@@ -316,10 +272,6 @@ class _Writer:
         return _Text(f"{left} {item.name} {right}", (), binding)
 
 
-def _equal(value: Any, default: Any) -> bool:
-    return default is not ... and type(value) is type(default) and bool(value == default)
-
-
 def _records(names: Sequence[str], rows: Sequence[Sequence[Leaf]]) -> str:
     """A table of records, one on each line."""
     cells = [[f"{n}: {sequence_text(v)}," for n, v in zip(names, row, strict=True)] for row in rows]
@@ -329,112 +281,3 @@ def _records(names: Sequence[str], rows: Sequence[Sequence[Leaf]]) -> str:
         text = " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         lines.append(f"    {{{text.rstrip(',')}}},")
     return "[\n" + "\n".join(lines) + "\n  ]"
-
-
-@dataclass(eq=False)
-class _Plan:
-    """Which calls are statements of their own, and which are written into the one that reads them."""
-
-    statements: list[Item]
-    inlined: dict[Var, Call]
-    last: dict[Var, int]
-    """The last statement that reads each tensor; behind all statements where the body gives it."""
-
-    @staticmethod
-    def of(body: Body, kept: Collection[Var]) -> _Plan:
-        counts = Counter(v for item in body.items for v in item.operands)
-        counts.update(body.outs)
-        readers: dict[Var, Item] = {}
-        for item in body.items:
-            for var in item.operands:
-                readers[var] = item
-        lengths: dict[Item, int] = {}
-        inlined: dict[Var, Call] = {}
-        for item in body.items:
-            lengths[item] = _weight(item) + sum(lengths[inlined[v]] for v in item.operands if v in inlined)
-            if isinstance(item, Loop) or len(item.results) != 1:
-                continue
-            (var,) = item.results
-            reader = readers.get(var)
-            if counts[var] != 1 or var in kept:
-                continue
-            if reader is None and len(body.outs) > 1 and (_depth(item, inlined) > 1 or lengths[item] > 60):
-                continue
-            if reader is None or _fits(item, var, reader, lengths[item], inlined):
-                inlined[var] = item
-        statements = [i for i in body.items if isinstance(i, Loop) or not any(v in inlined for v in i.results)]
-        places: dict[Item, int] = {item: at for at, item in enumerate(statements)}
-        last: dict[Var, int] = {}
-        for item in reversed(body.items):
-            if item not in places:
-                reader = readers.get(item.results[0])
-                places[item] = len(statements) if reader is None else places[reader]
-            for var in item.operands:
-                last[var] = max(last.get(var, -1), places[item])
-        last.update(dict.fromkeys(body.outs, len(statements)))
-        return _Plan(statements, inlined, last)
-
-
-def _fits(item: Call, var: Var, reader: Item, length: int, inlined: Mapping[Var, Call]) -> bool:
-    """Whether an expression may be written into the one that reads it."""
-    if isinstance(reader, Loop):
-        return False
-    if not item.operands:
-        return length < 100
-    if reader.is_infix:
-        return _depth(item, inlined) <= 1 and length < 70
-    if reader.operands[0] is var and reader.operands.count(var) == 1:
-        return length < LONG and _depth(item, inlined) < 16
-    return _depth(item, inlined) <= 2 and length < 60
-
-
-def _depth(item: Call, inlined: Mapping[Var, Call]) -> int:
-    """How many calls stand in each other."""
-    depth = 1
-    while item.operands and item.operands[0] in inlined:
-        item = inlined[item.operands[0]]
-        depth += 1
-    return depth
-
-
-def _weight(item: Item) -> int:
-    """About how many characters an item takes."""
-    if isinstance(item, Loop):
-        return 0
-    label = sum(len(str(p)) for p in item.label or ())
-    shown = (s for s in item.slots if isinstance(s.value, Expr) or not _equal(s.value, s.default))
-    return len(item.name) + label + sum(len(s.name) * s.named + len(str(s.value)) + 4 for s in shown) + 6
-
-
-def folded(line: str, indent: str) -> list[str]:
-    """A line broken before `|>` and behind commas in brackets, so that its parts fit."""
-    if "\n" in line:
-        return line.split("\n")
-    lines: list[str] = []
-    while len(line) > WIDTH and (at := _break(line, len(indent))) is not None:
-        lines.append(line[:at].rstrip())
-        line = indent + line[at:].lstrip()
-    return [*lines, line]
-
-
-def _break(line: str, start: int) -> int | None:
-    """The last place before the width, or else the first, at which a line may be broken."""
-    depth, is_text = 0, False
-    places: list[tuple[int, int]] = []
-    for i, c in enumerate(line):
-        if is_text:
-            is_text = c != '"' or line[i - 1] == "\\"
-        elif c == '"':
-            is_text = True
-        elif c in "([{":
-            depth += 1
-        elif c in ")]}":
-            depth -= 1
-        elif i > start and ((c == "|" and line[i : i + 2] == "|>") or (c == " " and line[i - 1] == "," and depth)):
-            places.append((i, 0 if c == "|" and not depth else depth))
-    fitting = [p for p in places if p[0] <= WIDTH]
-    if fitting:
-        outermost = min(depth for _, depth in fitting)
-        good = [i for i, depth in fitting if depth == outermost and i > WIDTH // 3]
-        return good[-1] if good else fitting[-1][0]
-    return places[0][0] if places else None

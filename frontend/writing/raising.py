@@ -168,6 +168,8 @@ class Raising:
         for value in (*op.operands, *op.results):
             if value.type.quantization is not None:
                 hint = "import the float network that the integers were made from"
+                if op.name.startswith("hybrid_"):
+                    hint = "--float-weights reads its 8-bit weights as floats"
                 raise UnsayableError(
                     f"{op.name}: the language has no quantized tensors, such as {value.type}", hint=hint
                 )

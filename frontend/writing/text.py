@@ -10,7 +10,7 @@ from itertools import product
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.names import output_names
-from ...compiler.ops.opaque import unknown_operators
+from ...compiler.ops.opaque import runnable, unknown_operators
 from ...compiler.passes.dce import dce
 from ..loading import load_text
 from ..modules import library_names
@@ -18,9 +18,10 @@ from .batch import FixedError, with_batch
 from .items import Program, Var
 from .matching import KNOWN, DifferentError, correspondence
 from .naming import KEYWORDS, free, identifier
-from .printing import block_text, definition, folded
+from .printing import block_text, definition, preprocess_text
 from .raising import SMALL, Raising, UnsayableError
 from .structure import structured
+from .terms import folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
     unknown = list(unknown_operators(graph))
     if unknown:
         raise UnsayableError(unknown)
+    graph, pair = runnable(graph), None if pair is None else runnable(pair)
     if graph.states:
         state = graph.states[0].result
         raise UnsayableError(f"the language has no state between calls, such as `{state.name}`: {state.type}")
@@ -95,6 +97,8 @@ def _proven(net: str, graph: Graph, two: Graph | None, *, is_named: bool, is_str
     program = structured(body, is_named=is_named) if is_structured else Program(body)
     text = _text(net, graph, two, program)
     made = load_text(text, f"{net}.net")
+    if (made.attributes.get("preprocess") or {}) != (graph.attributes.get("preprocess") or {}):
+        raise DifferentError("pictures are prepared otherwise")
     pairs = correspondence(made, graph)
     if two is not None:
         correspondence(load_text(text, f"{net}.net", batch=2), two)
@@ -121,7 +125,8 @@ def _text(net: str, graph: Graph, two: Graph | None, program: Program) -> str:
     result = output_names(graph) if len(graph.outputs) > 1 or _is_record(graph) else ()
     fields = result if result and all(re.fullmatch(r"[A-Za-z_]\w*", n) and n not in KEYWORDS for n in result) else None
     parts = [*map(block_text, program.blocks), definition(head, program.body, names, fields)]
-    return "\n".join(parts)
+    settings = graph.attributes.get("preprocess")
+    return "\n".join([*parts, preprocess_text(net, settings)] if settings else parts)
 
 
 def _is_record(graph: Graph) -> bool:

@@ -48,7 +48,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("rfft", "irfft", "rfft2", "sequence_lstm", "sequence_rnn", "svdf"), _SUMS),
     "scan": "what its body computes",
     **dict.fromkeys(("one_hot", "random_uniform"), "whole numbers alone go in"),
-    **dict.fromkeys(("batch_norm", "channel_variance", "dense", "matmul"), _SUMS),
+    **dict.fromkeys(("batch_norm", "channel_variance", "contract", "dense", "matmul"), _SUMS),
     **dict.fromkeys((f"transpose_conv{n}d" for n in "123"), _SUMS),
     **dict.fromkeys(("resize", "resize_gradient", "interpolate"), _SUMS),
     **dict.fromkeys(("weighted_gather", "weighted_scatter", "gathered_dot"), _SUMS),

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_one_error(
     compare = (model, *given, "--compare", tiny_weights)
     cases = [
         ((tiny, *given), "a net is evaluated with its weights"),
-        ((model, *given, "--weights", tiny_weights), "has its own weights"),
+        ((model, *given, "--weights", tiny_weights), "holds no weights of floats"),
         ((tiny, *given, "--weights", tiny_weights, "--compare", tiny_weights), "--compare is for .tflite files"),
         ((model, *given, "--compare-net", tiny), "--compare-net needs the float network's weights"),
         (compare, "tiny"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import netc as package
+from netc.compiler.errors import Note
 from netc.export import write_tflite
 
 from .conftest import Call
@@ -103,3 +104,49 @@ def test_integers_are_refused_by_name(netc: Call, small: Path, tmp_path: Path) -
     assert result.code == 2
     assert "the language has no quantized tensors" in result.err
     assert not (tmp_path / "mine.net").exists()
+
+
+def test_what_a_file_says_about_pictures_and_classes(netc: Call, small: Path, tmp_path: Path) -> None:
+    small.write_text(
+        NET + 'preprocess small { divide = 127.5; mean = [1, 0.5, 1]; labels = ["a", "b", "c", "d", "e"] }'
+    )
+    write_tflite(small, tmp_path / "model.tflite", seed=4)
+    assert netc("import", tmp_path / "model.tflite", "-o", tmp_path / "mine.net").code == 0
+    text = (tmp_path / "mine.net").read_text(encoding="utf-8")
+    assert '  labels = ["a", "b", "c", "d", "e"]\n' in text
+    assert package.load(tmp_path / "mine.net").attributes["preprocess"]["mean"] == (1, 0.5, 1)
+    given = netc("import", small, "-o", tmp_path / "mine.net", "--preprocess", "divide=255")
+    assert given.code == 0, given.err
+    assert "  divide = 255\n" in (tmp_path / "mine.net").read_text(encoding="utf-8")
+
+
+def test_a_long_list_of_classes_becomes_a_file(netc: Call, tmp_path: Path) -> None:
+    names = [f"name {i}" for i in range(30)]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    (tmp_path / "m.net").write_text(
+        "net m(x: f32[N, 8, 8, 3]) { return x |> global_avg_pool |> dense@fc(30) }\n"
+        'preprocess m { labels = "names.txt" }',
+        encoding="utf-8",
+    )
+    (tmp_path / "else").mkdir()
+    assert netc("import", tmp_path / "m.net", "-o", tmp_path / "else" / "mine.net").code == 0
+    assert 'labels = "mine.labels.txt"' in (tmp_path / "else" / "mine.net").read_text(encoding="utf-8")
+    assert (tmp_path / "else" / "mine.labels.txt").read_text(encoding="utf-8").splitlines() == names
+
+
+def test_onnx_metadata_about_pictures(netc: Call, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from ..frontend.onnx.small_models import classifier
+
+    made = classifier()
+    said = {"Image.NominalPixelRange": "Normalized_1_1", "names": str({i: f"class {i}" for i in range(5)})}
+    onnx.helper.set_model_props(made, said)
+    onnx.save(made, tmp_path / "model.onnx")
+    found = package.load(tmp_path / "model.onnx").attributes["preprocess"]
+    assert found == {"divide": 127.5, "mean": 1.0, "labels": tuple(f"class {i}" for i in range(5))}
+    assert netc("import", tmp_path / "model.onnx", "-o", tmp_path / "mine.net").code == 0
+    assert "preprocess mine {" in (tmp_path / "mine.net").read_text(encoding="utf-8")
+    onnx.helper.set_model_props(made, {"Image.BitmapPixelFormat": "Bgr8"})
+    onnx.save(made, tmp_path / "model.onnx")
+    with pytest.warns(Note, match="pixels of Bgr8"):
+        package.load(tmp_path / "model.onnx", batch=2)

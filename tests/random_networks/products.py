@@ -37,6 +37,20 @@ def matmul(m: Maker, name: str) -> Value:
     return m.emit(name, a, b, **given)
 
 
+@recipe("contract")
+def contract(m: Maker, name: str) -> Value:
+    """Labels in a drawn order; the second operand has some of them."""
+    a = m.operand(FLOATS, fits=lambda t: 2 <= t.rank <= 4, shape=lambda: stack(m))
+    labels = "abcd"[: a.type.rank]
+    inner = m.choice(tuple(labels))
+    batch = "".join(label for label in labels if label != inner and m.flag(3))
+    sizes = {**dict(zip(labels, a.type.shape, strict=True)), "z": m.choice((3, 1, 2, 17))}
+    other = m.choice((batch + inner + "z", batch + "z" + inner, inner + batch + "z"))
+    result = m.choice((labels.replace(inner, "z"), labels.replace(inner, "") + "z", "z" + labels.replace(inner, "")))
+    b = m.operand((a.type.dtype,), shape=tuple(sizes[label] for label in other))
+    return m.emit(name, a, b, a_axes=labels, b_axes=other, axes=result)
+
+
 @recipe("attention")
 def attention(m: Maker, name: str) -> Value:
     """Small numbers: where scores are large, rounding decides which key is chosen."""

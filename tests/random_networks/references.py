@@ -131,6 +131,7 @@ NUMPY: dict[str, Reference] = {
     "matmul": lambda o, a: np.matmul(
         np.swapaxes(o[0], -1, -2) if a["transpose_a"] else o[0], np.swapaxes(o[1], -1, -2) if a["transpose_b"] else o[1]
     ),
+    "contract": lambda o, a: np.einsum(f"{a['a_axes']},{a['b_axes']}->{a['axes']}", *o),
     "batch_norm": lambda o, a: (o[0] - o[3]) / np.sqrt(o[4] + a["eps"]) * o[1] + o[2],
     "channel_variance": lambda o, a: np.var(o[0], axis=tuple(range(o[0].ndim - 1))),
     "lookup": lambda o, a: o[1][o[0].astype(int) - np.iinfo(o[0].dtype).min],

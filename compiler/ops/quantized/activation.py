@@ -60,8 +60,7 @@ class Lookup(Part):
         return (table[x.astype(np.int64) - np.iinfo(x.dtype).min],)
 
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        lowest = np.iinfo(str(c.type(0).dtype.numpy)).min
-        return c.load(1, (fp.wide(c.load(0, index)) - int(lowest),))
+        return c.entry(1, c.load(0, index))
 
 
 class ByteFunction(QuantizedOperator):

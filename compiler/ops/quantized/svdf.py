@@ -1,4 +1,7 @@
-"""TensorFlow Lite's SVDF on 8-bit numbers, with a memory of 16 bits; facts: its reference/svdf.h."""
+"""TensorFlow Lite's SVDF on 8-bit numbers, with a memory of 16 bits or 8; facts: its reference/svdf.h.
+
+The memory of 8 bits is that of TensorFlow Lite for Microcontrollers (micro/kernels/svdf_common.cc).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .base import QuantizedOperator, check_quantized, per_tensor, quantization
 class QSvdf(QuantizedOperator):
     """SVDF of x i8 [N, I] to i8 [N, F / rank] and the next memory, as `svdf`; filters over the features are i8.
 
-    The memory and filters over time are i16; the bias is i32.
+    The memory and filters over time are i16 or i8; the bias is i32.
     """
 
     name = "q_svdf"
@@ -38,9 +41,9 @@ class QSvdf(QuantizedOperator):
         per_tensor(self, attributes, "x", "memory", "y")
         check_svdf(self, operands, attributes["rank"])
         units = features.shape[1] // attributes["rank"]
-        if (x.dtype, features.dtype, memory.dtype) != (DType.I8, DType.I8, DType.I16):
-            raise ShapeError(f"q_svdf takes i8 with a memory of type i16, not {x}, {features} and {memory}")
-        if time.dtype is not DType.I16 or (bias and (bias[0].dtype, bias[0].shape) != (DType.I32, (units,))):
+        if (x.dtype, features.dtype) != (DType.I8, DType.I8) or memory.dtype not in (DType.I8, DType.I16):
+            raise ShapeError(f"q_svdf takes i8 with a memory of type i16 or i8, not {x}, {features} and {memory}")
+        if time.dtype is not memory.dtype or (bias and (bias[0].dtype, bias[0].shape) != (DType.I32, (units,))):
             raise ShapeError(f"q_svdf can't take {', '.join(map(str, operands[3:]))} with {units} units")
         _factors(attributes)
         return (TensorType(DType.I8, (x.shape[0], units), None, attributes["y"]), memory.with_layout(None))
@@ -54,10 +57,14 @@ class QSvdf(QuantizedOperator):
         total = b.emit("dense_sum", x, features, x_zero=attributes["x"].zero_point, weight_zero=0)
         stored = memory.type.quantization
         new = b.emit("scaled_sum", total, factor=kept, dtype=str(memory.type.dtype))
+        zero = b.scalar(attributes["memory"].zero_point, DType.I32)
+        if attributes["memory"].zero_point:  # which is added after the number was limited, and wraps around
+            new = b.emit("cast", b.emit("add", b.emit("cast", new, dtype="i32"), zero), dtype=str(memory.type.dtype))
         if stored is not None:
             new = b.emit("reinterpret", new, y=stored)
         after = remembered(b, memory, new, time.type.shape)
-        products = b.emit("mul", b.emit("cast", after, dtype="i32"), b.emit("cast", time, dtype="i32"))
+        held = b.emit("sub", b.emit("cast", after, dtype="i32"), zero)
+        products = b.emit("mul", held, b.emit("cast", time, dtype="i32"))
         weighed = b.emit("reduce_sum", products, axes=(-1,))
         batch, rank = x.type.shape[0], attributes["rank"]
         units = features.type.shape[1] // rank

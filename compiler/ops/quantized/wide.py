@@ -24,7 +24,7 @@ LONGEST = ((1 << 31) - 1) // (255 * 128)
 """Sums of so many products of a byte without sign and one with it need 32 bits."""
 MULTIPLIER_BITS = 15
 """Of a multiplier for 64-bit sums."""
-MAX_WIDE_SHIFT = 7
+MAX_WIDE_SHIFT = 14
 """Largest shift to the left of 64-bit sums that kernels define."""
 
 
@@ -114,7 +114,7 @@ def wide_factors(multiplier: Array, shift: Array) -> tuple[Array, Array]:
     Raises `ScaleError` for factors of which kernels leave the result undefined.
     """
     if np.any(shift > MAX_WIDE_SHIFT):
-        raise ScaleError("a factor of 128 or more between scales is too large for sums of 64 bits", hint=fp.CALIBRATE)
+        raise ScaleError("a factor of 16384 or more between scales is too large for sums of 64 bits", hint=fp.CALIBRATE)
     short = np.where(multiplier < 0x7FFF0000, (multiplier.astype(np.int64) + (1 << 15)) >> 16, 0x7FFF)
     return short, shift.astype(np.int64)
 

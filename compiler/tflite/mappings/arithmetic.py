@@ -15,6 +15,7 @@ from ...ops.conversion import Cast
 from ...ops.exponential import Exp, Log
 from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import FloorDiv
+from ...ops.logic import LeftShift
 from ...ops.quantized.activation import QLeakyRelu, QLogistic, QTanh
 from ...ops.quantized.base import INTEGERS, integer_range
 from ...ops.quantized.broadcasting import QSquaredDifference
@@ -187,6 +188,35 @@ def is_quantized_operand(op: Operation) -> bool:
     return isinstance(x.quantization, Quantization) and str(x.dtype) == "i8"
 
 
+def left_shift(c: Emitter, op: Operation) -> None:
+    """STABLEHLO_SHIFT_LEFT of operands of one shape, and 0 where the kernel's shift is not defined."""
+    b, type_ = op.operands[1], op.result.type
+    if type_.dtype not in (DType.I8, DType.I16, DType.I32):
+        c.fail(op, f"TFLite's STABLEHLO_SHIFT_LEFT has no form for {type_.dtype}", "cast it to i32 first")
+    if any(v.type.shape != type_.shape for v in op.operands):
+        c.fail(op, "TFLite has no such operator on operands of different shapes", "broadcast them first")
+    bits, places = 8 * type_.dtype.itemsize, [c.place(v) for v in op.operands]
+    producer = c.graph.producers.get(b)
+    known = producer.attributes["value"] if producer is not None and producer.name == "constant" else None
+    if known is not None and known.min(initial=0) >= 0 and known.max(initial=0) < bits:
+        c.node("STABLEHLO_SHIFT_LEFT", places, [c.result(op)])
+        return
+    shape, stem = type_.shape, c.names[op.result]
+    steps = c.intermediate(TensorType(DType.I32, shape), f"{stem}/bits")
+    codes = {"in_data_type": element_code(type_.dtype), "out_data_type": element_code(DType.I32)}
+    c.node("CAST", [places[1]], [steps], "CastOptions", **codes)
+    ends = [c.constant(np.array(n, np.int32), f"bits/{n}") for n in (0, bits)]
+    inside = [c.intermediate(TensorType(DType.BOOL, shape), f"{stem}/inside{n}") for n in range(3)]
+    c.node("GREATER_EQUAL", [steps, ends[0]], [inside[0]], "GreaterEqualOptions")
+    c.node("LESS", [steps, ends[1]], [inside[1]], "LessOptions")
+    c.node("LOGICAL_AND", inside[:2], [inside[2]], "LogicalAndOptions")
+    shifted = c.intermediate(type_, f"{stem}/shifted")
+    c.node("STABLEHLO_SHIFT_LEFT", places, [shifted])
+    zero = c.constant(np.zeros(shape, type_.dtype.numpy), f"zero/{type_}", type_.quantization)
+    c.node("SELECT_V2", [inside[2], shifted, zero], [c.result(op)], "SelectV2Options")
+
+
+TFLITE.add(TfliteForm(left_shift, "STABLEHLO_SHIFT_LEFT", narrow=Narrow.COPIED), LeftShift)
 TFLITE.add(_binary("ADD", "AddOptions", plain=_SHORTS), Add, QAdd)
 TFLITE.add(_binary("SUB", "SubOptions"), Sub, QSub)
 TFLITE.add(_binary("MUL", "MulOptions", plain=_SHORTS), Mul, QMul)

@@ -11,10 +11,11 @@ from ...ops.facets import TFLITE, Narrow, TfliteForm
 from ...ops.indexing import Gather, GatherND
 from ...ops.reduction import normalize_axis
 from ...ops.rules import version
-from ...ops.scattering import ScatterND
+from ...ops.scattering import LastUpdate, ScatterND
 from ...ops.striding import MIRRORS, MirrorPad, StridedSlice
 from ...types import DType, TensorType
 from ..emitter import Emitter
+from ..model import Field, Function, Tensor
 from ..serialize import element_code
 
 
@@ -120,6 +121,27 @@ def scatter_nd(c: Emitter, op: Operation) -> None:
     c.node("SCATTER_ND", [places, c.place(op.operands[1]), c.vector(shape)], [c.result(op)], "ScatterNdOptions")
 
 
+def last_update(c: Emitter, op: Operation) -> None:
+    """STABLEHLO_SCATTER of the numbers of updates, each of which takes the place of those before it."""
+    indices, type_ = op.operands[0].type, op.result.type
+    *batch, depth = indices.shape
+    places = _indices(c, op, 0, type_.shape, _WHOLE)
+    start = c.constant(np.full(type_.shape, -1, np.int32), f"{c.names[op.result]}/none")
+    numbers = c.constant(np.arange(np.prod(batch, dtype=int), dtype=np.int32).reshape(batch), f"numbers/{batch}")
+    one = TensorType(DType.I32, ())
+    c.functions.append(Function("update", [Tensor("old", one), Tensor("new", one)], (), (0, 1), (1,)))
+    fields: dict[str, Field] = {
+        "update_window_dims": (),
+        "inserted_window_dims": tuple(range(depth)),
+        "scatter_dims_to_operand_dims": tuple(range(depth)),
+        "index_vector_dim": len(batch),
+        "update_computation_subgraph_index": len(c.functions),
+    }
+    c.node(
+        "STABLEHLO_SCATTER", [start, places, numbers], [c.result(op)], "StablehloScatterOptions", version=1, **fields
+    )
+
+
 def one_hot(c: Emitter, op: Operation) -> None:
     """ONE_HOT."""
     given, labels, type_ = op.attributes, op.operands[0], op.result.type
@@ -140,4 +162,5 @@ TFLITE.add(_batches("BATCH_TO_SPACE_ND", "crops"), BatchToSpaceND)
 TFLITE.add(TfliteForm(gather, "GATHER", narrow=Narrow.COPIED), Gather)
 TFLITE.add(TfliteForm(gather_nd, "GATHER_ND", narrow=Narrow.COPIED), GatherND)
 TFLITE.add(TfliteForm(scatter_nd, "SCATTER_ND", narrow=Narrow.COPIED), ScatterND)
+TFLITE.add(TfliteForm(last_update, "STABLEHLO_SCATTER", narrow=Narrow.COPIED), LastUpdate)
 TFLITE.add(TfliteForm(one_hot, "ONE_HOT", narrow=Narrow.COPIED), OneHot)

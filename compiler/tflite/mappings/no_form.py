@@ -15,7 +15,6 @@ from ...ops.quantized.base import Part
 from ...ops.quantized.conversion import QuantizeEven
 from ...ops.random import RandomUniform
 from ...ops.reduction import LogSumExp
-from ...ops.scattering import LastUpdate
 from ...ops.sigmoid import HardSigmoid
 from ...ops.softplus import Softplus
 from ...ops.statistics import ChannelVariance
@@ -29,6 +28,5 @@ TFLITE.none("folded, or left out, before", BatchNorm, Dropout)
 TFLITE.none("part of a training step", FromWindows, MaxPoolGather, MaxPoolIndex, WeightGradient)
 TFLITE.none("part of a training step", ChannelVariance, FakeQuantize, RandomUniform, RoundToGrid, StridedSliceGradient)
 TFLITE.none("made of others", Conv1D, CustomGradient, HardSigmoid, InputGradient, LogSumExp, Softplus)
-TFLITE.none("part of the replacing of elements: TFLite adds alone", LastUpdate)
 TFLITE.none("made of others", TakeAlongAxis)
 TFLITE.none("TFLite rounds halves away from zero; quantize the network, which takes the file's scales", QuantizeEven)

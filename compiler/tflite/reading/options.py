@@ -139,6 +139,14 @@ OPTIONS_2 = Union(
             "StablehloPadOptions",
             dict.fromkeys(("edge_padding_low", "edge_padding_high", "interior_padding"), _WHOLE),
         ),
+        13: Table(
+            "StablehloReduceWindowOptions",
+            {
+                **dict.fromkeys(("window_dimensions", "window_strides", "base_dilations", "window_dilations"), _WHOLE),
+                "padding": _WHOLE,
+                "body_subgraph_index": I32,
+            },
+        ),
         16: Table(
             "StablehloGatherOptions",
             {
@@ -151,6 +159,7 @@ OPTIONS_2 = Union(
             },
         ),
         18: Table("DilateOptions", {}),
+        20: Table("ReduceWindowOptions", {"reduce_function": I32}),
         21: Table(
             "StableHLOCompositeOptions",
             {

@@ -21,7 +21,7 @@ def _body(c: Node, graph: Any, given: list[Tensor]) -> list[Tensor]:
     inner = c.scope.inner()
     inner.place = f"{c.scope.place}, in a graph of {c.proto.op_type}" + (f" `{c.proto.name}`" if c.proto.name else "")
     for info, tensor in zip(graph.input, given, strict=False):
-        inner.names[info.name] = Tensor(info.name, tensor.array, tensor.value, tensor.sources)
+        inner.names[info.name] = Tensor(info.name, tensor.array, tensor.value, tensor.sources, tensor.items)
     before = len(c.converter.problems)
     outputs = c.converter.convert(graph, inner)
     found = [tensor for tensor in outputs if tensor is not None]
@@ -41,7 +41,9 @@ def if_(c: Node) -> tuple[Any, ...]:
         pairs = list(zip(_body(c, first, []), _body(c, second, []), strict=True))
     except ValueError:
         c.unsupported("its graphs have different numbers of outputs")
-    if any(a.type != b.type for a, b in pairs):
+    if any(t.items is not None or t.is_missing for pair in pairs for t in pair) or any(
+        a.type != b.type for a, b in pairs
+    ):
         c.constant(0)
     condition = c.reshape(c.value(0), ())
     return tuple(c.emit("select", condition, c.value_of(a), c.value_of(b)) for a, b in pairs)

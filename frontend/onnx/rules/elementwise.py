@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ....compiler.graph.ir import Value
+from ....compiler.graph.ir import Array, Value
 from ....compiler.types import DType
+from ..converter import LARGEST
 from ..node import Node
 from ..registry import Rule, onnx
 from ..tensors import dtype_of
@@ -31,7 +32,6 @@ _UNARY: Mapping[str, str] = MappingProxyType(
         "Exp": "exp",
         "Floor": "floor",
         "HardSwish": "hard_swish",
-        "Identity": "identity",
         "IsNaN": "isnan",
         "Log": "log",
         "Neg": "neg",
@@ -76,13 +76,34 @@ def _unary(operator: str) -> Rule:
 
 
 def _binary(operator: str) -> Rule:
-    def rule(c: Node) -> Value:
+    def rule(c: Node) -> Value | Array:
+        if operator in _COMPARISONS and (c.tensor(0).foreign or "").startswith("uint"):
+            return _compared(c, _COMPARISONS[operator])
         a, b = c.value(0), c.value(1)
         if c.version < 7:
             b = _aligned(c, a, b)
         return c.emit(operator, a, b)
 
     return rule
+
+
+_COMPARISONS: Mapping[str, np.ufunc] = MappingProxyType(
+    {
+        "equal": np.equal,
+        "greater": np.greater,
+        "greater_equal": np.greater_equal,
+        "less": np.less,
+        "less_equal": np.less_equal,
+    }
+)
+
+
+def _compared(c: Node, compare: np.ufunc) -> Array:
+    """Known numbers without a sign, which netc's types don't hold; whether they are equal is true or false."""
+    a, b = c.constant(0), c.constant(1)
+    if math.prod(np.broadcast_shapes(a.shape, b.shape)) > LARGEST:
+        c.unsupported(f"arrays of {c.tensor(0).foreign} are not supported")
+    return np.asarray(compare(a, b))
 
 
 def _aligned(c: Node, a: Value, b: Value) -> Value:
@@ -95,16 +116,9 @@ def _aligned(c: Node, a: Value, b: Value) -> Value:
 
 
 for _name, _operator in _UNARY.items():
-    if _name != "Identity":
-        onnx(_name)(_unary(_operator))
+    onnx(_name)(_unary(_operator))
 for _name, _operator in _BINARY.items():
     onnx(_name)(_binary(_operator))
-
-
-@onnx("Identity")
-def identity(c: Node) -> Value:
-    """The input itself."""
-    return c.value(0)
 
 
 @onnx("Relu")
@@ -174,12 +188,13 @@ def mod(c: Node) -> Value:
 @onnx("Pow", since=7)
 def power(c: Node) -> Value:
     """Powers; the exponent may have another element type, and the result has that of the base."""
-    a, b = c.value(0), c.value(1)
+    a = c.value(0)
     known = c.known(1)
+    b = c.number(1, a.type.dtype) if a.type.dtype.is_float else c.value(1)
     if known is not None and known.size == 1 and known.reshape(-1)[0] == 2:
         return c.broadcast(c.emit("mul", a, a), np.broadcast_shapes(a.type.shape, b.type.shape))
     if a.type.dtype.is_float:
-        return c.emit("pow", a, c.cast(b, a.type.dtype))
+        return c.emit("pow", a, b)
     wide = c.emit("pow", c.cast(a, DType.F64), c.cast(b, DType.F64))
     whole = c.emit("round", wide)
     if not b.type.dtype.is_float:
@@ -288,9 +303,12 @@ def dropout(c: Node) -> tuple[Value | None, ...]:
 
 @onnx("Dropout", since=12)
 def dropout_with_mode(c: Node) -> tuple[Value | None, ...]:
-    """The input itself; training isn't supported."""
+    """The input itself, unless it is to be trained."""
     c.ignore("seed")
-    if c.has(2) and c.one(2) and not (c.has(1) and c.one(1) == 0):
+    rate = float(c.one(1)) if c.has(1) else 0.5
+    if c.has(2) and c.one(2) and rate:
+        if c.converter.to_train and not c.wants(1):
+            return (c.emit("dropout", c.value(0), rate=rate),)
         c.unsupported("dropout of training gives random numbers")
     return _passed(c)
 

@@ -11,19 +11,22 @@ from ..registry import onnx
 @onnx("BatchNormalization")
 def batch_normalization(c: Node) -> tuple[Value | None, ...]:
     """(x - mean) * scale / sqrt(variance + epsilon) + bias for each channel, which stands second."""
-    c.ignore("momentum", "is_test")
+    c.ignore("is_test")
     if not c.flag("spatial", True):
         c.unsupported("statistics of single places are not supported")
     if c.version < 7 and not c.flag("is_test"):
         c.unsupported("its form for training is not supported")
-    if c.flag("training_mode") or any(c.wants(i) for i in range(1, 5)):
+    in_training = c.flag("training_mode") or any(c.wants(i) for i in range(1, 5))
+    if in_training and not c.converter.to_train:
         return _in_training(c)
     if c.type(0).rank < 2:
         c.unsupported(f"it takes [N, C, ...], not {c.type(0)}")
     x = c.channels_last(c.value(0))
     others = [c.cast(c.value(i), x.type.dtype) for i in range(1, 5)]
-    y = c.emit("batch_norm", x, *others, eps=float(c.attribute("epsilon", 1e-5)))
-    return (c.channels_first(y),)
+    kept = float(c.attribute("momentum", 0.9))  # ONNX counts what stays, netc what is new
+    rules = {"eps": float(c.attribute("epsilon", 1e-5)), "momentum": round(1 - kept, 9)}
+    y = c.emit("batch_norm", x, *others, **rules)
+    return (c.channels_first(y), *(None,) * (len(c.outputs) - 1))  # running statistics move while it is trained
 
 
 def _in_training(c: Node) -> tuple[Value | None, ...]:

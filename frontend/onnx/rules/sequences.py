@@ -21,6 +21,11 @@ def _sequence(c: Node, items: list[Tensor]) -> Tensor:
     return Tensor("", items=tuple(items), sources=frozenset[str]().union(*(t.sources for t in items)))
 
 
+def _same(tensor: Tensor) -> Tensor:
+    """The same under another name."""
+    return Tensor("", tensor.array, tensor.value, tensor.sources, tensor.items)
+
+
 def _place(c: Node, place: int, count: int, *, end: bool = False) -> int:
     """An index into a sequence, counted from the front; the end itself only where something is put in."""
     number = int(c.one(place))
@@ -28,6 +33,13 @@ def _place(c: Node, place: int, count: int, *, end: bool = False) -> int:
     if not -count <= number < limit:
         c.unsupported(f"there is no place {number} in a sequence of {count}")
     return number + count if number < 0 else number
+
+
+@onnx("Identity")
+def identity(c: Node) -> Tensor | Value:
+    """The tensor, sequence or optional tensor itself."""
+    x = c.tensor(0)
+    return _same(x) if x.items is not None or x.is_missing else c.value(0)
 
 
 @onnx("SequenceEmpty")
@@ -63,8 +75,7 @@ def sequence_erase(c: Node) -> Tensor:
 def sequence_at(c: Node) -> Tensor:
     """One of the tensors."""
     items = _items(c)
-    chosen = items[_place(c, 1, len(items))]
-    return Tensor("", chosen.array, chosen.value, chosen.sources)
+    return _same(items[_place(c, 1, len(items))])
 
 
 @onnx("SequenceLength")
@@ -109,21 +120,20 @@ def split_to_sequence(c: Node) -> Tensor:
 
 @onnx("Optional")
 def optional(c: Node) -> Tensor:
-    """The tensor or sequence itself."""
+    """The tensor or sequence itself, or nothing."""
     c.ignore("type")
-    if not c.has(0):
-        c.unsupported("an optional tensor that isn't there is not supported")
-    chosen = c.tensor(0)
-    return Tensor("", chosen.array, chosen.value, chosen.sources, chosen.items)
+    return _same(c.tensor(0)) if c.has(0) else Tensor("")
 
 
 @onnx("OptionalGetElement")
 def optional_get_element(c: Node) -> Tensor:
     """The tensor or sequence itself."""
-    return optional(c)
+    if c.tensor(0).is_missing:
+        raise c.tensor(0).no_tensor()
+    return _same(c.tensor(0))
 
 
 @onnx("OptionalHasElement")
 def optional_has_element(c: Node) -> Array:
     """Whether there is a tensor."""
-    return np.array(c.has(0))
+    return np.array(c.has(0) and not c.tensor(0).is_missing)

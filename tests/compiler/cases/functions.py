@@ -16,6 +16,8 @@ CASES: tuple[OpCase, ...] = (
     OpCase("acosh", ((5, 19),), positive=True, offset=1.0),
     *(OpCase("atan2", shapes) for shapes in (((2, 3, 37), (37,)), ((4, 1), (3,)), ((), ()))),
     *(OpCase("pow", shapes, positive=True) for shapes in (((2, 3, 37), (37,)), ((4, 1), (3,)), ((), ()))),
+    OpCase("pow", ((3, 37), (37,)), dtypes=WHOLE, below={0: 9, 1: 11}),
+    OpCase("pow", ((5,), (4, 1)), dtypes={0: DType.I64, 1: DType.I64}, below={0: 9, 1: 40}),
     *(OpCase("squared_difference", shapes) for shapes in (((2, 3, 37), (37,)), ((4, 1), (3,)))),
     OpCase("squared_difference", ((3, 37), (37,)), dtypes=WHOLE, below={0: 9, 1: 9}),
     *(OpCase(op, ((2, 3, 37),)) for op in ("floor", "ceil", "round", "trunc")),

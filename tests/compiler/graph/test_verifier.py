@@ -11,6 +11,7 @@ from netc.compiler.errors import InternalError
 from netc.compiler.graph import Graph, Operation, Value, parse_graph, verify
 from netc.compiler.graph.ir import Algorithm
 from netc.compiler.graph.registry import lookup
+from netc.compiler.graph.verifier import Sound
 from netc.compiler.types import parse_type
 
 SOUND = """\
@@ -133,6 +134,6 @@ def test_the_operation_is_marked_in_the_text() -> None:
 
 def test_sound_operations_are_remembered() -> None:
     graph = parse_graph(SOUND)
-    sound: set[Operation] = set()
+    sound = Sound()
     verify(graph, sound=sound)
-    assert sound == set(graph.operations)
+    assert sound.operations >= set(graph.operations)

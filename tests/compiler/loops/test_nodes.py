@@ -26,6 +26,7 @@ from netc.compiler.loops.printer import print_expr, print_kernel
 from netc.compiler.loops.spelling import SPELLINGS, spelled
 from netc.compiler.modules.verifier import verify_kernel
 from netc.compiler.types import DType
+from netc.runtime.host import runs_here
 
 Array = NDArray[Any]
 
@@ -52,13 +53,18 @@ SAMPLES = {
     "reduce": "reduce<add>(%f)", "spread": "spread<8, 2, -1, 3>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",
     "halves": "halves<1>(load i8x4 %b[2])", "dot2": "dot2(load i32 %x[0], load i32 %x[2], load i32 %x[1])",
+    "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""
 
 
+TABLE = np.random.default_rng(0).permutation(np.arange(-128, 128)).astype(np.int8)
+
+
 def sample(word: str) -> tuple[Expr, Kernel]:
     """A use of a node, and a kernel that stores it."""
-    text = "kernel @k(%x: i32[4], %b: i8[16]) {\n  %i = load i32x4 %x[0]\n  %f = mul(cast<f32>(%i), 0.3: f32x4)\n"
+    text = "kernel @k(%x: i32[4], %b: i8[16], %t: i8[256]) {\n  %i = load i32x4 %x[0]\n"
+    text += "  %f = mul(cast<f32>(%i), 0.3: f32x4)\n"
     kernel = parse_kernel(text + f"  %value = {SAMPLES[word]}\n}}\n")
     value = kernel.body[-1]
     assert isinstance(value, Let)
@@ -80,12 +86,30 @@ def test_every_node_is_printed_verified_interpreted_and_compiled(word: str) -> N
     assert parse_kernel(print_kernel(kernel)) == kernel
     verify_kernel(kernel)
     y = np.zeros(expr.type.lanes, expr.type.dtype.numpy)
-    arrays = [np.array([-5, 0, 3, 8], np.int32), np.arange(-8, 8, dtype=np.int8), y]
+    arrays = [np.array([-5, 0, 3, 8], np.int32), np.arange(-8, 8, dtype=np.int8), TABLE, y]
     expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
     run_kernel(kernel, expected)
     load_kernel(kernel, find_target("host")).run(found, 0, 1)
     np.testing.assert_allclose(found[-1], expected[-1], rtol=2e-7)
     assert (expected[-1] != 0).any()
+
+
+@pytest.mark.parametrize("cpu", ["host", "x86-64-v3", "x86-64"])
+@pytest.mark.parametrize("lanes", [1, 2, 32, 64, 128])
+def test_bytes_are_picked_from_tables(cpu: str, lanes: int) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    if not runs_here(target):
+        pytest.skip(f"this machine doesn't run code for {cpu}")
+    kernel = parse_kernel(
+        f"kernel @k(%x: u8[{lanes}], %t: i8[256], %y: out i8[{lanes}]) {{\n"
+        f"  %y[0] = pick(load i8x256 %t[0], load u8x{lanes} %x[0])\n}}\n".replace("x1 ", " ")
+    )
+    verify_kernel(kernel)
+    x = np.random.default_rng(lanes).integers(0, 256, lanes).astype(np.uint8)
+    y = np.zeros(lanes, np.int8)
+    load_kernel(kernel, target).run([x, TABLE, y], 0, 1)
+    assert np.array_equal(y, TABLE[x])
 
 
 @pytest.mark.parametrize("word", SAMPLES)

@@ -59,6 +59,14 @@ def gathered() -> Graph:
     return b.finish([b.emit("gather", x, indices, axis=2)])
 
 
+def latest() -> Graph:
+    b = GraphBuilder("net")
+    places = b.input("places", TensorType(DType.I32, (3, 2)))
+    places = b.emit("minimum", b.emit("maximum", places, b.scalar(0, DType.I32)), b.scalar(2, DType.I32))
+    last = b.emit("last_update", places, shape=(3, 4))
+    return b.finish([b.emit("add", last, b.input("x", TensorType(DType.I32, (3, 4))))])
+
+
 def scattered() -> Graph:
     b = GraphBuilder("net")
     places = b.constant(np.array([[0, 3], [-1, 1], [0, 3]], np.int64))
@@ -108,6 +116,8 @@ FORMS: dict[str, Callable[[], Graph]] = {
     "bitwise_and": emitted("bitwise_and", SHAPE, SHAPE, dtype=DType.I32),
     "bitwise_xor": emitted("bitwise_xor", SHAPE, SHAPE, dtype=DType.I32),
     "right_shift": emitted("right_shift", SHAPE, SHAPE, dtype=DType.I32),
+    "left_shift": emitted("left_shift", SHAPE, SHAPE, dtype=DType.I32),
+    "last_update": latest,
     "logical_and": emitted("logical_and", SHAPE, SHAPE, dtype=DType.BOOL),
     "logical_or": emitted("logical_or", SHAPE, SHAPE, dtype=DType.BOOL),
     "logical_not": emitted("logical_not", SHAPE, dtype=DType.BOOL),

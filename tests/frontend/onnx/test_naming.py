@@ -26,6 +26,8 @@ def node(operator: str, name: str, scopes: str | None = None) -> onnx.NodeProto:
         (node("Conv", "n", "['', 'layer1', 'layer1.0.bn1', 'norm']"), 1, "w", "layer1.0.bn1.weight"),
         (node("BatchNormalization", "/bn/B"), 4, "w", "bn.running_var"),
         (node("Add", "/layer1/Add"), 1, "onnx::Add_1", None),
+        (node("Add", "/Add"), 1, "pos_embed", "pos_embed"),
+        (node("Add", "/Add"), 1, "val_12", None),
         (node("Conv", "Conv_0"), 1, "193", None),
         (node("Conv", "n", "['', 'a"), 1, "w", None),
         (node("Conv", "/a b/Conv"), 1, "w", None),

@@ -212,6 +212,27 @@ def test_a_weight_off_any_symmetric_grid_gets_new_integers_and_says_so() -> None
     assert any("new integers" in note for note in given.notes)
 
 
+def test_activations_with_a_scale_for_each_channel_stay_float_and_say_so() -> None:
+    rng = np.random.default_rng(1)
+    known = {
+        "w": rng.standard_normal((4, 3)).astype(np.float32),
+        "many": np.array([0.1, 0.2, 0.3, 0.4], np.float32),
+        "zeros": np.zeros(4, np.int8),
+    }
+    made = chain(
+        ("QuantizeLinear", ("x", "many", "zeros"), "q"),
+        ("DequantizeLinear", ("q", "many", "zeros"), "d"),
+        ("MatMul", ("d", "w"), "a"),
+        ("QuantizeLinear", ("a", "t", "zero"), "r"),
+        ("DequantizeLinear", ("r", "t", "zero"), "y"),
+        weights=known,
+    )
+    given = islands(made)
+    assert any("a scale for each channel" in note for note in given.notes)
+    x = np.array([[0.26, -3, 100, 0]], np.float32)
+    np.testing.assert_allclose(evaluate(given.graph, [x])[0], evaluate(graph_of(made, "chain"), [x])[0], atol=1e-6)
+
+
 def test_quantize_writes_a_quantized_file_without_samples(
     pictures: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 import netc  # noqa: E402
 from netc.cli import main  # noqa: E402
@@ -185,6 +186,28 @@ def test_open_sizes_are_bound_by_name() -> None:
     assert "there is no open size or input `heigth`" in problems(made, settings={"heigth": 5, "x_2": 6, "height": 1})
 
 
+def test_sizes_that_differ_in_punctuation_have_names_of_their_own() -> None:
+    shape = ["N", "h*2", "h/2", "h_2", "2h"]
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": shape, "h.2": ["h/2"]}, ["y"])
+    text = problems(made)
+    assert "--set h_2=SIZE" in text
+    for number, name in ((2, "h*2"), (3, "h/2")):
+        assert f"h_2_{number}: dimension {number - 1} of input `x` (`{name}`)" in text
+    assert "--set _2h=SIZE" in text
+    options = {"h_2": 5, "h_2_2": 6, "h_2_3": 7, "_2h": 8}
+    assert [v.type.shape for v in graph_of(made, "small", settings=options).inputs] == [(1, 6, 7, 5, 8), (7,)]
+    own = {"h_2": 5, "h*2": 6, "h/2": 7, "2h": 8}
+    assert [v.type.shape for v in graph_of(made, "small", settings=own).inputs] == [(1, 6, 7, 5, 8), (7,)]
+
+
+def test_a_size_and_an_input_of_one_name_are_two_options() -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, "x", None], "x_2": [3]}, ["y"])
+    graph = graph_of(made, "small", settings={"x": 4, "x_2": 5})
+    assert [v.type.shape for v in graph.inputs] == [(2, 4, 5), (3,)]
+    graph = graph_of(made, "small", settings={"x": 4, "x_2": 5, "x_2_2": [1, 2, 3]})
+    assert [v.type.shape for v in graph.inputs] == [(2, 4, 5)]
+
+
 def test_a_fixed_batch_is_said(tmp_path: Path) -> None:
     path = tmp_path / "fixed.onnx"
     onnx.save(model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 3]}, ["y"]), path)
@@ -224,11 +247,71 @@ def test_all_problems_at_once() -> None:
     assert "inputs: f32[2,3], f32[2,3]" in text
 
 
-@pytest.mark.parametrize("opset", [5, 99])
+@pytest.mark.parametrize("opset", [0, 99])
 def test_operator_sets(opset: int) -> None:
     made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"])
     made.opset_import[0].version = opset
     assert f"operator set {opset} is not supported" in problems(made)
+
+
+def test_old_operators_are_read_if_they_stayed_as_they_were() -> None:
+    agrees(
+        model([helper.make_node("Softmax", ["x"], ["y"])], {"x": (2, 3)}, ["y"], opset=1),
+        np.eye(2, 3, dtype=np.float32),
+    )
+    assert "Relu-1 is older than the rules of netc (6)" in problems(
+        model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, ["y"], opset=1)
+    )
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+def sequences(nodes: list[Any], kinds: dict[str, Any], outputs: list[str]) -> Any:
+    """A model whose inputs have types of their own."""
+    made = model(nodes, {}, outputs)
+    made.graph.input.extend(helper.make_value_info(name, kind) for name, kind in kinds.items())
+    return made
+
+
+def test_sequences_and_optional_tensors_are_given_with_the_file() -> None:
+    floats = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("OptionalHasElement", ["maybe"], ["has"]),
+        helper.make_node("SequenceAt", ["parts", "second"], ["one"]),
+        helper.make_node("Identity", ["parts"], ["all"]),
+    ]
+    kinds = {"parts": helper.make_sequence_type_proto(floats), "maybe": helper.make_optional_type_proto(floats)}
+    made = sequences(nodes, kinds, ["has", "one", "all"])
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1), "second"))
+    text = problems(made)
+    assert "input `parts` is no tensor, but a sequence, which must be known" in text
+    assert "--set 'parts=[...]'" in text
+    graph = graph_of(made, "parts", settings={"parts": [[1.0, 2.0], [3.0]], "maybe": None})
+    assert graph.attributes["signature"]["outputs"] == ("has", "one", "all.0", "all.1")
+    has, one, *parts = evaluate(graph, [])
+    assert not has
+    assert [a.tolist() for a in (one, *parts)] == [[3], [1, 2], [3]]
+    assert "can't be 'many'" in problems(made, settings={"parts": [[1.0]], "maybe": "many"})
+    assert "takes a list of tensors" in problems(made, settings={"parts": 3, "maybe": None})
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_deformable_convolution(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    shapes = {"x": (1, 4, 5, 3), "w": (4, 4 // groups, 3, 2), "o": (1, 24, 2, 4), "b": (4,), "m": (1, 12, 2, 4)}
+    given = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    rules = {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 1, 0, 2], "group": groups, "offset_group": 2}
+    made = model([helper.make_node("DeformConv", ["x", "w", "o", "b", "m"], ["y"], **rules)], shapes, ["y"], opset=22)
+    (wanted,) = ReferenceEvaluator(made).run(None, given)
+    (found,) = evaluate(graph_of(made, "deformable"), list(given.values()))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert "don't fit" in problems(
+        model([helper.make_node("DeformConv", ["x", "w", "o"], ["y"])], shapes, ["y"], opset=22)
+    )
+
+
+# ---- attributes ------------------------------------------------------------------------------------------------------
 
 
 def test_an_attribute_that_netc_passes_over_is_refused() -> None:

@@ -183,3 +183,39 @@ def test_all_opaque_operators_are_named_at_once() -> None:
         assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`)"
         assert second.hint is not None
         assert "netc run FILE --engine litert" in second.hint
+
+
+def test_operators_of_tensorflow_are_refused_with_one_sentence() -> None:
+    m = Model()
+    x, y = (m.tensor(name, (2,), np.float32) for name in "xy")
+    m.operator("CUSTOM", (x,), (y,), custom="FlexErf")
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    with pytest.raises(
+        NetcError, match=r"FlexErf \(operator 0, tensor `y`\): it is TensorFlow's own operator Erf, which"
+    ):
+        netc.compile(graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("RANDOM_UNIFORM", "its random numbers are other ones in each run of LiteRT"),
+        ("UNIQUE", "how many results it has is not known before the model runs"),
+        ("SKIP_GRAM", "netc has no strings"),
+    ],
+)
+def test_builtin_operators_that_are_refused_say_why(name: str, reason: str) -> None:
+    m = Model()
+    x, y = m.tensor("x", (2,), np.int32), m.tensor("y", (2,), np.float32)
+    m.operator(name, (x,), (y,))
+    (op,) = graph_of(read_model(m.data((x,), (y,))), "case").operations
+    assert op.attributes["reason"].startswith(reason)
+
+
+def test_a_number_of_results_that_is_computed_leaves_top_k_opaque() -> None:
+    m = Model()
+    x, k = m.tensor("x", (4,), np.float32), m.tensor("k", (), np.int32)
+    y, places = m.tensor("y", (2,), np.float32), m.tensor("places", (2,), np.int32)
+    m.operator("TOPK_V2", (x, k), (y, places), ("TopKV2Options", {}))
+    (op,) = graph_of(read_model(m.data((x, k), (y, places))), "case").operations
+    assert op.attributes["reason"] == "input 1, tensor `k`, is not a constant"

@@ -13,6 +13,7 @@ import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph import Graph, parse_graph
 from netc.compiler.graph.state import Session
+from netc.compiler.ops.quantized.fixed_point import multiply, quantize_multiplier, single_ratio
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
@@ -20,7 +21,7 @@ from netc.frontend.tflite import graph_of
 from .agreement import input_types
 from .draw import Draw
 from .litert import LiteRT, RefusedError
-from .sweep.recurrent import GENERATORS
+from .sweep.recurrent import GENERATORS, integer_svdf
 
 FORMS = [(name, "f32", turn) for name in GENERATORS for turn in range(3)]
 FORMS += [(name, "i8", turn) for name in ("UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF") for turn in range(5)]
@@ -122,3 +123,25 @@ def test_a_state_that_something_else_reads_cannot_be_written() -> None:
     """
     with pytest.raises(NetcError, match=r"needs a constant|keeps its state to itself"):
         to_tflite(parse_graph(text))
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_memory_of_8_bits_is_that_of_microcontrollers(turn: int) -> None:
+    """SVDF of tflite-micro: numbers are limited to 8 bits before their zero point is added, which wraps around."""
+    d = Draw(Random(turn))
+    data = integer_svdf(d, wide=False)
+    x, features, time, bias, state, y = d.m.tensors
+    rank = d.m.operators[0]["options"][1]["Rank"]
+    first = quantize_multiplier(single_ratio(x["scales"][0], features["scales"][0], over=state["scales"][0]))
+    second = quantize_multiplier(single_ratio(state["scales"][0], time["scales"][0], over=y["scales"][0]))
+    batch, (filters, steps) = x["shape"][0], time["shape"]
+    memory = np.full((batch, filters, steps), state["zero"], np.int8)
+    session = Session(read(data))
+    for (row,) in rows_for(data):
+        products = (row.astype(np.int64) - x["zero"]) @ features["data"].astype(np.int64).T
+        newest = np.clip(multiply(products, *first), -128, 127) + state["zero"]
+        memory = np.concatenate([memory[:, :, 1:], newest.astype(np.int8)[:, :, None]], axis=2)
+        weighed = ((memory.astype(np.int64) - state["zero"]) * time["data"]).sum(axis=2)
+        total = weighed.reshape(batch, -1, rank).sum(axis=2) + bias["data"]
+        wanted = np.clip(multiply(total, *second) + y["zero"], -128, 127).astype(np.int8)
+        np.testing.assert_array_equal(session([row])[0], wanted)

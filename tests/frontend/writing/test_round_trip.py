@@ -13,6 +13,7 @@ from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.loading import load_text
 from netc.frontend.writing import written
 from netc.frontend.writing.matching import DifferentError, correspondence
+from netc.frontend.writing.naming import block_name
 from netc.frontend.writing.raising import UnsayableError
 from netc.runtime.weights import initial_weights
 
@@ -33,7 +34,9 @@ def same(text: str) -> str:
 def test_shipped_nets_become_short_texts_with_the_names_of_their_parameters(name: str) -> None:
     graph = netc.load(name)
     result = written(graph, "net")
-    assert len(result.text.splitlines()) <= NETS[name]
+    network, _, settings = result.text.partition("\npreprocess ")
+    assert settings
+    assert len(network.splitlines()) <= NETS[name]
     assert {n: op.result.name for n, op in result.sources.items()} == {n: n for n in result.sources}
     assert {op.result.name for op in graph.parameters} == set(result.sources)
 
@@ -180,3 +183,8 @@ def test_a_batch_that_the_text_cannot_leave_open_is_fixed() -> None:
         return load_text("net t(x: f32[N, 3]) { for _ in range(shape(x)[0]) { x = relu(x) }; return x }", batch=batch)
 
     assert "x: f32[1, 3]" in written(graph(1), "t", graph(2)).text
+
+
+def test_a_block_is_not_called_like_the_rows_of_a_table() -> None:
+    assert block_name([("stage2", "0"), ("stage3", "0")], []) == "stage_block"
+    assert block_name([("branch",)], ["branch"]) == "branch_2"

@@ -26,6 +26,7 @@ from ....loops.ir import (
     HighProduct,
     Interleave,
     Load,
+    Pick,
     RealMul,
     Reduce,
     Select,
@@ -40,6 +41,7 @@ from ....loops.rounding import rounded_expr
 from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
+from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
 from .dot_product import dot2, dot4, halves, two_words
@@ -81,6 +83,7 @@ class ExpressionEmitter(IndexEmitter):
             HighProduct: self._high_product,
             RealMul: self._real_mul,
             Interleave: self._interleave,
+            Pick: self._pick,
             Select: self._select,
             Cast: self._cast,
             Bitcast: self._bitcast,
@@ -355,6 +358,9 @@ class ExpressionEmitter(IndexEmitter):
         first, second = parts
         count = len(expr.parts)
         return self._shuffled(whole, first, second, [j * lanes + i for i in range(lanes) for j in range(count)])
+
+    def _pick(self, expr: Pick) -> Value:
+        return pick(self, self.value(expr.table), self.value(expr.places))
 
     def _spread(self, expr: Spread) -> Value:
         value, kind = self.value(expr.value), llvm_type(expr.type.dtype, expr.lanes)

@@ -134,7 +134,8 @@ def _parts(module: Module) -> list[list[Step]]:
 
 
 def _head(convention: Convention, name: str) -> str:
-    return f"define internal void @{name}({convention.parameters}) noinline nounwind {{\nentry:"
+    quick = " optnone" if convention.stamps else ""  # of calls in a row LLVM would make little, in much time
+    return f"define internal void @{name}({convention.parameters}) noinline{quick} nounwind {{\nentry:"
 
 
 def _part(module: Module, convention: Convention, name: str, steps: Sequence[Step]) -> str:

@@ -14,6 +14,7 @@ from ....loops.ir import Buffer, Const, Expr, For, LoopKind, Stmt, Var, minimum
 from ....lowering.group import Group
 from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop
+from ....ops.contract import Contract, Labels, Product, product_of
 from ....ops.matmul import MatMul, broadcast_place
 from ....targets.target import Target
 from .contraction import BLOCK_BYTES, ContractionEmitter
@@ -27,11 +28,24 @@ SHARES = 8
 def schedule_batch_matmul(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a product of matrices that lie dense; empty for others."""
     anchor = group.anchor
-    if not isinstance(anchor.operator, MatMul) or anchor.attributes["transpose_b"]:
-        return ()
     if any(v not in group.outer or v.type.layout is not None for v in anchor.operands):
         return ()
-    return (_Emitter(group, target, threads).schedule(),)
+    if isinstance(anchor.operator, Contract):
+        found = _as_products(group)
+        return () if found is None else (_Contraction(group, *found, target, threads).schedule(),)
+    if not isinstance(anchor.operator, MatMul) or anchor.attributes["transpose_b"]:
+        return ()
+    return (_Stack(group, target, threads).schedule(),)
+
+
+def _as_products(group: Group) -> tuple[Labels, Product] | None:
+    """How `contract` is a stack of products whose rows, inner axes and columns are one axis each."""
+    operator, labels = group.anchor.operator, Labels.of(group.anchor.attributes)
+    assert isinstance(operator, Contract)
+    product = product_of(labels, operator.sizes(tuple(v.type for v in group.anchor.operands), labels))
+    if product is None or max(map(len, (product.rows, product.inner, product.columns))) > 1:
+        return None
+    return labels, product
 
 
 def flat_place(shape: tuple[int, ...], place: tuple[Expr, ...]) -> Expr:
@@ -73,19 +87,79 @@ class _Product(MicroKernel):
         self.product = owner
 
     def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
-        return super().emit(self.product.left, row, column, j)
+        return super().emit(self.product.image, row, column, j)
+
+    def _first_input(self, j: Expr) -> Expr | int:
+        return self.product.first_input
 
     def _place(self, image: Expr, row: Expr, column: Expr) -> tuple[Expr, ...]:
-        return (*self.product.batch, column)
+        return self.product.place(column)
 
 
 class _Emitter(ContractionEmitter):
+    outer: tuple[int, ...]
+    """Sizes of what the matrices of the result are numbered by."""
     batch: tuple[Expr, ...]
     """Which matrix of the result is made ..."""
-    left: Expr
-    """... from this one of the left side ..."""
     right: Expr
-    """... and this one of the right side."""
+    """... from this one of the right side, or from the one that begins here ..."""
+    image: Expr = Const(0)
+    """... and this one of the left side ..."""
+    first_input: Expr | int = 0
+    """... which begins at this element."""
+
+    def _view(self, value: Value) -> tuple[int, ...]:
+        return value.type.buffer_shape
+
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        return _Product(self, rows, columns, widths)
+
+    def place(self, row: Expr) -> tuple[Expr, ...]:
+        """Where a row of the matrix lies in the result."""
+        return (*self.batch, row)
+
+    def _choose(self, start: list[Stmt]) -> None:
+        """Find the matrices of both sides."""
+        raise NotImplementedError
+
+    def schedule(self) -> Scheduled:
+        kind = kind_for(self.group.macs)
+        products = math.prod(self.outer)
+        blocks = self._blocks(products, kind)
+        size = ceil_div(self.grid.count, blocks)
+        blocks = ceil_div(self.grid.count, size)
+
+        def block(p: Expr) -> list[Stmt]:
+            start: list[Stmt] = []
+            self.batch = divided(p // blocks, self.outer, start)
+            self._choose(start)
+            first = p % blocks * size
+            last = minimum(first + size, self.grid.count) if self.grid.count % size else first + size
+            return [*start, *self._panels(first, last, size)]
+
+        return self.parameters.scheduled(loop("p", products * blocks, block, kind))
+
+    def _blocks(self, products: int, kind: LoopKind) -> int:
+        """Into how many blocks the rows of a matrix fall: as many as fill the cache, and keep the threads busy."""
+        rows = ceil_div(self.g.width * self.g.channels * self.x_type.dtype.itemsize, BLOCK_BYTES)
+        uneven = kind is LoopKind.PARALLEL and products % self.threads and products < SHARES * self.threads
+        shares = ceil_div(SHARES * self.threads, products) if uneven else 1
+        return min(self.grid.count, max(rows, shares))
+
+    def _panels(self, first: Expr, last: Expr, size: int) -> list[Stmt]:
+        """A block of rows: tile by tile of columns."""
+
+        def rows(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+            if size == 1:
+                return self._band(first, j, widths)
+            return [For("g", first, last, tuple(self._band(Var("g"), j, widths)))]
+
+        main = loop("j", self.tiles, lambda j: rows(j, self.tile.widths)) if self.tiles else []
+        return [*main, *(rows(Const(self.tiles), self.last_widths) if self.last_widths else [])]
+
+
+class _Stack(_Emitter):
+    """Products of `matmul`."""
 
     def __init__(self, group: Group, target: Target, threads: int) -> None:
         a, b = (v.type.shape for v in group.anchor.operands)
@@ -104,44 +178,51 @@ class _Emitter(ContractionEmitter):
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         return (self.right, depth, channel)
 
-    def _view(self, value: Value) -> tuple[int, ...]:
-        return value.type.buffer_shape
+    def _choose(self, start: list[Stmt]) -> None:
+        places = [flat_place(side, broadcast_place(side, self.batch)) for side in self.sides]
+        self.image, self.right = (let(start, name, place) for name, place in zip("lr", places, strict=True))
 
-    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
-        return _Product(self, rows, columns, widths)
 
-    def schedule(self) -> Scheduled:
-        kind = kind_for(self.group.macs)
-        products = math.prod(self.outer)
-        blocks = self._blocks(products, kind)
-        size = ceil_div(self.grid.count, blocks)
-        blocks = ceil_div(self.grid.count, size)
+class _Contraction(_Emitter):
+    """Products of `contract`, whose matrices have rows with other elements between them."""
 
-        def block(p: Expr) -> list[Stmt]:
-            start: list[Stmt] = []
-            self.batch = divided(p // blocks, self.outer, start)
-            places = [flat_place(side, broadcast_place(side, self.batch)) for side in self.sides]
-            self.left, self.right = (let(start, name, place) for name, place in zip("lr", places, strict=True))
-            first = p % blocks * size
-            last = minimum(first + size, self.grid.count) if self.grid.count % size else first + size
-            return [*start, *self._panels(first, last, size)]
+    def __init__(self, group: Group, labels: Labels, product: Product, target: Target, threads: int) -> None:
+        self.labels, self.product = labels, product
+        a, b = (v.type.shape for v in group.anchor.operands)
+        self.pitches = tuple(_pitches(letters, shape) for letters, shape in ((labels.a, a), (labels.b, b)))
+        sizes = dict(zip(labels.a + labels.b, (*a, *b), strict=True))
+        self.outer = tuple(sizes[label] for label in product.outer)
+        walk = Walk(
+            images=1,
+            height=1,
+            width=sizes.get(product.rows, 1),
+            channels=sizes[product.inner],
+            pitch=self.pitches[0].get(product.rows, 0),
+            step=self.pitches[0][product.inner],
+            buffer=(1, 1, math.prod(a)),
+            flat=True,
+        )
+        super().__init__(group, walk, target, threads)
 
-        return self.parameters.scheduled(loop("p", products * blocks, block, kind))
+    def _declare_weight(self, weight: Value) -> None:
+        self.packed = False
+        self.w = self.parameters.add(Buffer("w", self.dtype, (weight.type.size,)), weight)
 
-    def _blocks(self, products: int, kind: LoopKind) -> int:
-        """Into how many blocks the rows of a matrix fall: as many as fill the cache, and keep the threads busy."""
-        rows = ceil_div(math.prod(self.g.buffer[1:]) * self.x_type.dtype.itemsize, BLOCK_BYTES)
-        uneven = kind is LoopKind.PARALLEL and products % self.threads and products < SHARES * self.threads
-        shares = ceil_div(SHARES * self.threads, products) if uneven else 1
-        return min(self.grid.count, max(rows, shares))
+    def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
+        return (self.right + depth * self.pitches[1][self.product.inner] + channel,)
 
-    def _panels(self, first: Expr, last: Expr, size: int) -> list[Stmt]:
-        """A block of rows: tile by tile of columns."""
+    def place(self, row: Expr) -> tuple[Expr, ...]:
+        at = {**dict(zip(self.product.outer, self.batch, strict=True)), self.product.rows: row}
+        return tuple(at[label] for label in self.labels.result[:-1])
 
-        def rows(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-            if size == 1:
-                return self._band(first, j, widths)
-            return [For("g", first, last, tuple(self._band(Var("g"), j, widths)))]
+    def _choose(self, start: list[Stmt]) -> None:
+        for name, pitches in zip(("first_input", "right"), self.pitches, strict=True):
+            place: Expr = Const(0)
+            for label, i in zip(self.product.outer, self.batch, strict=True):
+                place = place + i * pitches[label] if label in pitches else place
+            setattr(self, name, let(start, name[0], place))
 
-        main = loop("j", self.tiles, lambda j: rows(j, self.tile.widths)) if self.tiles else []
-        return [*main, *(rows(Const(self.tiles), self.last_widths) if self.last_widths else [])]
+
+def _pitches(labels: str, shape: tuple[int, ...]) -> dict[str, int]:
+    """How far apart neighbours along each axis of a dense tensor are."""
+    return {label: math.prod(shape[d + 1 :]) for d, label in enumerate(labels)}

@@ -72,6 +72,8 @@ class Walk:
     planes: Planes = _PLANE
     pitch: int
     """Elements from one input pixel to the next."""
+    step: int = 1
+    """Elements from one input channel to the next."""
     buffer: tuple[int, int, int]
     kernel: Pair = (1, 1)
     """Extent of the weight, of which the window may see a part."""

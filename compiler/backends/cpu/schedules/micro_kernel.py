@@ -149,7 +149,7 @@ class MicroKernel:
             if g.channel_rows:
                 return self._step(n, y0 + k, x0, j, depth)
             y = y0 + kz * (g.planes.dilation * g.planes.rows) + ky * dy
-            return self._step(n, y, x0 + (kx * (dx * g.pitch) + k * self.elements), j, depth)
+            return self._step(n, y, x0 + (kx * (dx * g.pitch) + k * (self.elements * g.step)), j, depth)
 
         small = inner * self.products <= UNROLL_LIMIT
         kind = LoopKind.UNROLL if small else LoopKind.SERIAL

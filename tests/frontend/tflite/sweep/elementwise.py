@@ -153,6 +153,31 @@ def _dequantize(d: Draw, dtype: Any) -> bytes:
     return file(d, "DEQUANTIZE", [x], [d.tensor(shape, np.float32, None)], ("DequantizeOptions", {}))
 
 
+def _quantize_channels(d: Draw, dtype: Any) -> bytes:
+    """Floats by a scale for each channel; numbers that are integers already get one scale."""
+    if dtype is not np.float32:
+        return _quantize(d, dtype)
+    shape, target = d.shape(d.r.randint(1, 4)), d.r.choice((np.int8, np.uint8, np.int16))
+    axis = d.r.randrange(len(shape))
+    scales = [max(d.scale(), 1e-4) for _ in range(shape[axis])]
+    x = d.input(shape, dtype, None, (-200 * max(scales), 200 * max(scales)))
+    y = d.m.tensor("y", shape, target, scale=scales, axis=axis, zero=d.zero(target))
+    return file(d, "QUANTIZE", [x], [y], ("QuantizeOptions", {}))
+
+
+def _dequantize_channels(d: Draw, dtype: Any) -> bytes:
+    """Numbers of a scale for each channel, which are computed."""
+    if dtype not in NARROW:
+        return _dequantize(d, dtype)
+    shape = d.shape(d.r.randint(1, 4))
+    axis = d.r.randrange(len(shape))
+    scales, zero = [d.scale() for _ in range(shape[axis])], d.zero(dtype) if dtype in NARROW else 0
+    x = d.m.tensor("x", shape, dtype, scale=scales, axis=axis, zero=zero)
+    d.inputs.append(x)
+    d.values.append(None)
+    return file(d, "DEQUANTIZE", [x], [d.tensor(shape, np.float32, None)], ("DequantizeOptions", {}))
+
+
 def _add_n(d: Draw, dtype: Any) -> bytes:
     shape, given = any_shape(d, dtype), scale_of(d, dtype)
     inputs = [d.input(shape, dtype, given, "finite") for _ in range(d.r.randint(2, 4))]
@@ -178,6 +203,16 @@ def _fake_quant(d: Draw) -> Options:
     return "FakeQuantOptions", {**fields, "NumBits": d.r.choice((8, 8, 2, 4, 16)), "NarrowRange": d.flip()}
 
 
+def _sqrt(d: Draw, dtype: Any) -> bytes:
+    """Of numbers from the zero point up, which is the lowest one."""
+    shape, x = any_shape(d, dtype), scale_of(d, dtype)
+    low = 0 if dtype is np.int16 or dtype not in NARROW else int(np.iinfo(dtype).min)
+    y = scale_of(d, dtype, None if x is None else (x[0] ** 0.5) / 16)
+    values = (0, 32767) if dtype is np.int16 else None
+    a = d.input(shape, dtype, x and (x[0], low), values)
+    return file(d, "SQRT", [a], [d.tensor(shape, dtype, y)])
+
+
 def _logistic_16(d: Draw, dtype: Any, near: float) -> Scale:
     return _fixed(1 / 256, lowest=True)(d, dtype, near)
 
@@ -193,6 +228,7 @@ GENERATORS: Mapping[str, Generator] = {
     "CEIL": unary("CEIL"),
     "COS": unary("COS", lambda d: ("CosOptions", {})),
     "DEQUANTIZE": _dequantize,
+    "DEQUANTIZE by channel": _dequantize_channels,
     "DIV": _binary("DIV", "DivOptions", fuses=True, values=(None, "divisor")),
     "ELU": unary("ELU"),
     "EQUAL": _compare("EQUAL", "EqualOptions"),
@@ -220,8 +256,10 @@ GENERATORS: Mapping[str, Generator] = {
     "NOT_EQUAL": _compare("NOT_EQUAL", "NotEqualOptions"),
     "POW": _binary("POW", "PowOptions"),
     "POW small": _binary("POW", "PowOptions", values=((0, 9), (0, 5))),
+    "POW of integers": _binary("POW", "PowOptions", values=((-9, 9), (0, 9))),
     "PRELU": _prelu,
     "QUANTIZE": _quantize,
+    "QUANTIZE by channel": _quantize_channels,
     "RELU": unary("RELU"),
     "RELU6": unary("RELU6"),
     "RELU_0_TO_1": unary("RELU_0_TO_1", values="no NaN"),
@@ -235,6 +273,7 @@ GENERATORS: Mapping[str, Generator] = {
     "SIGN": unary("SIGN", lambda d: ("SignOptions", {})),
     "SIN": unary("SIN"),
     "SQRT": unary("SQRT"),
+    "SQRT of positive": _sqrt,
     "SQUARE": unary("SQUARE", lambda d: ("SquareOptions", {})),
     "SQUARED_DIFFERENCE": _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
     "STABLEHLO_ADD": _binary("STABLEHLO_ADD", ""),

@@ -39,6 +39,27 @@ def _bytes(name: str, place: int, axis: int) -> Generator:
     return make
 
 
+def _packed(make: Generator, dtype_of_column: Any = np.float32, bits: int = 4) -> Generator:
+    """The same with weights of 4 or 2 bits, several of which share a byte."""
+
+    def changed(d: Draw, dtype: Any) -> bytes:
+        make(d, dtype)
+        (operator,) = d.m.operators
+        tensor = d.m.tensors[operator["inputs"][1]]
+        if dtype is dtype_of_column and tensor["data"] is not None:
+            high = (1 << bits - 1) - 1
+            shape = tensor["data"].shape
+            numbers = np.random.default_rng(d.r.getrandbits(30)).integers(-high, high + 1, shape, np.int8)
+            count = 8 // bits
+            flat = numbers.reshape(-1).view(np.uint8) & (1 << bits) - 1
+            flat = np.pad(flat, (0, -flat.size % count)).reshape(-1, count)
+            packed = sum(flat[:, i].astype(np.uint8) << bits * i for i in range(count))
+            tensor.update(data=np.asarray(packed, np.uint8), code={4: 17, 2: 19}[bits])
+        return d.m.data(d.inputs, operator["outputs"])
+
+    return changed
+
+
 def _batch_matmul(d: Draw, dtype: Any) -> bytes:
     m, k, n = d.r.choice((1, 2, 5, 16)), d.r.choice((1, 3, 8, 40)), d.r.choice((1, 2, 7, 16))
     turned = d.flip()
@@ -70,6 +91,13 @@ def _dense_again(d: Draw, dtype: Any) -> bytes:
 
 
 GENERATORS: Mapping[str, Generator] = {
+    "CONV_2D hybrid of 4 bits": _packed(_bytes("CONV_2D", 1, 0)),
+    "FULLY_CONNECTED hybrid of 2 bits": _packed(_bytes("FULLY_CONNECTED", 1, 0), bits=2),
+    "FULLY_CONNECTED hybrid of 4 bits": _packed(_bytes("FULLY_CONNECTED", 1, 0)),
+    "FULLY_CONNECTED of 4 bits": _packed(CONTRACTIONS["FULLY_CONNECTED"], np.int8),
+    "CONV_2D of 4 bits": _packed(CONTRACTIONS["CONV_2D"], np.int8),
+    "DEPTHWISE_CONV_2D of 4 bits": _packed(CONTRACTIONS["DEPTHWISE_CONV_2D"], np.int8),
+    "DEPTHWISE_CONV_2D hybrid of 4 bits": _packed(_bytes("DEPTHWISE_CONV_2D", 1, 3)),
     "BATCH_MATMUL hybrid": _batch_matmul,
     "CONV_2D hybrid": _bytes("CONV_2D", 1, 0),
     "DEPTHWISE_CONV_2D hybrid": _bytes("DEPTHWISE_CONV_2D", 1, 3),

@@ -216,19 +216,20 @@ def integer_lstm(d: Draw, name: str = "UNIDIRECTIONAL_SEQUENCE_LSTM") -> bytes:
     return d.m.data(d.inputs, [result])
 
 
-def integer_svdf(d: Draw) -> bytes:
+def integer_svdf(d: Draw, *, wide: bool = True) -> bytes:
+    """With a memory of 16 bits, or of 8 bits, which LiteRT's kernel takes for one of 16."""
     batch, inputs, units = d.r.choice((1, 2)), d.r.choice((1, 5, 16)), d.r.choice((1, 3, 8))
     rank, memory = d.r.choice((1, 1, 2)), d.r.choice((1, 2, 7, 10))
-    wide = d.r.random() < 0.7
     dtype = np.int16 if wide else np.int8
     x, y = (_power(d, -9, -2), d.zero(np.int8)), (_power(d, -9, -2), d.zero(np.int8))
     place = d.input((batch, inputs), np.int8, x)
     features = _bytes(d, (units * rank, inputs), _power(d, -10, -4))
-    time = d.constant(
-        d.integers(dtype, (units * rank, memory)), (_power(d, -16, -12) if wide else _power(d, -9, -6), 0)
-    )
-    bias = d.constant((_random(d, (units,)) * 30000).astype(np.int32), (1e-4, 0)) if d.flip() else -1
+    weight = _power(d, -16, -12) if wide else _power(d, -9, -6)
+    time = d.constant(d.integers(dtype, (units * rank, memory)), (weight, 0))
     scale = (_power(d, -16, -10), 0) if wide else (_power(d, -8, -4), d.zero(np.int8))
+    sums = float(np.float32(weight * scale[0]))
+    bias = d.constant((_random(d, (units,)) * (30000 if wide else 3000)).astype(np.int32), (sums, 0))
+    bias = bias if not wide or d.flip() else -1
     state, result = _variable(d, (batch, units * rank * memory), dtype, *scale), d.tensor((batch, units), np.int8, y)
     options = ("SVDFOptions", {"Rank": rank, "FusedActivationFunction": 1})
     return d.operator("SVDF", [place, features, time, bias, state], [result], options, 3)

@@ -97,6 +97,55 @@ def _scatter(kind: str | None) -> Generator:
     return make
 
 
+_FUNCTIONS = ("STABLEHLO_ADD", "MUL", "STABLEHLO_MINIMUM", "MAXIMUM", "STABLEHLO_AND", "LOGICAL_OR")
+_NUMBERS = (1, 2, 3, 4, 5, 6)
+
+
+def _window(d: Draw, shape: Sequence[int]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Sizes, steps and dilations of windows that fit a shape, and how many there are."""
+    size = [d.r.choice((1, n, d.r.randint(1, n))) for n in shape]
+    strides = [d.r.choice((1, 1, 2, 3)) for _ in shape]
+    dilations = [d.r.choice((1, 1, 2)) if (k - 1) * 2 < n else 1 for n, k in zip(shape, size, strict=True)]
+    ends = zip(shape, size, strides, dilations, strict=True)
+    return size, strides, dilations, [(n - (k - 1) * step - 1) // s + 1 for n, k, s, step in ends]
+
+
+def _start(d: Draw, dtype: Any) -> int:
+    """What a window begins with: often what changes nothing."""
+    if np.dtype(dtype).kind == "b" or d.flip():
+        return d.constant(np.array(d.r.choice((0, 1))).astype(dtype))
+    return _number(d, dtype)
+
+
+def _reduce_window(d: Draw, dtype: Any) -> bytes:
+    shape, given = d.shape(d.r.randint(1, 4), 9), scale_of(d, dtype)
+    size, strides, dilations, result = _window(d, shape)
+    inputs = [d.input(shape, dtype, given, "finite"), _start(d, dtype)]
+    inputs += [d.constant(np.array(n, np.int64)) for n in (size, strides, dilations)]
+    number = d.r.choice(_NUMBERS if dtype is not np.bool_ else _NUMBERS[1:])
+    options = ("ReduceWindowOptions", {"ReduceFunction": number})
+    return file(d, "REDUCE_WINDOW", inputs, [d.tensor(result, dtype, given)], options)
+
+
+def _stablehlo_reduce_window(d: Draw, dtype: Any) -> bytes:
+    shape, given = d.shape(d.r.randint(1, 4), 7), scale_of(d, dtype)
+    steps = [d.r.choice((1, 1, 2)) for _ in shape]
+    whole = [(n - 1) * step + 1 for n, step in zip(shape, steps, strict=True)]
+    sides = [[d.r.choice((0, 1, 2, -1 if n > 2 else 0)) for n in whole] for _ in range(2)]
+    padded = [n + a + b for n, a, b in zip(whole, *sides, strict=True)]
+    size, strides, dilations, result = _window(d, padded)
+    x, start, y = d.input(shape, dtype, given, "finite"), _start(d, dtype), d.tensor(result, dtype, given)
+    padding = [n for pair in zip(*sides, strict=True) for n in pair]
+    fields: dict[str, Any] = {"WindowDimensions": size, "WindowStrides": strides, "BaseDilations": steps}
+    fields |= {"WindowDilations": dilations, "Padding": padding, "BodySubgraphIndex": 1}
+    options = ("StablehloReduceWindowOptions", {k: _whole(v) for k, v in fields.items()})
+    d.m.operator("STABLEHLO_REDUCE_WINDOW", [x, start], [y], options)
+    region = Model()
+    a, b, total = (region.tensor(name, (), dtype) for name in ("old", "new", "result"))
+    region.operator(d.r.choice(_FUNCTIONS if dtype is not np.bool_ else _FUNCTIONS[1:]), (a, b), (total,))
+    return d.m.data(d.inputs, [y], [(region, (a, b), (total,))])
+
+
 def _whole(value: Any) -> Any:
     """Vectors of 64 bits, also if they are empty."""
     return np.array(value, np.int64) if isinstance(value, list) else value
@@ -104,10 +153,14 @@ def _whole(value: Any) -> Any:
 
 GENERATORS: Mapping[str, Generator] = {
     "DILATE": _dilate,
+    "REDUCE_WINDOW": _reduce_window,
     "STABLEHLO_GATHER": _gather,
     "STABLEHLO_PAD": _pad,
+    "STABLEHLO_REDUCE_WINDOW": _stablehlo_reduce_window,
     "STABLEHLO_SCATTER": _scatter(None),
     "STABLEHLO_SCATTER of sums": _scatter("STABLEHLO_ADD"),
     "STABLEHLO_SCATTER of maxima": _scatter("STABLEHLO_MAXIMUM"),
+    "STABLEHLO_SCATTER of minima": _scatter("STABLEHLO_MINIMUM"),
+    "STABLEHLO_SCATTER of products": _scatter("STABLEHLO_MULTIPLY"),
 }
 """What draws each of them."""
