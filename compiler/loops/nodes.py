@@ -105,6 +105,26 @@ class FixedMul(Expr):
         return product
 
 
+@spelled("dot_all")
+@dataclass(frozen=True, slots=True)
+class DotAll(Expr):
+    """Vectors of signed bytes, multiplied lane by lane, and all products added to c, an i32."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        fits = self.a.type is self.b.type and self.a.type.dtype is DType.I8 and self.c.type is VectorType(DType.I32)
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda a, b, c: np.sum(np.asarray(a, np.int64) * np.asarray(b, np.int64)) + c
+
+
 @spelled("high_product")
 @dataclass(frozen=True, slots=True)
 class HighProduct(Expr):

@@ -119,7 +119,12 @@ DEVICES: Mapping[str, Target] = {
     ),
     "cortex-m33": _cortex_m("cortex-m33", "thumbv8m.main-none-unknown-eabihf", **_FLOATS_V8, dot_product=_PAIRS),
     "cortex-m55": _cortex_m(
-        "cortex-m55", "thumbv8.1m.main-none-unknown-eabihf", **_FLOATS_V8, has_double=True, vector_lanes=4
+        "cortex-m55",
+        "thumbv8.1m.main-none-unknown-eabihf",
+        **_FLOATS_V8,
+        has_double=True,
+        vector_lanes=4,
+        dot_product=DotProduct.REDUCED,
     ),
     "riscv64": _riscv(64, "mafdc", "lp64d"),
     "riscv64-v": _riscv(64, "mafdcv", "lp64d"),

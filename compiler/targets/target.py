@@ -29,6 +29,8 @@ class DotProduct(enum.Enum):
     """Arm: four signed products into each 32-bit lane."""
     WIDENED = "widened"
     """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
+    REDUCED = "reduced"
+    """Arm's Helium: sixteen signed products added to a scalar; single words as with `PAIRS`."""
     PAIRS = "pairs"
     """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
 
@@ -112,6 +114,11 @@ class Target:
     def is_scarce(self) -> bool:
         """Memory counts more than anything else."""
         return self.environment is Environment.BARE
+
+    @property
+    def has_pairs(self) -> bool:
+        """Two products of the halves of words are added by an instruction, as with `PAIRS`."""
+        return self.dot_product in (DotProduct.PAIRS, DotProduct.REDUCED)
 
     def copied(self, itemsize: int) -> int:
         """Elements that loops which only copy or fill memory move at once."""

@@ -43,4 +43,4 @@ def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
     certified = library.build.stack_bytes
     assert certified is not None
     others = 32 if json.loads((tmp_path / "net/net.certificate.json").read_text())["functions_of_others"] else 0
-    assert certified - 16 <= emulation.stack <= certified + others
+    assert certified - 32 <= emulation.stack <= certified + others

@@ -19,6 +19,7 @@ from ....loops.ir import (
     Const,
     Dot2,
     Dot4,
+    DotAll,
     Expr,
     FixedMul,
     Fma,
@@ -38,13 +39,13 @@ from ....loops.ir import (
 )
 from ....loops.operations import COMPARISONS
 from ....loops.rounding import rounded_expr
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from . import text
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot2, dot4, halves, two_words
+from .dot_product import dot2, dot4, dot_all, halves, two_words
 from .extremum import extremum
 from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
@@ -78,6 +79,7 @@ class ExpressionEmitter(IndexEmitter):
             Fma: self._fma,
             Dot4: self._dot4,
             Dot2: self._dot2,
+            DotAll: self._dot_all,
             Halves: self._halves,
             FixedMul: self._fixed_mul,
             HighProduct: self._high_product,
@@ -166,7 +168,7 @@ class ExpressionEmitter(IndexEmitter):
         if self.is_word(buffer, expr.lanes) and stored is kind:
             word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
-        if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
+        if self.target.has_pairs and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
             return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
         if stored is not kind:  # booleans are bytes in memory
@@ -326,6 +328,9 @@ class ExpressionEmitter(IndexEmitter):
 
     def _dot2(self, expr: Dot2) -> Value:
         return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
+    def _dot_all(self, expr: DotAll) -> Value:
+        return dot_all(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
 
     def _halves(self, expr: Halves) -> Value:
         return halves(self, self.value(expr.value), expr.start)

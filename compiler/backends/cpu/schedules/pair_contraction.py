@@ -110,13 +110,17 @@ class PairEmitter(DotEmitter):
             pixels = of.rows, segment.columns
 
             def panel(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-                return PairMicroKernel(self, *pixels, widths).emit(image, row, column, j)
+                return self.panel_kernel(*pixels, widths).emit(image, row, column, j)
 
             main = loop("j", self.tiles, lambda j: panel(j, widths)) if self.tiles else []
             last = panel(Const(self.tiles), self.last_widths) if self.last_widths else []
             return [*self._fill(pixels, image, row, column), *main, *last]
 
         return loop("i", segment.count, tile)
+
+    def panel_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> PairMicroKernel:
+        """What computes one tile."""
+        return PairMicroKernel(self, rows, columns, widths)
 
     def _fill(self, pixels: tuple[int, int], image: Expr, row: Expr, column: Expr) -> list[Stmt]:
         """The statements that widen the inputs of a tile into the patch."""

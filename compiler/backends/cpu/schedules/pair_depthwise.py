@@ -13,7 +13,7 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop
 from ....ops.window import Window
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from .integer_depthwise import window_of_depthwise
 from .rescaling import Rescaling
@@ -27,7 +27,7 @@ MOST_WORDS = 5
 
 def schedule_pair_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule an integer convolution with one filter for each channel, on a machine with products of pairs."""
-    window = window_of_depthwise(group) if target.dot_product is DotProduct.PAIRS else None
+    window = window_of_depthwise(group) if target.has_pairs else None
     if window is None:
         return ()
     emitter = _PairDepthwise(group, window, target)

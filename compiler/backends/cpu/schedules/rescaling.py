@@ -16,7 +16,7 @@ from ....lowering.kernel import Names, Packed, let, packing_step
 from ....lowering.loops import ceil_div
 from ....ops.quantized import fixed_point as fp
 from ....ops.quantized.conversion import Rescale
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from .signs import Signs
 
@@ -36,7 +36,7 @@ class Rescaling:
     def of(cls, group: Group, target: Target) -> Rescaling | None:
         """Where the only reader of the sums rescales them, by factors that are neither large nor tiny; else None."""
         readers = [op for op in group.members if group.anchor.result in op.operands]
-        if target.dot_product is not DotProduct.PAIRS or len(readers) != 1 or group.anchor.result in group.results:
+        if not target.has_pairs or len(readers) != 1 or group.anchor.result in group.results:
             return None
         (reader,) = readers
         given = [*group.anchor.operands[2:], *reader.operands[1:]]
