@@ -41,6 +41,8 @@ class Board:
     memory: tuple[int, int]
     constants_in_code: bool = False
     """Memory is too small for the weights."""
+    painted: int = 32768
+    """Bytes below the caller's frame that are painted to see what a run touches."""
 
 
 _MIB = 1 << 20
@@ -59,6 +61,10 @@ BOARDS = {
     ),
 }
 """By target. Those of the M0+ run on a Cortex-M3, which has all of its instructions and a larger memory."""
+MICROBIT = Board(
+    "microbit", ("thumb-freestanding-eabi", "cortex_m0"), (0, _MIB // 4), (0x20000000, 1 << 14), True, painted=2048
+)
+"""A Cortex-M0, which knows no instructions but those of the M0+; it has 16 KiB of memory."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,19 @@ def missing() -> str | None:
 
 
 def emulate(
-    target: str, library: Path, interface: Interface, inputs: Sequence[NDArray[Any]], *, counts: bool = False
+    target: str | Board,
+    library: Path,
+    interface: Interface,
+    inputs: Sequence[NDArray[Any]],
+    *,
+    counts: bool = False,
 ) -> Emulation:
-    """Run the object of a library with embedded weights once on a board for the target."""
-    board = BOARDS[target]
+    """Run the object of a library with embedded weights once on a board, that for a target or another one."""
+    board = BOARDS[target] if isinstance(target, str) else target
     with TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(library, folder / "net.o")
-        (folder / "tensors.h").write_text(_tensors(interface))
+        (folder / "tensors.h").write_text(_tensors(interface, board))
         (folder / "board.ld").write_text(_script(board))
         (folder / "input.bin").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in inputs))
         _link(board, folder, interface.prefix)
@@ -119,8 +130,8 @@ def _bytes(type_: TensorType) -> int:
     return type_.size * type_.dtype.itemsize
 
 
-def _tensors(interface: Interface) -> str:
-    lines = [f"#define NETC_RUN {interface.prefix}_run"]
+def _tensors(interface: Interface, board: Board) -> str:
+    lines = [f"#define NETC_RUN {interface.prefix}_run", f"enum {{ PAINTED = {board.painted} }};"]
     lines.append(f"static uint8_t workspace[{interface.workspace_bytes}] __attribute__((aligned(64)));")
     for kind, tensors, const in (("input", interface.inputs, "const "), ("output", interface.outputs, "")):
         sizes = [_bytes(t.type) for t in tensors]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import struct
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+import netc
 from netc.compiler.backends.cpu.codegen import machine
 from netc.compiler.errors import InternalError
 from netc.compiler.library.certificate import certify
@@ -11,6 +19,7 @@ from netc.compiler.library.elf import Elf
 from netc.compiler.library.interface import Interface, Storage
 from netc.compiler.library.thumb import functions
 from netc.compiler.targets.devices import DEVICES
+from netc.library import build_library
 
 TARGETS = ("cortex-m0plus", "cortex-m4", "cortex-m55")
 
@@ -86,3 +95,39 @@ def test_certificate() -> None:
     assert found.outside == ("outside",)
     assert found.workspace == 100
     assert 20 < found.code < 100
+
+
+def built(name: str, target: str, folder: Path) -> Path:
+    """The library of a network in 8-bit integers with random weights."""
+    size = netc.load(name).inputs[0].type.shape[1:]
+    samples = np.random.default_rng(0).standard_normal((2, 1, *size)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = netc.quantize(name, calibration=[(x,) for x in samples])
+    build_library(graph, folder / "net", target=target, prefix="net", selftest=False)
+    return folder / "net"
+
+
+def test_code_of_a_small_network_is_small(tmp_path: Path) -> None:
+    folder = built("cnn_mnist", "cortex-m4", tmp_path)
+    flash = json.loads((folder / "net.certificate.json").read_text())["flash"]
+    assert flash["code"] + flash["constants"] <= 12_000
+
+
+def test_code_for_the_m0plus_has_instructions_of_armv6_m_alone(tmp_path: Path) -> None:
+    """Of 32 bits there are only calls; none of 16 bits compares with zero and jumps, or makes others conditional."""
+    elf = Elf.read((built("cnn_mnist", "cortex-m0plus", tmp_path) / "net.o").read_bytes())
+    seen = 0
+    for number, section in enumerate(elf.sections):
+        marks = sorted((s.value, s.name[:2]) for s in elf.symbols if s.section == number and s.name[:2] in ("$t", "$d"))
+        for (start, kind), (end, _) in pairwise([*marks, (section.size, "")]):
+            at = start
+            while section.is_code and kind == "$t" and at < end:
+                first, second = struct.unpack_from("<HH", section.data.ljust(section.size + 2, b"\0"), at)
+                is_long = first >> 11 in (0b11101, 0b11110, 0b11111)
+                assert not is_long or (first & 0xF800, second & 0xD000) == (0xF000, 0xD000), hex(at)
+                assert first & 0xF500 != 0xB100 or first & 0xFF00 == 0xBF00, hex(at)
+                assert first & 0xFF00 != 0xBF00 or first & 0xF == 0, hex(at)
+                at += 4 if is_long else 2
+                seen += 1
+    assert seen > 1000
