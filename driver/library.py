@@ -21,6 +21,7 @@ from .compiler.files import writing
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.names import output_names
 from .compiler.graph.state import initial_state
+from .compiler.library.certificate import Certificate, as_json, as_table, certify, is_served
 from .compiler.library.facts import Extras
 from .compiler.library.header import Build, header
 from .compiler.library.interface import (
@@ -164,11 +165,17 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
     build_ = Build(interface, extras, target if target != "host" else str(c.target), code)
     full = c.backend.complete_library(text, c.target, interface, code, region, extras)
     object_ = _object(full, c, interface)
+    certificate = certify(object_, interface) if is_served(c.target) else None
+    if certificate is not None:
+        build_ = replace(build_, stack_bytes=certificate.stack)
     notes = [n for n in (labels.note, note, _weights_note(c)) if n]
     with _filling(folder) as part:
         _write(part, build_, object_, region, picture, c)
+        if certificate is not None:
+            text = as_json(certificate, interface.name, build_.target)
+            (part / f"{prefix}.certificate.json").write_text(text, encoding="utf-8")
         notes += _link(part, build_, c)
-        files = _describe(part, build_, request, target)
+        files = _describe(part, build_, request, target, certificate)
     return Library(folder, tuple(name for name, _ in files), build_, len(object_), tuple(notes))
 
 
@@ -319,6 +326,7 @@ _MEANINGS = {
     ".so": "the same as a shared library, with the function for pictures",
     ".dylib": "the same as a shared library, with the function for pictures",
     ".weights": "the weights",
+    ".certificate.json": "what it takes of flash, RAM and stack at most",
     "_preprocess.c": "makes an input of a picture",
     "index.html": "a page to try the network, which is opened from disk",
     ".data.js": "code and weights for the page",
@@ -331,12 +339,17 @@ _MEANINGS = {
 }
 
 
-def _describe(folder: Path, build_: Build, request: Request, target: str) -> Sequence[tuple[str, str]]:
+def _describe(
+    folder: Path, build_: Build, request: Request, target: str, certificate: Certificate | None
+) -> Sequence[tuple[str, str]]:
     """Write the page; the files and what they are."""
     p = build_.interface.prefix
     names = {(f"{p}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
     there = [(name, what) for name, what in names.items() if (folder / name).exists()]
-    (folder / "README.md").write_text(readme(build_, there, _command(build_, request, target)), encoding="utf-8")
+    page = readme(build_, there, _command(build_, request, target))
+    if certificate is not None:
+        page += "\n" + as_table(certificate)
+    (folder / "README.md").write_text(page, encoding="utf-8")
     return [*there, ("README.md", "this")]
 
 

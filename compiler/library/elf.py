@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 
-_SYMBOL_TABLE, _NO_BITS = 2, 8
+_SYMBOL_TABLE, _NO_BITS, _RELOCATIONS = 2, 8, 9
 _ALLOCATED, _WRITABLE, _EXECUTABLE = 2, 1, 4
 _FUNCTION = 2
 
@@ -26,6 +26,7 @@ class Section:
     size: int
     data: bytes
     link: int
+    info: int
 
     @property
     def is_loaded(self) -> bool:
@@ -55,6 +56,15 @@ class Symbol:
 
 
 @dataclass(frozen=True, slots=True)
+class Relocation:
+    """A place where the address of a symbol goes; `symbol` is its number."""
+
+    offset: int
+    kind: int
+    symbol: int
+
+
+@dataclass(frozen=True, slots=True)
 class Elf:
     """An object file or program."""
 
@@ -65,6 +75,12 @@ class Elf:
     def undefined(self) -> tuple[str, ...]:
         """Names that something else must define."""
         return tuple(sorted(s.name for s in self.symbols if not s.section and s.name))
+
+    def relocations(self, section: int) -> tuple[Relocation, ...]:
+        """Places of a section where addresses of symbols go; of files of 32 bits without explicit addends."""
+        tables = (s for s in self.sections if s.kind == _RELOCATIONS and s.info == section)
+        entries = (entry for table in tables for entry in struct.iter_unpack("<II", table.data))
+        return tuple(Relocation(offset, info & 0xFF, info >> 8) for offset, info in entries)
 
     @classmethod
     def read(cls, data: bytes) -> Elf:
@@ -84,13 +100,13 @@ def _text(strings: bytes, at: int) -> str:
 def _sections(data: bytes, wide: bool) -> tuple[Section, ...]:
     (start,) = struct.unpack_from("<Q" if wide else "<I", data, 0x28 if wide else 0x20)
     width, count, names = struct.unpack_from("<HHH", data, 0x3A if wide else 0x2E)
-    form = "<IIQQQQI" if wide else "<IIIIIII"
+    form = "<IIQQQQII" if wide else "<IIIIIIII"
     heads = [struct.unpack_from(form, data, start + i * width) for i in range(count)]
     strings = data[heads[names][4] :] if count else b""
     sections = []
-    for name, kind, flags, address, at, size, link in heads:
+    for name, kind, flags, address, at, size, link, info in heads:
         held = b"" if kind == _NO_BITS else data[at : at + size]
-        sections.append(Section(_text(strings, name), kind, flags, address, size, held, link))
+        sections.append(Section(_text(strings, name), kind, flags, address, size, held, link, info))
     return tuple(sections)
 
 

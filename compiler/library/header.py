@@ -106,7 +106,7 @@ def _constants(build: Build, upper: str) -> Iterator[str]:
     if i.storage is Storage.FILE:
         yield f"#define {upper}_WEIGHTS_ALIGNMENT {i.alignment}"
     if build.stack_bytes is not None:
-        yield f"#define {upper}_STACK_BYTES {build.stack_bytes} /* the most that a run takes of the stack */"
+        yield f"#define {upper}_STACK_BYTES {build.stack_bytes} /* the most that the code takes of the stack */"
     if i.state_bytes:
         yield f"#define {upper}_STATE_BYTES {i.state_bytes} /* part of the workspace, kept from run to run */"
     if i.task is Task.TRAIN:

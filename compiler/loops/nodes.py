@@ -105,6 +105,53 @@ class FixedMul(Expr):
         return product
 
 
+@spelled("dot_all")
+@dataclass(frozen=True, slots=True)
+class DotAll(Expr):
+    """Vectors of signed bytes, multiplied lane by lane, and all products added to c, an i32."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        fits = self.a.type is self.b.type and self.a.type.dtype is DType.I8 and self.c.type is VectorType(DType.I32)
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda a, b, c: np.sum(np.asarray(a, np.int64) * np.asarray(b, np.int64)) + c
+
+
+@spelled("high_product")
+@dataclass(frozen=True, slots=True)
+class HighProduct(Expr):
+    """The upper half of 2 * x * y, halves up, plus an addend; all are i32.
+
+    x is doubled with saturation to 32 bits, and the sum wraps around.
+    """
+
+    x: Expr
+    y: Expr
+    addend: Expr
+
+    def result(self) -> VectorType:
+        return self.x.type
+
+    def fault(self) -> str:
+        fits = self.x.type.dtype is DType.I32 and self.x.type is self.y.type is self.addend.type
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def product(*operands: Number) -> Number:
+            x, y, addend = (np.asarray(operand, np.int64) for operand in operands)
+            return ((np.clip(2 * x, -(1 << 31), (1 << 31) - 1) * y + (1 << 31)) >> 32) + addend
+
+        return product
+
+
 @spelled("real_mul")
 @dataclass(frozen=True, slots=True)
 class RealMul(Expr):

@@ -42,7 +42,7 @@ def footprint(graph: Graph) -> Footprint:
     state = state_of(graph)
     weights = sum(op.result.type.bytes for op in graph.parameters if op.result not in state.updates)
     inputs, outputs = (sum(v.type.bytes for v in values) for values in (graph.inputs, state.results))
-    _, arena = plan_arena(lifetimes(graph))
+    arena = plan_arena(lifetimes(graph)).size
     return Footprint(arena, state.bytes, weights, inputs, outputs)
 
 
@@ -63,7 +63,7 @@ def lifetimes(graph: Graph) -> list[Lifetime]:
             first.setdefault(root, position)
             last[root] = position
         for inner in regions_of(op):
-            workspace = Value(TensorType(DType.U8, (plan_arena(lifetimes(inner))[1],)))
+            workspace = Value(TensorType(DType.U8, (plan_arena(lifetimes(inner)).size,)))
             first[workspace] = last[workspace] = position
     last |= {_root(guard, roots): len(graph.operations) for guard in guards.values()}
     return [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in elsewhere]

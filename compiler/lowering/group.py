@@ -7,10 +7,10 @@ last elementwise operation as anchor, and the operations before it are inlined w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..graph.ir import Operation, Value
+from ..graph.ir import Graph, Operation, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,19 @@ class Group:
         """Values from outside that members other than the anchor read, in order."""
         read = (v for op in self.members if op is not self.anchor for v in op.operands)
         return tuple(dict.fromkeys(v for v in read if v in self.outer))
+
+
+def overwritable(group: Group, graph: Graph) -> Iterator[tuple[Value, Value]]:
+    """A result of the graph and an earlier one in whose place it may be written, element by element, margins aside."""
+    if len(group.results) != 1 or group.operation.operator.regions:
+        return
+    result = group.operation.result
+    for inner, old in group.outer.items():
+        made = old in graph.producers and old not in group.static and old not in graph.outputs
+        same = old.type.dtype is result.type.dtype and old.type.shape == result.type.shape
+        last = made and same and all(not op.operator.view for op in (graph.producers[old], *graph.users[old]))
+        if last and graph.users[old][-1] is group.operation and group.reads_in_place(inner):
+            yield result, old
 
 
 def literal(operation: Operation | None) -> float | int | bool | None:

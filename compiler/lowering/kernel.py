@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -31,9 +31,23 @@ class Packed:
 
     value: Value
     steps: tuple[PackingStep, ...]
+    beside: tuple[Value, ...] = ()
+    """Further operands of the last step."""
 
 
 Argument = Value | Packed
+
+
+def values_of(argument: Argument) -> tuple[Value, ...]:
+    """The values that an argument is made of."""
+    return (argument.value, *argument.beside) if isinstance(argument, Packed) else (argument,)
+
+
+def with_values(argument: Argument, values: Sequence[Value]) -> Argument:
+    """The argument made of other values."""
+    if isinstance(argument, Packed):
+        return replace(argument, value=values[0], beside=tuple(values[1:]))
+    return values[0]
 
 
 @dataclass(frozen=True)
@@ -59,10 +73,12 @@ class Parameters:
         self.arguments.append(argument)
         return buffer
 
-    def add_epilogue(self, group: Group, y: Buffer, shape: Callable[[Value], tuple[int, ...]]) -> dict[Value, Buffer]:
+    def add_epilogue(
+        self, group: Group, y: Buffer, shape: Callable[[Value], tuple[int, ...]], without: Collection[Value] = ()
+    ) -> dict[Value, Buffer]:
         """Parameters for what the epilogue reads, seen in `shape`; what the result overwrites is read from `y`."""
         extras: dict[Value, Buffer] = {}
-        for value in group.epilogue_inputs:
+        for value in (v for v in group.epilogue_inputs if v not in without):
             if value in group.in_place.values():
                 extras[value] = y
             else:

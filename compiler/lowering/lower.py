@@ -22,7 +22,7 @@ from ..targets.target import Target
 from ..types import TensorType
 from .barriers import Placed, with_barriers
 from .control import ControlFlow
-from .group import Group, group_of
+from .group import Group, group_of, overwritable
 from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
@@ -69,7 +69,7 @@ class _Lowering:
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
-        self.region = WeightRegion(graph)
+        self.region = WeightRegion(graph, target.alignment)
         self.weights = self.region.static
         self.producers = self.region.producers
         self.kernels: dict[Kernel, str] = {}
@@ -78,6 +78,8 @@ class _Lowering:
         self.control = ControlFlow(self)
         self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
+        self.shared: dict[Value, Value] = {}
+        """Results that are written in the memory of others."""
         self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
         self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
 
@@ -142,7 +144,7 @@ class _Lowering:
         """Schedule an operation, and the clearing of its results' margins before it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
-        group = replace(group, in_place=self._in_place(group))
+        group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
         kernels = self.reused.kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
@@ -196,6 +198,19 @@ class _Lowering:
                     in_place[inner] = old
         return in_place
 
+    def _overwritten(self, group: Group) -> Mapping[Value, Value]:
+        """The result and the temporary in whose memory it is written, where memory is scarce."""
+        plain = not self.guards and not any(op.operator.regions for op in self.graph.operations)
+        if not self.target.is_scarce or not plain or group.operation.results[0] in self.state.results:
+            return {}
+        for result, old in overwritable(group, self.graph):
+            free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))
+            viewed = any(op.operator.view for op in self.graph.users[result])
+            if free and not viewed and old.type.margins == result.type.margins and old not in self.places:
+                self.shared[result] = self.shared.get(old, old)
+                return {group.result: next(v for v, outer in group.outer.items() if outer is old)}
+        return {}
+
     def _is_last_reader(self, op: Operation, param: Value) -> bool:
         """True if all other operations that read `param` have been lowered, and no output is its old value."""
         if param.type != op.results[0].type or param in self.aliases.values() or param in self.graph.outputs:
@@ -243,6 +258,7 @@ class _Lowering:
         for position, c in enumerate(self.calls):
             for argument in c.arguments:
                 root = self.root(argument) if isinstance(argument, Value) else None
+                root = self.shared.get(root, root) if root is not None else None
                 if root is not None and root not in self.weights:
                     first.setdefault(root, position)
                     last[root] = position
@@ -250,9 +266,10 @@ class _Lowering:
         # A thread may ask late whether it has to make a call.
         last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
-        offsets, size = plan_arena(lifetimes)
-        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in offsets.items()}
-        return size
+        plan = plan_arena(lifetimes, self.target.alignment, thorough=self.target.is_scarce)
+        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in plan.offsets.items()}
+        self.places |= {v: self.places[old] for v, old in self.shared.items()}
+        return plan.size
 
     def _placed(self, call: _Call) -> Call:
         when = self._slot(call.guard) if call.guard is not None else None

@@ -56,7 +56,7 @@ def _clear_dimension(
         return vector_loop(
             names,
             length,
-            target.vector_lanes,
+            target.copied(type_.dtype.itemsize),
             lambda c, width: [Store(view, (*index, c + start), const(zero, VectorType(type_.dtype, width)))],
         )
 
@@ -89,7 +89,7 @@ def schedule_relayout(group: Group, target: Target, threads: int) -> tuple[Sched
         return vector_loop(
             names,
             width * channels,
-            target.vector_lanes,
+            target.copied(source.dtype.itemsize),
             lambda c, lanes: [Store(y, (*write, c + y0), Load(x, (*read, c + x0), lanes))],
         )
 

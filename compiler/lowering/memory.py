@@ -2,7 +2,8 @@
 
 Tensors whose lifetimes overlap never share bytes. Places are given by size, largest first, each at the lowest offset
 that is free during its whole lifetime ("greedy by size"; Pisarchyk and Lee, "Efficient Memory Management for Deep
-Neural Net Inference", 2020).
+Neural Net Inference", 2020). Where memory is scarce, the plan is improved: as long as that saves memory, some value is
+placed before all others.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import numpy as np
 from ..graph.ir import Value
 
 ALIGNMENT = 64
+MOST_ORDERED = 100
+"""Values of a thorough plan, whose time grows with the third power of their number."""
 
 
-def align(size: int) -> int:
+def align(size: int, alignment: int = ALIGNMENT) -> int:
     """Round up to the alignment of all buffers."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return -(-size // alignment) * alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,42 @@ class Lifetime:
     last: int
 
 
-def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[Mapping[Value, int], int]:
+@dataclass(frozen=True, slots=True)
+class Plan:
     """Byte offset of each value, and the size of the arena."""
+
+    offsets: Mapping[Value, int]
+    size: int
+
+
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT, *, thorough: bool = False) -> Plan:
+    """The places of all values. A thorough plan tries other orders, too, unless there are too many values."""
     order = sorted(lifetimes, key=lambda t: (-t.bytes, t.first))
+    plan = _placed(order, alignment)
+    least = _most_at_once(lifetimes, alignment)
+    while thorough and plan.size > least and len(order) <= MOST_ORDERED:
+        others = ([t, *(o for o in order if o is not t)] for t in order)
+        better = ((found, other) for other in others if (found := _placed(other, alignment)).size < plan.size)
+        improved = next(better, None)
+        if improved is None:
+            break
+        plan, order = improved
+    return plan
+
+
+def _most_at_once(lifetimes: Sequence[Lifetime], alignment: int) -> int:
+    """The bytes of those values that are live at the same call, where they are most: no plan takes less."""
+    calls = {t.first for t in lifetimes}
+    live = (sum(align(t.bytes, alignment) for t in lifetimes if t.first <= call <= t.last) for call in calls)
+    return max(live, default=0)
+
+
+def _placed(order: Sequence[Lifetime], alignment: int) -> Plan:
+    """Each value at the lowest offset that is free, one after the other."""
     first, last = (np.array([getattr(t, end) for t in order], np.int64) for end in ("first", "last"))
     starts, ends = (np.zeros(len(order), np.int64) for _ in range(2))
     for i, lifetime in enumerate(order):
-        size = align(lifetime.bytes)
+        size = align(lifetime.bytes, alignment)
         (beside,) = np.nonzero((first[:i] <= lifetime.last) & (last[:i] >= lifetime.first))
         beside = beside[np.argsort(starts[beside], kind="stable")]
         # The lowest free offset before each of those, and behind all of them.
@@ -46,4 +78,5 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[Mapping[Value, int], int]
         (fits,) = np.nonzero(free[:-1] + size <= starts[beside])
         starts[i] = free[fits[0] if fits.size else -1]
         ends[i] = starts[i] + size
-    return {t.value: int(start) for t, start in zip(order, starts, strict=True)}, int(ends.max(initial=0))
+    offsets = {t.value: int(start) for t, start in zip(order, starts, strict=True)}
+    return Plan(offsets, int(ends.max(initial=0)))

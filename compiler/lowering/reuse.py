@@ -9,7 +9,7 @@ from ..graph.ir import Operation, Value
 from ..graph.keys import attributes_key
 from ..types import TensorType
 from .group import Group
-from .kernel import Argument, Packed, Scheduled
+from .kernel import Scheduled, values_of, with_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +17,20 @@ class _Reusable:
     """Kernels, and where their arguments stand among the operands and results of the operation and the buffers."""
 
     kernels: tuple[Scheduled, ...]
-    places: tuple[tuple[int, ...], ...]
+    places: tuple[tuple[tuple[int, ...], ...], ...]
     buffers: tuple[TensorType, ...]
     """What the kernels hand on to each other: each use has its own."""
 
     def applied(self, operation: Operation) -> tuple[Scheduled, ...]:
         values = (*operation.operands, *operation.results, *map(Value, self.buffers))
         return tuple(
-            replace(scheduled, arguments=tuple(map(_at, scheduled.arguments, (values[p] for p in places))))
+            replace(
+                scheduled,
+                arguments=tuple(
+                    with_values(argument, [values[p] for p in of])
+                    for argument, of in zip(scheduled.arguments, places, strict=True)
+                ),
+            )
             for scheduled, places in zip(self.kernels, self.places, strict=True)
         )
 
@@ -76,17 +82,9 @@ def _reusable(operation: Operation, kernels: tuple[Scheduled, ...]) -> _Reusable
     given = (*operation.operands, *operation.results)
     places = {v: i for i, v in enumerate(given)}
     buffers: dict[Value, int] = {}
-    arguments = [[_value(a) for a in scheduled.arguments] for scheduled in kernels]
-    for value in (v for row in arguments for v in row if v not in places):
+    arguments = [[values_of(a) for a in scheduled.arguments] for scheduled in kernels]
+    for value in (v for row in arguments for of in row for v in of if v not in places):
         buffers.setdefault(value, len(given) + len(buffers))
     places |= buffers
-    found = tuple(tuple(places[v] for v in row) for row in arguments)
+    found = tuple(tuple(tuple(places[v] for v in of) for of in row) for row in arguments)
     return _Reusable(kernels, found, tuple(v.type for v in buffers))
-
-
-def _value(argument: Argument) -> Value:
-    return argument.value if isinstance(argument, Packed) else argument
-
-
-def _at(argument: Argument, value: Value) -> Argument:
-    return replace(argument, value=value) if isinstance(argument, Packed) else value

@@ -16,7 +16,7 @@ from ..loops.ir import Allocate, Buffer, Const, Expr, For, If, Let, Load, LoopKi
 from ..targets.target import Target
 from ..types import TensorType
 from .group import Group, group_of
-from .kernel import Argument, Names, Packed, Parameters, Scheduled
+from .kernel import Argument, Names, Parameters, Scheduled, values_of, with_values
 from .loops import vector_loop
 
 Kernels = Callable[[Group], tuple[Scheduled, ...]]
@@ -155,10 +155,10 @@ class _Loop:
     def _inlined(self, prefix: str, scheduled: Scheduled) -> tuple[Stmt, ...]:
         places: dict[str, Place] = {}
         for buffer, argument in zip(scheduled.kernel.params, scheduled.arguments, strict=True):
-            value = argument.value if isinstance(argument, Packed) else argument
-            root = self._root(value)
+            roots = [self._root(value) for value in values_of(argument)]
+            root = roots[0]
             if self._is_constant(root):
-                places[buffer.name] = self._constant(buffer, _with_value(argument, self.outer[root]))
+                places[buffer.name] = self._constant(buffer, with_values(argument, [self.outer[r] for r in roots]))
             else:
                 if buffer.dtype is not root.type.dtype or buffer.bytes != root.type.bytes:
                     raise InternalError(f"%{buffer.name} sees {root.type} as {buffer.dtype}{list(buffer.shape)}")
@@ -233,10 +233,6 @@ def _at_time(buffer: Buffer, time: Expr) -> Place:
 
 def _whole(buffer: Buffer) -> Place:
     return lambda shape, index: (buffer, index)
-
-
-def _with_value(argument: Argument, value: Value) -> Argument:
-    return replace(argument, value=value) if isinstance(argument, Packed) else value
 
 
 def _flat(shape: tuple[int, ...], index: tuple[Expr, ...]) -> Expr:

@@ -7,13 +7,13 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Array, Graph, Operation, Value
 from ..graph.regions import all_graphs
 from .kernel import Argument, Packed
-from .memory import align
+from .memory import ALIGNMENT, align
 
 
 class WeightRegion:
     """Gives weights their places, and collects the operations that make them in a set-up graph."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, alignment: int = ALIGNMENT) -> None:
         graphs = list(all_graphs(graph))
         self.graph = graph
         self.producers = {value: op for each in graphs for value, op in each.producers.items()}
@@ -21,6 +21,7 @@ class WeightRegion:
         self.static = frozenset(value for each in graphs for value in static_values(each))
         self.offsets: list[int] = []
         self.bytes = 0
+        self._alignment = alignment
         self._builder = GraphBuilder(f"{graph.name}.setup")
         self._values: dict[Value, Value] = {}
         self._places: dict[Argument, int] = {}
@@ -35,13 +36,20 @@ class WeightRegion:
         """Byte offset of a weight, which gets a place if it has none yet."""
         if argument not in self._places:
             value = self._carry(argument.value if isinstance(argument, Packed) else argument)
-            for step in argument.steps if isinstance(argument, Packed) else ():
-                value = self._builder.emit(step.operator, value, **dict(step.attributes))
+            if isinstance(argument, Packed):
+                value = self._packed(value, argument)
             self._places[argument] = self.bytes
             self._outputs.append(value)
             self.offsets.append(self.bytes)
-            self.bytes += align(value.type.bytes)
+            self.bytes += align(value.type.bytes, self._alignment)
         return self._places[argument]
+
+    def _packed(self, value: Value, argument: Packed) -> Value:
+        last = len(argument.steps) - 1
+        for number, step in enumerate(argument.steps):
+            beside = map(self._carry, argument.beside) if number == last else ()
+            value = self._builder.emit(step.operator, value, *beside, **dict(step.attributes))
+        return value
 
     def constant(self, array: Array) -> Packed:
         """A weight that is known."""

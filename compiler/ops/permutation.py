@@ -33,7 +33,7 @@ from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTra
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
 from .quantized.matmul import MatMulSum, QMatMul
-from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4
+from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4, RescaleTable
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.products import QReduceProd, RowProducts
 from .quantized.rows import L2Share, QL2Normalize
@@ -388,7 +388,9 @@ PERMUTED.none("rows are multiplied by columns", QDense, QMatMul, HybridDense, Hy
 PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
-PERMUTED.none("weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, WinogradFilter)
+PERMUTED.none(
+    "weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, RescaleTable, WinogradFilter
+)
 PERMUTED.add(_reshape, Reshape)
 PERMUTED.none("elements are taken in row-major order", RandomUniform)
 PERMUTED.none("indices count dimensions in fixed places", Gather, GatherND, Scatter)

@@ -9,6 +9,7 @@ from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
+from ..lowering.group import group_of, overwritable
 from ..ops.window import with_whole_tiles
 from ..types import Layout, TensorType
 from .base import Pass
@@ -54,9 +55,11 @@ class AssignLayouts(Pass):
 
     name = "assign-layouts"
     pitch: bool = True
+    shares: bool = False
+    """Results get the margins of what they may overwrite, and the other way round, so that they can."""
 
     def run(self, graph: Graph) -> Graph:
-        plan = LayoutPlan(graph, self.pitch)
+        plan = LayoutPlan(graph, self.pitch, self.shares)
         rewriter = Rewriter(graph)
         copies: dict[Value, Value] = {}
         for op in graph.operations:
@@ -75,7 +78,7 @@ assign_layouts = AssignLayouts()
 class LayoutPlan:
     """The margins that convolutions want of each value, and which values may have them."""
 
-    def __init__(self, graph: Graph, pitch: bool = True) -> None:
+    def __init__(self, graph: Graph, pitch: bool = True, shares: bool = False) -> None:
         self.graph = graph
         self.static = static_values(graph)
         self.outputs = frozenset(graph.outputs)
@@ -86,6 +89,17 @@ class LayoutPlan:
                     margins = (*margins[:-1], (0, PITCH_MARGIN))
                 before = self.wanted.get(value, margins)
                 self.wanted[value] = tuple(_larger(p, q) for p, q in zip(before, margins, strict=True))
+        if shares:
+            self._share()
+
+    def _share(self) -> None:
+        """Give the same margins to results and what they may overwrite, where both have some."""
+        for op in self.graph.operations:
+            group = group_of(op, self.graph.producers, self.static)
+            for result, old in overwritable(group, self.graph):
+                if result in self.wanted and old in self.wanted and self.carries(result) and self.carries(old):
+                    both = zip(self.wanted[result], self.wanted[old], strict=True)
+                    self.wanted[result] = self.wanted[old] = tuple(_larger(p, q) for p, q in both)
 
     def carries(self, value: Value) -> bool:
         """True if the value may have margins."""

@@ -128,6 +128,7 @@ DEVICES: Mapping[str, Target] = {
         has_double=True,
         has_double_vectors=False,
         vector_lanes=4,
+        dot_product=DotProduct.REDUCED,
     ),
     "riscv64": _riscv(64, "mafdc", "lp64d"),
     "riscv64-v": _riscv(64, "mafdcv", "lp64d"),

@@ -31,6 +31,8 @@ class DotProduct(enum.Enum):
     """Arm: four signed products of 16 bits, with one lane of a vector, added to the 32-bit lanes of a register."""
     WIDENED = "widened"
     """WebAssembly: two signed products of 16 bits into each 32-bit lane."""
+    REDUCED = "reduced"
+    """Arm's Helium: sixteen signed products added to a scalar; single words as with `PAIRS`."""
     PAIRS = "pairs"
     """Arm without vectors: two products of the 16-bit halves of registers, whose bytes are widened two at a time."""
 
@@ -113,6 +115,22 @@ class Target:
         if self.environment is Environment.BARE:
             return max(8, 4 * self.vector_lanes)
         return 64
+
+    @property
+    def is_scarce(self) -> bool:
+        """Memory counts more than anything else."""
+        return self.environment is Environment.BARE
+
+    @property
+    def has_pairs(self) -> bool:
+        """Two products of the halves of words are added by an instruction, as with `PAIRS`."""
+        return self.dot_product in (DotProduct.PAIRS, DotProduct.REDUCED)
+
+    def copied(self, itemsize: int) -> int:
+        """Elements that loops which only copy or fill memory move at once."""
+        if self.dot_product is DotProduct.PAIRS and itemsize == 1:
+            return 4  # bytes of a word, which may lie anywhere
+        return self.vector_lanes
 
     def __str__(self) -> str:
         return f"{self.cpu} ({self.triple})"

@@ -41,6 +41,8 @@ class Board:
     memory: tuple[int, int]
     constants_in_code: bool = False
     """Memory is too small for the weights."""
+    painted: int = 32768
+    """Bytes below the caller's frame that are painted to see what a run touches."""
 
 
 _MIB = 1 << 20
@@ -59,6 +61,10 @@ BOARDS = {
     ),
 }
 """By target. Those of the M0+ run on a Cortex-M3, which has all of its instructions and a larger memory."""
+MICROBIT = Board(
+    "microbit", ("thumb-freestanding-eabi", "cortex_m0"), (0, _MIB // 4), (0x20000000, 1 << 14), True, painted=2048
+)
+"""A Cortex-M0, which knows no instructions but those of the M0+; it has 16 KiB of memory."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,19 @@ def missing() -> str | None:
 
 
 def emulate(
-    target: str, library: Path, interface: Interface, inputs: Sequence[NDArray[Any]], *, counts: bool = False
+    target: str | Board,
+    library: Path,
+    interface: Interface,
+    inputs: Sequence[NDArray[Any]],
+    *,
+    counts: bool = False,
 ) -> Emulation:
-    """Run the object of a library with embedded weights once on a board for the target."""
-    board = BOARDS[target]
+    """Run the object of a library with embedded weights once on a board, that for a target or another one."""
+    board = BOARDS[target] if isinstance(target, str) else target
     with TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(library, folder / "net.o")
-        (folder / "tensors.h").write_text(_tensors(interface))
+        (folder / "tensors.h").write_text(_tensors(interface, board))
         (folder / "board.ld").write_text(_script(board))
         (folder / "input.bin").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in inputs))
         _link(board, folder)
@@ -119,8 +130,8 @@ def _bytes(type_: TensorType) -> int:
     return type_.size * type_.dtype.itemsize
 
 
-def _tensors(interface: Interface) -> str:
-    lines = [f"#define NETC_RUN {interface.prefix}_run"]
+def _tensors(interface: Interface, board: Board) -> str:
+    lines = [f"#define NETC_RUN {interface.prefix}_run", f"enum {{ PAINTED = {board.painted} }};"]
     if interface.state_bytes:
         lines.append(f"#define NETC_RESET {interface.prefix}_reset")
     lines.append(f"static uint8_t workspace[{interface.workspace_bytes}] __attribute__((aligned(64)));")
@@ -165,7 +176,7 @@ def _link(board: Board, folder: Path) -> None:
     triple, cpu = board.zig
     zig = [sys.executable, "-m", "ziglang"]
     compiler = [*zig, "cc", "-target", triple, f"-mcpu={cpu}", "-O2", "-std=c99", "-ffreestanding"]
-    compiler += ["-fno-sanitize=all", "-fno-stack-protector", "-fno-unwind-tables", "-I."]
+    compiler += ["-fno-sanitize=all", "-fno-stack-protector", "-fno-unwind-tables", f"-I{folder}"]
     _tool(board, folder, [*compiler, "-c", str(HERE / "main.c"), "-o", "main.o"])
     if set(Elf.read((folder / "net.o").read_bytes()).undefined) <= {"memcpy", "memset"}:
         _tool(board, folder, [*zig, "ld.lld", "-T", "board.ld", "main.o", "net.o", "-o", "net.elf"])

@@ -8,7 +8,7 @@
 
 #include "tensors.h"
 
-enum { PAINTED = 32768, SYS_OPEN = 1, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6, SYS_EXIT = 32 };
+enum { SYS_OPEN = 1, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6, SYS_EXIT = 32 };
 
 int NETC_RUN(void *workspace, const void *const *inputs, void *const *outputs);
 #ifdef NETC_RESET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Value
 from netc.library import build_library
 
-from .boards import BOARDS, emulate, missing
+from .boards import BOARDS, MICROBIT, emulate, missing
 
 
 def network(n: Net, x: Value) -> Value:
@@ -39,3 +40,17 @@ def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
     for found, expected in zip(emulation.outputs, evaluate(graph, inputs, {}), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert emulation.outputs[0].std() > 0
+    certified = library.build.stack_bytes
+    assert certified is not None
+    others = 32 if json.loads((tmp_path / "net/net.certificate.json").read_text())["functions_of_others"] else 0
+    assert certified - 32 <= emulation.stack <= certified + others
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_cortex_m0_runs_code_for_the_m0plus(tmp_path: Path) -> None:
+    net = Net(PICTURE, network)
+    graph = quantized(net)
+    x = integers(net.samples(), graph.inputs[0].type)
+    library = build_library(graph, tmp_path / "net", target="cortex-m0plus", prefix="net", selftest=False)
+    emulation = emulate(MICROBIT, tmp_path / "net/net.o", library.build.interface, [x])
+    np.testing.assert_array_equal(emulation.outputs[0], evaluate(graph, [x], {})[0])

@@ -316,6 +316,7 @@ def rescale(m: Maker, name: str) -> Value:
     multiplier, shift = (table[:, i].reshape(shape) for i in range(2))
     dtype = m.choice(SHORTS)
     reduces = bool((shift < 0).all()) and m.flag()
+    saturates = reduces and bool((shift >= -21).all()) and m.flag()
     return m.emit(
         name,
         x,
@@ -324,6 +325,7 @@ def rescale(m: Maker, name: str) -> Value:
         dtype=str(dtype),
         y=quantization(m, dtype),
         reduces=reduces,
+        saturates=saturates,
         **bounds(m, dtype),
     )
 
@@ -355,3 +357,16 @@ def pack_depthwise(m: Maker, name: str) -> Value:
 def dot4_correction(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(m.choice((3, 1)),)), kinds=KNOWN)
     return m.emit(name, weight, x_zero=m.choice((0, -7)), x_offset=m.choice((0, 128)), weight_zero=m.choice((0, 3)))
+
+
+@recipe("rescale_table")
+def rescale_table(m: Maker, name: str) -> Value:
+    channels = m.choice((3, 2, 1))
+    weight = m.leaf(m.choice(BYTES), m.shape((2, 4), end=(channels,)), kinds=KNOWN)
+    others = [m.leaf(DType.I32, (channels,), kinds=KNOWN)] if m.flag() else []
+    bias = None if others else m.choice((0, 100))
+    given = {"multiplier": m.choice((1 << 30, 0, 1500000000)), "shift": m.choice((-1, -9, -21))}
+    zeros = {"x_zero": m.choice((0, -7)), "x_offset": m.choice((0, 128)), "weight_zero": m.choice((0, 3))}
+    return m.emit(
+        name, weight, *others, bias=bias, width=m.choice((1, 2, 4)), zero=m.choice((0, -128)), **zeros, **given
+    )

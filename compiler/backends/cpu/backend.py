@@ -8,6 +8,7 @@ from ...library.facts import Extras
 from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
+from ...passes.assign_layouts import AssignLayouts
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
@@ -38,7 +39,8 @@ class Cpu(Backend):
 
     def layouts(self, target: Target) -> tuple[Pass, ...]:
         """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
-        return (ChooseAlgorithms(lanes=target.vector_lanes), assign_layouts)
+        layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
+        return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

@@ -349,7 +349,9 @@ def rescaled(b: Builder, total: Value, x: Value, attributes: Attributes) -> Valu
         wide = (b.constant(np.asarray(f)) for f in wide_factors(*factors))
         return b.emit("rescale_wide", total, *wide, **given)
     constants = (b.constant(np.asarray(f)) for f in factors)
-    return b.emit("rescale", total, *constants, reduces=bool(np.all(factors[1] < 0)), **given)
+    reduces = bool(np.all(factors[1] < 0))
+    saturates = reduces and bool(np.all(factors[1] >= -21))
+    return b.emit("rescale", total, *constants, reduces=reduces, saturates=saturates, **given)
 
 
 def check_contraction(operator: Operator, operands: tuple[TensorType, ...], attributes: Attributes) -> None:

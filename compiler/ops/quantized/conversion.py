@@ -201,6 +201,7 @@ class Rescale(Part):
         "y": quantization("the result"),
         **RANGE,
         "reduces": AttributeSpec(bool, "every shift is negative: the factors are less than one half", False),
+        "saturates": AttributeSpec(bool, "every shift is from -21 to -1: a sum of 30 bits is beyond the range", False),
     }
     elementwise = True
     non_differentiable = "its operand is made of integers"

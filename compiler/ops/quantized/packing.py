@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import NoneType
+
 import numpy as np
 
 from ...errors import ShapeError
@@ -99,6 +101,60 @@ class PackDepthwise(Part):
 
 
 @register
+class RescaleTable(Part):
+    """What a channel's sums start from, and how they are rescaled: i32 [F / width, 4 * width], filled up with zeros.
+
+    A panel has the starts of its channels, multipliers, addends and places. Start is the bias with what
+    `dot4_correction` adds. With p = -shift places, the addend is 2^(p - 1) + zero * 2^p: rounding and zero point. Those
+    of bias [F], multiplier and shift (one, or [F]) that aren't attributes are operands, in the order of `fields`.
+    """
+
+    name = "rescale_table"
+    operands = ("weight", "*others")
+    fields = ("multiplier", "shift", "bias")
+    attributes = {
+        "width": AttributeSpec(int, "channels of a panel"),
+        "zero": AttributeSpec(int, "zero point of the results"),
+        "x_zero": AttributeSpec(int, "zero point of x"),
+        "x_offset": AttributeSpec(int, "what is added to x"),
+        "weight_zero": AttributeSpec(int, "zero point of the weight"),
+        **{name: AttributeSpec((int, NoneType), f"the {name} of all channels", None) for name in fields},
+    }
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        weight, *others = operands
+        filters, width = weight.shape[-1] if weight.rank else 0, attributes["width"]
+        missing = sum(attributes[name] is None for name in self.fields)
+        fits = all(o.dtype is DType.I32 and o.shape in ((), (1,), (filters,)) for o in others)
+        if min(width, filters) < 1 or len(others) != missing or not fits:
+            raise ShapeError(f"rescale_table can't make panels of {width} channels of {', '.join(map(str, operands))}")
+        return (TensorType(DType.I32, (-(-filters // width), 4 * width)),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        weight, *others = operands
+        given = iter(others)
+        filters, width = weight.shape[-1], attributes["width"]
+        numbers = (next(given) if attributes[name] is None else attributes[name] for name in self.fields)
+        multiplier, shift, bias = (np.broadcast_to(np.asarray(n, np.int64), (filters,)) for n in numbers)
+        start = bias + _correction(weight, attributes)
+        if np.any((shift < -21) | (shift > -1)):
+            raise ShapeError("rescale_table takes shifts from -21 to -1")
+        addend = (2 * attributes["zero"] + 1) << (-1 - shift)
+        table = np.stack([start, multiplier, addend, -shift]).astype(np.int32)
+        padded = np.pad(table, ((0, 0), (0, -filters % width)))
+        panels: Array = padded.reshape(4, -1, width).transpose(1, 0, 2)
+        return (np.ascontiguousarray(panels).reshape(panels.shape[0], 4 * width),)
+
+
+def _correction(weight: Array, attributes: Attributes) -> Array:
+    """What `dot4_correction` gives, as i64."""
+    sums: Array = (weight.astype(np.int64) - attributes["weight_zero"]).sum(axis=tuple(range(weight.ndim - 1)))
+    missing: Array = -(attributes["x_offset"] + attributes["x_zero"]) * sums
+    return missing
+
+
+@register
 class Dot4Correction(Part):
     """What sums of shifted numbers lack of the sums of (x - x zero) * (weight - weight zero): i32 [F].
 
@@ -119,6 +175,4 @@ class Dot4Correction(Part):
         return (TensorType(DType.I32, operands[0].shape[-1:]),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
-        (weight,) = operands
-        sums = (weight.astype(np.int64) - attributes["weight_zero"]).sum(axis=tuple(range(weight.ndim - 1)))
-        return ((-(attributes["x_offset"] + attributes["x_zero"]) * sums).astype(np.int32),)
+        return (_correction(operands[0], attributes).astype(np.int32),)

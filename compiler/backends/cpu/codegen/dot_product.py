@@ -31,7 +31,7 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
         return _by_pairs(emitter, a, b, c)
     if emitter.target.dot_product is DotProduct.LANES and (sums.lanes, a.type.lanes) == (4, 4):
         return _by_lane(emitter, a, b, c)
-    if emitter.target.dot_product is DotProduct.PAIRS and sums.lanes == 1:
+    if emitter.target.has_pairs and sums.lanes == 1:
         return _by_halves(emitter, a, b, c)
     total = c.name
     for j in range(4):
@@ -117,7 +117,7 @@ def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:
 def dot2(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     """The node `Dot2`."""
     out, kind = emitter.out, c.type
-    if emitter.target.dot_product is DotProduct.PAIRS:
+    if emitter.target.has_pairs:
         return Value(kind, out.call("i32", "llvm.arm.smlad", *(("i32", v.name) for v in (a, b, c))))
     total = c.name
     for is_upper in (False, True):
@@ -127,6 +127,21 @@ def dot2(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
             factors.append(out.emit(f"ashr i32 {placed}, 16"))
         total = emitter.arithmetic("add", kind, total, emitter.arithmetic("mul", kind, *factors))
     return Value(kind, total)
+
+
+def dot_all(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
+    """The node `DotAll`."""
+    out, kind, vector = emitter.out, c.type, a.type.text
+    if emitter.target.dot_product is DotProduct.REDUCED and a.type.lanes == 16:
+        flags = [("i32", "0")] * 3  # signed, no differences, in order
+        name = "llvm.arm.mve.vmldava.v16i8"
+        return Value(kind, out.call("i32", name, *flags, ("i32", c.name), (vector, a.name), (vector, b.name)))
+    wide = llvm_type(DType.I32, a.type.lanes)
+    factors = (out.emit(f"sext {side} to {wide.text}") for side in (a, b))
+    product = emitter.arithmetic("mul", wide, *factors)
+    if wide.lanes > 1:
+        product = out.call("i32", f"llvm.vector.reduce.add.{wide.suffix}", (wide.text, product))
+    return Value(kind, emitter.arithmetic("add", kind, product, c.name))
 
 
 def two_words(emitter: Emission, kind: LLVMType, pointer: str) -> Value:
@@ -150,7 +165,7 @@ def halves(emitter: Emission, value: Value, start: int) -> Value:
     """The node `Halves`; made once for all that multiply it."""
     pure, depth, kind = emitter.out.pure, emitter.out.depth, llvm_type(DType.I32)
     word = pure(depth, f"bitcast {value} to i32")
-    if emitter.target.dot_product is DotProduct.PAIRS:
+    if emitter.target.has_pairs:
         name = "llvm.arm.uxtb16" if value.type.is_unsigned else "llvm.arm.sxtb16"
         rotated = pure(depth, f"call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)") if start else word
         return Value(kind, pure(depth, f"call i32 @{name}(i32 {rotated})"))

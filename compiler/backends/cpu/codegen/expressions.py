@@ -19,10 +19,12 @@ from ....loops.ir import (
     Const,
     Dot2,
     Dot4,
+    DotAll,
     Expr,
     FixedMul,
     Fma,
     Halves,
+    HighProduct,
     Interleave,
     Load,
     Pick,
@@ -37,15 +39,15 @@ from ....loops.ir import (
 )
 from ....loops.operations import COMPARISONS
 from ....loops.rounding import rounded_expr
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from . import text
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot2, dot4, halves, two_words
+from .dot_product import dot2, dot4, dot_all, halves, two_words
 from .extremum import extremum
-from .fixed_point import fixed_mul, real_mul
+from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
@@ -78,8 +80,10 @@ class ExpressionEmitter(IndexEmitter):
             Fma: self._fma,
             Dot4: self._dot4,
             Dot2: self._dot2,
+            DotAll: self._dot_all,
             Halves: self._halves,
             FixedMul: self._fixed_mul,
+            HighProduct: self._high_product,
             RealMul: self._real_mul,
             Interleave: self._interleave,
             Pick: self._pick,
@@ -150,6 +154,10 @@ class ExpressionEmitter(IndexEmitter):
             flat = flat * size + place.constant
         return flat
 
+    def is_word(self, buffer: Buffer, lanes: int) -> bool:
+        """Four bytes, which LLVM would move one by one where there are no vectors."""
+        return self.target.vector_lanes == 1 and lanes == 4 and buffer.dtype.itemsize == 1
+
     def _load(self, expr: Load) -> Value:
         buffer = expr.buffer
         if buffer.space is Space.REGISTER:
@@ -158,16 +166,16 @@ class ExpressionEmitter(IndexEmitter):
         kind = llvm_type(buffer.dtype, expr.lanes)
         stored = text.memory_type(kind)
         pointer = self.address(buffer, expr.indices)
-        is_four = expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind
-        if is_four and self.target.vector_lanes == 1:
+        if self.is_word(buffer, expr.lanes) and stored is kind:
             # LLVM would load the bytes one by one where there are no vectors.
             word = self.out.emit(f"load i32, ptr {pointer}, align 1")
             return Value(kind, self.out.emit(f"bitcast i32 {word} to {kind.text}"))
+        is_four = expr.lanes == 4 and buffer.dtype.itemsize == 1 and stored is kind
         if is_four and self.target.dot_product is DotProduct.NEON:
             # LLVM would make a vector of four, which is none of the machine's.
             word = self._opaque(self.out.emit(f"load float, ptr {pointer}, align 1"))
             return Value(kind, self.out.emit(f"bitcast float {word} to {kind.text}"))
-        if self.target.dot_product is DotProduct.PAIRS and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
+        if self.target.has_pairs and expr.lanes * buffer.dtype.itemsize == 8 and expr.lanes > 1:
             return two_words(self, kind, pointer)
         loaded = self.out.emit(f"load {stored.text}, ptr {pointer}, align {buffer.dtype.itemsize}")
         if stored is not kind:  # booleans are bytes in memory
@@ -328,11 +336,17 @@ class ExpressionEmitter(IndexEmitter):
     def _dot2(self, expr: Dot2) -> Value:
         return dot2(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
 
+    def _dot_all(self, expr: DotAll) -> Value:
+        return dot_all(self, self.value(expr.a), self.value(expr.b), self.value(expr.c))
+
     def _halves(self, expr: Halves) -> Value:
         return halves(self, self.value(expr.value), expr.start)
 
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)
+
+    def _high_product(self, expr: HighProduct) -> Value:
+        return high_product(self, self.value(expr.x), self.value(expr.y), self.value(expr.addend))
 
     def _real_mul(self, expr: RealMul) -> Value:
         if self.target.has_double:

@@ -28,6 +28,19 @@ def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: 
     return _by_halves(emitter, x, multiplier, shift, up)
 
 
+def high_product(emitter: Emission, x: Value, y: Value, addend: Value) -> Value:
+    """The node `HighProduct`: Arm has an instruction for all but the doubling, which LLVM knows by this sum."""
+    out, kind = emitter.out, x.type
+    wide = llvm_type(DType.I64, kind.lanes)
+    doubled = out.call(kind.text, f"llvm.sadd.sat.{kind.suffix}", (kind.text, x.name), (kind.text, x.name))
+    a, b = (out.emit(f"sext {kind.text} {v} to {wide.text}") for v in (doubled, y.name))
+    upper = out.emit(f"shl {wide.text} {out.emit(f'zext {addend} to {wide.text}')}, {constant(32, wide)}")
+    start = out.emit(f"or {wide.text} {upper}, {constant(1 << 31, wide)}")
+    total = emitter.arithmetic("add", wide, emitter.arithmetic("mul", wide, a, b), start)
+    high = emitter.arithmetic("shr", wide, total, constant(32, wide))
+    return Value(kind, out.emit(f"trunc {wide.text} {high} to {kind.text}"))
+
+
 def real_mul(emitter: Emission, x: Value, factor: Value) -> Value:
     """The node `RealMul` without double precision: lane by lane, in integers."""
     out, kind, lanes = emitter.out, x.type, x.type.lanes

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from ....errors import InternalError
 from ....loops.ir import INDEX, Allocate, Buffer, Expr, For, If, Kernel, Let, LoopKind, Space, Stmt, Store, statements
 from ....targets.target import Target
+from ....types import DType
 from . import text
 from .expressions import ExpressionEmitter
 from .index import Linear
@@ -108,6 +109,8 @@ class KernelEmitter(ExpressionEmitter):
         if stored is not value.type:
             value = Value(stored, self.out.emit(f"zext {value} to {stored.text}"))
         pointer = self.address(buffer, stmt.indices)
+        if self.is_word(buffer, value.type.lanes):
+            value = Value(llvm_type(DType.I32), self.out.emit(f"bitcast {value} to i32"))
         self.out.line(f"store {value}, ptr {pointer}, align {buffer.dtype.itemsize}")
 
     def _if(self, stmt: If) -> None:

@@ -14,6 +14,7 @@ from .integer_depthwise import schedule_integer_depthwise
 from .narrow_weight_gradient import schedule_narrow_weight_gradient
 from .pair_contraction import schedule_pair_contraction
 from .pair_depthwise import schedule_pair_depthwise
+from .reduced_contraction import schedule_reduced_contraction
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .winograd import schedule_winograd
@@ -29,6 +30,7 @@ SCHEDULES = Schedules(
         schedule_attention,
         schedule_grouped,
         schedule_pair_contraction,
+        schedule_reduced_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,

@@ -20,6 +20,7 @@ from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
+from .rescaling import Rescaling
 from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
 
 BLOCK_BYTES = 192 * 1024
@@ -37,6 +38,8 @@ class ContractionEmitter:
     """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
     pixel_registers = 0
     """Registers that a pixel needs beside its sums."""
+    rescaling: Rescaling | None = None
+    """How integer sums are rescaled from a table, bias included."""
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         self.group = group
@@ -92,10 +95,11 @@ class ContractionEmitter:
         self.x = self.parameters.add(Buffer("x", self.x_type.dtype, self.g.buffer), outer[operands[0]])
         self._declare_weight(outer[operands[1]])
         self.bias: Buffer | None = None
-        if len(operands) > 2 and operands[2] in outer:
+        if len(operands) > 2 and operands[2] in outer and self.rescaling is None:
             self.bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
         self.y = Buffer("y", self.group.result.type.dtype, self._view(self.group.result), Space.OUT)
-        self.extras = self.parameters.add_epilogue(self.group, self.y, self._view)
+        without = self.rescaling.factors if self.rescaling else ()
+        self.extras = self.parameters.add_epilogue(self.group, self.y, self._view, without)
         self.parameters.add(self.y, self.group.operation.result)
 
     @property

@@ -83,18 +83,23 @@ class DotEmitter(ContractionEmitter):
         return sum(int(self.group.constants.get(v, 0)) for v in self.group.anchor.operands[2:])
 
     def _declare_weight(self, weight: Value) -> None:
-        width = self.tile.channels
-        steps = self.runs * ceil_div(self.run_length, QUAD)
         self.packed = True
-        self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
-        pack = packing_step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
-        self.parameters.add(self.w, Packed(weight, (pack,)))
+        steps = self._declare_panels(weight)
         start = Packed(weight, (self.signs.correction,))
         self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), start)
         self.ones: Buffer | None = None
         if self.signs.needs_input_sums and self.run_length % QUAD:
             ones = Packed(weight, (packing_step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
             self.ones = self.parameters.add(Buffer("o", DType.I8, (1, steps, self.tile.widths[0] * QUAD)), ones)
+
+    def _declare_panels(self, weight: Value) -> int:
+        """Make the parameter of the packed weight; returns the steps of its sum."""
+        width = self.tile.channels
+        steps = self.runs * ceil_div(self.run_length, QUAD)
+        self.w = Buffer("w", DType.I8, (self.panels, steps, width * QUAD))
+        pack = packing_step("pack_dot4", rows=self.runs, width=width, offset=self.signs.weight_offset)
+        self.parameters.add(self.w, Packed(weight, (pack,)))
+        return steps
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""

@@ -233,6 +233,11 @@ class MicroKernel:
         bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
         return block, lambda r, s, total: self._store(tile, channel, width, constants, r, s, total + bias)
 
+    @property
+    def _summed(self) -> Value:
+        """The value that the epilogue starts from."""
+        return self.o.group.anchor.result
+
     def _store(
         self,
         tile: tuple[Expr, Expr, Expr],
@@ -252,7 +257,7 @@ class MicroKernel:
             o.group.constants,
             lanes=width,
             lane=channel if isinstance(channel, Var) else None,
-            known={o.group.anchor.result: total, **constants},
+            known={self._summed: total, **constants},
             prefix="v_",
         )
         result = elements.element(o.group.result, index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ....graph.ir import Value
 from ....loops.ir import (
     Allocate,
     Buffer,
@@ -30,8 +31,10 @@ from ....lowering.kernel import Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop
 from ....targets.target import DotProduct, Target
 from ....types import DType
+from .epilogue import Finish
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
+from .rescaling import FIELDS, START, Rescaling
 from .signs import QUAD
 from .tiling import Band, Segment, Tile
 
@@ -58,6 +61,7 @@ class PairEmitter(DotEmitter):
     """Writes the kernel of one integer contraction: pixels outside, filters inside."""
 
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
+        self.rescaling = Rescaling.of(group, target)
         super().__init__(group, g, target, threads)
         self.patch = Buffer("patch", DType.I32, (self.tile.pixels, self.steps * 2), Space.STACK)
 
@@ -68,6 +72,14 @@ class PairEmitter(DotEmitter):
         if self.g.height > 1:
             return Tile(2, 1, (1,) * min(2, self.filters))
         return Tile(1, 1, (1,) * min(4, self.filters))
+
+    def _declare_weight(self, weight: Value) -> None:
+        if self.rescaling is None:
+            super()._declare_weight(weight)
+            return
+        self.packed = True
+        self._declare_panels(weight)
+        self.table = self.parameters.add(*self.rescaling.table(weight, self.signs, self.filters, self.tile.channels))
 
     @property
     def inner(self) -> int:
@@ -98,13 +110,17 @@ class PairEmitter(DotEmitter):
             pixels = of.rows, segment.columns
 
             def panel(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-                return PairMicroKernel(self, *pixels, widths).emit(image, row, column, j)
+                return self.panel_kernel(*pixels, widths).emit(image, row, column, j)
 
             main = loop("j", self.tiles, lambda j: panel(j, widths)) if self.tiles else []
             last = panel(Const(self.tiles), self.last_widths) if self.last_widths else []
             return [*self._fill(pixels, image, row, column), *main, *last]
 
         return loop("i", segment.count, tile)
+
+    def panel_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> PairMicroKernel:
+        """What computes one tile."""
+        return PairMicroKernel(self, rows, columns, widths)
 
     def _fill(self, pixels: tuple[int, int], image: Expr, row: Expr, column: Expr) -> list[Stmt]:
         """The statements that widen the inputs of a tile into the patch."""
@@ -138,6 +154,47 @@ class PairMicroKernel(DotMicroKernel):
     def __init__(self, owner: PairEmitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         super().__init__(owner, rows, columns, widths)
         self.pairs = owner
+        self.fields: dict[int, Expr] = {}
+        """By number: the field that was read last, of two channels."""
+
+    def _start(self, j: Expr) -> None:
+        self.panel = j
+        super()._start(j)
+
+    def _initial(self, channel: Expr, width: int) -> Expr:
+        if self.pairs.rescaling is None:
+            return super()._initial(channel, width)
+        return self._field(self.block, START, Const(len(self.channels) - 1))
+
+    def _field(self, block: list[Stmt], field: int, number: Expr) -> Expr:
+        """A number of the table for one of the tile's channels; for two of them at once where it is known which."""
+        o, width = self.pairs, self.pairs.tile.channels
+        if not isinstance(number, Const) or width % 2:
+            return let(block, o.names.fresh("f"), Load(o.table, (self.panel, number + field * width)))
+        first, place = int(number.value) // 2 * 2, int(number.value) % 2
+        if place == 0:
+            at = (self.panel, Const(first + field * width))
+            self.fields[field] = let(block, o.names.fresh("f"), Load(o.table, at, 2))
+        return let(block, o.names.fresh("f"), Spread(self.fields[field], 1, 1, 1, place))
+
+    def _begin(self, tile: tuple[Expr, Expr, Expr], first: int, width: int, v: Expr) -> tuple[list[Stmt], Finish]:
+        block, store = super()._begin(tile, first, width, v)
+        rescaling = self.pairs.rescaling
+        if rescaling is None:
+            return block, store
+        multiplier, addend, places = (self._field(block, field, v + first) for field in range(1, FIELDS))
+
+        def finish(r: Expr, s: Expr, total: Expr) -> list[Stmt]:
+            inside: list[Stmt] = []
+            result = rescaling.element(inside, self.pairs.names, total, multiplier, addend, places)
+            return [*inside, *store(r, s, result)]
+
+        return block, finish
+
+    @property
+    def _summed(self) -> Value:
+        rescaling = self.pairs.rescaling
+        return rescaling.result if rescaling else super()._summed
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         self.block += unrolled("k", self.pairs.steps, partial(self._multiply, j))

@@ -7,15 +7,16 @@ points are made good as in `integer_contraction`. The padding must lie in the in
 
 from __future__ import annotations
 
-from ....loops.ir import Binary, Buffer, Cast, Const, Dot2, Expr, Halves, Load, Space, Stmt, Store, Var
+from ....loops.ir import Binary, Buffer, Cast, Const, Dot2, Expr, Halves, Load, Space, Spread, Stmt, Store, Var
 from ....lowering.elements import Elements, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop
 from ....ops.window import Window
-from ....targets.target import DotProduct, Target
+from ....targets.target import Target
 from ....types import DType
 from .integer_depthwise import window_of_depthwise
+from .rescaling import Rescaling
 from .signs import QUAD, Signs
 
 MOST_COLUMNS = 8
@@ -26,7 +27,7 @@ MOST_WORDS = 5
 
 def schedule_pair_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule an integer convolution with one filter for each channel, on a machine with products of pairs."""
-    window = window_of_depthwise(group) if target.dot_product is DotProduct.PAIRS else None
+    window = window_of_depthwise(group) if target.has_pairs else None
     if window is None:
         return ()
     emitter = _PairDepthwise(group, window, target)
@@ -44,6 +45,7 @@ class _PairDepthwise:
         self.signs = Signs.of(target, self.x_type.dtype, weight_type.dtype, group.anchor.attributes)
         self.channels = self.x_type.shape[-1]
         self.quads = ceil_div(window.kernel[0], QUAD)
+        self.rescaling = Rescaling.of(group, target)
         self._declare()
 
     def _declare(self) -> None:
@@ -56,13 +58,17 @@ class _PairDepthwise:
         self.x = add(Buffer("x", self.x_type.dtype, self.x_type.buffer_shape), outer[operands[0]])
         shape = (self.window.kernel[1], 1, self.quads, self.channels * QUAD)
         self.w = add(Buffer("w", DType.I8, shape), Packed(weight, (pack,)))
-        self.correction = add(Buffer("z", DType.I32, (self.channels,)), Packed(weight, (self.signs.correction,)))
         self.bias: Buffer | None = None
-        if len(operands) > 2:
-            self.bias = add(Buffer("b", DType.I32, (self.channels,)), outer[operands[2]])
+        if self.rescaling is not None:
+            self.table = add(*self.rescaling.table(weight, self.signs, self.channels, 1))
+        else:
+            self.correction = add(Buffer("z", DType.I32, (self.channels,)), Packed(weight, (self.signs.correction,)))
+            if len(operands) > 2:
+                self.bias = add(Buffer("b", DType.I32, (self.channels,)), outer[operands[2]])
         result = self.group.result.type
         self.y = Buffer("y", result.dtype, result.buffer_shape, Space.OUT)
-        self.extras = self.parameters.add_epilogue(self.group, self.y, lambda value: value.type.buffer_shape)
+        without = self.rescaling.factors if self.rescaling else ()
+        self.extras = self.parameters.add_epilogue(self.group, self.y, lambda v: v.type.buffer_shape, without)
         add(self.y, self.group.operation.result)
 
     def schedule(self) -> Scheduled:
@@ -100,10 +106,17 @@ class _Channel:
                 four = let(self.block, name("w"), Load(owner.w, place, QUAD))
                 for start in (0, 1):
                     self.weights[quad, start, kx] = let(self.block, name("h"), Halves(four, start))
-        first: Expr = Load(owner.correction, (c,))
-        if owner.bias:
-            first = first + Load(owner.bias, (c,))
-        self.start = let(self.block, name("start"), first)
+        self.fields: tuple[Expr, ...] = ()
+        if owner.rescaling:
+            halves = [let(self.block, name("f"), Load(owner.table, (c, Const(i)), 2)) for i in (0, 2)]
+            each = [let(self.block, name("f"), Spread(half, 1, 1, 1, i)) for half in halves for i in (0, 1)]
+            self.start, *fields = each
+            self.fields = tuple(fields)
+        else:
+            first: Expr = Load(owner.correction, (c,))
+            if owner.bias:
+                first = first + Load(owner.bias, (c,))
+            self.start = let(self.block, name("start"), first)
         vectors = [v for v in owner.extras if v.type.shape == (owner.channels,)]
         self.known = {v: let(self.block, name("k"), Load(owner.extras[v], (c,))) for v in vectors}
 
@@ -153,11 +166,14 @@ class _Channel:
 
     def _store(self, place: tuple[Expr, ...], total: Expr) -> list[Stmt]:
         o, group = self.o, self.o.group
+        block: list[Stmt] = []
         known = {group.anchor.result: total, **self.known}
+        if o.rescaling:
+            known[o.rescaling.result] = o.rescaling.element(block, o.names, total, *self.fields)
         lane = self.c if isinstance(self.c, Var) else None
         elements = Elements(
             o.extras, group.producers, group.constants, lanes=1, lane=lane, known=known, prefix=o.names.fresh("v")
         )
         index = (*place, self.c)
         result = elements.element(group.result, index)
-        return [*elements.statements, Store(o.y, physical(group.result.type, index), result)]
+        return [*block, *elements.statements, Store(o.y, physical(group.result.type, index), result)]

@@ -21,7 +21,7 @@ QUAD = 4
 FLIP = 128
 """Flipping the top bit of a byte moves it between 0..255 and -128..127."""
 
-_LEFT = {DotProduct.VNNI: DType.U8, DotProduct.NEON: DType.I8}
+_LEFT = {DotProduct.VNNI: DType.U8, DotProduct.NEON: DType.I8, DotProduct.REDUCED: DType.I8}
 """The element type that the instruction wants of the input."""
 
 

@@ -1,0 +1,89 @@
+"""Sums of 8-bit products as 8-bit results, from one table that has all numbers of a channel side by side.
+
+A result is (high product of sum and multiplier + addend) >> places, saturated. The addend has the half that rounds and
+the zero point (see `RescaleTable`). The sum is doubled with saturation: no factor is smaller than 2^-22, so what is
+lost by that lies beyond the range of results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....graph.ir import Operation, Value
+from ....loops.ir import Binary, Buffer, Const, Expr, HighProduct, Stmt
+from ....lowering.group import Group
+from ....lowering.kernel import Names, Packed, let, packing_step
+from ....lowering.loops import ceil_div
+from ....ops.quantized import fixed_point as fp
+from ....ops.quantized.conversion import Rescale
+from ....targets.target import Target
+from ....types import DType
+from .signs import Signs
+
+START = 0
+FIELDS = 4
+"""Numbers of a channel: where its sum starts, multiplier, addend, places."""
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """How the sums of a group are rescaled."""
+
+    group: Group
+    operation: Operation
+
+    @classmethod
+    def of(cls, group: Group, target: Target) -> Rescaling | None:
+        """Where the only reader of the sums rescales them, by factors that are neither large nor tiny; else None."""
+        readers = [op for op in group.members if group.anchor.result in op.operands]
+        if not target.has_pairs or len(readers) != 1 or group.anchor.result in group.results:
+            return None
+        (reader,) = readers
+        given = [*group.anchor.operands[2:], *reader.operands[1:]]
+        known = all(v in group.constants or group.outer.get(v) in group.static for v in given)
+        fits = isinstance(reader.operator, Rescale) and reader.attributes["saturates"] and known
+        return cls(group, reader) if fits else None
+
+    @property
+    def result(self) -> Value:
+        """What becomes of the sums."""
+        return self.operation.result
+
+    @property
+    def factors(self) -> tuple[Value, ...]:
+        """What the table holds, so that no kernel needs it."""
+        own = self.operation.operands[1:]
+        others = (op for op in self.group.members if op is not self.operation)
+        read = {v for op in others for v in op.operands}
+        return tuple(v for v in own if v not in read)
+
+    def table(self, weight: Value, signs: Signs, channels: int, width: int) -> tuple[Buffer, Packed]:
+        """The table of panels of `width` channels, and how it is made: [panel, field * width + channel]."""
+        bias, (multiplier, shift) = self.group.anchor.operands[2:], self.operation.operands[1:]
+        named = {"multiplier": multiplier, "shift": shift, **({"bias": bias[0]} if bias else {})}
+        numbers = {name: int(self.group.constants[v]) for name, v in named.items() if v in self.group.constants}
+        if not bias:
+            numbers["bias"] = 0
+        beside = tuple(self.group.outer[v] for name, v in named.items() if name not in numbers)
+        step = packing_step(
+            "rescale_table",
+            width=width,
+            zero=self.operation.attributes["y"].zero_point,
+            **dict(signs.correction.attributes),
+            **numbers,
+        )
+        shape = (ceil_div(channels, width), FIELDS * width)
+        return Buffer("t", DType.I32, shape), Packed(weight, (step,), beside)
+
+    def element(
+        self, block: list[Stmt], names: Names, total: Expr, multiplier: Expr, addend: Expr, places: Expr
+    ) -> Expr:
+        """The 8-bit result of a sum; adds statements to the block."""
+        attributes, dtype = self.operation.attributes, self.result.type.dtype
+        if not fp.drops_negative(attributes, dtype):
+            # Halves go away from zero: below 0 they go down. The sign of the sum may stand for that of the product.
+            total = let(block, names.fresh("t"), total)
+            addend = addend + Binary("shr", total, Const(31, DType.I32))
+        high = let(block, names.fresh("t"), HighProduct(total, multiplier, addend))
+        shifted = let(block, names.fresh("t"), Binary("shr", high, places))
+        return let(block, names.fresh("t"), fp.saturate_expr(shifted, dtype, attributes["low"], attributes["high"]))
