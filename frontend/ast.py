@@ -228,10 +228,12 @@ class Body(Node):
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Node):
-    """`int`, `int[]` (sizes are empty) or `f32[N, 28, 28, 1]`."""
+    """`int`, `int[]` (sizes are empty), `f32[N, 28, 28, 1]` or `i8[N, 10]<0.5:-3>`."""
 
     name: str
     sizes: tuple[Expr, ...] | None
+    quantization: str | None = None
+    """What integers stand for, as in the text of a graph."""
 
 
 @dataclass(frozen=True, slots=True)

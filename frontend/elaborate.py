@@ -19,6 +19,7 @@ from .budget import Budget, OverspentError
 from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
+from .quantized import settings
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
 from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError, Use
 from .statements import RUNNING, StatementRunner
@@ -54,6 +55,7 @@ def elaborate(
     """Make the graph of a net; with diagnostics there is none."""
     state = Elaboration(net.name, budget)
     state.builder.attributes.update(attributes)
+    state.stored = [stored for module in net.scope.reachable() for stored in module.stored]
     try:
         outputs = Elaborator(state).net(net, options)
     except LimitError:
@@ -263,6 +265,8 @@ class Elaborator(StatementRunner):
         for name in operator.operands:
             value = bound.pop(name.strip("*?"), ())
             operands += value if isinstance(value, tuple) else (value,)
+        with applying(operator.name, site.location):
+            bound = settings(operator, operands, bound)
         return site.emit(operator.name, *operands, **bound)
 
     def _builtin(self, site: CallSite, builtin: Builtin, arguments: Arguments) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.ops.conversion import element_type
 from ..compiler.ops.layer import Layer
 from ..compiler.published import parse_order
+from ..compiler.types import parse_elements
 from .signatures import Arguments, Slot, bind
 from .values import Definition, Placed, Shared, applying, checked_label, describe, error, join
 
@@ -32,7 +32,7 @@ def _share(site: CallSite, label: str | None, arguments: Arguments) -> Shared:
 
 
 def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
-    """`param(name, shape, init, trainable, checkpoint, dtype)`: a parameter of the block that it stands in."""
+    """`param(name, shape, init, trainable, checkpoint, dtype, axis)`: a parameter of the block that it stands in."""
     bound = bind("param", _PARAM, arguments, site.location, site.state.budget)
     checked_label(bound["name"], site.location)
     if any(size < 0 for size in bound["shape"]):
@@ -40,7 +40,7 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     site.path = site.frame.path if label is None else join(site.frame.path, label)
     with applying("param", site.location):
         parse_order(bound.get("checkpoint"), len(bound["shape"]))
-        element_type("param", bound.get("dtype", "f32"))
+        parse_elements(bound.get("dtype", "f32"))
         return site.param(**{"init": "zeros", **bound})
 
 
@@ -51,6 +51,7 @@ _PARAM = (
     Slot("trainable", bool, required=False),
     Slot("checkpoint", str | None, required=False),
     Slot("dtype", str, required=False),
+    Slot("axis", int, required=False),
 )
 
 PLACED: Mapping[str, Placed] = MappingProxyType({p.name: p for p in (Placed("share", _share), Placed("param", _param))})

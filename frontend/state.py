@@ -11,11 +11,12 @@ from ..compiler.errors import Diagnostic, Location, NetcError
 from ..compiler.graph.builder import GraphBuilder
 from ..compiler.graph.ir import Attribute, Attributes, Value
 from ..compiler.initial import parse_initial
-from ..compiler.types import TensorType
+from ..compiler.types import TensorType, parse_elements
 from . import ast
 from .budget import REPORT, Budget, OverspentError
 from .modules import Module
 from .parser import MAX_ERRORS
+from .quantized import Source, quantization_of
 from .values import Shared, applying, error, join
 
 MAX_DEPTH = 150
@@ -111,6 +112,8 @@ class Elaboration:
         self.parameters: dict[str, Parameter] = {}
         self.met: list[tuple[str, Location]] = []
         """Names of parameters in the order of their uses, and where: a shared one has several."""
+        self.stored: Sequence[Source] = ()
+        """Files of weights that say what integers stand for."""
         self.diagnostics: dict[object, Diagnostic] = {}
         self.depth = 0
         self._unknown: dict[Location, Diagnostic] = {}
@@ -121,6 +124,7 @@ class Elaboration:
         """For a graph within the graph: errors are kept together, and limits count for both."""
         state = Elaboration(name, outer.budget)
         state.diagnostics, state.depth = outer.diagnostics, outer.depth
+        state.stored = outer.stored
         return state
 
     def add(self, diagnostic: Diagnostic) -> None:
@@ -229,15 +233,24 @@ class CallSite:
         trainable: bool = True,
         checkpoint: str | None = None,
         dtype: str = "f32",
+        axis: int = -1,
     ) -> Value:
-        """The parameter `name` below the path of the call: a new one, or that of another call of a shared block."""
+        """The parameter `name` below the path of the call: a new one, or that of another call of a shared block.
+
+        `dtype` may say what integers stand for; else an imported file of weights may, with scales along `axis`.
+        """
         full = self.state.path(join(self.path, name), self.location)
+        with applying(name, self.location):
+            elements, quantization = parse_elements(dtype)
+            if quantization is None and not elements.is_float:
+                quantization = quantization_of(full, len(shape), axis, self.state.stored)
         attributes: dict[str, Attribute] = {
             "shape": tuple(shape),
             "init": init,
             "trainable": trainable,
             "checkpoint": checkpoint,
-            "dtype": dtype,
+            "dtype": elements.value,
+            "quantization": quantization,
         }
         with applying(name, self.location):
             parse_initial(init)

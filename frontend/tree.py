@@ -114,7 +114,14 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         return ast.Parameter(self._at(meta), self._bind(name), annotation, default)
 
     def annotation(self, meta: Meta, children: list[Any]) -> ast.Annotation:
-        return ast.Annotation(self._at(meta), str(children[0]), children[1])
+        return ast.Annotation(self._at(meta), str(children[0]), children[1], children[2])
+
+    def quantization(self, meta: Meta, children: list[Any]) -> str:
+        opening, scale, sign, zero_point, closing = children
+        if (opening, closing) != ("<", ">"):
+            self._problem("scale and zero point stand in < and >", self._at(meta), "write for example <0.0235:-128>")
+        point = "" if zero_point is None else f":{sign or ''}{zero_point}"
+        return f"<{scale}{point}>".replace("_", "")
 
     def sizes(self, meta: Meta, children: list[Any]) -> tuple[ast.Expr, ...]:
         return _present(children)

@@ -66,6 +66,11 @@ def definition(
     return "\n".join([f"{head} {{", *lines, "}"]) + "\n"
 
 
+def import_text(file: str) -> str:
+    """An import of another file."""
+    return f"import {value_text(file)}"
+
+
 def preprocess_text(net: str, settings: Mapping[str, Any]) -> str:
     """What pictures go through before they enter a net."""
     lines = [line for k, v in settings.items() for line in folded(f"  {k} = {_setting(v)}", "    ")]

@@ -16,7 +16,8 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Attribute, Graph, Operation, Value
 from ...compiler.ops.layer import layers
-from ...compiler.types import DType
+from ...compiler.types import DType, Quantization
+from ..quantized import default as said_by_operands
 from .items import Body, Call, Slot, Var, split_label
 from .matching import KNOWN, DifferentError, matched
 from .proposals import PROPOSALS, Proposal
@@ -165,14 +166,6 @@ class Raising:
         results = tuple(self.var(r) for r in op.results)
         if op.operator.internal:
             raise UnsayableError(f"the language has no call of the operator {op.name}")
-        for value in (*op.operands, *op.results):
-            if value.type.quantization is not None:
-                hint = "import the float network that the integers were made from"
-                if op.name.startswith("hybrid_"):
-                    hint = "--float-weights reads its 8-bit weights as floats"
-                raise UnsayableError(
-                    f"{op.name}: the language has no quantized tensors, such as {value.type}", hint=hint
-                )
         if op.name in SIGNS and len(op.operands) == 2:
             return self._infix(op, results, items)
         if len(results) != 1:
@@ -184,7 +177,12 @@ class Raising:
         operands = tuple(self._operand(v, items) for v in op.operands)
         slots = []
         for key, value in op.attributes.items():
-            default = op.operator.attributes[key].default
+            spec = op.operator.attributes[key]
+            default = spec.default
+            if spec.is_quantization and (said := said_by_operands(op.operator, op.operands, key, spec)) is not None:
+                default = said
+            if spec.is_quantization and value is not None and value == default:
+                continue
             slots.append(Slot(key, _sayable(op, key, value), _sayable(op, key, default, strict=False)))
         return Call(name, operands, results, tuple(slots))
 
@@ -214,10 +212,8 @@ class Raising:
         op = self.graph.producers.get(value)
         if op is None or op.name not in KNOWN or value in self.vars:
             return self.var(value)
-        if value.type.quantization is not None:
-            hint = "import the float network that the integers were made from"
-            raise UnsayableError(f"the language has no quantized tensors, such as {value.type}", hint=hint)
-        call = _constant_call(op, self.var(value)) if op.name == "constant" else None
+        is_plain = op.name == "constant" and value.type.quantization is None
+        call = _constant_call(op, self.var(value)) if is_plain else None
         items.append(call if call is not None else self._parameter(op))
         return self.var(value)
 
@@ -237,6 +233,9 @@ class Raising:
                 Slot("trainable", attributes["trainable"], True),
                 Slot("checkpoint", attributes["checkpoint"], None),
             ]
+        axis = value.type.quantization.axis if value.type.quantization is not None else None
+        if axis is not None and axis != value.type.rank - 1:
+            settings.append(Slot("axis", axis, -1))
         slots = (Slot("shape", value.type.shape, named=False), *settings, dtype)
         return Call("param", (), (self.var(value),), slots, split_label(given))
 
@@ -348,6 +347,8 @@ def _sayable(op: Operation, key: str, value: Attribute, *, strict: bool = True) 
         return value
     if isinstance(value, float) and np.isfinite(value):
         return value
+    if isinstance(value, Quantization) and value.is_per_tensor:
+        return str(value)
     if isinstance(value, tuple):
         return tuple(_sayable(op, key, v, strict=strict) for v in value)
     if strict:
