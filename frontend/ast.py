@@ -216,7 +216,15 @@ class If(Node):
     no: Body | None
 
 
-Statement = Assign | Return | For | If
+@dataclass(frozen=True, slots=True)
+class Next(Node):
+    """`next(state) = value`."""
+
+    state: Expr
+    value: Expr
+
+
+Statement = Assign | Return | For | If | Next
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Functions about parameters: `param` makes one where it is called, `share` lets several calls have the same ones."""
+"""Functions about parameters: `param` makes one where it is called, `share` lets several calls have the same ones.
+
+`state` makes one that each run gives a new value.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,24 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
         return site.param(**{"init": "zeros", **bound})
 
 
+def _state(site: CallSite, label: str | None, arguments: Arguments) -> Any:
+    """`state(name, shape, value, dtype)`: what the network keeps from one run to the next."""
+    bound = bind("state", _STATE, arguments, site.location, site.state.budget)
+    checked_label(bound["name"], site.location)
+    if any(size < 1 for size in bound["shape"]):
+        raise error("the sizes of a state must be positive", site.location)
+    site.path = site.frame.path if label is None else join(site.frame.path, label)
+    with applying("state", site.location):
+        return site.network_state(**{"value": 0, "dtype": "f32", **bound})
+
+
+_STATE = (
+    Slot("name", str),
+    Slot("shape", tuple[int, ...]),
+    Slot("value", required=False),
+    Slot("dtype", str, required=False),
+)
+
 _PARAM = (
     Slot("name", str),
     Slot("shape", tuple[int, ...]),
@@ -54,5 +75,7 @@ _PARAM = (
     Slot("axis", int, required=False),
 )
 
-PLACED: Mapping[str, Placed] = MappingProxyType({p.name: p for p in (Placed("share", _share), Placed("param", _param))})
+PLACED: Mapping[str, Placed] = MappingProxyType(
+    {p.name: p for p in (Placed("share", _share), Placed("param", _param), Placed("state", _state))}
+)
 """All functions that work at the place of their call."""

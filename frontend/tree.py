@@ -138,7 +138,13 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
     def body(self, meta: Meta, children: list[Any]) -> ast.Body:
         return ast.Body(self._at(meta), tuple(c for c in children if isinstance(c, ast.Statement)))
 
-    def assign(self, meta: Meta, children: list[Any]) -> ast.Assign:
+    def assign(self, meta: Meta, children: list[Any]) -> ast.Assign | ast.Next:
+        target, value = children
+        if isinstance(target, ast.Call) and isinstance(target.callee, ast.Name) and target.callee.id == "next":
+            if len(target.arguments) == 1 and target.arguments[0].name is None and target.label is None:
+                return ast.Next(self._at(meta), target.arguments[0].value, value)
+            self._problem("next takes one state", target.location, "write `next(state) = value`")
+            return ast.Assign(self._at(meta), ast.Name(target.location, "_"), None, value)
         return ast.Assign(self._at(meta), self._target(children[0]), None, children[1])
 
     def augmented(self, meta: Meta, children: list[Any]) -> ast.Assign:

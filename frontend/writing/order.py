@@ -1,8 +1,9 @@
-"""The order in which a text makes the parameters that stand in it as `param`."""
+"""The order in which a text makes its parameters, and gives its states their next values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from .items import Body, Call, Expr, Item, Leaf, Loop, Program
 from .plan import Plan
@@ -11,54 +12,58 @@ Known = Mapping[str, Leaf]
 """Values of variables: in loops that stand in loops, they say how many turns there are."""
 
 
-def order(program: Program) -> list[int]:
-    """For each call of `param` that the text makes, which it is among those of the body without blocks and loops.
+def order(program: Program, callee: str = "param") -> list[int]:
+    """For each call of a function that the text makes, which it is among those of the body without blocks and loops.
 
     They differ where a call is written into the one that reads it.
     """
-    return list(_ordered(program.body, {}, 0, returns=True))
+    return list(_Order(callee).body(program.body, {}, 0, returns=True))
 
 
-def _ordered(body: Body, known: Known, first: int, *, returns: bool) -> Iterator[int]:
-    places: dict[Item, int] = {}
-    for item in body.items:
-        places[item] = first
-        first += _count(item, known)
-    plan = Plan.of(body, {} if returns else dict.fromkeys(body.outs))
-    for item in plan.statements:
-        yield from _of(item, known, plan, places)
-    for var in body.outs:
-        if var in plan.inlined:
-            yield from _of(plan.inlined[var], known, plan, places)
+@dataclass(frozen=True, slots=True)
+class _Order:
+    callee: str
 
+    def body(self, body: Body, known: Known, first: int, *, returns: bool) -> Iterator[int]:
+        """Those of a body; `first` are made before it."""
+        places: dict[Item, int] = {}
+        for item in body.items:
+            places[item] = first
+            first += self.count(item, known)
+        plan = Plan.of(body, {} if returns else dict.fromkeys(body.outs))
+        for item in plan.statements:
+            yield from self.item(item, known, plan, places)
+        for var in body.outs:
+            if var in plan.inlined:
+                yield from self.item(plan.inlined[var], known, plan, places)
 
-def _of(item: Item, known: Known, plan: Plan, places: Mapping[Item, int]) -> Iterator[int]:
-    at = places[item]
-    if isinstance(item, Loop):
-        for inside in _turns(item, known):
-            yield from _ordered(item.body, inside, at, returns=False)
-            at += _total(item.body, inside)
-        return
-    for var in item.operands:
-        if var in plan.inlined:
-            yield from _of(plan.inlined[var], known, plan, places)
-    if not isinstance(item.callee, str):
-        yield from _ordered(item.callee.body, _inside(item, known), at, returns=True)
-    elif item.callee == "param":
-        yield at
+    def item(self, item: Item, known: Known, plan: Plan, places: Mapping[Item, int]) -> Iterator[int]:
+        """Those of a statement, and of what is written into it."""
+        at = places[item]
+        if isinstance(item, Loop):
+            for inside in _turns(item, known):
+                yield from self.body(item.body, inside, at, returns=False)
+                at += self.total(item.body, inside)
+            return
+        for var in item.operands:
+            if var in plan.inlined:
+                yield from self.item(plan.inlined[var], known, plan, places)
+        if not isinstance(item.callee, str):
+            yield from self.body(item.callee.body, _inside(item, known), at, returns=True)
+        elif item.callee == self.callee:
+            yield at
 
+    def count(self, item: Item, known: Known) -> int:
+        """How many an item makes."""
+        if isinstance(item, Loop):
+            return sum(self.total(item.body, inside) for inside in _turns(item, known))
+        if isinstance(item.callee, str):
+            return int(item.callee == self.callee)
+        return self.total(item.callee.body, _inside(item, known))
 
-def _count(item: Item, known: Known) -> int:
-    """How many calls of `param` an item makes."""
-    if isinstance(item, Loop):
-        return sum(_total(item.body, inside) for inside in _turns(item, known))
-    if isinstance(item.callee, str):
-        return int(item.callee == "param")
-    return _total(item.callee.body, _inside(item, known))
-
-
-def _total(body: Body, known: Known) -> int:
-    return sum(_count(item, known) for item in body.items)
+    def total(self, body: Body, known: Known) -> int:
+        """How many a body makes."""
+        return sum(self.count(item, known) for item in body.items)
 
 
 def _inside(call: Call, known: Known) -> Known:

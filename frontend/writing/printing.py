@@ -140,6 +140,10 @@ class _Writer:
             if isinstance(item, Loop):
                 lines += self._loop(item, at, plan, alive, indent)
                 continue
+            if not item.results:  # `next`
+                value, state = (self._operand(v, plan) for v in item.operands)
+                lines += folded(f"{indent}next({state}) = {value}", indent + "    ")
+                continue
             text = self._text(item, plan)
             targets = []
             for var in item.results:
@@ -248,7 +252,7 @@ class _Writer:
             return self._infix(item, operands)
         label = label_text(item.label, self.values) if item.label else ""
         arguments = [value_text(s.value, self.values) for s in item.slots if not s.named]
-        if item.callee == "param":
+        if item.callee in ("param", "state"):
             assert item.label is not None
             label, arguments = "", [path_text(item.label, self.values), *arguments]
         rest = [str(o) for o in operands[1:]] + arguments

@@ -85,6 +85,9 @@ class Raising:
     fits: dict[Operation, _Fit] = field(default_factory=dict)
     shown: dict[Value, int] = field(default_factory=dict)
     """Parameters that stand on their own, and their numbers."""
+    states: int = 0
+    updated: list[Value] = field(default_factory=list[Value])
+    """States in the order in which they get their next values."""
 
     def body(self) -> Body:
         """All of the graph, in its order."""
@@ -96,13 +99,23 @@ class Raising:
                     self.covered |= fit.covered
         params = tuple(self.var(v) for v in self.graph.inputs)
         items: list[Call] = []
+        coming = dict(self.graph.updates)
         for op in self.graph.operations:
             if op in self.fits:
                 items.append(self._layer(op, self.fits[op], items))
             elif op not in self.covered and op.name not in KNOWN:
                 items.append(self._operator(op, items))
-        outs = tuple(self._operand(v, items) for v in self.graph.outputs)
+            for state in [state for state, value in coming.items() if value in op.results and value in self.vars]:
+                items.append(self._next(state, coming.pop(state), items))
+        for state, value in coming.items():
+            items.append(self._next(state, value, items))
+        outs = tuple(self._operand(v, items) for v in self.graph.results)
         return Body(params, tuple(items), outs)
+
+    def _next(self, state: Value, value: Value, items: list[Call]) -> Call:
+        """`next(state) = value`."""
+        self.updated.append(state)
+        return Call("next", (self._operand(value, items), self._operand(state, items)), ())
 
     def var(self, value: Value) -> Var:
         """The tensor that stands for a value."""
@@ -168,8 +181,6 @@ class Raising:
             raise UnsayableError(f"the language has no call of the operator {op.name}")
         if op.name in SIGNS and len(op.operands) == 2:
             return self._infix(op, results, items)
-        if len(results) != 1:
-            raise UnsayableError(f"the language has no call of the operator {op.name}, which has several results")
         name = WITH_TENSORS.get(op.name, op.name)
         if name == op.name and op.name in layers():
             given = f"the layer {op.name} that gives what stands in the graph: {_shown(op)}"
@@ -183,6 +194,9 @@ class Raising:
                 default = said
             if spec.is_quantization and value is not None and value == default:
                 continue
+            if spec.is_quantization and key in (name.strip("?") for name in op.operator.operands):
+                problem = f"the language takes what `{key}` of {op.name} stands for from its type, which isn't {value}"
+                raise UnsayableError(problem)
             slots.append(Slot(key, _sayable(op, key, value), _sayable(op, key, default, strict=False)))
         return Call(name, operands, results, tuple(slots))
 
@@ -214,6 +228,8 @@ class Raising:
             return self.var(value)
         is_plain = op.name == "constant" and value.type.quantization is None
         call = _constant_call(op, self.var(value)) if is_plain else None
+        if call is None and value in self.graph.updates:
+            call = self._state(op)
         items.append(call if call is not None else self._parameter(op))
         return self.var(value)
 
@@ -238,6 +254,32 @@ class Raising:
             settings.append(Slot("axis", axis, -1))
         slots = (Slot("shape", value.type.shape, named=False), *settings, dtype)
         return Call("param", (), (self.var(value),), slots, split_label(given))
+
+
+    def _state(self, op: Operation) -> Call:
+        """`state(...)`, which begins with a number, or with few of them."""
+        value, array = op.result, op.attributes["value"]
+        if array is None:
+            raise UnsayableError(f"the language has no state that begins with weights, such as `{value.name}`")
+        kind = f"{value.type.dtype}{value.type.quantization or ''}"
+        is_bool = value.type.dtype is DType.BOOL
+        is_same = array.size and array.tobytes() == array.reshape(-1)[:1].tobytes() * array.size
+        if array.size > SMALL and not is_same:
+            raise UnsayableError(f"the language has no state that begins with many numbers, such as `{value.name}`")
+        shown = array.reshape(-1)[:1] if is_same else array.reshape(-1)
+        numbers = [bool(n) if is_bool else _plain(n, value.type.dtype) for n in shown]
+        if any(n is None for n in numbers):
+            raise UnsayableError(f"the language has no state that begins with NaN or infinity, such as `{value.name}`")
+        first = numbers[0] if is_same else _nested(iter(numbers), array.shape)
+        shape = Slot("shape", value.type.shape, named=False)
+        named = value.name if self.is_named and value.name and _is_path(value.name) else None
+        label = split_label(named or f"state_{self.count_of_states()}")
+        return Call("state", (), (self.var(value),), (shape, Slot("value", first, 0), Slot("dtype", kind, "f32")), label)
+
+    def count_of_states(self) -> int:
+        """How many states have got a call so far."""
+        self.states += 1
+        return self.states - 1
 
 
 WITH_TENSORS = {"dense": "linear", "batch_norm": "batch_normalize", "prelu": "parametric_relu"}

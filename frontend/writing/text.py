@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
+from types import MappingProxyType
 
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
@@ -64,9 +65,6 @@ def written(
     if unknown:
         raise UnsayableError(unknown)
     graph, pair = runnable(graph), None if pair is None else runnable(pair)
-    if graph.states:
-        state = graph.states[0].result
-        raise UnsayableError(f"the language has no state between calls, such as `{state.name}`: {state.type}")
     if not graph.inputs:
         raise UnsayableError(f"{graph.name} has no input, and a net of the language must have one")
     empty = next((v for v in graph.inputs if 0 in v.type.shape), None)
@@ -104,8 +102,9 @@ def _proven(
     """The text made in one way, which gives the graph again; raises `DifferentError` or `NetcError` if it doesn't."""
     raising = Raising(graph, is_named)
     body = raising.body()
+    other = Raising(two, is_named) if two is not None else raising
     if two is not None:
-        body = with_batch(body, Raising(two, is_named).body())
+        body = with_batch(body, other.body())
     program = structured(body, is_named=is_named) if is_structured else Program(body)
     text = _text(net, graph, two, program)
     shown = list(raising.shown)
@@ -120,14 +119,22 @@ def _proven(
     made = read(1, InOrder(weights, iter(scales)))
     if (made.attributes.get("preprocess") or {}) != (graph.attributes.get("preprocess") or {}):
         raise DifferentError("pictures are prepared otherwise")
-    pairs = correspondence(made, graph)
+    updates = order(program, "next")
+    pairs = correspondence(made, _reordered(graph, [raising.updated[i] for i in updates]))
     tensors = _scales(made) if has_scales else {}
     if two is not None:
-        correspondence(read(2, Stored(weights, tensors)), two)
+        correspondence(read(2, Stored(weights, tensors)), _reordered(two, [other.updated[i] for i in updates]))
     elif has_scales:
-        correspondence(read(1, Stored(weights, tensors)), graph)
-    sources = {a.name or "": graph.producers[b] for a, b in pairs.items()}
+        correspondence(read(1, Stored(weights, tensors)), _reordered(graph, [raising.updated[i] for i in updates]))
+    sources = {a.name or "": graph.producers[b] for a, b in pairs.items() if b not in graph.updates}
     return Written(text, made, sources, len(program.blocks), tensors)
+
+
+def _reordered(graph: Graph, states: Sequence[Value]) -> Graph:
+    """The graph with its states in another order."""
+    attributes = {**graph.attributes, "updates": tuple(state.name for state in states)} if states else graph.attributes
+    outputs = (*graph.results, *(graph.updates[state] for state in states))
+    return replace(graph, outputs=outputs, attributes=MappingProxyType(dict(attributes)))
 
 
 def _scales(graph: Graph) -> Mapping[str, Array]:
@@ -155,7 +162,7 @@ def _text(net: str, graph: Graph, two: Graph | None, program: Program) -> str:
         taken.add(names[var])
         inputs.append(f"{names[var]}: {_type(value, other)}")
     head = "\n".join(folded(f"net {net}({', '.join(inputs)})", "    "))
-    result = output_names(graph) if len(graph.outputs) > 1 or _is_record(graph) else ()
+    result = output_names(graph) if len(graph.results) > 1 or _is_record(graph) else ()
     fields = result if result and all(re.fullmatch(r"[A-Za-z_]\w*", n) and n not in KEYWORDS for n in result) else None
     parts = [*map(block_text, program.blocks), definition(head, program.body, names, fields)]
     settings = graph.attributes.get("preprocess")
