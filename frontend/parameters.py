@@ -43,8 +43,8 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     site.path = site.frame.path if label is None else join(site.frame.path, label)
     with applying("param", site.location):
         parse_order(bound.get("checkpoint"), len(bound["shape"]))
-        parse_elements(bound.get("dtype", "f32"))
-        return site.param(**{"init": "zeros", **bound})
+        elements, _ = parse_elements(bound.get("dtype", "f32"))
+        return site.param(**{"init": "zeros", "trainable": elements.is_float, **bound})
 
 
 def _state(site: CallSite, label: str | None, arguments: Arguments) -> Any:

@@ -13,6 +13,8 @@ from safetensors import safe_open
 
 from ..compiler.errors import Location, NetcError
 from ..compiler.graph.ir import Array, AttributeSpec, Operator, Value
+from ..compiler.ops.activations import ALONE
+from ..compiler.ops.quantized.base import ACTIVATED, INTEGERS, integer_range
 from ..compiler.reading import reading, require_file
 from ..compiler.stored import SCALES, ZERO_POINTS, read_quantization
 from ..compiler.types import QUANTIZATION_PATTERN, Quantization, parse_quantization
@@ -108,7 +110,18 @@ def settings(operator: Operator, operands: Sequence[Value], given: Mapping[str, 
             result[name] = _parsed(operator, name, given[name])
         elif (found := default(operator, operands, name, spec)) is not None:
             result[name] = found
-    return result
+    return result | {name: value for name, value in range_of(operator, operands, result).items() if name not in given}
+
+
+def range_of(operator: Operator, operands: Sequence[Value], given: Mapping[str, Any]) -> Mapping[str, int]:
+    """The range that the activation of an operator on integers leaves of its results; empty without one."""
+    activation, y = given.get("activation"), given.get("y")
+    if not {*ACTIVATED} <= {*operator.attributes} or activation not in ALONE or not isinstance(y, Quantization):
+        return {}
+    if not y.is_per_tensor or operands[0].type.dtype not in INTEGERS:
+        return {}
+    low, high = integer_range(*ALONE[activation], operands[0].type.dtype, y)
+    return {"low": low, "high": high}
 
 
 def default(operator: Operator, operands: Sequence[Value], name: str, spec: AttributeSpec) -> Any:

@@ -131,8 +131,8 @@ def slots_of_operator(operator: Operator) -> tuple[Slot, ...]:
         if spec.is_quantization and any(slot.name == name for slot in slots):
             continue  # the operand's type says it
         kinds = tuple(map(_kind, spec.kind if isinstance(spec.kind, tuple) else (spec.kind,)))
-        kind = tuple[str, ...] if spec.items is not None else Union[kinds]  # noqa: UP007
-        is_required = spec.default is REQUIRED and spec.items is None
+        kind = list_of(_kind(spec.items)) if spec.items is not None else Union[kinds]  # noqa: UP007
+        is_required = spec.default is REQUIRED and spec.items is not Quantization
         slots.append(Slot(name, kind, is_required, named_only=variadic))
     return tuple(slots)
 

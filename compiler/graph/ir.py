@@ -54,7 +54,7 @@ class AttributeSpec:
     doc: str
     default: Any = REQUIRED
     items: type | None = None
-    """The class of a tuple's items, where the text of a network has another word for them."""
+    """The class of a tuple's items, where these aren't whole numbers."""
 
     @property
     def is_quantization(self) -> bool:

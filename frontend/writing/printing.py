@@ -10,6 +10,7 @@ from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
 from .naming import RECORD, TENSORS, free
 from .plan import Plan
+from .proposals import RANGE, SLICE
 from .terms import WIDTH, folded, label_text, path_text, same_value, sequence_text, value_text
 
 _LOOSE = 0
@@ -250,6 +251,8 @@ class _Writer:
         operands = [self._operand(v, plan) for v in item.operands]
         if item.is_infix:
             return self._infix(item, operands)
+        if item.callee == SLICE:
+            return _Text(f"{operands[0].inside(_TIGHT)}[{self._places(item)}]")
         label = label_text(item.label, self.values) if item.label else ""
         arguments = [value_text(s.value, self.values) for s in item.slots if not s.named]
         if item.callee in ("param", "state"):
@@ -266,6 +269,21 @@ class _Writer:
             return _Text(_stage(stage) if stage[1] else f"{stage[0]}()")
         first = operands[0]
         return replace(first, stages=(*first.stages, stage))
+
+    def _places(self, item: Call) -> str:
+        """`0, 1:, ::2`."""
+        texts: list[str] = []
+        parts = ["" if s.value is None else value_text(s.value, self.values) for s in item.slots]
+        names = [s.name for s in item.slots]
+        while parts:
+            if names[0] not in RANGE:
+                texts.append(parts[0])
+                del parts[0], names[0]
+                continue
+            start, stop, step = parts[:3]
+            texts.append(f"{start}:{stop}:{step}" if step else f"{start}:{stop}")
+            del parts[:3], names[:3]
+        return ", ".join(texts)
 
     def _infix(self, item: Call, operands: list[_Text]) -> _Text:
         binding = _BINDING.get(item.name, _COMPARED)

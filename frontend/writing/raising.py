@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from ...compiler.errors import NetcError
+from ...compiler.errors import Location, NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Attribute, Graph, Operation, Value
 from ...compiler.ops.layer import layers
 from ...compiler.types import DType, Quantization
 from ..quantized import default as said_by_operands
+from ..quantized import range_of
+from ..tensors import take
 from .items import Body, Call, Slot, Var, split_label
 from .matching import KNOWN, DifferentError, matched
-from .proposals import PROPOSALS, Proposal
+from .proposals import PROPOSALS, RANGE, SLICE, Proposal
 
 SMALL = 16
 """Most numbers of a constant that is written out; larger ones become parameters."""
@@ -138,10 +140,10 @@ class Raising:
         b = _Scratch()
         inputs = [b.input(str(i), v.type) for i, v in enumerate(proposal.operands)]
         try:
-            result = layers()[proposal.layer].function(b, *inputs, **proposal.settings)
+            result = _run(b, proposal, inputs)
         except (NetcError, TypeError, ValueError):
             return None
-        if not isinstance(result, Value):
+        if not isinstance(result, Value) or result in inputs:
             return None
         made = {r: o for o in b.operations for r in o.results}
         known: dict[Value, Value] = {}
@@ -187,7 +189,10 @@ class Raising:
             raise UnsayableError(f"the language has no call of {given}")
         operands = tuple(self._operand(v, items) for v in op.operands)
         slots = []
+        implied = range_of(op.operator, op.operands, op.attributes)
         for key, value in op.attributes.items():
+            if key in implied and implied[key] == value:
+                continue
             spec = op.operator.attributes[key]
             default = spec.default
             if spec.is_quantization and (said := said_by_operands(op.operator, op.operands, key, spec)) is not None:
@@ -241,12 +246,12 @@ class Raising:
         self.shown[value] = number
         if op.name == "constant":
             given = value.name if self.is_named and value.name and _is_path(value.name) else f"constant_{number}"
-            settings = [Slot("trainable", value.type.dtype.is_float, True)]
+            settings = [Slot("trainable", value.type.dtype.is_float, value.type.dtype.is_float)]
         else:
             given = value.name if self.is_named and value.name else f"parameter_{number}"
             settings = [
                 Slot("init", attributes["init"], "zeros"),
-                Slot("trainable", attributes["trainable"], True),
+                Slot("trainable", attributes["trainable"], value.type.dtype.is_float),
                 Slot("checkpoint", attributes["checkpoint"], None),
             ]
         axis = value.type.quantization.axis if value.type.quantization is not None else None
@@ -324,7 +329,22 @@ def _is_path(name: str) -> bool:
     return all(c.isalnum() or c in "._-" for c in name) and name.isascii() and not name.isdigit()
 
 
+def _run(b: _Scratch, proposal: Proposal, inputs: Sequence[Value]) -> Any:
+    """What the layer of a proposal gives."""
+    if proposal.layer == SLICE:
+        places = [p if isinstance(p, int) else slice(*p) for p in proposal.settings["places"]]
+        return take(inputs[0], places, b, Location("", 1, 1))
+    return layers()[proposal.layer].function(b, *inputs, **proposal.settings)
+
+
 def _slots(proposal: Proposal) -> Iterator[Slot]:
+    if proposal.layer == SLICE:
+        for place in proposal.settings["places"]:
+            if isinstance(place, int):
+                yield Slot("index", place)
+            else:
+                yield from map(Slot, RANGE, place)
+        return
     signature = layers()[proposal.layer].signature.parameters
     for name, value in proposal.settings.items():
         default = signature[name].default

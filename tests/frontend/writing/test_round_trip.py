@@ -141,17 +141,18 @@ def test_names_that_mean_something_in_the_language_are_changed() -> None:
 
 def test_what_the_language_has_no_words_for_is_refused_by_name() -> None:
     b = GraphBuilder("t")
-    x = b.input("x", TensorType(DType.I8, (2,), quantization=Quantization((0.5,), (0,))))
-    with pytest.raises(UnsayableError, match="quantized tensors, such as the input `x`"):
+    scales = Quantization((0.5, 0.25), (0, 0), 0)
+    x = b.input("x", TensorType(DType.I8, (2,), quantization=scales))
+    with pytest.raises(UnsayableError, match="no input with several scales, such as `x`"):
         written(b.finish([x]))
 
 
-def test_state_between_calls_is_refused() -> None:
+def test_state_that_begins_with_weights_is_refused() -> None:
     b = GraphBuilder("t", {"updates": ("count",)})
     x = b.input("x", TensorType(DType.F32, (2,)))
     count = b.emit("param", shape=(2,), name="count")
     total = b.emit("add", x, count)
-    with pytest.raises(UnsayableError, match="no state between calls, such as `count`"):
+    with pytest.raises(UnsayableError, match="no state that begins with weights, such as `count`"):
         written(b.finish([total, total]))
 
 
