@@ -252,7 +252,7 @@ def _initial(value: object, kind: TensorType) -> Array:
         raise error(f"{text(value)} is out of the range of {kind.dtype}")
     if numbers.shape not in ((), kind.shape):
         raise error(f"a state of shape {list(kind.shape)} can't begin with numbers of shape {list(numbers.shape)}")
-    return np.ascontiguousarray(np.broadcast_to(numbers.astype(kind.dtype.numpy), kind.shape))
+    return np.array(np.broadcast_to(numbers.astype(kind.dtype.numpy), kind.shape), order="C")
 
 
 def _cure(first: Location, second: Location) -> str:
