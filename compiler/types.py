@@ -256,7 +256,9 @@ def parse_elements(text: str) -> tuple[DType, Quantization | None]:
     match = _ELEMENTS.fullmatch(text)
     names = {d.value: d for d in DType}
     if match is None or match[1] not in names:
-        raise NetcError(f"there is no element type `{text}`", hint=", ".join(names) + ", or for example i8<0.0235:-128>")
+        raise NetcError(
+            f"there is no element type `{text}`", hint=", ".join(names) + ", or for example i8<0.0235:-128>"
+        )
     return names[match[1]], parse_quantization(match[2]) if match[2] else None
 
 

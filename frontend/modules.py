@@ -211,7 +211,10 @@ class Loader:
         if len(self.modules) + self.files >= MAX_FILES:
             raise error(f"a net may be spread over {MAX_FILES} files at most", node.location)
         self.files += 1
-        return Stored.read(path, node.location)
+        try:
+            return Stored.read(path, node.location)
+        except NetcError as problem:
+            raise problem.at(node.location) from None
 
     def _find(self, name: str, module: Module) -> Path:
         """Imports are relative to the importing file; what isn't there may be a shipped file."""

@@ -12,13 +12,13 @@ import numpy as np
 from safetensors import safe_open
 
 from ..compiler.errors import Location, NetcError
-from ..compiler.graph.ir import Array, AttributeSpec, Operator, Value
+from ..compiler.graph.ir import REQUIRED, Array, AttributeSpec, Operator, Value
 from ..compiler.ops.activations import ALONE
 from ..compiler.ops.quantized.base import ACTIVATED, INTEGERS, integer_range
 from ..compiler.reading import reading, require_file
 from ..compiler.stored import SCALES, ZERO_POINTS, read_quantization
 from ..compiler.types import QUANTIZATION_PATTERN, Quantization, parse_quantization
-from .values import applying, error
+from .values import error
 
 SUFFIX = ".safetensors"
 MAX_STORED = 1 << 22
@@ -51,16 +51,15 @@ class Stored:
         tensors: dict[str, Array] = {}
         total = 0
         require_file(path, "weights file")
-        with applying(str(path), location), reading(path, "safetensors file"):
-            with safe_open(path, framework="numpy") as opened:
-                for name in opened.keys():  # noqa: SIM118 (it is no mapping)
-                    if not name.endswith((SCALES, ZERO_POINTS)):
-                        continue
-                    shape = opened.get_slice(name).get_shape()
-                    total += int(np.prod(shape)) if len(shape) < 2 else MAX_STORED + 1
-                    if total > MAX_STORED:
-                        raise error(f"{path} has more than {MAX_STORED:,} scales, or a list of lists of them", location)
-                    tensors[name] = opened.get_tensor(name)
+        with reading(path, "safetensors file"), safe_open(path, framework="numpy") as opened:
+            for name in opened.keys():  # noqa: SIM118 (it is no mapping)
+                if not name.endswith((SCALES, ZERO_POINTS)):
+                    continue
+                shape = opened.get_slice(name).get_shape()
+                total += int(np.prod(shape)) if len(shape) < 2 else MAX_STORED + 1
+                if total > MAX_STORED:
+                    raise error(f"{path} has more than {MAX_STORED:,} scales, or a list of lists of them", location)
+                tensors[name] = opened.get_tensor(name)
         return Stored(str(path), tensors)
 
     def quantization(self, name: str, axis: int) -> Quantization | None:
@@ -110,13 +109,19 @@ def settings(operator: Operator, operands: Sequence[Value], given: Mapping[str, 
             result[name] = _parsed(operator, name, given[name])
         elif (found := default(operator, operands, name, spec)) is not None:
             result[name] = found
+        elif (unknown := _operand(operator, operands, name)) is not None and spec.default is REQUIRED:
+            hint = "write for example i8[N, 10]<0.0235:-128>; scales of weights lie in a file that the text imports"
+            problem = f"what the integers of `{name}` stand for, but {unknown.type} doesn't say"
+            raise error(f"{operator.name} must know {problem}", None, hint)
     return result | {name: value for name, value in range_of(operator, operands, result).items() if name not in given}
 
 
 def range_of(operator: Operator, operands: Sequence[Value], given: Mapping[str, Any]) -> Mapping[str, int]:
     """The range that the activation of an operator on integers leaves of its results; empty without one."""
     activation, y = given.get("activation"), given.get("y")
-    if not {*ACTIVATED} <= {*operator.attributes} or activation not in ALONE or not isinstance(y, Quantization):
+    if not {*ACTIVATED} <= {*operator.attributes} or not isinstance(y, Quantization):
+        return {}
+    if not isinstance(activation, str) or activation not in ALONE:
         return {}
     if not y.is_per_tensor or operands[0].type.dtype not in INTEGERS:
         return {}
@@ -132,10 +137,14 @@ def default(operator: Operator, operands: Sequence[Value], name: str, spec: Attr
     if spec.items is Quantization:
         found = tuple(value.type.quantization for value in operands)
         return found if all(found) else None
-    for operand, value in zip(operator.operands, operands, strict=False):
-        if operand.strip("?") == name:
-            return value.type.quantization
-    return None
+    operand = _operand(operator, operands, name)
+    return operand.type.quantization if operand is not None else None
+
+
+def _operand(operator: Operator, operands: Sequence[Value], name: str) -> Value | None:
+    """The operand of that name."""
+    pairs = zip(operator.operands, operands, strict=False)
+    return next((value for operand, value in pairs if operand.strip("?") == name), None)
 
 
 def _parsed(operator: Operator, name: str, value: Any) -> Any:

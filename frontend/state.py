@@ -222,9 +222,7 @@ class Elaboration:
         self.budget.operation(len(operands))
         self.budget.keep(sum(_REFERENCE + len(v.name or "") for v in operands))
         with applying(operator, location):
-            made = self.builder.operation(
-                lookup(operator), operands, attributes, location=location, name=name
-            )
+            made = self.builder.operation(lookup(operator), operands, attributes, location=location, name=name)
         for value in made.results:
             if value.type.rank > MAX_RANK:
                 raise error(f"{operator} gives a tensor of more than {MAX_RANK} dimensions", location)

@@ -260,7 +260,6 @@ class Raising:
         slots = (Slot("shape", value.type.shape, named=False), *settings, dtype)
         return Call("param", (), (self.var(value),), slots, split_label(given))
 
-
     def _state(self, op: Operation) -> Call:
         """`state(...)`, which begins with a number, or with few of them."""
         value, array = op.result, op.attributes["value"]
@@ -279,7 +278,9 @@ class Raising:
         shape = Slot("shape", value.type.shape, named=False)
         named = value.name if self.is_named and value.name and _is_path(value.name) else None
         label = split_label(named or f"state_{self.count_of_states()}")
-        return Call("state", (), (self.var(value),), (shape, Slot("value", first, 0), Slot("dtype", kind, "f32")), label)
+        return Call(
+            "state", (), (self.var(value),), (shape, Slot("value", first, 0), Slot("dtype", kind, "f32")), label
+        )
 
     def count_of_states(self) -> int:
         """How many states have got a call so far."""

@@ -51,9 +51,7 @@ class Written:
         return found
 
 
-def written(
-    graph: Graph, name: str | None = None, pair: Graph | None = None, weights: str | None = None
-) -> Written:
+def written(graph: Graph, name: str | None = None, pair: Graph | None = None, weights: str | None = None) -> Written:
     """The text of a graph as the net `name`, with blocks and loops, or straight on where those don't give the same.
 
     `pair` is the same network for two samples: the text then leaves the batch open, if that can be said. `weights` is
@@ -96,9 +94,7 @@ def _has_names(graph: Graph) -> bool:
     return 2 * sum(value.name is not None for value in weights) >= len(weights)
 
 
-def _proven(
-    net: str, weights: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool
-) -> Written:
+def _proven(net: str, weights: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool) -> Written:
     """The text made in one way, which gives the graph again; raises `DifferentError` or `NetcError` if it doesn't."""
     raising = Raising(graph, is_named)
     body = raising.body()
