@@ -116,8 +116,9 @@ def write_weights(
 ) -> None:
     """Write the parameters of `graph` to a safetensors file, dimensions in the order of published weights.
 
-    `metadata` are texts by name, `beside_them` further tensors, such as scales of integers. The file appears complete or
-    not at all. Raises `NetcError` if `arrays` lacks a parameter, has one of another shape, or the file can't be written.
+    `metadata` are texts by name, `beside_them` further tensors, such as scales of integers. The file appears complete
+    or not at all. Raises `NetcError` if `arrays` lacks a parameter, has one of another shape, or the file can't be
+    written.
     """
     tensors: dict[str, Array] = {}
     for op in graph.weights:

@@ -306,5 +306,5 @@ def _records(names: Sequence[str], rows: Sequence[Sequence[Leaf]]) -> str:
     lines = []
     for row in cells:
         text = " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        lines.append(f"    {{{text.rstrip(',')}}},")
+        lines += folded(f"    {{{text.rstrip(',')}}},", "      ")
     return "[\n" + "\n".join(lines) + "\n  ]"
