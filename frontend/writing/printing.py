@@ -8,6 +8,7 @@ from typing import Any
 
 from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
+from .lists import APPEND, LIST
 from .naming import RECORD, TENSORS, free
 from .plan import Plan
 from .proposals import RANGE, SLICE
@@ -251,6 +252,10 @@ class _Writer:
         operands = [self._operand(v, plan) for v in item.operands]
         if item.is_infix:
             return self._infix(item, operands)
+        if item.callee == LIST:
+            return _Text(f"[{', '.join(map(str, operands))}]")
+        if item.callee == APPEND:
+            return _Text(f"{operands[0].inside(_SUMS)} + [{operands[1]}]", (), _SUMS)
         if item.callee == SLICE:
             return _Text(f"{operands[0].inside(_TIGHT)}[{self._places(item)}]")
         label = label_text(item.label, self.values) if item.label else ""

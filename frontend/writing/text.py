@@ -19,6 +19,7 @@ from ..modules import library_names
 from ..quantized import InOrder, Source, Stored
 from .batch import FixedError, with_batch
 from .items import Program, Var
+from .lists import with_lists
 from .matching import KNOWN, DifferentError, correspondence
 from .naming import KEYWORDS, free, identifier
 from .order import order
@@ -72,9 +73,9 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None, we
     weights = weights or f"{net}.safetensors"
     reasons: list[NetcError | DifferentError] = []
     for two in (dce(pair), None) if pair is not None else (None,):
-        for is_named, is_structured in product((True, False) if _has_names(graph) else (False,), (True, False)):
+        for is_named, form in product((True, False) if _has_names(graph) else (False,), _FORMS):
             try:
-                return _proven(net, weights, graph, two, is_named=is_named, is_structured=is_structured)
+                return _proven(net, weights, graph, two, is_named=is_named, form=form)
             except UnsayableError:
                 raise
             except FixedError:
@@ -94,14 +95,23 @@ def _has_names(graph: Graph) -> bool:
     return 2 * sum(value.name is not None for value in weights) >= len(weights)
 
 
-def _proven(net: str, weights: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool) -> Written:
+LISTED, BLOCKS, STRAIGHT = "with growing lists", "with blocks and loops", "straight on"
+_FORMS = (LISTED, BLOCKS, STRAIGHT)
+
+
+def _proven(net: str, weights: str, graph: Graph, two: Graph | None, *, is_named: bool, form: str) -> Written:
     """The text made in one way, which gives the graph again; raises `DifferentError` or `NetcError` if it doesn't."""
     raising = Raising(graph, is_named)
     body = raising.body()
     other = Raising(two, is_named) if two is not None else raising
     if two is not None:
         body = with_batch(body, other.body())
-    program = structured(body, is_named=is_named) if is_structured else Program(body)
+    if form == LISTED:
+        grown = with_lists(body)
+        if grown is body:
+            raise DifferentError("no join grows")
+        body = grown
+    program = structured(body, is_named=is_named) if form != STRAIGHT else Program(body)
     text = _text(net, graph, two, program)
     shown = list(raising.shown)
     scales = [shown[i].type.quantization for i in order(program) if not shown[i].type.dtype.is_float]
