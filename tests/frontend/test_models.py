@@ -119,6 +119,11 @@ PARAMETERS = {
     "voxnet": 921_736,
     "astronet": 9_940_193,
     "alphazero": 23_333_708,
+    # MLPerf Tiny: Keras counts 78,666, 221,794, 24,908 and 269,992, running statistics among them.
+    "tiny_resnet8": 78_186,
+    "tiny_mobilenet": 216_322,
+    "tiny_ds_cnn": 23_756,
+    "tiny_autoencoder": 267_928,
     "qanet": 2_283_730,
 }
 """Trainable parameters: those of torchvision's and timm's networks where they have them."""
@@ -149,6 +154,7 @@ FAMILIES = (
 WITHOUT_LABELS = (
     *("perceptron", "r3d_18", "mc3_18", "r2plus1d_18", "voxnet", "astronet", "alphazero", "qanet"),
     *("unet", "pnet", "rnet", "onet"),
+    *("tiny_resnet8", "tiny_mobilenet", "tiny_ds_cnn", "tiny_autoencoder"),
 )
 """Nets whose classes are not those of the data that netc knows, or that have none."""
 
