@@ -3,8 +3,9 @@
     python benchmarks/import_round_trip.py [NAME ...] [--exports] [--tflite FOLDER [--below BYTES]] [--keep DIR]
 
 Without names all shipped nets. `--exports` takes ONNX files of both exporters of PyTorch instead, `--tflite` the files
-of a folder, each content once, the smallest first. For each: operations, lines of the text, how many parameters keep their names, seconds. What writes the
-text compares the graphs itself; weights are compared here. Exit code 1 if a net fails.
+of a folder, each content once, the smallest first. For each: operations, lines of the text, how many parameters keep
+their names, seconds. What writes the text compares the graphs itself; weights are compared here. Exit code 1 if a net
+fails.
 """
 
 from __future__ import annotations
