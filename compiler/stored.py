@@ -7,12 +7,15 @@ along one of its dimensions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import NetcError
-from .graph.ir import Array
 from .types import Quantization
+
+Array = NDArray[Any]
 
 SCALES, ZERO_POINTS = ".scales", ".zero_points"
 """What is added to a weight's name."""
