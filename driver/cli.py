@@ -24,7 +24,7 @@ from .output import echo
 from .runtime.parallel.launcher import launcher, rank_of_process
 
 _INTERRUPTED = 130
-_FIRST_RANK_SECONDS = 1.0
+_FIRST_RANK_SECONDS = 5.0
 
 COMMANDS = (
     "run",
@@ -44,6 +44,8 @@ COMMANDS = (
 )
 """Each lives in netc.commands.NAME (NAME_ where that is a word of Python), in a function NAME_command, and is imported
 only when it is called."""
+SHARED = ("train", "eval", "quantize")
+"""Those whose work several ranks share."""
 
 
 class _OutputClosedError(Exception):
@@ -74,6 +76,9 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             cure = near_miss(name, COMMANDS)
             ctx.fail(f"there is no command {name!r}" + (f"; {cure}" if cure else ""))
+        if name not in SHARED and (who := launcher()) is not None:
+            problem = f"netc {name} is work for one process, but {who} has started several"
+            raise click.ClickException(f"{problem}; {', '.join(SHARED)} share work out")
         module = importlib.import_module(f"netc.commands.{name}{'_' * keyword.iskeyword(name)}")
         command: click.Command = getattr(module, f"{name}_command")
         return command
@@ -89,9 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: those of the process) and return the exit code."""
     _prepare_streams()
     warnings.showwarning = _show_warning
-    rank = rank_of_process()
-    if rank:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
+    if rank_of_process():
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
     code = 0
     try:
         code = _run(arguments)
@@ -103,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk
         code = code or _fail(f"error: {error.strerror or error}")
         _drop_output()
-    if code not in (0, _INTERRUPTED) and launcher() is not None:
+    if code and launcher() is not None:
         from .runtime.parallel.world import end_all_ranks
 
         end_all_ranks(code)
@@ -121,7 +125,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except click.ClickException as error:
-        return _fail(_shown(error))
+        return 2 if rank_of_process() else _fail(_shown(error))
     except NetcError as error:
         return _fail(render(error))
     except MemoryError:
@@ -132,6 +136,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"error: {place}{error.strerror or error}")
     except Exception as error:
+        _speak_up()
         if os.environ.get("NETC_TRACEBACK"):
             raise
         kind = "" if isinstance(error, InternalError) else f"{type(error).__name__}: "
@@ -139,6 +144,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         echo(f"internal error: {kind}{error}\n  hint: {hint}", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _speak_up() -> None:
+    """Let a rank that is silent write to stderr."""
+    if rank_of_process():
+        sys.stderr = sys.__stderr__
 
 
 def _shown(error: click.ClickException) -> str:
@@ -184,6 +195,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 def _fail(message: str) -> int:
     """Say what is wrong; what all ranks find wrong is said by the first, which ends the others."""
     if rank := rank_of_process():
+        _speak_up()
         time.sleep(_FIRST_RANK_SECONDS)
         message = f"rank {rank}: {message}"
     echo(message.rstrip("\n"), err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,7 +24,8 @@ from .runtime.data.labels import NO_LABELS, Labels
 from .runtime.data.layout import laid_out
 from .runtime.data.source import ArraySource, Source
 from .runtime.evaluation.accuracy import Comparison, on_floats
-from .runtime.evaluation.scoring import compare
+from .runtime.evaluation.scoring import Run, assist, compare
+from .runtime.parallel.world import ALONE, World
 from .runtime.training.augment import NO_AUGMENTATION
 from .runtime.training.batches import ArrayMaker, FileMaker, evaluation_plans
 from .runtime.training.samples import preparation_for
@@ -67,22 +69,31 @@ def float_network(
     return prepare(graph, find_weights(weights, graph))
 
 
+def check_networks(floats: Graph, integers: Graph, source: Source, labels: Labels = NO_LABELS) -> None:
+    """Raise `NetcError` unless both take and give the same shapes, and can be compared on a source."""
+    _check_shapes(floats, integers)
+    check_comparable(floats, source, labels)
+
+
 def compare_networks(
-    floats: Graph, integers: Graph, source: Source, labels: Labels = NO_LABELS, progress: Progress = None
+    floats: Graph,
+    integers: Graph,
+    source: Source,
+    labels: Labels = NO_LABELS,
+    progress: Progress = None,
+    world: World = ALONE,
 ) -> Compared:
     """Run both over a source, prepared as the float network declares; `progress` is told the samples done so far.
 
-    `labels` are the names of the classes. Raises `NetcError` if the networks don't take and give the same shapes, or
-    have no activation in common.
+    `labels` are the names of the classes. The other ranks of a world call `assist_comparison`. Raises `NetcError` if
+    the networks have no activation in common; see `check_networks`.
     """
-    _check_shapes(floats, integers)
-    check_comparable(floats, source, labels)
     samples = _tensors(floats, source, labels)
     noise = layer_noise(floats, integers, samples)
     if not noise:
         hint = "was it made from this net? its tensors have other names"
         raise NetcError(f"no activation of {integers.name} has the name of one of net {floats.name}", hint=hint)
-    accuracy = compare_accuracy(floats, integers, source, labels, progress)
+    accuracy = compare_accuracy(floats, integers, source, labels, progress, world)
     return Compared(accuracy, noise, len(watched_values(floats)) - len(floats.inputs))
 
 
@@ -119,14 +130,31 @@ def _tensors(graph: Graph, source: Source, labels: Labels) -> Iterator[Array]:
 
 
 def compare_accuracy(
-    floats: Graph, integers: Graph, source: Source, labels: Labels = NO_LABELS, progress: Progress = None
+    floats: Graph,
+    integers: Graph,
+    source: Source,
+    labels: Labels = NO_LABELS,
+    progress: Progress = None,
+    world: World = ALONE,
 ) -> Comparison:
     """How often each is right, and how often they say the same."""
-    batch = floats.inputs[0].type.shape[0]
     maker = maker_for(floats, source, labels)
-    with compile_graph(floats) as one, compile_graph(integers) as other:
-        runs = on_floats(one, floats), on_floats(other, integers)
-        return compare(runs, source, maker, batch, progress)
+    with _both(floats, integers, world) as runs:
+        return compare(runs, source, maker, floats.inputs[0].type.shape[0], progress, world=world)
+
+
+def assist_comparison(floats: Graph, integers: Graph, source: Source, labels: Labels, world: World) -> None:
+    """What a rank but the first does for `compare_networks`."""
+    maker = maker_for(floats, source, labels)
+    with _both(floats, integers, world) as runs:
+        assist(runs, source, maker, floats.inputs[0].type.shape[0], world)
+
+
+@contextmanager
+def _both(floats: Graph, integers: Graph, world: World) -> Iterator[tuple[Run, Run]]:
+    """Both networks as functions of floats."""
+    with compile_graph(floats, threads=world.cores) as one, compile_graph(integers, threads=world.cores) as other:
+        yield on_floats(one, floats), on_floats(other, integers)
 
 
 def held_out_accuracy(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from .runtime.data.images import Preprocess, as_input, eight_bits
 from .runtime.data.labels import Labels
 from .runtime.data.objects import ObjectSource
 from .runtime.evaluation.objects import Detected, Results, box_precision, mask_precision
+from .runtime.parallel.world import ALONE, World
 
 Run = Callable[[Array], Array | tuple[Array, ...]]
 
@@ -71,32 +72,66 @@ def match_categories(graph: Graph, source: ObjectSource, labels: Labels) -> Cate
     return CategoryMap(known, (note,) if unknown else ())
 
 
+_Seen = tuple[list[tuple[int, list[Detected]]], list[str]]
+"""What was found in a batch of pictures, by their numbers, and why others could not be used."""
+
+
 def evaluate_detector(
-    run: Run, graph: Graph, source: ObjectSource, categories: CategoryMap, progress: Callable[[int], None]
+    run: Run,
+    graph: Graph,
+    source: ObjectSource,
+    categories: CategoryMap,
+    progress: Callable[[int], None],
+    world: World = ALONE,
 ) -> Detections:
-    """Run a net over all pictures; `progress` is told how many are done. Pictures that can't be used are skipped."""
-    task, preprocess, size = detector_task(graph, source), Preprocess.of(graph), graph.inputs[0].type.shape[0]
+    """Run a net over all pictures; `progress` is told how many are done. Pictures that can't be used are skipped.
+
+    The ranks of a world take batches in turn: the others call `assist_detector`.
+    """
+    size = graph.inputs[0].type.shape[0]
     found, skipped = dict[int, list[Detected]](), list[str]()
-    for start in range(0, len(source), size):
-        views = dict[int, View]()
+    own = _own_batches(run, graph, source, categories, world)
+    for number, start in enumerate(range(0, len(source), size)):
+        turn = number % world.size
+        things, reasons = next(own) if turn == world.rank else world.receive_message(turn)
+        found.update(things)
+        skipped += reasons
+        progress(min(start + size, len(source)))
+    if not found:
+        hint = f"the first that can't be used: {skipped[0]}" if skipped else None
+        raise NetcError(f"there are no pictures of {source.name} to evaluate on", hint=hint)
+    instances = detector_task(graph, source) is Instances
+    masks = mask_precision(source, found) if instances and source.outlined else None
+    return Detections(len(found), box_precision(source, found), masks, tuple(skipped))
+
+
+def assist_detector(run: Run, graph: Graph, source: ObjectSource, categories: CategoryMap, world: World) -> None:
+    """What a rank but the first does for `evaluate_detector`."""
+    for seen in _own_batches(run, graph, source, categories, world):
+        world.send_message(seen, 0)
+
+
+def _own_batches(
+    run: Run, graph: Graph, source: ObjectSource, categories: CategoryMap, world: World
+) -> Iterator[_Seen]:
+    """What this rank finds in its batches."""
+    task, preprocess, size = detector_task(graph, source), Preprocess.of(graph), graph.inputs[0].type.shape[0]
+    for start in range(world.rank * size, len(source), world.size * size):
+        views, skipped = dict[int, View](), list[str]()
         for i in range(start, min(start + size, len(source))):
             try:
                 views[i] = View(_picture(source, i, preprocess), preprocess)
             except NetcError as error:
                 skipped.append(error.diagnostics[0].message)
+        found = list[tuple[int, list[Detected]]]()
         if views:
             tensors = [as_input(view.preprocess(view.picture), graph.inputs[0].type) for view in views.values()]
             given = run(np.stack([tensors[i % len(tensors)] for i in range(size)]))
             for row, (i, view) in enumerate(views.items()):
                 answer = task.answer(Outputs.of(graph, given, row), view, _ALL)
                 assert isinstance(answer, Found), "detectors find things"
-                found[i] = _detected(answer.boxes, categories)
-        progress(min(start + size, len(source)))
-    if not found:
-        hint = f"the first that can't be used: {skipped[0]}" if skipped else None
-        raise NetcError(f"there are no pictures of {source.name} to evaluate on", hint=hint)
-    masks = mask_precision(source, found) if task is Instances and source.outlined else None
-    return Detections(len(found), box_precision(source, found), masks, tuple(skipped))
+                found.append((i, _detected(answer.boxes, categories)))
+        yield found, skipped
 
 
 def _picture(source: ObjectSource, number: int, preprocess: Preprocess) -> Array:

@@ -47,6 +47,7 @@ from .runtime.data.interpretation import interpret
 from .runtime.data.layout import laid_out, sample_shape
 from .runtime.data.registry import open_samples
 from .runtime.data.source import ArraySource, FileSource, PictureFiles
+from .runtime.parallel.world import ALONE, World
 from .runtime.training.batches import ArrayMaker, evaluation_plans
 from .runtime.training.samples import Preparation
 
@@ -98,6 +99,7 @@ def calibrate(
     cpu: str | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Calibrated:
     """Run a float network on samples and watch its activations.
 
@@ -105,15 +107,24 @@ def calibrate(
     `equalized`, weights of neighbouring layers are rescaled first so that their channels have like ranges. Raises
     `NetcError` if there are no samples, or if an activation is not finite; what was passed over or guessed of the
     samples is a warning, except of those that were opened before. `threads` and `cpu` are those of `netc.compile`.
+    The ranks of a world take runs in turn; rank 0 alone gets the calibration.
     """
     prepared = _prepared(source, weights, equalized, net, settings, seed)
     calibration = Calibration(prepared)
     given = _SampleInputs(prepared, _opened(prepared, samples, limit), limit)
-    with compile_graph(observation_graph(prepared), threads=threads, cpu=cpu) as program:
-        for inputs in given:
-            calibration.add(inputs, _all(program(*inputs)))
-            if progress:
-                progress(calibration.samples)
+    with compile_graph(observation_graph(prepared), threads=threads or world.cores, cpu=cpu) as program:
+        for number, inputs in enumerate(given):
+            turn = number % world.size
+            if turn == world.rank:
+                observation = calibration.observe(inputs, _all(program(*inputs)))
+                if turn:
+                    world.send_message(observation, 0)
+            elif world.rank == 0:
+                observation = world.receive_message(turn)
+            if world.rank == 0:
+                calibration.take(observation)
+                if progress:
+                    progress(calibration.samples)
     return Calibrated(prepared, calibration, given)
 
 

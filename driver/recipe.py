@@ -34,6 +34,8 @@ class TrainingRecipe:
     """In place of the options of loss and optimiser; None leaves them as they are."""
     clip_norm: float | None = None
     accumulate: int = 1
+    base_batch: int | None = None
+    """Samples of an update for which learning rates are given: for others they change in proportion."""
     shards: int = 1
     """Parts of a batch whose gradients are made one by one, by whichever rank, and added in a fixed order."""
     ema: float | None = None
@@ -45,6 +47,13 @@ class TrainingRecipe:
     """Whether output 0 stands for none of the data's classes."""
     qat: str | None = None
     """Train with fake quantization; what ranges do: moving or learned."""
+
+    @property
+    def rate_factor(self) -> float:
+        """What learning rates are multiplied by: the linear scaling rule of Goyal et al., "Accurate, large minibatch
+        SGD", 2017.
+        """
+        return 1.0 if self.base_batch is None else self.batch * self.accumulate / self.base_batch
 
     def as_json(self) -> dict[str, Any]:
         """The settings by name."""
@@ -97,6 +106,7 @@ _NUMBERS: Mapping[str, _Kind] = {
     "batch": _whole(1),
     "seed": _whole(0),
     "accumulate": _whole(1),
+    "base_batch": _whole(1),
     "shards": _whole(1),
     "label_smoothing": _SHARE,
     "weight_decay": _NOT_NEGATIVE,

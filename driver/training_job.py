@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .compiler.graph.printer import print_graph
 from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
+from .compiler.training import GraphLoss, Loss, Optimizer, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import FORMATS, format_of
 from .losses import find_loss
 from .picture import usable_labels
@@ -27,7 +27,7 @@ from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import laid_out
 from .runtime.data.registry import open_source
-from .runtime.data.source import ArraySource, Source
+from .runtime.data.source import ArraySource, FileSource, Source
 from .runtime.data.targets import TargetFacts, ignoring
 from .runtime.evaluation.accuracy import Evaluation
 from .runtime.evaluation.measures import Measured
@@ -225,7 +225,8 @@ class Job:
         size = self.recipe.batch // self.recipe.shards
         row = row_of(self.world.rank, self.world.size, self.recipe.shards)
         rows = slice(row.start * size, row.stop * size)
-        return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name, rows)
+        groups = self.train.groups if isinstance(self.train, FileSource) else None
+        return BatchStream(len(self.train), self.recipe.batch, maker, self.recipe.seed, self.train.name, rows, groups)
 
     def ranges(self) -> Ranges | None:
         """For quantization-aware training, the ranges of activations to start from."""
@@ -242,7 +243,13 @@ class Job:
 
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""
-        recipe, setup = self.recipe, self.setup
+        recipe, setup, factor = self.recipe, self.setup, self.recipe.rate_factor
+        rates = parse_rates(recipe.lr)
+        optimizer: str | Optimizer = recipe.optimizer
+        if factor != 1:
+            meant = parse_optimizer(recipe.optimizer)
+            optimizer = replace(meant, lr=meant.lr * factor)
+            rates = {name: rate * factor for name, rate in rates.items()}
         return TrainingRequest(
             self.shard,
             batch=recipe.batch // recipe.shards,
@@ -254,7 +261,7 @@ class Job:
             seed=recipe.seed,
             skip=setup.skip,
             loss=self.shard_loss,
-            optimizer=recipe.optimizer,
+            optimizer=optimizer,
             schedule=recipe.schedule,
             steps_per_epoch=steps_per_epoch,
             label_smoothing=recipe.label_smoothing,
@@ -263,7 +270,7 @@ class Job:
             accumulate=recipe.accumulate,
             ema=recipe.ema,
             freeze=recipe.freeze,
-            rates=parse_rates(recipe.lr),
+            rates=rates,
             checkpoint_every=setup.checkpoint_every,
             qat=recipe.qat,
             ranges=ranges,
@@ -336,7 +343,7 @@ class Scorer:
         """What a rank but the first does when the weights are scored."""
         job = self._job
         type_, program = job.graph.inputs[0].type, self._present()
-        assist(lambda x: program(laid_out(x, type_)), job.test, self._tests, job.recipe.batch, job.world)
+        assist((lambda x: program(laid_out(x, type_)),), job.test, self._tests, job.recipe.batch, job.world)
 
     def _present(self) -> Program:
         """The program with the trainer's present weights."""

@@ -1,19 +1,15 @@
 """A compiled network in this process, callable on arrays.
 
-The machine code runs the whole network in one call, on its own worker threads; this class owns what the code is given:
-arena, packed weights, the context of `netc.h`. Calls from several threads take turns; a call amid a call of the same
-thread (by a signal handler, by a finalizer) runs at once, and a forked child starts afresh. A program with a state
-refuses calls amid a call, which would find the state half changed; a forked child has a copy of the state.
+The machine code runs the whole network in one call, on its own worker threads. Calls from several threads run side by
+side (`callers.py`); a call amid a call of the same thread (by a signal handler, by a finalizer) runs at once, and a
+forked child starts afresh. Calls of a program with a state take turns, and those amid a call are refused, which would
+find the state half changed; a forked child has a copy of the state.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,164 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.backends import backend_of
-from ..compiler.backends.backend import LoadedObject
 from ..compiler.backends.cpu.codegen.host import host_target
 from ..compiler.errors import InternalError, NetcError, near_miss
 from ..compiler.graph.interpreter import NO_PARAMETERS
-from ..compiler.lowering.packing import aligned_bytes
 from ..compiler.modules.module import Module
 from ..compiler.targets.target import Target
 from ..compiler.types import TensorType
-from .host import available_cores
+from .callers import Callers
+from .session import THREADS_PER_CORE as THREADS_PER_CORE
+from .session import Context as Context
+from .session import Session
 
 Array = NDArray[Any]
-
-THREADS_PER_CORE = 4
-"""How many threads a program starts at most, for each core: more only wait for each other."""
-
-_CROWDED = 1
-"""The place in `Context.internal` that says whether threads outnumber cores."""
-
-_BYTE = ctypes.c_char
-
-
-class Context(ctypes.Structure):
-    """`struct netc_context` of `netc.h`."""
-
-    _fields_ = (
-        ("arena", ctypes.c_void_p),
-        ("weights", ctypes.c_void_p),
-        ("buffers", ctypes.c_void_p),
-        ("threads", ctypes.c_int64),
-        ("profile", ctypes.c_void_p),
-        ("internal", ctypes.c_uint64 * 67),
-    )
-
-
-class _Session:
-    """Machine code, memory and worker threads of a program; apart from `Program` so that a finalizer can hold it."""
-
-    def __init__(
-        self, loaded: LoadedObject, module: Module, weights: Array, threads: int, state: Array | None = None
-    ) -> None:
-        pointer = ctypes.c_void_p
-        self.name = module.name
-        self.loaded = loaded
-        self.start_function = ctypes.CFUNCTYPE(ctypes.c_int32, pointer)(loaded.addresses["netc_start"])
-        self.run_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_run"])
-        self.stop_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_stop"])
-        self.weights = weights
-        self.arena = aligned_bytes(module.arena_bytes)
-        self.state = aligned_bytes(module.state_bytes) if state is None else state
-        tensors = len(module.inputs) + len(module.outputs)
-        self.buffers = (ctypes.c_void_p * (tensors + 1))()
-        self.buffers[tensors] = self.state.ctypes.data
-        memory: Any = aligned_bytes(ctypes.sizeof(Context))
-        self.context = Context.from_buffer(memory)
-        self.context.arena = self.arena.ctypes.data
-        self.context.weights = weights.ctypes.data
-        self.context.buffers = ctypes.addressof(self.buffers)
-        self.address = ctypes.addressof(self.context)
-        self.context.threads = self.threads = threads
-        self.lock = threading.RLock()
-        self.caller = 0
-        """The thread that is inside a call; 0: none."""
-        self.started = False
-        self.closed = False
-        self.torn = False
-        """The state is that of a step half done."""
-        self.has_state = False
-        """Results depend on the calls before."""
-        _SESSIONS.add(self)
-
-    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        """Run on all inputs and outputs; `profile` is where time stamps go."""
-        with self.lock:
-            if self.caller:
-                if self.has_state:
-                    raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
-                with self._set_aside():
-                    self._run(arrays, profile)
-                return
-            self.caller = threading.get_ident()
-            try:
-                self._run(arrays, profile)
-            finally:
-                self.caller = 0
-
-    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        buffers = self.buffers
-        for i, array in enumerate(arrays):
-            buffers[i] = _address(array)
-        self.context.profile = profile
-        if not self.started:
-            self._start()
-        self.run_function(self.address)
-
-    @contextmanager
-    def _set_aside(self) -> Iterator[None]:
-        """Put back afterwards what the call under way has prepared; Python runs before and after its machine code."""
-        buffers, profile = list(self.buffers), self.context.profile
-        try:
-            yield
-        finally:
-            self.buffers[:] = buffers
-            self.context.profile = profile
-
-    def _start(self) -> None:
-        """Create the worker threads."""
-        self.check()
-        if self.closed:
-            raise NetcError(f"program {self.name} is closed")
-        if self.threads > 1 and not self.context.internal[0]:  # none run
-            cores = available_cores()
-            self.context.threads = min(self.threads, THREADS_PER_CORE * cores)
-            self.context.internal[_CROWDED] = self.context.threads > cores
-        status = self.start_function(self.address)
-        if status:
-            raise NetcError(f"can't start {self.context.threads - 1} worker threads: {os.strerror(status)}")
-        self.started = True
-
-    def check(self) -> None:
-        """Raise `NetcError` if a fork has left half a step."""
-        if self.torn:
-            reason = "its process was forked while another thread changed its state"
-            raise NetcError(f"program {self.name} can't go on: {reason}", hint="fork between steps")
-
-    def close(self) -> None:
-        """`stop`, unless that would pull the threads from under a call of this thread."""
-        with self.lock:
-            if self.caller:
-                raise NetcError(f"program {self.name} can't be closed amid a call")
-            self.stop()
-
-    def stop(self) -> None:
-        """End the worker threads for good."""
-        self.closed = True
-        self.started = False
-        self.stop_function(self.address)
-
-    def renew(self) -> None:
-        """Forget, in a forked child, the threads of the parent: the workers, and the one that was inside a call."""
-        self.lock = threading.RLock()
-        self.started = False
-        ctypes.memset(self.address + Context.internal.offset, 0, Context.internal.size)
-        if self.caller not in (0, threading.get_ident()):
-            self.caller = 0
-            self.torn = self.state.size > 0
-            self.arena[:] = 0
-
-
-_SESSIONS: weakref.WeakSet[_Session] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for session in list(_SESSIONS):
-        session.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
 
 
 class Outputs(tuple[Array, ...]):
@@ -212,9 +62,11 @@ class Program:
     `state` holds the parameters that the network itself changes, if any: live views by name, which may be read and
     written between calls. Each call goes on from the state that the call before it left, whichever thread made that;
     `reset` begins anew with the values of `initial`. `threads` is how many it uses at most (see `THREADS_PER_CORE`).
-    Thread-safe: concurrent calls wait for each other. `close` (or leaving a `with` block) ends its worker threads;
-    otherwise that happens when it is collected. A forked child has a program of its own, except where another thread
-    was changing the state: then `NetcError` is raised there.
+    Thread-safe: concurrent calls run side by side, each beyond the first on one thread and with memory of its own for
+    activations, up to the cores there are. Others wait in the order in which they come, as all do where there is a
+    state. `close` (or leaving a `with` block) ends its worker threads; otherwise that happens when it is collected.
+    A forked child has a program of its own, except where another thread was changing the state: then `NetcError` is
+    raised there.
     """
 
     def __init__(
@@ -240,7 +92,8 @@ class Program:
         loaded = backend.load(code, target, ("netc_start", "netc_run", "netc_stop"))
         self._package = backend.package
         region = None if shares is None else shares._shared_state(module)
-        self._session = _Session(loaded, module, self._package(module, params), threads, region)
+        self._session = Session(loaded, module, self._package(module, params), threads, region)
+        self._callers = Callers(self._session)
         self._state = _views(self._session.state, module)
         self._initial = {name: initial[name] for name in self._state if name in initial}
         self._session.has_state = bool(self._initial)
@@ -249,7 +102,7 @@ class Program:
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
         self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
-        weakref.finalize(self, _Session.stop, self._session)
+        weakref.finalize(self, Callers.stop, self._callers)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name}: {type_}" for name, type_ in self.inputs.items())
@@ -281,7 +134,7 @@ class Program:
                 raise NetcError(
                     f"an output of {self.module.name} is {dtype}{list(shape)}, not {array.dtype}{list(array.shape)}"
                 )
-        self._session.run([*self._operands(arrays, {}), *outputs], None)
+        self._callers.run([*self._operands(arrays, {}), *outputs], None)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them.
@@ -294,7 +147,7 @@ class Program:
 
     def repack(self, params: Mapping[str, Array]) -> None:
         """Take other values for the parameters, all of them; calls under way in other threads end first."""
-        with self._session.lock:
+        with self._callers.exclusive():
             self._package(self.module, params, self._session.weights)
             self._fill_state(params)
 
@@ -304,7 +157,7 @@ class Program:
         A network without such a state has nothing to set back. Raises `NetcError` amid a call of this thread.
         """
         session = self._session
-        with session.lock:
+        with self._callers.exclusive():
             if session.caller and self._initial:
                 raise NetcError(f"program {self.module.name} can't be set back amid a call")
             self._fill_state(self._initial)
@@ -319,7 +172,7 @@ class Program:
 
     def close(self) -> None:
         """End the worker threads. The program can't be called afterwards; `NetcError` amid a call of this thread."""
-        self._session.close()
+        self._callers.close()
 
     def __enter__(self) -> Program:
         return self
@@ -333,7 +186,7 @@ class Program:
         self, arrays: Sequence[Array], named: Mapping[str, Array], profile: int | None
     ) -> Array | tuple[Array, ...]:
         results = [np.empty(shape, dtype) for shape, dtype in self._results]
-        self._session.run([*self._operands(arrays, named), *results], profile)
+        self._callers.run([*self._operands(arrays, named), *results], profile)
         return results[0] if len(results) == 1 else Outputs(results, self._names)
 
     def _operands(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> list[Array]:
@@ -393,10 +246,3 @@ def _views(region: Array, module: Module) -> dict[str, Array]:
 
 def _text(type: TensorType) -> str:  # noqa: A002 (the field's own word)
     return f"{type.dtype.numpy}[{','.join(map(str, type.shape))}]"
-
-
-def _address(array: Any) -> int:
-    """Where an array's elements lie; `ctypes.data` says the same in three times the time."""
-    if array.flags.writeable and array.size:
-        return ctypes.addressof(_BYTE.from_buffer(array))
-    return int(array.ctypes.data)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ..graph.builder import Rewriter
 from ..graph.interpreter import evaluate_operation
 from ..graph.ir import Array, Graph, Operation, Value
+from ..ops.opaque import Opaque
 from .canonicalize import canonicalize
 from .cse import cse
 from .dce import dce
@@ -69,7 +70,7 @@ class _Freezer:
         states = frozenset(self.graph.states)
         for op in self.graph.operations:
             known = op.name in ("param", "constant") or (op.operands and all(v in self.known for v in op.operands))
-            if known and op not in states and not op.operator.regions:
+            if known and op not in states and not op.operator.regions and op.name != Opaque.name:
                 self._evaluate(op)
                 continue
             for value in op.operands:

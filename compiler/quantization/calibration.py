@@ -31,7 +31,7 @@ from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import windows_in_two_dimensions
 from ..reading import read_text, reading
 from ..types import DType
-from .methods import METHODS, Range, Statistics
+from .methods import METHODS, Range, Seen, Statistics
 
 
 def prepare(graph: Graph, params: Mapping[str, Array]) -> Graph:
@@ -175,6 +175,15 @@ def _section(title: str, entries: Mapping[str, Sequence[float]]) -> str:
     return f'  "{title}": {{\n' + ",\n".join(lines) + "\n  }"
 
 
+@dataclass(frozen=True)
+class Observation:
+    """What is kept of a run of the observation graph."""
+
+    samples: int
+    seen: tuple[Seen | None, ...]
+    """Of each watched value; None where not all numbers are finite."""
+
+
 class Calibration:
     """What was seen of the watched values of a prepared graph, batch by batch."""
 
@@ -186,12 +195,22 @@ class Calibration:
 
     def add(self, inputs: Sequence[Array], observed: Sequence[Array]) -> None:
         """Take a run of the observation graph into account: its inputs and outputs, in order."""
+        self.take(self.observe(inputs, observed))
+
+    def observe(self, inputs: Sequence[Array], observed: Sequence[Array]) -> Observation:
+        """What is kept of a run: whoever runs the graph can send it to who adds all of them up, by `take`."""
         floats = [x for v, x in zip(self.graph.inputs, inputs, strict=True) if v.type.dtype is DType.F32]
-        for (name, seen), x in zip(self.statistics.items(), (*floats, *observed), strict=True):
-            if not np.isfinite(x).all():
+        samples = len(inputs[0]) if inputs and inputs[0].ndim else 1
+        values = (*floats, *observed)
+        return Observation(samples, tuple(Seen.of(x) if np.isfinite(x).all() else None for x in values))
+
+    def take(self, observation: Observation) -> None:
+        """Take a run into account; in another order runs may give other averages and sums."""
+        for (name, statistics), seen in zip(self.statistics.items(), observation.seen, strict=True):
+            if seen is None:
                 self._refuse(name)
-            seen.add(x)
-        self.samples += len(inputs[0]) if inputs and inputs[0].ndim else 1
+            statistics.take(seen)
+        self.samples += observation.samples
 
     def _refuse(self, name: str) -> NoReturn:
         """Raise the error about an activation that isn't made of numbers."""

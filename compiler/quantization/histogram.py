@@ -36,6 +36,19 @@ class Histogram:
         places = np.floor(x.reshape(-1) * np.float64(2.0**-self.exponent)).astype(np.int64) - self.first
         self.counts += np.bincount(places, minlength=len(self.counts))
 
+    def merge(self, other: Histogram, low: float, high: float) -> None:
+        """Count what another has counted, which lies from low to high; what results has no finer bins than either."""
+        if not len(other.counts):
+            return
+        if not len(self.counts):
+            self.exponent = other.exponent
+        elif other.exponent > self.exponent:
+            up = other.exponent - self.exponent
+            self._regrid(other.exponent, self.first >> up, (self.first + len(self.counts) - 1) >> up)
+        self._cover(low, high)
+        places = ((other.first + np.arange(len(other.counts))) >> (self.exponent - other.exponent)) - self.first
+        np.add.at(self.counts, places, other.counts)
+
     def _cover(self, low: float, high: float) -> None:
         """Make bins for numbers from low to high, coarser ones if there would be too many."""
         span = max(high - low, max(abs(low), abs(high)) * 2.0**-20)

@@ -36,6 +36,28 @@ class Range:
         return f"{self.low:.3g} to {self.high:.3g}"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of one batch of an activation."""
+
+    low: float
+    high: float
+    sums: NDArray[np.float64] | None
+    """Of each channel over all places, of activations with more than one dimension."""
+    places: int
+    histogram: Histogram
+
+    @staticmethod
+    def of(x: Array) -> Seen:
+        """That of finite numbers; a batch without elements counts as zero."""
+        x = x if x.size else np.zeros(1, x.dtype)
+        histogram = Histogram()
+        histogram.add(x)
+        sums = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64) if x.ndim > 1 else None
+        places = x.size // x.shape[-1] if x.ndim > 1 else 0
+        return Seen(float(x.min()), float(x.max()), sums, places, histogram)
+
+
 @dataclass
 class Statistics:
     """What was seen of one activation."""
@@ -50,19 +72,21 @@ class Statistics:
     histogram: Histogram = field(default_factory=Histogram)
 
     def add(self, x: Array) -> None:
-        """Take a batch into account; one without elements, as zero."""
-        x = x if x.size else np.zeros(1, x.dtype)
-        low, high = float(x.min()), float(x.max())
+        """Take a batch of numbers into account."""
+        self.take(Seen.of(x))
+
+    def take(self, seen: Seen) -> None:
+        """Take into account what was kept of a batch."""
+        low, high = seen.low, seen.high
         self.low, self.high = min(self.low, low), max(self.high, high)
         if np.isnan(self.average_low):
             self.average_low, self.average_high = low, high
         self.average_low += MOMENTUM * (low - self.average_low)
         self.average_high += MOMENTUM * (high - self.average_high)
-        self.histogram.add(x)
-        if x.ndim > 1:
-            sums = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64)
+        self.histogram.merge(seen.histogram, low, high)
+        if (sums := seen.sums) is not None:
             self.total = sums if self.total is None or self.total.shape != sums.shape else self.total + sums
-            self.places += x.size // x.shape[-1]
+            self.places += seen.places
 
     @property
     def means(self) -> tuple[float, ...]:

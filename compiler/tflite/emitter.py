@@ -141,10 +141,37 @@ class Emitter:
     def known(self, op: Operation, operand: int) -> Array:
         """The value of an operand that must be constant."""
         producer = self.graph.producers.get(op.operands[operand])
-        if producer is None or producer.name != "constant":
+        if producer is None or not self.is_constant(op.operands[operand]):
             self.fail(op, f"the TFLite form of {op.name} needs a constant as its {op.operator.operands[operand]}")
         array: Array = producer.attributes["value"]
         return array
+
+    def is_constant(self, value: Value) -> bool:
+        """True for a value that is the same in every run."""
+        producer = self.graph.producers.get(value)
+        return producer is not None and producer.name == "constant"
+
+    def turned(self, value: Value, order: tuple[int, ...]) -> int:
+        """The tensor of a computed value with its dimensions in this order.
+
+        A TRANSPOSE that nothing else reads becomes part of it.
+        """
+        place, type_ = self.place(value), value.type
+        shape = tuple(type_.shape[axis] for axis in order)
+        producer = self.graph.producers.get(value)
+        if producer is not None and producer.name == "transpose":
+            if len(self.graph.users[value]) == 1 and value not in self.graph.outputs:
+                self.nodes = [node for node in self.nodes if place not in node.outputs]
+            order = tuple(producer.attributes["permutation"][axis] for axis in order)
+            value = producer.operands[0]
+            place = self.place(value)
+        if order == tuple(range(len(order))):
+            return place
+        result = self.intermediate(
+            TensorType(type_.dtype, shape, None, type_.quantization), f"{self.names[value]}/turned"
+        )
+        self.node("TRANSPOSE", [place, self.vector(order)], [result], "TransposeOptions")
+        return result
 
     def constant(self, data: Array, name: str, quantization: Quantization | None = None) -> int:
         """A constant; equal ones share a tensor."""

@@ -177,10 +177,16 @@ class Adam(Optimizer):
     def _adapt(
         self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula]
     ) -> tuple[Formula, Slots]:
+        mean, square = self._moments(gradient, slots)
+        return weight - self._step(mean, square, scalars), {"mean": mean, "square": square}
+
+    def _moments(self, gradient: Formula, slots: Slots) -> tuple[Formula, Formula]:
+        """Moving averages of the gradient and of its square."""
         mean = slots["mean"] * self.beta1 + gradient * (1 - self.beta1)
-        square = slots["square"] * self.beta2 + gradient * gradient * (1 - self.beta2)
-        step = mean * scalars["step"] / (square.sqrt() * scalars["scale"] + self.eps)
-        return weight - step, {"mean": mean, "square": square}
+        return mean, slots["square"] * self.beta2 + gradient * gradient * (1 - self.beta2)
+
+    def _step(self, mean: Formula, square: Formula, scalars: Mapping[str, Formula]) -> Formula:
+        return mean * scalars["step"] / (square.sqrt() * scalars["scale"] + self.eps)
 
 
 def _power(base: float, exponent: Formula) -> Formula:
@@ -205,6 +211,38 @@ class AdamW(Adam):
         if decay:
             weight = weight * (1 - scalars["rate"] * decay)
         return self._adapt(weight, gradient, slots, scalars)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lamb(AdamW):
+    """Adam with decoupled decay and a rate for each layer: r = Adam's step without the rate + decay * w,
+    w = w - lr * |w| / |r| * r.
+
+    The ratio of norms is 1 where one of them is 0, and for parameters of rank below 2: biases and normalisation.
+    Source: You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2020, algorithm 2.
+    """
+
+    name: ClassVar[str] = "lamb"
+    eps: float = 1e-6
+
+    def scalars(self, rate: Formula, updates: Formula) -> Mapping[str, Formula]:
+        """See `Optimizer`."""
+        return {**super().scalars(rate.number(1), updates), "rate": rate}
+
+    def update(
+        self, weight: Formula, gradient: Formula, slots: Slots, scalars: Mapping[str, Formula], decay: float
+    ) -> tuple[Formula, Slots]:
+        """See `Optimizer`."""
+        mean, square = self._moments(gradient, slots)
+        step = self._step(mean, square, scalars)
+        if decay:
+            step = step + weight * decay
+        rate = scalars["rate"]
+        if weight.type.rank >= 2:
+            size, length = ((x * x).sum().sqrt() for x in (weight, step))
+            both = size.minimum(length).greater(0)
+            rate = rate * both.where(size / both.where(length, length.number(1)), size.number(1))
+        return weight - step * rate, {"mean": mean, "square": square}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +362,7 @@ def _newton_schulz(gram: Formula) -> Formula:
 
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(
-    {o.name: o for o in (Sgd, RmsProp, Adam, AdamW, Lars, Muon)}
+    {o.name: o for o in (Sgd, RmsProp, Adam, AdamW, Lamb, Lars, Muon)}
 )
 """All optimisers by name."""
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import click
 import numpy as np
 
-from ..comparison import Compared, compare_networks, float_network, maker_for, show_what_is_guessed
+from ..comparison import (
+    Compared,
+    assist_comparison,
+    check_networks,
+    compare_networks,
+    float_network,
+    maker_for,
+    show_what_is_guessed,
+)
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.state import refuse_state
@@ -19,7 +27,7 @@ from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
 from ..compiler.training import Loss
 from ..data_help import DataCommand
-from ..detection import Detections, detector_task, evaluate_detector, match_categories
+from ..detection import CategoryMap, Detections, assist_detector, detector_task, evaluate_detector, match_categories
 from ..frontend import FORMATS, format_of, load_recipe
 from ..losses import find_loss
 from ..notes import show_notes
@@ -45,7 +53,12 @@ from ..runtime.data.targets import real_type
 from ..runtime.evaluation.accuracy import Evaluation, on_floats
 from ..runtime.evaluation.measures import Measured
 from ..runtime.evaluation.objects import RESULTS, require_coco_tools
-from ..runtime.evaluation.scoring import measure
+from ..runtime.evaluation.scoring import assist, measure
+from ..runtime.parallel.watch import Watch
+from ..runtime.parallel.world import World, this_world
+from ..runtime.program import Program
+from ..runtime.training.batches import ArrayMaker, FileMaker
+from ..together import together
 
 SHOWN = 8
 """How many of the worst layers are printed."""
@@ -107,43 +120,83 @@ def eval_command(
     are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes, which
     takes pycocotools (pip install 'netc[coco]').
     """
-    _check_options(model, weights, compare, compare_net)
-    source = open_source(data, split, data_dir).first(limit)
-    if isinstance(source, ObjectSource):
-        _check_objects(source, compare, loss, background)
-    if compare:
-        integers = load(model)
-        name = compare_net or _network(integers)
-        floats = float_network(name, compare, _batch(integers), net, settings)
-        labels = usable_labels(floats, name, compare, background=bool(background))
-        show_what_is_guessed(floats, source, labels)
-        _compare(floats, integers, source, labels, as_json)
-        return
-    request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
-    graph = build(request, until="graph").graph
-    refuse_state(graph, "a data set's samples are independent of each other")
-    if graph.weights and not weights:
-        raise _weights_lack()
-    labels = usable_labels(graph, model, weights, background=bool(background))
-    if isinstance(source, ObjectSource):
-        _evaluate_objects(request, graph, source, labels, as_json)
-        return
-    known = _loss(loss, model, net, graph)
-    show_what_is_guessed(graph, source, labels, known)
-    compilation = build(replace(request, source=graph), PROGRAM)
-    maker = maker_for(graph, source, labels, known)
-    program = load_program(compilation)
-    start = time.perf_counter()
-    with progress_bar(len(source), data) as bar:
-        run = on_floats(program, graph)
-        targets = maker.preparation.targets
-        result = measure(run, source, maker, _batch(graph), targets, lambda done: bar.update(done - bar.pos))
-    _show_skipped(result)
-    names = maker.preparation.classes.names
-    if as_json:
-        echo(json.dumps(_as_data(result, names), indent=1))
-    else:
-        echo(_as_text(result, data, time.perf_counter() - start, names), nl=False)
+    world = this_world()
+    threads = threads or world.cores
+
+    def prepare() -> _Evaluated:
+        _check_options(model, weights, compare, compare_net)
+        source = open_source(data, split, data_dir).first(limit)
+        if isinstance(source, ObjectSource):
+            _check_objects(source, compare, loss, background)
+        if compare:
+            integers = load(model)
+            name = compare_net or _network(integers)
+            floats = float_network(name, compare, _batch(integers), net, settings)
+            labels = usable_labels(floats, name, compare, background=bool(background))
+            show_what_is_guessed(floats, source, labels)
+            check_networks(floats, integers, source, labels)
+            return _Pair(floats, integers, source, labels)
+        request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
+        graph = build(request, until="graph").graph
+        refuse_state(graph, "a data set's samples are independent of each other")
+        if graph.weights and not weights:
+            raise _weights_lack()
+        labels = usable_labels(graph, model, weights, background=bool(background))
+        if isinstance(source, ObjectSource):
+            return _Detector.of(request, graph, source, labels)
+        known = _loss(loss, model, net, graph)
+        show_what_is_guessed(graph, source, labels, known)
+        program = load_program(build(replace(request, source=graph), PROGRAM))
+        return _Single(data, graph, program, source, maker_for(graph, source, labels, known))
+
+    with Watch(world):
+        evaluated = together(world, prepare)
+        if world.rank:
+            evaluated.assist(world)
+        else:
+            evaluated.show(world, as_json)
+
+
+class _Evaluated(Protocol):
+    """What is evaluated, by all ranks of a world."""
+
+    def show(self, world: World, as_json: bool) -> None:
+        """Evaluate on rank 0, and write the result."""
+        ...
+
+    def assist(self, world: World) -> None:
+        """What the other ranks do."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Single:
+    """A network that classifies, or whose outputs are compared with targets."""
+
+    data: str
+    graph: Graph
+    program: Program
+    source: Source
+    maker: ArrayMaker | FileMaker
+
+    def show(self, world: World, as_json: bool) -> None:
+        """See `_Evaluated`."""
+        start = time.perf_counter()
+        run, batch, targets = on_floats(self.program, self.graph), _batch(self.graph), self.maker.preparation.targets
+        with progress_bar(len(self.source), self.data) as bar:
+            result = measure(
+                run, self.source, self.maker, batch, targets, lambda done: bar.update(done - bar.pos), world=world
+            )
+        _show_skipped(result)
+        names = self.maker.preparation.classes.names
+        if as_json:
+            echo(json.dumps(_as_data(result, names), indent=1))
+        else:
+            echo(_as_text(result, self.data, time.perf_counter() - start, names), nl=False)
+
+    def assist(self, world: World) -> None:
+        """See `_Evaluated`."""
+        assist((on_floats(self.program, self.graph),), self.source, self.maker, _batch(self.graph), world)
 
 
 def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
@@ -237,22 +290,41 @@ def _classes_table(result: Measured, names: Names | None) -> str:
 # ---- detectors ------------------------------------------------------------------------------------------------------
 
 
-def _evaluate_objects(request: Request, graph: Graph, source: ObjectSource, labels: Labels, as_json: bool) -> None:
-    """Measure how well a detector finds objects."""
-    detector_task(graph, source)
-    categories = match_categories(graph, source, labels)
-    show_notes(labels.note, *(f"skipped: {reason}" for reason in source.notes), *categories.notes)
-    program = load_program(build(replace(request, source=graph), PROGRAM))
-    start = time.perf_counter()
-    with progress_bar(len(source), source.name) as bar:
-        result = evaluate_detector(program, graph, source, categories, lambda done: bar.update(done - bar.pos))
-    _show_skipped(result)
-    if as_json:
-        masks = {"masks": dict(result.masks)} if result.masks is not None else {}
-        echo(json.dumps({"samples": result.samples, "boxes": dict(result.boxes), **masks}, indent=1))
-        return
-    head = f"{source.name}: {result.samples} pictures in {duration(time.perf_counter() - start)}\n\n"
-    echo(head + _precision_table(result), nl=False)
+@dataclass(frozen=True)
+class _Detector:
+    """A network that finds objects."""
+
+    program: Program
+    graph: Graph
+    source: ObjectSource
+    categories: CategoryMap
+
+    @staticmethod
+    def of(request: Request, graph: Graph, source: ObjectSource, labels: Labels) -> _Detector:
+        """Compile a detector and find its categories among those of the data."""
+        detector_task(graph, source)
+        categories = match_categories(graph, source, labels)
+        show_notes(labels.note, *(f"skipped: {reason}" for reason in source.notes), *categories.notes)
+        return _Detector(load_program(build(replace(request, source=graph), PROGRAM)), graph, source, categories)
+
+    def show(self, world: World, as_json: bool) -> None:
+        """See `_Evaluated`."""
+        start, source = time.perf_counter(), self.source
+        with progress_bar(len(source), source.name) as bar:
+            result = evaluate_detector(
+                self.program, self.graph, source, self.categories, lambda done: bar.update(done - bar.pos), world
+            )
+        _show_skipped(result)
+        if as_json:
+            masks = {"masks": dict(result.masks)} if result.masks is not None else {}
+            echo(json.dumps({"samples": result.samples, "boxes": dict(result.boxes), **masks}, indent=1))
+            return
+        head = f"{source.name}: {result.samples} pictures in {duration(time.perf_counter() - start)}\n\n"
+        echo(head + _precision_table(result), nl=False)
+
+    def assist(self, world: World) -> None:
+        """See `_Evaluated`."""
+        assist_detector(self.program, self.graph, self.source, self.categories, world)
 
 
 def _precision_table(result: Detections) -> str:
@@ -268,14 +340,30 @@ def _precision_table(result: Detections) -> str:
 # ---- float and integer networks side by side ------------------------------------------------------------------------
 
 
-def _compare(floats: Graph, integers: Graph, source: Source, labels: Labels, as_json: bool) -> None:
-    with progress_bar(len(source), source.name) as bar:
-        compared = compare_networks(floats, integers, source, labels, lambda done: bar.update(done - bar.pos))
-    _show_skipped(compared.accuracy.first)
-    if as_json:
-        echo(json.dumps(_comparison_data(compared), indent=1))
-    else:
-        echo(_comparison_text(compared, floats, integers, source), nl=False)
+@dataclass(frozen=True)
+class _Pair:
+    """A float network and the integer network that was made from it."""
+
+    floats: Graph
+    integers: Graph
+    source: Source
+    labels: Labels
+
+    def show(self, world: World, as_json: bool) -> None:
+        """See `_Evaluated`."""
+        with progress_bar(len(self.source), self.source.name) as bar:
+            compared = compare_networks(
+                self.floats, self.integers, self.source, self.labels, lambda done: bar.update(done - bar.pos), world
+            )
+        _show_skipped(compared.accuracy.first)
+        if as_json:
+            echo(json.dumps(_comparison_data(compared), indent=1))
+        else:
+            echo(_comparison_text(compared, self.floats, self.integers, self.source), nl=False)
+
+    def assist(self, world: World) -> None:
+        """See `_Evaluated`."""
+        assist_comparison(self.floats, self.integers, self.source, self.labels, world)
 
 
 def _comparison_data(compared: Compared) -> dict[str, Any]:

@@ -42,6 +42,9 @@ from ..report import ReportFile
 from ..runtime.data.calibration import CalibrationSamples
 from ..runtime.data.registry import labelled_source, open_source
 from ..runtime.data.source import Source
+from ..runtime.parallel.watch import Watch
+from ..runtime.parallel.world import World, this_world
+from ..together import together
 
 SHOWN = 5
 """How many of the worst layers are printed."""
@@ -81,10 +84,13 @@ def quantize_command(**options: Any) -> None:
     its scales, and takes no --calibrate.
     """
     o = _Options(**options)
-    if o.form in WEIGHT_FORMS:
-        _lighten(o, o.form)
-    else:
-        _quantize(o)
+    world = this_world()
+    if o.form in WEIGHT_FORMS or o.samples is None:
+        if world.rank == 0:  # there is nothing to share out
+            _lighten(o, o.form) if o.form in WEIGHT_FORMS else _without_samples(o)
+        return
+    with Watch(world):
+        _quantize(o, world)
 
 
 @dataclass(frozen=True)
@@ -182,26 +188,49 @@ def _show_accuracy(floats: Graph, graph: Graph, data: Source, o: _Options) -> No
     )
 
 
-def _quantize(o: _Options) -> None:
-    if o.samples is None and o.form == "int8":
+def _without_samples(o: _Options) -> None:
+    if o.form == "int8":
         network = _load(o)
         if states_scales(network):
             _write_as_given(o, network)
             return
-    if o.samples is None:
-        hint = "add --calibrate PATH, or --dynamic-range, which takes none"
-        raise NetcError("quantizing to 8-bit integers takes samples to calibrate with", hint=hint)
-    if o.form == "int16x8":
-        flags = {"--adaround": o.adaround, "--bias-correction": o.bias_correction, "--report": o.report}
-        refuse_settings("--int16x8", flags)
-    report_file = ReportFile.named(o.report) if o.report else None
-    labelled = _labelled(o)
-    scheme = o.scheme
-    network = _load(o)
-    if labelled and not _comparable(labelled, network, o):
-        labelled = None
-    samples = open_noted(o.samples, o.limit, network)
-    calibrated = _calibrate(o, network, samples)
+    hint = "add --calibrate PATH, or --dynamic-range, which takes none"
+    raise NetcError("quantizing to 8-bit integers takes samples to calibrate with", hint=hint)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is known before the network runs."""
+
+    report: ReportFile | None
+    labelled: Source | None
+    scheme: Scheme
+    network: Graph
+    samples: CalibrationSamples
+
+    @staticmethod
+    def of(o: _Options) -> _Prepared:
+        """Open everything, and raise `NetcError` for what doesn't fit."""
+        if o.form == "int16x8":
+            flags = {"--adaround": o.adaround, "--bias-correction": o.bias_correction, "--report": o.report}
+            refuse_settings("--int16x8", flags)
+        report_file = ReportFile.named(o.report) if o.report else None
+        labelled = _labelled(o)
+        scheme = o.scheme
+        network = _load(o)
+        if labelled and not _comparable(labelled, network, o):
+            labelled = None
+        return _Prepared(report_file, labelled, scheme, network, open_noted(o.samples or "", o.limit, network))
+
+
+def _quantize(o: _Options, world: World) -> None:
+    """Ranks share the calibration; rank 0 does the rest."""
+    prepared = together(world, lambda: _Prepared.of(o))
+    report_file, labelled, scheme = prepared.report, prepared.labelled, prepared.scheme
+    network, samples = prepared.network, prepared.samples
+    calibrated = _calibrate(o, network, samples, world)
+    if world.rank:
+        return
     if o.weights is None and network.parameters:
         echo(f"note: no --weights given: He initialisation with seed {o.seed}", err=True)
     if calibrated.calibration.samples == 1:
@@ -261,7 +290,7 @@ def _comparable(data: Source, network: Graph, o: _Options) -> bool:
     return comparable(network, data, labels)
 
 
-def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples) -> Calibrated:
+def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples, world: World) -> Calibrated:
     """Watch the network's activations under a bar."""
     with progress_bar(o.limit, "calibrating") as bar:
         return calibrate(
@@ -272,6 +301,7 @@ def _calibrate(o: _Options, network: Graph, samples: CalibrationSamples) -> Cali
             equalized=o.equalized,
             seed=o.seed,
             progress=lambda done: bar.update(done - bar.pos),
+            world=world,
         )
 
 

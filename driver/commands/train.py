@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,20 +30,31 @@ from ..options import (
 from ..output import echo, write_result
 from ..passlog import PassLog, pass_options
 from ..pipeline import STAGES, build, check_runs_here, target_of
+from ..plan import IMAGENET, parse_network, show_plan
 from ..progress import Watcher
 from ..recipe import FINE_TUNING, TrainingRecipe, check_same, overridden, resolve_recipe
 from ..recipe_check import recipe_problems
 from ..runtime.data.registry import path_of
+from ..runtime.parallel.launcher import launcher
+from ..runtime.parallel.model import Network
 from ..runtime.parallel.team import follow, leading
 from ..runtime.parallel.trainer import ShardedTrainer
+from ..runtime.parallel.watch import PATIENCE_SECONDS, Watch
 from ..runtime.parallel.world import World, this_world
-from ..runtime.training.events import Finished, Interrupted
+from ..runtime.trainer import Trainer
+from ..runtime.training.batches import BatchStream, Maker
+from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
+from ..together import passing_on_signals, together
 from ..training import QAT
 from ..training_job import COSTS, IDENTITY, Job, Scorer, Setup
 
 _INTERRUPTED = 130
+_REQUEUE = 99
+"""The exit code that Grid Engine takes as a wish to be queued again; other schedulers can be told to."""
+_SAME_SIGNAL_SECONDS = 2.0
+"""Signals to several ranks are one if they come within this time."""
 _ANY = Ranges({}, "none", 0)
 """For a step that isn't run: where its ranges start is no part of it."""
 
@@ -59,6 +71,7 @@ recipe_options = combine(
     click.option("--weight-decay", type=click.FloatRange(0), help="Decay of all weights."),
     click.option("--clip-norm", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
     click.option("--accumulate", type=click.IntRange(1), help="Batches per update."),
+    click.option("--base-batch", type=click.IntRange(1), help="Learning rates are for updates by so many samples."),
     click.option(
         "--shards",
         type=click.IntRange(1, 4096),
@@ -89,6 +102,17 @@ emit_options = combine(
 )
 
 
+plan_options = combine(
+    click.option("--plan", is_flag=True, help="Don't train: measure a step here, predict it for many ranks."),
+    click.option("--ranks", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of --plan: up to."),
+    click.option("--network", metavar="SPEED", default="25Gbit", show_default=True, help="Of --plan: or 12.5GB/s."),
+    click.option("--latency", type=click.FloatRange(0), default=20.0, show_default=True, help="Of --plan, in µs."),
+    click.option(
+        "--samples", type=click.IntRange(1), default=IMAGENET, show_default=True, help="Of --plan: of an epoch."
+    ),
+)
+
+
 @click.command("train", cls=DataCommand)
 @click.argument("model", required=False)
 @click.option("--net", metavar="NAME", help="Which net of the file; default: the one named like the file.")
@@ -113,6 +137,15 @@ emit_options = combine(
 @click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps per line of metrics.")
 @click.option("--save-every", type=click.IntRange(1), help="Also save after so many steps.")
 @click.option("--save-seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Also save so often.")
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(1),
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="Of several ranks: end the job when they have waited so long for one.",
+)
+@plan_options
 @emit_options
 def train_command(
     model: str | None,
@@ -123,6 +156,12 @@ def train_command(
     log_every: int,
     save_every: int | None,
     save_seconds: float,
+    patience: float,
+    plan: bool,
+    ranks: int,
+    network: str,
+    latency: float,
+    samples: int,
     emit: str | None,
     output: str | None,
     print_after: tuple[str, ...],
@@ -131,51 +170,74 @@ def train_command(
     **flags: Any,
 ) -> int:
     """Train MODEL by the recipe in its file; flags override it. With --resume the recipe is that of the run."""
-    if output and not emit:
-        raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
     log = PassLog(print_after, print_changed, time_passes)
     setup = Setup(model or "", **{name: flags.pop(name) for name in (*IDENTITY, *COSTS) if name != "model"})
     if flags.pop("qat") and resume is None:
         flags["qat_ranges"] = flags["qat_ranges"] or "moving"
     flags["qat"] = flags.pop("qat_ranges")
+    if plan:
+        _plan(setup, flags, ranks, parse_network(network, latency), samples)
+        return 0
     world = this_world()
     workers = world.cores if workers is None else workers
-    if resume is not None:
-        if run_dir is not None:
+
+    def prepare() -> _Begun:
+        if output and not emit:
+            raise NetcError("-o needs --emit", hint="for example --emit object -o step.o")
+        if resume is not None and run_dir is not None:
             raise NetcError("--resume goes on in the run's own folder", hint="leave --run-dir out")
-        job, start = _resumed(Path(resume), setup, flags, data_dir, workers, world)
-    else:
-        job, start = _new(setup, flags, data_dir, workers, run_dir, world)
-    if emit:
-        return _emit(job, emit, output, log)
-    if world.rank:
-        return _assist(job)
-    return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log)
+        if resume is not None:
+            return _resumed(Path(resume), setup, flags, data_dir, workers, world)
+        return _new(setup, flags, data_dir, workers, run_dir, world)
+
+    with Watch(world, patience) as watch:
+        if not watch.reached:
+            show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
+        job, start = together(world, prepare)
+        if emit:
+            return 0 if world.rank else _emit(job, emit, output, log)
+        if world.rank:
+            return _assist(job, watch)
+        return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log, watch)
 
 
-Started = tuple[Job, Callable[[], Run]]
+_Begun = tuple[Job, Callable[[], Run]]
 """What is trained, and what makes or opens its run."""
 
 
 def _new(
     setup: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, run_dir: str | None, world: World
-) -> Started:
+) -> _Begun:
     """A run that begins."""
     if not setup.model:
         raise NetcError("nothing to train", hint="give a model, for example netc train mlp_mnist")
     if run_dir is not None:
         check_free(Path(run_dir))
-    has_recipe = format_of(setup.model) is FORMATS["net"]
-    data_path = path_of if flags.get("data") is None else None
-    written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
-    if written is not None:
-        _check_recipe(setup, written, flags)
-    job = Job.prepare(setup, resolve_recipe(written, flags), data_dir, workers, world)
+    job = Job.prepare(setup, _recipe(setup, flags), data_dir, workers, world)
 
     def create() -> Run:
         return Run.create(Path(run_dir) if run_dir else new_run_path(job.graph.name), job.description())
 
     return job, create
+
+
+def _recipe(setup: Setup, flags: Mapping[str, Any]) -> TrainingRecipe:
+    """The recipe of a run that begins."""
+    has_recipe = format_of(setup.model) is FORMATS["net"]
+    data_path = path_of if flags.get("data") is None else None
+    written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
+    if written is not None:
+        _check_recipe(setup, written, flags)
+    return resolve_recipe(written, flags)
+
+
+def _plan(setup: Setup, flags: Mapping[str, Any], ranks: int, network: Network, samples: int) -> None:
+    """Predict training on many ranks; this reads no data."""
+    if launcher() is not None:
+        raise NetcError("--plan measures one process", hint="start it without mpirun")
+    if not setup.model or flags["qat"] is not None:
+        raise NetcError("--plan is for a net that is trained in floats", hint="for example netc train resnet50 --plan")
+    show_plan(setup, _recipe(setup, {**flags, "data": "none"}), ranks, network, samples)
 
 
 def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> None:
@@ -189,7 +251,7 @@ def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> No
 
 def _resumed(
     path: Path, asked: Setup, flags: Mapping[str, Any], data_dir: str | None, workers: int, world: World
-) -> Started:
+) -> _Begun:
     """A run that goes on."""
     kept = read_description(path)["recipe"]
     if lacking := {*IDENTITY, "threads", "network"} - {"skip", "preprocess"} - kept.keys():
@@ -214,35 +276,59 @@ def _emit(job: Job, stage: str, output: str | None, log: PassLog) -> int:
     return 0
 
 
-def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog) -> int:
+@dataclass(frozen=True)
+class _Built:
+    """What is compiled and opened before a run begins."""
+
+    trainer: Trainer
+    stream: BatchStream
+    tests: Maker
+    scorer: Scorer
+
+    @staticmethod
+    def of(job: Job, log: PassLog) -> _Built:
+        """Compile the training step and the net that is evaluated."""
+        stream = job.stream()
+        request = job.request(stream.steps_per_epoch, job.ranges(), log.observers)
+        trainer = job.trainer(request, lambda c: log.report(c.stages))
+        tests = job.tests()
+        return _Built(trainer, stream, tests, Scorer(job, trainer, tests))
+
+
+def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog, watch: Watch) -> int:
     """Compile and train; the run starts only when everything else has succeeded."""
     check_runs_here(target_of(job.setup.cpu))
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     show_notes(*job.notes)
-    stream = job.stream()
     if job.recipe.qat is not None:
         recipe = job.recipe
         echo(f"quantization-aware: {recipe.optimizer}, {recipe.schedule}, ranges {recipe.qat}")
-    request = job.request(stream.steps_per_epoch, job.ranges(), log.observers)
-    trainer = job.trainer(request, lambda c: log.report(c.stages))
-    tests = job.tests()
-    scorer = Scorer(job, trainer, tests)
+    built = together(job.world, lambda: _Built.of(job, log))
+    trainer, tests = built.trainer, built.tests
+    if isinstance(trainer, ShardedTrainer):
+        trainer.note = watch.at
     with (
-        start() as run,
-        stream,
+        together(job.world, start) as run,
+        built.stream,
         closing(tests),
-        closing(scorer),
+        closing(built.scorer),
         Watcher(job.graph.name) as watcher,
-        _stop_on_interrupt(watcher) as stop,
-        leading(stream, scorer, job.world) as (batches, evaluate),
+        _stop_on_interrupt(watcher, watch, job.world) as asked,
+        leading(trainer, built.stream, built.scorer, job.world) as (batches, evaluate, ending),
     ):
         watcher.line(f"run {run.path}")
-        loop = TrainingLoop(trainer, batches, run, options, evaluate=evaluate, diagnose=trainer.diagnose, stop=stop)
+        watch.know(resume=f"netc train --resume {run.path}", report=str(run.path.absolute() / "failure.txt"))
+        diagnose = trainer.diagnose
+        loop = TrainingLoop(
+            trainer, batches, run, options, evaluate=evaluate, diagnose=diagnose, stop=lambda: bool(asked)
+        )
         for event in loop.events():
+            _tell(watch, event)
             watcher.show(event)
             if isinstance(event, Interrupted):
                 watcher.line(f"stopped and saved; go on with: netc train --resume {run.path}")
-                return _INTERRUPTED
+                ending.code = _REQUEUE if signal.SIGTERM in asked else _INTERRUPTED
+                return ending.code
             if isinstance(event, Finished) and (outcome := job.finish(run, event.best, tests)) is not None:
                 for line in outcome.lines():
                     watcher.line(line)
@@ -250,34 +336,52 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
     return 0
 
 
-def _assist(job: Job) -> int:
+def _tell(watch: Watch, event: Event) -> None:
+    """Tell the watcher of the job from which checkpoint it can go on."""
+    checkpoint = event.resumed if isinstance(event, Started) else event.path if isinstance(event, Saved) else None
+    if checkpoint is not None:
+        watch.know(checkpoint=str(checkpoint))
+
+
+def _assist(job: Job, watch: Watch) -> int:
     """What a rank but the first does: its part of every step, as rank 0 says. It prints and writes nothing."""
-    previous = [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)]
-    stream, tests = job.stream(), job.tests()
-    trainer = job.trainer(job.request(stream.steps_per_epoch, None, ()), lambda c: None)
+    built = together(job.world, lambda: _Built.of(job, PassLog((), False, False)))
+    trainer, stream = built.trainer, built.stream
     assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
-    scorer = Scorer(job, trainer, tests)
-    with stream, closing(tests), closing(scorer):
-        follow(trainer, stream, scorer.assist, job.world)
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
-        signal.signal(number, handler)
-    return 0
+    trainer.note = watch.at
+    together(job.world, lambda: None)  # rank 0 makes the run's folder
+    with passing_on_signals(watch), stream, closing(built.tests), closing(built.scorer):
+        return follow(trainer, stream, built.scorer.assist, job.world)
 
 
 @contextmanager
-def _stop_on_interrupt(watcher: Watcher) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step; the next one stops at once."""
+def _stop_on_interrupt(watcher: Watcher, watch: Watch, world: World) -> Iterator[list[int]]:
+    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step; the next one stops at once.
+
+    Gives a list, to which the signal is added.
+    """
     asked: list[int] = []
+    first = 0.0
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
+        nonlocal first
+        if asked and (world.size == 1 or time.monotonic() - first > _SAME_SIGNAL_SECONDS):
             raise KeyboardInterrupt
-        asked.append(number)
-        watcher.line("stopping after this step; once more stops at once, without saving")
+        if not asked:
+            first = time.monotonic()
+            asked.append(number)
+            watcher.line("stopping after this step; once more stops at once, without saving")
 
+    def heard(number: int) -> None:
+        nonlocal first
+        if not asked:
+            first = time.monotonic()
+            asked.append(number)
+
+    watch.asked_to_stop = heard
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield asked
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

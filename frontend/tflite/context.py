@@ -239,7 +239,7 @@ class Context:
             if as_float:
                 self.unsupported(f"a computed weight of type {self.type(place)} is not supported")
             value = self.builder.emit("transpose", self.value(place), permutation=axes)
-            return self.builder.emit("reshape", value, shape=shape), given
+            return value if value.type.shape == shape else self.builder.emit("reshape", value, shape=shape), given
         turned = np.ascontiguousarray(array.transpose(axes)).reshape(shape)
         if as_float:
             offset = turned.astype(np.float32) - np.array(given.zero_points if given else 0, np.float32)

@@ -114,11 +114,14 @@ class _Region:
         _refuse_opaque(self.builder, 0)
         self.outputs = self.walk.model.outputs
 
-    def output(self, number: int, type_: TensorType | None = None) -> Value:
-        """An output, as a value of that type."""
+    def output(self, number: int, type_: TensorType | None = None, place: str = "") -> Value:
+        """An output, as a value of that type, which is that of a `place`."""
         if number >= len(self.outputs):
             raise UnsupportedError(f"subgraph {self.walk.model.main} returns {len(self.outputs)} values")
         value = self.walk.output(self.outputs[number])
+        if type_ is not None and (value.type.dtype, value.type.shape) != (type_.dtype, type_.shape):
+            given = f"subgraph {self.walk.model.main} gives {value.type.dense()} as output {number}"
+            raise UnsupportedError(f"{given}, but {place} {type_.dense()}; netc's programs have fixed shapes")
         return value if type_ is None else _as(self.builder, value, type_)
 
     def finish(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> Graph:
@@ -168,7 +171,7 @@ def if_(c: Context) -> tuple[Value, ...]:
     if any(len(region.outputs) != count for region in regions):
         c.fail(f"its subgraphs should return {count} values")
     results = [regions[0].output(n) for n in range(count)]
-    others = [regions[1].output(n, results[n].type) for n in range(count)]
+    others = [regions[1].output(n, results[n].type, "the other branch gives") for n in range(count)]
     graphs = [
         region.finish([*_values(region.inputs), *inputs], [*out, *holds])
         for region, (inputs, holds), out in zip(regions, ends, (results, others), strict=True)
@@ -213,7 +216,9 @@ def while_(c: Context) -> tuple[Value | None, ...]:
         kept = [value for n, value in enumerate(variables) if n not in changed]
         return [*_values([values[p] for p in moves]), *(variables[n] for n in changed), *_values(rest), *kept]
 
-    new = [regions[1].output(p, _only(given[p].value).type) for p in moves] + [ends[1][1][n] for n in changed]
+    new = [regions[1].output(p, _only(given[p].value).type, "the iteration begins with") for p in moves] + [
+        ends[1][1][n] for n in changed
+    ]
     graphs = {
         "condition": regions[0].finish(order(regions[0].inputs, ends[0][0]), [regions[0].output(0)]),
         "body": regions[1].finish(order(regions[1].inputs, ends[1][0]), new),

@@ -66,7 +66,7 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
     function = _FUNCTIONS.get(c.operator.name)
     if function is not None and converter is None and not c.is_quantized:
         arrays = [array for i in range(c.count) if (array := c.known(i)) is not None]
-        return (np.asarray(function(*arrays), c.output_type().dtype.numpy),)
+        return tuple(np.asarray(a, c.output_type(i).dtype.numpy) for i, a in enumerate(function(*arrays)))
     if converter is None:
         c.unsupported("it is not known")
     alone = Context(c.walk, c.operator, GraphBuilder("folded"))
@@ -76,10 +76,18 @@ def _computed(c: Context, converter: Converter | None) -> tuple[Array, ...]:
     return evaluate(alone.builder.finish(results))
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
+def _unique(x: Array) -> tuple[Array, ...]:
+    """The different elements in the order in which they come first, and for each element which of them it is."""
+    _, first, kinds = np.unique(x, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return x[first[order]], np.argsort(order)[kinds.reshape(-1)]
+
+
+_FUNCTIONS: Mapping[str, Callable[..., tuple[Array, ...]]] = MappingProxyType(
     {
-        "ADD_N": lambda *x: np.asarray(sum(x[1:], start=x[0])),
-        "WHERE": np.argwhere,
+        "ADD_N": lambda *x: (np.asarray(sum(x[1:], start=x[0])),),
+        "UNIQUE": _unique,
+        "WHERE": lambda x: (np.argwhere(x),),
     }
 )
 """Operators that netc has on known numbers only."""

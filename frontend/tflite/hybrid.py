@@ -36,7 +36,9 @@ def hybrid_weight(
         c.unsupported(f"a computed weight of type {type_} for floats is not supported")
     if type_.rank != len(axes):
         c.fail(f"the weight should have {len(axes)} dimensions, not {type_}")
-    if given.axis not in (None, axes[-1]):
+    along_filters = given.axis in (None, axes[-1])
+    # The kernel of dense layers takes the scales for those of the filters, whatever dimension the file names.
+    if not along_filters and (c.operator.name != "FULLY_CONNECTED" or len(given.scales) != type_.shape[axes[-1]]):
         c.unsupported(f"a weight that is quantized along dimension {given.axis} is not supported")
     key = (c.operator.inputs[place], axes, shape, "hybrid")
     if key not in c.weights:

@@ -157,7 +157,8 @@ def _walked(model: Model, builder: GraphBuilder) -> Walk:
     for place, index in enumerate(model.inputs):
         type_ = stand_in(model.tensors[index])
         if index in walk.values or not type_.size:
-            raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph")
+            reason = "an input already" if index in walk.values else f"{type_}, which has no elements"
+            raise NetcError(f"{model.tensors[index].path}: this tensor can't be an input of the graph: it is {reason}")
         walk.values[index] = builder.input(names.get(index) or _free_name(f"input{place}", taken), type_)
     walk.run()
     return walk

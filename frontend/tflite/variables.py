@@ -11,7 +11,8 @@ says by `Context.assign` what it holds from there on. The reader does the rest.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.interpreter import evaluate
 from ...compiler.graph.ir import Array, Value
 from ...compiler.graph.names import UniqueNames
+from ...compiler.graph.registry import lookup
 from ...compiler.ops.facets import reads
 from ...compiler.tflite.reading import Operator
 from ...compiler.types import DType, TensorType
@@ -107,10 +109,19 @@ class Variables:
     def finish(self) -> tuple[tuple[str, ...], tuple[Value, ...]]:
         """The names of the states that change, and their values for the next run.
 
-        What every run assigns before it reads it is no state.
+        What every run assigns before it reads it is no state; what is never assigned is a constant.
         """
+        self._freeze({v.begins for v in self._variables.values() if v.begins is v.holds})
         states = [(v.begins, v.holds) for v in self._variables.values() if v.begins not in (None, v.holds)]
         return tuple(begins.name or "" for begins, _ in states if begins), tuple(holds for _, holds in states)
+
+    def _freeze(self, values: Collection[Value | None]) -> None:
+        """Let variables that always hold what they begin with be constants."""
+        operations = self.builder.operations
+        for place, op in enumerate(operations):
+            if op.name == "param" and op.result in values:
+                attributes = {key: op.attributes[key] for key in ("value", "quantization")}
+                operations[place] = replace(op, operator=lookup("constant"), attributes=MappingProxyType(attributes))
 
 
 def handle_of(c: Context, place: int) -> tuple[Key, str]:
@@ -168,13 +179,15 @@ def call_once(c: Context) -> tuple[Value, ...]:
     return ()
 
 
-_RANDOM = "its random numbers are other ones in each run of LiteRT; netc's programs give the same numbers each time"
+_RANDOM = ("MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM")
+_UNSEEDED = "its random numbers are other ones in each run of LiteRT; netc's programs give the same numbers each time"
+_SEEDED = "netc has another generator of random numbers than the one that its seeds are for"
 _OPEN = "how many results it has is not known before the model runs"
 REFUSED = {
     **dict.fromkeys(
         ("HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE"), "netc has no tables from keys to values"
     ),
-    **dict.fromkeys(("MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"), _RANDOM),
+    **dict.fromkeys(_RANDOM, _UNSEEDED),
     "STABLEHLO_RNG_BIT_GENERATOR": "netc has no unsigned integers of 64 bits, which its state is made of",
     **dict.fromkeys(("UNIQUE", "WHERE"), _OPEN),
     "SKIP_GRAM": "netc has no strings",
@@ -190,6 +203,8 @@ def refusal(operator: Operator) -> str:
     if operator.is_custom and operator.name.startswith(FLEX):
         own = operator.name.removeprefix(FLEX)
         return f"it is TensorFlow's own operator {own}, which only TensorFlow (LiteRT's Flex delegate) runs"
+    if operator.name in _RANDOM and any(operator.option(key, 0) for key in ("seed", "seed2")):
+        return _SEEDED
     return "" if operator.is_custom else REFUSED.get(operator.name, "")
 
 

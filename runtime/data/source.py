@@ -81,6 +81,8 @@ class FileSource:
     """What was noticed when it was opened, for people."""
     masks: Sequence[str] = ()
     mask_reader: Callable[[str], Mask] = decode_mask
+    groups: NDArray[np.int32] | None = None
+    """Which file a sample lies in, int32 [n], where many lie in one: training reads these one after the other."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -93,7 +95,10 @@ class FileSource:
 
     def first(self, limit: int | None) -> FileSource:
         """The first samples; None: all."""
-        return replace(self, labels=self.labels[:limit], keys=self.keys[:limit], masks=self.masks[:limit])
+        groups = None if self.groups is None else self.groups[:limit]
+        return replace(
+            self, labels=self.labels[:limit], keys=self.keys[:limit], masks=self.masks[:limit], groups=groups
+        )
 
 
 Source = ArraySource | FileSource

@@ -66,11 +66,17 @@ def measure(
 
 
 def compare(
-    programs: tuple[Run, Run], source: Source, maker: Maker, batch: int, progress: Progress = None
+    programs: tuple[Run, Run],
+    source: Source,
+    maker: Maker,
+    batch: int,
+    progress: Progress = None,
+    *,
+    world: World = ALONE,
 ) -> Comparison:
     """As `score`, of two programs that are given the same batches."""
     first, second, agreed = _Tally(), _Tally(), 0
-    for made, (one, other) in _runs(programs, source, maker, batch, progress):
+    for made, (one, other) in _runs(programs, source, maker, batch, progress, world=world):
         first.add(one, made)
         second.add(other, made)
         usable = made.usable
@@ -78,9 +84,9 @@ def compare(
     return Comparison(first.evaluation(source), second.evaluation(source), agreed)
 
 
-def assist(program: Run, source: Source, maker: Maker, batch: int, world: World) -> None:
+def assist(programs: Sequence[Run], source: Source, maker: Maker, batch: int, world: World) -> None:
     """What a rank but the first does in a measurement: its batches, whose results go to rank 0."""
-    for made, outputs in _own_runs((program,), source, maker, batch, world):
+    for made, outputs in _own_runs(programs, source, maker, batch, world):
         world.send_message((replace(made, images=made.images[:0]), outputs), 0)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ..trainer import Trainer
 from ..training.batches import Batch, BatchStream
 from ..training.loop import Evaluate, Scores
 from .trainer import Array, ShardedTrainer
@@ -45,15 +46,26 @@ class LeadingTrainer(ShardedTrainer):
         self.share_state()
 
 
-@contextmanager
-def leading(stream: BatchStream, evaluate: Evaluate, world: World) -> Iterator[tuple[BatchStream, Evaluate]]:
-    """Batches and evaluation of rank 0, in which the others take part; at the end of the context they end, too."""
-    if world.size == 1:
-        yield stream, evaluate
-        return
+class Ending:
+    """With which exit code all ranks end."""
 
-    def begin(*position: int) -> None:
-        world.broadcast((Order.BEGIN, *position))
+    code = 0
+
+
+@contextmanager
+def leading(
+    trainer: Trainer, stream: BatchStream, evaluate: Evaluate, world: World
+) -> Iterator[tuple[BatchStream, Evaluate, Ending]]:
+    """Batches and evaluation of rank 0, in which the others take part; at the end of the context they end, too."""
+    ending = Ending()
+    if world.size == 1:
+        yield stream, evaluate, ending
+        return
+    assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
+
+    def begin(epoch: int, step: int, epochs: int) -> None:
+        trainer.total_step = epoch * stream.steps_per_epoch + step
+        world.broadcast((Order.BEGIN, epoch, step, epochs))
 
     def evaluate_together() -> Scores:
         world.broadcast((Order.EVALUATE,))
@@ -61,12 +73,13 @@ def leading(stream: BatchStream, evaluate: Evaluate, world: World) -> Iterator[t
         scores = evaluate()
         return replace(scores, skipped=(*skipped, *scores.skipped))
 
-    yield replace(stream, begins=begin), evaluate_together
-    world.broadcast((Order.END,))
+    yield replace(stream, begins=begin), evaluate_together, ending
+    world.broadcast((Order.END, ending.code))
+    world.over = True
 
 
-def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], None], world: World) -> None:
-    """Do what rank 0 says until it says that it is over; `assist` takes part in an evaluation."""
+def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], None], world: World) -> int:
+    """Do what rank 0 says until it says that it is over, with an exit code; `assist` takes part in an evaluation."""
     batches: Iterator[Batch] = iter(())
     skipped: list[str] = []
     while True:
@@ -75,6 +88,7 @@ def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], No
             trainer.share_state()
         elif order is Order.BEGIN:
             batches = stream.batches(*position)
+            trainer.total_step = position[0] * stream.steps_per_epoch + position[1]
         elif order is Order.STEP:
             batch = next(batches)
             skipped += batch.skipped
@@ -84,7 +98,9 @@ def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], No
             skipped.clear()
             assist()
         else:
-            return
+            world.over = True
+            code: int = position[0]
+            return code
 
 
 def _heard(world: World) -> tuple[Any, ...]:

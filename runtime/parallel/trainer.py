@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
 from ...compiler.training.step import SHARD
+from ...compiler.types import TensorType
 from ..data.layout import laid_out
 from ..program import Program
 from ..trainer import Trainer
@@ -45,10 +46,14 @@ class ShardedTrainer(Trainer):
     ) -> None:
         super().__init__(net, step_graph, update, params, seed)
         self._shard = shard
-        self._labels = shard.inputs["labels"].dtype.numpy
+        self._labels = self.labels.dtype.numpy
         self._shards = shards
         self.world = world
         self._steps = 0
+        self.total_step = 0
+        """Steps of the run that are done, for messages; who goes on with a run sets it."""
+        self.note: Callable[[int | None, str], None] = lambda step, phase: None
+        """Told where this rank is: the number of the step, and `compute`, `exchange` or nothing."""
         self._numbered = SHARD in shard.inputs
         types = [type_ for _, type_ in shard.module.outputs]
         dtypes = {t.dtype.numpy for t in types}
@@ -63,6 +68,16 @@ class ShardedTrainer(Trainer):
         """The rows of a batch that this rank is given."""
         size = self.batch // self._shards
         return slice(self._tree.row.start * size, self._tree.row.stop * size)
+
+    @property
+    def labels(self) -> TensorType:
+        """What a shard takes as labels."""
+        return self._shard.inputs["labels"]
+
+    @property
+    def exchanged_bytes(self) -> int:
+        """Bytes that are added over ranks in a step."""
+        return self._tree.bytes
 
     @property
     def peak_bytes(self) -> int:
@@ -84,12 +99,16 @@ class ShardedTrainer(Trainer):
             numbers = [np.array(number, np.int64)] if self._numbered else []
             self._shard.write(self._views(out), *inputs, *numbers, labels[rows])
 
-        total = self._tree.total(compute)
+        step = self.total_step + 1
+        self.note(step, "compute")
+        total = self._tree.total(compute, lambda: self.note(step, "exchange"))
+        self.note(step, "")
         results = self.program(*self._views(total))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         self.metrics.setdefault("counted", float(labels.size // len(labels) * self.batch))
         self._steps += 1
+        self.total_step = step
         if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
             self._check_alike()
         return self.metrics["loss"]

@@ -60,16 +60,22 @@ class Tree:
         self._halving &= not (shards // world.size) & (shards // world.size - 1)
 
     @property
+    def bytes(self) -> int:
+        """Of the array of a shard."""
+        return self._length * int(np.dtype(self._dtype).itemsize)
+
+    @property
     def row(self) -> range:
         """The shards of this rank."""
         return self._row
 
-    def total(self, compute: Callable[[int, Array], None]) -> Array:
+    def total(self, compute: Callable[[int, Array], None], exchanges: Callable[[], None] = lambda: None) -> Array:
         """The sum over all shards, equal on all ranks; `compute(shard, out)` writes what a shard of this rank gives.
 
-        Valid until the next call.
+        Valid until the next call. `exchanges` is called when this rank has done its part.
         """
         sums = {node: self._local(node, compute) for node in subtrees((0, self._shards), self._row)}
+        exchanges()
         if self._world.size == 1:
             (total,) = sums.values()
         elif self._halving:

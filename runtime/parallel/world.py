@@ -24,6 +24,8 @@ class World(Protocol):
 
     rank: int
     size: int
+    over: bool
+    """Whether all ranks know that they end, so that none has to be ended."""
 
     @property
     def cores(self) -> int:
@@ -72,6 +74,7 @@ class Alone:
 
     rank = 0
     size = 1
+    over = False
 
     @property
     def cores(self) -> int:
@@ -123,6 +126,7 @@ class MpiWorld:
         from mpi4py import MPI
 
         self._comm = MPI.COMM_WORLD.Dup()
+        self.over = False
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -178,7 +182,7 @@ def _bytes(array: Array) -> Array:
 
 def end_all_ranks(status: int) -> None:
     """End the job with an exit code, if this process is one of several that have found each other."""
-    if this_world.cache_info().currsize:
+    if this_world.cache_info().currsize and not this_world().over:
         this_world().abort(status)
 
 

@@ -18,7 +18,7 @@ from ...compiler.errors import NetcError
 from ..data.images import Mask, Picture
 from ..data.source import ArraySource, FileSource, Labels
 from ..data.targets import check_classes, check_mask
-from .random import Integers, permutation
+from .random import Integers, grouped_permutation, permutation
 from .samples import Preparation, Tensor
 
 
@@ -245,6 +245,8 @@ class BatchStream:
     name: str = "the training data"
     rows: slice = field(default_factory=lambda: slice(None))
     """Which rows of each batch are made here."""
+    groups: NDArray[np.int32] | None = None
+    """Which file each sample lies in, where these shall be read one after the other."""
     begins: Callable[[int, int, int], None] = lambda epoch, step, epochs: None
     """Told the arguments of each `batches`."""
 
@@ -265,12 +267,17 @@ class BatchStream:
 
     def _plans(self, epoch: int, step: int, epochs: int) -> Iterator[Plan]:
         for current in range(epoch, epochs):
-            order = permutation(self.count, self.seed, current)
+            order = self._order(current)
             for position in range(step if current == epoch else 0, self.steps_per_epoch):
                 start = position * self.batch
                 samples = order[start : start + self.batch][self.rows]
                 after = (start + self.batch + (self.rows.start or 0) + np.arange(self.batch)) % self.count
                 yield Plan(current, position, samples, order[after].tolist())
+
+    def _order(self, epoch: int) -> Integers:
+        if self.groups is None:
+            return permutation(self.count, self.seed, epoch)
+        return grouped_permutation(self.groups, self.seed, epoch)
 
     def close(self) -> None:
         """Release the maker's processes and memory."""

@@ -17,6 +17,10 @@ _Bits = NDArray[np.uint64]
 
 _MASK = (1 << 64) - 1
 _STEP = 0x9E3779B97F4A7C15
+_GROUPS = 0x5851F42D4C957F2D
+"""Makes a seed for the order of groups, which differs from that for the order of samples."""
+WINDOW = 8192
+"""Samples that are mixed where they are read in groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,21 @@ def permutation(count: int, seed: int, epoch: int) -> Integers:
     """The order of `count` samples in an epoch: int64 [count], the same on every platform and version."""
     keys = SampleRandom(seed, epoch, np.arange(count, dtype=np.int64)).uniform("order")
     return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def grouped_permutation(groups: NDArray[np.int32], seed: int, epoch: int, window: int = WINDOW) -> Integers:
+    """As `permutation`, in which samples of one group stay near each other: int64 [n].
+
+    `groups` says which group each sample is in. Groups come in an order drawn at random, and samples are mixed within
+    every `window` of them that follow each other.
+    """
+    count = len(groups)
+    places = permutation(int(groups.max(initial=-1)) + 1, seed ^ _GROUPS, epoch)
+    rank = np.empty_like(places)
+    rank[places] = np.arange(len(places))
+    together = np.argsort(rank[groups], kind="stable")
+    keys = SampleRandom(seed, epoch, np.arange(count, dtype=np.int64)).uniform("order")
+    return together[np.lexsort((keys[together], np.arange(count) // window))].astype(np.int64)
 
 
 def _mix(values: _Bits) -> _Bits:

@@ -70,7 +70,7 @@ def test_outputs_are_fresh() -> None:
         check(x, first)
 
 
-def test_concurrent_calls_take_turns() -> None:
+def test_concurrent_calls() -> None:
     failures: list[BaseException] = []
 
     def work(seed: int) -> None:

@@ -79,6 +79,7 @@ def test_concurrent_calls_take_turns(graph: Graph) -> None:
     ones = [np.ones((1, 4), np.float32), np.zeros(4, np.float32)]
     with netc.compile(graph, weights={"scale": np.ones(4, np.float32)}) as program, ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: program(*ones), range(200)))
+        assert len(program._callers.sessions) == 1
         assert program.state["n"] == 203
         np.testing.assert_array_equal(program.state["sum"], np.full((1, 4), 200.5, np.float32))
 

@@ -57,9 +57,8 @@ def conv2d(c: Emitter, op: Operation) -> None:
     place = _padded_input(c, op, code, window)
     groups, sums = op.attributes["groups"], _sums(op)
     depthwise = (groups > 1 or _must_be_depthwise(c, op)) and weight.shape[2] == 1 and not sums
-    array = c.known(op, 1)
-    turned = array.transpose(2, 0, 1, 3) if depthwise else array.transpose(3, 0, 1, 2)
-    inputs = [place, _weight(c, op, turned, 3 if depthwise else 0), _bias(c, op)]
+    order, axis = ((2, 0, 1, 3), 3) if depthwise else ((3, 0, 1, 2), 0)
+    inputs = [place, _turned_weight(c, op, order, axis), _bias(c, op)]
     fields: dict[str, Any] = {
         "padding": code,
         "stride_h": window.strides[0],
@@ -106,7 +105,7 @@ def conv3d(c: Emitter, op: Operation) -> None:
     if op.attributes["groups"] > 1:
         c.fail(op, "there is no TFLite form of conv3d in groups")
     code, window = scheme(op.name, op.operands[0].type, op.operands[1].type.shape[:3], op.attributes)
-    inputs = [_padded_input(c, op, code, window), _weight(c, op, c.known(op, 1), 4), _bias(c, op)]
+    inputs = [_padded_input(c, op, code, window), _turned_weight(c, op, (0, 1, 2, 3, 4), 4), _bias(c, op)]
     axes = ("d", "h", "w")
     fields: dict[str, Any] = {f"stride_{axis}": n for axis, n in zip(axes, window.strides, strict=True)}
     fields |= {f"dilation_{axis}_factor": n for axis, n in zip(axes, window.dilations, strict=True)}
@@ -121,9 +120,10 @@ def transpose_conv(c: Emitter, op: Operation) -> None:
     """
     x, y = op.operands[0].type, op.results[0].type
     size, strides, padding = (op.attributes[key] for key in ("size", "strides", "padding"))
-    filters = plain_filters(c.known(op, 1), op.attributes)
-    spatial, channels = x.shape[1:-1], filters.shape[-1]
-    dimensions = list(zip(spatial, filters.shape[: len(spatial)], strides, size, padding, strict=True))
+    spatial, channels = x.shape[1:-1], y.shape[-1]
+    place = c.place(op.operands[0])
+    weight, kernel = _spread_weight(c, op)
+    dimensions = list(zip(spatial, kernel, strides, size, padding, strict=True))
     code = _transposed_scheme(dimensions)
     more = (0,) * len(spatial) if code is not None else tuple(_missing(*dimension) for dimension in dimensions)
     whole = ((n + zeros - 1) * d[2] + d[1] for d, n, zeros in zip(dimensions, spatial, more, strict=True))
@@ -133,20 +133,28 @@ def transpose_conv(c: Emitter, op: Operation) -> None:
         if code is not None
         else c.intermediate(TensorType(y.dtype, shape, None, y.quantization), f"{c.names[op.results[0]]}/full")
     )
-    place = c.place(op.operands[0])
     if any(more):
         place = padded(c, op, place, x, ((0, 0), *((0, zeros) for zeros in more), (0, 0)))
     given = VALID if code is None else code
     if len(spatial) == 2:
-        inputs = [c.vector(shape), _weight(c, op, filters.transpose(3, 0, 1, 2), 0), place]
-        _transpose_conv2d(c, op, inputs, result, given)
+        _transpose_conv2d(c, op, [c.vector(shape), weight, place], result, given)
     else:
-        weight = _weight(c, op, filters.swapaxes(-1, -2), 3)
         inputs = [c.vector(shape), weight, place, _bias(c, op)]
         fields: dict[str, Any] = {f"stride_{axis}": n for axis, n in zip("dhw", strides, strict=True)}
         c.node("CONV_3D_TRANSPOSE", inputs, [result], "Conv3DOptions", padding=given, **fields)
     if code is None:
         _cut(c, op, result)
+
+
+def _spread_weight(c: Emitter, op: Operation) -> tuple[int, tuple[int, ...]]:
+    """The weight of a transposed convolution without groups and dilation, and the size of its windows."""
+    order, axis = ((3, 0, 1, 2), 0) if op.operands[0].type.rank == 4 else ((0, 1, 2, 4, 3), 3)
+    shape = op.operands[1].type.shape[:-2]
+    plain = op.attributes["groups"] == 1 and set(op.attributes["dilations"]) <= {1}
+    if plain and not c.is_constant(op.operands[1]) and not is_hybrid(op):
+        return _computed_weight(c, op, order), shape
+    filters = plain_filters(c.known(op, 1), op.attributes)
+    return _weight(c, op, filters.transpose(order), axis), filters.shape[:-2]
 
 
 def _transpose_conv2d(c: Emitter, op: Operation, inputs: list[int], result: int, code: int) -> None:
@@ -193,7 +201,7 @@ def _cut(c: Emitter, op: Operation, full: int) -> None:
 
 def dense(c: Emitter, op: Operation) -> None:
     """FULLY_CONNECTED with weight [O, I]."""
-    weight = _weight(c, op, c.known(op, 1).T, 0)
+    weight = _turned_weight(c, op, (1, 0), 0)
     keep = op.operands[0].type.rank != 2
     given: Quantization | None = op.attributes.get("weight")
     per_channel = given is not None and not given.is_per_tensor
@@ -225,6 +233,22 @@ def _asymmetric(op: Operation) -> dict[str, Any]:
     return {"asymmetric_quantize_inputs": not op.attributes["symmetric"]} if is_hybrid(op) else {}
 
 
+def _turned_weight(c: Emitter, op: Operation, order: tuple[int, ...], axis: int) -> int:
+    """The weight with its dimensions in TFLite's order; filters lie along `axis`. One that is computed is turned."""
+    weight = op.operands[1]
+    if c.is_constant(weight) or is_hybrid(op):
+        return _weight(c, op, c.known(op, 1).transpose(order), axis)
+    return _computed_weight(c, op, order)
+
+
+def _computed_weight(c: Emitter, op: Operation, order: tuple[int, ...]) -> int:
+    """The weight with its dimensions in this order; LiteRT reads the scale of its tensor."""
+    weight, given = op.operands[1], op.attributes.get("weight")
+    if weight.type.quantization != given:
+        c.fail(op, f"the TFLite form of {op.name} needs a constant as its weight, or one of the type {given}")
+    return c.turned(weight, order)
+
+
 def _weight(c: Emitter, op: Operation, array: Array, axis: int) -> int:
     """The weight in TFLite's order, whose filters lie along `axis`."""
     given: Quantization | None = op.attributes.get("weight")
@@ -244,6 +268,8 @@ def _bias(c: Emitter, op: Operation) -> int:
     weight = op.operands[1].type
     x_type = op.operands[0].type.dtype
     dtype = sums_type(x_type, op.attributes).numpy if is_quantized(op) else op.results[0].type.dtype.numpy
+    if len(op.operands) > 2 and not c.is_constant(op.operands[2]):
+        return c.place(op.operands[2])
     array = c.known(op, 2) if len(op.operands) > 2 else np.zeros(weight.shape[-1], dtype)
     name = c.names[op.operands[2]] if len(op.operands) > 2 else f"{c.names[op.results[0]]}/bias"
     if not is_quantized(op):

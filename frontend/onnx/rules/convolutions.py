@@ -26,9 +26,13 @@ def per_dimension(c: Node, name: str, count: int, default: int = 1) -> tuple[int
     return numbers
 
 
-def padding_of(
-    c: Node, sizes: Sequence[int], extents: Sequence[int], strides: Sequence[int], *, floor: bool = True
-) -> Pairs:
+def missing(sizes: Sequence[int], extents: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """What `auto_pad` SAME adds to each dimension, so that windows are ceil(size / stride); negative: what is over."""
+    each = zip(sizes, extents, strides, strict=True)
+    return [(-(-size // stride) - 1) * stride + extent - size for size, extent, stride in each]
+
+
+def padding_of(c: Node, sizes: Sequence[int], extents: Sequence[int], strides: Sequence[int]) -> Pairs:
     """The padding before and behind each spatial dimension, for windows of such extents."""
     mode = c.choice("auto_pad", "NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
     given = tuple(c.attribute("pads", (0,) * 2 * len(sizes)))
@@ -38,10 +42,7 @@ def padding_of(
         if len(given) != 2 * len(sizes):
             c.unsupported(f"`pads` can't be {list(given)} for {len(sizes)} spatial dimensions")
         return tuple(zip(given[: len(sizes)], given[len(sizes) :], strict=True))
-    totals = [
-        max((-(-size // stride) - 1) * stride + extent - size, 0)
-        for size, extent, stride in zip(sizes, extents, strides, strict=True)
-    ]
+    totals = [max(total, 0) for total in missing(sizes, extents, strides)]
     less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return tuple(zip(less, more, strict=True) if mode == "SAME_UPPER" else zip(more, less, strict=True))
 

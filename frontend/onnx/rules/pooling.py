@@ -11,7 +11,7 @@ from ....compiler.ops import pooling_layers as layers
 from ....compiler.types import DType
 from ..node import Node
 from ..registry import onnx
-from .convolutions import Pairs, dilated, padding_of, per_dimension
+from .convolutions import Pairs, dilated, missing, padding_of, per_dimension
 
 
 class Windows:
@@ -30,7 +30,20 @@ class Windows:
         self.extents = dilated(self.sizes, self.dilations)
         spatial = c.shape(0)[2:]
         self.counted: Pairs = padding_of(c, spatial, self.extents, self.strides)
+        self._check_same(c, spatial)
         self.padding = self._rounded_up(spatial) if c.flag("ceil_mode") else self.counted
+
+    def _check_same(self, c: Node, spatial: tuple[int, ...]) -> None:
+        """Refuse a negative `auto_pad`: MaxPool's formula takes it, `pads` can't be it, and runtimes differ.
+
+        ONNX Runtime cuts off elements in AveragePool and LpPool, refuses MaxPool, adds nothing in Conv; the reference
+        evaluator fails. With one element over, all begin at the first.
+        """
+        mode = c.attribute("auto_pad", "NOTSET")
+        over = -min(missing(spatial, self.extents, self.strides))
+        if mode.startswith("SAME") and over > 1:
+            reason = f"`auto_pad` {mode} would have to take {over} places away: a stride is larger than its window"
+            c.unsupported(reason, hint="state the padding as `pads`")
 
     def _rounded_up(self, spatial: tuple[int, ...]) -> Pairs:
         """Padding with room for a last, incomplete window, which begins inside the input or the padding before it."""

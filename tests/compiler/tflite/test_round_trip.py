@@ -76,15 +76,14 @@ def test_custom_operators_are_kept() -> None:
 
 
 def unknown() -> bytes:
-    """Operators that netc keeps as they are: one with options and an input left out, one with a state."""
+    """Operators with options that netc keeps as they are, and with an input left out and a state."""
     m = Model()
     x = m.tensor("x", (1, 8), np.float32)
     total = m.tensor("total", (1, 8), np.float32)
-    places, shape = np.array([[0, 0], [0, 1]], np.int32), np.array([1, 2], np.int32)
-    numbers = (np.zeros(2, np.int32), places, shape, np.array([1.0, 0.5], np.float32))
-    constants = [m.constant(f"numbers{i}", n) for i, n in enumerate(numbers)]
-    options = ("EmbeddingLookupSparseOptions", {"Combiner": 1})
-    m.operator("EMBEDDING_LOOKUP_SPARSE", (*constants, x), (total,), options)
+    noise = m.tensor("noise", (1, 8), np.float32)
+    shape = m.constant("shape", np.array([1, 8], np.int32))
+    m.operator("RANDOM_UNIFORM", (shape,), (noise,), ("RandomOptions", {"Seed": 1, "Seed2": 2}))
+    m.operator("ADD", (x, noise), (total,), ("AddOptions", {}))
     weight = m.constant("weight", RNG.standard_normal((4, 8)).astype(np.float32))
     times = m.constant("times", RNG.standard_normal((4, 3)).astype(np.float32))
     state = m.variable("state", (1, 12), np.float32)
@@ -96,12 +95,12 @@ def unknown() -> bytes:
 
 def test_builtin_operators_that_netc_lacks_are_kept() -> None:
     graph = graph_of(read_model(unknown()), "unknown")
-    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["EMBEDDING_LOOKUP_SPARSE"]
+    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["RANDOM_UNIFORM"]
     assert str(parse_graph(str(graph))) == str(graph)
     operators = read_model(to_tflite(graph)).operators
-    assert [op.name for op in operators] == ["EMBEDDING_LOOKUP_SPARSE", "SVDF"]
-    assert dict(operators[0].options.values) == {"combiner": 1}
-    assert operators[1].inputs[3] == -1
+    assert [op.name for op in operators] == ["RANDOM_UNIFORM", "ADD", "SVDF"]
+    assert dict(operators[0].options.values) == {"seed": 1, "seed2": 2}
+    assert operators[2].inputs[3] == -1
 
 
 def test_litert_runs_operators_that_netc_lacks() -> None:

@@ -75,6 +75,15 @@ def lars(w: Array, g: Array, s: dict[str, Array]) -> Array:
     return w - s["momentum"]
 
 
+def lamb(w: Array, g: Array, s: dict[str, Array]) -> Array:
+    s["count"] = s.get("count", np.array(0)) + 1
+    s["mean"] = 0.8 * s.get("mean", 0) + 0.2 * g
+    s["square"] = 0.9 * s.get("square", 0) + 0.1 * g**2
+    r = s["mean"] / (1 - 0.8 ** s["count"]) / (np.sqrt(s["square"] / (1 - 0.9 ** s["count"])) + 1e-3) + 0.01 * w
+    size, length = np.linalg.norm(w), np.linalg.norm(r)
+    return w - 0.1 * (size / length if w.ndim > 1 and size > 0 and length > 0 else 1.0) * r
+
+
 def muon(w: Array, g: Array, s: dict[str, Array]) -> Array:
     s["momentum"] = 0.7 * s.get("momentum", 0) + g
     step = g + 0.7 * s["momentum"]
@@ -91,6 +100,7 @@ def muon(w: Array, g: Array, s: dict[str, Array]) -> Array:
 RULES: dict[str, Rule] = {
     "rmsprop(lr=0.1, decay=0.8, momentum=0.7, eps=0.05, weight_decay=0.01)": rmsprop,
     "lars(lr=0.1, momentum=0.7, trust=0.02, weight_decay=0.01)": lars,
+    "lamb(lr=0.1, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.01)": lamb,
     "muon(lr=0.1, momentum=0.7, weight_decay=0.01)": muon,
 }
 

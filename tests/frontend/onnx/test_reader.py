@@ -311,6 +311,20 @@ def test_deformable_convolution(groups: int) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["AveragePool", "LpPool", "MaxPool"])
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+def test_pooling_with_steps_over_its_windows(name: str, mode: str) -> None:
+    def pooled(stride: int) -> Any:
+        rules = {"kernel_shape": [1], "strides": [stride], "auto_pad": mode}
+        return model([helper.make_node(name, ["x"], ["y"], **rules)], {"x": (1, 1, 6)}, ["y"], opset=22)
+
+    x = np.arange(6, dtype=np.float32).reshape(1, 1, 6)
+    assert evaluate(graph_of(pooled(2), "pooled"), [x])[0].tolist() == [[[0, 2, 4]]]
+    text = problems(pooled(3))
+    assert f"`auto_pad` {mode} would have to take 2 places away" in text
+    assert "state the padding as `pads`" in text
+
+
 # ---- attributes ------------------------------------------------------------------------------------------------------
 
 

@@ -83,12 +83,14 @@ class Model:
         options: tuple[str, dict[str, Any]] | None = None,
         *,
         custom: str | None = None,
+        custom_options: bytes = b"",
         version: int = 1,
         intermediates: Sequence[int] = (),
     ) -> None:
-        """Add an operator; options are the name of their table and its fields."""
+        """Add an operator; options are the name of their table and its fields, those of custom ones bytes."""
         entry = {"name": name, "inputs": inputs, "outputs": outputs, "options": options}
-        self.operators.append({**entry, "custom": custom, "version": version, "intermediates": intermediates})
+        more = {"custom_options": custom_options, "version": version, "intermediates": intermediates}
+        self.operators.append({**entry, "custom": custom, **more})
 
     def data(
         self,
@@ -247,6 +249,8 @@ def _operator(b: Any, o: dict[str, Any], code: int) -> Any:
     }
     if o["intermediates"]:
         fields["Intermediates"] = _numbers(b, np.array(o["intermediates"], np.int32))
+    if o["custom_options"]:
+        fields["CustomOptions"] = b.CreateByteVector(o["custom_options"])
     if o["options"]:
         name, values = o["options"]
         values = {key: b.CreateString(value) if isinstance(value, str) else value for key, value in values.items()}

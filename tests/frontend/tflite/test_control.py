@@ -190,6 +190,18 @@ def test_what_is_refused(parts: list[Part], message: str) -> None:
         netc.compile(read(m.data((x, p), (y,), parts)))
 
 
+def test_branches_that_give_different_shapes() -> None:
+    m = Model()
+    x, y = tensors(m, (SHAPE, F32), (None, F32))
+    p = m.tensor("p", (), np.bool_)
+    longer = Model()
+    a, b = tensors(longer, (SHAPE, F32), (None, F32))
+    longer.operator("CONCATENATION", (a, a), (b,), ("ConcatenationOptions", {}))
+    m.operator("IF", (p, x), (y,), ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}))
+    with pytest.raises(NetcError, match=r"subgraph 2 gives f32\[.*\] as output 0, but the other branch gives f32\["):
+        netc.compile(read(m.data((x, p), (y,), [unary("NEG"), (longer, (a,), (b,))])))
+
+
 def test_subgraphs_that_call_themselves() -> None:
     m = Model()
     x, y = tensors(m, (SHAPE, F32), (SHAPE, F32))

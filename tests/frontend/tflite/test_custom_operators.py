@@ -25,6 +25,8 @@ from netc.compiler.tflite.writer import to_tflite
 from netc.compiler.types import DType, TensorType
 from netc.frontend.tflite import graph_of
 
+from . import small_models
+
 Array = NDArray[Any]
 RNG = np.random.default_rng(7)
 Shape = tuple[int, ...]
@@ -298,3 +300,15 @@ def test_a_rule_of_a_name_is_the_last_one() -> None:
 
     x = floats(4)
     assert np.array_equal(answers(custom("TestTwice", {}, [x], [(4,)]), [x])[0], x * 3)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+def test_numeric_verify_gives_what_quantization_loses(dtype: Any) -> None:
+    m = small_models.Model()
+    x, y = m.tensor("x", (2, 5), np.float32), m.tensor("y", (2, 5), np.float32)
+    q = m.tensor("q", (2, 5), dtype, scale=0.25)
+    m.operator("QUANTIZE", (x,), (q,))
+    options = bytes(flexbuffers.Dumps({"tolerance": 5.0, "log_if_failed": False}))
+    m.operator("CUSTOM", (q, x), (y,), custom="NumericVerify", custom_options=options)
+    data, given = m.data((x,), (y,)), [floats(2, 5)]
+    np.testing.assert_array_equal(answers(data, given)[0], litert(data, given)[0])

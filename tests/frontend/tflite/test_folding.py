@@ -14,6 +14,7 @@ from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
 from netc.frontend.tflite import graph_of
 
+from .calls import check
 from .make_vectors import answers
 from .operators import samples
 from .small_models import Model
@@ -310,3 +311,12 @@ def test_a_shape_is_an_output() -> None:
     m = Shapes()
     graph = graph_of(read_model(m.data((m.x,), (m.shape,))), "case")
     np.testing.assert_array_equal(evaluate(graph, [x()])[0], np.array(SHAPE, np.int32))
+
+
+def test_what_is_different_in_a_constant_is_folded() -> None:
+    m = Model()
+    x, y = m.tensor("x", (4, 2), np.float32), m.tensor("y", (5, 2), np.float32)
+    u, i = m.tensor("u", None, np.int32), m.tensor("i", (5,), np.int32)
+    m.operator("UNIQUE", (m.constant("k", np.array([3, 1, 3, 0, 1], np.int32)),), (u, i), ("UniqueOptions", {}))
+    m.operator("GATHER", (x, i), (y,), ("GatherOptions", {}))
+    check(m.data((x,), (y, u)))

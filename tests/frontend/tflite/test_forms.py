@@ -179,8 +179,11 @@ def test_all_opaque_operators_are_named_at_once() -> None:
         with pytest.raises(NetcError) as caught:
             run(graph)
         first, second = caught.value.diagnostics
-        assert first.message == "netc can't run the operator LSH_PROJECTION (operator 0, tensor `a`)"
-        assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`)"
+        assert (
+            first.message
+            == "netc can't run the operator LSH_PROJECTION (operator 0, tensor `a`): netc has no hashes of bytes"
+        )
+        assert second.message == "netc can't run the operator SKIP_GRAM (operator 2, tensor `y`): netc has no strings"
         assert second.hint is not None
         assert "netc run FILE --engine litert" in second.hint
 
@@ -210,6 +213,14 @@ def test_builtin_operators_that_are_refused_say_why(name: str, reason: str) -> N
     m.operator(name, (x,), (y,))
     (op,) = graph_of(read_model(m.data((x,), (y,))), "case").operations
     assert op.attributes["reason"].startswith(reason)
+
+
+def test_the_seeds_of_random_numbers_are_those_of_another_generator() -> None:
+    m = Model()
+    x, y = m.tensor("x", (2,), np.int32), m.tensor("y", (2,), np.float32)
+    m.operator("RANDOM_UNIFORM", (x,), (y,), ("RandomOptions", {"Seed": 1, "Seed2": 2}))
+    (op,) = graph_of(read_model(m.data((x,), (y,))), "case").operations
+    assert op.attributes["reason"].startswith("netc has another generator of random numbers")
 
 
 def test_a_number_of_results_that_is_computed_leaves_top_k_opaque() -> None:

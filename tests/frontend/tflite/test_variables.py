@@ -100,7 +100,18 @@ def test_a_variable_tensor_begins_with_zeros() -> None:
     m = Model()
     x, v, y = m.tensor("x", (3,), np.float32), m.variable("v", (3,), np.float32), m.tensor("y", (3,), np.float32)
     m.operator("ADD", (x, v), (y,), ("AddOptions", {}))
-    check(m.data((x,), (y,)))
+    assert all(op.name != "param" for op in check(m.data((x,), (y,))).operations)
+
+
+def test_what_nothing_assigns_is_a_constant() -> None:
+    m = Model()
+    m.operator("CALL_ONCE", (), (), ("CallOnceOptions", {"InitSubgraphIndex": 1}))
+    x, v, y = (m.tensor(name, (3,), np.float32) for name in "xvy")
+    m.operator("READ_VARIABLE", (handle(m, "sum"),), (v,))
+    m.operator("MUL", (x, v), (y,), ("MulOptions", {}))
+    graph = check(m.data((x,), (y,), [initialization(sum=np.arange(3, dtype=np.float32))]))
+    assert not graph.states
+    assert {op.name for op in graph.operations} == {"constant", "mul"}
 
 
 def test_tables_are_refused_with_their_reason() -> None:

@@ -1,14 +1,19 @@
-"""`netc train` under a real launcher: two ranks, then one, give the same file of weights."""
+"""Commands under a real launcher: several ranks give what one process gives, and fail together."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from netc import load
+from netc.runtime.weights import initial_weights, write_weights
 
 NET = """\
 net tiny(image: f32[N, 8, 8, 1]) {
@@ -43,10 +48,26 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def launched(ranks: int, *arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "netc", *arguments]
+    return [str(LAUNCHER), "-n", str(ranks), *command] if ranks > 1 else command
+
+
+def netc(home: Path, ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = launched(ranks, *arguments)
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=120, env=os.environ)
+
+
 def train(home: Path, ranks: int, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "netc", "train", *options]
-    launched = [str(LAUNCHER), "-n", str(ranks), *command] if ranks > 1 else command
-    return subprocess.run(launched, cwd=home, capture_output=True, text=True, timeout=120, env=os.environ)
+    return netc(home, ranks, "train", *options)
+
+
+def weights(home: Path) -> Path:
+    """Weights of the net that nothing has trained."""
+    path = home / "weights.safetensors"
+    graph = load(home / "tiny.net")
+    write_weights(path, graph, initial_weights(graph))
+    return path
 
 
 def test_ranks_give_the_weights_of_one_process(home: Path) -> None:
@@ -71,9 +92,82 @@ def test_a_run_of_two_ranks_goes_on_with_one(home: Path) -> None:
     assert (home / "a" / "last.safetensors").read_bytes() == (home / "b" / "last.safetensors").read_bytes()
 
 
+def test_evaluation_and_calibration_are_shared_out(home: Path) -> None:
+    given = ("tiny.net", "--weights", str(weights(home)))
+    one, two = (netc(home, ranks, "eval", *given, "--data", "data.npz", "--json") for ranks in (1, 2))
+    assert one.returncode == two.returncode == 0, two.stderr
+    assert one.stdout == two.stdout
+    for ranks in (1, 2):
+        files = ("--ranges", f"{ranks}.json", "-o", f"{ranks}.tflite")
+        done = netc(home, ranks, "quantize", *given, "--calibrate", "data.npz", "--method", "moving-average", *files)
+        assert done.returncode == 0, done.stderr
+    for kind in ("json", "tflite"):
+        assert (home / f"1.{kind}").read_bytes() == (home / f"2.{kind}").read_bytes()
+
+
 def test_more_ranks_than_shards_are_refused_once(home: Path) -> None:
     refused = train(home, 2, "tiny.net", "--shards", "1")
     assert refused.returncode == 2
-    assert refused.stderr.count("2 ranks share a batch of 64 in 1 shards") == 1
-    assert "--shards 2" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    assert refused.stderr == (
+        "error: 2 ranks share a batch of 64 in 1 shards\n"
+        "  hint: --shards 2, which a run on any other number of ranks needs, too, to give the same weights\n"
+    )
+
+
+def test_commands_for_one_process_say_so(home: Path) -> None:
+    refused = netc(home, 2, "show", "tiny.net")
+    assert refused.returncode == 2
+    assert refused.stderr.count("netc show is work for one process, but mpiexec of MPICH has started several") == 1
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_rank_that_is_killed_is_named_and_the_run_goes_on_to_the_same_bits(home: Path) -> None:
+    options = ("tiny.net", "--epochs", "60", "--save-every", "4")
+    job = subprocess.Popen(
+        launched(2, "train", *options, "--run-dir", "killed"), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert job.stdout is not None
+    while not job.stdout.readline().startswith(b"epoch"):
+        pass
+    os.kill(process_of(job.pid, 1), signal.SIGKILL)
+    start = time.monotonic()
+    _, errors = job.communicate(timeout=60)
+    assert time.monotonic() - start < 30
+    assert job.returncode != 0
+    assert b"error: rank 1 (process " in errors
+    assert b"the last checkpoint is killed/checkpoints/step-" in errors
+    assert b"go on with: netc train --resume killed" in errors
+    assert "rank 1" in (home / "killed" / "failure.txt").read_text()
+    resumed = train(home, 1, "--resume", "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert train(home, 1, *options, "--run-dir", "whole").returncode == 0
+    assert (home / "killed" / "last.safetensors").read_bytes() == (home / "whole" / "last.safetensors").read_bytes()
+
+
+def test_sigterm_to_a_rank_saves_and_asks_to_be_queued_again(home: Path) -> None:
+    job = subprocess.Popen(
+        launched(2, "train", "tiny.net", "--epochs", "3000", "--run-dir", "stopped"), cwd=home, stdout=subprocess.PIPE
+    )
+    assert job.stdout is not None
+    while not job.stdout.readline().startswith(b"epoch"):
+        pass
+    os.kill(process_of(job.pid, 1), signal.SIGTERM)
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode == 99
+    assert b"stopped and saved; go on with: netc train --resume stopped" in said
+
+
+def process_of(launcher: int, rank: int) -> int:
+    """The process of a rank, a descendant of the launcher."""
+    for process in descendants(launcher):
+        variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        if f"PMI_RANK={rank}".encode() in variables:
+            return process
+    raise AssertionError(f"rank {rank} has no process")
+
+
+def descendants(process: int) -> list[int]:
+    found = list[int]()
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        found += [int(child), *descendants(int(child))]
+    return found

@@ -1,0 +1,66 @@
+"""What commands do on several ranks: agree on what is wrong, end together, be watched."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+import click
+
+from .compiler.errors import NetcError
+from .frontend.diagnostics import render
+from .output import echo
+from .runtime.parallel.watch import Watch
+from .runtime.parallel.world import World
+
+T = TypeVar("T")
+_WRONG = 2
+
+
+def together(world: World, work: Callable[[], T]) -> T:
+    """What `work` gives on this rank; if it fails on any, all ranks end with exit code 2 and rank 0 says why, once.
+
+    All ranks call this at the same time.
+    """
+    if world.size == 1:
+        return work()
+    result, error = list[T](), None
+    try:
+        result.append(work())
+    except (NetcError, OSError) as found:
+        error = found
+    errors = world.broadcast(world.gather(error))
+    wrong = [rank for rank, other in enumerate(errors) if other is not None]
+    if not wrong:
+        return result[0]
+    world.over = True
+    if world.rank:
+        raise click.exceptions.Exit(_WRONG)
+    if error is not None:
+        raise error
+    first = errors[wrong[0]]
+    others = f" (and {len(wrong) - 1} others)" if len(wrong) > 1 else ""
+    if isinstance(first, NetcError):
+        text = render(first)
+    else:
+        text = f"error: {first.filename}: {first.strerror}" if first.filename else f"error: {first}"
+    echo(f"rank {wrong[0]}{others}: {text}", err=True)
+    raise click.exceptions.Exit(_WRONG)
+
+
+@contextmanager
+def passing_on_signals(watch: Watch) -> Iterator[None]:
+    """On a rank but the first: rank 0 is told when this one is asked to stop."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        watch.ask_to_stop(number)
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

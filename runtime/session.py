@@ -1,0 +1,177 @@
+"""What one call of a program needs: machine code, arena, packed weights, the context of `netc.h`, worker threads.
+
+A call amid a call of the same thread (by a signal handler, by a finalizer) runs at once; a forked child starts afresh.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..compiler.backends.backend import LoadedObject
+from ..compiler.errors import NetcError
+from ..compiler.lowering.packing import aligned_bytes
+from ..compiler.modules.module import Module
+from .host import available_cores
+
+Array = NDArray[Any]
+
+THREADS_PER_CORE = 4
+"""How many threads a program starts at most, for each core: more only wait for each other."""
+
+_BYTE = ctypes.c_char
+
+_CROWDED = 1
+"""The place in `Context.internal` that says whether threads outnumber cores."""
+
+
+class Context(ctypes.Structure):
+    """`struct netc_context` of `netc.h`."""
+
+    _fields_ = (
+        ("arena", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("buffers", ctypes.c_void_p),
+        ("threads", ctypes.c_int64),
+        ("profile", ctypes.c_void_p),
+        ("internal", ctypes.c_uint64 * 67),
+    )
+
+
+class Session:
+    """Machine code with memory and worker threads for one call at a time; `lock` is held by the thread that calls."""
+
+    def __init__(
+        self, loaded: LoadedObject, module: Module, weights: Array, threads: int, state: Array | None = None
+    ) -> None:
+        pointer = ctypes.c_void_p
+        self.name = module.name
+        self.loaded = loaded
+        self.start_function = ctypes.CFUNCTYPE(ctypes.c_int32, pointer)(loaded.addresses["netc_start"])
+        self.run_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_run"])
+        self.stop_function = ctypes.CFUNCTYPE(None, pointer)(loaded.addresses["netc_stop"])
+        self.weights = weights
+        self.arena = aligned_bytes(module.arena_bytes)
+        self.state = aligned_bytes(module.state_bytes) if state is None else state
+        tensors = len(module.inputs) + len(module.outputs)
+        self.buffers = (ctypes.c_void_p * (tensors + 1))()
+        self.buffers[tensors] = self.state.ctypes.data
+        memory: Any = aligned_bytes(ctypes.sizeof(Context))
+        self.context = Context.from_buffer(memory)
+        self.context.arena = self.arena.ctypes.data
+        self.context.weights = weights.ctypes.data
+        self.context.buffers = ctypes.addressof(self.buffers)
+        self.address = ctypes.addressof(self.context)
+        self.context.threads = self.threads = threads
+        self.module = module
+        self.lock = threading.RLock()
+        self.caller = 0
+        """The thread that is inside a call; 0: none."""
+        self.started = False
+        self.closed = False
+        self.torn = False
+        """The state is that of a step half done."""
+        self.has_memory = module.state_bytes > 0
+        """What calls change is kept: they can't run side by side."""
+        self.has_state = False
+        """Results depend on the calls before."""
+        _SESSIONS.add(self)
+
+    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
+        """Run on all inputs and outputs; `profile` is where time stamps go. The thread must hold `lock`."""
+        if self.caller:
+            if self.has_state:
+                raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
+            with self._set_aside():
+                self._run(arrays, profile)
+            return
+        self.caller = threading.get_ident()
+        try:
+            self._run(arrays, profile)
+        finally:
+            self.caller = 0
+
+    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
+        buffers = self.buffers
+        for i, array in enumerate(arrays):
+            buffers[i] = _address(array)
+        self.context.profile = profile
+        if not self.started:
+            self._start()
+        self.run_function(self.address)
+
+    @contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        """Put back afterwards what the call under way has prepared; Python runs before and after its machine code."""
+        buffers, profile = list(self.buffers), self.context.profile
+        try:
+            yield
+        finally:
+            self.buffers[:] = buffers
+            self.context.profile = profile
+
+    def _start(self) -> None:
+        """Create the worker threads."""
+        self.check()
+        if self.closed:
+            raise NetcError(f"program {self.name} is closed")
+        if self.threads > 1 and not self.context.internal[0]:  # none run
+            cores = available_cores()
+            self.context.threads = min(self.threads, THREADS_PER_CORE * cores)
+            self.context.internal[_CROWDED] = self.context.threads > cores
+        status = self.start_function(self.address)
+        if status:
+            raise NetcError(f"can't start {self.context.threads - 1} worker threads: {os.strerror(status)}")
+        self.started = True
+
+    def check(self) -> None:
+        """Raise `NetcError` if a fork has left half a step."""
+        if self.torn:
+            reason = "its process was forked while another thread changed its state"
+            raise NetcError(f"program {self.name} can't go on: {reason}", hint="fork between steps")
+
+    def stop(self) -> None:
+        """End the worker threads for good."""
+        self.closed = True
+        self.started = False
+        self.stop_function(self.address)
+
+    def another(self) -> Session:
+        """A session beside this one, on one thread: its own memory, the same code and weights."""
+        return Session(self.loaded, self.module, self.weights, 1)
+
+    def renew(self) -> None:
+        """Forget, in a forked child, the threads of the parent: the workers, and the one that was inside a call."""
+        self.lock = threading.RLock()
+        self.started = False
+        ctypes.memset(self.address + Context.internal.offset, 0, Context.internal.size)
+        if self.caller not in (0, threading.get_ident()):
+            self.caller = 0
+            self.torn = self.state.size > 0
+            self.arena[:] = 0
+
+
+_SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for session in list(_SESSIONS):
+        session.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
+
+
+def _address(array: Any) -> int:
+    """Where an array's elements lie; `ctypes.data` says the same in three times the time."""
+    if array.flags.writeable and array.size:
+        return ctypes.addressof(_BYTE.from_buffer(array))
+    return int(array.ctypes.data)
