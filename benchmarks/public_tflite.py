@@ -17,7 +17,9 @@ the first of them again without a reset between the calls, so that state counts.
   of the range count. Weights that are scaled block by block are zeros to the reference kernels; there the faster ones
   count, and how they differ with and without the delegate. Files of dynamic range, in which the rounding of one sum
   moves all that follows, are also close where no output is farther away than the default resolver's, and each operator
-  by itself gives LiteRT's numbers, within 1e-4, for LiteRT's operands;
+  by itself gives LiteRT's numbers, within 1e-4, for LiteRT's operands. Where a network goes on with the places of
+  largest elements, all else is compared with LiteRT's places, if netc's own are others in ties alone
+  (`public_tflite_places.py`);
 - `differs`, `refused` (with the reasons), `slow` (over the limit), `crashed`;
 - `unjudged`: LiteRT itself does not run the file.
 

@@ -162,9 +162,10 @@ class Buildable(Protocol[C]):
         ...
 
 
-def build(request: Buildable[C], until: str = "object") -> C:
+def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -> C:
     """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
 
+    The object is a file that others can link, unless it needn't be `whole` or is to run here: then it may be several.
     Raises `NetcError` for what the user can cure.
     """
     c = request.begin()
@@ -205,7 +206,8 @@ def build(request: Buildable[C], until: str = "object") -> C:
         return c
 
     with c.stage("object") as result:
-        c.object = compile_object(c.llvm, c.target, verify=partial(verify_module, c.module))
+        verify = partial(verify_module, c.module)
+        c.object = compile_object(c.llvm, c.target, verify=verify, whole=whole and not runs)
         result.append(f"{len(c.object.code):,} bytes, {'from the cache' if c.object.hit else 'compiled'}")
     return c
 
@@ -364,7 +366,7 @@ def load_to_train(
         with reading_float_weights(format_of(source).has_weights):
             graph = _read(source, choices)
     graph = _with_preprocess(graph, preprocess)
-    if graph.weights:
+    if graph.weights or not (isinstance(source, Graph) or format_of(source).has_weights):
         return graph, None
     trained, values = thaw(graph)
     if not values:

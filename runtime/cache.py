@@ -203,26 +203,33 @@ def default_folder() -> Path:
     return (home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache") / "netc"
 
 
-def cache_key(text: str, target: Target) -> str:
+def cache_key(text: str, target: Target, whole: bool = True) -> str:
     """Hash of all that decides the object of an LLVM text."""
-    parts = (version("netc"), backend_of(target).fingerprint(target), text)
+    parts = (version("netc"), backend_of(target).fingerprint(target), "" if whole else "loadable", text)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def compile_object(
-    text: str, target: Target, cache: ObjectCache | None = None, *, verify: Callable[[], object] | None = None
+    text: str,
+    target: Target,
+    cache: ObjectCache | None = None,
+    *,
+    verify: Callable[[], object] | None = None,
+    whole: bool = True,
 ) -> CompiledObject:
     """The object of an LLVM text: from the cache (None: the default one), else compiled and kept.
 
+    Unless it must be `whole`, it is only to be loaded, and may be several objects.
     `verify`, which raises if the text must not become code, is called unless an object was made of this text before.
     """
     cache = cache or ObjectCache.default()
-    key = cache_key(text, target)
+    key = cache_key(text, target, whole)
     found = cache.get(key)
     if found is not None:
         return CompiledObject(found, True)
+    backend = backend_of(target)
     with ThreadPoolExecutor(1) as beside:  # LLVM lets other threads run
         verified = beside.submit(verify or (lambda: None))
-        code = backend_of(target).object_code(text, target)
+        code = (backend.object_code if whole else backend.loadable_code)(text, target)
         verified.result()
     return CompiledObject(code, False, cache.put(key, code))

@@ -95,6 +95,10 @@ class Backend(ABC):
         """What is loaded or written for a text that `emit` gave: as a rule the text itself."""
         return text.encode()
 
+    def loadable_code(self, text: str, target: Target) -> bytes:
+        """What is only loaded, which may be made faster than what is written; as a rule the same."""
+        return self.object_code(text, target)
+
     def load(self, code: bytes, target: Target, symbols: Sequence[str]) -> LoadedObject:
         """Bring code into this process and find its functions, those of netc.h for a whole program.
 

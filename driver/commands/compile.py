@@ -76,7 +76,7 @@ def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str
     log = PassLog(options["print_after"], options["print_changed"], options["time_passes"])
     given = {name: options[name] for name in ("net", "batch", "settings", "threads", "cpu")}
     request = Request(model, **given, observers=tuple(log.observers))
-    compilation = build(request, until=emit or STAGES[-1])
+    compilation = build(request, until=emit or STAGES[-1], whole=bool(emit))
     if emit:
         write_result(compilation.emit(emit), output)
     elif as_json:

@@ -72,6 +72,12 @@ class Cpu(Backend):
 
         return machine.object_code(text, target)
 
+    def loadable_code(self, text: str, target: Target) -> bytes:
+        """Several objects, made side by side."""
+        from .codegen.parts import code_of
+
+        return code_of(text, target)
+
     def load(self, code: bytes, target: Target, symbols: Sequence[str]) -> LoadedObject:
         """The object, linked into this process."""
         from .codegen.jit import load_object

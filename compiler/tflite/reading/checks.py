@@ -89,7 +89,7 @@ def _buffer(record: Record, data: bytes) -> memoryview | None:
 def _tensor(record: Record, buffers: list[memoryview | None], budget: _Budget) -> Tensor:
     element = _name(TENSOR_TYPES, record["type"]) or f"number {record['type']}"
     shape = _shape(record)
-    if record["buffer"] >= len(buffers):
+    if record["buffer"] >= max(len(buffers), 1):  # 0 stands for none, where there are no buffers, too
         record.fail("buffer", f"there is no buffer {record['buffer']}, only {len(buffers)}")
     data = buffers[record["buffer"]] if record["buffer"] else None
     special = _special(record)
@@ -202,6 +202,10 @@ def _quantization(tensor: Record, dtype: DType, shape: tuple[int, ...]) -> Quant
     if zero_points is None or not len(zero_points):
         zero_points = np.zeros(len(scales), np.int64)
     axis = record["quantized_dimension"] if len(scales) > 1 else None
+    if axis is not None and len(shape) == 1:
+        axis = (
+            0  # some writers state the dimension of the weights for their bias; LiteRT for microcontrollers runs that
+        )
     try:
         quantization = Quantization(tuple(scales.tolist()), tuple(zero_points.tolist()), axis)
     except NetcError as error:

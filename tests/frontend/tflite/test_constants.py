@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import evaluate
+from netc.compiler.graph import Graph, evaluate
 from netc.compiler.ops.opaque import unknown_operators
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
@@ -288,3 +288,17 @@ def test_sparse_constants_are_bounded_by_the_file() -> None:
     m, x, y = added(m, w, (1, 1))
     with pytest.raises(NetcError, match="constants take more than 64 times the file"):
         read_model(m.data((x,), (y,)))
+
+
+def test_dimension_of_biases_is_theirs() -> None:
+    # The converter of some years states that of the weights; LiteRT for microcontrollers doesn't look at it.
+    def made(axis: int) -> Graph:
+        m = Model()
+        x, y = m.tensor("x", (1, 5, 5, 4), scale=0.05, zero=3), m.tensor("y", (1, 3, 3, 4), scale=0.2, zero=-4)
+        w = m.constant("w", np.arange(36, dtype=np.int8).reshape(1, 3, 3, 4), scale=SCALES, axis=3)
+        b = m.constant("b", np.arange(-2, 2, dtype=np.int32), scale=tuple(0.05 * s for s in SCALES), axis=axis)
+        window = {"Padding": 1, "StrideW": 1, "StrideH": 1, "DepthMultiplier": 1}
+        m.operator("DEPTHWISE_CONV_2D", (x, w, b), (y,), ("DepthwiseConv2DOptions", window), version=3)
+        return graph_of(read_model(m.data((x,), (y,))), "stated")
+
+    assert str(made(3)) == str(made(0))

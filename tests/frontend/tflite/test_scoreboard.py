@@ -45,3 +45,15 @@ def test_state_counts() -> None:
     found = judged([[first], [second]], [[first], [second]], [[first], [first]])
     assert found["verdict"] == "differs"
     assert found["outputs"][0].startswith("call 2 output 0")
+
+
+@pytest.mark.parametrize(("second", "is_tie"), [(np.float32(1.0), True), (np.float32(1.0 - 3e-6), False)])
+def test_ties(second: np.float32, is_tie: bool) -> None:
+    places = pytest.importorskip("public_tflite_places")
+    x = np.zeros((1, 4, 2, 1), np.float32)
+    x[0, 2, 1], x[0, 3, 0] = 1, second
+    choice = places.Choice(0, 0, 0, (2, 2), (2, 2))
+    own = np.array([0, 2]).reshape(1, 2, 1, 1)
+    litert = np.array([0, 2], np.uint32).view(np.float32).reshape(1, 2, 1, 1)  # down the columns: x[0, 2, 1]
+    assert places._row_by_row(litert, choice).ravel().tolist() == [0, 1]
+    assert places._are_ties(x, places._row_by_row(litert, choice), own, choice) is is_tie

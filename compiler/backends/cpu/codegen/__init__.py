@@ -4,6 +4,7 @@ host        the machine that this process runs on, as a target
 llvm        one kernel -> one LLVM function (expressions, index, math, writer, text are its parts)
 program     a module of kernels -> LLVM text with the C interface of netc.h and runtime.ll
 machine     LLVM text -> optimised LLVM, assembly, object code
+parts       LLVM text -> several objects side by side
 jit         object code -> this process
 """
 

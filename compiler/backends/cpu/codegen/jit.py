@@ -17,6 +17,7 @@ from ....targets.target import Target
 from . import machine
 from .host import host_target
 from .llvm import emit_kernel, symbol
+from .parts import objects_of
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,15 @@ class LoadedObject:
 
 
 def load_object(code: bytes, target: Target, symbols: Sequence[str]) -> LoadedObject:
-    """Link an object into this process and find the addresses of its symbols.
+    """Link an object, or those of `parts.code_of`, into this process and find the addresses of its symbols.
 
     JITLink puts all sections of an object side by side. LLVM's older linker maps each where there is room; in a large
     process they may lie more than 2 GB apart, where code can't reach its constants, and LLVM aborts.
     """
     jit = llvm.create_lljit_compiler(machine.target_machine(target), use_jit_link=True)
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    builder = llvm.JITLibraryBuilder().add_current_process()
+    for image in objects_of(code):
+        builder.add_object_img(image)
     for name in symbols:
         builder.export_symbol(name)
     try:

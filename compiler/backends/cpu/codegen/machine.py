@@ -1,13 +1,15 @@
 """From LLVM text to machine code: target machines, the pass pipeline, assembly and objects.
 
-The text that this package writes is already in SSA form, rotated, and free of common address arithmetic, so a few
-cheap passes are enough. LLVM's loop unroller and vectorisers are left out on purpose: they break register tiles.
+The text that this package writes is already in SSA form, rotated, and free of common address arithmetic, so hardly any
+passes are needed. LLVM's loop unroller and vectorisers are left out on purpose: they break register tiles.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -18,6 +20,13 @@ from ....errors import InternalError, NetcError
 from ....targets.target import Environment, Target
 
 PASSES = ("instruction_combine", "simplify_cfg")
+HOSTED_PASSES = ("simplify_cfg",)
+"""For processes, whose code is made while somebody waits. Instruction selection combines instructions again: without
+the pass, which took a fifth of LLVM's time for networks of integers, code is as short and as fast."""
+
+
+AT_WORK = threading.RLock()
+"""Held while LLVM works without llvmlite's lock; whoever needs both takes this one first."""
 
 
 def _fork_between_calls() -> None:
@@ -25,10 +34,15 @@ def _fork_between_calls() -> None:
     lock = getattr(llvm.ffi.lib, "_lock", None)  # llvmlite gives it no public name
     if lock is not None and hasattr(os, "register_at_fork"):
 
+        def take() -> None:
+            AT_WORK.acquire()
+            lock.__enter__()
+
         def release() -> None:
             lock.__exit__(None, None, None)
+            AT_WORK.release()
 
-        os.register_at_fork(before=lock.__enter__, after_in_parent=release, after_in_child=release)
+        os.register_at_fork(before=take, after_in_parent=release, after_in_child=release)
 
 
 _fork_between_calls()
@@ -42,7 +56,12 @@ def _initialize() -> None:
 
 @cache
 def target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
-    """LLVM's description of a target; code for processes is position-independent."""
+    """LLVM's description of a target."""
+    return new_target_machine(target, level)
+
+
+def new_target_machine(target: Target, level: int = 2) -> llvm.TargetMachine:
+    """The same for a thread of its own; code for processes is position-independent."""
     _initialize()
     try:
         description = llvm.Target.from_triple(target.triple)
@@ -76,22 +95,27 @@ def with_helpers(text: str, target: Target) -> str:
     return "\n".join([text, *parts])
 
 
-def parse(text: str) -> llvm.ModuleRef:
-    """Read and verify LLVM text; broken text is a bug of netc's."""
+def parse(text: str, context: llvm.ContextRef | None = None) -> llvm.ModuleRef:
+    """Read and verify LLVM text, in a context or in that of all; broken text is a bug of netc's."""
     try:
-        module = llvm.parse_assembly(text)
+        module = llvm.parse_assembly(text, context)
         module.verify()
     except RuntimeError as error:
         raise InternalError(f"code generation wrote LLVM text that doesn't verify: {error}\n\n{text}") from error
     return module
 
 
-def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """Run the pass pipeline in place."""
+def passes_for(target: Target) -> tuple[str, ...]:
+    """The pass pipeline: names of llvmlite's methods."""
+    return HOSTED_PASSES if target.environment is Environment.POSIX else PASSES
+
+
+def optimize(module: llvm.ModuleRef, machine: llvm.TargetMachine, names: Sequence[str]) -> None:
+    """Run a pass pipeline in place."""
     options = llvm.create_pipeline_tuning_options()
     options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
     passes = llvm.create_new_module_pass_manager()
-    for name in PASSES:
+    for name in names:
         getattr(passes, f"add_{name}_pass")()
     passes.run(module, llvm.create_pass_builder(machine, options))
 
@@ -100,7 +124,7 @@ def compile_text(text: str, target: Target) -> tuple[llvm.ModuleRef, llvm.Target
     """Parse and optimise LLVM text for a target."""
     machine = target_machine(target)
     module = parse(text)
-    optimize(module, machine)
+    optimize(module, machine, passes_for(target))
     return module, machine
 
 
@@ -124,4 +148,4 @@ def assembly(text: str, target: Target) -> str:
 def fingerprint(target: Target) -> str:
     """What besides the text decides an object's bytes: compiler versions, passes, and the target."""
     version = ".".join(map(str, llvm.llvm_version_info))
-    return f"llvmlite {llvmlite.__version__}, LLVM {version}, {','.join(PASSES)}, {target!r}"
+    return f"llvmlite {llvmlite.__version__}, LLVM {version}, {','.join(passes_for(target))}, {target!r}"
