@@ -1,15 +1,17 @@
 """Nets of models/, exports of torchvision and other files as text and back: is the graph the same, are its weights?
 
-    python benchmarks/import_round_trip.py [NAME ...] [--exports] [--tflite FOLDER] [--keep DIR]
+    python benchmarks/import_round_trip.py [NAME ...] [--exports] [--tflite FOLDER [--below BYTES]] [--keep DIR]
 
 Without names all shipped nets. `--exports` takes ONNX files of both exporters of PyTorch instead, `--tflite` the files
-of a folder. For each: operations, lines of the text, how many parameters keep their names, seconds. What writes the
-text compares the graphs itself; weights are compared here. Exit code 1 if a net fails.
+of a folder, each content once, the smallest first. For each: operations, lines of the text, how many parameters keep
+their names, seconds. What writes the text compares the graphs itself; weights are compared here. Exit code 1 if a net
+fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
@@ -28,8 +30,12 @@ from netc.pipeline import load
 
 def _sources(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str | Path]]:
     if arguments.tflite:
-        for path in sorted(Path(arguments.tflite).rglob("*.tflite")):
-            yield path.name, path
+        seen: set[bytes] = set()
+        for path in sorted(Path(arguments.tflite).rglob("*.tflite"), key=lambda p: (p.stat().st_size, p)):
+            digest = hashlib.sha256(path.read_bytes()).digest()
+            if digest not in seen and path.stat().st_size < arguments.below:
+                yield path.name, path
+            seen.add(digest)
     elif arguments.exports:
         from onnx_exports import exported
         from twins import TORCHVISION
@@ -88,6 +94,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--exports", action="store_true")
     parser.add_argument("--tflite", metavar="FOLDER")
+    parser.add_argument("--below", type=float, metavar="BYTES", default=float("inf"))
     parser.add_argument("--keep", type=Path, metavar="DIR")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -248,6 +248,20 @@ def parse_type(text: str) -> TensorType:
     return TensorType(names[match[1]], shape, None, quantization).with_layout(layout)
 
 
+_ELEMENTS = re.compile(rf"([a-z]+[0-9]+)({QUANTIZATION_PATTERN})?")
+
+
+def parse_elements(text: str) -> tuple[DType, Quantization | None]:
+    """Read an element type with what its integers stand for, `i8` or `i8<0.5:-3>`."""
+    match = _ELEMENTS.fullmatch(text)
+    names = {d.value: d for d in DType}
+    if match is None or match[1] not in names:
+        raise NetcError(
+            f"there is no element type `{text}`", hint=", ".join(names) + ", or for example i8<0.0235:-128>"
+        )
+    return names[match[1]], parse_quantization(match[2]) if match[2] else None
+
+
 def parse_quantization(text: str) -> Quantization:
     """Read the text form of a quantization, `<0.5:-3>` or `<axis=3 0.1,0.2:4>`."""
     inner = text.strip("<>")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..compiler.errors import Location, near_miss
-from ..compiler.types import DType, TensorType
+from ..compiler.types import DType, TensorType, parse_quantization
 from . import ast
 from .names import FREE_SIZE
 from .state import check_size
-from .values import Callee, Record, Tensor, describe, error, list_of
+from .values import Callee, Record, Tensor, applying, describe, error, list_of
 
 _KINDS: Mapping[str, Any] = {
     "int": int,
@@ -64,6 +64,12 @@ def tensor_type(annotation: ast.Annotation, evaluate: Evaluate) -> TensorType:
         raise error(f"there is no element type `{annotation.name}`", annotation.location, hint)
     sizes = tuple(_size(size, evaluate) for size in annotation.sizes or ())
     kind = TensorType(_DTYPES[annotation.name], sizes)
+    if annotation.quantization is not None:
+        with applying("a tensor type", annotation.location):
+            kind = kind.with_quantization(parse_quantization(annotation.quantization))
+        problem = kind.quantization.problem(kind.dtype, kind.shape) if kind.quantization is not None else None
+        if problem is not None:
+            raise error(problem, annotation.location)
     check_size("a tensor", kind, annotation.location)
     return kind
 
@@ -84,11 +90,12 @@ def match_tensor(
         return
     sizes = annotation.sizes or ()
     if len(sizes) == value.type.rank:
-        for size, actual in zip(sizes, value.type.shape, strict=True):
+        for size, number in zip(sizes, value.type.shape, strict=True):
             if isinstance(size, ast.Name) and FREE_SIZE.fullmatch(size.id):
-                variables.setdefault(size.id, actual)
+                variables.setdefault(size.id, number)
         expected = tensor_type(annotation, evaluate)
-        if expected == value.type.dense():
+        actual = value.type.dense()
+        if expected == (actual if annotation.quantization is not None else actual.with_quantization(None)):
             return
         raise error(f"`{parameter.name.id}` must be {expected}, not {value.type}", location)
     raise error(

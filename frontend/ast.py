@@ -216,7 +216,15 @@ class If(Node):
     no: Body | None
 
 
-Statement = Assign | Return | For | If
+@dataclass(frozen=True, slots=True)
+class Next(Node):
+    """`next(state) = value`."""
+
+    state: Expr
+    value: Expr
+
+
+Statement = Assign | Return | For | If | Next
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +236,12 @@ class Body(Node):
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Node):
-    """`int`, `int[]` (sizes are empty) or `f32[N, 28, 28, 1]`."""
+    """`int`, `int[]` (sizes are empty), `f32[N, 28, 28, 1]` or `i8[N, 10]<0.5:-3>`."""
 
     name: str
     sizes: tuple[Expr, ...] | None
+    quantization: str | None = None
+    """What integers stand for, as in the text of a graph."""
 
 
 @dataclass(frozen=True, slots=True)

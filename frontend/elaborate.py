@@ -19,6 +19,7 @@ from .budget import Budget, OverspentError
 from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
+from .quantized import settings
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
 from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError, Use
 from .statements import RUNNING, StatementRunner
@@ -54,6 +55,7 @@ def elaborate(
     """Make the graph of a net; with diagnostics there is none."""
     state = Elaboration(net.name, budget)
     state.builder.attributes.update(attributes)
+    state.stored = [stored for module in net.scope.reachable() for stored in module.stored]
     try:
         outputs = Elaborator(state).net(net, options)
     except LimitError:
@@ -106,7 +108,7 @@ class Elaborator(StatementRunner):
             except NetcError as problem:
                 self.state.report(problem, frame, procedure.name.location)
                 return None
-            return self._outputs(self._body(frame, procedure), procedure)
+            return self._outputs(self._body(frame, procedure), procedure) + self._updates(frame)
         except NetcError as problem:
             self.state.report(problem, Frame(net.name, net.scope), net.node.name.location)
         except Poisoned:
@@ -210,6 +212,18 @@ class Elaborator(StatementRunner):
             raise error(f"net {net.name.id} returns an empty list", net.name.location)
         return values
 
+    def _updates(self, frame: Frame) -> tuple[Value, ...]:
+        """The next values of all states, which the graph gives behind its results."""
+        states = self.state.states
+        for value, state in states.items():
+            if state.next is None and not frame.damaged:
+                hint = "write `next(state) = value`"
+                raise error(f"nothing says what comes next in the state `{value.name}`", state.location, hint)
+        order = sorted(states.items(), key=lambda item: item[1].order)
+        if order:
+            self.state.builder.attributes["updates"] = tuple(value.name for value, _ in order)
+        return tuple(state.next for _, state in order if state.next is not None)
+
     # --- calls
 
     def call(self, site: CallSite, callee: Any, label: str | None, arguments: Arguments) -> Any:
@@ -263,7 +277,10 @@ class Elaborator(StatementRunner):
         for name in operator.operands:
             value = bound.pop(name.strip("*?"), ())
             operands += value if isinstance(value, tuple) else (value,)
-        return site.emit(operator.name, *operands, **bound)
+        with applying(operator.name, site.location):
+            bound = settings(operator, operands, bound)
+        results = self.state.operation(site.frame, site.location, operator.name, *operands, **bound)
+        return results[0] if len(results) == 1 else results
 
     def _builtin(self, site: CallSite, builtin: Builtin, arguments: Arguments) -> Any:
         budget = self.state.budget

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, SupportsIndex
 
 from ..compiler.errors import Diagnostic, NetcError, near_miss
@@ -22,6 +23,7 @@ from .losses import elaborate_loss
 from .modules import Loader, Module
 from .names import check_names
 from .parser import MAX_ERRORS
+from .quantized import Source
 from .roots import allowing, models_folder
 from .settings import PathOf, Recipe, preprocess_of, recipe_of, resolve_preprocess
 from .state import identity
@@ -56,9 +58,13 @@ def load_text(
     batch: int = 1,
     sizes: Mapping[str, int] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
+    stored: Mapping[str, Source] = MappingProxyType({}),
 ) -> Graph:
-    """Load a net from text; see `load_network`. Imports are looked for in the current folder."""
-    return _graph(_open_text(text, file), net, _options(batch, sizes, hyperparameters))
+    """Load a net from text; see `load_network`. Imports are looked for in the current folder.
+
+    `stored` are files of weights that it may import without their being read, by name.
+    """
+    return _graph(_open_text(text, file, stored), net, _options(batch, sizes, hyperparameters))
 
 
 def load_recipe(
@@ -144,8 +150,8 @@ def _open(source: str | os.PathLike[str]) -> _Opened:
     return _Opened(loader, loader.load(path), net)
 
 
-def _open_text(text: str, file: str) -> _Opened:
-    loader = Loader(Path())
+def _open_text(text: str, file: str, stored: Mapping[str, Source] = MappingProxyType({})) -> _Opened:
+    loader = Loader(Path(), stored)
     return _Opened(loader, loader.load_text(text, file), Path(file).stem)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
 from ..compiler.graph.registry import operators
@@ -18,6 +19,7 @@ from .index import nets_in
 from .lexer import is_network
 from .parameters import PLACED
 from .parser import parse
+from .quantized import SUFFIX, Source, Stored
 from .roots import models_folder, require_allowed, roots_of
 from .tensors import FUNCTIONS
 from .values import Callee, Definition, error
@@ -43,6 +45,8 @@ class Module:
     """Gradients that the file gives for its blocks, by the block's name."""
     recipes: list[ast.Train] = field(default_factory=list[ast.Train])
     preprocesses: list[ast.Preprocess] = field(default_factory=list[ast.Preprocess])
+    stored: list[Source] = field(default_factory=list[Source])
+    """Files of weights that it imports."""
     _found: dict[str, Definition | None] = field(default_factory=dict[str, "Definition | None"])
 
     def find(self, name: str, location: Location | None = None) -> Definition | None:
@@ -106,14 +110,17 @@ def unknown_name(name: str, known: Iterable[str], location: Location, *, called:
 class Loader:
     """Reads a file and what it imports; each file is read once. Problems are collected in `diagnostics`."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is where the network lies."""
+    def __init__(self, folder: Path, stored: Mapping[str, Source] = MappingProxyType({})) -> None:
+        """`folder` is where the network lies; `stored` are files of weights that needn't be read, by name."""
+        self.stored = stored
         self.library_folder = models_folder()
         self.roots = roots_of(folder)
         self.budget = Budget()
         self.modules: dict[Path, Module] = {}
         self.sources: dict[str, str] = {}
         self.diagnostics: list[Diagnostic] = []
+        self.files = 0
+        """How many files of weights have been read."""
         self._active: list[tuple[Path, str]] = []
 
     def load(self, path: Path, location: Location | None = None) -> Module:
@@ -177,7 +184,10 @@ class Loader:
             if self.budget.is_spent:  # one complaint about that is enough
                 return
             try:
-                module.imports.append(self.load(self._find(node.path, module), node.location))
+                if node.path.endswith(SUFFIX):
+                    module.stored.append(self._weights(node, module))
+                else:
+                    module.imports.append(self.load(self._find(node.path, module), node.location))
             except NetcError as problem:
                 self.diagnostics += problem.diagnostics
         elif isinstance(node, ast.Train):
@@ -191,6 +201,20 @@ class Loader:
                 what = f"the {made.name}" if isinstance(node, ast.Gradient) else f"`{made.name}`"
                 place = f"first at {other.node.name.location}"
                 self.diagnostics.append(Diagnostic(f"{what} is defined twice", node.name.location, place))
+
+    def _weights(self, node: ast.Import, module: Module) -> Source:
+        """What a file of weights says about integers."""
+        if node.path in self.stored:
+            return self.stored[node.path]
+        path = self._find(node.path, module)
+        require_allowed(path, self.roots, node.location)
+        if len(self.modules) + self.files >= MAX_FILES:
+            raise error(f"a net may be spread over {MAX_FILES} files at most", node.location)
+        self.files += 1
+        try:
+            return Stored.read(path, node.location)
+        except NetcError as problem:
+            raise problem.at(node.location) from None
 
     def _find(self, name: str, module: Module) -> Path:
         """Imports are relative to the importing file; what isn't there may be a shipped file."""

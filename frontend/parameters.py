@@ -1,4 +1,7 @@
-"""Functions about parameters: `param` makes one where it is called, `share` lets several calls have the same ones."""
+"""Functions about parameters: `param` makes one where it is called, `share` lets several calls have the same ones.
+
+`state` makes one that each run gives a new value.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.ops.conversion import element_type
 from ..compiler.ops.layer import Layer
 from ..compiler.published import parse_order
+from ..compiler.types import parse_elements
 from .signatures import Arguments, Slot, bind
 from .values import Definition, Placed, Shared, applying, checked_label, describe, error, join
 
@@ -32,7 +35,7 @@ def _share(site: CallSite, label: str | None, arguments: Arguments) -> Shared:
 
 
 def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
-    """`param(name, shape, init, trainable, checkpoint, dtype)`: a parameter of the block that it stands in."""
+    """`param(name, shape, init, trainable, checkpoint, dtype, axis)`: a parameter of the block that it stands in."""
     bound = bind("param", _PARAM, arguments, site.location, site.state.budget)
     checked_label(bound["name"], site.location)
     if any(size < 0 for size in bound["shape"]):
@@ -40,9 +43,27 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     site.path = site.frame.path if label is None else join(site.frame.path, label)
     with applying("param", site.location):
         parse_order(bound.get("checkpoint"), len(bound["shape"]))
-        element_type("param", bound.get("dtype", "f32"))
-        return site.param(**{"init": "zeros", **bound})
+        elements, _ = parse_elements(bound.get("dtype", "f32"))
+        return site.param(**{"init": "zeros", "trainable": elements.is_float, **bound})
 
+
+def _state(site: CallSite, label: str | None, arguments: Arguments) -> Any:
+    """`state(name, shape, value, dtype)`: what the network keeps from one run to the next."""
+    bound = bind("state", _STATE, arguments, site.location, site.state.budget)
+    checked_label(bound["name"], site.location)
+    if any(size < 1 for size in bound["shape"]):
+        raise error("the sizes of a state must be positive", site.location)
+    site.path = site.frame.path if label is None else join(site.frame.path, label)
+    with applying("state", site.location):
+        return site.network_state(**{"value": 0, "dtype": "f32", **bound})
+
+
+_STATE = (
+    Slot("name", str),
+    Slot("shape", tuple[int, ...]),
+    Slot("value", required=False),
+    Slot("dtype", str, required=False),
+)
 
 _PARAM = (
     Slot("name", str),
@@ -51,7 +72,10 @@ _PARAM = (
     Slot("trainable", bool, required=False),
     Slot("checkpoint", str | None, required=False),
     Slot("dtype", str, required=False),
+    Slot("axis", int, required=False),
 )
 
-PLACED: Mapping[str, Placed] = MappingProxyType({p.name: p for p in (Placed("share", _share), Placed("param", _param))})
+PLACED: Mapping[str, Placed] = MappingProxyType(
+    {p.name: p for p in (Placed("share", _share), Placed("param", _param), Placed("state", _state))}
+)
 """All functions that work at the place of their call."""

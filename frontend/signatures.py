@@ -15,6 +15,7 @@ from typing import Any, Union
 from ..compiler.errors import Location, near_miss
 from ..compiler.graph.ir import REQUIRED, Operator
 from ..compiler.ops.layer import Layer
+from ..compiler.types import Quantization
 from .budget import Budget
 from .values import Tensor, describe, describe_kind, error, fits, list_of
 
@@ -127,11 +128,18 @@ def slots_of_operator(operator: Operator) -> tuple[Slot, ...]:
     ]
     variadic = any(slot.variadic for slot in slots)
     for name, spec in operator.attributes.items():
-        kinds = tuple(
-            _NUMBERS if k is tuple else k for k in (spec.kind if isinstance(spec.kind, tuple) else (spec.kind,))
-        )
-        slots.append(Slot(name, Union[kinds], spec.default is REQUIRED, named_only=variadic))  # noqa: UP007
+        if spec.is_quantization and any(slot.name == name for slot in slots):
+            continue  # the operand's type says it
+        kinds = tuple(map(_kind, spec.kind if isinstance(spec.kind, tuple) else (spec.kind,)))
+        kind = list_of(_kind(spec.items)) if spec.items is not None else Union[kinds]  # noqa: UP007
+        is_required = spec.default is REQUIRED and spec.items is not Quantization
+        slots.append(Slot(name, kind, is_required, named_only=variadic))
     return tuple(slots)
+
+
+def _kind(kind: Any) -> Any:
+    """The kind of value in the text that stands for an attribute of a class."""
+    return str if kind is Quantization else _NUMBERS if kind is tuple else kind
 
 
 def _slots(parameters: Any, skip: int = 0) -> tuple[Slot, ...]:

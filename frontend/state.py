@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
+import numpy as np
+
 from ..compiler.errors import Diagnostic, Location, NetcError
 from ..compiler.graph.builder import GraphBuilder
-from ..compiler.graph.ir import Attribute, Attributes, Value
+from ..compiler.graph.ir import Array, Attribute, Attributes, Value
+from ..compiler.graph.registry import lookup
 from ..compiler.initial import parse_initial
-from ..compiler.types import TensorType
+from ..compiler.types import DType, TensorType, parse_elements
 from . import ast
 from .budget import REPORT, Budget, OverspentError
 from .modules import Module
 from .parser import MAX_ERRORS
-from .values import Shared, applying, error, join
+from .quantized import Source, quantization_of
+from .values import Shared, applying, error, join, text
 
 MAX_DEPTH = 150
 """Statements, expressions and calls that may be open inside each other."""
@@ -68,6 +72,17 @@ class Parameter:
     attributes: Attributes
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the network: where it is made, what the next run begins with, and where that is said."""
+
+    location: Location
+    next: Value | None = None
+    next_at: Location | None = None
+    order: int = 0
+    """How many states got a next value before it."""
+
+
 @dataclass(eq=False)
 class Frame:
     """One call of a definition that is being elaborated."""
@@ -109,8 +124,12 @@ class Elaboration:
         self.budget = budget
         self.builder = GraphBuilder(name)
         self.parameters: dict[str, Parameter] = {}
+        self.states: dict[Value, State] = {}
+        """States of the network."""
         self.met: list[tuple[str, Location]] = []
         """Names of parameters in the order of their uses, and where: a shared one has several."""
+        self.stored: Sequence[Source] = ()
+        """Files of weights that say what integers stand for."""
         self.diagnostics: dict[object, Diagnostic] = {}
         self.depth = 0
         self._unknown: dict[Location, Diagnostic] = {}
@@ -121,6 +140,7 @@ class Elaboration:
         """For a graph within the graph: errors are kept together, and limits count for both."""
         state = Elaboration(name, outer.budget)
         state.diagnostics, state.depth = outer.diagnostics, outer.depth
+        state.stored = outer.stored
         return state
 
     def add(self, diagnostic: Diagnostic) -> None:
@@ -185,15 +205,29 @@ class Elaboration:
         name: str | None = None,
         **attributes: Attribute,
     ) -> Value:
-        """Add an operation to the graph."""
+        """Add an operation of one result to the graph."""
+        (value,) = self.operation(frame, location, operator, *operands, name=name, **attributes)
+        return value
+
+    def operation(
+        self,
+        frame: Frame,
+        location: Location,
+        operator: str,
+        *operands: Value,
+        name: str | None = None,
+        **attributes: Attribute,
+    ) -> tuple[Value, ...]:
+        """Add an operation to the graph; its results."""
         self.budget.operation(len(operands))
         self.budget.keep(sum(_REFERENCE + len(v.name or "") for v in operands))
         with applying(operator, location):
-            value = self.builder.emit(operator, *operands, location=location, name=name, **attributes)
-        if value.type.rank > MAX_RANK:
-            raise error(f"{operator} gives a tensor of more than {MAX_RANK} dimensions", location)
-        check_size(f"{operator} gives a tensor", value.type, location)
-        return value
+            made = self.builder.operation(lookup(operator), operands, attributes, location=location, name=name)
+        for value in made.results:
+            if value.type.rank > MAX_RANK:
+                raise error(f"{operator} gives a tensor of more than {MAX_RANK} dimensions", location)
+            check_size(f"{operator} gives a tensor", value.type, location)
+        return made.results
 
 
 def check_size(what: str, kind: TensorType, location: Location) -> None:
@@ -201,6 +235,22 @@ def check_size(what: str, kind: TensorType, location: Location) -> None:
     if kind.size > MAX_ELEMENTS:
         tenths = kind.bytes // 10**8  # no float: sizes that can be written exceed its range
         raise error(f"{what} of more than 2**31 elements: {kind}, {tenths // 10:,}.{tenths % 10} GB", location)
+
+
+def _initial(value: object, kind: TensorType) -> Array:
+    """What a state begins with: a number for all its elements, or lists of its shape."""
+    try:
+        numbers = np.array(value)
+    except ValueError:
+        raise error("the lists in a list have different lengths") from None
+    wanted = "b" if kind.dtype is DType.BOOL else "biuf" if kind.dtype.is_float else "iu"
+    if numbers.dtype.kind not in wanted or numbers.dtype.kind == "b" != wanted:
+        raise error(f"a state of {kind.dtype} can't begin with {text(value)}")
+    if not all(kind.dtype.holds(number) for number in numbers.reshape(-1).tolist()):
+        raise error(f"{text(value)} is out of the range of {kind.dtype}")
+    if numbers.shape not in ((), kind.shape):
+        raise error(f"a state of shape {list(kind.shape)} can't begin with numbers of shape {list(numbers.shape)}")
+    return np.array(np.broadcast_to(numbers.astype(kind.dtype.numpy), kind.shape), order="C")
 
 
 def _cure(first: Location, second: Location) -> str:
@@ -229,15 +279,24 @@ class CallSite:
         trainable: bool = True,
         checkpoint: str | None = None,
         dtype: str = "f32",
+        axis: int = -1,
     ) -> Value:
-        """The parameter `name` below the path of the call: a new one, or that of another call of a shared block."""
+        """The parameter `name` below the path of the call: a new one, or that of another call of a shared block.
+
+        `dtype` may say what integers stand for; else an imported file of weights may, with scales along `axis`.
+        """
         full = self.state.path(join(self.path, name), self.location)
+        with applying(name, self.location):
+            elements, quantization = parse_elements(dtype)
+            if quantization is None and not elements.is_float:
+                quantization = quantization_of(full, len(shape), axis, self.state.stored)
         attributes: dict[str, Attribute] = {
             "shape": tuple(shape),
             "init": init,
             "trainable": trainable,
             "checkpoint": checkpoint,
-            "dtype": dtype,
+            "dtype": elements.value,
+            "quantization": quantization,
         }
         with applying(name, self.location):
             parse_initial(init)
@@ -256,6 +315,23 @@ class CallSite:
             one.shared.made.add(full)
             one.met.add(full)
         return value
+
+    def network_state(self, name: str, shape: Sequence[int], value: object, dtype: str) -> Value:
+        """The state `name` below the path of the call, which begins with a number, or a list of them."""
+        full = self.state.path(join(self.path, name), self.location)
+        elements, quantization = parse_elements(dtype)
+        kind = TensorType(elements, tuple(shape), None, quantization)
+        check_size("a state", kind, self.location)
+        array = _initial(value, kind)
+        if (known := self.state.parameters.get(full)) is not None:
+            raise error(f"two parameters are called `{full}`", self.location, _cure(known.location, self.location))
+        attributes: dict[str, Attribute] = {"shape": tuple(shape), "dtype": elements.value, "trainable": False}
+        attributes |= {"quantization": quantization, "value": array}
+        made = self.emit("param", name=full, **attributes)
+        self.state.parameters[full] = Parameter(self.location, made, attributes)
+        self.state.met.append((full, self.location))
+        self.state.states[made] = State(self.location)
+        return made
 
     def _again(self, full: str, known: Parameter, attributes: Attributes) -> Value:
         """A shared parameter; the call must want just what the first one wanted."""

@@ -9,8 +9,9 @@ from typing import Any
 from ..compiler.errors import Location, NetcError
 from . import arithmetic, ast
 from .expressions import POISON, ExpressionEvaluator
-from .state import Frame
-from .values import Poisoned, describe, error
+from .state import CallSite, Frame, State
+from .tensors import as_tensors
+from .values import Poisoned, Tensor, describe, error, is_number
 
 RUNNING = object()
 """Result of a statement that doesn't return."""
@@ -50,6 +51,9 @@ class StatementRunner(ExpressionEvaluator):
             return self.evaluate(statement.value, frame)
         if isinstance(statement, ast.For):
             return self._for(statement, frame)
+        if isinstance(statement, ast.Next):
+            self._next(statement, frame)
+            return RUNNING
         return self._if(statement, frame)
 
     def _assign(self, statement: ast.Assign, frame: Frame) -> None:
@@ -61,6 +65,26 @@ class StatementRunner(ExpressionEvaluator):
             new = self.evaluate(statement.value, frame)
             value = self.apply(statement.operator, old, new, frame, statement.location)
         self._bind(statement.target, value, statement.value.location, frame)
+
+    def _next(self, statement: ast.Next, frame: Frame) -> None:
+        """`next(state) = value`: what the state holds when the next run begins."""
+        value = self.evaluate(statement.value, frame)
+        state = self.evaluate(statement.state, frame)
+        if not isinstance(state, Tensor) or state not in self.state.states:
+            hint = 'write `h = state("h", [1, 32])`, then `next(h) = ...`'
+            raise error(f"next takes a state, not {describe(state)}", statement.state.location, hint)
+        if is_number(value):
+            site = CallSite(self.state, frame, statement.value.location)
+            number = as_tensors((state, value), site.emit, site.location)[1]
+            value = site.emit("broadcast_to", number, shape=state.type.shape) if state.type.shape else number
+        if not isinstance(value, Tensor) or value.type.dense() != state.type.dense():
+            problem = f"the next value of `{state.name}` must be {state.type}, not {describe(value)}"
+            raise error(problem, statement.value.location)
+        if (before := self.state.states[state].next_at) is not None:
+            problem = f"`{state.name}` has two next values in one run"
+            raise error(problem, statement.location, f"the first at {before}")
+        order = sum(known.next is not None for known in self.state.states.values())
+        self.state.states[state] = State(self.state.states[state].location, value, statement.location, order)
 
     def _bind(self, target: ast.Target, value: Any, location: Location, frame: Frame) -> None:
         if isinstance(target, ast.Name):

@@ -114,7 +114,14 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         return ast.Parameter(self._at(meta), self._bind(name), annotation, default)
 
     def annotation(self, meta: Meta, children: list[Any]) -> ast.Annotation:
-        return ast.Annotation(self._at(meta), str(children[0]), children[1])
+        return ast.Annotation(self._at(meta), str(children[0]), children[1], children[2])
+
+    def quantization(self, meta: Meta, children: list[Any]) -> str:
+        opening, scale, sign, zero_point, closing = children
+        if (opening, closing) != ("<", ">"):
+            self._problem("scale and zero point stand in < and >", self._at(meta), "write for example <0.0235:-128>")
+        point = "" if zero_point is None else f":{sign or ''}{zero_point}"
+        return f"<{scale}{point}>".replace("_", "")
 
     def sizes(self, meta: Meta, children: list[Any]) -> tuple[ast.Expr, ...]:
         return _present(children)
@@ -131,7 +138,13 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
     def body(self, meta: Meta, children: list[Any]) -> ast.Body:
         return ast.Body(self._at(meta), tuple(c for c in children if isinstance(c, ast.Statement)))
 
-    def assign(self, meta: Meta, children: list[Any]) -> ast.Assign:
+    def assign(self, meta: Meta, children: list[Any]) -> ast.Assign | ast.Next:
+        target, value = children
+        if isinstance(target, ast.Call) and isinstance(target.callee, ast.Name) and target.callee.id == "next":
+            if len(target.arguments) == 1 and target.arguments[0].name is None and target.label is None:
+                return ast.Next(self._at(meta), target.arguments[0].value, value)
+            self._problem("next takes one state", target.location, "write `next(state) = value`")
+            return ast.Assign(self._at(meta), ast.Name(target.location, "_"), None, value)
         return ast.Assign(self._at(meta), self._target(children[0]), None, children[1])
 
     def augmented(self, meta: Meta, children: list[Any]) -> ast.Assign:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..compiler.initial import parse_initial
 from ..compiler.patterns import matching
 from ..compiler.published import Order, parse_order
 from ..compiler.reading import reading, require_file
+from ..compiler.stored import SCALES, ZERO_POINTS, read_quantization
 from ..compiler.types import DType
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -78,6 +80,7 @@ def read_weights(path: str | os.PathLike[str], graph: Graph, skip: str | Sequenc
     tensors = _read_header(file)
     left_out = matching(skip, {**dict.fromkeys(map(_name, graph.weights)), **tensors})
     _check(str(file), tensors, graph, _shape_in_file, left_out)
+    _check_scales(file, tensors, graph)
     return _FileWeights(file, tensors, {_name(op): op for op in graph.weights if _name(op) not in left_out})
 
 
@@ -109,11 +112,13 @@ def write_weights(
     graph: Graph,
     arrays: Mapping[str, Array],
     metadata: Mapping[str, str] | None = None,
+    beside_them: Mapping[str, Array] = MappingProxyType({}),
 ) -> None:
     """Write the parameters of `graph` to a safetensors file, dimensions in the order of published weights.
 
-    `metadata` are texts by name. The file appears complete or not at all. Raises `NetcError` if `arrays` lacks a
-    parameter, has one of another shape, or the file can't be written.
+    `metadata` are texts by name, `beside_them` further tensors, such as scales of integers. The file appears complete
+    or not at all. Raises `NetcError` if `arrays` lacks a parameter, has one of another shape, or the file can't be
+    written.
     """
     tensors: dict[str, Array] = {}
     for op in graph.weights:
@@ -123,6 +128,7 @@ def write_weights(
         if arrays[name].shape != shape:
             raise NetcError(f"parameter `{name}` has shape {list(shape)}, its value {list(arrays[name].shape)}")
         tensors[name] = np.asarray(_order(op).write(arrays[name]), op.result.type.dtype.numpy, order="C")
+    tensors.update(beside_them)
     with replacing(path) as part:
         try:
             save_file(tensors, part, dict(metadata) if metadata else None)
@@ -197,15 +203,10 @@ class _FileWeights(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         op = self._parameters[name]
         tensor = self._tensors[name]
-        try:
-            flat = np.fromfile(self._file, _DTYPES[tensor.dtype], math.prod(tensor.shape), offset=tensor.start)
-        except OSError as error:
-            raise NetcError(f"can't read weights from {self._file}: {error.strerror or error}") from None
-        if flat.size != math.prod(tensor.shape):
-            raise NetcError(f"{self._file} was truncated while it was read")
+        found = _read(self._file, tensor)
         if tensor.dtype == "BF16":
-            flat = (flat.astype(np.uint32) << 16).view(np.float32)
-        array: Array = flat.astype(op.result.type.dtype.numpy, copy=False).reshape(tensor.shape)
+            found = (found.astype(np.uint32) << 16).view(np.float32)
+        array: Array = found.astype(op.result.type.dtype.numpy, copy=False)
         return _order(op).read(array)
 
     def __iter__(self) -> Iterator[str]:
@@ -226,7 +227,8 @@ def _check(
     tensors = {name: tensor for name, tensor in tensors.items() if name not in skip}
     needed = {_name(op): op for op in graph.weights if _name(op) not in skip}
     missing = [name for name in needed if name not in tensors]
-    surplus = [name for name in tensors if name not in needed and not name.endswith(_IGNORED_SUFFIXES)]
+    known = {*needed, *(name + end for name, op in needed.items() for end in _ends(op))}
+    surplus = [name for name in tensors if name not in known and not name.endswith(_IGNORED_SUFFIXES)]
     misshapen, unsuitable = [], []
     for name, op in needed.items():
         if tensor := tensors.get(name):
@@ -247,6 +249,35 @@ def _check(
         unfit = {*missing, *surplus, *(entry.partition(":")[0] for entry in misshapen)}
         hint = _skipping(sorted(unfit)) if not needed.keys() <= unfit else None
         raise NetcError(message, details=lines, hint=hint)
+
+
+def _ends(op: Operation) -> tuple[str, ...]:
+    """What may lie beside a parameter: the scales of integers."""
+    return (SCALES, ZERO_POINTS) if op.result.type.quantization is not None else ()
+
+
+def _check_scales(file: Path, tensors: Mapping[str, _Tensor], graph: Graph) -> None:
+    """Raise `NetcError` if the file says that the integers of a parameter stand for other numbers than the net does."""
+    for op in graph.weights:
+        name, quantization = _name(op), op.result.type.quantization
+        if quantization is None or name + SCALES not in tensors:
+            continue
+        found = {n: _read(file, tensors[n]) for n in (name + SCALES, name + ZERO_POINTS) if n in tensors}
+        stated = read_quantization(name, quantization.axis or 0, found)
+        if stated != quantization:
+            problem = f"{file} does not fit net {graph.name}: the scales of `{name}` are others than in the net"
+            raise NetcError(problem, hint="the net has those of the file that it imports")
+
+
+def _read(file: Path, tensor: _Tensor) -> Array:
+    """A tensor as it lies in the file."""
+    try:
+        flat = np.fromfile(file, _DTYPES[tensor.dtype], math.prod(tensor.shape), offset=tensor.start)
+    except OSError as error:
+        raise NetcError(f"can't read weights from {file}: {error.strerror or error}") from None
+    if flat.size != math.prod(tensor.shape):
+        raise NetcError(f"{file} was truncated while it was read")
+    return flat.reshape(tensor.shape)
 
 
 def _skipping(unfit: Sequence[str]) -> str | None:

@@ -21,6 +21,7 @@ LEAVES = {
     "published",
     "reading",
     "spec",
+    "stored",
     "text",
     "types",
 }

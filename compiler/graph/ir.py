@@ -53,6 +53,14 @@ class AttributeSpec:
     kind: type | tuple[type, ...]
     doc: str
     default: Any = REQUIRED
+    items: type | None = None
+    """The class of a tuple's items, where these aren't whole numbers."""
+
+    @property
+    def is_quantization(self) -> bool:
+        """Whether values say what integers stand for, or a tuple of values does."""
+        kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
+        return Quantization in (*kinds, self.items)
 
 
 class Scales(enum.Enum):

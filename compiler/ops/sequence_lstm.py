@@ -33,7 +33,9 @@ Product = Callable[..., Value]
 """Emits a product of vectors with a weight, and the sum with a bias: builder, kind of weight, vectors, weight, bias."""
 
 LSTM_ATTRIBUTES: Mapping[str, AttributeSpec] = {
-    "roles": AttributeSpec(tuple, "what each of the weights is: forget_weight, forget_recurrent, forget_peephole ..."),
+    "roles": AttributeSpec(
+        tuple, "what each of the weights is: forget_weight, forget_recurrent, forget_peephole ...", items=str
+    ),
     "time_major": AttributeSpec(bool, "x is [T, N, I], and so is the result", False),
 }
 

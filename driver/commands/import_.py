@@ -57,7 +57,7 @@ def import_command(
         raise NetcError(f"{beside} would replace the weights it is made from", hint="give -o another name")
     graph = load(model, net=net, settings=settings, preprocess=preprocess)
     graph, labels = _with_labels(graph, model, path.with_suffix(".labels.txt"))
-    result = written(graph, path.stem, _for_two(model, net, settings, graph))
+    result = written(graph, path.stem, _for_two(model, net, settings, graph), beside.name)
     arrays = result.arrays(read_weights(weights, graph) if weights else None)
     has_weights = bool(arrays) and len(arrays) == len(result.graph.parameters)
     if arrays and not has_weights:
@@ -70,7 +70,7 @@ def import_command(
         if labels is not None:
             write_bytes(path.with_suffix(".labels.txt"), "".join(f"{name}\n" for name in labels).encode())
         if has_weights:
-            write_weights(beside, result.graph, arrays)
+            write_weights(beside, result.graph, arrays, beside_them=result.scales)
     echo(_summary(result, output, str(beside) if has_weights else None))
 
 

@@ -114,8 +114,8 @@ def integer_svdf(c: Context) -> Value:
         "rank": rank,
         "x": c.quantization(0),
         "memory": c.quantization(4),
-        "features": _scale(c, 1),
-        "time": _scale(c, 2),
+        "features_scale": _scale(c, 1),
+        "time_scale": _scale(c, 2),
         "y": c.output_quantization(),
     }
     y, new = c.builder.operation(lookup("q_svdf"), operands, options).results

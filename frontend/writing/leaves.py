@@ -15,6 +15,8 @@ LISTS = frozenset(
 )
 """Arguments that are lists themselves."""
 _PLURALS = dict.fromkeys(("i", "j", "k", "n", "m"), "steps")
+_WORDS = {"y": "scale"}
+"""What arguments are called where they become parameters, if not by their own name."""
 NUMBERS = ("i", "j", "k", "n", "m")
 """Names for the numbers in labels."""
 
@@ -77,6 +79,7 @@ def _name(word: str, used: Collection[str]) -> str:
         if free is not None:
             return free
         word = "number"
+    word = _WORDS.get(word, word)
     base, number = word, 2
     while word in used:
         word, number = f"{base}_{number}", number + 1

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from .items import Body, Call, Expr, Item, Loop, Var
+from .proposals import SLICE
 from .terms import same_value
 
 LONG = 700
@@ -64,7 +65,7 @@ def _fits(item: Call, var: Var, reader: Item, length: int, inlined: Mapping[Var,
         return False
     if not item.operands:
         return length < 100
-    if reader.is_infix:
+    if reader.is_infix or reader.callee == SLICE:
         return _depth(item, inlined) <= 1 and length < 70
     if reader.operands[0] is var and reader.operands.count(var) == 1:
         return length < LONG and _depth(item, inlined) < 16

@@ -8,8 +8,10 @@ from typing import Any
 
 from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
+from .lists import APPEND, LIST
 from .naming import RECORD, TENSORS, free
 from .plan import Plan
+from .proposals import RANGE, SLICE
 from .terms import WIDTH, folded, label_text, path_text, same_value, sequence_text, value_text
 
 _LOOSE = 0
@@ -64,6 +66,11 @@ def definition(
     writer = _Writer(dict(names), {}, frozenset())
     lines = writer.lines(body, "  ", result=result, returns=True)
     return "\n".join([f"{head} {{", *lines, "}"]) + "\n"
+
+
+def import_text(file: str) -> str:
+    """An import of another file."""
+    return f"import {value_text(file)}"
 
 
 def preprocess_text(net: str, settings: Mapping[str, Any]) -> str:
@@ -134,6 +141,10 @@ class _Writer:
         for at, item in enumerate(plan.statements):
             if isinstance(item, Loop):
                 lines += self._loop(item, at, plan, alive, indent)
+                continue
+            if not item.results:  # `next`
+                value, state = (self._operand(v, plan) for v in item.operands)
+                lines += folded(f"{indent}next({state}) = {value}", indent + "    ")
                 continue
             text = self._text(item, plan)
             targets = []
@@ -241,9 +252,15 @@ class _Writer:
         operands = [self._operand(v, plan) for v in item.operands]
         if item.is_infix:
             return self._infix(item, operands)
+        if item.callee == LIST:
+            return _Text(f"[{', '.join(map(str, operands))}]")
+        if item.callee == APPEND:
+            return _Text(f"{operands[0].inside(_SUMS)} + [{operands[1]}]", (), _SUMS)
+        if item.callee == SLICE:
+            return _Text(f"{operands[0].inside(_TIGHT)}[{self._places(item)}]")
         label = label_text(item.label, self.values) if item.label else ""
         arguments = [value_text(s.value, self.values) for s in item.slots if not s.named]
-        if item.callee == "param":
+        if item.callee in ("param", "state"):
             assert item.label is not None
             label, arguments = "", [path_text(item.label, self.values), *arguments]
         rest = [str(o) for o in operands[1:]] + arguments
@@ -257,6 +274,21 @@ class _Writer:
             return _Text(_stage(stage) if stage[1] else f"{stage[0]}()")
         first = operands[0]
         return replace(first, stages=(*first.stages, stage))
+
+    def _places(self, item: Call) -> str:
+        """`0, 1:, ::2`."""
+        texts: list[str] = []
+        parts = ["" if s.value is None else value_text(s.value, self.values) for s in item.slots]
+        names = [s.name for s in item.slots]
+        while parts:
+            if names[0] not in RANGE:
+                texts.append(parts[0])
+                del parts[0], names[0]
+                continue
+            start, stop, step = parts[:3]
+            texts.append(f"{start}:{stop}:{step}" if step else f"{start}:{stop}")
+            del parts[:3], names[:3]
+        return ", ".join(texts)
 
     def _infix(self, item: Call, operands: list[_Text]) -> _Text:
         binding = _BINDING.get(item.name, _COMPARED)
@@ -279,5 +311,5 @@ def _records(names: Sequence[str], rows: Sequence[Sequence[Leaf]]) -> str:
     lines = []
     for row in cells:
         text = " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        lines.append(f"    {{{text.rstrip(',')}}},")
+        lines += folded(f"    {{{text.rstrip(',')}}},", "      ")
     return "[\n" + "\n".join(lines) + "\n  ]"

@@ -18,6 +18,12 @@ class Proposal:
     settings: Mapping[str, Any]
 
 
+SLICE = "[]"
+"""In place of a layer: `x[places]`, whose places are the setting `places`."""
+
+RANGE = ("start", "stop", "step")
+"""The parts of a place that is a range."""
+
 Rule = Callable[[Graph, Operation], Iterator[Proposal]]
 
 
@@ -151,6 +157,35 @@ def pad(graph: Graph, op: Operation) -> Iterator[Proposal]:
     yield Proposal("pad", op.operands, {"padding": op.attributes["padding"], "value": op.attributes["value"]})
 
 
+def brackets(graph: Graph, op: Operation) -> Iterator[Proposal]:
+    """`x[places]`; also of a slice that loses dimensions of which it keeps one element."""
+    part: Operation | None = op
+    if op.name == "reshape":
+        part = graph.producers.get(op.operands[0])
+    if part is None or part.name not in ("slice", "strided_slice"):
+        return
+    begin, size = part.attributes["begin"], part.attributes["size"]
+    strides = part.attributes.get("strides", (1,) * len(size))
+    places = tuple(map(_range, begin, size, strides, part.operands[0].type.shape))
+    if op.name == "reshape":
+        whole = part.operands[0].type.shape
+        gone = [d for d, n in enumerate(size) if n == 1 and whole[d] > 1]
+        if not gone or tuple(n for d, n in enumerate(size) if d not in gone) != op.attributes["shape"]:
+            return
+        places = tuple(begin[d] if d in gone else place for d, place in enumerate(places))
+    while places and places[-1] == (None, None, None):
+        places = places[:-1]
+    yield Proposal(SLICE, part.operands, {"places": places})
+
+
+def _range(begin: int, size: int, step: int, whole: int) -> tuple[int | None, int | None, int | None]:
+    """`begin:end:step`, of which what goes without saying is None."""
+    end = begin + (size - 1) * step + (1 if step > 0 else -1) if size else begin
+    first = None if begin == (0 if step > 0 else whole - 1) else begin
+    is_last = end >= whole if step > 0 else end < 0
+    return first, None if is_last else end, None if step == 1 else step
+
+
 def strided_slice(graph: Graph, op: Operation) -> Iterator[Proposal]:
     """`strided_slice`, which says where a range ends in place of how long it is."""
     begin, size, strides = (op.attributes[k] for k in ("begin", "size", "strides"))
@@ -243,10 +278,11 @@ PROPOSALS: Mapping[str, tuple[Rule, ...]] = {
     "avg_pool": (pooling,),
     "reduce_mean": (mean,),
     "reduce_max": (mean,),
-    "reshape": (reshape,),
+    "reshape": (brackets, reshape),
+    "slice": (brackets,),
     "concat": (concat,),
     "pad": (pad,),
-    "strided_slice": (strided_slice,),
+    "strided_slice": (brackets, strided_slice),
     "dropout": (dropout,),
     "resize": (resize,),
     "roi_align": (operator_layer,),

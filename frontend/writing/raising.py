@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from ...compiler.errors import NetcError
+from ...compiler.errors import Location, NetcError
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Attribute, Graph, Operation, Value
 from ...compiler.ops.layer import layers
-from ...compiler.types import DType
+from ...compiler.types import DType, Quantization
+from ..quantized import default as said_by_operands
+from ..quantized import range_of
+from ..tensors import take
 from .items import Body, Call, Slot, Var, split_label
 from .matching import KNOWN, DifferentError, matched
-from .proposals import PROPOSALS, Proposal
+from .proposals import PROPOSALS, RANGE, SLICE, Proposal
 
 SMALL = 16
 """Most numbers of a constant that is written out; larger ones become parameters."""
@@ -84,6 +87,9 @@ class Raising:
     fits: dict[Operation, _Fit] = field(default_factory=dict)
     shown: dict[Value, int] = field(default_factory=dict)
     """Parameters that stand on their own, and their numbers."""
+    states: int = 0
+    updated: list[Value] = field(default_factory=list[Value])
+    """States in the order in which they get their next values."""
 
     def body(self) -> Body:
         """All of the graph, in its order."""
@@ -95,13 +101,23 @@ class Raising:
                     self.covered |= fit.covered
         params = tuple(self.var(v) for v in self.graph.inputs)
         items: list[Call] = []
+        coming = dict(self.graph.updates)
         for op in self.graph.operations:
             if op in self.fits:
                 items.append(self._layer(op, self.fits[op], items))
             elif op not in self.covered and op.name not in KNOWN:
                 items.append(self._operator(op, items))
-        outs = tuple(self._operand(v, items) for v in self.graph.outputs)
+            for state in [state for state, value in coming.items() if value in op.results and value in self.vars]:
+                items.append(self._next(state, coming.pop(state), items))
+        for state, value in coming.items():
+            items.append(self._next(state, value, items))
+        outs = tuple(self._operand(v, items) for v in self.graph.results)
         return Body(params, tuple(items), outs)
+
+    def _next(self, state: Value, value: Value, items: list[Call]) -> Call:
+        """`next(state) = value`."""
+        self.updated.append(state)
+        return Call("next", (self._operand(value, items), self._operand(state, items)), ())
 
     def var(self, value: Value) -> Var:
         """The tensor that stands for a value."""
@@ -124,10 +140,10 @@ class Raising:
         b = _Scratch()
         inputs = [b.input(str(i), v.type) for i, v in enumerate(proposal.operands)]
         try:
-            result = layers()[proposal.layer].function(b, *inputs, **proposal.settings)
+            result = _run(b, proposal, inputs)
         except (NetcError, TypeError, ValueError):
             return None
-        if not isinstance(result, Value):
+        if not isinstance(result, Value) or result in inputs:
             return None
         made = {r: o for o in b.operations for r in o.results}
         known: dict[Value, Value] = {}
@@ -165,26 +181,27 @@ class Raising:
         results = tuple(self.var(r) for r in op.results)
         if op.operator.internal:
             raise UnsayableError(f"the language has no call of the operator {op.name}")
-        for value in (*op.operands, *op.results):
-            if value.type.quantization is not None:
-                hint = "import the float network that the integers were made from"
-                if op.name.startswith("hybrid_"):
-                    hint = "--float-weights reads its 8-bit weights as floats"
-                raise UnsayableError(
-                    f"{op.name}: the language has no quantized tensors, such as {value.type}", hint=hint
-                )
         if op.name in SIGNS and len(op.operands) == 2:
             return self._infix(op, results, items)
-        if len(results) != 1:
-            raise UnsayableError(f"the language has no call of the operator {op.name}, which has several results")
         name = WITH_TENSORS.get(op.name, op.name)
         if name == op.name and op.name in layers():
             given = f"the layer {op.name} that gives what stands in the graph: {_shown(op)}"
             raise UnsayableError(f"the language has no call of {given}")
         operands = tuple(self._operand(v, items) for v in op.operands)
         slots = []
+        implied = range_of(op.operator, op.operands, op.attributes)
         for key, value in op.attributes.items():
-            default = op.operator.attributes[key].default
+            if key in implied and implied[key] == value:
+                continue
+            spec = op.operator.attributes[key]
+            default = spec.default
+            if spec.is_quantization and (said := said_by_operands(op.operator, op.operands, key, spec)) is not None:
+                default = said
+            if spec.is_quantization and value is not None and value == default:
+                continue
+            if spec.is_quantization and key in (name.strip("?") for name in op.operator.operands):
+                problem = f"the language takes what `{key}` of {op.name} stands for from its type, which isn't {value}"
+                raise UnsayableError(problem)
             slots.append(Slot(key, _sayable(op, key, value), _sayable(op, key, default, strict=False)))
         return Call(name, operands, results, tuple(slots))
 
@@ -214,10 +231,10 @@ class Raising:
         op = self.graph.producers.get(value)
         if op is None or op.name not in KNOWN or value in self.vars:
             return self.var(value)
-        if value.type.quantization is not None:
-            hint = "import the float network that the integers were made from"
-            raise UnsayableError(f"the language has no quantized tensors, such as {value.type}", hint=hint)
-        call = _constant_call(op, self.var(value)) if op.name == "constant" else None
+        is_plain = op.name == "constant" and value.type.quantization is None
+        call = _constant_call(op, self.var(value)) if is_plain else None
+        if call is None and value in self.graph.updates:
+            call = self._state(op)
         items.append(call if call is not None else self._parameter(op))
         return self.var(value)
 
@@ -229,16 +246,46 @@ class Raising:
         self.shown[value] = number
         if op.name == "constant":
             given = value.name if self.is_named and value.name and _is_path(value.name) else f"constant_{number}"
-            settings = [Slot("trainable", value.type.dtype.is_float, True)]
+            settings = [Slot("trainable", value.type.dtype.is_float, value.type.dtype.is_float)]
         else:
             given = value.name if self.is_named and value.name else f"parameter_{number}"
             settings = [
                 Slot("init", attributes["init"], "zeros"),
-                Slot("trainable", attributes["trainable"], True),
+                Slot("trainable", attributes["trainable"], value.type.dtype.is_float),
                 Slot("checkpoint", attributes["checkpoint"], None),
             ]
+        axis = value.type.quantization.axis if value.type.quantization is not None else None
+        if axis is not None and axis != value.type.rank - 1:
+            settings.append(Slot("axis", axis, -1))
         slots = (Slot("shape", value.type.shape, named=False), *settings, dtype)
         return Call("param", (), (self.var(value),), slots, split_label(given))
+
+    def _state(self, op: Operation) -> Call:
+        """`state(...)`, which begins with a number, or with few of them."""
+        value, array = op.result, op.attributes["value"]
+        if array is None:
+            raise UnsayableError(f"the language has no state that begins with weights, such as `{value.name}`")
+        kind = f"{value.type.dtype}{value.type.quantization or ''}"
+        is_bool = value.type.dtype is DType.BOOL
+        is_same = array.size and array.tobytes() == array.reshape(-1)[:1].tobytes() * array.size
+        if array.size > SMALL and not is_same:
+            raise UnsayableError(f"the language has no state that begins with many numbers, such as `{value.name}`")
+        shown = array.reshape(-1)[:1] if is_same else array.reshape(-1)
+        numbers = [bool(n) if is_bool else _plain(n, value.type.dtype) for n in shown]
+        if any(n is None for n in numbers):
+            raise UnsayableError(f"the language has no state that begins with NaN or infinity, such as `{value.name}`")
+        first = numbers[0] if is_same else _nested(iter(numbers), array.shape)
+        shape = Slot("shape", value.type.shape, named=False)
+        named = value.name if self.is_named and value.name and _is_path(value.name) else None
+        label = split_label(named or f"state_{self.count_of_states()}")
+        return Call(
+            "state", (), (self.var(value),), (shape, Slot("value", first, 0), Slot("dtype", kind, "f32")), label
+        )
+
+    def count_of_states(self) -> int:
+        """How many states have got a call so far."""
+        self.states += 1
+        return self.states - 1
 
 
 WITH_TENSORS = {"dense": "linear", "batch_norm": "batch_normalize", "prelu": "parametric_relu"}
@@ -283,7 +330,22 @@ def _is_path(name: str) -> bool:
     return all(c.isalnum() or c in "._-" for c in name) and name.isascii() and not name.isdigit()
 
 
+def _run(b: _Scratch, proposal: Proposal, inputs: Sequence[Value]) -> Any:
+    """What the layer of a proposal gives."""
+    if proposal.layer == SLICE:
+        places = [p if isinstance(p, int) else slice(*p) for p in proposal.settings["places"]]
+        return take(inputs[0], places, b, Location("", 1, 1))
+    return layers()[proposal.layer].function(b, *inputs, **proposal.settings)
+
+
 def _slots(proposal: Proposal) -> Iterator[Slot]:
+    if proposal.layer == SLICE:
+        for place in proposal.settings["places"]:
+            if isinstance(place, int):
+                yield Slot("index", place)
+            else:
+                yield from map(Slot, RANGE, place)
+        return
     signature = layers()[proposal.layer].signature.parameters
     for name, value in proposal.settings.items():
         default = signature[name].default
@@ -348,6 +410,8 @@ def _sayable(op: Operation, key: str, value: Attribute, *, strict: bool = True) 
         return value
     if isinstance(value, float) and np.isfinite(value):
         return value
+    if isinstance(value, Quantization) and value.is_per_tensor:
+        return str(value)
     if isinstance(value, tuple):
         return tuple(_sayable(op, key, v, strict=strict) for v in value)
     if strict:

@@ -75,16 +75,21 @@ def folded(line: str, indent: str) -> list[str]:
     if "\n" in line:
         return line.split("\n")
     lines: list[str] = []
-    while len(line) > WIDTH and (at := _break(line, len(indent))) is not None:
+    depth = 0
+    while len(line) > WIDTH and (found := _break(line, len(indent), depth)) is not None:
+        at, depth = found
         lines.append(line[:at].rstrip())
         line = indent + line[at:].lstrip()
     return [*lines, line]
 
 
-def _break(line: str, start: int) -> int | None:
-    """The last place before the width, or else the first, at which a line may be broken."""
-    depth, is_text = 0, False
-    places: list[tuple[int, int]] = []
+def _break(line: str, start: int, depth: int) -> tuple[int, int] | None:
+    """The last place before the width, or else the first, at which a line may be broken, and the brackets open there.
+
+    `depth` brackets are open where the line begins.
+    """
+    is_text = False
+    places: list[tuple[int, int, int]] = []
     for i, c in enumerate(line):
         if is_text:
             is_text = c != '"' or line[i - 1] == "\\"
@@ -95,10 +100,10 @@ def _break(line: str, start: int) -> int | None:
         elif c in ")]}":
             depth -= 1
         elif i > start and ((c == "|" and line[i : i + 2] == "|>") or (c == " " and line[i - 1] == "," and depth)):
-            places.append((i, 0 if c == "|" and not depth else depth))
+            places.append((i, 0 if c == "|" and not depth else depth, depth))
     fitting = [p for p in places if p[0] <= WIDTH]
     if fitting:
-        outermost = min(depth for _, depth in fitting)
-        good = [i for i, depth in fitting if depth == outermost and i > WIDTH // 3]
-        return good[-1] if good else fitting[-1][0]
-    return places[0][0] if places else None
+        outermost = min(rank for _, rank, _ in fitting)
+        good = [(i, d) for i, rank, d in fitting if rank == outermost and i > WIDTH // 3]
+        return good[-1] if good else (fitting[-1][0], fitting[-1][2])
+    return (places[0][0], places[0][2]) if places else None

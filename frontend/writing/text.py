@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
+from types import MappingProxyType
 
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
 from ...compiler.graph.names import output_names
 from ...compiler.ops.opaque import runnable, unknown_operators
 from ...compiler.passes.dce import dce
+from ...compiler.stored import stored_quantization
 from ..loading import load_text
 from ..modules import library_names
+from ..quantized import InOrder, Source, Stored
 from .batch import FixedError, with_batch
 from .items import Program, Var
+from .lists import with_lists
 from .matching import KNOWN, DifferentError, correspondence
 from .naming import KEYWORDS, free, identifier
-from .printing import block_text, definition, preprocess_text
+from .order import order
+from .printing import block_text, definition, import_text, preprocess_text
 from .raising import SMALL, Raising, UnsayableError
 from .structure import structured
 from .terms import folded
@@ -33,6 +38,8 @@ class Written:
     sources: Mapping[str, Operation]
     blocks: int
     """How many blocks the text defines."""
+    scales: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    """Tensors that say what the integers of parameters stand for, which the text imports from the file of weights."""
 
     def arrays(self, weights: Mapping[str, Array] | None = None) -> Mapping[str, Array]:
         """Values of the parameters that are known: those of constants, and of parameters that are among `weights`."""
@@ -45,10 +52,11 @@ class Written:
         return found
 
 
-def written(graph: Graph, name: str | None = None, pair: Graph | None = None) -> Written:
+def written(graph: Graph, name: str | None = None, pair: Graph | None = None, weights: str | None = None) -> Written:
     """The text of a graph as the net `name`, with blocks and loops, or straight on where those don't give the same.
 
-    `pair` is the same network for two samples: the text then leaves the batch open, if that can be said. Raises
+    `pair` is the same network for two samples: the text then leaves the batch open, if that can be said. `weights` is
+    the name of the file that will hold weights, from which the text takes their scales if they are integers. Raises
     `UnsayableError` where the language has no words for something in the graph.
     """
     graph = dce(graph)
@@ -56,20 +64,18 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None) ->
     if unknown:
         raise UnsayableError(unknown)
     graph, pair = runnable(graph), None if pair is None else runnable(pair)
-    if graph.states:
-        state = graph.states[0].result
-        raise UnsayableError(f"the language has no state between calls, such as `{state.name}`: {state.type}")
     if not graph.inputs:
         raise UnsayableError(f"{graph.name} has no input, and a net of the language must have one")
     empty = next((v for v in graph.inputs if 0 in v.type.shape), None)
     if empty is not None:
         raise UnsayableError(f"the language has no empty inputs, such as `{empty.name}`: {empty.type}")
     net = _net_name(name or graph.name)
+    weights = weights or f"{net}.safetensors"
     reasons: list[NetcError | DifferentError] = []
     for two in (dce(pair), None) if pair is not None else (None,):
-        for is_named, is_structured in product((True, False) if _has_names(graph) else (False,), (True, False)):
+        for is_named, form in product((True, False) if _has_names(graph) else (False,), _FORMS):
             try:
-                return _proven(net, graph, two, is_named=is_named, is_structured=is_structured)
+                return _proven(net, weights, graph, two, is_named=is_named, form=form)
             except UnsayableError:
                 raise
             except FixedError:
@@ -89,21 +95,61 @@ def _has_names(graph: Graph) -> bool:
     return 2 * sum(value.name is not None for value in weights) >= len(weights)
 
 
-def _proven(net: str, graph: Graph, two: Graph | None, *, is_named: bool, is_structured: bool) -> Written:
+LISTED, BLOCKS, STRAIGHT = "with growing lists", "with blocks and loops", "straight on"
+_FORMS = (LISTED, BLOCKS, STRAIGHT)
+
+
+def _proven(net: str, weights: str, graph: Graph, two: Graph | None, *, is_named: bool, form: str) -> Written:
     """The text made in one way, which gives the graph again; raises `DifferentError` or `NetcError` if it doesn't."""
-    body = Raising(graph, is_named).body()
+    raising = Raising(graph, is_named)
+    body = raising.body()
+    other = Raising(two, is_named) if two is not None else raising
     if two is not None:
-        body = with_batch(body, Raising(two, is_named).body())
-    program = structured(body, is_named=is_named) if is_structured else Program(body)
+        body = with_batch(body, other.body())
+    if form == LISTED:
+        grown = with_lists(body)
+        if grown is body:
+            raise DifferentError("no join grows")
+        body = grown
+    program = structured(body, is_named=is_named) if form != STRAIGHT else Program(body)
     text = _text(net, graph, two, program)
-    made = load_text(text, f"{net}.net")
+    shown = list(raising.shown)
+    scales = [shown[i].type.quantization for i in order(program) if not shown[i].type.dtype.is_float]
+    has_scales = any(scales)
+    if has_scales:
+        text = f"{import_text(weights)}\n{text}"
+
+    def read(batch: int, source: Source) -> Graph:
+        return load_text(text, f"{net}.net", batch=batch, stored={weights: source})
+
+    made = read(1, InOrder(weights, iter(scales)))
     if (made.attributes.get("preprocess") or {}) != (graph.attributes.get("preprocess") or {}):
         raise DifferentError("pictures are prepared otherwise")
-    pairs = correspondence(made, graph)
+    updates = order(program, "next")
+    pairs = correspondence(made, _reordered(graph, [raising.updated[i] for i in updates]))
+    tensors = _scales(made) if has_scales else {}
     if two is not None:
-        correspondence(load_text(text, f"{net}.net", batch=2), two)
-    sources = {a.name or "": graph.producers[b] for a, b in pairs.items()}
-    return Written(text, made, sources, len(program.blocks))
+        correspondence(read(2, Stored(weights, tensors)), _reordered(two, [other.updated[i] for i in updates]))
+    elif has_scales:
+        correspondence(read(1, Stored(weights, tensors)), _reordered(graph, [raising.updated[i] for i in updates]))
+    sources = {a.name or "": graph.producers[b] for a, b in pairs.items() if b not in graph.updates}
+    return Written(text, made, sources, len(program.blocks), tensors)
+
+
+def _reordered(graph: Graph, states: Sequence[Value]) -> Graph:
+    """The graph with its states in another order."""
+    attributes = {**graph.attributes, "updates": tuple(state.name for state in states)} if states else graph.attributes
+    outputs = (*graph.results, *(graph.updates[state] for state in states))
+    return replace(graph, outputs=outputs, attributes=MappingProxyType(dict(attributes)))
+
+
+def _scales(graph: Graph) -> Mapping[str, Array]:
+    """What the integers of all weights stand for."""
+    tensors: dict[str, Array] = {}
+    for op in graph.weights:
+        if op.result.type.quantization is not None:
+            tensors.update(stored_quantization(op.result.name or "", op.result.type.quantization))
+    return tensors
 
 
 def _net_name(name: str) -> str:
@@ -122,7 +168,7 @@ def _text(net: str, graph: Graph, two: Graph | None, program: Program) -> str:
         taken.add(names[var])
         inputs.append(f"{names[var]}: {_type(value, other)}")
     head = "\n".join(folded(f"net {net}({', '.join(inputs)})", "    "))
-    result = output_names(graph) if len(graph.outputs) > 1 or _is_record(graph) else ()
+    result = output_names(graph) if len(graph.results) > 1 or _is_record(graph) else ()
     fields = result if result and all(re.fullmatch(r"[A-Za-z_]\w*", n) and n not in KEYWORDS for n in result) else None
     parts = [*map(block_text, program.blocks), definition(head, program.body, names, fields)]
     settings = graph.attributes.get("preprocess")
@@ -136,7 +182,9 @@ def _is_record(graph: Graph) -> bool:
 
 def _type(value: Value, other: Value) -> str:
     """The type of an input, whose batch is `N` where it is another in the graph for two samples."""
-    if value.type.quantization is not None:
-        raise UnsayableError(f"the language has no quantized tensors, such as the input `{value.name}`: {value.type}")
+    quantization = value.type.quantization
+    if quantization is not None and not quantization.is_per_tensor:
+        raise UnsayableError(f"the language has no input with several scales, such as `{value.name}`: {value.type}")
     sizes = zip(value.type.shape, other.type.shape, strict=True)
-    return f"{value.type.dtype}[{', '.join(str(a) if a == b else 'N' if a == 1 else f'{a} * N' for a, b in sizes)}]"
+    shape = ", ".join(str(a) if a == b else "N" if a == 1 else f"{a} * N" for a, b in sizes)
+    return f"{value.type.dtype}[{shape}]{quantization or ''}"

@@ -97,13 +97,19 @@ def test_errors_leave_nothing_behind(
     assert small.read_text(encoding="utf-8") == NET
 
 
-def test_integers_are_refused_by_name(netc: Call, small: Path, tmp_path: Path) -> None:
+def test_integers_become_text_and_their_scales_lie_beside_weights(netc: Call, small: Path, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
-    write_tflite(package.quantize(small, calibration=samples), tmp_path / "q.tflite")
-    result = netc("import", tmp_path / "q.tflite", "-o", tmp_path / "mine.net")
-    assert result.code == 2
-    assert "the language has no quantized tensors" in result.err
-    assert not (tmp_path / "mine.net").exists()
+    file, mine = tmp_path / "q.tflite", tmp_path / "mine.net"
+    write_tflite(package.quantize(small, calibration=samples), file)
+    result = netc("import", file, "-o", mine)
+    assert result.code == 0, result.err
+    assert mine.read_text(encoding="utf-8").startswith('import "mine.safetensors"\n')
+    one = package.compile(file, threads=1)
+    other = package.compile(mine, weights=tmp_path / "mine.safetensors", threads=1)
+    x = np.random.default_rng(1).integers(-128, 128, (1, 8, 8, 3), np.int8)
+    np.testing.assert_array_equal(one(x), other(x))
+    shown = netc("check", mine)
+    assert shown.code == 0, shown.err
 
 
 def test_what_a_file_says_about_pictures_and_classes(netc: Call, small: Path, tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from netc.compiler.initial import RULES
+from netc.compiler.types import Quantization
 from netc.frontend import check_text, load_text, parse_source
 from netc.frontend.arithmetic import BUILTINS, MAX_LIST, MAX_TEXT
 from netc.frontend.budget import MAX_BYTES, MAX_FILE, MAX_OPERATIONS, MAX_STEPS, MAX_TOKENS
 from netc.frontend.lexer import MAX_NESTING
 from netc.frontend.modules import MAX_FILES
 from netc.frontend.parser import MAX_ERRORS, literals
+from netc.frontend.quantized import Stored
 from netc.frontend.state import MAX_DEPTH, MAX_ELEMENTS, MAX_PATH, MAX_RANK
 from netc.frontend.tensors import MAX_POWER, QUERIES
 from netc.frontend.tree import MAX_INTEGER
@@ -41,6 +44,14 @@ def test_example_of_shared_parameters() -> None:
     section = REFERENCE[REFERENCE.index("### Shared parameters") :]
     names = [p.result.name or "" for p in load_text(example).parameters]
     assert re.findall(r"`(tower\.[a-z0-9_.]+)`", section) == names
+
+
+def test_example_of_integers() -> None:
+    section = REFERENCE[REFERENCE.index("### Integer networks") : REFERENCE.index("### Recurrent layers")]
+    text = "".join(line[4:] + "\n" for line in section.split("\n") if line.startswith("    "))
+    scales = {f"{layer}.{kind}.scales": np.float32(0.5) for layer in "ab" for kind in ("weight", "bias")}
+    graph = load_text(text, stored={"digits.safetensors": Stored("digits.safetensors", scales)})
+    assert graph.outputs[0].type.quantization == Quantization.of(0.128, 34)
 
 
 def test_table_of_initial_values() -> None:

@@ -86,8 +86,8 @@ def q_svdf(m: Maker, name: str) -> Value:
         rank=rank,
         x=given,
         memory=Quantization.of(m.choice((0.01, 0.001))),
-        features=m.choice((0.01, 0.003)),
-        time=m.choice((0.01, 0.003)),
+        features_scale=m.choice((0.01, 0.003)),
+        time_scale=m.choice((0.01, 0.003)),
         y=quantization(m, DType.I8),
     )
 

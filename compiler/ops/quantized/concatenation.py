@@ -28,7 +28,7 @@ class QConcat(QuantizedOperator):
     operands = ("*values",)
     attributes = {
         **Concat.attributes,
-        "inputs": AttributeSpec(tuple, "what the elements of each tensor stand for"),
+        "inputs": AttributeSpec(tuple, "what the elements of each tensor stand for", items=Quantization),
         "y": quantization("the result"),
     }
     non_differentiable = "its operands are made of integers"

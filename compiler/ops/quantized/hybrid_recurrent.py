@@ -84,7 +84,7 @@ def _recovered(b: Builder, weight: Value, scale: float) -> Value:
     return b.emit("mul", b.emit("cast", weight, dtype=str(DType.F32)), factor)
 
 
-SCALES = AttributeSpec(tuple, "the scale of each weight of i8")
+SCALES = AttributeSpec(tuple, "the scale of each weight of i8", items=float)
 
 
 @register

@@ -40,8 +40,10 @@ class QLstm(QuantizedOperator):
         "x": quantization("x"),
         "y": quantization("the result and the state"),
         "hidden": quantization("the state before it is projected or becomes the result"),
-        "scales": AttributeSpec(tuple, "the scale of each weight; 0 for biases"),
-        "gates": AttributeSpec(tuple, "scales of the four gates before they are normalised; none: 2^-12", ()),
+        "scales": AttributeSpec(tuple, "the scale of each weight; 0 for biases", items=float),
+        "gates": AttributeSpec(
+            tuple, "scales of the four gates before they are normalised; none: 2^-12", (), items=float
+        ),
         "cell_bits": AttributeSpec(int, "binary digits of the cell's scale: -11 for 2^-11"),
         "cell_clip": AttributeSpec(int, "largest size of the cell, in its own scale; 0: any", 0),
         "projection_clip": AttributeSpec(int, "largest size of the projected state, in its own scale; 0: any", 0),

@@ -29,8 +29,8 @@ class QSvdf(QuantizedOperator):
         "rank": AttributeSpec(int, "filters that make up a unit"),
         "x": quantization("x"),
         "memory": quantization("the memory"),
-        "features": AttributeSpec(float, "scale of the filters over the features"),
-        "time": AttributeSpec(float, "scale of the filters over time"),
+        "features_scale": AttributeSpec(float, "scale of the filters over the features"),
+        "time_scale": AttributeSpec(float, "scale of the filters over time"),
         "y": quantization("the result"),
     }
     non_differentiable = "its operand is made of integers"
@@ -81,8 +81,8 @@ class QSvdf(QuantizedOperator):
 
 def _factors(attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
     """From sums over the features to the memory, and from sums over time to the result; combined in f32."""
-    kept = fp.single_ratio(attributes["x"].scale, attributes["features"], over=attributes["memory"].scale)
-    shown = fp.single_ratio(attributes["memory"].scale, attributes["time"], over=attributes["y"].scale)
+    kept = fp.single_ratio(attributes["x"].scale, attributes["features_scale"], over=attributes["memory"].scale)
+    shown = fp.single_ratio(attributes["memory"].scale, attributes["time_scale"], over=attributes["y"].scale)
     return fp.quantize_multiplier(kept), fp.quantize_multiplier(shown)
 
 

@@ -170,12 +170,12 @@ def svdf(c: Emitter, op: Operation) -> None:
 def q_svdf(c: Emitter, op: Operation) -> None:
     """SVDF on 8-bit numbers."""
     given = op.attributes
-    time = Quantization.of(given["time"])
+    time = Quantization.of(given["time_scale"])
     inputs = [
-        _weight(c, op, 2, Quantization.of(given["features"])),
+        _weight(c, op, 2, Quantization.of(given["features_scale"])),
         c.constant(c.known(op, 3), c.names[op.operands[3]], time),
     ]
-    product = Quantization.of(float(np.float32(given["memory"].scale) * np.float32(given["time"])))
+    product = Quantization.of(float(np.float32(given["memory"].scale) * np.float32(given["time_scale"])))
     inputs.append(_weight(c, op, 4, product) if len(op.operands) > 4 else -1)
     _svdf(c, op, inputs, ACTIVATIONS.index("relu"), 3)
 

@@ -141,17 +141,18 @@ def test_names_that_mean_something_in_the_language_are_changed() -> None:
 
 def test_what_the_language_has_no_words_for_is_refused_by_name() -> None:
     b = GraphBuilder("t")
-    x = b.input("x", TensorType(DType.I8, (2,), quantization=Quantization((0.5,), (0,))))
-    with pytest.raises(UnsayableError, match="quantized tensors, such as the input `x`"):
+    scales = Quantization((0.5, 0.25), (0, 0), 0)
+    x = b.input("x", TensorType(DType.I8, (2,), quantization=scales))
+    with pytest.raises(UnsayableError, match="no input with several scales, such as `x`"):
         written(b.finish([x]))
 
 
-def test_state_between_calls_is_refused() -> None:
+def test_state_that_begins_with_weights_is_refused() -> None:
     b = GraphBuilder("t", {"updates": ("count",)})
     x = b.input("x", TensorType(DType.F32, (2,)))
     count = b.emit("param", shape=(2,), name="count")
     total = b.emit("add", x, count)
-    with pytest.raises(UnsayableError, match="no state between calls, such as `count`"):
+    with pytest.raises(UnsayableError, match="no state that begins with weights, such as `count`"):
         written(b.finish([total, total]))
 
 
@@ -188,3 +189,33 @@ def test_a_batch_that_the_text_cannot_leave_open_is_fixed() -> None:
 def test_a_block_is_not_called_like_the_rows_of_a_table() -> None:
     assert block_name([("stage2", "0"), ("stage3", "0")], []) == "stage_block"
     assert block_name([("branch",)], ["branch"]) == "branch_2"
+
+
+def test_joins_that_grow_become_a_list_in_a_loop() -> None:
+    text = same(
+        """
+        net t(x: f32[1, 8, 8, 4]) {
+          parts = [x]
+          for i in range(6) {
+            y = if i == 0 then x else concat(parts, axis = 3)
+            parts += [y |> conv@"layer{i}.conv"(4, 3) |> batch_norm@"layer{i}.norm" |> relu]
+          }
+          return concat(parts, axis = 3)
+        }
+        """
+    )
+    assert "for i in range(1, 6)" in text
+    assert text.count("concat(") == 2
+
+
+def test_joins_of_one_tensor_more_in_other_places_stay_apart() -> None:
+    same(
+        """
+        net t(x: f32[2, 4], y: f32[2, 4]) {
+          a = concat(x, y, axis = 1)
+          b = concat(x, y, a, axis = 1)
+          c = concat(x, y, a, b, axis = 1)
+          return c, concat(x, y, a, relu(b), axis = 1), concat(x, y, a, b, c, axis = 0 + 1)
+        }
+        """
+    )
