@@ -39,7 +39,7 @@ from ....loops.ir import (
 )
 from ....loops.operations import COMPARISONS
 from ....loops.rounding import rounded_expr
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
 from .byte_tables import pick
