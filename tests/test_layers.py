@@ -11,6 +11,7 @@ from test_packaging import ROOT, imports, sources
 
 LEAVES = {
     "archives",
+    "arrays",
     "errors",
     "files",
     "initial",
@@ -32,8 +33,8 @@ LAYERS = {
     "graph": {"loops"},
     "ops": {"graph", "loops"},
     "modules": {"graph", "loops"},
-    "library": {"graph", "modules"},
-    "passes": {"graph", "ops"},
+    "library": {"graph", "modules", "targets"},
+    "passes": {"graph", "lowering", "ops"},
     "training": {"graph", "ops", "passes"},
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},
@@ -56,7 +57,9 @@ RUNTIME_LAYERS = {
     "training": {"data", "finite"},
     "evaluation": {"data", "parallel", "training"},
     "parallel": {"data", "host", "program", "trainer", "training"},
-    "program": {"host"},
+    "session": {"host"},
+    "callers": {"host", "session"},
+    "program": {"callers", "session"},
     "measure": {"program"},
     "trainer": {"data", "finite", "program", "weights"},
 }
