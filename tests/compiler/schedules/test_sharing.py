@@ -117,5 +117,5 @@ def test_the_arena_is_planned_greedily() -> None:
                 draw.integers(1, 900, count), draw.integers(0, 60, count), draw.integers(0, 25, count), strict=True
             )
         ]
-        offsets, size = plan_arena(lifetimes)
-        assert ([offsets[t.value] for t in lifetimes], size) == simple_plan(lifetimes)
+        plan = plan_arena(lifetimes)
+        assert ([plan.offsets[t.value] for t in lifetimes], plan.size) == simple_plan(lifetimes)
