@@ -104,12 +104,16 @@ class Elements:
 
     def element(self, value: Value, index: tuple[Expr, ...]) -> Expr:
         """The element (or vector of elements) of `value` at `index`."""
-        if value in self.known:
+        if value in self.known and not self._is_elsewhere(value, index):
             return self.known[value]
         key = (value, index)
         if key not in self._memo:
             self._memo[key] = self._compute(value, index)
         return self._memo[key]
+
+    def _is_elsewhere(self, value: Value, index: tuple[Expr, ...]) -> bool:
+        """True if an operation asks for a certain element of an operand: what is known is the one at its own place."""
+        return value in self.buffers and value.type.rank == 1 and isinstance(index[-1], Const)
 
     def _compute(self, value: Value, index: tuple[Expr, ...]) -> Expr:
         if value in self.constants:

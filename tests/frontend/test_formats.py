@@ -131,7 +131,13 @@ def test_a_format_is_a_row(
     assert main(["check", str(path)]) == 0
     assert main(["run", str(path), "--engine", "litert"]) == 2
     assert f"LiteRT runs .tflite files, not {path}" in capsys.readouterr().err
-    assert main(["eval", str(path), "--data", "mnist", "--weights", "w.safetensors"]) == 2
+    data = {
+        f"{kind}_{split}": np.zeros((4, 3)[: 1 + (kind == "x")], np.float32)
+        for kind in "xy"
+        for split in ("train", "test")
+    }
+    np.savez(tmp_path / "data.npz", **data)  # type: ignore[arg-type]
+    assert main(["eval", str(path), "--data", str(tmp_path / "data.npz"), "--weights", "w.safetensors"]) == 2
     assert "holds no weights of floats" in capsys.readouterr().err
     path.rename(tmp_path / "b.net")
     assert main(["show", str(tmp_path / "b.net")]) == 2

@@ -68,7 +68,9 @@ def test_rows_with_scales_of_their_own_use_dot_products(rows: int, inputs: int) 
     assert "dot4(" in str(module)
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 16), (5, 1, 1, 16), (7, 1, 33), (2, 3, 16), (1, 2, 16)])
+@pytest.mark.parametrize(
+    "shape", [(16,), (1, 16), (4, 16), (2, 1, 16), (5, 1, 1, 16), (7, 1, 33), (2, 3, 16), (1, 2, 16)]
+)
 def test_three_units_have_results_of_the_shape_of_the_parameters(shape: tuple[int, ...]) -> None:
     b, rng = GraphBuilder("net"), np.random.default_rng(2)
     weight = b.constant(rng.integers(-127, 128, (shape[-1], 3), np.int8))
