@@ -45,8 +45,12 @@ def test_page_shows_what_is_printed(
     monkeypatch.setenv("NETC_CACHE_DIR", str(tmp_path))
     path = ROOT / "docs" / page
     text = path.read_text(encoding="utf-8")
-    current = COMMAND.sub(lambda match: f"```\n{match[1]}{_shell(match[2])}```", text)
-    outputs = iter(_python([match[1] for match in PYTHON.finditer(current)]))
+    folder = tmp_path / "root"  # what commands write doesn't land in the repository
+    folder.mkdir()
+    for item in ROOT.iterdir():
+        (folder / item.name).symlink_to(item)
+    current = COMMAND.sub(lambda match: f"```\n{match[1]}{_shell(match[2], folder)}```", text)
+    outputs = iter(_python([match[1] for match in PYTHON.finditer(current)], folder))
     current = PYTHON.sub(lambda match: _with_output(match[1], next(outputs)), current)
     if update_golden:
         path.write_text(current, encoding="utf-8")
@@ -84,16 +88,16 @@ def test_options_are_explained() -> None:
                 assert any(f"`{o}" in text for o in option.opts), f"{option.opts} of netc {name} is not explained"
 
 
-def _shell(command: str) -> str:
-    return _run(["bash", "-c", SHELL + command])
+def _shell(command: str, folder: Path) -> str:
+    return _run(["bash", "-c", SHELL + command], folder)
 
 
-def _python(blocks: list[str]) -> list[str]:
+def _python(blocks: list[str], folder: Path) -> list[str]:
     code = f"\nprint({MARK!r})\n".join(blocks)
-    return _run([sys.executable, "-c", code]).split(f"{MARK}\n")
+    return _run([sys.executable, "-c", code], folder).split(f"{MARK}\n")
 
 
-def _run(command: list[str], folder: Path = ROOT) -> str:
+def _run(command: list[str], folder: Path) -> str:
     environment = {**os.environ, "PYTHON": sys.executable}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{command[-1]}\n{result.stderr}"
