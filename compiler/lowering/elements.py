@@ -77,12 +77,17 @@ def physical(type_: TensorType, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
     return tuple(i + before for i, (before, _) in zip(index, type_.margins, strict=True))
 
 
+Loaded = Mapping[tuple[Value, tuple[Expr, ...]], Expr]
+"""Elements, or vectors of them, that were read before, by value and index."""
+
+
 @dataclass
 class Elements:
     """Evaluates values of a group at given places.
 
     `lane` is the variable that counts the last dimension when vectors of `lanes` elements are computed (None: single
-    elements). `known` holds values that are already computed at the current place, such as an accumulator.
+    elements). `known` holds values that are already computed at the current place, such as an accumulator, `loaded`
+    elements that were read before, each with its index.
     """
 
     buffers: Mapping[Value, Buffer]
@@ -91,6 +96,7 @@ class Elements:
     lanes: int = 1
     lane: Var | None = None
     known: dict[Value, Expr] = field(default_factory=dict)
+    loaded: Loaded = field(default_factory=dict[tuple[Value, tuple[Expr, ...]], Expr])
     ranges: Mapping[str, Interval] = field(default_factory=dict)
     """Smallest and largest value of loop variables."""
     reducer: Callable[[Elements, Reduction], Expr] | None = None
@@ -102,18 +108,17 @@ class Elements:
     _memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
+    def __post_init__(self) -> None:
+        self._memo.update(self.loaded)
+
     def element(self, value: Value, index: tuple[Expr, ...]) -> Expr:
         """The element (or vector of elements) of `value` at `index`."""
-        if value in self.known and not self._is_elsewhere(value, index):
+        if value in self.known:
             return self.known[value]
         key = (value, index)
         if key not in self._memo:
             self._memo[key] = self._compute(value, index)
         return self._memo[key]
-
-    def _is_elsewhere(self, value: Value, index: tuple[Expr, ...]) -> bool:
-        """True if an operation asks for a certain element of an operand: what is known is the one at its own place."""
-        return value in self.buffers and value.type.rank == 1 and isinstance(index[-1], Const)
 
     def _compute(self, value: Value, index: tuple[Expr, ...]) -> Expr:
         if value in self.constants:

@@ -7,11 +7,13 @@ instruction cache. There the sums go through the stack, and loops over vectors o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from ....graph.ir import Value
 from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store
-from ....lowering.kernel import Names
+from ....lowering.elements import Loaded
+from ....lowering.kernel import Names, let
 from ....lowering.loops import loop
 
 FIXED_MUL = 16
@@ -21,6 +23,14 @@ Finish = Callable[[Expr, Expr, Expr], list[Stmt]]
 """The statements for the pixel in row r and column s of a tile, with its sums."""
 Begin = Callable[[Expr], tuple[list[Stmt], Finish]]
 """What is the same for all pixels of vector number v of channels, and the rest for each pixel."""
+
+
+def loaded_once(
+    block: list[Stmt], names: Names, operands: Mapping[Value, Buffer], channels: int, channel: Expr, lanes: int = 1
+) -> Loaded:
+    """The elements at `channel`, one for each lane, of operands with one for each channel: all pixels share them."""
+    vectors = [value for value in operands if value.type.shape == (channels,)]
+    return {(v, (channel,)): let(block, names.fresh("k"), Load(operands[v], (channel,), lanes)) for v in vectors}
 
 
 def epilogue(

@@ -35,7 +35,7 @@ from ....ops.quantized.contraction import Conv2DSum
 from ....ops.window import Window
 from ....targets.target import DotProduct, Target
 from ....types import DType
-from .epilogue import epilogue
+from .epilogue import epilogue, loaded_once
 from .signs import QUAD, Signs
 
 MOST_ROWS, MOST_COLUMNS = 6, 12
@@ -272,9 +272,7 @@ class _Tile:
     def _finish(self, n: Expr, oy: Expr, ox: Expr) -> list[Stmt]:
         """The epilogue; what it reads for each channel is loaded once."""
         block: list[Stmt] = []
-        name = self.o.names.fresh
-        vectors = [v for v in self.o.extras if v.type.shape == (self.o.channels,)]
-        known = {v: let(block, name("k"), Load(self.o.extras[v], (self.c,), self.lanes)) for v in vectors}
+        constants = loaded_once(block, self.o.names, self.o.extras, self.o.channels, self.c, self.lanes)
 
         def total(v: int, at: tuple[Expr, ...]) -> Expr:
             sums = Load(self.sums, at) * self.o.signs.input_sum_factor if self.sums else None
@@ -288,7 +286,8 @@ class _Tile:
                 group.constants,
                 lanes=self.lanes,
                 lane=self.c,
-                known={group.anchor.result: total, **known},
+                known={group.anchor.result: total},
+                loaded=constants,
             )
             index = (n, oy + r, ox + s, self.c)
             result = elements.element(group.result, index)

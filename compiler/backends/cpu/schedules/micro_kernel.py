@@ -28,12 +28,12 @@ from ....loops.ir import (
     VectorType,
     const,
 )
-from ....lowering.elements import Elements, physical
+from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, let
 from ....lowering.loops import loop
 from ....types import DType
-from .epilogue import epilogue
+from .epilogue import epilogue, loaded_once
 from .geometry import Walk
 from .tiling import Tile
 
@@ -224,10 +224,8 @@ class MicroKernel:
             channel = self.channels[first + int(v.value)]
         else:
             channel = let(block, name("c"), self.channels[first] + v * width)
-        vectors = [value for value in self.o.extras if value.type.shape == self.o.group.result.type.shape[-1:]]
-        constants: dict[Value, Expr] = {}
-        for value in vectors:
-            constants[value] = let(block, name("k"), Load(self.o.extras[value], (channel,), width))
+        channels = self.o.group.result.type.shape[-1]
+        constants = loaded_once(block, self.o.names, self.o.extras, channels, channel, width)
         if self.o.bias is None or not self.o.dtype.is_float:
             return block, partial(self._store, tile, channel, width, constants)
         bias = let(block, name("bias"), Load(self.o.bias, (channel,), width))
@@ -243,7 +241,7 @@ class MicroKernel:
         tile: tuple[Expr, Expr, Expr],
         channel: Expr,
         width: int,
-        constants: dict[Value, Expr],
+        constants: Loaded,
         r: Expr,
         s: Expr,
         total: Expr,
@@ -257,7 +255,8 @@ class MicroKernel:
             o.group.constants,
             lanes=width,
             lane=channel if isinstance(channel, Var) else None,
-            known={self._summed: total, **constants},
+            known={self._summed: total},
+            loaded=constants,
             prefix="v_",
         )
         result = elements.element(o.group.result, index)

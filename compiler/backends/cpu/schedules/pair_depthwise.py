@@ -15,6 +15,7 @@ from ....lowering.loops import ceil_div, kind_for, loop
 from ....ops.window import Window
 from ....targets.target import Target
 from ....types import DType
+from .epilogue import loaded_once
 from .integer_depthwise import window_of_depthwise
 from .rescaling import Rescaling
 from .signs import QUAD, Signs
@@ -117,8 +118,7 @@ class _Channel:
             if owner.bias:
                 first = first + Load(owner.bias, (c,))
             self.start = let(self.block, name("start"), first)
-        vectors = [v for v in owner.extras if v.type.shape == (owner.channels,)]
-        self.known = {v: let(self.block, name("k"), Load(owner.extras[v], (c,))) for v in vectors}
+        self.constants = loaded_once(self.block, owner.names, owner.extras, owner.channels, c)
 
     def emit(self, n: Expr, oy: Expr, ox: Expr, columns: int) -> list[Stmt]:
         """The statements for `columns` results from (oy, ox) of image n on."""
@@ -167,12 +167,18 @@ class _Channel:
     def _store(self, place: tuple[Expr, ...], total: Expr) -> list[Stmt]:
         o, group = self.o, self.o.group
         block: list[Stmt] = []
-        known = {group.anchor.result: total, **self.known}
+        known = {group.anchor.result: total}
         if o.rescaling:
             known[o.rescaling.result] = o.rescaling.element(block, o.names, total, *self.fields)
         lane = self.c if isinstance(self.c, Var) else None
         elements = Elements(
-            o.extras, group.producers, group.constants, lanes=1, lane=lane, known=known, prefix=o.names.fresh("v")
+            o.extras,
+            group.producers,
+            group.constants,
+            lane=lane,
+            known=known,
+            loaded=self.constants,
+            prefix=o.names.fresh("v"),
         )
         index = (*place, self.c)
         result = elements.element(group.result, index)

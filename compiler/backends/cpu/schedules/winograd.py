@@ -17,7 +17,7 @@ from itertools import groupby
 from ....errors import InternalError
 from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, Load, LoopKind, Space, Stmt, Store, Var
-from ....lowering.elements import Elements, physical
+from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
@@ -26,6 +26,7 @@ from ....ops.convolution import Conv2D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from ....types import DType, TensorType
+from .epilogue import loaded_once
 from .geometry import Line, Walk, walks
 from .linear import square
 from .micro_kernel import MicroKernel
@@ -250,24 +251,20 @@ class _Emitter:
         ]
         # The bias comes after the transform: sums that started from it would transform it, too.
         results = square(f43.OUTPUT, products, name)
-        known = self._constants(block, channel, width)
+        channels = self.group.result.type.shape[-1]
+        constants = loaded_once(block, self.names, self.extras, channels, channel, width)
         bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
         y, x = name(ty * TILE), name(tx * TILE)
         for r in range(TILE):
             line: list[Stmt] = []
             for s in range(TILE):
                 total = results[r][s] if bias is None else results[r][s] + bias
-                pixel = self._store((n, y + r, x + s, channel), width, {self.group.anchor.result: total, **known})
+                pixel = self._store((n, y + r, x + s, channel), width, total, constants)
                 line += _inside(pixel, x, s, self.walk.width)
             block += _inside(line, y, r, self.walk.height)
         return block
 
-    def _constants(self, block: list[Stmt], channel: Expr, width: int) -> dict[Value, Expr]:
-        """What the epilogue reads that is the same for all pixels: loaded once for a tile."""
-        vectors = [v for v in self.extras if v.type.shape == self.group.result.type.shape[-1:]]
-        return {v: let(block, self.names.fresh("k"), Load(self.extras[v], (channel,), width)) for v in vectors}
-
-    def _store(self, index: tuple[Expr, ...], width: int, known: dict[Value, Expr]) -> list[Stmt]:
+    def _store(self, index: tuple[Expr, ...], width: int, total: Expr, constants: Loaded) -> list[Stmt]:
         """The epilogue for one pixel and a vector of filters."""
         lane = index[-1]
         elements = Elements(
@@ -276,7 +273,8 @@ class _Emitter:
             self.group.constants,
             lanes=width,
             lane=lane if isinstance(lane, Var) else None,
-            known=known,
+            known={self.group.anchor.result: total},
+            loaded=constants,
             prefix=self.names.fresh("e") + "_",
         )
         result = elements.element(self.group.result, index)
