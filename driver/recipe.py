@@ -72,7 +72,7 @@ class TrainingRecipe:
 
 _DEFAULT_EPOCHS = 10
 _SHARDS = 4
-_SHARD_SAMPLES = 16
+_SHARD_SAMPLES = 32
 FINE_TUNING: Mapping[str, Any] = {
     "epochs": 2,
     "optimizer": "adam(lr=0.0001)",
@@ -145,7 +145,7 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> Training
 
 
 def _shards(recipe: TrainingRecipe) -> int:
-    """How many shards a batch has unless a recipe says so: at most 4, of at least 16 samples.
+    """How many shards a batch has unless a recipe says so: at most 4, of at least 32 samples.
 
     A loss of the user's own may be no mean over samples, fake quantization sees the ranges of a whole batch: these have
     one shard.

@@ -41,7 +41,6 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
         schedule="cosine(epochs=8, warmup=1)",
         augment="crop(4), flip",
         batch=32,
-        shards=2,
     )
     assert TrainingRecipe.from_json(recipe.as_json() | {"model": "tiny"}) == recipe
 
