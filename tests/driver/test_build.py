@@ -203,6 +203,14 @@ def test_training_on_another_processor(tiny: Path, tmp_path: Path) -> None:
     assert abs(float(loss) - expected[-1]) < 1e-6 * expected[0]
 
 
+def test_the_stack_of_a_training_step_is_certified(tiny: Path, tmp_path: Path) -> None:
+    build_library(tiny, tmp_path / "out", target="cortex-m4", prefix="net", selftest=False, train=TRAINING)
+    certificate = json.loads((tmp_path / "out/net.certificate.json").read_text())
+    calls = [call["function"] for call in certificate["deepest_calls"]]
+    assert calls[:2] == ["net_train_step", "netc.sequence"]
+    assert certificate["ram"]["stack"] == sum(call["frame"] for call in certificate["deepest_calls"])
+
+
 @needs_ziglang
 @pytest.mark.parametrize("resize", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
 def test_pictures_are_prepared_as_in_python(resize: str, tmp_path: Path) -> None:
