@@ -61,7 +61,8 @@ def certify(object_: bytes, interface: Interface) -> Certificate:
     if any(s.is_writable and s.size for s in elf.sections):
         raise InternalError("the code has variables of its own")
     found = functions(elf)
-    roots = [name for kind in (interface.task.value, "bind", "reset") if (name := f"{interface.prefix}_{kind}") in found]
+    names = (f"{interface.prefix}_{kind}" for kind in (interface.task.value, "bind", "reset"))
+    roots = [name for name in names if name in found]
     depth, path = max((_deepest(found, name, ()) for name in roots), key=lambda p: p[0])
     loaded = [s for s in elf.sections if s.is_loaded]
     optional = sum(s.size for s in loaded if s.name.endswith(_OPTIONAL))
