@@ -129,7 +129,7 @@ def built(source: str, folder: Path, **options: Any) -> dict[str, str]:
     """A library for WebAssembly as the scripts name its files."""
     library = build_library(source, folder, target="wasm32", prefix="net", **options)
     size = (folder / "net.wasm").stat().st_size
-    print(f"{source}: {size:,} bytes of code, {library.build.weights_bytes:,} of weights", flush=True)
+    print(f"{source}: {size:,} bytes of code, {library.build.interface.stored_bytes:,} of weights", flush=True)
     return {"module": f"{folder}/net.mjs", "code": f"{folder}/net.wasm", "weights": f"{folder}/net.weights"}
 
 
