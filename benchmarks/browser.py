@@ -24,6 +24,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,14 @@ import numpy as np
 
 import netc
 from netc.compiler.graph.ir import Array
-from netc.library import build_library
+from netc.library import Library, build_library
 from netc.runtime.litert import LiteRT
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tests.emulators.tensors import joined, outputs_of
+
 HERE = Path(__file__).parent
+TOLERANCE = 1e-5
 CHROMIUM = [
     "chromium",
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -125,12 +130,18 @@ def serving(page: bytes, result: Callable[[bytes], None]) -> Iterator[str]:
         server.server_close()
 
 
-def built(source: str, folder: Path, **options: Any) -> dict[str, str]:
-    """A library for WebAssembly as the scripts name its files."""
-    library = build_library(source, folder, target="wasm32", prefix="net", **options)
+def built(source: str, folder: Path) -> Library:
+    """A library for WebAssembly."""
+    library = build_library(source, folder, target="wasm32", prefix="net")
     size = (folder / "net.wasm").stat().st_size
-    print(f"{source}: {size:,} bytes of code, {library.build.weights_bytes:,} of weights", flush=True)
-    return {"module": f"{folder}/net.mjs", "code": f"{folder}/net.wasm", "weights": f"{folder}/net.weights"}
+    print(f"{source}: {size:,} bytes of code, {library.build.interface.stored_bytes:,} of weights", flush=True)
+    return library
+
+
+def files_of(library: Library) -> dict[str, str]:
+    """Its files as the scripts name them."""
+    stem = library.folder / "net"
+    return {"module": f"{stem}.mjs", "code": f"{stem}.wasm", "weights": f"{stem}.weights"}
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
@@ -144,6 +155,14 @@ def sample(type_: Any, random: np.random.Generator) -> Array:
     return random.integers(limits.min, limits.max, type_.shape, type_.dtype.numpy, endpoint=True)
 
 
+def answers(run: Callable[[str, dict[str, Any]], Any], library: Library, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    """The outputs of a library where `run` runs it: in Node or in Chromium."""
+    given = library.folder / "inputs"
+    given.write_bytes(joined(inputs))
+    texts = run("answers", {**files_of(library), "inputs": str(given)})
+    return outputs_of(library.build.interface, bytes.fromhex("".join(texts)))
+
+
 def check(paths: Sequence[str]) -> None:
     """A line for each file."""
     failed = 0
@@ -154,31 +173,54 @@ def check(paths: Sequence[str]) -> None:
         wanted = LiteRT(path, reference=True)(*arrays)
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
         with tempfile.TemporaryDirectory() as name:
-            job = built(path, Path(name) / "out")
-            (Path(name) / "inputs").write_bytes(b"".join(a.tobytes() for a in arrays))
-            job["inputs"] = f"{name}/inputs"
+            library = built(path, Path(name) / "out")
             for place, run in (("Node", in_node), ("Chromium", in_browser)):
-                found = [bytes.fromhex(text) for text in run("answers", job)]
-                says = verdict(wanted, found)
-                failed += "differ" in says
-                print(f"  {place}: {says}", flush=True)
+                found = compared(wanted, answers(run, library, arrays))
+                failed += not found.is_right
+                print(f"  {place}: {found}", flush=True)
     sys.exit(failed)
 
 
-def verdict(wanted: Sequence[Array], found: Sequence[bytes]) -> str:
-    """How close the outputs are."""
-    worst, different, total = 0.0, 0, 0
-    for array, data in zip(wanted, found, strict=True):
-        given = np.frombuffer(data, array.dtype).reshape(array.shape)
-        if array.dtype.kind == "f":
-            scale = float(np.abs(array).max()) or 1.0
-            worst = max(worst, float(np.abs(given - array).max()) / scale)
-        else:
-            total += array.size
-            different += int((given != array).sum())
-    integers = f"{different} of {total} integers differ" if different else f"{total} integers are equal"
-    floats = f"floats within {worst:.1e}{', they differ' if worst > 1e-5 else ''}"
-    return integers if total else floats
+@dataclass(frozen=True)
+class Comparison:
+    """How close outputs are to those that are wanted."""
+
+    elements: int = 0
+    """Integers of the outputs."""
+    differing: int = 0
+    """Of them, those that aren't equal."""
+    floats: float | None = None
+    """The largest difference of a float, in units of the largest one; None where there are no floats."""
+
+    @property
+    def is_right(self) -> bool:
+        """All integers are equal, and floats close enough."""
+        return not self.differing and (self.floats is None or self.floats <= TOLERANCE)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.elements:
+            parts.append(f"{self.differing} of {self.elements} integers differ")
+        if self.floats is not None:
+            parts.append(f"floats within {self.floats:.1e}{'' if self.floats <= TOLERANCE else ', they differ'}")
+        return "; ".join(parts)
+
+
+def compared(wanted: Sequence[Array], found: Sequence[Array]) -> Comparison:
+    """A comparison; a float that is no number, or infinite, on one side only differs by infinity."""
+    elements, differing, floats = 0, 0, None
+    for want, got in zip(wanted, found, strict=True):
+        if want.dtype.kind != "f":
+            elements += want.size
+            differing += int(np.count_nonzero(want != got))
+            continue
+        scale = float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) or 1.0
+        same = (want == got) | (np.isnan(want) & np.isnan(got))
+        with np.errstate(invalid="ignore"):
+            apart = np.where(same, 0.0, np.abs(want - got))
+        worst = float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0)) / scale
+        floats = max(floats or 0.0, worst)
+    return Comparison(elements, differing, floats)
 
 
 # ---- times ----------------------------------------------------------------------------------------------------------
@@ -247,8 +289,14 @@ def speed(ort: Path, integers: str, rounds: int) -> None:
         onnx = onnx_files(Path(name))
         sources = {"float": "mobilenet_v2", "int8": integers}
         for kind, source in sources.items():
-            files = {**built(source, Path(name) / kind), "onnx": str(onnx[kind])}
-            job = {**files, "ort": f"{dist}/ort.wasm.min.mjs", "dims": [1, 3, 224, 224], "rounds": rounds}
+            files = files_of(built(source, Path(name) / kind))
+            job = {
+                **files,
+                "onnx": str(onnx[kind]),
+                "ort": f"{dist}/ort.wasm.min.mjs",
+                "dims": [1, 3, 224, 224],
+                "rounds": rounds,
+            }
             for place, run in (("Node", in_node), ("Chromium", in_browser)):
                 where = {"wasmPaths": f"{'file://' if place == 'Node' else ''}{dist}/"}
                 report(kind, place, run("times", {**job, **where}))

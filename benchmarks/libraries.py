@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from bit_exact import litert
-from browser import in_node, sample
+from browser import Comparison, answers, compared, in_node, sample
 from common import beside_data, parser, setting, table
 
 import netc
@@ -45,29 +45,25 @@ LARGE = (
 )
 """Beginnings of the names of nets that are left out unless they are named: they are many times the smaller ones."""
 TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-linux", "cortex-a76", "armv7", "riscv64", "riscv64-v")
-TOLERANCE = 1e-5
 BOARD_BYTES = 12 << 20
 """What weights, workspace, inputs and outputs may take on a board."""
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True)
+class Finding(Comparison):
     """What a library answered."""
 
     net: str
     target: str
-    elements: int = 0
-    """Integers of the outputs."""
-    differing: int = 0
-    """Of them, those that LiteRT has otherwise."""
-    floats: float | None = None
-    """The largest difference of a float, in units of the largest one."""
     problem: str = ""
 
     @property
     def is_right(self) -> bool:
-        """All integers are equal, and floats close enough."""
-        return not self.problem and not self.differing and (self.floats is None or self.floats <= TOLERANCE)
+        """There was an answer, and it is LiteRT's."""
+        return not self.problem and super().is_right
+
+    def __str__(self) -> str:
+        return f"{self.net}, {self.target}: {self.problem or super().__str__()}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def findings(source: str, name: str, targets: Sequence[str], options: argparse.N
     try:
         case = prepared(source, options)
     except (NetcError, MemoryError) as error:
-        return [Finding(name, "all", problem=_message(error))]
+        return [Finding(net=name, target="all", problem=_message(error))]
     return [finding(name, case, target) for target in targets]
 
 
@@ -179,19 +175,10 @@ def finding(net: str, case: Case, target: str) -> Finding:
         with TemporaryDirectory() as folder:
             outputs = answered(case, target, Path(folder) / "net")
     except TooLargeError:
-        return Finding(net, target, problem="too large")
+        return Finding(net=net, target=target, problem="too large")
     except Exception as error:
-        return Finding(net, target, problem=_message(error))
-    elements = differing = 0
-    floats = None
-    for want, got in zip(case.expected, outputs, strict=True):
-        if want.dtype.kind == "f":
-            scale = float(np.abs(want).max(initial=0.0)) or 1.0
-            floats = max(floats or 0.0, float(np.abs(want - got).max(initial=0.0)) / scale)
-        else:
-            elements += want.size
-            differing += int(np.count_nonzero(want != got))
-    return Finding(net, target, elements, differing, floats)
+        return Finding(net=net, target=target, problem=_message(error))
+    return Finding(net=net, target=target, **asdict(compared(case.expected, outputs)))
 
 
 def answered(case: Case, target: str, folder: Path) -> Sequence[Array]:
@@ -207,17 +194,7 @@ def answered(case: Case, target: str, folder: Path) -> Sequence[Array]:
         return emulate(target, folder / "net.o", interface, case.inputs).outputs
     if target in PROCESSES:
         return run_library(target, library, case.inputs)
-    (folder / "inputs").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in case.inputs))
-    job = {
-        "module": f"{folder}/net.mjs",
-        "code": f"{folder}/net.wasm",
-        "weights": f"{folder}/net.weights",
-        "inputs": f"{folder}/inputs",
-    }
-    data = [bytes.fromhex(text) for text in in_node("answers", job)]
-    return [
-        np.frombuffer(d, t.type.dtype.numpy).reshape(t.type.shape) for d, t in zip(data, interface.outputs, strict=True)
-    ]
+    return answers(in_node, library, case.inputs)
 
 
 def report(found: Sequence[Finding]) -> str:
@@ -236,9 +213,8 @@ def report(found: Sequence[Finding]) -> str:
             )
         )
     heads = ("target", "nets that are right", "integers that differ", "floats at most", "don't fit")
-    wrong = [f"{f.net}, {f.target}: {f.problem or f'{f.differing} of {f.elements}, {f.floats}'}" for f in found]
-    listed = [line for line, f in zip(wrong, found, strict=True) if not f.is_right and f.problem != "too large"]
-    return "\n".join([table(heads, rows), "", *listed])
+    wrong = [str(f) for f in found if not f.is_right and f.problem != "too large"]
+    return "\n".join([table(heads, rows), "", *wrong])
 
 
 if __name__ == "__main__":

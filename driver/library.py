@@ -39,7 +39,7 @@ from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
-from .compiler.targets.target import Environment
+from .compiler.targets.target import Environment, Target
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
 from .runtime.cache import compile_object
@@ -194,9 +194,9 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
         storage = Storage.SECTION
     else:
-        has_files = c.target.environment is not Environment.BARE
-        is_embedded = choices.embed_weights if choices.embed_weights is not None else not has_files
-        storage = Storage.EMBEDDED if is_embedded else Storage.FILE
+        storage = _usual_storage(c.target)
+        if choices.embed_weights is not None:
+            storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
     if c.threads > 1 and not c.target.has_threads:
         raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
     is_training = isinstance(c.request, TrainingRequest)
@@ -210,6 +210,11 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
         outputs=c.graph.attributes["metrics"] if is_training else output_names(c.graph),
         task=Task.TRAIN if is_training else Task.RUN,
     )
+
+
+def _usual_storage(target: Target) -> Storage:
+    """Where weights are unless a choice says otherwise."""
+    return Storage.EMBEDDED if target.environment is Environment.BARE else Storage.FILE
 
 
 def _state(module: Module, first: Mapping[str, Array]) -> Array | None:
@@ -368,8 +373,12 @@ def _command(build_: Build, request: Request, target: str) -> str:
     words += ["--seed", str(request.seed)] if request.seed else []
     words += _training_words(request) if isinstance(request, TrainingRequest) else []
     words += ["--threads", str(i.threads)] if i.threads > 1 else []
-    storage = {Storage.EMBEDDED: ["--embed-weights"], Storage.SECTION: ["--weights-section", i.section or ""]}
-    words += storage.get(i.storage, [])
+    in_file = _usual_storage(find_target(target)) is Storage.FILE
+    words += {
+        Storage.EMBEDDED: ["--embed-weights"],
+        Storage.SECTION: ["--weights-section", i.section or ""],
+        Storage.FILE: [] if in_file else ["--no-embed-weights"],
+    }[i.storage]
     words += [] if build_.extras.answers else ["--no-selftest"]
     return shlex.join([*words, "-o", "DIR"])
 

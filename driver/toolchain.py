@@ -1,6 +1,6 @@
 """Tools that netc doesn't hold itself: an archiver, a linker and a C compiler, which ziglang brings by pip.
 
-Where it is missing, objects and texts are written all the same; `needs_ziglang` says so.
+Where it is missing, objects and texts are written all the same; `has_ziglang` says so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a library for a machine without an operating system takes of it at most, found in its object.
 
-Flash is what the object's sections hold. The stack is the deepest path through the calls of `PREFIX_run`, with the
-frame of each function on it; there must be no recursion and no call through a pointer.
+Flash is what the object's sections hold. The stack is the deepest path through the calls of `PREFIX_run`, or of
+`PREFIX_train_step`, and of what prepares a workspace for it, with the frame of each function on it; there must be no
+recursion and no call through a pointer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from ..errors import InternalError
 from ..targets.target import Environment, Target
-from .elf import Elf, Section
+from .elf import Elf
 from .interface import Interface, Storage
 from .thumb import Function, functions
 
@@ -60,22 +61,19 @@ def certify(object_: bytes, interface: Interface) -> Certificate:
     if any(s.is_writable and s.size for s in elf.sections):
         raise InternalError("the code has variables of its own")
     found = functions(elf)
-    roots = [name for kind in ("run", "bind", "reset") if (name := f"{interface.prefix}_{kind}") in found]
+    names = (f"{interface.prefix}_{kind}" for kind in (interface.task.value, "bind", "reset"))
+    roots = [name for name in names if name in found]
     depth, path = max((_deepest(found, name, ()) for name in roots), key=lambda p: p[0])
     loaded = [s for s in elf.sections if s.is_loaded]
     optional = sum(s.size for s in loaded if s.name.endswith(_OPTIONAL))
     used = [s for s in loaded if not s.name.endswith(_OPTIONAL)]
     code = sum(s.size for s in used if s.is_code)
     weights = 0 if interface.storage is Storage.FILE else interface.weights_bytes
-    constants = _bytes(used) - code - weights
+    constants = sum(s.size for s in used) - code - weights
     outside = {name for root in roots for name in _reached(found, root) if name not in found}
     return Certificate(
         code, constants, weights, optional, interface.workspace_bytes, depth, path, tuple(sorted(outside))
     )
-
-
-def _bytes(sections: list[Section]) -> int:
-    return sum(s.size for s in sections)
 
 
 def _deepest(

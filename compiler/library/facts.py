@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..types import Quantization
-from .interface import ABI, HEAD_BYTES, Interface, Storage, Tensor
+from .interface import ABI, Interface, Storage, Tensor
 from .selftest import Answer
 
 KEY = "netc_library"
@@ -38,7 +38,6 @@ def facts(interface: Interface, target: str, code: int, extras: Extras) -> str:
 
 def describe(interface: Interface, target: str, code: int, extras: Extras) -> Mapping[str, Any]:
     """The facts as plain data."""
-    is_file = interface.storage is Storage.FILE
     return {
         KEY: ABI,
         "prefix": interface.prefix,
@@ -51,8 +50,8 @@ def describe(interface: Interface, target: str, code: int, extras: Extras) -> Ma
         "workspace_bytes": interface.workspace_bytes,
         "alignment": interface.alignment,
         "weights": interface.storage.value,
-        "weights_bytes": interface.weights_bytes + (HEAD_BYTES if is_file else 0),
-        "weights_file": extras.weights_name if is_file else None,
+        "weights_bytes": interface.stored_bytes,
+        "weights_file": extras.weights_name if interface.storage is Storage.FILE else None,
         "state_bytes": interface.state_bytes,
         "state": [
             {"name": name, "dtype": str(type_.dtype), "shape": list(type_.shape), "offset": offset}

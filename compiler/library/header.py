@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..text import printable
 from ..types import DType
 from .facts import Extras
-from .interface import ABI, HEAD_BYTES, MEANINGS, Interface, Status, Storage, Task, Tensor
+from .interface import ABI, MEANINGS, Interface, Status, Storage, Task, Tensor
 
 C_TYPES = {
     DType.F64: "double",
@@ -36,12 +36,6 @@ class Build:
     """The hash of the code."""
     stack_bytes: int | None = None
     """The most that a run takes of the stack, where that is known."""
-
-    @property
-    def weights_bytes(self) -> int:
-        """Of the file, or of the data in the object."""
-        is_file = self.interface.storage is Storage.FILE
-        return self.interface.weights_bytes + (HEAD_BYTES if is_file else 0)
 
 
 def header(build: Build) -> str:
@@ -102,7 +96,7 @@ def _constants(build: Build, upper: str) -> Iterator[str]:
         Storage.SECTION: f"in section {i.section} of the object",
         Storage.FILE: f"the size of the file {build.extras.weights_name}",
     }
-    yield f"#define {upper}_WEIGHTS_BYTES {build.weights_bytes} /* {comment(where[i.storage])} */"
+    yield f"#define {upper}_WEIGHTS_BYTES {i.stored_bytes} /* {comment(where[i.storage])} */"
     if i.storage is Storage.FILE:
         yield f"#define {upper}_WEIGHTS_ALIGNMENT {i.alignment}"
     if build.stack_bytes is not None:

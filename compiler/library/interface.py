@@ -116,6 +116,11 @@ class Interface:
         return HEAD_BYTES if self.storage is Storage.FILE or self.state_bytes else 0
 
     @property
+    def stored_bytes(self) -> int:
+        """Of the weights' file with its head, or of the data in the object."""
+        return self.weights_bytes + (HEAD_BYTES if self.storage is Storage.FILE else 0)
+
+    @property
     def arena_offset(self) -> int:
         """Where the arena starts in a workspace; the state is before it."""
         return self.head_bytes + self.state_bytes

@@ -170,7 +170,7 @@ A library for C of {what}, compiled by netc. `{p}.h` says how it is called; it n
 | memory | |
 | --- | --- |
 | workspace | {i.workspace_bytes:,} bytes, aligned to {i.alignment} |
-{stack}| weights | {build.weights_bytes:,} bytes, {weights} |
+{stack}| weights | {i.stored_bytes:,} bytes, {weights} |
 
 The code has the hash `{build.code:016x}`; weights of other code are refused.
 """

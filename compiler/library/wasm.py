@@ -296,17 +296,18 @@ def _wide(value: int) -> bytes:
 
 def _number(value: int) -> bytes:
     """Unsigned LEB128."""
-    found = bytearray()
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value])
+    return _leb128(value, 0x80)
 
 
 def _signed(value: int) -> bytes:
-    """Signed LEB128 of a number that isn't negative."""
+    """Signed LEB128 of a number that isn't negative: its last byte has a sign bit that is 0."""
+    return _leb128(value, 0x40)
+
+
+def _leb128(value: int, end: int) -> bytes:
+    """Groups of seven bits, the lowest first, until what is left is below `end`."""
     found = bytearray()
-    while value >= 0x40:
+    while value >= end:
         found.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*found, value])

@@ -28,7 +28,8 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
     return replace(base, has_byte_tables="avx512vbmi" in changes.get("extensions", ()), **changes)
 
 
-def _arm(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:
+def arm64(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:
+    """A 64-bit processor by Arm; `changes` are what it has otherwise than the smallest of them."""
     base = Target(
         triple=triple,
         cpu=cpu,
@@ -89,12 +90,12 @@ CPUS: Mapping[str, Target] = {
             dot_product=_VNNI,
             extensions=(*_ZEN4, "avxvnni", "avx512vp2intersect"),
         ),
-        _arm("cortex-a53", dot_product=DotProduct.LANES),
-        _arm("cortex-a72", l2_bytes=_MIB, dot_product=DotProduct.LANES),
-        _arm("cortex-a76", l1_bytes=64 * 1024, dot_product=DotProduct.NEON),
-        _arm("neoverse-n1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
-        _arm("neoverse-v1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
-        _arm(
+        arm64("cortex-a53", dot_product=DotProduct.LANES),
+        arm64("cortex-a72", l2_bytes=_MIB, dot_product=DotProduct.LANES),
+        arm64("cortex-a76", l1_bytes=64 * 1024, dot_product=DotProduct.NEON),
+        arm64("neoverse-n1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
+        arm64("neoverse-v1", l1_bytes=64 * 1024, l2_bytes=_MIB, dot_product=DotProduct.NEON),
+        arm64(
             "apple-m1",
             "arm64-apple-macosx11.0.0",
             l1_bytes=128 * 1024,
@@ -109,7 +110,7 @@ CPUS: Mapping[str, Target] = {
 def by_features(triple: str, features: dict[str, bool]) -> Target:
     """What a processor with these features can do."""
     if triple.startswith(("aarch64", "arm64")):
-        return _arm("generic", triple, dot_product=DotProduct.NEON if features.get("dotprod") else DotProduct.LANES)
+        return arm64("generic", triple, dot_product=DotProduct.NEON if features.get("dotprod") else DotProduct.LANES)
     if triple.startswith("x86_64"):
         wide = all(features.get(f) for f in ("avx512f", "avx512bw", "avx512dq", "avx512vl"))
         if wide:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .target import DotProduct, Environment, MinMax, Target
+from .cpus import arm64
+from .target import DotProduct, Environment, Target
 
 _KIB = 1024
 
@@ -40,7 +41,7 @@ def _cortex_m(cpu: str, triple: str, **changes: Any) -> Target:
     return _base(triple, cpu, "", **changes)
 
 
-def _riscv(bits: int, letters: str, abi: str, **changes: Any) -> Target:
+def _riscv(bits: int, letters: str, abi: str) -> Target:
     """LLVM makes rounding to whole numbers of conversions, which have a rounding mode."""
     features = ",".join(f"+{letter}" for letter in letters)
     system = "linux-gnu" if bits == 64 else "none-elf"
@@ -61,12 +62,12 @@ def _riscv(bits: int, letters: str, abi: str, **changes: Any) -> Target:
     )
 
 
-def _wasm(**changes: Any) -> Target:
+def _wasm(more_features: str = "", **changes: Any) -> Target:
     """Browsers run it on processors with 16 registers, of which their compilers keep one for themselves."""
-    base = _base(
+    return _base(
         "wasm32-unknown-unknown",
         "generic",
-        "+simd128,+bulk-memory,+bulk-memory-opt,+sign-ext,+nontrapping-fptoint,+mutable-globals",
+        f"+simd128,+bulk-memory,+bulk-memory-opt,+sign-ext,+nontrapping-fptoint,+mutable-globals{more_features}",
         vector_lanes=4,
         vector_registers=15,
         l1_bytes=32 * _KIB,
@@ -77,33 +78,17 @@ def _wasm(**changes: Any) -> Target:
         loads_ahead=True,
         longest_epilogue=100,
         environment=Environment.WASM,
+        **changes,
     )
-    return replace(base, **changes)
 
 
-_AARCH64: dict[str, Any] = {
-    "vector_lanes": 4,
-    "vector_registers": 32,
-    "l1_bytes": 32 * _KIB,
-    "l2_bytes": 512 * _KIB,
-    "has_fma": True,
-    "has_rounding": True,
-    "has_half": True,
-    "has_double": True,
-    "has_high_products": True,
-    "multiplies_by_lane": True,
-    "min_max": MinMax.INTRINSIC,
-    "pause": "call void @llvm.aarch64.isb(i32 15)",
-    "pointer_bits": 64,
-    "environment": Environment.POSIX,
-}
 _FLOATS = {"has_fma": True, "has_half": True}
 _FLOATS_V8 = {**_FLOATS, "has_rounding": True}
 _PAIRS = DotProduct.PAIRS
 
 DEVICES: Mapping[str, Target] = {
-    "aarch64-linux": _base("aarch64-unknown-linux-gnu", "generic", "", **_AARCH64, dot_product=DotProduct.LANES),
-    "aarch64-macos": _base("arm64-apple-macosx11.0.0", "apple-m1", "", **_AARCH64, dot_product=DotProduct.NEON),
+    "aarch64-linux": arm64("generic", dot_product=DotProduct.LANES),
+    "aarch64-macos": arm64("apple-m1", "arm64-apple-macosx11.0.0", dot_product=DotProduct.NEON),
     "armv7": _base(
         "armv7-unknown-linux-gnueabihf",
         "generic",
@@ -135,6 +120,6 @@ DEVICES: Mapping[str, Target] = {
     "riscv32": _riscv(32, "mac", "ilp32"),
     "riscv32-v": _riscv(32, "mafdcv", "ilp32d"),
     "wasm32": _wasm(),
-    "wasm32-relaxed": _wasm(features=f"{_wasm().features},+relaxed-simd", vector_fma="llvm.wasm.relaxed.madd.v4f32"),
+    "wasm32-relaxed": _wasm(",+relaxed-simd", vector_fma="llvm.wasm.relaxed.madd.v4f32"),
 }
 """By name. 64-bit x86 and Arm cores by LLVM's names are in `cpus`."""

@@ -109,7 +109,7 @@ def _report(library: Library) -> str:
     rows = [
         ("header", f"{i.prefix}.h"),
         ("object", f"{library.code_bytes:,} bytes"),
-        ("weights", f"{library.build.weights_bytes:,} bytes, {i.storage.value}"),
+        ("weights", f"{i.stored_bytes:,} bytes, {i.storage.value}"),
         ("workspace", f"{i.workspace_bytes:,} bytes"),
         ("self-test", "stored" if library.build.extras.answers else "none"),
         ("files", ", ".join(library.files)),

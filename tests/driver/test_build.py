@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -203,6 +204,14 @@ def test_training_on_another_processor(tiny: Path, tmp_path: Path) -> None:
     assert abs(float(loss) - expected[-1]) < 1e-6 * expected[0]
 
 
+def test_the_stack_of_a_training_step_is_certified(tiny: Path, tmp_path: Path) -> None:
+    build_library(tiny, tmp_path / "out", target="cortex-m4", prefix="net", selftest=False, train=TRAINING)
+    certificate = json.loads((tmp_path / "out/net.certificate.json").read_text())
+    calls = [call["function"] for call in certificate["deepest_calls"]]
+    assert calls[:2] == ["net_train_step", "netc.sequence"]
+    assert certificate["ram"]["stack"] == sum(call["frame"] for call in certificate["deepest_calls"])
+
+
 @needs_ziglang
 @pytest.mark.parametrize("resize", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
 def test_pictures_are_prepared_as_in_python(resize: str, tmp_path: Path) -> None:
@@ -219,6 +228,27 @@ preprocess small {{ crop = 0.875, resize = "{resize}", divide = 255, mean = [0.4
         pixels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
         expected = as_input(Preprocess.of(graph)(pixels)[np.newaxis], graph.inputs[0].type)
         np.testing.assert_array_equal(library.preprocess(pixels), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--no-embed-weights",), "--no-embed-weights --no-selftest"),
+        (("--embed-weights",), "--prefix tiny --embed-weights --no-selftest"),
+        (("--weights-section", ".flash"), "--weights-section .flash --no-selftest"),
+    ],
+)
+def test_the_command_of_the_page_builds_the_same(
+    netc: Call, tiny: Path, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert netc("build", tiny, "--target", "cortex-m4", "--no-selftest", *options, "-o", first).code == 0
+    (line,) = (line for line in (first / "README.md").read_text().splitlines() if line.startswith("    netc build"))
+    assert told in line
+    words = shlex.split(line.replace("DIR", str(second)))
+    assert netc(*words[1:]).code == 0
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (first, second)]
+    assert contents[0] == contents[1]
 
 
 def network(n: Net, x: Value) -> Value:

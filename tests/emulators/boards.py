@@ -14,15 +14,12 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from netc.compiler.graph.ir import Array
 from netc.compiler.library.elf import Elf
 from netc.compiler.library.interface import Interface
-from netc.compiler.types import TensorType
+
+from .tensors import joined, outputs_of
 
 HERE = Path(__file__).parent
 QEMU = "qemu-system-arm"
@@ -89,7 +86,7 @@ def emulate(
     target: str | Board,
     library: Path,
     interface: Interface,
-    inputs: Sequence[NDArray[Any]],
+    inputs: Sequence[Array],
     *,
     counts: bool = False,
 ) -> Emulation:
@@ -100,7 +97,7 @@ def emulate(
         shutil.copy(library, folder / "net.o")
         (folder / "tensors.h").write_text(_tensors(interface, board))
         (folder / "board.ld").write_text(_script(board))
-        (folder / "input.bin").write_bytes(b"".join(np.ascontiguousarray(x).tobytes() for x in inputs))
+        (folder / "input.bin").write_bytes(joined(inputs))
         _link(board, folder)
         plugin = _plugin(folder) if counts else []
         command = [QEMU, "-M", board.machine, "-semihosting-config", "enable=on,target=native", "-display", "none"]
@@ -109,25 +106,12 @@ def emulate(
         if done.returncode:
             raise RuntimeError(f"{board.machine} ended with {done.returncode}: {done.stderr[-2000:]}")
         result = (folder / "output.bin").read_bytes()
-    return Emulation(_outputs(interface, result), _count(done), int.from_bytes(result[-4:], "little"))
+    return Emulation(outputs_of(interface, result), _count(done), int.from_bytes(result[-4:], "little"))
 
 
 def _count(done: subprocess.CompletedProcess[str]) -> int | None:
     lines = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("instructions ")]
     return int(lines[-1]) if lines else None
-
-
-def _outputs(interface: Interface, data: bytes) -> tuple[Array, ...]:
-    arrays, start = [], 0
-    for tensor in interface.outputs:
-        type_ = tensor.type
-        arrays.append(np.frombuffer(data[start : start + _bytes(type_)], type_.dtype.numpy).reshape(type_.shape))
-        start += _bytes(type_)
-    return tuple(arrays)
-
-
-def _bytes(type_: TensorType) -> int:
-    return type_.size * type_.dtype.itemsize
 
 
 def _tensors(interface: Interface, board: Board) -> str:
@@ -136,7 +120,7 @@ def _tensors(interface: Interface, board: Board) -> str:
         lines.append(f"#define NETC_RESET {interface.prefix}_reset")
     lines.append(f"static uint8_t workspace[{interface.workspace_bytes}] __attribute__((aligned(64)));")
     for kind, tensors, const in (("input", interface.inputs, "const "), ("output", interface.outputs, "")):
-        sizes = [_bytes(t.type) for t in tensors]
+        sizes = [t.type.bytes for t in tensors]
         lines.append(f"#define {kind.upper()}S {len(sizes)}")
         for i, size in enumerate(sizes):
             lines.append(f"static uint8_t {kind}{i}[{max(size, 1)}] __attribute__((aligned(64)));")

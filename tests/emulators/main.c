@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "memory.h"
 #include "tensors.h"
 
 enum { SYS_OPEN = 1, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6, SYS_EXIT = 32 };
@@ -90,14 +91,3 @@ void start(void) {
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
     stack_top, (const void *)start, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault, (const void *)fault};
-
-/* What compilers may call. */
-void *memcpy(void *to, const void *from, size_t bytes) {
-  for (size_t i = 0; i < bytes; i++) ((volatile uint8_t *)to)[i] = ((const uint8_t *)from)[i];
-  return to;
-}
-
-void *memset(void *to, int value, size_t bytes) {
-  for (size_t i = 0; i < bytes; i++) ((volatile uint8_t *)to)[i] = (uint8_t)value;
-  return to;
-}

@@ -5,39 +5,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "memory.h"
 #include "net.h"
 #include "tensors.h"
 
+#define SYSTEM_CALL(INSTRUCTION, NUMBER, FIRST, SECOND, THIRD)                                            \
+  static long system_call(long number, long a, long b, long c) {                                          \
+    register long called __asm__(NUMBER) = number;                                                        \
+    register long first __asm__(FIRST) = a;                                                               \
+    register long second __asm__(SECOND) = b;                                                             \
+    register long third __asm__(THIRD) = c;                                                               \
+    __asm__ volatile(INSTRUCTION : "+r"(first) : "r"(called), "r"(second), "r"(third) : "memory");        \
+    return first;                                                                                         \
+  }
+
 #if defined(__aarch64__)
 enum { READ = 63, WRITE = 64, EXIT = 94 };
-static long system_call(long number, long a, long b, long c) {
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
-  return x0;
-}
+SYSTEM_CALL("svc 0", "x8", "x0", "x1", "x2")
 #elif defined(__arm__)
 enum { READ = 3, WRITE = 4, EXIT = 248 };
-static long system_call(long number, long a, long b, long c) {
-  register long r7 __asm__("r7") = number;
-  register long r0 __asm__("r0") = a;
-  register long r1 __asm__("r1") = b;
-  register long r2 __asm__("r2") = c;
-  __asm__ volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2) : "memory");
-  return r0;
-}
+SYSTEM_CALL("svc 0", "r7", "r0", "r1", "r2")
 #elif defined(__riscv)
 enum { READ = 63, WRITE = 64, EXIT = 94 };
-static long system_call(long number, long a, long b, long c) {
-  register long a7 __asm__("a7") = number;
-  register long a0 __asm__("a0") = a;
-  register long a1 __asm__("a1") = b;
-  register long a2 __asm__("a2") = c;
-  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
-  return a0;
-}
+SYSTEM_CALL("ecall", "a7", "a0", "a1", "a2")
 #elif defined(__x86_64__)
 enum { READ = 0, WRITE = 1, EXIT = 231 };
 static long system_call(long number, long a, long b, long c) {
@@ -93,14 +83,3 @@ __asm__(".globl _start\n_start: call begin");
 #elif defined(__x86_64__)
 __asm__(".globl _start\n_start: xor %rbp, %rbp\n call begin");
 #endif
-
-/* What compilers may call. */
-void *memcpy(void *to, const void *from, size_t bytes) {
-  for (size_t i = 0; i < bytes; i++) ((volatile uint8_t *)to)[i] = ((const uint8_t *)from)[i];
-  return to;
-}
-
-void *memset(void *to, int value, size_t bytes) {
-  for (size_t i = 0; i < bytes; i++) ((volatile uint8_t *)to)[i] = (uint8_t)value;
-  return to;
-}

@@ -11,14 +11,13 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from netc.compiler.backends import find_target
+from netc.compiler.graph.ir import Array
 from netc.library import Library
 from netc.runtime.host import runs_here
+
+from .tensors import joined, outputs_of
 
 HERE = Path(__file__).parent
 SECONDS = 900
@@ -46,34 +45,23 @@ def missing(target: str) -> str | None:
     return None if find_spec("ziglang") else "ziglang is not installed"
 
 
-def run_library(
-    target: str, library: Library, inputs: Sequence[NDArray[Any]], *, runs: int = 1
-) -> tuple[NDArray[Any], ...]:
+def run_library(target: str, library: Library, inputs: Sequence[Array], *, runs: int = 1) -> tuple[Array, ...]:
     """The outputs of the last of some runs of a library with the prefix `net`, whose self-test is run, too, if any.
 
     Raises `RuntimeError` if one of them fails.
     """
-    done = execute(target, library, inputs, runs=runs)
-    arrays, start = [], 0
-    for tensor in library.build.interface.outputs:
-        size = tensor.type.bytes
-        array = np.frombuffer(done.stdout[start : start + size], tensor.type.dtype.numpy)
-        arrays.append(array.reshape(tensor.type.shape))
-        start += size
-    return tuple(arrays)
+    return outputs_of(library.build.interface, execute(target, library, inputs, runs=runs).stdout)
 
 
 def execute(
-    target: str, library: Library, inputs: Sequence[NDArray[Any]], *, runs: int = 1, options: Sequence[str] = ()
+    target: str, library: Library, inputs: Sequence[Array], *, runs: int = 1, options: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     """The process of `run_library`; `options` are QEMU's."""
     folder = library.folder
     (folder / "tensors.h").write_text(_tensors(library, runs))
     program = link(target, library)
     weights = folder / "net.weights"
-    data = (weights.read_bytes() if weights.exists() else b"") + b"".join(
-        np.ascontiguousarray(x).tobytes() for x in inputs
-    )
+    data = (weights.read_bytes() if weights.exists() else b"") + joined(inputs)
     done = subprocess.run(
         [*PROCESSES[target][0], *options, program], input=data, capture_output=True, timeout=SECONDS, check=False
     )

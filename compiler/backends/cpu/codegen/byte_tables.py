@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....types import DType
 from .emission import Emission
-from .text import LLVMType, Value, constant, llvm_type
+from .text import LLVMType, Value, constant, llvm_type, mask
 
 _REGISTER = 64
 """Bytes of a register."""
@@ -31,8 +31,8 @@ def pick(emitter: Emission, table: Value, places: Value) -> Value:
 
 def _lanes(emitter: Emission, vector: Value, start: int, count: int, width: int) -> str:
     """`count` lanes of a vector from `start` on as one of `width` lanes."""
-    places = ", ".join(f"i32 {start + i}" if i < count else "i32 poison" for i in range(width))
-    return emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, <{width} x i32> <{places}>")
+    places = mask(start + i if i < count else None for i in range(width))
+    return emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, {places}")
 
 
 def _one_by_one(emitter: Emission, table: Value, places: Value, kind: LLVMType) -> Value:

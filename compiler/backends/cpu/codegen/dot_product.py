@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
-from .text import LLVMType, Value, conversion, llvm_type
+from .text import LLVMType, Value, conversion, llvm_type, mask
 
 _INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
     (DotProduct.VNNI, True, False, 16): "llvm.x86.avx512.vpdpbusd.512",
@@ -102,11 +100,6 @@ def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
     return halves[0], halves[1]
 
 
-def mask(places: Sequence[int]) -> str:
-    """Where the lanes of a shuffle come from."""
-    return f"<{len(places)} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
-
-
 def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:
     """Arm without vectors: bytes 0 and 2 of a word are widened to its halves, then 1 and 3."""
     for start in (0, 1):
@@ -151,14 +144,13 @@ def two_words(emitter: Emission, kind: LLVMType, pointer: str) -> Value:
     half = llvm_type(kind.dtype, kind.lanes // 2)
     parts = []
     for word in (both, emit(f"lshr i64 {both}, 32")):
-        lower = emit(f"trunc i64 {word} to i32")
-        parts.append(lower if half.text == "i32" else emit(f"bitcast i32 {lower} to {half.text}"))
+        low = emit(f"trunc i64 {word} to i32")
+        parts.append(low if half.text == "i32" else emit(f"bitcast i32 {low} to {half.text}"))
     if half.lanes == 1:
         first = emit(f"insertelement {kind.text} poison, {half.text} {parts[0]}, i64 0")
         return Value(kind, emit(f"insertelement {kind.text} {first}, {half.text} {parts[1]}, i64 1"))
-    places = ", ".join(f"i32 {i}" for i in range(kind.lanes))
-    mask = f"<{kind.lanes} x i32> <{places}>"
-    return Value(kind, emit(f"shufflevector {half.text} {parts[0]}, {half.text} {parts[1]}, {mask}"))
+    lower, upper = (f"{half.text} {part}" for part in parts)
+    return Value(kind, emit(f"shufflevector {lower}, {upper}, {mask(range(kind.lanes))}"))
 
 
 def halves(emitter: Emission, value: Value, start: int) -> Value:
@@ -216,6 +208,5 @@ def _elements(emitter: Emission, vector: Value, count: int, j: int) -> Value:
     narrow = llvm_type(vector.type.dtype, count)
     if count == 1:
         return Value(narrow, emitter.out.emit(f"extractelement {vector}, i64 {j}"))
-    places = ", ".join(f"i32 {4 * i + j}" for i in range(count))
-    mask = f"<{count} x i32> <{places}>"
-    return Value(narrow, emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, {mask}"))
+    places = mask(range(j, 4 * count, 4))
+    return Value(narrow, emitter.out.emit(f"shufflevector {vector}, {vector.type.text} poison, {places}"))

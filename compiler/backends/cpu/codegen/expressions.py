@@ -384,8 +384,7 @@ class ExpressionEmitter(IndexEmitter):
 
     def _shuffled(self, kind: LLVMType, a: Value, b: Value, places: Iterable[int]) -> Value:
         """Lanes of two vectors, which count as one after the other, at `places`."""
-        mask = f"<{kind.lanes} x i32> <{', '.join(f'i32 {p}' for p in places)}>"
-        return Value(kind, self.out.emit(f"shufflevector {a}, {b}, {mask}"))
+        return Value(kind, self.out.emit(f"shufflevector {a}, {b}, {text.mask(places)}"))
 
     def _select(self, expr: Select) -> Value:
         condition = self.value(expr.condition)
@@ -444,8 +443,8 @@ class ExpressionEmitter(IndexEmitter):
     def _lanes(self, kind: LLVMType, x: str, start: int, count: int) -> str:
         if count == 1:
             return self.out.emit(f"extractelement {kind.text} {x}, i64 {start}")
-        places = ", ".join(f"i32 {start + i}" for i in range(count))
-        return self.out.emit(f"shufflevector {kind.text} {x}, {kind.text} poison, <{count} x i32> <{places}>")
+        places = text.mask(range(start, start + count))
+        return self.out.emit(f"shufflevector {kind.text} {x}, {kind.text} poison, {places}")
 
     # ---- conversions ------------------------------------------------------------------------------------------------
 

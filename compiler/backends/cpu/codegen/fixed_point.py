@@ -11,7 +11,7 @@ from __future__ import annotations
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
-from .text import LLVMType, Value, constant, llvm_type
+from .text import LLVMType, Value, constant, llvm_type, mask
 
 
 def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -100,9 +100,8 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
         a, b, exponent = (_half(emitter, wide, v, half) for v in (x, multiplier, shift))
         totals.append(_rounded_product(emitter, wide, a, b, exponent, up))
     even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
-    places = ", ".join(f"i32 {i + 1 if i % 2 == 0 else kind.lanes + i}" for i in range(kind.lanes))
-    mask = f"<{kind.lanes} x i32> <{places}>"
-    upper = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {mask}")
+    places = mask(i + 1 if i % 2 == 0 else kind.lanes + i for i in range(kind.lanes))
+    upper = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
     rest = out.pure(out.depth, f"sub {kind.text} {constant(-1, kind)}, {shift.name}")
     return Value(kind, emitter.arithmetic("shr", kind, upper, rest))
 
@@ -178,11 +177,10 @@ def _high_product(emitter: Emission, x: Value, y: Value) -> Value:
     for start in (0, 2):
         factors = []
         for side in (x, y):  # not hoisted: LLVM makes one instruction of extensions and product if they lie together
-            half = emit(f"shufflevector {side}, {kind.text} poison, <2 x i32> <i32 {start}, i32 {start + 1}>")
+            half = emit(f"shufflevector {side}, {kind.text} poison, {mask((start, start + 1))}")
             factors.append(emit(f"sext <2 x i32> {half} to {wide.text}"))
         product = emitter.arithmetic("mul", wide, *factors)
         total = emitter.arithmetic("add", wide, product, constant(1 << 30, wide))
         doubled = emit(f"shl {wide.text} {total}, {constant(1, wide)}")
         halves.append(emit(f"bitcast {wide.text} {doubled} to {kind.text}"))
-    odd = "<4 x i32> <i32 1, i32 3, i32 5, i32 7>"
-    return Value(kind, emit(f"shufflevector {kind.text} {halves[0]}, {kind.text} {halves[1]}, {odd}"))
+    return Value(kind, emit(f"shufflevector {kind.text} {halves[0]}, {kind.text} {halves[1]}, {mask((1, 3, 5, 7))}"))

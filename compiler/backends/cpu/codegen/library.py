@@ -152,7 +152,7 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
         "prime": str(weights.PRIME),
         "magic": str(int.from_bytes(weights.MAGIC, "little")),
         "head": str(HEAD_BYTES),
-        "file": str(HEAD_BYTES + interface.weights_bytes),
+        "file": str(interface.stored_bytes),
         "words": str(interface.weights_bytes // 4),
         "state": str(interface.head_bytes),
         "initial": str(interface.state_offset),

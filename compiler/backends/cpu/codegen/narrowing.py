@@ -6,9 +6,8 @@ import numpy as np
 
 from ....loops.ir import Binary, Cast, Const, Expr
 from ....types import DType
-from .dot_product import mask
 from .emission import Emission
-from .text import Value, constant, llvm_type
+from .text import Value, constant, llvm_type, mask
 
 _NARROW = "llvm.aarch64.neon.sqxtn"
 

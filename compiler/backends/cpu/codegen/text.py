@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,6 +91,12 @@ def constant(value: int | float | bool, type: LLVMType) -> str:  # noqa: A002
     """A literal of a type; the same number in every lane."""
     scalar = scalar_constant(value, type.dtype)
     return scalar if type.lanes == 1 else f"splat ({type.scalar} {scalar})"
+
+
+def mask(places: Iterable[int | None]) -> str:
+    """The places that a shuffle takes its lanes from; None where any will do."""
+    lanes = [f"i32 {'poison' if place is None else place}" for place in places]
+    return f"<{len(lanes)} x i32> <{', '.join(lanes)}>"
 
 
 def literal(operand: str) -> int | float | None:

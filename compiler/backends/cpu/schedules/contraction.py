@@ -25,8 +25,6 @@ from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
-
-
 LOAD_COST = 0.5
 """Cycles of an instruction that loads a pixel's element, where multiplications take none from memory."""
 
@@ -218,9 +216,15 @@ class ContractionEmitter:
             row, column = band * self.grid.band.rows, i * segment.columns + segment.start
             if self.g.flat:
                 row, column = Const(0), band * self.grid.band.segments[0].columns
-            return self.micro_kernel(of.rows, segment.columns, widths).emit(image, row, column, j)
+            return self._tile((of.rows, segment.columns), (image, row, column), j, widths)
 
         return loop("i", segment.count, tile)
+
+    def _tile(
+        self, pixels: tuple[int, int], first: tuple[Expr, Expr, Expr], j: Expr, widths: tuple[int, ...]
+    ) -> list[Stmt]:
+        """One tile: rows and columns of pixels from `first` on (image, row, column)."""
+        return self.micro_kernel(*pixels, widths).emit(*first, j)
 
 
 def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:

@@ -7,6 +7,7 @@ inputs. Zero points are made good as `signs` says; runs of the sum are filled up
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from ....graph.ir import Value
@@ -34,9 +35,10 @@ from ....types import DType
 from .epilogue import Finish
 from .geometry import Walk, walks
 from .integer_contraction import DotEmitter, DotMicroKernel, serves
+from .micro_kernel import MicroKernel
 from .rescaling import FIELDS, START, Rescaling
 from .signs import QUAD
-from .tiling import Band, Segment, Tile
+from .tiling import Tile
 
 PATCH_BYTES = 8192
 """Of the stack, at most."""
@@ -46,12 +48,15 @@ UNROLLED = 8
 
 def schedule_pair_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a sum of integer products, on a machine with products of pairs."""
-    if target.dot_product is not DotProduct.PAIRS or not serves(group):
-        return ()
-    found = walks(group)
+    return scheduled_by(PairEmitter, group, target, threads) if target.dot_product is DotProduct.PAIRS else ()
+
+
+def scheduled_by(kind: type[PairEmitter], group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """The kernels that emitters of a kind write; empty where their patches don't serve or grow too large."""
+    found = walks(group) if serves(group) else ()
     if any(walk.groups > 1 or walk.planes.count > 1 for walk in found):
         return ()
-    emitters = [PairEmitter(group, walk, target, threads) for walk in found]
+    emitters = [kind(group, walk, target, threads) for walk in found]
     if any(e.signs.needs_input_sums or e.patch.bytes > PATCH_BYTES for e in emitters):
         return ()
     return tuple(emitter.schedule() for emitter in emitters)
@@ -96,56 +101,65 @@ class PairEmitter(DotEmitter):
         bands = self.grid.count * self.g.images
 
         def band(p: Expr) -> list[Stmt]:
-            return [Allocate(self.patch), *self._band(p, Const(0), self.tile.widths)]
+            return [Allocate(self.patch), *self._clear(), *self._band(p, Const(0), self.tile.widths)]
 
         return self.parameters.scheduled(loop("p", bands, band, kind_for(self.group.macs)))
 
-    def _segment(
-        self, of: Band, segment: Segment, image: Expr, band: Expr, j: Expr, widths: tuple[int, ...]
+    def _clear(self) -> list[Stmt]:
+        """What the patch has behind the inputs of each pixel."""
+        return []
+
+    def _tile(
+        self, pixels: tuple[int, int], first: tuple[Expr, Expr, Expr], j: Expr, widths: tuple[int, ...]
     ) -> list[Stmt]:
-        def tile(i: Expr) -> list[Stmt]:
-            row, column = band * self.grid.band.rows, i * segment.columns + segment.start
-            if self.g.flat:
-                row, column = Const(0), band * self.grid.band.segments[0].columns
-            pixels = of.rows, segment.columns
+        """The inputs of a tile of pixels, then all of its filters."""
 
-            def panel(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-                return self.panel_kernel(*pixels, widths).emit(image, row, column, j)
+        def panel(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
+            return self.micro_kernel(*pixels, widths).emit(*first, j)
 
-            main = loop("j", self.tiles, lambda j: panel(j, widths)) if self.tiles else []
-            last = panel(Const(self.tiles), self.last_widths) if self.last_widths else []
-            return [*self._fill(pixels, image, row, column), *main, *last]
+        main = loop("j", self.tiles, lambda j: panel(j, widths)) if self.tiles else []
+        last = panel(Const(self.tiles), self.last_widths) if self.last_widths else []
+        return [*self._fill(pixels, *first), *main, *last]
 
-        return loop("i", segment.count, tile)
-
-    def panel_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> PairMicroKernel:
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         return PairMicroKernel(self, rows, columns, widths)
 
     def _fill(self, pixels: tuple[int, int], image: Expr, row: Expr, column: Expr) -> list[Stmt]:
-        """The statements that widen the inputs of a tile into the patch."""
-        g, block = self.g, list[Stmt]()
+        """The statements that gather the inputs of a tile in the patch, some at a time."""
+        g, block, size = self.g, list[Stmt](), self.gathered
         y0 = let(block, self.names.fresh("iy"), row * g.strides[0] + g.origin[0])
         x0 = let(block, self.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch)
         across = 1 if g.merges_columns else g.window[1]
 
-        def widen(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            step = (ky * across + kx) * self.inner + k
+        def gather(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
+            inside, tap = list[Stmt](), ky * across + kx
             for r in range(pixels[0]):
                 for s in range(pixels[1]):
-                    x = x0 + (kx * (g.dilations[1] * g.pitch) + k * QUAD + s * g.strides[1] * g.pitch)
+                    x = x0 + (kx * (g.dilations[1] * g.pitch) + k * size + s * g.strides[1] * g.pitch)
                     place = (image, y0 + ky * g.dilations[0] + r * g.strides[0], x)
-                    four = let(inside, self.names.fresh("a"), Load(self.x, place, QUAD))
-                    for start in (0, 1):
-                        at = (Const(r * pixels[1] + s), step * 2 + start)
-                        inside.append(Store(self.patch, at, Halves(four, start)))
+                    inside += self._keep(Load(self.x, place, size), Const(r * pixels[1] + s), tap, k)
             return inside
 
         def taps(ky: Expr) -> list[Stmt]:
-            return loop("kx", across, lambda kx: unrolled("k", self.inner, partial(widen, ky, kx)))
+            return loop("kx", across, lambda kx: self._run(partial(gather, ky, kx)))
 
         return [*block, *loop("ky", g.window[0], taps)]
+
+    @property
+    def gathered(self) -> int:
+        """Neighbouring elements that are gathered at once."""
+        return QUAD
+
+    def _run(self, gather: Callable[[Expr], list[Stmt]]) -> list[Stmt]:
+        """All that is gathered of a run."""
+        return unrolled("k", self.inner, gather)
+
+    def _keep(self, loaded: Expr, pixel: Expr, tap: Expr, k: Expr) -> list[Stmt]:
+        """Part k of a tap's run, for one pixel of the tile, goes into the patch."""
+        block, step = list[Stmt](), tap * self.inner + k
+        four = let(block, self.names.fresh("a"), loaded)
+        return [*block, *(Store(self.patch, (pixel, step * 2 + start), Halves(four, start)) for start in (0, 1))]
 
 
 class PairMicroKernel(DotMicroKernel):
@@ -217,7 +231,7 @@ class PairMicroKernel(DotMicroKernel):
         return block
 
 
-def unrolled(name: str, extent: int, body: partial[list[Stmt]]) -> list[Stmt]:
+def unrolled(name: str, extent: int, body: Callable[[Expr], list[Stmt]]) -> list[Stmt]:
     """A loop with `UNROLLED` steps written out in each turn, and the rest behind it."""
     whole = extent // UNROLLED * UNROLLED
     if extent <= UNROLLED:

@@ -6,18 +6,19 @@ filters; here they stay bytes. The weights of a filter lie one after the other. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from ....graph.ir import Value
-from ....loops.ir import Allocate, Buffer, Const, DotAll, Expr, Load, Space, Stmt, Store, VectorType, const
+from ....loops.ir import Buffer, Const, DotAll, Expr, Load, Space, Stmt, Store, VectorType, const
 from ....lowering.group import Group
 from ....lowering.kernel import Packed, Scheduled, let, packing_step
-from ....lowering.loops import ceil_div, kind_for, loop
+from ....lowering.loops import ceil_div, loop
 from ....targets.target import DotProduct, Target
 from ....types import DType
-from .geometry import Walk, walks
-from .integer_contraction import serves
-from .pair_contraction import PATCH_BYTES, PairEmitter, PairMicroKernel, unrolled
+from .geometry import Walk
+from .micro_kernel import MicroKernel
+from .pair_contraction import PairEmitter, PairMicroKernel, scheduled_by, unrolled
 from .signs import QUAD
 
 LANES = 16
@@ -25,15 +26,7 @@ LANES = 16
 
 def schedule_reduced_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a sum of integer products, on a machine that reduces vectors of products."""
-    if target.dot_product is not DotProduct.REDUCED or not serves(group):
-        return ()
-    found = walks(group)
-    if any(walk.groups > 1 or walk.planes.count > 1 for walk in found):
-        return ()
-    emitters = [ReducedEmitter(group, walk, target, threads) for walk in found]
-    if any(e.signs.needs_input_sums or e.patch.bytes > PATCH_BYTES for e in emitters):
-        return ()
-    return tuple(emitter.schedule() for emitter in emitters)
+    return scheduled_by(ReducedEmitter, group, target, threads) if target.dot_product is DotProduct.REDUCED else ()
 
 
 class ReducedEmitter(PairEmitter):
@@ -58,49 +51,31 @@ class ReducedEmitter(PairEmitter):
         self.parameters.add(self.w, Packed(weight, tuple(pack)))
         return self.steps
 
-    def schedule(self) -> Scheduled:
-        """The kernel and its arguments."""
-        bands = self.grid.count * self.g.images
-        first = self.steps * QUAD
+    def _clear(self) -> list[Stmt]:
+        places = range(self.steps * QUAD, self.vectors * LANES, QUAD)
+        zero = const(0, VectorType(DType.I8, QUAD))
 
         def clear(pixel: Expr) -> list[Stmt]:
-            zero = const(0, VectorType(DType.I8, QUAD))
-            places = range(first, self.vectors * LANES, QUAD)
             return [Store(self.patch, (pixel, Const(place)), zero) for place in places]
 
-        def band(p: Expr) -> list[Stmt]:
-            start = loop("q", self.tile.pixels, clear) if first < self.vectors * LANES else []
-            return [Allocate(self.patch), *start, *self._band(p, Const(0), self.tile.widths)]
+        return loop("q", self.tile.pixels, clear) if places else []
 
-        return self.parameters.scheduled(loop("p", bands, band, kind_for(self.group.macs)))
-
-    def panel_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> PairMicroKernel:
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
         return ReducedMicroKernel(self, rows, columns, widths)
 
-    def _fill(self, pixels: tuple[int, int], image: Expr, row: Expr, column: Expr) -> list[Stmt]:
-        """The statements that gather the inputs of a tile in the patch."""
-        g, block = self.g, list[Stmt]()
-        y0 = let(block, self.names.fresh("iy"), row * g.strides[0] + g.origin[0])
-        x0 = let(block, self.names.fresh("ix"), (column * g.strides[1] + g.origin[1]) * g.pitch)
-        across = 1 if g.merges_columns else g.window[1]
-        lanes = LANES if self.run_length % LANES == 0 else QUAD
+    @property
+    def gathered(self) -> int:
+        """A vector, where runs are made of whole ones."""
+        return LANES if self.run_length % LANES == 0 else QUAD
 
-        def move(ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
-            inside: list[Stmt] = []
-            to = (ky * across + kx) * (self.inner * QUAD) + k * lanes
-            for r in range(pixels[0]):
-                for s in range(pixels[1]):
-                    x = x0 + (kx * (g.dilations[1] * g.pitch) + k * lanes + s * g.strides[1] * g.pitch)
-                    place = (image, y0 + ky * g.dilations[0] + r * g.strides[0], x)
-                    some = let(inside, self.names.fresh("a"), self.signs.as_left(Load(self.x, place, lanes)))
-                    inside.append(Store(self.patch, (Const(r * pixels[1] + s), to), some))
-            return inside
+    def _run(self, gather: Callable[[Expr], list[Stmt]]) -> list[Stmt]:
+        return loop("k", self.inner * QUAD // self.gathered, gather)
 
-        def taps(ky: Expr) -> list[Stmt]:
-            return loop("kx", across, lambda kx: loop("k", self.inner * QUAD // lanes, partial(move, ky, kx)))
-
-        return [*block, *loop("ky", g.window[0], taps)]
+    def _keep(self, loaded: Expr, pixel: Expr, tap: Expr, k: Expr) -> list[Stmt]:
+        block, place = list[Stmt](), tap * (self.inner * QUAD) + k * self.gathered
+        some = let(block, self.names.fresh("a"), self.signs.as_left(loaded))
+        return [*block, Store(self.patch, (pixel, place), some)]
 
 
 class ReducedMicroKernel(PairMicroKernel):
