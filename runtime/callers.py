@@ -15,12 +15,12 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..compiler.errors import NetcError
 from .host import available_cores
-from .session import Array, Session
+from .session import Addresses, Session
 
 PATIENCE = 64
 """For how many calls that meet no other a program goes on as if others came."""
@@ -59,15 +59,15 @@ class Callers:
         """One for each session that may still be made; filled when the first calls overlap."""
         _CALLERS.add(self)
 
-    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        """Run on all inputs and outputs, at once or when it is this call's turn."""
+    def run(self, addresses: Addresses, profile: int | None) -> None:
+        """Run on inputs and outputs that lie there, at once or when it is this call's turn."""
         thread = threading.get_ident()
         is_nested = thread in self.inside
         session = None
         try:
             self.inside.add(thread)
             session = self._nested() if is_nested else self._enter(thread)
-            session.run(arrays, profile)
+            session.run(addresses, profile)
         finally:
             if session is not None:
                 session.lock.release()

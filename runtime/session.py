@@ -9,7 +9,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,8 @@ from ..compiler.modules.module import Module
 from .host import available_cores
 
 Array = NDArray[Any]
+Addresses = list[ctypes.c_void_p | int | None]
+"""Where the elements of inputs and outputs lie, as ctypes takes it."""
 
 THREADS_PER_CORE = 4
 """How many threads a program starts at most, for each core: more only wait for each other."""
@@ -84,24 +86,22 @@ class Session:
         """Results depend on the calls before."""
         _SESSIONS.add(self)
 
-    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        """Run on all inputs and outputs; `profile` is where time stamps go. The thread must hold `lock`."""
+    def run(self, addresses: Addresses, profile: int | None) -> None:
+        """Run on inputs and outputs that lie there; `profile` is where time stamps go. The thread must hold `lock`."""
         if self.caller:
             if self.has_state:
                 raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
             with self._set_aside():
-                self._run(arrays, profile)
+                self._run(addresses, profile)
             return
         self.caller = threading.get_ident()
         try:
-            self._run(arrays, profile)
+            self._run(addresses, profile)
         finally:
             self.caller = 0
 
-    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        buffers = self.buffers
-        for i, array in enumerate(arrays):
-            buffers[i] = _address(array)
+    def _run(self, addresses: Addresses, profile: int | None) -> None:
+        self.buffers[: len(addresses)] = addresses
         self.context.profile = profile
         if not self.started:
             self._start()
@@ -170,7 +170,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
 
 
-def _address(array: Any) -> int:
+def address_of(array: Any) -> int:
     """Where an array's elements lie; `ctypes.data` says the same in three times the time."""
     if array.flags.writeable and array.size:
         return ctypes.addressof(_BYTE.from_buffer(array))
