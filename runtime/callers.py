@@ -11,14 +11,13 @@ session; so at least one of the two sees the other.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..compiler.errors import NetcError
+from .forks import renew_after_fork
 from .host import available_cores
 from .session import Addresses, Session
 
@@ -57,7 +56,7 @@ class Callers:
         self.unopened = deque([None])
         self.permits: deque[None] = deque()
         """One for each session that may still be made; filled when the first calls overlap."""
-        _CALLERS.add(self)
+        renew_after_fork(self)
 
     def run(self, addresses: Addresses, profile: int | None) -> None:
         """Run on inputs and outputs that lie there, at once or when it is this call's turn."""
@@ -210,15 +209,3 @@ class Callers:
         """Let the call that waits first look for a session."""
         with suppress(IndexError):
             self.queue[0].wake()
-
-
-_CALLERS: weakref.WeakSet[Callers] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for callers in list(_CALLERS):
-        callers.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from ..compiler.backends.backend import LoadedObject
 from ..compiler.errors import NetcError
 from ..compiler.lowering.packing import aligned_bytes
 from ..compiler.modules.module import Module
+from .forks import renew_after_fork
 from .host import available_cores
 
 Array = NDArray[Any]
@@ -84,7 +84,7 @@ class Session:
         """What calls change is kept: they can't run side by side."""
         self.has_state = False
         """Results depend on the calls before."""
-        _SESSIONS.add(self)
+        renew_after_fork(self)
 
     def run(self, addresses: Addresses, profile: int | None) -> None:
         """Run on inputs and outputs that lie there; `profile` is where time stamps go. The thread must hold `lock`."""
@@ -156,18 +156,6 @@ class Session:
             self.caller = 0
             self.torn = self.state.size > 0
             self.arena[:] = 0
-
-
-_SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for session in list(_SESSIONS):
-        session.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
 
 
 def address_of(array: Any) -> int:
