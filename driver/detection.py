@@ -16,6 +16,7 @@ from .runtime.data.images import Preprocess, as_input, eight_bits
 from .runtime.data.labels import Labels
 from .runtime.data.objects import ObjectSource
 from .runtime.evaluation.objects import Detected, Results, box_precision, mask_precision
+from .runtime.parallel.turns import hand_in, in_turn
 from .runtime.parallel.world import ALONE, World
 
 Run = Callable[[Array], Array | tuple[Array, ...]]
@@ -91,9 +92,8 @@ def evaluate_detector(
     size = graph.inputs[0].type.shape[0]
     found, skipped = dict[int, list[Detected]](), list[str]()
     own = _own_batches(run, graph, source, categories, world)
-    for number, start in enumerate(range(0, len(source), size)):
-        turn = number % world.size
-        things, reasons = next(own) if turn == world.rank else world.receive_message(turn)
+    starts = range(0, len(source), size)
+    for start, (things, reasons) in zip(starts, in_turn(own, len(starts), world), strict=True):
         found.update(things)
         skipped += reasons
         progress(min(start + size, len(source)))
@@ -107,8 +107,7 @@ def evaluate_detector(
 
 def assist_detector(run: Run, graph: Graph, source: ObjectSource, categories: CategoryMap, world: World) -> None:
     """What a rank but the first does for `evaluate_detector`."""
-    for seen in _own_batches(run, graph, source, categories, world):
-        world.send_message(seen, 0)
+    hand_in(_own_batches(run, graph, source, categories, world), world)
 
 
 def _own_batches(

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from .output import duration, echo, format_table, quantity
 from .recipe import TrainingRecipe
 from .runtime.parallel.model import Measured, Network, Prediction, predict
 from .runtime.parallel.world import ALONE
-from .training import TrainingRequest, load_sharded_trainer
-from .training_job import Setup
+from .training import load_sharded_trainer
+from .training_setup import Setup
 
 IMAGENET = 1_281_167
 """Samples of ImageNet's training split."""
@@ -68,25 +69,8 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
     clock = time.process_time if (setup.threads or ALONE.cores) == 1 else time.perf_counter
     size = recipe.batch // recipe.shards
     (whole, _), (part, _) = setup.load(2 * size), setup.load(size)
-    request = TrainingRequest(
-        part,
-        batch=size,
-        shards=2,
-        threads=setup.threads,
-        cpu=setup.cpu,
-        seed=recipe.seed,
-        loss=find_loss(recipe.loss, setup.model, part),
-        optimizer=recipe.optimizer,
-        schedule=recipe.schedule,
-        steps_per_epoch=max(1, samples // (2 * size)),
-        label_smoothing=recipe.label_smoothing,
-        weight_decay=recipe.weight_decay,
-        clip_norm=recipe.clip_norm,
-        accumulate=recipe.accumulate,
-        ema=recipe.ema,
-        freeze=recipe.freeze,
-        checkpoint_every=setup.checkpoint_every,
-    )
+    loss = find_loss(recipe.loss, setup.model, part)
+    request = replace(setup.request(recipe, part, loss, max(1, samples // (2 * size))), shards=2)
     marks = list[float]()
     with closing(load_sharded_trainer(request, whole, ALONE)) as trainer:
         trainer.note = lambda step, phase: marks.append(clock())

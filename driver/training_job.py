@@ -18,11 +18,11 @@ from .compiler.graph.printer import print_graph
 from .compiler.passes import Observer
 from .compiler.patterns import matching
 from .compiler.quantization import Ranges
-from .compiler.training import GraphLoss, Loss, Optimizer, parse_optimizer, parse_rates, parse_schedule, rates_of
+from .compiler.training import GraphLoss, Loss, parse_optimizer, parse_rates, parse_schedule, rates_of
 from .frontend import FORMATS, format_of
 from .losses import find_loss
 from .picture import usable_labels
-from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program, load_to_train
+from .pipeline import PROGRAM, Request, Weights, build, find_weights, load_program
 from .recipe import TrainingRecipe
 from .runtime.data.labels import CLASSES, Labels
 from .runtime.data.layout import laid_out
@@ -43,64 +43,10 @@ from .runtime.training.run import Run
 from .runtime.training.samples import Preparation, preparation_for
 from .runtime.training.workers import WorkerMaker
 from .training import TrainingCompilation, TrainingRequest, load_sharded_trainer, load_trainer
+from .training_setup import COSTS, IDENTITY, Setup
 
-IDENTITY = ("model", "net", "settings", "size", "preprocess", "weights", "skip")
-"""Of the set-up, what must stay the same throughout a run."""
 _SHOWN = 10
 """How many classes a message lists."""
-COSTS = ("threads", "cpu", "checkpoint_every")
-"""Of the set-up, what may change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What is trained and where it starts."""
-
-    model: str
-    net: str | None
-    settings: Mapping[str, object]
-    size: int | None
-    preprocess: Mapping[str, object]
-    weights: str | None
-    skip: tuple[str, ...]
-    """Patterns of what is not taken from the weights."""
-    threads: int | None
-    cpu: str | None
-    checkpoint_every: int | None
-
-    def load(self, batch: int) -> tuple[Graph, Weights]:
-        """The net, and where it starts: weights that are given, or those of its file, if it holds some.
-
-        `size` is a hyperparameter of it, or what it takes anyway.
-        """
-        graph, own = self._load(batch)
-        return graph, own if self.weights is None else self.weights
-
-    def _load(self, batch: int) -> tuple[Graph, Weights]:
-        given: dict[str, Any] = {"net": self.net, "batch": batch, "preprocess": self.preprocess}
-        if self.size is None:
-            return load_to_train(self.model, settings=self.settings, **given)
-        try:
-            return load_to_train(self.model, settings={**self.settings, "size": self.size}, **given)
-        except NetcError:
-            graph, own = load_to_train(self.model, settings=self.settings, **given)
-        if graph.inputs[0].type.shape[1:3] != (self.size, self.size):
-            shape = graph.inputs[0].type
-            raise NetcError(f"net {graph.name} takes {shape} and has no hyperparameter `size`", hint="leave --size out")
-        return graph, own
-
-    def resumed(self, recipe: Mapping[str, Any]) -> Setup:
-        """The set-up that a run keeps. What is given now must not differ from it, costs of time and memory aside."""
-        kept = {name: recipe.get(name) for name in (*IDENTITY, *COSTS)}
-        kept["skip"] = tuple(kept["skip"] or ())
-        kept["preprocess"] = kept["preprocess"] or {}
-        for name in IDENTITY:
-            given = getattr(self, name)
-            if given and given != kept[name]:
-                hint = "leave it out, or start a new run"
-                raise NetcError(f"this run was started with {name} = {kept[name]}, not {given}", hint=hint)
-        given = {name: value for name in COSTS if (value := getattr(self, name)) is not None}
-        return Setup(**kept | given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,36 +189,12 @@ class Job:
 
     def request(self, steps_per_epoch: int, ranges: Ranges | None, observers: Sequence[Observer]) -> TrainingRequest:
         """What the training step is built from; `ranges` are where quantization-aware training starts."""
-        recipe, setup, factor = self.recipe, self.setup, self.recipe.rate_factor
-        rates = parse_rates(recipe.lr)
-        optimizer: str | Optimizer = recipe.optimizer
-        if factor != 1:
-            meant = parse_optimizer(recipe.optimizer)
-            optimizer = replace(meant, lr=meant.lr * factor)
-            rates = {name: rate * factor for name, rate in rates.items()}
-        return TrainingRequest(
-            self.shard,
-            batch=recipe.batch // recipe.shards,
-            shards=recipe.shards,
+        return replace(
+            self.setup.request(self.recipe, self.shard, self.shard_loss, steps_per_epoch),
             threads=self.threads,
-            cpu=setup.cpu,
             observers=observers,
             weights=self.start,
-            seed=recipe.seed,
-            skip=setup.skip,
-            loss=self.shard_loss,
-            optimizer=optimizer,
-            schedule=recipe.schedule,
-            steps_per_epoch=steps_per_epoch,
-            label_smoothing=recipe.label_smoothing,
-            weight_decay=recipe.weight_decay,
-            clip_norm=recipe.clip_norm,
-            accumulate=recipe.accumulate,
-            ema=recipe.ema,
-            freeze=recipe.freeze,
-            rates=rates,
-            checkpoint_every=setup.checkpoint_every,
-            qat=recipe.qat,
+            skip=self.setup.skip,
             ranges=ranges,
         )
 

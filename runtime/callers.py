@@ -11,16 +11,15 @@ session; so at least one of the two sees the other.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..compiler.errors import NetcError
+from .forks import renew_after_fork
 from .host import available_cores
-from .session import Array, Session
+from .session import Addresses, Session
 
 PATIENCE = 64
 """For how many calls that meet no other a program goes on as if others came."""
@@ -57,17 +56,17 @@ class Callers:
         self.unopened = deque([None])
         self.permits: deque[None] = deque()
         """One for each session that may still be made; filled when the first calls overlap."""
-        _CALLERS.add(self)
+        renew_after_fork(self)
 
-    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        """Run on all inputs and outputs, at once or when it is this call's turn."""
+    def run(self, addresses: Addresses, profile: int | None) -> None:
+        """Run on inputs and outputs that lie there, at once or when it is this call's turn."""
         thread = threading.get_ident()
         is_nested = thread in self.inside
         session = None
         try:
             self.inside.add(thread)
             session = self._nested() if is_nested else self._enter(thread)
-            session.run(arrays, profile)
+            session.run(addresses, profile)
         finally:
             if session is not None:
                 session.lock.release()
@@ -210,15 +209,3 @@ class Callers:
         """Let the call that waits first look for a session."""
         with suppress(IndexError):
             self.queue[0].wake()
-
-
-_CALLERS: weakref.WeakSet[Callers] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for callers in list(_CALLERS):
-        callers.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -26,7 +26,7 @@ from ..compiler.types import TensorType
 from .callers import Callers
 from .session import THREADS_PER_CORE as THREADS_PER_CORE
 from .session import Context as Context
-from .session import Session
+from .session import Session, address_of
 
 Array = NDArray[Any]
 
@@ -127,14 +127,17 @@ class Program:
         """Run the network once. Shapes and dtypes must be exactly those of `inputs`, else `NetcError`."""
         return self._invoke(arrays, named, None)
 
-    def write(self, outputs: Sequence[Array], *arrays: Array) -> None:
-        """Run the network once; its outputs go to C-contiguous arrays of their shapes and dtypes, else `NetcError`."""
+    def writer(self, outputs: Sequence[Array]) -> Writer:
+        """For calls that leave their outputs in these arrays: they are checked here, once.
+
+        Raises `NetcError` unless they are C-contiguous and have the outputs' shapes and dtypes.
+        """
         for array, (shape, dtype) in zip(outputs, self._results, strict=True):
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 raise NetcError(
                     f"an output of {self.module.name} is {dtype}{list(shape)}, not {array.dtype}{list(array.shape)}"
                 )
-        self._callers.run([*self._operands(arrays, {}), *outputs], None)
+        return Writer(self, outputs)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them.
@@ -186,7 +189,8 @@ class Program:
         self, arrays: Sequence[Array], named: Mapping[str, Array], profile: int | None
     ) -> Array | tuple[Array, ...]:
         results = [np.empty(shape, dtype) for shape, dtype in self._results]
-        self._callers.run([*self._operands(arrays, named), *results], profile)
+        tensors = [*self._operands(arrays, named), *results]
+        self._callers.run([address_of(a) for a in tensors], profile)
         return results[0] if len(results) == 1 else Outputs(results, self._names)
 
     def _operands(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> list[Array]:
@@ -233,6 +237,20 @@ class Program:
             found = f"{array.dtype}[{','.join(map(str, array.shape))}]"
             raise NetcError(f"input `{name}` takes {_text(wanted)}, not {found}")
         return np.ascontiguousarray(array)
+
+
+class Writer:
+    """Runs a program, and leaves its outputs in the same arrays each time; `Program.writer` makes it."""
+
+    def __init__(self, program: Program, outputs: Sequence[Array]) -> None:
+        self._operands, self._run = program._operands, program._callers.run
+        self._outputs = tuple(outputs)  # kept as long as their addresses
+        self._addresses = [address_of(array) for array in outputs]
+
+    def __call__(self, *arrays: Array) -> None:
+        """Run the network once on these inputs; see `Program`."""
+        operands = self._operands(arrays, {})  # kept while the network runs
+        self._run([*map(address_of, operands), *self._addresses], None)
 
 
 def _views(region: Array, module: Module) -> dict[str, Array]:

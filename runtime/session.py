@@ -8,8 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,9 +18,12 @@ from ..compiler.backends.backend import LoadedObject
 from ..compiler.errors import NetcError
 from ..compiler.lowering.packing import aligned_bytes
 from ..compiler.modules.module import Module
+from .forks import renew_after_fork
 from .host import available_cores
 
 Array = NDArray[Any]
+Addresses = list[ctypes.c_void_p | int | None]
+"""Where the elements of inputs and outputs lie, as ctypes takes it."""
 
 THREADS_PER_CORE = 4
 """How many threads a program starts at most, for each core: more only wait for each other."""
@@ -82,26 +84,24 @@ class Session:
         """What calls change is kept: they can't run side by side."""
         self.has_state = False
         """Results depend on the calls before."""
-        _SESSIONS.add(self)
+        renew_after_fork(self)
 
-    def run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        """Run on all inputs and outputs; `profile` is where time stamps go. The thread must hold `lock`."""
+    def run(self, addresses: Addresses, profile: int | None) -> None:
+        """Run on inputs and outputs that lie there; `profile` is where time stamps go. The thread must hold `lock`."""
         if self.caller:
             if self.has_state:
                 raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
             with self._set_aside():
-                self._run(arrays, profile)
+                self._run(addresses, profile)
             return
         self.caller = threading.get_ident()
         try:
-            self._run(arrays, profile)
+            self._run(addresses, profile)
         finally:
             self.caller = 0
 
-    def _run(self, arrays: Sequence[Array], profile: int | None) -> None:
-        buffers = self.buffers
-        for i, array in enumerate(arrays):
-            buffers[i] = _address(array)
+    def _run(self, addresses: Addresses, profile: int | None) -> None:
+        self.buffers[: len(addresses)] = addresses
         self.context.profile = profile
         if not self.started:
             self._start()
@@ -158,19 +158,7 @@ class Session:
             self.arena[:] = 0
 
 
-_SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for session in list(_SESSIONS):
-        session.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
-
-
-def _address(array: Any) -> int:
+def address_of(array: Any) -> int:
     """Where an array's elements lie; `ctypes.data` says the same in three times the time."""
     if array.flags.writeable and array.size:
         return ctypes.addressof(_BYTE.from_buffer(array))

@@ -48,7 +48,8 @@ from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
 from ..together import passing_on_signals, together
 from ..training import QAT
-from ..training_job import COSTS, IDENTITY, Job, Scorer, Setup
+from ..training_job import Job, Scorer
+from ..training_setup import COSTS, IDENTITY, Setup
 
 _INTERRUPTED = 130
 _REQUEUE = 99

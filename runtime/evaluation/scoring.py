@@ -13,6 +13,7 @@ from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
 from ..data.source import Source
 from ..data.targets import Targets
+from ..parallel.turns import hand_in, in_turn
 from ..parallel.world import ALONE, World
 from ..training.batches import Batch, Maker, evaluation_plans
 from .accuracy import Comparison, Evaluation, rank_of_label
@@ -86,8 +87,8 @@ def compare(
 
 def assist(programs: Sequence[Run], source: Source, maker: Maker, batch: int, world: World) -> None:
     """What a rank but the first does in a measurement: its batches, whose results go to rank 0."""
-    for made, outputs in _own_runs(programs, source, maker, batch, world):
-        world.send_message((replace(made, images=made.images[:0]), outputs), 0)
+    own = _own_runs(programs, source, maker, batch, world)
+    hand_in(((replace(made, images=made.images[:0]), outputs) for made, outputs in own), world)
 
 
 def _runs(
@@ -106,9 +107,7 @@ def _runs(
     """
     done = 0
     own = _own_runs(programs, source, maker, batch, world)
-    for number in range(-(-len(source) // batch)):
-        turn = number % world.size
-        made, outputs = next(own) if turn == world.rank else world.receive_message(turn)
+    for made, outputs in in_turn(own, -(-len(source) // batch), world):
         yield made, [_columns(output) for output in outputs] if columns else outputs
         done += len(made.labels)
         if progress:

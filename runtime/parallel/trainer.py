@@ -14,7 +14,7 @@ from ...compiler.graph.ir import Graph
 from ...compiler.training.step import SHARD
 from ...compiler.types import TensorType
 from ..data.layout import laid_out
-from ..program import Program
+from ..program import Program, Writer
 from ..trainer import Trainer
 from .tree import Tree, layout
 from .world import ALONE, World
@@ -62,6 +62,8 @@ class ShardedTrainer(Trainer):
         self._shapes = [t.shape for t in types]
         self._places, length = layout(self._shapes)
         self._tree = Tree(world, shards, length, dtypes.pop())
+        self._cut: dict[int, tuple[list[Array], Writer]] = {}
+        """The views of each array of the tree, which uses the same few again and again."""
 
     @property
     def rows(self) -> slice:
@@ -97,13 +99,15 @@ class ShardedTrainer(Trainer):
             rows = slice((number - first) * size, (number - first + 1) * size)
             inputs = [laid_out(a[rows], t) for a, t in zip(x, self._shard.inputs.values(), strict=False)]
             numbers = [np.array(number, np.int64)] if self._numbered else []
-            self._shard.write(self._views(out), *inputs, *numbers, labels[rows])
+            _, write = self._parts(out)
+            write(*inputs, *numbers, labels[rows])
 
         step = self.total_step + 1
         self.note(step, "compute")
         total = self._tree.total(compute, lambda: self.note(step, "exchange"))
         self.note(step, "")
-        results = self.program(*self._views(total))
+        views, _ = self._parts(total)
+        results = self.program(*views)
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
         self.metrics.setdefault("counted", float(labels.size // len(labels) * self.batch))
@@ -130,8 +134,13 @@ class ShardedTrainer(Trainer):
             hint = "do all ranks have the same processor and the same versions? `--cpu` names one that all have"
             raise NetcError(f"the weights of {named} differ from those of rank 0 {where}", hint=hint)
 
-    def _views(self, flat: Array) -> list[Array]:
-        return [flat[place].reshape(shape) for place, shape in zip(self._places, self._shapes, strict=True)]
+    def _parts(self, flat: Array) -> tuple[list[Array], Writer]:
+        """The results of a shard as views of an array of the tree, and what computes a shard into them."""
+        found = self._cut.get(id(flat))  # the views keep the array, so that no other has its id
+        if found is None:
+            views = [flat[place].reshape(shape) for place, shape in zip(self._places, self._shapes, strict=True)]
+            found = self._cut[id(flat)] = (views, self._shard.writer(views))
+        return found
 
     def close(self) -> None:
         """End the worker threads; no step can follow."""

@@ -5,8 +5,8 @@ ranks doesn't end it. Its first line of stdin is a secret, its first line of std
 rank keeps a connection and sends lines of JSON: first who it is, with the secret; then, twice a second, its place
 (step, phase, since when), rank 0 also the newest checkpoint and how to go on; at last that it is done. A connection
 that ends before that is a rank that died. A rank that is silent while others speak has been stopped, or its machine is
-gone. Then the watcher says so on stderr and tells the other ranks to end; those of its
-own machine that don't are killed.
+gone. Then the watcher says so on stderr and tells the other ranks to end; those of its own machine that don't are
+killed.
 
 Only the standard library is used: a process that waits shall be small, and start at once.
 """
@@ -145,13 +145,8 @@ class Watcher:
         """What is wrong if ranks have waited too long for another."""
         limit = self._facts.get("patience")
         present = self._present()
-        waiting = [r for r in present if r.place.get("phase") == "exchange"]
-        if (
-            not limit
-            or not waiting
-            or len(self._known) < self._ranks
-            or max(r.place["seconds"] for r in waiting) < limit
-        ):
+        waits = [r.place["seconds"] for r in present if r.place.get("phase") == "exchange"]
+        if not limit or len(self._known) < self._ranks or max(waits, default=0.0) < limit:
             return None
         first = min(present, key=lambda r: (r.place.get("step", 0), r.place.get("phase") == "exchange"))
         return f"ranks have waited for {first} for {limit:.0f} s", first
@@ -172,11 +167,9 @@ class Watcher:
         for other in self._present():
             self._tell(other, END)
         end = time.monotonic() + END_SECONDS
-        while (left := [r for r in self._present() if r is not rank]) and time.monotonic() < end:
+        while any(other is not rank for other in self._present()) and time.monotonic() < end:
             for key, _ in self._selector.select(TICK_SECONDS):
                 self._hear(key, time.monotonic())
-            if not left:
-                break
         for other in self._present():
             if other.host == socket.gethostname():
                 _kill(other.process)

@@ -92,25 +92,11 @@ class Alone:
     def broadcast_array(self, array: Array) -> None:
         """Nothing to do."""
 
-    def send(self, array: Array, to: int) -> None:
-        """There is nobody."""
+    def _nobody(self, *_: Any, **__: Any) -> Any:
+        """There is no rank to send to or to receive from."""
         raise AssertionError("there is no other rank")
 
-    def receive(self, array: Array, source: int) -> None:
-        """There is nobody."""
-        raise AssertionError("there is no other rank")
-
-    def exchange(self, mine: Array, theirs: Array, partner: int) -> None:
-        """There is nobody."""
-        raise AssertionError("there is no other rank")
-
-    def send_message(self, message: Any, to: int) -> None:
-        """There is nobody."""
-        raise AssertionError("there is no other rank")
-
-    def receive_message(self, source: int) -> Any:
-        """There is nobody."""
-        raise AssertionError("there is no other rank")
+    send = receive = exchange = send_message = receive_message = _nobody
 
     def abort(self, status: int) -> None:
         """Nothing to end."""

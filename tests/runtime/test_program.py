@@ -70,6 +70,19 @@ def test_outputs_are_fresh() -> None:
         check(x, first)
 
 
+def test_a_writer_fills_the_same_arrays() -> None:
+    with program(2) as p:
+        outputs = [np.empty(type_.shape, type_.dtype.numpy) for type_ in p.outputs.values()]
+        write = p.writer(outputs)
+        for seed in range(3):
+            write(draw(seed))
+            check(draw(seed), outputs)
+        with pytest.raises(NetcError, match=r"an output of chain is float32\[64, 8\], not float64\[64, 8\]"):
+            p.writer([outputs[0].astype(np.float64), outputs[1]])
+        with pytest.raises(NetcError, match="an output of chain is float32"):
+            p.writer([np.asfortranarray(outputs[0]), outputs[1]])
+
+
 def test_concurrent_calls() -> None:
     failures: list[BaseException] = []
 

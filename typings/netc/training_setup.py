@@ -1,0 +1,1 @@
+../../driver/training_setup.py
