@@ -34,7 +34,7 @@ LAYERS = {
     "ops": {"graph", "loops"},
     "modules": {"graph", "loops"},
     "library": {"graph", "modules", "targets"},
-    "passes": {"graph", "lowering", "ops"},
+    "passes": {"graph", "ops"},
     "training": {"graph", "ops", "passes"},
     "quantization": {"graph", "ops", "passes", "training"},
     "tflite": {"graph", "ops", "passes"},

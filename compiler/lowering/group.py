@@ -7,10 +7,10 @@ last elementwise operation as anchor, and the operations before it are inlined w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Operation, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +45,6 @@ class Group:
         anchor = self.anchor.result.type.shape
         return not self.anchor.operator.elementwise and anchor != self.results[0].type.shape
 
-    def reads_in_place(self, value: Value) -> bool:
-        """True if each element of a value from outside is needed only for the result element at the same place."""
-        anchors = [op for op in self.members if not op.operator.elementwise]
-        waiting, seen = [v for op in anchors for v in op.operands], set[Value]()
-        while waiting:
-            current = waiting.pop()
-            if current not in seen:
-                seen.add(current)
-                waiting += self.producers[current].operands if current in self.producers else ()
-        return value not in seen
-
     @property
     def label(self) -> str:
         """The operators, joined: "conv2d+relu"."""
@@ -74,19 +63,6 @@ class Group:
         """Values from outside that members other than the anchor read, in order."""
         read = (v for op in self.members if op is not self.anchor for v in op.operands)
         return tuple(dict.fromkeys(v for v in read if v in self.outer))
-
-
-def overwritable(group: Group, graph: Graph) -> Iterator[tuple[Value, Value]]:
-    """A result of the graph and an earlier one in whose place it may be written, element by element, margins aside."""
-    if len(group.results) != 1 or group.operation.operator.regions:
-        return
-    result = group.operation.result
-    for inner, old in group.outer.items():
-        made = old in graph.producers and old not in group.static and old not in graph.outputs
-        same = old.type.dtype is result.type.dtype and old.type.shape == result.type.shape
-        last = made and same and all(not op.operator.view for op in (graph.producers[old], *graph.users[old]))
-        if last and graph.users[old][-1] is group.operation and group.reads_in_place(inner):
-            yield result, old
 
 
 def literal(operation: Operation | None) -> float | int | bool | None:

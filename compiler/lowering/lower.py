@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import InternalError
 from ..graph.builder import GraphBuilder
+from ..graph.in_place import overwritable, reads_in_place
 from ..graph.ir import Graph, Operation, Value
 from ..graph.names import output_names
 from ..graph.regions import with_own_values
@@ -22,7 +23,7 @@ from ..targets.target import Target
 from ..types import TensorType
 from .barriers import Placed, with_barriers
 from .control import ControlFlow
-from .group import Group, group_of, overwritable
+from .group import Group, group_of
 from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
@@ -190,10 +191,10 @@ class _Lowering:
             for param, update in self.state.updates.items():
                 if self.root(update) is not result or not self._is_last_reader(group.operation, param):
                     continue
-                old = next((v for v, outer in group.outer.items() if outer is param), None)
-                if old is not None and not group.reads_in_place(old):
+                if not reads_in_place(group.operation, param):
                     continue
                 self.places[result] = self.places[param]
+                old = next((v for v, outer in group.outer.items() if outer is param), None)
                 if old is not None:
                     in_place[inner] = old
         return in_place
@@ -201,9 +202,10 @@ class _Lowering:
     def _overwritten(self, group: Group) -> Mapping[Value, Value]:
         """The result and the temporary in whose memory it is written, where memory is scarce."""
         plain = not self.guards and not any(op.operator.regions for op in self.graph.operations)
-        if not self.target.is_scarce or not plain or group.operation.results[0] in self.state.results:
+        result = group.operation.results[0]
+        if not self.target.is_scarce or not plain or result in self.state.results:
             return {}
-        for result, old in overwritable(group, self.graph):
+        for old in overwritable(group.operation, self.graph, self.weights):
             free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))
             viewed = any(op.operator.view for op in self.graph.users[result])
             if free and not viewed and old.type.margins == result.type.margins and old not in self.places:

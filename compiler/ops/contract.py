@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -259,52 +259,6 @@ def _merged(
     counts = {label: math.prod(_shape(merged.get(label, label), sizes)) for label in sizes}
     x, y = (reshaped(b, v, _shape(p, counts)) for v, p in zip(operands, parts[:2], strict=True))
     return reshaped(b, b.emit("contract", x, y, **attributes), _shape(labels.result, sizes))
-
-
-# ---- orders of axes --------------------------------------------------------------------------------------------------
-
-
-def reordered(labels: Labels, sizes: Mapping[str, int], place: int, letters: str) -> Labels | None:
-    """The contraction with one tensor (operand 0, 1, or 2 for the result) in another order of its axes.
-
-    What else moves does so because products of matrices come out of it that need no transpose: an axis that is summed
-    over gives way to what the other operand has in its place.
-    """
-    for found in _candidates(labels, place, letters):
-        if has_product(found, sizes):
-            return found
-    return None
-
-
-def has_product(labels: Labels, sizes: Mapping[str, int]) -> bool:
-    """True if a contraction is a stack of products of matrices as it stands."""
-    return product_of(labels, sizes) is not None or product_of(labels.swapped, sizes) is not None
-
-
-def _candidates(labels: Labels, place: int, letters: str) -> Iterator[Labels]:
-    if place == 1:
-        yield from (found.swapped for found in _candidates(labels.swapped, 0, letters))
-        return
-    own, other = (
-        "".join(label for label in x if label not in y) for x, y in ((labels.a, labels.b), (labels.b, labels.a))
-    )
-    if place == 0:
-        result = _replaced(letters, labels.inner, other)
-        yield Labels(letters, labels.b, result)
-        yield Labels(letters, _replaced(result, own, labels.inner), result)
-        yield Labels(letters, labels.b, labels.result)
-        return
-    left, right = _replaced(letters, other, labels.inner), _replaced(letters, own, labels.inner)
-    yield Labels(left, labels.b, letters)
-    yield Labels(labels.a, right, letters)
-    yield Labels(labels.a, labels.b, letters)
-    yield Labels(left, right, letters)
-
-
-def _replaced(letters: str, old: str, new: str) -> str:
-    """Labels with others in the place of the first of the old ones, which all go."""
-    first = min((i for i, label in enumerate(letters) if label in old), default=len(letters))
-    return letters[:first] + new + "".join(label for label in letters[first:] if label not in old)
 
 
 INTEGER.add(IntegerForm(None, prepare=expanded), Contract)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from string import ascii_lowercase
-
-from ..graph.ir import Attributes, Operation, Operator
+from ..graph.ir import Attributes, Operator
 from ..types import Quantization, TensorType
 from .attention import Attention
-from .axes import Permutation, is_identity
+from .axes import Permutation, groups_of, is_identity
 from .blocks import Rearrangement
-from .contract import Contract, Labels, has_product, reordered
+from .contract import Contract
 from .conversion import ArgExtremum, OneHot
 from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
@@ -175,45 +172,6 @@ def _reshape(operands: Operands, attributes: Attributes, permutation: Permutatio
     return Permuted({**attributes, "shape": tuple(y.shape[d] for d in result)}, result, (needed,))
 
 
-def groups_of(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """Neighbouring dimensions of two shapes with as many elements, the fewest at a time.
-
-    Old dimensions of size 1 stand in no group; new ones with the dimension before them, or first, with none.
-    """
-    groups: list[tuple[list[int], list[int]]] = [([], [])]
-    rest = [d for d, size in enumerate(old) if size != 1]
-    new_rest = [d for d, size in enumerate(new) if size != 1]
-    while rest:
-        merged, parts = [rest.pop(0)], [new_rest.pop(0)]
-        while (had := math.prod(old[d] for d in merged)) != (has := math.prod(new[d] for d in parts)):
-            if had < has:
-                merged.append(rest.pop(0))
-            else:
-                parts.append(new_rest.pop(0))
-        groups.append((merged, parts))
-    for d in (d for d, size in enumerate(new) if size == 1):
-        _, parts = next(g for g in reversed(groups) if not g[0] or g[1][0] < d)
-        parts.append(d)
-        parts.sort()
-    return groups
-
-
-def regrouped(sizes: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Sizes that broadcast to a reshaped shape, made of those that broadcast to it before; None if there are none.
-
-    A group of dimensions that are merged or split must be broadcast as a whole or not at all.
-    """
-    found = [1] * len(new)
-    for merged, parts in groups_of(old, new):
-        given = [sizes[d] for d in merged]
-        if given == [old[d] for d in merged]:
-            for d in parts:
-                found[d] = new[d]
-        elif any(size != 1 for size in given):
-            return None
-    return tuple(found)
-
-
 def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted:
     """The classes stay where they are among the labels' dimensions."""
     rank = len(permutation)
@@ -229,74 +187,6 @@ def _rows_stay(operands: Operands, attributes: Attributes, permutation: Permutat
     x, *others = operands
     stays = x.rank == len(permutation) and permutation[-1] == x.rank - 1
     return Permuted(attributes, permutation, (permutation, *map(_unmoved, others))) if stays else None
-
-
-def contracted(op: Operation, place: int, permutation: Permutation) -> Permuted | None:
-    """The form of a dense layer or a product of matrices that has one tensor in another order of its axes.
-
-    `place` is the number of the operand, or 2 for the result. None where operands broadcast, or have a bias.
-    """
-    labels = _labelled(op)
-    if labels is None:
-        return None
-    letters = "".join(labels.all[place][d] for d in permutation)
-    new = reordered(labels, Contract().sizes(tuple(v.type for v in op.operands), labels), place, letters)
-    return None if new is None else _form(labels, new)
-
-
-def with_operand(op: Operation, form: Permuted, place: int, permutation: Permutation) -> Permuted | None:
-    """Another form of a dense layer or a product of matrices, with one tensor in another order and all else as it is.
-
-    None where no kernel takes it so.
-    """
-    labels = _labelled(op)
-    if labels is None:
-        return None
-    orders = [*form.operands, form.result]
-    orders[place] = permutation
-    new = Labels(*("".join(old[d] for d in order) for old, order in zip(labels.all, orders, strict=True)))
-    sizes = Contract().sizes(tuple(v.type for v in op.operands), labels)
-    return _form(labels, new) if has_product(new, sizes) else None
-
-
-def _form(old: Labels, new: Labels) -> Permuted:
-    a, b, result = (tuple(map(x.index, y)) for x, y in zip(old.all, new.all, strict=True))
-    operator, attributes = _spelled(new)
-    return Permuted(attributes, result, (a, b), operator)
-
-
-def _labelled(op: Operation) -> Labels | None:
-    """A letter for each axis of an operation's operands and its result, if it is a sum of products of two tensors."""
-    operator, types = op.operator, tuple(v.type for v in op.operands)
-    if len(types) != 2 or any(t.layout is not None or not t.size for t in types):
-        return None
-    if isinstance(operator, Contract):
-        return Labels.of(op.attributes)
-    outer = ascii_lowercase[: op.result.type.rank - 2]
-    if isinstance(operator, Dense):
-        rows = ascii_lowercase[: types[0].rank - 1]
-        return Labels(f"{rows}y", "yz", f"{rows}z") if rows else None
-    if not isinstance(operator, MatMul):
-        return None
-    own = ["" if t.rank == 2 else outer for t in types]
-    if any(t.rank != 2 and t.shape[:-2] != op.result.type.shape[:-2] for t in types):
-        return None
-    left = own[0] + ("yx" if op.attributes["transpose_a"] else "xy")
-    return Labels(left, own[1] + ("zy" if op.attributes["transpose_b"] else "yz"), f"{outer}xz")
-
-
-def _spelled(labels: Labels) -> tuple[Operator, Attributes]:
-    """The simplest operator that is such a contraction, and its attributes."""
-    inner = labels.inner
-    if len(inner) == 1:
-        if len(labels.b) == 2 and labels.b[0] == inner == labels.a[-1] and labels.result == labels.a[:-1] + labels.b[1]:
-            return Dense(), {}
-        outer, x, z = labels.result[:-2], labels.result[-2], labels.result[-1]
-        lefts = [outer + x + inner, outer + inner + x, x + inner, inner + x]
-        rights = [outer + inner + z, outer + z + inner, inner + z, z + inner]
-        if labels.a in lefts and labels.b in rights and (outer in labels.a or outer in labels.b):
-            return MatMul(), {"transpose_a": labels.a.endswith(x), "transpose_b": labels.b.endswith(inner)}
-    return Contract(), labels.attributes()
 
 
 def _unmoved(type_: TensorType) -> Permutation:

@@ -6,14 +6,14 @@ Source: ONNX's Scan, jax.lax.scan. Compiled, the steps are a loop in one kernel 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import InternalError, ShapeError
-from ..graph.builder import GraphBuilder, Rewriter
+from ..graph.builder import GraphBuilder
 from ..graph.interpreter import evaluate_body
-from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Graph, Operator, Value
+from ..graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Graph, Operation, Operator, Value
 from ..graph.registry import lookup, register
 from ..types import DType, TensorType
 from .facets import INTEGER, PERMUTED, TFLITE
@@ -130,16 +130,11 @@ def scanned(
         for stem, values in kinds
     ]
     next_states, results = step(inner, *taken)
-    body = Rewriter(inner.finish((*next_states, *results)))
-    arrays = [op for op in inner.operations if op.name == "constant" and op.result.type.size > 1]
-    for op in inner.operations:
-        if op in arrays:
-            body.replace(op.result, body.input(f"c{len(body.inputs) - len(states) - len(sequences)}", op.result.type))
-        else:
-            body.copy(op)
-    constants = [*constants, *(b.operation(op.operator, (), op.attributes).result for op in arrays)]
+    first = len(states) + len(sequences)
+    body = inner.finish((*next_states, *results))
+    body, constants = hoisted(b, body, first, (*states, *sequences, *constants), _is_array)
     attributes = {
-        "body": body.finish([body[v] for v in (*next_states, *results)]),
+        "body": body,
         "states": len(states),
         "sequences": len(sequences),
         "steps": sequences[0].type.shape[0],
@@ -147,6 +142,40 @@ def scanned(
     }
     op = b.operation(lookup("scan"), (*states, *sequences, *constants), attributes)
     return Scanned(op.results[: len(states)], op.results[len(states) :])
+
+
+def hoisted(
+    b: Builder, body: Graph, first: int, given: Sequence[Value], moves: Callable[[Operation], bool]
+) -> tuple[Graph, tuple[Value, ...]]:
+    """The body of a scan of `given` values without some of what is the same in every step, and the constants it takes.
+
+    What depends on the constants alone, from the value number `first` on, and `moves`, is emitted before the scan.
+    """
+    outside: dict[Value, Value] = dict(zip(body.inputs[first:], given[first:], strict=True))
+    inside: list[Operation] = []
+    for op in body.operations:
+        if not moves(op) or not all(v in outside for v in op.operands):
+            inside.append(op)
+            continue
+        new = b.operation(op.operator, tuple(outside[v] for v in op.operands), op.attributes, location=op.location)
+        outside.update(zip(op.results, new.results, strict=True))
+    made = {r for op in inside for r in op.results}
+    needed = dict.fromkeys(v for v in (*(v for op in inside for v in op.operands), *body.outputs) if v not in made)
+    taken = [v for v in needed if v in outside]
+    inputs = (*body.inputs[:first], *(Value(v.type, f"c{i}") for i, v in enumerate(taken)))
+    renamed = dict(zip(taken, inputs[first:], strict=True))
+    operations = tuple(replace(op, operands=tuple(renamed.get(v, v) for v in op.operands)) for op in inside)
+    outputs = tuple(renamed.get(v, v) for v in body.outputs)
+    return Graph(body.name, inputs, operations, outputs, body.attributes), tuple(outside[v] for v in taken)
+
+
+def is_number(op: Operation) -> bool:
+    """True for a constant that kernels know as a number."""
+    return op.name == "constant" and op.result.type.size == 1
+
+
+def _is_array(op: Operation) -> bool:
+    return op.name == "constant" and not is_number(op)
 
 
 def time_first(b: Emits, x: Value, already: bool) -> Value:

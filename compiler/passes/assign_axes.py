@@ -13,7 +13,9 @@ from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
-from .axis_orders import Order, Plan, Roots, chosen, cost, merged_from, order_of, planned, seeds
+from .axis_cuts import chosen, cost, merged_from
+from .axis_orders import Order, Roots, order_of
+from .axis_plans import Plan, planned, seeds
 from .base import Pass
 from .dce import dce
 from .views import with_merged_views

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..graph.analysis import static_values
 from ..graph.builder import Rewriter
+from ..graph.in_place import overwritable
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
-from ..lowering.group import group_of, overwritable
 from ..ops.window import with_whole_tiles
 from ..types import Layout, TensorType
 from .base import Pass
@@ -95,11 +95,10 @@ class LayoutPlan:
     def _share(self) -> None:
         """Give the same margins to results and what they may overwrite, where both have some."""
         for op in self.graph.operations:
-            group = group_of(op, self.graph.producers, self.static)
-            for result, old in overwritable(group, self.graph):
-                if result in self.wanted and old in self.wanted and self.carries(result) and self.carries(old):
-                    both = zip(self.wanted[result], self.wanted[old], strict=True)
-                    self.wanted[result] = self.wanted[old] = tuple(_larger(p, q) for p, q in both)
+            for old in overwritable(op, self.graph, self.static):
+                if all(v in self.wanted and self.carries(v) for v in (op.result, old)):
+                    both = zip(self.wanted[op.result], self.wanted[old], strict=True)
+                    self.wanted[op.result] = self.wanted[old] = tuple(_larger(p, q) for p, q in both)
 
     def carries(self, value: Value) -> bool:
         """True if the value may have margins."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 
 from ..graph.builder import Rewriter
-from ..graph.ir import Graph, Operation, Value
+from ..graph.ir import Graph, Operation
 from ..graph.registry import lookup
+from ..ops.scan import hoisted, is_number
 from .base import Pass
 from .canonicalize import canonicalize
 from .cse import cse
@@ -57,35 +56,12 @@ def _rewrite(b: Rewriter, op: Operation) -> None:
         body = step(body)
     first = op.attributes["states"] + op.attributes["sequences"]
     given = tuple(b[v] for v in op.operands)
-    body, constants = _without_constant_work(b, body, first, given)
+    body, constants = hoisted(b, body, first, given, lambda inner: not is_number(inner))
     new = b.operation(
         lookup("scan"), (*given[:first], *constants), {**op.attributes, "body": fuse(body)}, location=op.location
     )
     for old, result in zip(op.results, new.results, strict=True):
         b.replace(old, result)
-
-
-def _without_constant_work(
-    b: Rewriter, body: Graph, first: int, given: tuple[Value, ...]
-) -> tuple[Graph, tuple[Value, ...]]:
-    """The body without what is the same in every step, and the constants that it takes, made before the scan."""
-    outside: dict[Value, Value] = dict(zip(body.inputs[first:], given[first:], strict=True))
-    inside: list[Operation] = []
-    for op in body.operations:
-        is_number = op.name == "constant" and op.result.type.size == 1
-        if is_number or not all(v in outside for v in op.operands):
-            inside.append(op)
-            continue
-        new = b.operation(op.operator, tuple(outside[v] for v in op.operands), op.attributes, location=op.location)
-        outside.update(zip(op.results, new.results, strict=True))
-    made = {r for op in inside for r in op.results}
-    needed = dict.fromkeys(v for v in (*(v for op in inside for v in op.operands), *body.outputs) if v not in made)
-    taken = [v for v in needed if v in outside]
-    inputs = (*body.inputs[:first], *(Value(v.type, f"c{i}") for i, v in enumerate(taken)))
-    renamed: Mapping[Value, Value] = MappingProxyType(dict(zip(taken, inputs[first:], strict=True)))
-    operations = tuple(replace(op, operands=tuple(renamed.get(v, v) for v in op.operands)) for op in inside)
-    outputs = tuple(renamed.get(v, v) for v in body.outputs)
-    return Graph(body.name, inputs, operations, outputs, body.attributes), tuple(outside[v] for v in taken)
 
 
 optimize_bodies = OptimizeBodies()

@@ -10,10 +10,9 @@ from itertools import count
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, is_free
+from ..ops.axes import Permutation, groups_of, is_free
 from ..ops.elementwise import BinaryOperator
 from ..ops.normalize import Normalize
-from ..ops.permutation import groups_of
 from ..ops.shape import Reshape, Transpose
 from .dce import dce
 

@@ -11,7 +11,8 @@ from netc.compiler import passes
 from netc.compiler.graph import Graph, evaluate, parse_graph
 from netc.compiler.graph.registry import operators
 from netc.compiler.ops.facets import PERMUTED
-from netc.compiler.passes.axis_orders import Roots, cost
+from netc.compiler.passes.axis_cuts import cost
+from netc.compiler.passes.axis_orders import Roots
 
 COMMUTING = tuple(name for name, operator in operators().items() if PERMUTED.of(operator))
 OTHERS = ("reshape", "conv2d", "max_pool", "gather_nd", "random_uniform")

@@ -1,0 +1,159 @@
+"""The part of a plan (`axis_plans`) with which the fewest bytes move, which a minimum cut finds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from ..graph.ir import Operation, Value
+from ..ops.contract import Contract
+from ..ops.facets import Permuted
+from ..ops.shape import Reshape
+from .axis_orders import Order, Read, Roots, order_of, turns_weight
+from .axis_plans import Plan, wanted_order
+
+OVERHEAD = 256
+"""What a transpose costs however small it is, in bytes that are moved."""
+
+SCALE = 1024
+"""What a byte weighs in a cut: far more than the choice among equals."""
+
+
+def cost(roots: Roots, plan: Plan) -> int:
+    """Bytes that transposes move, and what slower forms of operations cost."""
+    slower = sum(_price(op, form) for op, form in plan.items())
+    return sum(_cost_of(roots, root, plan) for root in roots.reads) + slower
+
+
+def _price(op: Operation, form: Permuted) -> int:
+    """What another form costs: a dense layer loses the order of its weight that its kernel is made for."""
+    if not isinstance(form.operator, Contract) or isinstance(op.operator, Contract):
+        return 0
+    moved = min(op.operands[0].type.bytes, op.result.type.bytes) if turns_weight(op, form) else 0
+    return 3 * moved // 2 + OVERHEAD // 4
+
+
+def _cost_of(roots: Roots, root: Value, plan: Plan) -> int:
+    if root in roots.static:
+        return 0
+    producer = roots.graph.producers.get(root)
+    moved = None if producer is None else plan.get(producer)
+    made = order_of(root.type, moved.result if moved else tuple(range(root.type.rank)))
+    needed = {wanted_order(roots, read, plan) for read in roots.reads[root] if not is_absorbed(roots, read, made)}
+    return len(needed - {made}) * _bytes(root)
+
+
+def _bytes(root: Value) -> int:
+    return 2 * root.type.bytes + OVERHEAD
+
+
+def is_absorbed(roots: Roots, read: Read, made: Order) -> bool:
+    """True for what a dense layer with known weights reads merged: the rows of its weight take any order.
+
+    The root lies in the order `made`, whose first axes must be those of the read: these number the rows.
+    """
+    op = read.reader
+    if op is None or not isinstance(op.operator, Reshape) or op.result in roots.graph.outputs:
+        return False
+    first = merged_from(op)
+    if first is None:
+        return False
+    outer = order_of(read.root.type, read.order[:first])
+    if made[: len(outer)] != outer:
+        return False
+    users = roots.graph.users[op.result]
+    return bool(users) and all(u.name == "dense" and u.operands[1] in roots.static for u in users)
+
+
+def merged_from(op: Operation) -> int | None:
+    """The first of the dimensions that a reshape merges into its last one; None where it does something else."""
+    shape, flat = op.operands[0].type.shape, op.result.type.shape
+    if not flat or not op.result.type.size:
+        return None
+    return next((d for d in reversed(range(len(shape))) if math.prod(shape[d:]) == flat[-1]), None)
+
+
+def chosen(roots: Roots, plan: Plan) -> Plan:
+    """The part of a plan with which the fewest bytes move."""
+    cut = _Cut(roots, plan)
+    for root in roots.reads:
+        if root not in roots.static:
+            cut.weigh(root)
+    return cut.solved()
+
+
+class _Cut:
+    """A flow network whose minimum cut parts moved operations, at the source's side, from the others.
+
+    An edge from u to v is paid where u is moved and v isn't. For a reader it doesn't matter who else reads the same
+    order: a node between them collects those who want it, so that one transpose is paid for all.
+    """
+
+    SOURCE, SINK = "moved", "as they stand"
+
+    def __init__(self, roots: Roots, plan: Plan) -> None:
+        import networkx as nx  # most graphs never need it
+
+        self.nx = nx
+        self.roots, self.plan = roots, plan
+        self.flow = nx.DiGraph()
+        self.flow.add_nodes_from((self.SOURCE, self.SINK))
+        for op in plan:  # among equals, the moved form: one order of axes everywhere
+            price = _price(op, plan[op])
+            if price:
+                self._pay(op, self.SINK, price * SCALE)
+            else:
+                self._pay(self.SOURCE, op, 1)
+
+    def _pay(self, u: object, v: object, price: int | None) -> None:
+        if price is None:
+            self.flow.add_edge(u, v)
+        elif self.flow.has_edge(u, v):
+            self.flow[u][v]["capacity"] += price
+        else:
+            self.flow.add_edge(u, v, capacity=price)
+
+    def weigh(self, root: Value) -> None:
+        """Add what the transposes of a root cost."""
+        producer = self.roots.graph.producers.get(root)
+        moved = None if producer is None else self.plan.get(producer)
+        stands = order_of(root.type, tuple(range(root.type.rank)))
+        other = order_of(root.type, moved.result) if moved else stands
+        always: set[Order] = set()
+        if_moved: dict[Order, list[Operation]] = defaultdict(list)
+        if_standing: dict[Order, list[Operation]] = defaultdict(list)
+        for read in self.roots.reads[root]:
+            if is_absorbed(self.roots, read, stands) and is_absorbed(self.roots, read, other):
+                continue
+            before, after = wanted_order(self.roots, read, {}), wanted_order(self.roots, read, self.plan)
+            if before == after:
+                always.add(before)
+            elif read.reader is not None:
+                if_standing[before].append(read.reader)
+                if_moved[after].append(read.reader)
+        price = _bytes(root) * SCALE
+        for order in dict.fromkeys((*sorted(always), *if_standing, *if_moved)):
+            # Where the root lies in this order already, in one of its forms, it is paid in the other one only.
+            if stands == other == order:
+                continue
+            paid_by_moved = producer if order == stands else self.SOURCE
+            paid_by_standing = producer if order == other != stands else self.SINK
+            if order in always:
+                self._pay(paid_by_moved, paid_by_standing, price)
+                continue
+            if order in if_standing:
+                node = (root, order, "as it stands")
+                self._pay(paid_by_moved, node, price)
+                for op in if_standing[order]:
+                    self._pay(node, op, None)
+            if order in if_moved:
+                node = (root, order, "moved")
+                self._pay(node, paid_by_standing, price)
+                for op in if_moved[order]:
+                    self._pay(op, node, None)
+
+    def solved(self) -> Plan:
+        """The operations that are moved in the cheapest way."""
+        algorithm = self.nx.algorithms.flow.boykov_kolmogorov
+        _, (moved, _) = self.nx.minimum_cut(self.flow, self.SOURCE, self.SINK, flow_func=algorithm)
+        return {op: form for op, form in self.plan.items() if op in moved}
