@@ -271,9 +271,8 @@ def main() -> int:
                 found.append(outcome(kind, case, model, sets, compiled=options.compiled))
                 if found[-1].status in ("WRONG", "CRASH"):
                     print(found[-1].row, flush=True)
-    text = table(found)
     if options.table:
-        options.table.write_text(text)
+        options.table.write_text(table(found, compiled=options.compiled))
     print(summary(found), f"\n{time.perf_counter() - start:.0f} s")
     return int(any(o.status in ("WRONG", "CRASH") for o in found))
 
@@ -295,9 +294,10 @@ def summary(found: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def table(found: list[Outcome]) -> str:
+def table(found: list[Outcome], *, compiled: bool) -> str:
     """All outcomes as a page."""
-    head = "# The ONNX backend suite\n\nWritten by `benchmarks/onnx_backend.py --table FILE`.\n\n"
+    command = f"benchmarks/onnx_backend.py {'--compiled ' if compiled else ''}--table FILE"
+    head = f"# The ONNX backend suite\n\nWritten by `{command}`.\n\n"
     rows = "\n".join(o.row for o in found)
     return f"{head}{summary(found)}\n\n| kind | test | outcome | how, or why not |\n| --- | --- | --- | --- |\n{rows}\n"
 

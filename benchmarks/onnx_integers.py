@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from onnx_exports import exported
+from onnx_exports import Subject
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -126,7 +126,7 @@ def steps(path: Path, graph: Graph, outputs: Sequence[Any], inputs: Sequence[Any
 
 def row(name: str, folder: Path, samples: str, limit: int) -> tuple[str, int]:
     """The row of a net, and for how many inputs LiteRT differs."""
-    path, _, _ = exported(name, "old", folder, 96)
+    path = Subject.of(name, 96).exported("old", folder)
     calibrated: Calibrated = calibrate(path, samples, limit=limit)
     inputs = [np.asarray(x[0]) for x in calibrated.inputs]
     shown = inputs[:4]

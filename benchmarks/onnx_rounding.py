@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 import netc
+from netc.against import by_runtime
 from netc.compiler.graph.interpreter import evaluate_operation
 from netc.compiler.graph.ir import Graph, Operation, Scales, Value
 from netc.compiler.graph.names import value_names
@@ -56,21 +56,6 @@ class Rounded:
         return (x.astype(np.int16) + 128).astype(np.uint8) if self.integers.dtype == np.uint8 else x
 
 
-def run(model: Any, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-    """Results of a model by name, from ONNX Runtime without its rewriting."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    del made.graph.output[:]
-    for name in names:
-        made.graph.output.add().name = name
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    taken = {i.name for i in session.get_inputs()}
-    return [np.asarray(a) for a in session.run([*names], {n: x for n, x in feeds.items() if n in taken})]
-
-
 def without(model: Any, node: Any, x: Array) -> Any:
     """A model that takes what a node gives as an input."""
     made = onnx.ModelProto()
@@ -88,7 +73,7 @@ def rounded(model: Any, feeds: Mapping[str, Array]) -> list[Rounded]:
     known |= {n.output[0]: onnx.numpy_helper.to_array(n.attribute[0].t) for n in constants}
     nodes = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] not in known]
     nodes = [n for n in nodes if known[n.input[1]].size == 1]
-    results = run(model, [n.output[0] for n in nodes], feeds)
+    results = by_runtime(model, feeds, [n.output[0] for n in nodes])
     found = []
     for node, x in zip(nodes, results, strict=True):
         less = 128 if x.dtype == np.uint8 else 0
@@ -159,9 +144,8 @@ def main() -> int:
         most = max(most, int(changed))
         passed = "0"
         if changed and result is not last:
-            (after,) = run(
-                without(model, result.node, own), [last.node.output[0]], {**feeds, result.node.output[0]: own}
-            )
+            changed_feeds = {**feeds, result.node.output[0]: own}
+            (after,) = by_runtime(without(model, result.node, own), changed_feeds, [last.node.output[0]])
             passed = told(after, last.integers)
         cells = op.name, names[op.results[0]], told(whole[op], result.values), told(alone[op], result.values), passed
         print("| " + " | ".join(cells) + " |", flush=True)

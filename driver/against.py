@@ -132,7 +132,8 @@ def _by_reference(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) 
     return [np.asarray(results[name]) for name in names]
 
 
-def _by_runtime(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
+def by_runtime(model: Any, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
+    """Results of a model by name, from ONNX Runtime without its rewriting. Raises `NetcError` if it can't run it."""
     try:
         runtime = import_module("onnxruntime")
     except ImportError:
@@ -158,4 +159,4 @@ def _cannot_run(engine: str, error: Exception) -> NetcError:
     return NetcError(f"{_NAMES[engine]} can't run it: {told}", hint=f"try --against {other}")
 
 
-_ENGINES = {"reference": _by_reference, "onnxruntime": _by_runtime}
+_ENGINES = {"reference": _by_reference, "onnxruntime": by_runtime}

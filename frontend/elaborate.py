@@ -214,15 +214,14 @@ class Elaborator(StatementRunner):
 
     def _updates(self, frame: Frame) -> tuple[Value, ...]:
         """The next values of all states, which the graph gives behind its results."""
-        states = self.state.states
-        for value, state in states.items():
-            if state.next is None and not frame.damaged:
+        updates = self.state.updates
+        for state, location in self.state.states.items():
+            if state not in updates and not frame.damaged:
                 hint = "write `next(state) = value`"
-                raise error(f"nothing says what comes next in the state `{value.name}`", state.location, hint)
-        order = sorted(states.items(), key=lambda item: item[1].order)
-        if order:
-            self.state.builder.attributes["updates"] = tuple(value.name for value, _ in order)
-        return tuple(state.next for _, state in order if state.next is not None)
+                raise error(f"nothing says what comes next in the state `{state.name}`", location, hint)
+        if updates:
+            self.state.builder.attributes["updates"] = tuple(state.name for state in updates)
+        return tuple(update.value for update in updates.values())
 
     # --- calls
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +36,9 @@ def _share(site: CallSite, label: str | None, arguments: Arguments) -> Shared:
 
 def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     """`param(name, shape, init, trainable, checkpoint, dtype, axis)`: a parameter of the block that it stands in."""
-    bound = bind("param", _PARAM, arguments, site.location, site.state.budget)
-    checked_label(bound["name"], site.location)
+    bound = _placed(site, label, "param", _PARAM, arguments)
     if any(size < 0 for size in bound["shape"]):
         raise error("a parameter can't have negative sizes", site.location)
-    site.path = site.frame.path if label is None else join(site.frame.path, label)
     with applying("param", site.location):
         parse_order(bound.get("checkpoint"), len(bound["shape"]))
         elements, _ = parse_elements(bound.get("dtype", "f32"))
@@ -49,13 +47,21 @@ def _param(site: CallSite, label: str | None, arguments: Arguments) -> Any:
 
 def _state(site: CallSite, label: str | None, arguments: Arguments) -> Any:
     """`state(name, shape, value, dtype)`: what the network keeps from one run to the next."""
-    bound = bind("state", _STATE, arguments, site.location, site.state.budget)
-    checked_label(bound["name"], site.location)
+    bound = _placed(site, label, "state", _STATE, arguments)
     if any(size < 1 for size in bound["shape"]):
         raise error("the sizes of a state must be positive", site.location)
-    site.path = site.frame.path if label is None else join(site.frame.path, label)
     with applying("state", site.location):
         return site.network_state(**{"value": 0, "dtype": "f32", **bound})
+
+
+def _placed(
+    site: CallSite, label: str | None, function: str, slots: Sequence[Slot], arguments: Arguments
+) -> dict[str, Any]:
+    """The arguments of `param` or `state`, at the path of the block that it stands in, or of its label there."""
+    bound = bind(function, slots, arguments, site.location, site.state.budget)
+    checked_label(bound["name"], site.location)
+    site.path = site.frame.path if label is None else join(site.frame.path, label)
+    return bound
 
 
 _STATE = (

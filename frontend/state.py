@@ -73,14 +73,11 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A state of the network: where it is made, what the next run begins with, and where that is said."""
+class Update:
+    """What the next run begins with in a state of the network, and where that is said."""
 
+    value: Value
     location: Location
-    next: Value | None = None
-    next_at: Location | None = None
-    order: int = 0
-    """How many states got a next value before it."""
 
 
 @dataclass(eq=False)
@@ -124,8 +121,10 @@ class Elaboration:
         self.budget = budget
         self.builder = GraphBuilder(name)
         self.parameters: dict[str, Parameter] = {}
-        self.states: dict[Value, State] = {}
-        """States of the network."""
+        self.states: dict[Value, Location] = {}
+        """States of the network, and where they are made."""
+        self.updates: dict[Value, Update] = {}
+        """Next values of states, in the order in which they are said."""
         self.met: list[tuple[str, Location]] = []
         """Names of parameters in the order of their uses, and where: a shared one has several."""
         self.stored: Sequence[Source] = ()
@@ -304,8 +303,7 @@ class CallSite:
         uses = [] if use is None else list(use.chain())
         known = self.state.parameters.get(full)
         if known is None:
-            value = self.emit("param", name=full, **attributes)
-            self.state.parameters[full] = Parameter(self.location, value, attributes)
+            value = self._new(full, attributes)
         elif any(full in one.shared.made and full not in one.met for one in uses):
             value = self._again(full, known, attributes)
         else:
@@ -327,11 +325,16 @@ class CallSite:
             raise error(f"two parameters are called `{full}`", self.location, _cure(known.location, self.location))
         attributes: dict[str, Attribute] = {"shape": tuple(shape), "dtype": elements.value, "trainable": False}
         attributes |= {"quantization": quantization, "value": array}
-        made = self.emit("param", name=full, **attributes)
-        self.state.parameters[full] = Parameter(self.location, made, attributes)
+        made = self._new(full, attributes)
         self.state.met.append((full, self.location))
-        self.state.states[made] = State(self.location)
+        self.state.states[made] = self.location
         return made
+
+    def _new(self, full: str, attributes: Attributes) -> Value:
+        """The first use of a parameter."""
+        value = self.emit("param", name=full, **attributes)
+        self.state.parameters[full] = Parameter(self.location, value, attributes)
+        return value
 
     def _again(self, full: str, known: Parameter, attributes: Attributes) -> Value:
         """A shared parameter; the call must want just what the first one wanted."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..compiler.errors import Location, NetcError
 from . import arithmetic, ast
 from .expressions import POISON, ExpressionEvaluator
-from .state import CallSite, Frame, State
+from .state import CallSite, Frame, Update
 from .tensors import as_tensors
 from .values import Poisoned, Tensor, describe, error, is_number
 
@@ -80,11 +80,10 @@ class StatementRunner(ExpressionEvaluator):
         if not isinstance(value, Tensor) or value.type.dense() != state.type.dense():
             problem = f"the next value of `{state.name}` must be {state.type}, not {describe(value)}"
             raise error(problem, statement.value.location)
-        if (before := self.state.states[state].next_at) is not None:
+        if (before := self.state.updates.get(state)) is not None:
             problem = f"`{state.name}` has two next values in one run"
-            raise error(problem, statement.location, f"the first at {before}")
-        order = sum(known.next is not None for known in self.state.states.values())
-        self.state.states[state] = State(self.state.states[state].location, value, statement.location, order)
+            raise error(problem, statement.location, f"the first at {before.location}")
+        self.state.updates[state] = Update(value, statement.location)
 
     def _bind(self, target: ast.Target, value: Any, location: Location, frame: Frame) -> None:
         if isinstance(target, ast.Name):

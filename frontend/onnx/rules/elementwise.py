@@ -305,8 +305,7 @@ def dropout(c: Node) -> tuple[Value | None, ...]:
 def dropout_with_mode(c: Node) -> tuple[Value | None, ...]:
     """The input itself, unless it is to be trained."""
     c.ignore("seed")
-    rate = float(c.one(1)) if c.has(1) else 0.5
-    if c.has(2) and c.one(2) and rate:
+    if c.has(2) and c.one(2) and (rate := float(c.one(1)) if c.has(1) else 0.5):
         if c.converter.to_train and not c.wants(1):
             return (c.emit("dropout", c.value(0), rate=rate),)
         c.unsupported("dropout of training gives random numbers")

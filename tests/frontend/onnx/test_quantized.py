@@ -118,6 +118,18 @@ def chain(*nodes: tuple[str, tuple[str, ...], str], weights: Any = None, kind: i
     return model(made, {"x": (1, 4)}, [nodes[-1][2]], known, kinds={"x": kind})
 
 
+def between(op: str, *operands: str, scale: tuple[str, str] = ("s", "z"), weights: Any = None) -> Any:
+    """A model whose operator reads d, which is x rounded by a scale, and whose result is rounded by t and zero."""
+    return chain(
+        ("QuantizeLinear", ("x", *scale), "q"),
+        ("DequantizeLinear", ("q", *scale), "d"),
+        (op, operands, "a"),
+        ("QuantizeLinear", ("a", "t", "zero"), "r"),
+        ("DequantizeLinear", ("r", "t", "zero"), "y"),
+        weights=weights,
+    )
+
+
 def islands(made: Any) -> Any:
     """What becomes of a model."""
     return quantize_as_given(graph_of(made, "chain"), {})
@@ -131,14 +143,7 @@ def test_halves_are_rounded_to_even_numbers() -> None:
 
 
 def test_an_operator_between_scales_works_on_integers() -> None:
-    made = chain(
-        ("QuantizeLinear", ("x", "s", "z"), "q"),
-        ("DequantizeLinear", ("q", "s", "z"), "d"),
-        ("Add", ("d", "d"), "a"),
-        ("QuantizeLinear", ("a", "t", "zero"), "r"),
-        ("DequantizeLinear", ("r", "t", "zero"), "y"),
-    )
-    given = islands(made)
+    given = islands(between("Add", "d", "d"))
     assert [op.name for op in given.graph.operations] == ["quantize", "q_add", "dequantize"]
     assert given.graph.operations[0].result.type.quantization == netc_scale(0.1, -125)
     assert not given.notes
@@ -182,13 +187,7 @@ def test_edges_of_the_file_stay() -> None:
 
 
 def test_what_has_no_integer_form_stays_float_and_says_so() -> None:
-    made = chain(
-        ("QuantizeLinear", ("x", "s", "z"), "q"),
-        ("DequantizeLinear", ("q", "s", "z"), "d"),
-        ("Atan", ("d",), "a"),
-        ("QuantizeLinear", ("a", "t", "zero"), "r"),
-        ("DequantizeLinear", ("r", "t", "zero"), "y"),
-    )
+    made = between("Atan", "d")
     given = islands(made)
     names = [op.name for op in given.graph.operations]
     assert names.count("quantize") == names.count("dequantize") == 2
@@ -199,15 +198,7 @@ def test_what_has_no_integer_form_stays_float_and_says_so() -> None:
 
 def test_a_weight_off_any_symmetric_grid_gets_new_integers_and_says_so() -> None:
     weight = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
-    made = chain(
-        ("QuantizeLinear", ("x", "s", "z"), "q"),
-        ("DequantizeLinear", ("q", "s", "z"), "d"),
-        ("MatMul", ("d", "w"), "a"),
-        ("QuantizeLinear", ("a", "t", "zero"), "r"),
-        ("DequantizeLinear", ("r", "t", "zero"), "y"),
-        weights={"w": weight},
-    )
-    given = islands(made)
+    given = islands(between("MatMul", "d", "w", weights={"w": weight}))
     assert "q_dense" in [op.name for op in given.graph.operations]
     assert any("new integers" in note for note in given.notes)
 
@@ -219,14 +210,7 @@ def test_activations_with_a_scale_for_each_channel_stay_float_and_say_so() -> No
         "many": np.array([0.1, 0.2, 0.3, 0.4], np.float32),
         "zeros": np.zeros(4, np.int8),
     }
-    made = chain(
-        ("QuantizeLinear", ("x", "many", "zeros"), "q"),
-        ("DequantizeLinear", ("q", "many", "zeros"), "d"),
-        ("MatMul", ("d", "w"), "a"),
-        ("QuantizeLinear", ("a", "t", "zero"), "r"),
-        ("DequantizeLinear", ("r", "t", "zero"), "y"),
-        weights=known,
-    )
+    made = between("MatMul", "d", "w", scale=("many", "zeros"), weights=known)
     given = islands(made)
     assert any("a scale for each channel" in note for note in given.notes)
     x = np.array([[0.26, -3, 100, 0]], np.float32)

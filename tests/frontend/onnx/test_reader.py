@@ -225,6 +225,13 @@ def test_inputs_that_decide_on_shapes_are_given() -> None:
     assert graph.outputs[0].type.shape == (6,)
 
 
+def test_the_ratio_of_dropout_need_not_be_known_where_nothing_is_dropped() -> None:
+    node = helper.make_node("Dropout", ["x", "ratio"], ["y"])
+    graph = graph_of(model([node], {"x": [2, 3], "ratio": []}, ["y"]), "dropout")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(evaluate(graph, [x, np.float32(0.5)])[0], x)
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
