@@ -70,7 +70,7 @@ class Setup:
         return Setup(**kept | given)
 
     def request(self, recipe: TrainingRecipe, shard: Graph, loss: Loss, steps_per_epoch: int) -> TrainingRequest:
-        """What a recipe's training step is built from, with weights that are drawn; `shard` is the net for one shard."""
+        """What a recipe's training step is built from, with weights that are drawn; `shard` is the net for a shard."""
         rates, factor = parse_rates(recipe.lr), recipe.rate_factor
         optimizer: str | Optimizer = recipe.optimizer
         if factor != 1:

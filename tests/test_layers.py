@@ -50,15 +50,15 @@ LAYERS = {
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
-RUNTIME_LEAVES = {"cache", "finite", "host", "library", "litert", "weights"}
+RUNTIME_LEAVES = {"cache", "finite", "forks", "host", "library", "litert", "weights"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},
     "training": {"data", "finite"},
     "evaluation": {"data", "parallel", "training"},
     "parallel": {"data", "host", "program", "trainer", "training"},
-    "session": {"host"},
-    "callers": {"host", "session"},
+    "session": {"forks", "host"},
+    "callers": {"forks", "host", "session"},
     "program": {"callers", "session"},
     "measure": {"program"},
     "trainer": {"data", "finite", "program", "weights"},
