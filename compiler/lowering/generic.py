@@ -7,13 +7,16 @@ schedules are checked against. Groups that normalise rows have loops of their ow
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 
+from ..graph.ir import Value
 from ..loops.compute import Reduction
-from ..loops.ir import Const, Expr, LoopKind, Stmt, Store, Var
+from ..loops.ir import Const, Expr, Let, Load, LoopKind, Stmt, Store, Var
 from ..targets.target import Target
-from .elements import Elements, NotVectorizableError, physical
+from ..types import TensorType
+from .elements import Elements, NotVectorizableError, depends_on, physical
 from .group import Group
 from .kernel import Scheduled
 from .loops import kind_for, vector_loop
@@ -27,10 +30,26 @@ def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Schedu
     if group.anchor.operator.procedural:
         return schedule_procedure(group, target)
     kind: type[Nest] = Rows if group.normalizes_rows else _Generic
+    lanes = _lanes(group, target)
+    if _is_flat(group, lanes):
+        with suppress(NotVectorizableError):
+            return (_Flat(group, lanes, threads, target).schedule(),)
     try:
-        return (kind(group, _lanes(group, target), threads, target).schedule(),)
+        return (kind(group, lanes, threads, target).schedule(),)
     except NotVectorizableError:
         return (kind(group, 1, threads, target).schedule(),)
+
+
+def _is_flat(group: Group, lanes: int) -> bool:
+    """True if a group may be lowered as if its tensors were vectors, where rows are no whole vectors."""
+    shape = group.results[0].type.shape
+    values = {v for op in group.members if op.name != "constant" for v in (*op.operands, *op.results)}
+    return (
+        math.prod(shape[:-1]) > 1
+        and shape[-1] % lanes != 0
+        and all(op.operator.elementwise or op.name == "constant" for op in group.members)
+        and all(v.type.shape == v.type.buffer_shape == shape for v in values - group.constants.keys())
+    )
 
 
 def _lanes(group: Group, target: Target) -> int:
@@ -96,3 +115,42 @@ class _Generic(Nest):
             for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
         ]
         return [*elements.statements, *stores]
+
+
+class _Flat(Nest):
+    """Elementwise operators on dense tensors of one shape: a loop over all elements."""
+
+    def buffer_shape(self, type_: TensorType) -> tuple[int, ...]:
+        return (type_.size,)
+
+    def loops(self) -> list[Stmt]:
+        return vector_loop(self.names, math.prod(self.shape), self.lanes, self._elements, kind_for(self.work()))
+
+    def _elements(self, lane: Var, width: int) -> list[Stmt]:
+        """Compute and store one vector of the results."""
+        elements = _FlatElements(
+            self.buffers,
+            self.group.producers,
+            self.group.constants,
+            lanes=width,
+            lane=lane,
+            byte_tables=self.byte_tables,
+            prefix=self.names.fresh("t") + "_",
+        )
+        index = tuple(Var(f"flat{d}") for d in range(len(self.shape)))
+        values = [elements.let(elements.element(r, index)) for r in self.group.results]
+        computed = [*values, *(s.value for s in elements.statements if isinstance(s, Let))]
+        if any(depends_on(value, i) for value in computed for i in index):
+            raise NotVectorizableError  # a rule that asks where an element is
+        stores = [Store(output, (lane,), value) for output, value in zip(self.outputs, values, strict=True)]
+        return [*elements.statements, *stores]
+
+
+class _FlatElements(Elements):
+    """Elements at the place `lane` of tensors that are seen as vectors; no variable of their index has a value."""
+
+    def load(self, value: Value, index: tuple[Expr, ...]) -> Expr:
+        """Read a buffer where the result is."""
+        if not all(isinstance(i, Var) and i.name == f"flat{d}" for d, i in enumerate(index)) or self.lane is None:
+            raise NotVectorizableError
+        return Load(self.buffers[value], (self.lane,), self.lanes)
