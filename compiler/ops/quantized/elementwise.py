@@ -11,10 +11,11 @@ from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...loops.compute import Compute
-from ...loops.ir import Expr, binary
+from ...loops.ir import Cast, Expr, binary
 from ...types import DType, TensorType
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
+from . import in_floats
 from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 from .shorts import power_of_two
 
@@ -28,7 +29,12 @@ class QBinary(QuantizedOperator):
     types: ClassVar[tuple[DType, ...]] = INTEGERS
     """Element types that it takes."""
     operands = ("a", "b")
-    attributes = {"a": quantization("a"), "b": quantization("b"), "y": quantization("the result"), **ACTIVATED}
+    attributes = {
+        "a": quantization("a"),
+        "b": quantization("b"),
+        "y": quantization("the result"),
+        **ACTIVATED,
+    }
     elementwise = True
     non_differentiable = "its operands are made of integers"
 
@@ -55,11 +61,53 @@ class QBinary(QuantizedOperator):
         """Raise `ScaleError` for scales with which the kernels give no defined result."""
 
 
-class QSum(QBinary):
-    """Base of sum and difference: both operands are brought to twice the larger scale, raised by some bits."""
+class QBinaryInFloats(QBinary):
+    """Base of those that single precision may compute, too (`in_floats.py`)."""
 
     attributes = {
         **QBinary.attributes,
+        "reals": AttributeSpec((tuple, type(None)), "factors and offset that give the same integers", None, float),
+    }
+
+    def reals(self, dtype: DType, attributes: Attributes) -> tuple[float, float, float] | None:
+        """Factors and an offset with which single precision gives the same integers, if there are any (8 bits)."""
+        if dtype not in (DType.I8, DType.U8):
+            return None
+        numbers = np.arange(256) + np.iinfo(str(dtype.numpy)).min
+        pairs = np.repeat(numbers, 256).astype(dtype.numpy), np.tile(numbers, 256).astype(dtype.numpy)
+        (exact,) = self.evaluate(pairs, attributes)
+        a, b = (x.astype(np.int64) for x in pairs)
+        return in_floats.factors(*self.terms(a, b, attributes), results(dtype, attributes), exact)
+
+    @abstractmethod
+    def terms(self, a: Array, b: Array, attributes: Attributes) -> tuple[Array, float, Array, float, float]:
+        """Arrays x and y, numbers f, g and c, so that the result is about x * f + y * g + c."""
+
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        operands = tuple(c.load_broadcast(i, index) for i in range(2))
+        return (self.in_integers if attributes["reals"] is None else self.in_floats)(c, operands, attributes)
+
+    @abstractmethod
+    def in_integers(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        """The result of two elements, in fixed point."""
+
+    @abstractmethod
+    def in_floats(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        """The same by `reals`."""
+
+
+def results(dtype: DType, attributes: Attributes) -> in_floats.Range:
+    """The results of an operator with an activation."""
+    info = np.iinfo(str(dtype.numpy))
+    low, high = attributes["low"], attributes["high"]
+    return in_floats.Range(dtype, int(info.min if low is None else low), int(info.max if high is None else high))
+
+
+class QSum(QBinaryInFloats):
+    """Base of sum and difference: both operands are brought to twice the larger scale, raised by some bits."""
+
+    attributes = {
+        **QBinaryInFloats.attributes,
         "shifts": AttributeSpec(bool, "16-bit operands are shifted onto the result's scale: powers of two", False),
     }
     sign: ClassVar[int]
@@ -96,9 +144,19 @@ class QSum(QBinary):
             total = fp.multiply(a + self.sign * b, *output) + attributes["y"].zero_point
         return (fp.saturate(total, dtype, attributes["low"], attributes["high"]),)
 
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+    def terms(self, a: Array, b: Array, attributes: Attributes) -> tuple[Array, float, Array, float, float]:
+        x, y, result = (attributes[key] for key in ("a", "b", "y"))
+        f, g = x.scale / result.scale, self.sign * y.scale / result.scale
+        return a, f, b, g, result.zero_point - f * x.zero_point - g * y.zero_point
+
+    def in_floats(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        factor, other, offset = attributes["reals"]
+        a, b = (Cast(Cast(x, DType.I32), DType.F32) for x in operands)
+        return results(c.type(0).dtype, attributes).expression(in_floats.total(a, factor, b, other, offset))
+
+    def in_integers(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = c.type(0).dtype
-        offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
+        offsets = (fp.offset_expr(x, attributes[key]) for x, key in zip(operands, "ab", strict=True))
         if attributes["shifts"]:
             pairs = zip(offsets, self.shifts(dtype, attributes), strict=True)
             a, b = (fp.shift_right_expr(c.let, fp.wide(x), n) for x, n in pairs)
@@ -141,7 +199,7 @@ class QSub(QSum):
 
 
 @register
-class QMul(QBinary):
+class QMul(QBinaryInFloats):
     """Product of two quantized tensors."""
 
     name = "q_mul"
@@ -159,8 +217,18 @@ class QMul(QBinary):
         result = fp.multiply(a * b, *self.factor(attributes)) + attributes["y"].zero_point
         return (fp.saturate(result, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+    def terms(self, a: Array, b: Array, attributes: Attributes) -> tuple[Array, float, Array, float, float]:
+        x, y, result = (attributes[key] for key in ("a", "b", "y"))
+        products = (a - x.zero_point) * (b - y.zero_point)
+        return products, x.scale * y.scale / result.scale, np.zeros_like(products), 0.0, result.zero_point
+
+    def in_floats(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        factor, other, offset = attributes["reals"]
+        a, b = (Cast(fp.offset_expr(x, attributes[key]), DType.F32) for x, key in zip(operands, "ab", strict=True))
+        return results(c.type(0).dtype, attributes).expression(in_floats.total(a * b, factor, None, other, offset))
+
+    def in_integers(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = c.type(0).dtype
-        a, b = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
+        a, b = (fp.offset_expr(x, attributes[key]) for x, key in zip(operands, "ab", strict=True))
         result = fp.scale_expr(c.let, a * b, *self.factor(attributes)) + attributes["y"].zero_point
         return fp.saturate_expr(result, dtype, attributes["low"], attributes["high"])
