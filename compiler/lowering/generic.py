@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -31,25 +32,34 @@ def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Schedu
         return schedule_procedure(group, target)
     kind: type[Nest] = Rows if group.normalizes_rows else _Generic
     lanes = _lanes(group, target)
-    if _is_flat(group, lanes):
+    depth = _flat_depth(group, lanes)
+    if depth is not None:
         with suppress(NotVectorizableError):
-            return (_Flat(group, lanes, threads, target).schedule(),)
+            return (_Flat(group, lanes, threads, target, depth).schedule(),)
     try:
         return (kind(group, lanes, threads, target).schedule(),)
     except NotVectorizableError:
         return (kind(group, 1, threads, target).schedule(),)
 
 
-def _is_flat(group: Group, lanes: int) -> bool:
-    """True if a group may be lowered as if its tensors were vectors, where rows are no whole vectors."""
+def _flat_depth(group: Group, lanes: int) -> int | None:
+    """From which dimension on elementwise operators see all of a tensor as one row; None where that gains nothing.
+
+    Rows of all tensors must be without gaps there; between them there may be margins.
+    """
     shape = group.results[0].type.shape
     values = {v for op in group.members if op.name != "constant" for v in (*op.operands, *op.results)}
-    return (
-        math.prod(shape[:-1]) > 1
-        and shape[-1] % lanes != 0
-        and all(op.operator.elementwise or op.name == "constant" for op in group.members)
-        and all(v.type.shape == v.type.buffer_shape == shape for v in values - group.constants.keys())
-    )
+    types = [v.type for v in values - group.constants.keys()]
+    if (
+        not shape
+        or shape[-1] % lanes == 0
+        or not all(op.operator.elementwise or op.name == "constant" for op in group.members)
+        or any(t.shape != shape for t in types)
+    ):
+        return None
+    with_margins = [d for t in types for d, margin in enumerate(t.margins) if margin != (0, 0)]
+    depth = max(with_margins, default=0)
+    return depth if math.prod(shape[depth:-1]) > 1 else None
 
 
 def _lanes(group: Group, target: Target) -> int:
@@ -118,16 +128,31 @@ class _Generic(Nest):
 
 
 class _Flat(Nest):
-    """Elementwise operators on dense tensors of one shape: a loop over all elements."""
+    """Elementwise operators on tensors of one shape: the dimensions from `depth` on are one row."""
+
+    def __init__(self, group: Group, lanes: int, threads: int, target: Target, depth: int) -> None:
+        self.depth = depth
+        super().__init__(group, lanes, threads, target)
 
     def buffer_shape(self, type_: TensorType) -> tuple[int, ...]:
-        return (type_.size,)
+        """The last dimension holds rows, margins included."""
+        whole = type_.buffer_shape
+        return (*whole[: self.depth], math.prod(whole[self.depth :]))
 
     def loops(self) -> list[Stmt]:
-        return vector_loop(self.names, math.prod(self.shape), self.lanes, self._elements, kind_for(self.work()))
+        outer, row = list(self.shape[: self.depth]), math.prod(self.shape[self.depth :])
+        kind = kind_for(self.work())
+        if math.prod(outer) == 1:
+            return self._row((Const(0),) * len(outer), row, kind)
+        shared = self.shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0
+        return self.nest(outer, shared, lambda index: self._row(index, row, LoopKind.SERIAL))
 
-    def _elements(self, lane: Var, width: int) -> list[Stmt]:
+    def _row(self, index: tuple[Expr, ...], row: int, kind: LoopKind) -> list[Stmt]:
+        return vector_loop(self.names, row, self.lanes, lambda lane, width: self._elements(index, lane, width), kind)
+
+    def _elements(self, outer: tuple[Expr, ...], lane: Var, width: int) -> list[Stmt]:
         """Compute and store one vector of the results."""
+        inner = tuple(Var(f"flat{d}") for d in range(self.depth, len(self.shape)))
         elements = _FlatElements(
             self.buffers,
             self.group.producers,
@@ -136,21 +161,35 @@ class _Flat(Nest):
             lane=lane,
             byte_tables=self.byte_tables,
             prefix=self.names.fresh("t") + "_",
+            inner=inner,
         )
-        index = tuple(Var(f"flat{d}") for d in range(len(self.shape)))
+        index = (*outer, *inner)
         values = [elements.let(elements.element(r, index)) for r in self.group.results]
         computed = [*values, *(s.value for s in elements.statements if isinstance(s, Let))]
-        if any(depends_on(value, i) for value in computed for i in index):
+        if any(depends_on(value, i) for value in computed for i in inner):
             raise NotVectorizableError  # a rule that asks where an element is
-        stores = [Store(output, (lane,), value) for output, value in zip(self.outputs, values, strict=True)]
+        stores = [
+            Store(output, elements.place(result.type, index), value)
+            for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
+        ]
         return [*elements.statements, *stores]
 
 
+@dataclass
 class _FlatElements(Elements):
-    """Elements at the place `lane` of tensors that are seen as vectors; no variable of their index has a value."""
+    """Elements at the place `lane` of rows; the variables `inner` of their index have no values."""
+
+    inner: tuple[Var, ...] = ()
+
+    def place(self, type_: TensorType, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """Where a vector begins in a buffer."""
+        depth = len(index) - len(self.inner)
+        if index[depth:] != self.inner or self.lane is None:
+            raise NotVectorizableError
+        outer = (i + before for i, (before, _) in zip(index[:depth], type_.margins, strict=False))
+        gap = type_.margins[depth][0] * math.prod(type_.shape[depth + 1 :])
+        return (*outer, self.lane + gap)
 
     def load(self, value: Value, index: tuple[Expr, ...]) -> Expr:
         """Read a buffer where the result is."""
-        if not all(isinstance(i, Var) and i.name == f"flat{d}" for d, i in enumerate(index)) or self.lane is None:
-            raise NotVectorizableError
-        return Load(self.buffers[value], (self.lane,), self.lanes)
+        return Load(self.buffers[value], self.place(value.type, index), self.lanes)
