@@ -29,12 +29,7 @@ class QBinary(QuantizedOperator):
     types: ClassVar[tuple[DType, ...]] = INTEGERS
     """Element types that it takes."""
     operands = ("a", "b")
-    attributes = {
-        "a": quantization("a"),
-        "b": quantization("b"),
-        "y": quantization("the result"),
-        **ACTIVATED,
-    }
+    attributes = {"a": quantization("a"), "b": quantization("b"), "y": quantization("the result"), **ACTIVATED}
     elementwise = True
     non_differentiable = "its operands are made of integers"
 
@@ -61,54 +56,13 @@ class QBinary(QuantizedOperator):
         """Raise `ScaleError` for scales with which the kernels give no defined result."""
 
 
-class QBinaryInFloats(QBinary):
-    """Base of those that single precision may compute, too (`in_floats.py`)."""
-
-    attributes = {
-        **QBinary.attributes,
-        "reals": AttributeSpec((tuple, type(None)), "factors and offset that give the same integers", None, float),
-    }
-
-    def reals(self, dtype: DType, attributes: Attributes) -> tuple[float, float, float] | None:
-        """Factors and an offset with which single precision gives the same integers, if there are any (8 bits)."""
-        if dtype not in (DType.I8, DType.U8):
-            return None
-        numbers = np.arange(256) + np.iinfo(str(dtype.numpy)).min
-        pairs = np.repeat(numbers, 256).astype(dtype.numpy), np.tile(numbers, 256).astype(dtype.numpy)
-        (exact,) = self.evaluate(pairs, attributes)
-        a, b = (x.astype(np.int64) for x in pairs)
-        return in_floats.factors(*self.terms(a, b, attributes), results(dtype, attributes), exact)
-
-    @abstractmethod
-    def terms(self, a: Array, b: Array, attributes: Attributes) -> tuple[Array, float, Array, float, float]:
-        """Arrays x and y, numbers f, g and c, so that the result is about x * f + y * g + c."""
-
-    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        operands = tuple(c.load_broadcast(i, index) for i in range(2))
-        return (self.in_integers if attributes["reals"] is None else self.in_floats)(c, operands, attributes)
-
-    @abstractmethod
-    def in_integers(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        """The result of two elements, in fixed point."""
-
-    @abstractmethod
-    def in_floats(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        """The same by `reals`."""
-
-
-def results(dtype: DType, attributes: Attributes) -> in_floats.Range:
-    """The results of an operator with an activation."""
-    info = np.iinfo(str(dtype.numpy))
-    low, high = attributes["low"], attributes["high"]
-    return in_floats.Range(dtype, int(info.min if low is None else low), int(info.max if high is None else high))
-
-
-class QSum(QBinaryInFloats):
+class QSum(QBinary):
     """Base of sum and difference: both operands are brought to twice the larger scale, raised by some bits."""
 
     attributes = {
-        **QBinaryInFloats.attributes,
+        **QBinary.attributes,
         "shifts": AttributeSpec(bool, "16-bit operands are shifted onto the result's scale: powers of two", False),
+        "reals": AttributeSpec((tuple, type(None)), "factors and offset that give the same integers", None, float),
     }
     sign: ClassVar[int]
 
@@ -144,18 +98,24 @@ class QSum(QBinaryInFloats):
             total = fp.multiply(a + self.sign * b, *output) + attributes["y"].zero_point
         return (fp.saturate(total, dtype, attributes["low"], attributes["high"]),)
 
-    def terms(self, a: Array, b: Array, attributes: Attributes) -> tuple[Array, float, Array, float, float]:
+    def reals(self, dtype: DType, attributes: Attributes) -> tuple[float, float, float] | None:
+        """Factors and an offset with which single precision gives the same integers, if there are any (8 bits)."""
+        if dtype not in (DType.I8, DType.U8):
+            return None
+        numbers = np.arange(256) + np.iinfo(str(dtype.numpy)).min
+        a, b = np.repeat(numbers, 256), np.tile(numbers, 256)
+        (exact,) = self.evaluate((a.astype(dtype.numpy), b.astype(dtype.numpy)), attributes)
         x, y, result = (attributes[key] for key in ("a", "b", "y"))
         f, g = x.scale / result.scale, self.sign * y.scale / result.scale
-        return a, f, b, g, result.zero_point - f * x.zero_point - g * y.zero_point
+        zero = result.zero_point - f * x.zero_point - g * y.zero_point
+        return in_floats.formula(in_floats.Pairs(a, b, exact), f, g, zero, _results(dtype, attributes))
 
-    def in_floats(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        factor, other, offset = attributes["reals"]
-        a, b = (Cast(Cast(x, DType.I32), DType.F32) for x in operands)
-        return results(c.type(0).dtype, attributes).expression(in_floats.total(a, factor, b, other, offset))
-
-    def in_integers(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = c.type(0).dtype
+        operands = [c.load_broadcast(i, index) for i in range(2)]
+        if attributes["reals"] is not None:
+            x, y = (Cast(Cast(operand, DType.I32), DType.F32) for operand in operands)
+            return _results(dtype, attributes).expression(in_floats.total(x, y, *attributes["reals"]))
         offsets = (fp.offset_expr(x, attributes[key]) for x, key in zip(operands, "ab", strict=True))
         if attributes["shifts"]:
             pairs = zip(offsets, self.shifts(dtype, attributes), strict=True)
@@ -168,6 +128,12 @@ class QSum(QBinaryInFloats):
         total = binary("add" if self.sign > 0 else "sub", a, b)
         scaled = fp.scale_expr(c.let, total, *output, drops_negative=fp.drops_negative(attributes, dtype))
         return fp.saturate_expr(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
+
+
+def _results(dtype: DType, attributes: Attributes) -> in_floats.Results:
+    info = np.iinfo(str(dtype.numpy))
+    low, high = attributes["low"], attributes["high"]
+    return in_floats.Results(dtype, int(info.min if low is None else low), int(info.max if high is None else high))
 
 
 def headroom(dtype: DType) -> int:
@@ -199,7 +165,7 @@ class QSub(QSum):
 
 
 @register
-class QMul(QBinaryInFloats):
+class QMul(QBinary):
     """Product of two quantized tensors."""
 
     name = "q_mul"
@@ -217,18 +183,8 @@ class QMul(QBinaryInFloats):
         result = fp.multiply(a * b, *self.factor(attributes)) + attributes["y"].zero_point
         return (fp.saturate(result, DType.of(operands[0].dtype), attributes["low"], attributes["high"]),)
 
-    def terms(self, a: Array, b: Array, attributes: Attributes) -> tuple[Array, float, Array, float, float]:
-        x, y, result = (attributes[key] for key in ("a", "b", "y"))
-        products = (a - x.zero_point) * (b - y.zero_point)
-        return products, x.scale * y.scale / result.scale, np.zeros_like(products), 0.0, result.zero_point
-
-    def in_floats(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
-        factor, other, offset = attributes["reals"]
-        a, b = (Cast(fp.offset_expr(x, attributes[key]), DType.F32) for x, key in zip(operands, "ab", strict=True))
-        return results(c.type(0).dtype, attributes).expression(in_floats.total(a * b, factor, None, other, offset))
-
-    def in_integers(self, c: Compute, operands: tuple[Expr, ...], attributes: Attributes) -> Expr:
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = c.type(0).dtype
-        a, b = (fp.offset_expr(x, attributes[key]) for x, key in zip(operands, "ab", strict=True))
+        a, b = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
         result = fp.scale_expr(c.let, a * b, *self.factor(attributes)) + attributes["y"].zero_point
         return fp.saturate_expr(result, dtype, attributes["low"], attributes["high"])

@@ -1,9 +1,9 @@
-"""Sums and products of two 8-bit numbers in single precision, with the integers that fixed-point arithmetic gives.
+"""Sums of two 8-bit numbers in single precision, with the integers that fixed-point arithmetic gives.
 
 There are 65,536 pairs of 8-bit numbers, so a shorter formula can be checked whole. One in single precision, with two
 fused multiply-adds, differs from the fixed-point one only where the real result lies within some 2^-15 of the middle
-between two integers. Nudging factors and offset by some units in the last place almost always puts these
-pairs right, too; where it doesn't, there is no such formula.
+between two integers. Nudging factors and offset by some units in the last place almost always puts these pairs right,
+too. Where many results lie in the middle, as with scales that are powers of two, there may be no such formula.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _SMALLEST, _LARGEST = 2.0**-12, 2.0**6
 
 
 @dataclass(frozen=True)
-class Range:
-    """The results of an operator."""
+class Results:
+    """The results of an operator, of which sums stand above the smallest number of the type, by one half more."""
 
     dtype: DType
     low: int
@@ -42,13 +42,9 @@ class Range:
         return int(np.iinfo(str(self.dtype.numpy)).min)
 
     def integers(self, sums: Array) -> Array:
-        """The results for sums, to which `offset` was added."""
+        """The results for sums."""
         limited: Array = np.clip(sums, self.low - self.bottom, self.high - self.bottom)
         return limited.astype(np.int64) + self.bottom
-
-    def offset(self, real: float) -> float:
-        """What makes truncation round to nearest, and sums of results not negative."""
-        return real - self.bottom + 0.5
 
     def expression(self, total: Expr) -> Expr:
         """`integers` of an f32 expression."""
@@ -56,33 +52,45 @@ class Range:
         return Cast(Cast(maximum(minimum(total, high), low), DType.I32) + self.bottom, self.dtype)
 
 
-def total(x: Expr, factor: float, y: Expr | None, other: float, offset: float) -> Expr:
-    """The sum x * factor + (y * other + offset) of f32 expressions, rounded twice."""
-    start = const(offset, x.type)
-    return Fma(x, const(factor, x.type), start if y is None else Fma(y, const(other, x.type), start))
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of numbers, and the result of each."""
+
+    a: Array
+    b: Array
+    exact: Array
+
+    def __getitem__(self, which: Array) -> Pairs:
+        return Pairs(self.a[which], self.b[which], self.exact[which])
+
+    def sums(self, f: Any, g: Any, offset: Any) -> Array:
+        """`total` on arrays: products of so few bits are exact in double precision, as are the sums."""
+        start = (self.b * np.float64(g) + np.asarray(offset, np.float64)).astype(np.float32)
+        total: Array = (self.a * np.float64(f) + start.astype(np.float64)).astype(np.float32)
+        return total
 
 
-def factors(
-    x: Array, factor: float, y: Array, other: float, offset: float, range_: Range, exact: Array
+def total(a: Expr, b: Expr, f: float, g: float, offset: float) -> Expr:
+    """The sum a * f + (b * g + offset) of f32 expressions, rounded twice."""
+    return Fma(a, const(f, a.type), Fma(b, const(g, a.type), const(offset, a.type)))
+
+
+def formula(
+    pairs: Pairs, factor: float, other: float, zero: float, results: Results
 ) -> tuple[float, float, float] | None:
-    """The f32 numbers that stand for both factors and the offset, so that `total` gives `exact`; None if none do.
-
-    `x`, `y` and `exact` are whole numbers in arrays of the same shape. `other` may be 0.
-    """
-    if not all(_SMALLEST <= abs(f) <= _LARGEST for f in (factor, other) if f):
+    """The f32 numbers f, g and offset with which `total` gives all results, near a * factor + b * other + zero."""
+    if not all(_SMALLEST <= abs(f) <= _LARGEST for f in (factor, other)):
         return None
-    middle = range_.offset(offset)
-    real = x * factor + (y * other + middle)
-    doubtful = np.abs(real - np.rint(real)) < _DOUBTFUL
-    some = x[doubtful], y[doubtful], exact[doubtful]
-    for a, b in product(_NUDGES, _NUDGES if other else [0]):
-        f, g = _nudged(factor, a), _nudged(other, b)
-        offsets = _nudged(middle, _OFFSET_NUDGES)
-        sums = _total(some[0], f, some[1], g, offsets[:, np.newaxis])
-        (right,) = np.nonzero((range_.integers(sums) == some[2]).all(axis=1))
-        for c in offsets[right[:1]]:
-            if np.array_equal(range_.integers(_total(x, f, y, g, c)), exact):
-                return float(f), float(g), float(c)
+    middle = zero - results.bottom + 0.5
+    real = pairs.a * factor + (pairs.b * other + middle)
+    doubtful = pairs[np.abs(real - np.rint(real)) < _DOUBTFUL]
+    offsets = _nudged(middle, _OFFSET_NUDGES)
+    for i, j in product(_NUDGES, _NUDGES):
+        f, g = _nudged(factor, i), _nudged(other, j)
+        right = results.integers(doubtful.sums(f, g, offsets[:, np.newaxis])) == doubtful.exact
+        for offset in offsets[right.all(axis=1)][:1]:
+            if np.array_equal(results.integers(pairs.sums(f, g, offset)), pairs.exact):
+                return float(f), float(g), float(offset)
     return None
 
 
@@ -90,9 +98,3 @@ def _nudged(number: float, units: Any) -> Any:
     """A number in single precision, moved by some units in the last place."""
     bits = np.asarray(number, np.float32).view(np.int32) + np.asarray(units, np.int32)
     return bits.view(np.float32)
-
-
-def _total(x: Array, f: Any, y: Array, g: Any, c: Any) -> Array:
-    """`total` on arrays: products of some bits and single precision are exact in double precision, as are the sums."""
-    start = (y * np.float64(g) + np.float64(c)).astype(np.float32)
-    return (x * np.float64(f) + start.astype(np.float64)).astype(np.float32)
