@@ -44,6 +44,7 @@ from . import (  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded
+from .lists import with_list_writes
 from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
 from .sizes import Sizes, bound
@@ -153,7 +154,7 @@ def _walked(model: Model, builder: GraphBuilder) -> Walk:
     """A model whose sizes are bound, after all its operators have been converted."""
     names = _unique_names(model)
     taken = frozenset(names.values())
-    walk = Walk(model, builder, Variables(builder, taken), _convert, names)
+    walk = Walk(with_list_writes(model), builder, Variables(builder, taken), _convert, names)
     for place, index in enumerate(model.inputs):
         type_ = stand_in(model.tensors[index])
         if index in walk.values or not type_.size:
