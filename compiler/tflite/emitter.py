@@ -186,6 +186,14 @@ class Emitter:
         data = np.array(list(numbers), np.int32)
         return self.constant(data, "numbers/" + "_".join(map(str, data.tolist())))
 
+    def blocked(self, data: Array, scales: Array, name: str) -> int:
+        """Integers of 4 bits [rows, columns] with a scale for each block of a row."""
+        halves = self._add(f"{name}/scales", TensorType(DType.F16, scales.shape), scales.astype(np.float16))
+        place = self._add(name, TensorType(DType.I8, data.shape), data)
+        block = data.shape[1] // scales.shape[1]
+        self.tensors[place] = replace(self.tensors[place], scales=halves, block=block)
+        return place
+
     def intermediate(self, type_: TensorType, name: str) -> int:
         """A tensor between two operators that make up one operation."""
         return self._add(name, type_)
