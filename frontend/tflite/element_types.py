@@ -65,7 +65,8 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED", (0,)),
         **_each("UNIDIRECTIONAL_SEQUENCE_LSTM LSTM BIDIRECTIONAL_SEQUENCE_LSTM SVDF", (0,)),
         **_each("RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN", (0,)),
-        **_each("CUMSUM RFFT2D REDUCE_WINDOW", (0,)),
+        **_each("CUMSUM RFFT2D REDUCE_WINDOW MULTINOMIAL", (0,)),
+        **_each("RANDOM_UNIFORM RANDOM_STANDARD_NORMAL", ()),
         "EMBEDDING_LOOKUP_SPARSE": (3, 4),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
@@ -96,6 +97,7 @@ _COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "CAST", "RESHAPE", "SQUEEZE
 """Operators on complex numbers, whose last dimension in netc are their two parts."""
 _OWN_RESULTS = frozenset(
     {
+        "MULTINOMIAL",
         "LESS",
         "LESS_EQUAL",
         "GREATER",

@@ -48,7 +48,7 @@ from .lists import with_list_writes
 from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
 from .sizes import Sizes, bound
-from .variables import STATEMENTS, Variables, refusal
+from .variables import RANDOM, STATEMENTS, Variables, refusal
 from .walk import Walk
 
 MAX_FILE = 1 << 31
@@ -186,7 +186,8 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         if index in c.values or index in c.folded or tensor.data is not None:
             c.fail(f"output {place}, tensor `{tensor.name}`, has a value already")
     converter = readers().get(operator.name) if not operator.is_custom else None
-    arrays = None if operator.is_custom or operator.name in STATEMENTS else folded(c, converter)
+    varies = operator.is_custom or operator.name in STATEMENTS | RANDOM
+    arrays = None if varies else folded(c, converter)
     if arrays is not None:
         for place, (index, array) in enumerate(zip(operator.outputs, arrays, strict=True)):
             c.folded[index] = array
