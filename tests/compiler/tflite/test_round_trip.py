@@ -80,26 +80,26 @@ def unknown() -> bytes:
     m = Model()
     x = m.tensor("x", (1, 8), np.float32)
     total = m.tensor("total", (1, 8), np.float32)
-    part = m.tensor("part", (1, 8), np.float32)
-    places = [m.constant(f"place{n}", np.array([n], np.int32)) for n in (0, 1)]
-    m.operator("STRIDED_SLICE", (x, *places, places[1]), (part,), ("StridedSliceOptions", {"Offset": True}))
-    m.operator("ADD", (x, part), (total,), ("AddOptions", {}))
+    noise = m.tensor("noise", (1, 8), np.float32)
+    shape = m.tensor("shape", (2,), np.int32)
+    m.operator("RANDOM_UNIFORM", (shape,), (noise,), ("RandomOptions", {"Seed": 1, "Seed2": 2}))
+    m.operator("ADD", (x, noise), (total,), ("AddOptions", {}))
     weight = m.constant("weight", RNG.standard_normal((4, 8)).astype(np.float32))
     times = m.constant("times", RNG.standard_normal((4, 3)).astype(np.float32))
     state = m.variable("state", (1, 12), np.float32)
     y = m.tensor("y", (1, 4), np.float32)
     options = ("SVDFOptions", {"Rank": 1, "FusedActivationFunction": 1})
     m.operator("SVDF", (total, weight, times, -1, state), (y,), options)
-    return m.data((x,), (y,))
+    return m.data((x, shape), (y,))
 
 
 def test_builtin_operators_that_netc_lacks_are_kept() -> None:
     graph = graph_of(read_model(unknown()), "unknown")
-    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["STRIDED_SLICE"]
+    assert [op.attributes["operator"] for op in graph.operations if op.name == "opaque"] == ["RANDOM_UNIFORM"]
     assert str(parse_graph(str(graph))) == str(graph)
     operators = read_model(to_tflite(graph)).operators
-    assert [op.name for op in operators] == ["STRIDED_SLICE", "ADD", "SVDF"]
-    assert operators[0].option("offset") is True
+    assert [op.name for op in operators] == ["RANDOM_UNIFORM", "ADD", "SVDF"]
+    assert dict(operators[0].options.values) == {"seed": 1, "seed2": 2}
     assert operators[2].inputs[3] == -1
 
 
@@ -107,7 +107,8 @@ def test_litert_runs_operators_that_netc_lacks() -> None:
     litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
     data = unknown()
     again = to_tflite(graph_of(read_model(data), "unknown"))
-    (wanted,), (got,) = outputs(litert, data), outputs(litert, again)
+    arguments = [RNG.standard_normal((1, 8)).astype(np.float32), np.array([1, 8], np.int32)]
+    (wanted,), (got,) = outputs(litert, data, arguments), outputs(litert, again, arguments)
     assert np.abs(wanted).max() > 0
     np.testing.assert_array_equal(got, wanted)
 
