@@ -26,6 +26,7 @@ from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
 from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
+from .quantized.blocked import BlockedDense
 from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
@@ -274,7 +275,7 @@ PERMUTED.add(_rows_stay, Dense)
 PERMUTED.add(_matrices_stay, MatMul)
 PERMUTED.none("channels stand last", HybridConv2D, HybridTransposeConv2D)
 PERMUTED.none("rows have scales of their own", DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes)
-PERMUTED.none("rows are multiplied by columns", QDense, QMatMul, HybridDense, HybridMatMul)
+PERMUTED.none("rows are multiplied by columns", BlockedDense, QDense, QMatMul, HybridDense, HybridMatMul)
 PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
