@@ -208,6 +208,14 @@ class For(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class While(Node):
+    """`while condition { body }`, which goes on at run time."""
+
+    condition: Expr
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
 class If(Node):
     """`if condition { yes } else { no }`."""
 
@@ -224,7 +232,7 @@ class Next(Node):
     value: Expr
 
 
-Statement = Assign | Return | For | If | Next
+Statement = Assign | Return | For | While | If | Next
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ class Elaboration:
         """Files of weights that say what integers stand for."""
         self.diagnostics: dict[object, Diagnostic] = {}
         self.depth = 0
+        self.inside = 0
+        """How many branches and loops that run time decides about are open."""
         self._unknown: dict[Location, Diagnostic] = {}
         self._assigned: dict[int, set[str]] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
 from .axis_cuts import chosen, cost, merged_from
 from .axis_orders import Order, Roots, order_of
-from .axis_plans import Plan, planned, seeds
+from .axis_plans import Plan, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
 from .views import with_merged_views
@@ -85,14 +85,21 @@ def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
     best: Plan = {}
     least = cost(roots, best)
+    for plan in _plans(roots):
+        found = chosen(roots, plan) if plan else {}
+        if (total := cost(roots, found)) < least:
+            best, least = found, total
+    return best
+
+
+def _plans(roots: Roots) -> Iterator[Plan]:
+    """What could be done."""
+    yield absorbing(roots)
     for exact in (True, False):
         waiting = seeds(roots)
         while waiting:
             plan, waiting = planned(roots, waiting, exact=exact)
-            found = chosen(roots, plan) if plan else {}
-            if (total := cost(roots, found)) < least:
-                best, least = found, total
-    return best
+            yield plan
 
 
 def _is_wasteful(roots: Roots) -> bool:
