@@ -153,11 +153,13 @@ def choose(
     location: Location,
     yes: Callable[[], Any],
     no: Callable[[], Any],
+    is_read: Callable[[str], bool] = lambda name: True,
 ) -> Any:
     """Run both branches into graphs of their own; variables get what the condition chooses.
 
     Returns what it chooses of the results of the branches, or `RUNNING`. A variable that one branch alone knows has no
-    value afterwards. Raises `NetcError` where branches leave different types.
+    value afterwards, and neither has a new one for which `is_read` doesn't hold: it serves the branch alone. Raises
+    `NetcError` where branches leave different types.
     """
     before = frame.variables
     parts = [_part(state, frame, before, branch) for branch in (yes, no)]
@@ -171,7 +173,7 @@ def choose(
     if results[0] is not RUNNING:
         merged = choice.merged("what is returned", *results)
         return _resolved(merged, choice.results(condition, *parts))
-    names = _changed(before, parts)
+    names = [name for name in _changed(before, parts) if name in before or is_read(name)]
     values = {name: [part.variables.get(name, _MISSING) for part in parts] for name in names}
     merged = {
         name: POISON if POISON in pair else choice.merged(f"`{name}`", *pair)

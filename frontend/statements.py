@@ -141,4 +141,5 @@ class StatementRunner(ExpressionEvaluator):
         check_condition(condition, statement.condition.location)
         yes = partial(self.run, statement.yes, frame)
         no = partial(self.run, statement.no, frame) if statement.no is not None else lambda: RUNNING
-        return choose(self.state, frame, condition, statement.location, yes, no)
+        is_read = partial(self.state.is_read_outside, statement=statement, frame=frame)
+        return choose(self.state, frame, condition, statement.location, yes, no, is_read)

@@ -10,6 +10,7 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
+from netc.frontend.writing import written
 
 from .calls import RNG, check, handle, initialization, read
 from .small_models import Model
@@ -126,6 +127,11 @@ def assigning() -> bytes:
     return m.data((given, p), (result, after), parts)
 
 
+def said(graph: Graph) -> str:
+    """The text of a graph, which gives it again."""
+    return written(graph).text
+
+
 def names(graph: Graph) -> set[str]:
     return {op.name for op in graph.operations} - {"constant"}
 
@@ -133,7 +139,9 @@ def names(graph: Graph) -> set[str]:
 @pytest.mark.parametrize("known", [False, True])
 def test_a_loop(known: bool) -> None:
     rows = [[numbers(), *([] if known else [count(n)])] for n in (3, 0, 1)]
-    assert names(check(loop(known), rows, 1e-6)) == {"while"}
+    graph = check(loop(known), rows, 1e-6)
+    assert names(graph) == {"while"}
+    assert "while " in said(graph)
 
 
 def test_a_condition() -> None:
