@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..arrays import row_major
@@ -149,6 +149,12 @@ class _Mover:
             return
         reads = zip(self.roots.operands[op], form.operands, strict=True)
         operands = [self._value(read.root, composed(read.order, order), op.location) for read, order in reads]
+        if form.emit is not None:
+            start = len(self.rewriter.operations)
+            self.made[op.result] = form.emit(self.rewriter, tuple(operands)), form.result
+            new = self.rewriter.operations[start:]
+            self.rewriter.operations[start:] = [replace(o, location=op.location) for o in new]
+            return
         name = op.result.name if is_identity(form.result) else None
         operator = form.operator or op.operator
         moved = self.rewriter.operation(operator, operands, form.attributes, location=op.location, name=name)

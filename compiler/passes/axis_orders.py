@@ -122,6 +122,8 @@ class Roots:
         pairs = [*zip(types, moved.operands, strict=True), (op.result.type, moved.result)]
         if all(is_free(t.shape, o) for t, o in pairs):
             return None
+        if moved.emit is not None:
+            return moved
         operands = tuple(map(transposed, types, moved.operands))
         (result,) = op.operator.result_types(operands, moved.attributes)
         fits = all(transposed(new, inverse(o)) == t for new, o, t in zip(operands, moved.operands, types, strict=True))

@@ -146,7 +146,9 @@ def test_a_loop(known: bool) -> None:
 
 def test_a_condition() -> None:
     rows = [[numbers(), np.array(p)] for p in (True, False, True)]
-    assert names(check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)) == {"if"}
+    graph = check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)
+    assert names(graph) == {"if"}
+    assert "    y = exp(x)\n  } else {\n" in said(graph)
 
 
 def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
@@ -157,7 +159,7 @@ def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
 def test_a_condition_on_integers() -> None:
     q = {"scale": 0.5, "zero": 3}
     data = condition(unary("RELU", **q), unary("RELU6", **q), **q)
-    check(data, [[RNG.integers(-128, 128, SHAPE, np.int8), np.array(p)] for p in (True, False)])
+    said(check(data, [[RNG.integers(-128, 128, SHAPE, np.int8), np.array(p)] for p in (True, False)]))
 
 
 @pytest.mark.parametrize("holds", [False, True])
@@ -167,11 +169,11 @@ def test_a_constant_condition_leaves_one_branch(holds: bool) -> None:
 
 @pytest.mark.parametrize("handed", [False, True])
 def test_a_variable_in_a_loop(handed: bool) -> None:
-    check(accumulating(handed), [[numbers(), count(n)] for n in (2, 0, 3)])
+    said(check(accumulating(handed), [[numbers(), count(n)] for n in (2, 0, 3)]))
 
 
 def test_a_variable_in_a_condition() -> None:
-    check(assigning(), [[numbers(), np.array(p)] for p in (False, True, False, True)], 1e-6)
+    said(check(assigning(), [[numbers(), np.array(p)] for p in (False, True, False, True)], 1e-6))
 
 
 def test_a_composite_is_what_it_is_made_of() -> None:
