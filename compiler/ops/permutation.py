@@ -11,7 +11,6 @@ from .axes import Permutation, groups_of, is_identity
 from .blocks import Rearrangement
 from .contract import Contract
 from .conversion import ArgExtremum, OneHot
-from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
 from .core import Constant, Fused, Param, Relayout
 from .dense import Dense
@@ -286,7 +285,7 @@ PERMUTED.add(_each_dimension, MirrorPad, Pad, Slice, StridedSlice, StridedSliceG
 PERMUTED.add(_broadcast_to, BroadcastTo)
 PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
-PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
+PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
 PERMUTED.add(_attention, Attention)
 PERMUTED.none("each operand has axes of its own: `contracted`", Contract)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
 from .axis_cuts import chosen, cost, merged_from
 from .axis_orders import Order, Roots, order_of
-from .axis_plans import Plan, absorbing, planned, seeds
+from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
 from .views import with_merged_views
@@ -85,10 +85,13 @@ def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
     best: Plan = {}
     least = cost(roots, best)
-    for plan in _plans(roots):
-        found = chosen(roots, plan) if plan else {}
-        if (total := cost(roots, found)) < least:
-            best, least = found, total
+    for plans in (_plans, _plans_of_one_side):
+        for plan in plans(roots):
+            found = chosen(roots, plan) if plan else {}
+            if (total := cost(roots, found)) < least:
+                best, least = found, total
+        if best:
+            break
     return best
 
 
@@ -96,10 +99,19 @@ def _plans(roots: Roots) -> Iterator[Plan]:
     """What could be done."""
     yield absorbing(roots)
     for exact in (True, False):
-        waiting = seeds(roots)
-        while waiting:
-            plan, waiting = planned(roots, waiting, exact=exact)
-            yield plan
+        yield from _all_planned(roots, seeds(roots), exact=exact)
+
+
+def _plans_of_one_side(roots: Roots) -> Iterator[Plan]:
+    """What else could be done: transposes go at their readers only, or at their makers only."""
+    for at_reader in (True, False):
+        yield from _all_planned(roots, [s for s in seeds(roots) if s.at_reader is at_reader], exact=False)
+
+
+def _all_planned(roots: Roots, waiting: Sequence[Seed], *, exact: bool) -> Iterator[Plan]:
+    while waiting:
+        plan, waiting = planned(roots, waiting, exact=exact)
+        yield plan
 
 
 def _is_wasteful(roots: Roots) -> bool:

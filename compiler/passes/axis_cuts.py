@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from ..graph.ir import Operation, Operator, Value
 from ..ops.contract import Contract
+from ..ops.convolution import Convolution
 from ..ops.facets import Permuted
 from ..ops.shape import Reshape
 from .axis_orders import Order, Read, Roots, order_of
@@ -14,6 +15,9 @@ from .axis_plans import Plan, wanted_order
 
 OVERHEAD = 256
 """What a transpose costs however small it is, in bytes that are moved."""
+
+DEEP = 64
+"""Channels from which on a layer loses by a weight that isn't packed: shallow ones have little to load."""
 
 SCALE = 1024
 """What a byte weighs in a cut: far more than the choice among equals."""
@@ -30,9 +34,12 @@ def _slowness(roots: Roots, op: Operation, operator: Operator) -> int:
     """What an operation costs as a product along any axes: a dense layer's kernel takes its weight in one order."""
     if not isinstance(operator, Contract):
         return 0
-    is_layer = any(v in roots.static and v.type.rank == 2 for v in op.operands)
+    depths = [v.type.shape[-2] for v in op.operands if v in roots.static and v.type.rank == 2]
+    if isinstance(op.operator, Convolution):
+        depths = [op.operands[1].type.shape[-2]]
     others = [v.type.bytes for v in (*op.operands, op.result) if v not in roots.static]
-    return (3 * min(others, default=0) // 2 if is_layer else 0) + OVERHEAD // 4
+    moved = min(others, default=0) * min(*depths, DEEP) // DEEP if depths else 0
+    return 3 * moved // 2 + OVERHEAD // 4
 
 
 def _price(roots: Roots, op: Operation, form: Permuted) -> int:

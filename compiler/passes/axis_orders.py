@@ -13,6 +13,7 @@ from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free
 from ..ops.contract import Contract
+from ..ops.convolution import Convolution
 from ..ops.dense import Dense
 from ..ops.facets import PERMUTED, Permuted
 from ..ops.permutation import asked_for
@@ -114,6 +115,8 @@ class Roots:
         rule = PERMUTED.of(op.operator)
         types = tuple(v.type for v in op.operands)
         rank = max((t.rank for t in types), default=0)
+        if place and isinstance(op.operator, Convolution):  # the order of a filter follows from that of the input
+            return None
         if rule is None or isinstance(op.operator, Transpose) or types[place].rank != rank or op.body is not None:
             return None
         moved = rule(types, op.attributes, order)
@@ -143,7 +146,7 @@ class Roots:
 
 def turns_weight(op: Operation, form: Permuted) -> bool:
     """True for a dense layer along another axis than the last one."""
-    return isinstance(op.operator, Dense) and isinstance(form.operator, Contract)
+    return isinstance(op.operator, Dense | Convolution) and isinstance(form.operator, Contract)
 
 
 @dataclass(frozen=True, slots=True)

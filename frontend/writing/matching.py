@@ -102,10 +102,9 @@ def matched(
                 raise DifferentError(f"{_title(sides[0], a)} stands for two tensors")
             continue
         found[a] = b
-        turns = sides[0].turns.get(a), sides[1].turns.get(b)
-        if turns[0] is not None and turns[1] is not None:
-            (one, i), (other, j) = turns
-            work.append((one.results[i], other.results[j]))
+        turn, other_turn = sides[0].turns.get(a), sides[1].turns.get(b)
+        if turn is not None and other_turn is not None:
+            work.append((turn[0].results[turn[1]], other_turn[0].results[other_turn[1]]))
             continue
         one, other = sides[0].producer(a), sides[1].producer(b)
         if one is None or other is None:

@@ -205,9 +205,10 @@ class _Writer:
     def _choice(self, item: Call, choice: Choice, at: int, plan: Plan, alive: dict[str, Var], indent: str) -> list[str]:
         """`if condition { ... } else { ... }`, whose branches leave their results under the same names."""
         condition = self._operand(item.operands[0], plan)
+        read = replace(item, operands=item.operands[1:])
         targets: list[str] = []
         for var in item.results:
-            name = self._name(var, at, plan, alive, item)
+            name = self._name(var, at, plan, alive, read)
             alive[name] = var
             targets.append(name)
         reserved = self.reserved | (set(alive) - set(targets))

@@ -148,7 +148,7 @@ def test_a_condition() -> None:
     rows = [[numbers(), np.array(p)] for p in (True, False, True)]
     graph = check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)
     assert names(graph) == {"if"}
-    assert "    y = exp(x)\n  } else {\n" in said(graph)
+    assert "    x = exp(x)\n  } else {\n" in said(graph)
 
 
 def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
