@@ -53,10 +53,8 @@ def _along_any_axis(operands: Operands, permutation: Permutation) -> Permuted | 
     def emit(b: Builder, values: tuple[Value, ...]) -> Value:
         data, filters, *bias = values
         matrix = reshaped(b, filters, weight.shape[-2:])
-        if is_layer:
-            total = b.emit("dense", data, matrix)
-        else:
-            total = b.emit("contract", data, matrix, **labels.attributes())
+        settings = {} if is_layer else labels.attributes()
+        total = b.emit("dense" if is_layer else "contract", data, matrix, **settings)
         for value in bias:
             shape = (1,) * place + value.type.shape + (1,) * (rank - 1 - place)
             total = b.emit("add", total, reshaped(b, value, shape))
