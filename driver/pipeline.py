@@ -28,6 +28,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
+from .compiler.backends.backend import F32
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
@@ -77,6 +78,7 @@ class Request:
     weights: Weights = None
     seed: int = 0
     pipeline: str | None = None
+    precision: str = F32
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -133,6 +135,13 @@ class Compilation:
         """The passes that `graph` goes through."""
         return self.request.pipeline or passes.pipelines.INFERENCE
 
+    def optimize(self) -> Graph:
+        """The graph that is lowered, of `graph`."""
+        r = self.request
+        return self.backend.optimize(
+            self.graph, self.pipeline(), self.target, precision=r.precision, observers=r.observers
+        )
+
     @property
     def is_drawn(self) -> bool:
         """True if the weights are none that anything gives, but drawn by the seed."""
@@ -186,7 +195,7 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
     c.graph = runnable(c.graph)
 
     with c.stage("optimized") as result:
-        c.optimized = c.backend.optimize(c.graph, c.pipeline(), c.target, observers=c.request.observers)
+        c.optimized = c.optimize()
         result.append(f"{len(c.optimized.operations)} operations")
     if until == "optimized":
         return c

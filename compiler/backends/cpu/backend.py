@@ -12,8 +12,9 @@ from ...passes.assign_layouts import AssignLayouts
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
-from ..backend import Backend, LoadedObject
+from ..backend import F32, Backend, LoadedObject
 from .choose_algorithms import ChooseAlgorithms
+from .narrow_products import BF16, NarrowProducts
 from .schedules import SCHEDULES
 
 
@@ -22,7 +23,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (ChooseAlgorithms,)
+    passes = (ChooseAlgorithms, NarrowProducts)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -37,10 +38,17 @@ class Cpu(Backend):
             return host_target()
         return CPUS.get(name) or DEVICES.get(name)
 
-    def layouts(self, target: Target) -> tuple[Pass, ...]:
-        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
+    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
+        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts.
+
+        Numbers are stored narrow, if they may be, after other algorithms had their choice.
+        """
         layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
-        return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        if precision == F32:
+            return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        pairs = precision == BF16 and target.has_bfloat16
+        choose = ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs)
+        return (choose, NarrowProducts(precision=precision, pairs=pairs), layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""
