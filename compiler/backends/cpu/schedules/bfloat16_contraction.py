@@ -82,6 +82,7 @@ class Bfloat16MicroKernel(MicroKernel):
     """One register tile of sums."""
 
     elements = PAIR
+    products = PAIR
 
     def __init__(self, owner: Bfloat16Emitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
         super().__init__(owner, rows, columns, widths)
