@@ -28,7 +28,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
-from .compiler.backends.backend import F32
+from .compiler.backends.backend import F32, PRECISIONS
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
@@ -62,6 +62,8 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 class Request:
     """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
 
+    `precision`, one of `PRECISIONS`, says as what numbers may be stored.
+
     `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name, `preprocess` settings of
     pictures that count before those that the network declares. `pipeline` None means the
     passes that what is built usually goes through.
@@ -78,7 +80,7 @@ class Request:
     weights: Weights = None
     seed: int = 0
     pipeline: str | None = None
-    precision: str = F32
+    precision: str = field(default=F32, kw_only=True)
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -114,6 +116,8 @@ class Compilation:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        if request.precision not in PRECISIONS:
+            raise NetcError(f"there is no precision `{request.precision}`", hint="known: " + ", ".join(PRECISIONS))
         self.target = target_of(request.cpu)
         self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)

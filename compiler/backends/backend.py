@@ -18,9 +18,11 @@ from ..modules.module import Module
 from ..passes import Observer, Pass
 from ..targets.target import Target
 
+F32, BF16, F16 = PRECISIONS = ("f32", "bf16", "f16")
+"""As what weights of contractions, and where it pays what they multiply, may be stored in inference.
 
-F32 = "f32"
-"""The precision in which floats of 32 bits are stored as they are."""
+f32: as they are. bf16: 16 bits with the range of f32 (bfloat16). f16: weights alone, in half precision.
+"""
 
 
 class LoadedObject(Protocol):

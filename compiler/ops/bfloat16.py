@@ -1,18 +1,20 @@
-"""bfloat16, the upper half of a float of 32 bits: numbers are stored so, and computed with as f32.
+"""Numbers stored in two bytes and computed with as f32: bfloat16, the upper half of a float of 32 bits, and halves.
 
-It is no element type of graphs, as NumPy has none: its bits lie in i16.
+bfloat16 is no element type of graphs, as NumPy has none: its bits lie in i16.
 """
 
 from __future__ import annotations
 
-from ..errors import ShapeError
+import numpy as np
+
+from ..errors import NetcError, ShapeError
 from ..graph.ir import Array, Attributes, Operation, Operator
 from ..graph.registry import register
 from ..loops.compute import Compute
 from ..loops.ir import Expr, FromBfloat16, ToBfloat16
-from ..numerics import bfloat16_bits, from_bfloat16_bits
+from ..numerics import bfloat16_bits, convert, from_bfloat16_bits
 from ..types import DType, TensorType
-from .facets import INTEGER, TFLITE
+from .facets import INTEGER, PERMUTED, TFLITE
 
 
 @register
@@ -60,8 +62,33 @@ class FromBfloat16Bits(Operator):
         return FromBfloat16(c.load(0, index))
 
 
-INTEGER.none("bits have no scale", ToBfloat16Bits, FromBfloat16Bits)
+@register
+class HalfWeight(Operator):
+    """f32 weights rounded to half precision when they are loaded; numbers beyond its range, 65504, are an error."""
+
+    name = "half_weight"
+    operands = ("x",)
+    non_differentiable = "weights are rounded after training"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if operands[0].dtype is not DType.F32:
+            raise ShapeError(f"half_weight takes f32, not {operands[0]}")
+        return (TensorType(DType.F16, operands[0].shape),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (x,) = operands
+        half = convert(x, DType.F16)
+        beyond = np.isinf(half) & np.isfinite(x)
+        if beyond.any():
+            hint = "precision bf16 has the range of f32"
+            raise NetcError(f"a weight of {x[beyond][0]:.6g} is beyond half precision, which ends at 65504", hint=hint)
+        return (half,)
+
+
+INTEGER.none("bits have no scale", ToBfloat16Bits, FromBfloat16Bits, HalfWeight)
 TFLITE.none("TFLite's kernels have no bfloat16", ToBfloat16Bits, FromBfloat16Bits)
+TFLITE.none("it packs weights for kernels of netc", HalfWeight)
+PERMUTED.none("it packs weights, after axes are chosen", HalfWeight)
 
 
 def widens(op: Operation) -> bool:

@@ -26,8 +26,8 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         attributes=wide,
     )
     extensions = changes.get("extensions", ())
-    given = {"has_byte_tables": "avx512vbmi" in extensions, "has_bfloat16": "avx512bf16" in extensions}
-    return replace(base, **given, **changes)
+    tables, pairs = ("avx512" + name in extensions for name in ("vbmi", "bf16"))
+    return replace(base, has_byte_tables=tables, has_bfloat16=pairs, **changes)
 
 
 def arm64(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:

@@ -12,9 +12,9 @@ from ...passes.assign_layouts import AssignLayouts
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
-from ..backend import F32, Backend, LoadedObject
+from ..backend import BF16, F32, Backend, LoadedObject
 from .choose_algorithms import ChooseAlgorithms
-from .narrow_products import BF16, NarrowProducts
+from .narrow_products import NarrowProducts
 from .schedules import SCHEDULES
 
 

@@ -58,7 +58,9 @@ class ChooseAlgorithms(Pass):
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
-        tiled = _decided(graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static, self.pairs))
+        tiled = _decided(
+            graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static, self.pairs)
+        )
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
 

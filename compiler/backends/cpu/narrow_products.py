@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from ...graph.analysis import static_values
@@ -15,8 +14,8 @@ from ...ops.dense import Dense
 from ...ops.transpose_convolution import TransposeConvolution
 from ...passes import Pass
 from ...types import DType
+from ..backend import BF16, F16
 
-BF16, F16 = "bf16", "f16"
 WORTH_A_COPY = 64
 """Products for each element of an input that is rounded by a kernel of its own, at least."""
 
@@ -215,12 +214,7 @@ class _Narrowing:
         """A value of the old graph as it is stored."""
         if value not in self.narrow:
             wide = self.rewriter[value]
-            is_half = value in self.static and self.precision == F16
-            self.narrow[value] = (
-                self.rewriter.emit("cast", wide, dtype=str(DType.F16))
-                if is_half
-                else self.rewriter.emit("to_bfloat16", wide)
-            )
+            self.narrow[value] = self.rewriter.emit("half_weight" if self.precision == F16 else "to_bfloat16", wide)
         return self.narrow[value]
 
 
