@@ -142,7 +142,7 @@ def eval_command(
             show_what_is_guessed(floats, source, labels)
             check_networks(floats, integers, source, labels)
             return _Pair(floats, integers, source, labels)
-        given = {"weights": weights, "preprocess": preprocess, "precision": precision}
+        given: dict[str, Any] = {"weights": weights, "preprocess": preprocess, "precision": precision}
         request = Request(model, net, batch, settings, threads, cpu, **given)
         graph = build(request, until="graph").graph
         refuse_state(graph, "a data set's samples are independent of each other")

@@ -92,7 +92,7 @@ def run_command(
     """
     run: Run
     if engine == "netc" and device == "cpu":
-        given = {"weights": weights, "seed": seed, "preprocess": preprocess, "precision": precision}
+        given: dict[str, Any] = {"weights": weights, "seed": seed, "preprocess": preprocess, "precision": precision}
         compilation = build(Request(model, net, 1, settings, threads, cpu, **given), PROGRAM)
         graph, run = compilation.graph, load_program(compilation)
     else:

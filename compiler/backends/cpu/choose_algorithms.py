@@ -102,7 +102,7 @@ def _for_convolution(
         return None
     output = anchor.result.type.shape[1:-1]
     at_once = 2 if pairs and group.outer[anchor.operands[1]] in static() else 1
-    if not cycles.is_faster(x.shape[0], output, *weight.shape[2:], at_once):
+    if not cycles.is_faster(x.shape[0], output, *weight.shape[2:], products_at_once=at_once):
         return None
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
     dense = not any(map(any, with_whole_tiles(margins, output, TILED.tile)))

@@ -27,7 +27,7 @@ class Cycles:
     """Of weights from memory, in one cycle."""
 
     def is_faster(
-        self, images: int, output: Sequence[int], channels: int, filters: int, products_at_once: int = 1
+        self, images: int, output: Sequence[int], channels: int, filters: int, *, products_at_once: int = 1
     ) -> bool:
         """True if the products that a convolution saves outweigh the transforms and the larger weights.
 

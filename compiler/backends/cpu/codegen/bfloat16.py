@@ -17,21 +17,27 @@ _CONVERSIONS = {lanes: f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * lanes}" for lane
 def to_bfloat16(emitter: Nested, expr: ToBfloat16) -> Value:
     """The node `ToBfloat16`."""
     lanes = expr.type.lanes
-    if emitter.target.has_bfloat16 and lanes in _CONVERSIONS:
-        x, bits = emitter.value(expr.value), llvm_type(DType.I16, lanes)
-        narrow = emitter.out.call(f"<{lanes} x bfloat>", _CONVERSIONS[lanes], (x.type.text, x.name))
-        return Value(bits, emitter.out.emit(f"bitcast <{lanes} x bfloat> {narrow} to {bits.text}"))
-    x = emitter.let(expr.value)
+    if not (emitter.target.has_bfloat16 and lanes in _CONVERSIONS):
+        return emitter.value(_rounded(emitter, expr.value))
+    x, bits = emitter.value(expr.value), llvm_type(DType.I16, lanes)
+    narrow = emitter.out.call(f"<{lanes} x bfloat>", _CONVERSIONS[lanes], (x.type.text, x.name))
+    return Value(bits, emitter.out.emit(f"bitcast <{lanes} x bfloat> {narrow} to {bits.text}"))
 
-    def number(value: int) -> Const:
-        return Const(value, DType.I32, lanes)
 
+def _rounded(emitter: Nested, value: Expr) -> Expr:
+    """The bits, by integer arithmetic."""
+    lanes = value.type.lanes
+
+    def number(bits: int) -> Const:
+        return Const(bits, DType.I32, lanes)
+
+    x = emitter.let(value)
     bits = emitter.let(Bitcast(x, DType.I32))
     upper = emitter.let(Binary("shr", bits, number(16)))
-    rounded = Binary("shr", bits + number(0x7FFF) + Binary("and", upper, number(1)), number(16))
+    nearest = Binary("shr", bits + number(0x7FFF) + Binary("and", upper, number(1)), number(16))
     is_small = Binary("eq", Binary("and", bits, number(0x7F800000)), number(0))
-    result = Select(is_small, Binary("and", upper, number(-0x8000)), rounded)
-    return emitter.value(Cast(Select(Binary("ne", x, x), Binary("or", upper, number(0x40)), result), DType.I16))
+    normal = Select(is_small, Binary("and", upper, number(-0x8000)), nearest)
+    return Cast(Select(Binary("ne", x, x), Binary("or", upper, number(0x40)), normal), DType.I16)
 
 
 def from_bfloat16(emitter: Nested, expr: FromBfloat16) -> Value:
