@@ -9,7 +9,7 @@ from ...graph.builder import GraphBuilder, Rewriter
 from ...graph.ir import Graph, Operation, Value
 from ...graph.registry import lookup
 from ...lowering.group import Group, group_of
-from ...ops.convolution import Convolution
+from ...ops.convolution import Conv2D, Convolution
 from ...ops.dense import Dense
 from ...ops.transpose_convolution import TransposeConvolution
 from ...passes import Pass
@@ -18,6 +18,8 @@ from ..backend import BF16, F16
 
 WORTH_A_COPY = 64
 """Products for each element of an input that is rounded by a kernel of its own, at least."""
+LARGE = 1 << 20
+"""Elements of a depthwise convolution's input, too many for the L2 cache, so that half the bytes pay for widening."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class NarrowProducts(Pass):
     - With bf16 and `pairs` (the machine multiplies pairs of bfloat16), the first operand is rounded to bfloat16, too.
       The group that makes it stores it so, if all that read it take it: such contractions, and operations on single
       elements. Else, if there are enough products for each element, a kernel rounds a copy.
+    - The large input of a depthwise convolution is stored so, too, if all that read it take it.
     - Sums and everything else stay f32; so do the inputs and outputs of the graph.
 
     Before::
@@ -78,6 +81,7 @@ class _Narrowing:
         self.static = static_values(graph)
         found = ((op, self._contraction(op)) for op in graph.operations)
         self.contractions = {op: group for op, group in found if group is not None}
+        self.depthwise = {op: group for op in graph.operations if (group := self._large_depthwise(op)) is not None}
         self.stored: set[Value] = set()
         """Values that the group which makes them stores as bfloat16."""
         self.copied: set[Value] = set()
@@ -105,8 +109,25 @@ class _Narrowing:
             return None
         return group if all(v.type.dtype is DType.F32 for v in (*operands, anchor.result)) else None
 
+    def _large_depthwise(self, op: Operation) -> Group | None:
+        """The group of a depthwise convolution with a large input; None for all other operations."""
+        if len(op.results) != 1 or op.result in self.static:
+            return None
+        group = group_of(op, self.graph.producers, self.static)
+        operands = group.anchor.operands
+        if not isinstance(group.anchor.operator, Conv2D) or any(v not in group.outer for v in operands):
+            return None
+        x, weight = (v.type for v in operands[:2])
+        if not group.anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1] > 1 or x.size < LARGE:
+            return None
+        return group if all(v.type.dtype is DType.F32 for v in operands) else None
+
     def _choose_inputs(self) -> None:
-        """Find what contractions multiply as bfloat16."""
+        """Find what contractions multiply as bfloat16, and what else is stored so."""
+        for group in self.depthwise.values():
+            value = group.outer[group.anchor.operands[0]]
+            if self._makes_bits(value) and all(self._takes_bits(user, value) for user in self.graph.users[value]):
+                self.stored.add(value)
         for group in self.contractions.values():
             value = group.outer[group.anchor.operands[0]]
             if value in self.static or value in self.stored or value in self.copied or not value.type.size:
@@ -138,9 +159,8 @@ class _Narrowing:
         """True if all members of a group that read a value take it as it is stored."""
         if op.operator.regions or len(op.results) != 1:
             return False
-        if op in self.contractions:
-            anchor, inside = self.contractions[op].anchor, self.contractions[op].outer
-            return all(inside[v] is not value for v in anchor.operands[1:])
+        if group := self.contractions.get(op) or self.depthwise.get(op):
+            return all(group.outer[v] is not value for v in group.anchor.operands[1:])
         if op.body is None:
             return op.operator.elementwise and not op.operator.view
         return all(member.operator.elementwise for member in op.body.operations)

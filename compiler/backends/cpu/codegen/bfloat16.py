@@ -54,10 +54,10 @@ def dot2_bfloat16(emitter: Nested, expr: Dot2Bfloat16) -> Value:
     a, b, c = (emitter.value(operand) for operand in (expr.a, expr.b, expr.c))
     out, pairs = emitter.out, f"<{2 * lanes} x bfloat>"
     left = str(a)
-    if a.type.lanes == 2:
-        word = Value(llvm_type(DType.I32), out.pure(out.depth, f"bitcast {a} to i32"))
+    if a.type.lanes == 2:  # as a float, whose broadcast from memory can be part of the instruction, as its last operand
+        word = Value(llvm_type(DType.F32), out.pure(out.depth, f"bitcast {a} to float"))
         left = str(emitter.splat(word, lanes))
-    sides = (out.pure(out.depth, f"bitcast {side} to {pairs}") for side in (left, str(b)))
+    sides = (out.pure(out.depth, f"bitcast {side} to {pairs}") for side in (str(b), left))
     return Value(c.type, out.call(c.type.text, _DOTS[lanes], (c.type.text, c.name), *((pairs, s) for s in sides)))
 
 
