@@ -150,10 +150,9 @@ class _Narrowing:
         op = self.graph.producers.get(value)
         if op is None or value in self.graph.outputs or len(op.results) != 1:
             return False
-        operator = op.operator
-        if operator.view or operator.regions or operator.procedural or op.name == "relayout":
-            return False
-        return op.body is None or not group_of(op, self.graph.producers).normalizes_rows
+        if op.body is not None:
+            return not group_of(op, self.graph.producers).normalizes_rows
+        return op.operator.anchor or (op.operator.elementwise and not op.operator.view)
 
     def _takes_bits(self, op: Operation, value: Value) -> bool:
         """True if all members of a group that read a value take it as it is stored."""
