@@ -11,10 +11,10 @@ from ..errors import NetcError, ShapeError
 from ..graph.ir import Array, Attributes, Operation, Operator
 from ..graph.registry import register
 from ..loops.compute import Compute
-from ..loops.ir import Expr, FromBfloat16, ToBfloat16
+from ..loops.ir import Cast, Expr, FromBfloat16, ToBfloat16
 from ..numerics import bfloat16_bits, convert, from_bfloat16_bits
 from ..types import DType, TensorType
-from .facets import INTEGER, PERMUTED, TFLITE
+from .facets import INTEGER, TFLITE
 
 
 @register
@@ -64,10 +64,14 @@ class FromBfloat16Bits(Operator):
 
 @register
 class HalfWeight(Operator):
-    """f32 weights rounded to half precision when they are loaded; numbers beyond its range, 65504, are an error."""
+    """f32 weights rounded to half precision when they are loaded; numbers beyond its range, 65504, are an error.
+
+    Of numbers that are only known when code runs, those become infinite.
+    """
 
     name = "half_weight"
     operands = ("x",)
+    elementwise = True
     non_differentiable = "weights are rounded after training"
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -84,11 +88,13 @@ class HalfWeight(Operator):
             raise NetcError(f"a weight of {x[beyond][0]:.6g} is beyond half precision, which ends at 65504", hint=hint)
         return (half,)
 
+    def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
+        return Cast(c.load(0, index), DType.F16)
+
 
 INTEGER.none("bits have no scale", ToBfloat16Bits, FromBfloat16Bits, HalfWeight)
 TFLITE.none("TFLite's kernels have no bfloat16", ToBfloat16Bits, FromBfloat16Bits)
 TFLITE.none("it packs weights for kernels of netc", HalfWeight)
-PERMUTED.none("it packs weights, after axes are chosen", HalfWeight)
 
 
 def widens(op: Operation) -> bool:
