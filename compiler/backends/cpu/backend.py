@@ -13,6 +13,7 @@ from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
 from ..backend import BF16, F32, Backend, LoadedObject
+from .add_in_floats import AddInFloats
 from .choose_algorithms import ChooseAlgorithms
 from .narrow_products import NarrowProducts
 from .schedules import SCHEDULES
@@ -23,7 +24,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (ChooseAlgorithms, NarrowProducts)
+    passes = (AddInFloats, ChooseAlgorithms, NarrowProducts)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -39,16 +40,15 @@ class Cpu(Backend):
         return CPUS.get(name) or DEVICES.get(name)
 
     def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
-        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts.
+        """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
 
         Numbers are stored narrow, if they may be, after other algorithms had their choice.
         """
         layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
-        if precision == F32:
-            return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         pairs = precision == BF16 and target.has_bfloat16
-        choose = ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs)
-        return (choose, NarrowProducts(precision=precision, pairs=pairs), layouts)
+        narrow = (NarrowProducts(precision=precision, pairs=pairs),) if precision != F32 else ()
+        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs), *narrow, layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""
