@@ -15,6 +15,7 @@ one call, `netc.compile`.
 
 from __future__ import annotations
 
+import gc
 import operator
 import os
 import time
@@ -180,6 +181,19 @@ class Buildable(Protocol[C]):
         ...
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Let Python's cyclic garbage collector rest: it would look at a growing graph again and again, for nothing."""
+    rests = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if rests:
+            gc.enable()
+
+
+@_without_collections()
 def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -> C:
     """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
 
