@@ -19,7 +19,7 @@ from .compiler.backends import find_target
 from .compiler.errors import NetcError
 from .compiler.files import writing
 from .compiler.graph.ir import Array, Graph
-from .compiler.graph.names import output_names
+from .compiler.signature import output_names
 from .compiler.graph.state import initial_state
 from .compiler.library.certificate import Certificate, as_json, as_table, certify, is_served
 from .compiler.library.facts import Extras

@@ -11,7 +11,7 @@ import click
 from .compiler.errors import NetcError
 from .compiler.text import shortened
 from .frontend.roots import allowing
-from .pipeline import LAYOUTS, reading_float_weights, reading_layout
+from .readings import LAYOUTS, reading_float_weights, reading_layout
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -5,6 +5,7 @@ What only quantization and TFLite files need is imported when it is asked for, t
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.state import initial_state
 from .frontend import allowing
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, reading_float_weights
+from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load
+from .readings import reading_float_weights
 from .runtime.program import Program
+from .runtime.saved import is_saved_name
 
 if TYPE_CHECKING:
     from .quantization import Calibrated, Samples
@@ -35,6 +38,8 @@ class NetworkProgram(Program):
         super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
+        self._compilation = copy.copy(c)
+        self._compilation.llvm = ""  # it is long, and no longer needed
         self._request = (c.request.threads, c.request.cpu)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -44,15 +49,23 @@ class NetworkProgram(Program):
         weights, seed, model = self._origin
         if weights is not None:
             weights = dict(find_weights(weights, self.graph, seed))
-            if not np.array_equal(self._package(self.module, weights), self.packed_weights):
+            if not np.array_equal(self._package(self._compiled, weights), self.packed_weights):
                 raise NetcError(f"the weights of {self.graph.name} have changed since it was compiled")
         return _compiled, (self.graph, weights, seed, model, *self._request)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network as a TFLite file; raises `NetcError` for what TFLite has no form of.
+        """Write the network as a TFLite file, or with its code as `FILE.netc`, which `netc.load_program` loads.
 
-        Weights come from where they came from when it was compiled: a file is read again.
+        Raises `NetcError` for what TFLite has no form of. For it, weights come from where they came from when it was
+        compiled: a file is read again.
         """
+        if is_saved_name(path):
+            from .picture import usable_labels
+            from .saving import save_program
+
+            weights, _, model = self._origin
+            save_program(path, self._compilation, self, usable_labels(self.graph, model, weights))
+            return
         from .export import write_graph
 
         write_graph(path, self.graph, *self._origin)

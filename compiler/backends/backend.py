@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.regions import map_regions
+from ..image import Image, LoadedObject
 from ..library.facts import Extras
 from ..library.interface import Interface
 from ..lowering import Schedules, lower
@@ -17,15 +18,6 @@ from ..lowering.packing import pack_weights
 from ..modules.module import Module
 from ..passes import Observer, Pass
 from ..targets.target import Target
-
-
-class LoadedObject(Protocol):
-    """Code in this process, which stays as long as this lives."""
-
-    @property
-    def addresses(self) -> Mapping[str, int]:
-        """Where its functions start, by name."""
-        ...
 
 
 class Backend(ABC):
@@ -105,6 +97,10 @@ class Backend(ABC):
         Raises `NetcError` where code is only written, as it is unless a backend says otherwise.
         """
         raise NetcError(f"code for {target} is written, not run here")
+
+    def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
+        """Code linked once and for all, which offers these functions; None where only `load` can link it."""
+        return None
 
     def fingerprint(self, target: Target) -> str:
         """What besides the text decides the bytes of `object_code`."""

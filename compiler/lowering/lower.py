@@ -14,7 +14,7 @@ from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.in_place import overwritable, reads_in_place
 from ..graph.ir import Graph, Operation, Value
-from ..graph.names import output_names
+from ..signature import output_names
 from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
 from ..modules.module import Block, Call, Memory, Module, Slot

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
-from ..graph.names import output_names
+from ..signature import output_names
 from ..graph.regions import map_regions
 from ..ops.facets import TFLITE
 from ..ops.opaque import refuse_unwritable

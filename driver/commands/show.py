@@ -9,7 +9,7 @@ from itertools import repeat
 import click
 
 from ..compiler.graph.ir import Graph, Value
-from ..compiler.graph.names import output_names
+from ..compiler.signature import output_names
 from ..compiler.ops.opaque import unknown_operators
 from ..notes import transposes_note
 from ..options import batch_option, json_option, network_options

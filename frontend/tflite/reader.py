@@ -19,7 +19,7 @@ from typing import Any
 from ...compiler.errors import Location, NetcError, Note, ScaleError, ShapeError, near_miss
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Value
-from ...compiler.graph.names import output_names
+from ...compiler.signature import output_names
 from ...compiler.ops.facets import readers
 from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.half_constants import CONSTANTS, HALF

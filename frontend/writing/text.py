@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
-from ...compiler.graph.names import output_names
+from ...compiler.signature import output_names
 from ...compiler.ops.opaque import runnable, unknown_operators
 from ...compiler.passes.dce import dce
 from ...compiler.stored import stored_quantization

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array, Graph
-from ...compiler.quantization.errors import real
+from ...compiler.signature import real
 from ..data.images import as_input
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import netc
 from netc.compiler.errors import NetcError
-from netc.compiler.graph.names import output_names
+from netc.compiler.signature import output_names
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.passes import differentiate
 from netc.compiler.tflite.reading import read_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...image import Image, LoadedObject
 from ...library.facts import Extras
 from ...library.interface import Interface
 from ...modules.module import Module
@@ -12,7 +13,7 @@ from ...passes.assign_layouts import AssignLayouts
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
-from ..backend import Backend, LoadedObject
+from ..backend import Backend
 from .choose_algorithms import ChooseAlgorithms
 from .schedules import SCHEDULES
 
@@ -85,6 +86,13 @@ class Cpu(Backend):
         from .codegen.jit import load_object
 
         return load_object(code, target, symbols)
+
+    def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
+        """The objects as one image, where `linker` knows the processor."""
+        from .codegen.linker import link
+        from .codegen.parts import objects_of
+
+        return link(objects_of(code), symbols)
 
     def fingerprint(self, target: Target) -> str:
         """Versions of LLVM and its passes, and the target."""

@@ -18,7 +18,8 @@ from netc.compiler.graph.parser import parse_graph
 from netc.compiler.library.elf import Elf
 from netc.compiler.library.interface import Interface, Status, Storage, code_hash, interface_of, weights_region
 from netc.compiler.library.weights import BASIS, PRIME, checksum, weights_file
-from netc.compiler.lowering.packing import aligned_bytes, pack_weights
+from netc.compiler.arrays import aligned_bytes
+from netc.compiler.lowering.packing import pack_weights
 from netc.compiler.modules.module import Module
 from netc.compiler.passes import pipelines
 from netc.compiler.targets.target import Target

@@ -1,0 +1,123 @@
+"""A network that is ready to run: from a saved program, from the cache of known networks, or compiled.
+
+Only what has to be compiled brings the compiler along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any
+
+from .compiler.errors import NetcError
+from .compiler.preprocess import overridden
+from .compiler.reading import noting_files
+from .compiler.signature import Network
+from .known import Files, find, key_of, records
+from .runtime.cache import ObjectCache
+from .runtime.data.labels import Labels
+from .runtime.host import available_cores
+from .runtime.program import Program
+from .runtime.saved import SavedFile, SavedProgram, is_saved
+
+if TYPE_CHECKING:
+    from .pipeline import Compilation
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A program, and what its network says of itself."""
+
+    network: Network
+    program: Program
+    labels: Labels
+    drawn: int | None
+    """The seed by which its weights were drawn, if nothing gave any."""
+    note: str | None = None
+    """What isn't plain about it."""
+
+
+def ready(
+    model: str,
+    *,
+    weights: str | None = None,
+    net: str | None = None,
+    batch: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    cpu: str | None = None,
+) -> Ready:
+    """The program of a model, however it is come by; raises `NetcError` for whatever the caller can cure."""
+    if is_saved(model):
+        refuse_choices(model, weights, net, settings, cpu)
+        return _of_file(SavedFile(model), threads, preprocess)
+    asked = {
+        "net": net,
+        "batch": batch,
+        "settings": dict(settings or {}),
+        "preprocess": dict(preprocess or {}),
+        "seed": seed,
+        "threads": threads or available_cores(),
+        "cpu": cpu,
+    }
+    key = key_of(model, weights, asked)
+    if key is not None and (saved := find(key)) is not None:
+        return _of_file(saved, asked["threads"])
+    return _compiled(key, model, weights, asked)
+
+
+def refuse_choices(
+    path: str, weights: str | None, net: str | None, settings: Mapping[str, Any] | None, cpu: str | None = None
+) -> None:
+    """Raise `NetcError` for what can't be chosen of a saved program."""
+    given = {"--weights": weights, "--net": net, "--set": settings, "--cpu": cpu}
+    if wrong := [option for option, value in given.items() if value]:
+        hint = "these are choices of `netc compile`"
+        raise NetcError(f"{path} is a saved program, which is complete: {', '.join(wrong)} can't be given", hint=hint)
+
+
+def _of_file(file: SavedFile, threads: int | None, preprocess: Mapping[str, Any] | None = None) -> Ready:
+    program = SavedProgram(file, threads)
+    signature = program.signature
+    if preprocess:
+        settings = overridden(signature.attributes.get("preprocess") or {}, preprocess)
+        attributes = MappingProxyType({**signature.attributes, "preprocess": settings})
+        signature = replace(signature, attributes=attributes)
+    labels = Labels(program.labels, file.facts["labels_note"])
+    return Ready(signature, program, labels, file.facts["drawn"], file.facts["note"])
+
+
+def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[str, Any]) -> Ready:
+    from .notes import transposes_note
+    from .picture import class_labels
+    from .pipeline import PROGRAM, Request, build, load_program
+
+    with noting_files() as files:
+        request = Request(model, weights=weights, **asked)
+        c = build(request, PROGRAM)
+        program = load_program(c)
+        labels = class_labels(c.graph, model, weights)
+    made = Ready(c.graph, program, labels, request.seed if c.is_drawn else None, transposes_note(c.graph))
+    if key is not None:
+        keep(key, made, c, files)
+    return made
+
+
+def keep(key: str, made: Ready, c: Compilation, files: Files) -> None:
+    """Put a program that was compiled into the cache; if that is impossible, it is compiled again next time."""
+    from .saving import save_program
+
+    cache = ObjectCache.default()
+    size = made.program.packed_weights.nbytes + len(c.object.code)
+    if size > cache.limit or (found := records(files)) is None:
+        return
+
+    def write(file: IO[bytes]) -> None:
+        save_program(file, c, made.program, made.labels, more={"files": found})
+
+    with suppress(NetcError):
+        cache.put_program(key, size, write)
