@@ -1,7 +1,7 @@
 """A network seen from outside: what goes in, what comes out, what it says of itself.
 
-`Network` is what code asks for that needs no more than that. A graph is one; of a saved program there is nothing but its
-`Signature`.
+`Network` is what code asks for that needs no more than that. A graph is one; of a saved program there is nothing but
+its `Signature`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Networks that this machine has compiled before: their saved programs in the cache, found without the compiler.
 
-A program is found by what was asked for, and taken if the files that it was made of are as they were: short ones by their
-contents, long ones by place, size and times. The hash of what was asked for covers netc's own files and the processor.
+A program is found by what was asked for, and taken if the files that it was made of are as they were: short ones by
+their contents, long ones by place, size and times. The hash of what was asked for covers netc's own files and the
+processor.
 """
 
 from __future__ import annotations

@@ -33,10 +33,17 @@ class Ready:
     network: Network
     program: Program
     labels: Labels
+    misfit: NetcError | None
+    """Why the names of classes that it declares can't be its own, if so."""
     drawn: int | None
     """The seed by which its weights were drawn, if nothing gave any."""
-    note: str | None = None
+    note: str | None
     """What isn't plain about it."""
+    macs: int
+    """Multiply-accumulates of a run."""
+    batch: int
+    cpu: str
+    """The processor that it was compiled for."""
 
 
 def ready(
@@ -54,7 +61,10 @@ def ready(
     """The program of a model, however it is come by; raises `NetcError` for whatever the caller can cure."""
     if is_saved(model):
         refuse_choices(model, weights, net, settings, cpu)
-        return _of_file(SavedFile(model), threads, preprocess)
+        file = SavedFile(model)
+        if batch not in (1, file.batch):
+            raise NetcError(f"{model} is compiled for a batch of {file.batch}, not of {batch}")
+        return _of_file(file, threads, preprocess)
     asked = {
         "net": net,
         "batch": batch,
@@ -87,24 +97,34 @@ def _of_file(file: SavedFile, threads: int | None, preprocess: Mapping[str, Any]
         settings = overridden(signature.attributes.get("preprocess") or {}, preprocess)
         attributes = MappingProxyType({**signature.attributes, "preprocess": settings})
         signature = replace(signature, attributes=attributes)
-    labels = Labels(program.labels, file.facts["labels_note"])
-    return Ready(signature, program, labels, file.facts["drawn"], file.facts["note"])
+    labels = Labels(file.labels, file.labels_note)
+    return Ready(signature, program, labels, None, file.drawn, file.note, file.macs, file.batch, file.cpu)
 
 
 def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[str, Any]) -> Ready:
     from .notes import transposes_note
-    from .picture import class_labels
     from .pipeline import PROGRAM, Request, build, load_program
+    from .summary import total_macs
 
     with noting_files() as files:
         request = Request(model, weights=weights, **asked)
         c = build(request, PROGRAM)
         program = load_program(c)
-        labels = class_labels(c.graph, model, weights)
-    made = Ready(c.graph, program, labels, request.seed if c.is_drawn else None, transposes_note(c.graph))
-    if key is not None:
+        labels, misfit = _labels(c, model, weights)
+    drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
+    made = Ready(c.graph, program, labels, misfit, drawn, note, total_macs(c.graph), request.batch, c.target.cpu)
+    if key is not None and misfit is None:
         keep(key, made, c, files)
     return made
+
+
+def _labels(c: Compilation, model: str, weights: str | None) -> tuple[Labels, NetcError | None]:
+    from .picture import class_labels
+
+    try:
+        return class_labels(c.graph, model, weights), None
+    except NetcError as error:
+        return Labels(), error
 
 
 def keep(key: str, made: Ready, c: Compilation, files: Files) -> None:

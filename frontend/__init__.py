@@ -1,7 +1,7 @@
 """Text and foreign formats in, graph out.
 
-`load_network` is the way in; `check` finds everything that is wrong with a file; `parse` gives the syntax tree. Names are
-imported when they are first used: what runs a saved program asks for folders only.
+`load_network` is the way in; `check` finds everything that is wrong with a file; `parse` gives the syntax tree. Names
+are imported when they are first used: what runs a saved program asks for folders only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The instruction sets of this machine, as its kernel lists them, and those that compiled code needs: without LLVM.
 
-Sources: proc_pid_cpuinfo(5) and arch/x86/include/asm/cpufeatures.h of Linux for the kernel's names; the x86-64 psABI for
+Sources: proc_cpuinfo(5) and arch/x86/include/asm/cpufeatures.h of Linux for the kernel's names; the x86-64 psABI for
 what the levels of x86-64 hold.
 """
 

@@ -7,8 +7,8 @@
     weights   at a multiple of `PAGE`: as the code reads them
 
 What stands before the weights is read and checked whenever a file is opened. Weights are mapped: processes share their
-pages, and nothing is copied. Their checksums, one for each `CHUNK`, are for `verify_weights`: to check them costs as much
-as to read them. A saved program is code, and is run as such: its checksums find damage, not intent.
+pages, and nothing is copied. Their checksums, one for each `CHUNK`, are for `verify_weights`: to check them costs as
+much as to read them. A saved program is code, and is run as such: its checksums find damage, not intent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -51,6 +50,7 @@ MAX_CODE = 1 << 30
 CHUNK = 1 << 23
 """Bytes of weights that have a checksum."""
 _WHAT = "saved program"
+_CURE = "`netc compile NET -o FILE.netc` writes one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,9 @@ class SavedPlan:
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def write_saved(path: str | os.PathLike[str], facts: Mapping[str, Any], code: bytes, state: Array, weights: Array) -> None:
+def write_saved(
+    path: str | os.PathLike[str], facts: Mapping[str, Any], code: bytes, state: Array, weights: Array
+) -> None:
     """Write a saved program: the file appears complete or not at all. `facts` are what `SavedFile` reads."""
     with replacing(path) as part, part.open("wb") as file:
         write_to(file, facts, code, state, weights)
@@ -140,15 +142,30 @@ class SavedFile:
     def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | None = None) -> None:
         """`file` is what was opened by other means; it is closed."""
         self.path = os.fspath(path)
-        with file or open_file(path, _WHAT) as stream, reading(path, _WHAT, "`netc compile NET -o FILE.netc` writes one"):
+        with (
+            file or open_file(path, _WHAT) as stream,
+            reading(path, _WHAT, "`netc compile NET -o FILE.netc` writes one"),
+        ):
             self.facts, self.code, self._state = self._read(stream)
             self.weights = self._mapped(stream)
+            self.plan = _plan(self.facts)
+            self.signature = _signature(self.facts["network"])
+            names, note = self.facts["labels"]
+            self.labels: tuple[str, ...] | None = None if names is None else tuple(map(str, names))
+            self.labels_note: str | None = note
+            self.note: str | None = self.facts["note"]
+            self.drawn: int | None = self.facts["drawn"]
+            self.threads, self.batch = int(self.facts["threads"]), int(self.facts["batch"])
+            self.macs = int(self.facts["macs"])
+            self.cpu, self.triple = str(self.facts["target"]["cpu"]), str(self.facts["target"]["triple"])
+            self._needs = tuple(map(str, self.facts["target"]["needs"]))
+            self._exports, self._slots = self.facts["exports"], tuple(map(str, self.facts["slots"]))
 
     def _read(self, stream: IO[bytes]) -> tuple[Mapping[str, Any], bytes, bytes]:
         """Facts, code and state, which have the checksum that they should have."""
         head, digest = stream.read(_HEAD.size), stream.read(_DIGEST)
         if len(head) < _HEAD.size or not head.startswith(MAGIC):
-            raise NetcError(f"{self.path} is no saved program", hint="`netc compile NET -o FILE.netc` writes one")
+            raise NetcError(f"{self.path} is no saved program", hint=_CURE)
         _, version, _, length = _HEAD.unpack(head)
         if version > VERSION:
             problem = f"{self.path} was written by a newer netc, in format {version}; this one reads format {VERSION}"
@@ -190,33 +207,6 @@ class SavedFile:
             first = self._start + CHUNK * (wrong[0] if wrong else 0)
             raise self._damaged(f"its weights are not what was written, from byte {first:,} on")
 
-    @cached_property
-    def plan(self) -> SavedPlan:
-        """What a running program must know."""
-        with reading(self.path, _WHAT):
-            f = self.facts
-            return SavedPlan(
-                str(f["network"]["name"]),
-                _types(f["inputs"]),
-                _types(f["outputs"]),
-                tuple(SavedCall(str(label), int(macs), _location(place)) for label, macs, place in f["calls"]),
-                int(f["arena_bytes"]),
-                tuple((str(name), parse_type(type_), int(offset)) for name, type_, offset in f["state"]),
-                int(f["state_bytes"]),
-            )
-
-    @cached_property
-    def signature(self) -> Signature:
-        """The network from outside."""
-        with reading(self.path, _WHAT):
-            f = self.facts["network"]
-            inputs, results, states = (
-                tuple(NamedType(parse_type(type_), name) for name, type_ in f[kind])
-                for kind in ("inputs", "results", "states")
-            )
-            attributes = MappingProxyType({name: _tuples(value) for name, value in f["attributes"].items()})
-            return Signature(str(f["name"]), inputs, results, states, attributes, bool(f["gives_probabilities"]))
-
     def initial(self) -> Mapping[str, Array]:
         """What the state that the network states begins with."""
         stated = set(self.facts["initial"])
@@ -229,14 +219,12 @@ class SavedFile:
 
     def check_machine(self) -> None:
         """Raise `NetcError` unless this machine can run the code, and has the memory for it."""
-        about = self.facts["target"]
         system, processor = os.uname().sysname.lower(), os.uname().machine.replace("arm64", "aarch64")
-        triple = str(about["triple"])
-        lacking = missing_features(tuple(about["needs"]))
-        foreign = triple.split("-")[0] != processor or ("linux" in triple) != (system == "linux")
+        lacking = missing_features(self._needs)
+        foreign = self.triple.split("-")[0] != processor or ("linux" in self.triple) != (system == "linux")
         if foreign or lacking:
             reason = f"lacks {', '.join(lacking)}" if lacking and not foreign else f"is {processor}, {system}"
-            problem = f"{self.path} is code for {about['cpu']} ({triple}), and this machine {reason}"
+            problem = f"{self.path} is code for {self.cpu} ({self.triple}), and this machine {reason}"
             raise NetcError(problem, hint="compile the network here")
         if self.plan.arena_bytes > physical_memory():
             needed = self.plan.arena_bytes / 1e9
@@ -244,14 +232,33 @@ class SavedFile:
 
     def load(self) -> LoadedObject:
         """Its code in this process."""
-        with reading(self.path, _WHAT):
-            exports, slots = self.facts["exports"], tuple(map(str, self.facts["slots"]))
-        if exports is not None:
-            return LoadedImage(Image(self.code, slots, exports))
+        if self._exports is not None:
+            return LoadedImage(Image(self.code, self._slots, self._exports))
         from ..compiler.backends import backend_of  # LLVM links for processors that netc's linker doesn't know
         from ..compiler.backends.cpu.codegen.host import host_target
 
         return backend_of(host_target()).load(self.code, host_target(), ENTRIES)
+
+
+def _plan(facts: Mapping[str, Any]) -> SavedPlan:
+    return SavedPlan(
+        str(facts["network"]["name"]),
+        _types(facts["inputs"]),
+        _types(facts["outputs"]),
+        tuple(SavedCall(str(label), int(macs), _location(place)) for label, macs, place in facts["calls"]),
+        int(facts["arena_bytes"]),
+        tuple((str(name), parse_type(type_), int(offset)) for name, type_, offset in facts["state"]),
+        int(facts["state_bytes"]),
+    )
+
+
+def _signature(network: Mapping[str, Any]) -> Signature:
+    inputs, results, states = (
+        tuple(NamedType(parse_type(type_), name) for name, type_ in network[kind])
+        for kind in ("inputs", "results", "states")
+    )
+    attributes = MappingProxyType({name: _tuples(value) for name, value in network["attributes"].items()})
+    return Signature(str(network["name"]), inputs, results, states, attributes, bool(network["gives_probabilities"]))
 
 
 def _types(pairs: Sequence[Sequence[str]]) -> tuple[tuple[str, TensorType], ...]:
@@ -280,15 +287,10 @@ class SavedProgram(Program):
         file.check_machine()
         self._file = file
         self.signature = file.signature
-        self.labels = tuple(map(str, file.facts["labels"])) if file.facts["labels"] is not None else None
-        most = int(file.facts["threads"])
-        self._begin(file.plan, file.load(), file.weights, threads or min(most, available_cores()), file.initial())
+        self.labels = file.labels
+        count = min(file.threads, available_cores()) if threads is None else threads
+        self._begin(file.plan, file.load(), file.weights, count, file.initial())
         self._fill_state({})
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """All that the file says of itself."""
-        return self._file.facts
 
     def repack(self, params: Mapping[str, Array]) -> None:
         """A saved program keeps its weights."""
@@ -301,9 +303,7 @@ class SavedProgram(Program):
         return load_program, (os.path.abspath(self._file.path), self.threads)
 
 
-def load_program(
-    path: str | os.PathLike[str], *, threads: int | None = None, verify: bool = False
-) -> SavedProgram:
+def load_program(path: str | os.PathLike[str], *, threads: int | None = None, verify: bool = False) -> SavedProgram:
     """Load a program that `netc compile -o FILE.netc` or `program.save("FILE.netc")` wrote.
 
     Only load files that you trust: they hold machine code, which runs with your rights. `threads` is how many a run

@@ -75,8 +75,8 @@ def run_command(
 ) -> int:
     """Run a net on pictures and print what it says.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx, .ir or .netc file. A classifier names the most
-    probable classes, a detector boxes and their scores, a network for segmentation the share of each class.
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx, .ir or .netc file. A classifier names the
+    most probable classes, a detector boxes and their scores, a network for segmentation the share of each class.
     """
     run: Run
     if engine == "netc" and device == "cpu":
@@ -90,6 +90,8 @@ def run_command(
             threads=threads,
             cpu=cpu,
         )
+        if made.misfit is not None:
+            raise made.misfit
         graph, run, labels, note, drawn = made.network, made.program, made.labels, made.note, made.drawn
     else:
         _check_options(model, weights, net, cpu, engine, device)

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...compiler.errors import NetcError, near_miss
-from ...compiler.signature import Network
 from ...compiler.preprocess import SETTINGS
 from ...compiler.reading import read_bytes
+from ...compiler.signature import Network
 from ...compiler.types import TensorType
 from .decoding import TooLargeError, open_picture, pixels_of
 from .layout import laid_out, sample_shape

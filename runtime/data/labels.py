@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...compiler.errors import NetcError
-from ...compiler.signature import Network, output_names
 from ...compiler.reading import lies_below, note_file, read_text
+from ...compiler.signature import Network, output_names
 from .images import declaration
 
 CLASSES = "classes"

@@ -1,7 +1,8 @@
 """Objects linked into one image, which needs no linker any more: saved programs hold it.
 
-Known is what LLVM writes for netc's kernels on x86-64: code and constants that are named relative to where they are used,
-and calls of functions, of which those of the C library go through slots. Source: System V ABI, AMD64 supplement, 4.4.
+Known is what LLVM writes for netc's kernels on x86-64: code and constants that are named relative to where they are
+used, and calls of functions, of which those of the C library go through slots. Source: System V ABI, AMD64 supplement,
+4.4.
 """
 
 from __future__ import annotations
