@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,18 @@ SETTLED = 2_000_000_000
 
 Files = Mapping[str, os.stat_result | None]
 """What a program was made of, as `reading.noting_files` notes it."""
+
+
+@contextmanager
+def heeding_warnings() -> Iterator[list[str]]:
+    """Warnings are given at the end of the context, and their texts are in its list then: they belong to a result."""
+    heard: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield heard
+    heard += [str(warning.message) for warning in caught]
+    for warning in caught:
+        warnings.warn(warning.message, warning.category, stacklevel=4)
 
 
 def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,6 @@ Only what has to be compiled brings the compiler along.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from .compiler.errors import NetcError
 from .compiler.preprocess import overridden
 from .compiler.reading import noting_files
 from .compiler.signature import Network
-from .known import Files, find, key_of, records
+from .known import Files, find, heeding_warnings, key_of, records
 from .runtime.cache import ObjectCache
 from .runtime.data.labels import Labels
 from .runtime.host import available_cores
@@ -65,7 +64,7 @@ def ready(
         if batch not in (1, file.batch):
             raise NetcError(f"{model} is compiled for a batch of {file.batch}, not of {batch}")
         return _of_file(file, threads, preprocess)
-    asked = {
+    asked: dict[str, Any] = {
         "net": net,
         "batch": batch,
         "settings": dict(settings or {}),
@@ -106,15 +105,15 @@ def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[s
     from .pipeline import PROGRAM, Request, build, load_program
     from .summary import total_macs
 
-    with noting_files() as files:
+    with noting_files() as files, heeding_warnings() as heard:
         request = Request(model, weights=weights, **asked)
         c = build(request, PROGRAM)
         program = load_program(c)
         labels, misfit = _labels(c, model, weights)
     drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
     made = Ready(c.graph, program, labels, misfit, drawn, note, total_macs(c.graph), request.batch, c.target.cpu)
-    if key is not None and misfit is None:
-        keep(key, made, c, files)
+    if key is not None and misfit is None and not heard:
+        keep(key, c, program, labels, files)
     return made
 
 
@@ -127,17 +126,18 @@ def _labels(c: Compilation, model: str, weights: str | None) -> tuple[Labels, Ne
         return Labels(), error
 
 
-def keep(key: str, made: Ready, c: Compilation, files: Files) -> None:
+def keep(
+    key: str, c: Compilation, program: Program, labels: Labels, files: Files, more: Mapping[str, Any] | None = None
+) -> None:
     """Put a program that was compiled into the cache; if that is impossible, it is compiled again next time."""
     from .saving import save_program
 
     cache = ObjectCache.default()
-    size = made.program.packed_weights.nbytes + len(c.object.code)
+    size = program.packed_weights.nbytes + len(c.object.code)
     if size > cache.limit or (found := records(files)) is None:
         return
 
     def write(file: IO[bytes]) -> None:
-        save_program(file, c, made.program, made.labels, more={"files": found})
+        save_program(file, c, program, labels, more={**(more or {}), "files": found})
 
-    with suppress(NetcError):
-        cache.put_program(key, size, write)
+    cache.put_program(key, size, write)

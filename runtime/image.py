@@ -20,7 +20,7 @@ class LoadedImage:
     """
 
     def __init__(self, image: Image) -> None:
-        pointers = [_address(name) for name in image.slots]
+        pointers = [ctypes.c_uint64(_address(name)) for name in image.slots]
         self._memory = mmap.mmap(-1, len(image.code) + 8 * max(1, len(pointers)))
         self._memory[: len(image.code)] = image.code
         slots = (ctypes.c_uint64 * max(1, len(pointers))).from_buffer(self._memory, len(image.code))

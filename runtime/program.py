@@ -9,7 +9,8 @@ find the state half changed; a forked child has a copy of the state.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +91,10 @@ class Program:
 
         target = target or host_target()
         backend = backend_of(target)
-        self._compiled = module
-        self._package = backend.package
         loaded = backend.load(code, target, ENTRIES)
         region = None if shares is None else shares._shared_state(module)
-        self._begin(module, loaded, self._package(module, params), threads, initial, region)
+        self._begin(module, loaded, backend.package(module, params), threads, initial, region)
+        self._pack = partial(backend.package, module)
         if shares is None:
             self._fill_state(params)
 
@@ -110,6 +110,7 @@ class Program:
         """Make ready to run; `region` is a state in common with another program."""
         if threads < 1:
             raise NetcError(f"a program runs on at least one thread, not {threads}")
+        self._pack: Callable[[Mapping[str, Array], Array], Array] | None = None
         self.module = module
         self.threads = threads
         self.inputs = dict(module.inputs)
@@ -169,9 +170,14 @@ class Program:
         return [int(t) for t in np.diff(np.maximum.accumulate(stamps))]  # what was left out has no stamp
 
     def repack(self, params: Mapping[str, Array]) -> None:
-        """Take other values for the parameters, all of them; calls under way in other threads end first."""
+        """Take other values for the parameters, all of them; calls under way in other threads end first.
+
+        Raises `NetcError` where the weights are those of a saved program, which are only mapped.
+        """
+        if self._pack is None:
+            raise NetcError(f"the weights of program {self.module.name} are mapped from a file: they can't be replaced")
         with self._callers.exclusive():
-            self._package(self._compiled, params, self._session.weights)
+            self._pack(params, self._session.weights)
             self._fill_state(params)
 
     def reset(self) -> None:

@@ -71,6 +71,7 @@ class SavedPlan:
     outputs: tuple[tuple[str, TensorType], ...]
     calls: tuple[SavedCall, ...]
     arena_bytes: int
+    weights_bytes: int
     state: tuple[tuple[str, TensorType, int], ...]
     state_bytes: int
 
@@ -88,7 +89,7 @@ def write_saved(
 
 def write_to(file: IO[bytes], facts: Mapping[str, Any], code: bytes, state: Array, weights: Array) -> None:
     """Write a saved program into an empty file."""
-    flat = memoryview(np.ascontiguousarray(weights)).cast("B") if weights.size else memoryview(b"")
+    flat = np.ascontiguousarray(weights).data.cast("B") if weights.size else memoryview(b"")
     lengths = {"code_bytes": len(code), "weights_bytes": len(flat), "checksums": _checksums(flat)}
     text = json.dumps({**facts, **lengths}, separators=(",", ":")).encode()
     head = _HEAD.pack(MAGIC, VERSION, 0, len(text))
@@ -200,7 +201,7 @@ class SavedFile:
 
     def verify_weights(self) -> None:
         """Compare the weights with their checksums; raises `NetcError` that says where they differ."""
-        found = _checksums(memoryview(self.weights) if self.weights.size else memoryview(b""))
+        found = _checksums(self.weights.data if self.weights.size else memoryview(b""))
         stated = self.facts["checksums"]
         wrong = [i for i, (a, b) in enumerate(zip(found, stated, strict=False)) if a != b]
         if wrong or len(found) != len(stated):
@@ -247,6 +248,7 @@ def _plan(facts: Mapping[str, Any]) -> SavedPlan:
         _types(facts["outputs"]),
         tuple(SavedCall(str(label), int(macs), _location(place)) for label, macs, place in facts["calls"]),
         int(facts["arena_bytes"]),
+        int(facts["weights_bytes"]),
         tuple((str(name), parse_type(type_), int(offset)) for name, type_, offset in facts["state"]),
         int(facts["state_bytes"]),
     )
@@ -291,10 +293,6 @@ class SavedProgram(Program):
         count = min(file.threads, available_cores()) if threads is None else threads
         self._begin(file.plan, file.load(), file.weights, count, file.initial())
         self._fill_state({})
-
-    def repack(self, params: Mapping[str, Array]) -> None:
-        """A saved program keeps its weights."""
-        raise NetcError(f"the weights of {self._file.path} are mapped: they can't be replaced")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as the path of its file."""

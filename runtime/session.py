@@ -95,6 +95,11 @@ class Plan(Protocol):
         ...
 
     @property
+    def weights_bytes(self) -> int:
+        """Packed weights."""
+        ...
+
+    @property
     def state(self) -> Sequence[tuple[str, TensorType, int]]:
         """Name, type and place in its region of each parameter that runs change."""
         ...
