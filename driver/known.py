@@ -8,6 +8,7 @@ processor.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import time
@@ -37,15 +38,23 @@ Files = Mapping[str, os.stat_result | None]
 
 
 @contextmanager
-def heeding_warnings() -> Iterator[list[str]]:
-    """Warnings are given at the end of the context, and their texts are in its list then: they belong to a result."""
-    heard: list[str] = []
+def heeding_warnings() -> Iterator[list[list[str]]]:
+    """Warnings are given at the end of the context, and are in its list then, to be given again with what was made."""
+    heard: list[list[str]] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield heard
-    heard += [str(warning.message) for warning in caught]
     for warning in caught:
+        heard.append([warning.category.__module__, warning.category.__qualname__, str(warning.message)])
         warnings.warn(warning.message, warning.category, stacklevel=4)
+
+
+def warn_again(saved: SavedFile) -> None:
+    """Give the warnings that were given when a known network was compiled."""
+    for module, name, text in saved.facts["warnings"]:
+        known = module == "builtins" or module.startswith("netc.")
+        category = getattr(importlib.import_module(module), name, UserWarning) if known else UserWarning
+        warnings.warn(category(text), stacklevel=3)
 
 
 def key_of(model: str, weights: str | None, asked: Mapping[str, Any]) -> str | None:

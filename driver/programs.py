@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import numpy as np
 from .compiler.errors import NetcError
 from .compiler.reading import noting_files
 from .frontend.roots import allowing
-from .known import find, heeding_warnings, key_of
+from .known import find, heeding_warnings, key_of, warn_again
 from .readings import reading_float_weights
 from .ready import keep
 from .runtime.host import available_cores
@@ -159,7 +160,8 @@ def compile(  # noqa: A001 (the public name)
         key = _key(source, weights, given, form)
     model = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     if key is not None and (file := find(key)) is not None:
-        return NetworkProgram._of_file(file, model, make)
+        warn_again(file)
+        return NetworkProgram._of_file(file, model, _silently(make))
     with noting_files() as files, heeding_warnings() as heard:
         c = make()
         program = NetworkProgram(c, model)
@@ -167,9 +169,20 @@ def compile(  # noqa: A001 (the public name)
             from .picture import usable_labels
 
             labels = usable_labels(c.graph, model, weights)
-    if key is not None and not heard:
-        keep(key, c, program, labels, files)
+    if key is not None:
+        keep(key, c, program, labels, files, heard)
     return program
+
+
+def _silently(make: Callable[[], Compilation]) -> Callable[[], Compilation]:
+    """Without the warnings, which were given."""
+
+    def made() -> Compilation:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make()
+
+    return made
 
 
 @dataclass(frozen=True)

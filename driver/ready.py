@@ -5,7 +5,7 @@ Only what has to be compiled brings the compiler along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from .compiler.errors import NetcError
 from .compiler.preprocess import overridden
 from .compiler.reading import noting_files
 from .compiler.signature import Network
-from .known import Files, find, heeding_warnings, key_of, records
+from .known import Files, find, heeding_warnings, key_of, records, warn_again
 from .runtime.cache import ObjectCache
 from .runtime.data.labels import Labels
 from .runtime.host import available_cores
@@ -75,6 +75,7 @@ def ready(
     }
     key = key_of(model, weights, asked)
     if key is not None and (saved := find(key)) is not None:
+        warn_again(saved)
         return _of_file(saved, asked["threads"])
     return _compiled(key, model, weights, asked)
 
@@ -112,8 +113,8 @@ def _compiled(key: str | None, model: str, weights: str | None, asked: Mapping[s
         labels, misfit = _labels(c, model, weights)
     drawn, note = request.seed if c.is_drawn else None, transposes_note(c.graph)
     made = Ready(c.graph, program, labels, misfit, drawn, note, total_macs(c.graph), request.batch, c.target.cpu)
-    if key is not None and misfit is None and not heard:
-        keep(key, c, program, labels, files)
+    if key is not None and misfit is None:
+        keep(key, c, program, labels, files, heard)
     return made
 
 
@@ -127,7 +128,7 @@ def _labels(c: Compilation, model: str, weights: str | None) -> tuple[Labels, Ne
 
 
 def keep(
-    key: str, c: Compilation, program: Program, labels: Labels, files: Files, more: Mapping[str, Any] | None = None
+    key: str, c: Compilation, program: Program, labels: Labels, files: Files, heard: Sequence[Sequence[str]]
 ) -> None:
     """Put a program that was compiled into the cache; if that is impossible, it is compiled again next time."""
     from .saving import save_program
@@ -138,6 +139,6 @@ def keep(
         return
 
     def write(file: IO[bytes]) -> None:
-        save_program(file, c, program, labels, more={**(more or {}), "files": found})
+        save_program(file, c, program, labels, more={"files": found, "warnings": heard})
 
     cache.put_program(key, size, write)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import struct
 from collections.abc import Mapping
 
 from ..compiler.errors import NetcError
@@ -20,15 +21,14 @@ class LoadedImage:
     """
 
     def __init__(self, image: Image) -> None:
-        pointers = [ctypes.c_uint64(_address(name)) for name in image.slots]
-        self._memory = mmap.mmap(-1, len(image.code) + 8 * max(1, len(pointers)))
-        self._memory[: len(image.code)] = image.code
-        slots = (ctypes.c_uint64 * max(1, len(pointers))).from_buffer(self._memory, len(image.code))
-        slots[: len(pointers)] = pointers
-        start = ctypes.addressof(slots) - len(image.code)
-        del slots
-        _protect(start, len(image.code), _READ | _EXECUTE)
-        _protect(start + len(image.code), 8 * max(1, len(pointers)), _READ)
+        slots = struct.pack(f"<{len(image.slots)}Q", *map(_address, image.slots))
+        size = len(image.code)
+        self._memory = mmap.mmap(-1, size + len(slots))
+        self._memory[:] = image.code + slots
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        _protect(start, size, _READ | _EXECUTE)
+        if slots:
+            _protect(start + size, len(slots), _READ)
         self.addresses: Mapping[str, int] = {name: start + offset for name, offset in image.exports.items()}
 
 

@@ -74,6 +74,9 @@ class Program:
     raised there.
     """
 
+    _pack: Callable[[Mapping[str, Array], Array], Array] | None = None
+    """Packs parameters into memory for weights; None where these are mapped from a file."""
+
     def __init__(
         self,
         module: Module,
@@ -110,7 +113,6 @@ class Program:
         """Make ready to run; `region` is a state in common with another program."""
         if threads < 1:
             raise NetcError(f"a program runs on at least one thread, not {threads}")
-        self._pack: Callable[[Mapping[str, Array], Array], Array] | None = None
         self.module = module
         self.threads = threads
         self.inputs = dict(module.inputs)

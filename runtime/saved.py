@@ -298,7 +298,11 @@ class SavedProgram(Program):
         """Copied and pickled as the path of its file."""
         if self.state:
             return super().__reduce__()
-        return load_program, (os.path.abspath(self._file.path), self.threads)
+        return _loaded, (os.path.abspath(self._file.path), self.threads)
+
+
+def _loaded(path: str, threads: int) -> SavedProgram:
+    return SavedProgram(SavedFile(path), threads)
 
 
 def load_program(path: str | os.PathLike[str], *, threads: int | None = None, verify: bool = False) -> SavedProgram:
