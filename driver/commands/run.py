@@ -90,16 +90,17 @@ def run_command(
             threads=threads,
             cpu=cpu,
         )
-        if made.misfit is not None:
-            raise made.misfit
         graph, run, labels, note, drawn = made.network, made.program, made.labels, made.note, made.drawn
+        misfit = made.misfit
     else:
         _check_options(model, weights, net, cpu, engine, device)
         graph, run, labels, note = _litert(model, settings, preprocess, threads, engine, device)
-        drawn = None
+        drawn = misfit = None
     task = task_of(graph)
     chosen = choose_pictures(graph, images)
     drawings = _drawings(task, graph, chosen, output)
+    if misfit is not None:
+        raise misfit
     means_nothing = f"no --weights given: He initialisation with seed {drawn}, so the answer means nothing"
     guesses = task.guess(graph), assumption(graph)
     in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
