@@ -23,7 +23,7 @@ import netc
 from .compiler.errors import NetcError
 from .frontend.roots import allowed_folders, models_folder
 from .readings import layout_read, reads_float_weights
-from .runtime.cache import ObjectCache
+from .runtime.cache import CacheWarning, ObjectCache
 from .runtime.data.folder import data_folder
 from .runtime.processor import description
 from .runtime.saved import SavedFile
@@ -45,7 +45,8 @@ def heeding_warnings() -> Iterator[list[list[str]]]:
         warnings.simplefilter("always")
         yield heard
     for warning in caught:
-        heard.append([warning.category.__module__, warning.category.__qualname__, str(warning.message)])
+        if not issubclass(warning.category, CacheWarning):  # that is about this machine's cache
+            heard.append([warning.category.__module__, warning.category.__qualname__, str(warning.message)])
         warnings.warn(warning.message, warning.category, stacklevel=4)
 
 

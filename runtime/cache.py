@@ -86,8 +86,13 @@ class ObjectCache:
         return None
 
     def program(self, key: str) -> IO[bytes] | None:
-        """The saved program of a key, opened; None where there is none. Marks it as used; warns as `get` does."""
-        return self._entry(f"{key}{_PROGRAM}")
+        """The saved program of a key, opened; None where there is none, or others could have written it.
+
+        Marks it as used. It gives no warning: whoever compiles instead asks for an object, which does.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CacheWarning)
+            return self._entry(f"{key}{_PROGRAM}")
 
     def _entry(self, name: str) -> IO[bytes] | None:
         """A file of the cache, opened and marked as used."""
