@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from .compiler.backends.backend import F32, PRECISIONS
 from .compiler.errors import NetcError
+from .compiler.precision import F32, PRECISIONS
 from .compiler.text import shortened
 from .frontend.roots import allowing
-from .pipeline import LAYOUTS, reading_float_weights, reading_layout
+from .readings import LAYOUTS, reading_float_weights, reading_layout
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -21,7 +21,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -29,7 +28,6 @@ from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
-from .compiler.backends.backend import F32, PRECISIONS
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
@@ -39,9 +37,11 @@ from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
 from .compiler.passes.thaw import thaw
+from .compiler.precision import F32, PRECISIONS
 from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
+from .readings import layout_read, reading_float_weights, reading_layout, reads_float_weights
 from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, physical_memory, runs_here
 from .runtime.program import Program
@@ -313,36 +313,6 @@ def find_weights(
     return read_weights(weights, graph, skip)
 
 
-_FLOAT_WEIGHTS: ContextVar[bool] = ContextVar("float weights", default=False)
-
-
-@contextmanager
-def reading_float_weights(wanted: bool = True) -> Iterator[None]:
-    """While the context is open, 8-bit weights of files of dynamic range are read as floats."""
-    token = _FLOAT_WEIGHTS.set(wanted or _FLOAT_WEIGHTS.get())
-    try:
-        yield
-    finally:
-        _FLOAT_WEIGHTS.reset(token)
-
-
-LAYOUTS = ("file", "nhwc")
-"""The order of dimensions of inputs and outputs: that of the file, or channels last."""
-_LAYOUT: ContextVar[str] = ContextVar("layout", default="file")
-
-
-@contextmanager
-def reading_layout(layout: str) -> Iterator[None]:
-    """While the context is open, networks are read with inputs and outputs in this order of dimensions."""
-    if layout not in LAYOUTS:
-        raise NetcError(f"there is no layout `{layout}`", hint="known: " + ", ".join(LAYOUTS))
-    token = _LAYOUT.set(layout)
-    try:
-        yield
-    finally:
-        _LAYOUT.reset(token)
-
-
 def load(
     source: Source,
     *,
@@ -368,12 +338,12 @@ def load(
     """
     if with_parameters and not isinstance(source, Graph):
         given: dict[str, Any] = {"net": net, "batch": batch, "settings": settings, "preprocess": preprocess}
-        with reading_layout(layout or _LAYOUT.get()):
+        with reading_layout(layout or layout_read()):
             return load_to_train(source, **given, allow_import=allow_import)[0]
     if isinstance(source, Graph):
         return _with_preprocess(source, preprocess)
     choices = Choices(net, _checked_batch(batch), settings or {}, allow_import)
-    with reading_float_weights(float_weights), reading_layout(layout or _LAYOUT.get()):
+    with reading_float_weights(float_weights), reading_layout(layout or layout_read()):
         return _with_preprocess(_read(source, choices), preprocess)
 
 
@@ -415,8 +385,8 @@ def _checked_batch(batch: int) -> int:
 
 def _read(source: str | os.PathLike[str], choices: Choices) -> Graph:
     graph = format_of(source).read(source, choices)
-    read = passes.float_weights(graph) if _FLOAT_WEIGHTS.get() else graph
-    return passes.channels_last_ends(read) if _LAYOUT.get() == "nhwc" else read
+    read = passes.float_weights(graph) if reads_float_weights() else graph
+    return passes.channels_last_ends(read) if layout_read() == "nhwc" else read
 
 
 def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:

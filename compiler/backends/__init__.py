@@ -13,8 +13,9 @@ from ..graph.ir import Graph
 from ..modules.module import Module
 from ..passes import PASSES, Observer, Pass
 from ..passes.base import parse_pipeline as read_pipeline
+from ..precision import F32
 from ..targets.target import Target
-from .backend import F32, Backend
+from .backend import Backend
 from .cpu.backend import Cpu
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Cpu(),)}

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.regions import map_regions
+from ..image import Image, LoadedObject
 from ..library.facts import Extras
 from ..library.interface import Interface
 from ..lowering import Schedules, lower
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
 from ..passes import Observer, Pass
+from ..precision import F32
 from ..targets.target import Target
-
-F32, BF16, F16 = PRECISIONS = ("f32", "bf16", "f16")
-"""As what weights of contractions, and where it pays what they multiply, may be stored in inference.
-
-f32: as they are. bf16: 16 bits with the range of f32 (bfloat16). f16: weights alone, in half precision.
-"""
-
-
-class LoadedObject(Protocol):
-    """Code in this process, which stays as long as this lives."""
-
-    @property
-    def addresses(self) -> Mapping[str, int]:
-        """Where its functions start, by name."""
-        ...
 
 
 class Backend(ABC):
@@ -114,6 +101,10 @@ class Backend(ABC):
         Raises `NetcError` where code is only written, as it is unless a backend says otherwise.
         """
         raise NetcError(f"code for {target} is written, not run here")
+
+    def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
+        """Code linked once and for all, which offers these functions; None where only `load` can link it."""
+        return None
 
     def fingerprint(self, target: Target) -> str:
         """What besides the text decides the bytes of `object_code`."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...image import Image, LoadedObject
 from ...library.facts import Extras
 from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...passes.assign_layouts import AssignLayouts
+from ...precision import BF16, F32
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
-from ..backend import BF16, F32, Backend, LoadedObject
+from ..backend import Backend
 from .add_in_floats import AddInFloats
 from .choose_algorithms import ChooseAlgorithms
 from .narrow_products import NarrowProducts
@@ -93,6 +95,13 @@ class Cpu(Backend):
         from .codegen.jit import load_object
 
         return load_object(code, target, symbols)
+
+    def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
+        """The objects as one image, where `linker` knows the processor."""
+        from .codegen.linker import link
+        from .codegen.parts import objects_of
+
+        return link(objects_of(code), symbols)
 
     def fingerprint(self, target: Target) -> str:
         """Versions of LLVM and its passes, and the target."""

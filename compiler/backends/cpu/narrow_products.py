@@ -13,8 +13,8 @@ from ...ops.convolution import Conv2D, Convolution
 from ...ops.dense import Dense
 from ...ops.transpose_convolution import TransposeConvolution
 from ...passes import Pass
+from ...precision import BF16, F16
 from ...types import DType
-from ..backend import BF16, F16
 
 WORTH_A_COPY = 64
 """Products for each element of an input that is rounded by a kernel of its own, at least."""
