@@ -57,12 +57,12 @@ def _parts(text: str, target: Target) -> list[str]:
         return [text]
     kernels, others, declared = list[str](), list[str](), list[str]()
     end = 0
-    for kernel in _KERNEL.finditer(text):
-        others.append(text[end : kernel.start()])
-        end = text.index(_END, kernel.end()) + len(_END)
-        kernels.append("define hidden " + text[kernel.start(1) : end])
-        types = ", ".join(parameter.split()[0] for parameter in kernel[2].split(", "))
-        declared.append(f"declare hidden {kernel[1]}{types})\n")
+    for found in _KERNEL.finditer(text):
+        others.append(text[end : found.start()])
+        end = text.index(_END, found.end()) + len(_END)
+        kernels.append("define hidden " + text[found.start(1) : end])
+        types = ", ".join(parameter.split()[0] for parameter in found[2].split(", "))
+        declared.append(f"declare hidden {found[1]}{types})\n")
     if len(kernels) < 2:
         return [text]
     shares: list[list[str]] = [[] for _ in range(min(PARTS, len(kernels)))]
