@@ -95,9 +95,8 @@ def array_of(tensor: Any, folder: Path | None, place: Place | None = None) -> Ar
     data = np.frombuffer(tensor.raw_data, np.uint8) if place is None else _bytes_at(place, what, needed)
     if len(data) != needed:
         raise NetcError(f"{what} needs {needed} bytes for {dtype}{list(shape)}, but has {len(data)}")
-    if dtype is DType.BOOL:
-        return (data != 0).reshape(shape)
-    return data.view(dtype.numpy.newbyteorder("<")).astype(dtype.numpy, copy=False).reshape(shape)
+    numbers: Array = data != 0 if dtype is DType.BOOL else data.view(dtype.numpy.newbyteorder("<"))
+    return numbers.astype(dtype.numpy, copy=False).reshape(shape)
 
 
 def _foreign(tensor: Any, place: Place | None, shape: tuple[int, ...]) -> Array:
@@ -160,8 +159,9 @@ def _external(tensor: Any, folder: Path | None) -> Place:
 
 
 def _bytes_at(place: Place, what: str, needed: int) -> Array:
+    """What lies there. Raises `NetcError` unless it is as long as it should be, before it takes the memory."""
     if place.offset < 0 or place.length not in (-1, needed):
-        raise NetcError(f"{what} needs {needed} bytes, but `{place.path.name}` holds {place.length} of it")
+        raise NetcError(f"{what} needs {needed} bytes, but `{place.path.name}` has {place.length} at {place.offset}")
     return replace(place, length=needed).read()
 
 

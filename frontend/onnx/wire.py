@@ -39,8 +39,7 @@ class Place:
             there = max(stream.seek(0, 2) - self.offset, 0)
             stream.seek(self.offset)
             # No memory is taken for what a damaged file only claims to have.
-            data = np.empty(min(self.length, there), np.uint8)
-            return data[: stream.readinto(data)]
+            return np.fromfile(stream, np.uint8, min(self.length, there))
 
 
 class _UnusualError(Exception):
