@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,14 +85,23 @@ def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
     best: Plan = {}
     least = cost(roots, best)
+    for plan in _plans(roots):
+        found = chosen(roots, plan) if plan else {}
+        if (total := cost(roots, found)) < least:
+            best, least = found, total
+    return best
+
+
+def _plans(roots: Roots) -> Iterator[Plan]:
+    """What could be done."""
     for exact in (True, False):
         waiting = seeds(roots)
         while waiting:
             plan, waiting = planned(roots, waiting, exact=exact)
-            found = chosen(roots, plan) if plan else {}
-            if (total := cost(roots, found)) < least:
-                best, least = found, total
-    return best
+            yield plan
+    # A cut doesn't see that a root lies right for a reader that stands, if both of them could move: one at a time.
+    for at_reader in (False, True):
+        yield planned(roots, [seed for seed in seeds(roots) if seed.at_reader == at_reader], exact=True)[0]
 
 
 def _is_wasteful(roots: Roots) -> bool:
