@@ -85,10 +85,13 @@ def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
     best: Plan = {}
     least = cost(roots, best)
-    for plan in _plans(roots):
-        found = chosen(roots, plan) if plan else {}
-        if (total := cost(roots, found)) < least:
-            best, least = found, total
+    for plans in (_plans(roots), _plans_of_one_side(roots)):
+        for plan in plans:
+            found = chosen(roots, plan) if plan else {}
+            if (total := cost(roots, found)) < least:
+                best, least = found, total
+        if best:
+            break
     return best
 
 
@@ -99,7 +102,13 @@ def _plans(roots: Roots) -> Iterator[Plan]:
         while waiting:
             plan, waiting = planned(roots, waiting, exact=exact)
             yield plan
-    # A cut doesn't see that a root lies right for a reader that stands, if both of them could move: one at a time.
+
+
+def _plans_of_one_side(roots: Roots) -> Iterator[Plan]:
+    """What makers alone, or readers alone, could do.
+
+    Where both could move, a cut doesn't see that a moved root lies right for a reader that stands.
+    """
     for at_reader in (False, True):
         yield planned(roots, [seed for seed in seeds(roots) if seed.at_reader == at_reader], exact=True)[0]
 
