@@ -256,7 +256,10 @@ def _commit() -> str | None:
     return run.stdout.strip() or None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """What was wrong in the first place."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
 
 

@@ -80,7 +80,7 @@ def read_model(path: str | os.PathLike[str]) -> Any:
 
 def _read(path: Path) -> tuple[Any, Mapping[int, Place]]:
     """The ModelProto of a file, and where the bytes of its large initializers stayed in the file."""
-    found = without_large_tensors(path)
+    found = without_large_tensors(path, MAX_FILE)
     if found is None:
         return read_model(path), {}
     data, places = found

@@ -21,7 +21,7 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LARGE = 1 << 16
 """Bytes that a tensor has at least to stay in the file."""
-_MAX_FIELDS = 1 << 20
+_MAX_FIELDS = 1 << 18
 """More fields are left to the library, which is faster at them."""
 
 
@@ -46,16 +46,19 @@ class _UnusualError(Exception):
     """Something that the library should judge."""
 
 
-def without_large_tensors(path: Path) -> tuple[bytes, dict[int, Place]] | None:
+def without_large_tensors(path: Path, limit: int) -> tuple[bytes, dict[int, Place]] | None:
     """A ModelProto without the bytes of its large initializers, and where these lie, by the number of the initializer.
 
-    None for what is no file that can be read twice, and for one that is damaged, or built in an unusual way.
+    None for what is no file that can be read twice, and for one that is damaged, built in an unusual way, or larger
+    than `limit`.
     """
+    if not path.is_file():  # what a pipe gives can be read only once
+        return None
     with open_file(path) as stream, reading(path):
-        if not stream.seekable():
-            return None
         walk = _Walk(path, stream)
         size = stream.seek(0, 2)
+        if size > limit:
+            return None
         stream.seek(0)
         try:
             parts = walk.message(size, (_GRAPH, _INITIALIZER))
