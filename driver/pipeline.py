@@ -15,6 +15,7 @@ one call, `netc.compile`.
 
 from __future__ import annotations
 
+import gc
 import operator
 import os
 import time
@@ -28,6 +29,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar
 
 from .compiler import passes
 from .compiler.backends import backend_of, find_target
+from .compiler.backends.backend import F32, PRECISIONS
 from .compiler.backends.cpu.codegen.host import host_target
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
@@ -61,6 +63,8 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 class Request:
     """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
 
+    `precision`, one of `PRECISIONS`, says as what numbers may be stored.
+
     `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name, `preprocess` settings of
     pictures that count before those that the network declares. `pipeline` None means the
     passes that what is built usually goes through.
@@ -77,6 +81,7 @@ class Request:
     weights: Weights = None
     seed: int = 0
     pipeline: str | None = None
+    precision: str = field(default=F32, kw_only=True)
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -112,6 +117,8 @@ class Compilation:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        if request.precision not in PRECISIONS:
+            raise NetcError(f"there is no precision `{request.precision}`", hint="known: " + ", ".join(PRECISIONS))
         self.target = target_of(request.cpu)
         self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
@@ -132,6 +139,13 @@ class Compilation:
     def pipeline(self) -> str:
         """The passes that `graph` goes through."""
         return self.request.pipeline or passes.pipelines.INFERENCE
+
+    def optimize(self) -> Graph:
+        """The graph that is lowered, of `graph`."""
+        r = self.request
+        return self.backend.optimize(
+            self.graph, self.pipeline(), self.target, precision=r.precision, observers=r.observers
+        )
 
     @property
     def is_drawn(self) -> bool:
@@ -167,6 +181,19 @@ class Buildable(Protocol[C]):
         ...
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Let Python's cyclic garbage collector rest: it would look at a growing graph again and again, for nothing."""
+    rests = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if rests:
+            gc.enable()
+
+
+@_without_collections()
 def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -> C:
     """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
 
@@ -186,7 +213,7 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
     c.graph = runnable(c.graph)
 
     with c.stage("optimized") as result:
-        c.optimized = c.backend.optimize(c.graph, c.pipeline(), c.target, observers=c.request.observers)
+        c.optimized = c.optimize()
         result.append(f"{len(c.optimized.operations)} operations")
     if until == "optimized":
         return c

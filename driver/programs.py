@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .compiler.backends.backend import F32
 from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.state import initial_state
@@ -35,7 +36,7 @@ class NetworkProgram(Program):
         super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
         self.graph = c.graph
         self._origin = (c.request.weights, c.request.seed, model)
-        self._request = (c.request.threads, c.request.cpu)
+        self._request = (c.request.threads, c.request.cpu, c.request.precision)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its network with its weights, which are compiled again at the other end."""
@@ -59,9 +60,15 @@ class NetworkProgram(Program):
 
 
 def _compiled(
-    graph: Graph, weights: Weights, seed: int, model: str, threads: int | None, cpu: str | None
+    graph: Graph,
+    weights: Weights,
+    seed: int,
+    model: str,
+    threads: int | None,
+    cpu: str | None,
+    precision: str = F32,
 ) -> NetworkProgram:
-    request = Request(graph, threads=threads, cpu=cpu, weights=weights, seed=seed)
+    request = Request(graph, threads=threads, cpu=cpu, weights=weights, seed=seed, precision=precision)
     return NetworkProgram(build(request, PROGRAM), model)
 
 
@@ -75,6 +82,7 @@ def compile(  # noqa: A001 (the public name)
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
+    precision: str = F32,
     quantize: str | None = None,
     calibration: Samples | Calibrated | None = None,
     method: str = "mse",
@@ -87,6 +95,9 @@ def compile(  # noqa: A001 (the public name)
     net, or a graph (whose batch is what it is). `weights` is a safetensors file or a mapping from parameter name to
     array in the graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the
     net's other sizes and hyperparameters; `threads` None uses all cores.
+
+    With `precision="bf16"` contractions have weights, and on machines with instructions for it also inputs, rounded to
+    bfloat16, and sums in f32; with `precision="f16"` they have weights of half precision. Weights take half the memory.
 
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats,
     with `quantize="int16x8"` in 16-bit integers and 8-bit weights; `calibration` are samples to find the ranges of
@@ -104,8 +115,11 @@ def compile(  # noqa: A001 (the public name)
         if quantize is None:
             if calibration is not None:
                 raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
-            request = Request(source, net, batch, settings or {}, threads, cpu, weights=weights, seed=seed)
+            given: dict[str, Any] = {"weights": weights, "seed": seed, "precision": precision}
+            request = Request(source, net, batch, settings or {}, threads, cpu, **given)
             return NetworkProgram(build(request, PROGRAM), model)
+        if precision != F32:
+            raise NetcError("precision is for networks of floats", hint="leave out `precision` or `quantize`")
         if quantize not in QUANTIZED:
             raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
         from .quantization import quantize as quantize_network

@@ -18,6 +18,12 @@ from ..modules.module import Module
 from ..passes import Observer, Pass
 from ..targets.target import Target
 
+F32, BF16, F16 = PRECISIONS = ("f32", "bf16", "f16")
+"""As what weights of contractions, and where it pays what they multiply, may be stored in inference.
+
+f32: as they are. bf16: 16 bits with the range of f32 (bfloat16). f16: weights alone, in half precision.
+"""
+
 
 class LoadedObject(Protocol):
     """Code in this process, which stays as long as this lives."""
@@ -51,16 +57,18 @@ class Backend(ABC):
     def find_target(self, name: str) -> Target | None:
         """The machine of this name; None if it isn't one of this backend's."""
 
-    def layouts(self, target: Target) -> tuple[Pass, ...]:
+    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
         """The passes that decide, for a machine, by which algorithms operations are computed and how values lie.
 
-        What they decide is written on the graph; schedules obey. As a rule all values are dense.
+        What they decide is written on the graph; schedules obey. As a rule all values are dense. With a precision other
+        than `F32`, numbers may be stored in fewer bits where that serves speed.
         """
         return ()
 
-    def pipeline(self, first: str | Sequence[Pass], target: Target) -> tuple[Pass, ...]:
+    def pipeline(self, first: str | Sequence[Pass], target: Target, precision: str = F32) -> tuple[Pass, ...]:
         """A pipeline, given as text or as passes, with the backend's decisions for a machine behind it."""
-        return (*(passes.parse_pipeline(first) if isinstance(first, str) else first), *self.layouts(target))
+        given = passes.parse_pipeline(first) if isinstance(first, str) else first
+        return (*given, *(self.layouts(target) if precision == F32 else self.layouts(target, precision)))
 
     def optimize(
         self,
@@ -68,16 +76,17 @@ class Backend(ABC):
         pipeline: str | Sequence[Pass],
         target: Target,
         *,
+        precision: str = F32,
         observers: Sequence[Observer] = (),
         verify: bool = True,
     ) -> Graph:
         """Carry out a pipeline, then the backend's decisions for a machine; on the graphs inside operations first."""
 
         def inside(inner: Graph) -> Graph:
-            return self.optimize(inner, pipeline, target, verify=verify)
+            return self.optimize(inner, pipeline, target, precision=precision, verify=verify)
 
         graph = map_regions(graph, inside)
-        return passes.run(graph, self.pipeline(pipeline, target), observers=observers, verify=verify)
+        return passes.run(graph, self.pipeline(pipeline, target, precision), observers=observers, verify=verify)
 
     def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`."""

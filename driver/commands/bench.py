@@ -9,8 +9,16 @@ from dataclasses import asdict
 import click
 import numpy as np
 
+from ..compiler.backends.backend import F32
 from ..compiler.graph.ir import Array, Graph
-from ..options import batch_option, json_option, network_options, target_options, weights_options
+from ..options import (
+    batch_option,
+    json_option,
+    network_options,
+    precision_option,
+    target_options,
+    weights_options,
+)
 from ..output import duration, echo, format_table
 from ..pipeline import PROGRAM, Compilation, Request, build, load_program
 from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile_rows
@@ -22,6 +30,7 @@ from ..summary import total_macs
 @weights_options
 @batch_option
 @target_options
+@precision_option
 @click.option("--seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True, help="How long to measure.")
 @click.option("--profile", is_flag=True, help="Also print a table of times by operator.")
 @json_option
@@ -34,6 +43,7 @@ def bench_command(
     batch: int,
     threads: int | None,
     cpu: str | None,
+    precision: str,
     seconds: float,
     profile: bool,
     as_json: bool,
@@ -43,7 +53,8 @@ def bench_command(
     MODEL is a shipped model's name or the path of a .net file. Prints median, minimum and 95th percentile of the run
     time, and the arithmetic rate, also as a share of what this machine was measured to reach.
     """
-    c = build(Request(model, net, batch, settings, threads, cpu, weights=weights, seed=seed), PROGRAM)
+    request = Request(model, net, batch, settings, threads, cpu, weights=weights, seed=seed, precision=precision)
+    c = build(request, PROGRAM)
     with load_program(c) as program:
         inputs = random_inputs(c.graph)
         timing = benchmark(lambda: program(*inputs), seconds)
@@ -73,6 +84,7 @@ def _summary(c: Compilation, timing: Timing, peak: float, rows: Sequence[Profile
         "batch": c.request.batch,
         "threads": c.threads,
         "cpu": c.target.cpu,
+        "precision": c.request.precision,
         "runs": len(timing.seconds),
         "median_ms": timing.median * 1e3,
         "min_ms": timing.minimum * 1e3,
@@ -90,8 +102,9 @@ def _report(c: Compilation, timing: Timing, peak: float) -> str:
     rate = 2 * total_macs(c.graph) / timing.median
     threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
     speed = f"{rate / 1e9:.1f} GFLOP/s, {rate / peak:.0%} of this machine's measured peak of {peak / 1e9:.1f} GFLOP/s"
+    narrow = f", {c.request.precision}" if c.request.precision != F32 else ""
     return (
-        f"{c.graph.name}, batch {c.request.batch}, {threads}, {c.target.cpu}, {len(timing.seconds)} runs\n"
+        f"{c.graph.name}{narrow}, batch {c.request.batch}, {threads}, {c.target.cpu}, {len(timing.seconds)} runs\n"
         f"median {duration(timing.median)}, min {duration(timing.minimum)}, p95 {duration(timing.p95)}\n"
         f"{speed if rate else 'no multiply-accumulates'}\n"
     )

@@ -13,7 +13,15 @@ import click
 
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
-from ..options import batch_option, json_option, network_options, output_option, preprocess_option, target_options
+from ..options import (
+    batch_option,
+    json_option,
+    network_options,
+    output_option,
+    precision_option,
+    preprocess_option,
+    target_options,
+)
 from ..output import echo, quantity, write_result
 from ..passlog import PassLog, pass_options, stage_table
 from ..pipeline import STAGES, Compilation, Request, build
@@ -21,7 +29,7 @@ from ..runtime.cache import CompiledObject
 from ..summary import parameter_bytes, total_macs, trainable_parameters
 
 _FOR_DEVICE = ("preprocess", "weights", "calibrate", "samples", "method", "equalize", "release", "report")
-_FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
+_FOR_CPU = ("emit", "cpu", "precision", "print_after", "print_changed", "time_passes")
 """Options that only one of the two targets has."""
 
 
@@ -29,6 +37,7 @@ _FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
 @network_options
 @batch_option
 @target_options
+@precision_option
 @click.option("--emit", type=click.Choice(STAGES), help="Write this stage instead of a summary.")
 @output_option
 @click.option("--target", type=click.Choice(["edgetpu"]), help="Quantize for this device and write a TFLite file.")
@@ -74,7 +83,7 @@ def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str
     if output and not emit:
         raise NetcError("-o needs --emit", hint="for example --emit object -o net.o")
     log = PassLog(options["print_after"], options["print_changed"], options["time_passes"])
-    given = {name: options[name] for name in ("net", "batch", "settings", "threads", "cpu")}
+    given = {name: options[name] for name in ("net", "batch", "settings", "threads", "cpu", "precision")}
     request = Request(model, **given, observers=tuple(log.observers))
     compilation = build(request, until=emit or STAGES[-1], whole=bool(emit))
     if emit:
@@ -92,6 +101,7 @@ def _summary(c: Compilation) -> dict[str, object]:
         "net": c.graph.name,
         "target": {"cpu": c.target.cpu, "triple": c.target.triple, "threads": c.threads},
         "batch": c.request.batch,
+        "precision": c.request.precision,
         "stages": [{"name": s.name, "seconds": s.seconds, "result": s.result} for s in c.stages],
         "seconds": sum(s.seconds for s in c.stages),
         "flops": 2 * macs,

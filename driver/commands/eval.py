@@ -20,6 +20,7 @@ from ..comparison import (
     maker_for,
     show_what_is_guessed,
 )
+from ..compiler.backends.backend import F32
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.state import refuse_state
@@ -36,6 +37,7 @@ from ..options import (
     batch_option,
     json_option,
     network_options,
+    precision_option,
     preprocess_option,
     target_options,
 )
@@ -94,6 +96,7 @@ _IN_WORDS = {
 @batch_option
 @preprocess_option
 @target_options
+@precision_option
 @json_option
 def eval_command(
     model: str,
@@ -112,6 +115,7 @@ def eval_command(
     preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
+    precision: str,
     as_json: bool,
 ) -> None:
     """Measure how well a net does on a data set.
@@ -129,6 +133,8 @@ def eval_command(
         if isinstance(source, ObjectSource):
             _check_objects(source, compare, loss, background)
         if compare:
+            if precision != F32:
+                raise NetcError("--precision is for one network; --compare runs two as they are")
             integers = load(model)
             name = compare_net or _network(integers)
             floats = float_network(name, compare, _batch(integers), net, settings)
@@ -136,7 +142,8 @@ def eval_command(
             show_what_is_guessed(floats, source, labels)
             check_networks(floats, integers, source, labels)
             return _Pair(floats, integers, source, labels)
-        request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
+        given: dict[str, Any] = {"weights": weights, "preprocess": preprocess, "precision": precision}
+        request = Request(model, net, batch, settings, threads, cpu, **given)
         graph = build(request, until="graph").graph
         refuse_state(graph, "a data set's samples are independent of each other")
         if graph.weights and not weights:

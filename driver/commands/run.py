@@ -12,6 +12,7 @@ import click
 
 from ..answers import Answer, Choices, Outputs, Task, View, task_of
 from ..answers.answer import drawn_on
+from ..compiler.backends.backend import F32
 from ..compiler.errors import NetcError
 from ..compiler.files import write_bytes
 from ..compiler.graph.ir import Array, Graph
@@ -19,7 +20,14 @@ from ..compiler.text import printable
 from ..frontend import FORMATS, format_of
 from ..frontend.diagnostics import render
 from ..notes import show_notes, transposes_note
-from ..options import json_option, network_options, preprocess_option, target_options, weights_options
+from ..options import (
+    json_option,
+    network_options,
+    precision_option,
+    preprocess_option,
+    target_options,
+    weights_options,
+)
 from ..output import echo
 from ..picture import Chosen, choose_pictures, class_labels, load_picture
 from ..pipeline import PROGRAM, Request, build, load, load_program
@@ -57,6 +65,7 @@ Run = Callable[[Array], Array | tuple[Array, ...]]
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="edgetpu: through LiteRT.")
 @preprocess_option
 @target_options
+@precision_option
 @json_option
 def run_command(
     model: str,
@@ -73,6 +82,7 @@ def run_command(
     preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
+    precision: str,
     as_json: bool,
 ) -> int:
     """Run a net on pictures and print what it says.
@@ -82,11 +92,11 @@ def run_command(
     """
     run: Run
     if engine == "netc" and device == "cpu":
-        request = Request(model, net, 1, settings, threads, cpu, weights=weights, seed=seed, preprocess=preprocess)
-        compilation = build(request, PROGRAM)
+        given: dict[str, Any] = {"weights": weights, "seed": seed, "preprocess": preprocess, "precision": precision}
+        compilation = build(Request(model, net, 1, settings, threads, cpu, **given), PROGRAM)
         graph, run = compilation.graph, load_program(compilation)
     else:
-        _check_options(model, weights, net, cpu, engine, device)
+        _check_options(model, weights, net, cpu, precision, engine, device)
         graph = load(model, settings=settings, preprocess=preprocess)
         run = _litert(model, graph, threads, engine, device)
     task = task_of(graph)
@@ -199,14 +209,15 @@ def _check_options(
     weights: str | None,
     net: str | None,
     cpu: str | None,
+    precision: str,
     engine: str,
     device: str,
 ) -> None:
     """What only netc's own engine has is an error with another one."""
     if format_of(model) is not FORMATS["tflite"]:
         raise NetcError(f"LiteRT runs .tflite files, not {model}", hint="`netc quantize` makes one")
-    if weights or net or cpu:
-        raise NetcError("--weights, --net and --cpu are for netc's own engine; a .tflite file is complete")
+    if weights or net or cpu or precision != F32:
+        raise NetcError("--weights, --net, --cpu and --precision are for netc's own engine; a .tflite file is complete")
     if (engine, device) == ("litert-reference", "edgetpu"):
         raise NetcError("an Edge TPU has no reference kernels", hint="leave --engine or --device out")
 

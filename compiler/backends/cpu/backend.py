@@ -12,8 +12,10 @@ from ...passes.assign_layouts import AssignLayouts
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
-from ..backend import Backend, LoadedObject
+from ..backend import BF16, F32, Backend, LoadedObject
+from .add_in_floats import AddInFloats
 from .choose_algorithms import ChooseAlgorithms
+from .narrow_products import NarrowProducts
 from .schedules import SCHEDULES
 
 
@@ -22,7 +24,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (ChooseAlgorithms,)
+    passes = (AddInFloats, ChooseAlgorithms, NarrowProducts)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -37,10 +39,16 @@ class Cpu(Backend):
             return host_target()
         return CPUS.get(name) or DEVICES.get(name)
 
-    def layouts(self, target: Target) -> tuple[Pass, ...]:
-        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
+    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
+        """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
+
+        Numbers are stored narrow, if they may be, after other algorithms had their choice.
+        """
         layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
-        return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
+        pairs = precision == BF16 and target.has_bfloat16
+        narrow = (NarrowProducts(precision=precision, pairs=pairs),) if precision != F32 else ()
+        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs), *narrow, layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

@@ -10,6 +10,7 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
+from netc.frontend.writing import written
 
 from .calls import RNG, check, handle, initialization, read
 from .small_models import Model
@@ -155,6 +156,11 @@ def assigning() -> bytes:
     return m.data((given, p), (result, after), parts)
 
 
+def said(graph: Graph) -> str:
+    """The text of a graph, which gives it again."""
+    return written(graph).text
+
+
 def names(graph: Graph) -> set[str]:
     return {op.name for op in graph.operations} - {"constant"}
 
@@ -162,7 +168,9 @@ def names(graph: Graph) -> set[str]:
 @pytest.mark.parametrize("known", [False, True])
 def test_a_loop(known: bool) -> None:
     rows = [[numbers(), *([] if known else [count(n)])] for n in (3, 0, 1)]
-    assert names(check(loop(known), rows, 1e-6)) == {"while"}
+    graph = check(loop(known), rows, 1e-6)
+    assert names(graph) == {"while"}
+    assert "while " in said(graph)
 
 
 def test_a_list_that_a_loop_writes() -> None:
@@ -176,7 +184,9 @@ def test_a_list_that_grows() -> None:
 
 def test_a_condition() -> None:
     rows = [[numbers(), np.array(p)] for p in (True, False, True)]
-    assert names(check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)) == {"if"}
+    graph = check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)
+    assert names(graph) == {"if"}
+    assert "    x = exp(x)\n  } else {\n" in said(graph)
 
 
 def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
@@ -187,7 +197,7 @@ def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
 def test_a_condition_on_integers() -> None:
     q = {"scale": 0.5, "zero": 3}
     data = condition(unary("RELU", **q), unary("RELU6", **q), **q)
-    check(data, [[RNG.integers(-128, 128, SHAPE, np.int8), np.array(p)] for p in (True, False)])
+    said(check(data, [[RNG.integers(-128, 128, SHAPE, np.int8), np.array(p)] for p in (True, False)]))
 
 
 @pytest.mark.parametrize("holds", [False, True])
@@ -197,11 +207,11 @@ def test_a_constant_condition_leaves_one_branch(holds: bool) -> None:
 
 @pytest.mark.parametrize("handed", [False, True])
 def test_a_variable_in_a_loop(handed: bool) -> None:
-    check(accumulating(handed), [[numbers(), count(n)] for n in (2, 0, 3)])
+    said(check(accumulating(handed), [[numbers(), count(n)] for n in (2, 0, 3)]))
 
 
 def test_a_variable_in_a_condition() -> None:
-    check(assigning(), [[numbers(), np.array(p)] for p in (False, True, False, True)], 1e-6)
+    said(check(assigning(), [[numbers(), np.array(p)] for p in (False, True, False, True)], 1e-6))
 
 
 def test_a_composite_is_what_it_is_made_of() -> None:
