@@ -226,7 +226,7 @@ class Emitter:
         return alone and not used and bool(np.all(state.attributes["value"] == zero))
 
     def counts_alone(self, op: Operation, step: int) -> bool:
-        """True if operand 0 counts from 0 on by `step`, for this operation alone; the counter is left out of the file."""
+        """True if operand 0 counts from 0 on by `step`, for this operation alone; the file then leaves it out."""
         value = op.operands[0]
         state = self.graph.producers.get(value)
         if state not in self.graph.states or state is None or value in self.graph.outputs:
