@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 
-_SYMBOL_TABLE, _NO_BITS, _RELOCATIONS = 2, 8, 9
+ARM, RISCV = 40, 243
+"""Machines."""
+_SYMBOL_TABLE, _ADDENDS, _NO_BITS, _RELOCATIONS = 2, 4, 8, 9
+_ENTRIES = {_RELOCATIONS: "<II", _ADDENDS: "<IIi"}
 _ALLOCATED, _WRITABLE, _EXECUTABLE = 2, 1, 4
 _FUNCTION = 2
 
@@ -68,6 +71,7 @@ class Relocation:
 class Elf:
     """An object file or program."""
 
+    machine: int
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
 
@@ -77,10 +81,10 @@ class Elf:
         return tuple(sorted(s.name for s in self.symbols if not s.section and s.name))
 
     def relocations(self, section: int) -> tuple[Relocation, ...]:
-        """Places of a section where addresses of symbols go; of files of 32 bits without explicit addends."""
-        tables = (s for s in self.sections if s.kind == _RELOCATIONS and s.info == section)
-        entries = (entry for table in tables for entry in struct.iter_unpack("<II", table.data))
-        return tuple(Relocation(offset, info & 0xFF, info >> 8) for offset, info in entries)
+        """Places of a section where addresses of symbols go; of files of 32 bits."""
+        tables = (s for s in self.sections if s.kind in _ENTRIES and s.info == section)
+        entries = (entry for table in tables for entry in struct.iter_unpack(_ENTRIES[table.kind], table.data))
+        return tuple(Relocation(offset, info & 0xFF, info >> 8) for offset, info, *_ in entries)
 
     @classmethod
     def read(cls, data: bytes) -> Elf:
@@ -90,7 +94,10 @@ class Elf:
         wide = data[4] == 2
         sections = _sections(data, wide)
         tables = [s for s in sections if s.kind == _SYMBOL_TABLE]
-        return cls(sections, tuple(symbol for t in tables for symbol in _symbols(t, sections[t.link].data, wide)))
+        (machine,) = struct.unpack_from("<H", data, 0x12)
+        return cls(
+            machine, sections, tuple(symbol for t in tables for symbol in _symbols(t, sections[t.link].data, wide))
+        )
 
 
 def _text(strings: bytes, at: int) -> str:

@@ -19,10 +19,21 @@ int NETC_RESET(void *workspace);
 extern uint32_t stack_top[];
 
 static uintptr_t call_host(uintptr_t operation, const void *arguments) {
+#ifdef __riscv
+  register uintptr_t number __asm__("a0") = operation;
+  register const void *block __asm__("a1") = arguments;
+  __asm__ volatile(
+      ".option push\n.option norvc\n.balign 16\nslli x0, x0, 0x1f\nebreak\nsrai x0, x0, 7\n.option pop"
+      : "+r"(number)
+      : "r"(block)
+      : "memory");
+  return number;
+#else
   register uintptr_t number __asm__("r0") = operation;
   register const void *block __asm__("r1") = arguments;
   __asm__ volatile("bkpt 0xab" : "+r"(number) : "r"(block) : "memory");
   return number;
+#endif
 }
 
 static uintptr_t open_file(const char *name, size_t length, uintptr_t mode) {
@@ -79,6 +90,11 @@ void run(void) {
   finish(0);
 }
 
+#ifdef __riscv
+__attribute__((naked, section(".vectors"), used)) void start(void) {
+  __asm__ volatile("la sp, stack_top\n li t0, 0x6600\n csrs mstatus, t0\n j run"); /* floats and vectors */
+}
+#else
 static void fault(void) { finish(103); }
 
 void start(void) {
@@ -91,3 +107,4 @@ void start(void) {
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
     stack_top, (const void *)start, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault, (const void *)fault};
+#endif

@@ -38,9 +38,13 @@ class Cpu(Backend):
         return CPUS.get(name) or DEVICES.get(name)
 
     def layouts(self, target: Target) -> tuple[Pass, ...]:
-        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
-        layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
-        return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts.
+
+        Where memory is scarce, there is a choice no more: Winograd's weights take four times as much of it.
+        """
+        if target.is_scarce:
+            return (AssignLayouts(pitch=False, shares=True),)
+        return (ChooseAlgorithms(lanes=target.vector_lanes), assign_layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

@@ -54,6 +54,8 @@ SAMPLES = {
     "reduce": "reduce<add>(%f)", "spread": "spread<8, 2, -1, 3>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",
     "halves": "halves<1>(load i8x4 %b[2])", "dot2": "dot2(load i32 %x[0], load i32 %x[2], load i32 %x[1])",
+    "join": "join(%i, %i)", "pair_sums": "pair_sums(%i, %i)",
+    "add_pairs": "add_pairs(cast<i16>(load i8x8 %b[0]), %i)",
     "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""

@@ -36,6 +36,8 @@ class ContractionEmitter:
     """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
     pixel_registers = 0
     """Registers that a pixel needs beside its sums."""
+    joined_vectors = 1
+    """Vectors of sums, one or two, that are finished together."""
     rescaling: Rescaling | None = None
     """How integer sums are rescaled from a table, bias included."""
 
