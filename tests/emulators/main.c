@@ -16,6 +16,12 @@ int NETC_RUN(void *workspace, const void *const *inputs, void *const *outputs);
 int NETC_RESET(void *workspace);
 #endif
 
+#ifdef __riscv
+#define COPY "mv"
+#else
+#define COPY "mov"
+#endif
+
 extern uint32_t stack_top[];
 
 static uintptr_t call_host(uintptr_t operation, const void *arguments) {
@@ -59,7 +65,7 @@ __attribute__((noinline)) void measure_end(void) { __asm__ volatile("" ::: "memo
 
 __attribute__((noinline)) static int measured_run(uint32_t *depth) {
   uint32_t *bottom;
-  __asm__ volatile("mov %0, sp" : "=r"(bottom));
+  __asm__ volatile(COPY " %0, sp" : "=r"(bottom));
   for (int i = 1; i <= PAINTED / 4; i++) ((volatile uint32_t *)bottom)[-i] = 0x5AA5C33C;
   measure_begin();
   int status = NETC_RUN(workspace, inputs, outputs);
