@@ -13,6 +13,7 @@ from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
 from ..backend import Backend, LoadedObject
+from .add_in_floats import AddInFloats
 from .choose_algorithms import ChooseAlgorithms
 from .schedules import SCHEDULES
 
@@ -22,7 +23,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (ChooseAlgorithms,)
+    passes = (AddInFloats, ChooseAlgorithms)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -38,13 +39,14 @@ class Cpu(Backend):
         return CPUS.get(name) or DEVICES.get(name)
 
     def layouts(self, target: Target) -> tuple[Pass, ...]:
-        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts.
+        """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
 
-        Where memory is scarce, there is a choice no more: Winograd's weights take four times as much of it.
+        Where memory is scarce, there is no choice of algorithms: Winograd's weights take four times as much of it.
         """
         if target.is_scarce:
             return (AssignLayouts(pitch=False, shares=True),)
-        return (ChooseAlgorithms(lanes=target.vector_lanes), assign_layouts)
+        floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
+        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes), assign_layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""
