@@ -24,11 +24,11 @@ from .normalization import BatchNorm
 from .opaque import Opaque
 from .pooling import Pooling
 from .quantized.activation import ByteFunction, Lookup, QSoftmax, SoftmaxShare
+from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
 from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
-from .quantized.blocked import BlockedDense
 from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
