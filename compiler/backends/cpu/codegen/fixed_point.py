@@ -137,8 +137,11 @@ def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
         half, parts = llvm_type(DType.I32, kind.lanes // 2), []
         for start in (0, half.lanes):
             places = mask(range(start, start + half.lanes))
-            each = (out.emit(f"shufflevector {v}, {kind.text} poison, {places}") for v in (x, multiplier, shift))
-            parts.append(_by_high_products(emitter, *(Value(half, name) for name in each), up))
+            a, b, exponent = (
+                Value(half, out.emit(f"shufflevector {v}, {kind.text} poison, {places}"))
+                for v in (x, multiplier, shift)
+            )
+            parts.append(_by_high_products(emitter, a, b, exponent, up))
         return Value(kind, out.emit(f"shufflevector {parts[0]}, {parts[1]}, {mask(range(kind.lanes))}"))
 
     def call(name: str, a: str, b: str) -> str:
