@@ -14,12 +14,14 @@ from typing import Any
 
 from ..errors import InternalError
 from ..targets.target import Environment, Target
-from .elf import Elf
+from . import riscv, thumb
+from .elf import ARM, RISCV, Elf
+from .functions import Function
 from .interface import Interface, Storage
-from .thumb import Function, functions
 
 _OPTIONAL = ("_selftest", "_facts")
 """How the names of sections end that a linker leaves out where nothing uses them."""
+_READERS = {ARM: thumb.functions, RISCV: riscv.functions}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class Certificate:
 
 
 def is_served(target: Target) -> bool:
-    """Whether the code of a target can be read: that of microcontrollers by Arm."""
-    return target.environment is Environment.BARE and target.triple.startswith("thumb")
+    """Whether the code of a target can be read: that of microcontrollers, but for vectors of a length of their own."""
+    is_riscv = target.triple.startswith("riscv32") and target.vector_lanes == 1
+    return target.environment is Environment.BARE and (is_riscv or target.triple.startswith("thumb"))
 
 
 def certify(object_: bytes, interface: Interface) -> Certificate:
@@ -60,7 +63,7 @@ def certify(object_: bytes, interface: Interface) -> Certificate:
     elf = Elf.read(object_)
     if any(s.is_writable and s.size for s in elf.sections):
         raise InternalError("the code has variables of its own")
-    found = functions(elf)
+    found = _READERS[elf.machine](elf)
     names = (f"{interface.prefix}_{kind}" for kind in (interface.task.value, "bind", "reset"))
     roots = [name for name in names if name in found]
     depth, path = max((_deepest(found, name, ()) for name in roots), key=lambda p: p[0])

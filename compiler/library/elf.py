@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 
+ARM, RISCV = 40, 243
+"""Machines."""
 _SYMBOL_TABLE, _ADDENDS, _NO_BITS, _RELOCATIONS = 2, 4, 8, 9
 _ALLOCATED, _WRITABLE, _EXECUTABLE = 2, 1, 4
 _FUNCTION = 2
@@ -71,10 +73,12 @@ class Relocation:
 class Elf:
     """An object file or program."""
 
+    machine: int
+    """The number of the processor's architecture."""
+    is_wide: bool
+    """Of 64 bits."""
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
-    machine: int = 0
-    """The number of the processor's architecture."""
 
     @property
     def undefined(self) -> tuple[str, ...]:
@@ -82,17 +86,12 @@ class Elf:
         return tuple(sorted(s.name for s in self.symbols if not s.section and s.name))
 
     def relocations(self, section: int) -> tuple[Relocation, ...]:
-        """Places of a section where addresses of symbols go.
-
-        Known are those of files of 32 bits without explicit addends and of files of 64 bits with them.
-        """
+        """Places of a section where addresses of symbols go."""
         tables = [s for s in self.sections if s.info == section]
-        short = (e for t in tables if t.kind == _RELOCATIONS for e in struct.iter_unpack("<II", t.data))
-        wide = (e for t in tables if t.kind == _ADDENDS for e in struct.iter_unpack("<QQq", t.data))
-        return (
-            *(Relocation(offset, info & 0xFF, info >> 8) for offset, info in short),
-            *(Relocation(offset, info & 0xFFFFFFFF, info >> 32, addend) for offset, info, addend in wide),
-        )
+        forms = {_RELOCATIONS: "<QQ", _ADDENDS: "<QQq"} if self.is_wide else {_RELOCATIONS: "<II", _ADDENDS: "<IIi"}
+        bits = 32 if self.is_wide else 8
+        entries = (e for t in tables if t.kind in forms for e in struct.iter_unpack(forms[t.kind], t.data))
+        return tuple(Relocation(at, info & ((1 << bits) - 1), info >> bits, *rest) for at, info, *rest in entries)
 
     @classmethod
     def read(cls, data: bytes) -> Elf:
@@ -103,7 +102,7 @@ class Elf:
         sections = _sections(data, wide)
         tables = [s for s in sections if s.kind == _SYMBOL_TABLE]
         symbols = tuple(symbol for t in tables for symbol in _symbols(t, sections[t.link].data, wide))
-        return cls(sections, symbols, int.from_bytes(data[18:20], "little"))
+        return cls(int.from_bytes(data[18:20], "little"), wide, sections, symbols)
 
 
 def _text(strings: bytes, at: int) -> str:

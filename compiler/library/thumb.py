@@ -9,24 +9,13 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from ..errors import InternalError
 from .elf import Elf, Symbol
+from .functions import Function
 
 _CALLS = {10, 30, 51}
 """Relocations of calls and jumps: R_ARM_THM_CALL, R_ARM_THM_JUMP24, R_ARM_THM_JUMP19."""
-
-
-@dataclass
-class Function:
-    """What is known of a function."""
-
-    name: str
-    frame: int = 0
-    """Bytes by which it lowers the stack pointer, in all."""
-    calls: set[str] = field(default_factory=set[str])
-    """Functions that it calls or jumps to."""
 
 
 def functions(elf: Elf) -> dict[str, Function]:

@@ -25,6 +25,7 @@ from typing import Any
 from .buffers import INDEX, Buffer, Space, VectorType
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
 from .nodes import (
+    AddPairs,
     Bitcast,
     Broadcast,
     Cast,
@@ -38,6 +39,8 @@ from .nodes import (
     Halves,
     HighProduct,
     Interleave,
+    Join,
+    PairSums,
     Pick,
     RealMul,
     Reduce,
@@ -48,6 +51,7 @@ from .nodes import (
 
 __all__ = [
     "INDEX",
+    "AddPairs",
     "Allocate",
     "Binary",
     "Bitcast",
@@ -68,10 +72,12 @@ __all__ = [
     "HighProduct",
     "If",
     "Interleave",
+    "Join",
     "Kernel",
     "Let",
     "Load",
     "LoopKind",
+    "PairSums",
     "Pick",
     "RealMul",
     "Reduce",

@@ -363,6 +363,67 @@ class Interleave(Expr):
         return lambda *parts: np.stack([np.atleast_1d(part) for part in parts], axis=-1).reshape(-1)
 
 
+@spelled("join")
+@dataclass(frozen=True, slots=True)
+class Join(Expr):
+    """The lanes of a vector, then those of another one of the same type."""
+
+    a: Expr
+    b: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(self.a.type.dtype, 2 * self.a.type.lanes)
+
+    def fault(self) -> str:
+        return "" if self.a.type is self.b.type else f"operands differ: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda a, b: np.concatenate([np.atleast_1d(a), np.atleast_1d(b)])
+
+
+@spelled("pair_sums")
+@dataclass(frozen=True, slots=True)
+class PairSums(Expr):
+    """Sums of two neighbours: of the lanes of a in the lower half of the result, of those of b in the upper half."""
+
+    a: Expr
+    b: Expr
+
+    def result(self) -> VectorType:
+        return self.a.type
+
+    def fault(self) -> str:
+        fits = self.a.type is self.b.type and self.a.type.lanes % 2 == 0
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda a, b: np.concatenate([np.asarray(v)[::2] + np.asarray(v)[1::2] for v in (a, b)])
+
+
+@spelled("add_pairs")
+@dataclass(frozen=True, slots=True)
+class AddPairs(Expr):
+    """Lane i is total[i] + values[2i] + values[2i + 1]: i16 values, which are widened to the i32 of the total."""
+
+    values: Expr
+    total: Expr
+
+    def result(self) -> VectorType:
+        return self.total.type
+
+    def fault(self) -> str:
+        values, total = self.values.type, self.total.type
+        fits = (values.dtype, total.dtype, values.lanes) == (DType.I16, DType.I32, 2 * total.lanes)
+        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def total(values: Number, start: Number) -> Number:
+            pairs = np.asarray(values, np.int64).reshape(-1, 2).sum(axis=1)
+            return start + (pairs if self.type.lanes > 1 else pairs[0])
+
+        return total
+
+
 TABLE = 256
 """Bytes that a byte can tell apart."""
 

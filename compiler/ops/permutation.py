@@ -33,7 +33,7 @@ from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTra
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
 from .quantized.matmul import MatMulSum, QMatMul
-from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4, RescaleTable
+from .quantized.packing import Dot4Correction, PackDepthwise, PackDot4, PackWide, RescaleTable
 from .quantized.pooling import QAvgPool, QMean
 from .quantized.products import QReduceProd, RowProducts
 from .quantized.rows import L2Share, QL2Normalize
@@ -329,7 +329,13 @@ PERMUTED.none("steps are rounded one after the other, in row-major order", QRedu
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)
 PERMUTED.none(
-    "weights are laid out for one kernel", Dot4Correction, PackDepthwise, PackDot4, RescaleTable, WinogradFilter
+    "weights are laid out for one kernel",
+    Dot4Correction,
+    PackDepthwise,
+    PackDot4,
+    PackWide,
+    RescaleTable,
+    WinogradFilter,
 )
 PERMUTED.add(_reshape, Reshape)
 PERMUTED.none("elements are taken in row-major order", RandomUniform)

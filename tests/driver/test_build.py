@@ -16,12 +16,13 @@ from quantized_nets import PICTURE, Net, integers, quantized
 
 import netc
 from netc.compiler.errors import NetcError
+from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Value
 from netc.compiler.graph.state import Session
 from netc.compiler.library.elf import Elf
 from netc.compiler.library.selftest import numbers, sample
-from netc.compiler.types import TensorType, parse_type
+from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.library import build_library
 from netc.pipeline import load
 from netc.runtime.data.images import Preprocess, as_input
@@ -257,6 +258,29 @@ def network(n: Net, x: Value) -> Value:
     y = n.conv(y, 1, 1, 13, 12, strides=(2, 2))
     y = n.b.emit("reduce_mean", n.b.emit("sigmoid", y), axes=(1, 2))
     return n.b.emit("dense", y, n.constant(12, 10, scale=0.5), n.constant(10))
+
+
+@pytest.mark.parametrize("target", ["aarch64-linux", "armv7"])
+def test_products_that_dont_fit_sixteen_bits(target: str, tmp_path: Path) -> None:
+    """Of two times -128 * -128, and of runs of all lengths, which are cut into parts."""
+    if reason := missing(target):
+        pytest.skip(reason)
+    b = GraphBuilder("net")
+    zero_points = {"x_zero": -128, "weight_zero": 0}
+    window = {"strides": (1, 1), "padding": "valid", "dilations": (1, 1)}
+    random = np.random.default_rng(0)
+    inputs, results = [], []
+    for channels, groups in ((4, 1), (8, 1), (12, 1), (15, 1), (16, 1), (23, 1), (27, 1), (48, 1), (17, 17)):
+        kind = TensorType(DType.I8, (1, 3, 4, channels), quantization=Quantization.of(1.0, -128))
+        weight = random.integers(-128, 127, (2, 2, 1 if groups > 1 else channels, max(groups, 7)), np.int8)
+        weight[..., :3] = -128
+        inputs.append(np.where(random.random(kind.shape) < 0.5, -128, 127).astype(np.int8))
+        x = b.input(f"x{channels}", kind)
+        results.append(b.emit("conv2d_sum", x, b.constant(weight), groups=groups, **window, **zero_points))
+    graph = b.finish(results)
+    library = build_library(graph, tmp_path / "out", target=target, prefix="net")
+    for found, expected in zip(run_library(target, library, inputs), evaluate(graph, inputs, {}), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("target", ["x86-64-v2", "aarch64-linux", "cortex-a76", "armv7", "riscv64"])

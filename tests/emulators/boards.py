@@ -1,6 +1,7 @@
 """Boards that QEMU emulates: a library is linked with `main.c`, started, and gives its outputs back.
 
-Needs qemu-system-arm and, to link, the `ziglang` package; the plugin that counts instructions needs a C compiler.
+Needs qemu-system-arm, or qemu-system-misc for RISC-V, and, to link, the `ziglang` package; the plugin that counts
+instructions needs a C compiler.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from netc.compiler.library.interface import Interface
 from .tensors import joined, outputs_of
 
 HERE = Path(__file__).parent
-QEMU = "qemu-system-arm"
 SECONDS = 900
 
 
@@ -40,6 +40,9 @@ class Board:
     """Memory is too small for the weights."""
     painted: int = 32768
     """Bytes below the caller's frame that are painted to see what a run touches."""
+    qemu: str = "qemu-system-arm"
+    options: tuple[str, ...] = ()
+    """Further ones of QEMU's."""
 
 
 _MIB = 1 << 20
@@ -58,6 +61,15 @@ BOARDS = {
     ),
 }
 """By target. Those of the M0+ run on a Cortex-M3, which has all of its instructions and a larger memory."""
+RISCV = Board(
+    "virt",
+    ("riscv32-freestanding-none", "generic_rv32+m+a+c"),
+    (0x80000000, 4 * _MIB),
+    (0x80400000, 60 * _MIB),
+    qemu="qemu-system-riscv32",
+    options=("-bios", "none", "-m", "64"),
+)
+BOARDS["riscv32"] = RISCV
 MICROBIT = Board(
     "microbit", ("thumb-freestanding-eabi", "cortex_m0"), (0, _MIB // 4), (0x20000000, 1 << 14), True, painted=2048
 )
@@ -75,10 +87,11 @@ class Emulation:
     """Bytes that the run touched below the caller's frame."""
 
 
-def missing() -> str | None:
+def missing(target: str = "cortex-m4") -> str | None:
     """What is needed and not there."""
-    if shutil.which(QEMU) is None:
-        return f"{QEMU} is not installed"
+    qemu = BOARDS[target].qemu
+    if shutil.which(qemu) is None:
+        return f"{qemu} is not installed"
     return None if find_spec("ziglang") else "ziglang is not installed"
 
 
@@ -100,7 +113,16 @@ def emulate(
         (folder / "input.bin").write_bytes(joined(inputs))
         _link(board, folder)
         plugin = _plugin(folder) if counts else []
-        command = [QEMU, "-M", board.machine, "-semihosting-config", "enable=on,target=native", "-display", "none"]
+        command = [
+            board.qemu,
+            "-M",
+            board.machine,
+            *board.options,
+            "-semihosting-config",
+            "enable=on,target=native",
+            "-display",
+            "none",
+        ]
         command += ["-serial", "null", "-monitor", "null", "-kernel", "net.elf", *plugin]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode:

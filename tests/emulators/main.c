@@ -16,13 +16,30 @@ int NETC_RUN(void *workspace, const void *const *inputs, void *const *outputs);
 int NETC_RESET(void *workspace);
 #endif
 
+#ifdef __riscv
+#define COPY "mv"
+#else
+#define COPY "mov"
+#endif
+
 extern uint32_t stack_top[];
 
 static uintptr_t call_host(uintptr_t operation, const void *arguments) {
+#ifdef __riscv
+  register uintptr_t number __asm__("a0") = operation;
+  register const void *block __asm__("a1") = arguments;
+  __asm__ volatile(
+      ".option push\n.option norvc\n.balign 16\nslli x0, x0, 0x1f\nebreak\nsrai x0, x0, 7\n.option pop"
+      : "+r"(number)
+      : "r"(block)
+      : "memory");
+  return number;
+#else
   register uintptr_t number __asm__("r0") = operation;
   register const void *block __asm__("r1") = arguments;
   __asm__ volatile("bkpt 0xab" : "+r"(number) : "r"(block) : "memory");
   return number;
+#endif
 }
 
 static uintptr_t open_file(const char *name, size_t length, uintptr_t mode) {
@@ -48,7 +65,7 @@ __attribute__((noinline)) void measure_end(void) { __asm__ volatile("" ::: "memo
 
 __attribute__((noinline)) static int measured_run(uint32_t *depth) {
   uint32_t *bottom;
-  __asm__ volatile("mov %0, sp" : "=r"(bottom));
+  __asm__ volatile(COPY " %0, sp" : "=r"(bottom));
   for (int i = 1; i <= PAINTED / 4; i++) ((volatile uint32_t *)bottom)[-i] = 0x5AA5C33C;
   measure_begin();
   int status = NETC_RUN(workspace, inputs, outputs);
@@ -79,6 +96,11 @@ void run(void) {
   finish(0);
 }
 
+#ifdef __riscv
+__attribute__((naked, section(".vectors"), used)) void start(void) {
+  __asm__ volatile("la sp, stack_top\n li t0, 0x6600\n csrs mstatus, t0\n j run"); /* floats and vectors */
+}
+#else
 static void fault(void) { finish(103); }
 
 void start(void) {
@@ -91,3 +113,4 @@ void start(void) {
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
     stack_top, (const void *)start, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault, (const void *)fault};
+#endif

@@ -29,9 +29,10 @@ def network(n: Net, x: Value) -> Value:
     return n.b.emit("softmax", n.b.emit("dense", y, weight, bias), axis=-1)
 
 
-@pytest.mark.skipif(missing() is not None, reason=str(missing()))
 @pytest.mark.parametrize("cpu", BOARDS)
 def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
+    if reason := missing(cpu):
+        pytest.skip(reason)
     net = Net(PICTURE, network)
     graph = quantized(net)
     inputs = [integers(net.samples(), v.type) for v in graph.inputs]

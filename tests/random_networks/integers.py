@@ -352,6 +352,15 @@ def pack_dot4(m: Maker, name: str) -> Value:
     return m.emit(name, weight, rows=rows, width=m.choice((4, 8, 1)), offset=offset, ones=m.flag())
 
 
+@recipe("pack_wide")
+def pack_wide(m: Maker, name: str) -> Value:
+    rows = m.choice((1, 2, 3))
+    weight = m.leaf(m.choice(BYTES), (rows, m.choice((3, 8, 13, 16, 25, 47)), m.choice((2, 1, 9))), kinds=KNOWN)
+    return m.emit(
+        name, weight, rows=rows, width=m.choice((4, 8, 1)), offset=128 if weight.type.dtype is DType.U8 else 0
+    )
+
+
 @recipe("pack_depthwise")
 def pack_depthwise(m: Maker, name: str) -> Value:
     weight = m.leaf(m.choice(BYTES), (m.choice((3, 1)), m.choice((3, 2)), 1, m.choice((2, 1, 5))), kinds=KNOWN)

@@ -44,13 +44,15 @@ class Cpu(Backend):
     def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
         """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
 
+        Where memory is scarce, there is no choice of algorithms: Winograd's weights take four times as much of it.
         Numbers are stored narrow, if they may be, after other algorithms had their choice.
         """
-        layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
-        floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         pairs = precision == BF16 and target.has_bfloat16
         narrow = (NarrowProducts(precision=precision, pairs=pairs),) if precision != F32 else ()
-        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs), *narrow, layouts)
+        if target.is_scarce:
+            return (*narrow, AssignLayouts(pitch=False, shares=True))
+        floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
+        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs), *narrow, assign_layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

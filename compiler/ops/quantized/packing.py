@@ -100,6 +100,70 @@ class PackDepthwise(Part):
         return (packed.reshape(kw, rows, quads, channels * 4),)
 
 
+WIDE, HALF, QUARTER = 16, 8, 4
+"""Neighbours of the sum that are multiplied together; `wide_parts` cuts runs of it into such."""
+
+
+def wide_parts(length: int) -> tuple[int, tuple[int, ...]]:
+    """How many times 16 elements a run has, and the sizes of the parts (8 or 4) that the rest takes.
+
+    At most three elements beyond the run belong to the last part.
+    """
+    whole, rest = divmod(length, WIDE)
+    last = rest - HALF if rest > HALF else rest
+    parts = (HALF,) if rest > HALF else ()
+    return whole, (*parts, *((QUARTER if last <= QUARTER else HALF,) if rest else ()))
+
+
+@register
+class PackWide(Part):
+    """8-bit weight [..., F] as i8 panels [F / width, bytes]: up to sixteen neighbours of the sum side by side.
+
+    The weight is seen as [rows, length, F]. A panel has for each row: all whole sixteens [count, width, 16], then the
+    parts of the rest [width, 8], as `wide_parts` cuts them, filled up with zeros. Of a part of four, each number has a
+    zero behind it. `offset` is subtracted from every number first.
+    """
+
+    name = "pack_wide"
+    operands = ("weight",)
+    attributes = {
+        "rows": AttributeSpec(int, "runs of the sum that are contiguous in the input"),
+        "width": AttributeSpec(int, "filters of a panel"),
+        "offset": AttributeSpec(int, "subtracted, so that the result is signed", 0),
+    }
+    non_differentiable = "its operand is made of integers"
+
+    def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        (weight,) = operands
+        rows, width = attributes["rows"], attributes["width"]
+        filters = weight.shape[-1] if weight.rank else 0
+        if min(rows, width, filters) < 1 or weight.dtype not in BYTES or (weight.size // filters) % rows:
+            raise ShapeError(f"pack_wide can't pack {weight} in {rows} rows and panels of {width} filters")
+        whole, parts = wide_parts(weight.size // filters // rows)
+        return (TensorType(DType.I8, (-(-filters // width), rows * width * (whole * WIDE + len(parts) * HALF))),)
+
+    def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
+        (weight,) = operands
+        rows, width = attributes["rows"], attributes["width"]
+        filters = weight.shape[-1]
+        signed = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8).reshape(rows, -1, filters)
+        whole, parts = wide_parts(signed.shape[1])
+        end = whole * WIDE + sum(parts)
+        padded = np.pad(signed, ((0, 0), (0, end - signed.shape[1]), (0, -filters % width)))
+        panels = padded.shape[2] // width
+        by_panel = padded.reshape(rows, end, panels, width).transpose(2, 0, 3, 1)  # [panel, row, filter, element]
+        start = whole * WIDE
+        sixteens = by_panel[..., :start].reshape(panels, rows, width, whole, WIDE).transpose(0, 1, 3, 2, 4)
+        pieces = [sixteens.reshape(panels, rows, -1)]
+        for part in parts:
+            piece = by_panel[..., start : start + part]
+            spread = np.stack([piece, np.zeros_like(piece)], axis=-1) if part == QUARTER else piece
+            pieces.append(spread.reshape(panels, rows, -1))
+            start += part
+        packed: Array = np.concatenate(pieces, axis=-1)
+        return (packed.reshape(panels, -1),)
+
+
 @register
 class RescaleTable(Part):
     """What a channel's sums start from, and how they are rescaled: i32 [F / width, 4 * width], filled up with zeros.

@@ -56,6 +56,8 @@ SAMPLES = {
     "halves": "halves<1>(load i8x4 %b[2])", "dot2": "dot2(load i32 %x[0], load i32 %x[2], load i32 %x[1])",
     "to_bfloat16": "to_bfloat16(%f)", "from_bfloat16": "from_bfloat16(cast<i16>(mul(%i, 2000: i32x4)))",
     "dot2_bfloat16": "dot2_bfloat16(to_bfloat16(spread<8, 2, 1, 0>(%f)), to_bfloat16(spread<8, 1, 0, 3>(%f)), %f)",
+    "join": "join(%i, %i)", "pair_sums": "pair_sums(%i, %i)",
+    "add_pairs": "add_pairs(cast<i16>(load i8x8 %b[0]), %i)",
     "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""

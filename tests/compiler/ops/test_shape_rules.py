@@ -41,6 +41,7 @@ REFUSED: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("pack_dot4", ("i8[8,4]",), {"rows": 0, "width": 4}, "in 0 rows"),
     ("pack_dot4", ("i8[8,4]",), {"rows": 1, "width": 0}, "panels of 0 filters"),
     ("pack_dot4", ("i8[8,0]",), {"rows": 1, "width": 4}, r"can't pack i8\[8,0\]"),
+    ("pack_wide", ("i8[8,4]",), {"rows": 3, "width": 4}, "in 3 rows"),
     ("pack_depthwise", ("i8[3,3,1,4]",), {"rows": 0, "stride": 1}, "needs positive `rows`"),
     ("pack_depthwise", ("i8[3,0,1,4]",), {"rows": 1, "stride": 1}, r"can't pack i8\[3,0,1,4\]"),
     ("q_avg_pool", ("i8[1,0,4,3]",), {**POOL, "padding": ((1, 1), (0, 0))}, r"has no elements along \[1, 2\]"),

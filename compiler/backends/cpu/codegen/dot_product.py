@@ -137,6 +137,28 @@ def dot_all(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     return Value(kind, emitter.arithmetic("add", kind, product, c.name))
 
 
+def add_pairs(emitter: Emission, values: Value, total: Value) -> Value:
+    """The node `AddPairs`: Arm has an instruction."""
+    out, kind, pairs = emitter.out, total.type, values.type
+    if emitter.target.dot_product is DotProduct.LANES and kind.lanes in (2, 4):
+        suffix = f"{kind.suffix}.{pairs.suffix}"
+        if emitter.target.pointer_bits == 32:
+            given = ((kind.text, total.name), (pairs.text, values.name))
+            return Value(kind, out.call(kind.text, f"llvm.arm.neon.vpadals.{suffix}", *given))
+        sums = out.call(kind.text, f"llvm.aarch64.neon.saddlp.{suffix}", (pairs.text, values.name))
+        return Value(kind, emitter.arithmetic("add", kind, total.name, sums))
+    result = total.name
+    for start in (0, 1):
+        if kind.lanes == 1:
+            part = out.emit(f"extractelement {values}, i64 {start}")
+        else:
+            places = mask(range(start, pairs.lanes, 2))
+            part = out.emit(f"shufflevector {values}, {pairs.text} poison, {places}")
+        narrow = llvm_type(pairs.dtype, kind.lanes)
+        result = emitter.arithmetic("add", kind, result, out.emit(f"sext {narrow.text} {part} to {kind.text}"))
+    return Value(kind, result)
+
+
 def two_words(emitter: Emission, kind: LLVMType, pointer: str) -> Value:
     """Eight bytes at a multiple of four by one instruction, which LLVM makes of volatile loads alone."""
     emit = emitter.out.emit

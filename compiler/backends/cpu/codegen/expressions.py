@@ -12,6 +12,7 @@ from functools import partial
 from ....errors import InternalError
 from ....loops.ir import (
     INDEX,
+    AddPairs,
     Binary,
     Bitcast,
     Broadcast,
@@ -29,7 +30,9 @@ from ....loops.ir import (
     Halves,
     HighProduct,
     Interleave,
+    Join,
     Load,
+    PairSums,
     Pick,
     RealMul,
     Reduce,
@@ -50,7 +53,7 @@ from .bfloat16 import dot2_bfloat16, from_bfloat16, to_bfloat16
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
-from .dot_product import dot2, dot4, dot_all, halves, two_words
+from .dot_product import add_pairs, dot2, dot4, dot_all, halves, two_words
 from .extremum import extremum
 from .fixed_point import fixed_mul, high_product, real_mul
 from .functions import METHODS
@@ -90,6 +93,9 @@ class ExpressionEmitter(IndexEmitter):
             FromBfloat16: partial(from_bfloat16, self),
             Dot2Bfloat16: partial(dot2_bfloat16, self),
             Halves: self._halves,
+            Join: self._join,
+            AddPairs: self._add_pairs,
+            PairSums: self._pair_sums,
             FixedMul: self._fixed_mul,
             HighProduct: self._high_product,
             RealMul: self._real_mul,
@@ -349,6 +355,18 @@ class ExpressionEmitter(IndexEmitter):
 
     def _halves(self, expr: Halves) -> Value:
         return halves(self, self.value(expr.value), expr.start)
+
+    def _join(self, expr: Join) -> Value:
+        a, b = self.value(expr.a), self.value(expr.b)
+        return self._shuffled(llvm_type(a.type.dtype, expr.type.lanes), a, b, range(expr.type.lanes))
+
+    def _add_pairs(self, expr: AddPairs) -> Value:
+        return add_pairs(self, self.value(expr.values), self.value(expr.total))
+
+    def _pair_sums(self, expr: PairSums) -> Value:
+        a, b = self.value(expr.a), self.value(expr.b)
+        parts = (self._shuffled(a.type, a, b, range(start, 2 * a.type.lanes, 2)) for start in (0, 1))
+        return Value(a.type, self.arithmetic("add", a.type, *(part.name for part in parts)))
 
     def _fixed_mul(self, expr: FixedMul) -> Value:
         return fixed_mul(self, self.value(expr.x), self.value(expr.multiplier), self.value(expr.shift), expr.halves_up)

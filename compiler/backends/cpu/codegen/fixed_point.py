@@ -17,7 +17,7 @@ from .text import LLVMType, Value, constant, llvm_type, mask
 def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """The node `FixedMul`: i32 operands with the same number of lanes."""
     lanes = x.type.lanes
-    if emitter.target.has_high_products and lanes == 4:
+    if emitter.target.has_high_products and lanes % 4 == 0:
         return _by_high_products(emitter, x, multiplier, shift, up)
     if emitter.target.dot_product is DotProduct.WIDENED and lanes == 4:
         return _by_extended_products(emitter, x, multiplier, shift, up)
@@ -131,8 +131,18 @@ def _rounded_product(emitter: Emission, wide: LLVMType, x: str, multiplier: str,
 
 
 def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
-    """Arm: a rounding doubling high product, then a rounding shift, which takes halves up."""
+    """Arm: a rounding doubling high product, then a rounding shift, which takes halves up; four lanes at a time."""
     out, kind = emitter.out, x.type
+    if kind.lanes > 4:
+        half, parts = llvm_type(DType.I32, kind.lanes // 2), []
+        for start in (0, half.lanes):
+            places = mask(range(start, start + half.lanes))
+            a, b, exponent = (
+                Value(half, out.emit(f"shufflevector {v}, {kind.text} poison, {places}"))
+                for v in (x, multiplier, shift)
+            )
+            parts.append(_by_high_products(emitter, a, b, exponent, up))
+        return Value(kind, out.emit(f"shufflevector {parts[0]}, {parts[1]}, {mask(range(kind.lanes))}"))
 
     def call(name: str, a: str, b: str) -> str:
         return out.call(kind.text, f"llvm.{name}.v4i32", (kind.text, a), (kind.text, b))

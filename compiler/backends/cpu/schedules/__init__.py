@@ -18,6 +18,8 @@ from .pair_depthwise import schedule_pair_depthwise
 from .reduced_contraction import schedule_reduced_contraction
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
+from .wide_contraction import schedule_wide_contraction
+from .widened_depthwise import schedule_widened_depthwise
 from .winograd import schedule_winograd
 from .winograd_gradient import schedule_winograd_gradient
 
@@ -25,6 +27,7 @@ SCHEDULES = Schedules(
     in_order=(
         schedule_depthwise,
         schedule_pair_depthwise,
+        schedule_widened_depthwise,
         schedule_integer_depthwise,
         schedule_bfloat16_contraction,
         schedule_contraction,
@@ -33,6 +36,7 @@ SCHEDULES = Schedules(
         schedule_grouped,
         schedule_pair_contraction,
         schedule_reduced_contraction,
+        schedule_wide_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,

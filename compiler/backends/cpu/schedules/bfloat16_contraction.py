@@ -7,6 +7,8 @@ paired with zero, as is its weight: whatever lies behind it may be infinite.
 
 from __future__ import annotations
 
+from functools import partial
+
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load, Stmt, Store
 from ....lowering.group import Group
@@ -16,7 +18,7 @@ from ....targets.target import Target
 from ....types import DType
 from .contraction import ContractionEmitter
 from .geometry import walks
-from .micro_kernel import MicroKernel
+from .micro_kernel import MicroKernel, Step
 from .storage import as_stored
 
 PAIR = 2
@@ -100,14 +102,15 @@ class Bfloat16MicroKernel(MicroKernel):
         return run * ceil_div(self.pairs.run_length, PAIR) + k
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
-        return self._multiply((image, y, x), j, depth, PAIR)
+        return self._multiply(PAIR, image, y, x, j, depth)
 
-    def _last_step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
-        return self._multiply((image, y, x), j, depth, 1) if self.pairs.run_length % PAIR else []
+    @property
+    def _last_step(self) -> Step | None:
+        return partial(self._multiply, 1) if self.pairs.run_length % PAIR else None
 
-    def _multiply(self, first: tuple[Expr, Expr, Expr], j: Expr, depth: Expr, size: int) -> list[Stmt]:
+    def _multiply(self, size: int, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         """Two products for every accumulator; of one element where a run ends so."""
-        o, g, (image, y, x) = self.pairs, self.pairs.g, first
+        o, g = self.pairs, self.pairs.g
         block: list[Stmt] = []
         weights: list[Expr] = []
         offset = 0

@@ -39,6 +39,8 @@ class ContractionEmitter:
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
     """Registers that a pixel needs beside its sums."""
+    joined_vectors = 1
+    """Vectors of sums, one or two, that are finished together."""
     rescaling: Rescaling | None = None
     """How integer sums are rescaled from a table, bias included."""
 

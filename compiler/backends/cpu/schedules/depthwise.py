@@ -7,16 +7,35 @@ gradient of a strided convolution is one kernel for each phase of the result (se
 
 from __future__ import annotations
 
-from ....loops.ir import Allocate, Buffer, Const, Expr, Fma, Load, LoopKind, Space, Stmt, Store, Var
-from ....lowering.elements import Elements, physical
+from ....graph.ir import Value
+from ....loops.ir import (
+    Allocate,
+    Buffer,
+    Const,
+    Expr,
+    Fma,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    const,
+)
+from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Parameters, Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop
 from ....ops.convolution import Conv2D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
+from ....types import DType
 from .geometry import Line, Walk, depthwise_walks
 from .storage import as_stored, widened
+
+MOST_RESULTS = 12
+"""Neighbouring results that are kept in registers."""
 
 
 def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -27,25 +46,35 @@ def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Sche
     anchor = group.anchor
     if any(v not in group.outer for v in anchor.operands) or not anchor.result.type.dtype.is_float:
         return ()
-    return tuple(_Depthwise(group, walk, target).schedule() for walk in depthwise_walks(group))
+    return tuple(DepthwiseEmitter(group, walk, target).schedule() for walk in depthwise_walks(group))
 
 
-class _Depthwise:
+class DepthwiseEmitter:
+    """Writes the kernel of one walk of a depthwise convolution."""
+
+    sum_registers = 1
+    """Vector registers of a result's sums."""
+
     def __init__(self, group: Group, walk: Walk, target: Target) -> None:
         self.group, self.walk, self.target = group, walk, target
         self.names = Names()
         operands = group.anchor.operands
         x = operands[0].type
         self.dtype = group.anchor.result.type.dtype
+        self.lanes = target.vector_lanes
         self.parameters = Parameters()
         add, outer = self.parameters.add, group.outer
         self.x = add(Buffer("x", x.dtype, x.buffer_shape), outer[operands[0]])
-        self.w = add(Buffer("w", outer[operands[1]].type.dtype, (*walk.kernel, walk.channels)), outer[operands[1]])
+        self.w = self._declare_weight(outer[operands[1]])
         self.bias = add(Buffer("b", self.dtype, (walk.channels,)), outer[operands[2]]) if len(operands) > 2 else None
         self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
         add(self.y, group.operation.result)
         self.run = self._run_length()
+
+    def _declare_weight(self, weight: Value) -> Buffer:
+        """Make the parameter of the weight."""
+        return self.parameters.add(Buffer("w", weight.type.dtype, (*self.walk.kernel, self.walk.channels)), weight)
 
     def _inputs(self, run: int) -> int:
         """Inputs of one window row that `run` neighbouring results see."""
@@ -55,20 +84,19 @@ class _Depthwise:
     def _run_length(self) -> int:
         """Results of one row that are kept in registers together with the inputs of one window row."""
         width, best = self.walk.width, 1
-        for run in range(1, min(width, 12) + 1):
-            registers = run + self._inputs(run) + self.walk.window[1]
+        for run in range(1, min(width, MOST_RESULTS) + 1):
+            registers = run * self.sum_registers + self._inputs(run) + self.walk.window[1]
             if registers <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
                 best = run
         return best
 
     def schedule(self) -> Scheduled:
+        """The kernel and its arguments."""
         images, height, channels = self.walk.images, self.walk.height, self.walk.channels
 
         def row(p: Expr) -> list[Stmt]:
             n, oy = (p // height, p % height) if images > 1 else (Const(0), p)
-            return vector_loop(
-                self.names, channels, self.target.vector_lanes, lambda c, width: self._row(n, oy, c, width)
-            )
+            return vector_loop(self.names, channels, self.lanes, lambda c, width: self._row(n, oy, c, width))
 
         body = loop("p", images * height, row, kind_for(self.group.macs))
         return self.parameters.scheduled(body)
@@ -82,16 +110,36 @@ class _Depthwise:
             statements += self._results(n, oy, Const(whole * self.run), rest, c, lanes)
         return statements
 
-    def _registers(self, name: str, size: int, lanes: int) -> Buffer:
-        return Buffer(self.names.fresh(name), self.dtype, (size,), Space.REGISTER, lanes=lanes)
+    def _registers(self, name: str, size: int, dtype: DType, lanes: int) -> Buffer:
+        return Buffer(self.names.fresh(name), dtype, (size,), Space.REGISTER, lanes=lanes)
+
+    @property
+    def factor(self) -> DType:
+        """The element type of inputs and weights when they are multiplied."""
+        return self.dtype
+
+    def _input(self, place: tuple[Expr, ...], lanes: int) -> Expr:
+        """A vector of the input as it is multiplied."""
+        return widened(Load(self.x, place, lanes), self.dtype)
+
+    def _weight(self, place: tuple[Expr, ...], lanes: int) -> Expr:
+        """A vector of the weight as it is multiplied."""
+        return widened(Load(self.w, place, lanes), self.dtype)
+
+    def _add_product(self, value: Expr, weight: Expr, total: Expr) -> Expr:
+        return Fma(value, weight, total)
+
+    def _begin(self, block: list[Stmt], c: Var, lanes: int) -> Expr:
+        """What sums start from."""
+        if self.bias is None:
+            return const(0, VectorType(self.dtype, lanes))
+        return let(block, self.names.fresh("bias"), Load(self.bias, (c,), lanes))
 
     def _results(self, n: Expr, oy: Expr, ox: Expr, run: int, c: Var, lanes: int) -> list[Stmt]:
         """`run` neighbouring results from (oy, ox) of the walk's grid on, for `lanes` channels from c on."""
-        acc = self._registers("acc", run, lanes)
+        acc = self._registers("acc", run, self.dtype, lanes)
         block: list[Stmt] = [Allocate(acc)]
-        start: Expr = Const(0.0, self.dtype, lanes)
-        if self.bias:
-            start = let(block, self.names.fresh("bias"), Load(self.bias, (c,), lanes))
+        start = self._begin(block, c, lanes)
         block += loop("s", run, lambda s: [Store(acc, (s,), start)], LoopKind.UNROLL)
         if 0 not in self.walk.window:  # else a phase that no window reaches
             block += self._sum(acc, run, (n, oy, ox), c, lanes)
@@ -103,24 +151,22 @@ class _Depthwise:
         (kh, kw), (sy, sx), (dy, dx) = walk.window, walk.strides, walk.dilations
         rows, columns = walk.taps
         inputs = self._inputs(run)
-        line = self._registers("line", inputs, lanes)
+        line = self._registers("line", inputs, self.factor, lanes)
         block: list[Stmt] = [Allocate(line)]
         iy = let(block, self.names.fresh("iy"), oy * sy + walk.origin[0])
         ix = let(block, self.names.fresh("ix"), ox * sx + walk.origin[1])
 
         def window_row(ky: Expr) -> list[Stmt]:
             def fetch(i: Expr) -> list[Stmt]:
-                return [Store(line, (i,), widened(Load(self.x, (n, iy + ky * dy, ix + i, c), lanes), self.dtype))]
+                return [Store(line, (i,), self._input((n, iy + ky * dy, ix + i, c), lanes))]
 
             def tap(kx: Expr) -> list[Stmt]:
                 inside: list[Stmt] = []
-                weight = let(
-                    inside, "w", widened(Load(self.w, (_at(rows, ky), _at(columns, kx), c), lanes), self.dtype)
-                )
+                weight = let(inside, "w", self._weight((_at(rows, ky), _at(columns, kx), c), lanes))
 
                 def multiply(s: Expr) -> list[Stmt]:
                     value = Load(line, (s * sx + kx * dx,))
-                    return [Store(acc, (s,), Fma(value, weight, Load(acc, (s,))))]
+                    return [Store(acc, (s,), self._add_product(value, weight, Load(acc, (s,))))]
 
                 return [*inside, *loop("s", run, multiply, LoopKind.UNROLL)]
 
@@ -131,13 +177,21 @@ class _Depthwise:
 
     def _store_all(self, acc: Buffer, run: int, first: tuple[Expr, Expr, Expr], c: Var, lanes: int) -> list[Stmt]:
         (n, oy, ox), (rows, columns) = first, self.walk.results
+        block: list[Stmt] = []
+        constants = self._constants(block, c, lanes)
 
         def store(s: Expr) -> list[Stmt]:
-            return self._store(acc, s, (n, _at(rows, oy), _at(columns, ox + s), c), c, lanes)
+            return self._store(acc, s, (n, _at(rows, oy), _at(columns, ox + s), c), c, lanes, constants)
 
-        return loop("s", run, store, LoopKind.UNROLL)
+        return [*block, *loop("s", run, store, LoopKind.UNROLL)]
 
-    def _store(self, acc: Buffer, s: Expr, index: tuple[Expr, ...], c: Var, lanes: int) -> list[Stmt]:
+    def _constants(self, block: list[Stmt], c: Var, lanes: int) -> Loaded:
+        """What the epilogue loads once for all results of a vector of channels."""
+        return {}
+
+    def _store(
+        self, acc: Buffer, s: Expr, index: tuple[Expr, ...], c: Var, lanes: int, constants: Loaded
+    ) -> list[Stmt]:
         elements = Elements(
             self.extras,
             self.group.producers,
@@ -145,6 +199,7 @@ class _Depthwise:
             lanes=lanes,
             lane=c,
             known={self.group.anchor.result: Load(acc, (s,))},
+            loaded=constants,
         )
         result = elements.element(self.group.result, index)
         return [*elements.statements, Store(self.y, physical(self.group.result.type, index), result)]

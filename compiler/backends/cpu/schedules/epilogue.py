@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from ....graph.ir import Value
-from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store
+from ....loops.ir import Allocate, Buffer, Const, Expr, FixedMul, Let, Load, LoopKind, Space, Stmt, Store, VectorType
 from ....lowering.elements import Loaded
 from ....lowering.kernel import Names, let
 from ....lowering.loops import loop
@@ -34,7 +34,8 @@ def loaded_once(
 
 
 def epilogue(
-    sums: Sequence[Buffer],
+    vectors: int,
+    kind: VectorType,
     total: Callable[[int, tuple[Expr, ...]], Expr],
     begin: Begin,
     pixels: tuple[int, int],
@@ -43,8 +44,8 @@ def epilogue(
 ) -> list[Stmt]:
     """What is made of a tile of rows and columns of pixels, with vectors of channels that have equal widths.
 
-    `total` gives the finished sums that stand at a place of the registers `sums[v]`; an expanded epilogue has at most
-    `longest` expressions (`Target.longest_epilogue`).
+    `total` gives the finished sums of vector v, of this type, for the pixel at a place of the tile; an expanded
+    epilogue has at most `longest` expressions (`Target.longest_epilogue`).
     """
     rows, columns = pixels
 
@@ -55,17 +56,17 @@ def epilogue(
     zero = Const(0)
     before, finish = first = begin(zero)
     length = _length([*before, *finish(zero, zero, total(0, (zero,)))])
-    if rows * columns * len(sums) * length <= longest:
+    if rows * columns * vectors * length <= longest:
         block: list[Stmt] = []
-        for v, (start, rest) in enumerate([first, *(begin(Const(v)) for v in range(1, len(sums)))]):
+        for v, (start, rest) in enumerate([first, *(begin(Const(v)) for v in range(1, vectors))]):
             block += [*start, *each(partial(_expanded, rest, partial(total, v), columns))]
         return block
-    lanes, count = sums[0].lanes, rows * columns
-    stack = Buffer(names.fresh("totals"), sums[0].dtype, (len(sums) * count, lanes), Space.STACK)
+    lanes, count = kind.lanes, rows * columns
+    stack = Buffer(names.fresh("totals"), kind.dtype, (vectors * count, lanes), Space.STACK)
 
     def spill(r: Expr, s: Expr) -> list[Stmt]:
         at = r * columns + s
-        return [Store(stack, (at + v * count, zero), total(v, (at,))) for v in range(len(sums))]
+        return [Store(stack, (at + v * count, zero), total(v, (at,))) for v in range(vectors)]
 
     def vector(v: Expr) -> list[Stmt]:
         before, finish = begin(v)
@@ -75,7 +76,7 @@ def epilogue(
 
         return [*before, *each(take, LoopKind.SERIAL)]
 
-    return [Allocate(stack), *each(spill), *loop("v", len(sums), vector)]
+    return [Allocate(stack), *each(spill), *loop("v", vectors, vector)]
 
 
 def _expanded(finish: Finish, total: Callable[[tuple[Expr, ...]], Expr], columns: int, r: Expr, s: Expr) -> list[Stmt]:

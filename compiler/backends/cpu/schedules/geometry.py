@@ -113,11 +113,11 @@ def depthwise_walks(group: Group) -> tuple[Walk, ...]:
     """How a depthwise convolution or transposed one of two dimensions walks, with multiplier 1; empty for others."""
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
-    if not isinstance(anchor.operator, (Conv2D, TransposeConv2D)) or x.shape[-1] == 1:
+    if not isinstance(anchor.operator, (Conv2D, Conv2DSum, TransposeConv2D)) or x.shape[-1] == 1:
         return ()
     if not anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1]:
         return ()
-    found = _convolution(group) if isinstance(anchor.operator, Conv2D) else _transposed(group)
+    found = _transposed(group) if isinstance(anchor.operator, TransposeConv2D) else _convolution(group)
     return tuple(replace(walk, channels=x.shape[-1], groups=1) for walk in found)
 
 

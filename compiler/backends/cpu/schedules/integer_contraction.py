@@ -58,6 +58,7 @@ class DotEmitter(ContractionEmitter):
         self.signs = Signs.of(target, x, weight, group.anchor.attributes)
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
         self.pixel_cost = 0.5 + self.pixel_registers
+        self.joined_vectors = 2 if target.has_high_products else 1  # whole vectors of 16-bit numbers are narrowed
         super().__init__(group, g, target, threads)
 
     def _choose_tile(self, target: Target) -> Tile:

@@ -26,6 +26,7 @@ from ....loops.ir import (
     Stmt,
     Store,
     Var,
+    VectorType,
 )
 from ....lowering.elements import Elements, physical
 from ....lowering.group import Group
@@ -293,8 +294,8 @@ class _Tile:
             result = elements.element(group.result, index)
             return [*elements.statements, Store(self.o.y, physical(group.result.type, index), result)]
 
-        size = self.block.rows, self.block.columns
+        size, kind = (self.block.rows, self.block.columns), VectorType(DType.I32, self.lanes)
         return [
             *block,
-            *epilogue([self.acc], total, lambda v: ([], store), size, self.o.names, self.o.longest_epilogue),
+            *epilogue(1, kind, total, lambda v: ([], store), size, self.o.names, self.o.longest_epilogue),
         ]

@@ -19,6 +19,7 @@ from ....loops.ir import (
     Const,
     Expr,
     Fma,
+    Join,
     Load,
     LoopKind,
     Space,
@@ -42,6 +43,10 @@ UNROLL_LIMIT = 4
 """Innermost loops up to this length are expanded."""
 
 
+Step = Callable[[Expr, Expr, Expr, Expr, Expr], list[Stmt]]
+"""The multiplications of a step: image, row and element of the buffer where its inputs begin, channel tile, depth."""
+
+
 class Owner(Protocol):
     """What a micro-kernel needs to know of the kernel that it is part of."""
 
@@ -56,6 +61,7 @@ class Owner(Protocol):
     bias: Buffer | None
     extras: dict[Value, Buffer]
     longest_epilogue: int
+    joined_vectors: int
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of step `depth` for the channels from `channel` on, `offset` into channel tile j."""
@@ -149,8 +155,10 @@ class MicroKernel:
         )
         inner, outer = self._extents()
 
-        def step(kz: Expr, ky: Expr, kx: Expr, k: Expr, *, last: bool = False) -> list[Stmt]:
-            depth, multiply = self._depth(kz, ky, kx, k), self._last_step if last else self._step
+        last = self._last_step
+
+        def step(kz: Expr, ky: Expr, kx: Expr, k: Expr, multiply: Step) -> list[Stmt]:
+            depth = self._depth(kz, ky, kx, k)
             if g.channel_rows:
                 return multiply(n, y0 + k, x0, j, depth)
             y = y0 + kz * (g.planes.dilation * g.planes.rows) + ky * dy
@@ -165,12 +173,17 @@ class MicroKernel:
 
         def plane(kz: Expr) -> list[Stmt]:
             def run(ky: Expr, kx: Expr) -> list[Stmt]:
-                steps = loop("k", inner, lambda k: step(kz, ky, kx, k), kind)
-                return [*steps, *step(kz, ky, kx, Const(inner), last=True)]
+                steps = loop("k", inner, lambda k: step(kz, ky, kx, k, self._step), kind) if inner else []
+                return [*steps, *(step(kz, ky, kx, Const(inner), last) if last else [])]
 
             return loop("ky", kh, lambda ky: loop("kx", outer, lambda kx: run(ky, kx), window), window)
 
         self.block += loop("kz", g.planes.window, plane)
+
+    @property
+    def _last_step(self) -> Step | None:
+        """What a run has after all whole steps."""
+        return None
 
     def _first_input(self, j: Expr) -> Expr | int:
         """The first input channel that the results of channel tile j sum over."""
@@ -204,34 +217,42 @@ class MicroKernel:
 
         return [*block, *self._pixels(pixel)]
 
-    def _last_step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
-        """What the end of a run takes beside whole steps."""
-        return []
-
     def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
         """The finished sums of a pixel for vector v of channels."""
         return Load(self.accumulators[v], at)
 
     def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
+        size, names, longest = (self.rows, self.columns), self.o.names, self.o.longest_epilogue
         first = 0
-        for width, same in groupby(self.accumulators, lambda sums: sums.lanes):
-            sums = list(same)
-            begin = partial(self._begin, (image, row, column), first, width)
-            total = partial(self._numbered, first)
-            self.block += epilogue(sums, total, begin, (self.rows, self.columns), self.o.names, self.o.longest_epilogue)
-            first += len(sums)
+        for width, same in groupby(self.widths):
+            count = len(list(same))
+            joined = self.o.joined_vectors if width > 1 else 1
+            for step, units in ((joined, count // joined), (1, count % joined)):
+                if not units:
+                    continue
+                begin = partial(self._begin, (image, row, column), first, width, step)
+                total = partial(self._numbered, first, step)
+                kind = VectorType(self.o.dtype, step * width)
+                self.block += epilogue(units, kind, total, begin, size, names, longest)
+                first += units * step
+                if joined == 1:
+                    break
 
-    def _numbered(self, first: int, v: int, at: tuple[Expr, ...]) -> Expr:
-        return self._total(first + v, at)
+    def _numbered(self, first: int, step: int, v: int, at: tuple[Expr, ...]) -> Expr:
+        place = first + v * step
+        return self._total(place, at) if step == 1 else Join(self._total(place, at), self._total(place + 1, at))
 
     def _begin(
-        self, tile: tuple[Expr, Expr, Expr], first: int, width: int, v: Expr
+        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
     ) -> tuple[list[Stmt], Callable[[Expr, Expr, Expr], list[Stmt]]]:
-        """What the epilogue of the v-th vector of channels from the first on loads once for a tile, and the rest."""
+        """What the epilogue of the v-th vector of channels from the first on loads once for a tile, and the rest.
+
+        Such a vector is made of `step` single ones.
+        """
         block: list[Stmt] = []
-        name = self.o.names.fresh
+        name, width = self.o.names.fresh, single * step
         if isinstance(v, Const):
-            channel = self.channels[first + int(v.value)]
+            channel = self.channels[first + int(v.value) * step]
         else:
             channel = let(block, name("c"), self.channels[first] + v * width)
         channels = self.o.group.result.type.shape[-1]

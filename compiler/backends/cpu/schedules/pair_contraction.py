@@ -191,8 +191,10 @@ class PairMicroKernel(DotMicroKernel):
             self.fields[field] = let(block, o.names.fresh("f"), Load(o.table, at, 2))
         return let(block, o.names.fresh("f"), Spread(self.fields[field], 1, 1, 1, place))
 
-    def _begin(self, tile: tuple[Expr, Expr, Expr], first: int, width: int, v: Expr) -> tuple[list[Stmt], Finish]:
-        block, store = super()._begin(tile, first, width, v)
+    def _begin(
+        self, tile: tuple[Expr, Expr, Expr], first: int, single: int, step: int, v: Expr
+    ) -> tuple[list[Stmt], Finish]:
+        block, store = super()._begin(tile, first, single, step, v)
         rescaling = self.pairs.rescaling
         if rescaling is None:
             return block, store

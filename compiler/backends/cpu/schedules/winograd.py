@@ -85,6 +85,7 @@ class _Emitter:
         self.walk = walk
         self.target = target
         self.longest_epilogue = target.longest_epilogue
+        self.joined_vectors = 1
         self.kind = kind_for(group.macs)
         self.shares = threads if self.kind is LoopKind.PARALLEL else 1
         self.dtype = DType.F32
