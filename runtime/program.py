@@ -9,7 +9,7 @@ find the state half changed; a forked child has a copy of the state.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -138,6 +138,15 @@ class Program:
                     f"an output of {self.module.name} is {dtype}{list(shape)}, not {array.dtype}{list(array.shape)}"
                 )
         return Writer(self, outputs)
+
+    def listen(self, notified: Callable[[int], None] | None) -> None:
+        """From now on, calls tell amid their work when outputs are final: `notified` is given the announcement's number.
+
+        `module.calls` say what is announced (`compiler.modules.module.final_outputs`). Only for programs with a state,
+        whose calls take turns; `notified` runs in the thread that calls, and mustn't raise.
+        """
+        assert self._session.has_memory, "calls of a program without state run side by side"
+        self._session.listen(notified)
 
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them.

@@ -11,6 +11,10 @@ import math
 from dataclasses import dataclass
 
 
+BUCKET_BYTES = 25_000_000
+"""Of gradients that are added while others are computed, unless a user says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """What connects ranks: seconds that any message takes, and bytes a second in each direction."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
+from ...compiler.modules.module import final_outputs
 from ...compiler.training.step import SHARD
 from ...compiler.types import TensorType
 from ..data.layout import laid_out
@@ -60,8 +62,9 @@ class ShardedTrainer(Trainer):
         if len(dtypes) != 1:
             raise NetcError(f"net {net.name} mixes element types: it can't be trained in shards", hint="use --shards 1")
         self._shapes = [t.shape for t in types]
-        self._places, length = layout(self._shapes)
-        self._tree = Tree(world, shards, length, dtypes.pop())
+        groups = final_outputs(shard.module.calls, len(types))
+        self._places, buckets = _layout(groups, self._shapes)
+        self._tree = Tree(world, shards, buckets[-1].stop, dtypes.pop(), buckets[:-1])
         self._cut: dict[int, tuple[list[Array], Writer]] = {}
         """The views of each array of the tree, which uses the same few again and again."""
 
@@ -75,6 +78,11 @@ class ShardedTrainer(Trainer):
     def labels(self) -> TensorType:
         """What a shard takes as labels."""
         return self._shard.inputs["labels"]
+
+    @property
+    def bucket(self) -> tuple[int, int]:
+        """The bucket of gradients that is added over ranks, from 1 on, and how many there are."""
+        return self._tree.bucket
 
     @property
     def exchanged_bytes(self) -> int:
@@ -95,12 +103,18 @@ class ShardedTrainer(Trainer):
         size = self.batch // self._shards
         first = self._tree.row.start
 
-        def compute(number: int, out: Array) -> None:
+        def compute(number: int, out: Array, announce: Callable[[int], None] | None) -> None:
             rows = slice((number - first) * size, (number - first + 1) * size)
             inputs = [laid_out(a[rows], t) for a, t in zip(x, self._shard.inputs.values(), strict=False)]
             numbers = [np.array(number, np.int64)] if self._numbered else []
             _, write = self._parts(out)
-            write(*inputs, *numbers, labels[rows])
+            if announce is not None:
+                self._shard.listen(announce)
+            try:
+                write(*inputs, *numbers, labels[rows])
+            finally:
+                if announce is not None:
+                    self._shard.listen(None)
 
         step = self.total_step + 1
         self.note(step, "compute")
@@ -144,5 +158,18 @@ class ShardedTrainer(Trainer):
 
     def close(self) -> None:
         """End the worker threads; no step can follow."""
+        self._tree.close()
         self._shard.close()
         super().close()
+
+
+def _layout(groups: Sequence[Sequence[int]], shapes: Sequence[tuple[int, ...]]) -> tuple[list[slice], list[slice]]:
+    """Where results lie in one flat array, in the order in which they become final; and the part of each group."""
+    order = [result for group in groups for result in group]
+    in_order, length = layout([shapes[result] for result in order])
+    places = dict(zip(order, in_order, strict=True))
+    ends, count = [0], 0
+    for group in groups:
+        count += len(group)
+        ends.append(in_order[count].start if count < len(order) else length)
+    return [places[result] for result in range(len(order))], [slice(*pair) for pair in pairwise(ends)]

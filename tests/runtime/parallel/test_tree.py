@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netc.runtime.parallel.tree import Tree, middle, row_of, subtrees
+from netc.runtime.parallel.tree import Announce, Tree, middle, row_of, subtrees
 
 from .ranks import ThreadWorld, on_ranks, random_rows
 
@@ -46,7 +46,7 @@ def test_sums_have_the_bits_of_the_tree(shards: int, ranks: int) -> None:
     def work(world: ThreadWorld) -> list[NDArray[Any]]:
         tree = Tree(world, shards, LENGTH)
 
-        def compute(shard: int, out: NDArray[Any]) -> None:
+        def compute(shard: int, out: NDArray[Any], announce: Announce | None) -> None:
             assert shard in tree.row
             out[:] = rows[shard]
 

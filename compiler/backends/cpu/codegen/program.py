@@ -43,7 +43,10 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
     if clock is None:
         raise NetcError(f"programs for {target.triple} are not supported: they need POSIX threads")
     runtime = [runtime_text(target, prefix), filled("stamp.ll", {"monotonic": str(clock)})]
-    parts = [*runtime, "\n".join(sizes), "", sequence_text(module, Threaded(stamps=True)), *kernels]
+    notifies = any(call.announces for call in module.calls)
+    runtime += [filled("notify.ll", {})] if notifies else []
+    sequence = sequence_text(module, Threaded(stamps=True, notifies=notifies))
+    parts = [*runtime, "\n".join(sizes), "", sequence, *kernels]
     return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
@@ -77,6 +80,8 @@ class Convention(ABC):
     """There may be several threads, which wait for each other."""
     stamps: bool = False
     """Time stamps are taken between calls."""
+    notifies: bool = False
+    """Whoever runs the program may be called back amid it."""
 
     @abstractmethod
     def load(self, module: Module) -> list[str]:
@@ -88,6 +93,7 @@ class Threaded(Convention):
     """The context of `runtime.ll` has all of it; each thread runs the sequence."""
 
     stamps: bool = False
+    notifies: bool = False
     parameters = "ptr %ctx, i64 %tid, i64 %nthreads"
     numbers = ("i64 %tid", "i64 %nthreads")
     meets = True
@@ -155,6 +161,9 @@ def _part(module: Module, convention: Convention, name: str, steps: Sequence[Ste
         if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
             text += barrier
         lines += _guarded(number, call.when, text, len(module.inputs))
+        if call.announces and convention.notifies:
+            found = sum(other.announces for other in module.calls[:number])
+            lines.append(f"  call void @netc.notify(ptr %ctx, i64 %tid, i64 {found})")
         if convention.stamps:
             lines.append(_stamp(number + 1))
     return "\n".join([*lines, "  ret void", "}", ""])

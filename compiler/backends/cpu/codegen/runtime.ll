@@ -14,19 +14,20 @@
   ptr,          ;  2 buffers: inputs, then outputs
   i64,          ;  3 threads
   ptr,          ;  4 profile, or null
-  ptr,          ;  5 workers: one %worker for each thread but the first; null unless they run
-  [2 x i64],    ;  6 crowded: not 0 if there are more threads than processors
-  i64,          ;  7 job: number of runs that were started
+  ptr,          ;  5 notify, or null
+  ptr,          ;  6 workers: one %worker for each thread but the first; null unless they run
+  i64,          ;  7 crowded: not 0 if there are more threads than processors
+  i64,          ;  8 job: number of runs that were started
   [7 x i64],
-  i64,          ;  9 arrived: threads that wait at the barrier
+  i64,          ; 10 arrived: threads that wait at the barrier
   [7 x i64],
-  i64,          ; 11 passed: barriers that were passed
+  i64,          ; 12 passed: barriers that were passed
   [7 x i64],
-  i64,          ; 13 sleepers
-  i64,          ; 14 stopping
+  i64,          ; 14 sleepers
+  i64,          ; 15 stopping
   [6 x i64],
-  [16 x i64],   ; 16 mutex
-  [16 x i64]    ; 17 condition variable
+  [16 x i64],   ; 17 mutex
+  [16 x i64]    ; 18 condition variable
 }
 %worker = type { ptr, i64, i64 } ; context, thread number, pthread_t
 
@@ -46,7 +47,7 @@ declare void @free(ptr)
 ; Return once *word differs from `old`.
 define internal void @netc.wait(ptr %ctx, ptr %word, i64 %old) noinline nounwind {
 entry:
-  %place = getelementptr %context, ptr %ctx, i64 0, i32 6
+  %place = getelementptr %context, ptr %ctx, i64 0, i32 7
   %crowded = load i64, ptr %place, align 8
   %calm = icmp eq i64 %crowded, 0
   %spins = select i1 %calm, i64 {{spins}}, i64 1
@@ -62,9 +63,9 @@ again:
   %more = icmp ult i64 %next, %spins
   br i1 %more, label %spin, label %sleep
 sleep:
-  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 13
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 16
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 14
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 18
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   %before = atomicrmw add ptr %sleepers, i64 1 seq_cst
   br label %check
@@ -86,14 +87,14 @@ done:
 ; Count *word up and wake those who wait for that.
 define internal void @netc.advance(ptr %ctx, ptr %word) noinline nounwind {
 entry:
-  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 13
+  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 14
   %before = atomicrmw add ptr %word, i64 1 seq_cst
   %asleep = load atomic i64, ptr %sleepers seq_cst, align 8
   %any = icmp ne i64 %asleep, 0
   br i1 %any, label %wake, label %done
 wake:
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 16
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 18
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   %sent = call i32 @pthread_cond_broadcast(ptr %condition)
   %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
@@ -108,8 +109,8 @@ entry:
   %alone = icmp eq i64 %nthreads, 1
   br i1 %alone, label %done, label %arrive
 arrive:
-  %arrived = getelementptr %context, ptr %ctx, i64 0, i32 9
-  %passed = getelementptr %context, ptr %ctx, i64 0, i32 11
+  %arrived = getelementptr %context, ptr %ctx, i64 0, i32 10
+  %passed = getelementptr %context, ptr %ctx, i64 0, i32 12
   %round = load atomic i64, ptr %passed acquire, align 8
   %earlier = atomicrmw add ptr %arrived, i64 1 acq_rel
   %number = add i64 %earlier, 1
@@ -133,8 +134,8 @@ entry:
   %tid = load i64, ptr %number, align 8
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
-  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 14
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
+  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 15
   br label %next
 next:
   %done = phi i64 [ 0, %entry ], [ %following, %run ]
@@ -154,9 +155,9 @@ exit:
 ; Stop and join the first `count` workers, and give back what `start` took.
 define internal void @netc.join(ptr %ctx, i64 %count) noinline nounwind {
 entry:
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
-  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 14
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
+  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %all = load ptr, ptr %workers, align 8
   store atomic i64 1, ptr %stopping seq_cst, align 8
   call void @netc.advance(ptr %ctx, ptr %job)
@@ -174,8 +175,8 @@ join:
 free:
   call void @free(ptr %all)
   store ptr null, ptr %workers, align 8
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 16
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 18
   %a = call i32 @pthread_cond_destroy(ptr %condition)
   %b = call i32 @pthread_mutex_destroy(ptr %mutex)
   ret void
@@ -186,20 +187,20 @@ entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
   %others = sub i64 %nthreads, 1
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %running = load ptr, ptr %workers, align 8
   %started = icmp ne ptr %running, null
   %alone = icmp slt i64 %others, 1
   %done = or i1 %started, %alone
   br i1 %done, label %ready, label %prepare
 prepare:
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
-  %arrived = getelementptr %context, ptr %ctx, i64 0, i32 9
-  %passed = getelementptr %context, ptr %ctx, i64 0, i32 11
-  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 13
-  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 14
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 16
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
+  %arrived = getelementptr %context, ptr %ctx, i64 0, i32 10
+  %passed = getelementptr %context, ptr %ctx, i64 0, i32 12
+  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 14
+  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 17
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 18
   store i64 0, ptr %job, align 8
   store i64 0, ptr %arrived, align 8
   store i64 0, ptr %passed, align 8
@@ -243,7 +244,7 @@ entry:
   %alone = icmp eq i64 %nthreads, 1
   br i1 %alone, label %run, label %post
 post:
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
   call void @netc.advance(ptr %ctx, ptr %job)
   br label %run
 run:
@@ -256,7 +257,7 @@ define {{linkage}} void @{{prefix}}_stop(ptr %ctx) nounwind {
 entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %all = load ptr, ptr %workers, align 8
   %idle = icmp eq ptr %all, null
   br i1 %idle, label %done, label %join
