@@ -130,7 +130,7 @@ class TrainingRequest(Request):
     bucket: int = BUCKET_BYTES
     """Bytes of results, at least, that several ranks begin to add while the others are computed."""
     announces: bool = False
-    """Whether there are several ranks."""
+    """Whether there are, or shall seem to be, several ranks."""
 
     def begin(self) -> TrainingCompilation:
         """Before the first stage."""
@@ -237,7 +237,7 @@ def load_sharded_trainer(
     request: TrainingRequest, net: Graph, world: World, built: Callable[[TrainingCompilation], None] | None = None
 ) -> ShardedTrainer:
     """As `load_trainer`, for batches in shards, which the ranks of a world share; `net` takes a whole batch."""
-    c = build(replace(request, announces=world.size > 1), PROGRAM)
+    c = build(replace(request, announces=request.announces or world.size > 1), PROGRAM)
     if built is not None:
         built(c)
     update = build(Request(c.step, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)
