@@ -51,7 +51,16 @@ def show_plan(setup: Setup, recipe: TrainingRecipe, ranks: int, network: Network
     )
     counts = [2**i for i in range(math.ceil(math.log2(ranks)))] + [ranks]
     rows = [_row(predict(count, measured, network), samples * recipe.epochs) for count in counts]
-    heads = ["ranks", "batch", "step, ms", "exchange, ms", "exposed, ms", "efficiency", "samples/s", f"hours, {recipe.epochs} epochs"]
+    heads = [
+        "ranks",
+        "batch",
+        "step, ms",
+        "exchange, ms",
+        "exposed, ms",
+        "efficiency",
+        "samples/s",
+        f"hours, {recipe.epochs} epochs",
+    ]
     echo(format_table(heads, rows), nl=False)
 
 

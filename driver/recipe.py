@@ -60,8 +60,8 @@ class TrainingRecipe:
     def in_one_step(self, samples: int) -> TrainingRecipe:
         """The recipe with the batches of an update as shards of one large batch, where an epoch has some of these.
 
-        So ranks can share them, and one tree adds all that an update is made of. `samples` are those of an epoch: what is
-        left of it after the last large batch is dropped. Quantization-aware training takes batches as wholes.
+        So ranks can share them, and one tree adds all that an update is made of. `samples` are those of an epoch: what
+        is left of it after the last large batch is dropped. Quantization-aware training takes batches as wholes.
         """
         whole = self.batch * self.accumulate
         if self.accumulate == 1 or self.qat is not None or samples < _LEAST_UPDATES * whole:
@@ -141,8 +141,8 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any], graph: Grap
     """Combine a net's own recipe, if it has one, with what the flags give (None: not given).
 
     `--epochs` stretches or shrinks the schedule of the file, its warm-up included; without it, training lasts as long
-    as the schedule. `graph`, the net for one sample, decides how many shards pay. With `qat`, `FINE_TUNING` replaces what the file says. Raises `NetcError` for unknown or unsuitable
-    settings, and if nothing says what to train on.
+    as the schedule. `graph`, the net for one sample, decides how many shards pay. With `qat`, `FINE_TUNING` replaces
+    what the file says. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to train on.
     """
     given = {name: value for name, value in flags.items() if _is_given(value)}
     settings = _read(written, overridden(flags) - {"epochs", "schedule"}) if written is not None else {}

@@ -103,7 +103,9 @@ class Job:
         _check_alike(*preparations)
         threads = setup.threads or world.cores
         nets = graph, weights, shard
-        return Job(setup, said, recipe, *nets, train, test, *preparations, loss, shard_loss, labels, workers, threads, world)
+        return Job(
+            setup, said, recipe, *nets, train, test, *preparations, loss, shard_loss, labels, workers, threads, world
+        )
 
     @property
     def notes(self) -> tuple[str | None, ...]:

@@ -140,7 +140,7 @@ class Program:
         return Writer(self, outputs)
 
     def listen(self, notified: Callable[[int], None] | None) -> None:
-        """From now on, calls tell amid their work when outputs are final: `notified` is given the announcement's number.
+        """From now on, calls tell amid their work when outputs are final, by the number of the announcement.
 
         `module.calls` say what is announced (`compiler.modules.module.final_outputs`). Only for programs with a state,
         whose calls take turns; `notified` runs in the thread that calls, and mustn't raise.

@@ -16,7 +16,7 @@ import click
 from ..compiler.errors import NetcError
 from ..compiler.quantization import Ranges
 from ..data_help import DataCommand
-from ..frontend import FORMATS, Recipe, format_of, load_recipe
+from ..frontend import FORMATS, format_of, load_recipe
 from ..notes import show_notes
 from ..options import (
     allow_import_option,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-
 BUCKET_BYTES = 25_000_000
 """Of gradients that are added while others are computed, unless a user says otherwise."""
 

@@ -23,6 +23,7 @@ train tiny {
   data = "data.npz"
   optimizer = sgd(lr = 0.1, momentum = 0.9)
   batch = 64
+  shards = 2
   epochs = 2
 }
 """
@@ -80,6 +81,16 @@ def test_ranks_give_the_weights_of_one_process(home: Path) -> None:
         assert (home / "one" / name).read_bytes() == (home / "two" / name).read_bytes()
 
 
+def test_ranks_share_accumulated_batches_and_add_buckets_meanwhile(home: Path) -> None:
+    options = ("--batch", "4", "--accumulate", "4", "--shards", "1", "--bucket", "0.0001")
+    for ranks in (1, 2, 3):
+        done = train(home, ranks, "tiny.net", "--run-dir", str(ranks), *options)
+        assert done.returncode == 0, done.stderr
+        assert "12 steps of 16" in done.stdout
+    for ranks in (2, 3):
+        assert (home / "1" / "last.safetensors").read_bytes() == (home / str(ranks) / "last.safetensors").read_bytes()
+
+
 def test_a_run_of_two_ranks_goes_on_with_one(home: Path) -> None:
     options = ("--save-every", "1")
     assert (
@@ -109,7 +120,7 @@ def test_more_ranks_than_shards_are_refused_once(home: Path) -> None:
     refused = train(home, 2, "tiny.net", "--shards", "1")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: 2 ranks share a batch of 64 in 1 shards\n"
+        "error: 2 ranks share a batch of 64 in 1 shard\n"
         "  hint: --shards 2, which a run on any other number of ranks needs, too, to give the same weights\n"
     )
 

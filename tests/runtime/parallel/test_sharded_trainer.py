@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 import netc
 from netc.compiler.errors import NetcError
+from netc.compiler.modules.module import final_outputs
+from netc.compiler.modules.reader import parse_module
 from netc.runtime.parallel.trainer import CHECKED_STEPS, ShardedTrainer
 from netc.runtime.parallel.world import ALONE, World
 from netc.training import TrainingRequest, load_sharded_trainer
@@ -105,6 +107,32 @@ def test_any_number_of_ranks_gives_the_same_bits(source: Path, ranks: int) -> No
         for name, value in expected.items():
             np.testing.assert_array_equal(state[name], value, err_msg=name)
     alone.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_shard_announces_gradients_in_the_order_of_the_backward_pass(tmp_path: Path, threads: int) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(PLAIN)
+    request = TrainingRequest(path, batch=4, shards=4, threads=threads, seed=4, announces=True, bucket=500)
+    x, labels = batches(1)[0]
+    with load_sharded_trainer(request, netc.load(path, batch=BATCH), ALONE) as mine:
+        shard = mine._shard
+        names = [name for name, _ in shard.module.outputs]
+        groups = [[names[i] for i in group] for group in final_outputs(shard.module.calls, len(names))]
+        assert "fc.weight.grad" in groups[0]
+        assert "conv.weight.grad" in groups[-1]
+        heard = list[int]()
+        shard.listen(heard.append)
+        mine.step(x, labels)
+        assert heard == [*range(len(groups) - 1)] * 4
+        shard.listen(None)
+        mine.step(x, labels)
+        assert len(heard) == (len(groups) - 1) * 4
+        *early, (share, time) = mine.announced(x, labels)
+        assert early
+        assert share == time == 1
+        assert all(0 < s < 1 and 0 < t <= 1 for s, t in early)
+        assert parse_module(str(shard.module)) == shard.module
 
 
 def test_a_rank_with_other_weights_is_named(tmp_path: Path) -> None:
