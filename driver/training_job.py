@@ -157,6 +157,12 @@ class Job:
         classes = {"classes": self.classes, "data_classes": self.train.names}
         return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **classes}
 
+    def decisive(self) -> dict[str, Any]:
+        """What must be the same on all ranks: what the run keeps, but for paths and costs; how many samples there are."""
+        others = {"model", "weights", *COSTS}
+        described = {name: value for name, value in self.description().items() if name not in others}
+        return {**described, "training samples": len(self.train), "test samples": len(self.test)}
+
     def check_classes(self, kept: Mapping[str, Any]) -> None:
         """Raise `NetcError` if net or data have other classes than in the recipe that a run keeps."""
         for name, now in (("classes", self.classes), ("data_classes", self.train.names)):

@@ -46,7 +46,7 @@ from ..runtime.training.batches import BatchStream, Maker
 from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
-from ..together import passing_on_signals, together
+from ..together import agree, passing_on_signals, together
 from ..training import QAT
 from ..training_job import Job, Scorer
 from ..training_setup import COSTS, IDENTITY, Setup
@@ -201,6 +201,7 @@ def train_command(
         if not watch.reached:
             show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
         job, start = together(world, prepare)
+        agree(world, job.decisive())
         if emit:
             return 0 if world.rank else _emit(job, emit, output, log)
         if world.rank:

@@ -82,9 +82,10 @@ def test_ranks_give_the_weights_of_one_process(home: Path) -> None:
 
 
 def test_ranks_share_accumulated_batches_and_add_buckets_meanwhile(home: Path) -> None:
-    options = ("--batch", "4", "--accumulate", "4", "--shards", "1", "--bucket", "0.0001")
+    (home / "wide.net").write_text(NET.replace("conv@conv(4, 3", "conv@wide(64, 3) |> conv@conv(64, 3"))
+    options = ("--batch", "4", "--accumulate", "4", "--shards", "1", "--bucket", "0.01", "--net", "tiny")
     for ranks in (1, 2, 3):
-        done = train(home, ranks, "tiny.net", "--run-dir", str(ranks), *options)
+        done = train(home, ranks, "wide.net", "--run-dir", str(ranks), *options)
         assert done.returncode == 0, done.stderr
         assert "12 steps of 16" in done.stdout
     for ranks in (2, 3):
@@ -122,6 +123,18 @@ def test_more_ranks_than_shards_are_refused_once(home: Path) -> None:
     assert refused.stderr == (
         "error: 2 ranks share a batch of 64 in 1 shard\n"
         "  hint: --shards 2, which a run on any other number of ranks needs, too, to give the same weights\n"
+    )
+
+
+def test_a_rank_with_other_options_is_named(home: Path) -> None:
+    command = f"exec {sys.executable} -m netc train tiny.net --seed $PMI_RANK"
+    refused = subprocess.run(
+        [str(LAUNCHER), "-n", "2", "sh", "-c", command], cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "rank 1: error: this rank was started with seed = 1, but rank 0 with 0\n"
+        "  hint: give all ranks the same command and the same data\n"
     )
 
 
