@@ -58,10 +58,8 @@ def agree(world: World, facts: Mapping[str, object]) -> None:
     def check() -> None:
         for name, value in facts.items():
             if value != first.get(name):
-                hint = "give all ranks the same command and the same data"
-                raise NetcError(
-                    f"this rank was started with {name} = {value}, but rank 0 with {first.get(name)}", hint=hint
-                )
+                message = f"this rank was started with {name} = {value}, but rank 0 with {first.get(name)}"
+                raise NetcError(message, hint="give all ranks the same command and the same data")
 
     together(world, check)
 

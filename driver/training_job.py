@@ -158,7 +158,7 @@ class Job:
         return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **classes}
 
     def decisive(self) -> dict[str, Any]:
-        """What must be the same on all ranks: what the run keeps, but for paths and costs; how many samples there are."""
+        """What must be the same on all ranks: what the run keeps, but for paths and costs; the number of samples."""
         others = {"model", "weights", *COSTS}
         described = {name: value for name, value in self.description().items() if name not in others}
         return {**described, "training samples": len(self.train), "test samples": len(self.test)}
