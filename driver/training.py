@@ -237,7 +237,7 @@ def load_sharded_trainer(
     request: TrainingRequest, net: Graph, world: World, built: Callable[[TrainingCompilation], None] | None = None
 ) -> ShardedTrainer:
     """As `load_trainer`, for batches in shards, which the ranks of a world share; `net` takes a whole batch."""
-    c = build(replace(request, announces=request.announces or world.size > 1), PROGRAM)
+    c = build(replace(request, announces=request.announces or (world.size > 1 and world.threaded)), PROGRAM)
     if built is not None:
         built(c)
     update = build(Request(c.step, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)

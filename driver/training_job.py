@@ -159,7 +159,7 @@ class Job:
 
     def decisive(self) -> dict[str, Any]:
         """What must be the same on all ranks: what the run keeps, but for paths and costs; the number of samples."""
-        others = {"model", "weights", *COSTS}
+        others = {"model", "weights", *COSTS} - {"bucket"}
         described = {name: value for name, value in self.description().items() if name not in others}
         return {**described, "training samples": len(self.train), "test samples": len(self.test)}
 

@@ -68,11 +68,23 @@ class ShardedTrainer(Trainer):
         if len(dtypes) != 1:
             raise NetcError(f"net {net.name} mixes element types: it can't be trained in shards", hint="use --shards 1")
         self._shapes = [t.shape for t in types]
-        groups = final_outputs(shard.module.calls, len(types))
-        self._places, self._buckets = _layout(groups, self._shapes)
-        self._tree = Tree(world, shards, self._buckets[-1].stop, dtypes.pop(), self._buckets[:-1])
+        self._dtype = dtypes.pop()
+        self._final = final_outputs(shard.module.calls, len(types))
         self._cut: dict[int, tuple[list[Array], Writer]] = {}
         """The views of each array of the tree, which uses the same few again and again."""
+        self._arrange(self._final)
+
+    def _arrange(self, groups: Sequence[Sequence[int]]) -> None:
+        """Let results lie in the order of these groups, each of which is a bucket but the last."""
+        self._places, self._buckets = _layout(groups, self._shapes)
+        self._tree = Tree(self.world, self._shards, self._buckets[-1].stop, self._dtype, self._buckets[:-1])
+        final, self._whole = set[int](), list[int]()
+        """After each announcement, how many buckets are final."""
+        for announced in self._final[:-1]:
+            final |= set(announced)
+            self._whole.append(
+                next((n for n, group in enumerate(groups[:-1]) if not final.issuperset(group)), len(groups) - 1)
+            )
 
     @property
     def rows(self) -> slice:
@@ -116,6 +128,8 @@ class ShardedTrainer(Trainer):
 
     def step(self, *batch: Array) -> float:
         """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`."""
+        if self._steps == 0 and self.world.size > 1 and (first := self.world.broadcast(self._final)) != self._final:
+            self._arrange(first)  # the program of other processors, or of more threads, has another order
         *x, labels = batch
         labels = self._checked(labels)
         given = [*(laid_out(a, t) for a, t in zip(x, self._shard.inputs.values(), strict=False)), labels]
@@ -126,7 +140,15 @@ class ShardedTrainer(Trainer):
             if announce is None:
                 run(write, number)
                 return
-            self._shard.listen(announce)
+            begun = 0
+
+            def heard(announcement: int) -> None:
+                nonlocal begun
+                for bucket in range(begun, self._whole[announcement]):
+                    announce(bucket)
+                begun = max(begun, self._whole[announcement])
+
+            self._shard.listen(heard)
             try:
                 run(write, number)
             finally:

@@ -28,6 +28,8 @@ class World(Protocol):
 
     rank: int
     size: int
+    threaded: bool
+    """Whether another thread may send and receive, while the first does not."""
     over: bool
     """Whether all ranks know that they end, so that none has to be ended."""
 
@@ -78,6 +80,7 @@ class Alone:
 
     rank = 0
     size = 1
+    threaded = False
     over = False
 
     @property
@@ -119,6 +122,7 @@ class MpiWorld:
         self.over = False
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
+        self.threaded = min(self._comm.allgather(MPI.Query_thread())) >= MPI.THREAD_SERIALIZED
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED).allgather(own)
         self._sharers = neighbours.count(own)
