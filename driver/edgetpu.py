@@ -17,7 +17,7 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Graph
 from .compiler.graph.names import value_names
 from .compiler.passes import legalize_edgetpu
-from .compiler.quantization import states_scales
+from .compiler.quantization import quantized_activation, states_scales
 from .compiler.reading import read_bytes
 from .export import tflite_bytes
 from .output import write_result
@@ -69,13 +69,15 @@ def edgetpu_model(
 
     Labels are looked for beside `model`, the path that a graph came from. `samples`, `limit`, `equalized` and
     `progress` are those of `calibrate`. Raises `NetcError` for operators without an integer form. A network that says
-    its scales is taken with them, and needs no samples.
+    its scales is taken with them, and one of integers as it is: they need no samples.
     """
     given = load(source)
     model = model if isinstance(source, Graph) else os.fspath(source)
     if states_scales(given):
         graph = as_given(given, weights=weights, integer_edges=True)
         return EdgeTpuModel(tflite_bytes(graph, model=model), {}, graph)
+    if quantized_activation(given) is not None:
+        return EdgeTpuModel(tflite_bytes(given, weights, model=model), {}, given)
     if samples is None:
         raise NetcError("quantizing takes samples to calibrate with", hint="give them, unless the file is quantized")
     legal = legalize_edgetpu(given)

@@ -11,7 +11,7 @@ from typing import Any
 from .compiler.edgetpu import LATEST, Release, Report, differences, predict, to_data, to_text
 from .compiler.errors import NetcError
 from .compiler.files import write_bytes
-from .compiler.quantization import states_scales
+from .compiler.quantization import quantized_activation, states_scales
 from .edgetpu import ABSENT, CompilerRun, edgetpu_model, facts_of_file, run_compiler, write_report
 from .frontend import FORMATS, format_of
 from .notes import open_noted
@@ -54,10 +54,11 @@ def _ready_model(model: str, output: str | None, options: Mapping[str, Any], rel
 
 
 def _quantized_model(model: str, output: str | None, options: Mapping[str, Any], release: Release) -> _Model:
-    """The TFLite file that is made of a float network."""
+    """The TFLite file that is made of a float network, or of one that is quantized already."""
     network = load(model, net=options["net"], settings=options["settings"], preprocess=options["preprocess"])
-    needed = [("weights", "--weights FILE.safetensors", bool(network.parameters))]
-    needed.append(("calibrate", "--calibrate FOLDER", not states_scales(network)))
+    needed = [("weights", "--weights FILE.safetensors", bool(network.weights))]
+    is_quantized = states_scales(network) or quantized_activation(network) is not None
+    needed.append(("calibrate", "--calibrate FOLDER", not is_quantized))
     for name, what, is_needed in needed:
         if is_needed and not options[name]:
             hint = "`netc check --target edgetpu` predicts without weights or samples"

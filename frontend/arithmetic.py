@@ -118,7 +118,7 @@ def truth(value: Any, location: Location) -> bool:
         return value
     hint = f"compare it, for example `{'x' if isinstance(value, Tensor) else text(value)} > 0`"
     if isinstance(value, Tensor):
-        hint = "conditions are decided at compile time; where(mask, a, b) chooses element by element"
+        hint = "logical_and, logical_or and `not` combine masks"
     raise error(f"a condition must be true or false, not {describe(value)}", location, hint if len(hint) < 80 else None)
 
 

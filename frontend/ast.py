@@ -6,6 +6,7 @@ of the layout.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -208,6 +209,14 @@ class For(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class While(Node):
+    """`while condition { body }`, which goes on at run time."""
+
+    condition: Expr
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
 class If(Node):
     """`if condition { yes } else { no }`."""
 
@@ -224,7 +233,7 @@ class Next(Node):
     value: Expr
 
 
-Statement = Assign | Return | For | If | Next
+Statement = Assign | Return | For | While | If | Next
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +346,14 @@ def walk(root: Node) -> Iterator[Node]:
             values = value if isinstance(value, tuple) else (value,)
             children += [v for v in values if isinstance(v, Node)]
         pending += reversed(children)
+
+
+def names_read(node: Node) -> Counter[str]:
+    """How often each name is read within `node`."""
+    targets = [child.target for child in walk(node) if isinstance(child, Assign) and child.operator is None]
+    targets += [child.target for child in walk(node) if isinstance(child, For)]
+    bound = {id(n) for target in targets for n in walk(target)}
+    return Counter(n.id for n in walk(node) if isinstance(n, Name) and id(n) not in bound)
 
 
 def assigned_names(node: Node) -> set[str]:

@@ -20,9 +20,10 @@ from .expressions import POISON
 from .gradients import GradientCall
 from .names import check_gradient, recursion, unknown_hyperparameter
 from .quantized import settings
+from .run_time import RUNNING
 from .signatures import Arguments, Given, Slot, bind, slots_of_function, slots_of_layer, slots_of_operator
 from .state import MAX_DEPTH, CallSite, Elaboration, Frame, LimitError, Use
-from .statements import RUNNING, StatementRunner
+from .statements import StatementRunner
 from .tensors import apply_operator
 from .values import (
     Builtin,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..compiler.errors import Diagnostic, Location, NetcError, near_miss
+from ..compiler.graph.ir import Value
 from . import arithmetic, ast
 from .budget import OverspentError
 from .modules import candidates, library, unknown_name
@@ -46,6 +47,10 @@ class ExpressionEvaluator(ABC):
     @abstractmethod
     def call(self, site: CallSite, callee: Any, label: str | None, arguments: Arguments) -> Any:
         """Call `callee` and return its result."""
+
+    @abstractmethod
+    def choose(self, node: ast.Conditional, condition: Value, frame: Frame) -> Any:
+        """The value that a tensor chooses at run time."""
 
     def evaluate(self, node: ast.Expr, frame: Frame) -> Any:
         """The value of an expression. Raises `NetcError`, or `Poisoned` where the reason is known already."""
@@ -142,8 +147,11 @@ class ExpressionEvaluator(ABC):
         return tensor_compare(symbol, left, right, self._emitter(frame, node.location), node.location)
 
     def _conditional(self, node: ast.Conditional, frame: Frame) -> Any:
-        condition = arithmetic.truth(self.evaluate(node.condition, frame), node.condition.location)
-        return self.evaluate(node.yes if condition else node.no, frame)
+        condition = self.evaluate(node.condition, frame)
+        if isinstance(condition, Tensor):
+            return self.choose(node, condition, frame)
+        is_true = arithmetic.truth(condition, node.condition.location)
+        return self.evaluate(node.yes if is_true else node.no, frame)
 
     def _index(self, node: ast.Index, frame: Frame) -> Any:
         items = self.evaluate(node.value, frame)

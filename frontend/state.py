@@ -131,8 +131,11 @@ class Elaboration:
         """Files of weights that say what integers stand for."""
         self.diagnostics: dict[object, Diagnostic] = {}
         self.depth = 0
+        self.inside = 0
+        """How many branches and loops that run time decides about are open."""
         self._unknown: dict[Location, Diagnostic] = {}
         self._assigned: dict[int, set[str]] = {}
+        self._read: dict[int, Counter[str]] = {}
 
     @staticmethod
     def nested(outer: Elaboration, name: str) -> Elaboration:
@@ -181,6 +184,15 @@ class Elaboration:
         if key not in self._assigned:
             self._assigned[key] = ast.assigned_names(statement)
         return self._assigned[key]
+
+    def is_read_outside(self, name: str, statement: ast.Statement, frame: Frame) -> bool:
+        """True if a name is read in the definition that is elaborated, besides in one of its statements."""
+        if frame.procedure is None:
+            return True
+        for node in (frame.procedure.body, statement):
+            if id(node) not in self._read:
+                self._read[id(node)] = ast.names_read(node)
+        return self._read[id(frame.procedure.body)][name] > self._read[id(statement)][name]
 
     def path(self, path: str, location: Location) -> str:
         """The path of a call or the name of a parameter, if it is not too long."""

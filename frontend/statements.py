@@ -4,17 +4,17 @@ independent errors are all found in one run, and those that only follow from oth
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..compiler.errors import Location, NetcError
+from ..compiler.graph.ir import Value
 from . import arithmetic, ast
 from .expressions import POISON, ExpressionEvaluator
+from .run_time import RUNNING, check_condition, choose, repeat
 from .state import CallSite, Frame, Update
 from .tensors import as_tensors
 from .values import Poisoned, Tensor, describe, error, is_number
-
-RUNNING = object()
-"""Result of a statement that doesn't return."""
 
 
 class StatementRunner(ExpressionEvaluator):
@@ -51,6 +51,9 @@ class StatementRunner(ExpressionEvaluator):
             return self.evaluate(statement.value, frame)
         if isinstance(statement, ast.For):
             return self._for(statement, frame)
+        if isinstance(statement, ast.While):
+            repeat(self, statement, frame)
+            return RUNNING
         if isinstance(statement, ast.Next):
             self._next(statement, frame)
             return RUNNING
@@ -70,6 +73,9 @@ class StatementRunner(ExpressionEvaluator):
         """`next(state) = value`: what the state holds when the next run begins."""
         value = self.evaluate(statement.value, frame)
         state = self.evaluate(statement.state, frame)
+        if self.state.inside:
+            hint = "assign a variable in there, and say behind it what the next value is"
+            raise error("a state has one next value, whatever run time decides", statement.location, hint)
         if not isinstance(state, Tensor) or state not in self.state.states:
             hint = 'write `h = state("h", [1, 32])`, then `next(h) = ...`'
             raise error(f"next takes a state, not {describe(state)}", statement.state.location, hint)
@@ -111,12 +117,29 @@ class StatementRunner(ExpressionEvaluator):
         return RUNNING
 
     def _if(self, statement: ast.If, frame: Frame) -> Any:
-        """Chains of `else if` are walked in a loop, not by recursion."""
-        while not arithmetic.truth(self.evaluate(statement.condition, frame), statement.condition.location):
+        """Chains of `else if` are walked in a loop, not by recursion, up to what run time decides."""
+        while True:
+            condition = self.evaluate(statement.condition, frame)
+            if isinstance(condition, Tensor):
+                return self._at_run_time(statement, condition, frame)
+            if arithmetic.truth(condition, statement.condition.location):
+                return self.run(statement.yes, frame)
             if statement.no is None:
                 return RUNNING
             following = statement.no.statements
             if len(following) != 1 or not isinstance(following[0], ast.If):
                 return self.run(statement.no, frame)
             statement = following[0]
-        return self.run(statement.yes, frame)
+
+    def choose(self, node: ast.Conditional, condition: Value, frame: Frame) -> Any:
+        """`if condition then yes else no` of a tensor."""
+        check_condition(condition, node.condition.location)
+        yes, no = (partial(self.evaluate, branch, frame) for branch in (node.yes, node.no))
+        return choose(self.state, frame, condition, node.location, yes, no)
+
+    def _at_run_time(self, statement: ast.If, condition: Value, frame: Frame) -> Any:
+        check_condition(condition, statement.condition.location)
+        yes = partial(self.run, statement.yes, frame)
+        no = partial(self.run, statement.no, frame) if statement.no is not None else lambda: RUNNING
+        is_read = partial(self.state.is_read_outside, statement=statement, frame=frame)
+        return choose(self.state, frame, condition, statement.location, yes, no, is_read)

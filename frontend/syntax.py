@@ -25,7 +25,6 @@ _FOREIGN_WORDS = {
     "class": "a piece of a network is a `block`",
     "fn": "a piece of a network is a `block`, arithmetic is a `func`",
     "elif": "write `else if`",
-    "while": "there is only `for name in list`; loops are bounded",
     "let": "write `name = value`",
     "var": "write `name = value`",
     "const": "write `name = value`",
@@ -100,7 +99,7 @@ def _hint(token: Token, previous: Token | None, allowed: Collection[str]) -> str
     if token.type == "EQUAL" and "COMPARE" in allowed:
         return "to compare, write `==`"
     if previous is not None and previous.type == "NAME" and token.type == "NAME":
-        keyword = near_miss(before, ("for", "if", "return", "else"))
+        keyword = near_miss(before, ("for", "if", "while", "return", "else"))
         return keyword if keyword and NEWLINE in allowed else None
     if token.type == "FLOOR":
         return COMMENT_HINT

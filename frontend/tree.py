@@ -161,6 +161,9 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         target, iterable, body = children
         return ast.For(self._at(meta), self._target(target), iterable, body)
 
+    def while_(self, meta: Meta, children: list[Any]) -> ast.While:
+        return ast.While(self._at(meta), *children)
+
     def if_(self, meta: Meta, children: list[Any]) -> ast.If:
         condition, yes, no = children
         if isinstance(no, ast.If):

@@ -7,13 +7,17 @@ schedules are checked against. Groups that normalise rows have loops of their ow
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+from ..graph.ir import Value
 from ..loops.compute import Reduction
-from ..loops.ir import Const, Expr, LoopKind, Stmt, Store, Var
+from ..loops.ir import Const, Expr, Let, Load, LoopKind, Stmt, Store, Var
 from ..targets.target import Target
-from .elements import Elements, NotVectorizableError, physical
+from ..types import TensorType
+from .elements import Elements, NotVectorizableError, depends_on, physical
 from .group import Group
 from .kernel import Scheduled
 from .loops import kind_for, vector_loop
@@ -27,10 +31,35 @@ def schedule_generic(group: Group, target: Target, threads: int) -> tuple[Schedu
     if group.anchor.operator.procedural:
         return schedule_procedure(group, target)
     kind: type[Nest] = Rows if group.normalizes_rows else _Generic
+    lanes = _lanes(group, target)
+    depth = _flat_depth(group, lanes)
+    if depth is not None:
+        with suppress(NotVectorizableError):
+            return (_Flat(group, lanes, threads, target, depth).schedule(),)
     try:
-        return (kind(group, _lanes(group, target), threads, target).schedule(),)
+        return (kind(group, lanes, threads, target).schedule(),)
     except NotVectorizableError:
         return (kind(group, 1, threads, target).schedule(),)
+
+
+def _flat_depth(group: Group, lanes: int) -> int | None:
+    """From which dimension on elementwise operators see all of a tensor as one row; None where that gains nothing.
+
+    Rows of all tensors must be without gaps there; between them there may be margins.
+    """
+    shape = group.results[0].type.shape
+    values = {v for op in group.members if op.name != "constant" for v in (*op.operands, *op.results)}
+    types = [v.type for v in values - group.constants.keys()]
+    if (
+        not shape
+        or shape[-1] % lanes == 0
+        or not all(op.operator.elementwise or op.name == "constant" for op in group.members)
+        or any(t.shape != shape for t in types)
+    ):
+        return None
+    with_margins = [d for t in types for d, margin in enumerate(t.margins) if margin != (0, 0)]
+    depth = max(with_margins, default=0)
+    return depth if math.prod(shape[depth:-1]) > 1 else None
 
 
 def _lanes(group: Group, target: Target) -> int:
@@ -96,3 +125,71 @@ class _Generic(Nest):
             for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
         ]
         return [*elements.statements, *stores]
+
+
+class _Flat(Nest):
+    """Elementwise operators on tensors of one shape: the dimensions from `depth` on are one row."""
+
+    def __init__(self, group: Group, lanes: int, threads: int, target: Target, depth: int) -> None:
+        self.depth = depth
+        super().__init__(group, lanes, threads, target)
+
+    def buffer_shape(self, type_: TensorType) -> tuple[int, ...]:
+        """The last dimension holds rows, margins included."""
+        whole = type_.buffer_shape
+        return (*whole[: self.depth], math.prod(whole[self.depth :]))
+
+    def loops(self) -> list[Stmt]:
+        outer, row = list(self.shape[: self.depth]), math.prod(self.shape[self.depth :])
+        kind = kind_for(self.work())
+        if math.prod(outer) == 1:
+            return self._row((Const(0),) * len(outer), row, kind)
+        shared = self.shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0
+        return self.nest(outer, shared, lambda index: self._row(index, row, LoopKind.SERIAL))
+
+    def _row(self, index: tuple[Expr, ...], row: int, kind: LoopKind) -> list[Stmt]:
+        return vector_loop(self.names, row, self.lanes, lambda lane, width: self._elements(index, lane, width), kind)
+
+    def _elements(self, outer: tuple[Expr, ...], lane: Var, width: int) -> list[Stmt]:
+        """Compute and store one vector of the results."""
+        inner = tuple(Var(f"flat{d}") for d in range(self.depth, len(self.shape)))
+        elements = _FlatElements(
+            self.buffers,
+            self.group.producers,
+            self.group.constants,
+            lanes=width,
+            lane=lane,
+            byte_tables=self.byte_tables,
+            prefix=self.names.fresh("t") + "_",
+            inner=inner,
+        )
+        index = (*outer, *inner)
+        values = [elements.let(elements.element(r, index)) for r in self.group.results]
+        computed = [*values, *(s.value for s in elements.statements if isinstance(s, Let))]
+        if any(depends_on(value, i) for value in computed for i in inner):
+            raise NotVectorizableError  # a rule that asks where an element is
+        stores = [
+            Store(output, elements.place(result.type, index), value)
+            for output, result, value in zip(self.outputs, self.group.results, values, strict=True)
+        ]
+        return [*elements.statements, *stores]
+
+
+@dataclass
+class _FlatElements(Elements):
+    """Elements at the place `lane` of rows; the variables `inner` of their index have no values."""
+
+    inner: tuple[Var, ...] = ()
+
+    def place(self, type_: TensorType, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """Where a vector begins in a buffer."""
+        depth = len(index) - len(self.inner)
+        if index[depth:] != self.inner or self.lane is None:
+            raise NotVectorizableError
+        outer = (i + before for i, (before, _) in zip(index[:depth], type_.margins, strict=False))
+        gap = type_.margins[depth][0] * math.prod(type_.shape[depth + 1 :])
+        return (*outer, self.lane + gap)
+
+    def load(self, value: Value, index: tuple[Expr, ...]) -> Expr:
+        """Read a buffer where the result is."""
+        return Load(self.buffers[value], self.place(value.type, index), self.lanes)

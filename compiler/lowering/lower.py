@@ -71,6 +71,8 @@ class _Lowering:
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
+        plain = not self.guards and not any(op.operator.regions for op in graph.operations)
+        self.may_overwrite = target.is_scarce and plain
         self.region = WeightRegion(graph, target.alignment)
         self.weights = self.region.static
         self.producers = self.region.producers
@@ -204,9 +206,8 @@ class _Lowering:
 
     def _overwritten(self, group: Group) -> Mapping[Value, Value]:
         """The result and the temporary in whose memory it is written, where memory is scarce."""
-        plain = not self.guards and not any(op.operator.regions for op in self.graph.operations)
         result = group.operation.results[0]
-        if not self.target.is_scarce or not plain or result in self.state.results:
+        if not self.may_overwrite or result in self.state.results:
             return {}
         for old in overwritable(group.operation, self.graph, self.weights):
             free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))

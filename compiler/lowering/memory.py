@@ -47,8 +47,10 @@ def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT, *, tho
     """The places of all values. A thorough plan tries other orders, too, unless there are too many values."""
     order = sorted(lifetimes, key=lambda t: (-t.bytes, t.first))
     plan = _placed(order, alignment)
+    if not thorough or len(order) > MOST_ORDERED:
+        return plan
     least = _most_at_once(lifetimes, alignment)
-    while thorough and plan.size > least and len(order) <= MOST_ORDERED:
+    while plan.size > least:
         others = ([t, *(o for o in order if o is not t)] for t in order)
         better = ((found, other) for other in others if (found := _placed(other, alignment)).size < plan.size)
         improved = next(better, None)

@@ -33,7 +33,7 @@ from ..loops.ir import (
     const,
 )
 from ..targets.target import MinMax, Target
-from ..types import DType
+from ..types import DType, TensorType
 from .elements import Elements
 from .extremum import reduce_in_loops, reduce_window
 from .group import Group
@@ -72,16 +72,20 @@ class Nest(ABC):
         read = (v for op in group.members for v in op.operands if v in group.outer)
         values = dict.fromkeys(v for v in read if v not in overwritten)
         self.buffers: dict[Value, Buffer] = {
-            v: Buffer(f"x{i}", v.type.dtype, v.type.buffer_shape) for i, v in enumerate(values)
+            v: Buffer(f"x{i}", v.type.dtype, self.buffer_shape(v.type)) for i, v in enumerate(values)
         }
         self.outputs = [
-            Buffer(f"y{i}" if i else "y", r.type.dtype, r.type.buffer_shape, Space.OUT)
+            Buffer(f"y{i}" if i else "y", r.type.dtype, self.buffer_shape(r.type), Space.OUT)
             for i, r in enumerate(group.results)
         ]
         self.inputs = dict(self.buffers)
         for result, output in zip(group.results, self.outputs, strict=True):
             if result in group.in_place:
                 self.buffers[group.in_place[result]] = output
+
+    def buffer_shape(self, type_: TensorType) -> tuple[int, ...]:
+        """How the kernel sees a tensor."""
+        return type_.buffer_shape
 
     def schedule(self) -> Scheduled:
         """The kernel with its arguments."""

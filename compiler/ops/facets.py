@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..graph.ir import Attributes, Operation, Operator, Results, Value
+from ..graph.ir import Attributes, Builder, Operation, Operator, Results, Value
 from ..types import DType, TensorType
 from .axes import Permutation
 
@@ -126,6 +126,8 @@ class Permuted:
     operands: tuple[Permutation, ...]
     operator: Operator | None = None
     """The one that does so, where it is another one."""
+    emit: Callable[[Builder, tuple[Value, ...]], Value] | None = field(default=None, compare=False)
+    """Emits the result from the transposed operands, where that takes several operations."""
 
 
 PermutationRule = Callable[[tuple[TensorType, ...], Attributes, Permutation], Permuted | None]

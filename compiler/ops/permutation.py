@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from ..graph.ir import Attributes, Operator
+import math
+
+from ..graph.ir import Attributes, Builder, Operator, Value
 from ..types import Quantization, TensorType
 from .attention import Attention
 from .axes import Permutation, groups_of, is_identity
 from .blocks import Rearrangement
 from .contract import Contract
 from .conversion import ArgExtremum, OneHot
-from .convolution import Convolution
 from .convolution_gradients import ConvolutionGradient
 from .core import Constant, Fused, Param, Relayout
 from .dense import Dense
 from .differentiation import CustomGradient
 from .facets import PERMUTED, Permuted
 from .fake_quantize import FakeQuantize, RoundToGrid
+from .gradients import reshaped
 from .indexing import Gather, GatherND, TakeAlongAxis, Tile
 from .matmul import MatMul
 from .normalization import BatchNorm
@@ -26,6 +28,7 @@ from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
 from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
+from .quantized.blocked import BlockedDense
 from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
@@ -213,13 +216,30 @@ def _attention(operands: Operands, attributes: Attributes, permutation: Permutat
     permutation = (*ones, *(d for d in permutation if d not in ones))
     rows = permutation.index(old_rows)
     if rows < rank - 3:
-        return None
+        return _heads_together(operands, attributes, permutation, rows)
     moved = {**attributes, "heads_inside": rows == rank - 3}
     old = _outer(rank, attributes["heads_inside"])
     outer = [old.index(permutation[d]) for d in _outer(rank, moved["heads_inside"])]
     masks = [_under_broadcasting(o.shape, (*outer, rank - 2, rank - 1)) for o in operands[3:]]
     known = tuple(order for order in masks if order is not None)
     return Permuted(moved, permutation, (*(permutation,) * 3, *known)) if len(known) == len(masks) else None
+
+
+def _heads_together(operands: Operands, attributes: Attributes, permutation: Permutation, rows: int) -> Permuted | None:
+    """Attention whose matrices are numbered by several dimensions between rows and features: they become one."""
+    heads = permutation[rows + 1 : -1]
+    if len(operands) > 3 or any(o.shape[d] != operands[0].shape[d] for o in operands for d in heads):
+        return None
+
+    count = math.prod(operands[0].shape[d] for d in heads)
+
+    def emit(b: Builder, values: tuple[Value, ...]) -> Value:
+        merged = (reshaped(b, v, (*v.type.shape[: rows + 1], count, v.type.shape[-1])) for v in values)
+        total = b.emit("attention", *merged, **{**attributes, "heads_inside": True})
+        shape = total.type.shape
+        return reshaped(b, total, (*shape[:-2], *values[0].type.shape[rows + 1 : -1], shape[-1]))
+
+    return Permuted(attributes, permutation, (permutation,) * 3, emit=emit)
 
 
 def _rows(rank: int, heads_inside: bool) -> int:
@@ -266,7 +286,7 @@ PERMUTED.add(_each_dimension, MirrorPad, Pad, Slice, StridedSlice, StridedSliceG
 PERMUTED.add(_broadcast_to, BroadcastTo)
 PERMUTED.add(_transpose, Transpose)
 PERMUTED.add(_one_hot, OneHot)
-PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, Convolution, ConvolutionGradient, Pooling, QAvgPool)
+PERMUTED.none("channels stand last", BatchNorm, ChannelVariance, ConvolutionGradient, Pooling, QAvgPool)
 PERMUTED.none("channels stand last", QConv2D, QTransposeConv2D, Resize, TransposeConvolution)
 PERMUTED.add(_attention, Attention)
 PERMUTED.none("each operand has axes of its own: `contracted`", Contract)
@@ -274,7 +294,7 @@ PERMUTED.add(_rows_stay, Dense)
 PERMUTED.add(_matrices_stay, MatMul)
 PERMUTED.none("channels stand last", HybridConv2D, HybridTransposeConv2D)
 PERMUTED.none("rows have scales of their own", DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes)
-PERMUTED.none("rows are multiplied by columns", QDense, QMatMul, HybridDense, HybridMatMul)
+PERMUTED.none("rows are multiplied by columns", BlockedDense, QDense, QMatMul, HybridDense, HybridMatMul)
 PERMUTED.none("steps are rounded one after the other, in row-major order", QReduceProd, RowProducts)
 PERMUTED.none("the step in time, the channels and the gates have places", QLstm)
 PERMUTED.none("products are summed over dimensions in fixed places", IntegerSum, MatMulSum)

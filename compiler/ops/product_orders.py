@@ -26,6 +26,12 @@ def contracted(op: Operation, place: int, permutation: Permutation) -> Permuted 
     return None if new is None else _form(labels, new)
 
 
+def as_it_stands(op: Operation) -> Permuted | None:
+    """The form that a dense layer or a product of matrices has; None for other operations."""
+    labels = _labelled(op)
+    return None if labels is None else _form(labels, labels)
+
+
 def with_operand(op: Operation, form: Permuted, place: int, permutation: Permutation) -> Permuted | None:
     """Another form of a dense layer or a product of matrices, with one tensor in another order and all else as it is.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..arrays import row_major
@@ -15,9 +15,10 @@ from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
 from .axis_cuts import chosen, cost, merged_from
 from .axis_orders import Order, Roots, order_of
-from .axis_plans import Plan, planned, seeds
+from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
+from .product_axes import with_axes_apart
 from .views import with_merged_views
 
 MAX_ROUNDS = 100
@@ -77,7 +78,7 @@ def _better(graph: Graph) -> Graph:
     plan = _best(roots)
     if not plan and not _is_wasteful(roots):
         turned = rewritten(graph, partial(_with_turned_rows, graph, roots.static))
-        return graph if turned is graph else dce(turned)
+        return with_axes_apart(graph) if turned is graph else dce(turned)
     return dce(_Mover(roots, plan).moved())
 
 
@@ -85,14 +86,33 @@ def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
     best: Plan = {}
     least = cost(roots, best)
-    for exact in (True, False):
-        waiting = seeds(roots)
-        while waiting:
-            plan, waiting = planned(roots, waiting, exact=exact)
+    for plans in (_plans, _plans_of_one_side):
+        for plan in plans(roots):
             found = chosen(roots, plan) if plan else {}
             if (total := cost(roots, found)) < least:
                 best, least = found, total
+        if best:
+            break
     return best
+
+
+def _plans(roots: Roots) -> Iterator[Plan]:
+    """What could be done."""
+    yield absorbing(roots)
+    for exact in (True, False):
+        yield from _all_planned(roots, seeds(roots), exact=exact)
+
+
+def _plans_of_one_side(roots: Roots) -> Iterator[Plan]:
+    """What else could be done: transposes go at their readers only, or at their makers only."""
+    for at_reader in (True, False):
+        yield from _all_planned(roots, [s for s in seeds(roots) if s.at_reader is at_reader], exact=False)
+
+
+def _all_planned(roots: Roots, waiting: Sequence[Seed], *, exact: bool) -> Iterator[Plan]:
+    while waiting:
+        plan, waiting = planned(roots, waiting, exact=exact)
+        yield plan
 
 
 def _is_wasteful(roots: Roots) -> bool:
@@ -142,6 +162,12 @@ class _Mover:
             return
         reads = zip(self.roots.operands[op], form.operands, strict=True)
         operands = [self._value(read.root, composed(read.order, order), op.location) for read, order in reads]
+        if form.emit is not None:
+            start = len(self.rewriter.operations)
+            self.made[op.result] = form.emit(self.rewriter, tuple(operands)), form.result
+            new = self.rewriter.operations[start:]
+            self.rewriter.operations[start:] = [replace(o, location=op.location) for o in new]
+            return
         name = op.result.name if is_identity(form.result) else None
         operator = form.operator or op.operator
         moved = self.rewriter.operation(operator, operands, form.attributes, location=op.location, name=name)

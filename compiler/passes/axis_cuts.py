@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
-from ..graph.ir import Operation, Value
+from ..graph.ir import Operation, Operator, Value
 from ..ops.contract import Contract
+from ..ops.convolution import Convolution
 from ..ops.facets import Permuted
 from ..ops.shape import Reshape
-from .axis_orders import Order, Read, Roots, order_of, turns_weight
+from .axis_orders import Order, Read, Roots, order_of
 from .axis_plans import Plan, wanted_order
 
 OVERHEAD = 256
 """What a transpose costs however small it is, in bytes that are moved."""
+
+DEEP = 64
+"""Channels from which on a layer loses by a weight that isn't packed: shallow ones have little to load."""
 
 SCALE = 1024
 """What a byte weighs in a cut: far more than the choice among equals."""
@@ -21,16 +25,26 @@ SCALE = 1024
 
 def cost(roots: Roots, plan: Plan) -> int:
     """Bytes that transposes move, and what slower forms of operations cost."""
-    slower = sum(_price(op, form) for op, form in plan.items())
+    forms = {op: form.operator for op, form in plan.items()}
+    slower = sum(_slowness(roots, op, forms.get(op) or op.operator) for op in roots.operands)
     return sum(_cost_of(roots, root, plan) for root in roots.reads) + slower
 
 
-def _price(op: Operation, form: Permuted) -> int:
-    """What another form costs: a dense layer loses the order of its weight that its kernel is made for."""
-    if not isinstance(form.operator, Contract) or isinstance(op.operator, Contract):
+def _slowness(roots: Roots, op: Operation, operator: Operator) -> int:
+    """What an operation costs as a product along any axes: a dense layer's kernel takes its weight in one order."""
+    if not isinstance(operator, Contract):
         return 0
-    moved = min(op.operands[0].type.bytes, op.result.type.bytes) if turns_weight(op, form) else 0
+    depths = [v.type.shape[-2] for v in op.operands if v in roots.static and v.type.rank == 2]
+    if isinstance(op.operator, Convolution):
+        depths = [op.operands[1].type.shape[-2]]
+    others = [v.type.bytes for v in (*op.operands, op.result) if v not in roots.static]
+    moved = min(others, default=0) * min(*depths, DEEP) // DEEP if depths else 0
     return 3 * moved // 2 + OVERHEAD // 4
+
+
+def _price(roots: Roots, op: Operation, form: Permuted) -> int:
+    """What another form costs more than the operation as it stands."""
+    return _slowness(roots, op, form.operator or op.operator) - _slowness(roots, op, op.operator)
 
 
 def _cost_of(roots: Roots, root: Value, plan: Plan) -> int:
@@ -99,11 +113,11 @@ class _Cut:
         self.flow = nx.DiGraph()
         self.flow.add_nodes_from((self.SOURCE, self.SINK))
         for op in plan:  # among equals, the moved form: one order of axes everywhere
-            price = _price(op, plan[op])
-            if price:
+            price = _price(roots, op, plan[op])
+            if price > 0:
                 self._pay(op, self.SINK, price * SCALE)
             else:
-                self._pay(self.SOURCE, op, 1)
+                self._pay(self.SOURCE, op, 1 - price * SCALE)
 
     def _pay(self, u: object, v: object, price: int | None) -> None:
         if price is None:

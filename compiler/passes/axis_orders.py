@@ -13,6 +13,7 @@ from ..graph.analysis import static_values
 from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free
 from ..ops.contract import Contract
+from ..ops.convolution import Convolution
 from ..ops.dense import Dense
 from ..ops.facets import PERMUTED, Permuted
 from ..ops.permutation import asked_for
@@ -114,6 +115,8 @@ class Roots:
         rule = PERMUTED.of(op.operator)
         types = tuple(v.type for v in op.operands)
         rank = max((t.rank for t in types), default=0)
+        if place and isinstance(op.operator, Convolution):  # the order of a filter follows from that of the input
+            return None
         if rule is None or isinstance(op.operator, Transpose) or types[place].rank != rank or op.body is not None:
             return None
         moved = rule(types, op.attributes, order)
@@ -122,6 +125,8 @@ class Roots:
         pairs = [*zip(types, moved.operands, strict=True), (op.result.type, moved.result)]
         if all(is_free(t.shape, o) for t, o in pairs):
             return None
+        if moved.emit is not None:
+            return moved
         operands = tuple(map(transposed, types, moved.operands))
         (result,) = op.operator.result_types(operands, moved.attributes)
         fits = all(transposed(new, inverse(o)) == t for new, o, t in zip(operands, moved.operands, types, strict=True))
@@ -141,7 +146,7 @@ class Roots:
 
 def turns_weight(op: Operation, form: Permuted) -> bool:
     """True for a dense layer along another axis than the last one."""
-    return isinstance(op.operator, Dense) and isinstance(form.operator, Contract)
+    return isinstance(op.operator, Dense | Convolution) and isinstance(form.operator, Contract)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..graph.ir import Operation
 from ..ops.axes import composed, inverse, is_free
 from ..ops.facets import PERMUTED, Permuted
-from ..ops.product_orders import with_operand
+from ..ops.product_orders import as_it_stands, with_operand
 from .axis_orders import Found, Order, Read, Roots, order_of
 
 
@@ -104,6 +104,13 @@ def _neighbours(roots: Roots, plan: Plan, op: Operation, moved: Permuted) -> Ite
         maker = roots.graph.producers.get(read.root)
         if maker is not None and maker not in plan and read.root not in roots.static:
             yield roots.leading(maker, composed(read.order, order))
+
+
+def absorbing(roots: Roots) -> Plan:
+    """Products that take operands as they are made, and give results as they are read; all else works as it stands."""
+    stands = {op: standing for op in roots.operands if (standing := as_it_stands(op)) is not None}
+    settled = _settled(roots, dict(stands))
+    return {op: form for op, form in settled.items() if form is not stands[op]}
 
 
 def _settled(roots: Roots, plan: dict[Operation, Permuted]) -> Plan:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Results, Value
+from ..ops.quantized.blocked import BlockedDense
 from ..ops.quantized.hybrid import Hybrid
 from ..ops.quantized.hybrid_recurrent import HybridLayer
 from ..types import DType, Quantization
@@ -49,6 +50,8 @@ def _as_floats(b: Rewriter, op: Operation) -> Results | None:
         )
         attributes = operator.float_attributes(op.attributes)
         return b.operation(operator.floats, tuple(operands), attributes, location=op.location).results
+    if isinstance(operator, BlockedDense):
+        return b.expand(op, operator.decompose)
     if not isinstance(operator, Hybrid):
         return None
     place: dict[str, Any] = {"location": op.location, "name": op.result.name}

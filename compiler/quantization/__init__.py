@@ -1,7 +1,7 @@
 """Post-training quantization: calibration of activations, and the integer graph that follows from it."""
 
 from . import no_form as no_form
-from .calibration import Calibration, Ranges, observation_graph, prepare, refuse_integers
+from .calibration import Calibration, Ranges, observation_graph, prepare, quantized_activation, refuse_integers
 from .dynamic_range import dynamic_range
 from .equalize import equalize
 from .errors import Noise, comparable, measure
@@ -31,6 +31,7 @@ __all__ = [
     "prepare",
     "quantize",
     "quantize_as_given",
+    "quantized_activation",
     "refuse_integers",
     "states_scales",
 ]

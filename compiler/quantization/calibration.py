@@ -60,11 +60,17 @@ def integer_ready(graph: Graph, params: Mapping[str, Array]) -> Graph:
 
 def refuse_integers(graph: Graph) -> None:
     """Raise `NetcError` if activations of a network are quantized already."""
-    for value in (*graph.inputs, *(v for op in graph.operations if op.name != "constant" for v in op.results)):
-        if value.type.quantization is not None:
-            where = f"`{value.name}`" if value.name else "an activation"
-            problem = f"net {graph.name} is quantized already: {where} is {value.type.dtype}"
-            raise NetcError(problem, hint="quantize the float network that it was made from")
+    value = quantized_activation(graph)
+    if value is not None:
+        where = f"`{value.name}`" if value.name else "an activation"
+        problem = f"net {graph.name} is quantized already: {where} is {value.type.dtype}"
+        raise NetcError(problem, hint="quantize the float network that it was made from")
+
+
+def quantized_activation(graph: Graph) -> Value | None:
+    """An activation that holds integers with a scale; None for networks without any."""
+    values = (*graph.inputs, *(v for op in graph.operations if op.name != "constant" for v in op.results))
+    return next((v for v in values if v.type.quantization is not None), None)
 
 
 def in_integer_operators(graph: Graph) -> Graph:

@@ -50,7 +50,7 @@ class Emitter:
         self._constants: dict[tuple[bytes, str], int] = {}
         self._unique = UniqueNames()
         self._fused = dict(_fusions(graph))
-        self._absorbed = frozenset(self._fused.values())
+        self._absorbed = set(self._fused.values())
         self._halves = graph.attributes.get(CONSTANTS) == HALF
 
     def run(self) -> tuple[list[int], list[int]]:
@@ -186,6 +186,14 @@ class Emitter:
         data = np.array(list(numbers), np.int32)
         return self.constant(data, "numbers/" + "_".join(map(str, data.tolist())))
 
+    def blocked(self, data: Array, scales: Array, name: str) -> int:
+        """Integers of 4 bits [rows, columns] with a scale for each block of a row."""
+        halves = self._add(f"{name}/scales", TensorType(DType.F16, scales.shape), scales.astype(np.float16))
+        place = self._add(name, TensorType(DType.I8, data.shape), data)
+        block = data.shape[1] // scales.shape[1]
+        self.tensors[place] = replace(self.tensors[place], scales=halves, block=block)
+        return place
+
     def intermediate(self, type_: TensorType, name: str) -> int:
         """A tensor between two operators that make up one operation."""
         return self._add(name, type_)
@@ -215,6 +223,25 @@ class Emitter:
         zero = given.zero_point if given is not None and value.type.dtype is DType.I8 else 0
         used = others or bool(self.graph.users[op.results[result]])
         return alone and not used and bool(np.all(state.attributes["value"] == zero))
+
+    def counts_alone(self, op: Operation, step: int) -> bool:
+        """True if operand 0 counts from 0 on by `step`, for this operation alone; the counter is left out of the file."""
+        value = op.operands[0]
+        state = self.graph.producers.get(value)
+        if state not in self.graph.states or state is None or value in self.graph.outputs:
+            return False
+        new = self.graph.updates[value]
+        adding = self.graph.producers.get(new)
+        if adding is None or adding.name != "add" or adding.operands[0] is not value:
+            return False
+        added = self.graph.producers.get(adding.operands[1])
+        is_step = added is not None and added.name == "constant" and added.attributes["value"] == step
+        alone = {*self.graph.users[value]} == {op, adding} and not self.graph.users[new]
+        if not is_step or not alone or self.graph.outputs.count(new) != 1 or state.attributes["value"]:
+            return False
+        self._held.add(value)
+        self._absorbed.add(adding)
+        return True
 
     def own_state(self, op: Operation, operand: int) -> int:
         """The variable tensor that holds a state of which `is_own_state` holds."""

@@ -28,6 +28,10 @@ class Tensor:
     complex: bool = False
     """Its elements are complex numbers of 32-bit floats; `type` says f32."""
     resource: bool = False
+    scales: int | None = None
+    """Elements are integers of 4 bits: the place of the tensor that holds a scale for each block of a row."""
+    block: int = 0
+    """Elements of such a block."""
 
 
 @dataclass(frozen=True, slots=True)

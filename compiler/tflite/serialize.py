@@ -24,6 +24,7 @@ from .reading.options import OPTIONS, OPTIONS_2
 from .reading.schema import IDENTIFIER, VERSION
 
 ALIGNMENT = 16
+BLOCKWISE, NO_TENSOR = 2, -1
 MAX_BYTES = (1 << 31) - 1
 """Offsets of flatbuffers have 31 bits."""
 
@@ -43,7 +44,7 @@ class _Serializer:
     def run(self) -> bytes:
         parts: list[Model | Function] = [self.model, *self.model.functions]
         tensor_buffers = [
-            [self.place(_bytes(t.data)) if t.data is not None else 0 for t in part.tensors] for part in parts
+            [self.place(_data(t, t.data)) if t.data is not None else 0 for t in part.tensors] for part in parts
         ]
         metadata = {name: self.place(data) for name, data in self.model.metadata.items()}
         for node in (node for part in parts for node in part.nodes):
@@ -132,9 +133,12 @@ class _Serializer:
         name, shape = self.b.CreateString(tensor.name), self.integers(tensor.type.shape)
         given = tensor.type.quantization
         quantization = {} if given is None else {"Quantization": self.quantization(given)}
+        if tensor.scales is not None:
+            quantization["Quantization"] = self.blockwise(tensor.scales, tensor.block)
         fields = {**quantization, "IsVariable": True} if tensor.variable else quantization
         element = tflite.TensorType.RESOURCE if tensor.resource else element_code(tensor.type.dtype)
         element = tflite.TensorType.COMPLEX64 if tensor.complex else element
+        element = tflite.TensorType.INT4 if tensor.scales is not None else element
         return self.table("Tensor", Shape=shape, Type=element, Buffer=buffer, Name=name, **fields)
 
     def quantization(self, given: Quantization) -> int:
@@ -142,6 +146,14 @@ class _Serializer:
         zero_points = self._vector(8, given.zero_points, self.b.PrependInt64)
         axis = {} if given.axis is None else {"QuantizedDimension": given.axis}
         return self.table("QuantizationParameters", Scale=scales, ZeroPoint=zero_points, **axis)
+
+    def blockwise(self, scales: int, size: int) -> int:
+        """A scale for each block of `size` elements of a row; the package's generated code lacks the table."""
+        self.b.StartObject(3)
+        for slot, number in enumerate((scales, NO_TENSOR, size)):
+            self.b.PrependInt32Slot(slot, number, 0)
+        details = self.b.EndObject()
+        return self.table("QuantizationParameters", DetailsType=BLOCKWISE, Details=details)
 
     def node(self, node: Node) -> int:
         inputs, outputs = self.integers(node.inputs), self.integers(node.outputs)
@@ -210,8 +222,11 @@ def _tables() -> Mapping[str, Table]:
     return {table.name: table for table in (*OPTIONS.tables.values(), *OPTIONS_2.tables.values())}
 
 
-def _bytes(array: Array) -> bytes:
-    """The elements in row-major order, little-endian."""
+def _data(tensor: Tensor, array: Array) -> bytes:
+    """The elements in row-major order, little-endian; two of 4 bits share a byte, the first in the lower bits."""
+    if tensor.scales is not None:
+        flat = np.append(array.reshape(-1), np.zeros(array.size % 2, array.dtype)).view(np.uint8) & 0xF
+        return bytes(flat[::2] | flat[1::2] << 4)
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 

@@ -201,20 +201,39 @@ def fully_connected(c: Context) -> Value:
     """FULLY_CONNECTED: weight [O, I]; the input is seen as rows of I elements."""
     if c.option("weights_format", 0) != 0:
         c.unsupported("shuffled weights are not supported")
+    if c.tensor(1).blocks is not None and c.tensor(1).element == "INT4":
+        return c.activated(_blocked(c))
     given: Quantization | None
     mixed = is_hybrid(c, 0, 1)
     weight, given = hybrid_weight(c, 1, (1, 0)) if mixed else c.weight(1, (1, 0), as_float=_needs_floats(c))
-    x, inputs = c.value(0), weight.type.shape[0]
-    if inputs < 1 or x.type.size % inputs:
-        c.fail(f"weight {c.type(1)} doesn't fit {x.type}")
-    keeps = bool(c.option("keep_num_dims", False)) and x.type.shape[-1:] == (inputs,)
-    lead = x.type.shape[:-1] if keeps else (x.type.size // inputs,)
-    if x.type.shape != (*lead, inputs):
-        x = c.emit("reshape", x, shape=(*lead, inputs))
+    x = _as_rows(c, weight.type.shape[0])
     if mixed and given is not None:
         operands = _operands(c, weight, x)
         return c.activated(hybrid(c, "dense", operands, given, symmetric=not asymmetric(c), attributes={}))
     return _contraction(c, "dense", weight, given, {}, x)
+
+
+def _as_rows(c: Context, inputs: int) -> Value:
+    """The input as rows of so many elements."""
+    x = c.value(0)
+    if inputs < 1 or x.type.size % inputs:
+        c.fail(f"weight {c.type(1)} doesn't fit {x.type}")
+    keeps = bool(c.option("keep_num_dims", False)) and x.type.shape[-1:] == (inputs,)
+    lead = x.type.shape[:-1] if keeps else (x.type.size // inputs,)
+    return x if x.type.shape == (*lead, inputs) else c.emit("reshape", x, shape=(*lead, inputs))
+
+
+def _blocked(c: Context) -> Value:
+    """Weights of 4 bits with a scale for each block of a row."""
+    blocks = c.tensor(1).blocks
+    assert blocks is not None
+    units, elements = c.type(1).shape
+    x = _as_rows(c, elements)
+    others = [c.value(2)] if c.has(2) else []
+    if any(v.type.dtype is not DType.F32 for v in (x, *others)):
+        c.unsupported("its form for weights in blocks and other numbers than floats is not supported")
+    weight, scales = c.builder.constant(c.tensor(1).integers()), c.builder.constant(blocks.scales.reshape(units, -1))
+    return c.emit("blocked_dense", x, weight, scales, *others)
 
 
 def _farthest(dtype: DType, given: Quantization) -> int:

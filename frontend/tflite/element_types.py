@@ -6,10 +6,12 @@ Which quantized numbers an operator takes, its converter knows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
+from ...compiler.tflite.reading.encodings import PACKED
 from ...compiler.types import DType
 from .context import Context
 
@@ -63,7 +65,8 @@ _OPERANDS: Mapping[str, tuple[int, ...]] = MappingProxyType(
         **_each("CONV_2D CONV_3D DEPTHWISE_CONV_2D FULLY_CONNECTED", (0,)),
         **_each("UNIDIRECTIONAL_SEQUENCE_LSTM LSTM BIDIRECTIONAL_SEQUENCE_LSTM SVDF", (0,)),
         **_each("RNN UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN", (0,)),
-        **_each("CUMSUM RFFT2D REDUCE_WINDOW", (0,)),
+        **_each("CUMSUM RFFT2D REDUCE_WINDOW MULTINOMIAL", (0,)),
+        **_each("RANDOM_UNIFORM RANDOM_STANDARD_NORMAL", ()),
         "EMBEDDING_LOOKUP_SPARSE": (3, 4),
         **_each("CONV_3D_TRANSPOSE TRANSPOSE_CONV", (2,)),
         **_each("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN TOPK_V2", (0,)),
@@ -81,10 +84,20 @@ _CARELESS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Reasons why types are refused that LiteRT's kernels take without looking at them."""
+_ROWS = ("GATHER", "EMBEDDING_LOOKUP")
+"""Operators that fetch rows of packed numbers."""
+_UNPACKED: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        **_each("CAST DEQUANTIZE DENSIFY FULLY_CONNECTED", (4, 2)),
+        **_each("CONV_2D DEPTHWISE_CONV_2D GATHER EMBEDDING_LOOKUP", (4,)),
+    }
+)
+"""Operators whose kernels take numbers of so many bits apart."""
 _COMPLEX = ("RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 """Operators on complex numbers, whose last dimension in netc are their two parts."""
 _OWN_RESULTS = frozenset(
     {
+        "MULTINOMIAL",
         "LESS",
         "LESS_EQUAL",
         "GREATER",
@@ -99,8 +112,30 @@ _OWN_RESULTS = frozenset(
 """Operators whose result has another type than what they compute with."""
 
 
+def packed_problem(c: Context) -> str | None:
+    """Why an operator's kernel doesn't read its constants of 4 or 2 bits as they are meant; None if it does.
+
+    Kernels that move elements move bytes, and rows that don't fill whole bytes begin at wrong places.
+    """
+    place = next((i for i in range(c.count) if c.has(i) and c.tensor(i).element in PACKED), None)
+    if place is None:
+        return None
+    name, tensor = c.operator.name, c.tensor(place)
+    bits = PACKED[tensor.element]
+    if bits not in _UNPACKED.get(name, ()):
+        return f"its kernel doesn't unpack numbers of {bits} bits"
+    if name not in _ROWS:
+        return None
+    axis = int(c.option("axis", 0)) % max(len(tensor.shape), 1) if name == "GATHER" else 0
+    row = math.prod(tensor.shape[axis + 1 :])
+    return f"its kernel reads rows of {row} numbers of {bits} bits from wrong places" if row * bits % 8 else None
+
+
 def check_element_types(c: Context) -> None:
     """Leave an operator opaque if netc lacks one of its element types, or the operator can't compute with it."""
+    problem = packed_problem(c)
+    if problem is not None:
+        c.unsupported(problem)
     name, outputs = c.operator.name, range(len(c.operator.outputs))
     tensors = [*(c.tensor(place) for place in range(c.count) if c.has(place)), *map(c.output, outputs)]
     if name not in _COMPLEX and any(t.is_complex for t in tensors):

@@ -44,10 +44,11 @@ from . import (  # noqa: F401 (which registers the readers)
 from .context import Context, Converter, UnsupportedError, results_of
 from .element_types import check_element_types
 from .folding import check_forms, folded
+from .lists import with_list_writes
 from .metadata import embedded_labels, read_metadata
 from .opaque import opaque, stand_in
 from .sizes import Sizes, bound
-from .variables import STATEMENTS, Variables, refusal
+from .variables import RANDOM, STATEMENTS, Variables, refusal
 from .walk import Walk
 
 MAX_FILE = 1 << 31
@@ -153,7 +154,7 @@ def _walked(model: Model, builder: GraphBuilder) -> Walk:
     """A model whose sizes are bound, after all its operators have been converted."""
     names = _unique_names(model)
     taken = frozenset(names.values())
-    walk = Walk(model, builder, Variables(builder, taken), _convert, names)
+    walk = Walk(with_list_writes(model), builder, Variables(builder, taken), _convert, names)
     for place, index in enumerate(model.inputs):
         type_ = stand_in(model.tensors[index])
         if index in walk.values or not type_.size:
@@ -185,7 +186,8 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         if index in c.values or index in c.folded or tensor.data is not None:
             c.fail(f"output {place}, tensor `{tensor.name}`, has a value already")
     converter = readers().get(operator.name) if not operator.is_custom else None
-    arrays = None if operator.is_custom or operator.name in STATEMENTS else folded(c, converter)
+    varies = operator.is_custom or operator.name in STATEMENTS | RANDOM
+    arrays = None if varies else folded(c, converter)
     if arrays is not None:
         for place, (index, array) in enumerate(zip(operator.outputs, arrays, strict=True)):
             c.folded[index] = array

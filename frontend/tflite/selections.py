@@ -56,7 +56,9 @@ def _transposed(c: Context, x: Value, order: tuple[int, ...]) -> Value:
 def dynamic_update_slice(c: Context) -> Value:
     """DYNAMIC_UPDATE_SLICE: a part of x replaced; where it begins is brought inside."""
     x, update = c.value(0), c.value(1)
-    starts = c.cast(c.emit("reshape", c.value(2), shape=(x.type.rank,)), DType.I32)
+    # Of a list that is written (`lists`), the first dimension alone.
+    count = 1 if c.type(2).size == 1 else x.type.rank
+    starts = c.cast(c.emit("reshape", c.value(2), shape=(count,)), DType.I32)
     is_inside: Value | None = None
     for d, (size, part) in enumerate(zip(x.type.shape, update.type.shape, strict=True)):
         if part == size:

@@ -10,7 +10,7 @@ says by `Context.assign` what it holds from there on. The reader does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -24,9 +24,10 @@ from ...compiler.graph.ir import Array, Value
 from ...compiler.graph.names import UniqueNames
 from ...compiler.graph.registry import lookup
 from ...compiler.ops.facets import reads
+from ...compiler.ops.seeded_random import Seeded
 from ...compiler.tflite.reading import Operator
 from ...compiler.types import DType, TensorType
-from .context import Context, UnsupportedError
+from .context import Context, Converter, UnsupportedError
 
 Key = Hashable
 """What tells variables apart: container and name of a resource variable, subgraph and number of a tensor."""
@@ -179,15 +180,50 @@ def call_once(c: Context) -> tuple[Value, ...]:
     return ()
 
 
-_RANDOM = ("MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM")
+def _counter(c: Context, emit: Callable[[Value], Value]) -> Value:
+    """The result of an operator on the counter of its own generator, which goes on."""
+    key, name = (c.model.main, "random", c.operator.number), f"{c.operator.name.lower()}{c.operator.number}.counter"
+    counter = c.walk.variables.read(key, name, TensorType(DType.I64, ()), np.zeros((), np.int64))
+    made = emit(counter)
+    op = c.builder.operations[-1]
+    assert isinstance(op.operator, Seeded)
+    step = c.builder.scalar(op.operator.blocks(tuple(v.type for v in op.operands), op.attributes), DType.I64)
+    c.walk.variables.assign(key, name, c.emit("add", counter, step))
+    return made
+
+
+def _seeds(c: Context) -> dict[str, int]:
+    """The seeds of an operator on random numbers, of which LiteRT keeps 32 bits, with their sign."""
+    seeds = {key: (int(c.option(key, 0)) + (1 << 31)) % (1 << 32) - (1 << 31) for key in ("seed", "seed2")}
+    if not any(seeds.values()):
+        c.unsupported(_UNSEEDED)
+    return seeds
+
+
+def _numbers(normal: bool) -> Converter:
+    def convert(c: Context) -> Value:
+        """RANDOM_UNIFORM and RANDOM_STANDARD_NORMAL."""
+        seeds, shape = _seeds(c), c.integers(0)
+        return _counter(c, lambda counter: c.emit("seeded_numbers", counter, shape=shape, normal=normal, **seeds))
+
+    return convert
+
+
+def multinomial(c: Context) -> Value:
+    """MULTINOMIAL."""
+    seeds, (count,), logits = _seeds(c), c.integers(1), c.value(0)
+    dtype = str(c.output_type().dtype)
+    return _counter(c, lambda counter: c.emit("seeded_choices", counter, logits, count=count, dtype=dtype, **seeds))
+
+
+RANDOM = frozenset({"MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"})
+"""Operators that give other results each time."""
 _UNSEEDED = "its random numbers are other ones in each run of LiteRT; netc's programs give the same numbers each time"
-_SEEDED = "netc has another generator of random numbers than the one that its seeds are for"
 _OPEN = "how many results it has is not known before the model runs"
 REFUSED = {
     **dict.fromkeys(
         ("HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE"), "netc has no tables from keys to values"
     ),
-    **dict.fromkeys(_RANDOM, _UNSEEDED),
     "STABLEHLO_RNG_BIT_GENERATOR": "netc has no unsigned integers of 64 bits, which its state is made of",
     **dict.fromkeys(("UNIQUE", "WHERE"), _OPEN),
     "SKIP_GRAM": "netc has no strings",
@@ -203,8 +239,6 @@ def refusal(operator: Operator) -> str:
     if operator.is_custom and operator.name.startswith(FLEX):
         own = operator.name.removeprefix(FLEX)
         return f"it is TensorFlow's own operator {own}, which only TensorFlow (LiteRT's Flex delegate) runs"
-    if operator.name in _RANDOM and any(operator.option(key, 0) for key in ("seed", "seed2")):
-        return _SEEDED
     return "" if operator.is_custom else REFUSED.get(operator.name, "")
 
 
@@ -217,3 +251,6 @@ reads(var_handle, "VAR_HANDLE")
 reads(read_variable, "READ_VARIABLE")
 reads(assign_variable, "ASSIGN_VARIABLE")
 reads(call_once, "CALL_ONCE")
+reads(multinomial, "MULTINOMIAL")
+reads(_numbers(normal=False), "RANDOM_UNIFORM")
+reads(_numbers(normal=True), "RANDOM_STANDARD_NORMAL")

@@ -11,6 +11,7 @@ from ...compiler.graph.ir import Array, Value
 from ...compiler.tflite.reading import Model
 from ...compiler.types import Quantization
 from .context import Context
+from .lists import with_list_writes
 from .opaque import stand_in
 from .variables import Key, Variables
 
@@ -89,7 +90,7 @@ class Walk:
             c.fail(f"there is no subgraph {subgraph}, only {len(self.model.subgraphs)}")
         if self.depth >= MAX_DEPTH:
             c.fail(f"subgraphs call each other more than {MAX_DEPTH} deep")
-        model = own_tensors(self.model.at(subgraph))
+        model = with_list_writes(own_tensors(self.model.at(subgraph)))
         depth = self.depth + 1
         return Walk(model, builder, variables, self.convert, depth=depth, budget=self.budget, guesses=self.guesses)
 

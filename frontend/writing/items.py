@@ -66,14 +66,23 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Choice:
+    """The branches of a condition that is known at run time only. They read the tensors around them."""
+
+    yes: Body
+    no: Body
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Call:
     """A layer, operator, block or infix sign and its tensors.
 
     `label` is None where there are no parameters, and empty where they are named by the place of the call. An infix
-    sign has a number beside it in the slot `left` or `right`.
+    sign has a number beside it in the slot `left` or `right`. The first operand of a choice is the condition; its
+    branches read the others.
     """
 
-    callee: str | Block
+    callee: str | Block | Choice
     operands: tuple[Var, ...]
     results: tuple[Var, ...]
     slots: tuple[Slot, ...] = ()
@@ -83,6 +92,8 @@ class Call:
     @property
     def name(self) -> str:
         """What stands before the bracket."""
+        if isinstance(self.callee, Choice):
+            return "if"
         return self.callee if isinstance(self.callee, str) else self.callee.name
 
 
@@ -91,7 +102,8 @@ class Loop:
     """A row of equal turns. Each takes the carried tensors of the one before, then what all have in common.
 
     `columns` hold, by the name of a variable, its value in each turn. The first of `operands` are those that the first
-    turn gets in place of carried ones; `results` are the carried ones of the last turn.
+    turn gets in place of carried ones; `results` are the carried ones of the last turn. `asked` says at run time
+    whether another turn follows, of the same parameters.
     """
 
     body: Body
@@ -99,6 +111,7 @@ class Loop:
     results: tuple[Var, ...]
     columns: tuple[Slot, ...]
     turns: int
+    asked: Body | None = None
 
 
 Item = Call | Loop
@@ -173,7 +186,7 @@ def key(item: Item) -> object:
         for var in inner.results:
             numbers[var] = len(numbers)
     columns = tuple((c.name, c.value if isinstance(c.value, Expr) else None) for c in item.columns)
-    return "loop", tuple(rows), columns, tuple(numbers[v] for v in item.body.outs), len(item.operands)
+    return "loop", item.asked, tuple(rows), columns, tuple(numbers[v] for v in item.body.outs), len(item.operands)
 
 
 def text_of(item: Item) -> object:

@@ -12,7 +12,7 @@ from .leaves import names_in
 
 KEYWORDS = (
     *DEFINITION_KEYWORDS,
-    *("return", "for", "in", "if", "then", "else", "and", "or", "not", "true", "false", "none"),
+    *("return", "for", "in", "while", "if", "then", "else", "and", "or", "not", "true", "false", "none"),
 )
 """Words that can't be names."""
 RECORD = "stage"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .items import Body, Call, Expr, Item, Leaf, Loop, Program
+from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Program
 from .plan import Plan
 
 Known = Mapping[str, Leaf]
@@ -48,7 +48,7 @@ class _Order:
         for var in item.operands:
             if var in plan.inlined:
                 yield from self.item(plan.inlined[var], known, plan, places)
-        if not isinstance(item.callee, str):
+        if isinstance(item.callee, Block):
             yield from self.body(item.callee.body, _inside(item, known), at, returns=True)
         elif item.callee == self.callee:
             yield at
@@ -57,9 +57,9 @@ class _Order:
         """How many an item makes."""
         if isinstance(item, Loop):
             return sum(self.total(item.body, inside) for inside in _turns(item, known))
-        if isinstance(item.callee, str):
-            return int(item.callee == self.callee)
-        return self.total(item.callee.body, _inside(item, known))
+        if isinstance(item.callee, Block):
+            return self.total(item.callee.body, _inside(item, known))
+        return int(item.callee == self.callee)  # branches make none
 
     def total(self, body: Body, known: Known) -> int:
         """How many a body makes."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from .items import Body, Call, Expr, Item, Loop, Var
+from .items import Body, Call, Choice, Expr, Item, Loop, Var
 from .proposals import SLICE
 from .terms import same_value
 
@@ -36,7 +36,7 @@ class Plan:
         inlined: dict[Var, Call] = {}
         for item in body.items:
             lengths[item] = _weight(item) + sum(lengths[inlined[v]] for v in item.operands if v in inlined)
-            if isinstance(item, Loop) or len(item.results) != 1:
+            if isinstance(item, Loop) or isinstance(item.callee, Choice) or len(item.results) != 1:
                 continue
             (var,) = item.results
             reader = readers.get(var)
@@ -63,6 +63,9 @@ def _fits(item: Call, var: Var, reader: Item, length: int, inlined: Mapping[Var,
     """Whether an expression may be written into the one that reads it."""
     if isinstance(reader, Loop):
         return False
+    if isinstance(reader.callee, Choice):
+        is_condition = reader.operands[0] is var and reader.operands.count(var) == 1
+        return is_condition and length < 100 and _depth(item, inlined) <= 3
     if not item.operands:
         return length < 100
     if reader.is_infix or reader.callee == SLICE:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .items import Block, Body, Call, Expr, Item, Leaf, Loop, Var
+from .items import Block, Body, Call, Choice, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
 from .lists import APPEND, LIST
 from .naming import RECORD, TENSORS, free
-from .plan import Plan
+from .plan import LONG, Plan
 from .proposals import RANGE, SLICE
+from .raising import UnsayableError
 from .terms import WIDTH, folded, label_text, path_text, same_value, sequence_text, value_text
 
 _LOOSE = 0
@@ -142,6 +143,9 @@ class _Writer:
             if isinstance(item, Loop):
                 lines += self._loop(item, at, plan, alive, indent)
                 continue
+            if isinstance(item.callee, Choice):
+                lines += self._choice(item, item.callee, at, plan, alive, indent)
+                continue
             if not item.results:  # `next`
                 value, state = (self._operand(v, plan) for v in item.operands)
                 lines += folded(f"{indent}next({state}) = {value}", indent + "    ")
@@ -196,7 +200,34 @@ class _Writer:
             item = inner
         return None
 
-    # ---- loops
+    # ---- conditions and loops
+
+    def _choice(self, item: Call, choice: Choice, at: int, plan: Plan, alive: dict[str, Var], indent: str) -> list[str]:
+        """`if condition { ... } else { ... }`, whose branches leave their results under the same names."""
+        condition = self._operand(item.operands[0], plan)
+        read = replace(item, operands=item.operands[1:])
+        targets: list[str] = []
+        for var in item.results:
+            name = self._name(var, at, plan, alive, read)
+            alive[name] = var
+            targets.append(name)
+        reserved = self.reserved | (set(alive) - set(targets))
+        branches = [self._branch(body, targets, reserved, indent + "  ") for body in (choice.yes, choice.no)]
+        self.names.update(zip(item.results, targets, strict=True))
+        lines = [*folded(f"{indent}if {condition} {{", indent + "    "), *branches[0]]
+        return [*lines, *([f"{indent}}} else {{", *branches[1]] if branches[1] else []), f"{indent}}}"]
+
+    def _branch(self, body: Body, targets: Sequence[str], reserved: frozenset[str], indent: str) -> list[str]:
+        """The statements of a branch; a tensor that it leaves twice is copied."""
+        carried: dict[Var, str] = {}
+        copies: list[str] = []
+        for var, name in zip(body.outs, targets, strict=True):
+            if var in carried:
+                copies.append(f"{indent}{name} = {carried[var]}")
+            else:
+                carried[var] = name
+        writer = _Writer(dict(self.names), self.values, reserved)
+        return [*writer.lines(body, indent, carried=carried), *copies]
 
     def _loop(self, loop: Loop, at: int, plan: Plan, alive: dict[str, Var], indent: str) -> list[str]:
         lines: list[str] = []
@@ -215,7 +246,11 @@ class _Writer:
         inner = dict(zip(loop.body.params, [*names, *(self.names[v] for v in loop.operands[count:])], strict=True))
         needed = {n for n, v in alive.items() if plan.last.get(v, -1) > at} | {self.names[v] for v in others}
         head, values = self._head(loop)
+        if loop.asked is not None:  # what has a value before is carried, too
+            needed |= set(alive)
         writer = _Writer(inner, {**self.values, **values}, self.reserved | (needed - set(names)))
+        if loop.asked is not None:
+            head = f"while {writer.expression(loop.asked)}"
         carried = dict(zip(loop.body.outs, names, strict=True))
         body = writer.lines(loop.body, indent + "  ", carried=carried)
         for name, result in zip(names, loop.results, strict=True):
@@ -242,6 +277,18 @@ class _Writer:
         return f"for {RECORD} in {_records(names, rows)}", {name: f"{RECORD}.{name}" for name in names}
 
     # ---- expressions
+
+    def expression(self, body: Body) -> str:
+        """What a body gives, all its calls written into each other."""
+        inlined: dict[Var, Call] = {}
+        for item in body.items:
+            if isinstance(item, Loop) or isinstance(item.callee, Choice) or len(item.results) != 1:
+                raise UnsayableError("the language has no condition of a loop that takes more than an expression")
+            inlined[item.results[0]] = item
+        text = str(self._operand(body.outs[0], Plan([], inlined, {})))
+        if len(text) > LONG:
+            raise UnsayableError("the language has no condition of a loop that is so long")
+        return text
 
     def _operand(self, var: Var, plan: Plan) -> _Text:
         if var in plan.inlined:

@@ -7,7 +7,7 @@ in the graph. So no rule needs to be exact.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...compiler.types import DType, Quantization
 from ..quantized import default as said_by_operands
 from ..quantized import range_of
 from ..tensors import take
-from .items import Body, Call, Slot, Var, split_label
+from .items import Body, Call, Choice, Item, Loop, Slot, Var, split_label
 from .matching import KNOWN, DifferentError, matched
 from .proposals import PROPOSALS, RANGE, SLICE, Proposal
 
@@ -90,6 +90,8 @@ class Raising:
     states: int = 0
     updated: list[Value] = field(default_factory=list[Value])
     """States in the order in which they get their next values."""
+    outside: list[Item] | None = None
+    """Where parameters are made, if this is the graph of a condition or of a loop."""
 
     def body(self) -> Body:
         """All of the graph, in its order."""
@@ -100,11 +102,13 @@ class Raising:
                     self.fits[op] = fit
                     self.covered |= fit.covered
         params = tuple(self.var(v) for v in self.graph.inputs)
-        items: list[Call] = []
+        items: list[Item] = []
         coming = dict(self.graph.updates)
         for op in self.graph.operations:
             if op in self.fits:
                 items.append(self._layer(op, self.fits[op], items))
+            elif op.operator.regions:
+                items.append(self._control(op, items))
             elif op not in self.covered and op.name not in KNOWN:
                 items.append(self._operator(op, items))
             for state in [state for state, value in coming.items() if value in op.results and value in self.vars]:
@@ -114,7 +118,7 @@ class Raising:
         outs = tuple(self._operand(v, items) for v in self.graph.results)
         return Body(params, tuple(items), outs)
 
-    def _next(self, state: Value, value: Value, items: list[Call]) -> Call:
+    def _next(self, state: Value, value: Value, items: list[Item]) -> Call:
         """`next(state) = value`."""
         self.updated.append(state)
         return Call("next", (self._operand(value, items), self._operand(state, items)), ())
@@ -169,15 +173,49 @@ class Raising:
         inner = [r for o in covered if o is not op for r in o.results]
         return all(r not in outputs and all(user in covered for user in self.graph.users[r]) for r in inner)
 
-    def _layer(self, op: Operation, fit: _Fit, items: list[Call]) -> Call:
+    def _layer(self, op: Operation, fit: _Fit, items: list[Item]) -> Call:
         operands = tuple(self._operand(v, items) for v in fit.proposal.operands)
         label = split_label(fit.label) if fit.label is not None else () if fit.has_parameters else None
         slots = tuple(_slots(fit.proposal))
         return Call(fit.proposal.layer, operands, (self.var(op.result),), slots, label)
 
+    # ---- conditions and loops
+
+    def _control(self, op: Operation, items: list[Item]) -> Item:
+        """A condition or a loop, whose graphs read the tensors around them."""
+        is_loop = op.name == "while"
+        if not is_loop and op.name != "if":
+            raise UnsayableError(f"the language has no call of the operator {op.name}")
+        values = op.operands if is_loop else op.operands[1:]
+        graphs: list[Graph] = [op.attributes[name] for name in op.operator.regions]
+        count = len(op.results) if is_loop else 0
+        carried = tuple(Var(v.type) for v in op.results[:count])
+        first = tuple(self._operand(v, items) for v in (values[:count] if is_loop else op.operands[:1]))
+        bodies = [self._inner(graph, carried, values, items) for graph in graphs]
+        captured = tuple(v for v in dict.fromkeys(v for body in bodies for v in _free(body)) if v not in carried)
+        results = tuple(self.var(r) for r in op.results)
+        if not is_loop:
+            return Call(Choice(*bodies), (*first, *captured), results)
+        asked, turn = bodies
+        if len(set(turn.outs)) != len(turn.outs):
+            raise UnsayableError("the language has no loop in which two tensors become the same one")
+        return Loop(replace(turn, params=(*carried, *captured)), (*first, *captured), results, (), 1, asked)
+
+    def _inner(self, graph: Graph, carried: Sequence[Var], values: Sequence[Value], items: list[Item]) -> Body:
+        """A graph that a condition or a loop runs on these values, of which the first ones are carried."""
+        used = {v for inner in graph.operations for v in inner.operands} | {*graph.outputs}
+        outside = items if self.outside is None else self.outside
+        inner = Raising(graph, self.is_named, shown=self.shown, outside=outside)
+        inner.vars.update(zip(graph.inputs, carried, strict=False))
+        for value, given in list(zip(graph.inputs, values, strict=True))[len(carried) :]:
+            if value in used:
+                inner.vars[value] = self._operand(given, items)
+        body = inner.body()
+        return replace(body, params=tuple(dict.fromkeys(_free(body))))
+
     # ---- operators
 
-    def _operator(self, op: Operation, items: list[Call]) -> Call:
+    def _operator(self, op: Operation, items: list[Item]) -> Call:
         results = tuple(self.var(r) for r in op.results)
         if op.operator.internal:
             raise UnsayableError(f"the language has no call of the operator {op.name}")
@@ -205,7 +243,7 @@ class Raising:
             slots.append(Slot(key, _sayable(op, key, value), _sayable(op, key, default, strict=False)))
         return Call(name, operands, results, tuple(slots))
 
-    def _infix(self, op: Operation, results: tuple[Var, ...], items: list[Call]) -> Call:
+    def _infix(self, op: Operation, results: tuple[Var, ...], items: list[Item]) -> Call:
         """`a + b`; a constant of rank 0 is a number."""
         sign = SIGNS[op.name]
         numbers = [self._number(op, place) for place in (0, 1)]
@@ -226,7 +264,7 @@ class Raising:
             return None
         return _plain(producer.attributes["value"][()], value.type.dtype)
 
-    def _operand(self, value: Value, items: list[Call]) -> Var:
+    def _operand(self, value: Value, items: list[Item]) -> Var:
         """A tensor; a parameter or constant gets a call of its own where it is first used."""
         op = self.graph.producers.get(value)
         if op is None or op.name not in KNOWN or value in self.vars:
@@ -235,7 +273,10 @@ class Raising:
         call = _constant_call(op, self.var(value)) if is_plain else None
         if call is None and value in self.graph.updates:
             call = self._state(op)
-        items.append(call if call is not None else self._parameter(op))
+        if call is None:
+            items = items if self.outside is None else self.outside
+            call = self._parameter(op)
+        items.append(call)
         return self.var(value)
 
     def _parameter(self, op: Operation) -> Call:
@@ -286,6 +327,12 @@ class Raising:
         """How many states have got a call so far."""
         self.states += 1
         return self.states - 1
+
+
+def _free(body: Body) -> Iterator[Var]:
+    """What a body reads from around it, in the order of use."""
+    made = {v for item in body.items for v in item.results}
+    yield from (v for v in (*(v for item in body.items for v in item.operands), *body.outs) if v not in made)
 
 
 WITH_TENSORS = {"dense": "linear", "batch_norm": "batch_normalize", "prelu": "parametric_relu"}

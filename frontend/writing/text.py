@@ -20,7 +20,7 @@ from ..quantized import InOrder, Source, Stored
 from .batch import FixedError, with_batch
 from .items import Program, Var
 from .lists import with_lists
-from .matching import KNOWN, DifferentError, correspondence
+from .matching import KNOWN, DifferentError, correspondence, producers_within
 from .naming import KEYWORDS, free, identifier
 from .order import order
 from .printing import block_text, definition, import_text, preprocess_text
@@ -86,6 +86,8 @@ def written(graph: Graph, name: str | None = None, pair: Graph | None = None, we
     if isinstance(last, NetcError):
         problem = last.diagnostics[0].message
         raise UnsayableError(f"the language doesn't take the text of {net}: {problem}", hint=last.diagnostics[0].hint)
+    if any(op.operator.regions for op in graph.operations):
+        raise UnsayableError(f"the language can't say conditions and loops as {net} has them: {last}")
     raise InternalError(f"the text of {net} gives another graph: {last}")
 
 
@@ -132,7 +134,8 @@ def _proven(net: str, weights: str, graph: Graph, two: Graph | None, *, is_named
         correspondence(read(2, Stored(weights, tensors)), _reordered(two, [other.updated[i] for i in updates]))
     elif has_scales:
         correspondence(read(1, Stored(weights, tensors)), _reordered(graph, [raising.updated[i] for i in updates]))
-    sources = {a.name or "": graph.producers[b] for a, b in pairs.items() if b not in graph.updates}
+    made_by = producers_within(graph)
+    sources = {a.name or "": made_by[b] for a, b in pairs.items() if b not in graph.updates}
     return Written(text, made, sources, len(program.blocks), tensors)
 
 

@@ -90,6 +90,22 @@ def test_without_the_compiler(netc: Call, tiny: Path, tiny_weights: Path, pictur
     assert again.out == result.out
 
 
+def test_a_network_of_integers_takes_no_samples(
+    netc: Call, tiny: Path, tiny_weights: Path, pictures: Path, tmp_path: Path
+) -> None:
+    quantized, text, again = (str(tmp_path / name) for name in ("q.tflite", "tiny.net", "again.tflite"))
+    samples = ("--weights", str(tiny_weights), "--calibrate", str(pictures), "--samples", "4")
+    netc("compile", str(tiny), "--target", "edgetpu", *samples, "-o", quantized)
+    netc("import", quantized, "-o", text)
+    weights = ("--weights", str(tmp_path / "tiny.safetensors"))
+    made = json.loads(netc("compile", text, "--target", "edgetpu", *weights, "-o", again, "--json").out)
+    given = json.loads(netc("compile", quantized, "--target", "edgetpu", "--json").out)
+    facts = [[(o["operator"], o["output"], o["status"]) for o in told["operators"]] for told in (made, given)]
+    assert facts[0] == facts[1]
+    refused = netc("compile", text, "--target", "edgetpu", *weights, "--calibrate", str(pictures))
+    assert "it takes no --calibrate" in refused.err
+
+
 def test_what_was_rewritten_and_where_the_causes_are(netc: Call, pictures: Path, tmp_path: Path) -> None:
     path, weights, model = tmp_path / "leaky.net", tmp_path / "w.safetensors", tmp_path / "leaky.tflite"
     path.write_text(LEAKY.replace("|> sin ", ""), encoding="utf-8")

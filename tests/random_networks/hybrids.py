@@ -61,6 +61,15 @@ def dense(m: Maker, name: str) -> Value:
     return _emit(m, name, x, _weight(m, (x.type.shape[-1], m.choice((4, 1, 3, 8, 17, 33)))), {})
 
 
+@recipe("blocked_dense")
+def blocked_dense(m: Maker, name: str) -> Value:
+    x = _floats(m, m.shape((2, 4, 3, 1)))
+    elements, units = x.type.shape[-1], m.choice((4, 1, 3, 8, 17))
+    blocks = m.choice([n for n in range(1, elements + 1) if not elements % n])
+    scales, bias = m.weight(DType.F32, (units, blocks)), [m.weight(DType.F32, (units,))] if m.flag() else []
+    return m.emit(name, x, m.weight(DType.I8, (units, elements)), scales, *bias)
+
+
 @recipe("hybrid_matmul")
 def matmul(m: Maker, name: str) -> Value:
     x, given = _floats(m, stack(m)), turns(m)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from netc.compiler.graph import Value
+from netc.compiler.graph.registry import lookup
 from netc.compiler.ops.activations import ACTIVATIONS
 from netc.compiler.ops.quantized.base import activation_range
+from netc.compiler.ops.quantized.elementwise import QSum
 from netc.compiler.ops.quantized.fixed_point import quantize_multiplier
 from netc.compiler.types import DType, Quantization
 
@@ -87,7 +89,11 @@ def binary(m: Maker, name: str) -> Value:
         a, b = (m.emit("reinterpret", x, y=y) for x, y in zip((a, b), powers, strict=True))
         scales = {"a": powers[0], "b": powers[1], "y": max(powers, key=lambda y: y.scale)}
         shifts = {"shifts": True}
-    return m.emit(name, a, b, **scales, **shifts, **bounds(m, a.type.dtype, scales["y"]))
+    given = {**scales, **shifts, **bounds(m, a.type.dtype, scales["y"])}
+    operator = lookup(name)
+    if isinstance(operator, QSum) and m.flag():
+        given["reals"] = operator.reals(a.type.dtype, {"shifts": False, **given})
+    return m.emit(name, a, b, **given)
 
 
 @recipe("q_leaky_relu", "q_log")

@@ -13,6 +13,7 @@ from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
 from ..backend import Backend, LoadedObject
+from .add_in_floats import AddInFloats
 from .choose_algorithms import ChooseAlgorithms
 from .schedules import SCHEDULES
 
@@ -22,7 +23,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (ChooseAlgorithms,)
+    passes = (AddInFloats, ChooseAlgorithms)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -38,9 +39,10 @@ class Cpu(Backend):
         return CPUS.get(name) or DEVICES.get(name)
 
     def layouts(self, target: Target) -> tuple[Pass, ...]:
-        """Algorithms by the machine's vectors; margins that spare kernels bounds checks and cache conflicts."""
+        """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts."""
         layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
-        return (ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
+        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes), layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

@@ -11,10 +11,11 @@ from ...errors import ScaleError, ShapeError
 from ...graph.ir import Array, Attributes, AttributeSpec
 from ...graph.registry import register
 from ...loops.compute import Compute
-from ...loops.ir import Expr, binary
+from ...loops.ir import Cast, Expr, binary
 from ...types import DType, TensorType
 from ..elementwise import broadcast_shapes
 from . import fixed_point as fp
+from . import in_floats
 from .base import ACTIVATED, INTEGERS, QuantizedOperator, check_activation, check_quantized, per_tensor, quantization
 from .shorts import power_of_two
 
@@ -61,6 +62,7 @@ class QSum(QBinary):
     attributes = {
         **QBinary.attributes,
         "shifts": AttributeSpec(bool, "16-bit operands are shifted onto the result's scale: powers of two", False),
+        "reals": AttributeSpec((tuple, type(None)), "factors and offset that give the same integers", None, float),
     }
     sign: ClassVar[int]
 
@@ -96,9 +98,25 @@ class QSum(QBinary):
             total = fp.multiply(a + self.sign * b, *output) + attributes["y"].zero_point
         return (fp.saturate(total, dtype, attributes["low"], attributes["high"]),)
 
+    def reals(self, dtype: DType, attributes: Attributes) -> tuple[float, float, float] | None:
+        """Factors and an offset with which single precision gives the same integers, if there are any (8 bits)."""
+        if dtype not in (DType.I8, DType.U8):
+            return None
+        numbers = np.arange(256) + np.iinfo(str(dtype.numpy)).min
+        a, b = np.repeat(numbers, 256), np.tile(numbers, 256)
+        (exact,) = self.evaluate((a.astype(dtype.numpy), b.astype(dtype.numpy)), attributes)
+        x, y, result = (attributes[key] for key in ("a", "b", "y"))
+        f, g = x.scale / result.scale, self.sign * y.scale / result.scale
+        zero = result.zero_point - f * x.zero_point - g * y.zero_point
+        return in_floats.formula(in_floats.Pairs(a, b, exact), f, g, zero, _results(dtype, attributes))
+
     def compute(self, c: Compute, index: tuple[Expr, ...], attributes: Attributes) -> Expr:
         dtype = c.type(0).dtype
-        offsets = (fp.offset_expr(c.load_broadcast(i, index), attributes[key]) for i, key in enumerate("ab"))
+        operands = [c.load_broadcast(i, index) for i in range(2)]
+        if attributes["reals"] is not None:
+            x, y = (Cast(Cast(operand, DType.I32), DType.F32) for operand in operands)
+            return _results(dtype, attributes).expression(in_floats.total(x, y, *attributes["reals"]))
+        offsets = (fp.offset_expr(x, attributes[key]) for x, key in zip(operands, "ab", strict=True))
         if attributes["shifts"]:
             pairs = zip(offsets, self.shifts(dtype, attributes), strict=True)
             a, b = (fp.shift_right_expr(c.let, fp.wide(x), n) for x, n in pairs)
@@ -110,6 +128,12 @@ class QSum(QBinary):
         total = binary("add" if self.sign > 0 else "sub", a, b)
         scaled = fp.scale_expr(c.let, total, *output, drops_negative=fp.drops_negative(attributes, dtype))
         return fp.saturate_expr(scaled + attributes["y"].zero_point, dtype, attributes["low"], attributes["high"])
+
+
+def _results(dtype: DType, attributes: Attributes) -> in_floats.Results:
+    info = np.iinfo(str(dtype.numpy))
+    low, high = attributes["low"], attributes["high"]
+    return in_floats.Results(dtype, int(info.min if low is None else low), int(info.max if high is None else high))
 
 
 def headroom(dtype: DType) -> int:

@@ -12,6 +12,7 @@ from ...ops.convolution import Conv2D, Conv3D
 from ...ops.dense import Dense
 from ...ops.facets import TFLITE, TfliteForm
 from ...ops.matmul import MatMul
+from ...ops.quantized.blocked import BITS, BlockedDense
 from ...ops.quantized.contraction import QConv2D, QDense, sums_type
 from ...ops.quantized.hybrid import Hybrid, HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from ...ops.quantized.matmul import QMatMul
@@ -19,6 +20,7 @@ from ...ops.quantized.transpose import QTransposeConv2D
 from ...ops.rules import version
 from ...ops.transpose_convolution import TransposeConv2D, TransposeConv3D, plain_filters
 from ...ops.window import Window, window_of
+from ...passes.half_constants import holds_in_half
 from ...types import DType, Quantization, TensorType
 from ..emitter import Emitter
 from ..model import Field
@@ -228,6 +230,19 @@ def dense(c: Emitter, op: Operation) -> None:
     )
 
 
+def blocked_dense(c: Emitter, op: Operation) -> None:
+    """FULLY_CONNECTED with weight [O, I] in 4 bits, and scales in half precision for blocks of its rows."""
+    x, weight, scales, *bias = op.operands
+    integers, numbers = c.known(op, 1), c.known(op, 2)
+    limit = 1 << BITS - 1
+    if ((integers < -limit) | (integers >= limit)).any() or not holds_in_half(numbers, 0):
+        c.fail(op, f"the TFLite form of {op.name} has weights of {BITS} bits and scales of half precision")
+    keep = x.type.rank != 2
+    inputs = [c.place(x), c.blocked(integers, numbers, c.names[weight]), *map(c.place, bias)]
+    fields = {"fused_activation_function": activation(c, op), "keep_num_dims": keep, "asymmetric_quantize_inputs": True}
+    c.node("FULLY_CONNECTED", inputs, [c.result(op)], "FullyConnectedOptions", 6 if keep else 5, **fields)
+
+
 def _asymmetric(op: Operation) -> dict[str, Any]:
     """How floats are quantized that meet 8-bit weights."""
     return {"asymmetric_quantize_inputs": not op.attributes["symmetric"]} if is_hybrid(op) else {}
@@ -292,6 +307,7 @@ def matmul(c: Emitter, op: Operation) -> None:
 
 TFLITE.add(TfliteForm(conv2d, ("CONV_2D", "DEPTHWISE_CONV_2D"), activated=True), Conv2D, QConv2D, HybridConv2D)
 TFLITE.add(TfliteForm(dense, "FULLY_CONNECTED", activated=True), Dense, QDense, HybridDense)
+TFLITE.add(TfliteForm(blocked_dense, "FULLY_CONNECTED", activated=True, raw=frozenset({DType.I8})), BlockedDense)
 TFLITE.add(TfliteForm(matmul, "BATCH_MATMUL"), MatMul, QMatMul, HybridMatMul)
 TFLITE.add(TfliteForm(conv3d, "CONV_3D"), Conv3D)
 TFLITE.add(TfliteForm(transpose_conv, "TRANSPOSE_CONV"), TransposeConv2D, QTransposeConv2D, HybridTransposeConv2D)

@@ -103,6 +103,13 @@ class Tensor:
         array = flat.reshape(shape) if self.sparsity is None else self.sparsity.dense(flat, shape)
         return array if self.blocks is None else self.blocks.floats(array)
 
+    def integers(self) -> Array:
+        """The integers of a constant that is quantized block by block."""
+        assert self.blocks is not None
+        array = replace(self, type=self.blocks.stored, blocks=None).array()
+        assert array is not None
+        return array
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:

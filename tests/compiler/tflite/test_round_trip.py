@@ -81,7 +81,7 @@ def unknown() -> bytes:
     x = m.tensor("x", (1, 8), np.float32)
     total = m.tensor("total", (1, 8), np.float32)
     noise = m.tensor("noise", (1, 8), np.float32)
-    shape = m.constant("shape", np.array([1, 8], np.int32))
+    shape = m.tensor("shape", (2,), np.int32)
     m.operator("RANDOM_UNIFORM", (shape,), (noise,), ("RandomOptions", {"Seed": 1, "Seed2": 2}))
     m.operator("ADD", (x, noise), (total,), ("AddOptions", {}))
     weight = m.constant("weight", RNG.standard_normal((4, 8)).astype(np.float32))
@@ -90,7 +90,7 @@ def unknown() -> bytes:
     y = m.tensor("y", (1, 4), np.float32)
     options = ("SVDFOptions", {"Rank": 1, "FusedActivationFunction": 1})
     m.operator("SVDF", (total, weight, times, -1, state), (y,), options)
-    return m.data((x,), (y,))
+    return m.data((x, shape), (y,))
 
 
 def test_builtin_operators_that_netc_lacks_are_kept() -> None:
@@ -107,7 +107,8 @@ def test_litert_runs_operators_that_netc_lacks() -> None:
     litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
     data = unknown()
     again = to_tflite(graph_of(read_model(data), "unknown"))
-    (wanted,), (got,) = outputs(litert, data), outputs(litert, again)
+    arguments = [RNG.standard_normal((1, 8)).astype(np.float32), np.array([1, 8], np.int32)]
+    (wanted,), (got,) = outputs(litert, data, arguments), outputs(litert, again, arguments)
     assert np.abs(wanted).max() > 0
     np.testing.assert_array_equal(got, wanted)
 

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import netc
 from netc.compiler.errors import NetcError
-from netc.compiler.graph import Graph, evaluate
+from netc.compiler.graph import Graph, GraphBuilder, evaluate
 from netc.compiler.ops.opaque import unknown_operators
+from netc.compiler.passes.float_weights import float_weights
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
+from netc.compiler.types import DType, TensorType
 from netc.frontend.tflite import graph_of
 
 from .litert import run
@@ -232,10 +235,64 @@ def in_blocks(size: int) -> tuple[Made, Any, Any]:
 
 def test_a_scale_for_each_block() -> None:
     (m, x, y), integers, scales = in_blocks(32)
-    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    data = m.data((x,), (y,))
+    graph = graph_of(read_model(data), "case")
     rows = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
     weight = integers * scales.astype(np.float32).repeat(32, axis=1)
-    np.testing.assert_allclose(evaluate(graph, [rows])[0], rows @ weight.T, rtol=1e-5, atol=1e-5)
+    for form in (graph, float_weights.run(graph)):
+        np.testing.assert_allclose(evaluate(form, [rows])[0], rows @ weight.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(netc.compile(graph)(rows), rows @ weight.T, rtol=1e-5, atol=1e-5)
+    again = to_tflite(graph)
+    kinds = [[op.name for op in g.operations] for g in (graph, graph_of(read_model(again), "case"))]
+    assert kinds[0] == kinds[1] == ["constant", "constant", "blocked_dense"]
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    np.testing.assert_array_equal(run(again, [[rows]], "BUILTIN"), run(data, [[rows]], "BUILTIN"))
+
+
+@pytest.mark.parametrize("wrong", ["weight", "scales"])
+def test_blocks_that_a_file_does_not_hold(wrong: str) -> None:
+    b = GraphBuilder("case")
+    weight, scales = np.full((3, 4), 8 if wrong == "weight" else 7, np.int8), np.full((3, 2), 0.1, np.float32)
+    if wrong == "weight":
+        scales[:] = 0.5
+    x = b.input("x", TensorType(DType.F32, (1, 4)))
+    graph = b.finish([b.emit("blocked_dense", x, b.constant(weight), b.constant(scales))])
+    with pytest.raises(NetcError, match="weights of 4 bits and scales of half precision"):
+        to_tflite(graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "bits", "reason"),
+    [
+        ("GATHER", 6, 4, ""),
+        ("GATHER", 5, 4, "rows of 5 numbers of 4 bits from wrong places"),
+        ("EMBEDDING_LOOKUP", 5, 4, "rows of 5 numbers of 4 bits from wrong places"),
+        ("GATHER", 8, 2, "doesn't unpack numbers of 2 bits"),
+        ("RESHAPE", 6, 4, "doesn't unpack numbers of 4 bits"),
+    ],
+)
+def test_rows_of_packed_numbers(name: str, columns: int, bits: int, reason: str) -> None:
+    m = Model()
+    w, i = narrow(m, (4, columns), bits, 0.5), m.tensor("i", (2,), np.int32)
+    quantized: dict[str, Any] = {"scale": 0.5}
+    y = m.tensor("y", (2, columns), **quantized)
+    if name == "EMBEDDING_LOOKUP":
+        y = m.tensor("z", (2, columns), np.float32)
+        m.operator(name, (i, w), (y,))
+    elif name == "GATHER":
+        m.operator(name, (w, i), (y,), ("GatherOptions", {}))
+    else:
+        table = m.tensor("table", (4, columns), **quantized)
+        m.operator(name, (w, m.constant("shape", np.array([4, columns], np.int32))), (table,))
+        m.operator("GATHER", (table, i), (y,), ("GatherOptions", {}))
+    data = m.data((i,), (y,))
+    graph, places = graph_of(read_model(data), "case"), np.array([3, 1], np.int32)
+    assert [op.attributes["reason"] for op in graph.operations if op.name == "opaque"] == (
+        [f"its kernel {'' if 'unpack' in reason else 'reads '}{reason}"] if reason else []
+    )
+    if not reason:
+        pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+        np.testing.assert_array_equal(evaluate(graph, [places]), run(data, [[places]])[0])
 
 
 @pytest.mark.parametrize("size", [0, -1, 7, 16])

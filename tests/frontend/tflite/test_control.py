@@ -10,6 +10,7 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
+from netc.frontend.writing import written
 
 from .calls import RNG, check, handle, initialization, read
 from .small_models import Model
@@ -108,6 +109,35 @@ def accumulating(handed: bool) -> bytes:
     return m.data((x, n), (read_after, y), [initialization(sum=numbers()), asked, (body, values, outputs)])
 
 
+def listing(step: int = 1) -> bytes:
+    """While i < n: list[i] = tanh(x), as TensorFlow's converter writes TensorListSetItem; x = list[i] / 2."""
+    kinds = (SHAPE, F32), ((4, *SHAPE), F32)
+    m = Model()
+    x, items = tensors(m, *kinds)
+    results = tensors(m, ((), I32), ((), I32), *kinds)
+    given = (m.constant("zero", count(0)), m.constant("n", count(4)), x, items)
+    m.operator("WHILE", given, results, ("WhileOptions", {"CondSubgraphIndex": 1, "BodySubgraphIndex": 2}))
+    b = Model()
+    i, last, a, old = tensors(b, ((), I32), ((), I32), *kinds)
+    more, t, half = counted(b, i), *tensors(b, (SHAPE, F32), (SHAPE, F32))
+    behind = b.tensor("behind", (), I32)
+    b.operator("ADD", (i, b.constant("step", count(step))), (behind,), ("AddOptions", {}))
+    parts = []
+    for n, (number, rest) in enumerate(((i, (-1, -1)), (behind, (0, 0)))):
+        row, vector, part = b.tensor(f"row{n}", (1,), I32), b.tensor(f"v{n}", (3,), I32), b.tensor(f"p{n}", None, F32)
+        b.operator("RESHAPE", (number, b.constant(f"one{n}", np.array([1], I32))), (row,))
+        b.operator("CONCATENATION", (row, b.constant(f"rest{n}", np.array(rest, I32))), (vector,))
+        other = b.constant(f"other{n}", np.full(3, -n, I32))
+        b.operator("SLICE", (old, vector, other) if n else (old, other, vector), (part,), ("SliceOptions", {}))
+        parts.append(part)
+    b.operator("TANH", (a,), (t,))
+    one, new = b.tensor("element", (1, *SHAPE), F32), b.tensor("new", None, F32)
+    b.operator("EXPAND_DIMS", (t, b.constant("axis", count(0))), (one,), ("ExpandDimsOptions", {}))
+    b.operator("CONCATENATION", (parts[0], one, parts[1]), (new,), ("ConcatenationOptions", {"Axis": 0}))
+    b.operator("MUL", (t, b.constant("half", np.array(0.5, F32))), (half,), ("MulOptions", {}))
+    return m.data((x, items), results[2:], [below(*kinds), (b, (i, last, a, old), (more, last, half, new))])
+
+
 def assigning() -> bytes:
     """One branch assigns the variable, the other one reads it."""
     then, x, y = unary("EXP")
@@ -126,6 +156,11 @@ def assigning() -> bytes:
     return m.data((given, p), (result, after), parts)
 
 
+def said(graph: Graph) -> str:
+    """The text of a graph, which gives it again."""
+    return written(graph).text
+
+
 def names(graph: Graph) -> set[str]:
     return {op.name for op in graph.operations} - {"constant"}
 
@@ -133,12 +168,25 @@ def names(graph: Graph) -> set[str]:
 @pytest.mark.parametrize("known", [False, True])
 def test_a_loop(known: bool) -> None:
     rows = [[numbers(), *([] if known else [count(n)])] for n in (3, 0, 1)]
-    assert names(check(loop(known), rows, 1e-6)) == {"while"}
+    graph = check(loop(known), rows, 1e-6)
+    assert names(graph) == {"while"}
+    assert "while " in said(graph)
+
+
+def test_a_list_that_a_loop_writes() -> None:
+    assert names(check(listing(), [[numbers(), numbers((4, *SHAPE))] for _ in range(2)], 1e-6)) == {"while"}
+
+
+def test_a_list_that_grows() -> None:
+    with pytest.raises(NetcError, match="WHILE .*its subgraph has SLICE"):
+        netc.compile(read(listing(2)))
 
 
 def test_a_condition() -> None:
     rows = [[numbers(), np.array(p)] for p in (True, False, True)]
-    assert names(check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)) == {"if"}
+    graph = check(condition(unary("EXP"), unary("NEG")), rows, 1e-6)
+    assert names(graph) == {"if"}
+    assert "    x = exp(x)\n  } else {\n" in said(graph)
 
 
 def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
@@ -149,7 +197,7 @@ def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
 def test_a_condition_on_integers() -> None:
     q = {"scale": 0.5, "zero": 3}
     data = condition(unary("RELU", **q), unary("RELU6", **q), **q)
-    check(data, [[RNG.integers(-128, 128, SHAPE, np.int8), np.array(p)] for p in (True, False)])
+    said(check(data, [[RNG.integers(-128, 128, SHAPE, np.int8), np.array(p)] for p in (True, False)]))
 
 
 @pytest.mark.parametrize("holds", [False, True])
@@ -159,11 +207,11 @@ def test_a_constant_condition_leaves_one_branch(holds: bool) -> None:
 
 @pytest.mark.parametrize("handed", [False, True])
 def test_a_variable_in_a_loop(handed: bool) -> None:
-    check(accumulating(handed), [[numbers(), count(n)] for n in (2, 0, 3)])
+    said(check(accumulating(handed), [[numbers(), count(n)] for n in (2, 0, 3)]))
 
 
 def test_a_variable_in_a_condition() -> None:
-    check(assigning(), [[numbers(), np.array(p)] for p in (False, True, False, True)], 1e-6)
+    said(check(assigning(), [[numbers(), np.array(p)] for p in (False, True, False, True)], 1e-6))
 
 
 def test_a_composite_is_what_it_is_made_of() -> None:

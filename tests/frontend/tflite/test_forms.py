@@ -215,14 +215,6 @@ def test_builtin_operators_that_are_refused_say_why(name: str, reason: str) -> N
     assert op.attributes["reason"].startswith(reason)
 
 
-def test_the_seeds_of_random_numbers_are_those_of_another_generator() -> None:
-    m = Model()
-    x, y = m.tensor("x", (2,), np.int32), m.tensor("y", (2,), np.float32)
-    m.operator("RANDOM_UNIFORM", (x,), (y,), ("RandomOptions", {"Seed": 1, "Seed2": 2}))
-    (op,) = graph_of(read_model(m.data((x,), (y,))), "case").operations
-    assert op.attributes["reason"].startswith("netc has another generator of random numbers")
-
-
 def test_a_number_of_results_that_is_computed_leaves_top_k_opaque() -> None:
     m = Model()
     x, k = m.tensor("x", (4,), np.float32), m.tensor("k", (), np.int32)

@@ -52,7 +52,7 @@ from .functions import METHODS
 from .index import Linear
 from .index_expressions import IndexEmitter
 from .math import expand
-from .narrowing import clamped, narrowed
+from .narrowing import can_narrow, clamped, narrowed
 from .reach import Reach
 from .singles import expand_function
 from .text import LLVMType, Value, llvm_type
@@ -453,11 +453,9 @@ class ExpressionEmitter(IndexEmitter):
             form = self.index(expr.value)
             kind = _INDEX if self.width(form) == 64 else llvm_type(DType.I32)
             return convert_index(self, Value(kind, self.operand(form, self.width(form))), form.range, expr.dtype)
-        if found := clamped(expr):
+        if can_narrow(self.target, expr.type.lanes) and (found := clamped(expr)):
             inner, low, high = found
-            x = self.value(inner)
-            if result := narrowed(self, x, expr.dtype, low, high):
-                return result
+            return narrowed(self, self.value(inner), expr.dtype, low, high)
         return convert(self, self.value(expr.value), expr.dtype)
 
     def _bitcast(self, expr: Bitcast) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....loops.ir import Binary, Cast, Const, Expr
+from ....targets.target import Target
 from ....types import DType
 from .emission import Emission
 from .text import Value, constant, llvm_type, mask
@@ -29,11 +30,14 @@ def clamped(expr: Cast) -> tuple[Expr, int, int] | None:
     return (inner, low, high) if info.min <= low <= high <= info.max else None
 
 
-def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int) -> Value | None:
-    """Bytes from `low` to `high` of sums; None where no instruction makes them."""
+def can_narrow(target: Target, lanes: int) -> bool:
+    """True if there are instructions that make bytes of so many sums."""
+    return target.has_high_products and lanes in (4, 8, 16)
+
+
+def narrowed(emitter: Emission, x: Value, dtype: DType, low: int, high: int) -> Value:
+    """Bytes from `low` to `high` of sums, where `can_narrow` holds."""
     lanes = x.type.lanes
-    if not emitter.target.has_high_products or lanes not in (4, 8, 16):
-        return None
     out, bytes_ = emitter.out, llvm_type(dtype, 8)
     byte = _NARROW if dtype is DType.I8 else "llvm.aarch64.neon.sqxtun"
     parts = []

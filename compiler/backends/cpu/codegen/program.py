@@ -1,7 +1,8 @@
 """A module of loops to one LLVM module: all kernels, the sequence of calls, and the runtime's C interface.
 
-The sequence is one function that every thread runs from the first call to the last, with barriers where the module
-asks for them. `netc.h` documents how the result is called. Equal modules and targets give equal text.
+The sequence is one function that every thread runs from the first call to the last. Where the module asks for a
+barrier, a segment of calls ends, which the threads share out (`runtime.ll`). `netc.h` documents how the result is
+called. Equal modules and targets give equal text.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from .llvm import emit_kernel, symbol
 SPINS = 2000
 """Turns of the busy-waiting loop before a thread goes to sleep: tens of microseconds."""
 
+GLANCES = 100
+"""Turns after which a thread looks whether others have not begun their shares."""
+
 PART = 250
 """Calls of one LLVM function: the time that LLVM takes for a function grows faster than its length."""
 
 _MONOTONIC_CLOCK = {"linux": 1, "apple": 6, "darwin": 6, "freebsd": 4}
 """CLOCK_MONOTONIC of each system's time.h, by a part of its triple."""
 
-_BARRIER = "  call void @netc.barrier(ptr %ctx, i64 %nthreads)"
-_REGION = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: "%state"}
+_MEETING = "  call void @netc.meet(ptr %ctx, i64 %tid, i64 %nthreads)"
 
 
 def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
@@ -52,7 +55,8 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
 
 def runtime_text(target: Target, prefix: str, linkage: str = "dso_local") -> str:
     """`runtime.ll` for a target."""
-    words = {"prefix": prefix, "linkage": linkage, "pause": target.pause, "spins": str(SPINS)}
+    words = {"prefix": prefix, "linkage": linkage, "pause": target.pause}
+    words |= {"spins": str(SPINS), "glances": str(GLANCES)}
     return filled("runtime.ll", words)
 
 
@@ -74,10 +78,8 @@ class Convention(ABC):
 
     parameters: ClassVar[str]
     """With types and names, as they are declared and passed on."""
-    numbers: ClassVar[tuple[str, ...]] = ()
-    """What each kernel is given beside its buffers: which thread it is, of how many."""
-    meets: ClassVar[bool] = False
-    """There may be several threads, which wait for each other."""
+    meeting: ClassVar[tuple[str, ...]] = ()
+    """The lines with which all threads wait for each other, where there may be several."""
     stamps: bool = False
     """Time stamps are taken between calls."""
     notifies: bool = False
@@ -85,33 +87,74 @@ class Convention(ABC):
 
     @abstractmethod
     def load(self, module: Module) -> list[str]:
-        """The lines that give %arena, %weights, %state and %buffer0, ... their values."""
+        """The lines at the beginning of a function."""
+
+    def suffix(self, segment: int) -> str:
+        """Of the names of the pointers to inputs, outputs and state: `%buffer0.1` in segment 1."""
+        return ""
+
+    def numbers(self, segment: int) -> tuple[str, ...]:
+        """What each kernel is given beside its buffers: which thread it is, of how many."""
+        return ()
+
+    def segment(self, number: int, module: Module, touched: Sequence[int], calls: list[str]) -> list[str]:
+        """The lines of calls that touch these entries of the table of inputs, outputs and state."""
+        return calls
 
 
 @dataclass(frozen=True)
 class Threaded(Convention):
-    """The context of `runtime.ll` has all of it; each thread runs the sequence."""
+    """The context of `runtime.ll` has all of it; each thread runs the sequence.
+
+    The next run may bring another table of inputs, outputs and state while a thread that is late has not seen the end
+    of this run. So a thread reads the table amid a share, before whose end the run can't end.
+    """
 
     stamps: bool = False
     notifies: bool = False
     parameters = "ptr %ctx, i64 %tid, i64 %nthreads"
-    numbers = ("i64 %tid", "i64 %nthreads")
-    meets = True
+    meeting = ("  call void @netc.meet(ptr %ctx, i64 %tid, i64 %nthreads)",)
 
     def load(self, module: Module) -> list[str]:
-        """Read the context."""
-        lines = []
-        for region, field in (("arena", 0), ("weights", 1), ("buffers", 2), ("profile", 4)):
-            lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {field}")
+        """What stays as it is from run to run, and room for the number of a share."""
+        lines = ["  %share = alloca i64, align 8"]
+        for region, place in (("arena", 0), ("weights", 1), ("profile", 4)):
+            lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {place}")
             lines.append(f"  %{region} = load ptr, ptr %{region}.at, align 8")
-        for i in range(len(module.inputs) + len(module.outputs)):
-            lines.append(f"  %buffer{i}.at = getelementptr ptr, ptr %buffers, i64 {i}")
-            lines.append(f"  %buffer{i} = load ptr, ptr %buffer{i}.at, align 8")
-        if module.state:
-            count = len(module.inputs) + len(module.outputs)
-            lines.append(f"  %state.at = getelementptr ptr, ptr %buffers, i64 {count}")
-            lines.append("  %state = load ptr, ptr %state.at, align 8")
-        return lines
+        return [*lines, "  %buffers.at = getelementptr %context, ptr %ctx, i64 0, i32 2"]
+
+    def suffix(self, segment: int) -> str:
+        """Each segment reads the table anew."""
+        return f".{segment}"
+
+    def numbers(self, segment: int) -> tuple[str, ...]:
+        """The share, by the number of the thread whose it is."""
+        return (f"i64 %share{segment}", "i64 %nthreads")
+
+    def segment(self, number: int, module: Module, touched: Sequence[int], calls: list[str]) -> list[str]:
+        """A loop over the shares that this thread does."""
+        state = len(module.inputs) + len(module.outputs)
+        table = []
+        for i in touched:
+            name = f"%state.{number}" if i == state else f"%buffer{i}.{number}"
+            table.append(f"  {name}.at = getelementptr ptr, ptr %buffers.{number}, i64 {i}")
+            table.append(f"  {name} = load ptr, ptr {name}.at, align 8")
+        return [
+            "  store i64 -1, ptr %share, align 8",
+            f"  br label %next{number}",
+            f"next{number}:",
+            f"  %done{number} = load i64, ptr %share, align 8",
+            f"  %share{number} = call i64 @netc.take(ptr %ctx, i64 %tid, i64 %nthreads, i64 %done{number})",
+            f"  store i64 %share{number}, ptr %share, align 8",
+            f"  %over{number} = icmp slt i64 %share{number}, 0",
+            f"  br i1 %over{number}, label %end{number}, label %begin{number}",
+            f"begin{number}:",
+            *([f"  %buffers.{number} = load ptr, ptr %buffers.at, align 8"] if touched else []),
+            *table,
+            *calls,
+            f"  br label %next{number}",
+            f"end{number}:",
+        ]
 
 
 def sequence_text(module: Module, convention: Convention) -> str:
@@ -151,60 +194,108 @@ def _part(module: Module, convention: Convention, name: str, steps: Sequence[Ste
     if convention.stamps and is_first:
         lines.append(_stamp(0))
     numbers = {block: number for number, block in enumerate(module.blocks)}
-    barrier = [_BARRIER] if convention.meets else []
+    for segment in _segments(module, steps):
+        if isinstance(segment, Step):
+            assert segment.block is not None
+            lines += _block(segment.kind, numbers[segment.block], segment.block, convention.meeting)
+        else:
+            lines += _segment(module, convention, segment)
+    return "\n".join([*lines, "  ret void", "}", ""])
+
+
+def _segments(module: Module, steps: Sequence[Step]) -> list[Step | list[int]]:
+    """Places of blocks, and the calls between them up to each barrier, by their numbers."""
+    found: list[Step | list[int]] = []
     for step in steps:
         if step.block is not None:
-            lines += _block(step.kind, numbers[step.block], step.block, barrier)
+            found.append(step)
             continue
-        number, call = step.call, module.calls[step.call]
-        text = _call(number, call, len(module.inputs), convention.numbers)
-        if call.barrier and number + 1 < len(module.calls):  # all threads meet at the end anyway
-            text += barrier
-        lines += _guarded(number, call.when, text, len(module.inputs))
-        if call.announces and convention.notifies:
-            found = sum(other.announces for other in module.calls[:number])
-            lines.append(f"  call void @netc.notify(ptr %ctx, i64 %tid, i64 {found})")
-        if convention.stamps:
-            lines.append(_stamp(number + 1))
-    return "\n".join([*lines, "  ret void", "}", ""])
+        last = found[-1] if found else None
+        if isinstance(last, list) and not module.calls[last[-1]].barrier:
+            last.append(step.call)
+        else:
+            found.append([step.call])
+    return found
+
+
+def _segment(module: Module, convention: Convention, calls: Sequence[int]) -> list[str]:
+    """Calls that each thread makes without waiting for others; a stamp behind the last says when all have."""
+    number = calls[0]
+    names = Names(len(module.inputs), len(module.outputs), convention.suffix(number))
+    lines, touched = list[str](), set[int]()
+    for each in calls:
+        call = module.calls[each]
+        lines += _guarded(each, call, _call(each, call, names, convention.numbers(number)), names)
+        if convention.stamps and each != calls[-1]:
+            lines.append(_stamp(each + 1))
+        slots = (*call.arguments, *([] if call.when is None else [call.when]))
+        touched |= {place for place in map(names.place, slots) if place is not None}
+    after = [_stamp(calls[-1] + 1)] if convention.stamps else []
+    if convention.notifies and module.calls[calls[-1]].announces:
+        found = sum(call.announces for call in module.calls[: calls[-1]])
+        after.append(f"  call void @netc.notify(ptr %ctx, i64 %tid, i64 {found})")
+    return [*convention.segment(number, module, sorted(touched), lines), *after]
 
 
 def _stamp(number: int) -> str:
     return f"  call void @netc.stamp(ptr %profile, i64 %tid, i64 {number})"
 
 
-def _block(kind: Kind, number: int, block: Block, barrier: list[str]) -> list[str]:
-    """The jumps of a condition or a loop."""
+def _block(kind: Kind, number: int, block: Block, meeting: Sequence[str]) -> list[str]:
+    """The jumps of a condition or a loop; all threads meet when they have read the boolean, before it can change."""
     if kind is Kind.BEGIN:
         return [f"  br label %repeat{number}", f"repeat{number}:"] if block.repeats else []
     if kind is Kind.END:
-        back = [*barrier, f"  br label %repeat{number}"] if block.repeats else [f"  br label %past{number}"]
+        back = [f"  br label %repeat{number}"] if block.repeats else [f"  br label %past{number}"]
         return [*back, f"past{number}:"]
     return [
-        *barrier,
         f"  %asked{number} = getelementptr inbounds i8, ptr %arena, i64 {block.when.offset}",
         f"  %answer{number} = load i8, ptr %asked{number}, align 1",
+        *meeting,
         f"  %goes{number} = icmp ne i8 %answer{number}, 0",
         f"  br i1 %goes{number}, label %inside{number}, label %past{number}",
         f"inside{number}:",
     ]
 
 
-def _call(number: int, call: Call, inputs: int, numbers: tuple[str, ...]) -> list[str]:
+@dataclass(frozen=True)
+class Names:
+    """How memory is named in a segment; the table has so many inputs, so many outputs, then the state."""
+
+    inputs: int
+    outputs: int
+    suffix: str
+
+    def place(self, slot: Slot) -> int | None:
+        """Which entry of the table a slot's address comes from, if any."""
+        begin = {Memory.INPUT: 0, Memory.OUTPUT: self.inputs}.get(slot.memory)
+        if begin is not None:
+            return begin + slot.offset
+        return self.inputs + self.outputs if slot.memory is Memory.STATE else None
+
+    def pointer(self, slot: Slot, name: str) -> tuple[list[str], str]:
+        """The lines that give `name` a slot's address, and how it is called; an input or output has a name already."""
+        regions = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: f"%state{self.suffix}"}
+        if slot.memory not in regions:
+            return [], f"%buffer{self.place(slot)}{self.suffix}"
+        return [f"  {name} = getelementptr inbounds i8, ptr {regions[slot.memory]}, i64 {slot.offset}"], name
+
+
+def _call(number: int, call: Call, names: Names, numbers: tuple[str, ...]) -> list[str]:
     lines, arguments = [], []
     for position, slot in enumerate(call.arguments):
-        address, pointer = _pointer(slot, f"%p{number}.{position}", inputs)
+        address, pointer = names.pointer(slot, f"%p{number}.{position}")
         lines += address
         arguments.append(f"ptr {pointer}")
     lines.append(f'  call void @"{symbol(call.kernel)}"({", ".join([*arguments, *numbers])})')
     return lines
 
 
-def _guarded(number: int, when: Slot | None, lines: list[str], inputs: int) -> list[str]:
-    """Lines that run only if a boolean in memory holds, which is the same for all threads."""
-    if when is None:
+def _guarded(number: int, call: Call, lines: list[str], names: Names) -> list[str]:
+    """Lines of a call that is made only if a boolean in memory holds, which is the same for all threads."""
+    if call.when is None:
         return lines
-    address, pointer = _pointer(when, f"%when{number}", inputs)
+    address, pointer = names.pointer(call.when, f"%when{number}")
     return [
         *address,
         f"  %byte{number} = load i8, ptr {pointer}, align 1",
@@ -215,10 +306,3 @@ def _guarded(number: int, when: Slot | None, lines: list[str], inputs: int) -> l
         f"  br label %after{number}",
         f"after{number}:",
     ]
-
-
-def _pointer(slot: Slot, name: str, inputs: int) -> tuple[list[str], str]:
-    """The lines that give `name` the address of a slot, and how it is called; an input or output has a name already."""
-    if slot.memory in _REGION:
-        return [f"  {name} = getelementptr inbounds i8, ptr {_REGION[slot.memory]}, i64 {slot.offset}"], name
-    return [], f"%buffer{slot.offset if slot.memory is Memory.INPUT else inputs + slot.offset}"
