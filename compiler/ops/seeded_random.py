@@ -111,7 +111,6 @@ class Seeded(Operator):
     """Base of random numbers of TFLite: operand 0 is the counter."""
 
     internal = True
-
     def blocks(self, operands: tuple[TensorType, ...], attributes: Attributes) -> int:
         """How many blocks the counter goes on."""
         raise NotImplementedError
