@@ -1,11 +1,11 @@
 """Nets of models/, exports of torchvision and other files as text and back: is the graph the same, are its weights?
 
-    python benchmarks/import_round_trip.py [NAME ...] [--exports] [--tflite FOLDER [--below BYTES]] [--keep DIR]
+    python benchmarks/import_round_trip.py [NAME ...] [--exports DIR] [--tflite FOLDER [--below BYTES]] [--keep DIR]
 
-Without names all shipped nets. `--exports` takes ONNX files of both exporters of PyTorch instead, `--tflite` the files
-of a folder, each content once, the smallest first. For each: operations, lines of the text, how many parameters keep
-their names, seconds. What writes the text compares the graphs itself; weights are compared here. Exit code 1 if a net
-fails.
+Without names all shipped nets. `--exports` takes ONNX files of both exporters of PyTorch instead, which lie in the
+folder of `onnx_exports.py --keep DIR` or are put there; `--tflite` takes the files of a folder, each content once, the
+smallest first. For each: operations, lines of the text, how many parameters keep their names, seconds of the processor.
+What writes the text compares the graphs itself; weights are compared here. Exit code 1 if a net fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from netc.frontend.writing import written
 from netc.pipeline import load
 
 
-def _sources(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str | Path]]:
+def _sources(arguments: argparse.Namespace) -> Iterator[tuple[str, str | Path]]:
     if arguments.tflite:
         seen: set[bytes] = set()
         for path in sorted(Path(arguments.tflite).rglob("*.tflite"), key=lambda p: (p.stat().st_size, p)):
@@ -37,12 +36,12 @@ def _sources(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str,
                 yield path.name, path
             seen.add(digest)
     elif arguments.exports:
-        from onnx_exports import exported
+        from onnx_exports import EXPORTERS, file_of
         from twins import TORCHVISION
 
         for name in arguments.names or TORCHVISION:
-            for exporter in ("old", "new"):
-                yield f"{name} ({exporter})", exported(name, exporter, folder, 96)[0]
+            for exporter in EXPORTERS:
+                yield f"{name} ({exporter})", file_of(name, exporter, arguments.exports)
     else:
         for name in arguments.names or shipped_nets():
             yield name, name
@@ -63,7 +62,7 @@ def _check(title: str, source: str | Path, keep: Path | None) -> str:
     except NetcError as error:
         print(f"{title}: not read: {str(error).splitlines()[0][:100]}", flush=True)
         return "not read"
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         result = written(graph, None, _for_two(source, graph))
     except InternalError as error:
@@ -72,7 +71,7 @@ def _check(title: str, source: str | Path, keep: Path | None) -> str:
     except NetcError as error:
         print(f"{title}: refused: {str(error).splitlines()[0][:100]}", flush=True)
         return "refused"
-    took = time.perf_counter() - start
+    took = time.process_time() - start
     arrays = result.arrays()
     for name, array in arrays.items():
         (op,) = (p for p in result.graph.parameters if p.result.name == name)
@@ -92,15 +91,14 @@ def _check(title: str, source: str | Path, keep: Path | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--exports", action="store_true")
+    parser.add_argument("--exports", type=Path, metavar="DIR")
     parser.add_argument("--tflite", metavar="FOLDER")
     parser.add_argument("--below", type=float, metavar="BYTES", default=float("inf"))
     parser.add_argument("--keep", type=Path, metavar="DIR")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        where = arguments.keep or Path(folder)
-        where.mkdir(exist_ok=True)
-        counts = Counter(_check(title, source, arguments.keep) for title, source in _sources(arguments, where))
+    if arguments.keep is not None:
+        arguments.keep.mkdir(exist_ok=True)
+    counts = Counter(_check(title, source, arguments.keep) for title, source in _sources(arguments))
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
     return int(counts["failed"] > 0)
 

@@ -1,10 +1,20 @@
-"""Copies of large arrays."""
+"""Copies of large arrays, and memory for them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+ALIGNMENT = 64
+"""Of arena and weights, in bytes."""
+
+
+def aligned_bytes(size: int) -> np.ndarray[Any, Any]:
+    """Zeroed memory that starts at a multiple of `ALIGNMENT`."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
 
 
 def row_major(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -47,6 +47,31 @@ def quotient(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
+def bfloat16_bits(values: NDArray[Any]) -> NDArray[Any]:
+    """Single precision rounded to bfloat16, the nearest one, halves to even: the upper 16 bits of a float, as i16.
+
+    NaN stays NaN. Numbers below the normal range (2^-126) become zeros with their sign, as x86 has it.
+    """
+    values = np.asarray(values, np.float32)
+    bits = normal_or_zero(values).view(np.uint32)
+    with np.errstate(over="ignore"):
+        rounded = (bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))) >> np.uint32(16)
+    quiet = bits >> np.uint32(16) | np.uint32(0x40)
+    return np.asarray(np.where(np.isnan(values), quiet, rounded)).astype(np.uint16).view(np.int16)
+
+
+def from_bfloat16_bits(bits: NDArray[Any]) -> NDArray[Any]:
+    """The numbers that bits of bfloat16, as i16, stand for, in single precision."""
+    return (np.asarray(bits, np.int16).view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def normal_or_zero(values: NDArray[Any]) -> NDArray[Any]:
+    """Single precision, with zeros for numbers below the normal range; signs stay."""
+    values = np.asarray(values, np.float32)
+    small = np.abs(values) < np.finfo(np.float32).tiny
+    return np.asarray(np.where(small, np.copysign(np.float32(0), values), values), np.float32)
+
+
 def repeated_element(array: NDArray[Any]) -> NDArray[Any] | None:
     """The only element of a large array that repeats it without taking memory for that, in shape (1,); else None."""
     if array.size < 2 or any(stride for size, stride in zip(array.shape, array.strides, strict=True) if size > 1):

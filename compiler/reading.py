@@ -12,7 +12,8 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,28 @@ from .text import with_article
 
 MAX_TEXT = 1 << 28
 """Largest text that is read, in bytes."""
+
+_NOTED: ContextVar[dict[str, os.stat_result | None] | None] = ContextVar("noted files", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[dict[str, os.stat_result | None]]:
+    """While the context is open, note the files that are read, as they are then; None of those that weren't there."""
+    noted: dict[str, os.stat_result | None] = {}
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def note_file(path: str | os.PathLike[str]) -> None:
+    """Note a file that decides about a result; `open_file` and `require_file` do so by themselves."""
+    noted = _NOTED.get()
+    if noted is not None and (name := os.path.abspath(path)) not in noted:
+        noted[name] = None
+        with suppress(OSError):
+            noted[name] = os.stat(path)
 
 
 @contextmanager
@@ -77,6 +100,7 @@ def open_file(path: str | os.PathLike[str], what: str = "file") -> IO[bytes]:
 def _checked(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     if "\0" in os.fspath(path):
         raise NetcError(f"can't read {os.fspath(path)}: the name holds a null character")
+    note_file(path)
     return path
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from netc.quantization import calibrate, quantize
     from netc.runtime.library import load_library
     from netc.runtime.program import Program
+    from netc.runtime.saved import SavedProgram, load_program
     from netc.runtime.trainer import Trainer
     from netc.training import compile_training
 
@@ -38,6 +39,7 @@ __all__ = [
     "NetcError",
     "Program",
     "QuantizationWarning",
+    "SavedProgram",
     "Trainer",
     "build_library",
     "calibrate",
@@ -46,6 +48,7 @@ __all__ = [
     "from_torch",
     "load",
     "load_library",
+    "load_program",
     "parse_graph",
     "passes",
     "quantize",
@@ -61,6 +64,7 @@ _HOMES = {
     "NetcError": "netc.compiler.errors",
     "Program": "netc.runtime.program",
     "QuantizationWarning": "netc.compiler.quantization",
+    "SavedProgram": "netc.runtime.saved",
     "Trainer": "netc.runtime.trainer",
     "build_library": "netc.library",
     "calibrate": "netc.quantization",
@@ -69,6 +73,7 @@ _HOMES = {
     "from_torch": "netc.frontend.pytorch",
     "load": "netc.pipeline",
     "load_library": "netc.runtime.library",
+    "load_program": "netc.runtime.saved",
     "parse_graph": "netc.compiler.graph.parser",
     "quantize": "netc.quantization",
     "save_trained": "netc.library",

@@ -19,7 +19,6 @@ from typing import Any, cast
 import click
 
 from .compiler.errors import InternalError, NetcError, Note, near_miss
-from .frontend.diagnostics import render
 from .output import echo
 from .runtime.parallel.launcher import launcher, rank_of_process
 
@@ -127,6 +126,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return 2 if rank_of_process() else _fail(_shown(error))
     except NetcError as error:
+        from .frontend.diagnostics import render
+
         return _fail(render(error))
     except MemoryError:
         return _fail("error: not enough memory")

@@ -13,6 +13,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.quantization import Noise, prepare
 from .compiler.quantization.calibration import watched_values
 from .compiler.quantization.report import Accuracy
+from .compiler.signature import Network
 from .compiler.training import Loss
 from .frontend import format_of
 from .notes import show_notes
@@ -47,14 +48,14 @@ class Compared:
 
 
 def maker_for(
-    graph: Graph, source: Source, labels: Labels = NO_LABELS, loss: Loss | None = None
+    graph: Network, source: Source, labels: Labels = NO_LABELS, loss: Loss | None = None
 ) -> ArrayMaker | FileMaker:
     """Makes batches of a source for evaluating a network, whose classes are called `labels`."""
     preparation = preparation_for(graph, source, NO_AUGMENTATION, labels=labels, loss=loss)
     return ArrayMaker(source, preparation) if isinstance(source, ArraySource) else FileMaker(source, preparation)
 
 
-def show_what_is_guessed(graph: Graph, source: Source, labels: Labels = NO_LABELS, loss: Loss | None = None) -> None:
+def show_what_is_guessed(graph: Network, source: Source, labels: Labels = NO_LABELS, loss: Loss | None = None) -> None:
     """Say what isn't plain about a source as samples of a network; raises `NetcError` if it can't be right."""
     show_notes(labels.note, *preparation_for(graph, source, NO_AUGMENTATION, labels=labels, loss=loss).notes)
 
@@ -97,12 +98,12 @@ def compare_networks(
     return Compared(accuracy, noise, len(watched_values(floats)) - len(floats.inputs))
 
 
-def comparable(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> bool:
+def comparable(graph: Network, source: Source, labels: Labels = NO_LABELS) -> bool:
     """Whether each sample of a source has a class, by which networks are compared."""
     return preparation_for(graph, source, NO_AUGMENTATION, labels=labels).targets.for_samples
 
 
-def check_comparable(graph: Graph, source: Source, labels: Labels = NO_LABELS) -> None:
+def check_comparable(graph: Network, source: Source, labels: Labels = NO_LABELS) -> None:
     """Raise `NetcError` unless that is so."""
     if not comparable(graph, source, labels):
         hint = "netc eval measures each of them: netc eval FILE --data DATA"
@@ -117,7 +118,7 @@ def _check_shapes(floats: Graph, integers: Graph) -> None:
         raise NetcError(message, hint="--compare-net and --set say which float network it was made from")
 
 
-def _tensors(graph: Graph, source: Source, labels: Labels) -> Iterator[Array]:
+def _tensors(graph: Network, source: Source, labels: Labels) -> Iterator[Array]:
     """The first samples that can be read, as inputs."""
     batch = graph.inputs[0].type.shape[0]
     plans = evaluation_plans(len(source) // batch * batch, batch)

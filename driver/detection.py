@@ -10,7 +10,7 @@ import numpy as np
 from .answers import Choices, Outputs, Task, View, task_of
 from .answers.boxes import Box, Detection, Found, Instances, encoded
 from .compiler.errors import NetcError
-from .compiler.graph.ir import Array, Graph
+from .compiler.signature import Array, Network
 from .runtime.data.classes import listed, plain_name
 from .runtime.data.images import Preprocess, as_input, eight_bits
 from .runtime.data.labels import Labels
@@ -43,7 +43,7 @@ class CategoryMap:
     notes: tuple[str, ...] = ()
 
 
-def detector_task(graph: Graph, source: ObjectSource) -> type[Task]:
+def detector_task(graph: Network, source: ObjectSource) -> type[Task]:
     """The task of a net that finds boxes; raises `NetcError` for other nets."""
     task = task_of(graph)
     if task not in (Detection, Instances):
@@ -52,7 +52,7 @@ def detector_task(graph: Graph, source: ObjectSource) -> type[Task]:
     return task
 
 
-def match_categories(graph: Graph, source: ObjectSource, labels: Labels) -> CategoryMap:
+def match_categories(graph: Network, source: ObjectSource, labels: Labels) -> CategoryMap:
     """Which category each class of the net is: by name, or by number where the net has no names.
 
     Raises `NetcError` if the net knows none of the categories by its names.
@@ -79,7 +79,7 @@ _Seen = tuple[list[tuple[int, list[Detected]]], list[str]]
 
 def evaluate_detector(
     run: Run,
-    graph: Graph,
+    graph: Network,
     source: ObjectSource,
     categories: CategoryMap,
     progress: Callable[[int], None],
@@ -105,13 +105,13 @@ def evaluate_detector(
     return Detections(len(found), box_precision(source, found), masks, tuple(skipped))
 
 
-def assist_detector(run: Run, graph: Graph, source: ObjectSource, categories: CategoryMap, world: World) -> None:
+def assist_detector(run: Run, graph: Network, source: ObjectSource, categories: CategoryMap, world: World) -> None:
     """What a rank but the first does for `evaluate_detector`."""
     hand_in(_own_batches(run, graph, source, categories, world), world)
 
 
 def _own_batches(
-    run: Run, graph: Graph, source: ObjectSource, categories: CategoryMap, world: World
+    run: Run, graph: Network, source: ObjectSource, categories: CategoryMap, world: World
 ) -> Iterator[_Seen]:
     """What this rank finds in its batches."""
     task, preprocess, size = detector_task(graph, source), Preprocess.of(graph), graph.inputs[0].type.shape[0]

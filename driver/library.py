@@ -19,7 +19,6 @@ from .compiler.backends import find_target
 from .compiler.errors import NetcError
 from .compiler.files import writing
 from .compiler.graph.ir import Array, Graph
-from .compiler.graph.names import output_names
 from .compiler.graph.state import initial_state
 from .compiler.library.certificate import Certificate, as_json, as_table, certify, is_served
 from .compiler.library.facts import Extras
@@ -39,6 +38,7 @@ from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
+from .compiler.signature import output_names
 from .compiler.targets.target import Environment, Target
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from .compiler.graph.ir import Graph
-from .compiler.passes.axis_orders import transposes_left
+from typing import TYPE_CHECKING
+
 from .output import echo
-from .runtime.data.calibration import CalibrationSamples, notes_on
-from .runtime.data.registry import open_samples
+
+if TYPE_CHECKING:
+    from .compiler.graph.ir import Graph
+    from .runtime.data.calibration import CalibrationSamples
 
 
 def show_notes(*notes: str | None) -> None:
@@ -17,6 +19,8 @@ def show_notes(*notes: str | None) -> None:
 
 def transposes_note(graph: Graph) -> str | None:
     """How many transposes a file's network keeps."""
+    from .compiler.passes.axis_orders import transposes_left
+
     left = transposes_left(graph) if "format" in graph.attributes else None
     if left is None or not left.inside + left.rearranging:
         return None
@@ -27,6 +31,9 @@ def transposes_note(graph: Graph) -> str | None:
 
 def open_noted(source: str, limit: int, graph: Graph) -> CalibrationSamples:
     """CalibrationSamples to calibrate `graph` with; says what is passed over of `limit` of them, lost or guessed."""
+    from .runtime.data.calibration import notes_on
+    from .runtime.data.registry import open_samples
+
     samples = open_samples(source)
     show_notes(*notes_on(samples, graph, limit))
     return samples

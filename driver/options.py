@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from .compiler.errors import NetcError
+from .compiler.precision import F32, PRECISIONS
 from .compiler.text import shortened
 from .frontend.roots import allowing
-from .pipeline import LAYOUTS, reading_float_weights, reading_layout
+from .readings import LAYOUTS, reading_float_weights, reading_layout
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -129,6 +130,14 @@ batch_option = click.option(
 target_options = combine(
     click.option("--threads", type=click.IntRange(1, 1024), help="Worker threads; default: one per core."),
     click.option("--cpu", metavar="NAME", help="Compile for this processor; default: this machine's."),
+)
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=F32,
+    show_default=True,
+    help="As what weights, and where it pays what they multiply, are stored.",
 )
 
 weights_options = combine(

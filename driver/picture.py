@@ -6,23 +6,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .compiler.errors import NetcError
-from .compiler.graph.ir import Array, Graph
-from .compiler.ops.conversion import Cast
-from .compiler.ops.quantized.activation import QSoftmax
-from .compiler.ops.quantized.conversion import Dequantize, Quantize, Reinterpret, Requantize
-from .compiler.ops.reduction import Softmax
-from .compiler.ops.shape import Reshape
-from .frontend import allowed_folders, locate, models_folder
-from .pipeline import Weights
+from .compiler.signature import Array, Network, Signature
+from .frontend.roots import allowed_folders, models_folder
 from .runtime.data.folder import data_folder
 from .runtime.data.images import Pixels, Preprocess, as_input, decode, depth_note, eight_bits
 from .runtime.data.labels import Labels, read_labels, saved_labels
-from .runtime.data.picture_files import find_pictures, first_few
-from .runtime.data.registry import class_names, named_sets
+
+if TYPE_CHECKING:
+    from .pipeline import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def choose_pictures(graph: Graph, given: Sequence[str]) -> Chosen:
+def choose_pictures(graph: Network, given: Sequence[str]) -> Chosen:
     """The pictures at `given` paths, of folders those in them and below; raises `NetcError` if there are none.
 
     Without a path it is the sample that ships with netc: a panda in colour, a digit in grey.
@@ -70,6 +66,8 @@ def choose_pictures(graph: Graph, given: Sequence[str]) -> Chosen:
         if not os.path.isdir(path):
             paths.append(path)
             continue
+        from .runtime.data.picture_files import find_pictures, first_few
+
         found = find_pictures(Path(path))
         notes += (f"not read: {reason}" for reason in first_few(found.skipped))
         if not found.files:
@@ -78,7 +76,7 @@ def choose_pictures(graph: Graph, given: Sequence[str]) -> Chosen:
     return Chosen(tuple(paths), len(given) > 1 or os.path.isdir(given[0]), tuple(notes))
 
 
-def load_picture(graph: Graph, path: str) -> Loaded:
+def load_picture(graph: Network, path: str) -> Loaded:
     """The picture at `path`; raises `NetcError` if it can't be read, or the net takes no pictures."""
     preprocess = Preprocess.of(graph)
     stored = decode(path)
@@ -88,20 +86,23 @@ def load_picture(graph: Graph, path: str) -> Loaded:
     return Loaded(picture, preprocess, repeated, depth_note(stored, path, preprocess.white))
 
 
-def class_labels(graph: Graph, model: str, weights: Weights = None) -> Labels:
+def class_labels(graph: Network, model: str, weights: Weights = None) -> Labels:
     """The net's class names: those that its weights were trained for, if their file says so, else those it declares.
 
     The file that the net names lies beside the net, with the shipped nets, or with the data.
     """
     if isinstance(weights, str | os.PathLike) and (saved := saved_labels(weights, graph)) is not None:
         return saved
+    from .frontend.loading import locate
+    from .runtime.data.registry import class_names
+
     folders = [models_folder(), *_label_data_folders()]
     if model:
         folders.insert(0, locate(model)[0].parent)
     return read_labels(graph, folders, allowed_folders(), class_names)
 
 
-def usable_labels(graph: Graph, model: str, weights: Weights = None, *, background: bool = False) -> Labels:
+def usable_labels(graph: Network, model: str, weights: Weights = None, *, background: bool = False) -> Labels:
     """`class_labels`, or none and a note where they don't fit the net; `background`: someone said that it has one."""
     try:
         return replace(class_labels(graph, model, weights), background=background)
@@ -109,7 +110,7 @@ def usable_labels(graph: Graph, model: str, weights: Weights = None, *, backgrou
         return Labels(note=f"{error.diagnostics[0].message}: not used", background=background)
 
 
-def real_scores(graph: Graph, output: Array) -> Array:
+def real_scores(graph: Network, output: Array) -> Array:
     """The numbers that the elements of the first output stand for."""
     given = graph.results[0].type.quantization
     if given is None:
@@ -118,21 +119,15 @@ def real_scores(graph: Graph, output: Array) -> Array:
     return real
 
 
-_CONVERSIONS = (Reshape, Requantize, Dequantize, Quantize, Reinterpret, Cast)
+def gives_probabilities(network: Network) -> bool:
+    """True if the first output is made by softmax."""
+    if isinstance(network, Signature):
+        return network.gives_probabilities
+    from .compiler.graph.ir import Graph
+    from .probabilities import ends_in_softmax  # brings all operators along
 
-
-def gives_probabilities(graph: Graph) -> bool:
-    """True if the first output is made by softmax, but for changes of shape, type or scale.
-
-    Of an operator that netc doesn't know, the scale tells: TFLite gives 1/256 to probabilities.
-    """
-    op = graph.producers.get(graph.results[0])
-    while op is not None and isinstance(op.operator, _CONVERSIONS):
-        op = graph.producers.get(op.operands[0])
-    given = graph.results[0].type.quantization
-    if op is not None and op.name == "opaque":
-        return given is not None and given.scale == 1 / 256
-    return op is not None and isinstance(op.operator, Softmax | QSoftmax)
+    assert isinstance(network, Graph), "a network is a graph, or the signature of one"
+    return ends_in_softmax(network)
 
 
 def best_classes(scores: Array, labels: Labels, count: int, *, probable: bool = False) -> list[Class]:
@@ -148,6 +143,8 @@ def best_classes(scores: Array, labels: Labels, count: int, *, probable: bool = 
 
 
 def _label_data_folders() -> Sequence[Path]:
+    from .runtime.data.registry import named_sets
+
     try:
         data = data_folder()
     except NetcError:

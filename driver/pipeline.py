@@ -15,12 +15,12 @@ one call, `netc.compile`.
 
 from __future__ import annotations
 
+import gc
 import operator
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -37,9 +37,11 @@ from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
 from .compiler.passes.thaw import thaw
+from .compiler.precision import F32, PRECISIONS
 from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
+from .readings import layout_read, reading_float_weights, reading_layout, reads_float_weights
 from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, physical_memory, runs_here
 from .runtime.program import Program
@@ -61,6 +63,8 @@ Weights = str | os.PathLike[str] | Mapping[str, Array] | None
 class Request:
     """What to compile, and for what. `threads` None means one for each core, `cpu` None this machine.
 
+    `precision`, one of `PRECISIONS`, says as what numbers may be stored.
+
     `settings` are the net's hyperparameters (lower case) and free sizes (upper case) by name, `preprocess` settings of
     pictures that count before those that the network declares. `pipeline` None means the
     passes that what is built usually goes through.
@@ -77,6 +81,7 @@ class Request:
     weights: Weights = None
     seed: int = 0
     pipeline: str | None = None
+    precision: str = field(default=F32, kw_only=True)
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -112,6 +117,8 @@ class Compilation:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        if request.precision not in PRECISIONS:
+            raise NetcError(f"there is no precision `{request.precision}`", hint="known: " + ", ".join(PRECISIONS))
         self.target = target_of(request.cpu)
         self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
@@ -132,6 +139,13 @@ class Compilation:
     def pipeline(self) -> str:
         """The passes that `graph` goes through."""
         return self.request.pipeline or passes.pipelines.INFERENCE
+
+    def optimize(self) -> Graph:
+        """The graph that is lowered, of `graph`."""
+        r = self.request
+        return self.backend.optimize(
+            self.graph, self.pipeline(), self.target, precision=r.precision, observers=r.observers
+        )
 
     @property
     def is_drawn(self) -> bool:
@@ -167,6 +181,19 @@ class Buildable(Protocol[C]):
         ...
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Let Python's cyclic garbage collector rest: it would look at a growing graph again and again, for nothing."""
+    rests = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if rests:
+            gc.enable()
+
+
+@_without_collections()
 def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -> C:
     """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
 
@@ -186,7 +213,7 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
     c.graph = runnable(c.graph)
 
     with c.stage("optimized") as result:
-        c.optimized = c.backend.optimize(c.graph, c.pipeline(), c.target, observers=c.request.observers)
+        c.optimized = c.optimize()
         result.append(f"{len(c.optimized.operations)} operations")
     if until == "optimized":
         return c
@@ -286,36 +313,6 @@ def find_weights(
     return read_weights(weights, graph, skip)
 
 
-_FLOAT_WEIGHTS: ContextVar[bool] = ContextVar("float weights", default=False)
-
-
-@contextmanager
-def reading_float_weights(wanted: bool = True) -> Iterator[None]:
-    """While the context is open, 8-bit weights of files of dynamic range are read as floats."""
-    token = _FLOAT_WEIGHTS.set(wanted or _FLOAT_WEIGHTS.get())
-    try:
-        yield
-    finally:
-        _FLOAT_WEIGHTS.reset(token)
-
-
-LAYOUTS = ("file", "nhwc")
-"""The order of dimensions of inputs and outputs: that of the file, or channels last."""
-_LAYOUT: ContextVar[str] = ContextVar("layout", default="file")
-
-
-@contextmanager
-def reading_layout(layout: str) -> Iterator[None]:
-    """While the context is open, networks are read with inputs and outputs in this order of dimensions."""
-    if layout not in LAYOUTS:
-        raise NetcError(f"there is no layout `{layout}`", hint="known: " + ", ".join(LAYOUTS))
-    token = _LAYOUT.set(layout)
-    try:
-        yield
-    finally:
-        _LAYOUT.reset(token)
-
-
 def load(
     source: Source,
     *,
@@ -341,12 +338,12 @@ def load(
     """
     if with_parameters and not isinstance(source, Graph):
         given: dict[str, Any] = {"net": net, "batch": batch, "settings": settings, "preprocess": preprocess}
-        with reading_layout(layout or _LAYOUT.get()):
+        with reading_layout(layout or layout_read()):
             return load_to_train(source, **given, allow_import=allow_import)[0]
     if isinstance(source, Graph):
         return _with_preprocess(source, preprocess)
     choices = Choices(net, _checked_batch(batch), settings or {}, allow_import)
-    with reading_float_weights(float_weights), reading_layout(layout or _LAYOUT.get()):
+    with reading_float_weights(float_weights), reading_layout(layout or layout_read()):
         return _with_preprocess(_read(source, choices), preprocess)
 
 
@@ -388,8 +385,8 @@ def _checked_batch(batch: int) -> int:
 
 def _read(source: str | os.PathLike[str], choices: Choices) -> Graph:
     graph = format_of(source).read(source, choices)
-    read = passes.float_weights(graph) if _FLOAT_WEIGHTS.get() else graph
-    return passes.channels_last_ends(read) if _LAYOUT.get() == "nhwc" else read
+    read = passes.float_weights(graph) if reads_float_weights() else graph
+    return passes.channels_last_ends(read) if layout_read() == "nhwc" else read
 
 
 def _with_preprocess(graph: Graph, given: Mapping[str, Any] | None) -> Graph:

@@ -1,24 +1,34 @@
 """`netc.compile`: from a network to a program in one call, quantized on the way if it should be.
 
-What only quantization and TFLite files need is imported when it is asked for, to keep compiling quick.
+What compiles is imported when there is something to compile: a network that this machine knows starts without it.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .compiler.errors import NetcError
-from .compiler.graph.ir import Graph
-from .compiler.graph.state import initial_state
-from .frontend import allowing
-from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, reading_float_weights
+from .compiler.precision import F32
+from .compiler.reading import noting_files
+from .frontend.roots import allowing
+from .known import find, heeding_warnings, key_of, warn_again
+from .readings import reading_float_weights
+from .ready import keep
+from .runtime.host import available_cores
 from .runtime.program import Program
+from .runtime.saved import SavedFile, is_saved_name
 
 if TYPE_CHECKING:
+    from .compiler.graph.ir import Graph
+    from .pipeline import Compilation, Source, Weights
     from .quantization import Calibrated, Samples
 
 QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
@@ -27,41 +37,84 @@ QUANTIZED = ("int8", "int16x8", "dynamic_range", "float16")
 class NetworkProgram(Program):
     """A program that knows which network it computes.
 
-    `graph` is that network before it was optimised, with its quantization. Can be copied and pickled: the other process
-    compiles the network for its machine.
+    Can be copied and pickled: the other process compiles the network for its machine.
     """
 
     def __init__(self, c: Compilation, model: str) -> None:
+        from .compiler.graph.state import initial_state
+
         super().__init__(c.module, c.object.code, c.target, c.threads, c.parameters(), initial_state(c.graph))
-        self.graph = c.graph
-        self._origin = (c.request.weights, c.request.seed, model)
-        self._request = (c.request.threads, c.request.cpu)
+        self._model = model
+        compilation = copy.copy(c)
+        compilation.llvm = ""  # it is long, and no longer needed
+        self._make: Callable[[], Compilation] = lambda: compilation
+
+    @classmethod
+    def _of_file(cls, file: SavedFile, model: str, make: Callable[[], Compilation]) -> NetworkProgram:
+        """A known network, which `make` compiles once more where more than its program is asked for."""
+        self = cls.__new__(cls)
+        file.check_machine()
+        self._begin(file.plan, file.load(), file.weights, file.threads, file.initial())
+        self._fill_state({})
+        self._model, self._make = model, make
+        return self
+
+    @property
+    def _compilation(self) -> Compilation:
+        made = self._make()
+        self._make = lambda: made
+        return made
+
+    @property
+    def graph(self) -> Graph:
+        """The network before it was optimised, with its quantization."""
+        return self._compilation.graph
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its network with its weights, which are compiled again at the other end."""
+        from .pipeline import find_weights
+
+        c = self._compilation
         if self.state:
-            raise TypeError(f"program {self.graph.name} changes its parameters: it can't be copied or pickled")
-        weights, seed, model = self._origin
+            raise TypeError(f"program {c.graph.name} changes its parameters: it can't be copied or pickled")
+        weights = c.request.weights
         if weights is not None:
-            weights = dict(find_weights(weights, self.graph, seed))
-            if not np.array_equal(self._package(self.module, weights), self.packed_weights):
-                raise NetcError(f"the weights of {self.graph.name} have changed since it was compiled")
-        return _compiled, (self.graph, weights, seed, model, *self._request)
+            weights = dict(find_weights(weights, c.graph, c.request.seed))
+            if not np.array_equal(c.backend.package(c.module, weights), self.packed_weights):
+                raise NetcError(f"the weights of {c.graph.name} have changed since it was compiled")
+        request = c.request
+        return _compiled, (c.graph, weights, request.seed, self._model, request.threads, request.cpu, request.precision)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network as a TFLite file; raises `NetcError` for what TFLite has no form of.
+        """Write the network as a TFLite file, or with its code as `FILE.netc`, which `netc.load_program` loads.
 
-        Weights come from where they came from when it was compiled: a file is read again.
+        Raises `NetcError` for what TFLite has no form of. For it, weights come from where they came from when it was
+        compiled: a file is read again.
         """
+        c = self._compilation
+        if is_saved_name(path):
+            from .picture import usable_labels
+            from .saving import save_program
+
+            save_program(path, c, self, usable_labels(c.graph, self._model, c.request.weights))
+            return
         from .export import write_graph
 
-        write_graph(path, self.graph, *self._origin)
+        write_graph(path, c.graph, c.request.weights, c.request.seed, self._model)
 
 
 def _compiled(
-    graph: Graph, weights: Weights, seed: int, model: str, threads: int | None, cpu: str | None
+    graph: Graph,
+    weights: Weights,
+    seed: int,
+    model: str,
+    threads: int | None,
+    cpu: str | None,
+    precision: str = F32,
 ) -> NetworkProgram:
-    request = Request(graph, threads=threads, cpu=cpu, weights=weights, seed=seed)
+    from .pipeline import PROGRAM, Request, build
+
+    request = Request(graph, threads=threads, cpu=cpu, weights=weights, seed=seed, precision=precision)
     return NetworkProgram(build(request, PROGRAM), model)
 
 
@@ -75,6 +128,7 @@ def compile(  # noqa: A001 (the public name)
     net: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
+    precision: str = F32,
     quantize: str | None = None,
     calibration: Samples | Calibrated | None = None,
     method: str = "mse",
@@ -88,6 +142,9 @@ def compile(  # noqa: A001 (the public name)
     array in the graph's layout; None draws He-normal ones by `seed`. `batch` binds the free size N, `settings` the
     net's other sizes and hyperparameters; `threads` None uses all cores.
 
+    With `precision="bf16"` contractions have weights, and on machines with instructions for it also inputs, rounded to
+    bfloat16, and sums in f32; with `precision="f16"` they have weights of half precision. Weights take half the memory.
+
     With `quantize="int8"` the network computes in 8-bit integers between its inputs and outputs, which stay floats,
     with `quantize="int16x8"` in 16-bit integers and 8-bit weights; `calibration` are samples to find the ranges of
     activations with, by `method` (see `netc.quantize`). With `quantize="dynamic_range"` weights have 8 bits, with
@@ -99,26 +156,97 @@ def compile(  # noqa: A001 (the public name)
     Returns a callable from NHWC arrays to arrays, with a method `save` that writes the TFLite file. Raises `NetcError`
     for whatever the caller can cure.
     """
-    with allowing(allow_import), reading_float_weights(float_weights):
-        model = "" if isinstance(source, Graph) else os.fspath(source)
-        if quantize is None:
-            if calibration is not None:
-                raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
-            request = Request(source, net, batch, settings or {}, threads, cpu, weights=weights, seed=seed)
-            return NetworkProgram(build(request, PROGRAM), model)
-        if quantize not in QUANTIZED:
-            raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
-        from .quantization import quantize as quantize_network
+    if quantize is None and calibration is not None:
+        raise NetcError("samples to calibrate with are for quantizing", hint='add quantize="int8"')
+    if quantize is not None and precision != F32:
+        raise NetcError("precision is for networks of floats", hint="leave out `precision` or `quantize`")
+    if quantize is not None and quantize not in QUANTIZED:
+        raise NetcError(f"a network can be quantized to {', '.join(QUANTIZED)}, not {quantize!r}")
+    given: dict[str, Any] = {"net": net, "batch": batch, "settings": dict(settings or {}), "seed": seed}
+    given |= {"threads": threads, "cpu": cpu, "precision": precision}
+    form = None if quantize is None else _Form(quantize, calibration, method)
 
-        graph = quantize_network(
-            load(source, net=net, batch=batch, settings=settings),
-            calibration=calibration,
-            weights=weights,
-            method=method,
-            inputs="f32",
-            outputs="f32",
-            threads=threads,
-            seed=seed,
-            form=quantize,
-        )
-        return _compiled(graph, None, seed, model, threads, cpu)
+    def make() -> Compilation:
+        with allowing(allow_import), reading_float_weights(float_weights):
+            return _compilation(source, weights, given, form)
+
+    with allowing(allow_import), reading_float_weights(float_weights):
+        key = _key(source, weights, given, form)
+    model = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    if key is not None and (file := find(key)) is not None:
+        warn_again(file)
+        return NetworkProgram._of_file(file, model, _silently(make))
+    with noting_files() as files, heeding_warnings() as heard:
+        c = make()
+        program = NetworkProgram(c, model)
+        if key is not None:
+            from .picture import usable_labels
+
+            labels = usable_labels(c.graph, model, weights)
+    if key is not None:
+        keep(key, c, program, labels, files, heard)
+    return program
+
+
+def _silently(make: Callable[[], Compilation]) -> Callable[[], Compilation]:
+    """Without the warnings, which were given."""
+
+    def made() -> Compilation:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make()
+
+    return made
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a network is quantized."""
+
+    name: str
+    calibration: Samples | Calibrated | None
+    method: str
+
+    @property
+    def identity(self) -> list[str] | None:
+        """What tells it from others; None where that would take more than to quantize."""
+        if self.calibration is None:
+            return [self.name, self.method]
+        if not isinstance(self.calibration, np.ndarray):
+            return None
+        samples = np.ascontiguousarray(self.calibration)
+        digest = hashlib.sha256(samples.reshape(-1).view(np.uint8).data).hexdigest()
+        return [self.name, self.method, str(samples.dtype), str(samples.shape), digest]
+
+
+def _key(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form | None) -> str | None:
+    """The key of a known network; None where it isn't made of files alone."""
+    if not isinstance(source, str | os.PathLike) or not isinstance(weights, str | os.PathLike | None):
+        return None
+    identity = form.identity if form is not None else []
+    if identity is None:
+        return None
+    threads = available_cores() if given["threads"] is None else given["threads"]
+    asked = {**given, "threads": threads, "preprocess": {}, **({"form": identity} if identity else {})}
+    return key_of(os.fspath(source), None if weights is None else os.fspath(weights), asked)
+
+
+def _compilation(source: Source, weights: Weights, given: Mapping[str, Any], form: _Form | None) -> Compilation:
+    from .pipeline import PROGRAM, Request, build, load
+
+    if form is None:
+        return build(Request(source, weights=weights, **given), PROGRAM)
+    from .quantization import quantize
+
+    graph = quantize(
+        load(source, net=given["net"], batch=given["batch"], settings=given["settings"]),
+        calibration=form.calibration,
+        weights=weights,
+        method=form.method,
+        inputs="f32",
+        outputs="f32",
+        threads=given["threads"],
+        seed=given["seed"],
+        form=form.name,
+    )
+    return build(Request(graph, threads=given["threads"], cpu=given["cpu"], seed=given["seed"]), PROGRAM)

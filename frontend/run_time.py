@@ -132,7 +132,7 @@ class _Choice:
             return {}
         ways = ("then", yes, [pair.yes for pair in self.pairs]), ("else", no, [pair.no for pair in self.pairs])
         values = tuple(dict.fromkeys(v for _, part, outputs in ways for v in part.captured(outputs)))
-        graphs = {name: part.graph(name, values, outputs) for name, part, outputs in ways}
+        graphs: dict[str, Any] = {name: part.graph(name, values, outputs) for name, part, outputs in ways}
         made = self.state.operation(self.frame, self.location, "if", condition, *values, **graphs)
         return dict(zip(self.pairs, made, strict=True))
 
@@ -222,8 +222,9 @@ def repeat(runner: StatementRunner, statement: ast.While, frame: Frame) -> None:
     Raises `NetcError` where they don't, and where other values change.
     """
     state, before = runner.state, frame.variables
-    names = [name for name in _assigned(statement.body) if isinstance(before.get(name), Tensor)]
-    fresh = {name: Value(before[name].type.dense(), name) for name in names}
+    tensors = {name: value for name, value in before.items() if isinstance(value, Tensor)}
+    names = [name for name in _assigned(statement.body) if name in tensors]
+    fresh = {name: Value(tensors[name].type.dense(), name) for name in names}
     at = statement.condition.location
     asked = _part(state, frame, {**before, **fresh}, lambda: runner.evaluate(statement.condition, frame))
     if not isinstance(asked.result, Tensor):
@@ -240,9 +241,9 @@ def repeat(runner: StatementRunner, statement: ast.While, frame: Frame) -> None:
     carried = [name for name in names if after[name] is not fresh[name]]
     if not carried:
         raise error("this loop changes no tensor, and so would never end", statement.location)
-    same = {fresh[name]: before[name] for name in names if name not in carried}
+    same = {fresh[name]: tensors[name] for name in names if name not in carried}
     results = _loop(
-        state, frame, statement.location, asked, turn, same, [(before[n], fresh[n], after[n]) for n in carried]
+        state, frame, statement.location, asked, turn, same, [(tensors[n], fresh[n], after[n]) for n in carried]
     )
     before.update(zip(carried, results, strict=True))
 
@@ -260,7 +261,7 @@ def _loop(
     begin, fresh, after = ([row[i] for row in carried] for i in range(3))
     ways = [("condition", asked, [asked.result]), ("body", turn, after)]
     outer = dict.fromkeys(v for _, part, outputs in ways for v in part.captured(outputs, fresh))
-    graphs = {name: part.graph(name, (*fresh, *outer), outputs) for name, part, outputs in ways}
+    graphs: dict[str, Any] = {name: part.graph(name, (*fresh, *outer), outputs) for name, part, outputs in ways}
     operands = (*begin, *(same.get(v, v) for v in outer))
     return state.operation(frame, location, "while", *operands, **graphs)
 

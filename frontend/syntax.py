@@ -68,7 +68,7 @@ def _expected(allowed: Collection[str], spelling: Mapping[str, str], whole: str)
     if rest >= _VALUE_STARTS:
         parts.append("a value")
         rest -= {*_VALUE_STARTS, "LBRACE", "LSQB", "MINUS", "PLUS", "NOT", "IF", "TRUE", "FALSE", "NONE"}
-        rest -= {NEWLINE, "FOR", "RETURN"}
+        rest -= {NEWLINE, "FOR", "WHILE", "RETURN"}
     elif rest - _OPERATORS - {"LPAR", "LSQB"}:
         rest -= _OPERATORS
         if rest - {"LPAR", "LSQB"} and not rest & {"NAME", "STRING"}:

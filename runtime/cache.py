@@ -1,9 +1,9 @@
-"""Compiled objects on disk, so that a network is compiled once for each machine.
+"""Compiled objects and saved programs on disk, so that a network is compiled once for each machine.
 
 Files lie in `$NETC_CACHE_DIR`, else `netc` in the platform's cache folder (`$XDG_CACHE_HOME`, `~/.cache`,
 `~/Library/Caches`). A file's name is the hash of everything that decides its contents; it starts with a checksum, so a
 damaged or renamed file is noticed and compiled again. Files appear by renaming, so processes may share the folder. The
-least recently used go once the folder exceeds `$NETC_CACHE_BYTES` (512 MiB). A folder that can't be used is no error.
+least recently used go once the folder exceeds `$NETC_CACHE_BYTES` (4 GiB). A folder that can't be used is no error.
 
 What is in the cache runs as code. So only regular files of the user (or of root) in a folder of the user (or of root)
 that nobody else may write to are taken from it; anything else is passed over, and said.
@@ -20,21 +20,21 @@ import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from ..compiler.backends import backend_of
 from ..compiler.errors import NetcError
-from ..compiler.targets.target import Target
 from ..compiler.text import shortened
 
-DEFAULT_BYTES = 512 * 1024 * 1024
+if TYPE_CHECKING:
+    from ..compiler.targets.target import Target
+
+DEFAULT_BYTES = 4 * 1024 * 1024 * 1024
 _MOST_DIGITS = 18
 """Of the number of bytes that a cache may have."""
 _SUFFIX = ".netc-object"
+_PROGRAM = ".netc"
 _PART = ".netc-part"
 _MAGIC = b"netc object 2\n"
 _HEADER = len(_MAGIC) + hashlib.sha256().digest_size
@@ -77,30 +77,54 @@ class ObjectCache:
 
         What others could have written is none, either: that gives a `CacheWarning`.
         """
+        if (file := self._entry(_name(key))) is None:
+            return None
+        with file, contextlib.suppress(OSError):
+            data = file.read(max(self.limit, DEFAULT_BYTES) + 1)
+            if data.startswith(_MAGIC + _digest(key, data[_HEADER:])):
+                return data[_HEADER:]
+        return None
+
+    def program(self, key: str) -> IO[bytes] | None:
+        """The saved program of a key, opened; None where there is none, or others could have written it.
+
+        Marks it as used. It gives no warning: whoever compiles instead asks for an object, which does.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CacheWarning)
+            return self._entry(f"{key}{_PROGRAM}")
+
+    def _entry(self, name: str) -> IO[bytes] | None:
+        """A file of the cache, opened and marked as used."""
         if not self.limit:
             return None
         try:
-            with self._opened() as folder, _open_entry(self.folder / _name(key), folder) as file:
-                data = file.read(max(self.limit, DEFAULT_BYTES) + 1)
-                if not data.startswith(_MAGIC + _digest(key, data[_HEADER:])):
-                    return None
-                with contextlib.suppress(OSError):
-                    os.utime(file.fileno())
-                return data[_HEADER:]
+            with self._opened() as folder:
+                file = _open_entry(self.folder / name, folder)
+            with contextlib.suppress(OSError):
+                os.utime(file.fileno())
+            return file
         except _ForeignError as error:
-            warnings.warn(f"not taken from the cache of compiled objects: {error}", CacheWarning, stacklevel=2)
+            warnings.warn(f"not taken from the cache of compiled objects: {error}", CacheWarning, stacklevel=3)
         except OSError:
             pass
         return None
 
     def put(self, key: str, code: bytes) -> str | None:
         """Keep an object; returns why that was impossible, or None."""
-        if len(code) + _HEADER > self.limit:
+        return self._keep(_name(key), len(code) + _HEADER, lambda file: file.write(_MAGIC + _digest(key, code) + code))
+
+    def put_program(self, key: str, size: int, write: Callable[[IO[bytes]], object]) -> str | None:
+        """Keep a saved program of about `size` bytes, which `write` writes into a file; returns as `put` does."""
+        return self._keep(f"{key}{_PROGRAM}", size, write)
+
+    def _keep(self, name: str, size: int, write: Callable[[IO[bytes]], object]) -> str | None:
+        if size > self.limit:
             return f"the object is larger than the cache may be ({self.limit} bytes)"
         try:
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
             with self._opened() as folder:
-                _write_entry(_name(key), _MAGIC + _digest(key, code) + code, folder)
+                _write_entry(name, write, folder)
                 self._trim(folder)
         except _ForeignError as error:
             return str(error)
@@ -125,7 +149,7 @@ class ObjectCache:
         entries = []
         with os.scandir(folder) as found:
             for entry in found:
-                if entry.name.endswith((_SUFFIX, _PART)):
+                if entry.name.endswith((_SUFFIX, _PROGRAM, _PART)):
                     with contextlib.suppress(OSError):
                         status = entry.stat(follow_symlinks=False)
                         entries.append((status.st_mtime_ns, status.st_size, entry.name))
@@ -167,13 +191,13 @@ def _open_entry(path: Path, folder: int) -> IO[bytes]:
     return os.fdopen(handle, "rb")
 
 
-def _write_entry(name: str, data: bytes, folder: int) -> None:
+def _write_entry(name: str, write: Callable[[IO[bytes]], object], folder: int) -> None:
     """Write beside the entry, then rename."""
     part = f"{secrets.token_hex(8)}{_PART}"
     try:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            write(file)
         os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -205,6 +229,10 @@ def default_folder() -> Path:
 
 def cache_key(text: str, target: Target, whole: bool = True) -> str:
     """Hash of all that decides the object of an LLVM text."""
+    from importlib.metadata import version
+
+    from ..compiler.backends import backend_of
+
     parts = (version("netc"), backend_of(target).fingerprint(target), "" if whole else "loadable", text)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -222,6 +250,10 @@ def compile_object(
     Unless it must be `whole`, it is only to be loaded, and may be several objects.
     `verify`, which raises if the text must not become code, is called unless an object was made of this text before.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ..compiler.backends import backend_of
+
     cache = cache or ObjectCache.default()
     key = cache_key(text, target, whole)
     found = cache.get(key)

@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from ..compiler.backends.cpu.codegen.host import host_target
-from ..compiler.targets.target import DotProduct, Target
+if TYPE_CHECKING:
+    from ..compiler.targets.target import Target
 
 ROOT = Path("/")
 """Where /proc and /sys lie."""
@@ -73,6 +74,9 @@ def _lines(file: Path) -> list[str]:
 
 def runs_here(target: Target) -> bool:
     """Whether this machine has the target's instruction set, as far as netc uses it."""
+    from ..compiler.backends.cpu.codegen.host import host_target  # brings LLVM along, which only this needs
+    from ..compiler.targets.target import DotProduct
+
     host = host_target()
     same_system = any(system in target.triple and system in host.triple for system in ("linux", "apple"))
     return (

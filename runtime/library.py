@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiler.arrays import aligned_bytes
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.library.facts import KEY, START
 from ..compiler.library.interface import ABI, MEANINGS, Status
-from ..compiler.lowering.packing import aligned_bytes
 from ..compiler.types import DType
 
 Array = NDArray[Any]

@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler.backends import backend_of
-from ..compiler.backends.cpu.codegen.host import host_target
 from ..compiler.errors import InternalError, NetcError, near_miss
-from ..compiler.graph.interpreter import NO_PARAMETERS
-from ..compiler.modules.module import Module
-from ..compiler.targets.target import Target
+from ..compiler.image import LoadedObject
 from ..compiler.types import TensorType
 from .callers import Callers
 from .session import THREADS_PER_CORE as THREADS_PER_CORE
 from .session import Context as Context
-from .session import Session, address_of
+from .session import Plan, Session, address_of
+
+if TYPE_CHECKING:
+    from ..compiler.modules.module import Module
+    from ..compiler.targets.target import Target
+
+NO_PARAMETERS: Mapping[str, NDArray[Any]] = MappingProxyType({})
+ENTRIES = ("netc_start", "netc_run", "netc_stop")
+"""The functions of netc.h that a program calls."""
 
 Array = NDArray[Any]
 
@@ -69,6 +74,9 @@ class Program:
     raised there.
     """
 
+    _pack: Callable[[Mapping[str, Array], Array], Array] | None = None
+    """Packs parameters into memory for weights; None where these are mapped from a file."""
+
     def __init__(
         self,
         module: Module,
@@ -81,24 +89,39 @@ class Program:
         shares: Program | None = None,
     ) -> None:
         """`shares`: another program whose state this one has in common; its own parameters come first there."""
+        from ..compiler.backends import backend_of  # brings the compiler along, which a saved program does without
+        from ..compiler.backends.cpu.codegen.host import host_target
+
+        target = target or host_target()
+        backend = backend_of(target)
+        loaded = backend.load(code, target, ENTRIES)
+        region = None if shares is None else shares._shared_state(module)
+        self._begin(module, loaded, backend.package(module, params), threads, initial, region)
+        self._pack = partial(backend.package, module)
+        if shares is None:
+            self._fill_state(params)
+
+    def _begin(
+        self,
+        module: Plan,
+        loaded: LoadedObject,
+        weights: Array,
+        threads: int,
+        initial: Mapping[str, Array],
+        region: Array | None = None,
+    ) -> None:
+        """Make ready to run; `region` is a state in common with another program."""
         if threads < 1:
             raise NetcError(f"a program runs on at least one thread, not {threads}")
         self.module = module
         self.threads = threads
         self.inputs = dict(module.inputs)
         self.outputs = dict(module.outputs)
-        target = target or host_target()
-        backend = backend_of(target)
-        loaded = backend.load(code, target, ("netc_start", "netc_run", "netc_stop"))
-        self._package = backend.package
-        region = None if shares is None else shares._shared_state(module)
-        self._session = Session(loaded, module, self._package(module, params), threads, region)
+        self._session = Session(loaded, module, weights, threads, region)
         self._callers = Callers(self._session)
         self._state = _views(self._session.state, module)
         self._initial = {name: initial[name] for name in self._state if name in initial}
         self._session.has_state = bool(self._initial)
-        if shares is None:
-            self._fill_state(params)
         self._expected = tuple((t.dtype.numpy, t.shape) for _, t in module.inputs)
         self._names = tuple(name for name, _ in module.outputs)
         self._results = tuple((t.shape, t.dtype.numpy) for _, t in module.outputs)
@@ -158,9 +181,14 @@ class Program:
         return [int(t) for t in np.diff(np.maximum.accumulate(stamps))]  # what was left out has no stamp
 
     def repack(self, params: Mapping[str, Array]) -> None:
-        """Take other values for the parameters, all of them; calls under way in other threads end first."""
+        """Take other values for the parameters, all of them; calls under way in other threads end first.
+
+        Raises `NetcError` where the weights are those of a saved program, which are only mapped.
+        """
+        if self._pack is None:
+            raise NetcError(f"the weights of program {self.module.name} are mapped from a file: they can't be replaced")
         with self._callers.exclusive():
-            self._package(self.module, params, self._session.weights)
+            self._pack(params, self._session.weights)
             self._fill_state(params)
 
     def reset(self) -> None:
@@ -213,9 +241,9 @@ class Program:
             for i, (a, (dtype, shape)) in enumerate(zip(arrays, self._expected, strict=True))
         ]
 
-    def _shared_state(self, module: Module) -> Array:
+    def _shared_state(self, module: Plan) -> Array:
         """The state, for a program of `module`, whose parameters must lie at its beginning."""
-        if module.state != self.module.state[: len(module.state)]:
+        if tuple(module.state) != tuple(self.module.state)[: len(module.state)]:
             raise InternalError(f"{module.name} has another state than {self.module.name}")
         return self._session.state
 
@@ -266,7 +294,7 @@ class Writer:
         self._run([*addresses, *self._addresses], None)
 
 
-def _views(region: Array, module: Module) -> dict[str, Array]:
+def _views(region: Array, module: Plan) -> dict[str, Array]:
     """The tensors of the state region by name."""
     views: dict[str, Array] = {}
     for name, type_, offset in module.state:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ..compiler.backends.backend import LoadedObject
-from ..compiler.errors import NetcError
-from ..compiler.lowering.packing import aligned_bytes
-from ..compiler.modules.module import Module
+from ..compiler.arrays import aligned_bytes
+from ..compiler.errors import Location, NetcError
+from ..compiler.image import LoadedObject
+from ..compiler.types import TensorType
 from .forks import renew_after_fork
 from .host import available_cores
 
@@ -50,11 +50,74 @@ class Context(ctypes.Structure):
     )
 
 
+class PlannedCall(Protocol):
+    """A call of a kernel, as profiles show it."""
+
+    @property
+    def label(self) -> str:
+        """The operators that it carries out."""
+        ...
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        ...
+
+    @property
+    def location(self) -> Location | None:
+        """Where they were written."""
+        ...
+
+
+class Plan(Protocol):
+    """What a running program knows of itself: a module, or what a saved program holds of one."""
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[tuple[str, TensorType]]:
+        """Names and types."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[tuple[str, TensorType]]:
+        """Names and types."""
+        ...
+
+    @property
+    def calls(self) -> Sequence[PlannedCall]:
+        """Those between which time stamps are taken."""
+        ...
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for one run."""
+        ...
+
+    @property
+    def weights_bytes(self) -> int:
+        """Packed weights."""
+        ...
+
+    @property
+    def state(self) -> Sequence[tuple[str, TensorType, int]]:
+        """Name, type and place in its region of each parameter that runs change."""
+        ...
+
+    @property
+    def state_bytes(self) -> int:
+        """Of that region."""
+        ...
+
+
 class Session:
     """Machine code with memory and worker threads for one call at a time; `lock` is held by the thread that calls."""
 
     def __init__(
-        self, loaded: LoadedObject, module: Module, weights: Array, threads: int, state: Array | None = None
+        self, loaded: LoadedObject, module: Plan, weights: Array, threads: int, state: Array | None = None
     ) -> None:
         pointer = ctypes.c_void_p
         self.name = module.name

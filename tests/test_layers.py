@@ -14,13 +14,16 @@ LEAVES = {
     "arrays",
     "errors",
     "files",
+    "image",
     "initial",
     "numerics",
     "page",
     "patterns",
+    "precision",
     "preprocess",
     "published",
     "reading",
+    "signature",
     "spec",
     "stored",
     "text",
@@ -50,7 +53,7 @@ LAYERS = {
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
-RUNTIME_LEAVES = {"cache", "finite", "forks", "host", "library", "litert", "weights"}
+RUNTIME_LEAVES = {"cache", "finite", "forks", "host", "image", "library", "litert", "processor", "weights"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},
@@ -60,6 +63,7 @@ RUNTIME_LAYERS = {
     "session": {"forks", "host"},
     "callers": {"forks", "host", "session"},
     "program": {"callers", "session"},
+    "saved": {"host", "image", "processor", "program"},
     "measure": {"program"},
     "trainer": {"data", "finite", "program", "weights"},
 }
@@ -133,6 +137,31 @@ def test_modules_import_in_no_circle(package: str) -> None:
     own = [(a, b) for a, b in graph.edges if any(a.endswith(x) and b.endswith(y) for x, y in ITS_OWN_TEXT)]
     graph.remove_edges_from(own)
     assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
+
+
+HEAVY = {"llvmlite", "lark", "networkx", "rich", "safetensors", "flatbuffers", "tflite"}
+"""Packages that only compiling needs."""
+LIGHT = {"netc.frontend", "netc.frontend.roots", "netc.compiler.preprocess"}
+"""Of the frontend what says where files may lie."""
+
+
+def _loaded(code: str) -> set[str]:
+    command = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    return set(printed.split())
+
+
+@pytest.mark.parametrize("module", ["netc.runtime.saved", "netc.programs", "netc.ready", "netc.commands.run"])
+def test_what_runs_saved_programs_imports_nothing_of_the_compiler(module: str) -> None:
+    loaded = _loaded(f"import {module}")
+    parts = {name.partition("netc.compiler.")[2] for name in loaded if name.startswith("netc.compiler.")}
+    assert parts <= LEAVES
+    assert not HEAVY & loaded
+    assert {name for name in loaded if name.startswith("netc.frontend")} <= LIGHT
+
+
+def test_importing_netc_imports_nothing_else() -> None:
+    assert {name for name in _loaded("import netc") if name.startswith(("netc", "numpy"))} == {"netc"}
 
 
 @pytest.mark.parametrize("part", ["loops", "graph", "ops", "lowering", "backends", "targets"])

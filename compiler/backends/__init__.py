@@ -13,6 +13,7 @@ from ..graph.ir import Graph
 from ..modules.module import Module
 from ..passes import PASSES, Observer, Pass
 from ..passes.base import parse_pipeline as read_pipeline
+from ..precision import F32
 from ..targets.target import Target
 from .backend import Backend
 from .cpu.backend import Cpu
@@ -65,11 +66,13 @@ def optimize(
     pipeline: str | Sequence[Pass],
     target: Target,
     *,
+    precision: str = F32,
     observers: Sequence[Observer] = (),
     verify: bool = True,
 ) -> Graph:
-    """Carry out a pipeline, then what the target's backend decides about algorithms and layouts."""
-    return backend_of(target).optimize(graph, pipeline, target, observers=observers, verify=verify)
+    """Carry out a pipeline, then what the target's backend decides about algorithms, precision and layouts."""
+    backend = backend_of(target)
+    return backend.optimize(graph, pipeline, target, precision=precision, observers=observers, verify=verify)
 
 
 def lower(graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from .. import passes
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
 from ..graph.regions import map_regions
+from ..image import Image, LoadedObject
 from ..library.facts import Extras
 from ..library.interface import Interface
 from ..lowering import Schedules, lower
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
 from ..passes import Observer, Pass
+from ..precision import F32
 from ..targets.target import Target
-
-
-class LoadedObject(Protocol):
-    """Code in this process, which stays as long as this lives."""
-
-    @property
-    def addresses(self) -> Mapping[str, int]:
-        """Where its functions start, by name."""
-        ...
 
 
 class Backend(ABC):
@@ -51,16 +44,18 @@ class Backend(ABC):
     def find_target(self, name: str) -> Target | None:
         """The machine of this name; None if it isn't one of this backend's."""
 
-    def layouts(self, target: Target) -> tuple[Pass, ...]:
+    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
         """The passes that decide, for a machine, by which algorithms operations are computed and how values lie.
 
-        What they decide is written on the graph; schedules obey. As a rule all values are dense.
+        What they decide is written on the graph; schedules obey. As a rule all values are dense. With a precision other
+        than `F32`, numbers may be stored in fewer bits where that serves speed.
         """
         return ()
 
-    def pipeline(self, first: str | Sequence[Pass], target: Target) -> tuple[Pass, ...]:
+    def pipeline(self, first: str | Sequence[Pass], target: Target, precision: str = F32) -> tuple[Pass, ...]:
         """A pipeline, given as text or as passes, with the backend's decisions for a machine behind it."""
-        return (*(passes.parse_pipeline(first) if isinstance(first, str) else first), *self.layouts(target))
+        given = passes.parse_pipeline(first) if isinstance(first, str) else first
+        return (*given, *(self.layouts(target) if precision == F32 else self.layouts(target, precision)))
 
     def optimize(
         self,
@@ -68,16 +63,17 @@ class Backend(ABC):
         pipeline: str | Sequence[Pass],
         target: Target,
         *,
+        precision: str = F32,
         observers: Sequence[Observer] = (),
         verify: bool = True,
     ) -> Graph:
         """Carry out a pipeline, then the backend's decisions for a machine; on the graphs inside operations first."""
 
         def inside(inner: Graph) -> Graph:
-            return self.optimize(inner, pipeline, target, verify=verify)
+            return self.optimize(inner, pipeline, target, precision=precision, verify=verify)
 
         graph = map_regions(graph, inside)
-        return passes.run(graph, self.pipeline(pipeline, target), observers=observers, verify=verify)
+        return passes.run(graph, self.pipeline(pipeline, target, precision), observers=observers, verify=verify)
 
     def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`."""
@@ -105,6 +101,10 @@ class Backend(ABC):
         Raises `NetcError` where code is only written, as it is unless a backend says otherwise.
         """
         raise NetcError(f"code for {target} is written, not run here")
+
+    def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
+        """Code linked once and for all, which offers these functions; None where only `load` can link it."""
+        return None
 
     def fingerprint(self, target: Target) -> str:
         """What besides the text decides the bytes of `object_code`."""

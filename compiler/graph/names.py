@@ -47,12 +47,6 @@ def value_names(graph: Graph) -> Mapping[Value, str]:
     return names
 
 
-def output_names(graph: Graph) -> tuple[str, ...]:
-    """The names that the graph's signature gives its outputs; empty if it gives none, or not one of its own to each."""
-    given = tuple(graph.attributes.get("signature", {}).get("outputs", ()))
-    return given if len(set(given)) == len(graph.results) and all(given) else ()
-
-
 def _path(op: Operation, paths: Mapping[Value, str]) -> str:
     """Where in the network an operation stands: the block that its weight, or else its first operand, belongs to."""
     for operand in op.operands[1:]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 
-_SYMBOL_TABLE, _NO_BITS, _RELOCATIONS = 2, 8, 9
+_SYMBOL_TABLE, _ADDENDS, _NO_BITS, _RELOCATIONS = 2, 4, 8, 9
 _ALLOCATED, _WRITABLE, _EXECUTABLE = 2, 1, 4
 _FUNCTION = 2
 
@@ -53,6 +53,8 @@ class Symbol:
     size: int
     section: int
     is_function: bool
+    is_local: bool = False
+    """Other files don't mean this when they use its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Relocation:
     offset: int
     kind: int
     symbol: int
+    addend: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Elf:
 
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
+    machine: int = 0
+    """The number of the processor's architecture."""
 
     @property
     def undefined(self) -> tuple[str, ...]:
@@ -77,10 +82,17 @@ class Elf:
         return tuple(sorted(s.name for s in self.symbols if not s.section and s.name))
 
     def relocations(self, section: int) -> tuple[Relocation, ...]:
-        """Places of a section where addresses of symbols go; of files of 32 bits without explicit addends."""
-        tables = (s for s in self.sections if s.kind == _RELOCATIONS and s.info == section)
-        entries = (entry for table in tables for entry in struct.iter_unpack("<II", table.data))
-        return tuple(Relocation(offset, info & 0xFF, info >> 8) for offset, info in entries)
+        """Places of a section where addresses of symbols go.
+
+        Known are those of files of 32 bits without explicit addends and of files of 64 bits with them.
+        """
+        tables = [s for s in self.sections if s.info == section]
+        short = (e for t in tables if t.kind == _RELOCATIONS for e in struct.iter_unpack("<II", t.data))
+        wide = (e for t in tables if t.kind == _ADDENDS for e in struct.iter_unpack("<QQq", t.data))
+        return (
+            *(Relocation(offset, info & 0xFF, info >> 8) for offset, info in short),
+            *(Relocation(offset, info & 0xFFFFFFFF, info >> 32, addend) for offset, info, addend in wide),
+        )
 
     @classmethod
     def read(cls, data: bytes) -> Elf:
@@ -90,7 +102,8 @@ class Elf:
         wide = data[4] == 2
         sections = _sections(data, wide)
         tables = [s for s in sections if s.kind == _SYMBOL_TABLE]
-        return cls(sections, tuple(symbol for t in tables for symbol in _symbols(t, sections[t.link].data, wide)))
+        symbols = tuple(symbol for t in tables for symbol in _symbols(t, sections[t.link].data, wide))
+        return cls(sections, symbols, int.from_bytes(data[18:20], "little"))
 
 
 def _text(strings: bytes, at: int) -> str:
@@ -114,5 +127,5 @@ def _symbols(table: Section, strings: bytes, wide: bool) -> list[Symbol]:
     found = []
     for entry in struct.iter_unpack("<IBBHQQ" if wide else "<IIIBBH", table.data):
         name, info, _, section, value, size = entry if wide else (entry[0], *entry[3:], *entry[1:3])
-        found.append(Symbol(_text(strings, name), value, size, section, info & 15 == _FUNCTION))
+        found.append(Symbol(_text(strings, name), value, size, section, info & 15 == _FUNCTION, not info >> 4))
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..numerics import convert
+from ..numerics import bfloat16_bits, convert, from_bfloat16_bits, normal_or_zero
 from ..types import DType
 from .buffers import VectorType
 from .expressions import Expr
@@ -223,6 +223,40 @@ class Bitcast(Expr):
         return lambda value: np.asarray(value, source).view(goal)
 
 
+@spelled("to_bfloat16")
+@dataclass(frozen=True, slots=True)
+class ToBfloat16(Expr):
+    """f32 rounded to bfloat16, as bits in i16; `numerics.bfloat16_bits` says how."""
+
+    value: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I16, self.value.type.lanes)
+
+    def fault(self) -> str:
+        return "" if self.value.type.dtype is DType.F32 else f"takes f32, not {self.value.type}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return bfloat16_bits
+
+
+@spelled("from_bfloat16")
+@dataclass(frozen=True, slots=True)
+class FromBfloat16(Expr):
+    """Bits of bfloat16, in i16, as f32."""
+
+    value: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(DType.F32, self.value.type.lanes)
+
+    def fault(self) -> str:
+        return "" if self.value.type.dtype is DType.I16 else f"takes bits in i16, not {self.value.type}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return from_bfloat16_bits
+
+
 # ---- across lanes ---------------------------------------------------------------------------------------------------
 
 
@@ -431,3 +465,37 @@ class Dot2(Expr):
             return np.asarray(int(c) + int((x * y).sum()), np.int64).astype(np.int32)
 
         return total
+
+
+@spelled("dot2_bfloat16")
+@dataclass(frozen=True, slots=True)
+class Dot2Bfloat16(Expr):
+    """Products of bfloat16, two at a time: lane i is c[i] + a[2i + 1] * b[2i + 1], rounded, + a[2i] * b[2i], rounded.
+
+    `b` holds bits in i16, in twice as many lanes as the f32 sums in `c`, and so does `a`, or two, which serve every
+    sum. Products are exact. Numbers below the normal range, 2^-126, may count as zeros, as x86's instruction has it.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        a, b, c = self.a.type, self.b.type, self.c.type
+        fits = a.lanes in (2, b.lanes) and b.lanes == 2 * c.lanes
+        types = a.dtype is b.dtype is DType.I16 and c.dtype is DType.F32
+        return "" if fits and types else f"operands don't fit: {_joined(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def products(a: Number, b: Number, c: Number) -> Number:
+            left, right = (normal_or_zero(from_bfloat16_bits(x)).astype(np.float64).reshape(-1, 2) for x in (a, b))
+            sums = normal_or_zero(c)
+            with np.errstate(all="ignore"):
+                for place in (1, 0):
+                    sums = normal_or_zero((sums + left[:, place] * right[:, place]).astype(np.float32))
+            return sums[0] if self.type.lanes == 1 else sums
+
+        return products

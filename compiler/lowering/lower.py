@@ -14,11 +14,11 @@ from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.in_place import overwritable, reads_in_place
 from ..graph.ir import Graph, Operation, Value
-from ..graph.names import output_names
 from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
 from ..modules.module import Block, Call, Memory, Module, Slot
 from ..modules.verifier import verify_module
+from ..signature import output_names
 from ..targets.target import Target
 from ..types import TensorType
 from .barriers import Placed, with_barriers

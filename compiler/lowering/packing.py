@@ -6,20 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..arrays import aligned_bytes
 from ..errors import InternalError
 from ..graph.interpreter import evaluate_outputs
 from ..graph.ir import Array
 from ..modules.module import Module
-
-ALIGNMENT = 64
-"""Of arena and weights, in bytes."""
-
-
-def aligned_bytes(size: int) -> Array:
-    """Zeroed memory that starts at a multiple of `ALIGNMENT`."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
 
 
 def pack_weights(module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:

@@ -24,11 +24,11 @@ from .normalization import BatchNorm
 from .opaque import Opaque
 from .pooling import Pooling
 from .quantized.activation import ByteFunction, Lookup, QSoftmax, SoftmaxShare
+from .quantized.blocked import BlockedDense
 from .quantized.concatenation import QConcat
 from .quantized.contraction import IntegerSum, QConv2D, QDense
 from .quantized.conversion import Rescale, RescaleReal
 from .quantized.dynamic import DynamicParameters, DynamicQuantize, DynamicRescale, RowExtremes
-from .quantized.blocked import BlockedDense
 from .quantized.hybrid import HybridConv2D, HybridDense, HybridMatMul, HybridTransposeConv2D
 from .quantized.log_softmax import LogShare, QLogSoftmax
 from .quantized.lstm import QLstm
@@ -183,6 +183,25 @@ def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutatio
     return Permuted(attributes, (*moved[:axis], axis, *moved[axis:]), (permutation,))
 
 
+def _gather(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
+    """Slices along an axis: the dimensions of the indices stand where it stood."""
+    x, indices = operands
+    if attributes["batch_dims"] or indices.rank >= x.rank:
+        return None
+    axis = attributes["axis"] % x.rank
+    kept = (_spread(d, axis, indices.rank) for d in permutation)
+    result = tuple(d for dimensions in kept for d in dimensions)
+    return Permuted({**attributes, "axis": permutation.index(axis)}, result, (permutation, _unmoved(indices)))
+
+
+def _spread(dimension: int, axis: int, count: int) -> range:
+    """The dimensions of what is gathered that stand for one of x: `count` for the axis."""
+    if dimension == axis:
+        return range(axis, axis + count)
+    start = dimension if dimension < axis else dimension + count - 1
+    return range(start, start + 1)
+
+
 def _rows_stay(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
     """A dense layer: what its rows are numbered by may have any order."""
     if is_identity(permutation) and operands[0].rank < len(permutation):
@@ -263,7 +282,18 @@ def asked_for(
         return 0, back.result
     if isinstance(operator, Reduce) and not attributes["keepdims"]:
         return place, _with_reduced(rank, attributes["axes"], permutation)
+    if isinstance(operator, Gather):
+        return 0, _before_gather(operands, attributes, permutation)
     return place, permutation if rank == len(permutation) else None
+
+
+def _before_gather(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permutation:
+    """A permutation of what is gathered from, where the axis stands where the first dimension of the indices does."""
+    x, indices = operands
+    axis = attributes["axis"] % x.rank
+    places = {_spread(d, axis, indices.rank)[0]: d for d in range(x.rank) if _spread(d, axis, indices.rank)}
+    found = [places[d] for d in permutation if d in places]
+    return tuple(found) if axis in found else (axis, *found)
 
 
 def _with_reduced(rank: int, axes: tuple[int, ...] | None, permutation: Permutation) -> Permutation:
@@ -303,7 +333,8 @@ PERMUTED.none(
 )
 PERMUTED.add(_reshape, Reshape)
 PERMUTED.none("elements are taken in row-major order", RandomUniform)
-PERMUTED.none("indices count dimensions in fixed places", Gather, GatherND, Scatter)
+PERMUTED.add(_gather, Gather)
+PERMUTED.none("indices count dimensions in fixed places", GatherND, Scatter)
 PERMUTED.none("blocks lie in the spatial dimensions", Rearrangement)
 PERMUTED.none("a layout belongs to an order of dimensions", Relayout)
 PERMUTED.none("its gradient is a graph of its own, for this order of dimensions", CustomGradient)

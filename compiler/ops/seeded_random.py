@@ -101,7 +101,7 @@ class RandomWords(Operator):
 
         upper = (Const(attributes["seed2"] >> bits & _WORD) for bits in (0, 32))
         words = _mixed((low(number), high(number), *upper), attributes["seed"], xor, high, low)
-        chosen = words[-1]
+        chosen: Expr = words[-1]
         for n in reversed(range(WORDS - 1)):
             chosen = Select(binary("eq", binary("and", position, 3), n), words[n], chosen)
         return chosen
@@ -111,6 +111,7 @@ class Seeded(Operator):
     """Base of random numbers of TFLite: operand 0 is the counter."""
 
     internal = True
+
     def blocks(self, operands: tuple[TensorType, ...], attributes: Attributes) -> int:
         """How many blocks the counter goes on."""
         raise NotImplementedError
@@ -190,7 +191,8 @@ class SeededChoices(Seeded):
         return (TensorType(DType(attributes["dtype"]), (logits.shape[0], attributes["count"])),)
 
     def blocks(self, operands: tuple[TensorType, ...], attributes: Attributes) -> int:
-        return operands[1].shape[0] * -(-attributes["count"] // WORDS) * WORDS * _SKIPPED
+        rounded: int = -(-attributes["count"] // WORDS) * WORDS
+        return operands[1].shape[0] * rounded * _SKIPPED
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         return evaluated(self, operands, attributes)

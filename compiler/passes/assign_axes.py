@@ -165,8 +165,8 @@ class _Mover:
         if form.emit is not None:
             start = len(self.rewriter.operations)
             self.made[op.result] = form.emit(self.rewriter, tuple(operands)), form.result
-            new = self.rewriter.operations[start:]
-            self.rewriter.operations[start:] = [replace(o, location=op.location) for o in new]
+            emitted = self.rewriter.operations[start:]
+            self.rewriter.operations[start:] = [replace(o, location=op.location) for o in emitted]
             return
         name = op.result.name if is_identity(form.result) else None
         operator = form.operator or op.operator

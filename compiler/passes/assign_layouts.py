@@ -10,6 +10,7 @@ from ..graph.builder import Rewriter
 from ..graph.in_place import overwritable
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
+from ..ops.bfloat16 import widens
 from ..ops.window import with_whole_tiles
 from ..types import Layout, TensorType
 from .base import Pass
@@ -85,7 +86,7 @@ class LayoutPlan:
         self.wanted: dict[Value, Margins] = {}
         for op in graph.operations:
             for conv, value, margins in _readers(op):
-                if pitch and _wants_pitch(conv):
+                if pitch and _wants_pitch(conv, value.type):
                     margins = (*margins[:-1], (0, PITCH_MARGIN))
                 before = self.wanted.get(value, margins)
                 self.wanted[value] = tuple(_larger(p, q) for p, q in zip(before, margins, strict=True))
@@ -131,6 +132,7 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
     if op.body is not None:
         outside = dict(zip(op.body.inputs, op.operands, strict=True))
         members = op.body.operations
+        outside |= {m.result: outside[m.operands[0]] for m in members if widens(m) and m.operands[0] in outside}
     for member in members:
         margins = member.operator.input_margins([v.type for v in member.operands], member.attributes)
         value = outside.get(member.operands[0]) if member.operands else None
@@ -142,8 +144,8 @@ def _readers(op: Operation) -> Iterator[tuple[Operation, Value, Margins]]:
             yield member, value, margins
 
 
-def _wants_pitch(conv: Operation) -> bool:
-    x, weight = conv.operands[0].type, conv.operands[1].type
+def _wants_pitch(conv: Operation, x: TensorType) -> bool:
+    weight = conv.operands[1].type
     return (
         weight.rank in SERVED_RANKS
         and set(weight.shape[:-2]) == {1}

@@ -257,7 +257,9 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("q_transpose_conv2d", "max_pool", "avg_pool", "q_avg_pool"), _samples_first),
     **dict.fromkeys(("resize_bilinear", "resize_nearest", "local_response_norm"), _samples_first),
     **dict.fromkeys(("space_to_depth", "depth_to_space"), _samples_first),
-    **dict.fromkeys(("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "q_softmax", "q_log_softmax"), _rows),
+    **dict.fromkeys(
+        ("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "q_softmax", "q_log_softmax"), _rows
+    ),
     **dict.fromkeys(("prelu", "q_prelu", "dropout", "alpha_dropout", "fake_quantize"), _elementwise),
     **dict.fromkeys(("softmax", "log_softmax", "logsumexp", "argmax", "argmin", "normalize"), _named_axes),
     **dict.fromkeys(("l2_normalize", "cumulative_sum", "q_mean"), _named_axes),

@@ -11,7 +11,7 @@ import numpy as np
 from ..graph.ir import Array, Graph, Operation, Scales, Value
 from ..graph.names import value_names
 from ..ops.shape import Pad
-from ..types import DType
+from ..signature import real
 from .calibration import watched_values
 
 
@@ -94,12 +94,3 @@ def measure(
         Noise(names[v], operators.get(v, "input"), float(s), float(n), float(total / max(count, 1)), reader)
         for v, (s, n, total, count), reader in zip(observed.outputs, sums, readers, strict=True)
     )
-
-
-def real(x: Array, value: Value) -> Array:
-    """The numbers (f64) that the elements of a value stand for."""
-    given = value.type.quantization
-    if given is None or value.type.dtype is DType.F32:
-        return x.astype(np.float64)
-    numbers: Array = (x.astype(np.float64) - given.zero_point) * given.scale
-    return numbers

@@ -25,7 +25,9 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         pause="call void @llvm.x86.sse2.pause()",
         attributes=wide,
     )
-    return replace(base, has_byte_tables="avx512vbmi" in changes.get("extensions", ()), **changes)
+    extensions = changes.get("extensions", ())
+    tables, pairs = ("avx512" + name in extensions for name in ("vbmi", "bf16"))
+    return replace(base, has_byte_tables=tables, has_bfloat16=pairs, **changes)
 
 
 def arm64(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:
@@ -116,7 +118,8 @@ def by_features(triple: str, features: dict[str, bool]) -> Target:
         if wide:
             vnni = features.get("avx512vnni")
             generic = _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
-            return replace(generic, has_byte_tables=bool(features.get("avx512vbmi")))
+            tables, pairs = (bool(features.get(name)) for name in ("avx512vbmi", "avx512bf16"))
+            return replace(generic, has_byte_tables=tables, has_bfloat16=pairs)
         if features.get("avx2") and features.get("fma"):
             return _x86("generic", 8, 16, has_half=bool(features.get("f16c")))
         half, rounding = bool(features.get("f16c")), bool(features.get("sse4.1"))

@@ -71,6 +71,8 @@ class Target:
     has_rounding: bool = True
     """Vectors can be rounded to whole numbers by one instruction."""
     dot_product: DotProduct = DotProduct.NONE
+    has_bfloat16: bool = False
+    """Products of pairs of bfloat16 are added to f32 by an instruction, and f32 is rounded to bfloat16 by one."""
     has_half: bool = True
     """Half precision is converted by an instruction."""
     has_double: bool = True

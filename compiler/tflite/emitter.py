@@ -14,10 +14,11 @@ import numpy as np
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph, Operation, Value
-from ..graph.names import UniqueNames, output_names, value_names
+from ..graph.names import UniqueNames, value_names
 from ..ops.activations import activation_of
 from ..ops.facets import TFLITE
 from ..passes.half_constants import CONSTANTS, HALF, half_constants, holds_in_half
+from ..signature import output_names
 from ..types import DType, Quantization, TensorType
 from .model import Field, Function, Model, Node, Options, Tensor
 from .narrow import misread
@@ -225,7 +226,7 @@ class Emitter:
         return alone and not used and bool(np.all(state.attributes["value"] == zero))
 
     def counts_alone(self, op: Operation, step: int) -> bool:
-        """True if operand 0 counts from 0 on by `step`, for this operation alone; the counter is left out of the file."""
+        """True if operand 0 counts from 0 on by `step`, for this operation alone; the file then leaves it out."""
         value = op.operands[0]
         state = self.graph.producers.get(value)
         if state not in self.graph.states or state is None or value in self.graph.outputs:

@@ -15,7 +15,7 @@ from typing import Any
 import flatbuffers
 
 from ..graph.ir import Graph
-from ..graph.names import output_names
+from ..signature import output_names
 from ..types import TensorType
 from . import preprocess
 

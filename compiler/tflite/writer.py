@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import NetcError
 from ..graph.ir import Array, Graph
-from ..graph.names import output_names
 from ..graph.regions import map_regions
 from ..ops.facets import TFLITE
 from ..ops.opaque import refuse_unwritable
 from ..passes.freeze import freeze, inference_form
 from ..passes.spell_out import spelled_out
 from ..passes.two_dimensions import windows_in_two_dimensions
+from ..signature import output_names
 from . import mappings  # noqa: F401 (which registers the rules)
 from .emitter import model_of
 from .metadata import CLASS_NUMBERS, metadata_of, with_labels

@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..compiler.errors import NetcError
-from ..compiler.graph.ir import Array, Graph
-from ..compiler.graph.names import output_names
-from ..compiler.quantization.errors import real
+from ..compiler.signature import Array, Network, output_names, real
 from ..runtime.data.images import Pixels, Preprocess, as_rgb
 from ..runtime.data.labels import NO_LABELS, Labels
 from .drawing import Canvas
@@ -43,11 +41,11 @@ class View:
 class Outputs:
     """What a net gives for one picture: real numbers, without the batch, by output."""
 
-    graph: Graph
+    graph: Network
     arrays: tuple[Array, ...]
 
     @staticmethod
-    def of(graph: Graph, given: Array | tuple[Array, ...], sample: int = 0) -> Outputs:
+    def of(graph: Network, given: Array | tuple[Array, ...], sample: int = 0) -> Outputs:
         """Those of one sample; raises `NetcError` if they hold infinities or NaNs."""
         arrays = given if isinstance(given, tuple) else (given,)
         if any(v.type.rank == 0 for v in graph.results):
@@ -98,11 +96,11 @@ class Task(ABC):
 
     @staticmethod
     @abstractmethod
-    def knows(graph: Graph) -> bool:
+    def knows(graph: Network) -> bool:
         """Whether the outputs are such that this task can read them."""
 
     @staticmethod
-    def guess(graph: Graph) -> str | None:
+    def guess(graph: Network) -> str | None:
         """What is taken for granted without being declared, in words."""
         return None
 
@@ -121,7 +119,7 @@ def register(task: type[Task]) -> type[Task]:
     return task
 
 
-def task_of(graph: Graph) -> type[Task]:
+def task_of(graph: Network) -> type[Task]:
     """The task whose outputs a net has; raises `NetcError` if there is none."""
     for task in _TASKS:
         if task.knows(graph):
@@ -133,14 +131,14 @@ def task_of(graph: Graph) -> type[Task]:
     raise NetcError(f"{gives(graph)}, not scores of classes", hint=hint)
 
 
-def gives(graph: Graph) -> str:
+def gives(graph: Network) -> str:
     """The outputs, in words."""
     names = output_names(graph) or ("",) * len(graph.results)
     named = zip(names, graph.results, strict=True)
     return f"net {graph.name} gives " + ", ".join(f"{n}: {v.type}" if n else str(v.type) for n, v in named)
 
 
-def named_shapes(graph: Graph) -> Mapping[str, tuple[int, ...]]:
+def named_shapes(graph: Network) -> Mapping[str, tuple[int, ...]]:
     """The shapes of the outputs by their names, without the batch."""
     return {n: v.type.shape[1:] for n, v in zip(output_names(graph), graph.results, strict=False)}
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.graph.ir import Array, Graph
-from ..compiler.graph.names import output_names
+from ..compiler.signature import Array, Network, output_names
 from ..compiler.text import printable
 from ..runtime.data.labels import Labels
 from ..runtime.data.layout import sample_shape
@@ -78,13 +77,13 @@ class Segmentation(Task):
     name = "semantic segmentation"
 
     @staticmethod
-    def knows(graph: Graph) -> bool:
+    def knows(graph: Network) -> bool:
         """A map of scores for each picture: the only output, or the one that is called so."""
         is_told = len(graph.results) == 1 or OUTPUT in output_names(graph)
         return is_told and graph.results[_number(graph)].type.rank == 4
 
     @staticmethod
-    def guess(graph: Graph) -> str | None:
+    def guess(graph: Network) -> str | None:
         """That the channels are scores of classes."""
         number = _number(graph)
         if output_names(graph) and output_names(graph)[number] == OUTPUT:
@@ -101,7 +100,7 @@ class Segmentation(Task):
         return Areas(areas, view, pixels, _is_middle(outputs.graph))
 
 
-def _number(graph: Graph) -> int:
+def _number(graph: Network) -> int:
     """Which output holds the scores: the one that is called so, else the first."""
     names = output_names(graph)
     return names.index(OUTPUT) if OUTPUT in names else 0
@@ -113,13 +112,13 @@ def _areas(pixels: Array, labels: Labels) -> list[Area]:
     return [Area(int(indices[k]), labels[int(indices[k])], float(counts[k] / pixels.size)) for k in order]
 
 
-def _is_middle(graph: Graph) -> bool:
+def _is_middle(graph: Network) -> bool:
     """A map that is smaller than the input, but not by a whole factor, shows its middle: borders were not padded."""
     seen, given = sample_shape(graph)[:2], graph.results[_number(graph)].type.shape[1:3]
     return any(s > g and s % g for s, g in zip(seen, given, strict=True))
 
 
-def _about_size(graph: Graph) -> str | None:
+def _about_size(graph: Network) -> str | None:
     if not _is_middle(graph):
         return None
     seen, given = (f"{h} x {w}" for h, w in (sample_shape(graph)[:2], graph.results[_number(graph)].type.shape[1:3]))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.graph.ir import Array, Graph
+from ..compiler.signature import Array, Network
 from ..compiler.text import printable
 from ..runtime.data.labels import Labels
 from .answer import Answer, Choices, Outputs, Task, View, named_shapes, register
@@ -68,7 +68,7 @@ class Instances(Task):
     name = "instance segmentation"
 
     @staticmethod
-    def knows(graph: Graph) -> bool:
+    def knows(graph: Network) -> bool:
         """Boxes with masks."""
         masks = named_shapes(graph).get("masks", ())
         return _has_boxes(graph) and len(masks) == 3
@@ -86,7 +86,7 @@ class Detection(Task):
     name = "detection"
 
     @staticmethod
-    def knows(graph: Graph) -> bool:
+    def knows(graph: Network) -> bool:
         """Boxes, scores and classes."""
         return _has_boxes(graph)
 
@@ -96,7 +96,7 @@ class Detection(Task):
         return _found(outputs, view, choices, None)
 
 
-def _has_boxes(graph: Graph) -> bool:
+def _has_boxes(graph: Network) -> bool:
     shapes = named_shapes(graph)
     count = shapes.get("scores", ())
     return len(count) == 1 and shapes.get("boxes") == (*count, 4) and shapes.get("classes") == count

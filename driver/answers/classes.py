@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..compiler.graph.ir import Graph
+from ..compiler.signature import Network
 from ..compiler.text import printable
 from ..picture import Class, best_classes, gives_probabilities
 from .answer import Answer, Choices, Outputs, Task, View, register
@@ -37,7 +37,7 @@ class Classification(Task):
     drawn = False
 
     @staticmethod
-    def knows(graph: Graph) -> bool:
+    def knows(graph: Network) -> bool:
         """One output, a row of scores for each picture."""
         return len(graph.results) == 1 and graph.results[0].type.rank == 2
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..compiler.graph.ir import Array
+from ..compiler.signature import Array
 from ..runtime.data.images import Pixels
 
 GOLDEN = 0.618033988749895

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import click
 import numpy as np
 
-from ..compiler.graph.ir import Array, Graph
-from ..options import batch_option, json_option, network_options, target_options, weights_options
+from ..compiler.precision import F32
+from ..compiler.signature import Array, Network
+from ..options import (
+    batch_option,
+    json_option,
+    network_options,
+    precision_option,
+    target_options,
+    weights_options,
+)
 from ..output import duration, echo, format_table
-from ..pipeline import PROGRAM, Compilation, Request, build, load_program
+from ..pipeline import target_of
+from ..ready import Ready, ready
 from ..runtime.measure import ProfileRow, Timing, benchmark, peak_flops, profile_rows
-from ..summary import total_macs
 
 
 @click.command("bench")
@@ -22,6 +31,7 @@ from ..summary import total_macs
 @weights_options
 @batch_option
 @target_options
+@precision_option
 @click.option("--seconds", type=click.FloatRange(0, 3600), default=2.0, show_default=True, help="How long to measure.")
 @click.option("--profile", is_flag=True, help="Also print a table of times by operator.")
 @json_option
@@ -34,28 +44,31 @@ def bench_command(
     batch: int,
     threads: int | None,
     cpu: str | None,
+    precision: str,
     seconds: float,
     profile: bool,
     as_json: bool,
 ) -> None:
     """Measure how fast a net runs.
 
-    MODEL is a shipped model's name or the path of a .net file. Prints median, minimum and 95th percentile of the run
-    time, and the arithmetic rate, also as a share of what this machine was measured to reach.
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .netc file. Prints median, minimum and 95th
+    percentile of the run time, and the arithmetic rate, also as a share of what this machine was measured to reach.
     """
-    c = build(Request(model, net, batch, settings, threads, cpu, weights=weights, seed=seed), PROGRAM)
-    with load_program(c) as program:
-        inputs = random_inputs(c.graph)
+    target = target_of(cpu)
+    given: dict[str, Any] = {"weights": weights, "net": net, "settings": settings, "precision": precision}
+    made = ready(model, batch=batch, seed=seed, threads=threads, cpu=cpu, **given)
+    with made.program as program:
+        inputs = random_inputs(made.network)
         timing = benchmark(lambda: program(*inputs), seconds)
         rows = profile_rows(program, inputs) if profile else None
-    peak = peak_flops(c.target, c.threads)
+    peak = peak_flops(target, made.program.threads)
     if as_json:
-        echo(json.dumps(_summary(c, timing, peak, rows), indent=1))
+        echo(json.dumps(_summary(made, timing, peak, rows), indent=1))
     else:
-        echo(_report(c, timing, peak) + ("\n" + _profile_table(rows) if rows else ""), nl=False)
+        echo(_report(made, timing, peak) + ("\n" + _profile_table(rows) if rows else ""), nl=False)
 
 
-def random_inputs(graph: Graph) -> list[Array]:
+def random_inputs(graph: Network) -> list[Array]:
     """Normally distributed floats, small whole numbers for other types; the same on every run."""
     random = np.random.default_rng(0)
     return [
@@ -66,13 +79,14 @@ def random_inputs(graph: Graph) -> list[Array]:
     ]
 
 
-def _summary(c: Compilation, timing: Timing, peak: float, rows: Sequence[ProfileRow] | None) -> dict[str, object]:
-    rate = 2 * total_macs(c.graph) / timing.median
+def _summary(made: Ready, timing: Timing, peak: float, rows: Sequence[ProfileRow] | None) -> dict[str, object]:
+    rate = 2 * made.macs / timing.median
     summary: dict[str, object] = {
-        "net": c.graph.name,
-        "batch": c.request.batch,
-        "threads": c.threads,
-        "cpu": c.target.cpu,
+        "net": made.network.name,
+        "batch": made.batch,
+        "threads": made.program.threads,
+        "cpu": made.cpu,
+        "precision": made.precision,
         "runs": len(timing.seconds),
         "median_ms": timing.median * 1e3,
         "min_ms": timing.minimum * 1e3,
@@ -86,12 +100,14 @@ def _summary(c: Compilation, timing: Timing, peak: float, rows: Sequence[Profile
     return summary
 
 
-def _report(c: Compilation, timing: Timing, peak: float) -> str:
-    rate = 2 * total_macs(c.graph) / timing.median
-    threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
+def _report(made: Ready, timing: Timing, peak: float) -> str:
+    rate = 2 * made.macs / timing.median
+    count = made.program.threads
+    threads = f"{count} thread" + ("s" if count > 1 else "")
     speed = f"{rate / 1e9:.1f} GFLOP/s, {rate / peak:.0%} of this machine's measured peak of {peak / 1e9:.1f} GFLOP/s"
+    narrow = f", {made.precision}" if made.precision != F32 else ""
     return (
-        f"{c.graph.name}, batch {c.request.batch}, {threads}, {c.target.cpu}, {len(timing.seconds)} runs\n"
+        f"{made.network.name}{narrow}, batch {made.batch}, {threads}, {made.cpu}, {len(timing.seconds)} runs\n"
         f"median {duration(timing.median)}, min {duration(timing.minimum)}, p95 {duration(timing.p95)}\n"
         f"{speed if rate else 'no multiply-accumulates'}\n"
     )

@@ -29,6 +29,7 @@ from ..options import allow_import_option, json_option, settings_option
 from ..output import echo
 from ..pipeline import load
 from ..recipe_check import check_recipes
+from ..runtime.saved import SavedFile, is_saved
 
 
 @click.command("check")
@@ -55,7 +56,7 @@ def check_command(
     report: str | None,
     as_json: bool,
 ) -> int:
-    """Find the errors in a .net file, or what netc can't run of a .tflite or .onnx file.
+    """Find the errors in a .net file, what netc can't run of a .tflite or .onnx file, or damage of a .netc file.
 
     The exit code is 2 if there are any, or with --against if a result differs. With --target edgetpu, FILE may also be
     a shipped net.
@@ -64,6 +65,10 @@ def check_command(
         if target or net or release or report:
             raise NetcError("--against goes with --set alone")
         return _compare(file, against, settings, as_json)
+    if is_saved(file):
+        if target or net or settings or release or report:
+            raise NetcError(f"{file} is a saved program: only its soundness can be checked")
+        return _check_saved(file, as_json)
     if target:
         chosen = Release.parse(release) if release else LATEST
         if format_of(file) is FORMATS["tflite"]:
@@ -76,6 +81,21 @@ def check_command(
     if release or report:
         raise NetcError("--release and --report need --target", hint="add --target edgetpu")
     return _check_file(file, net, settings, as_json)
+
+
+def _check_saved(file: str, as_json: bool) -> int:
+    """Compare all of a saved program with its checksums, and say whether this machine can run it."""
+    try:
+        saved = SavedFile(file)
+        saved.verify_weights()
+        saved.check_machine()
+    except NetcError as error:
+        if not as_json:
+            raise
+        echo(to_json(error.diagnostics))
+        return 2
+    echo(to_json([]) if as_json else f"{file}: no errors")
+    return 0
 
 
 def _compare(file: str, against: str, settings: dict[str, object], as_json: bool) -> int:

@@ -13,26 +13,40 @@ import click
 
 from ..compiler.errors import NetcError
 from ..compiler.quantization import METHODS
-from ..options import batch_option, json_option, network_options, output_option, preprocess_option, target_options
+from ..notes import show_notes
+from ..options import (
+    batch_option,
+    json_option,
+    network_options,
+    output_option,
+    precision_option,
+    preprocess_option,
+    target_options,
+)
 from ..output import echo, quantity, write_result
 from ..passlog import PassLog, pass_options, stage_table
-from ..pipeline import STAGES, Compilation, Request, build
+from ..picture import usable_labels
+from ..pipeline import PROGRAM, STAGES, Compilation, Request, build, load_program
 from ..runtime.cache import CompiledObject
+from ..runtime.saved import is_saved_name
+from ..saving import save_program
 from ..summary import parameter_bytes, total_macs, trainable_parameters
 
-_FOR_DEVICE = ("preprocess", "weights", "calibrate", "samples", "method", "equalize", "release", "report")
-_FOR_CPU = ("emit", "cpu", "print_after", "print_changed", "time_passes")
-"""Options that only one of the two targets has."""
+_FOR_DEVICE = ("calibrate", "samples", "method", "equalize", "release", "report")
+_FOR_RUNNING = ("preprocess", "weights")
+_FOR_CPU = ("emit", "cpu", "precision", "print_after", "print_changed", "time_passes")
+"""Options that only one of the two targets has, and those that a stage has no use for."""
 
 
 @click.command("compile")
 @network_options
 @batch_option
 @target_options
+@precision_option
 @click.option("--emit", type=click.Choice(STAGES), help="Write this stage instead of a summary.")
 @output_option
 @click.option("--target", type=click.Choice(["edgetpu"]), help="Quantize for this device and write a TFLite file.")
-@click.option("--weights", metavar="FILE", help="With --target: weights (safetensors).")
+@click.option("--weights", metavar="FILE", help="With --target or -o FILE.netc: weights (safetensors).")
 @preprocess_option
 @click.option("--calibrate", metavar="PATH", help="With --target: folder or ZIP of pictures, or a data set.")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="How many pictures.")
@@ -48,6 +62,9 @@ def compile_command(context: click.Context, /, model: str, output: str | None, a
 
     MODEL is a shipped model's name or the path of a .net, .tflite or .onnx file. Object code stays in the cache.
 
+    With -o FILE.netc, code and packed --weights are written into one file, which `netc run`, `bench`, `eval` and
+    `netc.load_program` take: it is mapped, and starts at once.
+
     With --target edgetpu, the net is rewritten for that device and quantized with --calibrate, and with --weights
     unless its file holds them (a .tflite file is taken as it is); what the Edge TPU will do with the TFLite file is
     predicted, and edgetpu_compiler is called where it is installed.
@@ -60,6 +77,8 @@ def compile_command(context: click.Context, /, model: str, output: str | None, a
         compile_for_edgetpu(model, output, as_json, options)
     else:
         _refuse(given.intersection(_FOR_DEVICE), "for --target edgetpu")
+        if not (output and is_saved_name(output) and not options["emit"]):
+            _refuse(given.intersection(_FOR_RUNNING), "for --target edgetpu, or for -o FILE.netc")
         _for_cpu(model, output, as_json, options)
 
 
@@ -71,12 +90,18 @@ def _refuse(names: set[str], why: str) -> None:
 
 def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str, Any]) -> None:
     emit = options["emit"]
-    if output and not emit:
-        raise NetcError("-o needs --emit", hint="for example --emit object -o net.o")
+    saved = output if output and not emit and is_saved_name(output) else None
+    if output and not emit and saved is None:
+        hint = "for example --emit object -o net.o; or -o net.netc for a program with its weights"
+        raise NetcError("-o needs --emit", hint=hint)
     log = PassLog(options["print_after"], options["print_changed"], options["time_passes"])
-    given = {name: options[name] for name in ("net", "batch", "settings", "threads", "cpu")}
+    taken = ("net", "batch", "settings", "threads", "cpu", "precision", "preprocess", "weights")
+    given = {name: options[name] for name in taken}
     request = Request(model, **given, observers=tuple(log.observers))
-    compilation = build(request, until=emit or STAGES[-1], whole=bool(emit))
+    until = PROGRAM if saved is not None else emit or STAGES[-1]
+    compilation = build(request, until=until, whole=bool(emit))
+    if saved is not None:
+        _save(compilation, model, options["weights"], saved)
     if emit:
         write_result(compilation.emit(emit), output)
     elif as_json:
@@ -86,12 +111,22 @@ def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str
     log.report()
 
 
+def _save(c: Compilation, model: str, weights: str | None, path: str) -> None:
+    """Write the program with its weights, for this machine."""
+    labels = usable_labels(c.graph, model, weights)
+    drawn = "no --weights given: the program holds He initialisation, so its answers mean nothing"
+    show_notes(labels.note, drawn if c.is_drawn else None)
+    with load_program(c) as program:
+        save_program(path, c, program, labels)
+
+
 def _summary(c: Compilation) -> dict[str, object]:
     macs = total_macs(c.graph)
     return {
         "net": c.graph.name,
         "target": {"cpu": c.target.cpu, "triple": c.target.triple, "threads": c.threads},
         "batch": c.request.batch,
+        "precision": c.request.precision,
         "stages": [{"name": s.name, "seconds": s.seconds, "result": s.result} for s in c.stages],
         "seconds": sum(s.seconds for s in c.stages),
         "flops": 2 * macs,

@@ -23,9 +23,11 @@ from ..comparison import (
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
 from ..compiler.graph.state import refuse_state
+from ..compiler.precision import F32
 from ..compiler.quantization import Noise
 from ..compiler.quantization.report import noise_data
-from ..compiler.training import Loss
+from ..compiler.signature import Network
+from ..compiler.training import Loss, parse_loss
 from ..data_help import DataCommand
 from ..detection import CategoryMap, Detections, assist_detector, detector_task, evaluate_detector, match_categories
 from ..frontend import FORMATS, format_of, load_recipe
@@ -36,6 +38,7 @@ from ..options import (
     batch_option,
     json_option,
     network_options,
+    precision_option,
     preprocess_option,
     target_options,
 )
@@ -43,6 +46,7 @@ from ..output import duration, echo, format_table, progress_bar
 from ..picture import usable_labels
 from ..pipeline import PROGRAM, Request, build, load, load_program
 from ..progress import shown, title
+from ..ready import Ready, ready, refuse_choices
 from ..recipe import read_setting
 from ..runtime.data.classes import Names
 from ..runtime.data.labels import Labels
@@ -57,6 +61,7 @@ from ..runtime.evaluation.scoring import assist, measure
 from ..runtime.parallel.watch import Watch
 from ..runtime.parallel.world import World, this_world
 from ..runtime.program import Program
+from ..runtime.saved import is_saved
 from ..runtime.training.batches import ArrayMaker, FileMaker
 from ..together import together
 
@@ -94,6 +99,7 @@ _IN_WORDS = {
 @batch_option
 @preprocess_option
 @target_options
+@precision_option
 @json_option
 def eval_command(
     model: str,
@@ -112,13 +118,14 @@ def eval_command(
     preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
+    precision: str,
     as_json: bool,
 ) -> None:
     """Measure how well a net does on a data set.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .ir file. With --compare, --net and --set
-    are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes, which
-    takes pycocotools (pip install 'netc[coco]').
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx, .ir or .netc file. With --compare, --net and
+    --set are those of the float network. A detector is measured on coco:DIR, by the average precision of its boxes,
+    which takes pycocotools (pip install 'netc[coco]').
     """
     world = this_world()
     threads = threads or world.cores
@@ -129,6 +136,8 @@ def eval_command(
         if isinstance(source, ObjectSource):
             _check_objects(source, compare, loss, background)
         if compare:
+            if precision != F32:
+                raise NetcError("--precision is for one network; --compare runs two as they are")
             integers = load(model)
             name = compare_net or _network(integers)
             floats = float_network(name, compare, _batch(integers), net, settings)
@@ -136,7 +145,12 @@ def eval_command(
             show_what_is_guessed(floats, source, labels)
             check_networks(floats, integers, source, labels)
             return _Pair(floats, integers, source, labels)
-        request = Request(model, net, batch, settings, threads, cpu, weights=weights, preprocess=preprocess)
+        if is_saved(model):
+            refuse_choices(model, weights, net, settings, cpu, precision)
+            made = ready(model, batch=batch, preprocess=preprocess, threads=threads)
+            return _saved(made, data, source, loss, bool(background))
+        given: dict[str, Any] = {"weights": weights, "preprocess": preprocess, "precision": precision}
+        request = Request(model, net, batch, settings, threads, cpu, **given)
         graph = build(request, until="graph").graph
         refuse_state(graph, "a data set's samples are independent of each other")
         if graph.weights and not weights:
@@ -174,7 +188,7 @@ class _Single:
     """A network that classifies, or whose outputs are compared with targets."""
 
     data: str
-    graph: Graph
+    graph: Network
     program: Program
     source: Source
     maker: ArrayMaker | FileMaker
@@ -199,7 +213,24 @@ class _Single:
         assist((on_floats(self.program, self.graph),), self.source, self.maker, _batch(self.graph), world)
 
 
+def _saved(made: Ready, data: str, source: Source | ObjectSource, loss: str | None, background: bool) -> _Evaluated:
+    """A saved program, which is complete."""
+    network = made.network
+    if network.states:
+        raise NetcError(f"net {network.name} keeps a state, but a data set's samples are independent of each other")
+    labels = replace(made.labels, background=background)
+    if isinstance(source, ObjectSource):
+        return _Detector.of_program(made.program, network, source, labels)
+    known = parse_loss(loss) if loss is not None else None
+    show_what_is_guessed(network, source, labels, known)
+    return _Single(data, network, made.program, source, maker_for(network, source, labels, known))
+
+
 def _check_options(model: str, weights: str | None, compare: str | None, compare_net: str | None) -> None:
+    if is_saved(model):
+        if compare or compare_net:
+            raise NetcError(f"--compare is for .tflite files, not for {model}")
+        return
     kind = format_of(model)
     if compare_net and not compare:
         raise NetcError("--compare-net needs the float network's weights", hint="add --compare FILE")
@@ -228,7 +259,7 @@ def _network(graph: Graph) -> str:
     return name
 
 
-def _batch(graph: Graph) -> int:
+def _batch(graph: Network) -> int:
     shape = graph.inputs[0].type.shape if graph.inputs else ()
     if not shape:
         raise NetcError(f"net {graph.name} has no input with samples along its first dimension")
@@ -295,17 +326,20 @@ class _Detector:
     """A network that finds objects."""
 
     program: Program
-    graph: Graph
+    graph: Network
     source: ObjectSource
     categories: CategoryMap
 
     @staticmethod
     def of(request: Request, graph: Graph, source: ObjectSource, labels: Labels) -> _Detector:
         """Compile a detector and find its categories among those of the data."""
-        detector_task(graph, source)
-        categories = match_categories(graph, source, labels)
-        show_notes(labels.note, *(f"skipped: {reason}" for reason in source.notes), *categories.notes)
+        categories = _categories(graph, source, labels)
         return _Detector(load_program(build(replace(request, source=graph), PROGRAM)), graph, source, categories)
+
+    @staticmethod
+    def of_program(program: Program, network: Network, source: ObjectSource, labels: Labels) -> _Detector:
+        """The same for a detector that is compiled."""
+        return _Detector(program, network, source, _categories(network, source, labels))
 
     def show(self, world: World, as_json: bool) -> None:
         """See `_Evaluated`."""
@@ -325,6 +359,14 @@ class _Detector:
     def assist(self, world: World) -> None:
         """See `_Evaluated`."""
         assist_detector(self.program, self.graph, self.source, self.categories, world)
+
+
+def _categories(network: Network, source: ObjectSource, labels: Labels) -> CategoryMap:
+    """A detector's categories among those of the data; says what isn't plain."""
+    detector_task(network, source)
+    categories = match_categories(network, source, labels)
+    show_notes(labels.note, *(f"skipped: {reason}" for reason in source.notes), *categories.notes)
+    return categories
 
 
 def _precision_table(result: Detections) -> str:

@@ -14,17 +14,23 @@ from ..answers import Answer, Choices, Outputs, Task, View, task_of
 from ..answers.answer import drawn_on
 from ..compiler.errors import NetcError
 from ..compiler.files import write_bytes
-from ..compiler.graph.ir import Array, Graph
+from ..compiler.precision import F32
+from ..compiler.signature import Array, Network
 from ..compiler.text import printable
-from ..frontend import FORMATS, format_of
-from ..frontend.diagnostics import render
 from ..notes import show_notes, transposes_note
-from ..options import json_option, network_options, preprocess_option, target_options, weights_options
+from ..options import (
+    json_option,
+    network_options,
+    precision_option,
+    preprocess_option,
+    target_options,
+    weights_options,
+)
 from ..output import echo
 from ..picture import Chosen, choose_pictures, class_labels, load_picture
-from ..pipeline import PROGRAM, Request, build, load, load_program
+from ..ready import ready
 from ..runtime.data.images import assumption
-from ..runtime.litert import LiteRT, needs_edgetpu
+from ..runtime.data.labels import Labels
 
 ENGINES = ("netc", "litert", "litert-reference")
 DEVICES = ("cpu", "edgetpu")
@@ -57,6 +63,7 @@ Run = Callable[[Array], Array | tuple[Array, ...]]
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="edgetpu: through LiteRT.")
 @preprocess_option
 @target_options
+@precision_option
 @json_option
 def run_command(
     model: str,
@@ -73,37 +80,48 @@ def run_command(
     preprocess: dict[str, object],
     threads: int | None,
     cpu: str | None,
+    precision: str,
     as_json: bool,
 ) -> int:
     """Run a net on pictures and print what it says.
 
-    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .ir file. A classifier names the most
-    probable classes, a detector boxes and their scores, a network for segmentation the share of each class.
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx, .ir or .netc file. A classifier names the
+    most probable classes, a detector boxes and their scores, a network for segmentation the share of each class.
     """
     run: Run
     if engine == "netc" and device == "cpu":
-        request = Request(model, net, 1, settings, threads, cpu, weights=weights, seed=seed, preprocess=preprocess)
-        compilation = build(request, PROGRAM)
-        graph, run = compilation.graph, load_program(compilation)
+        made = ready(
+            model,
+            weights=weights,
+            net=net,
+            settings=settings,
+            preprocess=preprocess,
+            seed=seed,
+            threads=threads,
+            cpu=cpu,
+            precision=precision,
+        )
+        graph, run, labels, note, drawn = made.network, made.program, made.labels, made.note, made.drawn
+        misfit = made.misfit
     else:
-        _check_options(model, weights, net, cpu, engine, device)
-        graph = load(model, settings=settings, preprocess=preprocess)
-        run = _litert(model, graph, threads, engine, device)
+        _check_options(model, weights, net, cpu, precision, engine, device)
+        graph, run, labels, note = _litert(model, settings, preprocess, threads, engine, device)
+        drawn = misfit = None
     task = task_of(graph)
     chosen = choose_pictures(graph, images)
     drawings = _drawings(task, graph, chosen, output)
-    labels = class_labels(graph, model, weights)
-    drawn = weights is None and graph.weights
-    means_nothing = f"no --weights given: He initialisation with seed {seed}, so the answer means nothing"
+    if misfit is not None:
+        raise misfit
+    means_nothing = f"no --weights given: He initialisation with seed {drawn}, so the answer means nothing"
     guesses = task.guess(graph), assumption(graph)
     in_order = f"net {graph.name} keeps a state: each answer depends on the pictures before"
     kept = in_order if chosen.several and graph.states else None
     show_notes(
-        transposes_note(graph),
+        note,
         *chosen.notes,
         labels.note,
         *guesses,
-        means_nothing if drawn else None,
+        means_nothing if drawn is not None else None,
         kept,
     )
     answers = _Answers(graph, run, task, Choices(labels, top, min_score))
@@ -117,7 +135,7 @@ def run_command(
 class _Answers:
     """What a net says about pictures, one at a time."""
 
-    def __init__(self, graph: Graph, run: Run, task: type[Task], choices: Choices) -> None:
+    def __init__(self, graph: Network, run: Run, task: type[Task], choices: Choices) -> None:
         self.graph, self.run, self.task, self.choices = graph, run, task, choices
 
     def __call__(self, path: str, drawing: Path | None) -> Answer:
@@ -149,6 +167,8 @@ def _several(answers: _Answers, paths: Sequence[str], drawings: Sequence[Path | 
         except NetcError as error:
             failed += 1
             records.append({"picture": path, "error": error.diagnostics[0].message})
+            from ..frontend.diagnostics import render
+
             echo(render(_about(path, error)).rstrip("\n"), err=True)
             continue
         records.append({"picture": path, "answer": answer.data()})
@@ -161,7 +181,7 @@ def _several(answers: _Answers, paths: Sequence[str], drawings: Sequence[Path | 
     return 2 if failed else 0
 
 
-def _drawings(task: type[Task], graph: Graph, chosen: Chosen, output: str | None) -> list[Path | None]:
+def _drawings(task: type[Task], graph: Network, chosen: Chosen, output: str | None) -> list[Path | None]:
     """Where the drawing of each picture goes: `output`, or a file in this folder if there are several."""
     if output is None:
         return [None] * len(chosen.paths)
@@ -199,30 +219,45 @@ def _check_options(
     weights: str | None,
     net: str | None,
     cpu: str | None,
+    precision: str,
     engine: str,
     device: str,
 ) -> None:
     """What only netc's own engine has is an error with another one."""
+    from ..frontend import FORMATS, format_of
+
     if format_of(model) is not FORMATS["tflite"]:
         raise NetcError(f"LiteRT runs .tflite files, not {model}", hint="`netc quantize` makes one")
-    if weights or net or cpu:
-        raise NetcError("--weights, --net and --cpu are for netc's own engine; a .tflite file is complete")
+    if weights or net or cpu or precision != F32:
+        raise NetcError("--weights, --net, --cpu and --precision are for netc's own engine; a .tflite file is complete")
     if (engine, device) == ("litert-reference", "edgetpu"):
         raise NetcError("an Edge TPU has no reference kernels", hint="leave --engine or --device out")
 
 
-def _litert(model: str, graph: Graph, threads: int | None, engine: str, device: str) -> LiteRT:
-    """The file in LiteRT, on the CPU or on an Edge TPU."""
+def _litert(
+    model: str,
+    settings: dict[str, object],
+    preprocess: dict[str, object],
+    threads: int | None,
+    engine: str,
+    device: str,
+) -> tuple[Network, Run, Labels, str | None]:
+    """The file in LiteRT, on the CPU or on an Edge TPU; what netc reads in it, names of classes, a note."""
+    from ..pipeline import load
+    from ..runtime.litert import LiteRT, needs_edgetpu
+
+    graph = load(model, settings=settings, preprocess=preprocess)
     compiled = needs_edgetpu(graph)
     if device == "edgetpu" and not compiled:
         hint = f"`edgetpu_compiler {model}` writes a file that is"
         raise NetcError(f"{model} is not compiled for the Edge TPU", hint=hint)
     if device == "cpu" and compiled:
         raise NetcError(f"{model} is compiled for the Edge TPU, no CPU can run it", hint="add --device edgetpu")
-    return LiteRT(
+    run = LiteRT(
         model,
         threads=threads,
         reference=engine == "litert-reference",
         edgetpu=device == "edgetpu",
         shapes=[v.type.shape for v in graph.inputs],
     )
+    return graph, run, class_labels(graph, model), transposes_note(graph)

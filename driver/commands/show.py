@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import repeat
 
 import click
 
-from ..compiler.graph.ir import Graph, Value
-from ..compiler.graph.names import output_names
+from ..compiler.graph.ir import Graph
 from ..compiler.ops.opaque import unknown_operators
+from ..compiler.reading import reading
+from ..compiler.signature import Network, Tensor, output_names
 from ..notes import transposes_note
 from ..options import batch_option, json_option, network_options
 from ..output import echo, format_table, quantity
 from ..pipeline import load
+from ..ready import refuse_choices
+from ..runtime.saved import SavedFile, is_saved
 from ..summary import LayerSummary, layers, parameter_bytes, total_macs, trainable_parameters
 
 
@@ -25,39 +29,94 @@ from ..summary import LayerSummary, layers, parameter_bytes, total_macs, trainab
 def show_command(model: str, net: str | None, settings: dict[str, object], batch: int, as_json: bool) -> None:
     """List a net's layers: shapes, parameters, multiply-accumulates.
 
-    MODEL is a shipped model's name or the path of a .net file.
+    MODEL is a shipped model's name or the path of a .net, .tflite, .onnx or .netc file.
     """
-    graph = load(model, net=net, batch=batch, settings=settings)
-    echo(json.dumps(_as_json(graph), indent=1) if as_json else _as_text(graph), nl=as_json)
+    if is_saved(model):
+        refuse_choices(model, None, net, settings)
+        shown = _of_file(SavedFile(model))
+    else:
+        shown = _of_graph(load(model, net=net, batch=batch, settings=settings))
+    echo(json.dumps(_as_json(shown), indent=1) if as_json else _as_text(shown), nl=as_json)
 
 
-def _as_json(graph: Graph) -> dict[str, object]:
-    unknown = [d.message for d in unknown_operators(graph)]
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown of a network."""
+
+    network: Network
+    states: Sequence[Tensor]
+    layers: Sequence[LayerSummary]
+    parameters: int
+    parameter_bytes: int
+    macs: int
+    unknown: Sequence[str] = ()
+    """Why operators don't run."""
+    notes: Sequence[str] = ()
+    program: Mapping[str, object] | None = None
+    """How it was compiled, where it was."""
+
+
+def _of_graph(graph: Graph) -> _Shown:
+    note = transposes_note(graph)
+    return _Shown(
+        graph,
+        [op.result for op in graph.states],
+        layers(graph),
+        trainable_parameters(graph),
+        parameter_bytes(graph),
+        total_macs(graph),
+        [d.message for d in unknown_operators(graph)],
+        [note] if note is not None else [],
+    )
+
+
+def _of_file(file: SavedFile) -> _Shown:
+    with reading(file.path, "saved program"):
+        rows = [
+            LayerSummary(str(name), str(operator), tuple(map(int, shape)), int(parameters), int(macs), bool(runs))
+            for name, operator, shape, parameters, macs, runs in file.facts["layers"]
+        ]
+        parameters, size = int(file.facts["parameters"]), int(file.facts["parameter_bytes"])
+        program = {
+            "netc": str(file.facts["netc"]),
+            "cpu": file.cpu,
+            "triple": file.triple,
+            "threads": file.threads,
+            "weights_bytes": file.weights.nbytes,
+            "arena_bytes": file.plan.arena_bytes,
+            "code_bytes": len(file.code),
+        }
+    notes = [file.note] if file.note is not None else []
+    return _Shown(file.signature, file.signature.states, rows, parameters, size, file.macs, (), notes, program)
+
+
+def _as_json(shown: _Shown) -> dict[str, object]:
+    network = shown.network
     return {
-        "net": graph.name,
-        "inputs": [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in graph.inputs],
+        "net": network.name,
+        "inputs": [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in network.inputs],
         "outputs": [
             {**({"name": name} if name else {}), "dtype": str(v.type.dtype), "shape": v.type.shape}
-            for name, v in _outputs(graph)
+            for name, v in _outputs(network)
         ],
-        **({"state": _states(graph)} if graph.states else {}),
-        "layers": [_record(layer) for layer in layers(graph)],
-        "parameters": trainable_parameters(graph),
-        "parameter_bytes": parameter_bytes(graph),
-        "macs": total_macs(graph),
-        **({"not_run": unknown} if unknown else {}),
+        **({"state": _states(shown.states)} if shown.states else {}),
+        "layers": [_record(layer) for layer in shown.layers],
+        "parameters": shown.parameters,
+        "parameter_bytes": shown.parameter_bytes,
+        "macs": shown.macs,
+        **({"not_run": list(shown.unknown)} if shown.unknown else {}),
+        **({"program": shown.program} if shown.program else {}),
     }
 
 
-def _states(graph: Graph) -> list[dict[str, object]]:
+def _states(values: Sequence[Tensor]) -> list[dict[str, object]]:
     """What a network keeps from run to run."""
-    values = (op.result for op in graph.states)
     return [{"name": v.name, "dtype": str(v.type.dtype), "shape": v.type.shape} for v in values]
 
 
-def _outputs(graph: Graph) -> list[tuple[str | None, Value]]:
-    """The outputs with their names, if the graph names them."""
-    return list(zip(output_names(graph) or repeat(None), graph.results, strict=False))
+def _outputs(network: Network) -> list[tuple[str | None, Tensor]]:
+    """The outputs with their names, if the network names them."""
+    return list(zip(output_names(network) or repeat(None), network.results, strict=False))
 
 
 def _record(layer: LayerSummary) -> dict[str, object]:
@@ -68,25 +127,28 @@ def _record(layer: LayerSummary) -> dict[str, object]:
     return record
 
 
-def _as_text(graph: Graph) -> str:
-    lacking = graph.attributes.get("element_types", {})
-    inputs = ", ".join(f"{v.name}: {lacking.get(v.name, v.type)}" for v in graph.inputs)
-    outputs = ", ".join(f"{name}: {v.type}" if name else str(v.type) for name, v in _outputs(graph))
-    parameters, macs = trainable_parameters(graph), total_macs(graph)
+def _as_text(shown: _Shown) -> str:
+    network, parameters, macs = shown.network, shown.parameters, shown.macs
+    lacking = network.attributes.get("element_types", {})
+    inputs = ", ".join(f"{v.name}: {lacking.get(v.name, v.type)}" for v in network.inputs)
+    outputs = ", ".join(f"{name}: {v.type}" if name else str(v.type) for name, v in _outputs(network))
     table = format_table(
         ("layer", "operator", "shape", "parameters", "MACs"),
-        [_row(layer) for layer in layers(graph)],
+        [_row(layer) for layer in shown.layers],
         ("total", "", "", f"{parameters:,}", f"{macs:,}"),
     )
-    size = quantity(parameter_bytes(graph), "B")
-    totals = f"{size} of parameters, {quantity(2 * macs, 'FLOP')}"
-    notes = [d.message for d in unknown_operators(graph)]
-    if (note := transposes_note(graph)) is not None:
-        notes.append(note)
-    unknown = "".join(f"note: {each}\n" for each in notes)
-    states = ", ".join(f"{op.result.name}: {op.result.type}" for op in graph.states)
+    totals = f"{quantity(shown.parameter_bytes, 'B')} of parameters, {quantity(2 * macs, 'FLOP')}"
+    notes = "".join(f"note: {each}\n" for each in (*shown.unknown, *shown.notes))
+    states = ", ".join(f"{v.name}: {v.type}" for v in shown.states)
     kept = f"\nstate kept from run to run: {states}" if states else ""
-    return f"net {graph.name}({inputs}) -> {outputs}{kept}\n\n{table}\n{totals}\n{unknown}"
+    compiled = _compiled(shown.program) if shown.program else ""
+    return f"net {network.name}({inputs}) -> {outputs}{kept}\n{compiled}\n{table}\n{totals}\n{notes}"
+
+
+def _compiled(program: Mapping[str, object]) -> str:
+    sizes = ", ".join(f"{program[f'{what}_bytes']:,} bytes of {what}" for what in ("code", "weights", "arena"))
+    how = "for {cpu} ({triple}), up to {threads} thread(s), by netc {netc}".format(**program)
+    return f"compiled {how}: {sizes}\n"
 
 
 def _row(layer: LayerSummary) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from .library import NEWEST, OLDEST, schema_of
 from .node import Constants, Node, ReportedError, Tensor, UnknownInputError, UnsupportedError
 from .registry import Rule, known_operators, rule_of
 from .tensors import array_of
+from .wire import Place
 
 MAX_NODES = 1 << 17
 """Most nodes that are converted, those of functions and of each turn of a loop counted apart."""
@@ -87,10 +88,13 @@ class Converter:
 
     # ---- graphs ----
 
-    def convert(self, graph: Any, scope: Scope) -> list[Tensor | None]:
-        """Convert the nodes of a graph, whose inputs stand in the scope, and return its outputs."""
-        for tensor in graph.initializer:
-            scope.names[tensor.name] = self._initializer(tensor)
+    def convert(self, graph: Any, scope: Scope, places: Mapping[int, Place] | None = None) -> list[Tensor | None]:
+        """Convert the nodes of a graph, whose inputs stand in the scope, and return its outputs.
+
+        `places` are those of the initializers whose bytes were left in the file, by number.
+        """
+        for number, tensor in enumerate(graph.initializer):
+            scope.names[tensor.name] = self._initializer(tensor, (places or {}).get(number))
         for tensor in graph.sparse_initializer:
             self.report(f"the sparse tensor `{tensor.values.name}` is not supported")
             scope.names[tensor.values.name] = None
@@ -109,9 +113,9 @@ class Converter:
                 found.append(None)
         return found
 
-    def _initializer(self, tensor: Any) -> Tensor | None:
+    def _initializer(self, tensor: Any, place: Place | None) -> Tensor | None:
         try:
-            return Tensor(tensor.name, array=array_of(tensor, self.folder))
+            return Tensor(tensor.name, array=array_of(tensor, self.folder, place))
         except NetcError as error:
             self.problems.extend(error.diagnostics)
             return None

@@ -25,6 +25,7 @@ from .metadata import preprocess_of
 from .node import Tensor
 from .sizes import Sizes, sizes_of
 from .tensors import FOREIGN, dtype_of, element_name
+from .wire import Place, without_large_tensors
 
 MAX_FILE = 1 << 31
 MAX_PROBLEMS = 100
@@ -54,8 +55,17 @@ def load_onnx(
     file = Path(path)
     notes: list[str] = []
     try:
-        model = read_model(path)
-        graph = graph_of(model, file.stem, file.parent, batch=batch, settings=settings, notes=notes, to_train=to_train)
+        model, places = _read(file)
+        graph = graph_of(
+            model,
+            file.stem,
+            file.parent,
+            batch=batch,
+            settings=settings,
+            notes=notes,
+            to_train=to_train,
+            places=places,
+        )
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
     for note in notes:
@@ -65,8 +75,20 @@ def load_onnx(
 
 def read_model(path: str | os.PathLike[str]) -> Any:
     """The ModelProto of a file, without the data that lies beside it. Raises `NetcError` if it isn't one."""
+    return _decoded(path, read_bytes(path, "ONNX model", limit=MAX_FILE))
+
+
+def _read(path: Path) -> tuple[Any, Mapping[int, Place]]:
+    """The ModelProto of a file, and where the bytes of its large initializers stayed in the file."""
+    found = without_large_tensors(path, MAX_FILE)
+    if found is None:
+        return read_model(path), {}
+    data, places = found
+    return _decoded(path, data), places
+
+
+def _decoded(path: str | os.PathLike[str], data: bytes) -> Any:
     onnx = library()
-    data = read_bytes(path, "ONNX model", limit=MAX_FILE)
     with reading(path, "ONNX model"):
         model = onnx.ModelProto.FromString(data)
     check_text(model)
@@ -83,11 +105,12 @@ def graph_of(
     watch: bool = False,
     notes: list[str] | None = None,
     to_train: bool = False,
+    places: Mapping[int, Place] | None = None,
 ) -> Graph:
     """The graph of a ModelProto, whose large tensors lie in `folder`; see `load_onnx`.
 
     With `watch` the outputs are the results of all nodes that aren't known while the file is read. What was guessed is
-    added to `notes`.
+    added to `notes`. `places` are those of initializers that were left in the file.
     """
     opsets = _opsets(model)
     sizes = sizes_of(model, batch, settings)
@@ -102,7 +125,7 @@ def graph_of(
             _input(converter, scope, sizes, info)
     converter.problems.extend(sizes.problems())
     _raise(converter)
-    outputs = converter.convert(model.graph, scope)
+    outputs = converter.convert(model.graph, scope, places)
     if not converter.problems:
         _check_outputs(model.graph, converter, outputs)
     _raise(converter)

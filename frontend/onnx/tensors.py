@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Array
-from ...compiler.reading import open_file, reading, reason
+from ...compiler.reading import reason
 from ...compiler.types import DType
 from .library import library
+from .wire import Place
 
 _DTYPES: Mapping[str, DType] = MappingProxyType(
     {
@@ -69,8 +71,10 @@ def dtype_of(code: int) -> DType:
     return _DTYPES[name]
 
 
-def array_of(tensor: Any, folder: Path | None) -> Array:
-    """What a TensorProto holds; `folder` is the model's, beside which large tensors may lie.
+def array_of(tensor: Any, folder: Path | None, place: Place | None = None) -> Array:
+    """What a TensorProto holds; `folder` is the model's, in which large tensors may lie in other files.
+
+    `place` is where its bytes lie if they were left in the model's own file.
 
     Raises `NetcError` for one that is damaged, has elements that netc doesn't have, or leaves the folder.
     """
@@ -80,32 +84,29 @@ def array_of(tensor: Any, folder: Path | None) -> Array:
         raise NetcError(f"{what} can't have the shape {list(shape)}")
     if tensor.HasField("segment"):
         raise NetcError(f"{what} is one of several segments, which are not supported")
-    if element_name(tensor.data_type) in FOREIGN:
-        return _foreign(tensor, folder, shape)
-    dtype = dtype_of(tensor.data_type)
-    little = dtype.numpy.newbyteorder("<")
-    needed = math.prod(shape) * dtype.itemsize
     if tensor.data_location == library().TensorProto.EXTERNAL:
-        data: bytes | None = _external(tensor, folder, needed)
-    else:
-        data = tensor.raw_data if tensor.HasField("raw_data") else None
-    if data is None:
+        place = _external(tensor, folder)
+    if element_name(tensor.data_type) in FOREIGN:
+        return _foreign(tensor, place, shape)
+    dtype = dtype_of(tensor.data_type)
+    if place is None and not tensor.HasField("raw_data"):
         return _typed(tensor, dtype, what).reshape(shape)
+    needed = math.prod(shape) * dtype.itemsize
+    data = np.frombuffer(tensor.raw_data, np.uint8) if place is None else _bytes_at(place, what, needed)
     if len(data) != needed:
         raise NetcError(f"{what} needs {needed} bytes for {dtype}{list(shape)}, but has {len(data)}")
-    if dtype is DType.BOOL:
-        return np.array(np.frombuffer(data, np.uint8) != 0).reshape(shape)
-    return np.frombuffer(data, little).astype(dtype.numpy, copy=False).reshape(shape)
+    numbers: Array = data != 0 if dtype is DType.BOOL else data.view(dtype.numpy.newbyteorder("<"))
+    return numbers.astype(dtype.numpy, copy=False).reshape(shape)
 
 
-def _foreign(tensor: Any, folder: Path | None, shape: tuple[int, ...]) -> Array:
+def _foreign(tensor: Any, place: Place | None, shape: tuple[int, ...]) -> Array:
     """A tensor of elements that netc doesn't have, in a type of NumPy or of ml_dtypes."""
     onnx = library()
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+    if place is not None:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         bits = _BITS.get(element_name(tensor.data_type), kind.itemsize * 8)
         copy = onnx.TensorProto(data_type=tensor.data_type, dims=shape)
-        copy.raw_data = _external(tensor, folder, -(-math.prod(shape) * bits // 8))
+        copy.raw_data = _bytes_at(place, f"tensor `{tensor.name}`", -(-math.prod(shape) * bits // 8)).tobytes()
         tensor = copy
     try:
         array: Array = onnx.numpy_helper.to_array(tensor)
@@ -141,8 +142,8 @@ def _typed(tensor: Any, dtype: DType, what: str) -> Array:
     return np.array(numbers, np.int64 if field == "int32_data" else dtype.numpy).astype(dtype.numpy)
 
 
-def _external(tensor: Any, folder: Path | None, needed: int) -> bytes:
-    """The bytes of a tensor in another file, which lies in the model's folder or below."""
+def _external(tensor: Any, folder: Path | None) -> Place:
+    """Where a tensor lies in another file, which is in the model's folder or below."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     what = f"tensor `{tensor.name}`"
@@ -154,11 +155,14 @@ def _external(tensor: Any, folder: Path | None, needed: int) -> bytes:
             f"{what} lies in `{location}`, outside the model's folder", hint="put its file beside the model"
         )
     offset, length = (_number(entries.get(key, default), what) for key, default in (("offset", "0"), ("length", "-1")))
-    if offset < 0 or length not in (-1, needed):
-        raise NetcError(f"{what} needs {needed} bytes, but `{location}` holds {length} of it")
-    with open_file(path, "file of tensors") as stream, reading(path, "file of tensors"):
-        stream.seek(offset)
-        return stream.read(needed)
+    return Place(path, offset, length)
+
+
+def _bytes_at(place: Place, what: str, needed: int) -> Array:
+    """What lies there. Raises `NetcError` unless it is as long as it should be, before it takes the memory."""
+    if place.offset < 0 or place.length not in (-1, needed):
+        raise NetcError(f"{what} needs {needed} bytes, but `{place.path.name}` has {place.length} at {place.offset}")
+    return replace(place, length=needed).read()
 
 
 def _is_below(path: Path, folder: Path) -> bool:

@@ -211,7 +211,7 @@ def power(c: Context) -> Value:
         c.unsupported("its quantized form is not supported")
     if not c.type(0).dtype.is_float:
         return c.emit("pow", c.value(0), c.value(1))
-    array, x = c.tensor(1).array(), c.value(0)
+    array, x = c.known(1), c.value(0)
     exponent = float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.ndim <= x.type.rank else 0
     if exponent == 0.5:
         return c.emit("sqrt", x)

@@ -246,7 +246,7 @@ def _check_sums(c: Context, terms: int, weight: Quantization) -> None:
     """Leave dense layers alone whose results may need more than 32 bits before they saturate: kernels define none."""
     x, y = c.quantization(0), c.output_quantization()
     largest, most = _farthest(c.type(0).dtype, x), _farthest(c.type(1).dtype, weight)
-    bias = c.tensor(2).array() if c.has(2) else np.zeros(1, np.int32)
+    bias = c.known(2) if c.has(2) else np.zeros(1, np.int32)
     total = terms * most * largest + (1 << 31 if bias is None else int(np.abs(bias.astype(np.int64)).max(initial=0)))
     factor = x.scale * max(weight.scales) / y.scale
     if total * factor >= (1 << 31) - 256:

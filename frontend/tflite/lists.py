@@ -83,7 +83,8 @@ def _is_one(model: Model, producers: Mapping[int, Operator], element: Operator) 
     if element.name not in ("EXPAND_DIMS", "RESHAPE") or len(element.inputs) != 2:
         return False
     numbers = _numbers(model, producers, element.inputs[1])
-    return bool(numbers) and numbers[0] == _Number(None, 0 if element.name == "EXPAND_DIMS" else 1)
+    wanted = _Number(None, 0 if element.name == "EXPAND_DIMS" else 1)
+    return numbers is not None and numbers[:1] == [wanted]
 
 
 def _numbers(model: Model, producers: Mapping[int, Operator], index: int, depth: int = 8) -> _Numbers:

@@ -59,7 +59,9 @@ def _places(c: Context, shape: tuple[int, ...]) -> tuple[list[slice], list[int]]
         if masks["shrink_axis"] >> i & 1:
             only = 0 if masks["begin"] >> i & 1 else begin + size * (begin < 0)
             if not 0 <= only < size:
-                c.fail(f"there is no element {begin} in dimension {len(places)} of {c.type(0)}")
+                c.unsupported(f"there is no element {begin} in dimension {len(places)} of {c.type(0)}")
+            if stride < 0:
+                c.unsupported("its kernel leaves an element unset that is taken by a negative stride")
             places.append(slice(only, only + 1))
             continue
         if c.option("offset", False) and not masks["begin"] >> i & 1:

@@ -19,11 +19,11 @@ from typing import Any
 from ...compiler.errors import Location, NetcError, Note, ScaleError, ShapeError, near_miss
 from ...compiler.graph.builder import GraphBuilder
 from ...compiler.graph.ir import Graph, Value
-from ...compiler.graph.names import output_names
 from ...compiler.ops.facets import readers
 from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.half_constants import CONSTANTS, HALF
 from ...compiler.reading import read_bytes
+from ...compiler.signature import output_names
 from ...compiler.tflite.metadata import CLASS_NUMBERS
 from ...compiler.tflite.reading import Model, Signature, read_model
 from ...compiler.types import DType

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from ...compiler.errors import InternalError, NetcError
 from ...compiler.graph.ir import Array, Graph, Operation, Value
-from ...compiler.graph.names import output_names
 from ...compiler.ops.opaque import runnable, unknown_operators
 from ...compiler.passes.dce import dce
+from ...compiler.signature import output_names
 from ...compiler.stored import stored_quantization
 from ..loading import load_text
 from ..modules import library_names

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Graph
+from ...compiler.signature import Network
 from .labels import NO_LABELS, Labels
 
 Names = tuple[str, ...]
@@ -56,7 +56,7 @@ SAME_CLASSES = ClassMap()
 """Labels are the numbers of outputs."""
 
 
-def match_classes(graph: Graph, classes: Classes, highest: int, labels: Labels = NO_LABELS) -> ClassMap:
+def match_classes(graph: Network, classes: Classes, highest: int, labels: Labels = NO_LABELS) -> ClassMap:
     """Find the output of each class.
 
     `highest` is the largest label, `labels` are the names that the net has. Output 0 stands for none of the classes
@@ -77,7 +77,7 @@ def match_classes(graph: Graph, classes: Classes, highest: int, labels: Labels =
     return _by_position(graph, classes, names)
 
 
-def _columns(graph: Graph, classes: Classes) -> int:
+def _columns(graph: Network, classes: Classes) -> int:
     type_ = graph.outputs[0].type
     if len(graph.outputs) == 1 and type_.rank == 2:
         return type_.shape[1]
@@ -86,7 +86,7 @@ def _columns(graph: Graph, classes: Classes) -> int:
     raise NetcError(f"net {graph.name} gives {gives}, but {classes.origin} has{has or ' class numbers'}")
 
 
-def _by_number(graph: Graph, classes: Classes, columns: int, highest: int, names: Names | None) -> ClassMap:
+def _by_number(graph: Network, classes: Classes, columns: int, highest: int, names: Names | None) -> ClassMap:
     if highest >= max(columns, 2):
         gives = f"{columns} classes, 0 to {columns - 1}" if columns > 1 else "one score, for classes 0 and 1"
         hint = f"--set classes={highest + 1}, if the net has this hyperparameter"
@@ -96,7 +96,7 @@ def _by_number(graph: Graph, classes: Classes, columns: int, highest: int, names
     return ClassMap(names=names)
 
 
-def _behind_background(graph: Graph, classes: Classes, columns: int, highest: int, names: Names | None) -> ClassMap:
+def _behind_background(graph: Network, classes: Classes, columns: int, highest: int, names: Names | None) -> ClassMap:
     """All classes one output further on; those of the data may have names of their own."""
     count = classes.count if classes.count is not None else columns - 1
     if count != columns - 1 or highest >= count:
@@ -108,7 +108,7 @@ def _behind_background(graph: Graph, classes: Classes, columns: int, highest: in
     return ClassMap(tuple(range(1, columns)), names or own)
 
 
-def _named(graph: Graph, classes: Classes, outputs: tuple[int, ...], names: Names) -> ClassMap:
+def _named(graph: Network, classes: Classes, outputs: tuple[int, ...], names: Names) -> ClassMap:
     if outputs == tuple(range(len(names))):
         return ClassMap(names=names)
     if outputs == tuple(range(1, len(names))) and plain_name(names[0]) == _BACKGROUND:
@@ -119,7 +119,7 @@ def _named(graph: Graph, classes: Classes, outputs: tuple[int, ...], names: Name
     return ClassMap(outputs, names, (note,))
 
 
-def _by_position(graph: Graph, classes: Classes, names: Names | None) -> ClassMap:
+def _by_position(graph: Network, classes: Classes, names: Names | None) -> ClassMap:
     """Both have as many classes; names that contradict the order are an error, other names a warning."""
     if classes.names is None or names is None:
         return ClassMap(names=names or classes.names, notes=() if names else _order_notes(classes))
@@ -158,7 +158,7 @@ def plain_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())
 
 
-def _misfit(graph: Graph, classes: Classes, columns: int) -> NetcError:
+def _misfit(graph: Network, classes: Classes, columns: int) -> NetcError:
     hint = f"--set classes={classes.count}, if the net has this hyperparameter"
     if columns - 1 == classes.count:
         hint += "; --background, if output 0 stands for none of the classes"

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...compiler.errors import NetcError, near_miss
-from ...compiler.graph.ir import Graph
 from ...compiler.preprocess import SETTINGS
 from ...compiler.reading import read_bytes
+from ...compiler.signature import Network
 from ...compiler.types import TensorType
 from .decoding import TooLargeError, jpeg_pixels, open_picture, pixels_of
 from .layout import laid_out, sample_shape
@@ -159,7 +159,7 @@ class Preprocess:
     """What becomes 255 where pixels have more than 8 bits; None: not declared."""
 
     @staticmethod
-    def of(graph: Graph) -> Preprocess:
+    def of(graph: Network) -> Preprocess:
         """The preprocessing that `graph` declares for its only input, of pictures; pixel / 255 if it has none.
 
         Pictures are [N, H, W, 1 or 3], [N, 1 or 3, H, W], or grey [N, H, W]; `laid_out` brings them into that order.
@@ -169,7 +169,7 @@ class Preprocess:
         return Preprocess.for_shape(graph, _picture_shape(graph))
 
     @staticmethod
-    def for_shape(graph: Graph, shape: tuple[int, int, int]) -> Preprocess:
+    def for_shape(graph: Network, shape: tuple[int, int, int]) -> Preprocess:
         """The same for samples [height, width, channels] that need not be pictures."""
         height, width, channels = shape
         declared = declaration(graph)
@@ -238,7 +238,7 @@ class Preprocess:
         return eight_bits(picture, self.white)
 
 
-def assumption(graph: Graph) -> str | None:
+def assumption(graph: Network) -> str | None:
     """How pixels are normalised for a float network of another tool that doesn't say it; None if nothing is assumed."""
     is_foreign = "format" in graph.attributes and graph.inputs[0].type.dtype.is_float
     if not is_foreign or any(key in declaration(graph) for key in ("divide", "mean", "std")):
@@ -264,13 +264,13 @@ def as_input(values: NDArray[np.float32], type: TensorType) -> NDArray[Any]:  # 
     return integers
 
 
-def declaration(graph: Graph) -> Mapping[str, Any]:
+def declaration(graph: Network) -> Mapping[str, Any]:
     """The net's own `preprocess` definition; empty if it has none."""
     declared: Mapping[str, Any] = graph.attributes.get("preprocess") or {}
     return declared
 
 
-def white_of(graph: Graph) -> float | None:
+def white_of(graph: Network) -> float | None:
     """The number that the net declares as white in grey pictures of more than 8 bits."""
     return Preprocess.of(graph).white
 
@@ -285,7 +285,7 @@ def _square(height: int, width: int, crop: float) -> tuple[int, int, int, int]:
     return (width - side) // 2, (height - side) // 2, side, side
 
 
-def _picture_shape(graph: Graph) -> tuple[int, int, int]:
+def _picture_shape(graph: Network) -> tuple[int, int, int]:
     if len(graph.inputs) != 1:
         raise NetcError(f"net {graph.name} takes {len(graph.inputs)} inputs, not one picture")
     type_: TensorType = graph.inputs[0].type
@@ -297,14 +297,14 @@ def _picture_shape(graph: Graph) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _number(graph: Graph, key: str, value: object, highest: float = float("inf")) -> float:
+def _number(graph: Network, key: str, value: object, highest: float = float("inf")) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
         bound = "" if highest == float("inf") else f" up to {highest:g}"
         raise NetcError(f"preprocess of {graph.name}: {key} must be a positive number{bound}, not {value}")
     return float(value)
 
 
-def _per_channel(graph: Graph, key: str, value: object, channels: int) -> tuple[float, ...]:
+def _per_channel(graph: Network, key: str, value: object, channels: int) -> tuple[float, ...]:
     items = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     if len(items) not in (1, channels) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in items):
         expected = f"a number or {channels} numbers" if channels > 1 else "a number"

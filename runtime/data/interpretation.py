@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Graph
+from ...compiler.signature import Network
 from .images import Preprocess, declaration, eight_bits
 from .layout import sample_shape
 
@@ -109,7 +109,7 @@ class Interpretation:
         return np.concatenate(parts)
 
 
-def interpret(graph: Graph, facts: Facts) -> Interpretation:
+def interpret(graph: Network, facts: Facts) -> Interpretation:
     """What an array means to the only input of `graph`; raises `NetcError` if it can't be samples of it.
 
     Samples of pictures have channels last, even if the net takes them first; such a net's own order is turned.
@@ -121,7 +121,7 @@ def interpret(graph: Graph, facts: Facts) -> Interpretation:
     return _interpretation(graph, facts, wanted)
 
 
-def _interpretation(graph: Graph, facts: Facts, wanted: Shape) -> Interpretation:
+def _interpretation(graph: Network, facts: Facts, wanted: Shape) -> Interpretation:
     are_pictures = len(wanted) == 3 and wanted[2] in (1, 3)
     meaning = _Meaning.of(graph, facts, are_pictures)
     if meaning.scale is None or not are_pictures:
@@ -138,7 +138,7 @@ def _interpretation(graph: Graph, facts: Facts, wanted: Shape) -> Interpretation
     )
 
 
-def _values(graph: Graph, facts: Facts, wanted: Shape, meaning: _Meaning) -> Interpretation:
+def _values(graph: Network, facts: Facts, wanted: Shape, meaning: _Meaning) -> Interpretation:
     """Numbers for which the net's own shape is the only one: values, and pixels for what takes no pictures."""
     if not _same_layout(facts.shape[1:], wanted):
         raise _misfit(graph, facts, wanted)
@@ -161,7 +161,7 @@ class _Meaning:
     notes: tuple[str, ...] = ()
 
     @staticmethod
-    def of(graph: Graph, facts: Facts, are_pictures: bool) -> _Meaning:
+    def of(graph: Network, facts: Facts, are_pictures: bool) -> _Meaning:
         declared = any(key in declaration(graph) for key in _ARITHMETIC)
         if facts.dtype == np.uint8:
             notes = () if are_pictures else (f"{facts}: preprocess is applied",)
@@ -186,7 +186,7 @@ def _undeclared(facts: Facts, are_pictures: bool) -> _Meaning:
     return _Meaning(notes=(note,) if facts.high > 1 else ())
 
 
-def _declared(graph: Graph, facts: Facts) -> _Meaning:
+def _declared(graph: Network, facts: Facts) -> _Meaning:
     if facts.whole and facts.low >= 0 and facts.high <= 255 and (facts.high > 1 or facts.dtype.kind in "iu"):
         return _Meaning(1.0, notes=(f"{facts}: preprocess is applied",))
     low, high = _normalized(graph)
@@ -204,7 +204,7 @@ def _declared(graph: Graph, facts: Facts) -> _Meaning:
     return _Meaning(notes=(f"{facts}: these are no pixels from 0 to 255, so preprocess is not applied{cure}",))
 
 
-def _normalized(graph: Graph) -> tuple[float, float]:
+def _normalized(graph: Network) -> tuple[float, float]:
     """The smallest and the largest number that preprocess makes of pixels from 0 to 255."""
     *_, channels = sample_shape(graph)
     preprocess = Preprocess.for_shape(graph, (1, 1, channels))
@@ -242,7 +242,7 @@ def _layout_notes(facts: Facts, shape: Shape) -> tuple[str, ...]:
     return ()
 
 
-def _misfit(graph: Graph, facts: Facts, wanted: Shape) -> NetcError:
+def _misfit(graph: Network, facts: Facts, wanted: Shape) -> NetcError:
     given = facts.shape[1:]
     message = f"samples of {facts.name} have shape {_text(given)}, net {graph.name} takes {_text(wanted)}"
     return NetcError(message, hint=_cure(facts.name.split(" ")[0], given, wanted))

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Graph
-from ...compiler.graph.names import output_names
-from ...compiler.reading import lies_below, read_text
-from ..weights import read_metadata
+from ...compiler.reading import lies_below, note_file, read_text
+from ...compiler.signature import Network, output_names
 from .images import declaration
 
 CLASSES = "classes"
@@ -44,7 +42,7 @@ NO_LABELS = Labels()
 
 
 def read_labels(
-    graph: Graph,
+    graph: Network,
     folders: Sequence[Path],
     allowed: Sequence[Path] = (),
     known: Callable[[str], tuple[str, ...] | None] = lambda name: None,
@@ -64,6 +62,7 @@ def read_labels(
         return _checked(graph, tuple(str(name) for name in declared), "preprocess")
     paths = [folder / str(declared) for folder in folders]
     for path in paths:
+        note_file(path)
         if os.path.isfile(path):
             if not lies_below(path, (*folders, *allowed)):
                 return Labels(note=f"labels file {declared} lies outside the net's folder; {_BY_NUMBER}")
@@ -74,8 +73,10 @@ def read_labels(
     return Labels(note=f"labels file {declared} not found (looked for {looked}); {_BY_NUMBER}")
 
 
-def saved_labels(weights: str | os.PathLike[str], graph: Graph) -> Labels | None:
+def saved_labels(weights: str | os.PathLike[str], graph: Network) -> Labels | None:
     """The class names in the metadata of a weights file; None if it has none for as many classes as `graph` has."""
+    from ..weights import read_metadata  # brings graphs along, which names of classes do without
+
     try:
         names = json.loads(read_metadata(weights).get(CLASSES, "null"))
     except (ValueError, RecursionError):
@@ -94,7 +95,7 @@ def _read_lines(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in read_text(path, "labels file", MAX_BYTES).splitlines())
 
 
-def class_count(graph: Graph) -> int | None:
+def class_count(graph: Network) -> int | None:
     """How many classes a net tells apart; None where its output `classes` holds their numbers.
 
     Those with scores have a channel for each, but one that has a single score for each pixel tells two apart.
@@ -106,7 +107,7 @@ def class_count(graph: Graph) -> int | None:
     return 2 if first.rank == 4 and count == 1 else count
 
 
-def _checked(graph: Graph, names: tuple[str, ...], origin: str) -> Labels:
+def _checked(graph: Network, names: tuple[str, ...], origin: str) -> Labels:
     classes = class_count(graph)
     if classes is not None and len(names) != classes:
         hint = "labels of its own stand in a `preprocess`, those of a training run in the weights that it saves"

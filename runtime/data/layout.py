@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...compiler.graph.ir import Graph
+from ...compiler.signature import Network
 from ...compiler.types import TensorType
 
 
@@ -16,7 +16,7 @@ def channels_first(type: TensorType) -> bool:  # noqa: A002 (the field's own wor
     return type.rank == 4 and type.shape[3] not in (1, 3) and type.shape[1] in (1, 3)
 
 
-def sample_shape(graph: Graph) -> tuple[int, ...]:
+def sample_shape(graph: Network) -> tuple[int, ...]:
     """The shape of a sample for the first input; that of a picture is [H, W, C], however the input takes it."""
     type_ = graph.inputs[0].type
     shape = type_.shape[1:]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Graph
+from ...compiler.signature import Network
 from ...compiler.training import GraphLoss, Loss, parse_loss
 from ...compiler.training.losses import SoftmaxCrossEntropy
 from ...compiler.types import DType, TensorType
@@ -109,7 +109,7 @@ class Targets:
 CLASS_NUMBERS = Targets()
 
 
-def fit_targets(graph: Graph, loss: Loss, facts: TargetFacts, pictures: Shape | None = None) -> Targets:
+def fit_targets(graph: Network, loss: Loss, facts: TargetFacts, pictures: Shape | None = None) -> Targets:
     """How the targets of data become those of `loss` for the output of `graph`; `NetcError` if they can't.
 
     `pictures` is the size of pictures that are brought to that of the net: a target for each pixel comes along.
@@ -144,7 +144,7 @@ def fit_targets(graph: Graph, loss: Loss, facts: TargetFacts, pictures: Shape | 
     return replace(base, grid=grid, notes=notes)
 
 
-def real_type(graph: Graph) -> TensorType:
+def real_type(graph: Network) -> TensorType:
     """The type of the first output as real numbers, which those of an integer network stand for."""
     type_ = graph.outputs[0].type.dense()
     return type_ if type_.dtype.is_float else TensorType(DType.F32, type_.shape)
@@ -182,7 +182,7 @@ def _same(given: Shape, wanted: Shape) -> bool:
     return one == other
 
 
-def _masks(graph: Graph, loss: Loss, facts: TargetFacts, base: Targets) -> Targets:
+def _masks(graph: Network, loss: Loss, facts: TargetFacts, base: Targets) -> Targets:
     """A class number for each pixel; a net may give fewer pixels than it takes."""
     taken = sample_shape(graph)[:2]
     if base.task == "values" or len(base.shape) != 2 or len(taken) != 2:
@@ -191,7 +191,7 @@ def _masks(graph: Graph, loss: Loss, facts: TargetFacts, base: Targets) -> Targe
     return replace(base, grid=True, notes=_resizing(graph, base.shape))
 
 
-def _resizing(graph: Graph, shape: Shape) -> tuple[str, ...]:
+def _resizing(graph: Network, shape: Shape) -> tuple[str, ...]:
     if shape == sample_shape(graph)[:2]:
         return ()
     size = " x ".join(map(str, shape))
@@ -246,7 +246,7 @@ def _reshaping(facts: TargetFacts, task: str, shape: Shape) -> tuple[str, ...]:
     return (f"targets of {facts.name} {given} are reshaped to {wanted}",)
 
 
-def _misfit(graph: Graph, loss: Loss, facts: TargetFacts, wanted: TensorType, hint: str | None) -> NetcError:
+def _misfit(graph: Network, loss: Loss, facts: TargetFacts, wanted: TensorType, hint: str | None) -> NetcError:
     output = graph.outputs[0].type
     name = loss.graph.name if isinstance(loss, GraphLoss) else loss.name
     message = f"{facts.name} gives {facts}, but {name} of net {graph.name}, which gives {output}, takes {wanted}"

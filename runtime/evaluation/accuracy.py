@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Array, Graph
-from ...compiler.quantization.errors import real
+from ...compiler.signature import Array, Network, real
 from ..data.images import as_input
 
 
@@ -64,7 +63,7 @@ class Comparison:
         return self.agreed / self.first.samples
 
 
-def on_floats(program: Callable[[Array], Array | tuple[Array, ...]], graph: Graph) -> Callable[[Array], Array]:
+def on_floats(program: Callable[[Array], Array | tuple[Array, ...]], graph: Network) -> Callable[[Array], Array]:
     """A program compiled from `graph` as one from f32 inputs to the real numbers of its first output."""
 
     def run(x: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
-from ...compiler.graph.ir import Graph
+from ...compiler.signature import Network
 from ...compiler.training import Loss
 from ..data.classes import SAME_CLASSES, Classes, ClassMap, match_classes
 from ..data.images import Picture, Pixels, Preprocess, assumption, depth_note, eight_bits
@@ -147,7 +147,7 @@ class Preparation:
 
 
 def preparation_for(
-    graph: Graph,
+    graph: Network,
     source: Source,
     augmentation: Augmentation,
     seed: int = 0,
@@ -181,7 +181,7 @@ def preparation_for(
     return Preparation(shape, found.preprocess, augmentation, seed, classes, targets, found, notes)
 
 
-def _class_map(graph: Graph, source: Source, labels: ClassNames, targets: Targets) -> ClassMap:
+def _class_map(graph: Network, source: Source, labels: ClassNames, targets: Targets) -> ClassMap:
     """The net's numbers of classes, and their names where each output has one."""
     if targets.for_samples and not targets.one_hot:
         return _class_numbers(graph, source, labels)
@@ -192,7 +192,7 @@ def _class_map(graph: Graph, source: Source, labels: ClassNames, targets: Target
     return ClassMap(names=names)
 
 
-def _class_numbers(graph: Graph, source: Source, labels: ClassNames) -> ClassMap:
+def _class_numbers(graph: Network, source: Source, labels: ClassNames) -> ClassMap:
     own = Classes(source.name, source.classes, source.names)
     return match_classes(graph, own, int(source.labels.max(initial=0)), labels)
 
@@ -235,14 +235,14 @@ def _at_size(masks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return masks[:, rows[:, np.newaxis], columns]
 
 
-def _interpretation(graph: Graph, source: Source) -> Interpretation:
+def _interpretation(graph: Network, source: Source) -> Interpretation:
     if isinstance(source, ArraySource):
         return interpret(graph, source.facts or Facts.of(source.name, source.values))
     preprocess = Preprocess.of(graph)
     return Interpretation((preprocess.height, preprocess.width, preprocess.channels), preprocess)
 
 
-def check_part(graph: Graph, augmentation: Augmentation) -> None:
+def check_part(graph: Network, augmentation: Augmentation) -> None:
     """Raise `NetcError` if pictures are cut out in another size than the net takes."""
     part, shape = augmentation.part, sample_shape(graph)
     if part is not None and part.size is not None and shape[:2] != (part.size, part.size):

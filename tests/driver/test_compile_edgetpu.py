@@ -158,7 +158,8 @@ def test_a_compiler_that_fails_or_hangs(tiny: Path, bare_path: Path, tmp_path: P
         (("--target", "edgetpu", "--weights", "w.safetensors"), "needs --calibrate FOLDER"),
         (("--target", "edgetpu", "--emit", "llvm"), "--emit is not for --target edgetpu"),
         (("--target", "edgetpu", "--batch", "2"), "one sample at a time, not 2"),
-        (("--weights", "w", "--calibrate", "c"), "--calibrate, --weights are for --target edgetpu"),
+        (("--method", "mse", "--calibrate", "c"), "--calibrate, --method are for --target edgetpu"),
+        (("--weights", "w"), "--weights is for --target edgetpu, or for -o FILE.netc"),
         (("--target", "edgetpu", "--release", "new"), "not a release"),
     ],
 )

@@ -11,9 +11,9 @@ import pytest
 
 import netc
 from netc.compiler.errors import NetcError
-from netc.compiler.graph.names import output_names
 from netc.compiler.graph.parser import parse_graph
 from netc.compiler.passes import differentiate
+from netc.compiler.signature import output_names
 from netc.compiler.tflite.reading import read_model
 from netc.frontend import check_text, load_text, parse_source
 from netc.frontend.tflite import load_tflite

@@ -27,6 +27,7 @@ UNROUNDED = frozenset(
         *("relu", "relu6", "neg", "abs", "sign", "maximum", "minimum", "reduce_max", "reduce_min", "argmax"),
         *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "one_hot", "clamp"),
         *("max_pool", "max_pool_index", "max_pool_gather", "random_uniform", "resize_nearest"),
+        *("random_words", "seeded_numbers", "seeded_choices"),
     )
 )
 """Operators whose results are elements of their operands, or positions, or the same on every machine."""

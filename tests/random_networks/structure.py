@@ -195,6 +195,17 @@ def random_uniform(m: Maker, name: str) -> Value:
     return m.emit(name, counter, shape=m.shape(), dtype=kind, seed=m.number(0, 3), stream=m.number(0, 3))
 
 
+@recipe("random_words", "seeded_numbers", "seeded_choices")
+def seeded(m: Maker, name: str) -> Value:
+    counter, seeds = m.leaf(DType.I64, (), "9"), {"seed": m.number(-3, 3), "seed2": m.number(-3, 3)}
+    if name == "random_words":
+        return m.emit(name, counter, blocks=m.number(0, 5), **seeds)
+    if name == "seeded_numbers":
+        return m.emit(name, counter, shape=m.shape(), normal=False, **seeds)
+    logits = m.leaf(DType.F32, (m.choice((2, 1, 3)), m.choice((4, 1, 5))), "9")
+    return m.emit(name, counter, logits, count=m.number(0, 6), dtype=m.choice(("i32", "i64")), **seeds)
+
+
 @recipe("resize_bilinear", "resize_nearest")
 def resize(m: Maker, name: str) -> Value:
     kinds = (DType.F32, DType.I8, DType.U8, DType.I16) if name == "resize_bilinear" else NUMBERS

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...image import Image, LoadedObject
 from ...library.facts import Extras
 from ...library.interface import Interface
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...passes.assign_layouts import AssignLayouts
+from ...precision import BF16, F32
 from ...targets.cpus import CPUS
 from ...targets.devices import DEVICES
 from ...targets.target import Target
-from ..backend import Backend, LoadedObject
+from ..backend import Backend
 from .add_in_floats import AddInFloats
 from .choose_algorithms import ChooseAlgorithms
+from .narrow_products import NarrowProducts
 from .schedules import SCHEDULES
 
 
@@ -23,7 +26,7 @@ class Cpu(Backend):
 
     name = "cpu"
     schedules = SCHEDULES
-    passes = (AddInFloats, ChooseAlgorithms)
+    passes = (AddInFloats, ChooseAlgorithms, NarrowProducts)
 
     @property
     def target_names(self) -> Collection[str]:
@@ -38,11 +41,16 @@ class Cpu(Backend):
             return host_target()
         return CPUS.get(name) or DEVICES.get(name)
 
-    def layouts(self, target: Target) -> tuple[Pass, ...]:
-        """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts."""
+    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
+        """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
+
+        Numbers are stored narrow, if they may be, after other algorithms had their choice.
+        """
         layouts = AssignLayouts(pitch=False, shares=True) if target.is_scarce else assign_layouts
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
-        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes), layouts)
+        pairs = precision == BF16 and target.has_bfloat16
+        narrow = (NarrowProducts(precision=precision, pairs=pairs),) if precision != F32 else ()
+        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs), *narrow, layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""
@@ -87,6 +95,13 @@ class Cpu(Backend):
         from .codegen.jit import load_object
 
         return load_object(code, target, symbols)
+
+    def image(self, code: bytes, target: Target, symbols: Sequence[str]) -> Image | None:
+        """The objects as one image, where `linker` knows the processor."""
+        from .codegen.linker import link
+        from .codegen.parts import objects_of
+
+        return link(objects_of(code), symbols)
 
     def fingerprint(self, target: Target) -> str:
         """Versions of LLVM and its passes, and the target."""

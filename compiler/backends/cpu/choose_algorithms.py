@@ -52,11 +52,15 @@ class ChooseAlgorithms(Pass):
 
     name = "choose-algorithms"
     lanes: int = 16
+    pairs: bool = False
+    """Convolutions may have products of bfloat16 instead, two of which take the time of one."""
 
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
-        cycles, static = cycles_of(self.lanes), cache(lambda: static_values(graph))
-        tiled = _decided(graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static))
+        cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
+        tiled = _decided(
+            graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static, self.pairs)
+        )
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
 
@@ -86,7 +90,9 @@ def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) ->
     return replace(op, body=replace(op.body, operations=members))
 
 
-def _for_convolution(group: Group, cycles: Cycles, static: Callable[[], Collection[Value]]) -> Algorithm | None:
+def _for_convolution(
+    group: Group, cycles: Cycles, static: Callable[[], Collection[Value]], pairs: bool
+) -> Algorithm | None:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
     attributes = anchor.attributes
@@ -95,7 +101,8 @@ def _for_convolution(group: Group, cycles: Cycles, static: Callable[[], Collecti
     if not is_served(x.dtype, weight.shape[:2], attributes["strides"], attributes.get("dilations", (1, 1))):
         return None
     output = anchor.result.type.shape[1:-1]
-    if not cycles.is_faster(x.shape[0], output, *weight.shape[2:]):
+    at_once = 2 if pairs and group.outer[anchor.operands[1]] in static() else 1
+    if not cycles.is_faster(x.shape[0], output, *weight.shape[2:], products_at_once=at_once):
         return None
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
     dense = not any(map(any, with_whole_tiles(margins, output, TILED.tile)))

@@ -26,11 +26,18 @@ class Cycles:
     bytes: int
     """Of weights from memory, in one cycle."""
 
-    def is_faster(self, images: int, output: Sequence[int], channels: int, filters: int) -> bool:
-        """True if the products that a convolution saves outweigh the transforms and the larger weights."""
+    def is_faster(
+        self, images: int, output: Sequence[int], channels: int, filters: int, *, products_at_once: int = 1
+    ) -> bool:
+        """True if the products that a convolution saves outweigh the transforms and the larger weights.
+
+        Without Winograd's filtering, an instruction does `products_at_once` for each sum, and weights are so much
+        smaller.
+        """
         height, width = output
         vectors, weights = self._vectors(filters), channels * filters * DType.F32.itemsize / self.bytes
         direct = images * height * width * TAPS**2 * channels * vectors + TAPS**2 * weights
+        direct /= products_at_once
         products = POINTS**2 * channels * vectors
         transforms = self.transform * self._vectors(channels) + self.result * vectors
         tiled = images * tiles_of(height) * tiles_of(width) * (products + transforms) + POINTS**2 * weights
@@ -54,8 +61,10 @@ class Cycles:
 
 MEASURED: Mapping[int, Cycles] = {16: Cycles(16, transform=330, result=480, sum=8, bytes=6)}
 """By lanes."""
+MEASURED_WITH_PAIRS = Cycles(16, transform=330, result=480, sum=8, bytes=14)
+"""Of a core that multiplies pairs of bfloat16 (Zen 4): its caches and its memory serve weights faster."""
 
 
-def cycles_of(lanes: int) -> Cycles:
+def cycles_of(lanes: int, *, pairs: bool = False) -> Cycles:
     """The cycles of a core with vectors of so many f32; where nobody measured, those of one with 16."""
-    return MEASURED.get(lanes, MEASURED[16])
+    return MEASURED_WITH_PAIRS if pairs else MEASURED.get(lanes, MEASURED[16])

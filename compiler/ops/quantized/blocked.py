@@ -21,7 +21,7 @@ BITS = 4
 
 @register
 class BlockedDense(Operator):
-    """Floats x [..., I] times the floats that integers i8 [O, I] of 4 bits and scales [O, blocks] stand for, plus bias [O]."""
+    """Floats x [..., I] times what integers i8 [O, I] of 4 bits and scales [O, blocks] stand for, plus bias [O]."""
 
     name = "blocked_dense"
     operands: ClassVar[tuple[str, ...]] = ("x", "weight", "scales", "bias?")

@@ -232,7 +232,7 @@ def dense(c: Emitter, op: Operation) -> None:
 
 def blocked_dense(c: Emitter, op: Operation) -> None:
     """FULLY_CONNECTED with weight [O, I] in 4 bits, and scales in half precision for blocks of its rows."""
-    x, weight, scales, *bias = op.operands
+    x, weight, _, *bias = op.operands
     integers, numbers = c.known(op, 1), c.known(op, 2)
     limit = 1 << BITS - 1
     if ((integers < -limit) | (integers >= limit)).any() or not holds_in_half(numbers, 0):

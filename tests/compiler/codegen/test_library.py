@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netc.compiler.arrays import aligned_bytes
 from netc.compiler.backends import backend_of, find_target, lower, optimize
 from netc.compiler.backends.cpu.codegen import machine
 from netc.compiler.backends.cpu.codegen.host import host_target
@@ -18,7 +19,7 @@ from netc.compiler.graph.parser import parse_graph
 from netc.compiler.library.elf import Elf
 from netc.compiler.library.interface import Interface, Status, Storage, code_hash, interface_of, weights_region
 from netc.compiler.library.weights import BASIS, PRIME, checksum, weights_file
-from netc.compiler.lowering.packing import aligned_bytes, pack_weights
+from netc.compiler.lowering.packing import pack_weights
 from netc.compiler.modules.module import Module
 from netc.compiler.passes import pipelines
 from netc.compiler.targets.target import Target

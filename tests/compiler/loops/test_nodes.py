@@ -54,6 +54,8 @@ SAMPLES = {
     "reduce": "reduce<add>(%f)", "spread": "spread<8, 2, -1, 3>(%f)", "interleave": "interleave(%f, %f)",
     "dot4": "dot4(load i8x16 %b[0], load i8x16 %b[0], %i)",
     "halves": "halves<1>(load i8x4 %b[2])", "dot2": "dot2(load i32 %x[0], load i32 %x[2], load i32 %x[1])",
+    "to_bfloat16": "to_bfloat16(%f)", "from_bfloat16": "from_bfloat16(cast<i16>(mul(%i, 2000: i32x4)))",
+    "dot2_bfloat16": "dot2_bfloat16(to_bfloat16(spread<8, 2, 1, 0>(%f)), to_bfloat16(spread<8, 1, 0, 3>(%f)), %f)",
     "pick": "pick(load i8x256 %t[0], bitcast<u8>(load i8x16 %b[0]))",
 }  # fmt: skip
 """By its word, a use of each node; %f and %i are f32x4 and i32x4."""
@@ -111,6 +113,37 @@ def test_bytes_are_picked_from_tables(cpu: str, lanes: int) -> None:
     y = np.zeros(lanes, np.int8)
     load_kernel(kernel, target).run([x, TABLE, y], 0, 1)
     assert np.array_equal(y, TABLE[x])
+
+
+def bits_of(*numbers: float) -> Array:
+    """Bits of single precision, cut to 16."""
+    return (np.array(numbers, np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.int16)
+
+
+@pytest.mark.parametrize("cpu", ["host", "x86-64-v4", "x86-64-v3"])
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
+def test_bfloat16_is_the_same_on_every_machine(cpu: str, lanes: int) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    if not runs_here(target):
+        pytest.skip(f"this machine doesn't run code for {cpu}")
+    n, many = 2 * lanes, f"x{2 * lanes}"
+    kernel = parse_kernel(
+        f"kernel @k(%x: f32[{n}], %a: i16[2], %c: f32[{lanes}], %bits: out i16[{n}], %sums: out f32[{lanes}]) {{\n"
+        f"  %b = to_bfloat16(load f32{many} %x[0])\n  %bits[0] = %b\n"
+        f"  %sums[0] = dot2_bfloat16(load i16x2 %a[0], %b, load f32x{lanes} %c[0])\n}}\n".replace("x1 ", " ")
+    )
+    verify_kernel(kernel)
+    special = [0.0, -0.0, np.inf, -np.inf, 1e-39, -1e-39, 3.4e38, 1 + 2**-8, 1 + 3 * 2**-8, -1.1]
+    random = np.random.default_rng(lanes)
+    for x in (random.standard_normal(n), np.resize(special, n), np.full(n, np.nan)):
+        arrays = [x.astype(np.float32), bits_of(1.5, -0.75), random.standard_normal(lanes).astype(np.float32)]
+        arrays += [np.zeros(n, np.int16), np.zeros(lanes, np.float32)]
+        expected, found = [a.copy() for a in arrays], [a.copy() for a in arrays]
+        run_kernel(kernel, expected)
+        load_kernel(kernel, target).run(found, 0, 1)
+        np.testing.assert_array_equal(found[-2], expected[-2])
+        np.testing.assert_array_equal(found[-1], expected[-1])
 
 
 @pytest.mark.parametrize("word", SAMPLES)

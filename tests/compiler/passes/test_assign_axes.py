@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from random_networks import Seeded, draw_network
@@ -51,3 +53,11 @@ def test_results_stay(start: int) -> None:
             np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=repr(network))
     assert moved >= 30
     assert after < before / 3
+
+
+def test_makers_move_where_readers_stand() -> None:
+    """The one transpose that is left is of an input; in the sum of products and positions both sides could move."""
+    graph = parse_graph(Path(__file__).with_name("factorized_attention.ir").read_text())
+    found = passes.run(graph, "assign-axes")
+    (left,) = (op for op in found.operations if op.name == "transpose")
+    assert left.operands[0] in found.inputs

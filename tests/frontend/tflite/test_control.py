@@ -178,7 +178,7 @@ def test_a_list_that_a_loop_writes() -> None:
 
 
 def test_a_list_that_grows() -> None:
-    with pytest.raises(NetcError, match="WHILE .*its subgraph has SLICE"):
+    with pytest.raises(NetcError, match=r"WHILE .*its subgraph has SLICE"):
         netc.compile(read(listing(2)))
 
 

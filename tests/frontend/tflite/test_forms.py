@@ -222,3 +222,29 @@ def test_a_number_of_results_that_is_computed_leaves_top_k_opaque() -> None:
     m.operator("TOPK_V2", (x, k), (y, places), ("TopKV2Options", {}))
     (op,) = graph_of(read_model(m.data((x, k), (y, places))), "case").operations
     assert op.attributes["reason"] == "input 1, tensor `k`, is not a constant"
+
+
+@pytest.mark.parametrize(
+    ("begin", "stride", "reason"),
+    [(1, 1, ""), (1, -1, "leaves an element unset"), (5, 1, "there is no element 5 in dimension 0")],
+)
+def test_a_single_element_of_a_slice(begin: int, stride: int, reason: str) -> None:
+    m = Model()
+    x, y = m.tensor("x", (3, 2), np.float32), m.tensor("y", (2,), np.float32)
+    numbers = [m.constant(f"n{i}", np.array([n], np.int32)) for i, n in enumerate((begin, 2, stride))]
+    m.operator("STRIDED_SLICE", (x, *numbers), (y,), ("StridedSliceOptions", {"ShrinkAxisMask": 1}))
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    reasons = [op.attributes["reason"] for op in graph.operations if op.name == "opaque"]
+    assert len(reasons) == bool(reason)
+    assert all(reason in each for each in reasons)
+
+
+def test_an_axis_that_is_computed() -> None:
+    m = Model()
+    x, y = (m.tensor(n, (2, 3), np.float32) for n in "xy")
+    rank, axis = (m.tensor(n, (), np.int32) for n in ("rank", "axis"))
+    m.operator("RANK", (x,), (rank,))
+    m.operator("SUB", (rank, m.constant("one", np.array(1, np.int32))), (axis,), ("SubOptions", {}))
+    m.operator("CUMSUM", (x, axis), (y,), ("CumsumOptions", {}))
+    (op,) = graph_of(read_model(m.data((x,), (y,))), "case").operations
+    assert (op.name, op.attributes["axis"]) == ("cumulative_sum", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ....loops.ir import Expr
 from ....targets.target import Target
 from .reach import Reach
 from .text import LLVMType, Value
@@ -27,4 +28,16 @@ class Emission(Protocol):
 
     def splat(self, scalar: Value, lanes: int) -> Value:
         """A scalar in every lane."""
+        ...
+
+
+class Nested(Emission, Protocol):
+    """An emission that also takes the expressions of a node."""
+
+    def value(self, expr: Expr) -> Value:
+        """Emit an expression."""
+        ...
+
+    def let(self, expr: Expr) -> Expr:
+        """Emit an expression under a name that no program can write, and return the variable."""
         ...

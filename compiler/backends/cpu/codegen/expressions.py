@@ -7,6 +7,7 @@ instruction per node. Fast-math is never used: sums keep their order, and only `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from ....errors import InternalError
 from ....loops.ir import (
@@ -18,11 +19,13 @@ from ....loops.ir import (
     Cast,
     Const,
     Dot2,
+    Dot2Bfloat16,
     Dot4,
     DotAll,
     Expr,
     FixedMul,
     Fma,
+    FromBfloat16,
     Halves,
     HighProduct,
     Interleave,
@@ -33,6 +36,7 @@ from ....loops.ir import (
     Select,
     Space,
     Spread,
+    ToBfloat16,
     Unary,
     Var,
     const,
@@ -42,6 +46,7 @@ from ....loops.rounding import rounded_expr
 from ....targets.target import DotProduct, Target
 from ....types import DType
 from . import text
+from .bfloat16 import dot2_bfloat16, from_bfloat16, to_bfloat16
 from .byte_tables import pick
 from .conversion import convert, convert_index
 from .division import divide
@@ -81,6 +86,9 @@ class ExpressionEmitter(IndexEmitter):
             Dot4: self._dot4,
             Dot2: self._dot2,
             DotAll: self._dot_all,
+            ToBfloat16: partial(to_bfloat16, self),
+            FromBfloat16: partial(from_bfloat16, self),
+            Dot2Bfloat16: partial(dot2_bfloat16, self),
             Halves: self._halves,
             FixedMul: self._fixed_mul,
             HighProduct: self._high_product,

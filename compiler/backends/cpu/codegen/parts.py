@@ -24,7 +24,8 @@ PARTS = 4
 SHORTEST = 1 << 18
 """Characters of a text that is worth it, at least."""
 _MAGIC = b"netc objects\n"
-_KERNEL = re.compile(r'^define internal (void @"kernel\.[^"]*"\()(.*?)\) .*?^\}\n', re.MULTILINE | re.DOTALL)
+_KERNEL = re.compile(r'^define internal (void @"kernel\.[^"]*"\()(.*?)\) ', re.MULTILINE)
+_END = "\n}\n"
 
 
 def code_of(text: str, target: Target) -> bytes:
@@ -52,35 +53,46 @@ def objects_of(code: bytes) -> Sequence[bytes]:
 
 def _parts(text: str, target: Target) -> list[str]:
     """The texts of the objects: that of all but the kernels comes first."""
-    kernels = list(_KERNEL.finditer(text))
-    if len(text) < SHORTEST or len(kernels) < 2:
+    if len(text) < SHORTEST:
+        return [text]
+    kernels, others, declared = list[str](), list[str](), list[str]()
+    end = 0
+    for found in _KERNEL.finditer(text):
+        others.append(text[end : found.start()])
+        end = text.index(_END, found.end()) + len(_END)
+        kernels.append("define hidden " + text[found.start(1) : end])
+        types = ", ".join(parameter.split()[0] for parameter in found[2].split(", "))
+        declared.append(f"declare hidden {found[1]}{types})\n")
+    if len(kernels) < 2:
         return [text]
     shares: list[list[str]] = [[] for _ in range(min(PARTS, len(kernels)))]
     lengths = [0] * len(shares)
-    for kernel in sorted(kernels, key=lambda found: -len(found[0])):
+    for kernel in sorted(kernels, key=len, reverse=True):
         least = lengths.index(min(lengths))
-        shares[least].append(kernel[0].replace("define internal", "define hidden", 1))
-        lengths[least] += len(kernel[0])
-    declared = [f"declare hidden {k[1]}{', '.join(p.split()[0] for p in k[2].split(', '))})\n" for k in kernels]
-    first = _KERNEL.sub("", text) + "".join(declared)
+        shares[least].append(kernel)
+        lengths[least] += len(kernel)
+    first = "".join([*others, text[end:], *declared])
     head = machine.header(target)
     return [first, *(machine.with_helpers(head + "\n".join(share), target) for share in shares)]
 
 
 def _objects(texts: Sequence[str], target: Target) -> list[bytes]:
-    """The objects of several texts, each made in a context and by a thread of its own."""
+    """The objects of several texts, each made in a context and by a thread of its own while the next ones are read."""
+    jobs: list[_Emission] = []
+    threads: list[threading.Thread] = []
     with machine.AT_WORK:
-        modules = [machine.parse(text, llvm.create_context()) for text in texts]
-        machines = [machine.new_target_machine(target) for _ in texts]
-        for module, each in zip(modules, machines, strict=True):
-            machine.optimize(module, each, machine.passes_for(target))
-        jobs = [_Emission(each, module) for module, each in zip(modules, machines, strict=True)]
-        threads = [threading.Thread(target=job.run) for job in jobs[1:]]
-        for thread in threads:
-            thread.start()
-        jobs[0].run()
-        for thread in threads:
-            thread.join()
+        try:
+            for text in reversed(texts):  # the first one is short
+                module, each = machine.parse(text, llvm.create_context()), machine.new_target_machine(target)
+                machine.optimize(module, each, machine.passes_for(target))
+                jobs.insert(0, _Emission(each, module))
+                if len(jobs) < len(texts):
+                    threads.append(threading.Thread(target=jobs[0].run))
+                    threads[-1].start()
+            jobs[0].run()
+        finally:
+            for thread in threads:
+                thread.join()
         return [job.result() for job in jobs]
 
 

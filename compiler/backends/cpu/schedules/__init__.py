@@ -5,6 +5,7 @@ from ....lowering.generic import schedule_generic
 from ....lowering.margins import schedule_relayout
 from .attention import schedule_attention
 from .batch_matmul import schedule_batch_matmul
+from .bfloat16_contraction import schedule_bfloat16_contraction
 from .channel_reduction import schedule_channel_reduction
 from .contraction import schedule_contraction
 from .depthwise import schedule_depthwise
@@ -25,6 +26,7 @@ SCHEDULES = Schedules(
         schedule_depthwise,
         schedule_pair_depthwise,
         schedule_integer_depthwise,
+        schedule_bfloat16_contraction,
         schedule_contraction,
         schedule_batch_matmul,
         schedule_attention,

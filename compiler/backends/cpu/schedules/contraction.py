@@ -21,6 +21,7 @@ from ....targets.target import Target
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .rescaling import Rescaling
+from .storage import as_stored
 from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
 
 BLOCK_BYTES = 192 * 1024
@@ -34,6 +35,8 @@ class ContractionEmitter:
 
     pixel_cost = 0.0
     """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
+    fewest_vectors = 1
+    """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
     """Registers that a pixel needs beside its sums."""
     rescaling: Rescaling | None = None
@@ -64,6 +67,7 @@ class ContractionEmitter:
             self.filters,
             lanes=target.vector_lanes,
             registers=target.vector_registers,
+            min_vectors=min(self.fewest_vectors, max(1, self.filters // target.vector_lanes)),
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
             pixel_registers=self.pixel_registers + target.loads_ahead,
@@ -108,7 +112,7 @@ class ContractionEmitter:
     def _declare_weight(self, weight: Value) -> None:
         self.packed = weight in self.group.static
         shape = (self.panels, self.g.depth, self.tile.channels) if self.packed else (self.g.depth, self.filters)
-        self.w = Buffer("w", self.dtype, shape)
+        self.w = Buffer("w", weight.type.dtype, shape)
         self.parameters.add(self.w, self._weight_argument(weight))
 
     def _weight_argument(self, weight: Value) -> Value | Packed:
@@ -229,8 +233,9 @@ class ContractionEmitter:
 
 def schedule_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a contraction without groups; empty where its form needs another lowering."""
-    if not group.anchor.operator.contraction or not group.result.type.dtype.is_float:
+    if not group.anchor.operator.contraction or not group.anchor.result.type.dtype.is_float:
         return ()
+    group = as_stored(group)
     if any(v not in group.outer for v in group.anchor.operands) or group.anchor.attributes.get("groups", 1) > 1:
         return ()
     return tuple(ContractionEmitter(group, walk, target, threads).schedule() for walk in walks(group))

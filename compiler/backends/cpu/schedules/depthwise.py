@@ -16,14 +16,16 @@ from ....ops.convolution import Conv2D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from .geometry import Line, Walk, depthwise_walks
+from .storage import as_stored, widened
 
 
 def schedule_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a depthwise conv2d, or a transposed one, with multiplier 1 and padding in the margins."""
-    anchor = group.anchor
-    if not isinstance(anchor.operator, (Conv2D, TransposeConv2D)):
+    if not isinstance(group.anchor.operator, (Conv2D, TransposeConv2D)):
         return ()
-    if any(v not in group.outer for v in anchor.operands) or not anchor.operands[0].type.dtype.is_float:
+    group = as_stored(group)
+    anchor = group.anchor
+    if any(v not in group.outer for v in anchor.operands) or not anchor.result.type.dtype.is_float:
         return ()
     return tuple(_Depthwise(group, walk, target).schedule() for walk in depthwise_walks(group))
 
@@ -34,11 +36,11 @@ class _Depthwise:
         self.names = Names()
         operands = group.anchor.operands
         x = operands[0].type
-        self.dtype = x.dtype
+        self.dtype = group.anchor.result.type.dtype
         self.parameters = Parameters()
         add, outer = self.parameters.add, group.outer
-        self.x = add(Buffer("x", self.dtype, x.buffer_shape), outer[operands[0]])
-        self.w = add(Buffer("w", self.dtype, (*walk.kernel, walk.channels)), outer[operands[1]])
+        self.x = add(Buffer("x", x.dtype, x.buffer_shape), outer[operands[0]])
+        self.w = add(Buffer("w", outer[operands[1]].type.dtype, (*walk.kernel, walk.channels)), outer[operands[1]])
         self.bias = add(Buffer("b", self.dtype, (walk.channels,)), outer[operands[2]]) if len(operands) > 2 else None
         self.y = Buffer("y", group.result.type.dtype, group.result.type.buffer_shape, Space.OUT)
         self.extras = self.parameters.add_epilogue(group, self.y, lambda value: value.type.buffer_shape)
@@ -108,11 +110,13 @@ class _Depthwise:
 
         def window_row(ky: Expr) -> list[Stmt]:
             def fetch(i: Expr) -> list[Stmt]:
-                return [Store(line, (i,), Load(self.x, (n, iy + ky * dy, ix + i, c), lanes))]
+                return [Store(line, (i,), widened(Load(self.x, (n, iy + ky * dy, ix + i, c), lanes), self.dtype))]
 
             def tap(kx: Expr) -> list[Stmt]:
                 inside: list[Stmt] = []
-                weight = let(inside, "w", Load(self.w, (_at(rows, ky), _at(columns, kx), c), lanes))
+                weight = let(
+                    inside, "w", widened(Load(self.w, (_at(rows, ky), _at(columns, kx), c), lanes), self.dtype)
+                )
 
                 def multiply(s: Expr) -> list[Stmt]:
                     value = Load(line, (s * sx + kx * dx,))

@@ -35,6 +35,7 @@ from ....lowering.loops import loop
 from ....types import DType
 from .epilogue import epilogue, loaded_once
 from .geometry import Walk
+from .storage import widened
 from .tiling import Tile
 
 UNROLL_LIMIT = 4
@@ -128,10 +129,14 @@ class MicroKernel:
 
     def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
         """Number of the weight that step k of run (kz, ky, kx) reads."""
-        g = self.o.g
-        lines = (g.planes.taps, *g.taps)
-        plane, row, column = (t * line.step + line.start for t, line in zip((kz, ky, kx), lines, strict=True))
-        return ((plane * g.kernel[0] + row) * g.kernel[1] + column) * g.channels + k
+        plane, row, column = self._tap(kz, ky, kx)
+        kernel = self.o.g.kernel
+        return ((plane * kernel[0] + row) * kernel[1] + column) * self.o.g.channels + k
+
+    def _tap(self, kz: Expr, ky: Expr, kx: Expr) -> tuple[Expr, ...]:
+        """Plane, row and column of the weight for a window element."""
+        lines = (self.o.g.planes.taps, *self.o.g.taps)
+        return tuple(t * line.step + line.start for t, line in zip((kz, ky, kx), lines, strict=True))
 
     def _accumulate(self, image: Expr, row: Expr, column: Expr, j: Expr) -> None:
         o, g = self.o, self.o.g
@@ -144,12 +149,12 @@ class MicroKernel:
         )
         inner, outer = self._extents()
 
-        def step(kz: Expr, ky: Expr, kx: Expr, k: Expr) -> list[Stmt]:
-            depth = self._depth(kz, ky, kx, k)
+        def step(kz: Expr, ky: Expr, kx: Expr, k: Expr, *, last: bool = False) -> list[Stmt]:
+            depth, multiply = self._depth(kz, ky, kx, k), self._last_step if last else self._step
             if g.channel_rows:
-                return self._step(n, y0 + k, x0, j, depth)
+                return multiply(n, y0 + k, x0, j, depth)
             y = y0 + kz * (g.planes.dilation * g.planes.rows) + ky * dy
-            return self._step(n, y, x0 + (kx * (dx * g.pitch) + k * (self.elements * g.step)), j, depth)
+            return multiply(n, y, x0 + (kx * (dx * g.pitch) + k * (self.elements * g.step)), j, depth)
 
         small = inner * self.products <= UNROLL_LIMIT
         kind = LoopKind.UNROLL if small else LoopKind.SERIAL
@@ -160,7 +165,8 @@ class MicroKernel:
 
         def plane(kz: Expr) -> list[Stmt]:
             def run(ky: Expr, kx: Expr) -> list[Stmt]:
-                return loop("k", inner, lambda k: step(kz, ky, kx, k), kind)
+                steps = loop("k", inner, lambda k: step(kz, ky, kx, k), kind)
+                return [*steps, *step(kz, ky, kx, Const(inner), last=True)]
 
             return loop("ky", kh, lambda ky: loop("kx", outer, lambda kx: run(ky, kx), window), window)
 
@@ -183,13 +189,13 @@ class MicroKernel:
         offset = 0
         for width, channel in zip(self.widths, self.channels, strict=True):
             place = o.weight_index(j, depth, channel, offset)
-            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width)))
+            weights.append(let(block, o.names.fresh("w"), widened(Load(o.w, place, width), o.dtype)))
             offset += width
 
         def pixel(r: Expr, s: Expr) -> list[Stmt]:
             place = (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch))
             inside: list[Stmt] = []
-            element = let(inside, "a", Load(o.x, place))
+            element = let(inside, "a", widened(Load(o.x, place), o.dtype))
             at = (r * self.columns + s,)
             for accumulator, weight, width in zip(self.accumulators, weights, self.widths, strict=True):
                 spread = Broadcast(element, width) if width > 1 else element
@@ -197,6 +203,10 @@ class MicroKernel:
             return inside
 
         return [*block, *self._pixels(pixel)]
+
+    def _last_step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        """What the end of a run takes beside whole steps."""
+        return []
 
     def _total(self, v: int, at: tuple[Expr, ...]) -> Expr:
         """The finished sums of a pixel for vector v of channels."""

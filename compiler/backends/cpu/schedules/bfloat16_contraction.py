@@ -1,0 +1,129 @@
+"""Contractions of bfloat16 with sums in f32, on machines that add two products to each sum at once.
+
+The schedule is that of `contraction`; one step of the micro-kernel takes two neighbouring input elements of a pixel and
+a pair for each channel. A run of the sum that is contiguous in the input may have an odd length; its last element is
+paired with zero, as is its weight: whatever lies behind it may be infinite.
+"""
+
+from __future__ import annotations
+
+from ....graph.ir import Value
+from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load, Stmt, Store
+from ....lowering.group import Group
+from ....lowering.kernel import Packed, Scheduled, let, packing_step
+from ....lowering.loops import ceil_div
+from ....targets.target import Target
+from ....types import DType
+from .contraction import ContractionEmitter
+from .geometry import walks
+from .micro_kernel import MicroKernel
+from .storage import as_stored
+
+PAIR = 2
+
+
+def schedule_bfloat16_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
+    """Schedule a contraction without groups both of whose operands are stored as bfloat16; empty for others."""
+    if not group.anchor.operator.contraction or not target.has_bfloat16:
+        return ()
+    stored = as_stored(group)
+    anchor = stored.anchor
+    if any(v not in stored.outer for v in anchor.operands) or anchor.attributes.get("groups", 1) > 1:
+        return ()
+    if anchor.result.type.dtype is not DType.F32 or any(v.type.dtype is not DType.I16 for v in anchor.operands[:2]):
+        return ()
+    if stored.outer[anchor.operands[1]] not in stored.static:
+        return ()
+    found = walks(stored)
+    if any(walk.step != 1 or walk.channel_rows for walk in found):
+        return ()
+    return tuple(Bfloat16Emitter(stored, walk, target, threads).schedule() for walk in found)
+
+
+class Bfloat16Emitter(ContractionEmitter):
+    """Writes the kernel of one walk."""
+
+    fewest_vectors = 2
+    """Each broadcast serves two multiplications at least (a little faster on Zen 4)."""
+
+    @property
+    def merges(self) -> bool:
+        """True if a row of the window is one run of the sum, in the input as in the weight."""
+        return self.g.merges_columns and self.g.window[1] == self.g.kernel[1]
+
+    @property
+    def run_length(self) -> int:
+        """Elements of the sum that are contiguous in the input."""
+        return self.g.channels * (self.g.kernel[1] if self.merges else 1)
+
+    def _declare_weight(self, weight: Value) -> None:
+        self.packed = True
+        run, width = self.run_length, self.tile.channels
+        runs, steps = self.g.depth // run, ceil_div(run, PAIR)
+        surplus = self.panels * width - self.filters
+        packing = [
+            packing_step("reshape", shape=(runs, run, self.filters)),
+            packing_step("pad", padding=((0, 0), (0, steps * PAIR - run), (0, surplus))),
+            packing_step("reshape", shape=(runs * steps, PAIR, self.panels, width)),
+            packing_step("transpose", permutation=(2, 0, 3, 1)),
+            packing_step("reshape", shape=(self.panels, runs * steps, width * PAIR)),
+        ]
+        if not surplus and run % PAIR == 0:
+            del packing[1]
+        self.w = Buffer("w", DType.I16, (self.panels, runs * steps, width * PAIR))
+        self.parameters.add(self.w, Packed(weight, tuple(packing)))
+
+    def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
+        """What computes one tile."""
+        return Bfloat16MicroKernel(self, rows, columns, widths)
+
+
+class Bfloat16MicroKernel(MicroKernel):
+    """One register tile of sums."""
+
+    elements = PAIR
+    products = PAIR
+
+    def __init__(self, owner: Bfloat16Emitter, rows: int, columns: int, widths: tuple[int, ...]) -> None:
+        super().__init__(owner, rows, columns, widths)
+        self.pairs = owner
+
+    def _extents(self) -> tuple[int, int]:
+        return self.pairs.run_length // PAIR, 1 if self.pairs.merges else self.o.g.window[1]
+
+    def _depth(self, kz: Expr, ky: Expr, kx: Expr, k: Expr) -> Expr:
+        plane, row, column = self._tap(kz, ky, kx)
+        kernel = self.o.g.kernel
+        run = plane * kernel[0] + row
+        if not self.pairs.merges:
+            run = run * kernel[1] + column
+        return run * ceil_div(self.pairs.run_length, PAIR) + k
+
+    def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        return self._multiply((image, y, x), j, depth, PAIR)
+
+    def _last_step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
+        return self._multiply((image, y, x), j, depth, 1) if self.pairs.run_length % PAIR else []
+
+    def _multiply(self, first: tuple[Expr, Expr, Expr], j: Expr, depth: Expr, size: int) -> list[Stmt]:
+        """Two products for every accumulator; of one element where a run ends so."""
+        o, g, (image, y, x) = self.pairs, self.pairs.g, first
+        block: list[Stmt] = []
+        weights: list[Expr] = []
+        offset = 0
+        for width in self.widths:
+            place = (j, depth, Const(offset * PAIR))
+            weights.append(let(block, o.names.fresh("w"), Load(o.w, place, width * PAIR)))
+            offset += width
+
+        def pixel(r: Expr, s: Expr) -> list[Stmt]:
+            inside: list[Stmt] = []
+            loaded: Expr = Load(o.x, (image, y + r * g.strides[0], x + s * (g.strides[1] * g.pitch)), size)
+            if size == 1:
+                loaded = Interleave((loaded, Const(0, DType.I16)))
+            pair, at = let(inside, "a", loaded), (r * self.columns + s,)
+            for accumulator, weight in zip(self.accumulators, weights, strict=True):
+                inside.append(Store(accumulator, at, Dot2Bfloat16(pair, weight, Load(accumulator, at))))
+            return inside
+
+        return [*block, *self._pixels(pixel)]
