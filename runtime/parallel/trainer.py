@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
-from ...compiler.modules.module import final_outputs
+from ...compiler.modules.module import Module, final_outputs
 from ...compiler.training.step import SHARD
 from ...compiler.types import TensorType
 from ..data.layout import laid_out
@@ -69,7 +69,9 @@ class ShardedTrainer(Trainer):
             raise NetcError(f"net {net.name} mixes element types: it can't be trained in shards", hint="use --shards 1")
         self._shapes = [t.shape for t in types]
         self._dtype = dtypes.pop()
-        self._final = final_outputs(shard.module.calls, len(types))
+        assert isinstance(shard.module, Module), "a shard is compiled here"
+        self._calls = shard.module.calls
+        self._final = final_outputs(self._calls, len(types))
         self._cut: dict[int, tuple[list[Array], Writer]] = {}
         """The views of each array of the tree, which uses the same few again and again."""
         self._arrange(self._final)
@@ -108,9 +110,8 @@ class ShardedTrainer(Trainer):
         Runs the first shard of a batch.
         """
         *x, labels = (array[: self.batch // self._shards] for array in batch)
-        calls = self._shard.module.calls
         passed = np.cumsum(self._shard.profile(*x, *(self._numbers[:1].reshape(()),) * self._numbered, labels))
-        times = [*(passed[n] / passed[-1] for n, call in enumerate(calls) if call.announces), 1.0]
+        times = [*(passed[n] / passed[-1] for n, call in enumerate(self._calls) if call.announces), 1.0]
         length = self._buckets[-1].stop
         return tuple((part.stop / length, float(time)) for part, time in zip(self._buckets, times, strict=True))
 
