@@ -1,6 +1,6 @@
 """Training on several ranks: the same bits for any number of them, what the exchange costs, and what sharing gains.
 
-Three parts, of which `--part` chooses one.
+Four parts, of which `--part` chooses one.
 
 bits: nets are trained for three epochs on part of their data, by different numbers of ranks and threads, with half
 batches that are accumulated, and stopped and resumed on another number of ranks. All must give the same weights.
@@ -9,6 +9,10 @@ sums: netc's sum over ranks, in the order of a tree, beside MPI's own all-reduce
 the model behind `netc train --plan`, given the latency and bandwidth between ranks that the same job measures.
 
 steps: a training step on 2 ranks with 1 thread each beside 1 rank with 2 threads, on the same two cores, by turns.
+
+plan: what `netc train --plan` predicts for a slow network beside what is measured. Each message is held back until the
+network of the model would have passed it; no processor works meanwhile. Ranks beyond the cores share these, which the
+prediction is told: a shard, an update and an addition take ranks / cores times as long.
 """
 
 from __future__ import annotations
@@ -32,8 +36,16 @@ from common import parser, setting, table
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from netc.runtime.parallel.model import Measured, Network, exchange_seconds
-from netc.runtime.parallel.world import World
+import netc
+from netc.compiler.graph.ir import Graph
+from netc.plan import measure
+from netc.recipe import resolve_recipe
+from netc.runtime.parallel.model import Measured, Network, exchange_seconds, predict
+from netc.runtime.parallel.trainer import ShardedTrainer
+from netc.runtime.parallel.tree import Tree
+from netc.runtime.parallel.world import World, this_world
+from netc.training import TrainingRequest, load_sharded_trainer
+from netc.training_setup import Setup
 
 NETS = {"mlp_mnist": "mnist", "cnn_cifar": "cifar10", "resnet20": "cifar10"}
 BATCH, EPOCHS = 128, 3
@@ -50,12 +62,13 @@ LAUNCHER = Path(sys.prefix) / "bin" / "mpiexec"
 
 def options() -> argparse.Namespace:
     each = parser(__doc__)
-    each.add_argument("--part", choices=["bits", "sums", "steps"], action="append")
+    each.add_argument("--part", choices=["bits", "sums", "steps", "plan"], action="append")
     each.add_argument("--nets", nargs="*", default=[*NETS], help="of the part bits")
     each.add_argument(
         "--samples", type=int, default=2560, help="of the part bits: a multiple of 128; a quarter for tests"
     )
     each.add_argument("--rounds", type=int, default=3, help="of the parts sums and steps")
+    each.add_argument("--ranks", type=int, nargs="*", default=[2, 4, 8], help="of the part plan: powers of two")
     each.add_argument("--role", nargs="*", help=argparse.SUPPRESS)
     return each.parse_args()
 
@@ -64,13 +77,14 @@ def main() -> int:
     asked = options()
     if asked.role:
         role, *arguments = asked.role
-        {"sums": measure_sums, "steps": measure_steps}[role](*arguments)
+        {"sums": measure_sums, "steps": measure_steps, "alone": measure_alone, "plan": measure_plan}[role](*arguments)
         return 0
     print(setting("mpi4py", "mpich") + "\n")
     parts = {
         "bits": lambda: bits(asked.nets, asked.samples),
         "sums": lambda: sums(asked.rounds),
         "steps": lambda: steps(asked.rounds),
+        "plan": lambda: plan(asked.ranks),
     }
     return max(parts[name]() for name in asked.part or parts)
 
@@ -171,9 +185,6 @@ def sums(rounds: int) -> int:
 def measure_sums(rounds: str) -> None:
     from mpi4py import MPI
 
-    from netc.runtime.parallel.tree import Tree
-    from netc.runtime.parallel.world import this_world
-
     world = this_world()
     mine = np.random.default_rng(world.rank).standard_normal(FLOATS, np.float32)
     tree, result = Tree(world, world.size, FLOATS), np.empty_like(mine)
@@ -181,7 +192,7 @@ def measure_sums(rounds: str) -> None:
     for _ in range(int(rounds) * 4):
         MPI.COMM_WORLD.Barrier()
         begun = time.perf_counter()
-        tree.total(lambda shard, out: np.copyto(out, mine))
+        tree.total(lambda shard, out, announce: np.copyto(out, mine))
         middle = time.perf_counter()
         MPI.COMM_WORLD.Barrier()
         start = time.perf_counter()
@@ -251,33 +262,115 @@ def steps(rounds: int) -> int:
 
 def measure_steps(net: str, batch: str, threads: str, count: str) -> None:
     """Print the seconds of a step, and of its exchange, both the shortest."""
-    import netc
-    from netc.runtime.parallel.trainer import ShardedTrainer
-    from netc.runtime.parallel.world import this_world
-    from netc.training import TrainingRequest, load_sharded_trainer
-
     world, size, shards = this_world(), int(batch), 2
     os.sched_setaffinity(0, range(2))
     request = TrainingRequest(net, batch=size // shards, shards=shards, threads=int(threads))
     graph = netc.load(net, batch=size)
-    trainer = load_sharded_trainer(request, graph, world)
+    with load_sharded_trainer(request, graph, world) as trainer:
+        times = timed_steps(trainer, graph, size, world, int(count) + 1)[1:]
+    if world.rank == 0:
+        print(json.dumps([statistics.median(each[0] for each in times), min(each[1] for each in times)]))
+
+
+# ---- plan -----------------------------------------------------------------------------------------------------------
+
+PLAN_NET, PLAN_SAMPLES, CORES = "cnn_cifar", 32, 2
+SLOW = Network(200e-6, 100e6)
+"""200 µs and 800 Mbit/s."""
+PLAN_BUCKETS = (25.0, 1.0)
+"""In MB: without overlap, and with."""
+
+
+def plan(counts: Sequence[int]) -> int:
+    rows = list[list[str]]()
+    for bucket in PLAN_BUCKETS:
+        done = subprocess.run(
+            launched(1, __file__, "--role", "alone", str(bucket)), check=True, capture_output=True, text=True
+        )
+        alone = json.loads(done.stdout)
+        for ranks in counts:
+            crowd = max(1.0, ranks / CORES)
+            times = [crowd * alone[name] for name in ("shard", "update", "sum")]
+            buckets = tuple((share, time) for share, time in alone["buckets"])
+            predicted = predict(ranks, Measured(PLAN_SAMPLES, *times, alone["bytes"], buckets), SLOW)
+            job = launched(ranks, __file__, "--role", "plan", str(bucket))
+            step, exposed = json.loads(subprocess.run(job, check=True, capture_output=True, text=True).stdout)
+            shown = [predicted.seconds, step, predicted.exposed, exposed]
+            figures = [f"{seconds * 1e3:.0f}" for seconds in shown]
+            rows.append([str(ranks), str(len(buckets)), *figures, f"{step / predicted.seconds:.2f}"])
+    heads = [
+        "ranks",
+        "buckets",
+        "step, ms: predicted",
+        "measured",
+        "exposed, ms: predicted",
+        "measured",
+        "step's ratio",
+    ]
+    print(f"{PLAN_NET}, shards of {PLAN_SAMPLES}, messages take 0.2 ms and 100 MB/s, {CORES} cores\n")
+    print(table(heads, rows) + "\n", flush=True)
+    return 0
+
+
+def measure_alone(bucket: str) -> None:
+    """Print what `--plan` measures."""
+    os.sched_setaffinity(0, range(CORES))
+    setup = Setup(PLAN_NET, None, {}, None, {}, None, (), 1, None, None, float(bucket))
+    shards = {"batch": 2 * PLAN_SAMPLES, "shards": 2, "accumulate": 1, "data": "none"}
+    found = measure(setup, resolve_recipe(None, shards), 10_000)
+    times = {"shard": found.shard_seconds, "update": found.update_seconds, "sum": found.sum_seconds}
+    print(json.dumps({**times, "bytes": found.exchanged_bytes, "buckets": found.buckets}))
+
+
+class SlowWorld:
+    """A world whose messages take as long as a network's."""
+
+    def __init__(self, world: World, network: Network) -> None:
+        self._world, self._network = world, network
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world, name)
+
+    def exchange(self, mine: NDArray[Any], theirs: NDArray[Any], partner: int) -> None:
+        """As the world's, but not sooner than the network would be ready: both directions at once."""
+        end = time.perf_counter() + self._network.latency + max(mine.nbytes, theirs.nbytes) / self._network.bandwidth
+        self._world.exchange(mine, theirs, partner)
+        time.sleep(max(0.0, end - time.perf_counter()))
+
+
+def measure_plan(bucket: str) -> None:
+    """Print the seconds of a step over the slow network, and those in which nothing but the exchange goes on."""
+    world: Any = SlowWorld(this_world(), SLOW)
+    os.sched_setaffinity(0, range(CORES))
+    size = PLAN_SAMPLES * world.size
+    request = TrainingRequest(
+        PLAN_NET, batch=PLAN_SAMPLES, shards=world.size, threads=1, bucket=int(float(bucket) * 1e6)
+    )
+    graph = netc.load(PLAN_NET, batch=size)
+    with load_sharded_trainer(request, graph, world) as trainer:
+        times = timed_steps(trainer, graph, size, world, 12)
+    if world.rank == 0:
+        print(json.dumps([statistics.median(column) for column in zip(*times[2:], strict=True)]))
+
+
+def timed_steps(
+    trainer: ShardedTrainer, graph: Graph, size: int, world: World, count: int
+) -> list[tuple[float, float]]:
+    """The seconds of steps, and on rank 0 of the exchange that the rank waits for which waits for none."""
     rng, shape = np.random.default_rng(0), graph.inputs[0].type.shape
     x = rng.standard_normal(shape, np.float32)[trainer.rows]
     labels = rng.integers(0, 10, size).astype(np.int32)[trainer.rows]
     marks: list[float] = []
     trainer.note = lambda step, phase: marks.append(time.perf_counter())
-    times, exchanges = list[float](), list[float]()
-    for _ in range(int(count) + 1):
+    times = list[tuple[float, float]]()
+    for _ in range(count):
         world.gather(world.broadcast(None))
         start = time.perf_counter()
         marks.clear()
         ShardedTrainer.step(trainer, x, labels)  # without orders to the others
-        times.append(time.perf_counter() - start)
-        waits = world.gather(marks[2] - marks[1])
-        exchanges.append(min(waits, default=0.0))  # of the rank that waited for none
-    if world.rank == 0:
-        print(json.dumps([statistics.median(times[1:]), min(exchanges[1:])]))
-    trainer.close()
+        seconds = time.perf_counter() - start
+        times.append((seconds, min(world.gather(marks[2] - marks[1]), default=0.0)))
+    return times
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ train tiny {
   data = "data.npz"
   optimizer = sgd(lr = 0.05, momentum = 0.9)
   batch = 64
+  shards = 4
 }
 """
 LIMIT_SECONDS = 30.0

@@ -15,7 +15,7 @@ from .compiler.errors import NetcError
 from .losses import find_loss
 from .output import duration, echo, format_table, quantity
 from .recipe import TrainingRecipe
-from .runtime.parallel.model import Measured, Network, Prediction, predict
+from .runtime.parallel.model import Measured, Network, Prediction, best_bucket, predict
 from .runtime.parallel.world import ALONE
 from .training import load_sharded_trainer
 from .training_setup import Setup
@@ -47,16 +47,35 @@ def show_plan(setup: Setup, recipe: TrainingRecipe, ranks: int, network: Network
         f"{duration(measured.shard_seconds)}, an update in {duration(measured.update_seconds)}\n"
         f"exchanged in a step: {quantity(measured.exchanged_bytes, 'B')}; a message takes "
         f"{duration(network.latency)} and {quantity(network.bandwidth, 'B/s')}\n"
+        f"{_buckets_text(measured)}; for this network --bucket {best_bucket(ranks, network) / 1e6:.2g} or more\n"
     )
     counts = [2**i for i in range(math.ceil(math.log2(ranks)))] + [ranks]
     rows = [_row(predict(count, measured, network), samples * recipe.epochs) for count in counts]
-    heads = ["ranks", "batch", "step, ms", "exchange, ms", "efficiency", "samples/s", f"hours, {recipe.epochs} epochs"]
+    heads = [
+        "ranks",
+        "batch",
+        "step, ms",
+        "exchange, ms",
+        "exposed, ms",
+        "efficiency",
+        "samples/s",
+        f"hours, {recipe.epochs} epochs",
+    ]
     echo(format_table(heads, rows), nl=False)
+
+
+def _buckets_text(measured: Measured) -> str:
+    *early, _ = measured.buckets
+    if not early:
+        return "one bucket, which is final with the shard"
+    share, passed = early[-1]
+    count = f"{len(early)} bucket" + ("s" if len(early) > 1 else "")
+    return f"{count} with {share:.0%} of it can go while a shard is computed, the last after {passed:.0%} of its time"
 
 
 def _row(each: Prediction, samples: int) -> list[str]:
     hours = samples / each.samples_per_second / 3600
-    milliseconds = [f"{seconds * 1e3:,.1f}" for seconds in (each.seconds, each.exchange)]
+    milliseconds = [f"{seconds * 1e3:,.1f}" for seconds in (each.seconds, each.exchange, each.exposed)]
     speed = f"{each.samples_per_second:,.0f}"
     return [str(each.ranks), str(each.batch), *milliseconds, f"{each.efficiency:.1%}", speed, f"{hours:,.1f}"]
 
@@ -70,7 +89,7 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
     size = recipe.batch // recipe.shards
     (whole, _), (part, _) = setup.load(2 * size), setup.load(size)
     loss = find_loss(recipe.loss, setup.model, part)
-    request = replace(setup.request(recipe, part, loss, max(1, samples // (2 * size))), shards=2)
+    request = replace(setup.request(recipe, part, loss, max(1, samples // (2 * size))), shards=2, announces=True)
     marks = list[float]()
     with closing(load_sharded_trainer(request, whole, ALONE)) as trainer:
         trainer.note = lambda step, phase: marks.append(clock())
@@ -83,8 +102,8 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
             trainer.step(x, labels)
             end = clock()
             shard, update = min(shard, (marks[1] - marks[0]) / 2), min(update, end - marks[2])
-        exchanged = trainer.exchanged_bytes
-    return Measured(size, shard, update, _sum_seconds(exchanged, clock), exchanged)
+        exchanged, buckets = trainer.exchanged_bytes, trainer.announced(x, labels)
+    return Measured(size, shard, update, _sum_seconds(exchanged, clock), exchanged, buckets)
 
 
 def _sum_seconds(size: int, clock: Callable[[], float]) -> float:

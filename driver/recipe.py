@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .compiler.errors import Location, NetcError, near_miss
+from .compiler.graph.ir import Graph
 from .compiler.spec import Spec, Value, format_value, parse_spec
 from .compiler.training import LOSSES
 from .frontend import Recipe, ast
+from .summary import total_macs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,17 @@ class TrainingRecipe:
         """
         return 1.0 if self.base_batch is None else self.batch * self.accumulate / self.base_batch
 
+    def in_one_step(self, samples: int) -> TrainingRecipe:
+        """The recipe with the batches of an update as shards of one large batch, where an epoch has some of these.
+
+        So ranks can share them, and one tree adds all that an update is made of. `samples` are those of an epoch: what
+        is left of it after the last large batch is dropped. Quantization-aware training takes batches as wholes.
+        """
+        whole = self.batch * self.accumulate
+        if self.accumulate == 1 or self.qat is not None or samples < _LEAST_UPDATES * whole:
+            return self
+        return replace(self, batch=whole, shards=self.shards * self.accumulate, accumulate=1)
+
     def as_json(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
@@ -73,6 +86,10 @@ class TrainingRecipe:
 _DEFAULT_EPOCHS = 10
 _SHARDS = 4
 _SHARD_SAMPLES = 32
+_LEAST_WORK = 4_000_000
+"""Multiply-adds of a forward pass: a fifth of a millisecond, with the backward pass."""
+_LEAST_UPDATES = 8
+"""Updates in an epoch, at least, for whose sake what is left of it may be dropped."""
 FINE_TUNING: Mapping[str, Any] = {
     "epochs": 2,
     "optimizer": "adam(lr=0.0001)",
@@ -120,12 +137,12 @@ def overridden(flags: Mapping[str, Any]) -> set[str]:
     return {name for name, value in flags.items() if _is_given(value)} | set(FINE_TUNING if flags.get("qat") else ())
 
 
-def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> TrainingRecipe:
+def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any], graph: Graph | None = None) -> TrainingRecipe:
     """Combine a net's own recipe, if it has one, with what the flags give (None: not given).
 
     `--epochs` stretches or shrinks the schedule of the file, its warm-up included; without it, training lasts as long
-    as the schedule. With `qat`, `FINE_TUNING` replaces what the file says. Raises `NetcError` for unknown or unsuitable
-    settings, and if nothing says what to train on.
+    as the schedule. `graph`, the net for one sample, decides how many shards pay. With `qat`, `FINE_TUNING` replaces
+    what the file says. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to train on.
     """
     given = {name: value for name, value in flags.items() if _is_given(value)}
     settings = _read(written, overridden(flags) - {"epochs", "schedule"}) if written is not None else {}
@@ -141,22 +158,30 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any]) -> Training
         net = f"net {written.net} has a recipe without `data`" if written is not None else "the net has no recipe"
         raise NetcError(f"{net}: nothing says what to train on", hint="give --data, for example --data mnist")
     recipe = TrainingRecipe(**combined)
-    return recipe if "shards" in combined else replace(recipe, shards=_shards(recipe))
+    return recipe if "shards" in combined else replace(recipe, shards=_shards(recipe, graph))
 
 
-def _shards(recipe: TrainingRecipe) -> int:
+def _shards(recipe: TrainingRecipe, graph: Graph | None) -> int:
     """How many shards a batch has unless a recipe says so: at most 4, of at least 32 samples.
 
-    A loss of the user's own may be no mean over samples, fake quantization sees the ranges of a whole batch: these have
-    one shard.
+    There is 1 where 32 samples take fewer than 4 million multiply-adds: calling the program for each shard would be a
+    good part of the time. A loss of the user's own may be no mean over samples, fake quantization sees the ranges of a
+    whole batch: these have one shard, too.
 
     It doesn't depend on the number of ranks, so that a run on one process gives the same bits as one on several.
     """
     own_loss = parse_spec(recipe.loss).name not in LOSSES
-    shards = 1 if recipe.qat is not None or own_loss else _SHARDS
+    shards = 1 if recipe.qat is not None or own_loss else _worthwhile(graph)
     while shards > 1 and (recipe.batch % shards or recipe.batch // shards < _SHARD_SAMPLES):
         shards //= 2
     return shards
+
+
+def _worthwhile(graph: Graph | None) -> int:
+    """Shards whose calls take little of the time, for samples enough."""
+    if graph is None:
+        return _SHARDS
+    return _SHARDS if _SHARD_SAMPLES * total_macs(graph) >= _LEAST_WORK else 1
 
 
 def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -49,6 +49,19 @@ def together(world: World, work: Callable[[], T]) -> T:
         text = f"error: {first.filename}: {first.strerror}" if first.filename else f"error: {first}"
     echo(f"rank {wrong[0]}{others}: {text}", err=True)
     raise click.exceptions.Exit(_WRONG)
+
+
+def agree(world: World, facts: Mapping[str, object]) -> None:
+    """End all ranks, as `together` does, if what decides their work isn't the same on all of them."""
+    first: Mapping[str, object] = world.broadcast(facts)
+
+    def check() -> None:
+        for name, value in facts.items():
+            if value != first.get(name):
+                message = f"this rank was started with {name} = {value}, but rank 0 with {first.get(name)}"
+                raise NetcError(message, hint="give all ranks the same command and the same data")
+
+    together(world, check)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from .compiler.quantization import FakeQuantized, Ranges, fake_quantize
 from .compiler.training import Loss, Optimizer, Rates, Schedule, parse_optimizer, sharded_step, training_step
 from .losses import find_loss
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load_program, load_to_train
+from .runtime.parallel.model import BUCKET_BYTES
 from .runtime.parallel.team import LeadingTrainer
 from .runtime.parallel.trainer import ShardedTrainer
 from .runtime.parallel.world import World
@@ -126,6 +127,10 @@ class TrainingRequest(Request):
     ranges: Ranges | str | os.PathLike[str] | None = None
     shards: int = 1
     """Of how many parts a batch is made; `batch` and a graph given as source are those of one."""
+    bucket: int = BUCKET_BYTES
+    """Bytes of results, at least, that several ranks begin to add while the others are computed."""
+    announces: bool = False
+    """Whether there are, or shall seem to be, several ranks."""
 
     def begin(self) -> TrainingCompilation:
         """Before the first stage."""
@@ -181,7 +186,8 @@ class TrainingCompilation(Compilation):
         if r.shards == 1:
             self.graph = self.step = training_step(network, **self._settings())
         else:
-            sharded = sharded_step(network, r.shards, **self._settings())
+            bucket = r.bucket if r.announces else None
+            sharded = sharded_step(network, r.shards, bucket=bucket, **self._settings())
             self.graph, self.step = sharded.shard, sharded.update
 
     def _settings(self) -> dict[str, Any]:
@@ -231,7 +237,7 @@ def load_sharded_trainer(
     request: TrainingRequest, net: Graph, world: World, built: Callable[[TrainingCompilation], None] | None = None
 ) -> ShardedTrainer:
     """As `load_trainer`, for batches in shards, which the ranks of a world share; `net` takes a whole batch."""
-    c = build(request, PROGRAM)
+    c = build(replace(request, announces=request.announces or (world.size > 1 and world.threaded)), PROGRAM)
     if built is not None:
         built(c)
     update = build(Request(c.step, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)

@@ -45,6 +45,8 @@ from .runtime.training.workers import WorkerMaker
 from .training import TrainingCompilation, TrainingRequest, load_sharded_trainer, load_trainer
 from .training_setup import COSTS, IDENTITY, Setup
 
+_AHEAD = 3
+"""Batches that workers decode in advance."""
 _SHOWN = 10
 """How many classes a message lists."""
 
@@ -54,19 +56,22 @@ class Job:
     """A net with its data, ready to be compiled."""
 
     setup: Setup
+    said: TrainingRecipe
+    """As it was given."""
     recipe: TrainingRecipe
+    """As steps are made: batches that are accumulated may be shards of one."""
     graph: Graph
-    """The net for a whole batch."""
+    """The net for a whole batch as it was given."""
     start: Weights
     """Weights to start from."""
     shard: Graph
-    """The net for one shard of a batch; the same where a batch has only one."""
+    """The net for one shard of a batch; the same where a given batch has only one."""
     train: Source
     test: Source
     train_preparation: Preparation
     test_preparation: Preparation
     loss: Loss
-    """Of a whole batch."""
+    """Of a whole batch as it was given."""
     shard_loss: Loss
     labels: Labels
     """What the net calls its classes."""
@@ -78,11 +83,13 @@ class Job:
     @staticmethod
     def prepare(setup: Setup, recipe: TrainingRecipe, data_dir: str | None, workers: int, world: World = ALONE) -> Job:
         """Load the net and open the data, so that everything that doesn't fit is known before the long work."""
-        _check_shards(recipe, world)
+        _check_shards(recipe)
         graph, weights = setup.load(recipe.batch)
         shard = graph if recipe.shards == 1 else setup.load(recipe.batch // recipe.shards)[0]
         _check_start(setup, recipe, graph, weights)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
+        said, recipe = recipe, recipe.in_one_step(len(train))
+        _check_ranks(said, recipe, world)
         augmentation = parse_augmentation(recipe.augment)
         loss, shard_loss = (
             _fitting_loss(find_loss(recipe.loss, setup.model, part), part, train, test) for part in (graph, shard)
@@ -96,7 +103,9 @@ class Job:
         _check_alike(*preparations)
         threads = setup.threads or world.cores
         nets = graph, weights, shard
-        return Job(setup, recipe, *nets, train, test, *preparations, loss, shard_loss, labels, workers, threads, world)
+        return Job(
+            setup, said, recipe, *nets, train, test, *preparations, loss, shard_loss, labels, workers, threads, world
+        )
 
     @property
     def notes(self) -> tuple[str | None, ...]:
@@ -118,9 +127,9 @@ class Job:
         )
 
     def _shards_note(self) -> str | None:
-        if self.recipe.shards == 1 or not isinstance(self.loss, GraphLoss):
+        if self.said.shards == 1 or not isinstance(self.loss, GraphLoss):
             return None
-        return f"the loss of a batch is the mean of its {self.recipe.shards} shards', each by {self.recipe.loss}"
+        return f"the loss of a batch is the mean of its {self.said.shards} shards', each by {self.recipe.loss}"
 
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
@@ -146,7 +155,13 @@ class Job:
         setup = {name: getattr(self.setup, name) for name in IDENTITY}
         costs = {name: getattr(self.setup, name) for name in COSTS} | {"threads": self.threads}
         classes = {"classes": self.classes, "data_classes": self.train.names}
-        return {**setup, **costs, "network": self.fingerprint, **self.recipe.as_json(), **classes}
+        return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **classes}
+
+    def decisive(self) -> dict[str, Any]:
+        """What must be the same on all ranks: what the run keeps, but for paths and costs; the number of samples."""
+        others = {"model", "weights", *COSTS} - {"bucket"}
+        described = {name: value for name, value in self.description().items() if name not in others}
+        return {**described, "training samples": len(self.train), "test samples": len(self.test)}
 
     def check_classes(self, kept: Mapping[str, Any]) -> None:
         """Raise `NetcError` if net or data have other classes than in the recipe that a run keeps."""
@@ -163,7 +178,8 @@ class Job:
             return ArrayMaker(source, preparation)
         if self.workers == 0:
             return FileMaker(source, preparation)
-        return WorkerMaker(source, preparation, self.recipe.batch, self.workers)
+        ahead = max(1, _AHEAD * self.said.batch // self.recipe.batch)
+        return WorkerMaker(source, preparation, self.recipe.batch, self.workers, ahead)
 
     def stream(self) -> BatchStream:
         """The training data."""
@@ -219,7 +235,7 @@ class Job:
             lambda x: program(laid_out(x, type_)),
             self.test,
             tests,
-            self.recipe.batch,
+            self.said.batch,
             self.test_preparation.targets,
             world=self.world,
         )
@@ -265,7 +281,7 @@ class Scorer:
         """What a rank but the first does when the weights are scored."""
         job = self._job
         type_, program = job.graph.inputs[0].type, self._present()
-        assist((lambda x: program(laid_out(x, type_)),), job.test, self._tests, job.recipe.batch, job.world)
+        assist((lambda x: program(laid_out(x, type_)),), job.test, self._tests, job.said.batch, job.world)
 
     def _present(self) -> Program:
         """The program with the trainer's present weights."""
@@ -282,18 +298,29 @@ class Scorer:
             self._program.close()
 
 
-def _check_shards(recipe: TrainingRecipe, world: World) -> None:
-    """Find out whether a batch can be cut into its shards, and whether there is one for each rank."""
+def _check_shards(recipe: TrainingRecipe) -> None:
+    """Find out whether a batch can be cut into its shards."""
     batch, shards = recipe.batch, recipe.shards
     if batch % shards:
         raise NetcError(f"a batch of {batch} can't be cut into {shards} equal shards", hint="choose a divisor of it")
     if shards > 1 and recipe.qat is not None:
         raise NetcError("quantization-aware training takes a batch as a whole", hint="leave --shards out")
-    if world.size > shards:
-        if recipe.qat is not None:
-            raise NetcError("quantization-aware training runs on one rank")
-        hint = f"--shards {world.size}, which a run on any other number of ranks needs, too, to give the same weights"
-        raise NetcError(f"{world.size} ranks share a batch of {batch} in {shards} shards", hint=hint)
+
+
+def _check_ranks(said: TrainingRecipe, recipe: TrainingRecipe, world: World) -> None:
+    """Find out whether there is a shard for each rank."""
+    ranks = world.size
+    if ranks <= recipe.shards:
+        return
+    if recipe.qat is not None:
+        raise NetcError("quantization-aware training runs on one rank")
+    least = -(-ranks * said.shards // recipe.shards)
+    fitting = next((n for n in range(least, said.batch + 1) if said.batch % n == 0), None)
+    if fitting is None:
+        raise NetcError(f"{ranks} ranks share updates by {recipe.batch} samples", hint=f"start at most {recipe.batch}")
+    hint = f"--shards {fitting}, which a run on any other number of ranks needs, too, to give the same weights"
+    counted = f"{recipe.shards} shard" + ("s" if recipe.shards > 1 else "")
+    raise NetcError(f"{ranks} ranks share a batch of {recipe.batch} in {counted}", hint=hint)
 
 
 def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph, weights: Weights) -> None:

@@ -11,11 +11,12 @@ from .compiler.graph.ir import Graph
 from .compiler.training import Loss, Optimizer, parse_optimizer, parse_rates
 from .pipeline import Weights, load_to_train
 from .recipe import TrainingRecipe
+from .runtime.parallel.model import BUCKET_BYTES
 from .training import TrainingRequest
 
 IDENTITY = ("model", "net", "settings", "size", "preprocess", "weights", "skip")
 """Of the set-up, what must stay the same throughout a run."""
-COSTS = ("threads", "cpu", "checkpoint_every")
+COSTS = ("threads", "cpu", "checkpoint_every", "bucket")
 """Of the set-up, what may change."""
 
 
@@ -34,6 +35,8 @@ class Setup:
     threads: int | None
     cpu: str | None
     checkpoint_every: int | None
+    bucket: float | None = None
+    """Megabytes of gradients, at least, that ranks add while the others are computed."""
 
     def load(self, batch: int) -> tuple[Graph, Weights]:
         """The net, and where it starts: weights that are given, or those of its file, if it holds some.
@@ -96,5 +99,6 @@ class Setup:
             freeze=recipe.freeze,
             rates=rates,
             checkpoint_every=self.checkpoint_every,
+            bucket=BUCKET_BYTES if self.bucket is None else int(self.bucket * 1e6),
             qat=recipe.qat,
         )

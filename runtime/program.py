@@ -162,6 +162,15 @@ class Program:
                 )
         return Writer(self, outputs)
 
+    def listen(self, notified: Callable[[int], None] | None) -> None:
+        """From now on, calls tell amid their work when outputs are final, by the number of the announcement.
+
+        `module.calls` say what is announced (`compiler.modules.module.final_outputs`). Only for programs with a state,
+        whose calls take turns; `notified` runs in the thread that calls, and mustn't raise.
+        """
+        assert self._session.has_memory, "calls of a program without state run side by side"
+        self._session.listen(notified)
+
     def profile(self, *arrays: Array, **named: Array) -> list[int]:
         """Run once and return the nanoseconds of each call of `module.calls`, as the first thread saw them.
 
@@ -279,6 +288,10 @@ class Writer:
         """Run the network once on these inputs; see `Program`."""
         operands = self._operands(arrays, {})  # kept while the network runs
         self._run([*map(address_of, operands), *self._addresses], None)
+
+    def at(self, addresses: Sequence[int]) -> None:
+        """Run the network once on inputs that lie there: arrays as it takes them, which nobody checks."""
+        self._run([*addresses, *self._addresses], None)
 
 
 def _views(region: Array, module: Plan) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ THREADS_PER_CORE = 4
 
 _BYTE = ctypes.c_char
 
+_NOTIFY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+
 _CROWDED = 1
 """The place in `Context.internal` that says whether threads outnumber cores."""
 
@@ -43,7 +45,8 @@ class Context(ctypes.Structure):
         ("buffers", ctypes.c_void_p),
         ("threads", ctypes.c_int64),
         ("profile", ctypes.c_void_p),
-        ("internal", ctypes.c_uint64 * 67),
+        ("notify", ctypes.c_void_p),
+        ("internal", ctypes.c_uint64 * 66),
     )
 
 
@@ -141,6 +144,7 @@ class Session:
         """The thread that is inside a call; 0: none."""
         self.started = False
         self.closed = False
+        self._notified: Any = None
         self.torn = False
         """The state is that of a step half done."""
         self.has_memory = module.state_bytes > 0
@@ -199,6 +203,11 @@ class Session:
         if self.torn:
             reason = "its process was forked while another thread changed its state"
             raise NetcError(f"program {self.name} can't go on: {reason}", hint="fork between steps")
+
+    def listen(self, notified: Callable[[int], None] | None) -> None:
+        """From now on, runs call `notified` with the number of an announcement; None: nobody."""
+        self._notified = None if notified is None else _NOTIFY(lambda context, number: notified(number))
+        self.context.notify = ctypes.cast(self._notified, ctypes.c_void_p) if self._notified is not None else None
 
     def stop(self) -> None:
         """End the worker threads for good."""

@@ -22,6 +22,7 @@ from ..signature import output_names
 from ..targets.target import Target
 from ..types import TensorType
 from .barriers import Placed, with_barriers
+from .buckets import BUCKET, announcing
 from .control import ControlFlow
 from .group import Group, group_of
 from .guards import guards_of
@@ -96,6 +97,8 @@ class _Lowering:
         placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
         blocks = tuple(Block(b.first, b.body, b.end, self._slot(b.when), b.repeats) for b in self.control.blocks)
         calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()}, blocks)
+        if (least := self.graph.attributes.get(BUCKET)) is not None:
+            calls = announcing(calls, [v.type.dense().bytes for v in self.state.results], blocks, least)
         return Module(
             name=self.graph.name,
             kernels=tuple(replace(kernel, name=name) for kernel, name in self.kernels.items()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,8 @@ class Call:
     location: Location | None = None
     when: Slot | None = None
     """A boolean; unless it holds, the call is skipped, its barrier too. Stays as it is until the program ends."""
+    announces: bool = False
+    """After its barrier the program calls back, if it is given whom: more outputs are final (see `final_outputs`)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -105,6 +108,21 @@ def sequence(calls: int, blocks: Sequence[Block]) -> list[Step]:
         if number < calls:
             steps.append(Step(Kind.CALL, number))
     return steps
+
+
+def final_outputs(calls: Sequence[Call], outputs: int) -> list[list[int]]:
+    """The outputs, by number, that are final at each call that announces some; then those that are so at the end.
+
+    An output is final when no later call touches it.
+    """
+    last = dict.fromkeys(range(outputs), -1)
+    for number, call in enumerate(calls):
+        last |= {slot.offset: number for slot in call.arguments if slot.memory is Memory.OUTPUT}
+    places = [number for number, call in enumerate(calls) if call.announces]
+    found: list[list[int]] = [[] for _ in range(len(places) + 1)]
+    for output in sorted(last, key=lambda o: (last[o], o)):
+        found[bisect_left(places, last[output])].append(output)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ def _call(call: Call) -> str:
     parts += [f"label {quoted(call.label)}"] if call.label else []
     parts += [f"macs {call.macs}"] if call.macs else []
     parts += ["barrier"] if call.barrier else []
+    parts += ["announces"] if call.announces else []
     parts += [f"when {call.when}"] if call.when else []
     parts += [_location(call.location)] if call.location else []
     return " ".join(parts)

@@ -114,8 +114,10 @@ class _ModuleReader(KernelReader):
         label = self.unquoted(self.take("string", "a label in quotes")) if self.skip("label") else ""
         macs = self.integer() if self.skip("macs") else 0
         barrier = self.skip("barrier")
+        announces = self.skip("announces")
         when = self.slot() if self.skip("when") else None
-        return Call(kernel, slots, barrier, label, macs, self.place() if self.skip("at") else None, when)
+        place = self.place() if self.skip("at") else None
+        return Call(kernel, slots, barrier, label, macs, place, when, announces)
 
     def slot(self) -> Slot:
         """`arena[64]`."""

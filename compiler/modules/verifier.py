@@ -40,11 +40,20 @@ def verify_module(module: Module) -> None:
         for call in module.calls:
             check(call.kernel in kernels, f"call of @{call.kernel}, which is not there")
             _arguments(module, kernels[call.kernel], [(s.memory, s.offset) for s in call.arguments])
+        _announcements(module)
         _conditions(module, kernels)
         _blocks(module)
         check_calls(module, kernels, facts)
     except ViolationError as error:
         raise InternalError(f"loop verifier: module @{module.name}: {error}") from None
+
+
+def _announcements(module: Module) -> None:
+    """Outputs are announced where all threads have met, whatever booleans hold."""
+    for number, call in enumerate(module.calls):
+        inside = any(b.first <= number < b.end for b in module.blocks)
+        sound = not call.announces or (call.barrier and call.when is None and not inside)
+        check(sound, f"call {number} of @{call.kernel} announces outputs where threads may not have met")
 
 
 def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int]]) -> None:

@@ -35,18 +35,21 @@ class ShardedStep:
     shards: int
 
 
-def sharded_step(graph: Graph, shards: int, **settings: Any) -> ShardedStep:
+def sharded_step(graph: Graph, shards: int, *, bucket: int | None = None, **settings: Any) -> ShardedStep:
     """The training step of a net for batches of `shards` times its own, whose gradients are means over all of these.
 
-    `settings` are those of `training_step`. A batch_norm normalises each shard by its own statistics ("ghost batch
-    normalisation": Hoffer, Hubara, Soudry, Train longer, generalize better, 2017); running statistics move towards the
-    shards' mean. A loss that leaves labels out (`ignored`) is the mean of the shards' means. Raises `NetcError` as
+    `settings` are those of `training_step`. With `bucket`, the program of a shard announces its results in buckets
+    of at least so many bytes (see `lowering.buckets`). A batch_norm normalises each shard by its own statistics ("ghost
+    batch normalisation": Hoffer, Hubara, Soudry, Train longer, generalize better, 2017); running statistics move to
+    the shards' mean. A loss that leaves labels out (`ignored`) is the mean of the shards' means. Raises `NetcError` as
     `training_step` does.
     """
     cut = _Cut(shards)
     step = training_step(graph, exchange=cut, shards=shards, **settings)
     names = tuple(op.result.name or "" for op in step.states)
     shard = _before(step, tuple(cut.places), names)
+    if bucket is not None:
+        shard = replace(shard, attributes=MappingProxyType({**shard.attributes, "bucket": bucket}))
     read = tuple(op.result.name or "" for op in shard.states)
     order = (*read, *(name for name in names if name not in read))
     return ShardedStep(shard, _after(step, cut.places, order), shards)

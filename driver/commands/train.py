@@ -16,7 +16,7 @@ import click
 from ..compiler.errors import NetcError
 from ..compiler.quantization import Ranges
 from ..data_help import DataCommand
-from ..frontend import FORMATS, Recipe, format_of, load_recipe
+from ..frontend import FORMATS, format_of, load_recipe
 from ..notes import show_notes
 from ..options import (
     allow_import_option,
@@ -46,7 +46,7 @@ from ..runtime.training.batches import BatchStream, Maker
 from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
-from ..together import passing_on_signals, together
+from ..together import agree, passing_on_signals, together
 from ..training import QAT
 from ..training_job import Job, Scorer
 from ..training_setup import COSTS, IDENTITY, Setup
@@ -146,6 +146,12 @@ plan_options = combine(
     show_default=True,
     help="Of several ranks: end the job when they have waited so long for one.",
 )
+@click.option(
+    "--bucket",
+    metavar="MB",
+    type=click.FloatRange(0, min_open=True),
+    help="Of several ranks: add gradients by so many megabytes while others are computed. Default: 25.",
+)
 @plan_options
 @emit_options
 def train_command(
@@ -195,6 +201,7 @@ def train_command(
         if not watch.reached:
             show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
         job, start = together(world, prepare)
+        agree(world, job.decisive())
         if emit:
             return 0 if world.rank else _emit(job, emit, output, log)
         if world.rank:
@@ -227,9 +234,12 @@ def _recipe(setup: Setup, flags: Mapping[str, Any]) -> TrainingRecipe:
     has_recipe = format_of(setup.model) is FORMATS["net"]
     data_path = path_of if flags.get("data") is None else None
     written = load_recipe(setup.model, net=setup.net, data_path=data_path) if has_recipe else None
-    if written is not None:
-        _check_recipe(setup, written, flags)
-    return resolve_recipe(written, flags)
+    graph = None
+    with suppress(NetcError):  # what is wrong with the net is reported when it is trained
+        graph, _ = setup.load(1)
+    if written is not None and (problems := recipe_problems(written, setup.model, graph, overridden(flags))):
+        raise NetcError(problems)
+    return resolve_recipe(written, flags, graph)
 
 
 def _plan(setup: Setup, flags: Mapping[str, Any], ranks: int, network: Network, samples: int) -> None:
@@ -239,15 +249,6 @@ def _plan(setup: Setup, flags: Mapping[str, Any], ranks: int, network: Network, 
     if not setup.model or flags["qat"] is not None:
         raise NetcError("--plan is for a net that is trained in floats", hint="for example netc train resnet50 --plan")
     show_plan(setup, _recipe(setup, {**flags, "data": "none"}), ranks, network, samples)
-
-
-def _check_recipe(setup: Setup, written: Recipe, flags: Mapping[str, Any]) -> None:
-    """Report everything that is wrong with the recipe of the file at once."""
-    graph = None
-    with suppress(NetcError):  # what is wrong with the net is reported when it is trained
-        graph, _ = setup.load(1)
-    if problems := recipe_problems(written, setup.model, graph, overridden(flags)):
-        raise NetcError(problems)
 
 
 def _resumed(
@@ -307,7 +308,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
     built = together(job.world, lambda: _Built.of(job, log))
     trainer, tests = built.trainer, built.tests
     if isinstance(trainer, ShardedTrainer):
-        trainer.note = watch.at
+        trainer.note, watch.bucket = watch.at, lambda: trainer.bucket
     with (
         together(job.world, start) as run,
         built.stream,
@@ -349,7 +350,7 @@ def _assist(job: Job, watch: Watch) -> int:
     built = together(job.world, lambda: _Built.of(job, PassLog((), False, False)))
     trainer, stream = built.trainer, built.stream
     assert isinstance(trainer, ShardedTrainer), "several ranks train in shards"
-    trainer.note = watch.at
+    trainer.note, watch.bucket = watch.at, lambda: trainer.bucket
     together(job.world, lambda: None)  # rank 0 makes the run's folder
     with passing_on_signals(watch), stream, closing(built.tests), closing(built.scorer):
         return follow(trainer, stream, built.scorer.assist, job.world)

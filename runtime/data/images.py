@@ -27,7 +27,7 @@ from ...compiler.preprocess import SETTINGS
 from ...compiler.reading import read_bytes
 from ...compiler.signature import Network
 from ...compiler.types import TensorType
-from .decoding import TooLargeError, open_picture, pixels_of
+from .decoding import TooLargeError, jpeg_pixels, open_picture, pixels_of
 from .layout import laid_out, sample_shape
 
 Pixels = NDArray[np.uint8]
@@ -64,12 +64,13 @@ def decode_mask(source: str | os.PathLike[str] | bytes, name: str | None = None)
 
 
 def _decoded(
-    source: str | os.PathLike[str] | bytes, name: str | None, to_array: Callable[[Image.Image], NDArray[Any]]
+    source: str | os.PathLike[str] | bytes, name: str | None, to_array: Callable[[Image.Image, bytes], NDArray[Any]]
 ) -> NDArray[Any]:
     shown = name or (f"{len(source)} bytes" if isinstance(source, bytes) else str(source))
     try:
-        with open_picture(source if isinstance(source, bytes) else read_bytes(source, "picture")) as image:
-            return to_array(image)
+        data = source if isinstance(source, bytes) else read_bytes(source, "picture")
+        with open_picture(data) as image:
+            return to_array(image, data)
     except NetcError:
         raise
     except TooLargeError as error:
@@ -81,7 +82,9 @@ def _decoded(
         raise NetcError(f"can't read picture {shown}: {reason or type(error).__name__}") from None
 
 
-def _to_pixels(image: Image.Image) -> Picture:
+def _to_pixels(image: Image.Image, data: bytes) -> Picture:
+    if (pixels := jpeg_pixels(image, data)) is not None:
+        return pixels
     if image.mode.startswith("I"):
         wide = np.uint16 if image.mode.startswith("I;16") else np.uint32
         deep: Picture = np.maximum(np.asarray(image), 0).astype(wide)[:, :, np.newaxis]
@@ -94,7 +97,7 @@ def _to_pixels(image: Image.Image) -> Picture:
     return _as_hwc(pixels_of(image, mode))
 
 
-def _to_numbers(image: Image.Image) -> Mask:
+def _to_numbers(image: Image.Image, data: bytes) -> Mask:
     if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
         raise ValueError(f"a mask is grey or indexed, with class numbers, not {image.mode}")
     numbers = np.asarray(image)

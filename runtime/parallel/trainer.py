@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,20 @@ from numpy.typing import NDArray
 
 from ...compiler.errors import NetcError
 from ...compiler.graph.ir import Graph
+from ...compiler.modules.module import Module, final_outputs
 from ...compiler.training.step import SHARD
 from ...compiler.types import TensorType
 from ..data.layout import laid_out
 from ..program import Program, Writer
+from ..session import address_of
 from ..trainer import Trainer
 from .tree import Tree, layout
 from .world import ALONE, World
 
 Array = NDArray[Any]
+
+_Run = Callable[[Writer, int], None]
+"""Runs a shard, by its number, into the arrays of a writer."""
 
 CHECKED_STEPS = 100
 """After so many steps ranks compare a hash of their state."""
@@ -46,6 +52,7 @@ class ShardedTrainer(Trainer):
     ) -> None:
         super().__init__(net, step_graph, update, params, seed)
         self._shard = shard
+        self.batch = shards * shard.module.inputs[-1][1].shape[0]
         self._labels = self.labels.dtype.numpy
         self._shards = shards
         self.world = world
@@ -55,15 +62,31 @@ class ShardedTrainer(Trainer):
         self.note: Callable[[int | None, str], None] = lambda step, phase: None
         """Told where this rank is: the number of the step, and `compute`, `exchange` or nothing."""
         self._numbered = SHARD in shard.inputs
+        self._numbers = np.arange(shards, dtype=np.int64)
         types = [type_ for _, type_ in shard.module.outputs]
         dtypes = {t.dtype.numpy for t in types}
         if len(dtypes) != 1:
             raise NetcError(f"net {net.name} mixes element types: it can't be trained in shards", hint="use --shards 1")
         self._shapes = [t.shape for t in types]
-        self._places, length = layout(self._shapes)
-        self._tree = Tree(world, shards, length, dtypes.pop())
+        self._dtype = dtypes.pop()
+        assert isinstance(shard.module, Module), "a shard is compiled here"
+        self._calls = shard.module.calls
+        self._final = final_outputs(self._calls, len(types))
         self._cut: dict[int, tuple[list[Array], Writer]] = {}
         """The views of each array of the tree, which uses the same few again and again."""
+        self._arrange(self._final)
+
+    def _arrange(self, groups: Sequence[Sequence[int]]) -> None:
+        """Let results lie in the order of these groups, each of which is a bucket but the last."""
+        self._places, self._buckets = _layout(groups, self._shapes)
+        self._tree = Tree(self.world, self._shards, self._buckets[-1].stop, self._dtype, self._buckets[:-1])
+        final, self._whole = set[int](), list[int]()
+        """After each announcement, how many buckets are final."""
+        for announced in self._final[:-1]:
+            final |= set(announced)
+            self._whole.append(
+                next((n for n, group in enumerate(groups[:-1]) if not final.issuperset(group)), len(groups) - 1)
+            )
 
     @property
     def rows(self) -> slice:
@@ -75,6 +98,22 @@ class ShardedTrainer(Trainer):
     def labels(self) -> TensorType:
         """What a shard takes as labels."""
         return self._shard.inputs["labels"]
+
+    @property
+    def bucket(self) -> tuple[int, int]:
+        """The bucket of gradients that is added over ranks, from 1 on, and how many there are."""
+        return self._tree.bucket
+
+    def announced(self, *batch: Array) -> tuple[tuple[float, float], ...]:
+        """For each bucket, which share of the gradients is final with it, and after which share of a shard's time.
+
+        Runs the first shard of a batch.
+        """
+        *x, labels = (array[: self.batch // self._shards] for array in batch)
+        passed = np.cumsum(self._shard.profile(*x, *(self._numbers[:1].reshape(()),) * self._numbered, labels))
+        times = [*(passed[n] / passed[-1] for n, call in enumerate(self._calls) if call.announces), 1.0]
+        length = self._buckets[-1].stop
+        return tuple((part.stop / length, float(time)) for part, time in zip(self._buckets, times, strict=True))
 
     @property
     def exchanged_bytes(self) -> int:
@@ -90,17 +129,31 @@ class ShardedTrainer(Trainer):
 
     def step(self, *batch: Array) -> float:
         """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`."""
+        if self._steps == 0 and self.world.size > 1 and (first := self.world.broadcast(self._final)) != self._final:
+            self._arrange(first)  # the program of other processors, or of more threads, has another order
         *x, labels = batch
         labels = self._checked(labels)
-        size = self.batch // self._shards
-        first = self._tree.row.start
+        given = [*(laid_out(a, t) for a, t in zip(x, self._shard.inputs.values(), strict=False)), labels]
+        run = self._quick(given) or self._checking(given)
 
-        def compute(number: int, out: Array) -> None:
-            rows = slice((number - first) * size, (number - first + 1) * size)
-            inputs = [laid_out(a[rows], t) for a, t in zip(x, self._shard.inputs.values(), strict=False)]
-            numbers = [np.array(number, np.int64)] if self._numbered else []
-            _, write = self._parts(out)
-            write(*inputs, *numbers, labels[rows])
+        def compute(number: int, out: Array, announce: Callable[[int], None] | None) -> None:
+            write = self._parts(out)[1]
+            if announce is None:
+                run(write, number)
+                return
+            begun = 0
+
+            def heard(announcement: int) -> None:
+                nonlocal begun
+                for bucket in range(begun, self._whole[announcement]):
+                    announce(bucket)
+                begun = max(begun, self._whole[announcement])
+
+            self._shard.listen(heard)
+            try:
+                run(write, number)
+            finally:
+                self._shard.listen(None)
 
         step = self.total_step + 1
         self.note(step, "compute")
@@ -116,6 +169,43 @@ class ShardedTrainer(Trainer):
         if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
             self._check_alike()
         return self.metrics["loss"]
+
+    def _quick(self, given: Sequence[Array]) -> _Run | None:
+        """What runs a shard on its rows, by their addresses alone; None unless arrays are as the program takes them."""
+        taken = [t for name, t in self._shard.module.inputs if name != SHARD]
+        count = len(self._tree.row)
+        for array, type_ in zip(given, taken, strict=True):
+            rows = (type_.shape[0] * count, *type_.shape[1:])
+            if array.shape != rows or array.dtype != type_.dtype.numpy or not array.flags.c_contiguous:
+                return None
+        starts = [address_of(array) - self._tree.row.start * t.bytes for array, t in zip(given, taken, strict=True)]
+        steps = [t.bytes for t in taken]
+        if self._numbered:
+            starts.insert(-1, address_of(self._numbers))
+            steps.insert(-1, self._numbers.itemsize)
+
+        def run(write: Writer, number: int) -> None:
+            write.at([start + number * step for start, step in zip(starts, steps, strict=True)])
+
+        return run
+
+    def _checking(self, given: Sequence[Array]) -> _Run:
+        """What runs a shard on its rows of any arrays; the program checks these."""
+        size, first = self.batch // self._shards, self._tree.row.start
+
+        def run(write: Writer, number: int) -> None:
+            rows = slice((number - first) * size, (number - first + 1) * size)
+            *inputs, labels = (array[rows] for array in given)
+            write(*inputs, *([np.array(number, np.int64)] if self._numbered else []), labels)
+
+        return run
+
+    def diagnose(self, x: Array, labels: Array) -> str | None:
+        """See `Trainer.diagnose`; the samples are looked at as many at a time as the net takes."""
+        size = self.net.inputs[0].type.shape[0]
+        parts = [(x[i : i + size], labels[i : i + size]) for i in range(0, len(x), size)]
+        whole = ([np.resize(a, (size, *a.shape[1:])) for a in part] for part in parts)
+        return next((found for part in whole if (found := super(ShardedTrainer, self).diagnose(*part))), None)
 
     def share_state(self) -> None:
         """Take over the state of rank 0; all ranks do so at the same time."""
@@ -144,5 +234,18 @@ class ShardedTrainer(Trainer):
 
     def close(self) -> None:
         """End the worker threads; no step can follow."""
+        self._tree.close()
         self._shard.close()
         super().close()
+
+
+def _layout(groups: Sequence[Sequence[int]], shapes: Sequence[tuple[int, ...]]) -> tuple[list[slice], list[slice]]:
+    """Where results lie in one flat array, in the order in which they become final; and the part of each group."""
+    order = [result for group in groups for result in group]
+    in_order, length = layout([shapes[result] for result in order])
+    places = dict(zip(order, in_order, strict=True))
+    ends, count = [0], 0
+    for group in groups:
+        count += len(group)
+        ends.append(in_order[count].start if count < len(order) else length)
+    return [places[result] for result in range(len(order))], [slice(*pair) for pair in pairwise(ends)]

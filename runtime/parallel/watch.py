@@ -39,6 +39,8 @@ class Watch:
         """Called, in another thread, when another rank was told to stop by a signal; on rank 0 only."""
         self.reached = True
         """Whether all ranks have reached the watcher; known on rank 0 only."""
+        self.bucket: Callable[[], tuple[int, int]] = lambda: (1, 1)
+        """Which part of the gradients this rank adds, or is to add, and how many there are."""
         self._place: tuple[int | None, str, float] = None, "", time.monotonic()
         self._sent = 0.0
         self._facts: dict[str, Any] = {"patience": patience} if world.rank == 0 else {}
@@ -115,7 +117,7 @@ class Watch:
     def _send_place(self) -> None:
         step, phase, since = self._place
         self._sent = time.monotonic()
-        place = {"step": step, "phase": phase, "seconds": time.monotonic() - since}
+        place = {"step": step, "phase": phase, "seconds": time.monotonic() - since, "bucket": self.bucket()}
         self._send({"place": place, "facts": self._facts})
 
     def _attend(self) -> None:

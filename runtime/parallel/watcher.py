@@ -149,7 +149,10 @@ class Watcher:
         if not limit or len(self._known) < self._ranks or max(waits, default=0.0) < limit:
             return None
         first = min(present, key=lambda r: (r.place.get("step", 0), r.place.get("phase") == "exchange"))
-        return f"ranks have waited for {first} for {limit:.0f} s", first
+        longest = max(present, key=lambda r: r.place["seconds"] if r.place.get("phase") == "exchange" else 0.0)
+        number, count = longest.place.get("bucket", (1, 1))
+        bucket = f" with bucket {number} of {count}" if count > 1 else ""
+        return f"ranks have waited for {first} for {limit:.0f} s{bucket}", first
 
     def _blame(self, problem: str, rank: Rank) -> None:
         """Say what is wrong and end the job."""

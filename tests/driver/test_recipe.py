@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netc import load
 from netc.compiler.errors import NetcError
 from netc.compiler.training import parse_loss, parse_optimizer, parse_schedule
 from netc.frontend import load_recipe
@@ -43,6 +45,34 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
         batch=32,
     )
     assert TrainingRecipe.from_json(recipe.as_json() | {"model": "tiny"}) == recipe
+
+
+def test_rates_are_meant_for_updates_by_base_batch_samples(tmp_path: Path) -> None:
+    block = TRAIN.replace("ema = none", "accumulate = 4\n  base_batch = 256")
+    assert resolve(tmp_path, block).rate_factor == 32 * 4 / 256
+    assert resolve(tmp_path, block, base_batch=64).rate_factor == 2
+    assert resolve(tmp_path, TRAIN.replace("  ema = none\n", "")).rate_factor == 1
+
+
+def test_accumulated_batches_are_shards_of_one_where_an_epoch_has_some(tmp_path: Path) -> None:
+    recipe = resolve(tmp_path, TRAIN.replace("ema = none", "accumulate = 4\n  shards = 2\n  base_batch = 256"))
+    whole = recipe.in_one_step(1024)
+    assert (whole.batch, whole.shards, whole.accumulate) == (128, 8, 1)
+    assert whole.rate_factor == recipe.rate_factor
+    assert recipe.in_one_step(1023) == recipe, "fewer than 8 updates"
+    assert replace(recipe, qat="moving").in_one_step(1024).accumulate == 4
+    plain = replace(recipe, accumulate=1)
+    assert plain.in_one_step(1024) == plain
+
+
+def test_nets_of_little_work_have_one_shard(tmp_path: Path) -> None:
+    for units, shards in ((3, 1), (10000, 4)):
+        path = tmp_path / "tiny.net"
+        path.write_text(NET.replace("(3)", f"({units})"))
+        given = {"data": "mnist", "batch": 128}
+        assert resolve_recipe(None, given, load(path)).shards == shards
+    assert resolve_recipe(None, {**given, "batch": 96}, load(path)).shards == 2
+    assert resolve_recipe(None, {**given, "batch": 50}, load(path)).shards == 1
 
 
 def test_texts_and_negative_numbers(tmp_path: Path) -> None:

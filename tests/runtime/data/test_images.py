@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from netc.compiler.graph.builder import GraphBuilder
 from netc.compiler.graph.ir import Graph
 from netc.compiler.preprocess import overridden
 from netc.compiler.types import DType, TensorType
-from netc.runtime.data.decoding import pixels_of
+from netc.runtime.data.decoding import jpeg_pixels, open_picture, pixels_of
 from netc.runtime.data.images import Preprocess, as_input, assumption, decode, depth_note, eight_bits
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -139,6 +140,31 @@ def test_strips_are_parts_of_the_whole(mode: str, monkeypatch: pytest.MonkeyPatc
         for pixels in (1, 70, 1 << 20):
             monkeypatch.setattr("netc.runtime.data.decoding._STRIP", pixels)
             np.testing.assert_array_equal(pixels_of(image, wanted), whole)
+
+
+def test_simplejpeg_gives_the_pixels_of_pillow() -> None:
+    pytest.importorskip("simplejpeg", reason="simplejpeg is not installed (netc[jpeg])")
+    for size, mode, sampling, progressive in product(((61, 45), (1, 1)), ("RGB", "L"), (0, 1, 2), (False, True)):
+        picture = Image.fromarray(RGB).resize(size).convert(mode)
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85, subsampling=sampling, progressive=progressive)
+        with open_picture(file.getvalue()) as image:
+            pixels = jpeg_pixels(image, file.getvalue())
+            assert pixels is not None
+            np.testing.assert_array_equal(pixels.reshape(np.asarray(image).shape), np.asarray(image))
+
+
+def test_a_jpeg_file_that_is_cut_off_is_refused_with_and_without_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.fromarray(RGB).resize((200, 200)).save(file, "JPEG")
+    cut = file.getvalue()[: len(file.getvalue()) // 2]
+    messages = set[str]()
+    for _ in range(2):
+        with pytest.raises(NetcError) as caught:
+            decode(cut)
+        messages.add(str(caught.value))
+        monkeypatch.setattr("netc.runtime.data.decoding._simplejpeg", lambda: None)
+    assert len(messages) == 1
 
 
 def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class ThreadWorld:
     """The world of one thread among others."""
 
     cores = 1
+    threaded = True
     over = False
 
     def __init__(self, rank: int, size: int, boxes: dict[tuple[int, int], Queue[Any]]) -> None:

@@ -23,6 +23,7 @@ train tiny {
   data = "data.npz"
   optimizer = sgd(lr = 0.1, momentum = 0.9)
   batch = 64
+  shards = 2
   epochs = 2
 }
 """
@@ -80,6 +81,17 @@ def test_ranks_give_the_weights_of_one_process(home: Path) -> None:
         assert (home / "one" / name).read_bytes() == (home / "two" / name).read_bytes()
 
 
+def test_ranks_share_accumulated_batches_and_add_buckets_meanwhile(home: Path) -> None:
+    (home / "wide.net").write_text(NET.replace("conv@conv(4, 3", "conv@wide(64, 3) |> conv@conv(64, 3"))
+    options = ("--batch", "4", "--accumulate", "4", "--shards", "1", "--bucket", "0.01", "--net", "tiny")
+    for ranks in (1, 2, 3):
+        done = train(home, ranks, "wide.net", "--run-dir", str(ranks), *options)
+        assert done.returncode == 0, done.stderr
+        assert "12 steps of 16" in done.stdout
+    for ranks in (2, 3):
+        assert (home / "1" / "last.safetensors").read_bytes() == (home / str(ranks) / "last.safetensors").read_bytes()
+
+
 def test_a_run_of_two_ranks_goes_on_with_one(home: Path) -> None:
     options = ("--save-every", "1")
     assert (
@@ -109,8 +121,20 @@ def test_more_ranks_than_shards_are_refused_once(home: Path) -> None:
     refused = train(home, 2, "tiny.net", "--shards", "1")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: 2 ranks share a batch of 64 in 1 shards\n"
+        "error: 2 ranks share a batch of 64 in 1 shard\n"
         "  hint: --shards 2, which a run on any other number of ranks needs, too, to give the same weights\n"
+    )
+
+
+def test_a_rank_with_other_options_is_named(home: Path) -> None:
+    command = f"exec {sys.executable} -m netc train tiny.net --seed $PMI_RANK"
+    refused = subprocess.run(
+        [str(LAUNCHER), "-n", "2", "sh", "-c", command], cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "rank 1: error: this rank was started with seed = 1, but rank 0 with 0\n"
+        "  hint: give all ranks the same command and the same data\n"
     )
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 import netc
 from netc.compiler.errors import NetcError
+from netc.compiler.modules.module import final_outputs
+from netc.compiler.modules.reader import parse_module
 from netc.runtime.parallel.trainer import CHECKED_STEPS, ShardedTrainer
 from netc.runtime.parallel.world import ALONE, World
 from netc.training import TrainingRequest, load_sharded_trainer
@@ -27,6 +29,9 @@ net tiny(image: f32[N, 8, 8, 3]) {
   return image |> conv@conv(8, 3, bias = false) |> batch_norm@bn |> relu |> max_pool(2) |> flatten |> dropout(0.5)
     |> dense@fc(5)
 }
+"""
+WIDE = """
+net wide(image: f32[N, 16, 16, 3]) { return image |> conv@conv(32, 3) |> relu |> max_pool(2) |> flatten |> dense@fc(5) }
 """
 BATCH, SHARDS = 16, 4
 Array = NDArray[Any]
@@ -105,6 +110,56 @@ def test_any_number_of_ranks_gives_the_same_bits(source: Path, ranks: int) -> No
         for name, value in expected.items():
             np.testing.assert_array_equal(state[name], value, err_msg=name)
     alone.close()
+
+
+def test_ranks_add_buckets_to_the_same_bits(tmp_path: Path) -> None:
+    path = tmp_path / "wide.net"
+    path.write_text(WIDE)
+    x, labels = np.random.default_rng(0).standard_normal((BATCH, 16, 16, 3), np.float32), batches(1)[0][1]
+
+    def work(world: World) -> tuple[dict[str, Array], int]:
+        mine = trainer(path, world, bucket=10_000)
+        if world.rank == 1:
+            mine._final = [[], *reversed(mine._final[:-1]), mine._final[-1]]  # as if the program had another order
+            mine._shard.listen = lambda heard: None  # type: ignore[method-assign]
+        for _ in range(3):
+            ShardedTrainer.step(mine, x[mine.rows], labels[mine.rows])  # without orders to the others
+        state, buckets = mine.state(), mine.bucket[1]
+        mine.close()
+        return state, buckets
+
+    expected, one = work(ALONE)
+    assert one == 1
+    for state, buckets in on_ranks(2, work):
+        assert buckets == 2
+        for name, value in expected.items():
+            np.testing.assert_array_equal(state[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_shard_announces_gradients_in_the_order_of_the_backward_pass(tmp_path: Path, threads: int) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(WIDE)
+    request = TrainingRequest(path, batch=4, shards=4, threads=threads, seed=4, announces=True, bucket=10_000)
+    x, labels = np.ones((BATCH, 16, 16, 3), np.float32), batches(1)[0][1]
+    with load_sharded_trainer(request, netc.load(path, batch=BATCH), ALONE) as mine:
+        shard = mine._shard
+        names = [name for name, _ in shard.module.outputs]
+        groups = [[names[i] for i in group] for group in final_outputs(mine._calls, len(names))]
+        assert "fc.weight.grad" in groups[0]
+        assert "conv.weight.grad" in groups[-1]
+        heard = list[int]()
+        shard.listen(heard.append)
+        mine.step(x, labels)
+        assert heard == [*range(len(groups) - 1)] * 4
+        shard.listen(None)
+        mine.step(x, labels)
+        assert len(heard) == (len(groups) - 1) * 4
+        *early, (share, time) = mine.announced(x, labels)
+        assert early
+        assert share == time == 1
+        assert all(0 < s < 1 and 0 < t <= 1 for s, t in early)
+        assert str(parse_module(str(shard.module))) == str(shard.module)
 
 
 def test_a_rank_with_other_weights_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netc.runtime.parallel.tree import Tree, middle, row_of, subtrees
+from netc.runtime.parallel.tree import Announce, Tree, middle, row_of, subtrees
 
 from .ranks import ThreadWorld, on_ranks, random_rows
 
@@ -46,7 +46,7 @@ def test_sums_have_the_bits_of_the_tree(shards: int, ranks: int) -> None:
     def work(world: ThreadWorld) -> list[NDArray[Any]]:
         tree = Tree(world, shards, LENGTH)
 
-        def compute(shard: int, out: NDArray[Any]) -> None:
+        def compute(shard: int, out: NDArray[Any], announce: Announce | None) -> None:
             assert shard in tree.row
             out[:] = rows[shard]
 
@@ -58,3 +58,44 @@ def test_sums_have_the_bits_of_the_tree(shards: int, ranks: int) -> None:
     for totals in on_ranks(ranks, work):
         for total in totals:
             np.testing.assert_array_equal(total, expected)
+
+
+@pytest.mark.parametrize(("shards", "ranks"), [(4, 1), (4, 2), (8, 4), (5, 3), (4, 3)])
+def test_buckets_are_added_while_the_last_shard_is_computed(shards: int, ranks: int) -> None:
+    rows, buckets = random_rows(shards, LENGTH), (slice(0, 11), slice(11, 30))
+
+    def work(world: ThreadWorld) -> tuple[list[NDArray[Any]], int]:
+        tree, announcing = Tree(world, shards, LENGTH, buckets=buckets), 0
+
+        def compute(shard: int, out: NDArray[Any], announce: Announce | None) -> None:
+            nonlocal announcing
+            out[:] = np.nan
+            for number, part in enumerate((*buckets, slice(30, LENGTH))):
+                out[part] = rows[shard][part]
+                if announce is not None and number < len(buckets):
+                    announce(number)
+                    announcing += 1
+
+        totals = [tree.total(compute).copy() for _ in range(2)]
+        tree.close()
+        return totals, announcing
+
+    for totals, announcing in on_ranks(ranks, work):
+        assert announcing == (2 * len(buckets) if ranks > 1 else 0)
+        for total in totals:
+            np.testing.assert_array_equal(total, by_definition(rows))
+
+
+def test_what_fails_in_the_background_is_raised() -> None:
+    class Broken(ThreadWorld):
+        def exchange(self, mine: Any, theirs: Any, partner: int) -> None:
+            raise ConnectionError("the other one is gone")
+
+    def compute(shard: int, out: NDArray[Any], announce: Announce | None) -> None:
+        out[:] = 1
+        if announce is not None:
+            announce(0)
+
+    tree = Tree(Broken(0, 2, {}), 2, LENGTH, buckets=(slice(0, 8),))
+    with pytest.raises(ConnectionError, match="gone"):
+        tree.total(compute)

@@ -11,7 +11,7 @@
  *   netc_stop(&c);
  *
  * One context serves one run at a time; several contexts may share the weights. `threads`, `arena` and `weights` must
- * stay as they are between start and stop; `buffers` and `profile` may change from run to run.
+ * stay as they are between start and stop; `buffers`, `profile` and `notify` may change from run to run.
  */
 #ifndef NETC_H
 #define NETC_H
@@ -28,7 +28,9 @@ struct netc_context {
   void **buffers;
   int64_t threads;  /* at least 1, the caller's own included */
   int64_t *profile; /* NULL, or room for one time stamp in nanoseconds before the first kernel and one after each */
-  uint64_t internal[67]; /* worker threads and their synchronisation: zero at first, then not yours to touch */
+  void (*notify)(struct netc_context *context, int64_t number); /* NULL, or called by netc_run, on the caller's thread,
+                                                                   when outputs of a program that announces them are final */
+  uint64_t internal[66]; /* worker threads and their synchronisation: zero at first, then not yours to touch */
 };
 
 extern const int64_t netc_arena_bytes;

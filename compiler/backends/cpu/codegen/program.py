@@ -46,7 +46,10 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
     if clock is None:
         raise NetcError(f"programs for {target.triple} are not supported: they need POSIX threads")
     runtime = [runtime_text(target, prefix), filled("stamp.ll", {"monotonic": str(clock)})]
-    parts = [*runtime, "\n".join(sizes), "", sequence_text(module, Threaded(stamps=True)), *kernels]
+    notifies = any(call.announces for call in module.calls)
+    runtime += [filled("notify.ll", {})] if notifies else []
+    sequence = sequence_text(module, Threaded(stamps=True, notifies=notifies))
+    parts = [*runtime, "\n".join(sizes), "", sequence, *kernels]
     return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
@@ -79,6 +82,8 @@ class Convention(ABC):
     """The lines with which all threads wait for each other, where there may be several."""
     stamps: bool = False
     """Time stamps are taken between calls."""
+    notifies: bool = False
+    """Whoever runs the program may be called back amid it."""
 
     @abstractmethod
     def load(self, module: Module) -> list[str]:
@@ -106,6 +111,7 @@ class Threaded(Convention):
     """
 
     stamps: bool = False
+    notifies: bool = False
     parameters = "ptr %ctx, i64 %tid, i64 %nthreads"
     meeting = ("  call void @netc.meet(ptr %ctx, i64 %tid, i64 %nthreads)",)
 
@@ -225,6 +231,9 @@ def _segment(module: Module, convention: Convention, calls: Sequence[int]) -> li
         slots = (*call.arguments, *([] if call.when is None else [call.when]))
         touched |= {place for place in map(names.place, slots) if place is not None}
     after = [_stamp(calls[-1] + 1)] if convention.stamps else []
+    if convention.notifies and module.calls[calls[-1]].announces:
+        found = sum(call.announces for call in module.calls[: calls[-1]])
+        after.append(f"  call void @netc.notify(ptr %ctx, i64 %tid, i64 {found})")
     return [*convention.segment(number, module, sorted(touched), lines), *after]
 
 

@@ -21,17 +21,18 @@
   ptr,          ;  2 buffers: inputs, then outputs
   i64,          ;  3 threads
   ptr,          ;  4 profile, or null
-  ptr,          ;  5 workers: one %worker for each thread; null unless they run
-  [2 x i64],    ;  6 crowded: not 0 if there are more threads than processors
-  i64,          ;  7 job: number of runs that were started
+  ptr,          ;  5 notify, or null
+  ptr,          ;  6 workers: one %worker for each thread; null unless they run
+  i64,          ;  7 crowded: not 0 if there are more threads than processors
+  i64,          ;  8 job: number of runs that were started
   [7 x i64],
-  i64,          ;  9 finished
+  i64,          ; 10 finished
   [7 x i64],
-  i64,          ; 11 sleepers
-  i64,          ; 12 stopping
+  i64,          ; 12 sleepers
+  i64,          ; 13 stopping
   [14 x i64],
-  [16 x i64],   ; 14 mutex
-  [16 x i64]    ; 15 condition variable
+  [16 x i64],   ; 15 mutex
+  [16 x i64]    ; 16 condition variable
 }
 %worker = type {
   ptr,          ; 0 context
@@ -60,7 +61,7 @@ declare void @free(ptr)
 ; Return once *word has reached `target`; whether the thread slept.
 define internal i1 @netc.wait(ptr %ctx, ptr %word, i64 %target, i64 %patience) noinline nounwind {
 entry:
-  %place = getelementptr %context, ptr %ctx, i64 0, i32 6
+  %place = getelementptr %context, ptr %ctx, i64 0, i32 7
   %crowded = load i64, ptr %place, align 8
   %calm = icmp eq i64 %crowded, 0
   %spins = select i1 %calm, i64 %patience, i64 1
@@ -76,9 +77,9 @@ again:
   %more = icmp ult i64 %next, %spins
   br i1 %more, label %spin, label %sleep
 sleep:
-  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 11
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 14
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 12
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 16
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   %before = atomicrmw add ptr %sleepers, i64 1 seq_cst
   br label %check
@@ -100,13 +101,13 @@ done:
 ; Wake those who sleep; the word that they wait for was changed before.
 define internal void @netc.wake(ptr %ctx) noinline nounwind {
 entry:
-  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 11
+  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 12
   %asleep = load atomic i64, ptr %sleepers seq_cst, align 8
   %any = icmp ne i64 %asleep, 0
   br i1 %any, label %wake, label %done
 wake:
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 14
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 16
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
   %sent = call i32 @pthread_cond_broadcast(ptr %condition)
   %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
@@ -118,7 +119,7 @@ done:
 ; Return once a round is over; who has slept is less patient the next time.
 define internal void @netc.await(ptr %ctx, ptr %self, i64 %target) noinline nounwind {
 entry:
-  %finished = getelementptr %context, ptr %ctx, i64 0, i32 9
+  %finished = getelementptr %context, ptr %ctx, i64 0, i32 10
   %place = getelementptr %worker, ptr %self, i64 0, i32 4
   %patience = load i64, ptr %place, align 8
   %slept = call i1 @netc.wait(ptr %ctx, ptr %finished, i64 %target, i64 %patience)
@@ -169,10 +170,10 @@ single:
   %answer = select i1 %first, i64 0, i64 -1
   ret i64 %answer
 several:
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %all = load ptr, ptr %workers, align 8
   %self = getelementptr %worker, ptr %all, i64 %tid
-  %finished = getelementptr %context, ptr %ctx, i64 0, i32 9
+  %finished = getelementptr %context, ptr %ctx, i64 0, i32 10
   br i1 %first, label %begin, label %end
 begin:
   %begun = call i64 @netc.next_round(ptr %self)
@@ -238,12 +239,12 @@ entry:
   %alone = icmp eq i64 %nthreads, 1
   br i1 %alone, label %done, label %arrive
 arrive:
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %all = load ptr, ptr %workers, align 8
   %self = getelementptr %worker, ptr %all, i64 %tid
   %round = call i64 @netc.next_round(ptr %self)
   %target = mul i64 %round, %nthreads
-  %finished = getelementptr %context, ptr %ctx, i64 0, i32 9
+  %finished = getelementptr %context, ptr %ctx, i64 0, i32 10
   %before = atomicrmw add ptr %finished, i64 1 seq_cst
   %count = add i64 %before, 1
   %last = icmp eq i64 %count, %target
@@ -265,8 +266,8 @@ entry:
   %tid = load i64, ptr %number, align 8
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
-  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 12
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
+  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 13
   br label %next
 next:
   %done = phi i64 [ 0, %entry ], [ %following, %run ]
@@ -285,7 +286,7 @@ exit:
 ; Count the runs that were started up, and tell the workers.
 define internal void @netc.post(ptr %ctx) noinline nounwind {
 entry:
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
   %before = atomicrmw add ptr %job, i64 1 seq_cst
   call void @netc.wake(ptr %ctx)
   ret void
@@ -294,8 +295,8 @@ entry:
 ; Stop and join the workers numbered below `count`, and give back what `start` took.
 define internal void @netc.join(ptr %ctx, i64 %count) noinline nounwind {
 entry:
-  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 12
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 13
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %all = load ptr, ptr %workers, align 8
   store atomic i64 1, ptr %stopping seq_cst, align 8
   call void @netc.post(ptr %ctx)
@@ -313,8 +314,8 @@ join:
 free:
   call void @free(ptr %all)
   store ptr null, ptr %workers, align 8
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 14
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 16
   %a = call i32 @pthread_cond_destroy(ptr %condition)
   %b = call i32 @pthread_mutex_destroy(ptr %mutex)
   ret void
@@ -324,19 +325,19 @@ define {{linkage}} i32 @{{prefix}}_start(ptr %ctx) nounwind {
 entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %running = load ptr, ptr %workers, align 8
   %started = icmp ne ptr %running, null
   %alone = icmp slt i64 %nthreads, 2
   %done = or i1 %started, %alone
   br i1 %done, label %ready, label %prepare
 prepare:
-  %job = getelementptr %context, ptr %ctx, i64 0, i32 7
-  %finished = getelementptr %context, ptr %ctx, i64 0, i32 9
-  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 11
-  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 12
-  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 14
-  %condition = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %job = getelementptr %context, ptr %ctx, i64 0, i32 8
+  %finished = getelementptr %context, ptr %ctx, i64 0, i32 10
+  %sleepers = getelementptr %context, ptr %ctx, i64 0, i32 12
+  %stopping = getelementptr %context, ptr %ctx, i64 0, i32 13
+  %mutex = getelementptr %context, ptr %ctx, i64 0, i32 15
+  %condition = getelementptr %context, ptr %ctx, i64 0, i32 16
   store i64 0, ptr %job, align 8
   store i64 0, ptr %finished, align 8
   store i64 0, ptr %sleepers, align 8
@@ -397,7 +398,7 @@ define {{linkage}} void @{{prefix}}_stop(ptr %ctx) nounwind {
 entry:
   %threads = getelementptr %context, ptr %ctx, i64 0, i32 3
   %nthreads = load i64, ptr %threads, align 8
-  %workers = getelementptr %context, ptr %ctx, i64 0, i32 5
+  %workers = getelementptr %context, ptr %ctx, i64 0, i32 6
   %all = load ptr, ptr %workers, align 8
   %idle = icmp eq ptr %all, null
   br i1 %idle, label %done, label %join
