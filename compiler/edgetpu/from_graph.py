@@ -21,6 +21,7 @@ from ..ops.facets import EDGETPU, TFLITE
 from ..ops.logic import BitwiseAnd, BitwiseXor
 from ..ops.normalization import BatchNorm, Dropout
 from ..ops.pooling import AvgPool, MaxPool
+from ..ops.seeded_random import SeededNumbers
 from ..ops.sequence_lstm import SequenceLstm
 from ..ops.sequence_rnn import SequenceRnn, Svdf
 from ..ops.shape import Concat, Identity, Pad, Slice
@@ -136,6 +137,12 @@ class Conversion:
     def unknown(self, op: Operation, operands: list[TensorFacts]) -> None:
         """An operator that has no TFLite form as it is used."""
         self._emit(op, op.name.upper(), list(operands))
+        for result in op.results[1:]:
+            self._tensors[result] = self._fresh(result.type)
+
+    def seeded_numbers(self, op: Operation, operands: list[TensorFacts]) -> None:
+        """Numbers of one distribution or another."""
+        self._emit(op, "RANDOM_STANDARD_NORMAL" if op.attributes["normal"] else "RANDOM_UNIFORM", list(operands))
         for result in op.results[1:]:
             self._tensors[result] = self._fresh(result.type)
 
@@ -282,6 +289,7 @@ def _kind(op: Operation) -> str:
 
 EDGETPU.add(Conversion.plain, BitwiseAnd, BitwiseXor, Square)
 EDGETPU.add(Conversion.unknown, SequenceLstm, SequenceRnn, Svdf)
+EDGETPU.add(Conversion.seeded_numbers, SeededNumbers)
 EDGETPU.add(Conversion.operand, Identity, Dropout, StopGradient)
 EDGETPU.add(Conversion.pooling, AvgPool, MaxPool)
 EDGETPU.add(Conversion.batch_norm, BatchNorm)
