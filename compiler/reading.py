@@ -97,6 +97,17 @@ def open_file(path: str | os.PathLike[str], what: str = "file") -> IO[bytes]:
         return os.fdopen(handle, "rb")
 
 
+def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
+    """The first bytes of a regular file; none of anything else, as who reads a pipe needs all of what comes."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return b""
+        with open(path, "rb", buffering=0) as file:
+            return file.read(count)
+    except (OSError, ValueError):  # who reads the file says what is wrong
+        return b""
+
+
 def _checked(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     if "\0" in os.fspath(path):
         raise NetcError(f"can't read {os.fspath(path)}: the name holds a null character")

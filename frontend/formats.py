@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from ..compiler.errors import NetcError
 from ..compiler.graph.ir import Graph
-from ..compiler.reading import open_file
+from ..compiler.reading import first_bytes
 from ..compiler.text import with_article
 from .lexer import is_network
 from .loading import load_network
@@ -66,7 +65,7 @@ def format_of(source: AnyPath) -> Format:
     path = os.fspath(source)
     suffix = Path(path).suffix.lower()
     named = next((f for f in FORMATS.values() if suffix in f.suffixes), None)
-    head = _head(path)
+    head = first_bytes(path, HEAD)
     if named is not None and named.recognizes(head):
         return named
     found = next((f for f in FORMATS.values() if f.recognizes(head)), None)
@@ -77,21 +76,6 @@ def format_of(source: AnyPath) -> Format:
             hint=f"call it {better}",
         )
     return named or found or FORMATS["net"]
-
-
-def _head(path: str) -> bytes:
-    """The first bytes of a regular file. Nothing of pipes: who reads the network needs all of them."""
-    try:
-        is_file = stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError):  # who reads the network says what is wrong
-        return b""
-    if not is_file:
-        return b""
-    try:
-        with open_file(path) as stream:
-            return stream.read(HEAD)
-    except (NetcError, OSError):
-        return b""
 
 
 # ---- the formats ----------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ import numpy as np
 from ..compiler.errors import Location, NetcError
 from ..compiler.files import replacing
 from ..compiler.image import PAGE, Image, LoadedObject
-from ..compiler.reading import open_file, reading
+from ..compiler.reading import first_bytes, open_file, reading
 from ..compiler.signature import NamedType, Signature
 from ..compiler.types import TensorType, parse_type
 from .host import available_cores, physical_memory
@@ -125,13 +125,7 @@ def is_saved_name(path: str | os.PathLike[str]) -> bool:
 
 def is_saved(path: str | os.PathLike[str]) -> bool:
     """Whether a file is called as saved programs are, or begins like one."""
-    if is_saved_name(path):
-        return True
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
-        return False
+    return is_saved_name(path) or first_bytes(path, len(MAGIC)) == MAGIC
 
 
 class SavedFile:
