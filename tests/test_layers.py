@@ -59,7 +59,7 @@ RUNTIME_LAYERS = {
     "data": {"cache", "weights"},
     "training": {"data", "finite"},
     "evaluation": {"data", "parallel", "training"},
-    "parallel": {"data", "host", "program", "trainer", "training"},
+    "parallel": {"data", "host", "program", "session", "trainer", "training"},
     "session": {"forks", "host"},
     "callers": {"forks", "host", "session"},
     "program": {"callers", "session"},

@@ -44,6 +44,8 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("space_to_depth", "depth_to_space", "space_to_batch_nd", "batch_to_space_nd"), _MOVES),
     **dict.fromkeys(("gather", "take_along_axis", "last_update"), _MOVES),
     **dict.fromkeys(("bitcast", "to_bfloat16", "from_bfloat16"), "bits, which are no numbers"),
+    **dict.fromkeys(("random_words", "seeded_numbers", "seeded_choices"), "counters, which are whole numbers, go in"),
+    "blocked_dense": _SUMS,
     "half_weight": "weights are packed with it: schedules/test_narrow_products.py",
     "scatter_nd": "sums of what is moved",
     **dict.fromkeys(("rfft", "irfft", "rfft2", "sequence_lstm", "sequence_rnn", "svdf"), _SUMS),

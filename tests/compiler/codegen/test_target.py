@@ -10,13 +10,13 @@ import pytest
 
 from netc.compiler.backends import find_target, target_names
 from netc.compiler.backends.cpu.codegen import assembly, emit_module, machine, object_code
+from netc.compiler.backends.cpu.codegen import host as codegen_host
 from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.codegen.jit import load_kernel
 from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import NetcError
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.targets.target import MinMax, Target
-from netc.runtime import host as runtime_host
 from netc.runtime.host import runs_here
 
 from ..loops.test_text import module
@@ -116,7 +116,7 @@ def test_code_for_a_processor_runs_where_its_instruction_sets_are(monkeypatch: p
     """A host with wide vectors isn't enough: AMD's processors have SSE4a, Intel's newer ones more of AVX-512."""
     named = [find_target(name) for name in target_names() if name != "host"]
     host = replace(find_target("skylake-avx512"), features="+avx512f,+sse4a")
-    monkeypatch.setattr(runtime_host, "host_target", lambda: host)
+    monkeypatch.setattr(codegen_host, "host_target", lambda: host)
     found = {target.cpu: runs_here(target) for target in named}
     assert [cpu for cpu in ("haswell", "skylake-avx512", "znver2", "znver3", "znver4") if found[cpu]] == [
         "haswell",

@@ -47,11 +47,11 @@ class WidenedEmitter(DepthwiseEmitter):
         return self.parameters.add(Buffer("w", self.factor, (*self.walk.kernel, self.walk.channels)), wide)
 
     def _input(self, place: tuple[Expr, ...], lanes: int) -> Expr:
-        return Cast(super()._input(place, lanes), self.factor)
+        return Cast(Load(self.x, place, lanes), self.factor)
 
     def _weight(self, place: tuple[Expr, ...], lanes: int) -> Expr:
-        zero = self.signs.weight_zero
-        return super()._weight(place, lanes) - zero if zero else super()._weight(place, lanes)
+        weight, zero = Load(self.w, place, lanes), self.signs.weight_zero
+        return weight - zero if zero else weight
 
     def _add_product(self, value: Expr, weight: Expr, total: Expr) -> Expr:
         return total + Cast(value, self.dtype) * Cast(weight, self.dtype)
