@@ -69,6 +69,8 @@ def _space_to_depth(operands: tuple[Any, ...], attributes: Mapping[str, Any]) ->
 NUMPY: dict[str, Reference] = {
     **{name: _elementwise(name) for name in ("maximum", "minimum", "less", "less_equal", "greater", "greater_equal")},
     **{name: _elementwise(name) for name in ("equal", "not_equal", "sqrt", "exp", "log", "tanh", "sign", "sin", "cos")},
+    **{name: _elementwise(name) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
+    "bitwise_not": _elementwise("invert"),
     **{name: _elementwise(name) for name in ("abs", "sinh", "cosh", "tan", "exp2", "expm1", "log1p", "log2", "log10")},
     **{name: _elementwise(name) for name in ("floor", "ceil", "trunc", "square", "isnan", "isinf", "isfinite")},
     **{f"a{name}": _elementwise(f"arc{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},

@@ -201,7 +201,7 @@ def seeded(m: Maker, name: str) -> Value:
     if name == "random_words":
         return m.emit(name, counter, blocks=m.number(0, 5), **seeds)
     if name == "seeded_numbers":
-        return m.emit(name, counter, shape=m.shape(), normal=False, **seeds)
+        return m.emit(name, counter, shape=m.shape(), normal=m.flag(), **seeds)
     logits = m.leaf(DType.F32, (m.choice((2, 1, 3)), m.choice((4, 1, 5))), "9")
     return m.emit(name, counter, logits, count=m.number(0, 6), dtype=m.choice(("i32", "i64")), **seeds)
 
