@@ -12,10 +12,9 @@ from netc.compiler.backends.cpu.codegen.host import host_target
 from netc.compiler.backends.cpu.codegen.jit import load_object
 from netc.compiler.backends.cpu.codegen.machine import object_code
 from netc.compiler.backends.cpu.codegen.program import runtime_text
+from netc.runtime.session import Context
 
 NONE = -1
-WORKERS_AT = 40
-"""Where a context says where its workers are."""
 SEQUENCE = "define void @netc.sequence(ptr %ctx, i64 %tid, i64 %nthreads) { ret void }\n"
 I64, POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -32,7 +31,8 @@ class Rounds:
         self.loaded = load_object(code, target, ("netc.take", "netc.meet"))
         self.memory = (ctypes.c_uint64 * 128)()
         self.workers = (ctypes.c_uint64 * (32 * self.count))()
-        ctypes.c_uint64.from_buffer(self.memory, WORKERS_AT).value = ctypes.addressof(self.workers)
+        context = Context.from_buffer(self.memory)
+        context.internal[0] = ctypes.addressof(self.workers)
         self._take = ctypes.CFUNCTYPE(I64, POINTER, I64, I64, I64)(self.loaded.addresses["netc.take"])
         self._meet = ctypes.CFUNCTYPE(None, POINTER, I64, I64)(self.loaded.addresses["netc.meet"])
 
