@@ -42,7 +42,7 @@ class Call:
     kernel: str
     arguments: tuple[Slot, ...]
     barrier: bool
-    """All threads wait for each other after this call."""
+    """No later call begins before all threads' shares of the calls up to this one are done."""
     label: str
     """The operators it carries out, for profiles: "conv2d+relu"."""
     macs: int = 0
@@ -57,9 +57,9 @@ class Call:
 class Block:
     """Calls that are made if a boolean holds, or as long as it does.
 
-    The boolean is asked before call number `body`, after all threads have met. If it holds, the calls from there to
-    `end` are made, `end` left out. If the block `repeats`, all threads meet behind them, and all goes on at call number
-    `first`: those from there to `body` make the boolean.
+    The boolean is asked before call number `body`, when all calls before are done; threads meet once all have read it.
+    If it holds, the calls from there to `end` are made, `end` left out. If the block `repeats`, all goes on at call
+    number `first` when they are done: those from there to `body` make the boolean.
     """
 
     first: int

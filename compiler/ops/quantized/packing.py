@@ -34,11 +34,8 @@ class PackDot4(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        rows, width = attributes["rows"], attributes["width"]
-        filters = weight.shape[-1] if weight.rank else 0
-        if min(rows, width, filters) < 1 or weight.dtype not in BYTES or (weight.size // filters) % rows:
-            raise ShapeError(f"pack_dot4 can't pack {weight} in {rows} rows and panels of {width} filters")
-        steps = -(-(weight.size // filters // rows) // 4)
+        rows, width, filters, length = _runs(self, weight, attributes)
+        steps = -(-length // 4)
         panels = 1 if attributes["ones"] else -(-filters // width)
         return (TensorType(DType.I8, (panels, rows * steps, width * 4)),)
 
@@ -48,11 +45,26 @@ class PackDot4(Part):
         if attributes["ones"]:
             weight = np.ones((*weight.shape[:-1], width), np.int8)
         filters = weight.shape[-1]
-        signed = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8).reshape(rows, -1, filters)
+        signed = _signed_runs(weight, attributes)
         padded = np.pad(signed, ((0, 0), (0, -signed.shape[1] % 4), (0, -filters % width)))
         quads = padded.reshape(rows * padded.shape[1] // 4, 4, padded.shape[2] // width, width)
         packed: Array = quads.transpose(2, 0, 3, 1)
         return (packed.reshape(packed.shape[0], packed.shape[1], width * 4),)
+
+
+def _runs(operator: Part, weight: TensorType, attributes: Attributes) -> tuple[int, int, int, int]:
+    """Rows, width of panels, filters, and elements of a row, of an 8-bit weight that is packed in panels."""
+    rows, width = attributes["rows"], attributes["width"]
+    filters = weight.shape[-1] if weight.rank else 0
+    if min(rows, width, filters) < 1 or weight.dtype not in BYTES or (weight.size // filters) % rows:
+        raise ShapeError(f"{operator.name} can't pack {weight} in {rows} rows and panels of {width} filters")
+    return rows, width, filters, weight.size // filters // rows
+
+
+def _signed_runs(weight: Array, attributes: Attributes) -> Array:
+    """The weight as i8 [rows, length, F], less the offset."""
+    signed: Array = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8)
+    return signed.reshape(attributes["rows"], -1, weight.shape[-1])
 
 
 @register
@@ -135,18 +147,15 @@ class PackWide(Part):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         (weight,) = operands
-        rows, width = attributes["rows"], attributes["width"]
-        filters = weight.shape[-1] if weight.rank else 0
-        if min(rows, width, filters) < 1 or weight.dtype not in BYTES or (weight.size // filters) % rows:
-            raise ShapeError(f"pack_wide can't pack {weight} in {rows} rows and panels of {width} filters")
-        whole, parts = wide_parts(weight.size // filters // rows)
+        rows, width, filters, length = _runs(self, weight, attributes)
+        whole, parts = wide_parts(length)
         return (TensorType(DType.I8, (-(-filters // width), rows * width * (whole * WIDE + len(parts) * HALF))),)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         (weight,) = operands
         rows, width = attributes["rows"], attributes["width"]
         filters = weight.shape[-1]
-        signed = (weight.astype(np.int16) - attributes["offset"]).astype(np.int8).reshape(rows, -1, filters)
+        signed = _signed_runs(weight, attributes)
         whole, parts = wide_parts(signed.shape[1])
         end = whole * WIDE + sum(parts)
         padded = np.pad(signed, ((0, 0), (0, end - signed.shape[1]), (0, -filters % width)))
