@@ -278,3 +278,8 @@ def minimum(a: Expr | int | float, b: Expr | int | float) -> Expr:
 def maximum(a: Expr | int | float, b: Expr | int | float) -> Expr:
     """The larger of two values."""
     return binary("max", a, b)
+
+
+def types_of(*operands: Expr) -> str:
+    """The types of operands, for messages."""
+    return ", ".join(str(operand.type) for operand in operands)

@@ -1,7 +1,7 @@
 """The loop IR: counted loops over buffers, with scalar, vector and register-tile values.
 
 It is the narrow waist of netc: every operator reaches every machine through it, and nothing above it knows LLVM.
-This module is its door: here stand statements and kernels, `buffers`, `expressions` and `nodes` have the rest.
+This module is its door: here stand statements and kernels; `buffers`, `expressions` and `*nodes` have the rest.
 All nodes are frozen and compare by value. Indices are `i64` expressions; arithmetic on constants folds on
 construction, so schedules can be written with plain integers.
 
@@ -23,31 +23,10 @@ from functools import cached_property
 from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
+from .dot_nodes import AddPairs, Dot2, Dot2Bfloat16, Dot4, DotAll, Halves
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
-from .nodes import (
-    AddPairs,
-    Bitcast,
-    Broadcast,
-    Cast,
-    Dot2,
-    Dot2Bfloat16,
-    Dot4,
-    DotAll,
-    FixedMul,
-    Fma,
-    FromBfloat16,
-    Halves,
-    HighProduct,
-    Interleave,
-    Join,
-    PairSums,
-    Pick,
-    RealMul,
-    Reduce,
-    Select,
-    Spread,
-    ToBfloat16,
-)
+from .lane_nodes import Broadcast, Interleave, Join, PairSums, Pick, Reduce, Spread
+from .nodes import Bitcast, Cast, FixedMul, Fma, FromBfloat16, HighProduct, RealMul, Select, ToBfloat16
 
 __all__ = [
     "INDEX",

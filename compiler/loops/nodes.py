@@ -1,7 +1,8 @@
 """Nodes that aren't operations by name, each with its word, operands, rule and meaning (see `expressions`).
 
-A node that is declared so, here or elsewhere, prints, reads back, is verified and interpreted. For compiled code it
-needs a rule in `codegen/expressions.py`, too.
+Here stand those that work lane by lane; `lane_nodes` and `dot_nodes` have the others. A node that is declared so,
+here or elsewhere, prints, reads back, is verified and interpreted. For compiled code it needs a rule in
+`codegen/expressions.py`, too.
 """
 
 from __future__ import annotations
@@ -11,19 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..numerics import bfloat16_bits, convert, from_bfloat16_bits, normal_or_zero
+from ..numerics import bfloat16_bits, convert, from_bfloat16_bits
 from ..types import DType
 from .buffers import VectorType
-from .expressions import Expr
-from .operations import OPERATIONS, Number
+from .expressions import Expr, types_of
+from .operations import Number
 from .spelling import spelled
-
-
-def _joined(*operands: Expr) -> str:
-    return ", ".join(str(e.type) for e in operands)
-
-
-# ---- lane by lane ---------------------------------------------------------------------------------------------------
 
 
 @spelled("fma")
@@ -40,7 +34,7 @@ class Fma(Expr):
 
     def fault(self) -> str:
         fits = self.a.type is self.b.type is self.c.type
-        return "" if fits else f"operands differ: {_joined(*self.operands)}"
+        return "" if fits else f"operands differ: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
         return _exact_fma if self.type.dtype.is_float else lambda a, b, c: a * b + c
@@ -67,7 +61,7 @@ class Select(Expr):
     def fault(self) -> str:
         condition, kind = self.condition.type, self.then.type
         fits = condition.dtype is DType.BOOL and condition.lanes in (1, kind.lanes) and kind is self.otherwise.type
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
         return lambda condition, then, otherwise: np.where(condition, then, otherwise)
@@ -93,7 +87,7 @@ class FixedMul(Expr):
 
     def fault(self) -> str:
         fits = self.x.type.dtype is DType.I32 and self.x.type is self.multiplier.type is self.shift.type
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
         def product(*operands: Number) -> Number:
@@ -103,26 +97,6 @@ class FixedMul(Expr):
             return (high + half) >> -shift
 
         return product
-
-
-@spelled("dot_all")
-@dataclass(frozen=True, slots=True)
-class DotAll(Expr):
-    """Vectors of signed bytes, multiplied lane by lane, and all products added to c, an i32."""
-
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return self.c.type
-
-    def fault(self) -> str:
-        fits = self.a.type is self.b.type and self.a.type.dtype is DType.I8 and self.c.type is VectorType(DType.I32)
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda a, b, c: np.sum(np.asarray(a, np.int64) * np.asarray(b, np.int64)) + c
 
 
 @spelled("high_product")
@@ -142,7 +116,7 @@ class HighProduct(Expr):
 
     def fault(self) -> str:
         fits = self.x.type.dtype is DType.I32 and self.x.type is self.y.type is self.addend.type
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
         def product(*operands: Number) -> Number:
@@ -169,7 +143,7 @@ class RealMul(Expr):
     def fault(self) -> str:
         x, factor = self.x.type, self.factor.type
         fits = x.dtype is DType.I32 and factor.dtype is DType.F64 and x.lanes == factor.lanes
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
 
     def meaning(self) -> Callable[..., Number]:
         def product(x: Number, factor: Number) -> Number:
@@ -255,308 +229,3 @@ class FromBfloat16(Expr):
 
     def meaning(self) -> Callable[..., Number]:
         return from_bfloat16_bits
-
-
-# ---- across lanes ---------------------------------------------------------------------------------------------------
-
-
-@spelled("broadcast")
-@dataclass(frozen=True, slots=True)
-class Broadcast(Expr):
-    """A scalar in every lane."""
-
-    value: Expr
-    lanes: int
-
-    def result(self) -> VectorType:
-        return VectorType(self.value.type.dtype, self.lanes)
-
-    def fault(self) -> str:
-        fits = self.value.type.lanes == 1 and self.lanes >= 1
-        return "" if fits else f"{self.value.type} is not one element"
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda value: np.full(self.lanes, value) if self.lanes > 1 else value
-
-
-@spelled("spread")
-@dataclass(frozen=True, slots=True)
-class Spread(Expr):
-    """Lanes of a vector, repeated: lane l of the result is lane l // run * step + start of the value."""
-
-    value: Expr
-    lanes: int
-    run: int
-    step: int
-    start: int
-
-    def result(self) -> VectorType:
-        return VectorType(self.value.type.dtype, self.lanes)
-
-    def fault(self) -> str:
-        if min(self.lanes, self.run) < 1:
-            return "lanes and run must be positive"
-        outside = [place for place in self.places if not 0 <= place < self.value.type.lanes]
-        return f"{self.value.type} has no lane {outside[-1]}" if outside else ""
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda value: (
-            np.atleast_1d(value)[list(self.places)] if self.lanes > 1 else np.atleast_1d(value)[self.start]
-        )
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The lane of the value that each lane of the result is."""
-        return tuple(lane // self.run * self.step + self.start for lane in range(self.lanes))
-
-
-@spelled("reduce")
-@dataclass(frozen=True, slots=True)
-class Reduce(Expr):
-    """All lanes of a vector combined into a scalar by the operation `op`.
-
-    Halves are combined while the number of lanes is even, then one lane after the other.
-    """
-
-    op: str
-    value: Expr
-
-    def result(self) -> VectorType:
-        return VectorType(self.value.type.dtype)
-
-    def fault(self) -> str:
-        operation = OPERATIONS.get(self.op)
-        return "" if operation and operation.combines else f"lanes can't be combined by {self.op}"
-
-    def meaning(self) -> Callable[..., Number]:
-        combine = OPERATIONS[self.op].meaning
-
-        def combined(value: Number) -> Number:
-            lanes = np.atleast_1d(value)
-            while lanes.size > 1 and lanes.size % 2 == 0:
-                half = lanes.size // 2
-                lanes = np.asarray(combine(lanes[:half], lanes[half:])).astype(lanes.dtype)
-            total = lanes[0]
-            for lane in lanes[1:]:
-                total = combine(total, lane)
-            return total
-
-        return combined
-
-
-@spelled("interleave")
-@dataclass(frozen=True, slots=True)
-class Interleave(Expr):
-    """The lanes of two or four vectors of the same type in turn: lane n * i + j is lane i of part j."""
-
-    parts: tuple[Expr, ...]
-
-    def result(self) -> VectorType:
-        first = self.parts[0].type
-        return VectorType(first.dtype, first.lanes * len(self.parts))
-
-    def fault(self) -> str:
-        fits = len(self.parts) in (2, 4) and len({part.type for part in self.parts}) == 1
-        return "" if fits else f"takes two or four operands of one type: {_joined(*self.parts)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda *parts: np.stack([np.atleast_1d(part) for part in parts], axis=-1).reshape(-1)
-
-
-@spelled("join")
-@dataclass(frozen=True, slots=True)
-class Join(Expr):
-    """The lanes of a vector, then those of another one of the same type."""
-
-    a: Expr
-    b: Expr
-
-    def result(self) -> VectorType:
-        return VectorType(self.a.type.dtype, 2 * self.a.type.lanes)
-
-    def fault(self) -> str:
-        return "" if self.a.type is self.b.type else f"operands differ: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda a, b: np.concatenate([np.atleast_1d(a), np.atleast_1d(b)])
-
-
-@spelled("pair_sums")
-@dataclass(frozen=True, slots=True)
-class PairSums(Expr):
-    """Sums of two neighbours: of the lanes of a in the lower half of the result, of those of b in the upper half."""
-
-    a: Expr
-    b: Expr
-
-    def result(self) -> VectorType:
-        return self.a.type
-
-    def fault(self) -> str:
-        fits = self.a.type is self.b.type and self.a.type.lanes % 2 == 0
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda a, b: np.concatenate([np.asarray(v)[::2] + np.asarray(v)[1::2] for v in (a, b)])
-
-
-@spelled("add_pairs")
-@dataclass(frozen=True, slots=True)
-class AddPairs(Expr):
-    """Lane i is total[i] + values[2i] + values[2i + 1]: i16 values, which are widened to the i32 of the total."""
-
-    values: Expr
-    total: Expr
-
-    def result(self) -> VectorType:
-        return self.total.type
-
-    def fault(self) -> str:
-        values, total = self.values.type, self.total.type
-        fits = (values.dtype, total.dtype, values.lanes) == (DType.I16, DType.I32, 2 * total.lanes)
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        def total(values: Number, start: Number) -> Number:
-            pairs = np.asarray(values, np.int64).reshape(-1, 2).sum(axis=1)
-            return start + (pairs if self.type.lanes > 1 else pairs[0])
-
-        return total
-
-
-TABLE = 256
-"""Bytes that a byte can tell apart."""
-
-
-@spelled("pick")
-@dataclass(frozen=True, slots=True)
-class Pick(Expr):
-    """Lanes of a vector of 256 bytes: lane i is lane `places[i]` of the table. Places are u8, so all lie inside."""
-
-    table: Expr
-    places: Expr
-
-    def result(self) -> VectorType:
-        return VectorType(self.table.type.dtype, self.places.type.lanes)
-
-    def fault(self) -> str:
-        table, places = self.table.type, self.places.type
-        fits = table.lanes == TABLE and table.dtype in (DType.I8, DType.U8) and places.dtype is DType.U8
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        return lambda table, places: np.asarray(table)[np.asarray(places, np.int64)]
-
-
-@spelled("dot4")
-@dataclass(frozen=True, slots=True)
-class Dot4(Expr):
-    """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[4i + j] * b[4i + j].
-
-    `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or four, which serve every sum; each may
-    be signed or not. Sums wrap around.
-    """
-
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return self.c.type
-
-    def fault(self) -> str:
-        a, b, c = self.a.type, self.b.type, self.c.type
-        lanes = a.lanes in (4, b.lanes) and b.lanes == 4 * c.lanes
-        types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32
-        return "" if lanes and types else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        def products(a: Number, b: Number, c: Number) -> Number:
-            left, right = (np.asarray(x, np.int64).reshape(-1, 4) for x in (a, b))
-            sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
-            return sums[0] if self.type.lanes == 1 else sums
-
-        return products
-
-
-@spelled("halves")
-@dataclass(frozen=True, slots=True)
-class Halves(Expr):
-    """Bytes `start` and `start` + 2 of four, widened to the lower and upper half of an i32."""
-
-    value: Expr
-    start: int
-
-    def result(self) -> VectorType:
-        return VectorType(DType.I32)
-
-    def fault(self) -> str:
-        if self.start not in (0, 1):
-            return "halves start at byte 0 or 1"
-        kind = self.value.type
-        return "" if kind.lanes == 4 and kind.dtype in (DType.I8, DType.U8) else f"{kind} is not four bytes"
-
-    def meaning(self) -> Callable[..., Number]:
-        def widened(value: Number) -> Number:
-            low, high = (int(np.asarray(value)[self.start + place]) & 0xFFFF for place in (0, 2))
-            return np.array(low | high << 16, np.uint32).astype(np.int32)
-
-        return widened
-
-
-@spelled("dot2")
-@dataclass(frozen=True, slots=True)
-class Dot2(Expr):
-    """c + the products of the lower and of the upper halves of a and b, as signed 16-bit numbers. All are i32."""
-
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return VectorType(DType.I32)
-
-    def fault(self) -> str:
-        fits = all(operand.type == self.type for operand in self.operands)
-        return "" if fits else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        def total(a: Number, b: Number, c: Number) -> Number:
-            x, y = (np.array([v], np.int32).view(np.int16).astype(np.int64) for v in (a, b))
-            return np.asarray(int(c) + int((x * y).sum()), np.int64).astype(np.int32)
-
-        return total
-
-
-@spelled("dot2_bfloat16")
-@dataclass(frozen=True, slots=True)
-class Dot2Bfloat16(Expr):
-    """Products of bfloat16, two at a time: lane i is c[i] + a[2i + 1] * b[2i + 1], rounded, + a[2i] * b[2i], rounded.
-
-    `b` holds bits in i16, in twice as many lanes as the f32 sums in `c`, and so does `a`, or two, which serve every
-    sum. Products are exact. Numbers below the normal range, 2^-126, may count as zeros, as x86's instruction has it.
-    """
-
-    a: Expr
-    b: Expr
-    c: Expr
-
-    def result(self) -> VectorType:
-        return self.c.type
-
-    def fault(self) -> str:
-        a, b, c = self.a.type, self.b.type, self.c.type
-        fits = a.lanes in (2, b.lanes) and b.lanes == 2 * c.lanes
-        types = a.dtype is b.dtype is DType.I16 and c.dtype is DType.F32
-        return "" if fits and types else f"operands don't fit: {_joined(*self.operands)}"
-
-    def meaning(self) -> Callable[..., Number]:
-        def products(a: Number, b: Number, c: Number) -> Number:
-            left, right = (normal_or_zero(from_bfloat16_bits(x)).astype(np.float64).reshape(-1, 2) for x in (a, b))
-            sums = normal_or_zero(c)
-            with np.errstate(all="ignore"):
-                for place in (1, 0):
-                    sums = normal_or_zero((sums + left[:, place] * right[:, place]).astype(np.float32))
-            return sums[0] if self.type.lanes == 1 else sums
-
-        return products

@@ -31,7 +31,7 @@ from ..loops.ir import (
     maximum,
     minimum,
 )
-from ..loops.nodes import TABLE
+from ..loops.lane_nodes import TABLE
 from ..types import DType, TensorType
 
 

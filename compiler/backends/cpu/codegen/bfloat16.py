@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ....loops.dot_nodes import Dot2Bfloat16
 from ....loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Spread
-from ....loops.nodes import Dot2Bfloat16, FromBfloat16, ToBfloat16
+from ....loops.nodes import FromBfloat16, ToBfloat16
 from ....types import DType
 from .emission import Nested
 from .text import Value, llvm_type

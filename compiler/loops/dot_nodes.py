@@ -1,0 +1,173 @@
+"""Nodes that add products: dot products of bytes, of pairs of 16-bit integers, of bfloat16 (see `nodes`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..numerics import from_bfloat16_bits, normal_or_zero
+from ..types import DType
+from .buffers import VectorType
+from .expressions import Expr, types_of
+from .operations import Number
+from .spelling import spelled
+
+
+@spelled("dot_all")
+@dataclass(frozen=True, slots=True)
+class DotAll(Expr):
+    """Vectors of signed bytes, multiplied lane by lane, and all products added to c, an i32."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        fits = self.a.type is self.b.type and self.a.type.dtype is DType.I8 and self.c.type is VectorType(DType.I32)
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        return lambda a, b, c: np.sum(np.asarray(a, np.int64) * np.asarray(b, np.int64)) + c
+
+
+@spelled("dot4")
+@dataclass(frozen=True, slots=True)
+class Dot4(Expr):
+    """Dot products of 8-bit integers, four at a time: lane i is c[i] + the sum over j < 4 of a[4i + j] * b[4i + j].
+
+    `b` has four times as many lanes as the i32 sums in `c`, and so has `a`, or four, which serve every sum; each may
+    be signed or not. Sums wrap around.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        a, b, c = self.a.type, self.b.type, self.c.type
+        lanes = a.lanes in (4, b.lanes) and b.lanes == 4 * c.lanes
+        types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32
+        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def products(a: Number, b: Number, c: Number) -> Number:
+            left, right = (np.asarray(x, np.int64).reshape(-1, 4) for x in (a, b))
+            sums = np.asarray(c, np.int64) + (left * right).sum(axis=1)
+            return sums[0] if self.type.lanes == 1 else sums
+
+        return products
+
+
+@spelled("halves")
+@dataclass(frozen=True, slots=True)
+class Halves(Expr):
+    """Bytes `start` and `start` + 2 of four, widened to the lower and upper half of an i32."""
+
+    value: Expr
+    start: int
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I32)
+
+    def fault(self) -> str:
+        if self.start not in (0, 1):
+            return "halves start at byte 0 or 1"
+        kind = self.value.type
+        return "" if kind.lanes == 4 and kind.dtype in (DType.I8, DType.U8) else f"{kind} is not four bytes"
+
+    def meaning(self) -> Callable[..., Number]:
+        def widened(value: Number) -> Number:
+            low, high = (int(np.asarray(value)[self.start + place]) & 0xFFFF for place in (0, 2))
+            return np.array(low | high << 16, np.uint32).astype(np.int32)
+
+        return widened
+
+
+@spelled("dot2")
+@dataclass(frozen=True, slots=True)
+class Dot2(Expr):
+    """c + the products of the lower and of the upper halves of a and b, as signed 16-bit numbers. All are i32."""
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return VectorType(DType.I32)
+
+    def fault(self) -> str:
+        fits = all(operand.type == self.type for operand in self.operands)
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def total(a: Number, b: Number, c: Number) -> Number:
+            x, y = (np.array([v], np.int32).view(np.int16).astype(np.int64) for v in (a, b))
+            return np.asarray(int(c) + int((x * y).sum()), np.int64).astype(np.int32)
+
+        return total
+
+
+@spelled("dot2_bfloat16")
+@dataclass(frozen=True, slots=True)
+class Dot2Bfloat16(Expr):
+    """Products of bfloat16, two at a time: lane i is c[i] + a[2i + 1] * b[2i + 1], rounded, + a[2i] * b[2i], rounded.
+
+    `b` holds bits in i16, in twice as many lanes as the f32 sums in `c`, and so does `a`, or two, which serve every
+    sum. Products are exact. Numbers below the normal range, 2^-126, may count as zeros, as x86's instruction has it.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        a, b, c = self.a.type, self.b.type, self.c.type
+        fits = a.lanes in (2, b.lanes) and b.lanes == 2 * c.lanes
+        types = a.dtype is b.dtype is DType.I16 and c.dtype is DType.F32
+        return "" if fits and types else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def products(a: Number, b: Number, c: Number) -> Number:
+            left, right = (normal_or_zero(from_bfloat16_bits(x)).astype(np.float64).reshape(-1, 2) for x in (a, b))
+            sums = normal_or_zero(c)
+            with np.errstate(all="ignore"):
+                for place in (1, 0):
+                    sums = normal_or_zero((sums + left[:, place] * right[:, place]).astype(np.float32))
+            return sums[0] if self.type.lanes == 1 else sums
+
+        return products
+
+
+@spelled("add_pairs")
+@dataclass(frozen=True, slots=True)
+class AddPairs(Expr):
+    """Lane i is total[i] + values[2i] + values[2i + 1]: i16 values, which are widened to the i32 of the total."""
+
+    values: Expr
+    total: Expr
+
+    def result(self) -> VectorType:
+        return self.total.type
+
+    def fault(self) -> str:
+        values, total = self.values.type, self.total.type
+        fits = (values.dtype, total.dtype, values.lanes) == (DType.I16, DType.I32, 2 * total.lanes)
+        return "" if fits else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        def total(values: Number, start: Number) -> Number:
+            pairs = np.asarray(values, np.int64).reshape(-1, 2).sum(axis=1)
+            return start + (pairs if self.type.lanes > 1 else pairs[0])
+
+        return total
