@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 
-from ..loops.ir import Buffer, Expr, Kernel, Load, LoopKind, Space, Stmt, Store, VectorType, const
+from ..loops.ir import (
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    If,
+    Kernel,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    VectorType,
+    const,
+)
 from ..targets.target import Target
 from ..types import TensorType
 from .group import Group
-from .kernel import Names, Scheduled
+from .kernel import Names, Scheduled, let
 from .loops import kind_for, loop, vector_loop
 
 
@@ -20,21 +34,44 @@ def has_filled_margins(type_: TensorType) -> bool:
 def clear_margins(type_: TensorType, target: Target) -> Kernel:
     """A kernel that fills the margins of all dimensions but the last with zeros (quantized tensors: zero points).
 
-    Threads share out the images, unless there are margins between these.
+    Threads share out the rows of pictures, those of margins too, much as where these rows are computed and read; or
+    else the images.
     """
     names = Names()
     dimensions = [d for d in range(type_.rank - 1) if type_.margins[d] != (0, 0)]
-    views = {d: _view(type_, d, names) for d in dimensions}
     whole = type_.buffer_shape
     work = sum(math.prod(type_.shape[:d]) * sum(type_.margins[d]) * math.prod(whole[d + 1 :]) for d in dimensions)
-    outside = [s for d in dimensions[:1] if d == 0 for s in _clear_dimension(type_, d, views[d], (), names, target)]
+    outside = 0 in dimensions
+    kind = LoopKind.SERIAL if outside else kind_for(work)
+    if kind is LoopKind.PARALLEL and type_.rank > 3:
+        return _clear_rows(type_, target, names)
+    views = {d: _view(type_, d, names) for d in dimensions}
+    border = _clear_dimension(type_, 0, views[0], (), names, target) if outside else []
 
     def image(n: Expr) -> list[Stmt]:
         index = (n + type_.margins[0][0],)
         return [s for d in dimensions if d > 0 for s in _clear_dimension(type_, d, views[d], index, names, target)]
 
-    inside = loop("n", type_.shape[0], image, LoopKind.SERIAL if outside else kind_for(work))
-    return Kernel("", tuple(views.values()), (*outside, *inside))
+    return Kernel("", tuple(views.values()), (*border, *loop("n", type_.shape[0], image, kind)))
+
+
+def _clear_rows(type_: TensorType, target: Target, names: Names) -> Kernel:
+    """The kernel that shares out the rows of all images, which have no margins between them."""
+    height, (before, after), rows = type_.shape[1], type_.margins[1], type_.buffer_shape[1]
+    inner = [d for d in range(2, type_.rank - 1) if type_.margins[d] != (0, 0)]
+    views = {d: _view(type_, d, names) for d in sorted({2, *inner})}
+
+    def row(p: Expr) -> list[Stmt]:
+        block: list[Stmt] = []
+        index = (p // rows, let(block, "row", p % rows))
+        sides = [s for d in inner for s in _clear_dimension(type_, d, views[d], index, names, target)]
+        for part, test in ((before, (index[1], Const(before))), (after, (Const(before + height - 1), index[1]))):
+            if part:
+                whole = _fill(type_, views[2], index, (0, views[2].shape[-1]), names, target)
+                sides = [If(Binary("lt", *test), tuple(whole), tuple(sides))]
+        return [*block, *sides]
+
+    return Kernel("", tuple(views.values()), tuple(loop("p", type_.shape[0] * rows, row, LoopKind.PARALLEL)))
 
 
 def _view(type_: TensorType, d: int, names: Names) -> Buffer:
@@ -50,15 +87,9 @@ def _clear_dimension(
     rest = math.prod(type_.buffer_shape[d + 1 :])
     before, after = (m * rest for m in type_.margins[d])
     second = view.shape[-1] - after
-    zero = type_.zero_point
 
     def fill(index: tuple[Expr, ...], start: int, length: int) -> list[Stmt]:
-        return vector_loop(
-            names,
-            length,
-            target.copied(type_.dtype.itemsize),
-            lambda c, width: [Store(view, (*index, c + start), const(zero, VectorType(type_.dtype, width)))],
-        )
+        return _fill(type_, view, index, (start, length), names, target)
 
     def nest(index: tuple[Expr, ...]) -> list[Stmt]:
         e = len(index)
@@ -68,6 +99,19 @@ def _clear_dimension(
         return loop(names.fresh("i"), type_.shape[e], lambda i: nest((*index, i + first)))
 
     return nest(outer)
+
+
+def _fill(
+    type_: TensorType, view: Buffer, index: tuple[Expr, ...], part: tuple[int, int], names: Names, target: Target
+) -> list[Stmt]:
+    """Zeros in part of a row: from where on, how many."""
+    start, length = part
+    return vector_loop(
+        names,
+        length,
+        target.copied(type_.dtype.itemsize),
+        lambda c, width: [Store(view, (*index, c + start), const(type_.zero_point, VectorType(type_.dtype, width)))],
+    )
 
 
 def schedule_relayout(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:

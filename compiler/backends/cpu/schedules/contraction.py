@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 
 from ....graph.ir import Value
-from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var, minimum
+from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, packing_step
 from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
+from ....types import DType
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
+from .partition import LINE, Shares, largest_share
 from .rescaling import Rescaling
 from .storage import as_stored
 from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
@@ -52,7 +54,7 @@ class ContractionEmitter:
         self.x_type = group.anchor.operands[0].type
         self.dtype = group.anchor.result.type.dtype
         self.filters = group.result.type.shape[-1]
-        lanes = target.vector_lanes
+        self.lanes = lanes = target.vector_lanes
         self.tile = self._choose_tile(target)
         self.grid = grid_of(g.height, g.width, self.tile, flat=g.flat)
         self.tiles, rest = divmod(self.filters, self.tile.channels)
@@ -63,10 +65,15 @@ class ContractionEmitter:
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
         self.pixel_cost += LOAD_COST if target.multiplies_by_lane else 0.0
+        threads = self.threads if self.g.images % self.threads else 1
+        shares = self._shares(Tile(1, 1, (self.filters,)))
         return choose_tile(
             self.g.height,
             self.g.width,
             self.filters,
+            threads=threads,
+            flat=self.g.flat,
+            shared_input=shares.shared_input * self.filters / shares.cycles if shares.cycles else 0.0,
             lanes=target.vector_lanes,
             registers=target.vector_registers,
             min_vectors=min(self.fewest_vectors, max(1, self.filters // target.vector_lanes)),
@@ -156,13 +163,30 @@ class ContractionEmitter:
 
     def _prefers_channels(self) -> bool:
         """Share out channel tiles (each thread reads its own weights) or bands of pixels (its own input)?"""
-        bands = self.grid.count * self.g.images
-        uneven_channels = ceil_div(self.panels, self.threads) * self.threads / self.panels
-        uneven_bands = ceil_div(bands, self.threads) * self.threads / bands
-        weights, inputs = self.g.depth * self.filters, math.prod(self.g.buffer)
-        if abs(uneven_channels - uneven_bands) > 0.05:
-            return uneven_channels < uneven_bands
-        return weights > inputs
+        if self.threads == 1:
+            return self.g.depth * self.filters > math.prod(self.g.buffer)
+        shares = self._shares(self.tile)
+        return shares.by_channels < shares.by_bands
+
+    def _shares(self, tile: Tile) -> Shares:
+        """What threads would have to do with such tiles."""
+        g, size, result = self.g, self.x_type.dtype.itemsize, self.group.result.type.dtype.itemsize
+        grid, pixels = grid_of(g.height, g.width, tile, flat=g.flat), g.images * g.height * g.width
+        extent, part = (g.width, tile.columns) if g.flat else (g.height, tile.rows)
+        rest = extent % part if grid.last else 0
+        whole = g.images * grid.count - bool(rest)
+        panels, tail = divmod(self.filters, tile.channels)
+        border = ceil_div(panels + bool(tail), self.threads) * tile.channels * result
+        return Shares(
+            threads=self.threads,
+            cycles=pixels * self.filters * g.depth / (self.lanes * DType.F32.itemsize / size),
+            channels=largest_share(panels, tile.channels, tail, self.threads) / self.filters,
+            bands=largest_share(whole, part, rest, self.threads) / (whole * part + rest),
+            weight=g.depth * self.filters * size,
+            input=math.prod(g.buffer) * size,
+            overlap=max(0, g.window[0] - g.strides[0]) * g.buffer[2] * size,
+            torn_lines=pixels if border % LINE or self.filters * result % LINE else 0,
+        )
 
     def _by_channels(self, kind: LoopKind) -> list[Stmt]:
         bands = self.grid.count * self.g.images
@@ -178,27 +202,26 @@ class ContractionEmitter:
 
     def _by_bands(self, kind: LoopKind) -> list[Stmt]:
         bands = self.grid.count * self.g.images
-        block = self._bands_per_block(bands)
+        blocks = self._sweeps(bands)
 
         def sweep(p: Expr) -> list[Stmt]:
             def over_bands(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-                if block == 1:
+                if blocks == bands:
                     return self._band(p, j, widths)
-                stop = minimum(p * block + block, bands) if bands % block else p * block + block
-                return [For("g", p * block, stop, tuple(self._band(Var("g"), j, widths)))]
+                first, stop = (q * bands // blocks for q in (p, p + 1))
+                return [For("g", first, stop, tuple(self._band(Var("g"), j, widths)))]
 
             main = loop("j", self.tiles, lambda j: over_bands(j, self.tile.widths)) if self.tiles else []
             return [*main, *(over_bands(Const(self.tiles), self.last_widths) if self.last_widths else [])]
 
-        return loop("p", ceil_div(bands, block), sweep, kind)
+        return loop("p", blocks, sweep, kind)
 
-    def _bands_per_block(self, bands: int) -> int:
-        """Bands that one sweep over the weights serves: as many as keep their input in the L2 cache."""
+    def _sweeps(self, bands: int) -> int:
+        """How many sweeps over the weights there are: so many that the input of the bands of each fits the L2 cache."""
         share = self.tile.rows / self.g.height if not self.g.flat else self.tile.columns / self.g.width
         bytes_per_band = max(1.0, self.g.plane_inputs * share * self.x_type.dtype.itemsize)
         most = max(1, int(BLOCK_BYTES / bytes_per_band))
-        blocks = ceil_div(ceil_div(bands, most), self.threads) * self.threads
-        return ceil_div(bands, min(blocks, bands))
+        return min(ceil_div(ceil_div(bands, most), self.threads) * self.threads, bands)
 
     def _band(self, g: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
         """One row of tiles: band `g` of all images, channel tile `j`."""

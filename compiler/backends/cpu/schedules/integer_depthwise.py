@@ -37,6 +37,7 @@ from ....ops.window import Window
 from ....targets.target import DotProduct, Target
 from ....types import DType
 from .epilogue import epilogue, loaded_once
+from .partition import largest_share
 from .signs import QUAD, Signs
 
 MOST_ROWS, MOST_COLUMNS = 6, 12
@@ -49,7 +50,7 @@ INTERLEAVE_COST = 6
 def schedule_integer_depthwise(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a group whose anchor is a depthwise sum of integer products with multiplier 1 and a static weight."""
     window = window_of_depthwise(group) if target.dot_product not in _WITHOUT else None
-    return () if window is None else (_IntegerDepthwise(group, window, target).schedule(),)
+    return () if window is None else (_IntegerDepthwise(group, window, target, threads).schedule(),)
 
 
 def window_of_depthwise(group: Group) -> Window | None:
@@ -104,9 +105,10 @@ class _Block:
 
 
 class _IntegerDepthwise:
-    def __init__(self, group: Group, window: Window, target: Target) -> None:
+    def __init__(self, group: Group, window: Window, target: Target, threads: int) -> None:
         self.group = group
         self.window = window
+        self.threads = threads if group.result.type.shape[0] % threads else 1
         self.lanes = target.vector_lanes
         self.longest_epilogue = target.longest_epilogue
         self.names = Names()
@@ -117,7 +119,7 @@ class _IntegerDepthwise:
         self._declare()
 
     def _choose(self, registers: int) -> _Block:
-        """The block with the fewest instructions whose sums and inputs fit the registers."""
+        """The block with the fewest instructions of the busiest thread whose sums and inputs fit the registers."""
         height, width = self.window.output
         most_rows = min(height, MOST_ROWS) if self.window.dilations[0] == 1 else 1
         sets = 2 if self.signs.needs_input_sums else 1
@@ -125,19 +127,22 @@ class _IntegerDepthwise:
         for rows in range(1, most_rows + 1):
             for columns in range(1, min(width, MOST_COLUMNS) + 1):
                 block = _Block(rows, columns, self.window)
-                cost = sum(n * part.cost for n, part in self._parts(block))
+                cost = self._cost(block)
                 if sets * rows * columns + block.inputs + 2 <= registers and cost < least:
                     best, least = block, cost
         return best
 
-    def _parts(self, block: _Block) -> list[tuple[int, _Block]]:
-        """How many blocks of which size cover the results."""
-        sizes = [divmod(n, size) for n, size in zip(self.window.output, (block.rows, block.columns), strict=True)]
-        rows, columns = (
-            [(n, size) for n, size in ((whole, size), (1, rest)) if n and size]
-            for (whole, rest), size in zip(sizes, (block.rows, block.columns), strict=True)
-        )
-        return [(m * n, _Block(r, c, self.window)) for m, r in rows for n, c in columns]
+    def _cost(self, block: _Block) -> float:
+        """Instructions of the busiest thread; threads share out rows of blocks."""
+        height, width = self.window.output
+        across, narrow = divmod(width, block.columns)
+
+        def row(rows: int) -> int:
+            whole, rest = (_Block(rows, columns, self.window) for columns in (block.columns, narrow))
+            return across * whole.cost + (rest.cost if narrow else 0)
+
+        down, low = divmod(height, block.rows)
+        return largest_share(down, row(block.rows), row(low) if low else 0, self.threads)
 
     def _declare(self) -> None:
         group, signs, tile = self.group, self.signs, self.tile

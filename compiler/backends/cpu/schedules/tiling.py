@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ....lowering.loops import vector_widths
+from .geometry import Pair
+from .partition import largest_share
 
 LATENCY = 4
 LOOP_OVERHEAD = 1.0
@@ -62,10 +64,16 @@ class _Costs:
         whole, rest = divmod(width, columns)
         return whole * self.tile(rows * columns, vectors) + (self.tile(rows * rest, vectors) if rest else 0)
 
-    def grid(self, height: int, width: int, rows: int, columns: int, vectors: int) -> float:
+    def bands(self, size: Pair, part: Pair, vectors: int, threads: int, *, flat: bool) -> float:
+        """Of the busiest thread, which computes some of the bands of a grid of `size` in tiles of `part`."""
+        (height, width), (rows, columns) = size, part
+        if flat:
+            whole, rest = divmod(width, columns)
+            last = self.tile(rest, vectors) if rest else 0
+            return largest_share(whole, self.tile(columns, vectors), last, threads)
         whole, rest = divmod(height, rows)
-        cost = whole * self.columns(width, columns, rows, vectors)
-        return cost + (self.columns(width, columns, rest, vectors) if rest else 0)
+        last = self.columns(width, columns, rest, vectors) if rest else 0
+        return largest_share(whole, self.columns(width, columns, rows, vectors), last, threads)
 
 
 def _candidates(height: int, width: int, vectors: int, registers: int, apart: int) -> list[tuple[int, int]]:
@@ -92,8 +100,14 @@ def choose_tile(
     pixel_cost: float = 0.0,
     pixel_registers: int = 0,
     evicts: Callable[[int, int], bool] = lambda rows, columns: False,
+    threads: int = 1,
+    flat: bool = False,
+    shared_input: float = 0.0,
 ) -> Tile:
     """The tile with the least estimated time over a height x width grid with `channels` results each.
+
+    Of several threads the busiest one counts, with bands of pixels shared out, or with tiles of channels, which costs
+    `shared_input` cycles for each step of the sum.
 
     Each pixel needs `pixel_registers` beside its sums; in a step it takes, beside its multiplications, `pixel_cost`
     cycles that nothing hides. `evicts(rows, columns)` tells whether the pixels of such a tile displace each other from
@@ -102,13 +116,20 @@ def choose_tile(
     best: tuple[float, Tile] | None = None
     costs = _Costs(pixel_cost)
     whole_vectors = max(1, channels // lanes)
+
+    def busiest(part: Pair, tiles: int, vectors: int, tail: int, threads: int) -> float:
+        cost = tiles * costs.bands((height, width), part, vectors, threads, flat=flat)
+        return cost + (costs.bands((height, width), part, tail, threads, flat=flat) if tail else 0)
+
     for vectors in range(min_vectors, max(min_vectors, min(max_vectors, whole_vectors)) + 1):
         tiles, rest = divmod(channels, vectors * lanes)
         tail = len(vector_widths(rest, lanes))
         for rows, columns in _candidates(height, width, vectors, registers, pixel_registers):
-            cost = tiles * costs.grid(height, width, rows, columns, vectors)
-            if tail:
-                cost += costs.grid(height, width, rows, columns, tail)
+            cost = busiest((rows, columns), tiles, vectors, tail, threads)
+            if threads > 1:
+                alone = busiest((rows, columns), 1, vectors, 0, 1)
+                end = busiest((rows, columns), 1, tail, 0, 1) if tail else 0
+                cost = min(cost, largest_share(tiles, alone, end, threads) + shared_input)
             if best is not None and cost >= best[0]:  # the question below takes a while
                 continue
             if evicts(rows, columns):
