@@ -76,7 +76,7 @@ class _Generic(Nest):
         if not self.shape:
             return self._element((), None, 1)
         *outer, last = self.shape
-        kind = kind_for(self.work())
+        kind = kind_for(self.work(), self.lines())
         if math.prod(outer) == 1:
             return self._vectors((Const(0),) * len(outer), last, kind)
         shared = self.shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0
@@ -141,7 +141,7 @@ class _Flat(Nest):
 
     def loops(self) -> list[Stmt]:
         outer, row = list(self.shape[: self.depth]), math.prod(self.shape[self.depth :])
-        kind = kind_for(self.work())
+        kind = kind_for(self.work(), self.lines())
         if math.prod(outer) == 1:
             return self._row((Const(0),) * len(outer), row, kind)
         shared = self.shared_dimensions(outer) if kind is LoopKind.PARALLEL else 0

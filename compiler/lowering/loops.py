@@ -9,6 +9,13 @@ from .kernel import Names, let
 
 PARALLEL_WORK = 60_000
 """Below this many operations a kernel runs on one thread: sharing it out would cost more than it saves."""
+LINE = 64
+"""Bytes of a cache line."""
+PARALLEL_LINES = 64
+"""From this many lines on of a tensor, threads share out a kernel: each has its part of the tensor in its cache.
+
+Lines that one core has read cost another one that writes them, later, as much as a hundred operations each.
+"""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -27,9 +34,9 @@ def vector_widths(channels: int, lanes: int) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def kind_for(work: int) -> LoopKind:
-    """Parallel if there is enough work to share, else serial."""
-    return LoopKind.PARALLEL if work >= PARALLEL_WORK else LoopKind.SERIAL
+def kind_for(work: int, lines: int = 0) -> LoopKind:
+    """Parallel if there is enough work to share, or enough memory, else serial."""
+    return LoopKind.PARALLEL if work >= PARALLEL_WORK or lines >= PARALLEL_LINES else LoopKind.SERIAL
 
 
 def loop(var: str, extent: int, body: Callable[[Expr], list[Stmt]], kind: LoopKind = LoopKind.SERIAL) -> list[Stmt]:

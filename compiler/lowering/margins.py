@@ -23,7 +23,7 @@ from ..targets.target import Target
 from ..types import TensorType
 from .group import Group
 from .kernel import Names, Scheduled, let
-from .loops import kind_for, loop, vector_loop
+from .loops import LINE, kind_for, loop, vector_loop
 
 
 def has_filled_margins(type_: TensorType) -> bool:
@@ -42,7 +42,9 @@ def clear_margins(type_: TensorType, target: Target) -> Kernel:
     whole = type_.buffer_shape
     work = sum(math.prod(type_.shape[:d]) * sum(type_.margins[d]) * math.prod(whole[d + 1 :]) for d in dimensions)
     outside = 0 in dimensions
-    kind = LoopKind.SERIAL if outside else kind_for(work)
+    rows = sum(math.prod(type_.shape[1 : d + 1]) for d in dimensions)
+    lines = type_.shape[0] * rows + work * type_.dtype.itemsize // LINE
+    kind = LoopKind.SERIAL if outside else kind_for(work, lines)
     if kind is LoopKind.PARALLEL and type_.rank > 3:
         return _clear_rows(type_, target, names)
     views = {d: _view(type_, d, names) for d in dimensions}
@@ -146,7 +148,7 @@ def schedule_relayout(group: Group, target: Target, threads: int) -> tuple[Sched
     def row(p: Expr) -> list[Stmt]:
         return inner((p // outer[1], p % outer[1]) if len(outer) > 1 else (p,))
 
-    body = loop("p", shared, row, kind_for(source.size))
+    body = loop("p", shared, row, kind_for(source.size, source.bytes // LINE))
     arguments = (group.outer[group.anchor.operands[0]], group.operation.result)
     return (Scheduled(Kernel("", (x, y), tuple(body)), arguments),)
 

@@ -38,7 +38,7 @@ from .elements import Elements
 from .extremum import reduce_in_loops, reduce_window
 from .group import Group
 from .kernel import Names, Scheduled
-from .loops import loop
+from .loops import LINE, loop
 
 UNROLLED_WINDOW = 9
 """Reductions over at most this many elements are expanded."""
@@ -102,6 +102,10 @@ class Nest(ABC):
         """Rough number of operations."""
         reads = max([v.type.size for v in self.buffers] or [0])
         return max(self.group.macs, reads, math.prod(self.shape)) * len(self.group.members)
+
+    def lines(self) -> int:
+        """Cache lines of the largest tensor."""
+        return max((buffer.bytes for buffer in (*self.buffers.values(), *self.outputs)), default=0) // LINE
 
     def shared_dimensions(self, outer: list[int]) -> int:
         """How many leading dimensions the parallel loop runs over: enough to keep the threads evenly busy."""

@@ -16,12 +16,12 @@ from ....graph.ir import Value
 from ....loops.ir import Binary, Buffer, Const, Expr, For, If, LoopKind, Space, Stmt, Var
 from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, packing_step
-from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
+from ....lowering.loops import LINE, ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
 from ....types import DType
 from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
-from .partition import LINE, Shares, largest_share
+from .partition import Shares, largest_share
 from .rescaling import Rescaling
 from .storage import as_stored
 from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of

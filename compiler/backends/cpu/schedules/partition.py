@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LINE = 64
-"""Bytes of a cache line."""
+from ....lowering.loops import LINE
+
 SHARED_LINE = 90
 """Cycles until a core may write a line that it and another one have read: 25 ns on Zen 4, one line after the other."""
 MOVED_LINE = 12
