@@ -144,6 +144,8 @@ class Session:
         self.address = ctypes.addressof(self.context)
         self.context.threads = self.threads = threads
         self.module = module
+        self.profile: int | None = None
+        """What the context holds; asking that takes longer."""
         self.lock = threading.RLock()
         self.caller = 0
         """The thread that is inside a call; 0: none."""
@@ -161,31 +163,24 @@ class Session:
     def run(self, addresses: Addresses, profile: int | None) -> None:
         """Run on inputs and outputs that lie there; `profile` is where time stamps go. The thread must hold `lock`."""
         if self.caller:
-            self._run_amid(addresses, profile)
+            if self.has_state:
+                raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
+            with self._set_aside():
+                self._run(addresses, profile)
             return
         self.caller = get_ident()
         try:
-            self.buffers[: len(addresses)] = addresses
-            if profile is not None:
-                self.context.profile = profile
-            if not self.started:
-                self._start()
-            self.run_function(self.address)
+            self._run(addresses, profile)
         finally:
-            if profile is not None:
-                self.context.profile = None
             self.caller = 0
 
-    def _run_amid(self, addresses: Addresses, profile: int | None) -> None:
-        """Run amid a run of the same thread."""
-        if self.has_state:
-            raise NetcError(f"program {self.name} keeps a state: it can't be called amid a call of its own")
-        with self._set_aside():
-            self.buffers[: len(addresses)] = addresses
-            self.context.profile = profile
-            if not self.started:
-                self._start()
-            self.run_function(self.address)
+    def _run(self, addresses: Addresses, profile: int | None) -> None:
+        self.buffers[: len(addresses)] = addresses
+        if profile != self.profile:
+            self.context.profile = self.profile = profile
+        if not self.started:
+            self._start()
+        self.run_function(self.address)
 
     @contextmanager
     def _set_aside(self) -> Iterator[None]:
@@ -195,7 +190,7 @@ class Session:
             yield
         finally:
             self.buffers[:] = buffers
-            self.context.profile = profile
+            self.context.profile = self.profile = profile
 
     def _start(self) -> None:
         """Create the worker threads."""
