@@ -60,25 +60,14 @@ class Callers:
         renew_after_fork(self)
 
     def run(self, addresses: Addresses, profile: int | None) -> None:
-        """Run on inputs and outputs that lie there, at once or when it is this call's turn.
-
-        A call that meets no other one takes the first session without more ado: a small network takes a few
-        microseconds.
-        """
+        """Run on inputs and outputs that lie there, at once or when it is this call's turn."""
         thread = get_ident()
-        inside, first = self.inside, self.first
+        inside = self.inside
         is_nested = thread in inside
         session = None
         try:
             inside.add(thread)
-            is_alone = len(inside) == 1 and not (is_nested or self.crowd or self.queue or self.pauses)
-            if is_alone and first.lock.acquire(False):
-                session = first
-            if session is None or self.pauses:
-                if session is not None:
-                    session = None
-                    first.lock.release()
-                session = self._nested() if is_nested else self._enter(thread)
+            session = self._nested() if is_nested else self._enter(thread)
             session.run(addresses, profile)
         finally:
             if session is not None:
@@ -94,7 +83,7 @@ class Callers:
     def exclusive(self) -> Iterator[None]:
         """All sessions at once: calls under way in other threads end first, later ones wait."""
         held: list[Session] = []
-        thread = threading.get_ident()
+        thread = get_ident()
         is_nested = thread in self.inside
         self.pauses.append(thread)
         try:
@@ -113,7 +102,7 @@ class Callers:
 
     def close(self) -> None:
         """`stop`, unless that would pull the threads from under a call of this thread."""
-        thread = threading.get_ident()
+        thread = get_ident()
         if any(session.caller == thread for session in self.sessions):
             raise NetcError(f"program {self.first.name} can't be closed amid a call")
         with self.exclusive():
@@ -128,7 +117,7 @@ class Callers:
 
     def renew(self) -> None:
         """Forget, in a forked child, the calls of threads that it doesn't have."""
-        thread = threading.get_ident()
+        thread = get_ident()
         self.queue = deque(turn for turn in self.queue if turn.thread == thread)
         self.inside &= {thread}
         self.pauses = deque(t for t in self.pauses if t == thread)
@@ -136,7 +125,7 @@ class Callers:
     def _nested(self) -> Session:
         """A session for a call amid one of the same thread, which mustn't wait for its turn."""
         for session in self.sessions:
-            if session.lock.acquire(blocking=False):
+            if session.lock.acquire(False):
                 return session
         self.first.lock.acquire()
         return self.first
@@ -176,12 +165,12 @@ class Callers:
                 self.crowd = PATIENCE
             elif self.crowd:
                 self.crowd -= 1
-        if not self.crowd and first.lock.acquire(blocking=False):
+        if not self.crowd and first.lock.acquire(False):
             return first
         if first.has_memory:
             return None
         for session in self.sessions[1:]:
-            if session.lock.acquire(blocking=False):
+            if session.lock.acquire(False):
                 return session
         return self._made()
 
@@ -206,7 +195,7 @@ class Callers:
     def _take_all(self, held: list[Session]) -> Session | None:
         """Take all sessions, or none and give one that a call has."""
         for session in self.sessions:
-            if not session.lock.acquire(blocking=False):
+            if not session.lock.acquire(False):
                 while held:
                     held.pop().lock.release()
                 return session
