@@ -22,10 +22,12 @@ STREAMED_LINE = 4
 
 def largest_share(whole: int, size: float, last: float, threads: int) -> float:
     """What the busiest thread gets of `whole` parts of a size and a last one, if it isn't 0, shared out in order."""
+    if threads == 1:
+        return whole * size + last
     count = whole + bool(last)
     counts = [count * (t + 1) // threads - count * t // threads for t in range(threads)]
     end = (counts[-1] - 1) * size + last if last else counts[-1] * size
-    return max([end, *(n * size for n in counts[:-1])])
+    return max(end, max(counts[:-1]) * size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
