@@ -84,7 +84,7 @@ class Backend(ABC):
             cache=target.l2_bytes,
             lanes=target.vector_lanes,
             threads=threads if target.has_threads else 1,
-            smallest=target.is_scarce,
+            group=int(target.is_scarce),
         )
         graph = passes.run(graph, (split,), verify=verify)
         return lower(graph, target, threads, self.schedules, verify=verify)

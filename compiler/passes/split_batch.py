@@ -51,8 +51,8 @@ class SplitBatch(Pass):
     lanes: int = 16
     """Elements of f32 in a vector."""
     threads: int = 1
-    smallest: bool = False
-    """Memory counts for more than time: groups of one sample."""
+    group: int = 0
+    """Samples of all groups, wherever that is possible; 0: as many as the estimate says."""
 
     def run(self, graph: Graph) -> Graph:
         samples = _samples_of(graph)
@@ -61,7 +61,7 @@ class SplitBatch(Pass):
         if any(op.operator.regions for op in graph.operations):
             return graph
         network = _Network(graph, samples)
-        groups = _chosen(network, Costs(self.cache, self.lanes, self.threads, self.smallest))
+        groups = _chosen(network, Costs(self.cache, self.lanes, self.threads), self.group)
         return _rewritten(network, groups) if any(g < samples for g in groups) else graph
 
 
@@ -69,9 +69,8 @@ split_batch = SplitBatch()
 
 
 def _samples_of(graph: Graph) -> int:
-    """The first size of all inputs; 1 where they differ."""
-    sizes = {v.type.shape[0] if v.type.rank else 1 for v in graph.inputs}
-    return sizes.pop() if len(sizes) == 1 else 1
+    """The first size of the first input, which others may share; 1 without any."""
+    return graph.inputs[0].type.shape[0] if graph.inputs and graph.inputs[0].type.rank else 1
 
 
 # ---- what is apart --------------------------------------------------------------------------------------------------
@@ -87,7 +86,7 @@ class _Network:
         self.operations = [op for op in graph.operations if not all(r in self.static for r in op.results)]
         self.single = Samples(samples, 1)
         self.axes = self.single.axes
-        self.axes |= dict.fromkeys(graph.inputs, 0)
+        self.axes |= {v: 0 for v in graph.inputs if v.type.shape[:1] == (samples,)}
         self.apart = [self._is_apart(op) for op in self.operations]
         """Whether an operation treats each sample apart."""
         self.cuts = self._cuts()
@@ -179,7 +178,6 @@ class Costs:
     cache: int
     lanes: int
     threads: int
-    smallest: bool
 
     def activation(self, resident: float) -> float:
         """Of a byte of an activation, where so many bytes are in use: with each doubling more of them are far away."""
@@ -221,20 +219,20 @@ def _products(op: Operation) -> int:
     return 4 if any(v.type.dtype in (DType.I8, DType.U8) for v in op.operands) else 1
 
 
-def _chosen(network: _Network, costs: Costs) -> list[int]:
+def _chosen(network: _Network, costs: Costs, given: int) -> list[int]:
     """The size of the groups of each operation; all samples: it runs for the whole batch. Dynamic programming."""
     samples = network.samples
-    divisors = [g for g in range(1, samples) if samples % g == 0]
-    sizes = [*divisors[: 1 if costs.smallest else None], samples]
+    sizes = [g for g in range(1, samples + 1) if samples % g == 0 and g in (given or g, samples)]
     best: dict[int, tuple[float, tuple[int, ...]]] = {samples: (0.0, ())}
     for place, op in enumerate(network.operations):
         allowed = sizes if network.apart[place] else [samples]
         cut = network.cuts[place]
+        handing = costs.cut(cut or 0) if not given else 0.0
         reached: dict[int, tuple[float, tuple[int, ...]]] = {}
         for size in allowed:
-            own = costs.operation(op, network, size) if not costs.smallest else float(size)
+            own = costs.operation(op, network, size) if not given else float(size)
             ways = [
-                (total + own + (costs.cut(cut or 0) if before != size else 0.0), chosen)
+                (total + own + (handing if before != size else 0.0), chosen)
                 for before, (total, chosen) in best.items()
                 if before == size or cut is not None
             ]
