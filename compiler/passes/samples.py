@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import NetcError
 from ..graph.ir import Operation, Value
 from ..types import Quantization, TensorType
 
@@ -234,7 +233,9 @@ _RULES: Mapping[str, _Rule] = {
         ("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "q_softmax", "q_log_softmax", "dense_sum"),
         _rows,
     ),
-    **dict.fromkeys(("prelu", "q_prelu", "dropout", "alpha_dropout", "fake_quantize", "relayout", "lookup"), _elementwise),
+    **dict.fromkeys(
+        ("prelu", "q_prelu", "dropout", "alpha_dropout", "fake_quantize", "relayout", "lookup"), _elementwise
+    ),
     **dict.fromkeys(("softmax", "log_softmax", "logsumexp", "argmax", "argmin", "normalize"), _named_axes),
     **dict.fromkeys(("l2_normalize", "cumulative_sum", "q_mean"), _named_axes),
     **dict.fromkeys(("concat", "q_concat"), _concat),

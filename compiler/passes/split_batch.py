@@ -96,7 +96,9 @@ class _Network:
         found = _for_samples(op, self.single) is not None
         if not found:
             # Whatever made it: a dense value of so many parts may be cut into them.
-            self.axes |= {r: 0 for r in op.results if r.type.shape[:1] == (self.samples,) and not any(r.type.margins[0])}
+            self.axes |= {
+                r: 0 for r in op.results if r.type.shape[:1] == (self.samples,) and not any(r.type.margins[0])
+            }
         return found
 
     def _cuts(self) -> list[int | None]:
@@ -227,7 +229,7 @@ def _chosen(network: _Network, costs: Costs, given: int) -> list[int]:
     for place, op in enumerate(network.operations):
         allowed = sizes if network.apart[place] else [samples]
         cut = network.cuts[place]
-        handing = costs.cut(cut or 0) if not given else 0.0
+        handing = costs.cut(cut or 0) if place and not given else 0.0
         reached: dict[int, tuple[float, tuple[int, ...]]] = {}
         for size in allowed:
             own = costs.operation(op, network, size) if not given else float(size)

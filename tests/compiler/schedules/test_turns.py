@@ -79,9 +79,7 @@ def test_all_stages_mean_the_same(samples: int, group: int) -> None:
         module = split(graph, group, threads)
         assert module.turns
         loops = run_module(module, [x], params) if samples < 5 else meant
-        for found, loop, wanted, other in zip(
-            results(module, x, params, threads), loops, meant, whole, strict=True
-        ):
+        for found, loop, wanted, other in zip(results(module, x, params, threads), loops, meant, whole, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(loop, wanted, rtol=1e-4, atol=1e-5)
             assert np.array_equal(found, other)

@@ -279,7 +279,7 @@ def _segment(module: Module, convention: Convention, calls: Sequence[int]) -> li
 
 
 def _repeated(turns: Turns, convention: Convention, calls: list[str]) -> list[str]:
-    """Calls in a loop over the turns that are made here; addresses are `%share.FIRST` and `%turn.FIRST` steps farther."""
+    """Calls in a loop over the turns that are made here, `%turn.FIRST`, in the memory of the share `%own.FIRST`."""
     n = turns.first
     find, share, begin, end = convention.part(n, turns)
     since = ["  call void @netc.stamp.begin(ptr %profile, i64 %tid, ptr %since)"] if convention.stamps else []
