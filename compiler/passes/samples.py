@@ -37,7 +37,7 @@ class Samples:
         return replace(type_, shape=shape)
 
     def rule_of(self, op: Operation) -> Independent | None:
-        """How an operation, of which some operand depends on the sample, treats each sample apart; None if it may not."""
+        """How an operation with an operand that numbers samples treats each of them apart; None if it may not."""
         rule = _rule(op)
         found = rule(self, op) if rule is not None and op.body is None else None
         fits = found is not None and all(self._numbers(r.type, found.axis) for r in op.results)
@@ -137,7 +137,7 @@ def _transpose(r: Samples, op: Operation) -> _Found:
 
 
 def _reshape(r: Samples, op: Operation) -> _Found:
-    """Samples are numbered where as many elements lie before: in a dimension of their own, the same one if it can be."""
+    """Samples are numbered where as many elements lie before: in a dimension of their own, the same if possible."""
     (x,), shape = op.operands, op.result.type.shape
     old = r.axes[x]
     before = math.prod(x.type.shape[:old])

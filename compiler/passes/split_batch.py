@@ -25,8 +25,8 @@ class SplitBatch(Pass):
     """Cut the network into stretches, each of which is a `map` over groups of samples, or runs for the whole batch.
 
     The rule: a stretch holds operations that treat each sample apart (`samples`), and what enters or leaves it numbers
-    samples in the first dimension. The estimate of `Costs` chooses the stretches, and how many samples a group has: few,
-    where a group's activations fit the cache, many where weights are larger than activations.
+    samples in the first dimension. The estimate of `Costs` chooses the stretches, and how many samples a group has:
+    few where a group's activations fit the cache, many where weights are larger than activations.
 
     Networks with a state, with conditions or loops, and training steps stay as they are. Layouts are those that were
     assigned for the whole batch.
