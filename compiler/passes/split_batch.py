@@ -277,7 +277,11 @@ def _is_full(network: _Network, first: int, place: int) -> bool:
 
 
 def _map(b: Rewriter, network: _Network, stretch: Sequence[Operation], group: int) -> None:
-    """Emit a stretch as a map over groups of samples."""
+    """Emit a stretch as a map over groups of samples; nothing where nobody reads its results."""
+    inside = set(stretch)
+    leaving = [r for op in stretch for r in op.results if _leaves(network.graph, r, inside)]
+    if not leaving:
+        return
     to = Samples(network.samples, group)
     made = {r for op in stretch for r in op.results}
     entering = dict.fromkeys(v for op in stretch for v in op.operands if v not in made)
@@ -293,19 +297,12 @@ def _map(b: Rewriter, network: _Network, stretch: Sequence[Operation], group: in
         results = tuple(Value(r.type) for r in new.results)
         inner.append(replace(new, operands=tuple(values[v] for v in op.operands), results=results))
         values.update(zip(op.results, results, strict=True))
-    inside = set(stretch)
-    leaving = [r for r in made_in_order(stretch) if _leaves(network.graph, r, inside)]
     body = Graph("samples", tuple(inputs), tuple(inner), tuple(values[v] for v in leaving))
     attributes: Mapping[str, object] = MappingProxyType({"body": body, "mapped": len(mapped)})
     results = tuple(Value(v.type, v.name) for v in leaving)
     b.append(Operation(lookup("map"), tuple(b[v] for v in operands), attributes, results, stretch[0].location))
     for old, new_value in zip(leaving, results, strict=True):
         b.replace(old, new_value)
-
-
-def made_in_order(stretch: Sequence[Operation]) -> list[Value]:
-    """The results of operations."""
-    return [r for op in stretch for r in op.results]
 
 
 def _leaves(graph: Graph, value: Value, inside: set[Operation]) -> bool:
