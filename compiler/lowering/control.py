@@ -16,7 +16,6 @@ from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
 from ..modules.module import Turns
-from ..ops.map import turns_of
 from ..types import DType, TensorType
 
 
@@ -167,7 +166,7 @@ class ControlFlow:
                 made = self._copy(value, Value(output.type))
             lowering.slices[made] = Slice(result, output.type.bytes)
         self.are_shared = False
-        turns = turns_of(op.results[0].type, body.outputs[0].type)
+        turns = op.results[0].type.shape[0] // body.outputs[0].type.shape[0]
         if lowering.count > first:
             lowering.multiply(first, turns)
             self.turns.append(Turns(first, lowering.count, turns, min(turns, lowering.threads)))

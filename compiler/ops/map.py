@@ -37,7 +37,7 @@ class Map(Operator):
         taken = tuple(v.type for v in body.inputs)
         if body.parameters or len(taken) != len(operands) or not 0 < mapped <= len(taken):
             raise ShapeError(f"map: @{body.name} can't take {len(operands)} operands, of which {mapped} are cut")
-        turns = turns_of(operands[0], taken[0])
+        turns = _turns(operands[0], taken[0])
         wanted = (*(_whole(t, turns) for t in taken[:mapped]), *taken[mapped:])
         if wanted != operands or not turns:
             shown = [", ".join(map(str, types)) for types in (wanted, operands)]
@@ -54,7 +54,7 @@ class Map(Operator):
         return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
 
 
-def turns_of(whole: TensorType, group: TensorType) -> int:
+def _turns(whole: TensorType, group: TensorType) -> int:
     """How many groups there are."""
     return whole.shape[0] // group.shape[0] if whole.rank and group.rank and group.shape[0] else 0
 
