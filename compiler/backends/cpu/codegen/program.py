@@ -46,6 +46,7 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
     if clock is None:
         raise NetcError(f"programs for {target.triple} are not supported: they need POSIX threads")
     runtime = [runtime_text(target, prefix), filled("stamp.ll", {"monotonic": str(clock)})]
+    runtime += [filled("turn_stamps.ll", {})] if module.turns else []
     notifies = any(call.announces for call in module.calls)
     runtime += [filled("notify.ll", {})] if notifies else []
     sequence = sequence_text(module, Threaded(stamps=True, notifies=notifies))
@@ -126,7 +127,7 @@ class Threaded(Convention):
     def load(self, module: Module) -> list[str]:
         """What stays as it is from run to run, and room for the number of a share."""
         lines = ["  %share = alloca i64, align 8"]
-        lines += ["  %since = alloca i64, align 8"] if self.stamps else []
+        lines += ["  %since = alloca i64, align 8"] if self.stamps and module.turns else []
         for region, place in (("arena", 0), ("weights", 1), ("profile", 4)):
             lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {place}")
             lines.append(f"  %{region} = load ptr, ptr %{region}.at, align 8")
