@@ -16,7 +16,7 @@ from ..library.interface import Interface
 from ..lowering import Schedules, lower
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
-from ..passes import Observer, Pass
+from ..passes import Observer, Pass, SplitBatch
 from ..precision import F32
 from ..targets.target import Target
 
@@ -76,7 +76,17 @@ class Backend(ABC):
         return passes.run(graph, self.pipeline(pipeline, target, precision), observers=observers, verify=verify)
 
     def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
-        """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`."""
+        """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`.
+
+        Batches are cut first, into what the caches hold (see `passes.split_batch`).
+        """
+        split = SplitBatch(
+            cache=target.l2_bytes,
+            lanes=target.vector_lanes,
+            threads=threads if target.has_threads else 1,
+            group=int(target.is_scarce),
+        )
+        graph = passes.run(graph, (split,), verify=verify)
         return lower(graph, target, threads, self.schedules, verify=verify)
 
     @abstractmethod

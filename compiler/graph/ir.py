@@ -127,6 +127,8 @@ class Operator(ABC):
     """Results aren't made one by one, but by statements in an order that counts: `procedure`, in place of `compute`."""
     regions: ClassVar[tuple[str, ...]] = ()
     """Attributes that hold graphs which the operator runs: conditions and loops (see `regions`)."""
+    keeps_layouts: ClassVar[bool] = False
+    """Graphs that it runs take operands and give results as they lie, margins included; else these are dense."""
     passive_operands: ClassVar[int] = 0
     """How many operands, from the first, never get a gradient, so that what makes them needn't be differentiable."""
 

@@ -117,11 +117,11 @@ def _define(values: Iterable[Value], defined: set[Value], names: set[str], op: O
             names.add(value.name)
 
 
-def _check_top(graph: Graph) -> None:
+def _check_top(graph: Graph, *, dense: bool = True) -> None:
     """What holds for a network but not for the body of a fused operation."""
     for what, values in (("input", graph.inputs), ("output", graph.outputs)):
         for place, value in enumerate(values):
-            if value.type.layout is not None:
+            if dense and value.type.layout is not None:
                 raise _BrokenError(f"{what} {place} must be dense, but is {value.type}")
     if any(v.name is None for v in graph.inputs):
         raise _BrokenError("an input has no name")
@@ -160,15 +160,15 @@ def _check_attributes(op: Operation, sound: Sound) -> None:
         raise _BrokenError("lists among the attributes must be tuples")
     for value in op.attributes.values():
         if isinstance(value, Graph):
-            _check_nested(value, sound)
+            _check_nested(value, sound, dense=not op.operator.keeps_layouts)
     if op.name != "constant":
         format_attribute(op.attributes)
 
 
-def _check_nested(graph: Graph, sound: Sound) -> None:
+def _check_nested(graph: Graph, sound: Sound, *, dense: bool) -> None:
     """A graph that is an attribute is sound by itself."""
     _check_scope(graph)
-    _check_top(graph)
+    _check_top(graph, dense=dense)
     for op in graph.operations:
         sound.check(op)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..graph.ir import Value
 from ..loops.ir import Kernel, Space
-from ..modules.module import Block, Call, Meetings, Memory
+from ..modules.module import Block, Call, Meetings, Memory, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,28 @@ class Placed:
 
 
 def with_barriers(
-    placed: Sequence[Placed], kernels: Mapping[str, Kernel], blocks: Sequence[Block] = ()
+    placed: Sequence[Placed],
+    kernels: Mapping[str, Kernel],
+    blocks: Sequence[Block] = (),
+    turns: Sequence[Turns] = (),
 ) -> tuple[Call, ...]:
-    """The calls, with a barrier behind each one where threads must wait, unless `blocks` make them."""
+    """The calls, with a barrier behind each one where threads must wait, unless `blocks` make them.
+
+    Threads meet before `turns` and behind them.
+    """
     touches = [each.touches(kernels[each.call.kernel]) for each in placed]
     parallel = {name: kernel.is_parallel for name, kernel in kernels.items()}
     serial = [not parallel[each.call.kernel] for each in placed]
-    calls = [replace(each.call, barrier=False) for each in placed]
+    around = {n for t in turns for n in (t.first - 1, t.end - 1)}
+    calls = [replace(each.call, barrier=n in around) for n, each in enumerate(placed)]
+    within = {n: t for t in turns for n in range(t.first, t.end)}
     meetings = Meetings(calls, blocks)
     first = 0
     """The first call that an unconditional barrier doesn't separate from the present one."""
     for b in range(len(calls)):
+        if b in within:
+            first = within[b].end
+            continue
         for a in range(b - 1, first - 1, -1):
             if (serial[a] and serial[b]) or meetings.between(a, b):
                 continue

@@ -8,13 +8,14 @@ the result. The results of a condition are copied to one place, whichever branch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import InternalError
 from ..graph.builder import GraphBuilder
 from ..graph.ir import Graph, Operation, Value
 from ..graph.registry import lookup
+from ..modules.module import Turns
 from ..types import DType, TensorType
 
 
@@ -29,11 +30,21 @@ class OpenBlock:
     repeats: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A value among turns that lies in a part of another one: so many bytes farther in each turn."""
+
+    whole: Value
+    step: int
+
+
 class Lowering(Protocol):
     """What lowers the operations inside (see `lower`)."""
 
     aliases: dict[Value, Value]
     """Values that show the memory of others."""
+    slices: dict[Value, Slice]
+    threads: int
 
     @property
     def count(self) -> int:
@@ -52,17 +63,28 @@ class Lowering(Protocol):
         """Lower an operation that is no view."""
         ...
 
+    def multiply(self, first: int, turns: int) -> None:
+        """The calls from `first` on are made so many times."""
+        ...
+
+    def is_static(self, value: Value) -> bool:
+        """True for what is known when weights are loaded."""
+        ...
+
 
 class ControlFlow:
-    """Lowers `if` and `while`, and keeps their blocks, outer ones first."""
+    """Lowers `if`, `while` and `map`, and keeps blocks, outer ones first, and turns."""
 
     def __init__(self, lowering: Lowering) -> None:
         self._lowering = lowering
         self.blocks: list[OpenBlock] = []
+        self.turns: list[Turns] = []
+        self.are_shared = False
+        """What is lowered now are turns, each of which one thread makes."""
 
     def lower(self, op: Operation) -> None:
-        """Lower a condition or a loop."""
-        rules = {"if": self._if, "while": self._while}
+        """Lower a condition, a loop or a map."""
+        rules = {"if": self._if, "while": self._while, "map": self._map}
         if op.name not in rules:
             raise InternalError(f"nothing is known of the graphs inside {op.name}")
         rules[op.name](op)
@@ -121,6 +143,33 @@ class ControlFlow:
         saved = [(self._copy(o, Value(o.type.dense())) if root(o) in carried else o, c) for o, c in moved]
         for output, value in saved or zip(outputs[:1], [Value(v.type.dense()) for v in outputs[:1]], strict=True):
             self._copy(output, value)  # a loop whose body does nothing makes at least a call
+
+    # ---- groups of samples ----
+
+    def _map(self, op: Operation) -> None:
+        """The body for one group, as turns.
+
+        What is cut and the results are slices of values around it; all other values have memory for each share.
+        """
+        lowering, body, mapped = self._lowering, op.attributes["body"], op.attributes["mapped"]
+        values = dict(zip(body.inputs, map(lowering.root, op.operands), strict=True))
+        for value, whole in list(values.items())[:mapped]:
+            lowering.slices[value] = Slice(whole, value.type.bytes)
+            values[value] = value
+        first, self.are_shared = lowering.count, True
+        for inner in body.operations:
+            lowering.operations([replace(inner, operands=tuple(values.get(v, v) for v in inner.operands))])
+        for output, result in zip(body.outputs, op.results, strict=True):
+            value = values.get(output, output)
+            made = lowering.root(value)
+            if output in values or made in lowering.slices or lowering.is_static(made):
+                made = self._copy(value, Value(output.type))
+            lowering.slices[made] = Slice(result, output.type.bytes)
+        self.are_shared = False
+        turns = op.results[0].type.shape[0] // body.outputs[0].type.shape[0]
+        if lowering.count > first:
+            lowering.multiply(first, turns)
+            self.turns.append(Turns(first, lowering.count, turns, min(turns, lowering.threads)))
 
     # ---- parts ----
 

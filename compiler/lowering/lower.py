@@ -7,7 +7,7 @@ region (see `state`); everything else that is neither input nor output shares th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import InternalError
@@ -16,19 +16,19 @@ from ..graph.in_place import overwritable, reads_in_place
 from ..graph.ir import Graph, Operation, Value
 from ..graph.regions import with_own_values
 from ..loops.ir import Kernel
-from ..modules.module import Block, Call, Memory, Module, Slot
+from ..modules.module import Block, Call, Memory, Module, Slot, Turns
 from ..modules.verifier import verify_module
 from ..signature import output_names
 from ..targets.target import Target
-from ..types import TensorType
+from ..types import DType, TensorType
 from .barriers import Placed, with_barriers
 from .buckets import BUCKET, announcing
-from .control import ControlFlow
+from .control import ControlFlow, Slice
 from .group import Group, group_of
 from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
-from .memory import Lifetime, plan_arena
+from .memory import Lifetime, Plan, plan_arena
 from .reuse import ReusedKernels
 from .schedule import Schedules
 from .sharing import shared_kernels
@@ -68,10 +68,13 @@ class _Lowering:
     def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
         self.graph = graph = with_own_values(graph)
         self.target = target
+        self.threads = threads
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
+        self.alone = ReusedKernels(lambda group: schedules.kernels(group, target, 1)) if threads > 1 else self.reused
+        """Kernels that one thread runs."""
         self.state = state_of(graph)
         self.guards = dict(guards_of(graph, self.state))
-        plain = not self.guards and not any(op.operator.regions for op in graph.operations)
+        plain = not self.guards and not any(op.operator.regions and op.name != "map" for op in graph.operations)
         self.may_overwrite = target.is_scarce and plain
         self.region = WeightRegion(graph, target.alignment)
         self.weights = self.region.static
@@ -82,6 +85,8 @@ class _Lowering:
         self.control = ControlFlow(self)
         self.calls: list[_Call] = []
         self.aliases: dict[Value, Value] = {}
+        self.slices: dict[Value, Slice] = {}
+        """Values among turns that lie in a part of others."""
         self.shared: dict[Value, Value] = {}
         """Results that are written in the memory of others."""
         self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
@@ -96,7 +101,8 @@ class _Lowering:
         arena_bytes = self._plan_arena()
         placed = [Placed(self._placed(c), list(map(c.part, c.arguments))) for c in self.calls]
         blocks = tuple(Block(b.first, b.body, b.end, self._slot(b.when), b.repeats) for b in self.control.blocks)
-        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()}, blocks)
+        turns = tuple(self.control.turns)
+        calls = with_barriers(placed, {name: kernel for kernel, name in self.kernels.items()}, blocks, turns)
         if (least := self.graph.attributes.get(BUCKET)) is not None:
             calls = announcing(calls, [v.type.dense().bytes for v in self.state.results], blocks, least)
         return Module(
@@ -112,6 +118,7 @@ class _Lowering:
             state=self.state.table,
             state_bytes=self.state.bytes,
             blocks=blocks,
+            turns=turns,
         )
 
     def _output_names(self) -> Sequence[str]:
@@ -146,12 +153,21 @@ class _Lowering:
         """The value whose memory another one shows."""
         return self.aliases.get(value, value)
 
+    def multiply(self, first: int, turns: int) -> None:
+        """The calls from `first` on are made so many times."""
+        repeated = (replace(c, call=replace(c.call, macs=c.call.macs * turns)) for c in self.calls[first:])
+        self.calls[first:] = list(repeated)
+
+    def is_static(self, value: Value) -> bool:
+        """True for what is known when weights are loaded."""
+        return value in self.weights
+
     def call(self, op: Operation) -> None:
         """Schedule an operation, and the clearing of its results' margins before it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
         group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
-        kernels = self.reused.kernels(group)
+        kernels = (self.alone if self.control.are_shared else self.reused).kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
                 clear = self.clears.get(result.type)
@@ -207,7 +223,7 @@ class _Lowering:
     def _overwritten(self, group: Group) -> Mapping[Value, Value]:
         """The result and the temporary in whose memory it is written, where memory is scarce."""
         result = group.operation.results[0]
-        if not self.may_overwrite or result in self.state.results:
+        if not self.may_overwrite or result in self.state.results or self.control.are_shared:
             return {}
         for old in overwritable(group.operation, self.graph, self.weights):
             free = all(v not in self.aliases and v not in self.aliases.values() for v in (result, old))
@@ -261,21 +277,48 @@ class _Lowering:
     def _plan_arena(self) -> int:
         first: dict[Value, int] = {}
         last: dict[Value, int] = {}
+        own: dict[Turns, dict[Value, Lifetime]] = {turns: {} for turns in self.control.turns}
+        """Of turns: what each share has to itself."""
+        around = {n: turns for turns in own for n in range(turns.first, turns.end)}
+        for position, root in self._touched():
+            turns = around.get(position)
+            if turns is not None and root not in self.slices and root not in first and root not in self.places:
+                begin = own[turns][root].first if root in own[turns] else position
+                own[turns][root] = Lifetime(root, root.type.bytes, begin, position)
+                continue
+            value = self.root(self.slices[root].whole) if root in self.slices else root
+            first.setdefault(value, turns.first if turns is not None else position)
+            last[value] = turns.end - 1 if turns is not None else position
+        last = self.control.extended(first, last)
+        # A thread may ask late whether it has to make a call.
+        last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
+        lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
+        plans = {turns: self._planned(list(found.values())) for turns, found in own.items()}
+        for turns, plan in plans.items():
+            memory = Value(TensorType(DType.U8, (turns.shares, plan.size)))
+            lifetimes.append(Lifetime(memory, memory.type.bytes, turns.first, turns.end - 1))
+            plans[turns] = replace(plan, offsets={**plan.offsets, memory: 0})
+        whole = self._planned(lifetimes)
+        for turns, plan in plans.items():
+            *values, memory = plan.offsets
+            share = plan.size if turns.shares > 1 else 0
+            at = whole.offsets[memory]
+            self.places |= {v: Slot(Memory.ARENA, at + plan.offsets[v], share=share) for v in values}
+        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in whole.offsets.items()}
+        self.places |= {v: self.places[old] for v, old in self.shared.items()}
+        return whole.size
+
+    def _planned(self, lifetimes: Sequence[Lifetime]) -> Plan:
+        return plan_arena(lifetimes, self.target.alignment, thorough=self.target.is_scarce)
+
+    def _touched(self) -> Iterator[tuple[int, Value]]:
+        """The values that calls touch, weights aside, each with the call's number."""
         for position, c in enumerate(self.calls):
             for argument in c.arguments:
                 root = self.root(argument) if isinstance(argument, Value) else None
                 root = self.shared.get(root, root) if root is not None else None
                 if root is not None and root not in self.weights:
-                    first.setdefault(root, position)
-                    last[root] = position
-        last = self.control.extended(first, last)
-        # A thread may ask late whether it has to make a call.
-        last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
-        lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
-        plan = plan_arena(lifetimes, self.target.alignment, thorough=self.target.is_scarce)
-        self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in plan.offsets.items()}
-        self.places |= {v: self.places[old] for v, old in self.shared.items()}
-        return plan.size
+                    yield position, root
 
     def _placed(self, call: _Call) -> Call:
         when = self._slot(call.guard) if call.guard is not None else None
@@ -286,6 +329,9 @@ class _Lowering:
             argument = self.root(argument)
         if isinstance(argument, Packed) or argument in self.weights:
             return Slot(Memory.WEIGHTS, self.region.place(argument))
+        if argument in self.slices:
+            part = self.slices[argument]
+            return replace(self._slot(part.whole), turn=part.step)
         return self.places[argument]
 
 

@@ -31,10 +31,10 @@ def run_module(
     """
     regions = _Regions(module, inputs, params)
     kernels = {kernel.name: kernel for kernel in module.kernels}
-    for call in _sequence(module, regions):
+    for call, turn, share in _sequence(module, regions):
         kernel = kernels[call.kernel]
         slots = zip(call.arguments, kernel.params, strict=True)
-        run_kernel(kernel, [regions.buffer(slot, buffer) for slot, buffer in slots])
+        run_kernel(kernel, [regions.buffer(slot, buffer, slot.at(turn, share)) for slot, buffer in slots])
     if state is not None:
         state |= regions.state(module)
     return tuple(
@@ -43,8 +43,9 @@ def run_module(
     )
 
 
-def _sequence(module: Module, regions: _Regions) -> Iterator[Call]:
-    """The calls that are made, in order; conditions are asked when their turn comes."""
+def _sequence(module: Module, regions: _Regions) -> Iterator[tuple[Call, int, int]]:
+    """The calls that are made, in order, each with its turn and share; conditions are asked when they are reached."""
+    turns = {t.first: t for t in module.turns}
     steps = sequence(len(module.calls), module.blocks)
     places = {(step.kind, step.block): n for n, step in enumerate(steps) if step.block is not None}
     at = 0
@@ -52,9 +53,14 @@ def _sequence(module: Module, regions: _Regions) -> Iterator[Call]:
         step = steps[at]
         at += 1
         if step.block is None:
-            call = module.calls[step.call]
-            if call.when is None or regions.bytes_at(call.when, 1)[0]:
-                yield call
+            call, many = module.calls[step.call], turns.get(step.call)
+            if many is not None:
+                for turn in range(many.count):
+                    share = turn * many.shares // many.count
+                    yield from ((call, turn, share) for call in module.calls[many.first : many.end])
+                at += many.end - many.first - 1
+            elif call.when is None or regions.bytes_at(call.when, 1)[0]:
+                yield call, 0, 0
         elif step.kind is Kind.ASK and not regions.bytes_at(step.block.when, 1)[0]:
             at = places[Kind.END, step.block] + 1
         elif step.kind is Kind.END and step.block.repeats:
@@ -82,18 +88,18 @@ class _Regions:
         for memory, offset, array in places:
             self.bytes_at(Slot(memory, offset), array.nbytes)[...] = _bytes(array)
 
-    def bytes_at(self, slot: Slot, size: int) -> Array:
-        """A view of `size` bytes from a slot on."""
+    def bytes_at(self, slot: Slot, size: int, beyond: int = 0) -> Array:
+        """A view of `size` bytes from so many bytes beyond a slot on."""
         tensor = slot.memory in self.tensors
         region = self.tensors[slot.memory][slot.offset] if tensor else self.regions[slot.memory]
-        start = 0 if tensor else slot.offset
+        start = beyond + (0 if tensor else slot.offset)
         if not 0 <= start <= start + size <= region.size:
             raise InternalError(f"loop interpreter: {size} bytes at {slot} lie outside {region.size} bytes")
         return region[start : start + size]
 
-    def buffer(self, slot: Slot, buffer: Buffer) -> Array:
+    def buffer(self, slot: Slot, buffer: Buffer, beyond: int) -> Array:
         """The memory that a parameter sees."""
-        return self.bytes_at(slot, buffer.bytes).view(buffer.dtype.numpy).reshape(buffer.shape)
+        return self.bytes_at(slot, buffer.bytes, beyond).view(buffer.dtype.numpy).reshape(buffer.shape)
 
     def state(self, module: Module) -> dict[str, Array]:
         """The parameters that the module changes."""

@@ -30,9 +30,19 @@ class Slot:
 
     memory: Memory
     offset: int
+    turn: int = 0
+    """Among turns: so many bytes farther with each turn."""
+    share: int = 0
+    """Among turns: so many bytes farther for each share of them, which has this memory to itself."""
 
     def __str__(self) -> str:
-        return f"{self.memory.value}[{self.offset}]"
+        turn = f" + {self.turn} * turn" if self.turn else ""
+        share = f" + {self.share} * share" if self.share else ""
+        return f"{self.memory.value}[{self.offset}]{turn}{share}"
+
+    def at(self, turn: int, share: int) -> int:
+        """Bytes from the place of turn 0 and share 0."""
+        return self.turn * turn + self.share * share
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,21 @@ class Block:
     end: int
     when: Slot
     repeats: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Calls that are made `count` times, on groups of samples that have nothing to do with each other.
+
+    Threads share out the turns, not the calls: a share is so many turns in a row, which one thread makes. Threads meet
+    before and behind, not in between.
+    """
+
+    first: int
+    end: int
+    count: int
+    shares: int
+    """How many shares there are at most, whose memory is apart."""
 
 
 class Kind(enum.Enum):
@@ -149,6 +174,12 @@ class Module:
     blocks: tuple[Block, ...] = ()
     """Conditions and loops among the calls: each is inside another or apart from it, and holds calls. Outer ones of the
     same calls stand before inner ones."""
+    turns: tuple[Turns, ...] = ()
+    """In order and apart from each other, and from blocks."""
+
+    def turns_at(self, call: int) -> Turns | None:
+        """The turns that hold a call."""
+        return next((t for t in self.turns if t.first <= call < t.end), None)
 
     def __str__(self) -> str:
         from .printer import print_module  # it reads what is defined here

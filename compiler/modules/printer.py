@@ -32,10 +32,17 @@ def print_module(module: Module, *, setup: bool = True) -> str:
 def _steps(module: Module) -> Iterator[str]:
     """Calls, those of blocks in braces."""
     depth = 1
+    begins, ends = {t.first: t for t in module.turns}, {t.end for t in module.turns}
     for step in sequence(len(module.calls), module.blocks):
         block = step.block
         if block is None:
+            if step.call in begins:
+                yield f"  turns {begins[step.call].count} shares {begins[step.call].shares} {{"
+                depth += 1
             yield "  " * depth + _call(module.calls[step.call])
+            if step.call + 1 in ends:
+                depth -= 1
+                yield "  }"
         elif step.kind is Kind.END:
             depth -= 1
             yield "  " * depth + "}"

@@ -18,7 +18,7 @@ from ..loops.kernel_verifier import Access, Box, KernelFacts
 from ..loops.linear import ZERO, Linear
 from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
-from .module import Call, Meetings, Module
+from .module import Call, Meetings, Module, Turns
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]
 """By identity of an access: its smallest and largest constant in each dimension."""
@@ -128,9 +128,14 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
     spans = [known.of(call) for call in module.calls]
     serial = {name: each.parallel is None for name, each in facts.items()}
     meetings = Meetings(module.calls, module.blocks)
+    for turns in module.turns:
+        _check_turns(module, turns, spans[turns.first : turns.end])
     first = 0
     for b, after in enumerate(module.calls):
         _check_arguments(after, spans[b])
+        if (inside := module.turns_at(b)) is not None:
+            first = inside.end  # threads meet before and behind (see `verifier`)
+            continue
         for a in range(first, b):
             before = module.calls[a]
             if not (serial[before.kernel] and serial[after.kernel]) and not meetings.between(a, b):
@@ -139,6 +144,30 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
                         raise ViolationError(f"@{before.kernel} and @{after.kernel} meet at {x.slot} without a barrier")
         if after.barrier and meetings.is_always_made(b):
             first = b + 1
+
+
+def _check_turns(module: Module, turns: Turns, spans: Sequence[Sequence[Span]]) -> None:
+    """No turn touches what a turn of another share writes, and what moves meets only what moves with it.
+
+    What is written has a place of its own in each turn, or for each share. Turns of one share follow each other, so
+    they may write in the share's memory anew.
+    """
+    found = [span for of in spans for span in of]
+    for span in found:
+        slot = span.slot
+        if not span.writes:
+            continue
+        alone = turns.count == 1 or slot.turn >= span.stop - span.start or slot.share > 0 or turns.shares == 1
+        check(alone and not (slot.turn and slot.share), f"turns write all of the same memory at {slot}")
+        reach = span.stop + slot.at(turns.count - 1, turns.shares - 1)
+        for other in found:
+            far = other.slot
+            stop = other.stop + far.at(turns.count - 1, turns.shares - 1)
+            if far.memory is not slot.memory or stop <= span.start or reach <= other.start:
+                continue
+            together = (far.turn, far.share) == (slot.turn, slot.share)
+            wide = max(span.stop, other.stop) - min(span.start, other.start)
+            check(together and (wide <= max(slot.turn, slot.share) or turns.shares == 1), f"turns meet at {slot}")
 
 
 def _check_arguments(call: Call, spans: Sequence[Span]) -> None:

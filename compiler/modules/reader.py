@@ -11,8 +11,9 @@ from ..graph.syntax import MAX_DEPTH
 from ..loops.ir import Kernel
 from ..loops.kernel_reader import KernelReader
 from ..types import TensorType
-from .module import Block, Call, Memory, Module, Slot
+from .module import Block, Call, Memory, Module, Slot, Turns
 
+_STEPS = ("call", "if", "repeat")
 T = TypeVar("T")
 
 
@@ -48,7 +49,11 @@ class _ModuleReader(KernelReader):
             kernels.append(self.kernel())
         calls: list[Call] = []
         blocks: list[Block] = []
-        self.steps(calls, blocks)
+        turns: list[Turns] = []
+        while self.token in (*_STEPS, "turns"):
+            self.steps(calls, blocks)
+            if self.skip("turns"):
+                turns.append(self.module_turns(calls))
         self.expect("setup")
         setup, length = self.text[self.start :], self.text.rindex("}") - self.start
         graph = parse_graph("\n" * (self.location(self.start).line - 1) + setup[:length], self.file)
@@ -65,6 +70,7 @@ class _ModuleReader(KernelReader):
             state=tuple(state),
             state_bytes=state_bytes,
             blocks=tuple(blocks),
+            turns=tuple(turns),
         )
 
     def _end(self, graph: T) -> T:
@@ -75,7 +81,7 @@ class _ModuleReader(KernelReader):
 
     def steps(self, calls: list[Call], blocks: list[Block], depth: int = 0) -> None:
         """Calls, conditions and loops."""
-        while self.token in ("call", "if", "repeat"):
+        while self.token in _STEPS:
             word = self.advance()
             if word == "call":
                 calls.append(self.module_call())
@@ -93,6 +99,16 @@ class _ModuleReader(KernelReader):
             self.steps(calls, inner, depth + 1)
             self.expect("}")
             blocks += [Block(first, body, len(calls), when, word == "repeat"), *inner]
+
+    def module_turns(self, calls: list[Call]) -> Turns:
+        """Turns after their keyword; what they make is appended to `calls`."""
+        count = self.integer()
+        self.expect("shares")
+        shares, first = self.integer(), len(calls)
+        self.expect("{")
+        calls += self.while_word("call", self.module_call)
+        self.expect("}")
+        return Turns(first, len(calls), count, shares)
 
     def while_word(self, word: str, item: Callable[[], T]) -> list[T]:
         """Items that each start with a word."""
@@ -120,7 +136,7 @@ class _ModuleReader(KernelReader):
         return Call(kernel, slots, barrier, label, macs, place, when, announces)
 
     def slot(self) -> Slot:
-        """`arena[64]`."""
+        """`arena[64]`, `input[0] + 16 * turn` or `arena[64] + 128 * share`."""
         names = {m.value: m for m in Memory}
         if self.token not in names:
             self.fail(f"expected one of {', '.join(names)}, found {self.found}")
@@ -128,7 +144,14 @@ class _ModuleReader(KernelReader):
         self.expect("[")
         offset = self.integer()
         self.expect("]")
-        return Slot(memory, offset)
+        steps = {"turn": 0, "share": 0}
+        while self.skip("+"):
+            step = self.integer()
+            self.expect("*")
+            if self.token not in steps:
+                self.fail(f"expected turn or share, found {self.found}")
+            steps[self.advance()] = step
+        return Slot(memory, offset, **steps)
 
     def place(self) -> Location:
         """`"file":1:2`, or with the end `"file":1:2:1:9`."""

@@ -15,7 +15,7 @@ from ..loops.kernel_verifier import KernelFacts, KernelVerifier
 from ..loops.printer import print_kernel
 from ..loops.violation import ViolationError, check
 from ..types import DType
-from .module import Block, Memory, Module
+from .module import Block, Memory, Module, Slot, Turns
 from .races import check_calls, check_iterations
 
 _WRITABLE = (Memory.ARENA, Memory.OUTPUT, Memory.STATE)
@@ -37,9 +37,10 @@ def verify_module(module: Module) -> None:
     kernels = {kernel.name: kernel for kernel in module.kernels}
     try:
         check(len(kernels) == len(module.kernels), "two kernels have the same name")
-        for call in module.calls:
+        _turns(module)
+        for number, call in enumerate(module.calls):
             check(call.kernel in kernels, f"call of @{call.kernel}, which is not there")
-            _arguments(module, kernels[call.kernel], [(s.memory, s.offset) for s in call.arguments])
+            _arguments(module, kernels[call.kernel], call.arguments, module.turns_at(number))
         _announcements(module)
         _conditions(module, kernels)
         _blocks(module)
@@ -56,15 +57,37 @@ def _announcements(module: Module) -> None:
         check(sound, f"call {number} of @{call.kernel} announces outputs where threads may not have met")
 
 
-def _arguments(module: Module, kernel: Kernel, slots: Sequence[tuple[Memory, int]]) -> None:
-    """Arguments are as many as parameters and lie inside the memory they are in."""
+def _turns(module: Module) -> None:
+    """Turns hold calls, are in order and apart from blocks; threads meet before and behind them, not in between."""
+    end = 0
+    for number, turns in enumerate(module.turns):
+        ordered = end <= turns.first < turns.end <= len(module.calls)
+        check(ordered and 1 <= turns.shares <= turns.count, f"turns {number} are not sound")
+        end = turns.end
+        inside = module.calls[turns.first : turns.end]
+        apart = all(b.end <= turns.first or turns.end <= b.first for b in module.blocks)
+        check(apart and all(call.when is None for call in inside), f"turns {number} meet a condition")
+        before = [] if not turns.first else [module.calls[turns.first - 1]]
+        waits = all(call.barrier and call.when is None for call in (*before, inside[-1]))
+        waits = waits and all(b.end != turns.first for b in module.blocks)
+        check(waits and not any(call.barrier for call in inside[:-1]), f"turns {number} lack a barrier, or hold one")
+    for number, call in enumerate(module.calls):
+        moves = any(slot.turn or slot.share for slot in call.arguments)
+        check(not moves or module.turns_at(number) is not None, f"call {number} of @{call.kernel} is not among turns")
+
+
+def _arguments(module: Module, kernel: Kernel, slots: Sequence[Slot], turns: Turns | None) -> None:
+    """Arguments are as many as parameters and lie inside the memory they are in, in all turns."""
     check(len(slots) == len(kernel.params), f"@{kernel.name} takes {len(kernel.params)} arguments, not {len(slots)}")
-    for (memory, offset), buffer in zip(slots, kernel.params, strict=True):
-        wrong = _outside(module, memory, offset, buffer.bytes)
+    for slot, buffer in zip(slots, kernel.params, strict=True):
+        memory, offset = slot.memory, slot.offset
+        beyond = slot.at(turns.count - 1, turns.shares - 1) if turns is not None else 0
+        wrong = _outside(module, memory, offset, buffer.bytes + beyond)
+        wrong = wrong or ("moves backward" if min(slot.turn, slot.share) < 0 else "")
         if not wrong and buffer.space is Space.OUT and memory not in _WRITABLE:
             wrong = "is written, but it is read only"
         if wrong:
-            place = f"argument {memory.value}[{offset}] for %{buffer.name} of @{kernel.name}"
+            place = f"argument {slot} for %{buffer.name} of @{kernel.name}"
             raise ViolationError(f"{place} {wrong}")
 
 

@@ -40,6 +40,7 @@ from .optimize_bodies import OptimizeBodies, optimize_bodies
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
+from .split_batch import SplitBatch, split_batch
 from .verify import Verify, verify
 from .widen_sums import WidenSums, widen_sums
 
@@ -72,6 +73,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Recompute,
             SimplifyInference,
             SkipPadding,
+            SplitBatch,
             Verify,
             WidenSums,
         )
@@ -123,6 +125,7 @@ __all__ = [
     "Recompute",
     "SimplifyInference",
     "SkipPadding",
+    "SplitBatch",
     "Step",
     "Timing",
     "Verify",
@@ -159,6 +162,7 @@ __all__ = [
     "run",
     "simplify_inference",
     "skip_padding",
+    "split_batch",
     "verify",
     "widen_sums",
 ]

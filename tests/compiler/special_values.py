@@ -36,7 +36,7 @@ ATTRIBUTES: Mapping[str, Sequence[Mapping[str, Any]]] = {
 _MOVES, _SUMS = "moves elements, unchanged", "sums of products"
 ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(
-        ("param", "constant", "fused", "opaque", "custom_gradient", "if", "while"), "no arithmetic of its own"
+        ("param", "constant", "fused", "opaque", "custom_gradient", "if", "while", "map"), "no arithmetic of its own"
     ),
     **dict.fromkeys(("reshape", "transpose", "concat", "slice", "tile", "pad", "gather_nd", "broadcast_to"), _MOVES),
     **dict.fromkeys(("logical_and", "logical_or", "logical_not"), "truth values alone go in"),

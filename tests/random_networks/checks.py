@@ -15,7 +15,7 @@ from netc.compiler.graph.verifier import verify
 from netc.compiler.modules.interpreter import run_module
 from netc.compiler.modules.module import Module
 from netc.compiler.modules.verifier import verify_module
-from netc.compiler.passes import pipelines, run
+from netc.compiler.passes import SplitBatch, pipelines, run
 from netc.compiler.targets.target import Target
 from netc.runtime.host import runs_here
 from netc.runtime.program import Program
@@ -43,6 +43,8 @@ class Machine:
     cpu: str = "host"
     threads: int = 1
     pipeline: str = pipelines.INFERENCE
+    group: int = 0
+    """Samples of a group, where the network is cut into stretches that run for groups."""
 
     @property
     def target(self) -> Target:
@@ -51,15 +53,17 @@ class Machine:
     def optimize(self, graph: Graph) -> Graph:
         """The graph after the passes; without layouts and algorithms where it is only decomposed."""
         if self.pipeline == "decompose":
-            return run(graph, self.pipeline)
-        return optimize(graph, self.pipeline, self.target)
+            optimized = run(graph, self.pipeline)
+        else:
+            optimized = optimize(graph, self.pipeline, self.target)
+        return run(optimized, (SplitBatch(group=self.group),)) if self.group else optimized
 
 
 def draw_machine(source: Source, network: Network) -> Machine:
     """A machine that may be this one, with 1 to 4 threads, and a way there."""
     cpu = choice(source, LEVELS)
     pipeline = choice(source, (pipelines.INFERENCE, pipelines.INFERENCE, pipelines.TRAINING, "decompose"))
-    return Machine(cpu, choice(source, (1, 2, 3, 4)), pipeline)
+    return Machine(cpu, choice(source, (1, 2, 3, 4)), pipeline, choice(source, (0, 1, 2)))
 
 
 class Judge:

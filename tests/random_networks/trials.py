@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType
@@ -38,10 +38,10 @@ def compiled(source: Source) -> Trial:
 def _compiled(kind: str, source: Source, network: Network, pipeline: str = "") -> Trial:
     machine = draw_machine(source, network)
     if pipeline:
-        machine = Machine(machine.cpu, machine.threads, pipeline)
+        machine = Machine(machine.cpu, machine.threads, pipeline, machine.group)
     machines = [machine]
     if source.number(0, 3) == 3:
-        machines.append(Machine(machine.cpu, choice(source, (1, 2, 3, 4)), machine.pipeline))
+        machines.append(replace(machine, threads=choice(source, (1, 2, 3, 4))))
     return Trial(kind, network, lambda: check_network(network, machines), tuple(machines))
 
 

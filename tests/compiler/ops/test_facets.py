@@ -10,7 +10,7 @@ from netc.compiler.graph.ir import Operator
 from netc.compiler.graph.registry import operators
 from netc.compiler.ops.facets import EDGETPU, INTEGER, PERMUTED, TFLITE, Facet, readers
 
-STRUCTURAL = {"param", "constant", "fused", "if", "while", "scan"}
+STRUCTURAL = {"param", "constant", "fused", "if", "while", "scan", "map"}
 """Operators that are no arithmetic: what makes graphs of the others."""
 SETUP = {"pack_dot4", "pack_depthwise", "pack_wide", "dot4_correction", "rescale_table"}
 """Operators that are computed in NumPy, when weights are loaded."""

@@ -62,7 +62,7 @@ def test_every_operator_has_a_gradient_or_says_why_not(name: str) -> None:
 def test_every_operator_has_cases() -> None:
     """Those of integers or of drawn numbers, and those that run graphs on conditions, have cases elsewhere."""
     integer = {n for n, o in operators().items() if isinstance(o, Part | QuantizedOperator)}
-    elsewhere = {"param", "constant", "fused", "opaque", "if", "while", "blocked_dense"}
+    elsewhere = {"param", "constant", "fused", "opaque", "if", "while", "map", "blocked_dense"}
     elsewhere |= {"random_words", "seeded_numbers", "seeded_choices"}
     assert operators().keys() - integer - {case.op for case in CASES} == elsewhere
 

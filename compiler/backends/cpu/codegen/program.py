@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import ClassVar
 
 from ....errors import NetcError
-from ....modules.module import Block, Call, Kind, Memory, Module, Slot, Step, sequence
+from ....modules.module import Block, Call, Kind, Memory, Module, Slot, Step, Turns, sequence
 from ....targets.target import Target
 from . import machine
 from .llvm import emit_kernel, symbol
@@ -46,6 +46,7 @@ def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
     if clock is None:
         raise NetcError(f"programs for {target.triple} are not supported: they need POSIX threads")
     runtime = [runtime_text(target, prefix), filled("stamp.ll", {"monotonic": str(clock)})]
+    runtime += [filled("turn_stamps.ll", {})] if module.turns else []
     notifies = any(call.announces for call in module.calls)
     runtime += [filled("notify.ll", {})] if notifies else []
     sequence = sequence_text(module, Threaded(stamps=True, notifies=notifies))
@@ -101,6 +102,14 @@ class Convention(ABC):
         """The lines of calls that touch these entries of the table of inputs, outputs and state."""
         return calls
 
+    def alone(self) -> tuple[str, ...]:
+        """What a kernel is given beside its buffers where one thread runs it."""
+        return ()
+
+    def part(self, number: int, turns: Turns) -> tuple[list[str], str, str, str]:
+        """The lines that find the turns that are made here: which share it is, its first turn, and the one behind."""
+        return [], "0", "0", str(turns.count)
+
 
 @dataclass(frozen=True)
 class Threaded(Convention):
@@ -118,6 +127,7 @@ class Threaded(Convention):
     def load(self, module: Module) -> list[str]:
         """What stays as it is from run to run, and room for the number of a share."""
         lines = ["  %share = alloca i64, align 8"]
+        lines += ["  %since = alloca i64, align 8"] if self.stamps and module.turns else []
         for region, place in (("arena", 0), ("weights", 1), ("profile", 4)):
             lines.append(f"  %{region}.at = getelementptr %context, ptr %ctx, i64 0, i32 {place}")
             lines.append(f"  %{region} = load ptr, ptr %{region}.at, align 8")
@@ -130,6 +140,27 @@ class Threaded(Convention):
     def numbers(self, segment: int) -> tuple[str, ...]:
         """The share, by the number of the thread whose it is."""
         return (f"i64 %share{segment}", "i64 %nthreads")
+
+    def alone(self) -> tuple[str, ...]:
+        """The only thread."""
+        return ("i64 0", "i64 1")
+
+    def part(self, number: int, turns: Turns) -> tuple[list[str], str, str, str]:
+        """Shares without memory of their own have no turns."""
+        lines = [
+            f"  %few{number} = icmp ult i64 %nthreads, {turns.shares}",
+            f"  %shares{number} = select i1 %few{number}, i64 %nthreads, i64 {turns.shares}",
+        ]
+        for name, share in (("from", f"%share{number}"), ("to", f"%following{number}")):
+            if name == "to":
+                lines.append(f"  {share} = add i64 %share{number}, 1")
+            lines += [
+                f"  %{name}.in{number} = icmp ult i64 {share}, %shares{number}",
+                f"  %{name}.of{number} = select i1 %{name}.in{number}, i64 {share}, i64 %shares{number}",
+                f"  %{name}.all{number} = mul i64 %{name}.of{number}, {turns.count}",
+                f"  %{name}{number} = udiv i64 %{name}.all{number}, %shares{number}",
+            ]
+        return lines, f"%share{number}", f"%from{number}", f"%to{number}"
 
     def segment(self, number: int, module: Module, touched: Sequence[int], calls: list[str]) -> list[str]:
         """A loop over the shares that this thread does."""
@@ -172,8 +203,9 @@ def _parts(module: Module) -> list[list[Step]]:
     """The steps in parts of at least `PART` calls; no block is cut."""
     parts: list[list[Step]] = []
     calls, depth = PART, 0
+    inside = {n for turns in module.turns for n in range(turns.first + 1, turns.end)}
     for step in sequence(len(module.calls), module.blocks):
-        if calls >= PART and depth == 0:
+        if calls >= PART and depth == 0 and step.call not in inside:
             parts.append([])
             calls = 0
         parts[-1].append(step)
@@ -221,20 +253,62 @@ def _segments(module: Module, steps: Sequence[Step]) -> list[Step | list[int]]:
 def _segment(module: Module, convention: Convention, calls: Sequence[int]) -> list[str]:
     """Calls that each thread makes without waiting for others; a stamp behind the last says when all have."""
     number = calls[0]
-    names = Names(len(module.inputs), len(module.outputs), convention.suffix(number))
+    turns = module.turns_at(number)
+    moving = "" if turns is None else f".{turns.first}"
+    names = Names(len(module.inputs), len(module.outputs), convention.suffix(number), moving)
     lines, touched = list[str](), set[int]()
     for each in calls:
         call = module.calls[each]
-        lines += _guarded(each, call, _call(each, call, names, convention.numbers(number)), names)
-        if convention.stamps and each != calls[-1]:
+        numbers = convention.numbers(number) if turns is None else convention.alone()
+        lines += _guarded(each, call, _call(each, call, names, numbers), names)
+        if convention.stamps and turns is not None:
+            lines.append(_add_stamp(each + 1))
+        elif convention.stamps and each != calls[-1]:
             lines.append(_stamp(each + 1))
         slots = (*call.arguments, *([] if call.when is None else [call.when]))
         touched |= {place for place in map(names.place, slots) if place is not None}
-    after = [_stamp(calls[-1] + 1)] if convention.stamps else []
+    before, after = list[str](), [_stamp(calls[-1] + 1)] if convention.stamps else []
+    if turns is not None:
+        lines = _repeated(turns, convention, lines)
+        if convention.stamps:
+            before = [_stamps("clear", turns)]
+            after = [_stamps("sum", turns), *after]
     if convention.notifies and module.calls[calls[-1]].announces:
         found = sum(call.announces for call in module.calls[: calls[-1]])
         after.append(f"  call void @netc.notify(ptr %ctx, i64 %tid, i64 {found})")
-    return [*convention.segment(number, module, sorted(touched), lines), *after]
+    return [*before, *convention.segment(number, module, sorted(touched), lines), *after]
+
+
+def _repeated(turns: Turns, convention: Convention, calls: list[str]) -> list[str]:
+    """Calls in a loop over the turns that are made here, `%turn.FIRST`, in the memory of the share `%own.FIRST`."""
+    n = turns.first
+    find, share, begin, end = convention.part(n, turns)
+    since = ["  call void @netc.stamp.begin(ptr %profile, i64 %tid, ptr %since)"] if convention.stamps else []
+    return [
+        *find,
+        f"  br label %enter.{n}",
+        f"enter.{n}:",
+        f"  br label %turns.{n}",
+        f"turns.{n}:",
+        f"  %turn.{n} = phi i64 [ {begin}, %enter.{n} ], [ %later.{n}, %make.{n} ]",
+        f"  %more.{n} = icmp ult i64 %turn.{n}, {end}",
+        f"  br i1 %more.{n}, label %make.{n}, label %made.{n}",
+        f"make.{n}:",
+        f"  %own.{n} = add i64 {share}, 0",
+        *since,
+        *calls,
+        f"  %later.{n} = add i64 %turn.{n}, 1",
+        f"  br label %turns.{n}",
+        f"made.{n}:",
+    ]
+
+
+def _add_stamp(number: int) -> str:
+    return f"  call void @netc.stamp.add(ptr %profile, i64 %tid, i64 {number}, ptr %since)"
+
+
+def _stamps(what: str, turns: Turns) -> str:
+    return f"  call void @netc.stamp.{what}(ptr %profile, i64 %tid, i64 {turns.first}, i64 {turns.end})"
 
 
 def _stamp(number: int) -> str:
@@ -265,6 +339,8 @@ class Names:
     inputs: int
     outputs: int
     suffix: str
+    moving: str
+    """Behind the names of the turn and of the share, among turns."""
 
     def place(self, slot: Slot) -> int | None:
         """Which entry of the table a slot's address comes from, if any."""
@@ -276,9 +352,15 @@ class Names:
     def pointer(self, slot: Slot, name: str) -> tuple[list[str], str]:
         """The lines that give `name` a slot's address, and how it is called; an input or output has a name already."""
         regions = {Memory.ARENA: "%arena", Memory.WEIGHTS: "%weights", Memory.STATE: f"%state{self.suffix}"}
-        if slot.memory not in regions:
-            return [], f"%buffer{self.place(slot)}{self.suffix}"
-        return [f"  {name} = getelementptr inbounds i8, ptr {regions[slot.memory]}, i64 {slot.offset}"], name
+        lines, pointer = list[str](), f"%buffer{self.place(slot)}{self.suffix}"
+        if slot.memory in regions:
+            lines.append(f"  {name} = getelementptr inbounds i8, ptr {regions[slot.memory]}, i64 {slot.offset}")
+            pointer = name
+        for step, count in ((slot.turn, f"%turn{self.moving}"), (slot.share, f"%own{self.moving}")):
+            if step:
+                lines.append(f"  {name}.at = getelementptr inbounds [{step} x i8], ptr {pointer}, i64 {count}")
+                pointer = f"{name}.at"
+        return lines, pointer
 
 
 def _call(number: int, call: Call, names: Names, numbers: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,259 @@
+"""Which operations give each sample of a batch results of its own, and in which dimension samples are numbered.
+
+A rule for each operator says so by what the operator means. Operators without one are taken to mix samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..graph.ir import Operation, Value
+from ..types import Quantization, TensorType
+
+
+@dataclass(eq=False)
+class Samples:
+    """Values of a graph for `samples` samples, of which an operation for `count` samples is made."""
+
+    samples: int
+    count: int
+    axes: dict[Value, int] = field(default_factory=dict)
+    """The dimension in which samples are numbered.
+
+    Its size is their number, or a multiple where a reshape merged it with what lies behind: then each sample has so
+    many neighbours there.
+    """
+
+    def resized(self, size: int) -> int:
+        """The size of a dimension that numbers samples, for `count` of them."""
+        return size * self.count // self.samples
+
+    def resized_type(self, type_: TensorType, axis: int) -> TensorType:
+        """The type for `count` samples, in the same layout."""
+        shape = tuple(self.resized(s) if d == axis else s for d, s in enumerate(type_.shape))
+        return replace(type_, shape=shape)
+
+    def rule_of(self, op: Operation) -> Independent | None:
+        """How an operation with an operand that numbers samples treats each of them apart; None if it may not."""
+        rule = _rule(op)
+        found = rule(self, op) if rule is not None and op.body is None else None
+        fits = found is not None and all(self._numbers(r.type, found.axis) for r in op.results)
+        return found if fits else None
+
+    def _numbers(self, type_: TensorType, axis: int) -> bool:
+        return axis < type_.rank and type_.shape[axis] % self.samples == 0 and not any(type_.margins[axis])
+
+    def axis(self, value: Value) -> int | None:
+        """The dimension of samples; None of what is the same for all of them."""
+        return self.axes.get(value)
+
+    def common(self, op: Operation, rank: int) -> int | None:
+        """The dimension of samples of all operands, as broadcasting aligns them to so many; None if they differ.
+
+        What is the same for all samples must be the same for all that is numbered there.
+        """
+        found = {(rank - v.type.rank + self.axes[v], v.type.shape[self.axes[v]]) for v in op.operands if v in self.axes}
+        if len(found) != 1:
+            return None
+        ((axis, _),) = found
+        shared = (v.type for v in op.operands if v not in self.axes)
+        is_apart = all(t.rank < rank - axis or t.shape[axis - rank] == 1 for t in shared)
+        return axis if is_apart else None
+
+
+@dataclass(frozen=True, slots=True)
+class Independent:
+    """An operation that treats each sample apart."""
+
+    axis: int
+    """Where samples are numbered in the results."""
+    attributes: Mapping[str, Any]
+    """Those for the other number of samples."""
+    repeats: bool = False
+    """Operands that all samples share have to be repeated along that dimension, where their size is 1."""
+
+
+_Found = Independent | None
+"""None where samples may not be apart."""
+_Rule = Callable[[Samples, Operation], _Found]
+
+
+def _elementwise(r: Samples, op: Operation) -> _Found:
+    """Operands broadcast; a scale for each channel must not count samples."""
+    rank = op.results[0].type.rank
+    axis = r.common(op, rank)
+    if axis is None:
+        return None
+    given = (a for a in op.attributes.values() if isinstance(a, Quantization))
+    counts = any(not q.is_per_tensor and axis == rank - 1 for q in given)
+    return None if counts else Independent(axis, op.attributes)
+
+
+def _samples_first(r: Samples, op: Operation) -> _Found:
+    """Windows, channels: operators that take [N, ..., C] and other operands that all samples share."""
+    x, *others = op.operands
+    if r.axis(x) != 0 or x.type.rank < 2 or any(v in r.axes for v in others):
+        return None
+    return Independent(0, op.attributes)
+
+
+def _rows(r: Samples, op: Operation) -> _Found:
+    """The last dimension is the one that counts; other operands are shared."""
+    x, *others = op.operands
+    axis = r.axis(x)
+    if axis is None or axis == x.type.rank - 1 or any(v in r.axes for v in others):
+        return None
+    return Independent(axis, op.attributes)
+
+
+def _named_axes(r: Samples, op: Operation) -> _Found:
+    """Operators with an attribute `axis` or `axes`, which stay where they are or vanish."""
+    x = op.operands[0]
+    axis, rank = r.common(op, x.type.rank), x.type.rank
+    given = op.attributes["axes"] if "axes" in op.attributes else op.attributes["axis"]
+    if axis is None or given is None or any(v.type.rank != rank for v in op.operands):
+        return None
+    named = {a % rank for a in (given if isinstance(given, tuple) else (given,))}
+    if axis in named:
+        return None
+    vanish = op.results[0].type.rank < rank
+    return Independent(axis - sum(a < axis for a in named) * vanish, op.attributes)
+
+
+def _concat(r: Samples, op: Operation) -> _Found:
+    """What is the same for all samples is repeated; there must be one sample then."""
+    rank = op.result.type.rank
+    axis = r.common(op, rank)
+    if axis is None or op.attributes["axis"] % rank == axis or op.result.type.shape[axis] != r.samples:
+        return None
+    return Independent(axis, op.attributes, repeats=any(v not in r.axes for v in op.operands))
+
+
+def _transpose(r: Samples, op: Operation) -> _Found:
+    return Independent(op.attributes["permutation"].index(r.axes[op.operands[0]]), op.attributes)
+
+
+def _reshape(r: Samples, op: Operation) -> _Found:
+    """Samples are numbered where as many elements lie before: in a dimension of their own, the same if possible."""
+    (x,), shape = op.operands, op.result.type.shape
+    old = r.axes[x]
+    before = math.prod(x.type.shape[:old])
+    places = [d for d in range(len(shape)) if math.prod(shape[:d]) == before and shape[d] % r.samples == 0]
+    if not places:
+        return None
+    free = [d for d in places if shape[d] == r.samples] or places[:1]
+    axis = old if old in free else free[0]
+    return Independent(axis, {**op.attributes, "shape": _resized(r, shape, axis)})
+
+
+def _resized(r: Samples, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], r.resized(shape[axis]), *shape[axis + 1 :])
+
+
+def _broadcast_to(r: Samples, op: Operation) -> _Found:
+    shape = op.attributes["shape"]
+    x = op.operands[0]
+    axis = len(shape) - x.type.rank + r.axes[x]
+    if shape[axis] != x.type.shape[r.axes[x]]:
+        return None
+    return Independent(axis, {**op.attributes, "shape": _resized(r, shape, axis)})
+
+
+_WHOLE = {"begin": 0, "strides": 1, "padding": (0, 0), "multiples": 1}
+"""What an attribute with an entry for each dimension says where nothing is cut, added or repeated."""
+
+
+def _each_dimension(r: Samples, op: Operation) -> _Found:
+    x = op.operands[0]
+    axis = r.axis(x)
+    if axis is None or any(op.attributes[k][axis] != whole for k, whole in _WHOLE.items() if k in op.attributes):
+        return None
+    attributes = dict(op.attributes)
+    if "size" in attributes:
+        if attributes["size"][axis] != x.type.shape[axis]:
+            return None
+        attributes["size"] = _resized(r, attributes["size"], axis)
+    return Independent(axis, attributes)
+
+
+def _matmul(r: Samples, op: Operation) -> _Found:
+    """Samples number the matrices, or the rows of a left one that the right one doesn't know."""
+    rank = op.result.type.rank
+    axis = r.common(op, rank)
+    if axis is None or axis == rank - 1:
+        return None
+    if axis == rank - 2 and (op.attributes.get("transpose_a") or op.operands[1] in r.axes):
+        return None
+    if axis == rank - 2 and op.operands[0] not in r.axes:
+        return None
+    return Independent(axis, op.attributes)
+
+
+def _attention(r: Samples, op: Operation) -> _Found:
+    rank = op.result.type.rank
+    axis = r.common(op, rank)
+    used = rank - 3 if op.attributes["heads_inside"] else rank - 2
+    if axis is None or axis in (used, rank - 1) or any(v not in r.axes for v in op.operands[:3]):
+        return None
+    if rank - 3 == axis and op.attributes["heads_inside"]:
+        return None
+    return Independent(axis, op.attributes)
+
+
+def _gather(r: Samples, op: Operation) -> _Found:
+    """Indices of each sample into a table that all share, or the same places of each sample."""
+    x, indices = op.operands
+    at = op.attributes["axis"] % x.type.rank
+    if op.attributes.get("batch_dims") or (x in r.axes and indices in r.axes):
+        return None
+    if indices in r.axes:
+        return Independent(at + r.axes[indices], op.attributes)
+    axis = r.axes[x]
+    if axis == at:
+        return None
+    return Independent(axis if axis < at else axis - 1 + indices.type.rank, op.attributes)
+
+
+def _one_hot(r: Samples, op: Operation) -> _Found:
+    x = op.operands[0]
+    at, axis = op.attributes["axis"] % (x.type.rank + 1), r.axis(x)
+    return None if axis is None else Independent(axis + (axis >= at), op.attributes)
+
+
+_RULES: Mapping[str, _Rule] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "q_conv2d", "hybrid_conv2d"), _samples_first),
+    **dict.fromkeys(("transpose_conv1d", "transpose_conv2d", "transpose_conv3d"), _samples_first),
+    **dict.fromkeys(("q_transpose_conv2d", "max_pool", "avg_pool", "q_avg_pool"), _samples_first),
+    **dict.fromkeys(("resize_bilinear", "resize_nearest", "local_response_norm"), _samples_first),
+    **dict.fromkeys(("space_to_depth", "depth_to_space", "conv2d_sum", "transpose_conv2d_sum"), _samples_first),
+    **dict.fromkeys(
+        ("batch_norm", "dense", "q_dense", "hybrid_dense", "blocked_dense", "q_softmax", "q_log_softmax", "dense_sum"),
+        _rows,
+    ),
+    **dict.fromkeys(
+        ("prelu", "q_prelu", "dropout", "alpha_dropout", "fake_quantize", "relayout", "lookup"), _elementwise
+    ),
+    **dict.fromkeys(("softmax", "log_softmax", "logsumexp", "argmax", "argmin", "normalize"), _named_axes),
+    **dict.fromkeys(("l2_normalize", "cumulative_sum", "q_mean"), _named_axes),
+    **dict.fromkeys(("concat", "q_concat"), _concat),
+    **dict.fromkeys(("pad", "mirror_pad", "slice", "strided_slice", "tile"), _each_dimension),
+    "transpose": _transpose,
+    "reshape": _reshape,
+    "broadcast_to": _broadcast_to,
+    "matmul": _matmul,
+    "attention": _attention,
+    "gather": _gather,
+    "one_hot": _one_hot,
+}
+
+
+def _rule(op: Operation) -> _Rule | None:
+    if op.name in _RULES:
+        return _RULES[op.name]
+    if op.name.startswith("reduce_"):
+        return _named_axes
+    is_elementwise = op.operator.elementwise or op.name in ("quantize", "dequantize", "requantize", "cast")
+    return _elementwise if is_elementwise else None
