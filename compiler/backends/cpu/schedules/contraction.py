@@ -22,7 +22,7 @@ from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .rescaling import Rescaling
 from .storage import as_stored
-from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
+from .tiling import Band, Segment, Tile, conflicts, decided_tile, grid_of
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
@@ -34,7 +34,7 @@ class ContractionEmitter:
     """Writes the kernel of one walk of a contraction group."""
 
     pixel_cost = 0.0
-    """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
+    """Cycles that a pixel takes in a step beside its multiplications (see `tiling.choose_tile`)."""
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
@@ -63,7 +63,8 @@ class ContractionEmitter:
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
         self.pixel_cost += LOAD_COST if target.multiplies_by_lane else 0.0
-        return choose_tile(
+        return decided_tile(
+            self.group,
             self.g.height,
             self.g.width,
             self.filters,
@@ -78,7 +79,8 @@ class ContractionEmitter:
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""
-        tile = choose_tile(
+        tile = decided_tile(
+            self.group,
             self.g.height,
             self.g.width,
             len(widths) * target.vector_lanes,
@@ -151,7 +153,9 @@ class ContractionEmitter:
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
         kind = kind_for(self.group.macs)
-        body = self._by_channels(kind) if self._prefers_channels() else self._by_bands(kind)
+        default = "channels" if self._prefers_channels() else "bands"
+        by_channels = self.group.choose("outer loop", default, lambda: ("channels", "bands")) == "channels"
+        body = self._by_channels(kind) if by_channels else self._by_bands(kind)
         return self.parameters.scheduled(body)
 
     def _prefers_channels(self) -> bool:
@@ -178,7 +182,7 @@ class ContractionEmitter:
 
     def _by_bands(self, kind: LoopKind) -> list[Stmt]:
         bands = self.grid.count * self.g.images
-        block = self._bands_per_block(bands)
+        block = self._block(bands)
 
         def sweep(p: Expr) -> list[Stmt]:
             def over_bands(j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
@@ -191,6 +195,13 @@ class ContractionEmitter:
             return [*main, *(over_bands(Const(self.tiles), self.last_widths) if self.last_widths else [])]
 
         return loop("p", ceil_div(bands, block), sweep, kind)
+
+    def _block(self, bands: int) -> int:
+        default = self._bands_per_block(bands)
+        sizes = {default // 4, default // 2, default * 2, default * 4} & set(range(1, bands + 1))
+        block = self.group.choose("block", default, lambda: (default, *sorted(sizes - {default})))
+        assert isinstance(block, int)
+        return block
 
     def _bands_per_block(self, bands: int) -> int:
         """Bands that one sweep over the weights serves: as many as keep their input in the L2 cache."""

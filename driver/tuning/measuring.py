@@ -1,0 +1,183 @@
+"""Programs of one network with different choices, run in turns on the same inputs."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from ..commands.bench import random_inputs
+from ..compiler.errors import InternalError
+from ..compiler.graph.ir import Array
+from ..compiler.lowering.choices import Choice, Kernel, NetworkChoices, Survey
+from ..pipeline import PROGRAM, Compilation, build, load_program
+from ..runtime.program import Program
+from .search import ALGORITHM
+from .statistics import Comparison
+
+SECONDS, ROUNDS, MOST_ROUNDS = 6.0, 11, 2000
+"""Of a comparison with a look inside: as thorough as is of use; at least; and at most."""
+WHOLE_SECONDS, WHOLE_ROUNDS, MOST_WHOLE_ROUNDS = 8.0, 25, 4000
+"""Of one without."""
+LONG = 0.03
+"""Seconds of a run that finds nothing of the one before it in the caches."""
+ROUNDING = 1e-3
+"""Part of the largest number by which another algorithm may change the others."""
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    program: Program
+    survey: Survey
+
+
+class ProgramMeasurer:
+    """Compiles and runs a network."""
+
+    def __init__(self, network: Compilation) -> None:
+        """`network` was read, not more."""
+        self.request = replace(network.request, source=network.graph, observers=(), weights=None)
+        self.inputs = random_inputs(network.graph)
+        self.parameters = network.parameters()
+        self.tolerance = ROUNDING if network.request.precision == "f32" else 50 * ROUNDING
+        self._surveys: dict[object, Survey] = {}
+        self._first: tuple[object, _Built] | None = None
+        """The program that others were compared with last."""
+
+    def survey(self, choices: NetworkChoices) -> Mapping[str, Kernel]:
+        """As far as loops, unless a program with these choices was made."""
+        key = _key(choices)
+        if key not in self._surveys:
+            survey = Survey(choices.by_problem)
+            c = build(replace(self.request, choices=survey), "optimized")
+            c.backend.lower(c.optimized, c.target, c.threads, verify=False, choices=survey)
+            self._surveys[key] = survey
+        return self._surveys[key].kernels
+
+    def compare(self, first: NetworkChoices, second: NetworkChoices, share: float) -> Comparison:
+        """Profiles in turns."""
+        a, b = self._pair(first, second)
+
+        def profile(which: _Built) -> Mapping[str, float]:
+            times: dict[str, float] = defaultdict(float)
+            for problem, spent in zip(which.survey.calls, which.program.profile(*self.inputs), strict=True):
+                times[problem] += spent / 1e9
+            return times
+
+        seconds = _in_turns((a, b), profile, share * SECONDS, ROUNDS, MOST_ROUNDS, self._warm)
+        self._end(b)
+        shared = a.survey.kernels.keys() & b.survey.kernels.keys()
+        kernels = {p: [(x.get(p, 0.0), y.get(p, 0.0)) for x, y in seconds] for p in sorted(shared)}
+        return Comparison([(sum(x.values()), sum(y.values())) for x, y in seconds], kernels)
+
+    def compare_whole(self, first: NetworkChoices, second: NetworkChoices) -> Comparison:
+        """Plain runs in turns, which write to the same memory."""
+        a, b = self._pair(first, second)
+        found = self._outputs(a.program)
+        writers = {id(built): built.program.writer(found) for built in (a, b)}
+
+        def run(built: _Built) -> float:
+            writer = writers[id(built)]
+            start = time.perf_counter()
+            writer(*self.inputs)
+            return time.perf_counter() - start
+
+        pairs = _in_turns((a, b), run, WHOLE_SECONDS, WHOLE_ROUNDS, MOST_WHOLE_ROUNDS, self._warm)
+        self._end(b)
+        return Comparison(pairs)
+
+    def close(self) -> None:
+        """End all programs."""
+        if self._first is not None:
+            self._first[1].program.close()
+        self._first = None
+
+    # ---- programs ----
+
+    def _pair(self, first: NetworkChoices, second: NetworkChoices) -> tuple[_Built, _Built]:
+        """Both programs, which give the same answer."""
+        if self._first is None or self._first[0] != _key(first):
+            self.close()
+            self._first = (_key(first), self._built(first))
+        a = self._first[1]
+        b = a if _key(first) == _key(second) else self._built(second)
+        if a is not b:
+            is_exact = _algorithms(first) == _algorithms(second)
+            for x, y in zip(self._outputs(a.program), self._outputs(b.program), strict=True):
+                if not _agree(x, y, None if is_exact else self.tolerance):
+                    raise InternalError(f"other schedules change what {a.program.module.name} gives")
+        return a, b
+
+    def _built(self, choices: NetworkChoices) -> _Built:
+        survey = Survey(choices.by_problem)
+        c = build(replace(self.request, choices=survey), PROGRAM)
+        self._surveys[_key(choices)] = survey
+        return _Built(load_program(c, self.parameters), survey)
+
+    def _outputs(self, program: Program) -> Sequence[Array]:
+        if program.state:
+            program.reset()
+        found = program(*self.inputs)
+        return found if isinstance(found, tuple) else (found,)
+
+    def _end(self, built: _Built) -> None:
+        if self._first is None or built is not self._first[1]:
+            built.program.close()
+
+    def _warm(self, built: _Built) -> None:
+        built.program(*self.inputs)
+
+
+def _in_turns(
+    both: tuple[_Built, _Built],
+    run: Callable[[_Built], R],
+    seconds: float,
+    at_least: int,
+    at_most: int,
+    warm: Callable[[_Built], None],
+) -> list[tuple[R, R]]:
+    """Results of both, round by round; who begins changes, and each finds its own data in the caches, if any."""
+    start = time.perf_counter()
+    for each in both:
+        warm(each)
+    is_long = (time.perf_counter() - start) / 2 > LONG
+    found: list[tuple[R, R]] = []
+    end = time.perf_counter() + seconds
+    while len(found) < at_least or (len(found) < at_most and time.perf_counter() < end):
+        results: list[R] = []
+        order = both if len(found) % 2 == 0 else both[::-1]
+        for each in order:
+            if not is_long:
+                warm(each)
+            results.append(run(each))
+        found.append((results[0], results[1]) if len(found) % 2 == 0 else (results[1], results[0]))
+    return found
+
+
+def _key(choices: NetworkChoices) -> object:
+    return tuple(
+        (problem, tuple((name, c.default, c.setting) for name, c in sorted(choice.decisions.items())))
+        for problem, choice in sorted(choices.by_problem.items())
+    )
+
+
+def _algorithms(choices: NetworkChoices) -> Mapping[str, Choice]:
+    return {p: choice for p, choice in choices.by_problem.items() if ALGORITHM in choice.decisions}
+
+
+def _agree(a: Array, b: Array, tolerance: float | None) -> bool:
+    """Whether outputs are equal to the bit; with a tolerance, floats are as near as other rounding brings them."""
+    if tolerance is None:
+        return a.tobytes() == b.tobytes()
+    if a.dtype.kind != "f":
+        return True  # choices of floats, such as classes
+    finite = np.isfinite(a) & np.isfinite(b)
+    largest = float(np.abs(a[finite]).max(initial=0))
+    return bool(np.all(np.abs(a[finite] - b[finite]) <= tolerance * largest))
