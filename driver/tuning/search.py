@@ -161,6 +161,7 @@ class Search:
 
     def run(self) -> Outcome:
         """Search, and say what is to be kept."""
+        self._see_times()
         self.outcome.is_complete = self._algorithms() and self._settings()
         self._once_more()
         self._whole()
@@ -171,7 +172,7 @@ class Search:
     def _algorithms(self) -> bool:
         """Try each algorithm; True if all are done."""
         done = True
-        for problem, kernel in self._trial("algorithms", lambda: self.measurer.survey(NetworkChoices({}))).items():
+        for problem, kernel in self.measurer.survey(NetworkChoices({})).items():
             decision = kernel.decisions.get(ALGORITHM)
             for setting in () if decision is None else decision.others:
                 chosen = {ALGORITHM: Chosen(decision.default, setting)}
@@ -186,8 +187,8 @@ class Search:
 
     def _settings(self) -> bool:
         """Try settings of all kernels side by side, decision after decision; True if all are done."""
-        base = _choices(self.base)
-        self._see_times(self._trial("settings", lambda: self.measurer.compare(base, base, 0.1)))
+        if self.base:
+            self._see_times()
         settled: set[tuple[str, str]] = set()
         while open_ := self._open_decisions(settled):
             if not self._decide(open_):
@@ -255,7 +256,7 @@ class Search:
             return
         first, second = _choices(self.base), _choices(self.base | self.best)
         found = self._trial("once more", lambda: self.measurer.compare(first, second, 1.0))
-        self._see_times(found)
+        self._note_times(found)
         for problem in list(self.best):
             verdict = judge(found.kernels.get(problem, ()))
             if verdict.is_faster(AGAIN, AGAIN_CHANCE):
@@ -306,8 +307,12 @@ class Search:
     def _has_time(self) -> bool:
         return self.clock() + self.longest <= self.stop
 
-    def _see_times(self, found: Comparison) -> None:
-        """Note how long kernels take."""
+    def _see_times(self) -> None:
+        """Find out how long kernels take."""
+        base = _choices(self.base)
+        self._note_times(self._trial("times", lambda: self.measurer.compare(base, base, 0.1)))
+
+    def _note_times(self, found: Comparison) -> None:
         kernels = self.measurer.survey(_choices(self.base))
         for problem, pairs in found.kernels.items():
             if problem in kernels and kernels[problem].calls:

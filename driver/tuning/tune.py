@@ -186,7 +186,7 @@ def _record(place: tuned.Place, notes: list[str]) -> Record:
     try:
         content = tuned.read(place, tuned.MEASURED)
     except NetcError as error:
-        notes.append(f"{error}: all is measured anew")
+        notes.append(f"{error.diagnostics[0].message}: all is measured anew")
         content = None
     return Record(content["ratios"] if content is not None else {})
 
@@ -195,7 +195,7 @@ def _present(place: tuned.Place, notes: list[str]) -> NetworkChoices:
     try:
         content = tuned.read(place, tuned.CHOICES)
     except NetcError as error:
-        notes.append(f"{error}: it isn't used")
+        notes.append(f"{error.diagnostics[0].message}: it isn't used")
         content = None
     return tuned.choices_of(content["kernels"] if content is not None else {})
 
