@@ -83,7 +83,8 @@ def kept_choices(place: Place) -> NetworkChoices | None:
         content = read(place, CHOICES)
         return choices_of(content["kernels"]) if content is not None else None
     except NetcError as error:
-        warnings.warn(f"{error.diagnostics[0].message}: the network is compiled without ({_CURE})", UserWarning, stacklevel=3)
+        problem = error.diagnostics[0].message
+        warnings.warn(f"{problem}: the network is compiled without ({_CURE})", UserWarning, stacklevel=3)
         return None
 
 

@@ -60,7 +60,9 @@ class Backend(ABC):
         """A pipeline, given as text or as passes, with the backend's decisions for a machine behind it."""
         given = passes.parse_pipeline(first) if isinstance(first, str) else first
         asked: dict[str, Any] = {} if precision == F32 else {"precision": precision}
-        return (*given, *self.layouts(target, **asked, **({} if choices is None else {"choices": choices})))
+        if choices is not None:
+            asked["choices"] = choices
+        return (*given, *self.layouts(target, **asked))
 
     def optimize(
         self,

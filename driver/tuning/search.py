@@ -174,7 +174,9 @@ class Search:
         done = True
         for problem, kernel in self.measurer.survey(NetworkChoices({})).items():
             decision = kernel.decisions.get(ALGORITHM)
-            for setting in () if decision is None else decision.others:
+            if decision is None:
+                continue
+            for setting in decision.others:
                 chosen = {ALGORITHM: Chosen(decision.default, setting)}
                 known = self.record.known(problem, ALGORITHM, decision.default)
                 if spelled(setting) not in known and (done := done and self._has_time()):

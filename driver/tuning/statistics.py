@@ -47,7 +47,7 @@ def judge(pairs: Pairs) -> Verdict:
 
 def _tail(heads: int, tosses: int) -> float:
     """The probability of at least so many heads of a fair coin."""
-    return sum(math.comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses
+    return float(sum(math.comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses)
 
 
 def typical(seconds: Sequence[float]) -> float:

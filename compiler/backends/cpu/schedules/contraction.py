@@ -22,7 +22,7 @@ from .geometry import Walk, walks
 from .micro_kernel import MicroKernel
 from .rescaling import Rescaling
 from .storage import as_stored
-from .tiling import Band, Segment, Tile, conflicts, decided_tile, grid_of
+from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, conflicts, decided_tile, grid_of
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
@@ -34,7 +34,8 @@ class ContractionEmitter:
     """Writes the kernel of one walk of a contraction group."""
 
     pixel_cost = 0.0
-    """Cycles that a pixel takes in a step beside its multiplications (see `tiling.choose_tile`)."""
+    """Cycles that a pixel takes in a step beside its multiplications (see `tiling.choose_tile`); 0: what reading it
+    takes."""
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
@@ -62,7 +63,10 @@ class ContractionEmitter:
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
-        self.pixel_cost += LOAD_COST if target.multiplies_by_lane else 0.0
+        if target.multiplies_by_lane:
+            self.pixel_cost += LOAD_COST
+        elif not self.pixel_cost:
+            self.pixel_cost = BROADCAST_CYCLES
         return decided_tile(
             self.group,
             self.g.height,

@@ -89,9 +89,9 @@ class DepthwiseEmitter:
             if registers <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
                 best = run
         most = min(width, best + 4)
-        run = self.group.choose("run", best, lambda: (best, *(n for n in range(most, 1, -1) if n != best)))
-        assert isinstance(run, int)
-        return run
+        chosen = self.group.choose("run", best, lambda: (best, *(n for n in range(most, 1, -1) if n != best)))
+        assert isinstance(chosen, int)
+        return chosen
 
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""

@@ -137,7 +137,7 @@ class _IntegerDepthwise:
         promising = [default, *(size for _, size in sorted(others)[:PROMISING] if size != default)]
         chosen = self.group.choose("tile", default, lambda: promising)
         assert isinstance(chosen, tuple)
-        return _Block(*chosen, self.window)
+        return _Block(chosen[0], chosen[1], self.window)
 
     def _parts(self, block: _Block) -> list[tuple[int, _Block]]:
         """How many blocks of which size cover the results."""

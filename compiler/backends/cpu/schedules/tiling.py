@@ -18,6 +18,8 @@ from ....lowering.loops import vector_widths
 
 LATENCY = 4
 LOOP_OVERHEAD = 1.0
+BROADCAST_CYCLES = 0.1
+"""What reading an element costs beside its multiplications: register tiles of several vectors read fewer."""
 CONFLICT_PENALTY = 2.0
 CACHE_LINE = 64
 CACHE_WAYS = 8
