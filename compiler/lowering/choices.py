@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..graph.ir import Graph, Operation, Value
+from ..types import TensorType
 from .group import Alternatives, Group, Picker, Setting
 
 
@@ -130,8 +131,8 @@ def problem_of(group: Group) -> str:
     def number(value: Value) -> int:
         return numbers.setdefault(group.outer.get(value, value), len(numbers))
 
-    outside = [(number(v), str(v.type), str(outer.type), outer in group.static) for v, outer in group.outer.items()]
-    written = [str(r.type) for r in group.operation.results]
+    outside = [(number(v), _form(v.type), _form(outer.type), outer in group.static) for v, outer in group.outer.items()]
+    written = [_form(r.type) for r in group.operation.results]
     return _hash(outside, written, [_facts(op, number) for op in group.members])
 
 
@@ -149,20 +150,25 @@ def _hash(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
+def _form(type_: TensorType) -> tuple[object, ...]:
+    """A type without its scales."""
+    return type_.dtype.value, type_.shape, type_.margins
+
+
 def _graph_facts(graph: Graph) -> object:
     numbers: dict[Value, int] = {}
 
     def number(value: Value) -> int:
         return numbers.setdefault(value, len(numbers))
 
-    inputs = [(number(v), str(v.type)) for v in graph.inputs]
+    inputs = [(number(v), _form(v.type)) for v in graph.inputs]
     operations = [_facts(op, number) for op in graph.operations]
     return inputs, operations, [number(v) for v in graph.outputs], graph.attributes.get("updates", ())
 
 
 def _facts(op: Operation, number: Callable[[Value], int]) -> object:
     attributes = [(name, _plain(value)) for name, value in op.attributes.items()]
-    operands, results = map(number, op.operands), ((number(r), str(r.type)) for r in op.results)
+    operands, results = map(number, op.operands), ((number(r), _form(r.type)) for r in op.results)
     body = _graph_facts(op.body) if op.body is not None else None
     return op.name, str(op.algorithm), tuple(operands), tuple(results), attributes, body
 

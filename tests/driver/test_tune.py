@@ -319,6 +319,7 @@ def test_what_is_kept_is_compiled_from_then_on(netc: Call, tiny: Path, own_cache
         np.testing.assert_allclose(after(x), wanted, rtol=1e-4)
     with library.compile(tiny, threads=2) as other:
         assert other._compilation.choices is None
+    assert "kernels as `netc tune` found them" in netc("compile", tiny, "--threads", 1).out
     emitted = netc("compile", tiny, "--threads", 1, "--emit", "loops").out
     assert emitted == netc("compile", tiny, "--threads", 1, "--emit", "loops").out
     assert netc("tune", tiny, "--threads", 1, "--forget").out == "forgotten\n"
