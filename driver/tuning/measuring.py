@@ -19,9 +19,9 @@ from ..runtime.program import Program
 from .search import ALGORITHM
 from .statistics import Comparison
 
-SECONDS, ROUNDS, MOST_ROUNDS = 6.0, 11, 2000
+SECONDS, ROUNDS, MOST_ROUNDS = 6.0, 11, 600
 """Of a comparison with a look inside: as thorough as is of use; at least; and at most."""
-WHOLE_SECONDS, WHOLE_ROUNDS, MOST_WHOLE_ROUNDS = 8.0, 25, 4000
+WHOLE_SECONDS, WHOLE_ROUNDS, MOST_WHOLE_ROUNDS = 8.0, 25, 2000
 """Of one without."""
 LONG = 0.03
 """Seconds of a run that finds nothing of the one before it in the caches."""
@@ -90,13 +90,13 @@ class ProgramMeasurer:
             times = [profile(program, which.survey) for program in self._warmed(which)]
             return {problem: min(each[problem] for each in times) for problem in times[0]}
 
-        seconds = _in_turns((a, b), least, share * SECONDS, ROUNDS, MOST_ROUNDS)
+        seconds = _in_turns((a, b), least, share * SECONDS, ROUNDS, round(share * MOST_ROUNDS))
         self._end(b)
         shared = a.survey.kernels.keys() & b.survey.kernels.keys()
         kernels = {p: [(x.get(p, 0.0), y.get(p, 0.0)) for x, y in seconds] for p in sorted(shared)}
         return Comparison([(sum(x.values()), sum(y.values())) for x, y in seconds], kernels)
 
-    def compare_whole(self, first: NetworkChoices, second: NetworkChoices) -> Comparison:
+    def compare_whole(self, first: NetworkChoices, second: NetworkChoices, share: float) -> Comparison:
         """Plain runs in turns, which write to the same memory."""
         a, b = self._pair(first, second)
         found = self._outputs(a.program)
@@ -111,7 +111,8 @@ class ProgramMeasurer:
         def least(built: _Built) -> float:
             return min(map(run, self._warmed(built)))
 
-        pairs = _in_turns((a, b), least, WHOLE_SECONDS, WHOLE_ROUNDS, MOST_WHOLE_ROUNDS)
+        most = round(share * MOST_WHOLE_ROUNDS)
+        pairs = _in_turns((a, b), least, share * WHOLE_SECONDS, WHOLE_ROUNDS, most)
         self._end(b)
         return Comparison(pairs)
 

@@ -54,7 +54,7 @@ class Measurer(Protocol):
         """The times of the kernels of two programs; `share` is how thorough this is, 1 being as much as is of use."""
         ...
 
-    def compare_whole(self, first: NetworkChoices, second: NetworkChoices) -> Comparison:
+    def compare_whole(self, first: NetworkChoices, second: NetworkChoices, share: float) -> Comparison:
         """The times of two programs without a look inside."""
         ...
 
@@ -181,7 +181,7 @@ class Search:
                 known = self.record.known(problem, ALGORITHM, decision.default)
                 if spelled(setting) not in known and (done := done and self._has_time()):
                     first, second = _choices(self.base), _choices({**self.base, problem: chosen})
-                    found = self._trial("algorithms", partial(self.measurer.compare_whole, first, second))
+                    found = self._trial("algorithms", partial(self.measurer.compare_whole, first, second, 0.3))
                     self.record.add(problem, ALGORITHM, decision.default, setting, judge(found.whole))
                 if spelled(setting) in known and Verdict(*known[spelled(setting)]).is_faster(WHOLE, WHOLE_CHANCE):
                     self.base[problem] = chosen
@@ -278,7 +278,7 @@ class Search:
             if choices.by_problem == self.present.by_problem:
                 outcome.is_present = True
                 return
-            found = self._trial("whole network", partial(self.measurer.compare_whole, self.present, choices))
+            found = self._trial("whole network", partial(self.measurer.compare_whole, self.present, choices, 1.0))
             outcome.verdict = judge(found.whole)
             outcome.before, outcome.after = (typical(seconds) for seconds in zip(*found.whole, strict=True))
             if outcome.verdict.is_faster(WHOLE, WHOLE_CHANCE):

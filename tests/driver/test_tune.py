@@ -64,7 +64,7 @@ class Made:
         kernels = {p: [(self.seconds(p, first), self.seconds(p, second))] * ROUNDS for p in ("one", "two")}
         return Comparison([(self.total(first), self.total(second))] * ROUNDS, kernels)
 
-    def compare_whole(self, first: NetworkChoices, second: NetworkChoices) -> Comparison:
+    def compare_whole(self, first: NetworkChoices, second: NetworkChoices, share: float) -> Comparison:
         self.now += 10
         self.trials.append("whole")
         return Comparison([(self.total(first), self.total(second))] * ROUNDS)
