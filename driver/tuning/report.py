@@ -22,7 +22,8 @@ def report(t: Tuning) -> str:
     rows = [_line(row) for row in shown]
     if rest:
         spent = f"{sum(row.seconds for row in rest) * 1e3:.3f}"
-        rows.append((f"{len(rest)} other{'s' * (len(rest) > 1)}", str(sum(row.calls for row in rest)), spent, spent, ""))
+        name, calls = f"{len(rest)} other" + "s" * (len(rest) > 1), str(sum(row.calls for row in rest))
+        rows.append((name, calls, spent, spent, ""))
     best = sum(row.seconds * row.ratio for row in t.rows)
     footer = ("total", str(sum(row.calls for row in t.rows)), f"{total * 1e3:.3f}", f"{best * 1e3:.3f}", "")
     table = format_table(("kernel", "calls", "default ms", "best ms", "choice"), rows, footer)
