@@ -82,7 +82,7 @@ class Kernel:
     """A problem of a network that was surveyed."""
 
     label: str
-    """Its operators."""
+    """Its operators and the shape of its result."""
     calls: int = 0
     decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
 
@@ -134,6 +134,11 @@ def problem_of(group: Group) -> str:
     outside = [(number(v), _form(v.type), _form(outer.type), outer in group.static) for v, outer in group.outer.items()]
     written = [_form(r.type) for r in group.operation.results]
     return _hash(outside, written, [_facts(op, number) for op in group.members])
+
+
+def label_of(group: Group) -> str:
+    """What people call a problem."""
+    return f"{group.label} {'x'.join(map(str, group.operation.results[0].type.shape))}"
 
 
 def problem_before_layout(group: Group, purpose: str) -> str:

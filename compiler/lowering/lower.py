@@ -23,7 +23,7 @@ from ..targets.target import Target
 from ..types import TensorType
 from .barriers import Placed, with_barriers
 from .buckets import BUCKET, announcing
-from .choices import NetworkChoices, problem_of
+from .choices import NetworkChoices, label_of, problem_of
 from .control import ControlFlow
 from .group import Group, group_of
 from .guards import guards_of
@@ -167,7 +167,7 @@ class _Lowering:
         group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
         problem = problem_of(group) if self.choices is not None else ""
         if self.choices is not None:
-            group = replace(group, picker=self.choices.of(problem, group.label))
+            group = replace(group, picker=self.choices.of(problem, label_of(group)))
         first = len(self.calls)
         kernels = self.reused.kernels(group)
         for result in op.results:

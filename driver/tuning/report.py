@@ -24,6 +24,7 @@ def report(t: Tuning) -> str:
         spent = f"{sum(row.seconds for row in rest) * 1e3:.3f}"
         name, calls = f"{len(rest)} other" + "s" * (len(rest) > 1), str(sum(row.calls for row in rest))
         rows.append((name, calls, spent, spent, ""))
+    rows += [(label, "", "", "", f"{name} ({ratio:.3f} of the whole)") for label, name, ratio in t.outcome.algorithms]
     best = sum(row.seconds * row.ratio for row in t.rows)
     footer = ("total", str(sum(row.calls for row in t.rows)), f"{total * 1e3:.3f}", f"{best * 1e3:.3f}", "")
     table = format_table(("kernel", "calls", "default ms", "best ms", "choice"), rows, footer)

@@ -7,7 +7,7 @@ at once and runs it in turns with the default. So a network takes as many trials
 2. settings      decision after decision of each kernel, the best ones of those before it in place
 3. again         the best settings of all kernels at once; those that don't prove themselves once more drop out
 4. whole         what is left against what is kept at present, by the time of the whole network: it is kept only if it
-                 is faster; else the half that saves most is tried, else nothing changes
+                 is faster, twice; else the half that saves most is tried, else nothing changes
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Outcome:
 
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     """By problem."""
+    algorithms: list[tuple[str, str, float]] = field(default_factory=list[tuple[str, str, float]])
+    """Kernels with another algorithm than by default, it, and the ratio of the whole network with it."""
     best: NetworkChoices = field(default_factory=lambda: NetworkChoices({}))
     """What was tried on the whole network last."""
     kept: bool = False
@@ -183,8 +185,10 @@ class Search:
                     first, second = _choices(self.base), _choices({**self.base, problem: chosen})
                     found = self._trial("algorithms", partial(self.measurer.compare_whole, first, second, 0.3))
                     self.record.add(problem, ALGORITHM, decision.default, setting, judge(found.whole))
-                if spelled(setting) in known and Verdict(*known[spelled(setting)]).is_faster(WHOLE, WHOLE_CHANCE):
+                verdict = Verdict(*known.get(spelled(setting), (1.0, 1.0)))
+                if verdict.is_faster(WHOLE, WHOLE_CHANCE):
                     self.base[problem] = chosen
+                    self.outcome.algorithms.append((kernel.label, str(setting), verdict.ratio))
         return done
 
     def _settings(self) -> bool:
@@ -278,12 +282,22 @@ class Search:
             if choices.by_problem == self.present.by_problem:
                 outcome.is_present = True
                 return
-            found = self._trial("whole network", partial(self.measurer.compare_whole, self.present, choices, 1.0))
-            outcome.verdict = judge(found.whole)
-            outcome.before, outcome.after = (typical(seconds) for seconds in zip(*found.whole, strict=True))
-            if outcome.verdict.is_faster(WHOLE, WHOLE_CHANCE):
+            if self._is_faster(choices):
                 outcome.kept = True
                 return
+
+    def _is_faster(self, choices: NetworkChoices) -> bool:
+        """Whether the whole network is faster, and once more with both programs loaded anew, the other one first."""
+        pairs: list[tuple[float, float]] = []
+        for first, second in ((self.present, choices), (choices, self.present)):
+            found = self._trial("whole network", partial(self.measurer.compare_whole, first, second, 1.0)).whole
+            new = found if first is self.present else [(a, b) for b, a in found]
+            pairs += new
+            self.outcome.verdict = judge(pairs)
+            self.outcome.before, self.outcome.after = (typical(seconds) for seconds in zip(*pairs, strict=True))
+            if not judge(new).is_faster(WHOLE, WHOLE_CHANCE):
+                return False
+        return True
 
     def _candidates(self) -> Iterator[NetworkChoices]:
         """All that is faster; then the half of the kernels that saves most; at last, none."""

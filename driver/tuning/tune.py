@@ -67,6 +67,9 @@ class Tuning:
                 }
                 for row in self.rows
             ],
+            "algorithms": [
+                {"label": label, "algorithm": name, "whole_ratio": ratio} for label, name, ratio in o.algorithms
+            ],
             "notes": list(self.notes),
         }
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from ...graph.analysis import static_values
 from ...graph.ir import Algorithm, Graph, Operation, Value
-from ...lowering.choices import NetworkChoices, problem_before_layout
+from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D
 from ...ops.convolution_gradients import Conv2DWeightGradient
@@ -86,7 +86,7 @@ class AlgorithmsAsChosen(ChooseAlgorithms):
     def choosing(self, group: Group) -> Group:
         """By the problem, which has no layout yet."""
         problem = problem_before_layout(group, self.name)
-        return replace(group, picker=self.choices.of(problem, group.label))
+        return replace(group, picker=self.choices.of(problem, label_of(group)))
 
 
 def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
