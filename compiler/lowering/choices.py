@@ -138,7 +138,7 @@ def problem_of(group: Group) -> str:
 
 def label_of(group: Group) -> str:
     """What people call a problem."""
-    return f"{group.label} {'x'.join(map(str, group.operation.results[0].type.shape))}"
+    return f"{group.label} {'x'.join(map(str, group.operation.results[0].type.shape))}".rstrip()
 
 
 def problem_before_layout(group: Group, purpose: str) -> str:
