@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from netc.runtime.saved import SavedProgram, load_program
     from netc.runtime.trainer import Trainer
     from netc.training import compile_training
+    from netc.tuning.tune import tune
 
 __all__ = [
     "Diagnostic",
@@ -54,6 +55,7 @@ __all__ = [
     "quantize",
     "save_trained",
     "tflite",
+    "tune",
     "write_tflite",
 ]
 
@@ -77,6 +79,7 @@ _HOMES = {
     "parse_graph": "netc.compiler.graph.parser",
     "quantize": "netc.quantization",
     "save_trained": "netc.library",
+    "tune": "netc.tuning.tune",
     "write_tflite": "netc.export",
 }
 """The module that defines each public name."""

@@ -31,6 +31,7 @@ COMMANDS = (
     "build",
     "targets",
     "bench",
+    "tune",
     "train",
     "eval",
     "plot",

@@ -33,6 +33,7 @@ from .compiler.errors import NetcError
 from .compiler.graph.ir import Array, Graph
 from .compiler.graph.state import initial_state
 from .compiler.lowering import footprint
+from .compiler.lowering.choices import NetworkChoices, network_key
 from .compiler.modules.module import Module
 from .compiler.modules.verifier import verify_module
 from .compiler.ops.opaque import runnable
@@ -42,8 +43,10 @@ from .compiler.preprocess import overridden
 from .compiler.targets.target import Target
 from .frontend import Choices, format_of
 from .readings import layout_read, reading_float_weights, reading_layout, reads_float_weights
+from .runtime import tuned as tuned_results
 from .runtime.cache import CompiledObject, compile_object
 from .runtime.host import available_cores, physical_memory, runs_here
+from .runtime.processor import description
 from .runtime.program import Program
 from .runtime.weights import check_weights, initial_weights, read_weights
 
@@ -82,6 +85,8 @@ class Request:
     seed: int = 0
     pipeline: str | None = None
     precision: str = field(default=F32, kw_only=True)
+    choices: NetworkChoices | None = field(default=None, kw_only=True)
+    """Decisions of schedules; None: those that `netc tune` has kept for this network on this machine, if any."""
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -114,6 +119,8 @@ class Compilation:
     """What one call of the program is called."""
     less_memory = "take a smaller batch"
     """The cure where memory doesn't suffice."""
+    is_tunable = True
+    """Whether `netc tune` searches schedules for such a program."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -122,6 +129,7 @@ class Compilation:
         self.target = target_of(request.cpu)
         self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
+        self.choices = request.choices
         self.stages: list[StageReport] = []
 
     def read(self) -> None:
@@ -143,9 +151,8 @@ class Compilation:
     def optimize(self) -> Graph:
         """The graph that is lowered, of `graph`."""
         r = self.request
-        return self.backend.optimize(
-            self.graph, self.pipeline(), self.target, precision=r.precision, observers=r.observers
-        )
+        given: dict[str, Any] = {"precision": r.precision, "observers": r.observers, "choices": self.choices}
+        return self.backend.optimize(self.graph, self.pipeline(), self.target, **given)
 
     @property
     def is_drawn(self) -> bool:
@@ -197,7 +204,8 @@ def _without_collections() -> Iterator[None]:
 def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -> C:
     """Walk the stages up to and including `until`, one of `STAGES` or `PROGRAM`.
 
-    The object is a file that others can link, unless it needn't be `whole` or is to run here: then it may be several.
+    The object is a file that others can link, unless it needn't be `whole` or is to run here: then it may be several,
+    and schedules decide as `netc tune` has found to be best.
     Raises `NetcError` for what the user can cure.
     """
     c = request.begin()
@@ -211,6 +219,9 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
     if until == "graph":
         return c
     c.graph = runnable(c.graph)
+    loads = runs or not whole
+    if c.choices is None and c.is_tunable and loads:
+        c.choices = find_choices(c)
 
     with c.stage("optimized") as result:
         c.optimized = c.optimize()
@@ -221,7 +232,8 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
         _check_memory(c)
 
     with c.stage("loops") as result:
-        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=until not in ("object", PROGRAM))
+        verify = until not in ("object", PROGRAM)
+        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=verify, choices=c.choices)
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c
@@ -238,10 +250,24 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
         return c
 
     with c.stage("object") as result:
-        verify = partial(verify_module, c.module)
-        c.object = compile_object(c.llvm, c.target, verify=verify, whole=whole and not runs)
+        check = partial(verify_module, c.module)
+        c.object = compile_object(c.llvm, c.target, verify=check, whole=not loads)
         result.append(f"{len(c.object.code):,} bytes, {'from the cache' if c.object.hit else 'compiled'}")
     return c
+
+
+def find_choices(c: Compilation) -> NetworkChoices | None:
+    """What `netc tune` has kept for this network and this machine; None where that is nothing, as it usually is."""
+    if not tuned_results.are_there() or c.target != host_target():
+        return None
+    return tuned_results.kept_choices(tuned_place(c))
+
+
+def tuned_place(c: Compilation) -> tuned_results.Place:
+    """Where results for this network and machine lie."""
+    settings = (c.pipeline(), c.request.precision, c.threads)
+    machine = (c.backend.fingerprint(c.target), repr(c.target), *description())
+    return tuned_results.Place.of(network_key(c.graph), settings, machine)
 
 
 def load_program(c: Compilation, parameters: Mapping[str, Array] | None = None) -> Program:

@@ -171,6 +171,7 @@ class TrainingCompilation(Compilation):
 
     run_name = "a step"
     less_memory = "train with a smaller batch, or keep activations at checkpoints only"
+    is_tunable = False
 
     def read(self) -> None:
         """The first stage: the graph of a step."""

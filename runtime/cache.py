@@ -94,6 +94,17 @@ class ObjectCache:
             warnings.simplefilter("ignore", CacheWarning)
             return self._entry(f"{key}{_PROGRAM}")
 
+    def read(self, name: str) -> bytes | None:
+        """The contents of a file of any name; None where there is none. As for `get`, it must be nobody else's."""
+        if (file := self._entry(name)) is None:
+            return None
+        with file:
+            return file.read()
+
+    def write(self, name: str, data: bytes) -> str | None:
+        """Keep a file of any name; returns as `put` does."""
+        return self._keep(name, len(data), lambda file: file.write(data))
+
     def _entry(self, name: str) -> IO[bytes] | None:
         """A file of the cache, opened and marked as used."""
         if not self.limit:

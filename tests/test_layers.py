@@ -66,6 +66,7 @@ RUNTIME_LAYERS = {
     "saved": {"host", "image", "processor", "program"},
     "measure": {"program"},
     "trainer": {"data", "finite", "program", "weights"},
+    "tuned": {"cache"},
 }
 """What each part of the runtime imports of the others."""
 

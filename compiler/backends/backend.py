@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .. import passes
 from ..errors import NetcError
@@ -14,6 +14,7 @@ from ..image import Image, LoadedObject
 from ..library.facts import Extras
 from ..library.interface import Interface
 from ..lowering import Schedules, lower
+from ..lowering.choices import NetworkChoices
 from ..lowering.packing import pack_weights
 from ..modules.module import Module
 from ..passes import Observer, Pass, SplitBatch
@@ -44,18 +45,24 @@ class Backend(ABC):
     def find_target(self, name: str) -> Target | None:
         """The machine of this name; None if it isn't one of this backend's."""
 
-    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
+    def layouts(self, target: Target, precision: str = F32, choices: NetworkChoices | None = None) -> tuple[Pass, ...]:
         """The passes that decide, for a machine, by which algorithms operations are computed and how values lie.
 
         What they decide is written on the graph; schedules obey. As a rule all values are dense. With a precision other
-        than `F32`, numbers may be stored in fewer bits where that serves speed.
+        than `F32`, numbers may be stored in fewer bits where that serves speed. `choices` hold decisions that were
+        taken otherwise.
         """
         return ()
 
-    def pipeline(self, first: str | Sequence[Pass], target: Target, precision: str = F32) -> tuple[Pass, ...]:
+    def pipeline(
+        self, first: str | Sequence[Pass], target: Target, precision: str = F32, choices: NetworkChoices | None = None
+    ) -> tuple[Pass, ...]:
         """A pipeline, given as text or as passes, with the backend's decisions for a machine behind it."""
         given = passes.parse_pipeline(first) if isinstance(first, str) else first
-        return (*given, *(self.layouts(target) if precision == F32 else self.layouts(target, precision)))
+        asked: dict[str, Any] = {} if precision == F32 else {"precision": precision}
+        if choices is not None:
+            asked["choices"] = choices
+        return (*given, *self.layouts(target, **asked))
 
     def optimize(
         self,
@@ -66,6 +73,7 @@ class Backend(ABC):
         precision: str = F32,
         observers: Sequence[Observer] = (),
         verify: bool = True,
+        choices: NetworkChoices | None = None,
     ) -> Graph:
         """Carry out a pipeline, then the backend's decisions for a machine; on the graphs inside operations first."""
 
@@ -73,9 +81,18 @@ class Backend(ABC):
             return self.optimize(inner, pipeline, target, precision=precision, verify=verify)
 
         graph = map_regions(graph, inside)
-        return passes.run(graph, self.pipeline(pipeline, target, precision), observers=observers, verify=verify)
+        pipeline = self.pipeline(pipeline, target, precision, choices)
+        return passes.run(graph, pipeline, observers=observers, verify=verify)
 
-    def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
+    def lower(
+        self,
+        graph: Graph,
+        target: Target,
+        threads: int = 1,
+        *,
+        verify: bool = True,
+        choices: NetworkChoices | None = None,
+    ) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`.
 
         Batches are cut first, into what the caches hold (see `passes.split_batch`).
@@ -87,7 +104,7 @@ class Backend(ABC):
             group=int(target.is_scarce),
         )
         graph = passes.run(graph, (split,), verify=verify)
-        return lower(graph, target, threads, self.schedules, verify=verify)
+        return lower(graph, target, threads, self.schedules, verify=verify, choices=choices)
 
     @abstractmethod
     def emit(self, module: Module, target: Target) -> str:

@@ -7,10 +7,23 @@ last elementwise operation as anchor, and the operations before it are inlined w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..graph.ir import Operation, Value
+
+Setting = str | int | tuple[int, ...]
+"""What a schedule decides for: a way of doing something, a number, sizes."""
+Alternatives = Callable[[], Sequence[Setting]]
+
+
+class Picker(Protocol):
+    """What decides in place of schedules (see `choices`)."""
+
+    def pick(self, name: str, default: Setting, alternatives: Alternatives) -> Setting:
+        """The default, or one of the alternatives."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +45,15 @@ class Group:
     """Values of the graph that are known when weights are loaded, so that they can be packed."""
     in_place: Mapping[Value, Value] = field(default_factory=dict)
     """Result of the group -> value from outside whose memory it overwrites, element by element."""
+    picker: Picker | None = None
+    """What decides in place of the schedule, if anything does."""
+
+    def choose(self, name: str, default: Setting, alternatives: Alternatives) -> Setting:
+        """A decision of the schedule: its default, unless another of the alternatives was chosen.
+
+        All of them must compute the same. The most promising come first; the default is one of them.
+        """
+        return default if self.picker is None else self.picker.pick(name, default, alternatives)
 
     @property
     def result(self) -> Value:

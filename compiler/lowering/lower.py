@@ -23,6 +23,7 @@ from ..targets.target import Target
 from ..types import DType, TensorType
 from .barriers import Placed, with_barriers
 from .buckets import BUCKET, announcing
+from .choices import NetworkChoices, label_of, problem_of
 from .control import ControlFlow, Slice
 from .group import Group, group_of
 from .guards import guards_of
@@ -36,13 +37,23 @@ from .state import order_updates, state_of
 from .weights import WeightRegion
 
 
-def lower(graph: Graph, target: Target, threads: int, schedules: Schedules, *, verify: bool = True) -> Module:
+def lower(
+    graph: Graph,
+    target: Target,
+    threads: int,
+    schedules: Schedules,
+    *,
+    verify: bool = True,
+    choices: NetworkChoices | None = None,
+) -> Module:
     """Lower a graph (usually with the backend's layouts) by the schedules of a backend for `threads` threads.
+
+    `choices` say which decisions schedules take otherwise.
 
     The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`. Without
     `verify` that is left to the caller, who does it before any code of the module runs.
     """
-    module = _Lowering(graph, target, threads, schedules).module()
+    module = _Lowering(graph, target, threads, schedules, choices).module()
     if verify:
         verify_module(module)
     return module
@@ -65,7 +76,10 @@ class _Call:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
+    def __init__(
+        self, graph: Graph, target: Target, threads: int, schedules: Schedules, choices: NetworkChoices | None
+    ) -> None:
+        self.choices = choices
         self.graph = graph = with_own_values(graph)
         self.target = target
         self.threads = threads
@@ -167,6 +181,10 @@ class _Lowering:
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
         group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
+        problem = problem_of(group) if self.choices is not None else ""
+        if self.choices is not None:
+            group = replace(group, picker=self.choices.of(problem, label_of(group)))
+        first = len(self.calls)
         kernels = (self.alone if self.control.are_shared else self.reused).kernels(group)
         for result in op.results:
             if has_filled_margins(result.type):
@@ -183,6 +201,8 @@ class _Lowering:
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             call = Call(name, (), False, label, macs, op.location)
             self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
+        if self.choices is not None:
+            self.choices.called(problem, len(self.calls) - first)
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         name = self.kernels.get(kernel)  # hashing a kernel takes a while

@@ -138,6 +138,7 @@ def _summary(c: Compilation) -> dict[str, object]:
         "kernels": len(c.module.kernels),
         "calls": len(c.module.calls),
         "object_bytes": len(c.object.code),
+        "tuned_kernels": 0 if c.choices is None else len(c.choices),
         "cached": c.object.hit,
         "cache_problem": c.object.problem,
     }
@@ -159,6 +160,8 @@ def _report(c: Compilation) -> str:
         ("kernels", f"{len(module.kernels)} distinct, {len(module.calls)} calls"),
         ("object code", f"{len(c.object.code):,} bytes, {_cache_note(c.object)}"),
     ]
+    if c.choices is not None and len(c.choices):
+        facts.append(("schedules", f"those of {len(c.choices)} kernels as `netc tune` found them"))
     threads = f"{c.threads} thread" + ("s" if c.threads > 1 else "")
     title = f"{c.graph.name}, batch {c.request.batch}, for {c.target.cpu}, {threads}"
     return f"{title}\n\n{stage_table(c.stages)}\n" + "".join(f"{name:<16}{text}\n" for name, text in facts)

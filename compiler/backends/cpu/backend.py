@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from ...image import Image, LoadedObject
 from ...library.facts import Extras
 from ...library.interface import Interface
+from ...lowering.choices import NetworkChoices
 from ...modules.module import Module
 from ...passes import Pass, assign_layouts
 from ...passes.assign_layouts import AssignLayouts
@@ -16,7 +17,7 @@ from ...targets.devices import DEVICES
 from ...targets.target import Target
 from ..backend import Backend
 from .add_in_floats import AddInFloats
-from .choose_algorithms import ChooseAlgorithms
+from .choose_algorithms import AlgorithmsAsChosen, ChooseAlgorithms
 from .narrow_products import NarrowProducts
 from .schedules import SCHEDULES
 
@@ -41,7 +42,7 @@ class Cpu(Backend):
             return host_target()
         return CPUS.get(name) or DEVICES.get(name)
 
-    def layouts(self, target: Target, precision: str = F32) -> tuple[Pass, ...]:
+    def layouts(self, target: Target, precision: str = F32, choices: NetworkChoices | None = None) -> tuple[Pass, ...]:
         """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
 
         Where memory is scarce, there is no choice of algorithms: Winograd's weights take four times as much of it.
@@ -52,7 +53,10 @@ class Cpu(Backend):
         if target.is_scarce:
             return (*narrow, AssignLayouts(pitch=False, shares=True))
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
-        return (*floats, ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs), *narrow, assign_layouts)
+        algorithms = ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs)
+        if choices is not None:
+            algorithms = AlgorithmsAsChosen(lanes=target.vector_lanes, pairs=pairs, choices=choices)
+        return (*floats, algorithms, *narrow, assign_layouts)
 
     def emit(self, module: Module, target: Target) -> str:
         """LLVM text, with the C interface of netc.h."""

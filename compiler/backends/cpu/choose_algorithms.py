@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ...graph.analysis import static_values
 from ...graph.ir import Algorithm, Graph, Operation, Value
+from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
 from ...ops.convolution import Conv2D
 from ...ops.convolution_gradients import Conv2DWeightGradient
@@ -23,6 +24,8 @@ Choice = Callable[[Group], Algorithm | None]
 
 TILED = Algorithm("winograd", (TILE, TILE))
 """Of a convolution: its input gets margins for whole tiles."""
+DIRECT = "direct"
+"""What a convolution is without."""
 SUMMED = Algorithm("winograd")
 """Of a gradient of weights, where its operands have margins for whole tiles anyway."""
 
@@ -59,10 +62,31 @@ class ChooseAlgorithms(Pass):
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         tiled = _decided(
-            graph, (Conv2D, TransposeConv2D), lambda group: _for_convolution(group, cycles, static, self.pairs)
+            graph,
+            (Conv2D, TransposeConv2D),
+            lambda group: _for_convolution(group, cycles, static, self.pairs, self.choosing),
         )
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
+
+    def choosing(self, group: Group) -> Group:
+        """The group with what decides in place of the cycles."""
+        return group
+
+
+@dataclass(frozen=True)
+class AlgorithmsAsChosen(ChooseAlgorithms):
+    """The same with choices for a network."""
+
+    choices: NetworkChoices = field(default_factory=lambda: NetworkChoices({}))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def choosing(self, group: Group) -> Group:
+        """By the problem, which has no layout yet."""
+        problem = problem_before_layout(group, self.name)
+        return replace(group, picker=self.choices.of(problem, label_of(group)))
 
 
 def _decided(graph: Graph, kinds: tuple[type, ...], choose: Choice) -> Graph:
@@ -91,7 +115,11 @@ def _with_algorithm(op: Operation, group: Group, algorithm: Algorithm | None) ->
 
 
 def _for_convolution(
-    group: Group, cycles: Cycles, static: Callable[[], Collection[Value]], pairs: bool
+    group: Group,
+    cycles: Cycles,
+    static: Callable[[], Collection[Value]],
+    pairs: bool,
+    choosing: Callable[[Group], Group],
 ) -> Algorithm | None:
     anchor = group.anchor
     x, weight = (v.type for v in anchor.operands[:2])
@@ -100,13 +128,17 @@ def _for_convolution(
         return None
     if not is_served(x.dtype, weight.shape[:2], attributes["strides"], attributes.get("dilations", (1, 1))):
         return None
-    output = anchor.result.type.shape[1:-1]
+    group, output = choosing(group), anchor.result.type.shape[1:-1]
     at_once = 2 if pairs and group.outer[anchor.operands[1]] in static() else 1
-    if not cycles.is_faster(x.shape[0], output, *weight.shape[2:], products_at_once=at_once):
+    is_faster = cycles.is_faster(x.shape[0], output, *weight.shape[2:], products_at_once=at_once)
+    if not is_faster and group.picker is None:
         return None
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
     dense = not any(map(any, with_whole_tiles(margins, output, TILED.tile)))
-    return TILED if dense or group.outer[anchor.operands[0]] not in static() else None
+    if not dense and group.outer[anchor.operands[0]] in static():
+        return None
+    default = TILED.name if is_faster else DIRECT
+    return TILED if group.choose("algorithm", default, lambda: (TILED.name, DIRECT)) == TILED.name else None
 
 
 def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) -> Algorithm | None:

@@ -24,7 +24,7 @@ from .micro_kernel import MicroKernel
 from .partition import Shares, largest_share
 from .rescaling import Rescaling
 from .storage import as_stored
-from .tiling import Band, Segment, Tile, choose_tile, conflicts, grid_of
+from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, conflicts, decided_tile, grid_of
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
@@ -36,7 +36,8 @@ class ContractionEmitter:
     """Writes the kernel of one walk of a contraction group."""
 
     pixel_cost = 0.0
-    """Cycles that a pixel takes in a step beside its multiplications (see `choose_tile`)."""
+    """Cycles that a pixel takes in a step beside its multiplications (see `tiling.choose_tile`); 0: what reading it
+    takes."""
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
@@ -64,10 +65,14 @@ class ContractionEmitter:
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
-        self.pixel_cost += LOAD_COST if target.multiplies_by_lane else 0.0
+        if target.multiplies_by_lane:
+            self.pixel_cost += LOAD_COST
+        elif not self.pixel_cost:
+            self.pixel_cost = BROADCAST_CYCLES
         threads = self.threads if self.g.images % self.threads else 1
         shares = self._shares(Tile(1, 1, (self.filters,)))
-        return choose_tile(
+        return decided_tile(
+            self.group,
             self.g.height,
             self.g.width,
             self.filters,
@@ -85,7 +90,8 @@ class ContractionEmitter:
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""
-        tile = choose_tile(
+        tile = decided_tile(
+            self.group,
             self.g.height,
             self.g.width,
             len(widths) * target.vector_lanes,
@@ -158,7 +164,9 @@ class ContractionEmitter:
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
         kind = kind_for(self.group.macs)
-        body = self._by_channels(kind) if self._prefers_channels() else self._by_bands(kind)
+        default = "channels" if self._prefers_channels() else "bands"
+        by_channels = self.group.choose("outer loop", default, lambda: ("channels", "bands")) == "channels"
+        body = self._by_channels(kind) if by_channels else self._by_bands(kind)
         return self.parameters.scheduled(body)
 
     def _prefers_channels(self) -> bool:
@@ -217,7 +225,15 @@ class ContractionEmitter:
         return loop("p", blocks, sweep, kind)
 
     def _sweeps(self, bands: int) -> int:
-        """How many sweeps over the weights there are: so many that the input of the bands of each fits the L2 cache."""
+        """How many sweeps over the weights there are."""
+        default = self._fitting_sweeps(bands)
+        counts = {default // 4, default // 2, default * 2, default * 4} & set(range(1, bands + 1))
+        chosen = self.group.choose("sweeps", default, lambda: (default, *sorted(counts - {default})))
+        assert isinstance(chosen, int)
+        return chosen
+
+    def _fitting_sweeps(self, bands: int) -> int:
+        """So many that the input of the bands of each fits the L2 cache."""
         share = self.tile.rows / self.g.height if not self.g.flat else self.tile.columns / self.g.width
         bytes_per_band = max(1.0, self.g.plane_inputs * share * self.x_type.dtype.itemsize)
         most = max(1, int(BLOCK_BYTES / bytes_per_band))

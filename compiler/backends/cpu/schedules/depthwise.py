@@ -88,7 +88,10 @@ class DepthwiseEmitter:
             registers = run * self.sum_registers + self._inputs(run) + self.walk.window[1]
             if registers <= self.target.vector_registers and ceil_div(width, run) < ceil_div(width, best):
                 best = run
-        return best
+        most = min(width, best + 4)
+        chosen = self.group.choose("run", best, lambda: (best, *(n for n in range(most, 1, -1) if n != best)))
+        assert isinstance(chosen, int)
+        return chosen
 
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""

@@ -29,7 +29,7 @@ from ....loops.ir import (
     VectorType,
 )
 from ....lowering.elements import Elements, physical
-from ....lowering.group import Group
+from ....lowering.group import Group, Setting
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....ops.quantized.contraction import Conv2DSum
@@ -41,6 +41,8 @@ from .partition import largest_share
 from .signs import QUAD, Signs
 
 MOST_ROWS, MOST_COLUMNS = 6, 12
+PROMISING = 16
+"""Blocks that are worth a try, where somebody measures."""
 _WITHOUT = (DotProduct.NONE, DotProduct.LANES)
 """Machines where sums of four products are no faster than one product after the other."""
 INTERLEAVE_COST = 6
@@ -124,13 +126,20 @@ class _IntegerDepthwise:
         most_rows = min(height, MOST_ROWS) if self.window.dilations[0] == 1 else 1
         sets = 2 if self.signs.needs_input_sums else 1
         best, least = _Block(1, 1, self.window), float("inf")
+        others: list[tuple[float, Setting]] = []
         for rows in range(1, most_rows + 1):
             for columns in range(1, min(width, MOST_COLUMNS) + 1):
                 block = _Block(rows, columns, self.window)
                 cost = self._cost(block)
-                if sets * rows * columns + block.inputs + 2 <= registers and cost < least:
-                    best, least = block, cost
-        return best
+                if sets * rows * columns + block.inputs + 2 <= registers:
+                    others.append((cost, (rows, columns)))
+                    if cost < least:
+                        best, least = block, cost
+        default = best.rows, best.columns
+        promising = [default, *(size for _, size in sorted(others)[:PROMISING] if size != default)]
+        chosen = self.group.choose("tile", default, lambda: promising)
+        assert isinstance(chosen, tuple)
+        return _Block(chosen[0], chosen[1], self.window)
 
     def _cost(self, block: _Block) -> float:
         """Instructions of the busiest thread; threads share out rows of blocks."""

@@ -9,20 +9,27 @@ same few sets of the L1 cache would evict each other at every step; they count d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ....lowering.group import Group, Setting
 from ....lowering.loops import vector_widths
 from .geometry import Pair
 from .partition import largest_share
 
 LATENCY = 4
 LOOP_OVERHEAD = 1.0
+BROADCAST_CYCLES = 0.1
+"""What reading an element costs beside its multiplications: register tiles of several vectors read fewer."""
 CONFLICT_PENALTY = 2.0
 CACHE_LINE = 64
 CACHE_WAYS = 8
 RESERVED_WAYS = 2
 """Ways of each set that the weights and the result need."""
+_LOOKED_AT = 24
+_PROMISING = 6
+"""Of the tiles with one number of vectors, those whose conflicts are looked at, and those that are worth a try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,18 @@ class Tile:
     rows: int
     columns: int
     widths: tuple[int, ...]
+
+    @staticmethod
+    def of(setting: Setting) -> Tile:
+        """The tile of a setting."""
+        assert isinstance(setting, tuple)
+        rows, columns, *widths = setting
+        return Tile(rows, columns, tuple(widths))
+
+    @property
+    def setting(self) -> tuple[int, ...]:
+        """It as a decision of a schedule: rows, columns, widths."""
+        return (self.rows, self.columns, *self.widths)
 
     @property
     def pixels(self) -> int:
@@ -139,6 +158,35 @@ def choose_tile(
                 best = (cost, Tile(rows, columns, widths))
     assert best is not None
     return best[1]
+
+
+def decided_tile(group: Group, height: int, width: int, channels: int, **limits: Any) -> Tile:
+    """The tile that `choose_tile` finds with these limits, unless another one was chosen for the group."""
+    best = choose_tile(height, width, channels, **limits).setting
+    return Tile.of(group.choose("tile", best, lambda: _promising_tiles(best, height, width, channels, limits)))
+
+
+def _promising_tiles(
+    best: Setting, height: int, width: int, channels: int, limits: Mapping[str, Any]
+) -> Sequence[Setting]:
+    """Settings of tiles by their estimated time: `best`, then for each number of vectors the quickest few."""
+    lanes, least = limits["lanes"], limits.get("min_vectors", 1)
+    most = max(least, min(limits.get("max_vectors", 4), max(1, channels // lanes)))
+    evicts = limits.get("evicts", lambda rows, columns: False)
+    costs = _Costs(limits.get("pixel_cost", 0.0))
+    found: list[tuple[float, Setting]] = []
+    for vectors in range(least, most + 1):
+        tiles, rest = divmod(channels, vectors * lanes)
+        tail = len(vector_widths(rest, lanes))
+        widths = vector_widths(min(channels, vectors * lanes), lanes)
+        sizes = _candidates(height, width, vectors, limits["registers"], limits.get("pixel_registers", 0))
+        timed = [
+            (sum(n * costs.grid(height, width, *size, v) for n, v in ((tiles, vectors), (1, tail)) if n * v), size)
+            for size in sizes
+        ]
+        timed = [(cost * (CONFLICT_PENALTY if evicts(*size) else 1), size) for cost, size in sorted(timed)[:_LOOKED_AT]]
+        found += [(cost, (*size, *widths)) for cost, size in sorted(timed)[:_PROMISING]]
+    return list(dict.fromkeys((best, *(setting for _, setting in sorted(found)))))
 
 
 @dataclass(frozen=True, slots=True)

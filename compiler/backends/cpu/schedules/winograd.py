@@ -30,8 +30,8 @@ from .epilogue import loaded_once
 from .geometry import Line, Walk, walks
 from .linear import square
 from .micro_kernel import MicroKernel
-from .tiling import Tile, choose_tile
-from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, Blocks, Source, pitch_of, workspace
+from .tiling import BROADCAST_CYCLES, Tile, decided_tile
+from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 POINTS, TILE = f43.POINTS, f43.TILE
 BLOCK_SHARE = 0.2
@@ -109,9 +109,12 @@ class _Emitter:
         fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
         # First the number of blocks, then their size: so the last one is about as large as the others.
         count = ceil_div(share, max(fitting, BLOCK_TILES))
-        size = ceil_div(share, count)
-        lanes, registers = target.vector_lanes, target.vector_registers
-        tile = choose_tile(1, size, self.filters, lanes=lanes, registers=registers, pixel_cost=BROADCAST_CYCLES)
+        counts = (count, *(n for n in (count - 1, count + 1, 2 * count, 3 * count) if 0 < n <= share))
+        chosen = self.group.choose("blocks", count, lambda: counts)
+        assert isinstance(chosen, int)
+        size = ceil_div(share, chosen)
+        limits = {"lanes": target.vector_lanes, "registers": target.vector_registers, "pixel_cost": BROADCAST_CYCLES}
+        tile = decided_tile(self.group, 1, size, self.filters, **limits)
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
 

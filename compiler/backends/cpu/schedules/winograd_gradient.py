@@ -38,8 +38,8 @@ from ....ops.window import Window, window_of, with_whole_tiles
 from ....targets.target import Target
 from ....types import DType, TensorType
 from .linear import square
-from .tiling import choose_tile, split
-from .winograd_tiles import BROADCAST_CYCLES, PRODUCTS, Blocks, Source, pitch_of, workspace
+from .tiling import BROADCAST_CYCLES, choose_tile, split
+from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 Margins = tuple[tuple[int, int], ...]
 

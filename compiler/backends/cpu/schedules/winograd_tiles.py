@@ -17,8 +17,6 @@ from .tiling import conflicts
 
 PRODUCTS = POINTS * POINTS
 """Points of a tile."""
-BROADCAST_CYCLES = 0.1
-"""What reading an element costs beside its multiplications: register tiles of several vectors read fewer."""
 SPREAD = 16
 """Elements put after rows that would displace each other from the L1 cache."""
 
