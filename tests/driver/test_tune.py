@@ -200,7 +200,7 @@ def test_a_survey_changes_nothing(wide: library.Graph) -> None:
     survey, text = survey_of(wide)
     assert text == str(build(Request(wide, threads=2, cpu="skylake-avx512"), "loops").module)
     asked = {name for kernel in survey.kernels.values() for name in kernel.decisions}
-    assert asked == {"algorithm", "tile", "outer loop", "block", "blocks", "run"}
+    assert asked == {"algorithm", "tile", "outer loop", "sweeps", "blocks", "run"}
     assert all(d.default in d.alternatives for k in survey.kernels.values() for d in k.decisions.values())
     assert sum(kernel.calls for kernel in survey.kernels.values()) == len(survey.calls)
 
