@@ -19,6 +19,7 @@ from ....lowering.kernel import Names, Packed, Parameters, Scheduled, packing_st
 from ....lowering.loops import ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
 from .geometry import Walk, walks
+from .lane_kernel import QUAD, LaneMicroKernel, takes_lanes
 from .micro_kernel import MicroKernel
 from .rescaling import Rescaling
 from .storage import as_stored
@@ -41,6 +42,8 @@ class ContractionEmitter:
     """Registers that a pixel needs beside its sums."""
     joined_vectors = 1
     """Vectors of sums, one or two, that are finished together."""
+    by_lanes = False
+    """Multiplications take the elements of a pixel from the lanes of a vector."""
     rescaling: Rescaling | None = None
     """How integer sums are rescaled from a table, bias included."""
 
@@ -62,7 +65,10 @@ class ContractionEmitter:
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
-        self.pixel_cost += LOAD_COST if target.multiplies_by_lane else 0.0
+        self.by_lanes = target.multiplies_by_lane and takes_lanes(self.g, self.dtype)
+        if target.multiplies_by_lane:
+            self.pixel_cost += LOAD_COST / QUAD if self.by_lanes else LOAD_COST
+        self.pixel_registers += self.by_lanes
         return choose_tile(
             self.g.height,
             self.g.width,
@@ -135,7 +141,8 @@ class ContractionEmitter:
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
-        return MicroKernel(self, rows, columns, widths)
+        kind = LaneMicroKernel if self.by_lanes else MicroKernel
+        return kind(self, rows, columns, widths)
 
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""
