@@ -6,10 +6,10 @@ Each net is made a file of 8-bit integers, with `../shared/weights` where there 
 the smallest pictures that it takes of `--sizes`; TFLite files are taken as they are (default: all nets but the largest,
 and all models beside the data). LiteRT's reference kernels and the library for each target run on the same random
 input: in QEMU as a process of Linux, on one of QEMU's boards, in Node, or (`chromium`) in a browser. Integers must be
-equal; floats may differ by 1e-5 of the largest one. With `--floats` the nets stay as they are. With `--native` libraries
-for x86-64 run on this machine, which is faster than QEMU but doesn't refuse instructions that a level hasn't. Findings
-are kept in `--results`; what is found there isn't run again. Needs QEMU, Node, Chromium, ziglang, ai-edge-litert and the
-reference data.
+equal; floats may differ by 1e-5 of the largest one. With `--floats` the nets stay as they are. With `--native`
+libraries for x86-64 run on this machine, which is faster than QEMU but doesn't refuse instructions that a level hasn't.
+Findings are kept in `--results`; what is found there isn't run again. Needs QEMU (8.1 or newer for riscv64-v), Node,
+Chromium, ziglang, ai-edge-litert and the reference data.
 """
 
 from __future__ import annotations

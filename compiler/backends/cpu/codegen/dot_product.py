@@ -76,7 +76,7 @@ def _columns(emitter: Emission, side: Value) -> tuple[str, str]:
 
 
 def _even_and_odd(emitter: Emission, side: Value) -> tuple[str, str]:
-    """Of 16 bytes, widened: the first and third of each four, the second and fourth; of four bytes, these for each sum."""
+    """Of 16 bytes, widened: the first and third of each four, the second and fourth. Four bytes serve every sum."""
     pure, depth = emitter.out.pure, emitter.out.depth
     eight = "splat (i16 8)"
     vector = str(side)

@@ -158,8 +158,8 @@ def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
 def _by_extended_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """WebAssembly: 64-bit products of 32-bit lanes, but no shifts by different places: a product stands for the second.
 
-    Dividing by 2^e is multiplying by 2^(31 - e) and dividing by 2^31, halves up, as with the multiplier. Where e is known
-    it is a shift, and where halves go up, too, both roundings become one.
+    Dividing by 2^e is multiplying by 2^(31 - e) and dividing by 2^31, halves up, as with the multiplier. Where e is
+    known it is a shift, and where halves go up, too, both roundings become one.
     """
     kind, exponent = x.type, literal(shift.name)
     if exponent is not None and up:
@@ -199,7 +199,7 @@ def _high_product(emitter: Emission, x: Value, y: Value) -> Value:
 
 
 def _extended_products(emitter: Emission, x: Value, y: Value, addend: int) -> list[str]:
-    """x * y + addend in 64 bits: of the first two lanes, and of the last two."""
+    """Products and an addend in 64 bits: x * y + addend of the first two lanes, and of the last two."""
     emit, kind = emitter.out.emit, x.type
     wide = llvm_type(DType.I64, 2)
     rounding = _held(emitter, Value(wide, constant(addend, wide)))
