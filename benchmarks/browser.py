@@ -70,7 +70,7 @@ def in_node(what: str, job: dict[str, Any]) -> Any:
         ["node", "--input-type=module", "-e", text], capture_output=True, text=True, check=False, timeout=600
     )
     if run.returncode:
-        sys.exit(f"node: {run.stderr}")
+        raise RuntimeError(f"node: {run.stderr}")
     return json.loads(run.stdout)
 
 
@@ -90,12 +90,12 @@ def in_browser(what: str, job: dict[str, Any]) -> Any:
         )
         try:
             if not done.wait(600):
-                sys.exit("chromium: no answer")
+                raise RuntimeError("chromium: no answer")
         finally:
             browser.terminate()
             browser.wait()
     if "error" in received[0]:
-        sys.exit(f"chromium: {received[0]['error']}")
+        raise RuntimeError(f"chromium: {received[0]['error']}")
     return received[0]["result"]
 
 

@@ -5,9 +5,11 @@
 Each net is made a file of 8-bit integers, with `../shared/weights` where there are some and random ones elsewhere, for
 the smallest pictures that it takes of `--sizes`; TFLite files are taken as they are (default: all nets but the largest,
 and all models beside the data). LiteRT's reference kernels and the library for each target run on the same random
-input: in QEMU as a process of Linux, on one of QEMU's boards, or in Node. Integers must be equal; floats may differ by
-1e-5 of the largest one. With `--floats` the nets stay as they are. Findings are kept in `--results`; what is found
-there isn't run again. Needs QEMU, Node, ziglang, ai-edge-litert and the reference data.
+input: in QEMU as a process of Linux, on one of QEMU's boards, in Node, or (`chromium`) in a browser. Integers must be
+equal; floats may differ by 1e-5 of the largest one. With `--floats` the nets stay as they are. With `--native`
+libraries for x86-64 run on this machine, which is faster than QEMU but doesn't refuse instructions that a level hasn't.
+Findings are kept in `--results`; what is found there isn't run again. Needs QEMU (8.1 or newer for riscv64-v), Node,
+Chromium, ziglang, ai-edge-litert and the reference data.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from bit_exact import litert
-from browser import Comparison, answers, compared, in_node, sample
+from browser import Comparison, answers, compared, in_browser, in_node, sample
 from common import beside_data, parser, setting, table
 
 import netc
@@ -45,6 +47,8 @@ LARGE = (
 )
 """Beginnings of the names of nets that are left out unless they are named: they are many times the smaller ones."""
 TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-linux", "cortex-a76", "armv7", "riscv64", "riscv64-v")
+WEB = {"wasm32": in_node, "chromium": in_browser}
+"""Where libraries for WebAssembly run."""
 BOARD_BYTES = 12 << 20
 """What weights, workspace, inputs and outputs may take on a board."""
 
@@ -102,12 +106,16 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     p = parser(__doc__)
     p.add_argument("sources", nargs="*", metavar="NET|FILE")
-    p.add_argument("--targets", default=",".join((*TARGETS, *BOARDS, "wasm32")), metavar="NAME,...")
+    p.add_argument("--targets", default=",".join((*TARGETS, *BOARDS, *WEB)), metavar="NAME,...")
     p.add_argument("--results", type=Path, default=Path("libraries.jsonl"), help="what is known")
     p.add_argument("--files", type=Path, default=Path("libraries"), help="a folder for the nets' TFLite files")
     p.add_argument("--sizes", default="32,64,96,128,224", help="of pictures, where the net leaves that open")
     p.add_argument("--floats", action="store_true", help="nets of floats")
-    return p.parse_args()
+    p.add_argument("--native", action="store_true", help="run libraries for x86-64 without QEMU")
+    options = p.parse_args()
+    if options.native:
+        PROCESSES.update({t: ((), *PROCESSES[t][1:]) for t in PROCESSES if t.startswith("x86")})
+    return options
 
 
 def findings(source: str, name: str, targets: Sequence[str], options: argparse.Namespace) -> Sequence[Finding]:
@@ -184,8 +192,9 @@ def finding(net: str, case: Case, target: str) -> Finding:
 def answered(case: Case, target: str, folder: Path) -> Sequence[Array]:
     """The outputs of the library for a target."""
     is_board = target in BOARDS
-    choices = {"prefix": "net", "selftest": target == "wasm32", **({"embed_weights": True} if is_board else {})}
-    library = build_library(case.path, folder, target=target, **choices)
+    is_web = target in WEB
+    choices = {"prefix": "net", "selftest": is_web, **({"embed_weights": True} if is_board else {})}
+    library = build_library(case.path, folder, target="wasm32" if is_web else target, **choices)
     interface = library.build.interface
     if is_board:
         sizes = [interface.weights_bytes, interface.workspace_bytes]
@@ -194,7 +203,7 @@ def answered(case: Case, target: str, folder: Path) -> Sequence[Array]:
         return emulate(target, folder / "net.o", interface, case.inputs).outputs
     if target in PROCESSES:
         return run_library(target, library, case.inputs)
-    return answers(in_node, library, case.inputs)
+    return answers(WEB[target], library, case.inputs)
 
 
 def report(found: Sequence[Finding]) -> str:

@@ -6,6 +6,8 @@ Where it is missing, objects and texts are written all the same; `has_ziglang` s
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,3 +68,13 @@ def _zig(*arguments: str | Path) -> None:
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise NetcError(f"ziglang's {arguments[0]} failed: {reason[0]}", hint="\n".join(reason[1:6]) or None)
+
+
+def version_of(program: str) -> tuple[int, ...]:
+    """The version that a program says it has, as far as two numbers; () without the program."""
+    path = shutil.which(program)
+    if path is None:
+        return ()
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()

@@ -14,7 +14,7 @@ from ..compiler.targets.target import DotProduct, Environment, Target
 from ..options import json_option
 from ..output import echo, format_table
 from ..runtime.host import runs_here
-from ..toolchain import has_ziglang, shared_suffix
+from ..toolchain import has_ziglang, shared_suffix, version_of
 
 _EMULATORS = {
     "x86_64": "qemu-x86_64",
@@ -25,6 +25,8 @@ _EMULATORS = {
     "wasm32": "node",
 }
 """What runs code for a processor, by the first word of its triple."""
+VECTORS_OF_RISCV = (8, 1)
+"""QEMU ends in an assertion at some of their instructions before this version."""
 
 
 @click.command("targets")
@@ -67,6 +69,8 @@ def _runner(target: Target) -> tuple[str | None, bool]:
     if "apple" in target.triple:
         return "a Mac", False
     name = "qemu-system-arm" if processor.startswith("thumb") else _EMULATORS.get(processor)
+    if name == _EMULATORS["riscv64"] and target.vector_lanes > 1:
+        return f"{name} from {'.'.join(map(str, VECTORS_OF_RISCV))} on", version_of(name) >= VECTORS_OF_RISCV
     return name, name is not None and shutil.which(name) is not None
 
 

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from netc.commands.targets import VECTORS_OF_RISCV
 from netc.compiler.backends import find_target
 from netc.compiler.graph.ir import Array
 from netc.library import Library
 from netc.runtime.host import runs_here
+from netc.toolchain import version_of
 
 from .tensors import joined, outputs_of
 
@@ -42,6 +44,8 @@ def missing(target: str) -> str | None:
         return f"this machine doesn't run {target}"
     if command and shutil.which(command[0]) is None:
         return f"{command[0]} is not installed"
+    if target == "riscv64-v" and version_of(command[0]) < VECTORS_OF_RISCV:
+        return f"{command[0]} is too old for vectors of RISC-V"
     return None if find_spec("ziglang") else "ziglang is not installed"
 
 

@@ -40,7 +40,7 @@ def dot4(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
 def _by_pairs(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
     """WebAssembly: bytes are widened to 16 bits, and each instruction adds up two products of every four."""
     out, sums = emitter.out, c.type
-    left, right = (_pairs(emitter, side) for side in (a, b))
+    left, right = (_even_and_odd(emitter, side) for side in (a, b))
     total = c.name
     for x, y in zip(left, right, strict=True):
         pair = out.call(sums.text, "llvm.wasm.dot", ("<8 x i16>", x), ("<8 x i16>", y))
@@ -68,36 +68,25 @@ def _by_lane(emitter: Emission, a: Value, b: Value, c: Value) -> Value:
 def _columns(emitter: Emission, side: Value) -> tuple[str, str]:
     """Of 16 bytes, widened: the first and then the second of each four, the third and then the fourth."""
     pure, depth = emitter.out.pure, emitter.out.depth
-    eight = "splat (i16 8)"
-    shift = "lshr" if side.type.is_unsigned else "ashr"
-    words = pure(depth, f"bitcast {side} to <8 x i16>")
-    even = pure(depth, f"{shift} <8 x i16> {pure(depth, f'shl <8 x i16> {words}, {eight}')}, {eight}")
-    odd = pure(depth, f"{shift} <8 x i16> {words}, {eight}")
+    even, odd = _even_and_odd(emitter, side)
     first, last = (
         pure(depth, f"shufflevector <8 x i16> {even}, <8 x i16> {odd}, {mask(range(start, 16, 2))}") for start in (0, 1)
     )
     return first, last
 
 
-def _pairs(emitter: Emission, side: Value) -> tuple[str, str]:
-    """The first two and the last two of each four of 16 bytes, widened; of four bytes, the same for every sum."""
+def _even_and_odd(emitter: Emission, side: Value) -> tuple[str, str]:
+    """Of 16 bytes, widened: the first and third of each four, the second and fourth. Four bytes serve every sum."""
     pure, depth = emitter.out.pure, emitter.out.depth
-    extend = "zext" if side.type.is_unsigned else "sext"
+    eight = "splat (i16 8)"
+    vector = str(side)
     if side.type.lanes == 4:
-        four = Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32"))
-        every = pure(depth, f"bitcast {emitter.splat(four, 4)} to <16 x i8>")
-        half = pure(depth, f"shufflevector <16 x i8> {every}, <16 x i8> poison, {mask(range(8))}")
-        wide = pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>")
-        places = ([0, 1] * 4, [2, 3] * 4)
-        first, last = (pure(depth, f"shufflevector <8 x i16> {wide}, <8 x i16> poison, {mask(p)}") for p in places)
-        return first, last
-    order = [4 * i + j for pair in ((0, 1), (2, 3)) for i in range(4) for j in pair]
-    ordered = pure(depth, f"shufflevector {side}, {side.type.text} poison, {mask(order)}")
-    halves = []
-    for start in (0, 8):
-        half = pure(depth, f"shufflevector <16 x i8> {ordered}, <16 x i8> poison, {mask(range(start, start + 8))}")
-        halves.append(pure(depth, f"{extend} <8 x i8> {half} to <8 x i16>"))
-    return halves[0], halves[1]
+        vector = str(emitter.splat(Value(llvm_type(DType.I32), pure(depth, f"bitcast {side} to i32")), 4))
+    words = pure(depth, f"bitcast {vector} to <8 x i16>")
+    if side.type.is_unsigned:
+        return pure(depth, f"and <8 x i16> {words}, splat (i16 255)"), pure(depth, f"lshr <8 x i16> {words}, {eight}")
+    even = pure(depth, f"ashr <8 x i16> {pure(depth, f'shl <8 x i16> {words}, {eight}')}, {eight}")
+    return even, pure(depth, f"ashr <8 x i16> {words}, {eight}")
 
 
 def _by_halves(emitter: Emission, a: Value, b: Value, total: Value) -> Value:

@@ -8,10 +8,12 @@ floor((x * m + 2^30 + 2^(e+30) - n * 2^31) / 2^(e+31)). The product's sign may s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
-from .text import LLVMType, Value, constant, llvm_type, mask
+from .text import LLVMType, Value, constant, literal, llvm_type, mask
 
 
 def fixed_mul(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -156,13 +158,22 @@ def _by_high_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
 def _by_extended_products(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
     """WebAssembly: 64-bit products of 32-bit lanes, but no shifts by different places: a product stands for the second.
 
-    Dividing by 2^e is multiplying by 2^(31 - e) and dividing by 2^31, halves up, as with the multiplier.
+    Dividing by 2^e is multiplying by 2^(31 - e) and dividing by 2^31, halves up, as with the multiplier. Where e is
+    known it is a shift, and where halves go up, too, both roundings become one.
     """
-    kind = x.type
+    kind, exponent = x.type, literal(shift.name)
+    if exponent is not None and up:
+        rounding = (1 << 30) + (1 << (30 - int(exponent)))
+        upper = _upper_halves(emitter, _extended_products(emitter, x, multiplier, rounding))
+        return Value(kind, emitter.arithmetic("shr", kind, upper, constant(-1 - int(exponent), kind)))
     high = _high_product(emitter, x, multiplier)
     if not up:
         high = Value(kind, emitter.arithmetic("add", kind, high.name, _sign(emitter, x)))
-    return _high_product(emitter, high, _power_of_two(emitter, shift))
+    if exponent is None:
+        return _high_product(emitter, high, _power_of_two(emitter, shift))
+    twice = emitter.arithmetic("shr", kind, high.name, constant(-1 - int(exponent), kind))
+    rounded = emitter.arithmetic("add", kind, twice, constant(1, kind))
+    return Value(kind, emitter.arithmetic("shr", kind, rounded, constant(1, kind)))
 
 
 def _power_of_two(emitter: Emission, shift: Value) -> Value:
@@ -181,16 +192,39 @@ def _sign(emitter: Emission, x: Value) -> str:
 
 def _high_product(emitter: Emission, x: Value, y: Value) -> Value:
     """floor((x * y + 2^30) / 2^31) of four lanes."""
+    wide = llvm_type(DType.I64, 2)
+    totals = _extended_products(emitter, x, y, 1 << 30)
+    doubled = [emitter.out.emit(f"shl {wide.text} {total}, {constant(1, wide)}") for total in totals]
+    return Value(x.type, _upper_halves(emitter, doubled))
+
+
+def _extended_products(emitter: Emission, x: Value, y: Value, addend: int) -> list[str]:
+    """Products and an addend in 64 bits: x * y + addend of the first two lanes, and of the last two."""
     emit, kind = emitter.out.emit, x.type
     wide = llvm_type(DType.I64, 2)
-    halves = []
+    rounding = _held(emitter, Value(wide, constant(addend, wide)))
+    sides = [_held(emitter, side) for side in (x, y)]
+    totals = []
     for start in (0, 2):
         factors = []
-        for side in (x, y):  # not hoisted: LLVM makes one instruction of extensions and product if they lie together
+        for side in sides:  # not hoisted: LLVM makes one instruction of extensions and product if they lie together
             half = emit(f"shufflevector {side}, {kind.text} poison, {mask((start, start + 1))}")
             factors.append(emit(f"sext <2 x i32> {half} to {wide.text}"))
         product = emitter.arithmetic("mul", wide, *factors)
-        total = emitter.arithmetic("add", wide, product, constant(1 << 30, wide))
-        doubled = emit(f"shl {wide.text} {total}, {constant(1, wide)}")
-        halves.append(emit(f"bitcast {wide.text} {doubled} to {kind.text}"))
-    return Value(kind, emit(f"shufflevector {kind.text} {halves[0]}, {kind.text} {halves[1]}, {mask((1, 3, 5, 7))}"))
+        totals.append(emitter.arithmetic("add", wide, product, rounding.name))
+    return totals
+
+
+def _held(emitter: Emission, value: Value) -> Value:
+    """A constant as a variable: LLVM would extend it before the product, and write its 16 bytes at every use."""
+    if value.name[0] == "%":
+        return value
+    t = value.type.text
+    return Value(value.type, emitter.out.pure(0, f'call {t} asm "", "=r,0"({value})'))
+
+
+def _upper_halves(emitter: Emission, halves: Sequence[str]) -> str:
+    """The upper 32 bits of four lanes of 64."""
+    kind = llvm_type(DType.I32, 4)
+    first, last = (emitter.out.emit(f"bitcast <2 x i64> {half} to {kind.text}") for half in halves)
+    return emitter.out.emit(f"shufflevector {kind.text} {first}, {kind.text} {last}, {mask((1, 3, 5, 7))}")

@@ -20,6 +20,7 @@ from ....ops.matmul import MatMul, broadcast_place
 from ....targets.target import Target
 from .contraction import BLOCK_BYTES, ContractionEmitter
 from .geometry import Walk
+from .lane_kernel import LaneMicroKernel
 from .micro_kernel import MicroKernel
 
 SHARES = 8
@@ -97,6 +98,10 @@ class _Product(MicroKernel):
         return self.product.place(column)
 
 
+class _LaneProduct(LaneMicroKernel, _Product):
+    """The same on processors that multiply by lanes."""
+
+
 class _Emitter(ContractionEmitter):
     outer: tuple[int, ...]
     """Sizes of what the matrices of the result are numbered by."""
@@ -113,7 +118,8 @@ class _Emitter(ContractionEmitter):
         return value.type.buffer_shape
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
-        return _Product(self, rows, columns, widths)
+        kind = _LaneProduct if self.by_lanes else _Product
+        return kind(self, rows, columns, widths)
 
     def place(self, row: Expr) -> tuple[Expr, ...]:
         """Where a row of the matrix lies in the result."""

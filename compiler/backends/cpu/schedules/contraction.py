@@ -20,6 +20,7 @@ from ....lowering.loops import LINE, ceil_div, kind_for, loop, vector_widths
 from ....targets.target import Target
 from ....types import DType
 from .geometry import Walk, walks
+from .lane_kernel import QUAD, LaneMicroKernel, takes_lanes
 from .micro_kernel import MicroKernel
 from .partition import Shares, largest_share
 from .rescaling import Rescaling
@@ -44,6 +45,8 @@ class ContractionEmitter:
     """Registers that a pixel needs beside its sums."""
     joined_vectors = 1
     """Vectors of sums, one or two, that are finished together."""
+    by_lanes = False
+    """Multiplications take the elements of a pixel from the lanes of a vector."""
     rescaling: Rescaling | None = None
     """How integer sums are rescaled from a table, bias included."""
 
@@ -65,8 +68,10 @@ class ContractionEmitter:
 
     def _choose_tile(self, target: Target) -> Tile:
         pixels = self.g.images * self.g.height * self.g.width
+        self.by_lanes = target.multiplies_by_lane and takes_lanes(self.g, self.dtype)
+        self.pixel_registers += self.by_lanes
         if target.multiplies_by_lane:
-            self.pixel_cost += LOAD_COST
+            self.pixel_cost += LOAD_COST / QUAD if self.by_lanes else LOAD_COST
         elif not self.pixel_cost:
             self.pixel_cost = BROADCAST_CYCLES
         threads = self.threads if self.g.images % self.threads else 1
@@ -148,7 +153,8 @@ class ContractionEmitter:
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""
-        return MicroKernel(self, rows, columns, widths)
+        kind = LaneMicroKernel if self.by_lanes else MicroKernel
+        return kind(self, rows, columns, widths)
 
     def _pixel_offsets(self, rows: int, columns: int) -> list[int]:
         """Byte offsets of the input pixels that a tile reads in one step."""

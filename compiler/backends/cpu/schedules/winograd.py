@@ -28,6 +28,7 @@ from ....targets.target import Target
 from ....types import DType, TensorType
 from .epilogue import loaded_once
 from .geometry import Line, Walk, walks
+from .lane_kernel import QUAD, LaneMicroKernel
 from .linear import square
 from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES, Tile, decided_tile
@@ -79,6 +80,10 @@ class _Product(MicroKernel):
             offset += width
 
 
+class _LaneProduct(LaneMicroKernel, _Product):
+    """The same on processors that multiply by lanes."""
+
+
 class _Emitter:
     def __init__(self, group: Group, walk: Walk, target: Target, threads: int) -> None:
         self.group = group
@@ -96,6 +101,7 @@ class _Emitter:
         self.point: Expr = Const(0)
         tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
         self.pitch = pitch_of(self.channels, self.dtype, target)
+        self.by_lanes = target.multiplies_by_lane and self.channels >= QUAD
         self.tile, self.blocks = self._choose_blocks(tiles, target)
         self.panels = ceil_div(self.filters, self.tile.channels)
         self.last_widths = vector_widths(self.filters % self.tile.channels, target.vector_lanes)
@@ -113,7 +119,9 @@ class _Emitter:
         chosen = self.group.choose("blocks", count, lambda: counts)
         assert isinstance(chosen, int)
         size = ceil_div(share, chosen)
-        limits = {"lanes": target.vector_lanes, "registers": target.vector_registers, "pixel_cost": BROADCAST_CYCLES}
+        lanes, registers = target.vector_lanes, target.vector_registers
+        apart, cost = int(self.by_lanes), BROADCAST_CYCLES / (QUAD if self.by_lanes else 1)
+        limits = {"lanes": lanes, "registers": registers, "pixel_registers": apart, "pixel_cost": cost}
         tile = decided_tile(self.group, 1, size, self.filters, **limits)
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
@@ -215,8 +223,10 @@ class _Emitter:
         self.point = Var("q")
 
         def tiles(i: Expr) -> list[Stmt]:
-            kernel = _Product(self, 1, self.tile.columns, widths)
-            return kernel.emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
+            kind = _LaneProduct if self.by_lanes else _Product
+            return kind(self, 1, self.tile.columns, widths).emit(
+                p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j
+            )
 
         count = self.blocks.size // self.tile.columns
         products = loop("q", PRODUCTS, lambda q: loop("i", count, tiles))
