@@ -89,6 +89,7 @@ def build_library(
     seed: int = 0,
     threads: int = 1,
     train: Mapping[str, Any] | None = None,
+    inputs_in_workspace: bool = False,
     **choices: Any,
 ) -> Library:
     """Write a network as a library into a folder: header, object, archive, shared library, weights, texts.
@@ -97,13 +98,22 @@ def build_library(
     `netc.compile`. `prefix` begins all names of the library (default: the network's name). Weights lie in a file
     beside the library, or inside it with `embed_weights`, as they do where the target has no files, or in a
     `weights_section` of the object. With `threads` above 1 there are contexts for so many threads. `selftest` False
-    leaves out the self-test.
+    leaves out the self-test. With `inputs_in_workspace` a run finds its inputs in the workspace and overwrites them.
 
     With `train`, arguments of `netc.compile_training` such as `optimizer` and `freeze`, the library makes training
     steps on batches of `batch` samples. Raises `NetcError` for whatever the caller can cure.
     """
     request = Request(
-        source, net, batch, settings or {}, threads, target, weights=weights, seed=seed, preprocess=preprocess or {}
+        source,
+        net,
+        batch,
+        settings or {},
+        threads,
+        target,
+        weights=weights,
+        seed=seed,
+        preprocess=preprocess or {},
+        inputs_in_arena=inputs_in_workspace,
     )
     if train is not None:
         request = TrainingRequest(**{f.name: getattr(request, f.name) for f in fields(Request)}, **train)
@@ -231,7 +241,16 @@ def _state(module: Module, first: Mapping[str, Array]) -> Array | None:
 def _answers(c: Compilation, interface: Interface, params: Mapping[str, Array]) -> tuple[Answer, ...]:
     """What this machine answers to the samples."""
     weights = {op.result.name or "": params[op.result.name or ""] for op in c.network.weights}
-    request = replace(c.request, source=c.network, weights=weights, cpu=None, threads=1, preprocess={}, observers=())
+    request = replace(
+        c.request,
+        source=c.network,
+        weights=weights,
+        cpu=None,
+        threads=1,
+        preprocess={},
+        observers=(),
+        inputs_in_arena=False,
+    )
     with load_program(build(request, PROGRAM), params) as program:
         results = program(*(sample(tensor.type) for tensor in interface.inputs))
     outputs = results if isinstance(results, tuple) else (results,)

@@ -82,6 +82,8 @@ class Request:
     seed: int = 0
     pipeline: str | None = None
     precision: str = field(default=F32, kw_only=True)
+    inputs_in_arena: bool = field(default=False, kw_only=True)
+    """A run may overwrite its inputs, which lie in its arena; only libraries know of that."""
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -146,6 +148,11 @@ class Compilation:
         return self.backend.optimize(
             self.graph, self.pipeline(), self.target, precision=r.precision, observers=r.observers
         )
+
+    def lowered(self, *, verify: bool) -> Module:
+        """The loops of `optimized`."""
+        in_arena = self.request.inputs_in_arena
+        return self.backend.lower(self.optimized, self.target, self.threads, verify=verify, inputs_in_arena=in_arena)
 
     @property
     def is_drawn(self) -> bool:
@@ -221,7 +228,7 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
         _check_memory(c)
 
     with c.stage("loops") as result:
-        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=until not in ("object", PROGRAM))
+        c.module = c.lowered(verify=until not in ("object", PROGRAM))
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c

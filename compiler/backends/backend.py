@@ -75,9 +75,11 @@ class Backend(ABC):
         graph = map_regions(graph, inside)
         return passes.run(graph, self.pipeline(pipeline, target, precision), observers=observers, verify=verify)
 
-    def lower(self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True) -> Module:
+    def lower(
+        self, graph: Graph, target: Target, threads: int = 1, *, verify: bool = True, inputs_in_arena: bool = False
+    ) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`."""
-        return lower(graph, target, threads, self.schedules, verify=verify)
+        return lower(graph, target, threads, self.schedules, verify=verify, inputs_in_arena=inputs_in_arena)
 
     @abstractmethod
     def emit(self, module: Module, target: Target) -> str:

@@ -125,9 +125,13 @@ def _constants(build: Build, upper: str) -> Iterator[str]:
 
 
 def _tensors(build: Build, upper: str) -> Iterator[str]:
+    offsets = build.interface.input_offsets
     for kind, tensors in (("input", build.interface.inputs), ("output", build.interface.outputs)):
-        for tensor in tensors:
-            yield from _tensor(f"{upper}_{kind.upper()}_{tensor.identifier.upper()}", tensor)
+        for i, tensor in enumerate(tensors):
+            name = f"{upper}_{kind.upper()}_{tensor.identifier.upper()}"
+            yield from _tensor(name, tensor)
+            if kind == "input" and offsets:
+                yield f"#define {name}_OFFSET {offsets[i]} /* its place in the workspace; a run overwrites it */\n"
         constant = "const " if kind == "input" else ""
         yield f"typedef struct {build.interface.prefix}_{kind}s {{"
         for tensor in tensors:

@@ -21,6 +21,7 @@ from ..modules.verifier import verify_module
 from ..signature import output_names
 from ..targets.target import Target
 from ..types import TensorType
+from .arrangement import Overlaps, arrange
 from .barriers import Placed, with_barriers
 from .buckets import BUCKET, announcing
 from .control import ControlFlow
@@ -29,6 +30,7 @@ from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
 from .memory import Lifetime, plan_arena
+from .overlapping import overlaps_of, serial
 from .reuse import ReusedKernels
 from .schedule import Schedules
 from .sharing import shared_kernels
@@ -36,13 +38,22 @@ from .state import order_updates, state_of
 from .weights import WeightRegion
 
 
-def lower(graph: Graph, target: Target, threads: int, schedules: Schedules, *, verify: bool = True) -> Module:
+def lower(
+    graph: Graph,
+    target: Target,
+    threads: int,
+    schedules: Schedules,
+    *,
+    verify: bool = True,
+    inputs_in_arena: bool = False,
+) -> Module:
     """Lower a graph (usually with the backend's layouts) by the schedules of a backend for `threads` threads.
 
+    With `inputs_in_arena` the inputs lie there when a run begins, and what they take is used again.
     The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`. Without
     `verify` that is left to the caller, who does it before any code of the module runs.
     """
-    module = _Lowering(graph, target, threads, schedules).module()
+    module = _Lowering(graph, target, threads, schedules, inputs_in_arena).module()
     if verify:
         verify_module(module)
     return module
@@ -65,7 +76,9 @@ class _Call:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, target: Target, threads: int, schedules: Schedules) -> None:
+    def __init__(
+        self, graph: Graph, target: Target, threads: int, schedules: Schedules, inputs_in_arena: bool = False
+    ) -> None:
         self.graph = graph = with_own_values(graph)
         self.target = target
         self.reused = ReusedKernels(lambda group: schedules.kernels(group, target, threads))
@@ -84,7 +97,9 @@ class _Lowering:
         self.aliases: dict[Value, Value] = {}
         self.shared: dict[Value, Value] = {}
         """Results that are written in the memory of others."""
-        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
+        self.inputs_in_arena = inputs_in_arena
+        inputs = () if inputs_in_arena else graph.inputs
+        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(inputs)}
         self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
 
     def module(self) -> Module:
@@ -112,6 +127,7 @@ class _Lowering:
             state=self.state.table,
             state_bytes=self.state.bytes,
             blocks=blocks,
+            input_offsets=tuple(self.places[v].offset for v in self.graph.inputs) if self.inputs_in_arena else (),
         )
 
     def _output_names(self) -> Sequence[str]:
@@ -147,18 +163,13 @@ class _Lowering:
         return self.aliases.get(value, value)
 
     def call(self, op: Operation) -> None:
-        """Schedule an operation, and the clearing of its results' margins before it."""
+        """Schedule an operation, and the clearing of its results' margins beside it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
         group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
         kernels = self.reused.kernels(group)
-        for result in op.results:
-            if has_filled_margins(result.type):
-                clear = self.clears.get(result.type)
-                if clear is None:
-                    clear = self.clears[result.type] = clear_margins(result.type, self.target)
-                call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
-                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
+        if not self.may_overwrite:
+            self._clear_margins(op, guard)
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
             _check_views(scheduled)
@@ -167,6 +178,18 @@ class _Lowering:
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             call = Call(name, (), False, label, macs, op.location)
             self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
+        if self.may_overwrite:  # until then an operand may lie there
+            self._clear_margins(op, guard)
+
+    def _clear_margins(self, op: Operation, guard: Value | None) -> None:
+        """Fill margins of the results."""
+        for result in op.results:
+            if has_filled_margins(result.type):
+                clear = self.clears.get(result.type)
+                if clear is None:
+                    clear = self.clears[result.type] = clear_margins(result.type, self.target)
+                call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
+                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         name = self.kernels.get(kernel)  # hashing a kernel takes a while
@@ -182,7 +205,7 @@ class _Lowering:
         kernels: dict[Kernel, str] = {}
         for kernel, name in self.kernels.items():
             kernels.setdefault(shared[name].kernel if name in shared else kernel, name)
-        self.kernels = kernels
+        self.kernels = {serial(k): n for k, n in kernels.items()} if self.target.is_scarce else kernels
         for i, c in enumerate(self.calls):
             name = c.call.kernel
             if name in shared:
@@ -271,11 +294,29 @@ class _Lowering:
         last = self.control.extended(first, last)
         # A thread may ask late whether it has to make a call.
         last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
+        if self.inputs_in_arena:
+            last |= {v: last.get(v, -1) for v in self.graph.inputs}
+            first |= dict.fromkeys(self.graph.inputs, -1)
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
-        plan = plan_arena(lifetimes, self.target.alignment, thorough=self.target.is_scarce)
+        if self.target.is_scarce:
+            overlaps = self._overlaps(lifetimes) if self.may_overwrite else {}
+            plan = arrange(lifetimes, self.target.alignment, overlaps)
+        else:
+            plan = plan_arena(lifetimes, self.target.alignment)
         self.places |= {v: Slot(Memory.ARENA, offset) for v, offset in plan.offsets.items()}
         self.places |= {v: self.places[old] for v, old in self.shared.items()}
         return plan.size
+
+    def _overlaps(self, lifetimes: Sequence[Lifetime]) -> Overlaps:
+        """How values may lie to each other that calls read last and write first."""
+        named = {name: kernel for kernel, name in self.kernels.items()}
+
+        def owner(argument: Argument) -> Value | None:
+            root = self.root(argument) if isinstance(argument, Value) else None
+            return self.shared.get(root, root) if root is not None else None
+
+        calls = [(named[c.call.kernel], [owner(a) for a in c.arguments]) for c in self.calls]
+        return overlaps_of(calls, lifetimes)
 
     def _placed(self, call: _Call) -> Call:
         when = self._slot(call.guard) if call.guard is not None else None

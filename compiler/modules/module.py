@@ -149,6 +149,8 @@ class Module:
     blocks: tuple[Block, ...] = ()
     """Conditions and loops among the calls: each is inside another or apart from it, and holds calls. Outer ones of the
     same calls stand before inner ones."""
+    input_offsets: tuple[int, ...] = ()
+    """Where the inputs lie in the arena when a run begins, if they do; a run overwrites them."""
 
     def __str__(self) -> str:
         from .printer import print_module  # it reads what is defined here

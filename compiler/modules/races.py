@@ -19,6 +19,7 @@ from ..loops.linear import ZERO, Linear
 from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
 from .module import Call, Meetings, Module
+from .overlaps import safe_distances
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]
 """By identity of an access: its smallest and largest constant in each dimension."""
@@ -130,7 +131,7 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
     meetings = Meetings(module.calls, module.blocks)
     first = 0
     for b, after in enumerate(module.calls):
-        _check_arguments(after, spans[b])
+        _check_arguments(after, spans[b], kernels[after.kernel], serial[after.kernel])
         for a in range(first, b):
             before = module.calls[a]
             if not (serial[before.kernel] and serial[after.kernel]) and not meetings.between(a, b):
@@ -141,9 +142,16 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
             first = b + 1
 
 
-def _check_arguments(call: Call, spans: Sequence[Span]) -> None:
-    """What a kernel writes through one parameter it doesn't touch through another."""
+def _check_arguments(call: Call, spans: Sequence[Span], kernel: Kernel, serial: bool) -> None:
+    """What a kernel writes through one parameter it doesn't touch through another, unless one thread does it in time."""
     for x, y in combinations(spans, 2):
-        if x.meets(y):
+        if x.meets(y) and not (serial and _is_read_in_time(kernel, x, y)):
             pair = f"%{x.touched.buffer.name} and %{y.touched.buffer.name}"
             raise ViolationError(f"@{call.kernel} touches the same memory through {pair}, and writes there")
+
+
+def _is_read_in_time(kernel: Kernel, x: Span, y: Span) -> bool:
+    """True if what is read through one parameter is overwritten through the other later than that."""
+    read, written = (y, x) if x.writes else (x, y)
+    distances = safe_distances(kernel).get((read.touched.buffer.name, written.touched.buffer.name))
+    return distances is not None and distances.allow(read.start - written.start)

@@ -39,7 +39,8 @@ class _ModuleReader(KernelReader):
         weights = self.integer()
         self.expect("at")
         offsets = tuple(self.list_of("[", "]", self.integer))
-        inputs = self.while_word("input", self.tensor)
+        places: list[int] = []
+        inputs = self.while_word("input", lambda: self.input_tensor(places))
         outputs = self.while_word("output", self.tensor)
         state_bytes = self.integer() if self.skip("state") else 0
         state = self.while_word("at", self.state_tensor)
@@ -65,6 +66,7 @@ class _ModuleReader(KernelReader):
             state=tuple(state),
             state_bytes=state_bytes,
             blocks=tuple(blocks),
+            input_offsets=tuple(places),
         )
 
     def _end(self, graph: T) -> T:
@@ -100,6 +102,13 @@ class _ModuleReader(KernelReader):
         while self.skip(word):
             items.append(item())
         return items
+
+    def input_tensor(self, places: list[int]) -> tuple[str, TensorType]:
+        """An input, perhaps with its place in the arena."""
+        tensor = self.tensor()
+        if self.skip("at"):
+            places.append(self.integer())
+        return tensor
 
     def state_tensor(self) -> tuple[str, TensorType, int]:
         """A parameter in the state region, after `at`."""
