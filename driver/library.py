@@ -38,6 +38,7 @@ from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
+from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
 from .compiler.targets.target import Environment, Target
 from .picture import usable_labels
@@ -175,7 +176,7 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
     build_ = Build(interface, extras, target if target != "host" else str(c.target), code)
     full = c.backend.complete_library(text, c.target, interface, code, region, extras)
     object_ = _object(full, c, interface)
-    certificate = certify(object_, interface) if is_served(c.target) else None
+    certificate = certify(object_, interface, overlapping_calls(c.module)) if is_served(c.target) else None
     if certificate is not None:
         build_ = replace(build_, stack_bytes=certificate.stack)
     notes = [n for n in (labels.note, note, _weights_note(c)) if n]
@@ -209,6 +210,8 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
     if c.threads > 1 and not c.target.has_threads:
         raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
+    if c.threads > 1 and c.request.inputs_in_arena:
+        raise NetcError("only code for one thread has its inputs in the workspace", hint="leave --threads out")
     is_training = isinstance(c.request, TrainingRequest)
     return interface_of(
         c.module,
@@ -392,6 +395,7 @@ def _command(build_: Build, request: Request, target: str) -> str:
     words += ["--seed", str(request.seed)] if request.seed else []
     words += _training_words(request) if isinstance(request, TrainingRequest) else []
     words += ["--threads", str(i.threads)] if i.threads > 1 else []
+    words += ["--inputs-in-workspace"] if request.inputs_in_arena else []
     in_file = _usual_storage(find_target(target)) is Storage.FILE
     words += {
         Storage.EMBEDDED: ["--embed-weights"],

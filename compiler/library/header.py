@@ -62,6 +62,14 @@ def _opening(build: Build, upper: str) -> str:
     reset = f" *   {p}_reset(workspace);   // before the first run, and to begin anew\n" if i.state_bytes else ""
     inputs = ", ".join(t.identifier for t in i.inputs)
     outputs = ", ".join(t.identifier for t in i.outputs)
+    placed = f"workspace + {upper}_INPUT_{i.inputs[0].identifier.upper()}_OFFSET" if i.input_offsets else ""
+    places = (
+        f""" * Inputs lie in the workspace, as at {placed}, and are lost in a run.
+ * Others, outside of it, are copied there.
+"""
+        if i.input_offsets
+        else ""
+    )
     what = "a step of training of a" if i.task is Task.TRAIN else "a"
     return f"""/* {comment(i.name)}, {what} neural network compiled by netc for {comment(build.target)}.
  *
@@ -71,7 +79,7 @@ def _opening(build: Build, upper: str) -> str:
  *   {p}_status status = {p}_{i.task.value}(workspace, &inputs, &outputs);   // {upper}_OK, as often as you like
  *
  * Tensors are dense row-major arrays. A workspace serves one run at a time; several may be used side by side.
- */
+{places} */
 #ifndef {upper}_H
 #define {upper}_H
 

@@ -291,12 +291,12 @@ class _Lowering:
                 if root is not None and root not in self.weights:
                     first.setdefault(root, position)
                     last[root] = position
-        last = self.control.extended(first, last)
-        # A thread may ask late whether it has to make a call.
-        last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         if self.inputs_in_arena:
             last |= {v: last.get(v, -1) for v in self.graph.inputs}
             first |= dict.fromkeys(self.graph.inputs, -1)
+        last = self.control.extended(first, last)
+        # A thread may ask late whether it has to make a call.
+        last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
         lifetimes = [Lifetime(v, v.type.bytes, first[v], last[v]) for v in first if v not in self.places]
         if self.target.is_scarce:
             overlaps = self._overlaps(lifetimes) if self.may_overwrite else {}

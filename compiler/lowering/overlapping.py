@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..graph.ir import Value
 from ..loops.ir import For, Kernel, LoopKind, Space, Stmt
-from ..modules.overlaps import Distances, safe_distances
+from ..modules.overlaps import Distances, Overlaps
 from .memory import Lifetime
 
 
@@ -26,20 +26,17 @@ def overlaps_of(
 ) -> Mapping[tuple[Value, Value], Distances]:
     """By a value that is read and one that is written; `calls` are kernels, and in whose memory their arguments lie."""
     lives = {t.value: t for t in lifetimes}
-    known: dict[Kernel, Mapping[tuple[str, str], Distances]] = {}
+    known: dict[Kernel, Overlaps] = {}
     found: dict[tuple[Value, Value], Distances] = {}
     for number, (kernel, owners) in enumerate(calls):
         uses = [(p, v) for p, v in zip(kernel.params, owners, strict=True) if v in lives]
         written = {v for p, v in uses if p.space is Space.OUT and lives[v].first == number}
         read = {v for p, v in uses if p.space is Space.ARGUMENT and lives[v].last == number}
         read -= {v for p, v in uses if p.space is Space.OUT}
-        if not read or not written:
-            continue
-        if kernel not in known:
-            known[kernel] = safe_distances(kernel)
-        for x, v in uses:
-            for y, w in uses:
-                if v in read and w in written and (x.name, y.name) in known[kernel]:
-                    distances = known[kernel][x.name, y.name]
-                    found[v, w] = found[v, w].both(distances) if (v, w) in found else distances
+        pairs = [(x, v, y, w) for x, v in uses for y, w in uses if v in read and w in written]
+        for x, v, y, w in pairs:
+            if x.space is Space.ARGUMENT and y.space is Space.OUT:
+                known[kernel] = known.get(kernel) or Overlaps(kernel)
+                distances = known[kernel].distances(x, y)
+                found[v, w] = found[v, w].both(distances) if (v, w) in found else distances
     return found

@@ -12,7 +12,7 @@ Within a step nothing is known of the order: it may write first, and read then. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -37,12 +37,12 @@ from ..loops.ir import (
     Store,
     Var,
 )
-from .module import Memory, Module
+from .module import Call, Memory, Module
 
 MOST_ITERATIONS = 16384
 """Iterations of nested loops that are followed one by one."""
 MOST_CHANNELS = 1024
-"""Bytes of the channels of a pixel that are looked at one by one."""
+"""Channels that are looked at one by one."""
 
 Numbers = NDArray[np.int64]
 Range = tuple[Numbers, Numbers]
@@ -86,30 +86,44 @@ class _Touched:
     """First byte and the one behind the last within the last dimension."""
 
 
-def safe_distances(kernel: Kernel) -> Mapping[tuple[str, str], Distances]:
-    """By the names of a parameter that is read and one that is written: how they may lie to each other."""
-    trace = _Trace()
-    trace.block(kernel.body, _Place(np.zeros(1, np.int64), {}))
-    steps = _length(kernel.body, 1)
-    return {
-        (x.name, y.name): _distances(x, y, trace.found, steps)
-        for x in kernel.params
-        for y in kernel.params
-        if x.space is Space.ARGUMENT and y.space is Space.OUT
-    }
+class Overlaps:
+    """How what a kernel reads and what it writes may lie to each other."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        trace = _Trace()
+        trace.block(kernel.body, _Place(np.zeros(1, np.int64), {}))
+        self._found = trace.found
+        self._steps = _length(kernel.body, 1)
+        self._known: dict[tuple[str, str], Distances] = {}
+
+    def distances(self, x: Buffer, y: Buffer) -> Distances:
+        """Those of a parameter that is only read and one that is written."""
+        key = (x.name, y.name)
+        if key not in self._known:
+            assert (x.space, y.space) == (Space.ARGUMENT, Space.OUT)
+            self._known[key] = _distances(x, y, self._found, self._steps)
+        return self._known[key]
 
 
 def overlapping(module: Module) -> frozenset[tuple[str, str]]:
     """Kernels with names of parameters: those that some call gives memory that another parameter sees as well."""
+    return frozenset((call.kernel, name) for call, names in _overlaps(module) for name in names)
+
+
+def overlapping_calls(module: Module) -> int:
+    """How many calls write where they read."""
+    return len({id(call) for call, _ in _overlaps(module)})
+
+
+def _overlaps(module: Module) -> Iterator[tuple[Call, tuple[str, str]]]:
+    """Calls with the names of two parameters, one of which is written, that see the same memory."""
     kernels = {kernel.name: kernel for kernel in module.kernels}
-    found = set[tuple[str, str]]()
     for call in module.calls:
         uses = [u for u in zip(call.arguments, kernels[call.kernel].params, strict=True) if u[0].memory is Memory.ARENA]
         for (one, x), (two, y) in combinations(uses, 2):
             apart = one.offset + x.bytes <= two.offset or two.offset + y.bytes <= one.offset
             if not apart and Space.OUT in (x.space, y.space) and x.space is not y.space:
-                found |= {(call.kernel, x.name), (call.kernel, y.name)}
-    return frozenset(found)
+                yield call, (x.name, y.name)
 
 
 def _distances(x: Buffer, y: Buffer, found: Mapping[tuple[str, bool], Sequence[_Touched]], steps: int) -> Distances:
@@ -117,10 +131,11 @@ def _distances(x: Buffer, y: Buffer, found: Mapping[tuple[str, bool], Sequence[_
     read, written = found.get((x.name, False), ()), found.get((y.name, True), ())
     most, least = _apart(read, written, steps, (-x.bytes, y.bytes))
     pitch, other = (b.shape[-1] * b.dtype.itemsize if b.shape else 0 for b in (x, y))
-    if pitch != other or not 1 < pitch <= MOST_CHANNELS:
+    size = x.dtype.itemsize
+    if pitch != other or size != y.dtype.itemsize or not 1 < pitch // size <= MOST_CHANNELS:
         return Distances(most, least)
     pitched = (y.bytes, -x.bytes)
-    for channel in range(pitch):
+    for channel in range(0, pitch, size):
         mine, theirs = ([p for t in parts if (p := _of_channel(t, channel, pitch))] for parts in (read, written))
         low, high = _apart(mine, theirs, steps, (-x.bytes, y.bytes))
         pitched = (min(pitched[0], low), max(pitched[1], high))
@@ -130,7 +145,7 @@ def _distances(x: Buffer, y: Buffer, found: Mapping[tuple[str, bool], Sequence[_
 
 
 def _of_channel(touched: _Touched, channel: int, pitch: int) -> _Touched | None:
-    """The pixels that are touched in one byte of their channels."""
+    """The pixels that are touched in one of their channels, which begins at this byte."""
     first, end = touched.row
     (here,) = np.nonzero((first <= channel) & (channel < end))
     if not len(here):

@@ -19,7 +19,7 @@ from ..loops.linear import ZERO, Linear
 from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
 from .module import Call, Meetings, Module
-from .overlaps import safe_distances
+from .overlaps import Overlaps
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]
 """By identity of an access: its smallest and largest constant in each dimension."""
@@ -129,9 +129,10 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
     spans = [known.of(call) for call in module.calls]
     serial = {name: each.parallel is None for name, each in facts.items()}
     meetings = Meetings(module.calls, module.blocks)
+    in_time = _InTime(kernels)
     first = 0
     for b, after in enumerate(module.calls):
-        _check_arguments(after, spans[b], kernels[after.kernel], serial[after.kernel])
+        _check_arguments(after, spans[b], in_time if serial[after.kernel] else None)
         for a in range(first, b):
             before = module.calls[a]
             if not (serial[before.kernel] and serial[after.kernel]) and not meetings.between(a, b):
@@ -142,16 +143,27 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
             first = b + 1
 
 
-def _check_arguments(call: Call, spans: Sequence[Span], kernel: Kernel, serial: bool) -> None:
-    """What a kernel writes through one parameter it doesn't touch through another, unless one thread does it in time."""
+def _check_arguments(call: Call, spans: Sequence[Span], in_time: _InTime | None) -> None:
+    """What a kernel writes through one parameter it doesn't touch through another, unless it has been read before."""
     for x, y in combinations(spans, 2):
-        if x.meets(y) and not (serial and _is_read_in_time(kernel, x, y)):
+        if x.meets(y) and (in_time is None or not in_time.is_read(call.kernel, x, y)):
             pair = f"%{x.touched.buffer.name} and %{y.touched.buffer.name}"
             raise ViolationError(f"@{call.kernel} touches the same memory through {pair}, and writes there")
 
 
-def _is_read_in_time(kernel: Kernel, x: Span, y: Span) -> bool:
-    """True if what is read through one parameter is overwritten through the other later than that."""
-    read, written = (y, x) if x.writes else (x, y)
-    distances = safe_distances(kernel).get((read.touched.buffer.name, written.touched.buffer.name))
-    return distances is not None and distances.allow(read.start - written.start)
+class _InTime:
+    """Whether what a serial kernel reads is overwritten later than that."""
+
+    def __init__(self, kernels: Mapping[str, Kernel]) -> None:
+        self._kernels = kernels
+        self._known: dict[str, Overlaps] = {}
+
+    def is_read(self, kernel: str, x: Span, y: Span) -> bool:
+        """True if what is read through one of two parameters is overwritten through the other later than that."""
+        if x.writes == y.writes:
+            return False
+        if kernel not in self._known:
+            self._known[kernel] = Overlaps(self._kernels[kernel])
+        read, written = (y, x) if x.writes else (x, y)
+        distances = self._known[kernel].distances(read.touched.buffer, written.touched.buffer)
+        return distances.allow(read.start - written.start)
