@@ -104,11 +104,10 @@ class _ModuleReader(KernelReader):
         return items
 
     def input_tensor(self, places: list[int]) -> tuple[str, TensorType]:
-        """An input, perhaps with its place in the arena."""
-        tensor = self.tensor()
+        """An input, perhaps after its place in the arena."""
         if self.skip("at"):
             places.append(self.integer())
-        return tensor
+        return self.tensor()
 
     def state_tensor(self) -> tuple[str, TensorType, int]:
         """A parameter in the state region, after `at`."""
