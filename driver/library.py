@@ -22,6 +22,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.graph.state import initial_state
 from .compiler.library.certificate import Certificate, as_json, as_table, certify, is_served
 from .compiler.library.facts import Extras
+from .compiler.library.fit import check_fits, ram_bytes
 from .compiler.library.header import Build, header
 from .compiler.library.interface import (
     Interface,
@@ -63,6 +64,8 @@ class Choices:
     """None: where there are no files."""
     weights_section: str | None = None
     selftest: bool = True
+    ram: int | None = None
+    """Bytes of RAM that a run may need: workspace, inputs, outputs and, where it is known, stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ def build_library(
     beside the library, or inside it with `embed_weights`, as they do where the target has no files, or in a
     `weights_section` of the object. With `threads` above 1 there are contexts for so many threads. `selftest` False
     leaves out the self-test. With `inputs_in_workspace` a run finds its inputs in the workspace and overwrites them.
+    With `ram` a library is refused whose run needs more bytes for workspace, inputs, outputs and stack.
 
     With `train`, arguments of `netc.compile_training` such as `optimizer` and `freeze`, the library makes training
     steps on batches of `batch` samples. Raises `NetcError` for whatever the caller can cure.
@@ -179,6 +183,8 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
     certificate = certify(object_, interface, overlapping_calls(c.module)) if is_served(c.target) else None
     if certificate is not None:
         build_ = replace(build_, stack_bytes=certificate.stack)
+    if choices.ram is not None:
+        _check_ram(c, interface, build_.stack_bytes, choices.ram)
     notes = [n for n in (labels.note, note, _weights_note(c)) if n]
     with _filling(folder) as part:
         _write(part, build_, object_, region, picture, c)
@@ -223,6 +229,16 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
         outputs=c.graph.attributes["metrics"] if is_training else output_names(c.graph),
         task=Task.TRAIN if is_training else Task.RUN,
     )
+
+
+def _check_ram(c: Compilation, interface: Interface, stack: int | None, ram: int) -> None:
+    """Refuse what takes more RAM than there is; the message says what would take less."""
+    least = None
+    if ram_bytes(interface, stack) > ram and not interface.input_offsets and c.threads == 1:
+        module = c.backend.lower(c.optimized, c.target, verify=False, inputs_in_arena=True)
+        moved = replace(interface, arena_bytes=module.arena_bytes, inputs_in_arena=module.input_offsets)
+        least = ram_bytes(moved, stack)
+    check_fits(interface, stack, ram, least)
 
 
 def _usual_storage(target: Target) -> Storage:

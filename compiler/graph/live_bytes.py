@@ -1,7 +1,7 @@
 """The bytes that are live while a graph is computed in one order or another.
 
 Counted are results that need memory of their own: no views, no outputs, nothing that is known when weights are
-loaded. An operation that may overwrite an operand, element by element, takes no memory where the operand isn't read later.
+loaded. An operation that may overwrite an operand, element by element, takes none where the operand isn't read later.
 """
 
 from __future__ import annotations

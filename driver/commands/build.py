@@ -59,6 +59,7 @@ training_options = combine(
 )
 @click.option("--weights-section", metavar="NAME", help="Weights in this section of the object, for a linker script.")
 @click.option("--inputs-in-workspace", is_flag=True, help="Inputs lie in the workspace; a run overwrites them.")
+@click.option("--ram", type=click.IntRange(1), metavar="BYTES", help="Refuse what needs more RAM than this.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Most threads of a run.")
 @click.option("--selftest/--no-selftest", default=True, show_default=True, help="A function that tests the library.")
 @training_options
@@ -78,7 +79,7 @@ def build_command(model: str, output: str, as_json: bool, target: str, train: bo
     request: Request = Request(model, **given, cpu=target)
     if training is not None:
         request = TrainingRequest(model, **given, cpu=target, **training)
-    names = ("prefix", "embed_weights", "weights_section", "selftest")
+    names = ("prefix", "embed_weights", "weights_section", "selftest", "ram")
     library = write_library(request, Path(output), target, Choices(**{name: options[name] for name in names}))
     show_notes(*library.notes)
     echo(json.dumps(_summary(library), indent=1) if as_json else _report(library), nl=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -241,6 +242,19 @@ def test_libraries_with_inputs_in_the_workspace(tmp_path: Path) -> None:
     assert certificate["overlapping_calls"] > 0
     assert "write over what was read" in (tmp_path / "lost/README.md").read_text()
     assert "--inputs-in-workspace" in (tmp_path / "lost/README.md").read_text()
+
+
+def test_what_needs_more_ram_is_refused(tmp_path: Path) -> None:
+    graph = quantized(Net(PICTURE, separable))
+    given = {"target": "cortex-m4", "prefix": "net", "selftest": False}
+    with pytest.raises(NetcError, match="doesn't fit in 99 bytes of RAM: the least is") as raised:
+        build_library(graph, tmp_path / "net", ram=99, **given)
+    hint = str(raised.value.diagnostics[0].hint)
+    least = int(re.findall(r"with --inputs-in-workspace it needs ([\d,]+) bytes", hint)[0].replace(",", ""))
+    assert not (tmp_path / "net").exists()
+    build_library(graph, tmp_path / "net", ram=least, inputs_in_workspace=True, **given)
+    with pytest.raises(NetcError, match=f"the least is {least:,}"):
+        build_library(graph, tmp_path / "less", ram=least - 1, inputs_in_workspace=True, **given)
 
 
 def test_only_one_thread_takes_inputs_from_the_workspace(tmp_path: Path) -> None:
