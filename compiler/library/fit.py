@@ -22,7 +22,8 @@ def check_fits(interface: Interface, stack: int | None, ram: int, least: int | N
     parts += [f"inputs {outside:,}"] if outside else []
     parts += [f"outputs {sum(t.type.bytes for t in interface.outputs):,}"]
     parts += [f"stack {stack:,}"] if stack is not None else []
-    hint = "take a smaller picture or fewer channels"
+    is_float = any(t.type.dtype.is_float for t in interface.inputs)
+    hint = "8-bit integers take a quarter: `netc quantize`" if is_float else "take a smaller input or fewer channels"
     if least is not None and least < needed:
         hint = f"with --inputs-in-workspace it needs {least:,} bytes" + ("" if least <= ram else f", and {hint}")
     raise NetcError(
