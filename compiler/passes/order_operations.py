@@ -22,7 +22,7 @@ class OrderOperations(Pass):
     beginning first ("Ordering chaos": Ahn et al., 2020). Where that takes too long, a number of beginnings of the same
     length is kept at a time. The order stays as it is where none is better.
 
-    Before (%x is small, %0 and %2 are large)::
+    Where %x and %y are small, and what is made larger of them is large. Before::
 
         %0 = resize(%x)
         %1 = resize(%y)
