@@ -40,7 +40,7 @@ HEADS = ("net", "multiplications", "instructions", "of them each", "at the publi
 def main() -> None:
     """Print the table; fails if bytes differ."""
     arguments = options()
-    rows = [row(name, arguments.target) for name in arguments.nets or RATES]
+    rows = [row(name, arguments.target, arguments.inputs_in_workspace) for name in arguments.nets or RATES]
     print(setting("ai-edge-litert", "ziglang"))
     print(
         f"\nTarget: {arguments.target}, on {BOARDS[arguments.target].machine}; bytes are those of LiteRT's reference\n"
@@ -53,10 +53,11 @@ def options() -> argparse.Namespace:
     p = parser(__doc__)
     p.add_argument("nets", nargs="*", metavar="NET", help=f"of {', '.join(RATES)}; default: all")
     p.add_argument("--target", default="cortex-m4", choices=BOARDS)
+    p.add_argument("--inputs-in-workspace", action="store_true", help="a run may overwrite them")
     return p.parse_args()
 
 
-def row(name: str, target: str) -> list[str]:
+def row(name: str, target: str, in_workspace: bool) -> list[str]:
     """What is measured of one network."""
     graph = integers(name)
     random = np.random.default_rng(1)
@@ -65,7 +66,15 @@ def row(name: str, target: str) -> list[str]:
         home = Path(folder)
         netc.write_tflite(graph, home / "net.tflite")
         expected = LiteRT(home / "net.tflite", reference=True)(x)
-        library = build_library(graph, home / "net", target=target, prefix="net", embed_weights=True, selftest=False)
+        library = build_library(
+            graph,
+            home / "net",
+            target=target,
+            prefix="net",
+            embed_weights=True,
+            selftest=False,
+            inputs_in_workspace=in_workspace,
+        )
         interface = library.build.interface
         found = emulate(target, home / "net/net.o", interface, [x], counts=True)
         elf = Elf.read((home / "net/net.o").read_bytes())

@@ -22,6 +22,7 @@ from .compiler.graph.ir import Array, Graph
 from .compiler.graph.state import initial_state
 from .compiler.library.certificate import Certificate, as_json, as_table, certify, is_served
 from .compiler.library.facts import Extras
+from .compiler.library.fit import check_fits, ram_bytes
 from .compiler.library.header import Build, header
 from .compiler.library.interface import (
     Interface,
@@ -38,6 +39,7 @@ from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
+from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
 from .compiler.targets.target import Environment, Target
 from .picture import usable_labels
@@ -62,6 +64,8 @@ class Choices:
     """None: where there are no files."""
     weights_section: str | None = None
     selftest: bool = True
+    ram: int | None = None
+    """Bytes of RAM that a run may need: workspace, inputs, outputs and, where it is known, stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def build_library(
     seed: int = 0,
     threads: int = 1,
     train: Mapping[str, Any] | None = None,
+    inputs_in_workspace: bool = False,
     **choices: Any,
 ) -> Library:
     """Write a network as a library into a folder: header, object, archive, shared library, weights, texts.
@@ -97,13 +102,23 @@ def build_library(
     `netc.compile`. `prefix` begins all names of the library (default: the network's name). Weights lie in a file
     beside the library, or inside it with `embed_weights`, as they do where the target has no files, or in a
     `weights_section` of the object. With `threads` above 1 there are contexts for so many threads. `selftest` False
-    leaves out the self-test.
+    leaves out the self-test. With `inputs_in_workspace` a run finds its inputs in the workspace and overwrites them.
+    With `ram` a library is refused whose run needs more bytes for workspace, inputs, outputs and stack.
 
     With `train`, arguments of `netc.compile_training` such as `optimizer` and `freeze`, the library makes training
     steps on batches of `batch` samples. Raises `NetcError` for whatever the caller can cure.
     """
     request = Request(
-        source, net, batch, settings or {}, threads, target, weights=weights, seed=seed, preprocess=preprocess or {}
+        source,
+        net,
+        batch,
+        settings or {},
+        threads,
+        target,
+        weights=weights,
+        seed=seed,
+        preprocess=preprocess or {},
+        inputs_in_arena=inputs_in_workspace,
     )
     if train is not None:
         request = TrainingRequest(**{f.name: getattr(request, f.name) for f in fields(Request)}, **train)
@@ -165,9 +180,11 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
     build_ = Build(interface, extras, target if target != "host" else str(c.target), code)
     full = c.backend.complete_library(text, c.target, interface, code, region, extras)
     object_ = _object(full, c, interface)
-    certificate = certify(object_, interface) if is_served(c.target) else None
+    certificate = certify(object_, interface, overlapping_calls(c.module)) if is_served(c.target) else None
     if certificate is not None:
         build_ = replace(build_, stack_bytes=certificate.stack)
+    if choices.ram is not None:
+        _check_ram(c, interface, build_.stack_bytes, choices.ram)
     notes = [n for n in (labels.note, note, _weights_note(c)) if n]
     with _filling(folder) as part:
         _write(part, build_, object_, region, picture, c)
@@ -199,6 +216,8 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
     if c.threads > 1 and not c.target.has_threads:
         raise NetcError(f"code for {c.target} runs on one thread", hint="leave --threads out")
+    if c.threads > 1 and c.request.inputs_in_arena:
+        raise NetcError("only code for one thread has its inputs in the workspace", hint="leave --threads out")
     is_training = isinstance(c.request, TrainingRequest)
     return interface_of(
         c.module,
@@ -210,6 +229,16 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
         outputs=c.graph.attributes["metrics"] if is_training else output_names(c.graph),
         task=Task.TRAIN if is_training else Task.RUN,
     )
+
+
+def _check_ram(c: Compilation, interface: Interface, stack: int | None, ram: int) -> None:
+    """Refuse what takes more RAM than there is; the message says what would take less."""
+    least = None
+    if ram_bytes(interface, stack) > ram and not interface.input_offsets and c.threads == 1:
+        module = c.backend.lower(c.optimized, c.target, verify=False, inputs_in_arena=True)
+        moved = replace(interface, arena_bytes=module.arena_bytes, inputs_in_arena=module.input_offsets)
+        least = ram_bytes(moved, stack)
+    check_fits(interface, stack, ram, least)
 
 
 def _usual_storage(target: Target) -> Storage:
@@ -231,7 +260,16 @@ def _state(module: Module, first: Mapping[str, Array]) -> Array | None:
 def _answers(c: Compilation, interface: Interface, params: Mapping[str, Array]) -> tuple[Answer, ...]:
     """What this machine answers to the samples."""
     weights = {op.result.name or "": params[op.result.name or ""] for op in c.network.weights}
-    request = replace(c.request, source=c.network, weights=weights, cpu=None, threads=1, preprocess={}, observers=())
+    request = replace(
+        c.request,
+        source=c.network,
+        weights=weights,
+        cpu=None,
+        threads=1,
+        preprocess={},
+        observers=(),
+        inputs_in_arena=False,
+    )
     with load_program(build(request, PROGRAM), params) as program:
         results = program(*(sample(tensor.type) for tensor in interface.inputs))
     outputs = results if isinstance(results, tuple) else (results,)
@@ -373,6 +411,7 @@ def _command(build_: Build, request: Request, target: str) -> str:
     words += ["--seed", str(request.seed)] if request.seed else []
     words += _training_words(request) if isinstance(request, TrainingRequest) else []
     words += ["--threads", str(i.threads)] if i.threads > 1 else []
+    words += ["--inputs-in-workspace"] if request.inputs_in_arena else []
     in_file = _usual_storage(find_target(target)) is Storage.FILE
     words += {
         Storage.EMBEDDED: ["--embed-weights"],

@@ -87,6 +87,8 @@ class Request:
     precision: str = field(default=F32, kw_only=True)
     choices: NetworkChoices | None = field(default=None, kw_only=True)
     """Decisions of schedules; None: those that `netc tune` has kept for this network on this machine, if any."""
+    inputs_in_arena: bool = field(default=False, kw_only=True)
+    """A run may overwrite its inputs, which lie in its arena; only libraries know of that."""
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -153,6 +155,11 @@ class Compilation:
         r = self.request
         given: dict[str, Any] = {"precision": r.precision, "observers": r.observers, "choices": self.choices}
         return self.backend.optimize(self.graph, self.pipeline(), self.target, **given)
+
+    def lowered(self, *, verify: bool) -> Module:
+        """The loops of `optimized`."""
+        given: dict[str, Any] = {"choices": self.choices, "inputs_in_arena": self.request.inputs_in_arena}
+        return self.backend.lower(self.optimized, self.target, self.threads, verify=verify, **given)
 
     @property
     def is_drawn(self) -> bool:
@@ -232,8 +239,7 @@ def build(request: Buildable[C], until: str = "object", *, whole: bool = True) -
         _check_memory(c)
 
     with c.stage("loops") as result:
-        verify = until not in ("object", PROGRAM)
-        c.module = c.backend.lower(c.optimized, c.target, c.threads, verify=verify, choices=c.choices)
+        c.module = c.lowered(verify=until not in ("object", PROGRAM))
         result.append(f"{len(c.module.kernels)} kernels, {len(c.module.calls)} calls")
     if until == "loops":
         return c

@@ -92,6 +92,7 @@ class Backend(ABC):
         *,
         verify: bool = True,
         choices: NetworkChoices | None = None,
+        inputs_in_arena: bool = False,
     ) -> Module:
         """The loops of a graph, for `threads` threads of a machine; see `lowering.lower`.
 
@@ -104,7 +105,8 @@ class Backend(ABC):
             group=int(target.is_scarce),
         )
         graph = passes.run(graph, (split,), verify=verify)
-        return lower(graph, target, threads, self.schedules, verify=verify, choices=choices)
+        given = {"choices": choices, "inputs_in_arena": inputs_in_arena}
+        return lower(graph, target, threads, self.schedules, verify=verify, **given)
 
     @abstractmethod
     def emit(self, module: Module, target: Target) -> str:

@@ -40,6 +40,10 @@ class Certificate:
     """The path that takes the most, and the frame of each function on it."""
     outside: tuple[str, ...]
     """Functions that are called, but not defined: what they take of the stack comes on top."""
+    inputs: int = 0
+    """Bytes of the workspace in which the caller puts inputs; 0 if they lie elsewhere."""
+    overlapping: int = 0
+    """Calls of kernels that write where they have read."""
 
     @property
     def flash(self) -> int:
@@ -58,8 +62,11 @@ def is_served(target: Target) -> bool:
     return target.environment is Environment.BARE and (is_riscv or target.triple.startswith("thumb"))
 
 
-def certify(object_: bytes, interface: Interface) -> Certificate:
-    """The certificate of an object; raises `InternalError` where nothing can be promised."""
+def certify(object_: bytes, interface: Interface, overlapping: int = 0) -> Certificate:
+    """The certificate of an object; raises `InternalError` where nothing can be promised.
+
+    `overlapping` is the number of calls that write where they have read.
+    """
     elf = Elf.read(object_)
     if any(s.is_writable and s.size for s in elf.sections):
         raise InternalError("the code has variables of its own")
@@ -75,7 +82,16 @@ def certify(object_: bytes, interface: Interface) -> Certificate:
     constants = sum(s.size for s in used) - code - weights
     outside = {name for root in roots for name in _reached(found, root) if name not in found}
     return Certificate(
-        code, constants, weights, optional, interface.workspace_bytes, depth, path, tuple(sorted(outside))
+        code=code,
+        constants=constants,
+        weights=weights,
+        optional=optional,
+        workspace=interface.workspace_bytes,
+        stack=depth,
+        deepest=path,
+        outside=tuple(sorted(outside)),
+        inputs=sum(t.type.bytes for t in interface.inputs) if interface.input_offsets else 0,
+        overlapping=overlapping,
     )
 
 
@@ -113,6 +129,8 @@ def as_json(certificate: Certificate, name: str, target: str) -> str:
         "flash": {"code": c.code, "constants": c.constants, "weights": c.weights, "total": c.flash},
         "optional_flash": c.optional,
         "ram": {"workspace": c.workspace, "stack": c.stack, "total": c.ram},
+        "inputs_in_workspace": c.inputs,
+        "overlapping_calls": c.overlapping,
         "deepest_calls": [{"function": name, "frame": frame} for name, frame in c.deepest],
         "functions_of_others": list(c.outside),
         "recursion": False,
@@ -126,6 +144,10 @@ def as_table(certificate: Certificate) -> str:
     """The certificate for people, as rows of a table in Markdown."""
     c = certificate
     others = f", beside what {', '.join(f'`{name}`' for name in c.outside)} take" if c.outside else ""
+    inputs = f" with inputs of {c.inputs:,}" if c.inputs else ""
+    calls = "call writes" if c.overlapping == 1 else "calls write"
+    reused = f"{c.overlapping} {calls} over what was read before; each kernel's loops show that nothing is lost.\n"
+    reused = f"\n{reused}" if c.overlapping else ""
     deepest = ", ".join(f"`{name}` {frame}" for name, frame in c.deepest)
     return f"""## What it takes
 
@@ -133,8 +155,8 @@ def as_table(certificate: Certificate) -> str:
 | --- | ---: | --- |
 | flash | {c.flash:,} | code {c.code:,}, constants {c.constants:,}, weights {c.weights:,} |
 | flash of self-test and facts | {c.optional:,} | unless the linker leaves them out |
-| RAM | {c.ram:,} | workspace {c.workspace:,}, stack {c.stack:,}{others} |
+| RAM | {c.ram:,} | workspace {c.workspace:,}{inputs}, stack {c.stack:,}{others} |
 
 The stack is that of the deepest calls: {deepest}. Frames and calls are read from the
 object: no function calls itself, none is called through a pointer, and there are no variables.
-"""
+{reused}"""

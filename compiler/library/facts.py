@@ -46,6 +46,7 @@ def describe(interface: Interface, target: str, code: int, extras: Extras) -> Ma
         "target": target,
         "code": f"{code:016x}",
         "inputs": _tensors(interface.inputs),
+        "input_offsets": list(interface.input_offsets),
         "outputs": _tensors(interface.outputs),
         "workspace_bytes": interface.workspace_bytes,
         "alignment": interface.alignment,

@@ -62,6 +62,14 @@ def _opening(build: Build, upper: str) -> str:
     reset = f" *   {p}_reset(workspace);   // before the first run, and to begin anew\n" if i.state_bytes else ""
     inputs = ", ".join(t.identifier for t in i.inputs)
     outputs = ", ".join(t.identifier for t in i.outputs)
+    placed = f"workspace + {upper}_INPUT_{i.inputs[0].identifier.upper()}_OFFSET" if i.input_offsets else ""
+    places = (
+        f""" * Inputs lie in the workspace, as at {placed}, and are lost in a run.
+ * Others, outside of it, are copied there.
+"""
+        if i.input_offsets
+        else ""
+    )
     what = "a step of training of a" if i.task is Task.TRAIN else "a"
     return f"""/* {comment(i.name)}, {what} neural network compiled by netc for {comment(build.target)}.
  *
@@ -71,7 +79,7 @@ def _opening(build: Build, upper: str) -> str:
  *   {p}_status status = {p}_{i.task.value}(workspace, &inputs, &outputs);   // {upper}_OK, as often as you like
  *
  * Tensors are dense row-major arrays. A workspace serves one run at a time; several may be used side by side.
- */
+{places} */
 #ifndef {upper}_H
 #define {upper}_H
 
@@ -125,9 +133,13 @@ def _constants(build: Build, upper: str) -> Iterator[str]:
 
 
 def _tensors(build: Build, upper: str) -> Iterator[str]:
+    offsets = build.interface.input_offsets
     for kind, tensors in (("input", build.interface.inputs), ("output", build.interface.outputs)):
-        for tensor in tensors:
-            yield from _tensor(f"{upper}_{kind.upper()}_{tensor.identifier.upper()}", tensor)
+        for i, tensor in enumerate(tensors):
+            name = f"{upper}_{kind.upper()}_{tensor.identifier.upper()}"
+            yield from _tensor(name, tensor)
+            if kind == "input" and offsets:
+                yield f"#define {name}_OFFSET {offsets[i]} /* its place in the workspace; a run overwrites it */\n"
         constant = "const " if kind == "input" else ""
         yield f"typedef struct {build.interface.prefix}_{kind}s {{"
         for tensor in tensors:

@@ -109,6 +109,13 @@ class Interface:
     task: Task = Task.RUN
     state: tuple[tuple[str, TensorType, int], ...] = ()
     """Name, type and offset in the state of each part of it."""
+    inputs_in_arena: tuple[int, ...] = ()
+    """Where a run finds its inputs in the arena, which it overwrites; empty if they are the caller's."""
+
+    @property
+    def input_offsets(self) -> tuple[int, ...]:
+        """Where a run finds its inputs in the workspace; empty if they are the caller's."""
+        return tuple(self.arena_offset + offset for offset in self.inputs_in_arena)
 
     @property
     def head_bytes(self) -> int:
@@ -182,6 +189,7 @@ def interface_of(
         alignment=alignment,
         task=task,
         state=tuple(module.state),
+        inputs_in_arena=module.input_offsets,
     )
 
 

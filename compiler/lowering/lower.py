@@ -21,6 +21,7 @@ from ..modules.verifier import verify_module
 from ..signature import output_names
 from ..targets.target import Target
 from ..types import DType, TensorType
+from .arrangement import Overlaps, arrange
 from .barriers import Placed, with_barriers
 from .buckets import BUCKET, announcing
 from .choices import NetworkChoices, label_of, problem_of
@@ -30,6 +31,7 @@ from .guards import guards_of
 from .kernel import Argument, Packed, Scheduled
 from .margins import clear_margins, has_filled_margins
 from .memory import Lifetime, Plan, plan_arena
+from .overlapping import overlaps_of, serial
 from .reuse import ReusedKernels
 from .schedule import Schedules
 from .sharing import shared_kernels
@@ -45,15 +47,17 @@ def lower(
     *,
     verify: bool = True,
     choices: NetworkChoices | None = None,
+    inputs_in_arena: bool = False,
 ) -> Module:
     """Lower a graph (usually with the backend's layouts) by the schedules of a backend for `threads` threads.
 
-    `choices` say which decisions schedules take otherwise.
+    `choices` say which decisions schedules take otherwise. With `inputs_in_arena` the inputs lie there when a run
+    begins, and what they take is used again.
 
     The module is verified: a schedule that leaves a buffer, or lets two threads meet, is an `InternalError`. Without
     `verify` that is left to the caller, who does it before any code of the module runs.
     """
-    module = _Lowering(graph, target, threads, schedules, choices).module()
+    module = _Lowering(graph, target, threads, schedules, choices, inputs_in_arena).module()
     if verify:
         verify_module(module)
     return module
@@ -77,7 +81,13 @@ class _Call:
 
 class _Lowering:
     def __init__(
-        self, graph: Graph, target: Target, threads: int, schedules: Schedules, choices: NetworkChoices | None
+        self,
+        graph: Graph,
+        target: Target,
+        threads: int,
+        schedules: Schedules,
+        choices: NetworkChoices | None,
+        inputs_in_arena: bool,
     ) -> None:
         self.choices = choices
         self.graph = graph = with_own_values(graph)
@@ -103,7 +113,9 @@ class _Lowering:
         """Values among turns that lie in a part of others."""
         self.shared: dict[Value, Value] = {}
         """Results that are written in the memory of others."""
-        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(graph.inputs)}
+        self.inputs_in_arena = inputs_in_arena
+        inputs = () if inputs_in_arena else graph.inputs
+        self.places: dict[Value, Slot] = {v: Slot(Memory.INPUT, i) for i, v in enumerate(inputs)}
         self.places |= {p: Slot(Memory.STATE, self.state.offsets[p]) for p in self.state.params}
 
     def module(self) -> Module:
@@ -133,6 +145,7 @@ class _Lowering:
             state_bytes=self.state.bytes,
             blocks=blocks,
             turns=turns,
+            input_offsets=tuple(self.places[v].offset for v in self.graph.inputs) if self.inputs_in_arena else (),
         )
 
     def _output_names(self) -> Sequence[str]:
@@ -177,7 +190,7 @@ class _Lowering:
         return value in self.weights
 
     def call(self, op: Operation) -> None:
-        """Schedule an operation, and the clearing of its results' margins before it."""
+        """Schedule an operation, and the clearing of its results' margins beside it."""
         guard = self.guards.get(op.results[0])
         group = group_of(op, self.producers, self.weights)
         group = replace(group, in_place=self._in_place(group) or self._overwritten(group))
@@ -186,13 +199,8 @@ class _Lowering:
             group = replace(group, picker=self.choices.of(problem, label_of(group)))
         first = len(self.calls)
         kernels = (self.alone if self.control.are_shared else self.reused).kernels(group)
-        for result in op.results:
-            if has_filled_margins(result.type):
-                clear = self.clears.get(result.type)
-                if clear is None:
-                    clear = self.clears[result.type] = clear_margins(result.type, self.target)
-                call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
-                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
+        if not self.may_overwrite:
+            self._clear_margins(op, guard)
         multiplying = sum(scheduled.multiplies for scheduled in kernels)
         for scheduled in kernels:
             _check_views(scheduled)
@@ -201,8 +209,20 @@ class _Lowering:
             label = " ".join(filter(None, (self.region.layer(op), group.label)))
             call = Call(name, (), False, label, macs, op.location)
             self.calls.append(_Call(call, scheduled.arguments, guard, op.results))
+        if self.may_overwrite:  # until then an operand may lie there
+            self._clear_margins(op, guard)
         if self.choices is not None:
             self.choices.called(problem, len(self.calls) - first)
+
+    def _clear_margins(self, op: Operation, guard: Value | None) -> None:
+        """Fill margins of the results."""
+        for result in op.results:
+            if has_filled_margins(result.type):
+                clear = self.clears.get(result.type)
+                if clear is None:
+                    clear = self.clears[result.type] = clear_margins(result.type, self.target)
+                call = Call(self._name(clear, "clear_margins"), (), False, "clear_margins", 0, op.location)
+                self.calls.append(_Call(call, (result,) * len(clear.params), guard, (result,), fills=True))
 
     def _name(self, kernel: Kernel, stem: str) -> str:
         name = self.kernels.get(kernel)  # hashing a kernel takes a while
@@ -218,7 +238,7 @@ class _Lowering:
         kernels: dict[Kernel, str] = {}
         for kernel, name in self.kernels.items():
             kernels.setdefault(shared[name].kernel if name in shared else kernel, name)
-        self.kernels = kernels
+        self.kernels = {serial(k): n for k, n in kernels.items()} if self.target.is_scarce else kernels
         for i, c in enumerate(self.calls):
             name = c.call.kernel
             if name in shared:
@@ -309,6 +329,9 @@ class _Lowering:
             value = self.root(self.slices[root].whole) if root in self.slices else root
             first.setdefault(value, turns.first if turns is not None else position)
             last[value] = turns.end - 1 if turns is not None else position
+        if self.inputs_in_arena:
+            last |= {v: last.get(v, -1) for v in self.graph.inputs}
+            first |= dict.fromkeys(self.graph.inputs, -1)
         last = self.control.extended(first, last)
         # A thread may ask late whether it has to make a call.
         last |= {self.root(c.guard): len(self.calls) for c in self.calls if c.guard is not None}
@@ -329,7 +352,13 @@ class _Lowering:
         return whole.size
 
     def _planned(self, lifetimes: Sequence[Lifetime]) -> Plan:
-        return plan_arena(lifetimes, self.target.alignment, thorough=self.target.is_scarce)
+        """Where values lie: where memory is scarce, in that of others which a call reads for the last time."""
+        if not self.target.is_scarce:
+            return plan_arena(lifetimes, self.target.alignment)
+        in_turns = bool(self.control.turns)
+        return arrange(
+            lifetimes, self.target.alignment, self._overlaps(lifetimes) if self.may_overwrite and not in_turns else {}
+        )
 
     def _touched(self) -> Iterator[tuple[int, Value]]:
         """The values that calls touch, weights aside, each with the call's number."""
@@ -339,6 +368,17 @@ class _Lowering:
                 root = self.shared.get(root, root) if root is not None else None
                 if root is not None and root not in self.weights:
                     yield position, root
+
+    def _overlaps(self, lifetimes: Sequence[Lifetime]) -> Overlaps:
+        """How values may lie to each other that calls read last and write first."""
+        named = {name: kernel for kernel, name in self.kernels.items()}
+
+        def owner(argument: Argument) -> Value | None:
+            root = self.root(argument) if isinstance(argument, Value) else None
+            return self.shared.get(root, root) if root is not None else None
+
+        calls = [(named[c.call.kernel], [owner(a) for a in c.arguments]) for c in self.calls]
+        return overlaps_of(calls, lifetimes)
 
     def _placed(self, call: _Call) -> Call:
         when = self._slot(call.guard) if call.guard is not None else None

@@ -2,8 +2,7 @@
 
 Tensors whose lifetimes overlap never share bytes. Places are given by size, largest first, each at the lowest offset
 that is free during its whole lifetime ("greedy by size"; Pisarchyk and Lee, "Efficient Memory Management for Deep
-Neural Net Inference", 2020). Where memory is scarce, the plan is improved: as long as that saves memory, some value is
-placed before all others.
+Neural Net Inference", 2020). Where memory is scarce, `arrangement` looks for a better plan.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ import numpy as np
 from ..graph.ir import Value
 
 ALIGNMENT = 64
-MOST_ORDERED = 100
-"""Values of a thorough plan, whose time grows with the third power of their number."""
 
 
 def align(size: int, alignment: int = ALIGNMENT) -> int:
@@ -43,31 +40,17 @@ class Plan:
     size: int
 
 
-def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT, *, thorough: bool = False) -> Plan:
-    """The places of all values. A thorough plan tries other orders, too, unless there are too many values."""
-    order = sorted(lifetimes, key=lambda t: (-t.bytes, t.first))
-    plan = _placed(order, alignment)
-    if not thorough or len(order) > MOST_ORDERED:
-        return plan
-    least = _most_at_once(lifetimes, alignment)
-    while plan.size > least:
-        others = ([t, *(o for o in order if o is not t)] for t in order)
-        better = ((found, other) for other in others if (found := _placed(other, alignment)).size < plan.size)
-        improved = next(better, None)
-        if improved is None:
-            break
-        plan, order = improved
-    return plan
+def plan_arena(lifetimes: Sequence[Lifetime], alignment: int = ALIGNMENT) -> Plan:
+    """The places of all values."""
+    return placed(by_size(lifetimes), alignment)
 
 
-def _most_at_once(lifetimes: Sequence[Lifetime], alignment: int) -> int:
-    """The bytes of those values that are live at the same call, where they are most: no plan takes less."""
-    calls = {t.first for t in lifetimes}
-    live = (sum(align(t.bytes, alignment) for t in lifetimes if t.first <= call <= t.last) for call in calls)
-    return max(live, default=0)
+def by_size(lifetimes: Sequence[Lifetime]) -> list[Lifetime]:
+    """The largest first."""
+    return sorted(lifetimes, key=lambda t: (-t.bytes, t.first))
 
 
-def _placed(order: Sequence[Lifetime], alignment: int) -> Plan:
+def placed(order: Sequence[Lifetime], alignment: int) -> Plan:
     """Each value at the lowest offset that is free, one after the other."""
     first, last = (np.array([getattr(t, end) for t in order], np.int64) for end in ("first", "last"))
     starts, ends = (np.zeros(len(order), np.int64) for _ in range(2))

@@ -82,6 +82,7 @@ class _Regions:
         }
         packed = evaluate(module.setup, (), params)
         places = [
+            *((Memory.ARENA, offset, array) for offset, array in zip(module.input_offsets, inputs, strict=False)),
             *((Memory.WEIGHTS, offset, array) for offset, array in zip(module.weight_offsets, packed, strict=True)),
             *((Memory.STATE, offset, params[name]) for name, _, offset in module.state),
         ]

@@ -181,6 +181,9 @@ class Module:
         """The turns that hold a call."""
         return next((t for t in self.turns if t.first <= call < t.end), None)
 
+    input_offsets: tuple[int, ...] = ()
+    """Where the inputs lie in the arena when a run begins, if they do; a run overwrites them."""
+
     def __str__(self) -> str:
         from .printer import print_module  # it reads what is defined here
 

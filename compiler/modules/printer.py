@@ -16,7 +16,8 @@ def print_module(module: Module, *, setup: bool = True) -> str:
     offsets = ", ".join(map(str, module.weight_offsets))
     lines = [f"module {print_name(module.name, '@')} {{", f"  arena {module.arena_bytes}"]
     lines.append(f"  weights {module.weights_bytes} at [{offsets}]")
-    lines += [f"  input {print_name(name)}: {type_}" for name, type_ in module.inputs]
+    at = [f"at {offset} " for offset in module.input_offsets] or [""] * len(module.inputs)
+    lines += [f"  input {o}{print_name(n)}: {type_}" for (n, type_), o in zip(module.inputs, at, strict=True)]
     lines += [f"  output {print_name(name)}: {type_}" for name, type_ in module.outputs]
     if module.state:
         lines.append(f"  state {module.state_bytes}")

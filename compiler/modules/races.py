@@ -19,6 +19,7 @@ from ..loops.linear import ZERO, Linear
 from ..loops.violation import ViolationError, check
 from .footprints import Span, Spans, intersect
 from .module import Call, Meetings, Module, Turns
+from .overlaps import Overlaps
 
 Constants = Mapping[int, Sequence[tuple[int, int]]]
 """By identity of an access: its smallest and largest constant in each dimension."""
@@ -130,9 +131,10 @@ def check_calls(module: Module, kernels: Mapping[str, Kernel], facts: Mapping[st
     meetings = Meetings(module.calls, module.blocks)
     for turns in module.turns:
         _check_turns(module, turns, spans[turns.first : turns.end])
+    in_time = _InTime(kernels)
     first = 0
     for b, after in enumerate(module.calls):
-        _check_arguments(after, spans[b])
+        _check_arguments(after, spans[b], in_time if serial[after.kernel] else None)
         if (inside := module.turns_at(b)) is not None:
             first = inside.end  # threads meet before and behind (see `verifier`)
             continue
@@ -170,9 +172,27 @@ def _check_turns(module: Module, turns: Turns, spans: Sequence[Sequence[Span]]) 
             check(together and (wide <= max(slot.turn, slot.share) or turns.shares == 1), f"turns meet at {slot}")
 
 
-def _check_arguments(call: Call, spans: Sequence[Span]) -> None:
-    """What a kernel writes through one parameter it doesn't touch through another."""
+def _check_arguments(call: Call, spans: Sequence[Span], in_time: _InTime | None) -> None:
+    """What a kernel writes through one parameter it doesn't touch through another, unless it has been read before."""
     for x, y in combinations(spans, 2):
-        if x.meets(y):
+        if x.meets(y) and (in_time is None or not in_time.is_read(call.kernel, x, y)):
             pair = f"%{x.touched.buffer.name} and %{y.touched.buffer.name}"
             raise ViolationError(f"@{call.kernel} touches the same memory through {pair}, and writes there")
+
+
+class _InTime:
+    """Whether what a serial kernel reads is overwritten later than that."""
+
+    def __init__(self, kernels: Mapping[str, Kernel]) -> None:
+        self._kernels = kernels
+        self._known: dict[str, Overlaps] = {}
+
+    def is_read(self, kernel: str, x: Span, y: Span) -> bool:
+        """True if what is read through one of two parameters is overwritten through the other later than that."""
+        if x.writes == y.writes:
+            return False
+        if kernel not in self._known:
+            self._known[kernel] = Overlaps(self._kernels[kernel])
+        read, written = (y, x) if x.writes else (x, y)
+        distances = self._known[kernel].distances(read.touched.buffer, written.touched.buffer)
+        return distances.allow(read.start - written.start)

@@ -40,7 +40,8 @@ class _ModuleReader(KernelReader):
         weights = self.integer()
         self.expect("at")
         offsets = tuple(self.list_of("[", "]", self.integer))
-        inputs = self.while_word("input", self.tensor)
+        places: list[int] = []
+        inputs = self.while_word("input", lambda: self.input_tensor(places))
         outputs = self.while_word("output", self.tensor)
         state_bytes = self.integer() if self.skip("state") else 0
         state = self.while_word("at", self.state_tensor)
@@ -71,6 +72,7 @@ class _ModuleReader(KernelReader):
             state_bytes=state_bytes,
             blocks=tuple(blocks),
             turns=tuple(turns),
+            input_offsets=tuple(places),
         )
 
     def _end(self, graph: T) -> T:
@@ -116,6 +118,12 @@ class _ModuleReader(KernelReader):
         while self.skip(word):
             items.append(item())
         return items
+
+    def input_tensor(self, places: list[int]) -> tuple[str, TensorType]:
+        """An input, perhaps after its place in the arena."""
+        if self.skip("at"):
+            places.append(self.integer())
+        return self.tensor()
 
     def state_tensor(self) -> tuple[str, TensorType, int]:
         """A parameter in the state region, after `at`."""

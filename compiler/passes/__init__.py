@@ -37,6 +37,7 @@ from .legalize_edgetpu import LegalizeEdgeTpu, legalize_edgetpu
 from .lower_gradients import LowerGradients, lower_gradients
 from .manager import Observer, PassManager, Step, Timing, print_after, print_changed, record_timings
 from .optimize_bodies import OptimizeBodies, optimize_bodies
+from .order_operations import OrderOperations, order_operations
 from .recompute import Recompute, recompute
 from .simplify_inference import SimplifyInference, simplify_inference
 from .skip_padding import SkipPadding, skip_padding
@@ -70,6 +71,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             LegalizeEdgeTpu,
             LowerGradients,
             OptimizeBodies,
+            OrderOperations,
             Recompute,
             SimplifyInference,
             SkipPadding,
@@ -120,6 +122,7 @@ __all__ = [
     "LowerGradients",
     "Observer",
     "OptimizeBodies",
+    "OrderOperations",
     "Pass",
     "PassManager",
     "Recompute",
@@ -153,6 +156,7 @@ __all__ = [
     "legalize_edgetpu",
     "lower_gradients",
     "optimize_bodies",
+    "order_operations",
     "parse_pipeline",
     "pipelines",
     "print_after",

@@ -58,6 +58,8 @@ training_options = combine(
     help="Weights inside the object or in a file; default: a file where the target has files.",
 )
 @click.option("--weights-section", metavar="NAME", help="Weights in this section of the object, for a linker script.")
+@click.option("--inputs-in-workspace", is_flag=True, help="Inputs lie in the workspace; a run overwrites them.")
+@click.option("--ram", type=click.IntRange(1), metavar="BYTES", help="Refuse what needs more RAM than this.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Most threads of a run.")
 @click.option("--selftest/--no-selftest", default=True, show_default=True, help="A function that tests the library.")
 @training_options
@@ -72,11 +74,12 @@ def build_command(model: str, output: str, as_json: bool, target: str, train: bo
     recipe, if it has one, the optimizer otherwise plain SGD with momentum.
     """
     given = {name: options[name] for name in ("net", "batch", "settings", "threads", "weights", "seed", "preprocess")}
+    given["inputs_in_arena"] = options["inputs_in_workspace"]
     training = _training(model, train, options)
     request: Request = Request(model, **given, cpu=target)
     if training is not None:
         request = TrainingRequest(model, **given, cpu=target, **training)
-    names = ("prefix", "embed_weights", "weights_section", "selftest")
+    names = ("prefix", "embed_weights", "weights_section", "selftest", "ram")
     library = write_library(request, Path(output), target, Choices(**{name: options[name] for name in names}))
     show_notes(*library.notes)
     echo(json.dumps(_summary(library), indent=1) if as_json else _report(library), nl=as_json)

@@ -144,10 +144,12 @@ def _tensors(interface: Interface, board: Board) -> str:
     for kind, tensors, const in (("input", interface.inputs, "const "), ("output", interface.outputs, "")):
         sizes = [t.type.bytes for t in tensors]
         lines.append(f"#define {kind.upper()}S {len(sizes)}")
-        for i, size in enumerate(sizes):
+        offsets = interface.input_offsets if kind == "input" else ()
+        lines += [f"#define input{i} (workspace + {offset})" for i, offset in enumerate(offsets)]
+        for i, size in enumerate(() if offsets else sizes):
             lines.append(f"static uint8_t {kind}{i}[{max(size, 1)}] __attribute__((aligned(64)));")
         names = ", ".join(f"{kind}{i}" for i in range(len(sizes)))
-        lines.append(f"static {const}void *const {kind}s[] = {{{names}}};")
+        lines.append(f"static {const}void *const {kind}s[{max(len(sizes), 1)}] = {{{names}}};")
         lines.append(f"static const size_t {kind}_bytes[] = {{{', '.join(map(str, sizes))}}};")
     return "\n".join([*lines, ""])
 

@@ -78,11 +78,11 @@ __attribute__((noinline)) static int measured_run(uint32_t *depth) {
 
 void run(void) {
   uint32_t depth;
+  for (size_t i = 0; i < sizeof workspace; i++) workspace[i] = 0xA5;
   uintptr_t file = open_file("input.bin", 9, 1);
   for (int i = 0; i < INPUTS; i++) {
     if (move(SYS_READ, file, inputs[i], input_bytes[i])) finish(101);
   }
-  for (size_t i = 0; i < sizeof workspace; i++) workspace[i] = 0xA5;
 #ifdef NETC_RESET
   if (NETC_RESET(workspace)) finish(104);
 #endif

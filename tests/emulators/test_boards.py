@@ -11,6 +11,7 @@ from quantized_nets import PICTURE, Net, integers, quantized
 
 from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Value
+from netc.compiler.library.elf import Elf
 from netc.library import build_library
 
 from .boards import BOARDS, MICROBIT, emulate, missing
@@ -45,6 +46,20 @@ def test_boards_give_the_same_bytes(cpu: str, tmp_path: Path) -> None:
     assert certified is not None
     others = 32 if json.loads((tmp_path / "net/net.certificate.json").read_text())["functions_of_others"] else 0
     assert certified - 32 <= emulation.stack <= certified + others
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4", "cortex-m55"])
+def test_boards_overwrite_inputs_in_the_workspace(cpu: str, tmp_path: Path) -> None:
+    if reason := missing(cpu):
+        pytest.skip(reason)
+    net = Net(PICTURE, network)
+    graph = quantized(net)
+    x = integers(net.samples(), graph.inputs[0].type)
+    given = {"target": cpu, "prefix": "net", "selftest": False, "inputs_in_workspace": True}
+    library = build_library(graph, tmp_path / "net", **given)
+    assert set(Elf.read((tmp_path / "net/net.o").read_bytes()).undefined) <= {"memcpy", "memset"}
+    emulation = emulate(cpu, tmp_path / "net/net.o", library.build.interface, [x])
+    np.testing.assert_array_equal(emulation.outputs[0], evaluate(graph, [x], {})[0])
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))

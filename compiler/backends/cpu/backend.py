@@ -9,7 +9,7 @@ from ...library.facts import Extras
 from ...library.interface import Interface
 from ...lowering.choices import NetworkChoices
 from ...modules.module import Module
-from ...passes import Pass, assign_layouts
+from ...passes import Pass, assign_layouts, order_operations
 from ...passes.assign_layouts import AssignLayouts
 from ...precision import BF16, F32
 from ...targets.cpus import CPUS
@@ -45,13 +45,14 @@ class Cpu(Backend):
     def layouts(self, target: Target, precision: str = F32, choices: NetworkChoices | None = None) -> tuple[Pass, ...]:
         """Arithmetic and algorithms by the machine's vectors; margins against bounds checks and cache conflicts.
 
-        Where memory is scarce, there is no choice of algorithms: Winograd's weights take four times as much of it.
+        Where memory is scarce, there is no choice of algorithms, as Winograd's weights take four times as much of it,
+        and operations come in the order in which least memory is live.
         Numbers are stored narrow, if they may be, after other algorithms had their choice.
         """
         pairs = precision == BF16 and target.has_bfloat16
         narrow = (NarrowProducts(precision=precision, pairs=pairs),) if precision != F32 else ()
         if target.is_scarce:
-            return (*narrow, AssignLayouts(pitch=False, shares=True))
+            return (*narrow, AssignLayouts(pitch=False, shares=True), order_operations)
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
         algorithms = ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs)
         if choices is not None:

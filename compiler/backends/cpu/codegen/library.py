@@ -12,6 +12,7 @@ from ....library import weights
 from ....library.facts import Extras, facts
 from ....library.interface import CODE, HEAD_BYTES, Interface, Status, Storage, Task
 from ....modules.module import Module
+from ....modules.overlaps import overlapping
 from ....targets.target import Target
 from . import machine
 from .llvm import emit_kernel
@@ -35,6 +36,8 @@ class Serial(Convention):
             ("outputs", i) for i in range(len(module.outputs))
         ]
         for number, (table, i) in enumerate(tables):
+            if table == "inputs" and module.input_offsets:
+                continue
             lines.append(f"  %buffer{number}.at = getelementptr inbounds ptr, ptr %{table}, i64 {i}")
             lines.append(f"  %buffer{number} = load ptr, ptr %buffer{number}.at")
         return lines
@@ -50,11 +53,12 @@ def emit_library(module: Module, target: Target, interface: Interface) -> str:
         parts.append(filled("reset.ll", words))
     serial = interface.threads == 1
     if serial:
-        parts += [filled("serial.ll", words), sequence_text(module, Serial(interface))]
+        parts += [filled("serial.ll", words), _inputs_text(interface, target), sequence_text(module, Serial(interface))]
     else:
         parts.append(runtime_text(target, "netc.threads", "internal"))
         parts += [filled("contexts.ll", words), sequence_text(module, Threaded())]
-    parts += [emit_kernel(kernel, target, serial=serial) for kernel in module.kernels]
+    shared = overlapping(module)
+    parts += [emit_kernel(kernel, target, serial=serial, overlapping=shared) for kernel in module.kernels]
     return machine.with_helpers(machine.header(target) + "\n".join(parts), target)
 
 
@@ -136,6 +140,7 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
     return {
         "prefix": interface.prefix,
         "function": interface.task.value,
+        "bring": "  call void @netc.bring(ptr %workspace, ptr %inputs)\n" if interface.input_offsets else "",
         "size": size,
         "mask": str(interface.alignment - 1),
         "inputs": str(len(interface.inputs)),
@@ -165,6 +170,26 @@ def _words(target: Target, interface: Interface) -> dict[str, str]:
         "threads": str(interface.threads),
         "no_threads": str(int(Status.NO_THREADS)),
     }
+
+
+def _inputs_text(interface: Interface, target: Target) -> str:
+    """The function that brings inputs to where a run wants them in the workspace, if it does."""
+    head = "define internal void @netc.bring(ptr %workspace, ptr %inputs) noinline nounwind {"
+    lines = [head, "entry:"]
+    for i, (offset, tensor) in enumerate(zip(interface.input_offsets, interface.inputs, strict=False)):
+        lines += [
+            f"  %to{i} = getelementptr inbounds i8, ptr %workspace, i64 {offset}",
+            f"  %at{i} = getelementptr inbounds ptr, ptr %inputs, i64 {i}",
+            f"  %from{i} = load ptr, ptr %at{i}",
+            f"  %there{i} = icmp eq ptr %from{i}, %to{i}",
+            f"  br i1 %there{i}, label %next{i}, label %copy{i}",
+            f"copy{i}:",
+            f"  call void @llvm.memcpy.p0.p0.i{target.pointer_bits}(ptr %to{i}, ptr %from{i}, "
+            f"i{target.pointer_bits} {tensor.type.bytes}, i1 false)",
+            f"  br label %next{i}",
+            f"next{i}:",
+        ]
+    return "\n".join([*lines, "  ret void", "}", ""]) if interface.input_offsets else ""
 
 
 def _weights_pointer(interface: Interface) -> str:

@@ -5,14 +5,14 @@
 A kernel with a parallel loop is called by every thread and takes iterations [n * tid / nthreads,
 n * (tid + 1) / nthreads); any other kernel does its work on thread 0. A serial kernel has neither number. Register
 buffers become SSA values with phis at loops and branches, unrolled loops are expanded here, and loops are written
-rotated (tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a kernel
-overwrites an operand element by element.
+rotated (tested at the end), so the text needs little work from LLVM's passes. Pointers may alias only where a call
+overwrites what it has read (`modules.overlaps`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ....errors import InternalError
 from ....loops.ir import INDEX, Allocate, Buffer, Expr, For, If, Kernel, Let, LoopKind, Space, Stmt, Store, statements
@@ -26,9 +26,19 @@ from .text import Value, llvm_type
 Registers = dict[str, list[str]]
 
 
-def emit_kernel(kernel: Kernel, target: Target, linkage: str = "internal", *, serial: bool = False) -> str:
-    """The text of a kernel's function; a `serial` one does all of the work."""
-    return KernelEmitter(kernel, target, serial).emit(linkage)
+def emit_kernel(
+    kernel: Kernel,
+    target: Target,
+    linkage: str = "internal",
+    *,
+    serial: bool = False,
+    overlapping: Collection[tuple[str, str]] = (),
+) -> str:
+    """The text of a kernel's function; a `serial` one does all of the work.
+
+    `overlapping` are kernels and parameters, by name, whose memory other parameters may see (`modules.overlaps`).
+    """
+    return KernelEmitter(kernel, target, serial).emit(linkage, overlapping)
 
 
 def symbol(kernel: str) -> str:
@@ -47,7 +57,7 @@ class KernelEmitter(ExpressionEmitter):
         self.out.fresh()
         self._register_types: dict[str, str] = {}
 
-    def emit(self, linkage: str) -> str:
+    def emit(self, linkage: str, overlapping: Collection[tuple[str, str]] = ()) -> str:
         """The function's text."""
         kernel = self.kernel
         if kernel.is_parallel or self.serial:
@@ -55,7 +65,8 @@ class KernelEmitter(ExpressionEmitter):
         else:
             first = self.out.emit("icmp eq i64 %tid, 0")
             self._branch(first, kernel.body, ())
-        pointers = [f"ptr noalias{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
+        alone = ["" if (kernel.name, b.name) in overlapping else " noalias" for b in kernel.params]
+        pointers = [f"ptr{alone[i]}{_access(b)} %a{i}" for i, b in enumerate(kernel.params)]
         parameters = ", ".join([*pointers, *(() if self.serial else ("i64 %tid", "i64 %nthreads"))])
         attributes = " ".join(("nounwind", "noinline", *self.target.attributes))
         header = f'define {linkage} void @"{symbol(kernel.name)}"({parameters}) {attributes} {{'

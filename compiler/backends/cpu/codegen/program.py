@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from ....errors import NetcError
 from ....modules.module import Block, Call, Kind, Memory, Module, Slot, Step, Turns, sequence
+from ....modules.overlaps import overlapping
 from ....targets.target import Target
 from . import machine
 from .llvm import emit_kernel, symbol
@@ -37,7 +38,8 @@ _MEETING = "  call void @netc.meet(ptr %ctx, i64 %tid, i64 %nthreads)"
 
 def emit_module(module: Module, target: Target, prefix: str = "netc") -> str:
     """LLVM text of a whole network; its C functions are `PREFIX_start`, `PREFIX_run` and `PREFIX_stop`."""
-    kernels = [emit_kernel(kernel, target) for kernel in module.kernels]
+    shared = overlapping(module)
+    kernels = [emit_kernel(kernel, target, overlapping=shared) for kernel in module.kernels]
     sizes = [
         f"@{prefix}_arena_bytes = constant i64 {module.arena_bytes}",
         f"@{prefix}_weights_bytes = constant i64 {module.weights_bytes}",

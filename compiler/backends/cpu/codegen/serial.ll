@@ -6,7 +6,7 @@ entry:
   %fits = icmp eq i32 %ready, 0
   br i1 %fits, label %run, label %done
 run:
-  %weights = call ptr @netc.weights.of(ptr %workspace)
+{{bring}}  %weights = call ptr @netc.weights.of(ptr %workspace)
   call void @netc.sequence(ptr %workspace, ptr %weights, ptr %inputs, ptr %outputs)
   br label %done
 done:
