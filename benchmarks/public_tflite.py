@@ -35,24 +35,37 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
+import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common import parser, setting, table
+from public_tflite_file import run
 
 LIST = Path(__file__).with_suffix(".json")
-WORKER = Path(__file__).with_name("public_tflite_file.py")
 VERDICTS = ("exact", "close", "differs", "refused", "slow", "crashed", "unjudged")
 RIGHT = ("exact", "close")
+NEEDED = (
+    *(
+        "ai_edge_litert.interpreter",
+        "ai_edge_litert.schema_py_generated",
+        "netc.cli",
+        "netc.commands.check",
+        "netc.pipeline",
+    ),
+    *("netc.programs", "netc.runtime.program", "netc.frontend.tflite", "netc.compiler.tflite", "netc.edgetpu"),
+)
+"""What files need and is else imported when it is first used."""
 Record = dict[str, Any]
 
 
@@ -65,6 +78,7 @@ def main() -> int:
     results = options.results or options.folder / "results.jsonl"
     known = {} if not results.is_file() else {r["sha256"]: r for r in map(json.loads, results.open())}
     rows: list[Record] = []
+    _import_all()
     with results.open("a") as log:
         for sum_, path in files.items():
             record = known.get(sum_)
@@ -119,37 +133,64 @@ def _present(files: Mapping[str, Path], name_missing: bool) -> int:
 
 
 def _in_process(path: Path, options: argparse.Namespace) -> Record:
-    """What a file gives; the process says how far it has come, so that a time limit has a place."""
-    asked = [
-        f"--{name}" for name in ("round-trip", "edgetpu", "show", "first") if getattr(options, name.replace("-", "_"))
-    ]
-    command = [sys.executable, str(WORKER), str(path), "--memory", str(options.memory), *asked]
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-            cwd=path.parent,
-            env={**os.environ, "NETC_CACHE_BYTES": "0"},
-        )
-        try:
-            out, _ = process.communicate(timeout=options.seconds)
-            code, late = process.returncode, False
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, _ = process.communicate()
-            code, late = 0, True
-        errors.seek(0)
+    """What a file gives; the process says how far it has come, so that a time limit has a place.
+
+    It is a copy of this one, which has imported what all files need.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        child = os.fork()
+        if not child:
+            _in_copy(path, options, out.fileno(), errors.fileno())
+        code = _ended(child, options.seconds)
+        for file in (out, errors):
+            file.seek(0)
         last = errors.read().strip().splitlines()[-1:]
-    lines = [line for line in out.splitlines() if line.startswith("{")]
+        lines = [line for line in out.read().splitlines() if line.startswith("{")]
     record: Record = json.loads(lines[-1]) if lines else {"stage": "start"}
-    if late:
+    if code is None:
         return {**record, "verdict": record.get("verdict", "slow"), "slow": record.get("stage")}
     if code or "verdict" not in record:
         return {**record, "verdict": record.get("verdict", "crashed"), "problem": f"exit code {code}: {' '.join(last)}"}
     return record
+
+
+def _import_all() -> None:
+    """Import what files need, so that their processes have it from the start."""
+    for name in NEEDED:
+        importlib.import_module(name)
+
+
+def _in_copy(path: Path, options: argparse.Namespace, out: int, errors: int) -> NoReturn:
+    """The body of a file's process, which ends here."""
+    os.setsid()
+    os.dup2(out, 1)
+    os.dup2(errors, 2)
+    path = path.resolve()
+    os.chdir(path.parent)
+    os.environ["NETC_CACHE_BYTES"] = "0"
+    code = 1
+    try:
+        run(path, options)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _ended(child: int, seconds: float) -> int | None:
+    """The exit code of a process; None if it had to be ended after so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 # ---- printing -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One public TFLite file in netc and in LiteRT: the body of the processes that `public_tflite.py` starts.
+"""One public TFLite file in netc and in LiteRT: the body of the processes that `public_tflite.py` makes.
 
     python benchmarks/public_tflite_file.py FILE [--memory 6] [--round-trip] [--edgetpu] [--show] [--first]
 
@@ -56,16 +56,17 @@ def main() -> None:
     p.add_argument("--edgetpu", action="store_true")
     p.add_argument("--show", action="store_true")
     p.add_argument("--first", action="store_true", help="name the first tensor that differs")
-    _run(p.parse_args())
+    options = p.parse_args()
+    run(options.file, options)
 
 
-def _run(options: argparse.Namespace) -> None:
-    """Print the record after each step."""
+def run(path: Path, options: argparse.Namespace) -> None:
+    """Print the record of a file after each step."""
     limit = int(options.memory * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     record: Record = {}
-    for update in _steps(options.file, options):
+    for update in _steps(path, options):
         record.update(update)
         print(json.dumps(record), flush=True)
 
@@ -96,7 +97,7 @@ def _steps(path: Path, options: argparse.Namespace) -> Iterable[Record]:
         if inputs is None or reference is None:
             yield {"verdict": "unjudged", "reasons": []}
         else:
-            others = RESOLVERS[RESOLVERS.index(resolver) + 1 :]
+            others = () if _are_equal(reference, got) else RESOLVERS[RESOLVERS.index(resolver) + 1 :]
             verdict = judged(reference, _first_of(path, inputs, others)[0] if others else None, got)
             if verdict["verdict"] == "differs" and _kind(path) == "dynamic range":
                 verdict = _operators_judged(path, graph, inputs, reference, got) or verdict
@@ -285,6 +286,12 @@ def _litert(path: Path, inputs: Calls, resolver: str) -> Calls:
 
 
 # ---- judging --------------------------------------------------------------------------------------------------------
+
+
+def _are_equal(reference: Calls, got: Calls) -> bool:
+    """True if all outputs have the same bytes."""
+    pairs = [(a, b) for x, y in zip(reference, got, strict=True) for a, b in zip(x, y, strict=False)]
+    return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def judged(reference: Calls, default: Calls | None, got: Calls) -> Record:

@@ -141,11 +141,15 @@ class SequenceLstm(Operator):
         """Multiplies vectors by weights."""
         return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
 
+    def activate(self, b: Emits, x: Value, activation: str) -> Value:
+        """One of `ACTIVATIONS`."""
+        return activated(b, x, activation)
+
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, c, *weights = operands
         joined, multiply = gate_weights(b, attributes["roles"], weights), self.product(attributes)
         total = multiply(b, "weight", x, joined.weight, *joined.bias)
-        step = _Step(attributes, joined.gates, tuple(joined.constants), multiply)
+        step = _Step(attributes, joined.gates, tuple(joined.constants), multiply, self.activate)
         sequence = time_first(b, total, attributes["time_major"])
         done = scanned(b, step, (h, c), (sequence,), tuple(joined.constants.values()))
         return (time_second(b, done.stacked[0], attributes["time_major"]), *done.states)
@@ -158,9 +162,17 @@ class SequenceLstm(Operator):
 class _Step:
     """A step of the float layer."""
 
-    def __init__(self, attributes: Attributes, gates: Sequence[str], roles: tuple[str, ...], multiply: Product) -> None:
+    def __init__(
+        self,
+        attributes: Attributes,
+        gates: Sequence[str],
+        roles: tuple[str, ...],
+        multiply: Product,
+        activate: Callable[[Emits, Value, str], Value],
+    ) -> None:
         self.attributes = attributes
         self.multiply = multiply
+        self.activate = activate
         self.gates = gates
         self.roles = roles
 
@@ -179,7 +191,7 @@ class _Step:
         cell = _clipped(b, cell, self.attributes["cell_clip"])
         shown = self._gate(b, "output", total, cell, known)
         activation = self.attributes["activation"]
-        hidden = b.emit("mul", shown, activated(b, cell, activation) if activation else new)
+        hidden = b.emit("mul", shown, self.activate(b, cell, activation) if activation else new)
         if "projection" in known:
             weights = (known[r] for r in ("projection", "projection_bias") if r in known)
             hidden = self.multiply(b, "projection", hidden, *weights)
@@ -194,7 +206,7 @@ class _Step:
         if f"{gate}_norm" in known:
             value = b.emit("mul", _normalized(b, value), known[f"{gate}_norm"])
             value = b.emit("add", value, known[f"{gate}_bias"])
-        return activated(b, value, self.attributes["activation"] if gate == "cell" else "sigmoid")
+        return self.activate(b, value, self.attributes["activation"] if gate == "cell" else "sigmoid")
 
 
 def activated(b: Emits, x: Value, activation: str) -> Value:

@@ -47,6 +47,10 @@ class SequenceRnn(Operator):
         """Multiplies vectors by weights."""
         return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
 
+    def activate(self, b: Emits, x: Value, activation: str) -> Value:
+        """One of `ACTIVATIONS`."""
+        return activated(b, x, activation)
+
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, h, weight, recurrent, bias = operands
         multiply = self.product(attributes)
@@ -55,7 +59,7 @@ class SequenceRnn(Operator):
             b: Builder, states: Sequence[Value], xs: Sequence[Value], constants: Sequence[Value]
         ) -> tuple[Sequence[Value], Sequence[Value]]:
             total = b.emit("add", xs[0], multiply(b, "recurrent", states[0], constants[0]))
-            new = activated(b, total, attributes["activation"])
+            new = self.activate(b, total, attributes["activation"])
             return (new,), (new,)
 
         sequence = time_first(b, multiply(b, "weight", x, weight, bias), attributes["time_major"])
@@ -102,6 +106,10 @@ class Svdf(Operator):
         """Multiplies vectors by weights."""
         return lambda b, kind, x, *weights: b.emit("dense", x, *weights)
 
+    def activate(self, b: Emits, x: Value, activation: str) -> Value:
+        """One of `ACTIVATIONS`."""
+        return activated(b, x, activation)
+
     def decompose(self, b: Builder, operands: tuple[Value, ...], attributes: Attributes) -> tuple[Value, ...]:
         x, memory, features, time, *bias = operands
         new = self.product(attributes)(b, "features", x, features)
@@ -114,7 +122,7 @@ class Svdf(Operator):
         for value in bias:
             total = b.emit("add", total, value)
         next_memory = b.emit("reshape", after, shape=memory.type.shape)
-        return activated(b, total, attributes["activation"]), next_memory
+        return self.activate(b, total, attributes["activation"]), next_memory
 
     def macs(self, operands: tuple[TensorType, ...], results: tuple[TensorType, ...], attributes: Attributes) -> int:
         return operands[0].shape[0] * (operands[2].size + operands[3].size)

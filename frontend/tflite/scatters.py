@@ -158,35 +158,18 @@ def embedding_lookup_sparse(c: Context) -> Value:
 
 
 def non_max_suppression(c: Context) -> tuple[Value, ...]:
-    """NON_MAX_SUPPRESSION_V4 and V5: the boxes chosen, then zeros; V5 tells their scores, too; and their number.
-
-    Boxes are suppressed from a threshold on, not only beyond it. Of equal scores the first box is taken.
-    """
-    (count,), iou, least = c.integers(2), *(float(c.constant(i).item()) for i in (3, 4))
-    soft = c.operator.name.endswith("V5")
-    if soft and float(c.constant(5).item()) != 0:
-        c.unsupported("soft suppression is not supported")
-    if iou <= 0:
-        c.unsupported("a threshold of 0 or below is not supported")
-    boxes, scores = c.value(0), c.value(1)
-    below = float(np.nextafter(np.float32(iou), np.float32(-np.inf)))
-    chosen = c.emit(
-        "non_max_suppression",
-        boxes,
-        scores,
-        count=count,
-        iou_threshold=below,
-        score_threshold=least,
-        any_corners=True,
-    )
-    zero = c.builder.scalar(0, DType.I32)
-    is_there = c.emit("greater_equal", chosen, zero)
-    places = c.emit("maximum", chosen, zero)
-    number = c.emit("reduce_sum", c.cast(is_there, DType.I32), axes=(0,), keepdims=False)
-    if not soft:
-        return places, number
-    picked = c.emit("gather", scores, places, axis=0)
-    return places, c.emit("select", is_there, picked, c.builder.scalar(0.0, picked.type.dtype)), number
+    """NON_MAX_SUPPRESSION_V4 and V5: the boxes chosen, then zeros; V5 tells their scores, too; and their number."""
+    is_soft = c.operator.name.endswith("V5")
+    (count,), iou, least, *sigma = c.integers(2), *(float(c.constant(i).item()) for i in range(3, 6 if is_soft else 5))
+    rules = {"count": count, "iou_threshold": iou, "score_threshold": least, "sigma": sigma[0] if sigma else 0.0}
+    found = c.emit("soft_non_max_suppression", c.value(0), c.value(1), **rules)
+    columns = [c.emit("slice", found, begin=(0, place), size=(count, 1)) for place in range(2)]
+    chosen, scores = (c.emit("reshape", column, shape=(count,)) for column in columns)
+    zero = c.builder.scalar(0.0, found.type.dtype)
+    is_there = c.cast(c.emit("greater_equal", chosen, zero), DType.I32)
+    number = c.emit("reduce_sum", is_there, axes=(0,), keepdims=False)
+    places = c.cast(c.emit("maximum", chosen, zero), DType.I32)
+    return (places, scores, number) if is_soft else (places, number)
 
 
 _LIMITS = np.finfo(np.float32), np.iinfo(np.int32)

@@ -57,6 +57,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("weighted_gather", "weighted_scatter", "gathered_dot"), _SUMS),
     **dict.fromkeys(("roi_align", "roi_align_max", "roi_align_gradient"), _SUMS),
     "non_max_suppression": "gives positions; tests/compiler/ops/test_detection.py has it meet NaN and infinities",
+    "soft_non_max_suppression": "gives positions; LiteRT's kernel doesn't define what NaN and infinities do",
     **dict.fromkeys(("reduce_any", "reduce_all"), "truth values alone go in"),
     **dict.fromkeys(("sort_order", "radix_order"), "argsort is made of it"),
     **dict.fromkeys(("resize_bilinear", "winograd_filter", "normalize", "l2_normalize", "local_response_norm"), _SUMS),

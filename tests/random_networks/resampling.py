@@ -97,3 +97,15 @@ def non_max_suppression(m: Maker, name: str) -> Value:
     rules = {"iou_threshold": m.choice((0.5, 0.25)), "score_threshold": m.choice((-1.0, 4.0))}
     rules["any_corners"] = m.flag()
     return m.emit(name, boxes, scores, count=m.choice((3, 6)), **rules)
+
+
+@recipe("soft_non_max_suppression")
+def soft_non_max_suppression(m: Maker, name: str) -> Value:
+    count, kind = m.choice((5, 1, 9)), m.dtype(FLOATS)
+    boxes, scores = m.leaf(kind, (count, 4), "8"), m.leaf(kind, (count,), "9")
+    rules = {
+        "iou_threshold": m.choice((0.5, 0.25)),
+        "score_threshold": m.choice((-1.0, 4.0)),
+        "sigma": m.choice((0.0, 0.5)),
+    }
+    return m.emit(name, boxes, scores, count=m.choice((3, 6)), **rules)

@@ -12,15 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import ShapeError
-from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Operator, Value
+from ...graph.ir import Array, Attributes, AttributeSpec, Builder, Emits, Operator, Value
 from ...graph.registry import register
 from ...types import DType, Quantization, TensorType
 from ..scan import evaluated
-from ..sequence_lstm import Product, SequenceLstm, present_gates
+from ..sequence_lstm import Product, SequenceLstm, activated, present_gates
 from ..sequence_rnn import SequenceRnn, Svdf
 from .base import QuantizedOperator
 from .dynamic import SYMMETRIC
 from .hybrid import HybridDense
+from .hybrid_activations import sigmoid, tanh
 
 _QUANTIZED = ("_weight", "_recurrent", "_peephole", "projection")
 """Ends of the roles of weights that are integers."""
@@ -49,6 +50,11 @@ class HybridLayer(QuantizedOperator):
     def float_attributes(self, attributes: Attributes) -> dict[str, Any]:
         """The attributes of the operator on floats."""
         return {key: attributes[key] for key in self.floats.attributes}
+
+    def activate(self, b: Emits, x: Value, activation: str) -> Value:
+        """One of `ACTIVATIONS`, with LiteRT's last bit."""
+        exact = {"tanh": tanh, "sigmoid": sigmoid}.get(activation)
+        return exact(b, x) if exact is not None else activated(b, x, activation)
 
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         """In single precision whatever the floats are: what is rounded depends on it."""

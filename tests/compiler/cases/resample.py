@@ -56,6 +56,13 @@ CASES: tuple[OpCase, ...] = (
     OpCase("non_max_suppression", ((1, 4), (1,)), {"count": 1}),
     OpCase("non_max_suppression", ((30, 4), (30,)), {"count": 9, "iou_threshold": 0.3, "any_corners": True}),
     OpCase("non_max_suppression", ((0, 4), (0,)), {"count": 3}),
+    OpCase("soft_non_max_suppression", ((40, 4), (40,)), {"count": 12, "iou_threshold": 0.2}, below={0: 9, 1: 7}),
+    OpCase(
+        "soft_non_max_suppression", ((30, 4), (30,)), {"count": 40, "iou_threshold": 0.9, "sigma": 0.5}, below={1: 4}
+    ),
+    OpCase("soft_non_max_suppression", ((9, 4), (9,)), {"count": 20, "score_threshold": 2.0}, below={0: 5, 1: 7}),
+    OpCase("soft_non_max_suppression", ((1, 4), (1,)), {"count": 1, "sigma": 0.5}),
+    OpCase("soft_non_max_suppression", ((0, 4), (0,)), {"count": 3}),
     OpCase("roi_align", ((1, 3, 2, 4), (0, 4), (0,)), {"size": (1, 2)}, dtypes={2: DType.I32}),
     OpCase("weighted_gather", ((4, 3), (2, 0), (2, 0)), dtypes={1: DType.I32}),
 )

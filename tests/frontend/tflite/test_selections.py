@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import netc
 from netc.compiler.graph import Graph, evaluate
 from netc.compiler.tflite import to_tflite
 from netc.compiler.tflite.reading import read_model
@@ -112,6 +113,24 @@ def test_boxes_overlap_from_the_threshold_on() -> None:
     found, number = evaluate(graph, [given, np.array([0.3, 0.9, 0.2], np.float32)])
     np.testing.assert_array_equal(found, [1, 2, 0])
     assert number == 2
+
+
+def test_overlaps_lower_scores() -> None:
+    """Numbers that LiteRT gives; of equal scores the first box isn't always the first."""
+    m = Model()
+    boxes, scores = m.tensor("boxes", (7, 4), np.float32), m.tensor("scores", (7,), np.float32)
+    given = (np.int32(7), np.float32(0.9), np.float32(0.25), np.float32(0.5))
+    numbers = [m.constant(f"n{i}", np.array(n)) for i, n in enumerate(given)]
+    made = [m.tensor("chosen", (7,), np.int32), m.tensor("kept", (7,), np.float32), m.tensor("count", (), np.int32)]
+    m.operator("NON_MAX_SUPPRESSION_V5", (boxes, scores, *numbers), made, ("NonMaxSuppressionV5Options", {}))
+    graph = _graph(m, (boxes, scores), made)
+    rows = [[0, 0, 2, 1], [0, 0, 2, 2], [0, 0, 2, 1], [5, 5, 6, 6], [0, 0, 1, 1], [9, 9, 8, 8], [7, 7, 8, 8]]
+    inputs = [np.array(rows, np.float32), np.full(7, 0.5, np.float32)]
+    program = netc.compile(graph, threads=1)
+    for found, kept, number in (evaluate(graph, inputs), program(*inputs)):
+        np.testing.assert_array_equal(found, [0, 5, 6, 3, 1, 4, 0])
+        np.testing.assert_allclose(kept, [0.5, 0.5, 0.5, 0.5, 0.3894004, 0.36580783, 0], rtol=1e-6)
+        assert number == 6
 
 
 def test_zero_points_that_kernels_ignore_are_not_computed_with() -> None:

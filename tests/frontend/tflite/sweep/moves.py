@@ -445,9 +445,15 @@ def _suppression(name: str) -> Generator:
     def make(d: Draw, dtype: Any) -> bytes:
         count, most = d.r.randint(1, 20), d.r.randint(1, 12)
         soft = name.endswith("V5")
-        boxes, scores = d.input((count, 4), dtype, None, (0, 1)), d.input((count,), dtype, None, (0, 1))
-        numbers = [np.array(most, np.int32), np.float32(d.r.uniform(0.1, 0.9)), np.float32(d.r.choice((0, 0.3)))]
-        numbers += [np.float32(d.r.choice((0, 0.5)))] if soft else []
+        boxes = d.input((count, 4), dtype, None, (0, 1))
+        if d.r.random() < 0.5:  # several equal ones
+            steps, scores = d.input((count,), np.int8, (0.125, 0), (0, 8)), d.tensor((count,), dtype, None)
+            d.m.operator("DEQUANTIZE", [steps], [scores], None, version=2)
+        else:
+            scores = d.input((count,), dtype, None, (0, 1))
+        iou = d.r.choice((d.r.uniform(0.1, 0.9), 0, 1))
+        numbers = [np.array(most, np.int32), np.float32(iou), np.float32(d.r.choice((0, 0.3)))]
+        numbers += [np.float32(d.r.choice((0, 0.5, 3)))] if soft else []
         inputs = [boxes, scores, *(d.constant(np.array(n)) for n in numbers)]
         outputs = [d.tensor((most,), np.int32, None), *([d.tensor((most,), np.float32, None)] if soft else [])]
         outputs.append(d.tensor((), np.int32, None))

@@ -261,16 +261,8 @@ SEEING = (9, 10, 11, 26, 27, 28)
 """Places of the peepholes, in one direction and in the other."""
 
 
-EXACT = (0, 1, 2, 3)
-"""Activations that give the same floats everywhere."""
-
-
 def _hybrid(generator: Generator) -> Generator:
-    """The same layers with 8-bit weights: matrices and what sees the cell, but no vectors that are added.
-
-    Basic layers have no tanh, whose last bit differs between libraries: the state, which is quantized in each step,
-    would then be rounded to another integer now and then.
-    """
+    """The same layers with 8-bit weights: matrices and what sees the cell, but no vectors that are added."""
 
     def make(d: Draw, dtype: Any) -> bytes:
         generator(d, np.float32)
@@ -283,10 +275,7 @@ def _hybrid(generator: Generator) -> Generator:
                 numbers = np.maximum(d.integers(np.int8, tensor["shape"]), -127)
                 tensor.update(data=numbers, dtype=np.dtype(np.int8), scales=[_power(d, -11, -6)], zero=0)
         name, fields = operator["options"]
-        fields = {**fields, "AsymmetricQuantizeInputs": d.flip()}
-        if not lstm and fields["FusedActivationFunction"] not in EXACT:
-            fields["FusedActivationFunction"] = d.r.choice(EXACT)
-        operator["options"] = name, fields
+        operator["options"] = name, {**fields, "AsymmetricQuantizeInputs": d.flip()}
         if dtype is not np.float32:
             d.m.tensors[x]["dtype"] = np.dtype(dtype)
         return d.m.data(d.inputs, operator["outputs"])
