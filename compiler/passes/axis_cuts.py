@@ -9,6 +9,7 @@ from ..graph.ir import Operation, Operator, Value
 from ..ops.contract import Contract
 from ..ops.convolution import Convolution
 from ..ops.facets import Permuted
+from ..ops.matmul import MatMul
 from ..ops.shape import Reshape
 from .axis_orders import Order, Read, Roots, order_of
 from .axis_plans import Plan, wanted_order
@@ -31,15 +32,15 @@ def cost(roots: Roots, plan: Plan) -> int:
 
 
 def _slowness(roots: Roots, op: Operation, operator: Operator) -> int:
-    """What an operation costs as a product along any axes: a dense layer's kernel takes its weight in one order."""
-    if not isinstance(operator, Contract):
+    """What an operation costs as a product along any axes: a dense layer's kernel alone packs its weight before."""
+    if not isinstance(operator, Contract | MatMul):
         return 0
     depths = [v.type.shape[-2] for v in op.operands if v in roots.static and v.type.rank == 2]
     if isinstance(op.operator, Convolution):
         depths = [op.operands[1].type.shape[-2]]
     others = [v.type.bytes for v in (*op.operands, op.result) if v not in roots.static]
     moved = min(others, default=0) * min(*depths, DEEP) // DEEP if depths else 0
-    return 3 * moved // 2 + OVERHEAD // 4
+    return 3 * moved // 2 + (OVERHEAD // 4 if isinstance(operator, Contract) else 0)
 
 
 def _price(roots: Roots, op: Operation, form: Permuted) -> int:
