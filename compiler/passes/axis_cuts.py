@@ -31,6 +31,19 @@ def cost(roots: Roots, plan: Plan) -> int:
     return sum(_cost_of(roots, root, plan) for root in roots.reads) + slower
 
 
+def gain(roots: Roots, plan: Plan) -> int:
+    """By how much a plan makes the cost less, which only values that it touches decide."""
+    saved = sum(_cost_of(roots, root, {}) - _cost_of(roots, root, plan) for root in _touched(roots, plan))
+    return saved - sum(_price(roots, op, form) for op, form in plan.items())
+
+
+def _touched(roots: Roots, plan: Plan) -> list[Value]:
+    """The roots that a plan's operations make and read."""
+    found = dict.fromkeys(read.root for op in plan for read in roots.operands[op])
+    found.update(dict.fromkeys(result for op in plan for result in op.results))
+    return [root for root in found if root in roots.reads]
+
+
 def _slowness(roots: Roots, op: Operation, operator: Operator) -> int:
     """What an operation costs as a product along any axes: a dense layer's kernel alone packs its weight before."""
     if not isinstance(operator, Contract | MatMul):
@@ -91,7 +104,7 @@ def merged_from(op: Operation) -> int | None:
 def chosen(roots: Roots, plan: Plan) -> Plan:
     """The part of a plan with which the fewest bytes move."""
     cut = _Cut(roots, plan)
-    for root in roots.reads:
+    for root in _touched(roots, plan):
         if root not in roots.static:
             cut.weigh(root)
     return cut.solved()

@@ -20,7 +20,13 @@ from .dce import dce
 def with_axes_apart(graph: Graph) -> Graph:
     """The graph whose products beside transposes have an axis for each dimension; this one where none changes."""
     found = rewritten(graph, partial(_with_own_axes, graph))
-    return graph if found is graph else dce(rewritten(found, partial(_with_one_reshape, found)))
+    return graph if found is graph else with_one_reshape(found)
+
+
+def with_one_reshape(graph: Graph) -> Graph:
+    """The graph with one reshape in place of two that follow each other."""
+    found = rewritten(graph, partial(_with_one_reshape, graph))
+    return graph if found is graph else dce(found)
 
 
 def _with_one_reshape(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
