@@ -18,7 +18,7 @@ from .axis_orders import Order, Roots, order_of
 from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
-from .product_axes import with_axes_apart
+from .product_axes import with_axes_apart, with_one_reshape
 from .views import with_merged_views
 
 MAX_ROUNDS = 100
@@ -79,7 +79,7 @@ def _better(graph: Graph) -> Graph:
     if not plan and not _is_wasteful(roots):
         turned = rewritten(graph, partial(_with_turned_rows, graph, roots.static))
         return with_axes_apart(graph) if turned is graph else dce(turned)
-    return dce(_Mover(roots, plan).moved())
+    return with_one_reshape(dce(_Mover(roots, plan).moved()))
 
 
 def _best(roots: Roots) -> Plan:

@@ -53,7 +53,7 @@ def _slowness(roots: Roots, op: Operation, operator: Operator) -> int:
         depths = [op.operands[1].type.shape[-2]]
     others = [v.type.bytes for v in (*op.operands, op.result) if v not in roots.static]
     moved = min(others, default=0) * min(*depths, DEEP) // DEEP if depths else 0
-    return 3 * moved // 2 + (OVERHEAD // 4 if isinstance(operator, Contract) else 0)
+    return moved // 2 + (OVERHEAD // 4 if isinstance(operator, Contract) else 0)
 
 
 def _price(roots: Roots, op: Operation, form: Permuted) -> int:

@@ -59,9 +59,7 @@ def seeds(roots: Roots) -> list[Seed]:
 Plan = Mapping[Operation, Permuted]
 
 
-def planned(
-    roots: Roots, wanted: Sequence[Seed], *, exact: bool, known: Plan | None = None
-) -> tuple[Plan, list[Seed]]:
+def planned(roots: Roots, wanted: Sequence[Seed], *, exact: bool, known: Plan | None = None) -> tuple[Plan, list[Seed]]:
     """Forms of operations that let transposes go, and of those around them as far as the same order of axes fits.
 
     Where two don't fit each other, the first one stays. Reshapes that need another order than they are asked for, and

@@ -189,4 +189,3 @@ def _turned_places(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
     rest = list(permutation)
     rest[where[0] : where[0] + len(where)] = own
     return found if is_identity(tuple(rest)) else b.emit("transpose", found, permutation=tuple(rest))
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from string import ascii_lowercase, ascii_uppercase
@@ -108,8 +109,28 @@ def _split(graph: Graph, value: Value, own: str, letters: Sequence[str]) -> dict
     found: dict[str, tuple[int, ...]] = {}
     for merged, parts in groups_of(old, new):
         parts = [d for d in parts if new[d] != 1]
-        if len(merged) > 1 and len(parts) == 1 and sum(own[parts[0]] in other for other in letters[:2]) == 1:
-            found[own[parts[0]]] = tuple(old[d] for d in merged)
+        factors = _factors([old[d] for d in merged], [new[d] for d in parts])
+        for d, sizes in zip(parts, factors, strict=False):
+            if len(sizes) > 1 and sum(own[d] in other for other in letters[:2]) == 1:
+                found[own[d]] = sizes
+    return found
+
+
+def _factors(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, ...]]:
+    """The sizes that each new dimension is merged from, where a reshape merges and splits; none where they overlap."""
+    rest, found = list(old), list[tuple[int, ...]]()
+    for size in new:
+        sizes: list[int] = []
+        while size > 1:
+            factor = math.gcd(size, rest[0])
+            if factor not in (size, rest[0]):
+                return []
+            sizes.append(factor)
+            size //= factor
+            rest[0] //= factor
+            if rest[0] == 1:
+                rest.pop(0)
+        found.append(tuple(sizes))
     return found
 
 

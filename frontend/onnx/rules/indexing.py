@@ -102,9 +102,10 @@ def _rectangle(c: Node, x: Value) -> tuple[int, ...] | None:
     for d, (column, size) in enumerate(zip(columns, x.type.shape, strict=True)):
         first = int(column.reshape(-1)[0])
         steps = np.arange(first, first + sizes[d]).reshape([-1 if i == d else 1 for i in range(depth)])
-        fits = column.ndim == depth and column.shape[d] == sizes[d] and np.array_equal(*np.broadcast_arrays(column, steps))
-        first = first + size if first < 0 else first
-        if not fits or not 0 <= first <= size - sizes[d] or (int(column.reshape(-1)[-1]) >= 0) != (column.min() >= 0):
+        if column.ndim != depth or column.shape[d] != sizes[d] or not (column == steps).all():
+            return None
+        first = first + size if first < 0 <= first + size else first
+        if not 0 <= first <= size - sizes[d]:
             return None
         begin.append(first)
     return tuple(begin)
@@ -129,10 +130,8 @@ def _columns(c: Node, places: Array | Value) -> list[Array] | None:
         if op is None or op.name != "constant" or value.type.shape[-1] != 1:
             return None
         array = op.attributes["value"]
-        rank = places.type.rank - 1
-        if array.ndim > rank:
-            return None
-        found.append(array.reshape((1,) * (rank - array.ndim) + array.shape))
+        array = array[..., 0] if source is value else array
+        found.append(array.reshape((1,) * (places.type.rank - 1 - array.ndim) + array.shape))
     return found
 
 
