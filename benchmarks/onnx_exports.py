@@ -1,7 +1,7 @@
 """Exports of torchvision's and timm's nets to ONNX, by both exporters of PyTorch: do they give PyTorch's numbers?
 
     python benchmarks/onnx_exports.py [NAME ...] [--exporter old|new] [--size N] [--keep DIR] [--results R.jsonl]
-                                      [--there] [--times] [--within MINUTES] [--again] [--meaning]
+                                      [--there] [--read] [--times] [--within MINUTES] [--again] [--meaning]
     python benchmarks/onnx_exports.py --results R.jsonl --table FILE
 
 For each net: the largest difference from PyTorch, as a share of the range of its outputs; the transposes left inside,
@@ -12,9 +12,10 @@ and a net of each family of timm. What the exporter itself can't do is said.
 
 With --keep files stay in DIR, beside each the picture and PyTorch's answer, so that a later run needs neither PyTorch's
 net nor its exporter; --there takes what lies in DIR, the smallest files first. --results adds lines of JSON to a file,
-and a net that has all that is asked for there isn't run again; --table writes them. Where a net differs by more than
-1e-4, PyTorch and netc are compared with PyTorch in double precision. Exit code 1 if netc is four times as far from that
-as PyTorch, or refuses a file.
+and a net that has all that is asked for there isn't run again; --table writes them. --read only reads files and counts
+their transposes; numbers and times that --results holds of a file stay. Where a net differs by more than 1e-4, PyTorch
+and netc are compared with PyTorch in double precision. Exit code 1 if netc is four times as far from that as PyTorch,
+or refuses a file.
 """
 
 from __future__ import annotations
@@ -193,21 +194,29 @@ def times(program: Program, path: Path, x: np.ndarray[Any, Any], threads: int) -
     return statistics.median(found[0]), statistics.median(found[1])
 
 
-def check(kept: Kept, exporter: str, *, meaning: bool, timed: bool) -> Finding:
-    """Read, run and compare a file."""
+def read(kept: Kept, exporter: str) -> tuple[Finding, Graph | None]:
+    """Read a file, and count what is in it."""
     finding = Finding(kept.name, exporter, kept.size, code=_commit())
-    path, (x, wanted) = kept.model(exporter), kept.read()
     start = time.process_time()
     try:
-        graph = load(path)
+        graph = load(kept.model(exporter))
     except NetcError as error:
         finding.problem = f"refused: {error}"
-        return finding
+        return finding, None
     finding.read_s = round(time.process_time() - start, 2)
     left = transposes_left(graph)
     finding.inside, finding.rearranging, finding.outside = left.inside, left.rearranging, left.outside
     counts = Counter(op.name for op in graph.operations if op.name not in ("constant", "param"))
     finding.operations = ", ".join(f"{n} {k}" for k, n in counts.most_common(6))
+    return finding, graph
+
+
+def check(kept: Kept, exporter: str, *, meaning: bool, timed: bool) -> Finding:
+    """Read, run and compare a file."""
+    finding, graph = read(kept, exporter)
+    if graph is None:
+        return finding
+    path, (x, wanted) = kept.model(exporter), kept.read()
     runs = [tuple(evaluate(graph, [x]))] if meaning else list(_compiled(finding, graph, path, x, timed))
     finding.differs = max(_difference(run, wanted) for run in runs)
     if finding.differs > LIMIT:
@@ -302,12 +311,15 @@ def main() -> int:
                 break
             if not isinstance(found, Finding):
                 kept, exporter = found
-                if not options.again and results.has(kept.name, exporter, kept.size, times=options.times):
+                if options.read:
+                    found, _ = read(kept, exporter)
+                elif not options.again and results.has(kept.name, exporter, kept.size, times=options.times):
                     continue
-                found = check(kept, exporter, meaning=options.meaning, timed=options.times)
+                else:
+                    found = check(kept, exporter, meaning=options.meaning, timed=options.times)
             results.add(found)
             print(found.line(), flush=True)
-            agrees &= found.is_sound
+            agrees &= found.is_sound or (options.read and found.problem is None)
             gc.collect()
             if not options.keep:
                 for file in folder.iterdir():
@@ -329,6 +341,7 @@ def _options() -> Namespace:
     p.add_argument("--keep", type=Path, metavar="DIR", help="keep the files there, and take those that are there")
     p.add_argument("--there", action="store_true", help="take all files of --keep, and no others")
     p.add_argument("--size", type=int, default=224, help="height and width of pictures, where the net takes any")
+    p.add_argument("--read", action="store_true", help="only read the files, and count their transposes")
     p.add_argument("--times", action="store_true", help="compare the time with ONNX Runtime's")
     p.add_argument("--within", type=float, metavar="MINUTES", help="begin no further net after this time")
     p.add_argument("--results", type=Path, metavar="FILE", help="lines of JSON; what stands there isn't run again")

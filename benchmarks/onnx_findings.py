@@ -70,10 +70,10 @@ class Finding:
     def line(self) -> str:
         """What is found in a line for people."""
         head = f"{self.net} {self.exporter}, {self.size}: "
-        if self.differs is None:
+        if self.inside is None:
             return head + str(self.problem)
         parts = [
-            f"{self.differs:.1e}{self._errors}",
+            *(() if self.differs is None else (f"{self.differs:.1e}{self._errors}",)),
             f"{self.inside} inside, {self.rearranging} rearranging, {self.outside} outside",
             *(f"{k} thread(s): {r:.2f}" for k in (1, 2) if (r := self.ratio(k)) is not None),
             f"read in {self.read_s:.1f} s ({self.operations})",
@@ -113,22 +113,30 @@ HEADERS = (
 
 
 class Results:
-    """Findings in a file of JSON lines, of which the last of a file counts."""
+    """Findings in a file of JSON lines, of which the last of an exported file counts."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.found: dict[tuple[str, str, int], Finding] = {}
         known = {f.name for f in fields(Finding)}
         for line in path.read_text().splitlines() if path is not None and path.exists() else ():
-            finding = Finding(**{k: v for k, v in json.loads(line).items() if k in known})
-            self.found[finding.key] = finding
+            self._take(Finding(**{k: v for k, v in json.loads(line).items() if k in known}))
 
     def add(self, finding: Finding) -> None:
         """Take a finding in, and write it."""
-        self.found[finding.key] = finding
+        self._take(finding)
         if self.path is not None:
             with self.path.open("a") as stream:
                 stream.write(json.dumps({k: v for k, v in asdict(finding).items() if v is not None}) + "\n")
+
+    def _take(self, finding: Finding) -> None:
+        """Let a finding count; of a file that was only read, what an earlier one measured counts still."""
+        earlier = self.found.get(finding.key)
+        if earlier is not None and finding.problem is None and earlier.problem is None:
+            for name in ("differs", "own", "exact", "ms", "peer_ms", "ms_2", "peer_ms_2"):
+                if getattr(finding, name) is None and (name.startswith(("ms", "peer")) or finding.differs is None):
+                    setattr(finding, name, getattr(earlier, name))
+        self.found[finding.key] = finding
 
     def has(self, name: str, exporter: str, size: int, *, times: bool) -> bool:
         """Whether all that is asked for a file is known."""

@@ -32,6 +32,14 @@ def is_free(shape: Sequence[int], permutation: Permutation) -> bool:
     return moved == sorted(moved)
 
 
+def spread(dimension: int, axis: int, count: int) -> range:
+    """The dimensions that stand for one of x where `count` of them have come in the place of an axis (`gather`)."""
+    if dimension == axis:
+        return range(axis, axis + count)
+    start = dimension if dimension < axis else dimension + count - 1
+    return range(start, start + 1)
+
+
 def groups_of(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
     """Neighbouring dimensions of two shapes with as many elements, the fewest at a time.
 

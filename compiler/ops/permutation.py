@@ -7,7 +7,7 @@ import math
 from ..graph.ir import Attributes, Builder, Operator, Value
 from ..types import Quantization, TensorType
 from .attention import Attention
-from .axes import Permutation, groups_of, is_identity
+from .axes import Permutation, groups_of, is_identity, spread
 from .blocks import Rearrangement
 from .contract import Contract
 from .conversion import ArgExtremum, OneHot
@@ -189,17 +189,9 @@ def _gather(operands: Operands, attributes: Attributes, permutation: Permutation
     if attributes["batch_dims"] or indices.rank >= x.rank:
         return None
     axis = attributes["axis"] % x.rank
-    kept = (_spread(d, axis, indices.rank) for d in permutation)
+    kept = (spread(d, axis, indices.rank) for d in permutation)
     result = tuple(d for dimensions in kept for d in dimensions)
     return Permuted({**attributes, "axis": permutation.index(axis)}, result, (permutation, _unmoved(indices)))
-
-
-def _spread(dimension: int, axis: int, count: int) -> range:
-    """The dimensions of what is gathered that stand for one of x: `count` for the axis."""
-    if dimension == axis:
-        return range(axis, axis + count)
-    start = dimension if dimension < axis else dimension + count - 1
-    return range(start, start + 1)
 
 
 def _rows_stay(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
@@ -291,7 +283,7 @@ def _before_gather(operands: Operands, attributes: Attributes, permutation: Perm
     """A permutation of what is gathered from, where the axis stands where the first dimension of the indices does."""
     x, indices = operands
     axis = attributes["axis"] % x.rank
-    places = {_spread(d, axis, indices.rank)[0]: d for d in range(x.rank) if _spread(d, axis, indices.rank)}
+    places = {spread(d, axis, indices.rank)[0]: d for d in range(x.rank) if spread(d, axis, indices.rank)}
     found = [places[d] for d in permutation if d in places]
     return tuple(found) if axis in found else (axis, *found)
 

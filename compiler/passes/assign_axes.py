@@ -13,12 +13,12 @@ from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
-from .axis_cuts import chosen, cost, merged_from
+from .axis_cuts import chosen, gain, merged_from
 from .axis_orders import Order, Roots, order_of
 from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
-from .product_axes import with_axes_apart
+from .product_axes import with_axes_apart, with_one_reshape
 from .views import with_merged_views
 
 MAX_ROUNDS = 100
@@ -79,34 +79,40 @@ def _better(graph: Graph) -> Graph:
     if not plan and not _is_wasteful(roots):
         turned = rewritten(graph, partial(_with_turned_rows, graph, roots.static))
         return with_axes_apart(graph) if turned is graph else dce(turned)
-    return dce(_Mover(roots, plan).moved())
+    return with_one_reshape(dce(_Mover(roots, plan).moved()))
 
 
 def _best(roots: Roots) -> Plan:
     """Which operations work in another order; none if nothing gets better."""
     best: Plan = {}
-    least = cost(roots, best)
-    for plans in (_plans, _plans_of_one_side):
-        for plan in plans(roots):
+    most, known = 0, seeds(roots)
+    for plans in (_plans, _plans_of_one_side, _plans_up_to_products):
+        for plan in plans(roots, known):
             found = chosen(roots, plan) if plan else {}
-            if (total := cost(roots, found)) < least:
-                best, least = found, total
+            if (saved := gain(roots, found)) > most:
+                best, most = found, saved
         if best:
             break
     return best
 
 
-def _plans(roots: Roots) -> Iterator[Plan]:
+def _plans(roots: Roots, known: Sequence[Seed]) -> Iterator[Plan]:
     """What could be done."""
     yield absorbing(roots)
     for exact in (True, False):
-        yield from _all_planned(roots, seeds(roots), exact=exact)
+        yield from _all_planned(roots, known, exact=exact)
 
 
-def _plans_of_one_side(roots: Roots) -> Iterator[Plan]:
+def _plans_of_one_side(roots: Roots, known: Sequence[Seed]) -> Iterator[Plan]:
     """What else could be done: transposes go at their readers only, or at their makers only."""
     for at_reader in (True, False):
-        yield from _all_planned(roots, [s for s in seeds(roots) if s.at_reader is at_reader], exact=False)
+        yield from _all_planned(roots, [s for s in known if s.at_reader is at_reader], exact=False)
+
+
+def _plans_up_to_products(roots: Roots, known: Sequence[Seed]) -> Iterator[Plan]:
+    """What is left: products take one operand in another order, and all else of them stays."""
+    for seed in known:
+        yield absorbing(roots, [seed])
 
 
 def _all_planned(roots: Roots, waiting: Sequence[Seed], *, exact: bool) -> Iterator[Plan]:

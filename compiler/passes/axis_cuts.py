@@ -9,6 +9,7 @@ from ..graph.ir import Operation, Operator, Value
 from ..ops.contract import Contract
 from ..ops.convolution import Convolution
 from ..ops.facets import Permuted
+from ..ops.matmul import MatMul
 from ..ops.shape import Reshape
 from .axis_orders import Order, Read, Roots, order_of
 from .axis_plans import Plan, wanted_order
@@ -30,16 +31,29 @@ def cost(roots: Roots, plan: Plan) -> int:
     return sum(_cost_of(roots, root, plan) for root in roots.reads) + slower
 
 
+def gain(roots: Roots, plan: Plan) -> int:
+    """By how much a plan makes the cost less, which only values that it touches decide."""
+    saved = sum(_cost_of(roots, root, {}) - _cost_of(roots, root, plan) for root in _touched(roots, plan))
+    return saved - sum(_price(roots, op, form) for op, form in plan.items())
+
+
+def _touched(roots: Roots, plan: Plan) -> list[Value]:
+    """The roots that a plan's operations make and read."""
+    found = dict.fromkeys(read.root for op in plan for read in roots.operands[op])
+    found.update(dict.fromkeys(result for op in plan for result in op.results))
+    return [root for root in found if root in roots.reads]
+
+
 def _slowness(roots: Roots, op: Operation, operator: Operator) -> int:
-    """What an operation costs as a product along any axes: a dense layer's kernel takes its weight in one order."""
-    if not isinstance(operator, Contract):
+    """What an operation costs as a product along any axes: a dense layer's kernel alone packs its weight before."""
+    if not isinstance(operator, Contract | MatMul):
         return 0
     depths = [v.type.shape[-2] for v in op.operands if v in roots.static and v.type.rank == 2]
     if isinstance(op.operator, Convolution):
         depths = [op.operands[1].type.shape[-2]]
     others = [v.type.bytes for v in (*op.operands, op.result) if v not in roots.static]
     moved = min(others, default=0) * min(*depths, DEEP) // DEEP if depths else 0
-    return 3 * moved // 2 + OVERHEAD // 4
+    return moved // 2 + (OVERHEAD // 4 if isinstance(operator, Contract) else 0)
 
 
 def _price(roots: Roots, op: Operation, form: Permuted) -> int:
@@ -90,7 +104,7 @@ def merged_from(op: Operation) -> int | None:
 def chosen(roots: Roots, plan: Plan) -> Plan:
     """The part of a plan with which the fewest bytes move."""
     cut = _Cut(roots, plan)
-    for root in roots.reads:
+    for root in _touched(roots, plan):
         if root not in roots.static:
             cut.weigh(root)
     return cut.solved()

@@ -59,14 +59,14 @@ def seeds(roots: Roots) -> list[Seed]:
 Plan = Mapping[Operation, Permuted]
 
 
-def planned(roots: Roots, wanted: Sequence[Seed], *, exact: bool) -> tuple[Plan, list[Seed]]:
+def planned(roots: Roots, wanted: Sequence[Seed], *, exact: bool, known: Plan | None = None) -> tuple[Plan, list[Seed]]:
     """Forms of operations that let transposes go, and of those around them as far as the same order of axes fits.
 
     Where two don't fit each other, the first one stays. Reshapes that need another order than they are asked for, and
     dense layers along another axis, come last, or not at all if the plan is to be `exact`. Second, the seeds that are
-    left for another plan.
+    left for another plan. Operations in `known` have their form, and what they touch isn't asked for another.
     """
-    plan: dict[Operation, Permuted] = {}
+    plan: dict[Operation, Permuted] = dict(known or {})
     waiting: deque[tuple[Operation, Permuted]] = deque()
     later: deque[tuple[Operation, Permuted]] = deque()
 
@@ -106,11 +106,14 @@ def _neighbours(roots: Roots, plan: Plan, op: Operation, moved: Permuted) -> Ite
             yield roots.leading(maker, composed(read.order, order))
 
 
-def absorbing(roots: Roots) -> Plan:
-    """Products that take operands as they are made, and give results as they are read; all else works as it stands."""
+def absorbing(roots: Roots, wanted: Sequence[Seed] = ()) -> Plan:
+    """Products that take operands as they are made, and give results as they are read; all else works as it stands.
+
+    With some `wanted`, operations around them that are no products move, too.
+    """
     stands = {op: standing for op in roots.operands if (standing := as_it_stands(op)) is not None}
-    settled = _settled(roots, dict(stands))
-    return {op: form for op, form in settled.items() if form is not stands[op]}
+    plan, _ = planned(roots, wanted, exact=False, known=stands)
+    return {op: form for op, form in plan.items() if form is not stands.get(op)}
 
 
 def _settled(roots: Roots, plan: dict[Operation, Permuted]) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from string import ascii_lowercase, ascii_uppercase
@@ -20,7 +21,13 @@ from .dce import dce
 def with_axes_apart(graph: Graph) -> Graph:
     """The graph whose products beside transposes have an axis for each dimension; this one where none changes."""
     found = rewritten(graph, partial(_with_own_axes, graph))
-    return graph if found is graph else dce(rewritten(found, partial(_with_one_reshape, found)))
+    return graph if found is graph else with_one_reshape(found)
+
+
+def with_one_reshape(graph: Graph) -> Graph:
+    """The graph with one reshape in place of two that follow each other."""
+    found = rewritten(graph, partial(_with_one_reshape, graph))
+    return graph if found is graph else dce(found)
 
 
 def _with_one_reshape(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
@@ -102,8 +109,28 @@ def _split(graph: Graph, value: Value, own: str, letters: Sequence[str]) -> dict
     found: dict[str, tuple[int, ...]] = {}
     for merged, parts in groups_of(old, new):
         parts = [d for d in parts if new[d] != 1]
-        if len(merged) > 1 and len(parts) == 1 and sum(own[parts[0]] in other for other in letters[:2]) == 1:
-            found[own[parts[0]]] = tuple(old[d] for d in merged)
+        factors = _factors([old[d] for d in merged], [new[d] for d in parts])
+        for d, sizes in zip(parts, factors, strict=False):
+            if len(sizes) > 1 and sum(own[d] in other for other in letters[:2]) == 1:
+                found[own[d]] = sizes
+    return found
+
+
+def _factors(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, ...]]:
+    """The sizes that each new dimension is merged from, where a reshape merges and splits; none where they overlap."""
+    rest, found = list(old), list[tuple[int, ...]]()
+    for size in new:
+        sizes: list[int] = []
+        while size > 1:
+            factor = math.gcd(size, rest[0])
+            if factor not in (size, rest[0]):
+                return []
+            sizes.append(factor)
+            size //= factor
+            rest[0] //= factor
+            if rest[0] == 1:
+                rest.pop(0)
+        found.append(tuple(sizes))
     return found
 
 

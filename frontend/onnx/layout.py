@@ -9,12 +9,13 @@ from ...compiler.ops.core import Constant
 from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.dce import dce
 from ...compiler.passes.form_attention import form_attention
+from ...compiler.passes.picked_elements import with_picked_elements
 from ...compiler.passes.views import with_whole_normalizations
 
 
 def arranged(graph: Graph) -> Graph:
     """The same network with the transposes that move the fewest bytes."""
-    found = assign_axes(form_attention(with_whole_normalizations(dce(graph))))
+    found = assign_axes(form_attention(with_picked_elements(with_whole_normalizations(dce(graph)))))
     return rewritten(found, _in_row_major_order)
 
 

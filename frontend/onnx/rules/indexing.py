@@ -85,8 +85,77 @@ def _places_from_front(c: Node, place: int, shape: tuple[int, ...]) -> Value:
 def scatter_nd(c: Node) -> Value:
     """A tensor with slices replaced, or combined with updates."""
     x, updates = c.value(0), c.value(2)
+    begin = _rectangle(c, x) if c.choice("reduction", "none", "none", "add", "mul", "max", "min") == "none" else None
+    if begin is not None and updates.type.dtype is x.type.dtype:
+        return _with_rectangle(c, x, begin, c.reshape(updates, c.shape(1)[:-1]))
     indices = _places_from_front(c, 1, x.type.shape)
     return _scattered(c, x, indices, updates)
+
+
+def _rectangle(c: Node, x: Value) -> tuple[int, ...] | None:
+    """Where the rectangle begins that all places are, each once and in order: what `x[a:b, c:d] = y` is exported as."""
+    *sizes, depth = c.shape(1) or (0,)
+    columns = _columns(c, c.known(1) if c.known(1) is not None else c.value(1))
+    if columns is None or len(sizes) != depth or depth != x.type.rank or not math.prod(sizes):
+        return None
+    begin = []
+    for d, (column, size) in enumerate(zip(columns, x.type.shape, strict=True)):
+        first = int(column.reshape(-1)[0])
+        steps = np.arange(first, first + sizes[d]).reshape([-1 if i == d else 1 for i in range(depth)])
+        if column.ndim != depth or column.shape[d] != sizes[d] or not (column == steps).all():
+            return None
+        first = first + size if first < 0 <= first + size else first
+        if not 0 <= first <= size - sizes[d]:
+            return None
+        begin.append(first)
+    return tuple(begin)
+
+
+def _columns(c: Node, places: Array | Value) -> list[Array] | None:
+    """The indices of each dimension, where they are known, without dimensions along which they were broadcast."""
+    if not isinstance(places, Value):
+        return [places[..., k] for k in range(places.shape[-1])]
+    made = {result: op for op in c.builder.operations for result in op.results}
+    joined = made.get(places)
+    if joined is None or joined.name != "concat" or joined.attributes["axis"] not in (-1, places.type.rank - 1):
+        return None
+    found = []
+    for value in joined.operands:
+        source = value
+        while (op := made.get(source)) is not None and op.name in ("reshape", "broadcast_to"):
+            wide = op.operands[0].type.shape
+            if op.name == "reshape" and (*wide, 1) != source.type.shape:
+                return None
+            source = op.operands[0]
+        if op is None or op.name != "constant" or value.type.shape[-1] != 1:
+            return None
+        array = op.attributes["value"]
+        array = array[..., 0] if source is value else array
+        found.append(array.reshape((1,) * (places.type.rank - 1 - array.ndim) + array.shape))
+    return found
+
+
+def _with_rectangle(c: Node, x: Value, begin: tuple[int, ...], block: Value) -> Value:
+    """X with a block in the place of a rectangle of it."""
+    sizes = block.type.shape
+    for axis in reversed(range(len(sizes))):
+        ends = (0, begin[axis], begin[axis] + sizes[axis], x.type.shape[axis])
+        start = (*begin[:axis], 0, *(0,) * (len(sizes) - axis - 1))
+        shape = (*sizes[:axis], 0, *x.type.shape[axis + 1 :])
+        margins = [
+            c.emit(
+                "slice",
+                x,
+                begin=tuple(low if d == axis else s for d, s in enumerate(start)),
+                size=tuple(high - low if d == axis else s for d, s in enumerate(shape)),
+            )
+            if high > low
+            else None
+            for low, high in (ends[:2], ends[2:])
+        ]
+        parts = [part for part in (margins[0], block, margins[1]) if part is not None]
+        block = parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=axis)
+    return block
 
 
 def _scattered(c: Node, x: Value, indices: Value, updates: Value) -> Value:

@@ -88,19 +88,23 @@ class Layer:
         return c.reshape(part, (samples, self.units))
 
     def run(self, step: Callable[[Part, Value, tuple[Value, ...]], tuple[Value, ...]], states: int) -> list[Value]:
-        """All steps in all directions: the hidden states of all steps, and the last of each state."""
+        """All steps in all directions: the hidden states of all steps, and the last of each state.
+
+        `step` takes what the input adds to all gates, [N, gates * units], which one product gives for all steps.
+        """
         c = self.c
         steps, samples = self.x.type.shape[:2]
         lengths = c.value(4) if c.has(4) else None
         columns, last = [], []
         for d, name in enumerate(self.directions):
             part = self.part(d)
+            inputs = self.dense(self.x, part.w, part.wb)
+            size = inputs.type.shape[2]
             state = tuple(self.initial(5 + i, d) for i in range(states))
             found: dict[int, Value] = {}
             for t in reversed(range(steps)) if name == "reverse" else range(steps):
-                now = c.emit("slice", self.x, begin=(t, 0, 0), size=(1, samples, self.x.type.shape[2]))
-                now = c.reshape(now, (samples, self.x.type.shape[2]))
-                new = step(part, now, state)
+                now = c.emit("slice", inputs, begin=(t, 0, 0), size=(1, samples, size))
+                new = step(part, c.reshape(now, (samples, size)), state)
                 found[t] = new[0]
                 if lengths is not None:
                     here = c.emit("less", c.scalar(t, lengths), lengths)
@@ -170,8 +174,8 @@ def rnn(c: Node) -> tuple[Value, ...]:
     """The next state is f(W x + R h + b)."""
     layer = Layer(c, 1, ("Tanh",))
 
-    def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
-        total = c.emit("add", layer.dense(x, p.w, p.wb), layer.dense(state[0], p.r, p.rb))
+    def step(p: Part, of_x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
+        total = c.emit("add", of_x, layer.dense(state[0], p.r, p.rb))
         return (p.f[0](layer.clipped(p, total)),)
 
     return tuple(layer.run(step, 1))
@@ -183,9 +187,9 @@ def lstm(c: Node) -> tuple[Value, ...]:
     layer = Layer(c, 4, ("Sigmoid", "Tanh", "Tanh"))
     coupled = c.flag("input_forget")
 
-    def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
+    def step(p: Part, of_x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
         h, cell = state
-        total = c.emit("add", layer.dense(x, p.w, p.wb), layer.dense(h, p.r, p.rb))
+        total = c.emit("add", of_x, layer.dense(h, p.r, p.rb))
         i, o, f, g = (layer.gate(total, n) for n in range(4))
         if p.peephole is not None:
             i = c.emit("add", i, c.emit("mul", _cut(c, p.peephole, 0, p.units), cell))
@@ -208,9 +212,9 @@ def gru(c: Node) -> tuple[Value, ...]:
     layer = Layer(c, 3, ("Sigmoid", "Tanh"))
     behind = c.flag("linear_before_reset")
 
-    def step(p: Part, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
+    def step(p: Part, of_x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
         (h,) = state
-        of_x, of_h = layer.dense(x, p.w, p.wb), layer.dense(h, p.r, p.rb)
+        of_h = layer.dense(h, p.r, p.rb)
         z, r = (p.f[0](layer.clipped(p, c.emit("add", layer.gate(of_x, n), layer.gate(of_h, n)))) for n in range(2))
         if behind:
             inner = c.emit("mul", r, layer.gate(of_h, 2))

@@ -61,3 +61,27 @@ def test_makers_move_where_readers_stand() -> None:
     found = passes.run(graph, "assign-axes")
     (left,) = (op for op in found.operations if op.name == "transpose")
     assert left.operands[0] in found.inputs
+
+
+def test_layers_along_tokens() -> None:
+    """Two dense layers between transposes, beside a residual (MLP-Mixer): both work along the axis of the tokens."""
+    graph = parse_graph(
+        """graph @mixer(%x: f32[1,49,512]) -> (f32[1,49,512]) {
+          %w = param : f32[49,256]
+          %v = param : f32[256,49]
+          %n = param : f32[256]
+          %m = param : f32[49]
+          %0 = relu(%x) : f32[1,49,512]
+          %1 = normalize(%0) {axes = [2]} : f32[1,49,512]
+          %2 = transpose(%1) {permutation = [0,2,1]} : f32[1,512,49]
+          %3 = dense(%2, %w) : f32[1,512,256]
+          %4 = add(%n, %3) : f32[1,512,256]
+          %5 = gelu(%4) : f32[1,512,256]
+          %6 = dense(%5, %v) : f32[1,512,49]
+          %7 = add(%m, %6) : f32[1,512,49]
+          %8 = transpose(%7) {permutation = [0,2,1]} : f32[1,49,512]
+          %9 = add(%0, %8) : f32[1,49,512]
+          return %9
+        }"""
+    )
+    assert not transposes(passes.run(graph, "assign-axes"))
