@@ -170,6 +170,8 @@ class TrainingCompilation(Compilation):
     """For quantization-aware training, the ranges to start from."""
     fake: FakeQuantized | None
     """For quantization-aware training, the network that is trained."""
+    prepare: Graph | None = None
+    """For batches in shards, what is done before them."""
     step: Graph
     """The graph that has all state: `graph`, or for batches in shards what is done with the sum over all shards."""
 
@@ -192,7 +194,7 @@ class TrainingCompilation(Compilation):
         else:
             bucket = r.bucket if r.announces else None
             sharded = sharded_step(network, r.shards, bucket=bucket, factors=r.factors, **self._settings())
-            self.graph, self.step = sharded.shard, sharded.update
+            self.graph, self.step, self.prepare = sharded.shard, sharded.update, sharded.prepare
 
     def _settings(self) -> dict[str, Any]:
         """The arguments of `training_step`."""
@@ -245,12 +247,20 @@ def load_sharded_trainer(
     c = build(replace(request, sharded=True, announces=announces), PROGRAM)
     if built is not None:
         built(c)
-    update = build(Request(c.step, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)
+
+    def built_of(graph: Graph) -> Compilation:
+        return build(Request(graph, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)
+
     parameters = c.parameters()
-    program = load_program(update, parameters)
-    shard = Program(c.module, c.object.code, c.target, c.threads, parameters, shares=program)
+    program = load_program(built_of(c.step), parameters)
+
+    def sharing(made: Compilation) -> Program:
+        return Program(made.module, made.object.code, made.target, made.threads, parameters, shares=program)
+
+    prepare = sharing(built_of(c.prepare)) if c.prepare is not None else None
     kind = LeadingTrainer if world.size > 1 and world.rank == 0 else ShardedTrainer
-    return kind(net, c.step, program, shard, parameters, request.seed, shards=request.shards, world=world)
+    shared = {"shards": request.shards, "prepare": prepare, "world": world}
+    return kind(net, c.step, program, sharing(c), parameters, request.seed, **shared)
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:

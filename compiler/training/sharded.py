@@ -23,7 +23,10 @@ _SUMS = ("correct", "counted")
 
 @dataclass(frozen=True)
 class ShardedStep:
-    """A training step in two graphs.
+    """A training step in two graphs, or three.
+
+    `prepare` makes of the parameters what each shard takes in the same form, once for all of them: its results are the
+    last inputs of the shard's graph. None where there is nothing.
 
     The graph of a shard takes the net's inputs, `shard` (i64, only if the net drops something) and `labels`. Its
     results are what the update takes as its inputs, in their order, once they are added over all shards; factors, of
@@ -32,6 +35,7 @@ class ShardedStep:
     them, come first in the update's, in their order.
     """
 
+    prepare: Graph | None
     shard: Graph
     update: Graph
     shards: int
@@ -58,9 +62,11 @@ def sharded_step(
     shard = _before(step, (*cut.places, *cut.factors), names)
     if bucket is not None:
         shard = replace(shard, attributes=MappingProxyType({**shard.attributes, "bucket": bucket}))
-    read = tuple(op.result.name or "" for op in shard.states)
+    shard, turned = _with_turned_weights(shard)
+    read = shard.attributes["updates"]
     order = (*read, *(name for name in names if name not in read))
-    return ShardedStep(shard, _after(step, cut, order), shards)
+    prepare = _turning(step, turned, read[: len(turned)]) if turned else None
+    return ShardedStep(prepare, shard, _after(step, cut, order), shards)
 
 
 @dataclass
@@ -115,6 +121,38 @@ def _before(step: Graph, crossing: Sequence[Value], states: Sequence[str]) -> Gr
     read = {op.result.name or "": op.result for op in made.parameters if op.result.name in states}
     updates = MappingProxyType({**attributes, "updates": tuple(read)})
     return replace(made, name=f"{step.name}_shard", outputs=(*crossing, *read.values()), attributes=updates)
+
+
+def _with_turned_weights(shard: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """The graph of a shard with weights that it takes transposed as inputs; and their names, its first states.
+
+    The backward pass of a dense layer takes the weight so. To transpose it takes as long as to multiply few samples.
+    """
+    states = {op.result: op.result.name or "" for op in shard.states}
+    b = Rewriter(shard)
+    turned: dict[str, Value] = {}
+    for op in shard.operations:
+        weight = op.operands[1] if op.name == "matmul" and op.attributes["transpose_b"] else None
+        if weight not in states or weight.type.rank != 2 or op.attributes["transpose_a"]:
+            b.copy(op)
+            continue
+        name, turned_type = states[weight], TensorType(weight.type.dtype, weight.type.shape[::-1])
+        if name not in turned:
+            turned[name] = b.input(f"transposed.{name}", turned_type)
+        b.replace(op.result, b.emit("matmul", b[op.operands[0]], turned[name], location=op.location))
+    order = sorted(states.values(), key=lambda name: name not in turned)
+    places = {op.result.name: b[op.result] for op in shard.states}
+    results = [b[value] for value in shard.outputs[: len(shard.outputs) - len(states)]]
+    b.attributes["updates"] = tuple(order)
+    return b.finish([*results, *(places[name] for name in order)]), tuple(turned)
+
+
+def _turning(step: Graph, names: Sequence[str], states: Sequence[str]) -> Graph:
+    """What transposes parameters, which are state, in the order of `states`."""
+    b = GraphBuilder(f"{step.name}_prepare", {"updates": tuple(states)})
+    made = {op.result.name: b.append(op).result for op in step.parameters if op.result.name in names}
+    turned = [b.emit("transpose", made[name], permutation=(1, 0)) for name in names]
+    return b.finish([*turned, *(made[name] for name in states)])
 
 
 def _after(step: Graph, cut: _Cut, order: Sequence[str]) -> Graph:

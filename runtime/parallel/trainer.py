@@ -34,7 +34,8 @@ CHECKED_STEPS = 100
 class ShardedTrainer(Trainer):
     """Trains a network on batches that are made of shards (see `compiler.training.sharded`).
 
-    `net` takes a whole batch, `shard` is the program of one shard, `update` what is done with the sum over all of them.
+    `net` takes a whole batch, `shard` is the program of one shard, `update` what is done with the sum over all of them,
+    `prepare`, if there is such, what makes a shard's last inputs of the parameters.
     In a `world` of several ranks each is given the rows of its own shards, and all of them take each step together.
     """
 
@@ -48,11 +49,16 @@ class ShardedTrainer(Trainer):
         seed: int = 0,
         *,
         shards: int,
+        prepare: Program | None = None,
         world: World = ALONE,
     ) -> None:
         super().__init__(net, step_graph, update, params, seed)
         self._shard = shard
-        self.batch = shards * shard.module.inputs[-1][1].shape[0]
+        self._prepare = prepare
+        types = prepare.outputs.values() if prepare is not None else ()
+        self._prepared = [np.zeros(type_.shape, type_.dtype.numpy) for type_ in types]
+        self._make_ready = prepare.writer(self._prepared) if prepare is not None else lambda: None
+        self.batch = shards * self.labels.shape[0]
         self._labels = self.labels.dtype.numpy
         self._shards = shards
         self.world = world
@@ -114,7 +120,8 @@ class ShardedTrainer(Trainer):
         Runs the first shard of a batch.
         """
         *x, labels = (array[: self.batch // self._shards] for array in batch)
-        passed = np.cumsum(self._shard.profile(*x, *(self._numbers[:1].reshape(()),) * self._numbered, labels))
+        number = (self._numbers[:1].reshape(()),) * self._numbered
+        passed = np.cumsum(self._shard.profile(*x, *number, labels, *self._prepared))
         times = [*(passed[n] / passed[-1] for n, call in enumerate(self._calls) if call.announces), 1.0]
         length = self._buckets[-1].stop
         return tuple((part.stop / length, float(time)) for part, time in zip(self._buckets, times, strict=True))
@@ -139,6 +146,8 @@ class ShardedTrainer(Trainer):
         if self._steps == 0 and self.world.size > 1 and (first := self.world.broadcast(self._final)) != self._final:
             self._arrange(first)  # the program of other processors, or of more threads, has another order
         run = self._runs(batch) if self._tree.row else None
+        if run is not None:
+            self._make_ready()
 
         def compute(number: int, out: Array, announce: Callable[[int], None] | None) -> None:
             assert run is not None, "who has a shard is given it"
@@ -185,7 +194,7 @@ class ShardedTrainer(Trainer):
 
     def _quick(self, given: Sequence[Array]) -> _Run | None:
         """What runs a shard on its rows, by their addresses alone; None unless arrays are as the program takes them."""
-        taken = [t for name, t in self._shard.module.inputs if name != SHARD]
+        taken = [t for name, t in self._shard.module.inputs if name != SHARD][: len(given)]
         count = len(self._tree.row)
         for array, type_ in zip(given, taken, strict=True):
             rows = (type_.shape[0] * count, *type_.shape[1:])
@@ -196,6 +205,8 @@ class ShardedTrainer(Trainer):
         if self._numbered:
             starts.insert(-1, address_of(self._numbers))
             steps.insert(-1, self._numbers.itemsize)
+        starts += map(address_of, self._prepared)
+        steps += [0] * len(self._prepared)
 
         def run(write: Writer, number: int) -> None:
             write.at([start + number * step for start, step in zip(starts, steps, strict=True)])
@@ -209,7 +220,7 @@ class ShardedTrainer(Trainer):
         def run(write: Writer, number: int) -> None:
             rows = slice((number - first) * size, (number - first + 1) * size)
             *inputs, labels = (array[rows] for array in given)
-            write(*inputs, *([np.array(number, np.int64)] if self._numbered else []), labels)
+            write(*inputs, *([np.array(number, np.int64)] if self._numbered else []), labels, *self._prepared)
 
         return run
 
@@ -259,6 +270,8 @@ class ShardedTrainer(Trainer):
         """End the worker threads; no step can follow."""
         self._tree.close()
         self._shard.close()
+        if self._prepare is not None:
+            self._prepare.close()
         super().close()
 
 
