@@ -211,5 +211,7 @@ def this_world() -> World:
         ) from None
     if world.size == 1:
         hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
+        if who == "srun":
+            hint += ", or with srun --mpi=pmi2 (or what else `srun --mpi=list` and this library have in common)"
         raise NetcError(f"{who} has started several processes, but each is alone in its MPI library", hint=hint)
     return world

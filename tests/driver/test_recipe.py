@@ -75,7 +75,7 @@ def test_the_batch_alone_decides_how_many_shards_it_has(
     path, given = tmp_path / "tiny.net", {"data": "mnist", "batch": batch}
     path.write_text(NET)
     assert resolve_recipe(None, given, load(path)).shards == plain
-    path.write_text(NET.replace("|> dense(3)", "|> dense(3) |> batch_norm"))
+    path.write_text(NET.replace("dense@fc(3)", "dense@fc(3) |> batch_norm@bn"))
     assert resolve_recipe(None, given, load(path)).shards == normalised
 
 
