@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -169,10 +170,13 @@ class Job:
         return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **classes}
 
     def decisive(self) -> dict[str, Any]:
-        """What must be the same on all ranks: what the run keeps, but for paths and costs; the number of samples."""
+        """What must be the same on all ranks: what the run keeps, but for paths and costs; the version; the samples."""
         others = {"model", "weights", *COSTS} - {"bucket"}
         described = {name: value for name, value in self.description().items() if name not in others}
-        return {**described, "training samples": len(self.train), "test samples": len(self.test)}
+        splits = {"training": self.train, "test": self.test}
+        counts = {f"{name} samples": len(source) for name, source in splits.items()}
+        hashes = {f"{name} data of hash": source.digest for name, source in splits.items() if self.world.size > 1}
+        return {"netc": version("netc"), **described, **counts, **hashes}
 
     def check_classes(self, kept: Mapping[str, Any]) -> None:
         """Raise `NetcError` if net or data have other classes than in the recipe that a run keeps."""

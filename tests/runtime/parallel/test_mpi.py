@@ -138,6 +138,23 @@ def test_a_rank_with_other_options_is_named(home: Path) -> None:
     )
 
 
+def test_a_rank_with_other_data_of_the_same_size_is_named(home: Path) -> None:
+    for rank in "01":
+        (home / rank).mkdir()
+        (home / rank / "tiny.net").write_text(NET)
+        with np.load(home / "data.npz") as arrays:
+            data = dict(arrays)
+        data["x_train"][0] += int(rank)
+        np.savez(home / rank / "data.npz", **data)
+    command = f"cd $PMI_RANK; exec {sys.executable} -m netc train tiny.net"
+    refused = subprocess.run(
+        [str(LAUNCHER), "-n", "2", "sh", "-c", command], cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rank 1: error: this rank was started with training data of hash = ")
+    assert not (home / "0" / "runs").exists()
+
+
 def test_commands_for_one_process_say_so(home: Path) -> None:
     refused = netc(home, 2, "show", "tiny.net")
     assert refused.returncode == 2
