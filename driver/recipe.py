@@ -140,7 +140,8 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any], graph: Grap
 
     `--epochs` stretches or shrinks the schedule of the file, its warm-up included; without it, training lasts as long
     as the schedule. `graph`, the net for one sample, decides how small shards may be. With `qat`, `FINE_TUNING`
-    replaces what the file says. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to train on.
+    replaces what the file says. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to
+    train on.
     """
     given = {name: value for name, value in flags.items() if _is_given(value)}
     settings = _read(written, overridden(flags) - {"epochs", "schedule"}) if written is not None else {}

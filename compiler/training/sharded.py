@@ -50,11 +50,11 @@ def sharded_step(
     matrices with a row for each sample, [m, k] and [m, n]. With `factors` these cross in its place, where those of all
     shards together have fewer elements than it, and the update multiplies them: a shard then neither writes nor adds
     up the gradient, and ranks exchange less ("sufficient factors": Xie et al., Lighter-communication distributed
-    machine learning via sufficient factor broadcasting, 2016). With `bucket`, the program of a shard announces its results in buckets
-    of at least so many bytes (see `lowering.buckets`). A batch_norm normalises each shard by its own statistics ("ghost
-    batch normalisation": Hoffer, Hubara, Soudry, Train longer, generalize better, 2017); running statistics move to
-    the shards' mean. A loss that leaves labels out (`ignored`) is the mean of the shards' means. Raises `NetcError` as
-    `training_step` does.
+    machine learning via sufficient factor broadcasting, 2016). With `bucket`, the program of a shard announces its
+    results in buckets of at least so many bytes (see `lowering.buckets`). A batch_norm normalises each shard by its own
+    statistics ("ghost batch normalisation": Hoffer, Hubara, Soudry, Train longer, generalize better, 2017); running
+    statistics move to the shards' mean. A loss that leaves labels out (`ignored`) is the mean of the shards' means.
+    Raises `NetcError` as `training_step` does.
     """
     cut = _Cut(shards, factors)
     step = training_step(graph, exchange=cut, shards=shards, **settings)

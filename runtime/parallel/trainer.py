@@ -55,9 +55,9 @@ class ShardedTrainer(Trainer):
         super().__init__(net, step_graph, update, params, seed)
         self._shard = shard
         self._prepare = prepare
-        types = prepare.outputs.values() if prepare is not None else ()
-        self._prepared = [np.zeros(type_.shape, type_.dtype.numpy) for type_ in types]
-        self._make_ready = prepare.writer(self._prepared) if prepare is not None else lambda: None
+        made = {} if prepare is None else prepare.outputs
+        self._prepared: list[Array] = [np.zeros(type_.shape, type_.dtype.numpy) for type_ in made.values()]
+        self._make_ready = None if prepare is None else prepare.writer(self._prepared)
         self.batch = shards * self.labels.shape[0]
         self._labels = self.labels.dtype.numpy
         self._shards = shards
@@ -146,7 +146,7 @@ class ShardedTrainer(Trainer):
         if self._steps == 0 and self.world.size > 1 and (first := self.world.broadcast(self._final)) != self._final:
             self._arrange(first)  # the program of other processors, or of more threads, has another order
         run = self._runs(batch) if self._tree.row else None
-        if run is not None:
+        if run is not None and self._make_ready is not None:
             self._make_ready()
 
         def compute(number: int, out: Array, announce: Callable[[int], None] | None) -> None:
