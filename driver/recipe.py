@@ -84,7 +84,7 @@ class TrainingRecipe:
 
 _DEFAULT_EPOCHS = 10
 _SHARDS = 8
-_LEAST_SAMPLES, _LEAST_NORMALISED, _MOST_SAMPLES = 4, 32, 128
+_LEAST_SAMPLES, _LEAST_NORMALISED, _MOST_SAMPLES = 8, 32, 128
 """Of a shard: at least, at least where statistics are taken of it, and at most."""
 _LEAST_UPDATES = 4
 """Updates in an epoch, at least, for whose sake what is left of it may be dropped."""
@@ -163,7 +163,7 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any], graph: Grap
 def _shards(recipe: TrainingRecipe, graph: Graph | None) -> int:
     """How many shards a batch has unless a recipe says so: a power of two, 8 or more.
 
-    More than 8, where these would have more than 128 samples; fewer, where they would have fewer than 4, or than 32 in
+    More than 8, where these would have more than 128 samples; fewer, where they would have fewer than 8, or than 32 in
     a net with batch_norm, whose statistics of fewer samples are worse (Wu, He: Group normalization, 2018). A loss of
     the user's own may be no mean over samples, fake quantization sees the ranges of a whole batch: these have one.
 

@@ -259,8 +259,8 @@ def load_sharded_trainer(
 
     prepare = sharing(built_of(c.prepare)) if c.prepare is not None else None
     kind = LeadingTrainer if world.size > 1 and world.rank == 0 else ShardedTrainer
-    shared = {"shards": request.shards, "prepare": prepare, "world": world}
-    return kind(net, c.step, program, sharing(c), parameters, request.seed, **shared)
+    parts = (net, c.step, program, sharing(c), parameters, request.seed)
+    return kind(*parts, shards=request.shards, prepare=prepare, world=world)
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:

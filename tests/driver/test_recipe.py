@@ -67,7 +67,7 @@ def test_accumulated_batches_are_shards_of_one_where_an_epoch_has_some(tmp_path:
 
 @pytest.mark.parametrize(
     ("batch", "plain", "normalised"),
-    [(128, 8, 4), (16, 4, 1), (64, 8, 2), (100, 4, 2), (101, 1, 1), (1024, 8, 8), (4096, 32, 32), (1, 1, 1)],
+    [(128, 8, 4), (16, 2, 1), (8, 1, 1), (64, 8, 2), (100, 4, 2), (101, 1, 1), (1024, 8, 8), (4096, 32, 32), (1, 1, 1)],
 )
 def test_the_batch_alone_decides_how_many_shards_it_has(
     tmp_path: Path, batch: int, plain: int, normalised: int
