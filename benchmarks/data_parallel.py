@@ -8,7 +8,8 @@ batches that are accumulated, and stopped and resumed on another number of ranks
 sums: netc's sum over ranks, in the order of a tree, beside MPI's own all-reduce, which promises no order, and beside
 the model behind `netc train --plan`, given the latency and bandwidth between ranks that the same job measures.
 
-steps: a training step on 2 ranks with 1 thread each beside 1 rank with 2 threads, on the same two cores, by turns.
+steps: a training step on 2 ranks with 1 thread each beside 1 rank with 2 threads, on the same two cores, by turns, in
+as many shards as `netc train` chooses, and in one for each rank.
 
 plan: what `netc train --plan` predicts for a slow network beside what is measured. Each message is held back until the
 network of the model would have passed it; no processor works meanwhile. Ranks beyond the cores share these, which the
@@ -55,8 +56,8 @@ MOST_TREE = 1.3
 """How much longer the sum in a tree may take."""
 LEAST_SHARE = 0.95
 """What 2 ranks must reach of the speed of 2 threads."""
-STEPS = {"resnet20": (128, 8), "resnet50": (16, 3)}
-"""Nets with the samples of a batch, and how many steps are timed."""
+STEPS = (("resnet20", 128, 4, 16), ("resnet20", 128, 2, 16), ("resnet50", 16, 2, 3))
+"""Nets with the samples and the shards of a batch, and how many steps are timed."""
 LAUNCHER = Path(sys.prefix) / "bin" / "mpiexec"
 
 
@@ -229,11 +230,11 @@ def modelled(world: World, mine: NDArray[np.float32], other: NDArray[np.float32]
 
 def steps(rounds: int) -> int:
     rows, sound = list[list[str]](), True
-    for net, (batch, count) in STEPS.items():
+    for net, batch, shards, count in STEPS:
         shared, alone = list[list[float]](), list[list[float]]()
         for _ in range(rounds):
             for ranks, found in ((2, shared), (1, alone)):
-                role = ("--role", "steps", net, str(batch), str(2 // ranks), str(count))
+                role = ("--role", "steps", net, str(batch), str(shards), str(2 // ranks), str(count))
                 done = subprocess.run(launched(ranks, __file__, *role), check=True, capture_output=True, text=True)
                 found.append(json.loads(done.stdout))
         wall = [min(each[0] for each in found) for found in (shared, alone)]
@@ -241,7 +242,7 @@ def steps(rounds: int) -> int:
         share = wall[1] / wall[0]
         rows.append(
             [
-                f"{net} b{batch}",
+                f"{net} b{batch}, {shards} shards",
                 *(f"{t * 1e3:.0f}" for t in (*wall, exchange)),
                 f"{share:.0%}",
                 f"{exchange / wall[0]:.1%}",
@@ -260,16 +261,16 @@ def steps(rounds: int) -> int:
     return 0 if sound else 1
 
 
-def measure_steps(net: str, batch: str, threads: str, count: str) -> None:
+def measure_steps(net: str, batch: str, shards: str, threads: str, count: str) -> None:
     """Print the seconds of a step, and of its exchange, both the shortest."""
-    world, size, shards = this_world(), int(batch), 2
+    world, size = this_world(), int(batch)
     os.sched_setaffinity(0, range(2))
-    request = TrainingRequest(net, batch=size // shards, shards=shards, threads=int(threads))
+    request = TrainingRequest(net, batch=size // int(shards), shards=int(shards), threads=int(threads))
     graph = netc.load(net, batch=size)
     with load_sharded_trainer(request, graph, world) as trainer:
         times = timed_steps(trainer, graph, size, world, int(count) + 1)[1:]
     if world.rank == 0:
-        print(json.dumps([statistics.median(each[0] for each in times), min(each[1] for each in times)]))
+        print(json.dumps([min(each[column] for each in times) for column in (0, 1)]))
 
 
 # ---- plan -----------------------------------------------------------------------------------------------------------

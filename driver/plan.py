@@ -89,7 +89,9 @@ def measure(setup: Setup, recipe: TrainingRecipe, samples: int) -> Measured:
     size = recipe.batch // recipe.shards
     (whole, _), (part, _) = setup.load(2 * size), setup.load(size)
     loss = find_loss(recipe.loss, setup.model, part)
-    request = replace(setup.request(recipe, part, loss, max(1, samples // (2 * size))), shards=2, announces=True)
+    request = replace(
+        setup.request(recipe, part, loss, max(1, samples // (2 * size))), shards=2, announces=True, factors=False
+    )
     marks = list[float]()
     with closing(load_sharded_trainer(request, whole, ALONE)) as trainer:
         trainer.note = lambda step, phase: marks.append(clock())

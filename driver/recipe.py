@@ -16,7 +16,6 @@ from .compiler.graph.ir import Graph
 from .compiler.spec import Spec, Value, format_value, parse_spec
 from .compiler.training import LOSSES
 from .frontend import Recipe, ast
-from .summary import total_macs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +83,10 @@ class TrainingRecipe:
 
 
 _DEFAULT_EPOCHS = 10
-_SHARDS = 4
-_SHARD_SAMPLES = 32
-_LEAST_WORK = 4_000_000
-"""Multiply-adds of a forward pass: a fifth of a millisecond, with the backward pass."""
-_LEAST_UPDATES = 8
+_SHARDS = 8
+_LEAST_SAMPLES, _LEAST_NORMALISED, _MOST_SAMPLES = 8, 32, 128
+"""Of a shard: at least, at least where statistics are taken of it, and at most."""
+_LEAST_UPDATES = 4
 """Updates in an epoch, at least, for whose sake what is left of it may be dropped."""
 FINE_TUNING: Mapping[str, Any] = {
     "epochs": 2,
@@ -141,8 +139,9 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any], graph: Grap
     """Combine a net's own recipe, if it has one, with what the flags give (None: not given).
 
     `--epochs` stretches or shrinks the schedule of the file, its warm-up included; without it, training lasts as long
-    as the schedule. `graph`, the net for one sample, decides how many shards pay. With `qat`, `FINE_TUNING` replaces
-    what the file says. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to train on.
+    as the schedule. `graph`, the net for one sample, decides how small shards may be. With `qat`, `FINE_TUNING`
+    replaces what the file says. Raises `NetcError` for unknown or unsuitable settings, and if nothing says what to
+    train on.
     """
     given = {name: value for name, value in flags.items() if _is_given(value)}
     settings = _read(written, overridden(flags) - {"epochs", "schedule"}) if written is not None else {}
@@ -162,26 +161,24 @@ def resolve_recipe(written: Recipe | None, flags: Mapping[str, Any], graph: Grap
 
 
 def _shards(recipe: TrainingRecipe, graph: Graph | None) -> int:
-    """How many shards a batch has unless a recipe says so: at most 4, of at least 32 samples.
+    """How many shards a batch has unless a recipe says so: a power of two, 8 or more.
 
-    There is 1 where 32 samples take fewer than 4 million multiply-adds: calling the program for each shard would be a
-    good part of the time. A loss of the user's own may be no mean over samples, fake quantization sees the ranges of a
-    whole batch: these have one shard, too.
+    More than 8, where these would have more than 128 samples; fewer, where they would have fewer than 8, or than 32 in
+    a net with batch_norm, whose statistics of fewer samples are worse (Wu, He: Group normalization, 2018). A loss of
+    the user's own may be no mean over samples, fake quantization sees the ranges of a whole batch: these have one.
 
     It doesn't depend on the number of ranks, so that a run on one process gives the same bits as one on several.
     """
-    own_loss = parse_spec(recipe.loss).name not in LOSSES
-    shards = 1 if recipe.qat is not None or own_loss else _worthwhile(graph)
-    while shards > 1 and (recipe.batch % shards or recipe.batch // shards < _SHARD_SAMPLES):
+    if recipe.qat is not None or parse_spec(recipe.loss).name not in LOSSES:
+        return 1
+    normalised = graph is None or any(op.name == "batch_norm" for op in graph.operations)
+    least = _LEAST_NORMALISED if normalised else _LEAST_SAMPLES
+    shards = _SHARDS
+    while recipe.batch // shards > _MOST_SAMPLES:
+        shards *= 2
+    while shards > 1 and (recipe.batch % shards or recipe.batch // shards < least):
         shards //= 2
     return shards
-
-
-def _worthwhile(graph: Graph | None) -> int:
-    """Shards whose calls take little of the time, for samples enough."""
-    if graph is None:
-        return _SHARDS
-    return _SHARDS if _SHARD_SAMPLES * total_macs(graph) >= _LEAST_WORK else 1
 
 
 def check_same(kept: TrainingRecipe, flags: Mapping[str, Any]) -> TrainingRecipe:

@@ -125,12 +125,16 @@ class TrainingRequest(Request):
     checkpoint_every: int | None = None
     qat: str | None = None
     ranges: Ranges | str | os.PathLike[str] | None = None
+    sharded: bool = False
+    """Whether a batch of one shard is trained on as those of several are, for a world of several ranks."""
     shards: int = 1
     """Of how many parts a batch is made; `batch` and a graph given as source are those of one."""
     bucket: int = BUCKET_BYTES
     """Bytes of results, at least, that several ranks begin to add while the others are computed."""
     announces: bool = False
     """Whether there are, or shall seem to be, several ranks."""
+    factors: bool = True
+    """Whether shards may give factors of a gradient in its place; see `sharded_step`."""
 
     def begin(self) -> TrainingCompilation:
         """Before the first stage."""
@@ -166,6 +170,8 @@ class TrainingCompilation(Compilation):
     """For quantization-aware training, the ranges to start from."""
     fake: FakeQuantized | None
     """For quantization-aware training, the network that is trained."""
+    prepare: Graph | None = None
+    """For batches in shards, what is done before them."""
     step: Graph
     """The graph that has all state: `graph`, or for batches in shards what is done with the sum over all shards."""
 
@@ -184,12 +190,12 @@ class TrainingCompilation(Compilation):
         self._given = find_weights(own if r.weights is None else r.weights, self.network, r.seed, skip=r.skip)
         self.fake = fake_quantize(self.network, learned=r.qat == "learned") if self.start is not None else None
         network = self.fake.graph if self.fake is not None else self.network
-        if r.shards == 1:
+        if r.shards == 1 and not r.sharded:
             self.graph = self.step = training_step(network, **self._settings())
         else:
             bucket = r.bucket if r.announces else None
-            sharded = sharded_step(network, r.shards, bucket=bucket, **self._settings())
-            self.graph, self.step = sharded.shard, sharded.update
+            sharded = sharded_step(network, r.shards, bucket=bucket, factors=r.factors, **self._settings())
+            self.graph, self.step, self.prepare = sharded.shard, sharded.update, sharded.prepare
 
     def _settings(self) -> dict[str, Any]:
         """The arguments of `training_step`."""
@@ -238,15 +244,24 @@ def load_sharded_trainer(
     request: TrainingRequest, net: Graph, world: World, built: Callable[[TrainingCompilation], None] | None = None
 ) -> ShardedTrainer:
     """As `load_trainer`, for batches in shards, which the ranks of a world share; `net` takes a whole batch."""
-    c = build(replace(request, announces=request.announces or (world.size > 1 and world.threaded)), PROGRAM)
+    announces = request.announces or (world.size > 1 and world.threaded)
+    c = build(replace(request, sharded=True, announces=announces), PROGRAM)
     if built is not None:
         built(c)
-    update = build(Request(c.step, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)
+
+    def built_of(graph: Graph) -> Compilation:
+        return build(Request(graph, threads=request.threads, cpu=request.cpu, pipeline=c.pipeline()), PROGRAM)
+
     parameters = c.parameters()
-    program = load_program(update, parameters)
-    shard = Program(c.module, c.object.code, c.target, c.threads, parameters, shares=program)
+    program = load_program(built_of(c.step), parameters)
+
+    def sharing(made: Compilation) -> Program:
+        return Program(made.module, made.object.code, made.target, made.threads, parameters, shares=program)
+
+    prepare = sharing(built_of(c.prepare)) if c.prepare is not None else None
     kind = LeadingTrainer if world.size > 1 and world.rank == 0 else ShardedTrainer
-    return kind(net, c.step, program, shard, parameters, request.seed, shards=request.shards, world=world)
+    parts = (net, c.step, program, sharing(c), parameters, request.seed)
+    return kind(*parts, shards=request.shards, prepare=prepare, world=world)
 
 
 def _memory_pass(recompute: bool, checkpoint_every: int | None) -> str:

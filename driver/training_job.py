@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class Job:
         _check_start(setup, recipe, graph, weights)
         train, test = (open_source(recipe.data, split, data_dir) for split in ("train", "test"))
         said, recipe = recipe, recipe.in_one_step(len(train))
-        _check_ranks(said, recipe, world)
+        _check_ranks(recipe, world)
         augmentation = parse_augmentation(recipe.augment)
         loss, shard_loss = (
             _fitting_loss(find_loss(recipe.loss, setup.model, part), part, train, test) for part in (graph, shard)
@@ -111,7 +112,7 @@ class Job:
     def notes(self) -> tuple[str | None, ...]:
         """What was guessed, or isn't plain, for people."""
         prepared = dict.fromkeys((*self.train_preparation.notes, *self.test_preparation.notes))
-        said = (self._drawn_note(), self._folded_note(), self._shards_note())
+        said = (self._drawn_note(), self._folded_note(), self._shards_note(), self._ranks_note())
         return (self.labels.note, *prepared, *said)
 
     def _folded_note(self) -> str | None:
@@ -130,6 +131,17 @@ class Job:
         if self.said.shards == 1 or not isinstance(self.loss, GraphLoss):
             return None
         return f"the loss of a batch is the mean of its {self.said.shards} shards', each by {self.recipe.loss}"
+
+    def _ranks_note(self) -> str | None:
+        """Whether ranks have nothing to do, and what would give all of them a part."""
+        ranks, said, recipe = self.world.size, self.said, self.recipe
+        if ranks <= recipe.shards:
+            return None
+        least = -(-ranks * said.shards // recipe.shards)
+        fitting = next((n for n in range(least, said.batch + 1) if said.batch % n == 0), None)
+        counted = f"{recipe.shards} shard" + ("s" if recipe.shards > 1 else "")
+        cure = f"; with --shards {fitting}, which makes other weights, all have some" if fitting else ""
+        return f"{ranks - recipe.shards} of {ranks} ranks get no work: a batch of {recipe.batch} has {counted}{cure}"
 
     def _drawn_note(self) -> str | None:
         if not self.setup.skip:
@@ -158,10 +170,13 @@ class Job:
         return {**setup, **costs, "network": self.fingerprint, **self.said.as_json(), **classes}
 
     def decisive(self) -> dict[str, Any]:
-        """What must be the same on all ranks: what the run keeps, but for paths and costs; the number of samples."""
+        """What must be the same on all ranks: what the run keeps, but for paths and costs; the version; the samples."""
         others = {"model", "weights", *COSTS} - {"bucket"}
         described = {name: value for name, value in self.description().items() if name not in others}
-        return {**described, "training samples": len(self.train), "test samples": len(self.test)}
+        splits = {"training": self.train, "test": self.test}
+        counts = {f"{name} samples": len(source) for name, source in splits.items()}
+        hashes = {f"{name} data of hash": source.digest for name, source in splits.items() if self.world.size > 1}
+        return {"netc": version("netc"), **described, **counts, **hashes}
 
     def check_classes(self, kept: Mapping[str, Any]) -> None:
         """Raise `NetcError` if net or data have other classes than in the recipe that a run keeps."""
@@ -216,7 +231,7 @@ class Job:
 
     def trainer(self, request: TrainingRequest, built: Callable[[TrainingCompilation], None]) -> Trainer:
         """Compile the training step; `built` is shown what became of each stage."""
-        if self.recipe.shards == 1:
+        if self.recipe.shards == 1 and self.world.size == 1:
             trainer = load_trainer(request, built)
         else:
             trainer = load_sharded_trainer(request, self.graph, self.world, built)
@@ -307,20 +322,13 @@ def _check_shards(recipe: TrainingRecipe) -> None:
         raise NetcError("quantization-aware training takes a batch as a whole", hint="leave --shards out")
 
 
-def _check_ranks(said: TrainingRecipe, recipe: TrainingRecipe, world: World) -> None:
-    """Find out whether there is a shard for each rank."""
-    ranks = world.size
-    if ranks <= recipe.shards:
-        return
-    if recipe.qat is not None:
+def _check_ranks(recipe: TrainingRecipe, world: World) -> None:
+    """Find out whether there is a sample for each rank."""
+    if world.size > 1 and recipe.qat is not None:
         raise NetcError("quantization-aware training runs on one rank")
-    least = -(-ranks * said.shards // recipe.shards)
-    fitting = next((n for n in range(least, said.batch + 1) if said.batch % n == 0), None)
-    if fitting is None:
-        raise NetcError(f"{ranks} ranks share updates by {recipe.batch} samples", hint=f"start at most {recipe.batch}")
-    hint = f"--shards {fitting}, which a run on any other number of ranks needs, too, to give the same weights"
-    counted = f"{recipe.shards} shard" + ("s" if recipe.shards > 1 else "")
-    raise NetcError(f"{ranks} ranks share a batch of {recipe.batch} in {counted}", hint=hint)
+    if world.size > recipe.batch:
+        message = f"{world.size} ranks share updates by {recipe.batch} samples"
+        raise NetcError(message, hint=f"start at most {recipe.batch}")
 
 
 def _check_start(setup: Setup, recipe: TrainingRecipe, graph: Graph, weights: Weights) -> None:

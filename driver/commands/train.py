@@ -76,7 +76,7 @@ recipe_options = combine(
     click.option(
         "--shards",
         type=click.IntRange(1, 4096),
-        help="Parts of a batch, for ranks to share; batch_norm takes each alone. Default: up to 4, of 32 samples.",
+        help="Parts of a batch, for ranks to share; batch_norm takes each alone. Default: by the batch, mostly 8.",
     ),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Parameters that stay, such as 'features.*'."),
     click.option("--lr", multiple=True, metavar="RATE", help="Learning rate of parameters by name: 'head.*=0.1'."),

@@ -6,6 +6,7 @@ built on that. `PictureFiles` are pictures without labels. `registry` makes them
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +62,11 @@ class ArraySource:
         """The first samples; None: all."""
         return replace(self, labels=self.labels[:limit], values=self.values[:limit])
 
+    @property
+    def digest(self) -> str:
+        """What tells these samples from others: a hash of their numbers and targets."""
+        return _digest(self.labels.tobytes(), np.ascontiguousarray(self.values).reshape(-1).view(np.uint8).data)
+
 
 @dataclass(frozen=True)
 class FileSource:
@@ -99,6 +105,19 @@ class FileSource:
         return replace(
             self, labels=self.labels[:limit], keys=self.keys[:limit], masks=self.masks[:limit], groups=groups
         )
+
+    @property
+    def digest(self) -> str:
+        """What tells these samples from others: a hash of their files' names, without folders, and of their classes."""
+        names = "\n".join(Path(key).name for key in (*self.keys, *self.masks))
+        return _digest(self.labels.tobytes(), names.encode(errors="surrogateescape"))
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    found = 0
+    for part in parts:
+        found = zlib.crc32(part, found)
+    return f"{found:08x}"
 
 
 Source = ArraySource | FileSource

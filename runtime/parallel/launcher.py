@@ -9,6 +9,7 @@ _LAUNCHERS = (
     ("PMI_SIZE", "mpiexec of MPICH"),
     ("OMPI_COMM_WORLD_SIZE", "mpirun of Open MPI"),
     ("PMIX_SIZE", "a PMIx launcher"),
+    ("MV2_COMM_WORLD_SIZE", "mpirun of MVAPICH"),
 )
 """What launchers tell their processes about their number."""
 
@@ -25,7 +26,7 @@ def launcher(environment: Mapping[str, str] = os.environ) -> str | None:
 
 def rank_of_process(environment: Mapping[str, str] = os.environ) -> int:
     """The rank that a launcher says this process has, before MPI is asked; 0 for one that was started alone."""
-    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
+    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
     ranks = (environment.get(name, "") for name in names)
     found = next((rank for rank in ranks if rank.isdigit()), "0")
     return int(found) if launcher(environment) else 0

@@ -90,6 +90,9 @@ def follow(trainer: ShardedTrainer, stream: BatchStream, assist: Callable[[], No
             batches = stream.batches(*position)
             trainer.total_step = position[0] * stream.steps_per_epoch + position[1]
         elif order is Order.STEP:
+            if trainer.rows.start == trainer.rows.stop:
+                trainer.step()
+                continue
             batch = next(batches)
             skipped += batch.skipped
             trainer.step(batch.images, batch.labels)

@@ -34,7 +34,8 @@ CHECKED_STEPS = 100
 class ShardedTrainer(Trainer):
     """Trains a network on batches that are made of shards (see `compiler.training.sharded`).
 
-    `net` takes a whole batch, `shard` is the program of one shard, `update` what is done with the sum over all of them.
+    `net` takes a whole batch, `shard` is the program of one shard, `update` what is done with the sum over all of them,
+    `prepare`, if there is such, what makes a shard's last inputs of the parameters.
     In a `world` of several ranks each is given the rows of its own shards, and all of them take each step together.
     """
 
@@ -48,11 +49,16 @@ class ShardedTrainer(Trainer):
         seed: int = 0,
         *,
         shards: int,
+        prepare: Program | None = None,
         world: World = ALONE,
     ) -> None:
         super().__init__(net, step_graph, update, params, seed)
         self._shard = shard
-        self.batch = shards * shard.module.inputs[-1][1].shape[0]
+        self._prepare = prepare
+        made = {} if prepare is None else prepare.outputs
+        self._prepared: list[Array] = [np.zeros(type_.shape, type_.dtype.numpy) for type_ in made.values()]
+        self._make_ready = None if prepare is None else prepare.writer(self._prepared)
+        self.batch = shards * self.labels.shape[0]
         self._labels = self.labels.dtype.numpy
         self._shards = shards
         self.world = world
@@ -69,16 +75,20 @@ class ShardedTrainer(Trainer):
             raise NetcError(f"net {net.name} mixes element types: it can't be trained in shards", hint="use --shards 1")
         self._shapes = [t.shape for t in types]
         self._dtype = dtypes.pop()
+        whole = [type_.shape for _, type_ in update.module.inputs]
+        self._rows = {n: np.zeros(shape, self._dtype) for n, shape in enumerate(whole) if shape != self._shapes[n]}
+        """Results whose rows are not added, but put one behind the other, for all shards."""
         assert isinstance(shard.module, Module), "a shard is compiled here"
         self._calls = shard.module.calls
         self._final = final_outputs(self._calls, len(types))
-        self._cut: dict[int, tuple[list[Array], Writer]] = {}
-        """The views of each array of the tree, which uses the same few again and again."""
+        self._cut: dict[tuple[int, int], Writer] = {}
+        """What writes a shard's results into each array of the tree, which uses the same few again and again."""
         self._arrange(self._final)
 
     def _arrange(self, groups: Sequence[Sequence[int]]) -> None:
         """Let results lie in the order of these groups, each of which is a bucket but the last."""
-        self._places, self._buckets = _layout(groups, self._shapes)
+        added = [[result for result in group if result not in self._rows] for group in groups]
+        self._places, self._buckets = _layout(added, self._shapes)
         self._tree = Tree(self.world, self._shards, self._buckets[-1].stop, self._dtype, self._buckets[:-1])
         final, self._whole = set[int](), list[int]()
         """After each announcement, how many buckets are final."""
@@ -110,15 +120,16 @@ class ShardedTrainer(Trainer):
         Runs the first shard of a batch.
         """
         *x, labels = (array[: self.batch // self._shards] for array in batch)
-        passed = np.cumsum(self._shard.profile(*x, *(self._numbers[:1].reshape(()),) * self._numbered, labels))
+        number = (self._numbers[:1].reshape(()),) * self._numbered
+        passed = np.cumsum(self._shard.profile(*x, *number, labels, *self._prepared))
         times = [*(passed[n] / passed[-1] for n, call in enumerate(self._calls) if call.announces), 1.0]
         length = self._buckets[-1].stop
         return tuple((part.stop / length, float(time)) for part, time in zip(self._buckets, times, strict=True))
 
     @property
     def exchanged_bytes(self) -> int:
-        """Bytes that are added over ranks in a step."""
-        return self._tree.bytes
+        """Bytes that are added over ranks in a step, or put together."""
+        return self._tree.bytes + sum(array.nbytes for array in self._rows.values())
 
     @property
     def peak_bytes(self) -> int:
@@ -128,16 +139,19 @@ class ShardedTrainer(Trainer):
         return super().peak_bytes + module.arena_bytes + module.weights_bytes + inputs
 
     def step(self, *batch: Array) -> float:
-        """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`."""
+        """Train on a batch, of which `rows` are given here; metrics are those of the whole. See `Trainer.step`.
+
+        A rank that has no shard needs none.
+        """
         if self._steps == 0 and self.world.size > 1 and (first := self.world.broadcast(self._final)) != self._final:
             self._arrange(first)  # the program of other processors, or of more threads, has another order
-        *x, labels = batch
-        labels = self._checked(labels)
-        given = [*(laid_out(a, t) for a, t in zip(x, self._shard.inputs.values(), strict=False)), labels]
-        run = self._quick(given) or self._checking(given)
+        run = self._runs(batch) if self._tree.row else None
+        if run is not None and self._make_ready is not None:
+            self._make_ready()
 
         def compute(number: int, out: Array, announce: Callable[[int], None] | None) -> None:
-            write = self._parts(out)[1]
+            assert run is not None, "who has a shard is given it"
+            write = self._writer(out, number)
             if announce is None:
                 run(write, number)
                 return
@@ -158,21 +172,29 @@ class ShardedTrainer(Trainer):
         step = self.total_step + 1
         self.note(step, "compute")
         total = self._tree.total(compute, lambda: self.note(step, "exchange"))
+        for rows in self._rows.values():
+            self._tree.gather(rows)
         self.note(step, "")
-        views, _ = self._parts(total)
-        results = self.program(*views)
+        results = self.program(*self._views(total))
         values = results if isinstance(results, tuple) else (results,)
         self.metrics = {name: float(value) for name, value in zip(self._names, values, strict=True)}
-        self.metrics.setdefault("counted", float(labels.size // len(labels) * self.batch))
+        self.metrics.setdefault("counted", float(self.labels.size * self._shards))
         self._steps += 1
         self.total_step = step
         if self.world.size > 1 and self._steps % CHECKED_STEPS == 0:
             self._check_alike()
         return self.metrics["loss"]
 
+    def _runs(self, batch: Sequence[Array]) -> _Run:
+        """What runs a shard on its rows of a batch."""
+        *x, labels = batch
+        labels = self._checked(labels)
+        given = [*(laid_out(a, t) for a, t in zip(x, self._shard.inputs.values(), strict=False)), labels]
+        return self._quick(given) or self._checking(given)
+
     def _quick(self, given: Sequence[Array]) -> _Run | None:
         """What runs a shard on its rows, by their addresses alone; None unless arrays are as the program takes them."""
-        taken = [t for name, t in self._shard.module.inputs if name != SHARD]
+        taken = [t for name, t in self._shard.module.inputs if name != SHARD][: len(given)]
         count = len(self._tree.row)
         for array, type_ in zip(given, taken, strict=True):
             rows = (type_.shape[0] * count, *type_.shape[1:])
@@ -183,6 +205,8 @@ class ShardedTrainer(Trainer):
         if self._numbered:
             starts.insert(-1, address_of(self._numbers))
             steps.insert(-1, self._numbers.itemsize)
+        starts += map(address_of, self._prepared)
+        steps += [0] * len(self._prepared)
 
         def run(write: Writer, number: int) -> None:
             write.at([start + number * step for start, step in zip(starts, steps, strict=True)])
@@ -196,7 +220,7 @@ class ShardedTrainer(Trainer):
         def run(write: Writer, number: int) -> None:
             rows = slice((number - first) * size, (number - first + 1) * size)
             *inputs, labels = (array[rows] for array in given)
-            write(*inputs, *([np.array(number, np.int64)] if self._numbered else []), labels)
+            write(*inputs, *([np.array(number, np.int64)] if self._numbered else []), labels, *self._prepared)
 
         return run
 
@@ -224,23 +248,40 @@ class ShardedTrainer(Trainer):
             hint = "do all ranks have the same processor and the same versions? `--cpu` names one that all have"
             raise NetcError(f"the weights of {named} differ from those of rank 0 {where}", hint=hint)
 
-    def _parts(self, flat: Array) -> tuple[list[Array], Writer]:
-        """The results of a shard as views of an array of the tree, and what computes a shard into them."""
-        found = self._cut.get(id(flat))  # the views keep the array, so that no other has its id
-        if found is None:
-            views = [flat[place].reshape(shape) for place, shape in zip(self._places, self._shapes, strict=True)]
-            found = self._cut[id(flat)] = (views, self._shard.writer(views))
-        return found
+    def _views(self, flat: Array) -> list[Array]:
+        """The results of all shards: views of an array of the tree, and the arrays of rows."""
+        return [
+            self._rows[n] if place is None else flat[place].reshape(shape)
+            for n, (place, shape) in enumerate(zip(self._places, self._shapes, strict=True))
+        ]
+
+    def _writer(self, flat: Array, number: int) -> Writer:
+        """What computes a shard into an array of the tree, and into its rows."""
+        key = id(flat), number if self._rows else 0
+        if key not in self._cut:  # the views keep the array, so that no other has its id
+            views = self._views(flat)
+            for n, rows in self._rows.items():
+                size = self._shapes[n][0]
+                views[n] = rows[number * size : (number + 1) * size]
+            self._cut[key] = self._shard.writer(views)
+        return self._cut[key]
 
     def close(self) -> None:
         """End the worker threads; no step can follow."""
         self._tree.close()
         self._shard.close()
+        if self._prepare is not None:
+            self._prepare.close()
         super().close()
 
 
-def _layout(groups: Sequence[Sequence[int]], shapes: Sequence[tuple[int, ...]]) -> tuple[list[slice], list[slice]]:
-    """Where results lie in one flat array, in the order in which they become final; and the part of each group."""
+def _layout(
+    groups: Sequence[Sequence[int]], shapes: Sequence[tuple[int, ...]]
+) -> tuple[list[slice | None], list[slice]]:
+    """Where results lie in one flat array, in the order in which they become final; and the part of each group.
+
+    Those that are in no group have no place there.
+    """
     order = [result for group in groups for result in group]
     in_order, length = layout([shapes[result] for result in order])
     places = dict(zip(order, in_order, strict=True))
@@ -248,4 +289,4 @@ def _layout(groups: Sequence[Sequence[int]], shapes: Sequence[tuple[int, ...]]) 
     for group in groups:
         count += len(group)
         ends.append(in_order[count].start if count < len(order) else length)
-    return [places[result] for result in range(len(order))], [slice(*pair) for pair in pairwise(ends)]
+    return [places.get(result) for result in range(len(shapes))], [slice(*pair) for pair in pairwise(ends)]

@@ -29,7 +29,10 @@ Node = tuple[int, int]
 
 
 def row_of(rank: int, ranks: int, shards: int) -> range:
-    """The shards of a rank."""
+    """The shards of a rank; where there are more ranks than shards, the last ones have none."""
+    ranks = min(ranks, shards)
+    if rank >= ranks:
+        return range(shards, shards)
     return range(rank * shards // ranks, (rank + 1) * shards // ranks)
 
 
@@ -58,7 +61,7 @@ class Tree:
     def __init__(
         self, world: World, shards: int, length: int, dtype: Any = np.float32, buckets: Sequence[slice] = ()
     ) -> None:
-        """`shards` of a batch, at least one for each rank; `length` elements are added for each of them.
+        """`shards` of a batch; `length` elements are added for each of them.
 
         `buckets` are parts of the array, one behind the other, that a shard may announce while it is computed; what
         lies behind them is final at its end.
@@ -96,6 +99,8 @@ class Tree:
         they are final: they are added over ranks meanwhile, in a thread. The result is valid until the next call.
         `exchanges` is called when this rank has done its part.
         """
+        if not self._row:
+            return self._total_of_others(exchanges)
         *whole, node = subtrees((0, self._shards), self._row)
         sums = {each: self._local(each, compute) for each in whole}
         lefts, leaf = self._begun(node, compute)
@@ -109,7 +114,8 @@ class Tree:
             for left, right in reversed(list(pairwise(own))):
                 np.add(left[part], right[part], out=left[part])
             if self._world.size > 1:
-                self._over_ranks({**{n: a[part] for n, a in sums.items()}, node: own[0][part]}, spare[part])
+                parts = {**{n: a[part] for n, a in sums.items()}, node: own[0][part]}
+                self._over_ranks(parts, spare[part], list(parts.values())[0 if self._world.rank == 0 else -1])
             self._added = number + 1
 
         announced = 0
@@ -128,6 +134,22 @@ class Tree:
         total = arrays.pop(0) if self._world.rank == 0 else arrays.pop(len(sums))
         self._spare += [*arrays, *([spare] if spare is not last else []), total]
         return total
+
+    def gather(self, array: Array) -> None:
+        """Give all ranks all rows of an array, as many for each shard, of which each has written those of its own."""
+        size, world = len(array) // self._shards, self._world
+        if not self._halving:
+            for rank in range(min(world.size, self._shards) if world.size > 1 else 0):
+                row = row_of(rank, world.size, self._shards)
+                world.broadcast_array(array[row.start * size : row.stop * size], rank)
+            return
+        rows, distance = len(array) // world.size, 1
+        while distance < world.size:
+            mine = world.rank & -distance
+            theirs = mine ^ distance
+            here, there = (array[first * rows : (first + distance) * rows] for first in (mine, theirs))
+            world.exchange(here, there, world.rank ^ distance)
+            distance *= 2
 
     def close(self) -> None:
         """End the thread."""
@@ -162,13 +184,21 @@ class Tree:
 
     # ---- over ranks -------------------------------------------------------------------------------------------------
 
-    def _over_ranks(self, sums: dict[Node, Array], spare: Array) -> None:
-        """Add a part over all ranks, into the first of rank 0's sums and the last of those of others."""
+    def _total_of_others(self, exchanges: Callable[[], None]) -> Array:
+        """The sum, on a rank that has no shard."""
+        total, self._added = self._buffer(), 0
+        exchanges()
+        for part in self._parts:
+            self._over_ranks({}, total[part], total[part])
+            self._added += 1
+        self._spare.append(total)
+        return total
+
+    def _over_ranks(self, sums: dict[Node, Array], spare: Array, result: Array) -> None:
+        """Add a part over all ranks, into `result`, the first of rank 0's sums and the last of those of others."""
         if self._halving:
-            (own,) = sums.values()
-            self._all_reduce(own, spare)
+            self._all_reduce(result, spare)
             return
-        result = list(sums.values())[0 if self._world.rank == 0 else -1]
         self._node((0, self._shards), sums, spare)
         self._world.broadcast_array(result)
 

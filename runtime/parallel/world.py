@@ -46,8 +46,8 @@ class World(Protocol):
         """On rank 0 the messages of all ranks, in their order; an empty list on the others."""
         ...
 
-    def broadcast_array(self, array: Array) -> None:
-        """Overwrite an array by that of rank 0."""
+    def broadcast_array(self, array: Array, root: int = 0) -> None:
+        """Overwrite an array by that of a rank."""
         ...
 
     def send(self, array: Array, to: int) -> None:
@@ -96,7 +96,7 @@ class Alone:
         """The message as a list."""
         return [message]
 
-    def broadcast_array(self, array: Array) -> None:
+    def broadcast_array(self, array: Array, root: int = 0) -> None:
         """Nothing to do."""
 
     def _nobody(self, *_: Any, **__: Any) -> Any:
@@ -140,9 +140,9 @@ class MpiWorld:
         """On rank 0 the messages of all ranks, in their order; an empty list on the others."""
         return self._comm.gather(message) or []
 
-    def broadcast_array(self, array: Array) -> None:
-        """Overwrite an array by that of rank 0."""
-        self._comm.Bcast(_bytes(array))
+    def broadcast_array(self, array: Array, root: int = 0) -> None:
+        """Overwrite an array by that of a rank."""
+        _wait_for([self._comm.Ibcast(_bytes(array), root)])
 
     def send(self, array: Array, to: int) -> None:
         """Send an array to a rank, which receives it."""
@@ -211,5 +211,7 @@ def this_world() -> World:
         ) from None
     if world.size == 1:
         hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
+        if who == "srun":
+            hint += ", or with srun --mpi=pmi2 (or what else `srun --mpi=list` and this library have in common)"
         raise NetcError(f"{who} has started several processes, but each is alone in its MPI library", hint=hint)
     return world

@@ -56,23 +56,27 @@ def test_rates_are_meant_for_updates_by_base_batch_samples(tmp_path: Path) -> No
 
 def test_accumulated_batches_are_shards_of_one_where_an_epoch_has_some(tmp_path: Path) -> None:
     recipe = resolve(tmp_path, TRAIN.replace("ema = none", "accumulate = 4\n  shards = 2\n  base_batch = 256"))
-    whole = recipe.in_one_step(1024)
+    whole = recipe.in_one_step(512)
     assert (whole.batch, whole.shards, whole.accumulate) == (128, 8, 1)
     assert whole.rate_factor == recipe.rate_factor
-    assert recipe.in_one_step(1023) == recipe, "fewer than 8 updates"
-    assert replace(recipe, qat="moving").in_one_step(1024).accumulate == 4
+    assert recipe.in_one_step(511) == recipe, "fewer than 4 updates"
+    assert replace(recipe, qat="moving").in_one_step(512).accumulate == 4
     plain = replace(recipe, accumulate=1)
-    assert plain.in_one_step(1024) == plain
+    assert plain.in_one_step(512) == plain
 
 
-def test_nets_of_little_work_have_one_shard(tmp_path: Path) -> None:
-    for units, shards in ((3, 1), (10000, 4)):
-        path = tmp_path / "tiny.net"
-        path.write_text(NET.replace("(3)", f"({units})"))
-        given = {"data": "mnist", "batch": 128}
-        assert resolve_recipe(None, given, load(path)).shards == shards
-    assert resolve_recipe(None, {**given, "batch": 96}, load(path)).shards == 2
-    assert resolve_recipe(None, {**given, "batch": 50}, load(path)).shards == 1
+@pytest.mark.parametrize(
+    ("batch", "plain", "normalised"),
+    [(128, 8, 4), (16, 2, 1), (8, 1, 1), (64, 8, 2), (100, 4, 2), (101, 1, 1), (1024, 8, 8), (4096, 32, 32), (1, 1, 1)],
+)
+def test_the_batch_alone_decides_how_many_shards_it_has(
+    tmp_path: Path, batch: int, plain: int, normalised: int
+) -> None:
+    path, given = tmp_path / "tiny.net", {"data": "mnist", "batch": batch}
+    path.write_text(NET)
+    assert resolve_recipe(None, given, load(path)).shards == plain
+    path.write_text(NET.replace("dense@fc(3)", "dense@fc(3) |> batch_norm@bn"))
+    assert resolve_recipe(None, given, load(path)).shards == normalised
 
 
 def test_texts_and_negative_numbers(tmp_path: Path) -> None:

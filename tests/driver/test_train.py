@@ -34,6 +34,7 @@ train tiny {
   optimizer = sgd(lr = 0.5, momentum = 0.9)
   schedule = cosine(epochs = 3)
   batch = 8
+  shards = 1
 }
 """
 

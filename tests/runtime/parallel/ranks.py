@@ -44,8 +44,12 @@ class ThreadWorld:
             return []
         return [message, *(self.receive_message(rank) for rank in range(1, self.size))]
 
-    def broadcast_array(self, array: Array) -> None:
-        array[...] = self.broadcast(array.copy())
+    def broadcast_array(self, array: Array, root: int = 0) -> None:
+        if self.rank == root:
+            for rank in set(range(self.size)) - {root}:
+                self.send_message(array.copy(), rank)
+        else:
+            array[...] = self.receive_message(root)
 
     def send(self, array: Array, to: int) -> None:
         self.send_message(array.copy(), to)

@@ -11,6 +11,7 @@ CASES = {
     "mpiexec of MPICH": ({"PMI_SIZE": "4", "PMI_RANK": "3"}, "mpiexec of MPICH", 3),
     "mpiexec -n 1": ({"PMI_SIZE": "1", "PMI_RANK": "0"}, None, 0),
     "mpirun of Open MPI": ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, "mpirun of Open MPI", 1),
+    "mpirun of MVAPICH": ({"MV2_COMM_WORLD_SIZE": "2", "MV2_COMM_WORLD_RANK": "1"}, "mpirun of MVAPICH", 1),
     "srun --mpi=pmi2": (
         {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "PMI_RANK": "5", "PMI_SIZE": "8", "PMI_FD": "9"},
         "mpiexec of MPICH",

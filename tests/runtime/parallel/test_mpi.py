@@ -117,13 +117,13 @@ def test_evaluation_and_calibration_are_shared_out(home: Path) -> None:
         assert (home / f"1.{kind}").read_bytes() == (home / f"2.{kind}").read_bytes()
 
 
-def test_more_ranks_than_shards_are_refused_once(home: Path) -> None:
-    refused = train(home, 2, "tiny.net", "--shards", "1")
-    assert refused.returncode == 2
-    assert refused.stderr == (
-        "error: 2 ranks share a batch of 64 in 1 shard\n"
-        "  hint: --shards 2, which a run on any other number of ranks needs, too, to give the same weights\n"
-    )
+def test_ranks_beyond_the_shards_are_told_of_and_change_no_bit(home: Path) -> None:
+    for ranks in (1, 2):
+        done = train(home, ranks, "tiny.net", "--shards", "1", "--run-dir", str(ranks))
+        assert done.returncode == 0, done.stderr
+    said = "1 of 2 ranks get no work: a batch of 64 has 1 shard; with --shards 2, which makes other weights, all have"
+    assert said in done.stdout + done.stderr
+    assert (home / "1" / "last.safetensors").read_bytes() == (home / "2" / "last.safetensors").read_bytes()
 
 
 def test_a_rank_with_other_options_is_named(home: Path) -> None:
@@ -136,6 +136,23 @@ def test_a_rank_with_other_options_is_named(home: Path) -> None:
         "rank 1: error: this rank was started with seed = 1, but rank 0 with 0\n"
         "  hint: give all ranks the same command and the same data\n"
     )
+
+
+def test_a_rank_with_other_data_of_the_same_size_is_named(home: Path) -> None:
+    for rank in "01":
+        (home / rank).mkdir()
+        (home / rank / "tiny.net").write_text(NET)
+        with np.load(home / "data.npz") as arrays:
+            data = dict(arrays)
+        data["x_train"][0] += int(rank)
+        np.savez(home / rank / "data.npz", **data)
+    command = f"cd $PMI_RANK; exec {sys.executable} -m netc train tiny.net"
+    refused = subprocess.run(
+        [str(LAUNCHER), "-n", "2", "sh", "-c", command], cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rank 1: error: this rank was started with training data of hash = ")
+    assert not (home / "0" / "runs").exists()
 
 
 def test_commands_for_one_process_say_so(home: Path) -> None:

@@ -33,6 +33,9 @@ net tiny(image: f32[N, 8, 8, 3]) {
 WIDE = """
 net wide(image: f32[N, 16, 16, 3]) { return image |> conv@conv(32, 3) |> relu |> max_pool(2) |> flatten |> dense@fc(5) }
 """
+DENSE = """
+net tiny(image: f32[N, 8, 8, 3]) { return image |> flatten |> dense@wide(64) |> relu |> dense@fc(5) }
+"""
 BATCH, SHARDS = 16, 4
 Array = NDArray[Any]
 
@@ -50,16 +53,17 @@ def trainer(source: Path, world: World = ALONE, shards: int = SHARDS, **options:
     return load_sharded_trainer(request, netc.load(source, batch=BATCH), world)
 
 
-@pytest.fixture(params=[PLAIN, NORMED], ids=["plain", "normed"])
+@pytest.fixture(params=[PLAIN, NORMED, DENSE], ids=["plain", "normed", "dense"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.net"
     path.write_text(request.param)
     return path
 
 
-def test_without_statistics_a_step_is_that_of_the_whole_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("net", [PLAIN, DENSE], ids=["plain", "dense"])
+def test_without_statistics_a_step_is_that_of_the_whole_batch(tmp_path: Path, net: str) -> None:
     path = tmp_path / "tiny.net"
-    path.write_text(PLAIN)
+    path.write_text(net)
     options = {"optimizer": "adam(lr=0.003)", "clip_norm": 1.0, "ema": 0.9}
     with netc.compile_training(path, batch=BATCH, threads=1, seed=4, **options) as whole:
         parts = trainer(path, **options)
@@ -89,7 +93,31 @@ def test_each_shard_has_its_own_statistics_and_its_own_dropout(tmp_path: Path) -
     parts.close()
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_a_large_gradient_crosses_as_two_factors(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.net"
+    path.write_text(DENSE)
+    summed, factors = trainer(path, factors=False), trainer(path)
+    assert [array.shape for array in factors._rows.values()] == [(BATCH, 192), (BATCH, 64)]
+    assert factors.exchanged_bytes < summed.exchanged_bytes
+    for batch in batches(2):
+        assert factors.step(*batch) == pytest.approx(summed.step(*batch), rel=1e-6)
+    for name, value in summed.state().items():
+        np.testing.assert_allclose(factors.state()[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    summed.close()
+    factors.close()
+
+
+def test_a_batch_of_one_shard_has_the_bits_of_one_program(source: Path) -> None:
+    with netc.compile_training(source, batch=BATCH, threads=1, seed=4) as whole:
+        one = trainer(source, shards=1)
+        for batch in batches(3):
+            assert one.step(*batch) == whole.step(*batch)
+        for name, value in whole.state().items():
+            np.testing.assert_array_equal(one.state()[name], value, err_msg=name)
+        one.close()
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4, 6])
 def test_any_number_of_ranks_gives_the_same_bits(source: Path, ranks: int) -> None:
     options = {"optimizer": "sgd(lr=0.05, momentum=0.9)", "accumulate": 2}
     alone = trainer(source, **options)
@@ -100,7 +128,8 @@ def test_any_number_of_ranks_gives_the_same_bits(source: Path, ranks: int) -> No
     def work(world: ThreadWorld) -> tuple[dict[str, Array], dict[str, float]]:
         mine = trainer(source, world, **options)
         for x, labels in batches(4):
-            ShardedTrainer.step(mine, x[mine.rows], labels[mine.rows])  # without orders to the others
+            given = (x[mine.rows], labels[mine.rows]) if world.rank < SHARDS else ()
+            ShardedTrainer.step(mine, *given)  # without orders to the others
         state, metrics = mine.state(), dict(mine.metrics)
         mine.close()
         return state, metrics

@@ -38,7 +38,7 @@ def test_rows_share_out_the_shards(ranks: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "ranks"), [(s, r) for s in (1, 2, 3, 4, 5, 7, 8, 16) for r in range(1, s + 1) if r < 6 or r in (s, 8)]
+    ("shards", "ranks"), [(s, r) for s in (1, 2, 3, 4, 5, 7, 8, 16) for r in range(1, s + 3) if r < 6 or r in (s, 8)]
 )
 def test_sums_have_the_bits_of_the_tree(shards: int, ranks: int) -> None:
     rows = random_rows(shards, LENGTH)
@@ -84,6 +84,21 @@ def test_buckets_are_added_while_the_last_shard_is_computed(shards: int, ranks: 
         assert announcing == (2 * len(buckets) if ranks > 1 else 0)
         for total in totals:
             np.testing.assert_array_equal(total, by_definition(rows))
+
+
+@pytest.mark.parametrize(("shards", "ranks"), [(4, 1), (4, 2), (8, 4), (8, 8), (5, 3), (6, 3), (2, 3)])
+def test_rows_are_put_one_behind_the_other(shards: int, ranks: int) -> None:
+    expected = np.arange(shards * 3 * 2, dtype=np.float32).reshape(shards * 3, 2)
+
+    def work(world: ThreadWorld) -> NDArray[Any]:
+        tree, found = Tree(world, shards, LENGTH), np.zeros_like(expected)
+        own = slice(tree.row.start * 3, tree.row.stop * 3)
+        found[own] = expected[own]
+        tree.gather(found)
+        return found
+
+    for found in on_ranks(ranks, work):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_what_fails_in_the_background_is_raised() -> None:
