@@ -105,8 +105,15 @@ class Backend(ABC):
             group=int(target.is_scarce),
         )
         graph = passes.run(graph, (split,), verify=verify)
-        given = {"choices": choices, "inputs_in_arena": inputs_in_arena}
-        return lower(graph, target, threads, self.schedules, verify=verify, **given)
+        return lower(
+            graph,
+            target,
+            threads,
+            self.schedules,
+            verify=verify,
+            choices=choices,
+            inputs_in_arena=inputs_in_arena,
+        )
 
     @abstractmethod
     def emit(self, module: Module, target: Target) -> str:

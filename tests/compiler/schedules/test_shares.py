@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netc.compiler.backends.cpu.schedules.partition import Shares, largest_share
-from netc.compiler.backends.cpu.schedules.tiling import choose_tile, grid_of
+from netc.compiler.backends.cpu.schedules.tiling import Tiling, grid_of
 from netc.compiler.loops.interpreter import run_kernel
 from netc.compiler.lowering.margins import clear_margins
 from netc.compiler.targets.cpus import CPUS
@@ -54,7 +54,8 @@ def test_the_busiest_thread(whole: int, last: int, threads: int, largest: int) -
 
 def test_tiles_give_two_threads_halves() -> None:
     """14 rows in tiles of 3 rows would be 6 and 8: another tile is as fast for one thread, and even for two."""
-    tile = choose_tile(14, 14, 768, lanes=16, registers=32, threads=2, shared_input=1000.0)
+    tiling = Tiling(height=14, width=14, channels=768, lanes=16, registers=32, threads=2, shared_input=1000.0)
+    tile = tiling.best()
     assert grid_of(14, 14, tile, flat=False).count % 2 == 0
 
 

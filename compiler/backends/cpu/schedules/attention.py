@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 
 from ....graph.ir import Value
 from ....loops.ir import (
@@ -47,7 +47,7 @@ from ....targets.target import Target
 from ....types import TensorType
 from .batch_matmul import divided, flat_place
 from .tiled_product import Columns, TiledProduct, spread_out
-from .tiling import Tile, choose_tile
+from .tiling import Tile, Tiling
 
 Matrix = tuple[Expr, ...]
 """The number of a matrix, or that of the group of heads and its head in it."""
@@ -102,9 +102,10 @@ class _Emitter:
         if self.keys > self.block_keys:
             rows = min(rows, SUM_BYTES // max(self.features * size, 1))
         self.rows = max(rows, 1)
-        tile = partial(choose_tile, 1, self.rows, lanes=self.lanes, registers=target.vector_registers)
-        self.score_tile: Tile = tile(row)
-        self.value_tile: Tile = tile(self.features)
+        registers = target.vector_registers
+        scores = Tiling(height=1, width=self.rows, channels=row, lanes=self.lanes, registers=registers)
+        self.score_tile: Tile = scores.best()
+        self.value_tile: Tile = replace(scores, channels=self.features).best()
         if 1 < self.score_tile.columns < self.rows:  # whole register tiles
             self.rows -= self.rows % self.score_tile.columns
         self.width = self.score_tile.channels

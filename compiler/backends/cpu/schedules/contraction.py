@@ -25,7 +25,7 @@ from .micro_kernel import MicroKernel
 from .partition import Shares, largest_share
 from .rescaling import Rescaling
 from .storage import as_stored
-from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, conflicts, decided_tile, grid_of
+from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
 
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
@@ -37,7 +37,7 @@ class ContractionEmitter:
     """Writes the kernel of one walk of a contraction group."""
 
     pixel_cost = 0.0
-    """Cycles that a pixel takes in a step beside its multiplications (see `tiling.choose_tile`); 0: what reading it
+    """Cycles that a pixel takes in a step beside its multiplications (see `tiling.Tiling`); 0: what reading it
     takes."""
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
@@ -76,11 +76,10 @@ class ContractionEmitter:
             self.pixel_cost = BROADCAST_CYCLES
         threads = self.threads if self.g.images % self.threads else 1
         shares = self._shares(Tile(1, 1, (self.filters,)))
-        return decided_tile(
-            self.group,
-            self.g.height,
-            self.g.width,
-            self.filters,
+        tiling = Tiling(
+            height=self.g.height,
+            width=self.g.width,
+            channels=self.filters,
             threads=threads,
             flat=self.g.flat,
             shared_input=shares.shared_input * self.filters / shares.cycles if shares.cycles else 0.0,
@@ -92,14 +91,14 @@ class ContractionEmitter:
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
+        return decided_tile(self.group, tiling)
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""
-        tile = decided_tile(
-            self.group,
-            self.g.height,
-            self.g.width,
-            len(widths) * target.vector_lanes,
+        tiling = Tiling(
+            height=self.g.height,
+            width=self.g.width,
+            channels=len(widths) * target.vector_lanes,
             lanes=target.vector_lanes,
             registers=registers,
             min_vectors=len(widths),
@@ -108,6 +107,7 @@ class ContractionEmitter:
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
+        tile = decided_tile(self.group, tiling)
         return Tile(tile.rows, tile.columns, widths)
 
     def _declare(self) -> None:

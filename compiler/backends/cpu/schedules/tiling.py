@@ -8,14 +8,15 @@ same few sets of the L1 cache would evict each other at every step; they count d
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
 
 from ....lowering.group import Group, Setting
 from ....lowering.loops import vector_widths
-from .geometry import Pair
 from .partition import largest_share
 
 LATENCY = 4
@@ -69,37 +70,6 @@ def split(size: int, part: int) -> list[tuple[int, int, int]]:
     return [(0, whole, part)] * bool(whole) + [(whole * part, 1, rest)] * bool(rest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Costs:
-    """Estimated cycles for one step along the reduction dimension."""
-
-    pixel: float
-
-    def tile(self, pixels: int, vectors: int) -> float:
-        busy = max(pixels * vectors, vectors + pixels / 2, LATENCY)
-        return busy + self.pixel * pixels + LOOP_OVERHEAD
-
-    def columns(self, width: int, columns: int, rows: int, vectors: int) -> float:
-        whole, rest = divmod(width, columns)
-        return whole * self.tile(rows * columns, vectors) + (self.tile(rows * rest, vectors) if rest else 0)
-
-    def bands(self, size: Pair, part: Pair, vectors: int, threads: int, *, flat: bool) -> float:
-        """Of the busiest thread, which computes some of the bands of a grid of `size` in tiles of `part`."""
-        (height, width), (rows, columns) = size, part
-        if flat:
-            whole, rest = divmod(width, columns)
-            last = self.tile(rest, vectors) if rest else 0
-            return largest_share(whole, self.tile(columns, vectors), last, threads)
-        whole, rest = divmod(height, rows)
-        last = self.columns(width, columns, rest, vectors) if rest else 0
-        return largest_share(whole, self.columns(width, columns, rows, vectors), last, threads)
-
-
-def _candidates(height: int, width: int, vectors: int, registers: int, apart: int) -> list[tuple[int, int]]:
-    most = max(1, (registers - vectors - 1) // (vectors + apart))
-    return [(r, c) for c in range(1, min(width, most) + 1) for r in range(1, min(height, most // c) + 1)]
-
-
 def conflicts(offsets: list[int], l1_bytes: int) -> bool:
     """True if more of these byte offsets share a set of the L1 cache than it has room for."""
     sets = max(1, l1_bytes // (CACHE_LINE * CACHE_WAYS))
@@ -107,86 +77,102 @@ def conflicts(offsets: list[int], l1_bytes: int) -> bool:
     return max(Counter(line % sets for line in lines).values()) > CACHE_WAYS - RESERVED_WAYS
 
 
-def choose_tile(
-    height: int,
-    width: int,
-    channels: int,
-    *,
-    lanes: int,
-    registers: int,
-    min_vectors: int = 1,
-    max_vectors: int = 4,
-    pixel_cost: float = 0.0,
-    pixel_registers: int = 0,
-    evicts: Callable[[int, int], bool] = lambda rows, columns: False,
-    threads: int = 1,
-    flat: bool = False,
-    shared_input: float = 0.0,
-) -> Tile:
-    """The tile with the least estimated time over a height x width grid with `channels` results each.
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """What a tile is chosen for: a height x width grid with `channels` results each. Costs are estimates in cycles."""
 
-    Of several threads the busiest one counts, with bands of pixels shared out, or with tiles of channels, which costs
-    `shared_input` cycles for each step of the sum.
+    height: int
+    width: int
+    channels: int
+    lanes: int
+    registers: int
+    min_vectors: int = 1
+    max_vectors: int = 4
+    pixel_cost: float = 0.0
+    """Cycles of a pixel in a step, beside its multiplications, that nothing hides."""
+    pixel_registers: int = 0
+    """Registers of a pixel, beside its sums."""
+    evicts: Callable[[int, int], bool] = lambda rows, columns: False
+    """Whether the pixels of a tile of so many rows and columns displace each other from the cache."""
+    threads: int = 1
+    """Of several the busiest one counts, with bands of pixels shared out, or with tiles of channels."""
+    flat: bool = False
+    """Bands are tiles of a row, which holds all pixels."""
+    shared_input: float = 0.0
+    """What it costs, in a step of the sum, that threads which share out channels read the same input."""
 
-    Each pixel needs `pixel_registers` beside its sums; in a step it takes, beside its multiplications, `pixel_cost`
-    cycles that nothing hides. `evicts(rows, columns)` tells whether the pixels of such a tile displace each other from
-    the cache.
-    """
-    best: tuple[float, Tile] | None = None
-    costs = _Costs(pixel_cost)
-    whole_vectors = max(1, channels // lanes)
-
-    def busiest(part: Pair, tiles: int, vectors: int, tail: int, threads: int) -> float:
-        cost = tiles * costs.bands((height, width), part, vectors, threads, flat=flat)
-        return cost + (costs.bands((height, width), part, tail, threads, flat=flat) if tail else 0)
-
-    for vectors in range(min_vectors, max(min_vectors, min(max_vectors, whole_vectors)) + 1):
-        tiles, rest = divmod(channels, vectors * lanes)
-        tail = len(vector_widths(rest, lanes))
-        for rows, columns in _candidates(height, width, vectors, registers, pixel_registers):
-            cost = busiest((rows, columns), tiles, vectors, tail, threads)
-            if threads > 1:
-                alone = busiest((rows, columns), 1, vectors, 0, 1)
-                end = busiest((rows, columns), 1, tail, 0, 1) if tail else 0
-                cost = min(cost, largest_share(tiles, alone, end, threads) + shared_input)
-            if best is not None and cost >= best[0]:  # the question below takes a while
+    def best(self) -> Tile:
+        """The tile with the least estimated time."""
+        least, best = math.inf, Tile(1, 1, self._widths(1))
+        for vectors, rows, columns in self._candidates():
+            cost = self._cost(vectors, rows, columns)
+            if cost >= least:  # the question below takes a while
                 continue
-            if evicts(rows, columns):
-                cost *= CONFLICT_PENALTY
-            if best is None or cost < best[0]:
-                widths = vector_widths(min(channels, vectors * lanes), lanes)
-                best = (cost, Tile(rows, columns, widths))
-    assert best is not None
-    return best[1]
+            cost *= CONFLICT_PENALTY if self.evicts(rows, columns) else 1
+            if cost < least:
+                least, best = cost, Tile(rows, columns, self._widths(vectors))
+        return best
+
+    def promising(self) -> list[Setting]:
+        """Settings of tiles by their estimated time, for each number of vectors the quickest few."""
+        found: list[tuple[float, Setting]] = []
+        for vectors, sizes in groupby(self._candidates(), key=itemgetter(0)):
+            timed = sorted((self._cost(*size), size[1:]) for size in sizes)[:_LOOKED_AT]
+            timed = sorted((cost * (CONFLICT_PENALTY if self.evicts(*size) else 1), size) for cost, size in timed)
+            found += [(cost, (*size, *self._widths(vectors))) for cost, size in timed[:_PROMISING]]
+        return [setting for _, setting in sorted(found)]
+
+    def _candidates(self) -> Iterator[tuple[int, int, int]]:
+        """Vectors, rows and columns of what fits the registers."""
+        widest = min(self.max_vectors, max(1, self.channels // self.lanes))
+        for vectors in range(self.min_vectors, max(self.min_vectors, widest) + 1):
+            most = max(1, (self.registers - vectors - 1) // (vectors + self.pixel_registers))
+            for columns in range(1, min(self.width, most) + 1):
+                for rows in range(1, min(self.height, most // columns) + 1):
+                    yield vectors, rows, columns
+
+    def _widths(self, vectors: int) -> tuple[int, ...]:
+        return vector_widths(min(self.channels, vectors * self.lanes), self.lanes)
+
+    # ---- the estimate, for one step along the reduction dimension ----
+
+    def _cost(self, vectors: int, rows: int, columns: int) -> float:
+        """Of all tiles of the busiest thread."""
+        tiles, rest = divmod(self.channels, vectors * self.lanes)
+        tail = len(vector_widths(rest, self.lanes))
+
+        def bands(vectors: int, threads: int) -> float:
+            return self._bands(rows, columns, vectors, threads) if vectors else 0.0
+
+        cost = tiles * bands(vectors, self.threads) + bands(tail, self.threads)
+        if self.threads > 1:
+            by_channels = largest_share(tiles, bands(vectors, 1), bands(tail, 1), self.threads)
+            cost = min(cost, by_channels + self.shared_input)
+        return cost
+
+    def _bands(self, rows: int, columns: int, vectors: int, threads: int) -> float:
+        """Of the busiest thread, which computes some of the bands of the grid."""
+        if self.flat:
+            whole, rest = divmod(self.width, columns)
+            last = self._tile(rest, vectors) if rest else 0
+            return largest_share(whole, self._tile(columns, vectors), last, threads)
+        whole, rest = divmod(self.height, rows)
+        last = self._band(rest, columns, vectors) if rest else 0
+        return largest_share(whole, self._band(rows, columns, vectors), last, threads)
+
+    def _band(self, rows: int, columns: int, vectors: int) -> float:
+        whole, rest = divmod(self.width, columns)
+        return whole * self._tile(rows * columns, vectors) + (self._tile(rows * rest, vectors) if rest else 0)
+
+    def _tile(self, pixels: int, vectors: int) -> float:
+        busy = max(pixels * vectors, vectors + pixels / 2, LATENCY)
+        return busy + self.pixel_cost * pixels + LOOP_OVERHEAD
 
 
-def decided_tile(group: Group, height: int, width: int, channels: int, **limits: Any) -> Tile:
-    """The tile that `choose_tile` finds with these limits, unless another one was chosen for the group."""
-    best = choose_tile(height, width, channels, **limits).setting
-    return Tile.of(group.choose("tile", best, lambda: _promising_tiles(best, height, width, channels, limits)))
-
-
-def _promising_tiles(
-    best: Setting, height: int, width: int, channels: int, limits: Mapping[str, Any]
-) -> Sequence[Setting]:
-    """Settings of tiles by their estimated time: `best`, then for each number of vectors the quickest few."""
-    lanes, least = limits["lanes"], limits.get("min_vectors", 1)
-    most = max(least, min(limits.get("max_vectors", 4), max(1, channels // lanes)))
-    evicts = limits.get("evicts", lambda rows, columns: False)
-    costs = _Costs(limits.get("pixel_cost", 0.0))
-    found: list[tuple[float, Setting]] = []
-    for vectors in range(least, most + 1):
-        tiles, rest = divmod(channels, vectors * lanes)
-        tail = len(vector_widths(rest, lanes))
-        widths = vector_widths(min(channels, vectors * lanes), lanes)
-        sizes = _candidates(height, width, vectors, limits["registers"], limits.get("pixel_registers", 0))
-        timed = [
-            (sum(n * costs.grid(height, width, *size, v) for n, v in ((tiles, vectors), (1, tail)) if n * v), size)
-            for size in sizes
-        ]
-        timed = [(cost * (CONFLICT_PENALTY if evicts(*size) else 1), size) for cost, size in sorted(timed)[:_LOOKED_AT]]
-        found += [(cost, (*size, *widths)) for cost, size in sorted(timed)[:_PROMISING]]
-    return list(dict.fromkeys((best, *(setting for _, setting in sorted(found)))))
+def decided_tile(group: Group, tiling: Tiling) -> Tile:
+    """The best tile, unless another one was chosen for the group."""
+    best = tiling.best().setting
+    return Tile.of(group.choose("tile", best, lambda: list(dict.fromkeys((best, *tiling.promising())))))
 
 
 @dataclass(frozen=True, slots=True)

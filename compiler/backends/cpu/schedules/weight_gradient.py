@@ -40,7 +40,7 @@ from ....ops.window import Window, window_of
 from ....targets.target import Target
 from ....types import TensorType
 from .geometry import origin_of, pair_of, rows_of
-from .tiling import choose_tile, split
+from .tiling import Tiling, split
 
 Place = tuple[Expr, Expr, Expr, Expr]
 
@@ -132,7 +132,8 @@ class _WeightGradient:
         self.origin = (origin[0] if deep else 0, *pair_of(origin, 0))
         self.dy_margins = dy.margins
         lanes, registers = target.vector_lanes, target.vector_registers
-        tile = choose_tile(self.height if merged else 1, width, filters, lanes=lanes, registers=registers)
+        height = self.height if merged else 1
+        tile = Tiling(height=height, width=width, channels=filters, lanes=lanes, registers=registers).best()
         parts = planes * self.groups
         self.tiles = [
             _Tiles(rows, columns, vector_widths(extent, lanes), (row, column, f), (parts, n_rows, n_columns, n_filters))

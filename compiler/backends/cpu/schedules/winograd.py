@@ -31,7 +31,7 @@ from .geometry import Line, Walk, walks
 from .lane_kernel import QUAD, LaneMicroKernel
 from .linear import square
 from .micro_kernel import MicroKernel
-from .tiling import BROADCAST_CYCLES, Tile, decided_tile
+from .tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 POINTS, TILE = f43.POINTS, f43.TILE
@@ -119,10 +119,16 @@ class _Emitter:
         chosen = self.group.choose("blocks", count, lambda: counts)
         assert isinstance(chosen, int)
         size = ceil_div(share, chosen)
-        lanes, registers = target.vector_lanes, target.vector_registers
-        apart, cost = int(self.by_lanes), BROADCAST_CYCLES / (QUAD if self.by_lanes else 1)
-        limits = {"lanes": lanes, "registers": registers, "pixel_registers": apart, "pixel_cost": cost}
-        tile = decided_tile(self.group, 1, size, self.filters, **limits)
+        tiling = Tiling(
+            height=1,
+            width=size,
+            channels=self.filters,
+            lanes=target.vector_lanes,
+            registers=target.vector_registers,
+            pixel_registers=int(self.by_lanes),
+            pixel_cost=BROADCAST_CYCLES / (QUAD if self.by_lanes else 1),
+        )
+        tile = decided_tile(self.group, tiling)
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
 

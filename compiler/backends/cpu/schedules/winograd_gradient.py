@@ -38,7 +38,7 @@ from ....ops.window import Window, window_of, with_whole_tiles
 from ....targets.target import Target
 from ....types import DType, TensorType
 from .linear import square
-from .tiling import BROADCAST_CYCLES, choose_tile, split
+from .tiling import BROADCAST_CYCLES, Tiling, split
 from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 Margins = tuple[tuple[int, int], ...]
@@ -94,14 +94,14 @@ class _Emitter:
         tiles = (x.shape[0], f43.tiles_of(window.output[0]), f43.tiles_of(window.output[1]))
         self.blocks = self._choose_blocks(tiles, chunks, target)
         self.chunks = min(chunks, self.blocks.count)
-        self.tile = choose_tile(
-            1,
-            self.channels,
-            self.filters,
+        self.tile = Tiling(
+            height=1,
+            width=self.channels,
+            channels=self.filters,
             lanes=target.vector_lanes,
             registers=target.vector_registers,
             pixel_cost=BROADCAST_CYCLES,
-        )
+        ).best()
         self.parameters = Parameters()
         origin = [m[0] - p[0] for m, p in zip(x.margins[1:-1], window.padding, strict=True)]
         self.x = self._source("x", 0, (origin[0], origin[1]))
