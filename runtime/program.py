@@ -309,7 +309,7 @@ class Writer:
     def __init__(self, program: Program, outputs: Sequence[Array]) -> None:
         self._addressed, self._run = program._addressed, program._callers.run
         self._outputs = tuple(outputs)  # kept as long as their addresses
-        self._addresses = [address_of(array) for array in outputs]
+        self._addresses: Addresses = [address_of(array) for array in outputs]
 
     def __call__(self, *arrays: Array) -> None:
         """Run the network once on these inputs; see `Program`."""

@@ -30,7 +30,7 @@ Addresses = list[ctypes.c_void_p | int | None]
 THREADS_PER_CORE = 4
 """How many threads a program starts at most, for each core: more only wait for each other."""
 
-element = ctypes.c_char.from_buffer
+element: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 """An object at the beginning of an array's memory, if that may be written."""
 NO_BUFFER = (TypeError, ValueError, BufferError)
 """What `element` raises: the array is read-only, empty, not contiguous, or its elements aren't those of buffers."""

@@ -53,7 +53,8 @@ class ContractionEmitter:
     def __init__(self, group: Group, g: Walk, target: Target, threads: int) -> None:
         self.group = group
         self.g = g
-        self.threads = threads
+        self.kind = kind_for(group.macs)
+        self.threads = threads if self.kind is LoopKind.PARALLEL else 1
         self.longest_epilogue = target.longest_epilogue
         self.x_type = group.anchor.operands[0].type
         self.dtype = group.anchor.result.type.dtype
@@ -169,10 +170,9 @@ class ContractionEmitter:
 
     def schedule(self) -> Scheduled:
         """The kernel and its arguments."""
-        kind = kind_for(self.group.macs)
         default = "channels" if self._prefers_channels() else "bands"
         by_channels = self.group.choose("outer loop", default, lambda: ("channels", "bands")) == "channels"
-        body = self._by_channels(kind) if by_channels else self._by_bands(kind)
+        body = self._by_channels(self.kind) if by_channels else self._by_bands(self.kind)
         return self.parameters.scheduled(body)
 
     def _prefers_channels(self) -> bool:

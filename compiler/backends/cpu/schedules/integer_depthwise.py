@@ -110,7 +110,9 @@ class _IntegerDepthwise:
     def __init__(self, group: Group, window: Window, target: Target, threads: int) -> None:
         self.group = group
         self.window = window
-        self.threads = threads if group.result.type.shape[0] % threads else 1
+        self.kind = kind_for(group.macs)
+        is_shared = self.kind is LoopKind.PARALLEL and group.result.type.shape[0] % threads
+        self.threads = threads if is_shared else 1
         self.lanes = target.vector_lanes
         self.longest_epilogue = target.longest_epilogue
         self.names = Names()
@@ -192,7 +194,7 @@ class _IntegerDepthwise:
                 return [*place, If(Binary("lt", block, Const(whole)), tuple(full), tuple(last))]
             return [*place, *full, *last]
 
-        return self.parameters.scheduled(loop("p", images * blocks, row, kind_for(self.group.macs)))
+        return self.parameters.scheduled(loop("p", images * blocks, row, self.kind))
 
     def _rows(self, n: Expr, oy: Expr, rows: int) -> list[Stmt]:
         whole, rest = divmod(self.window.output[1], self.tile.columns)
