@@ -118,8 +118,9 @@ class _Emitter:
         size = ceil_div(share, count)
         lanes, registers = target.vector_lanes, target.vector_registers
         apart, cost = int(self.by_lanes), BROADCAST_CYCLES / (QUAD if self.by_lanes else 1)
-        given = {"lanes": lanes, "registers": registers, "pixel_registers": apart}
-        tile = choose_tile(1, size, self.filters, **given, pixel_cost=cost)
+        tile = choose_tile(
+            1, size, self.filters, lanes=lanes, registers=registers, pixel_cost=cost, pixel_registers=apart
+        )
         # Whole register tiles. The last one of a block may have places for no image tile, whose products nobody reads.
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
 
