@@ -84,7 +84,7 @@ def in_browser(what: str, job: dict[str, Any]) -> Any:
         received.append(json.loads(body))
         done.set()
 
-    with serving(page.encode(), result) as address, tempfile.TemporaryDirectory() as profile:
+    with serving(page.encode(), result) as address, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = subprocess.Popen(
             [*CHROMIUM, f"--user-data-dir={profile}", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

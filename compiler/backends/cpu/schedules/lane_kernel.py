@@ -61,12 +61,12 @@ class LaneMicroKernel(MicroKernel):
             weights: list[Expr] = []
             offset = 0
             for width, channel in zip(self.widths, self.channels, strict=True):
-                place = o.weight_index(j, depth + i, channel, offset)
-                weights.append(let(block, o.names.fresh("w"), widened(Load(o.w, place, width), o.dtype)))
+                at = o.weight_index(j, depth + i, channel, offset)
+                weights.append(let(block, o.names.fresh("w"), widened(Load(o.w, at, width), o.dtype)))
                 offset += width
             for pixel, quad in enumerate(quads):
-                at = (Const(pixel),)
+                total = (Const(pixel),)
                 for accumulator, weight, width in zip(self.accumulators, weights, self.widths, strict=True):
                     element = Spread(quad, width, width, 1, i)
-                    block.append(Store(accumulator, at, Fma(element, weight, Load(accumulator, at))))
+                    block.append(Store(accumulator, total, Fma(element, weight, Load(accumulator, total))))
         return block
