@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +39,8 @@ from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
 from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
-from .compiler.targets.target import Environment, Target
+from .compiler.targets.target import Environment
+from .library_command import command_of, usual_storage
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
 from .runtime.cache import compile_object
@@ -211,7 +210,7 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
             raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
         storage = Storage.SECTION
     else:
-        storage = _usual_storage(c.target)
+        storage = usual_storage(c.target)
         if choices.embed_weights is not None:
             storage = Storage.EMBEDDED if choices.embed_weights else Storage.FILE
     if c.threads > 1 and not c.target.has_threads:
@@ -239,11 +238,6 @@ def _check_ram(c: Compilation, interface: Interface, stack: int | None, ram: int
         moved = replace(interface, arena_bytes=module.arena_bytes, inputs_in_arena=module.input_offsets)
         least = ram_bytes(moved, stack)
     check_fits(interface, stack, ram, least)
-
-
-def _usual_storage(target: Target) -> Storage:
-    """Where weights are unless a choice says otherwise."""
-    return Storage.EMBEDDED if target.environment is Environment.BARE else Storage.FILE
 
 
 def _state(module: Module, first: Mapping[str, Array]) -> Array | None:
@@ -389,50 +383,8 @@ def _describe(
     p = build_.interface.prefix
     names = {(f"{p}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
     there = [(name, what) for name, what in names.items() if (folder / name).exists()]
-    page = readme(build_, there, _command(build_, request, target))
+    page = readme(build_, there, command_of(build_, request, target))
     if certificate is not None:
         page += "\n" + as_table(certificate)
     (folder / "README.md").write_text(page, encoding="utf-8")
     return [*there, ("README.md", "this")]
-
-
-def _command(build_: Build, request: Request, target: str) -> str:
-    """The command that builds the same, as far as a command can."""
-    i = build_.interface
-    words = ["netc", "build", i.name if isinstance(request.source, Graph) else os.fspath(request.source)]
-    words += ["--target", target, "--prefix", i.prefix]
-    words += ["--net", request.net] if request.net else []
-    words += ["--batch", str(request.batch)] if request.batch != 1 else []
-    for option, settings in (("--set", request.settings), ("--preprocess", request.preprocess)):
-        for name, value in settings.items():
-            words += [option, f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    if isinstance(request.weights, str | os.PathLike):
-        words += ["--weights", os.fspath(request.weights)]
-    words += ["--seed", str(request.seed)] if request.seed else []
-    words += _training_words(request) if isinstance(request, TrainingRequest) else []
-    words += ["--threads", str(i.threads)] if i.threads > 1 else []
-    words += ["--inputs-in-workspace"] if request.inputs_in_arena else []
-    in_file = _usual_storage(find_target(target)) is Storage.FILE
-    words += {
-        Storage.EMBEDDED: ["--embed-weights"],
-        Storage.SECTION: ["--weights-section", i.section or ""],
-        Storage.FILE: [] if in_file else ["--no-embed-weights"],
-    }[i.storage]
-    words += [] if build_.extras.answers else ["--no-selftest"]
-    return shlex.join([*words, "-o", "DIR"])
-
-
-def _training_words(request: TrainingRequest) -> list[str]:
-    """The options of a training step that aren't the usual ones."""
-    words = ["--train"]
-    names = ("loss", "optimizer", "schedule", "steps_per_epoch", "label_smoothing", "weight_decay", "clip_norm")
-    for field in fields(TrainingRequest):
-        value = getattr(request, field.name)
-        if field.name in (*names, "accumulate", "ema") and value is not None and value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
-        elif field.name in ("freeze", "skip"):
-            patterns = [value] if isinstance(value, str) else value
-            words += [word for pattern in patterns for word in (f"--{field.name}", pattern)]
-        elif field.name == "rates":
-            words += [word for pattern, rate in value.items() for word in ("--lr", f"{pattern}={rate!r}")]
-    return words

@@ -1,0 +1,1 @@
+../../driver/library_command.py
