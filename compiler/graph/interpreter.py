@@ -46,8 +46,8 @@ def evaluate_outputs(graph: Graph, params: Mapping[str, Array] = NO_PARAMETERS) 
     position = {op: i for i, op in enumerate(graph.operations)}
     kept: dict[Value, Array] = {}
     for output in graph.outputs:
-        values = dict(kept)
         cone = sorted(_cone(graph, output, kept), key=position.__getitem__)
+        values = {v: kept[v] for v in (output, *(v for op in cone for v in op.operands)) if v in kept}
         small = frozenset(r for op in cone for r in op.results if r.type.bytes <= SHARED_BYTES)
         _run(cone, values, params, small | {output})
         kept.update((v, values[v]) for v in small)

@@ -9,10 +9,10 @@ from typing import Any
 from .items import Block, Body, Call, Choice, Expr, Item, Leaf, Loop, Var
 from .leaves import names_in
 from .lists import APPEND, LIST
+from .literals import UnsayableError
 from .naming import RECORD, TENSORS, free
 from .plan import LONG, Plan
 from .proposals import RANGE, SLICE
-from .raising import UnsayableError
 from .terms import WIDTH, folded, label_text, path_text, same_value, sequence_text, value_text
 
 _LOOSE = 0

@@ -10,22 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from ...compiler.errors import Location, NetcError
 from ...compiler.graph.builder import GraphBuilder
-from ...compiler.graph.ir import Attribute, Graph, Operation, Value
+from ...compiler.graph.ir import Graph, Operation, Value
 from ...compiler.ops.layer import layers
-from ...compiler.types import DType, Quantization
+from ...compiler.types import DType
 from ..quantized import default as said_by_operands
 from ..quantized import range_of
 from ..tensors import take
 from .items import Body, Call, Choice, Item, Loop, Slot, Var, split_label
+from .literals import SMALL, UnsayableError, constant_call, nested, plain, sayable
 from .matching import KNOWN, DifferentError, matched
 from .proposals import PROPOSALS, RANGE, SLICE, Proposal
 
-SMALL = 16
-"""Most numbers of a constant that is written out; larger ones become parameters."""
 SIGNS = {
     "add": "+",
     "sub": "-",
@@ -43,10 +40,6 @@ SIGNS = {
 """Operators that have a sign in the language."""
 _ENDS = ("weight", "bias", "running_mean", "running_var", "gamma", "beta", "weight_bias", "kernel")
 """What the last part of a parameter's name may be without saying more than what the parameter is for."""
-
-
-class UnsayableError(NetcError):
-    """Something that the language has no words for."""
 
 
 class _Scratch(GraphBuilder):
@@ -240,7 +233,7 @@ class Raising:
             if spec.is_quantization and key in (name.strip("?") for name in op.operator.operands):
                 problem = f"the language takes what `{key}` of {op.name} stands for from its type, which isn't {value}"
                 raise UnsayableError(problem)
-            slots.append(Slot(key, _sayable(op, key, value), _sayable(op, key, default, strict=False)))
+            slots.append(Slot(key, sayable(op, key, value), sayable(op, key, default, strict=False)))
         return Call(name, operands, results, tuple(slots))
 
     def _infix(self, op: Operation, results: tuple[Var, ...], items: list[Item]) -> Call:
@@ -262,7 +255,7 @@ class Raising:
         producer = self.graph.producers.get(value)
         if producer is None or producer.name != "constant" or value.type.shape or value.type.quantization:
             return None
-        return _plain(producer.attributes["value"][()], value.type.dtype)
+        return plain(producer.attributes["value"][()], value.type.dtype)
 
     def _operand(self, value: Value, items: list[Item]) -> Var:
         """A tensor; a parameter or constant gets a call of its own where it is first used."""
@@ -270,7 +263,7 @@ class Raising:
         if op is None or op.name not in KNOWN or value in self.vars:
             return self.var(value)
         is_plain = op.name == "constant" and value.type.quantization is None
-        call = _constant_call(op, self.var(value)) if is_plain else None
+        call = constant_call(op, self.var(value)) if is_plain else None
         if call is None and value in self.graph.updates:
             call = self._state(op)
         if call is None:
@@ -312,10 +305,10 @@ class Raising:
         if array.size > SMALL and not is_same:
             raise UnsayableError(f"the language has no state that begins with many numbers, such as `{value.name}`")
         shown = array.reshape(-1)[:1] if is_same else array.reshape(-1)
-        numbers = [bool(n) if is_bool else _plain(n, value.type.dtype) for n in shown]
+        numbers = [bool(n) if is_bool else plain(n, value.type.dtype) for n in shown]
         if any(n is None for n in numbers):
             raise UnsayableError(f"the language has no state that begins with NaN or infinity, such as `{value.name}`")
-        first = numbers[0] if is_same else _nested(iter(numbers), array.shape)
+        first = numbers[0] if is_same else nested(iter(numbers), array.shape)
         shape = Slot("shape", value.type.shape, named=False)
         named = value.name if self.is_named and value.name and _is_path(value.name) else None
         label = split_label(named or f"state_{self.count_of_states()}")
@@ -403,64 +396,3 @@ def _shown(op: Operation) -> str:
     operands = ", ".join(str(v.type) for v in op.operands)
     settings = "".join(f", {k} = {v}" for k, v in op.attributes.items())
     return f"{op.name}({operands}{settings})"
-
-
-def _plain(number: Any, dtype: DType) -> Any:
-    """A number as the text says it; None for what it can't."""
-    if dtype is DType.BOOL:
-        return None
-    if not dtype.is_float:
-        return int(number)
-    if not np.isfinite(number):
-        return None
-    short = float(str(np.float32(number))) if dtype is DType.F32 else float(number)
-    return int(short) if short.is_integer() and abs(short) < 1 << 31 and (short or not np.signbit(number)) else short
-
-
-def _constant_call(op: Operation, var: Var) -> Call | None:
-    """A small constant, or one of a single number, as a call; None for others."""
-    array, dtype = op.attributes["value"], str(var.type.dtype)
-    numbers = [_plain(n, var.type.dtype) for n in (array.reshape(-1) if array.size <= SMALL else array.reshape(-1)[:1])]
-    if any(n is None for n in numbers):
-        return None
-    kind = Slot("dtype", dtype, "f32")
-    if array.dtype.kind == "i" and array.ndim == 1 and array.size > 2:
-        first, step = int(array[0]), int(array[1]) - int(array[0])
-        if step and np.array_equal(array, first + step * np.arange(array.size)):
-            rest = (Slot("dtype", dtype, "i32"),)
-            if first == 0 and step == 1:
-                return Call("arange", (), (var,), (Slot("start", array.size, named=False), *rest))
-            bounds = (Slot("start", first, named=False), Slot("stop", first + step * array.size, named=False))
-            return Call("arange", (), (var,), (*bounds, Slot("step", step, 1), *rest))
-    if numbers and array.size and array.tobytes() == array.dtype.type(array.reshape(-1)[0]).tobytes() * array.size:
-        if array.shape == ():
-            return Call(
-                "full", (), (var,), (Slot("shape", (), named=False), Slot("value", numbers[0], named=False), kind)
-            )
-        slots = (Slot("shape", array.shape, named=False), Slot("value", numbers[0], named=False), kind)
-        return Call("full", (), (var,), slots)
-    if array.size > SMALL or not array.size:
-        return None
-    nested = _nested(iter(numbers), array.shape)
-    return Call("tensor", (), (var,), (Slot("value", nested, named=False), kind))
-
-
-def _nested(numbers: Iterator[Any], shape: Sequence[int]) -> Any:
-    if not shape:
-        return next(numbers)
-    return tuple(_nested(numbers, shape[1:]) for _ in range(shape[0]))
-
-
-def _sayable(op: Operation, key: str, value: Attribute, *, strict: bool = True) -> Any:
-    """An attribute as a value of the language."""
-    if isinstance(value, bool | int | str | None):
-        return value
-    if isinstance(value, float) and np.isfinite(value):
-        return value
-    if isinstance(value, Quantization) and value.is_per_tensor:
-        return str(value)
-    if isinstance(value, tuple):
-        return tuple(_sayable(op, key, v, strict=strict) for v in value)
-    if strict:
-        raise UnsayableError(f"the language can't say the attribute `{key}` of {op.name}: {str(value)[:80]}")
-    return ...

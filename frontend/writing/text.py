@@ -20,11 +20,12 @@ from ..quantized import InOrder, Source, Stored
 from .batch import FixedError, with_batch
 from .items import Program, Var
 from .lists import with_lists
+from .literals import SMALL, UnsayableError
 from .matching import KNOWN, DifferentError, correspondence, producers_within
 from .naming import KEYWORDS, free, identifier
 from .order import order
 from .printing import block_text, definition, import_text, preprocess_text
-from .raising import SMALL, Raising, UnsayableError
+from .raising import Raising
 from .structure import structured
 from .terms import folded
 

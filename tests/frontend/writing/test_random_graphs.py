@@ -8,7 +8,7 @@ from random_networks import Seeded, draw_network
 from random_networks.maker import UnfitError
 
 from netc.frontend.writing import written
-from netc.frontend.writing.raising import UnsayableError
+from netc.frontend.writing.literals import UnsayableError
 
 
 def test_random_graphs_become_texts_that_give_them_again() -> None:

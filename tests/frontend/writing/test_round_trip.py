@@ -12,9 +12,9 @@ from netc.compiler.graph.ir import Graph
 from netc.compiler.types import DType, Quantization, TensorType
 from netc.frontend.loading import load_text
 from netc.frontend.writing import written
+from netc.frontend.writing.literals import UnsayableError
 from netc.frontend.writing.matching import DifferentError, correspondence
 from netc.frontend.writing.naming import block_name
-from netc.frontend.writing.raising import UnsayableError
 from netc.runtime.weights import initial_weights
 
 NETS = {"resnet50": 35, "mobilenet_v2": 40, "densenet121": 25, "convnext_tiny": 40, "efficientnet_b0": 50, "vgg16": 15}
