@@ -31,8 +31,8 @@ def with_picked_elements(graph: Graph) -> Graph:
     """The graph with elements picked by places beside transposes; this one where none are."""
     start = graph
     for pattern in (_picked_rows, _merged_gather, _turned_places):
-        found = rewritten(graph, partial(pattern, graph))
-        graph = graph if found is graph else dce(found)
+        while (found := rewritten(graph, partial(pattern, graph))) is not graph:
+            graph = dce(found)
     return graph if graph is start else with_one_reshape(graph)
 
 

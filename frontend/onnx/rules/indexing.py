@@ -95,7 +95,8 @@ def scatter_nd(c: Node) -> Value:
 def _rectangle(c: Node, x: Value) -> tuple[int, ...] | None:
     """Where the rectangle begins that all places are, each once and in order: what `x[a:b, c:d] = y` is exported as."""
     *sizes, depth = c.shape(1) or (0,)
-    columns = _columns(c, c.known(1) if c.known(1) is not None else c.value(1))
+    known = c.known(1)
+    columns = _columns(c, c.value(1) if known is None else known)
     if columns is None or len(sizes) != depth or depth != x.type.rank or not math.prod(sizes):
         return None
     begin = []
