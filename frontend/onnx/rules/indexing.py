@@ -101,9 +101,11 @@ def _rectangle(c: Node, x: Value) -> tuple[int, ...] | None:
         return None
     begin = []
     for d, (column, size) in enumerate(zip(columns, x.type.shape, strict=True)):
+        if column.ndim != depth or column.shape[d] != sizes[d]:
+            return None
         first = int(column.reshape(-1)[0])
         steps = np.arange(first, first + sizes[d]).reshape([-1 if i == d else 1 for i in range(depth)])
-        if column.ndim != depth or column.shape[d] != sizes[d] or not (column == steps).all():
+        if not (column == steps).all():
             return None
         first = first + size if first < 0 <= first + size else first
         if not 0 <= first <= size - sizes[d]:
