@@ -28,8 +28,8 @@ class SplitBatch(Pass):
     samples in the first dimension. The estimate of `Costs` chooses the stretches, and how many samples a group has:
     few where a group's activations fit the cache, many where weights are larger than activations.
 
-    Networks with a state, with conditions or loops, and training steps stay as they are. Layouts are those that were
-    assigned for the whole batch.
+    Networks with a state, with conditions or loops, with values of no elements, and training steps stay as they are.
+    Layouts are those that were assigned for the whole batch.
 
     Before::
 
@@ -58,7 +58,7 @@ class SplitBatch(Pass):
         samples = _samples_of(graph)
         if samples < 2 or graph.states or "metrics" in graph.attributes:
             return graph
-        if any(op.operator.regions for op in graph.operations):
+        if any(op.operator.regions or not all(r.type.size for r in op.results) for op in graph.operations):
             return graph
         network = _Network(graph, samples)
         groups = _chosen(network, Costs(self.cache, self.lanes, self.threads), self.group)

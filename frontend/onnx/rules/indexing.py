@@ -272,11 +272,17 @@ def reverse_sequence(c: Node) -> Value:
     return c.emit("take_along_axis", x, c.made(np.ascontiguousarray(indices)), axis=time)
 
 
+MOST_PLACES = 1 << 26
+"""Of a matrix, of which a constant says what is kept."""
+
+
 def _triangle(upper: bool) -> Rule:
     def rule(c: Node) -> Value:
         x = c.value(0)
         k = int(c.one(1)) if c.has(1) else 0
         rows, columns = x.type.shape[-2:]
+        if rows * columns > MOST_PLACES:
+            c.unsupported(f"a triangle of {rows} x {columns} is not supported, only up to {MOST_PLACES} places")
         mask = (
             np.triu(np.ones((rows, columns), np.bool_), k) if upper else np.tril(np.ones((rows, columns), np.bool_), k)
         )

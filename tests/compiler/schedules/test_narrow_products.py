@@ -169,13 +169,15 @@ def test_what_is_rounded_where() -> None:
     assert "half_weight(%w0) : f16[1,1,16,16]" in half
 
 
-@pytest.mark.parametrize(("cpu", "loaded"), [("cortex-a76", "i16x4"), ("x86-64-v3", "i16x8")])
-def test_loops_without_products_of_pairs(cpu: str, loaded: str) -> None:
+@pytest.mark.parametrize(
+    ("cpu", "loaded", "pixels"), [("cortex-a76", "i16x4", "spread"), ("x86-64-v3", "i16x8", "broadcast")]
+)
+def test_loops_without_products_of_pairs(cpu: str, loaded: str, pixels: str) -> None:
     maker = Maker()
     graph = maker.b.finish([maker.b.emit("dense", maker.input(8, 16), maker.param(16, 16))])
     text = str(lower(optimize(graph, pipelines.INFERENCE, target_of(cpu), precision="bf16"), target_of(cpu)))
     assert f"= from_bfloat16(load {loaded} %w[" in text
-    assert "= fma(broadcast<" in text
+    assert f"= fma({pixels}<" in text
 
 
 def test_weights_take_half_the_memory() -> None:

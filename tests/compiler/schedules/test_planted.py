@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from netc.compiler.loops.ir import Const, Expr, Kernel
 from netc.compiler.lowering.barriers import Placed, with_barriers
 from netc.compiler.lowering.elements import Elements, OperandView
 from netc.compiler.modules.interpreter import run_module
-from netc.compiler.modules.module import Block, Call
+from netc.compiler.modules.module import Call
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, TensorType
 
@@ -67,14 +68,14 @@ def test_a_dense_layer_between_padded_convolutions(monkeypatch: pytest.MonkeyPat
 def test_threads_that_clear_margins_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """A barrier was left out before calls that clear margins: other threads may still read what was there before."""
     b = GraphBuilder("g")
-    x = b.emit("relu", image(b, 4, 64, 64, 16))
+    x = b.emit("relu", image(b, 1, 128, 128, 16))
     for _ in range(3):  # values take each other's places
         x = b.emit("exp", conv(b, b.emit("concat", x, x, axis=3), 16, 3))
     graph = finish(b, x)
     lower(graph, HOST, 2)
 
-    def old(placed: Sequence[Placed], kernels: Mapping[str, Kernel], blocks: Sequence[Block]) -> tuple[Call, ...]:
-        calls = with_barriers(placed, kernels, blocks)
+    def old(placed: Sequence[Placed], kernels: Mapping[str, Kernel], *others: Any) -> tuple[Call, ...]:
+        calls = with_barriers(placed, kernels, *others)
         labels = [call.label for call in calls[1:]] + [""]
         return tuple(
             Call(c.kernel, c.arguments, c.barrier and label != "clear_margins", c.label)
