@@ -129,12 +129,15 @@ def test_damage_is_refused_or_read_as_the_library_reads_it(tmp_path: Path, seed:
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "pipe.onnx"
     os.mkfifo(path)
-    writer = threading.Thread(target=path.write_bytes, args=(adding(LARGE).SerializeToString(),))
+    end = os.open(path, os.O_RDWR)  # a pipe into which nobody writes is empty
+
+    def write() -> None:
+        with open(end, "wb") as pipe:
+            pipe.write(adding(LARGE).SerializeToString())
+
+    writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    try:
-        graph = load_onnx(path)
-    finally:
-        writer.join()
+    graph = load_onnx(path)
     np.testing.assert_array_equal(evaluate(graph, [LARGE])[0], 2 * LARGE)
 
 
