@@ -152,9 +152,9 @@ class ControlFlow:
         What is cut and the results are slices of values around it; all other values have memory for each share.
         """
         lowering, body, mapped = self._lowering, op.attributes["body"], op.attributes["mapped"]
-        values = dict(zip(body.inputs, map(lowering.root, op.operands), strict=True))
+        values = dict(zip(body.inputs, op.operands, strict=True))
         for value, whole in list(values.items())[:mapped]:
-            lowering.slices[value] = Slice(whole, value.type.bytes)
+            lowering.slices[value] = Slice(lowering.root(whole), value.type.bytes)
             values[value] = value
         first, self.are_shared = lowering.count, True
         for inner in body.operations:

@@ -85,6 +85,26 @@ def test_all_stages_mean_the_same(samples: int, group: int) -> None:
             assert np.array_equal(found, other)
 
 
+VIEWS = """
+graph @g(%x: f32[4,6,5], %mask: f32[3,5]) -> (f32[4,3,2,5]) {
+  %0 = reshape(%x) {shape = [4,3,2,5]} : f32[4,3,2,5]
+  %1 = reshape(%mask) {shape = [1,3,1,5]} : f32[1,3,1,5]
+  %2 = add(%0, %1) : f32[4,3,2,5]
+  return %2
+}
+"""
+
+
+def test_operands_keep_the_shapes_by_which_they_are_seen() -> None:
+    """Kernels saw a mask in the shape of the input whose memory it shows."""
+    graph = parse_graph(VIEWS)
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs]
+    module = split(graph, 1)
+    assert module.turns
+    np.testing.assert_array_equal(run_module(module, values, {})[0], evaluate(graph, values)[0])
+
+
 def test_what_mixes_samples_runs_for_the_whole_batch() -> None:
     graph, _, _ = network(4)
     module = split(graph, 1)
