@@ -265,7 +265,8 @@ class _Trace:
         if isinstance(s, Let):
             self.reads(s.value, place)
             found = self.range(s.value, place) if s.value.type is INDEX else None
-            place.known.pop(s.name, None)
+            if place.known.pop(s.name, None) is not None:
+                place.seen.clear()  # what was met may mean other places now
             if found is not None:
                 place.known[s.name] = found
         elif isinstance(s, Store):
