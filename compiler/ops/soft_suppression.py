@@ -38,6 +38,7 @@ from ..loops.ir import (
     minimum,
 )
 from ..types import DType, TensorType
+from .candidates import area_of, check_boxes, in_order, shared_area, side_in_order, write_chosen
 from .facets import INTEGER, PERMUTED, TFLITE, TfliteForm
 
 MOST_BOXES = {DType.F16: 2048, DType.F32: 50_000, DType.F64: 50_000}
@@ -67,11 +68,7 @@ class SoftNonMaxSuppression(Operator):
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         boxes, scores = operands
-        if boxes.rank != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1] or attributes["count"] < 0:
-            raise ShapeError(
-                f"soft_non_max_suppression takes boxes [N, 4], scores [N] and a count, "
-                f"not {boxes}, {scores} and {attributes['count']}"
-            )
+        check_boxes(self, operands, attributes)
         most = MOST_BOXES.get(scores.dtype, 0)
         if boxes.shape[0] > most:
             raise ShapeError(
@@ -84,7 +81,7 @@ class SoftNonMaxSuppression(Operator):
         boxes, scores = operands
         real, count = scores.dtype.type, attributes["count"]
         iou, least = real(attributes["iou_threshold"]), real(attributes["score_threshold"])
-        corners = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1)
+        corners = in_order(boxes)
         now, begin, chosen = scores.copy(), [0] * len(scores), list[int]()
         result = np.tile(np.array([-1, 0], scores.dtype), (count, 1))
         heap = _Heap(now)
@@ -233,8 +230,8 @@ class _Loops:
     def compare(self, box: Expr) -> list[Stmt]:
         """Lower a score by overlaps with the boxes chosen, the last one first; `goes` is 0 at its end, -1 for none."""
         block: list[Stmt] = []
-        corners = [self.p.let(block, "side", self.side(box, d)) for d in range(4)]
-        area = self.p.let(block, "area", _area(corners))
+        corners = [self.p.let(block, "side", side_in_order(self.p, box, d)) for d in range(4)]
+        area = self.p.let(block, "area", area_of(corners))
         number = self.p.let(block, "chosen_yet", _get(self.number))
         begin = self.p.let(block, "from", Cast(Load(self.begin, (box,)), DType.I64))
 
@@ -242,7 +239,7 @@ class _Loops:
             inner: list[Stmt] = []
             place = maximum(minimum(number - 1 - back, self.count - 1), 0)
             other = self.p.let(inner, "other", self.inside(Load(self.chosen, (place,))))
-            sides = [self.p.let(inner, "side", self.side(other, d)) for d in range(4)]
+            sides = [self.p.let(inner, "side", side_in_order(self.p, other, d)) for d in range(4)]
             overlap = self.p.let(inner, "overlap", self.overlap(corners, area, sides))
             is_out = binary("le", float(self.attributes["iou_threshold"]), overlap)
             inner.append(If(is_out, (_set(self.goes, Const(-1)),), tuple(self.lower(overlap))))
@@ -262,16 +259,9 @@ class _Loops:
 
     def overlap(self, a: list[Var], area: Expr, b: list[Var]) -> Expr:
         """Intersection over union; 0 if a box is empty."""
-        ends = [(maximum(a[d], b[d]), minimum(a[d + 2], b[d + 2])) for d in (0, 1)]
-        height, width = (maximum(stop - start, 0.0) for start, stop in ends)
-        shared, other = height * width, _area(b)
+        shared, other = shared_area(a, b), area_of(b)
         is_empty = Binary("or", binary("le", area, 0.0), binary("le", other, 0.0))
         return Select(is_empty, Const(0.0, self.dtype), shared / (area + other - shared))
-
-    def side(self, box: Expr, d: int) -> Expr:
-        """A corner's coordinate: the lower ones first."""
-        ends = [self.p.load(0, (box, Const(place))) for place in (d % 2, d % 2 + 2)]
-        return (minimum if d < 2 else maximum)(*ends)
 
     # ---- the heap ----
 
@@ -343,10 +333,6 @@ def _cast(value: Expr, dtype: DType) -> Expr:
     return value if value.type.dtype is dtype else Cast(value, dtype)
 
 
-def _area(corners: list[Var]) -> Expr:
-    return (corners[2] - corners[0]) * (corners[3] - corners[1])
-
-
 def _write(c: Any, op: Operation) -> None:
     """NON_MAX_SUPPRESSION_V5, whose numbers end with zeros; -1 goes in their place."""
     given, count, place = op.attributes, op.attributes["count"], c.names[op.result]
@@ -361,11 +347,8 @@ def _write(c: Any, op: Operation) -> None:
     chosen, scores, number = (c.intermediate(kind, f"{place}/{name}") for name, kind in kinds.items())
     boxes = [c.place(v) for v in op.operands]
     c.node("NON_MAX_SUPPRESSION_V5", [*boxes, *constants], [chosen, scores, number], "NonMaxSuppressionV5Options")
-    is_there = c.intermediate(TensorType(DType.BOOL, (count,)), f"{place}/is_there")
-    c.node("LESS", [c.vector(range(count)), number], [is_there], "LessOptions")
-    rest = c.constant(np.full(count, -1, np.int32), f"{op.name}/none")
     places, floats = c.intermediate(whole, f"{place}/places"), c.intermediate(flat, f"{place}/floats")
-    c.node("SELECT_V2", [is_there, chosen, rest], [places], "SelectV2Options")
+    write_chosen(c, op, chosen, number, places)
     c.node("CAST", [places], [floats], "CastOptions")
     c.node("PACK", [floats, scores], [c.result(op)], "PackOptions", values_count=2, axis=1)
 

@@ -7,7 +7,6 @@ has the overlap (intersection over union, more than the threshold); ties go to t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from ..loops.ir import (
     minimum,
 )
 from ..types import DType, TensorType
+from .candidates import area_of, check_boxes, in_order, shared_area, side_in_order, write_chosen
 from .expressions import Formula
 from .facets import INTEGER, PERMUTED, TFLITE, TfliteForm
 from .layer import LayerBuilder, layer
@@ -59,12 +59,8 @@ class NonMaxSuppression(Operator):
     floats_only = True
 
     def infer(self, operands: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-        boxes, scores = operands
-        if boxes.rank != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1] or attributes["count"] < 0:
-            raise ShapeError(
-                f"non_max_suppression takes boxes [N, 4], scores [N] and a count, "
-                f"not {boxes}, {scores} and {attributes['count']}"
-            )
+        boxes, _ = operands
+        check_boxes(self, operands, attributes)
         if boxes.shape[0] > MOST_BOXES:
             raise ShapeError(
                 f"non_max_suppression takes at most {MOST_BOXES} boxes, not {boxes.shape[0]}", hint="take the best ones"
@@ -74,8 +70,7 @@ class NonMaxSuppression(Operator):
     def evaluate(self, operands: tuple[Array, ...], attributes: Attributes) -> tuple[Array, ...]:
         boxes, scores = operands
         if attributes["any_corners"]:
-            ends = boxes[:, :2], boxes[:, 2:]
-            boxes = np.concatenate([np.minimum(*ends), np.maximum(*ends)], axis=1)
+            boxes = in_order(boxes)
         chosen: list[int] = []
         left = scores > attributes["score_threshold"]
         areas = _area(boxes)
@@ -100,10 +95,7 @@ class NonMaxSuppression(Operator):
             return p.loop("o", attributes["count"], lambda o: [p.store((o,), Const(-1, DType.I32))])
 
         def side(i: Expr, d: int) -> Expr:
-            given = p.load(0, (i, Const(d)))
-            if not attributes["any_corners"]:
-                return given
-            return (minimum if d < 2 else maximum)(given, p.load(0, (i, Const((d + 2) % 4))))
+            return side_in_order(p, i, d) if attributes["any_corners"] else p.load(0, (i, Const(d)))
 
         def begin(i: Expr) -> list[Stmt]:
             passes = binary("lt", float(attributes["score_threshold"]), p.load(1, (i,)))
@@ -121,15 +113,13 @@ class NonMaxSuppression(Operator):
             previous = p.let(block, "previous", Load(last, here))
             known = p.let(block, "box", maximum(minimum(previous, count - 1), 0))
             corners = [p.let(block, "side", side(known, d)) for d in range(4)]
-            area = p.let(block, "area", _area_of(corners))
+            area = p.let(block, "area", area_of(corners))
 
             def visit(i: Expr) -> list[Stmt]:
                 inner: list[Stmt] = []
                 other = [p.let(inner, "other", side(i, d)) for d in range(4)]
-                ends = [(maximum(corners[d], other[d]), minimum(corners[d + 2], other[d + 2])) for d in (0, 1)]
-                width, height = (maximum(stop - start, 0.0) for start, stop in ends)
-                shared = p.let(inner, "shared", width * height)
-                overlap = shared / (area + _area_of(other) - shared)
+                shared = p.let(inner, "shared", shared_area(corners, other))
+                overlap = shared / (area + area_of(other) - shared)
                 is_more = binary("lt", float(attributes["iou_threshold"]), overlap)
                 overlaps = p.let(inner, "overlaps", Binary("and", binary("le", Const(0), previous), is_more))
                 stays = binary("ne", Load(left, (i,)), Const(0, DType.I8))
@@ -151,10 +141,6 @@ def _area(boxes: Array) -> Array:
     return area
 
 
-def _area_of(corners: Sequence[Expr]) -> Expr:
-    return (corners[2] - corners[0]) * (corners[3] - corners[1])
-
-
 def _write(c: Any, op: Operation) -> None:
     """NON_MAX_SUPPRESSION_V4, which ends with zeros, and -1 in their place.
 
@@ -174,10 +160,7 @@ def _write(c: Any, op: Operation) -> None:
     )
     boxes = [c.place(v) for v in op.operands]
     c.node("NON_MAX_SUPPRESSION_V4", [*boxes, *constants], [chosen, number], "NonMaxSuppressionV4Options")
-    is_there = c.intermediate(TensorType(DType.BOOL, (count,)), f"{place}/is_there")
-    c.node("LESS", [c.vector(range(count)), number], [is_there], "LessOptions")
-    rest = c.constant(np.full(count, -1, np.int32), f"{op.name}/none")
-    c.node("SELECT_V2", [is_there, chosen, rest], [c.result(op)], "SelectV2Options")
+    write_chosen(c, op, chosen, number, c.result(op))
 
 
 INTEGER.none("its results are positions, which stay integers", NonMaxSuppression)
