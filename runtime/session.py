@@ -242,9 +242,5 @@ def address_of(array: Any) -> int:
     """Where an array's elements lie; `ctypes.data` says the same in four times the time."""
     try:
         return addressof(element(array))
-    except (
-        TypeError,
-        ValueError,
-        BufferError,
-    ):  # read-only, empty, not contiguous, or elements that buffers don't have
+    except NO_BUFFER:
         return int(array.ctypes.data)

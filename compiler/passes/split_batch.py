@@ -279,11 +279,11 @@ def _is_full(network: _Network, first: int, place: int) -> bool:
 def _map(b: Rewriter, network: _Network, stretch: Sequence[Operation], group: int) -> None:
     """Emit a stretch as a map over groups of samples; nothing where nobody reads its results."""
     inside = set(stretch)
-    leaving = [r for op in stretch for r in op.results if _leaves(network.graph, r, inside)]
+    made = dict.fromkeys(r for op in stretch for r in op.results)
+    leaving = [r for r in made if _leaves(network.graph, r, inside)]
     if not leaving:
         return
     to = Samples(network.samples, group)
-    made = {r for op in stretch for r in op.results}
     entering = dict.fromkeys(v for op in stretch for v in op.operands if v not in made)
     mapped = [v for v in entering if v in network.axes]
     operands = [*mapped, *(v for v in entering if v not in network.axes)]

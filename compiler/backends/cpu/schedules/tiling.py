@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ....lowering.group import Group, Setting
-from ....lowering.loops import vector_widths
+from ....lowering.loops import LINE, vector_widths
 from .partition import largest_share
 
 LATENCY = 4
@@ -24,7 +24,6 @@ LOOP_OVERHEAD = 1.0
 BROADCAST_CYCLES = 0.1
 """What reading an element costs beside its multiplications: register tiles of several vectors read fewer."""
 CONFLICT_PENALTY = 2.0
-CACHE_LINE = 64
 CACHE_WAYS = 8
 RESERVED_WAYS = 2
 """Ways of each set that the weights and the result need."""
@@ -72,8 +71,8 @@ def split(size: int, part: int) -> list[tuple[int, int, int]]:
 
 def conflicts(offsets: list[int], l1_bytes: int) -> bool:
     """True if more of these byte offsets share a set of the L1 cache than it has room for."""
-    sets = max(1, l1_bytes // (CACHE_LINE * CACHE_WAYS))
-    lines = {offset // CACHE_LINE for offset in offsets}
+    sets = max(1, l1_bytes // (LINE * CACHE_WAYS))
+    lines = {offset // LINE for offset in offsets}
     return max(Counter(line % sets for line in lines).values()) > CACHE_WAYS - RESERVED_WAYS
 
 
