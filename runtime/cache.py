@@ -61,6 +61,8 @@ class ObjectCache:
 
     folder: Path
     limit: int = DEFAULT_BYTES
+    whole: ObjectCache | None = None
+    """The cache that this one is a folder of; it must be ours alone, too."""
 
     @staticmethod
     def default() -> ObjectCache:
@@ -71,6 +73,10 @@ class ObjectCache:
                 f"NETC_CACHE_BYTES is `{shortened(text)}`", hint="give a whole number of bytes, 0 for no cache"
             )
         return ObjectCache(default_folder(), int(text) if text else DEFAULT_BYTES)
+
+    def part(self, name: str) -> ObjectCache:
+        """A folder of the cache, for files of another kind."""
+        return ObjectCache(self.folder / name, self.limit, self)
 
     def get(self, key: str) -> bytes | None:
         """The object of a key; None where there is none or it is damaged. Marks it as used.
@@ -133,7 +139,7 @@ class ObjectCache:
         if size > self.limit:
             return f"the object is larger than the cache may be ({self.limit} bytes)"
         try:
-            self.folder.mkdir(0o700, parents=True, exist_ok=True)
+            self._make()
             with self._opened() as folder:
                 _write_entry(name, write, folder)
                 self._trim(folder)
@@ -143,9 +149,17 @@ class ObjectCache:
             return f"{self.folder}: {error.strerror or error}"
         return None
 
+    def _make(self) -> None:
+        if self.whole is not None:
+            self.whole._make()
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
+
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
         """A descriptor of the folder; raises `_ForeignError` unless it is ours alone."""
+        if self.whole is not None:
+            with self.whole._opened():
+                pass
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if reason := _foreign(os.fstat(folder)):

@@ -11,13 +11,11 @@ saved programs in the cache are made again when results come or go.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,8 +56,7 @@ def _hash(*facts: object) -> str:
 
 def cache() -> ObjectCache:
     """The folder of results, as a part of the cache."""
-    whole = ObjectCache.default()
-    return replace(whole, folder=whole.folder / FOLDER)
+    return ObjectCache.default().part(FOLDER)
 
 
 def are_there() -> bool:
@@ -144,15 +141,9 @@ def write(place: Place, suffix: str, content: Mapping[str, Any]) -> None:
         raise NetcError("results of tuning are kept in the cache, which NETC_CACHE_BYTES turns off")
     text = json.dumps(content, separators=(",", ":")).encode()
     data = (_HEAD + _checksum(place, text)).encode() + b"\n" + text
-    # The folder of the whole cache is made first, with the rights that it should have.
-    problem = replace(found, folder=found.folder.parent).write(_PROBE, b"") or found.write(place.stem + suffix, data)
-    with contextlib.suppress(OSError):
-        os.unlink(found.folder.parent / _PROBE)
+    problem = found.write(place.stem + suffix, data)
     if problem is not None:
         raise NetcError(f"results of tuning can't be kept: {problem}", hint="let NETC_CACHE_DIR name another folder")
-
-
-_PROBE = "writable.netc-part"
 
 
 def _checksum(place: Place, text: bytes) -> str:
