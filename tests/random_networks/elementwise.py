@@ -17,7 +17,9 @@ NUMBERS = (*FLOATS, *INTEGERS)
 
 def partner(m: Maker, x: Value, values: str = "any") -> Value:
     """A second operand that broadcasts with x, or to it."""
-    kind = m.number(0, 5)
+    kind = m.number(0, 6)
+    if kind == 6 and values == "any" and x.type.rank > 1:
+        return _mask(m, x)
     if kind == 0:
         return m.operand((x.type.dtype,), shape=x.type.shape, values=values)
     if kind == 1 and values == "any":
@@ -25,6 +27,12 @@ def partner(m: Maker, x: Value, values: str = "any") -> Value:
     if kind == 2:
         return _scalar(m, x.type.dtype, values)
     return m.weight(x.type.dtype, broadcast_shape(m, x.type.shape), values)
+
+
+def _mask(m: Maker, x: Value) -> Value:
+    """Numbers that are the same for all samples, seen in the shape that they broadcast from."""
+    shape = (1, *(1 if m.flag(3) else size for size in x.type.shape[1:]))
+    return m.emit("reshape", m.weight(x.type.dtype, tuple(size for size in shape if size != 1)), shape=shape)
 
 
 def _scalar(m: Maker, dtype: DType, values: str) -> Value:
