@@ -62,7 +62,7 @@ class ObjectCache:
     folder: Path
     limit: int = DEFAULT_BYTES
     whole: ObjectCache | None = None
-    """The cache that this one is a folder of; it must be ours alone, too."""
+    """The cache that this one is a folder of; who writes here must own that, too."""
 
     @staticmethod
     def default() -> ObjectCache:
@@ -150,16 +150,16 @@ class ObjectCache:
         return None
 
     def _make(self) -> None:
+        """Make the folder, that of the whole cache first; raises `_ForeignError` unless this is ours alone."""
         if self.whole is not None:
             self.whole._make()
+            with self.whole._opened():
+                pass
         self.folder.mkdir(0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
         """A descriptor of the folder; raises `_ForeignError` unless it is ours alone."""
-        if self.whole is not None:
-            with self.whole._opened():
-                pass
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if reason := _foreign(os.fstat(folder)):
