@@ -203,14 +203,18 @@ def _fake_quant(d: Draw) -> Options:
     return "FakeQuantOptions", {**fields, "NumBits": d.r.choice((8, 8, 2, 4, 16)), "NarrowRange": d.flip()}
 
 
-def _sqrt(d: Draw, dtype: Any) -> bytes:
-    """Of numbers from the zero point up, which is the lowest one."""
-    shape, x = any_shape(d, dtype), scale_of(d, dtype)
-    low = 0 if dtype is np.int16 or dtype not in NARROW else int(np.iinfo(dtype).min)
-    y = scale_of(d, dtype, None if x is None else (x[0] ** 0.5) / 16)
-    values = (0, 32767) if dtype is np.int16 else None
-    a = d.input(shape, dtype, x and (x[0], low), values)
-    return file(d, "SQRT", [a], [d.tensor(shape, dtype, y)])
+def _root(name: str, power: float, others: tuple[int, int] | None = None) -> Generator:
+    """Of numbers from the zero point up, which is the lowest one; `others`: of which numbers that aren't quantized."""
+
+    def make(d: Draw, dtype: Any) -> bytes:
+        shape, x = any_shape(d, dtype), scale_of(d, dtype)
+        low = 0 if dtype is np.int16 or dtype not in NARROW else int(np.iinfo(dtype).min)
+        y = scale_of(d, dtype, None if x is None else (x[0] ** power) / 16)
+        values = (0, 32767) if dtype is np.int16 else None if dtype in NARROW else others
+        a = d.input(shape, dtype, x and (x[0], low), values)
+        return file(d, name, [a], [d.tensor(shape, dtype, y)])
+
+    return make
 
 
 def _logistic_16(d: Draw, dtype: Any, near: float) -> Scale:
@@ -267,13 +271,13 @@ GENERATORS: Mapping[str, Generator] = {
     "RIGHT_SHIFT": _binary("RIGHT_SHIFT", "RightShiftOptions", alike=True, values=(None, (0, 70))),
     "ROUND": unary("ROUND"),
     "RSQRT": unary("RSQRT"),
-    "RSQRT of positive": unary("RSQRT", values=(0, 127)),
+    "RSQRT of positive": _root("RSQRT", -0.5, (0, 127)),
     "SELECT": _select("SELECT"),
     "SELECT_V2": _select("SELECT_V2"),
     "SIGN": unary("SIGN", lambda d: ("SignOptions", {})),
     "SIN": unary("SIN"),
     "SQRT": unary("SQRT"),
-    "SQRT of positive": _sqrt,
+    "SQRT of positive": _root("SQRT", 0.5),
     "SQUARE": unary("SQUARE", lambda d: ("SquareOptions", {})),
     "SQUARED_DIFFERENCE": _binary("SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
     "STABLEHLO_ADD": _binary("STABLEHLO_ADD", ""),
