@@ -10,6 +10,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..compiler.targets.permission import tiles_are_permitted
+
 if TYPE_CHECKING:
     from ..compiler.targets.target import Target
 
@@ -18,6 +20,10 @@ _HEAD = 1 << 14
 """Bytes of the file that hold the first processor."""
 
 _KERNEL_NAMES = {
+    "amx-bf16": "amx_bf16",
+    "amx-fp16": "amx_fp16",
+    "amx-int8": "amx_int8",
+    "amx-tile": "amx_tile",
     "avx512bf16": "avx512_bf16",
     "avx512bitalg": "avx512_bitalg",
     "avx512fp16": "avx512_fp16",
@@ -75,6 +81,11 @@ def features() -> frozenset[str] | None:
 
 
 def missing_features(needed: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Which of the needed instruction sets this machine lacks; None where that isn't known."""
+    """Which of the needed instruction sets this machine lacks; None where that isn't known.
+
+    If tiles are needed, the process asks for them; where it may not have them, the machine counts as without.
+    """
     there = features()
+    if there is not None and any(name.startswith("amx-") for name in needed) and not tiles_are_permitted():
+        there = frozenset(name for name in there if not name.startswith("amx_"))
     return None if there is None else tuple(name for name in needed if _NAMES.get(name, name) not in there)

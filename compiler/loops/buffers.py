@@ -59,19 +59,37 @@ class Space(enum.Enum):
     """Memory that the caller passes in, written (and possibly read) by the kernel."""
     REGISTER = "register"
     """A tile of registers; every index must be constant once unrolled loops are expanded."""
+    TILE = "tile"
+    """Registers that hold tiles: `rows` rows, the last dimension, of `lanes` elements each; indices as of registers."""
     STACK = "stack"
     """A small array in the kernel's own frame, one for each thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Row-major memory. `lanes` > 1 (registers only): each element is a vector."""
+    """Row-major memory. `lanes` > 1 (registers and tiles only): each element is a vector, or each row of a tile."""
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     space: Space = Space.ARGUMENT
     lanes: int = 1
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Extents of the indices: a tile is one place."""
+        return self.shape[:-1] if self.space is Space.TILE else self.shape
+
+    @property
+    def element(self) -> VectorType:
+        """What lies at a place."""
+        rows = self.shape[-1] if self.space is Space.TILE else 1
+        return VectorType(self.dtype, self.lanes * rows)
+
+    @property
+    def is_register(self) -> bool:
+        """It is no memory: what lies at a place is read and written as a whole."""
+        return self.space in (Space.REGISTER, Space.TILE)
 
     @property
     def bytes(self) -> int:

@@ -66,6 +66,43 @@ class Dot4(Expr):
         return products
 
 
+@spelled("tile_dot4")
+@dataclass(frozen=True, slots=True)
+class TileDot4(Expr):
+    """Products of tiles of 8-bit integers: c[m, n] + the sum over k and j < 4 of a[m, 4k + j] * b[k, 4n + j].
+
+    Tiles count as vectors, row after row: `c` has rows of `columns` i32 sums, `b` of four times as many bytes, one row
+    for each four columns of `a`. Both may be signed or not. Sums wrap around.
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+    columns: int
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        a, b, c = self.a.type, self.b.type, self.c.type
+        if self.columns < 1:
+            return "tiles have columns"
+        (rows, spare), (depth, rest) = divmod(c.lanes, self.columns), divmod(b.lanes, 4 * self.columns)
+        lanes = spare == rest == 0 and a.lanes == rows * depth * 4
+        types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32
+        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+
+    def meaning(self) -> Callable[..., Number]:
+        columns = self.columns
+
+        def products(a: Number, b: Number, c: Number) -> Number:
+            left = np.asarray(a, np.int64).reshape(np.size(c) // columns, -1)
+            right = np.asarray(b, np.int64).reshape(-1, columns, 4).transpose(0, 2, 1).reshape(-1, columns)
+            return (left @ right).reshape(-1) + np.asarray(c, np.int64)
+
+        return products
+
+
 @spelled("halves")
 @dataclass(frozen=True, slots=True)
 class Halves(Expr):

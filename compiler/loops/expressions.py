@@ -142,18 +142,30 @@ class Var(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Load(Expr):
-    """`lanes` neighbouring elements of a buffer from `indices` on (no alignment assumed)."""
+    """`lanes` neighbouring elements of a buffer from `indices` on (no alignment assumed).
+
+    Or several `rows` of so many, each of which begins `pitch` elements of the last dimension after the one before.
+    """
 
     buffer: Buffer
     indices: tuple[Expr, ...]
     lanes: int = 1
+    rows: int = 1
+    pitch: int = 0
 
     @property
     def operands(self) -> tuple[Expr, ...]:
         return self.indices
 
     def result(self) -> VectorType:
-        return VectorType(self.buffer.dtype, self.buffer.lanes if self.buffer.lanes > 1 else self.lanes)
+        if self.buffer.lanes > 1:
+            return self.buffer.element
+        return VectorType(self.buffer.dtype, self.lanes * self.rows)
+
+    @property
+    def span(self) -> int:
+        """Elements from the first one to the last one, of memory."""
+        return self.pitch * (self.rows - 1) + self.lanes
 
 
 # ---- operations by name ---------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def python_function(kernel: Kernel) -> Callable[..., None]:
     """A kernel as a Python function of flat arrays."""
     written = python_text(kernel)
     names: dict[str, Any] = {name: meaning(expr) for name, expr in written.functions.items()}
-    names |= {"fresh": _fresh, "outside": _outside, "wrap": _wrapped, "constant": _constant}
+    names |= {"fresh": _fresh, "outside": _outside, "rows": _rows, "wrap": _wrapped, "constant": _constant}
     exec(compile(written.text, f"<kernel @{kernel.name}>", "exec"), names)
     function: Callable[..., None] = names["kernel"]
     return function
@@ -59,6 +59,11 @@ def meaning(expr: Expr) -> Callable[..., Number]:
 def _outside(name: str, shape: Sequence[int], lanes: int, *at: int) -> None:
     what = f"access to %{name}{list(at)} lies" if lanes == 1 else f"{lanes} lanes of %{name} from {list(at)} on lie"
     raise InternalError(f"{what} outside {list(shape)}")
+
+
+def _rows(span: Array, rows: int, pitch: int, lanes: int) -> Array:
+    """Rows of elements that begin `pitch` elements after each other, one after the other."""
+    return span[np.add.outer(np.arange(rows) * pitch, np.arange(lanes))].reshape(-1)
 
 
 def _wrapped(value: int) -> int:

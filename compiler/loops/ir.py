@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
-from .dot_nodes import AddPairs, Dot2, Dot2Bfloat16, Dot4, DotAll, Halves
+from .dot_nodes import AddPairs, Dot2, Dot2Bfloat16, Dot4, DotAll, Halves, TileDot4
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
 from .lane_nodes import Broadcast, Interleave, Join, PairSums, Pick, Reduce, Spread
 from .nodes import Bitcast, Cast, FixedMul, Fma, FromBfloat16, HighProduct, RealMul, Select, ToBfloat16
@@ -65,6 +65,7 @@ __all__ = [
     "Spread",
     "Stmt",
     "Store",
+    "TileDot4",
     "ToBfloat16",
     "Unary",
     "Var",
@@ -129,7 +130,7 @@ class Let(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Allocate(Stmt):
-    """Make a register or stack buffer for the rest of the enclosing block; its contents start undefined."""
+    """Make a register, tile or stack buffer for the rest of the enclosing block; its contents start undefined."""
 
     buffer: Buffer
 

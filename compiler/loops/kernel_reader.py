@@ -71,7 +71,7 @@ class KernelReader(TokenReader):
         """One statement; what it defines goes into the scope."""
         if self.token in _LOOPS:
             return self.loop(scope)
-        if self.token in (Space.REGISTER.value, Space.STACK.value):
+        if self.token in (Space.REGISTER.value, Space.TILE.value, Space.STACK.value):
             buffer = self.buffer(Space(self.advance()))
             scope.buffers[buffer.name] = buffer
             return Allocate(buffer)
@@ -181,12 +181,16 @@ class KernelReader(TokenReader):
         return node
 
     def load(self, start: int, scope: _Scope) -> Load:
-        """Elements of memory: `load f32x16 %x[0, %i]`, after its first word."""
+        """Elements of memory: `load f32x16 %x[0, %i]`, perhaps with `rows 4 pitch 64`, after its first word."""
         kind = self.element_type()
         buffer, indices = self.access(self.name("%"), scope)
         if buffer.dtype is not kind.dtype:
             self.fail(f"%{buffer.name} holds {buffer.dtype}, not {kind.dtype}", at=start)
-        return Load(buffer, indices, kind.lanes)
+        if not self.skip("rows"):
+            return Load(buffer, indices, kind.lanes)
+        rows = self.integer()
+        self.expect("pitch")
+        return Load(buffer, indices, kind.lanes, rows, self.integer())
 
     def parameters(self, word: str, found: Spelling) -> dict[str, object]:
         """What stands in angle brackets between a word and its operands: `<f32>`, `<16>`, `<add>`."""

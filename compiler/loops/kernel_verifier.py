@@ -40,6 +40,7 @@ from .ir import (
 )
 from .linear import Key, Knowledge, Linear, constant
 from .printer import print_expr
+from .tiles import MOST_TILES, check_tile, tile_fault, tiles_read
 from .violation import ViolationError, check
 
 STACK_BYTES = 128 * 1024
@@ -131,6 +132,8 @@ class KernelVerifier:
         """Constants of accesses that share terms, and the least and most ones with which they lie inside."""
         self.kept: list[tuple[Sequence[Linear], Sequence[Linear]]] = []
         self.stack_bytes = 0
+        self.tiles: set[int] = set()
+        """Identities of loads of tiles at places where these may stand."""
 
     def kernel(self, kernel: Kernel) -> KernelFacts:
         """Verify a kernel and say what it touches."""
@@ -149,7 +152,9 @@ class KernelVerifier:
         """A buffer is well formed and can be used from here on."""
         check(all(n >= 0 for n in buffer.shape), f"buffer %{buffer.name} has a negative size")
         check(buffer.lanes >= 1, f"buffer %{buffer.name} has no lanes")
-        check(buffer.lanes == 1 or buffer.space is Space.REGISTER, f"only registers hold vectors, not %{buffer.name}")
+        check(buffer.lanes == 1 or buffer.is_register, f"only registers hold vectors, not %{buffer.name}")
+        if buffer.space is Space.TILE:
+            check_tile(buffer)
         scope.buffers[buffer.name] = buffer
 
     # ---- statements ----
@@ -170,8 +175,10 @@ class KernelVerifier:
 
     def allocate(self, buffer: Buffer, scope: _Scope) -> None:
         """A buffer of the kernel's own, from here on."""
-        check(buffer.space in (Space.REGISTER, Space.STACK), f"%{buffer.name} can't be allocated")
+        check(buffer.is_register or buffer.space is Space.STACK, f"%{buffer.name} can't be allocated")
         self.declare(buffer, scope)
+        tiles = sum(math.prod(b.places) for b in scope.buffers.values() if b.space is Space.TILE)
+        check(tiles <= MOST_TILES, f"there are {tiles} tiles at %{buffer.name}, more than {MOST_TILES}")
         self.stack_bytes += buffer.bytes if buffer.space is Space.STACK else 0
         check(self.stack_bytes <= STACK_BYTES, f"stack buffers take more than {STACK_BYTES} bytes")
 
@@ -192,6 +199,7 @@ class KernelVerifier:
 
     def store(self, stmt: Store, scope: _Scope) -> None:
         """The value fits a buffer that may be written here."""
+        self.tiles.update(map(id, tiles_read(stmt)))
         kind = self.type_of(stmt.value, scope)
         buffer = stmt.buffer
         if kind.dtype is not buffer.dtype:
@@ -200,6 +208,8 @@ class KernelVerifier:
             raise ViolationError(f"%{buffer.name} is read only")
         if buffer.space is Space.OUT and self.shared and not scope.in_loop:
             raise ViolationError(f"%{buffer.name} is written outside the parallel loop")
+        if buffer.space is Space.TILE and (fault := tile_fault(stmt)):
+            raise ViolationError(f"%{buffer.name} = {print_expr(stmt.value)}: {fault}")
         self.access(buffer, stmt.indices, kind.lanes, True, scope)
 
     def branch(self, stmt: If, scope: _Scope) -> None:
@@ -262,19 +272,19 @@ class KernelVerifier:
 
     def access(self, buffer: Buffer, indices: Sequence[Expr], lanes: int, writes: bool, scope: _Scope) -> None:
         """Rank, bounds, and constant indices of registers."""
-        if buffer.space is Space.REGISTER and (id(buffer), id(indices), lanes) in scope.registers:
+        if buffer.is_register and (id(buffer), id(indices), lanes) in scope.registers:
             return
         known = scope.buffers.get(buffer.name)
         if known is not buffer and known != buffer:
             raise ViolationError(f"buffer %{buffer.name} is not defined here")
-        if len(indices) != len(buffer.shape):
+        if len(indices) != len(buffer.places):
             raise ViolationError(f"%{buffer.name} is accessed with {len(indices)} indices")
         if buffer.space is Space.ARGUMENT or buffer.space is Space.OUT:
             self.record(buffer, indices, lanes, writes, scope)
             return
-        if buffer.space is Space.REGISTER:
-            if lanes != buffer.lanes:
-                raise ViolationError(f"%{buffer.name} holds {buffer.lanes} lanes, not {lanes}")
+        if buffer.is_register:
+            if lanes != buffer.element.lanes:
+                raise ViolationError(f"%{buffer.name} holds {buffer.element.lanes} lanes, not {lanes}")
             if not all(self.is_constant(i, scope) for i in indices):
                 raise ViolationError(f"register buffer %{buffer.name} has an index that is not constant")
             scope.registers[id(buffer), id(indices), lanes] = indices
@@ -284,7 +294,7 @@ class KernelVerifier:
     def bounds(self, buffer: Buffer, indices: Sequence[Expr], forms: Sequence[Linear], lanes: int) -> None:
         """All indices lie inside the buffer."""
         knowledge, last = self.knowledge, len(forms) - 1
-        for d, (form, size) in enumerate(zip(forms, buffer.shape, strict=True)):
+        for d, (form, size) in enumerate(zip(forms, buffer.places, strict=True)):
             end = size - lanes if d == last else size - 1
             low, high = knowledge.range(form) if form.terms else (form.constant, form.constant)
             inside = (low >= 0 or knowledge.proves(form)) and (
@@ -366,7 +376,11 @@ class KernelVerifier:
         buffer = expr.buffer
         if expr.lanes < 1:
             raise ViolationError(f"a load of %{buffer.name} has no lanes")
-        self.access(buffer, expr.indices, expr.type.lanes, False, scope)
+        if expr.rows < 1 or expr.pitch < 0:
+            raise ViolationError(f"a load of %{buffer.name} has {expr.rows} rows of pitch {expr.pitch}")
+        if buffer.space is Space.TILE and id(expr) not in self.tiles:
+            raise ViolationError(f"tile %{buffer.name} is neither multiplied nor stored")
+        self.access(buffer, expr.indices, expr.type.lanes if buffer.is_register else expr.span, False, scope)
 
     def index(self, expr: Expr, scope: _Scope) -> Linear:
         """The linear form of an index."""

@@ -50,9 +50,12 @@ def print_expr(expr: Expr, precedence: int = 0) -> str:
             return _const(expr)
         case Var(name, _):
             return print_name(name)
-        case Load(buffer, indices, _):
+        case Load(buffer, indices, lanes, rows, pitch):
             access = f"{print_name(buffer.name)}[{_list(indices)}]"
-            return access if buffer.space is Space.REGISTER else f"load {expr.type} {access}"
+            if buffer.is_register:
+                return access
+            more = f" rows {rows} pitch {pitch}" if rows > 1 else ""
+            return f"load {VectorType(buffer.dtype, lanes)} {access}{more}"
         case Binary(op, a, b) if expr.type is INDEX and op in OPERATIONS and OPERATIONS[op].sign:
             operation = OPERATIONS[op]
             level = operation.strength

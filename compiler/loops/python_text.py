@@ -93,7 +93,7 @@ class _Writer:
                     self.let(name, value, scope)
                 case Allocate(buffer):
                     scope.buffers[buffer.name] = memory = self.fresh("m")
-                    self.line(f"{memory} = fresh({str(buffer.dtype)!r}, {math.prod(buffer.shape)}, {buffer.lanes})")
+                    self.line(f"{memory} = fresh({str(buffer.dtype)!r}, {math.prod(buffer.places)}, {buffer.element.lanes})")
                 case Store(buffer, indices, value):
                     atom = self.wrapped(value, scope)
                     place = self.place(buffer, indices, value.type.lanes, scope)
@@ -131,14 +131,14 @@ class _Writer:
         for index in indices:
             names.append(self.fresh("n"))
             self.line(f"{names[-1]} = {self.value(index, scope)}")
-        width = 1 if buffer.space is Space.REGISTER else lanes
+        width = 1 if buffer.is_register else lanes
         ends = [*(0 for _ in names[1:]), width - 1]
-        tests = [f"0 <= {n} < {size - end}" for n, size, end in zip(names, buffer.shape, ends, strict=False)]
+        tests = [f"0 <= {n} < {size - end}" for n, size, end in zip(names, buffer.places, ends, strict=False)]
         if tests:
             self.line(f"if not ({' and '.join(tests)}):")
-            self.line(f" outside({buffer.name!r}, {buffer.shape}, {width}, {', '.join(names)})")
+            self.line(f" outside({buffer.name!r}, {buffer.places}, {width}, {', '.join(names)})")
         flat = names[0] if names else "0"
-        for name, size in zip(names[1:], buffer.shape[1:], strict=False):
+        for name, size in zip(names[1:], buffer.places[1:], strict=False):
             flat = f"({flat}) * {size} + {name}"
         return flat if width == 1 else f"({flat}):({flat}) + {width}"
 
@@ -162,8 +162,8 @@ class _Writer:
                 return repr(int(number)) if expr.type is INDEX else self.constant(number, dtype, lanes)
             case Var(name, _):
                 return scope.values[name]
-            case Load(buffer, indices, lanes):
-                return self.load(expr, buffer, indices, lanes, scope)
+            case Load():
+                return self.load(expr, scope)
             case Binary(op, a, b) if OPERATIONS[op].python and a.type is INDEX and not self.reads_memory(expr, scope):
                 return OPERATIONS[op].python.format(self.value(a, scope), self.value(b, scope))
         operands = ", ".join(self.wrapped(e, scope) for e in expr.operands)
@@ -183,9 +183,12 @@ class _Writer:
         self.line(f"{name} = {text}")
         return name
 
-    def load(self, expr: Load, buffer: Buffer, indices: Sequence[Expr], lanes: int, scope: _Scope) -> str:
-        place = self.place(buffer, indices, lanes, scope)
+    def load(self, expr: Load, scope: _Scope) -> str:
+        buffer = expr.buffer
+        place = self.place(buffer, expr.indices, expr.span, scope)
         text = f"{scope.buffers[buffer.name]}[{place}]"
+        if expr.rows > 1 and not buffer.is_register:
+            return self.named(f"rows({text}, {expr.rows}, {expr.pitch}, {expr.lanes})")
         if expr.type is INDEX:
             return self.named(f"int({text})")
         return self.named(f"{text}.copy()" if expr.type.lanes > 1 else text)

@@ -292,7 +292,7 @@ class _Inlining:
         if isinstance(e, Var):
             return Var(self.prefix + e.name, e.of)
         if isinstance(e, Load):
-            return Load(*self._access(e.buffer, e.indices), e.lanes)
+            return Load(*self._access(e.buffer, e.indices), e.lanes, e.rows, e.pitch)
         if not is_dataclass(e):
             raise InternalError(f"{type(e).__name__} can't be inlined")
         changed = {f.name: self._field(getattr(e, f.name)) for f in fields(e)}

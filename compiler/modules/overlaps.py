@@ -296,7 +296,7 @@ class _Trace:
             return
         place.seen.add(id(e))
         if isinstance(e, Load):
-            self.touch(e.buffer, e.indices, e.lanes, False, place)
+            self.touch(e.buffer, e.indices, e.span, False, place)
         for operand in e.indices if isinstance(e, Load) else e.operands:
             self.reads(operand, place)
 

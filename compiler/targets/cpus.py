@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,13 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
     )
     extensions = changes.get("extensions", ())
     tables, pairs = ("avx512" + name in extensions for name in ("vbmi", "bf16"))
-    return replace(base, has_byte_tables=tables, has_bfloat16=pairs, **changes)
+    return replace(base, has_byte_tables=tables, has_bfloat16=pairs, **_tiles(extensions), **changes)
+
+
+def _tiles(features: Collection[str]) -> dict[str, bool]:
+    """What is multiplied by tiles, with these instruction sets."""
+    kinds = {"has_byte_tiles": "amx-int8", "has_bfloat16_tiles": "amx-bf16"}
+    return {fact: {"amx-tile", name} <= set(features) for fact, name in kinds.items()}
 
 
 def arm64(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -> Target:
@@ -52,7 +58,12 @@ def arm64(cpu: str, triple: str = "aarch64-unknown-linux-gnu", **changes: Any) -
 _VNNI = DotProduct.VNNI
 _CRYPTO = ("vaes", "vpclmulqdq")
 _ICELAKE = (*_CRYPTO, "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512bitalg", "avx512vpopcntdq", "gfni")
-_SAPPHIRE_RAPIDS = (*_ICELAKE, "avx512bf16", "avx512fp16", "avxvnni")
+_SAPPHIRE_RAPIDS = (*_ICELAKE, "avx512bf16", "avx512fp16", "avxvnni", "amx-tile", "amx-int8", "amx-bf16")
+_RAPIDS = {
+    "sapphirerapids": _SAPPHIRE_RAPIDS,
+    "emeraldrapids": _SAPPHIRE_RAPIDS,
+    "graniterapids": (*_SAPPHIRE_RAPIDS, "amx-fp16"),
+}
 _ZEN4 = ("sse4a", *_ICELAKE, "avx512bf16")
 """Intel's processors lack SSE4a, AMD's lack arithmetic of half precision: no name stands for more than its own."""
 _MIB = 1024 * 1024
@@ -71,14 +82,9 @@ CPUS: Mapping[str, Target] = {
         _x86(
             "icelake-server", 16, 32, l1_bytes=48 * 1024, l2_bytes=5 * _MIB // 4, dot_product=_VNNI, extensions=_ICELAKE
         ),
-        _x86(
-            "sapphirerapids",
-            16,
-            32,
-            l1_bytes=48 * 1024,
-            l2_bytes=2 * _MIB,
-            dot_product=_VNNI,
-            extensions=_SAPPHIRE_RAPIDS,
+        *(
+            _x86(name, 16, 32, l1_bytes=48 * 1024, l2_bytes=2 * _MIB, dot_product=_VNNI, extensions=extensions)
+            for name, extensions in _RAPIDS.items()
         ),
         _x86("znver2", 8, 16, extensions=("sse4a",)),
         _x86("znver3", 8, 16, extensions=("sse4a", *_CRYPTO)),
@@ -119,7 +125,8 @@ def by_features(triple: str, features: dict[str, bool]) -> Target:
             vnni = features.get("avx512vnni")
             generic = _x86("generic", 16, 32, l2_bytes=_MIB, dot_product=_VNNI if vnni else DotProduct.NONE)
             tables, pairs = (bool(features.get(name)) for name in ("avx512vbmi", "avx512bf16"))
-            return replace(generic, has_byte_tables=tables, has_bfloat16=pairs)
+            tiles = _tiles([name for name, there in features.items() if there])
+            return replace(generic, has_byte_tables=tables, has_bfloat16=pairs, **tiles)
         if features.get("avx2") and features.get("fma"):
             return _x86("generic", 8, 16, has_half=bool(features.get("f16c")))
         half, rounding = bool(features.get("f16c")), bool(features.get("sse4.1"))

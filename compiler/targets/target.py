@@ -73,6 +73,10 @@ class Target:
     dot_product: DotProduct = DotProduct.NONE
     has_bfloat16: bool = False
     """Products of pairs of bfloat16 are added to f32 by an instruction, and f32 is rounded to bfloat16 by one."""
+    has_byte_tiles: bool = False
+    """Tiles of bytes, 16 rows of 64 at most, are multiplied and added to tiles of i32 by an instruction."""
+    has_bfloat16_tiles: bool = False
+    """The same of bfloat16, added to f32."""
     has_half: bool = True
     """Half precision is converted by an instruction."""
     has_double: bool = True

@@ -161,7 +161,7 @@ class ExpressionEmitter(IndexEmitter):
     def register(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
         """Number of a register buffer's element; its indices must be constant by now."""
         flat = 0
-        for i, size in zip(indices, buffer.shape, strict=True):
+        for i, size in zip(indices, buffer.places, strict=True):
             place = self.index(i)
             if place.terms or not 0 <= place.constant < size:
                 raise InternalError(f"index of register buffer %{buffer.name} is not a constant within {buffer.shape}")

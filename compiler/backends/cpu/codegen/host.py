@@ -9,6 +9,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from ....targets.cpus import by_features
+from ....targets.permission import TILE_FEATURES, tiles_are_permitted
 from ....targets.target import Target
 
 
@@ -17,6 +18,8 @@ def host_target() -> Target:
     """The machine that this process runs on."""
     triple = str(llvm.get_process_triple())
     features = dict(llvm.get_host_cpu_features())
+    if any(features.get(name) for name in TILE_FEATURES) and not tiles_are_permitted():
+        features |= {name: False for name in features if name.startswith("amx-")}
     base = by_features(triple, features)  # not by name: virtual machines hide features of their processors
     l1, l2 = _host_caches()
     return replace(

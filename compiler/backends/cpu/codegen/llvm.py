@@ -15,10 +15,27 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 
 from ....errors import InternalError
-from ....loops.ir import INDEX, Allocate, Buffer, Expr, For, If, Kernel, Let, LoopKind, Space, Stmt, Store, statements
+from ....loops.ir import (
+    INDEX,
+    Allocate,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Let,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    TileDot4,
+    statements,
+)
 from ....targets.target import Target
 from ....types import DType
-from . import text
+from . import text, tiles
 from .expressions import ExpressionEmitter
 from .index import Linear
 from .text import Value, llvm_type
@@ -56,6 +73,10 @@ class KernelEmitter(ExpressionEmitter):
         self.pointers = {b.name: f"%a{i}" for i, b in enumerate(kernel.params)}
         self.out.fresh()
         self._register_types: dict[str, str] = {}
+        self._tiles: dict[str, list[int]] = {}
+        """Numbers of the registers of each buffer of tiles."""
+        self._uses_tiles = False
+        self._configuration = tiles.shared_configuration(kernel.body)
 
     def emit(self, linkage: str, overlapping: Collection[tuple[str, str]] = ()) -> str:
         """The function's text."""
@@ -78,6 +99,7 @@ class KernelEmitter(ExpressionEmitter):
     def block(self, body: Sequence[Stmt]) -> None:
         """Emit statements; names that they bind end with the block."""
         saved: list[tuple[str, Value | Linear | None]] = []
+        self._begin_tiles(body)
         for stmt in body:
             if isinstance(stmt, Store):
                 self._store(stmt)
@@ -94,12 +116,29 @@ class KernelEmitter(ExpressionEmitter):
                 raise InternalError(f"code generation: unknown statement {stmt}")
         for name, old in reversed(saved):
             self._restore(name, old)
+        if body is self.kernel.body and self._uses_tiles:
+            tiles.release(self.out)
+
+    def _begin_tiles(self, body: Sequence[Stmt]) -> None:
+        """Give the tiles of a block registers that have their shapes."""
+        shared, buffers = self._configuration, tiles.tiles_of(body)
+        if body is self.kernel.body and shared is not None:
+            tiles.configure(self.out, shared)
+        if not buffers:
+            return
+        own = shared or tiles.own_configuration(buffers)
+        if shared is None:
+            tiles.configure(self.out, own)
+        self._tiles.update(own.numbers(buffers))
+        self._uses_tiles = True
 
     def _bound(self, value: Expr) -> Value | Linear:
         return self.index(value) if value.type == INDEX else self.value(value)
 
     def _allocate(self, buffer: Buffer) -> None:
         size = math.prod(buffer.shape)
+        if buffer.space is Space.TILE:
+            return  # has its registers since the block began
         if buffer.space is Space.REGISTER:
             self.registers[buffer.name] = ["poison"] * size
             self._register_types[buffer.name] = llvm_type(buffer.dtype, buffer.lanes).text
@@ -112,7 +151,15 @@ class KernelEmitter(ExpressionEmitter):
             raise InternalError(f"code generation: buffer %{buffer.name} in {buffer.space} can't be allocated")
 
     def _store(self, stmt: Store) -> None:
-        buffer, value = stmt.buffer, self.value(stmt.value)
+        buffer = stmt.buffer
+        if buffer.space is Space.TILE:
+            self._fill_tile(self._tile(buffer, stmt.indices), tiles.shape_of(buffer)[1], stmt.value)
+            return
+        if isinstance(stmt.value, Load) and stmt.value.buffer.space is Space.TILE:
+            number, pitch = self._tile(stmt.value.buffer, stmt.value.indices), tiles.shape_of(stmt.value.buffer)[1]
+            tiles.store(self.out, number, self.address(buffer, stmt.indices), pitch)
+            return
+        value = self.value(stmt.value)
         if buffer.space is Space.REGISTER:
             self.registers[buffer.name][self.register(buffer, stmt.indices)] = value.name
             return
@@ -123,6 +170,23 @@ class KernelEmitter(ExpressionEmitter):
         if self.is_word(buffer, value.type.lanes):
             value = Value(llvm_type(DType.I32), self.out.emit(f"bitcast {value} to i32"))
         self.out.line(f"store {value}, ptr {pointer}, align {buffer.dtype.itemsize}")
+
+    def _tile(self, buffer: Buffer, indices: tuple[Expr, ...]) -> int:
+        """The register of a tile."""
+        return self._tiles[buffer.name][self.register(buffer, indices)]
+
+    def _fill_tile(self, number: int, row: int, value: Expr) -> None:
+        """What is stored to a tile with rows of so many bytes: one of the steps of `loops.tiles`."""
+        if isinstance(value, Const):
+            tiles.clear(self.out, number)
+        elif isinstance(value, Load):
+            pitch = value.pitch * value.buffer.dtype.itemsize if value.rows > 1 else row
+            tiles.load(self.out, number, self.address(value.buffer, value.indices), pitch)
+        elif isinstance(value, TileDot4):
+            a, b = (self._tile(e.buffer, e.indices) for e in (value.a, value.b) if isinstance(e, Load))
+            tiles.multiply(self.out, value, a, b, number)
+        else:
+            raise InternalError(f"code generation: no tile is filled with {type(value).__name__}")
 
     def _if(self, stmt: If) -> None:
         condition = self.value(stmt.condition).name
