@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from ..types import DType
-from .ir import INDEX, Allocate, Binary, Buffer, Const, Expr, For, If, Kernel, Let, Load, Space, Stmt, Store, Var
+from .ir import INDEX, Allocate, Binary, Buffer, Const, Expr, For, If, Kernel, Let, Load, Stmt, Store, Var
 from .operations import OPERATIONS
 
 Called = tuple[object, ...]
@@ -93,7 +93,8 @@ class _Writer:
                     self.let(name, value, scope)
                 case Allocate(buffer):
                     scope.buffers[buffer.name] = memory = self.fresh("m")
-                    self.line(f"{memory} = fresh({str(buffer.dtype)!r}, {math.prod(buffer.places)}, {buffer.element.lanes})")
+                    size, lanes = math.prod(buffer.places), buffer.element.lanes
+                    self.line(f"{memory} = fresh({str(buffer.dtype)!r}, {size}, {lanes})")
                 case Store(buffer, indices, value):
                     atom = self.wrapped(value, scope)
                     place = self.place(buffer, indices, value.type.lanes, scope)

@@ -30,7 +30,7 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
     return replace(base, has_byte_tables=tables, has_bfloat16=pairs, **_tiles(extensions), **changes)
 
 
-def _tiles(features: Collection[str]) -> dict[str, bool]:
+def _tiles(features: Collection[str]) -> dict[str, Any]:
     """What is multiplied by tiles, with these instruction sets."""
     kinds = {"has_byte_tiles": "amx-int8", "has_bfloat16_tiles": "amx-bf16"}
     return {fact: {"amx-tile", name} <= set(features) for fact, name in kinds.items()}

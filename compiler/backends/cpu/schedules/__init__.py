@@ -16,6 +16,7 @@ from .narrow_weight_gradient import schedule_narrow_weight_gradient
 from .pair_contraction import schedule_pair_contraction
 from .pair_depthwise import schedule_pair_depthwise
 from .reduced_contraction import schedule_reduced_contraction
+from .tile_contraction import schedule_tile_contraction
 from .transpose import schedule_transpose
 from .weight_gradient import schedule_weight_gradient
 from .wide_contraction import schedule_wide_contraction
@@ -37,6 +38,7 @@ SCHEDULES = Schedules(
         schedule_pair_contraction,
         schedule_reduced_contraction,
         schedule_wide_contraction,
+        schedule_tile_contraction,
         schedule_integer_contraction,
         schedule_narrow_weight_gradient,
         schedule_weight_gradient,

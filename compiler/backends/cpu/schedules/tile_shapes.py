@@ -1,0 +1,187 @@
+"""Choosing how a contraction by tile registers is cut: pixels and channels of a step, and which loop goes outside.
+
+A step multiplies tiles of up to 16 pixels by up to 64 bytes of their inputs with tiles of those bytes' weights for 16
+channels, each with each. The estimate, in cycles of a core (Emerald Rapids): a product takes one for each pixel, but no
+fewer than `LEAST_PRODUCT`, however few bytes there are; lines of memory are loaded beside it, two in a cycle from the
+first cache, each in `SECOND_CACHE` from the second, each in `THIRD_CACHE` from beyond.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ....lowering.loops import LINE, ceil_div
+from .geometry import Walk
+from .signs import QUAD
+from .tiling import Band, Grid, Tile, grid_of
+
+ROWS = 16
+"""Most pixels of a tile."""
+COLUMNS = 16
+"""Channels of a tile."""
+QUADS = 16
+"""Most fours of input bytes of a tile."""
+REGISTERS = 8
+LEAST_PRODUCT = 9.0
+SECOND_CACHE = 2.5
+THIRD_CACHE = 6.0
+OVERHEAD = 40.0
+"""Until the first product of tiles is done, and the last one."""
+SUMS = 20.0
+"""Clearing and storing a tile of sums."""
+FIRST_CACHE_SHARE = 0.6
+"""Of the first cache, what the side of a product that stays there may fill."""
+SECOND_CACHE_SHARE = 0.6
+
+
+def parts_of(columns: int) -> tuple[int, ...]:
+    """Pixels side by side as tiles that are as equal as can be."""
+    count = ceil_div(columns, ROWS)
+    size, more = divmod(columns, count)
+    return (size + 1,) * more + (size,) * (count - more)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How a run of the sum that is contiguous in the input is cut: `count` steps of `quads` fours, a last one of
+    `rest`.
+    """
+
+    quads: int
+    count: int
+    rest: int
+
+    @classmethod
+    def of(cls, run: int) -> Steps:
+        """The fewest steps that are equal, where that takes hardly more of them; else a shorter last one."""
+        quads = ceil_div(run, QUAD)
+        fewest = ceil_div(quads, QUADS)
+        for count in range(fewest, fewest + fewest // 3 + 1):
+            if quads % count == 0:
+                return cls(quads // count, count, 0)
+        return cls(QUADS, quads // QUADS, quads % QUADS)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The fours of all steps of different size."""
+        return (self.quads, self.rest) if self.rest else (self.quads,)
+
+    @property
+    def total(self) -> int:
+        """Fours of the run."""
+        return self.quads * self.count + self.rest
+
+
+def registers(pixels: tuple[int, ...], channels: int, steps: Steps) -> int:
+    """Tile registers that a step takes with tiles of so many pixels, and so many tiles of channels."""
+    inputs, weights = held(pixels, channels)
+    return len(pixels) * channels + (inputs.total() + weights) * len(steps.sizes)
+
+
+def held(pixels: tuple[int, ...], channels: int) -> tuple[Counter[int], int]:
+    """Registers for inputs, by their pixels, and for weights: those of one side are all loaded before the products."""
+    if len(pixels) + 1 < len(set(pixels)) + channels:
+        return Counter(pixels), 1
+    return Counter(set(pixels)), channels
+
+
+def _bands(grid: Grid) -> list[tuple[Band, int]]:
+    """The bands of an image, and how many there are of each."""
+    last = [(grid.last, 1)] if grid.last is not None else []
+    return [(grid.band, grid.full), *last] if grid.full else last
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What tiles are chosen for."""
+
+    g: Walk
+    filters: int
+    """Those that may share inputs: of one group."""
+    steps: Steps
+    runs: int
+    threads: int
+    l1_bytes: int
+    l2_bytes: int
+
+    def best(self) -> tuple[Tile, bool, float]:
+        """The quickest tile, whether tiles of channels go outside with it, and the estimated cycles."""
+        timed = [(self.cycles(tile, outside), outside, tile) for tile in self.candidates() for outside in (True, False)]
+        cycles, outside, tile = min(timed, key=lambda each: each[0])
+        return tile, outside, cycles
+
+    def promising(self) -> list[Tile]:
+        """Tiles by their estimated time, the quickest few."""
+        timed = {tile: min(self.cycles(tile, outside) for outside in (True, False)) for tile in self.candidates()}
+        return sorted(timed, key=lambda tile: timed[tile])[:8]
+
+    def candidates(self) -> Iterator[Tile]:
+        """All that fit the registers."""
+        widest = min(6, ceil_div(self.filters, COLUMNS))
+        for columns in range(1, min(self.g.width, 6 * ROWS) + 1):
+            parts = parts_of(columns)
+            for rows in range(1, min(self.g.height, 6 // len(parts)) + 1):
+                for channels in range(1, widest + 1):
+                    tile = Tile(rows, columns, (COLUMNS,) * channels)
+                    if self._most_registers(tile) <= REGISTERS:
+                        yield tile
+
+    def _most_registers(self, tile: Tile) -> int:
+        """Of all micro-kernels of the grid."""
+        grid, channels = grid_of(self.g.height, self.g.width, tile, flat=self.g.flat), len(tile.widths)
+        kernels = [parts_of(segment.columns) * band.rows for band, _ in _bands(grid) for segment in band.segments]
+        return max(registers(pixels, channels, self.steps) for pixels in kernels)
+
+    def cycles(self, tile: Tile, channels_outside: bool) -> float:
+        """Of the busiest thread, all products and loads."""
+        g, count = self.g, len(tile.widths)
+        grid = grid_of(g.height, g.width, tile, flat=g.flat)
+        panels, rest = divmod(ceil_div(self.filters, COLUMNS), count)
+        total = 0.0
+        for channels, times in ((count, panels), (rest, bool(rest))):
+            if times:
+                total += times * self._grid(grid, tile, channels, channels_outside)
+        shares = ceil_div(panels + bool(rest), self.threads) / (panels + bool(rest))
+        bands = ceil_div(grid.count * g.images, self.threads) / (grid.count * g.images)
+        return total * g.images * g.groups * (shares if channels_outside else bands)
+
+    def _grid(self, grid: Grid, tile: Tile, channels: int, channels_outside: bool) -> float:
+        """Of one image and panel."""
+        total = 0.0
+        for band, times in _bands(grid):
+            for segment in band.segments:
+                pixels = parts_of(segment.columns) * band.rows
+                total += times * segment.count * self._tile(pixels, channels, channels_outside)
+        return total
+
+    def _tile(self, pixels: tuple[int, ...], channels: int, channels_outside: bool) -> float:
+        """Of one micro-kernel."""
+        inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
+        total = OVERHEAD + SUMS * len(pixels) * channels
+        for quads, times in ((self.steps.quads, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
+            products = channels * sum(max(float(m), LEAST_PRODUCT) for m in pixels)
+            loads = sum(pixels) * self._lines(quads) * inputs + channels * quads * weights
+            total += self.runs * times * max(products, loads)
+        return total
+
+    def _lines(self, quads: int) -> float:
+        """Lines of memory that a tile's bytes of a pixel lie in, on average."""
+        aligned = self.g.pitch * self.g.strides[1] % LINE == 0 and quads * QUAD == LINE
+        return 1.0 if aligned else 1 + (quads * QUAD - 1) / LINE
+
+    def _line_costs(self, pixels: int, channels: int, channels_outside: bool) -> tuple[float, float]:
+        """Cycles of a line of inputs, and of weights."""
+        g, depth = self.g, self.runs * self.steps.total * QUAD
+        near, room = 0.5, FIRST_CACHE_SHARE * self.l1_bytes
+        reuse = max(1.0, g.window[0] * g.window[1] / math.prod(g.strides))
+        all_weights, panel, patch = depth * self.filters, depth * COLUMNS * channels, pixels * depth / reuse
+        beyond = THIRD_CACHE if all_weights > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
+        if channels_outside:
+            far = THIRD_CACHE if g.plane_inputs * g.images > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
+            return near + far / reuse, near if panel <= room else near + SECOND_CACHE
+        if all_weights + patch <= room:
+            return near + SECOND_CACHE / reuse / ceil_div(self.filters, COLUMNS * channels), near
+        return near if patch <= room else near + SECOND_CACHE / reuse, near + beyond
