@@ -93,17 +93,24 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
     """Lanes with even and with odd numbers apart, as vectors of 64-bit lanes: nothing is moved across lanes.
 
     x86 multiplies the lower halves of 64-bit lanes. Of the sums only the upper halves matter, because the shift is
-    not 0; the odd ones already lie where they belong.
+    not 0; the odd ones already lie where they belong. Where halves go away from zero, 2^31 is to be subtracted for a
+    negative product: that takes 1 from the upper half if the lower one has no 2^31. The sign of x stands for that of the
+    product, as in `_by_narrow_shifts`.
     """
     out, kind = emitter.out, x.type
     wide = llvm_type(DType.I64, kind.lanes // 2)
     totals = []
     for half in range(2):
         a, b, exponent = (_half(emitter, wide, v, half) for v in (x, multiplier, shift))
-        totals.append(_rounded_product(emitter, wide, a, b, exponent, up))
+        totals.append(_rounded_product(emitter, wide, a, b, exponent, up=True))
     even, odd = (out.emit(f"bitcast {wide.text} {total} to {kind.text}") for total in totals)
     places = mask(i + 1 if i % 2 == 0 else kind.lanes + i for i in range(kind.lanes))
     upper = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
+    if not up:
+        places = mask(i if i % 2 == 0 else kind.lanes + i - 1 for i in range(kind.lanes))
+        lower = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
+        without = emitter.arithmetic("and", kind, x.name, emitter.arithmetic("xor", kind, lower, constant(-1, kind)))
+        upper = emitter.arithmetic("add", kind, upper, emitter.arithmetic("shr", kind, without, constant(31, kind)))
     rest = out.pure(out.depth, f"sub {kind.text} {constant(-1, kind)}, {shift.name}")
     return Value(kind, emitter.arithmetic("shr", kind, upper, rest))
 
@@ -121,7 +128,7 @@ def _rounded_product(emitter: Emission, wide: LLVMType, x: str, multiplier: str,
     pure, depth, t = emitter.out.pure, emitter.out.depth, wide.text
     places = pure(depth, f"sub {t} {constant(0, wide)}, {shift}")
     half = pure(depth, f"shl {t} {constant(1 << 30, wide)}, {places}")
-    bias = pure(depth, f"add {t} {half}, {constant(1 << 30, wide)}")
+    bias = pure(depth, f"xor {t} {half}, {constant(1 << 30, wide)}")  # LLVM would add both parts of a sum
     product = emitter.arithmetic("mul", wide, x, multiplier)
     total = emitter.arithmetic("add", wide, product, bias)
     if up:

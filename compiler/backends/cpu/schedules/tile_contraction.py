@@ -10,7 +10,7 @@ has its instruction, so that only the zero points are to be made good. `tile_sha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, groupby
@@ -34,9 +34,6 @@ DOT4_PRODUCTS = 70.0
 """Multiply-adds of a cycle without tiles (VNNI)."""
 GAIN = 0.8
 """Part of the time without tiles that must not be exceeded."""
-
-End = tuple[int, Expr, Finish]
-"""A vector's first channel in the micro-kernel, what its sums start from, and what is done with them."""
 
 
 def schedule_tile_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -71,6 +68,7 @@ class TileEmitter(DotEmitter):
             steps=self.cut,
             runs=self.runs,
             threads=self.threads,
+            residuals=sum(v.type.shape == self.group.result.type.shape for v in self.group.epilogue_inputs),
             l1_bytes=target.l1_bytes,
             l2_bytes=target.l2_bytes,
         )
@@ -234,40 +232,52 @@ class TileMicroKernel(DotMicroKernel):
             for tile in range(self.tiles):
                 total = Load(self.totals[part.size], (Const(self.places[part] + tile),))
                 self.block.append(Store(self.finished, (Const(n * self.tiles + tile), Const(0)), total))
-        ends = self._ends((image, row, column))
-        first, start = 0, 0
+        first, offset = 0, 0
+        for width, same in groupby(self.widths):
+            count = len(list(same))
+            vector = partial(self._vector, (image, row, column), first, offset, width)
+            self.block += loop(self.owner.names.fresh("v"), count, vector)
+            first, offset = first + count, offset + count * width
+
+    def _vector(self, tile: tuple[Expr, Expr, Expr], first: int, offset: int, width: int, v: Expr) -> list[Stmt]:
+        """The epilogue of the v-th vector of channels from the first on, `offset` channels into the micro-kernel.
+
+        One vector after the other: what is the same for all pixels fits the registers.
+        """
+        block: list[Stmt] = []
+        before, finish = self._begin(tile, first, width, 1, v if width == COLUMNS else Const(0))
+        name, channel = self.owner.names.fresh, self.channels[first] + v * width
+        start: Expr = Load(self.owner.correction, (channel,), width)
+        if self.owner.bias is not None:
+            start += Load(self.owner.bias, (channel,), width)
+        initial = let(block, name("start"), start + self.owner.literal_bias)
+        number, lane = v + offset // COLUMNS, offset % COLUMNS
+
+        def total(part: Expr, s: Expr) -> Expr:
+            return Load(self.finished, (part * self.tiles + number, s * COLUMNS + lane), width) + initial
+
+        column, n = 0, 0
         for size, same in groupby(self.sizes):
             count = len(list(same))
-            self._finish_parts(count, partial(self._pixels_of, ends, first, start, size))
-            first, start = first + count, start + count * size
+            block += self._parts(finish, total, (n, count), column, size)
+            column, n = column + count * size, n + count
+        return [*before, *block]
 
-    def _finish_parts(self, count: int, pixels: Callable[[Expr, Expr], list[Stmt]]) -> None:
-        """The epilogue of so many parts with one size of each row."""
-        name = self.owner.names.fresh
-        self.block += loop(name("r"), self.rows, lambda r: loop(name("t"), count, partial(pixels, r)))
+    def _parts(
+        self,
+        finish: Finish,
+        total: Callable[[Expr, Expr], Expr],
+        numbers: tuple[int, int],
+        column: int,
+        size: int,
+    ) -> list[Stmt]:
+        """The same for parts of one size of all rows: those with such numbers (first, count), from a column on."""
+        name, (first, count) = self.owner.names.fresh, numbers
 
-    def _ends(self, tile: tuple[Expr, Expr, Expr]) -> list[End]:
-        """What each vector of channels begins with, once for all pixels."""
-        ends: list[End] = []
-        offset = 0
-        for v, width in enumerate(self.widths):
-            before, finish = self._begin(tile, v, width, 1, Const(0))
-            self.block += before
-            start = let(self.block, self.owner.names.fresh("start"), self._initial(self.channels[v], width))
-            ends.append((offset, start, finish))
-            offset += width
-        return ends
+        def pixel(r: Expr, t: Expr, s: Expr) -> list[Stmt]:
+            return finish(r, t * size + column + s, total(r * len(self.sizes) + t + first, s))
 
-    def _pixels_of(self, ends: Sequence[End], first: int, start: int, size: int, r: Expr, t: Expr) -> list[Stmt]:
-        """The epilogue of part t, of those with one size that begin with part `first` at column `start` of row r."""
-        place = (r * len(self.sizes) + t + first) * self.tiles
+        def part(r: Expr, t: Expr) -> list[Stmt]:
+            return loop(name("s"), size, partial(pixel, r, t))
 
-        def pixel(s: Expr) -> list[Stmt]:
-            block: list[Stmt] = []
-            for offset, initial, finish in ends:
-                tile, lane = divmod(offset, COLUMNS)
-                sums = Load(self.finished, (place + tile, s * COLUMNS + lane), initial.type.lanes)
-                block += finish(r, t * size + start + s, sums + initial)
-            return block
-
-        return loop(self.owner.names.fresh("s"), size, pixel)
+        return loop(name("r"), self.rows, lambda r: loop(name("t"), count, partial(part, r)))

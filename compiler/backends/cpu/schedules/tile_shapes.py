@@ -32,6 +32,10 @@ OVERHEAD = 40.0
 """Until the first product of tiles is done, and the last one."""
 SUMS = 20.0
 """Clearing and storing a tile of sums."""
+RESULT_LINE = 4.0
+"""For each pixel a line of the result, or of what its end reads, of which vectors write parts."""
+CONFIGURING = 300.0
+"""Giving registers other shapes."""
 FIRST_CACHE_SHARE = 0.6
 """Of the first cache, what the side of a product that stays there may fill."""
 SECOND_CACHE_SHARE = 0.6
@@ -104,6 +108,8 @@ class Shapes:
     steps: Steps
     runs: int
     threads: int
+    residuals: int
+    """Tensors of the size of the result that its end reads."""
     l1_bytes: int
     l2_bytes: int
 
@@ -135,6 +141,19 @@ class Shapes:
         kernels = [parts_of(segment.columns) * band.rows for band, _ in _bands(grid) for segment in band.segments]
         return max(registers(pixels, channels, self.steps) for pixels in kernels)
 
+    def _shares_registers(self, grid: Grid, channels: int) -> bool:
+        """Whether one configuration serves all micro-kernels."""
+        total = Counter[tuple[str, int]]()
+        for band, _ in _bands(grid):
+            for segment in band.segments:
+                pixels = parts_of(segment.columns) * band.rows
+                inputs, weights = held(pixels, channels)
+                needed = Counter({("sums", m): n * channels for m, n in Counter(pixels).items()})
+                needed.update({("inputs", m): n for m, n in inputs.items()})
+                needed["weights", 0] = weights
+                total |= needed
+        return total.total() <= REGISTERS or len(self.steps.sizes) > 1
+
     def cycles(self, tile: Tile, channels_outside: bool) -> float:
         """Of the busiest thread, all products and loads."""
         g, count = self.g, len(tile.widths)
@@ -144,6 +163,8 @@ class Shapes:
         for channels, times in ((count, panels), (rest, bool(rest))):
             if times:
                 total += times * self._grid(grid, tile, channels, channels_outside)
+        if not self._shares_registers(grid, count):
+            total += CONFIGURING * grid.count * sum(s.count for s in grid.band.segments) * (panels + bool(rest))
         shares = ceil_div(panels + bool(rest), self.threads) / (panels + bool(rest))
         bands = ceil_div(grid.count * g.images, self.threads) / (grid.count * g.images)
         return total * g.images * g.groups * (shares if channels_outside else bands)
@@ -160,7 +181,8 @@ class Shapes:
     def _tile(self, pixels: tuple[int, ...], channels: int, channels_outside: bool) -> float:
         """Of one micro-kernel."""
         inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
-        total = OVERHEAD + SUMS * len(pixels) * channels
+        written = max(1.0, channels * COLUMNS / LINE) * RESULT_LINE * (1 + self.residuals)
+        total = OVERHEAD + SUMS * len(pixels) * channels + written * sum(pixels)
         for quads, times in ((self.steps.quads, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
             products = channels * sum(max(float(m), LEAST_PRODUCT) for m in pixels)
             loads = sum(pixels) * self._lines(quads) * inputs + channels * quads * weights
