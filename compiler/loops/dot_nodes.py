@@ -9,8 +9,8 @@ import numpy as np
 
 from ..numerics import from_bfloat16_bits, normal_or_zero
 from ..types import DType
-from .buffers import VectorType
-from .expressions import Expr, types_of
+from .buffers import Space, VectorType
+from .expressions import Expr, Load, types_of
 from .operations import Number
 from .spelling import spelled
 
@@ -87,6 +87,8 @@ class TileDot4(Expr):
         a, b, c = self.a.type, self.b.type, self.c.type
         if self.columns < 1:
             return "tiles have columns"
+        if not all(isinstance(e, Load) and e.buffer.space is Space.TILE for e in self.operands):
+            return "products are those of tiles"
         (rows, spare), (depth, rest) = divmod(c.lanes, self.columns), divmod(b.lanes, 4 * self.columns)
         lanes = spare == rest == 0 and a.lanes == rows * depth * 4
         types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32

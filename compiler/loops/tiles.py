@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .buffers import Buffer, Space
+from .buffers import Buffer
 from .ir import Const, Expr, Load, Store, TileDot4
 from .violation import check
 
@@ -46,8 +46,6 @@ def tile_fault(stmt: Store) -> str:
         return "" if rows or value.rows == 1 else "the rows don't fit the tile"
     if not isinstance(value, TileDot4):
         return "tiles are loaded, or sums of products"
-    if not all(isinstance(e, Load) and e.buffer.space is Space.TILE for e in value.operands):
-        return "products are those of tiles"
     sums = value.c
     if not isinstance(sums, Load) or (sums.buffer, sums.indices) != (buffer, stmt.indices):
         return "products are added to the tile itself"

@@ -79,7 +79,7 @@ def sample(word: str) -> tuple[Expr, Kernel]:
 
 
 def test_every_node_has_a_sample() -> None:
-    assert SAMPLES.keys() == OPERATIONS.keys() | SPELLINGS.keys()
+    assert SAMPLES.keys() == (OPERATIONS.keys() | SPELLINGS.keys()) - {"tile_dot4"}  # it is no value: see test_tiles
 
 
 @pytest.mark.parametrize("word", SAMPLES)

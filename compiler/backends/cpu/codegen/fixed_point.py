@@ -94,8 +94,8 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
 
     x86 multiplies the lower halves of 64-bit lanes. Of the sums only the upper halves matter, because the shift is
     not 0; the odd ones already lie where they belong. Where halves go away from zero, 2^31 is to be subtracted for a
-    negative product: that takes 1 from the upper half if the lower one has no 2^31. The sign of x stands for that of the
-    product, as in `_by_narrow_shifts`.
+    negative product: that takes 1 from the upper half if the lower one has no 2^31. The sign of x stands for that of
+    the product, as in `_by_narrow_shifts`.
     """
     out, kind = emitter.out, x.type
     wide = llvm_type(DType.I64, kind.lanes // 2)
