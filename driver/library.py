@@ -158,7 +158,7 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
     is_page = find_target(target).environment is Environment.WASM
     if is_page and isinstance(request, TrainingRequest):
         raise NetcError("libraries for WebAssembly don't train", hint="leave --train out")
-    c: Compilation = build(request, "loops")
+    c: Compilation = build(replace(request, tiles=False), "loops")
     prefix = _prefix(choices.prefix, c.graph)
     interface = _interface(c, prefix, choices)
     params = c.parameters()

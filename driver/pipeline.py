@@ -89,6 +89,8 @@ class Request:
     """Decisions of schedules; None: those that `netc tune` has kept for this network on this machine, if any."""
     inputs_in_arena: bool = field(default=False, kw_only=True)
     """A run may overwrite its inputs, which lie in its arena; only libraries know of that."""
+    tiles: bool = field(default=True, kw_only=True)
+    """Code may use tile registers, for which a process must ask first: netc's own does, programs in C don't."""
 
     def begin(self) -> Compilation:
         """Before the first stage."""
@@ -128,7 +130,7 @@ class Compilation:
         self.request = request
         if request.precision not in PRECISIONS:
             raise NetcError(f"there is no precision `{request.precision}`", hint="known: " + ", ".join(PRECISIONS))
-        self.target = target_of(request.cpu)
+        self.target = target_of(request.cpu) if request.tiles else target_of(request.cpu).without_tiles()
         self.backend = backend_of(self.target)
         self.threads = available_cores() if request.threads is None else _checked_threads(request.threads)
         self.choices = request.choices

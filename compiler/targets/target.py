@@ -7,7 +7,7 @@ on. `cpus` has the processors that people can name, `backends.cpu.codegen.host` 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class MinMax(enum.Enum):
@@ -131,6 +131,10 @@ class Target:
     def has_pairs(self) -> bool:
         """Two products of the halves of words are added by an instruction, as with `PAIRS`."""
         return self.dot_product in (DotProduct.PAIRS, DotProduct.REDUCED)
+
+    def without_tiles(self) -> Target:
+        """The same machine for code that uses no tile registers."""
+        return replace(self, has_byte_tiles=False, has_bfloat16_tiles=False)
 
     def copied(self, itemsize: int) -> int:
         """Elements that loops which only copy or fill memory move at once."""

@@ -97,7 +97,7 @@ def _for_cpu(model: str, output: str | None, as_json: bool, options: Mapping[str
     log = PassLog(options["print_after"], options["print_changed"], options["time_passes"])
     taken = ("net", "batch", "settings", "threads", "cpu", "precision", "preprocess", "weights")
     given = {name: options[name] for name in taken}
-    request = Request(model, **given, observers=tuple(log.observers))
+    request = Request(model, **given, observers=tuple(log.observers), tiles=emit != "object")
     until = PROGRAM if saved is not None else emit or STAGES[-1]
     compilation = build(request, until=until, whole=bool(emit))
     if saved is not None:

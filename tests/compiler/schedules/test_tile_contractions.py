@@ -21,6 +21,7 @@ from netc.compiler.modules.reader import parse_module
 from netc.compiler.modules.verifier import verify_module
 from netc.compiler.passes import pipelines
 from netc.compiler.types import DType, Quantization, TensorType
+from netc.pipeline import Request, build
 from netc.runtime.program import Program
 
 Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int8]]
@@ -85,6 +86,13 @@ def test_sums_are_exact(case: str, threads: int, monkeypatch: pytest.MonkeyPatch
     (expected,) = evaluate(graph, [x])
     with Program(module, object_code(emit_module(module, target), target), target, threads) as program:
         np.testing.assert_array_equal(program(x), expected)
+
+
+def test_code_for_other_programs_has_no_tiles() -> None:
+    graph, _ = graph_of("images")
+    for tiles in (True, False):
+        module = build(Request(graph, cpu="sapphirerapids", threads=1, tiles=tiles), "loops").module
+        assert ("tile_dot4" in print_module(module)) == tiles
 
 
 @pytest.mark.parametrize("columns", range(1, 97))
