@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...loops.ir import Cast, Expr, Fma, const, maximum, minimum
+from ...loops.ir import Binary, Bitcast, Cast, Const, Expr, Fma, const, maximum, minimum
 from ...types import DType
 
 Array = NDArray[Any]
@@ -47,9 +47,15 @@ class Results:
         return limited.astype(np.int64) + self.bottom
 
     def expression(self, total: Expr) -> Expr:
-        """`integers` of an f32 expression."""
-        low, high = (const(float(n - self.bottom), total.type) for n in (self.low, self.high))
-        return Cast(Cast(maximum(minimum(total, high), low), DType.I32) + self.bottom, self.dtype)
+        """`integers` of an f32 expression: converting it to bytes limits it to their range."""
+        info = np.iinfo(str(self.dtype.numpy))
+        if self.high < info.max:
+            total = minimum(total, float(self.high - self.bottom))
+        if self.low > info.min:
+            total = maximum(total, float(self.low - self.bottom))
+        byte = Cast(total, DType.U8)
+        top = Const(-self.bottom, DType.U8, total.type.lanes)
+        return Bitcast(Binary("xor", byte, top), self.dtype) if self.bottom else byte
 
 
 @dataclass(frozen=True)
