@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..compiler.targets.permission import tiles_are_permitted
+from ..compiler.permission import tiles_are_permitted
 
 if TYPE_CHECKING:
     from ..compiler.targets.target import Target

@@ -19,6 +19,7 @@ LEAVES = {
     "numerics",
     "page",
     "patterns",
+    "permission",
     "precision",
     "preprocess",
     "published",

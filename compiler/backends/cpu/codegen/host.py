@@ -8,8 +8,8 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
+from ....permission import TILE_FEATURES, tiles_are_permitted
 from ....targets.cpus import by_features
-from ....targets.permission import TILE_FEATURES, tiles_are_permitted
 from ....targets.target import Target
 
 

@@ -7,7 +7,7 @@ since 5.16). What is granted holds for all threads, and for those that come late
 from __future__ import annotations
 
 import ctypes
-import platform
+import os
 import sys
 from functools import cache
 
@@ -22,7 +22,7 @@ TILE_FEATURES = ("amx-tile", "amx-int8", "amx-bf16")
 @cache
 def tiles_are_permitted() -> bool:
     """Ask, once in a process, whether it may use tile registers; from then on it may if the answer is yes."""
-    if not sys.platform.startswith("linux") or platform.machine() != "x86_64" or sys.maxsize < 1 << 32:
+    if not sys.platform.startswith("linux") or os.uname().machine != "x86_64" or sys.maxsize < 1 << 32:
         return False
     try:
         call = ctypes.CDLL(None, use_errno=True).syscall
