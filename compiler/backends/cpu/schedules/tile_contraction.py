@@ -16,7 +16,7 @@ from functools import partial
 from itertools import accumulate, groupby
 
 from ....graph.ir import Value
-from ....loops.ir import Allocate, Buffer, Const, Expr, For, Load, LoopKind, Space, Stmt, Store, TileDot4
+from ....loops.ir import Allocate, Buffer, Const, Expr, For, Join, Load, LoopKind, Space, Stmt, Store, TileDot4
 from ....lowering.group import Group
 from ....lowering.kernel import Packed, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, loop
@@ -32,6 +32,8 @@ from .tiling import Tile
 
 DOT4_PRODUCTS = 70.0
 """Multiply-adds of a cycle without tiles (VNNI)."""
+JOINED = 2
+"""Vectors of sums that are finished together: the instructions of one fill the waiting times of the other."""
 GAIN = 0.8
 """Part of the time without tiles that must not be exceeded."""
 
@@ -235,26 +237,38 @@ class TileMicroKernel(DotMicroKernel):
         first, offset = 0, 0
         for width, same in groupby(self.widths):
             count = len(list(same))
-            vector = partial(self._vector, (image, row, column), first, offset, width)
-            self.block += loop(self.owner.names.fresh("v"), count, vector)
-            first, offset = first + count, offset + count * width
+            joined = JOINED if width == COLUMNS else 1
+            for step, units in ((joined, count // joined), (1, count % joined)):
+                if units:
+                    vector = partial(self._vector, (image, row, column), first, offset, (width, step))
+                    self.block += loop(self.owner.names.fresh("v"), units, vector)
+                first, offset = first + units * step, offset + units * step * width
+                if joined == 1:
+                    break
 
-    def _vector(self, tile: tuple[Expr, Expr, Expr], first: int, offset: int, width: int, v: Expr) -> list[Stmt]:
+    def _vector(
+        self, tile: tuple[Expr, Expr, Expr], first: int, offset: int, extent: tuple[int, int], v: Expr
+    ) -> list[Stmt]:
         """The epilogue of the v-th vector of channels from the first on, `offset` channels into the micro-kernel.
 
-        One vector after the other: what is the same for all pixels fits the registers.
+        One vector after the other, made of `extent` (width, count) single ones: what is the same for all pixels fits
+        the registers.
         """
         block: list[Stmt] = []
-        before, finish = self._begin(tile, first, width, 1, v if width == COLUMNS else Const(0))
+        single, step = extent
+        width = single * step
+        before, finish = self._begin(tile, first, single, step, v)
         name, channel = self.owner.names.fresh, self.channels[first] + v * width
         start: Expr = Load(self.owner.correction, (channel,), width)
         if self.owner.bias is not None:
             start += Load(self.owner.bias, (channel,), width)
         initial = let(block, name("start"), start + self.owner.literal_bias)
-        number, lane = v + offset // COLUMNS, offset % COLUMNS
+        number, lane = v * step + offset // COLUMNS, offset % COLUMNS
 
         def total(part: Expr, s: Expr) -> Expr:
-            return Load(self.finished, (part * self.tiles + number, s * COLUMNS + lane), width) + initial
+            place = part * self.tiles + number
+            sums: list[Expr] = [Load(self.finished, (place + i, s * COLUMNS + lane), single) for i in range(step)]
+            return (Join(*sums) if step > 1 else sums[0]) + initial
 
         column, n = 0, 0
         for size, same in groupby(self.sizes):
