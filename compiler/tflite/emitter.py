@@ -44,6 +44,7 @@ class Emitter:
         self.nodes: list[Node] = []
         self.functions: list[Function] = [] if functions is None else functions
         """The other subgraphs, from number 1 up."""
+        self._is_called = functions is not None
         self._places: dict[Value, int] = {}
         self._handles: dict[str, int] = {}
         self._held: set[Value] = set()
@@ -102,11 +103,17 @@ class Emitter:
         return self._handles[name]
 
     def _outputs(self, inputs: Sequence[int]) -> list[int]:
-        """The outputs; one that is an input, a constant or an output already is copied."""
+        """The outputs; one that is an input, a constant or an output already is copied.
+
+        LiteRT aborts on a branch that returns a copied constant, so those of subgraphs are tensors of their own.
+        """
         taken, places = set(inputs), []
         for value in self.graph.results:
             place = self.place(value)
-            if place in taken or self.tensors[place].data is not None:
+            data = self.tensors[place].data
+            if data is not None and self._is_called:
+                place = self._add(self.names[value] + "/copy", value.type, data) if place in taken else place
+            elif place in taken or data is not None:
                 copy = self.intermediate(value.type, self.names[value] + "/copy")
                 self.node("RESHAPE", [place, self.vector(value.type.shape)], [copy])
                 place = copy

@@ -10,6 +10,8 @@ import pytest
 import netc
 from netc.compiler.errors import NetcError
 from netc.compiler.graph.ir import Graph
+from netc.compiler.tflite import to_tflite
+from netc.compiler.tflite.reading import read_model
 from netc.frontend.writing import written
 
 from .calls import RNG, check, handle, initialization, read
@@ -192,6 +194,17 @@ def test_a_condition() -> None:
 def test_subgraphs_take_the_shapes_that_they_are_given() -> None:
     data = condition(unary("EXP", (1, 3)), unary("NEG", (3,)))
     check(data, [[numbers(), np.array(p)] for p in (True, False)], 1e-6)
+
+
+def test_branches_that_return_constants() -> None:
+    # LiteRT aborts on a branch that returns a reshaped constant.
+    branches = Model(), Model()
+    parts: list[Part] = [
+        (m, tensors(m, (SHAPE, F32)), (m.constant("c", np.full(SHAPE, 1 + n, F32)),)) for n, m in enumerate(branches)
+    ]
+    graph = check(condition(*parts), [[numbers(), np.array(p)] for p in (True, False)])
+    written_again = read_model(to_tflite(graph))
+    assert [op.name for s in written_again.subgraphs for op in s.operators] == ["IF"]
 
 
 def test_a_condition_on_integers() -> None:
