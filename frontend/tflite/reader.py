@@ -66,7 +66,7 @@ def load_tflite(path: str | os.PathLike[str], signature: str | None = None, size
     try:
         model = read_model(data)
         if signature is not None:
-            model = model.at(_subgraph_of(model, signature))
+            model = model.by(_signature_of(model, signature))
         graph = assign_axes(_with_labels(graph_of(model, file.stem, sizes, notes), data))
     except NetcError as error:
         raise error.at(Location(str(path), 1, 1)) from None
@@ -75,9 +75,9 @@ def load_tflite(path: str | os.PathLike[str], signature: str | None = None, size
     return graph
 
 
-def _subgraph_of(model: Model, key: str) -> int:
-    """The subgraph that a signature runs."""
-    found = next((s.subgraph for s in model.signatures if s.key == key), None)
+def _signature_of(model: Model, key: str) -> Signature:
+    """The signature of a key."""
+    found = next((s for s in model.signatures if s.key == key), None)
     if found is None:
         keys = [s.key for s in model.signatures]
         hint = near_miss(key, keys) or (f"it has {', '.join(keys)}" if keys else "it has none")

@@ -180,10 +180,16 @@ class Model:
     signatures: tuple[Signature, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     main: int = 0
+    chosen: Signature | None = None
+    """The signature that was asked for, of those of the subgraph that is run."""
 
     def at(self, subgraph: int) -> Model:
         """The same file, run from another of its subgraphs."""
-        return replace(self, main=subgraph)
+        return replace(self, main=subgraph, chosen=None)
+
+    def by(self, signature: Signature) -> Model:
+        """The same file, run by a signature."""
+        return replace(self, main=signature.subgraph, chosen=signature)
 
     @property
     def subgraph(self) -> Subgraph:
@@ -192,8 +198,8 @@ class Model:
 
     @property
     def signature(self) -> Signature | None:
-        """The first signature of the subgraph that is run."""
-        return next((s for s in self.signatures if s.subgraph == self.main), None)
+        """The signature that was asked for, or the first one of the subgraph that is run."""
+        return self.chosen or next((s for s in self.signatures if s.subgraph == self.main), None)
 
     @property
     def tensors(self) -> Sequence[Tensor]:

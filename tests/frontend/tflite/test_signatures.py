@@ -62,3 +62,19 @@ def test_a_signature_is_chosen_by_its_key(both: Path) -> None:
     assert signature == {"key": "neg", "inputs": ("x",), "outputs": ("y",)}
     with pytest.raises(NetcError, match="the file has no signature `sub`"):
         netc.load(both, net="sub")
+
+
+def test_signatures_of_one_subgraph_have_names_of_their_own(tmp_path: Path) -> None:
+    m = Model()
+    x, y, z = (m.tensor(name, (2,), np.float32) for name in ("x", "y", "z"))
+    m.operator("SUB", (x, y), (z,), ("SubOptions", {}))
+    m.signatures += [("less", {"a": x, "b": y}, {"c": z}), ("more", {"b": x, "a": y}, {"d": z})]
+    path = tmp_path / "two.tflite"
+    path.write_bytes(m.data((x, y), (z,)))
+    for key, inputs, outputs in (
+        (None, ("a", "b"), ("c",)),
+        ("less", ("a", "b"), ("c",)),
+        ("more", ("b", "a"), ("d",)),
+    ):
+        signature = netc.load(path, net=key).attributes["signature"]
+        assert signature == {"key": key or "less", "inputs": inputs, "outputs": outputs}
