@@ -162,7 +162,7 @@ def _sparsity(record: Record, data: memoryview, type_: TensorType, element: str)
     if not layout["dim_metadata"]:
         return None
     width = 8 // PACKED[element] if element in PACKED else 1
-    return sparsity_of(layout, type_.shape, min(len(data) * width // type_.dtype.itemsize, type_.size))
+    return sparsity_of(layout, type_.shape, len(data) * width // type_.dtype.itemsize)
 
 
 def _signature_of(record: Record, rank: int) -> tuple[int, ...]:

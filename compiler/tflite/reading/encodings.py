@@ -111,7 +111,10 @@ class Sparsity:
 
 
 def sparsity_of(record: Record, shape: tuple[int, ...], limit: int) -> Sparsity:
-    """The checked layout of a sparse constant, of which at most `limit` elements are stored."""
+    """The checked layout of a sparse constant, of which at most `limit` elements are stored.
+
+    Levels above may have more nodes than that, such as rows without an element, but no more than the constant.
+    """
     order, blocked = (_integers(record, name) for name in ("traversal_order", "block_map"))
     levels = record["dim_metadata"]
     rank = len(shape)
@@ -128,8 +131,10 @@ def sparsity_of(record: Record, shape: tuple[int, ...], limit: int) -> Sparsity:
         found.append(_level(level, sizes[dimension], nodes))
         indices = found[-1].indices
         nodes = nodes * sizes[dimension] if indices is None else len(indices)
-        if nodes > limit:
-            record.fail("dim_metadata", f"it describes more than the {limit} elements that are stored")
+        if nodes > math.prod(shape):
+            record.fail("dim_metadata", f"it describes more elements than {list(shape)} has")
+    if nodes > limit:
+        record.fail("dim_metadata", f"it describes more than the {limit} elements that are stored")
     return Sparsity(order, blocked, tuple(found))
 
 

@@ -221,6 +221,19 @@ def test_dense_of_any_order_and_blocks() -> None:
     np.testing.assert_array_equal(evaluate(graph, [np.zeros((4, 3), np.float32)])[0], full)
 
 
+def test_rows_without_elements() -> None:
+    # More rows than elements: a level of a layout may have more nodes than what is stored.
+    full = np.zeros((6, 4), np.float32)
+    full[4, 1] = 7
+    stored, layout = sparse(full)
+    m = Model()
+    w = m.constant("w", full, sparsity=layout)
+    m.tensors[w]["data"] = stored
+    m, x, y = added(m, w, (6, 4))
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    np.testing.assert_array_equal(evaluate(graph, [np.zeros((6, 4), np.float32)])[0], full)
+
+
 def in_blocks(size: int) -> tuple[Made, Any, Any]:
     """A dense layer of floats on a weight of 4 bits with a scale for each `size` elements of a row."""
     m, rng = Model(), np.random.default_rng(2)
@@ -322,6 +335,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "too few segments": (((0, 1), (), [2, ([0, 2], [0, 1])]), r"array_segments"),
     "indices": (((0, 1), (), [2, ([0, 1, 2], [0, 4])]), r"array_indices .*outside a dimension of 4"),
     "too many": (((0, 1), (), [2, 4]), r"dim_metadata .*more than the 2 elements that are stored"),
+    "too many in all": (
+        ((0, 1), (), [2, ([0, 5, 10], [0, 1, 2, 3, 3] * 2)]),
+        r"dim_metadata .*more elements than \[2, 4\]",
+    ),
     "too few": (((0, 1), (), [2, ([0, 0, 1], [0])]), r"buffer .*1 stored elements of .* takes 4 bytes.* has 8"),
 }
 
