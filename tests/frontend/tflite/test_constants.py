@@ -308,6 +308,18 @@ def test_rows_of_packed_numbers(name: str, columns: int, bits: int, reason: str)
         np.testing.assert_array_equal(evaluate(graph, [places]), run(data, [[places]])[0])
 
 
+def test_packed_weights_beside_16_bits() -> None:
+    # LiteRT's kernel reads the packed bytes, and what lies behind them.
+    m = Model()
+    x, y = (m.tensor(name, (1, 4, 4, 5), np.int16, scale=0.01) for name in "xy")
+    options = ("DepthwiseConv2DOptions", {"StrideW": 1, "StrideH": 1, "DepthMultiplier": 1})
+    bias = m.constant("b", np.zeros(5, np.int64), scale=0.005)
+    m.operator("DEPTHWISE_CONV_2D", (x, narrow(m, (1, 3, 3, 5), 4, 0.5), bias), (y,), options, version=6)
+    graph = graph_of(read_model(m.data((x,), (y,))), "case")
+    (operator,) = (op for op in graph.operations if op.name == "opaque")
+    assert operator.attributes["reason"] == "its kernel for i16 doesn't unpack weights of 4 bits"
+
+
 @pytest.mark.parametrize("size", [0, -1, 7, 16])
 def test_wrong_blocks_are_named(size: int) -> None:
     (m, x, y), *_ = in_blocks(size)
