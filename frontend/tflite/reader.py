@@ -209,7 +209,8 @@ def _convert(c: Context, names: Mapping[int, str]) -> None:
         _shorten(c.weights, before[1])
         c.walk.variables.go_back(variables)
         has_reason = isinstance(error, UnsupportedError | ScaleError)
-        reason = error.diagnostics[0].message if has_reason else _form(c)
+        problem = error.diagnostics[0].message
+        reason = problem if has_reason else f"{_form(c)}: {problem}"
         if not has_reason and not isinstance(error, ShapeError):
             reason = "the sizes of what it reads are not known before the model runs"
         results = _named(c, opaque(c, reason), names, start)

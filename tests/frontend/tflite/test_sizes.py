@@ -113,6 +113,14 @@ def test_a_shape_that_does_not_follow_is_refused_with_both() -> None:
         graph_of(read_model(m.data((x,), (z,))), "net")
 
 
+def test_an_operator_that_fixes_the_batch_is_named_with_what_it_does() -> None:
+    m = Model()
+    x, y = m.tensor("x", (1, 2, 3), np.float32, signature=(-1, 2, 3)), m.tensor("y", (1, 6), np.float32)
+    m.operator("RESHAPE", (x, m.constant("shape", np.array((1, 6), np.int32))), (y,))
+    with pytest.raises(NetcError, match=r"RESHAPE .*can't bring f32\[4,2,3\] \(24 elements\) to \[1, 6\]"):
+        netc.compile(graph_of(read_model(m.data((x,), (y,))), "fixed", Sizes(4)))
+
+
 def pictures(shape: tuple[int, ...], signature: tuple[int, ...]) -> bytes:
     """Twice the pixels of a picture."""
     m = Model()
