@@ -58,7 +58,8 @@ class _Finder:
     def __iter__(self) -> Iterator[Diagnostic]:
         integers = [op for op in self.graph.operations if op.name != "constant" and not self._stays_float(op)]
         for op in integers:
-            if op.operator.scales is Scales.JOINT or _adds(op):
+            joins = op.operator.scales is Scales.JOINT or _adds(op)
+            if joins and self._is_watched(op.result):  # which those of indices and truth values are not
                 yield from self._operands(op)
         for value in self.graph.inputs:
             yield from self._value(value, None)
