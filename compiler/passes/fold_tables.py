@@ -88,7 +88,8 @@ def _function(
     arrays: list[Array] = []
     for operand in op.operands:
         number = _constant(operand, producers)
-        if number is not None and (number.size == 1 or (looks_up and operand is op.operands[1])):
+        is_table = op.name == "lookup" and operand is op.operands[1]
+        if number is not None and (number.size == 1 or is_table):
             arrays.append(number.reshape(()) if number.size == 1 else number)
             continue
         inner = known.get(operand) or _identity(operand)
