@@ -130,8 +130,9 @@ class DotMicroKernel(MicroKernel):
         return ((kz * self.dot.g.window[0] + ky) * outer + kx) * inner + k
 
     def _initial(self, channel: Expr, width: int) -> Expr:
-        correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
-        return super()._initial(channel, width) + correction + self.dot.literal_bias
+        fresh = self.dot.names.fresh
+        start = super()._initial(channel, width) + Load(self.dot.correction, (channel,), width)
+        return let(self.block, fresh("start"), start + self.dot.literal_bias if self.dot.literal_bias else start)
 
     def _start(self, j: Expr) -> None:
         super()._start(j)
