@@ -184,3 +184,18 @@ def test_factors_without_double_precision_give_the_same_integers() -> None:
         load_kernel(kernel, replace(find_target("host"), has_double=has_double)).run([x, factor, y])
     np.testing.assert_array_equal(*compiled)
     assert (compiled[0] != 0).mean() > 0.5
+
+
+FLIPPED = """\
+kernel @flipped(%x: i8[4], %w: i8[64], %y: out i32[16]) {
+  %a = bitcast<u8>(xor(load i8x4 %x[0], -128: i8x4))
+  %y[0] = dot4(%a, load i8x64 %w[0], 0: i32x16)
+}
+"""
+
+
+def test_bits_are_flipped_after_four_bytes_are_spread() -> None:
+    """Then memory gives the four bytes to all lanes, by the instruction that flips them."""
+    machine_code = assembly(kernel_text(parse_kernel(FLIPPED), target := find_target("znver4")), target)
+    assert "{1to16}" in machine_code
+    assert "vpbroadcastd\t%xmm" not in machine_code
