@@ -94,7 +94,6 @@ def test_what_depends_on_the_factors_alone_stands_before_the_loop() -> None:
     assert "shl <8 x i64> splat" not in loop
 
 
-
 @pytest.mark.parametrize("cpu", TARGETS)
 @pytest.mark.parametrize("lanes", [1, 4, 16])
 def test_halves_can_go_up(lanes: int, cpu: str) -> None:

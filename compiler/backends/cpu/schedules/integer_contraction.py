@@ -57,7 +57,8 @@ class DotEmitter(ContractionEmitter):
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, x, weight, group.anchor.attributes)
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
-        self.held_registers = 1 if target.dot_product is DotProduct.VNNI and self.signs.x_offset else 0  # the flipped bits
+        flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset
+        self.held_registers = 1 if flips else 0  # the bits to flip
         self.pixel_cost = 0.5 + self.pixel_registers
         self.joined_vectors = 2 if target.has_high_products else 1  # whole vectors of 16-bit numbers are narrowed
         super().__init__(group, g, target, threads)
