@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,23 @@ MAY_IMPORT = {
 """What each package may import of netc; the driver (`netc` itself) may import all of them."""
 
 
-def sources() -> Iterator[tuple[str, Path]]:
+@cache
+def sources() -> tuple[tuple[str, Path], ...]:
     """(package of the file, file) for all files of the package."""
-    for folder, package in FOLDERS.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield ".".join([package, *path.parent.relative_to(ROOT / folder).parts]), path
+    return tuple(
+        (".".join([package, *path.parent.relative_to(ROOT / folder).parts]), path)
+        for folder, package in FOLDERS.items()
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    )
 
 
-def imports(package: str, path: Path) -> Iterator[str]:
+@cache
+def imports(package: str, path: Path) -> tuple[str, ...]:
     """Full names of the modules that a file imports, at any depth."""
+    return tuple(_imports(package, path))
+
+
+def _imports(package: str, path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -89,6 +98,7 @@ def test_import_netc_loads_nothing_heavy(heavy: str) -> None:
     assert heavy not in modules_after_import()
 
 
+@cache
 def modules_after_import() -> list[str]:
     code = "import sys, netc; print(*sys.modules)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -23,6 +23,7 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
         has_rounding=lanes >= 8,
         has_half=lanes >= 8,
         pause="call void @llvm.x86.sse2.pause()",
+        longest_epilogue=400,
         attributes=wide,
     )
     extensions = changes.get("extensions", ())

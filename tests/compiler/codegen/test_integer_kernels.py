@@ -63,6 +63,37 @@ def test_fixed_point_products(lanes: int, cpu: str) -> None:
     np.testing.assert_array_equal(compiled, meant)
 
 
+SHARED_FACTORS = """\
+kernel @scale(%x: i32[64], %m: i32[16], %s: i32[16], %y: out i32[80]) {
+  register %r: i32x16[1]
+  %f = load i32x16 %m[0]
+  %e = load i32x16 %s[0]
+  %r[0] = 0: i32x16
+  for %i = 0 to 4 {
+    %r[0] = add(%r[0], load i32x16 %x[%i * 16])
+  }
+  %y[64] = fixed_mul(%r[0], %f, %e)
+  for %i = 0 to 4 {
+    %y[%i * 16] = fixed_mul(load i32x16 %x[%i * 16], %f, %e)
+  }
+}
+"""
+
+
+def test_what_depends_on_the_factors_alone_stands_before_the_loop() -> None:
+    """Also what a loop has left is an operand."""
+    rng = np.random.default_rng(0)
+    x, shift = rng.integers(-(1 << 20), 1 << 20, 64), -rng.integers(1, 32, 16)
+    arrays = [a.astype(np.int32) for a in (x, rng.integers(1 << 30, 1 << 31, 16), shift, np.zeros(80))]
+    np.testing.assert_array_equal(*both(SHARED_FACTORS, arrays, "host"))
+    text = kernel_text(parse_kernel(SHARED_FACTORS), find_target("x86-64-v4"))
+    loop = text[text.rindex("\nloop") :]
+    loop = loop[: loop.index("br i1")]
+    assert "mul <8 x i64>" in loop
+    assert "ashr <8 x i64> splat" not in loop
+    assert "shl <8 x i64> splat" not in loop
+
+
 @pytest.mark.parametrize("cpu", TARGETS)
 @pytest.mark.parametrize("lanes", [1, 4, 16])
 def test_halves_can_go_up(lanes: int, cpu: str) -> None:
@@ -152,3 +183,18 @@ def test_factors_without_double_precision_give_the_same_integers() -> None:
         load_kernel(kernel, replace(find_target("host"), has_double=has_double)).run([x, factor, y])
     np.testing.assert_array_equal(*compiled)
     assert (compiled[0] != 0).mean() > 0.5
+
+
+FLIPPED = """\
+kernel @flipped(%x: i8[4], %w: i8[64], %y: out i32[16]) {
+  %a = bitcast<u8>(xor(load i8x4 %x[0], -128: i8x4))
+  %y[0] = dot4(%a, load i8x64 %w[0], 0: i32x16)
+}
+"""
+
+
+def test_bits_are_flipped_after_four_bytes_are_spread() -> None:
+    """Then memory gives the four bytes to all lanes, by the instruction that flips them."""
+    machine_code = assembly(kernel_text(parse_kernel(FLIPPED), target := find_target("znver4")), target)
+    assert "{1to16}" in machine_code
+    assert "vpbroadcastd\t%xmm" not in machine_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....targets.target import DotProduct
 from ....types import DType
 from .emission import Emission
-from .text import LLVMType, Value, conversion, llvm_type, mask
+from .text import LLVMType, Value, constant, conversion, llvm_type, mask
 
 _INTRINSICS: dict[tuple[DotProduct, bool, bool, int], str] = {
     (DotProduct.VNNI, True, False, 16): "llvm.x86.avx512.vpdpbusd.512",
@@ -189,8 +189,14 @@ def _every(emitter: Emission, a: Value, sums: int) -> str:
     whole = llvm_type(a.type.dtype, 4 * sums)
     if emitter.target.dot_product is DotProduct.NEON:
         return emitter.out.pure(emitter.out.depth, f"bitcast <4 x i32> {_lane(emitter, a)} to {whole.text}")
-    four = Value(llvm_type(DType.I32), emitter.out.emit(f"bitcast {a} to i32"))
-    return emitter.out.emit(f"bitcast {emitter.splat(four, sums)} to {whole.text}")
+    pure, depth = emitter.out.pure, emitter.out.depth
+    source, flip = emitter.flipped.get(a.name, (a.name, 0))
+    word = pure(depth, f"bitcast {a.type.text} {source} to i32")
+    every = emitter.splat(Value(llvm_type(DType.I32), word), sums)
+    if flip:  # in every lane: then the four bytes are spread while they are loaded
+        bits = constant(int.from_bytes(bytes([flip] * 4), "little", signed=True), every.type)
+        every = Value(every.type, pure(depth, f"xor {every}, {bits}"))
+    return pure(depth, f"bitcast {every} to {whole.text}")
 
 
 def _lane(emitter: Emission, a: Value) -> str:

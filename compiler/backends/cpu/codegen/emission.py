@@ -17,6 +17,8 @@ class Emission(Protocol):
     target: Target
     out: FunctionWriter
     reach: Reach
+    flipped: dict[str, tuple[str, int]]
+    """Of four bytes with bits that were flipped: the bytes before, and the bits of each."""
 
     def arithmetic(self, op: str, kind: LLVMType, a: str, b: str) -> str:
         """Emit an operation of `ARITHMETIC` on two operands of one type."""

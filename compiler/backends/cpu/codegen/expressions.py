@@ -78,6 +78,7 @@ class ExpressionEmitter(IndexEmitter):
         self.registers: dict[str, list[str]] = {}
         """Current value of each element of each register buffer."""
         self.reach = Reach()
+        self.flipped: dict[str, tuple[str, int]] = {}
         self.pointers: dict[str, str] = {}
         self._strides: dict[str, tuple[int, ...]] = {}
         self._emitters: dict[type[Expr], Callable[..., Value]] = {
@@ -210,7 +211,10 @@ class ExpressionEmitter(IndexEmitter):
         if kind.dtype is DType.BOOL and op in ("and", "or"):
             return Value(kind, self._logical(op, kind, a, expr.rhs))
         b = self.value(expr.rhs).name
-        return Value(kind, self.arithmetic(op, kind, a, b))
+        result = self.arithmetic(op, kind, a, b)
+        if op == "xor" and kind.lanes == 4 and kind.dtype.itemsize == 1 and (bits := text.literal(b)) is not None:
+            self.flipped[result] = (a, int(bits) & 0xFF)
+        return Value(kind, result)
 
     def _logical(self, op: str, kind: LLVMType, a: str, rhs: Expr) -> str:
         """And, or on booleans; known operands decide or drop out."""

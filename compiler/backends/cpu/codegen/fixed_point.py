@@ -61,11 +61,12 @@ def _by_wide_products(emitter: Emission, x: Value, multiplier: Value, shift: Val
     """Every operand widened to 64 bits."""
     kind = x.type
     wide = llvm_type(DType.I64, kind.lanes)
-    a, b, exponent = (emitter.out.emit(f"sext {v} to {wide.text}") for v in (x, multiplier, shift))
+    out = emitter.out
+    a, b, exponent = (out.pure(out.depth_of(v.name), f"sext {v} to {wide.text}") for v in (x, multiplier, shift))
     total = _rounded_product(emitter, wide, a, b, exponent, up)
-    places = emitter.arithmetic("sub", wide, constant(31, wide), exponent)
+    places = out.pure(out.depth_of(exponent), f"sub {wide.text} {constant(31, wide)}, {exponent}")
     shifted = emitter.arithmetic("shr", wide, total, places)
-    return Value(kind, emitter.out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
+    return Value(kind, out.emit(f"trunc {wide.text} {shifted} to {kind.text}"))
 
 
 def _by_narrow_shifts(emitter: Emission, x: Value, multiplier: Value, shift: Value, up: bool) -> Value:
@@ -111,13 +112,13 @@ def _by_halves(emitter: Emission, x: Value, multiplier: Value, shift: Value, up:
         lower = out.emit(f"shufflevector {kind.text} {even}, {kind.text} {odd}, {places}")
         without = emitter.arithmetic("and", kind, x.name, emitter.arithmetic("xor", kind, lower, constant(-1, kind)))
         upper = emitter.arithmetic("add", kind, upper, emitter.arithmetic("shr", kind, without, constant(31, kind)))
-    rest = out.pure(out.depth, f"sub {kind.text} {constant(-1, kind)}, {shift.name}")
+    rest = out.pure(out.depth_of(shift.name), f"sub {kind.text} {constant(-1, kind)}, {shift.name}")
     return Value(kind, emitter.arithmetic("shr", kind, upper, rest))
 
 
 def _half(emitter: Emission, wide: LLVMType, vector: Value, half: int) -> str:
     """The even or odd lanes of an i32 vector, sign-extended."""
-    pure, depth = emitter.out.pure, emitter.out.depth
+    pure, depth = emitter.out.pure, emitter.out.depth_of(vector.name)
     pairs = pure(depth, f"bitcast {vector} to {wide.text}")
     upper = pairs if half else pure(depth, f"shl {wide.text} {pairs}, {constant(32, wide)}")
     return pure(depth, f"ashr {wide.text} {upper}, {constant(32, wide)}")
@@ -125,7 +126,7 @@ def _half(emitter: Emission, wide: LLVMType, vector: Value, half: int) -> str:
 
 def _rounded_product(emitter: Emission, wide: LLVMType, x: str, multiplier: str, shift: str, up: bool) -> str:
     """The number whose bits from 31 - shift on are the result."""
-    pure, depth, t = emitter.out.pure, emitter.out.depth, wide.text
+    pure, depth, t = emitter.out.pure, emitter.out.depth_of(shift), wide.text
     places = pure(depth, f"sub {t} {constant(0, wide)}, {shift}")
     half = pure(depth, f"shl {t} {constant(1 << 30, wide)}, {places}")
     bias = pure(depth, f"xor {t} {half}, {constant(1 << 30, wide)}")  # LLVM would add both parts of a sum

@@ -62,8 +62,12 @@ class FunctionWriter:
         return name
 
     def depth_of(self, *operands: str) -> int:
-        """The depth from which on operands exist; of what isn't known, such as a loop's counter, it is here."""
-        return max((self._depths.get(o, self.depth) if o[0] == "%" else 0 for o in operands), default=0)
+        """The depth from which on operands exist; of what isn't known, such as a loop's counter, it is here.
+
+        What a scope that is closed by now has left exists from here on, too.
+        """
+        known = (self._depths.get(o, self.depth) if o[0] == "%" else 0 for o in operands)
+        return min(max(known, default=0), self.depth)
 
     def pure(self, depth: int, text: str) -> str:
         """The value of an instruction without effects whose operands exist from scope `depth` on."""

@@ -42,6 +42,8 @@ class ContractionEmitter:
     fewest_vectors = 1
     """Of a tile, where there are enough filters: so many multiplications pay for the broadcast of an element."""
     pixel_registers = 0
+    held_registers = 0
+    """Registers with what all steps of a tile use."""
     """Registers that a pixel needs beside its sums."""
     joined_vectors = 1
     """Vectors of sums, one or two, that are finished together."""
@@ -85,7 +87,7 @@ class ContractionEmitter:
             flat=self.g.flat,
             shared_input=shares.shared_input * self.filters / shares.cycles if shares.cycles else 0.0,
             lanes=target.vector_lanes,
-            registers=target.vector_registers,
+            registers=target.vector_registers - self.held_registers,
             min_vectors=min(self.fewest_vectors, max(1, self.filters // target.vector_lanes)),
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
@@ -101,7 +103,7 @@ class ContractionEmitter:
             width=self.g.width,
             channels=len(widths) * target.vector_lanes,
             lanes=target.vector_lanes,
-            registers=registers,
+            registers=registers - self.held_registers,
             min_vectors=len(widths),
             max_vectors=len(widths),
             pixel_cost=self.pixel_cost,

@@ -19,6 +19,9 @@ from ....lowering.loops import loop
 FIXED_MUL = 16
 """Expressions that a product in fixed point counts for."""
 
+SHORTEST = 4
+"""Numbers from one vector on the stack to the next, at least: LLVM would shuffle shorter neighbours into one store."""
+
 Finish = Callable[[Expr, Expr, Expr], list[Stmt]]
 """The statements for the pixel in row r and column s of a tile, with its sums."""
 Begin = Callable[[Expr], tuple[list[Stmt], Finish]]
@@ -62,7 +65,7 @@ def epilogue(
             block += [*start, *each(partial(_expanded, rest, partial(total, v), columns))]
         return block
     lanes, count = kind.lanes, rows * columns
-    stack = Buffer(names.fresh("totals"), kind.dtype, (vectors * count, lanes), Space.STACK)
+    stack = Buffer(names.fresh("totals"), kind.dtype, (vectors * count, max(lanes, SHORTEST)), Space.STACK)
 
     def spill(r: Expr, s: Expr) -> list[Stmt]:
         at = r * columns + s

@@ -15,7 +15,7 @@ from ....lowering.group import Group
 from ....lowering.kernel import Packed, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, vector_widths
 from ....ops.quantized.contraction import Conv2DSum, DenseSum
-from ....targets.target import Target
+from ....targets.target import DotProduct, Target
 from ....types import DType
 from .contraction import ContractionEmitter
 from .geometry import Walk, walks
@@ -57,6 +57,8 @@ class DotEmitter(ContractionEmitter):
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
         self.signs = Signs.of(target, x, weight, group.anchor.attributes)
         self.pixel_registers = 1 if self.signs.needs_input_sums else 0
+        flips = target.dot_product is DotProduct.VNNI and self.signs.x_offset
+        self.held_registers = 1 if flips else 0  # the bits to flip
         self.pixel_cost = 0.5 + self.pixel_registers
         self.joined_vectors = 2 if target.has_high_products else 1  # whole vectors of 16-bit numbers are narrowed
         super().__init__(group, g, target, threads)
@@ -130,8 +132,9 @@ class DotMicroKernel(MicroKernel):
         return ((kz * self.dot.g.window[0] + ky) * outer + kx) * inner + k
 
     def _initial(self, channel: Expr, width: int) -> Expr:
-        correction = let(self.block, self.dot.names.fresh("fix"), Load(self.dot.correction, (channel,), width))
-        return super()._initial(channel, width) + correction + self.dot.literal_bias
+        fresh = self.dot.names.fresh
+        start = super()._initial(channel, width) + Load(self.dot.correction, (channel,), width)
+        return let(self.block, fresh("start"), start + self.dot.literal_bias if self.dot.literal_bias else start)
 
     def _start(self, j: Expr) -> None:
         super()._start(j)

@@ -17,7 +17,7 @@ from itertools import accumulate, groupby
 
 from ....graph.ir import Value
 from ....loops.ir import Allocate, Buffer, Const, Expr, For, Join, Load, LoopKind, Space, Stmt, Store, TileDot4
-from ....lowering.group import Group
+from ....lowering.group import Group, Setting
 from ....lowering.kernel import Packed, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div, loop
 from ....targets.target import Target
@@ -76,8 +76,11 @@ class TileEmitter(DotEmitter):
         )
         best, self.channels_outside, cycles = shapes.best()
         self.pays = cycles < GAIN * self.group.macs / DOT4_PRODUCTS / self.threads
-        settings = list(dict.fromkeys(tile.setting for tile in (best, *shapes.promising())))
-        return Tile.of(self.group.choose("tile", settings[0], lambda: settings))
+
+        def settings() -> list[Setting]:
+            return list(dict.fromkeys(tile.setting for tile in (best, *shapes.promising())))
+
+        return Tile.of(self.group.choose("tile", best.setting, settings))
 
     def _prefers_channels(self) -> bool:
         return self.channels_outside if self.threads == 1 else super()._prefers_channels()

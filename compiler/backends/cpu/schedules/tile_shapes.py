@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from ....lowering.loops import LINE, ceil_div
 from .geometry import Walk
@@ -79,6 +80,7 @@ class Steps:
         return self.quads * self.count + self.rest
 
 
+@cache
 def registers(pixels: tuple[int, ...], channels: int, steps: Steps) -> int:
     """Tile registers that a step takes with tiles of so many pixels, and so many tiles of channels."""
     inputs, weights = held(pixels, channels)

@@ -125,7 +125,8 @@ class Tiling:
         """Vectors, rows and columns of what fits the registers."""
         widest = min(self.max_vectors, max(1, self.channels // self.lanes))
         for vectors in range(self.min_vectors, max(self.min_vectors, widest) + 1):
-            most = max(1, (self.registers - vectors - 1) // (vectors + self.pixel_registers))
+            sums = len(self._widths(vectors))  # few channels may take several narrow vectors
+            most = max(1, (self.registers - sums - 1) // (sums + self.pixel_registers))
             for columns in range(1, min(self.width, most) + 1):
                 for rows in range(1, min(self.height, most // columns) + 1):
                     yield vectors, rows, columns
