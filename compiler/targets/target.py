@@ -90,6 +90,9 @@ class Target:
     has_high_products: bool = False
     """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT
+    streams_slowly: bool = False
+    """Reading a weight from memory takes a core as long as multiplying it by dozens of pixels: it has two units for
+    vectors of 512 bits, or shares its memory with many other cores."""
     loads_ahead: bool = False
     """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
     longest_epilogue: int = 2000

@@ -11,15 +11,32 @@ kernel of their own.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
 
 from ....errors import InternalError
 from ....graph.ir import Value
-from ....loops.ir import Binary, Buffer, Const, Expr, For, If, Load, LoopKind, Space, Stmt, Store, Var
+from ....loops.ir import (
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    const,
+)
 from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from ....ops import winograd as f43
 from ....ops.convolution import Conv2D
@@ -32,6 +49,7 @@ from .lane_kernel import QUAD, LaneMicroKernel
 from .linear import square
 from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
+from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points
 from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 POINTS, TILE = f43.POINTS, f43.TILE
@@ -39,6 +57,13 @@ BLOCK_SHARE = 0.2
 """Part of the L2 cache that a block's inputs at their points may fill ..."""
 BLOCK_TILES = 24
 """... but the weights, which each block reads anew, should serve so many tiles at least."""
+STREAMED_TILES = 64
+"""The same where weights come from memory slowly. With no more tiles than that, filters are brought to their points in
+each run, unless they stay in the L2 cache."""
+MOST_VECTORS = 4
+"""Of filters in a register tile."""
+CHUNK = Var("chunk")
+"""Number of the chunk of filters that is multiplied."""
 
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -65,19 +90,54 @@ def winograd_walk(group: Group) -> Walk:
     return walk
 
 
-class _Product(MicroKernel):
-    """A register tile of the products at one point: tiles by filters, stored as they are."""
+Place = Callable[[Expr], tuple[Expr, ...]]
 
-    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
-        offset = 0
+
+class _Product(MicroKernel):
+    """A register tile of the products at one point: tiles by filters, stored as they are.
+
+    With chunks of filters they are added to the products of the chunks before.
+    """
+
+    chunk: Chunks | None = None
+
+    def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
+        """The statements for the tile whose first pixel is (row, column) of `image`."""
+        self.first = (image, row, column)
+        return super().emit(image, row, column, j)
+
+    def _start(self, j: Expr) -> None:
+        super()._start(j)
+        if self.chunk is None:
+            return
+        for accumulator, place in self._places():
+
+            def load(r: Expr, s: Expr, a: Buffer = accumulator, at: Place = place) -> list[Stmt]:
+                return [Store(a, (r * self.columns + s,), Load(self.o.y, at(s), a.lanes))]
+
+            self.block += self._pixels(load)
+
+    def _first_input(self, j: Expr) -> Expr | int:
+        return CHUNK * self.chunk.channels if self.chunk is not None else 0
+
+    def _places(self) -> Iterator[tuple[Buffer, Place]]:
+        """The accumulators, and where the products of column s lie."""
+        (image, row, column), offset = self.first, 0
         for accumulator, width in zip(self.accumulators, self.widths, strict=True):
 
-            def store(r: Expr, s: Expr, a: Buffer = accumulator, start: int = offset) -> list[Stmt]:
-                place = (image, row, (column + s) * self.o.tile.channels + start)
-                return [Store(self.o.y, place, Load(a, (r * self.columns + s,)))]
+            def place(s: Expr, start: int = offset) -> tuple[Expr, ...]:
+                return (image, row, (column + s) * self.o.tile.channels + start)
+
+            yield accumulator, place
+            offset += width
+
+    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
+        for accumulator, place in self._places():
+
+            def store(r: Expr, s: Expr, a: Buffer = accumulator, at: Place = place) -> list[Stmt]:
+                return [Store(self.o.y, at(s), Load(a, (r * self.columns + s,)))]
 
             self.block += self._pixels(store)
-            offset += width
 
 
 class _LaneProduct(LaneMicroKernel, _Product):
@@ -99,7 +159,10 @@ class _Emitter:
         self.names = Names()
         self.bias: Buffer | None = None
         self.point: Expr = Const(0)
+        self.share: Expr = Const(0)
+        self.chunks: Chunks | None = None
         tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
+        self.transforms = self._transforms(math.prod(tiles))
         self.pitch = pitch_of(self.channels, self.dtype, target)
         self.by_lanes = target.multiplies_by_lane and self.channels >= QUAD
         self.tile, self.blocks = self._choose_blocks(tiles, target)
@@ -108,13 +171,25 @@ class _Emitter:
         self._declare()
         self.g = self._view()
 
+    def _transforms(self, total: int) -> bool:
+        """Are filters brought to their points chunk by chunk?"""
+        if self.group.outer[self.group.anchor.operands[1]] not in self.group.static:
+            return False
+        widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
+        if chunk_of(self.channels, widest, self.target) is None:
+            return False
+        at_points = PRODUCTS * self.channels * self.filters * self.dtype.itemsize
+        pays = self.target.streams_slowly and total <= STREAMED_TILES and 2 * at_points > self.target.l2_bytes
+        default = "by chunks" if pays else "before"
+        return self.group.choose("filters", default, lambda: ("before", "by chunks")) == "by chunks"
+
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
         """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
         total = Blocks(tiles, 1).total
         share = total if self.by_panels(total) else ceil_div(total, self.shares)
         fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
         # First the number of blocks, then their size: so the last one is about as large as the others.
-        count = ceil_div(share, max(fitting, BLOCK_TILES))
+        count = ceil_div(share, max(fitting, STREAMED_TILES if target.streams_slowly else BLOCK_TILES))
         counts = (count, *(n for n in (count - 1, count + 1, 2 * count, 3 * count) if 0 < n <= share))
         chosen = self.group.choose("blocks", count, lambda: counts)
         assert isinstance(chosen, int)
@@ -125,6 +200,7 @@ class _Emitter:
             channels=self.filters,
             lanes=target.vector_lanes,
             registers=target.vector_registers,
+            max_vectors=MOST_VECTORS,
             pixel_registers=int(self.by_lanes),
             pixel_cost=BROADCAST_CYCLES / (QUAD if self.by_lanes else 1),
         )
@@ -133,8 +209,14 @@ class _Emitter:
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
 
     def by_panels(self, total: int) -> bool:
-        """True if threads share out the filters, not the tiles: few tiles, whose inputs all of them transform."""
-        return self.shares > 1 and total < BLOCK_TILES * self.shares and self.filters > total
+        """True if threads share out the filters, not the tiles.
+
+        All of them transform the inputs of all tiles, so these are few, or all filters would be transformed by all.
+        """
+        if self.shares == 1:
+            return False
+        few = total < BLOCK_TILES * self.shares and self.filters > total
+        return few or (self.transforms and self.filters >= self.shares * MOST_VECTORS * self.target.vector_lanes)
 
     # ---- parameters ----
 
@@ -142,9 +224,11 @@ class _Emitter:
         operands, outer = self.group.anchor.operands, self.group.outer
         self.parameters = Parameters()
         self.input = self.parameters.add(Buffer("x", self.dtype, self.walk.buffer), outer[operands[0]])
-        shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
-        self.weights, self.preparation = self._weights(outer[operands[1]], shape)
-        self.w = self.parameters.add(Buffer("w", self.dtype, shape), self.weights)
+        self.preparation: tuple[Scheduled, ...] = ()
+        if self.transforms:
+            self._declare_chunks(outer[operands[1]])
+        else:
+            self._declare_points(outer[operands[1]])
         self.anchor_bias: Buffer | None = None
         if len(operands) > 2:
             self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
@@ -155,23 +239,31 @@ class _Emitter:
         self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
         self.parameters.add(self.result, self.group.operation.result)
 
-    def _weights(self, weight: Value, shape: tuple[int, ...]) -> tuple[Value | Packed, tuple[Scheduled, ...]]:
+    @property
+    def flip(self) -> bool:
+        """A transposed convolution reads its filters turned by 180 degrees."""
+        return self.walk.taps[0] != Line()
+
+    def _declare_points(self, weight: Value) -> None:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
-        flip = self.walk.taps[0] != Line()  # a transposed convolution reads its filters turned by 180 degrees
-        if weight not in self.group.static:
-            points = Value(TensorType(self.dtype, shape))
-            return points, (filter_kernel(weight, points, flip, self.filters, self.target),)
-        # Filters go to their panels first, while they are a quarter of their later size.
-        panels, _, _, width = shape
-        steps = [
-            packing_step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
-            packing_step("transpose", permutation=(1, 0, 2)),
-            packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
-            packing_step("winograd_filter", flip=flip),
-        ]
-        if surplus := panels * width - self.filters:
-            steps.insert(0, packing_step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
-        return Packed(weight, tuple(steps)), ()
+        shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
+        argument: Value | Packed
+        if weight in self.group.static:
+            argument = packed_at_points(weight, shape, self.filters, flip=self.flip)
+        else:
+            argument = Value(TensorType(self.dtype, shape))
+            self.preparation = (filter_kernel(weight, argument, self.flip, self.filters, self.target),)
+        self.w = self.parameters.add(Buffer("w", self.dtype, shape), argument)
+
+    def _declare_chunks(self, weight: Value) -> None:
+        """The filters in panels, and a place for a chunk of them at its points."""
+        width = self.tile.channels
+        channels = chunk_of(self.channels, width, self.target)
+        assert channels is not None, "narrower panels have longer chunks"
+        source = Buffer("f", self.dtype, (self.panels, self.channels, f43.TAPS**2, width))
+        self.parameters.add(source, Chunks.packed(weight, self.panels, width))
+        self.w = workspace(self.parameters, "w", self.shares, channels * width)
+        self.chunks = Chunks(channels, source, self.w, width, self.flip)
 
     # ---- what the micro-kernel sees: 36 products of [tiles, channels] and [channels, filters] ----
 
@@ -182,7 +274,7 @@ class _Emitter:
             images=PRODUCTS,
             height=1,
             width=self.blocks.size,
-            channels=self.channels,
+            channels=self.chunks.channels if self.chunks else self.channels,
             pitch=self.pitch,
             buffer=(PRODUCTS, 1, row),
             flat=True,
@@ -190,6 +282,8 @@ class _Emitter:
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of channel `depth` at the present point."""
+        if self.chunks:
+            return (self.share * PRODUCTS + self.point, Const(0), depth * self.tile.channels + offset)
         return (j, self.point, depth, Const(offset))
 
     # ---- loops ----
@@ -226,17 +320,43 @@ class _Emitter:
         return [If(test, tuple(whole), tuple(last))] if self.panels > 1 else last
 
     def _by_widths(self, p: Expr, b: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-        self.point = Var("q")
+        self.point, self.share = Var("q"), p
 
         def tiles(i: Expr) -> list[Stmt]:
             kind = _LaneProduct if self.by_lanes else _Product
-            return kind(self, 1, self.tile.columns, widths).emit(
-                p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j
-            )
+            product = kind(self, 1, self.tile.columns, widths)
+            product.chunk = self.chunks
+            return product.emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
 
         count = self.blocks.size // self.tile.columns
         products = loop("q", PRODUCTS, lambda q: loop("i", count, tiles))
+        if self.chunks:
+            products = self._by_chunks(p, j, products)
         return [*products, *self.blocks.each(b, lambda t, number: self._results(p, j, t, number, widths))]
+
+    def _by_chunks(self, p: Expr, j: Expr, products: list[Stmt]) -> list[Stmt]:
+        """The products of all chunks of a panel, which add to those of the chunks before."""
+        assert self.chunks is not None
+        lanes = self.target.vector_lanes
+        zero = const(0, VectorType(self.dtype, lanes))
+        row, first = self.blocks.size * self.tile.channels, p * PRODUCTS
+
+        def clear(q: Expr) -> list[Stmt]:
+            def vector(at: Expr, width: int) -> list[Stmt]:
+                return [
+                    Store(
+                        self.y,
+                        (first + q, Const(0), at),
+                        zero if width == lanes else const(0, VectorType(self.dtype, width)),
+                    )
+                ]
+
+            return vector_loop(self.names, row, lanes, vector)
+
+        points = self.chunks.to_points(j, CHUNK, first, self.names, lanes)
+        count = self.channels // self.chunks.channels
+        chunks = For(CHUNK.name, Const(0), Const(count), (*points, *products))
+        return [*loop("q", PRODUCTS, clear), chunks]
 
     def _results(self, p: Expr, j: Expr, t: Expr, number: Expr, widths: tuple[int, ...]) -> list[Stmt]:
         """Bring the products of a tile back to results, and store what the epilogue makes of them."""
@@ -307,41 +427,3 @@ def _inside(body: list[Stmt], first: Expr, offset: int, size: int) -> list[Stmt]
     if size % TILE == 0 or offset < size % TILE:
         return body
     return [If(Binary("lt", first, Const(size - offset)), tuple(body))]
-
-
-def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target: Target) -> Scheduled:
-    """A kernel that brings filters [3, 3, C, F] to their points, in panels [F / width][36][C][width]."""
-    panels, _, channels, width = points.type.shape
-    w = Buffer("w", weight.type.dtype, weight.type.shape)
-    u = Buffer("u", weight.type.dtype, points.type.shape, Space.OUT)
-    names = Names()
-    taps = range(f43.TAPS)
-
-    def vector(c: Expr, j: Expr, start: Expr, at: Expr, lanes: int) -> list[Stmt]:
-        block: list[Stmt] = []
-
-        def name(e: Expr) -> Expr:
-            return let(block, names.fresh("t"), e)
-
-        places = [[(f43.TAPS - 1 - y, f43.TAPS - 1 - x) if flip else (y, x) for x in taps] for y in taps]
-        values = [[name(Load(w, (Const(y), Const(x), c, start), lanes)) for y, x in line] for line in places]
-        results = square(f43.FILTER, values, name)
-        block += [Store(u, (j, Const(q), c, at), v) for q, v in enumerate(v for line in results for v in line)]
-        return block
-
-    def panel(c: Expr, j: Expr, extent: int) -> list[Stmt]:
-        return vector_loop(
-            names, extent, target.vector_lanes, lambda at, lanes: vector(c, j, j * width + at, at, lanes)
-        )
-
-    def channel(c: Expr) -> list[Stmt]:
-        whole = loop("j", filters // width, lambda j: panel(c, j, width)) if filters >= width else []
-        rest = filters % width
-        return [*whole, *(panel(c, Const(panels - 1), rest) if rest else [])]
-
-    parameters = Parameters()
-    parameters.add(w, weight)
-    parameters.add(u, points)
-    return parameters.scheduled(
-        loop("channel", channels, channel, kind_for(weight.type.size * POINTS)), multiplies=False
-    )
