@@ -79,6 +79,25 @@ def test_filters_that_are_transformed_chunk_by_chunk(size: tuple[int, ...], op: 
     assert "f" in parameters, "expected filters as they are"
 
 
+@pytest.mark.parametrize("l2_bytes", [640 * 1024, 64 * 1024 * 1024], ids=["chunks", "before"])
+@pytest.mark.parametrize(
+    "size", [(1, 4, 14, 15, 16, 130, 2), (2, 3, 9, 8, 32, 60, 1)], ids=lambda s: "x".join(map(str, s))
+)
+def test_convolutions_of_three_dimensions(size: tuple[int, ...], l2_bytes: int) -> None:
+    """Planes are summed at the points, whatever window, stride and dilation they have."""
+    images, depth, height, width, channels, filters, threads = size
+    b = GraphBuilder("net")
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, depth, height, width, channels))))
+    for name, strides, dilations in (("w", (1, 1, 1), (1, 1, 1)), ("v", (2, 1, 1), (2, 1, 1))):
+        w = b.emit("param", shape=(3, 3, 3, x.type.shape[-1], filters), dtype="f32", name=name)
+        padding = ((dilations[0], dilations[0]), (1, 1), (1, 1))
+        x = b.emit("conv3d", x, w, strides=strides, padding=padding, dilations=dilations)
+    target = replace(host_target(), streams_slowly=True, l2_bytes=l2_bytes)
+    parameters = check(b.finish([b.emit("relu", x)]), target, threads)
+    assert "v" in parameters
+    assert ("f" in parameters) == (l2_bytes < 1024 * 1024)
+
+
 def check(graph: Graph, target: Target, threads: int) -> set[str]:
     """Compare compiled code with the meaning; returns the names of all parameters of its kernels."""
     graph = optimize(graph, pipelines.TRAINING, target)

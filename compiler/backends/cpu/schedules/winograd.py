@@ -39,7 +39,7 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from ....ops import winograd as f43
-from ....ops.convolution import Conv2D
+from ....ops.convolution import Conv2D, Conv3D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from ....types import DType, TensorType
@@ -68,7 +68,7 @@ CHUNK = Var("chunk")
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a convolution, or the gradient of its input, for which Winograd's filtering was chosen."""
-    if not isinstance(group.anchor.operator, (Conv2D, TransposeConv2D)):
+    if not isinstance(group.anchor.operator, (Conv2D, Conv3D, TransposeConv2D)):
         return ()
     return _Emitter(group, winograd_walk(group), target, threads).schedule()
 
@@ -85,7 +85,7 @@ def winograd_walk(group: Group) -> Walk:
         first + f43.tiles_of(size) * TILE + f43.TAPS - 1
         for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
     )
-    if rows > walk.buffer[1] or columns * walk.pitch > walk.buffer[2]:
+    if rows > (walk.planes.rows or walk.buffer[1]) or columns * walk.pitch > walk.buffer[2]:
         raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x}")
     return walk
 
@@ -154,7 +154,7 @@ class _Emitter:
         self.kind = kind_for(group.macs)
         self.shares = threads if self.kind is LoopKind.PARALLEL else 1
         self.dtype = DType.F32
-        self.channels = walk.channels
+        self.channels = walk.planes.window * walk.channels
         self.filters = group.result.type.shape[-1]
         self.names = Names()
         self.bias: Buffer | None = None
@@ -306,7 +306,7 @@ class _Emitter:
 
     def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
         """Bring the inputs of a block to their points."""
-        source = Source(self.input, self.walk.origin, self.walk.pitch, self.channels)
+        source = Source(self.input, self.walk.origin, self.walk.pitch, self.walk.channels, self.walk.planes)
         first, lanes = p * PRODUCTS, self.target.vector_lanes  # each thread has 36 rows of the workspace
         return source.to_points(f43.INPUT, self.blocks, b, self.x, first, self.pitch, self.names, lanes)
 
@@ -395,11 +395,13 @@ class _Emitter:
         constants = loaded_once(block, self.names, self.extras, channels, channel, width)
         bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
         y, x = name(ty * TILE), name(tx * TILE)
+        planes = self.walk.planes.count
+        image = (n,) if self.group.result.type.rank == 4 else (name(n // planes), name(n % planes))
         for r in range(TILE):
             line: list[Stmt] = []
             for s in range(TILE):
                 total = results[r][s] if bias is None else results[r][s] + bias
-                pixel = self._store((n, y + r, x + s, channel), width, total, constants)
+                pixel = self._store((*image, y + r, x + s, channel), width, total, constants)
                 line += _inside(pixel, x, s, self.walk.width)
             block += _inside(line, y, r, self.walk.height)
         return block

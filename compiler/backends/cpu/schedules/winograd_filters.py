@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Const, Expr, Load, Space, Stmt, Store
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
+from ....lowering.kernel import Names, Packed, PackingStep, Parameters, Scheduled, let, packing_step
 from ....lowering.loops import kind_for, loop, vector_loop
 from ....ops import winograd as f43
 from ....targets.target import Target
@@ -27,15 +27,31 @@ def packed_at_points(weight: Value, shape: tuple[int, ...], filters: int, *, fli
     """Weights at their points, in panels [F / width][36][C][width]."""
     # Filters go to their panels first, while they are a quarter of their later size.
     panels, _, channels, width = shape
+    taps = f43.TAPS**2
+    if weight.type.rank == 4:
+        in_panels = [
+            packing_step("reshape", shape=(taps * channels, panels, width)),
+            packing_step("transpose", permutation=(1, 0, 2)),
+        ]
+    else:
+        planes = weight.type.shape[0]
+        in_panels = [
+            packing_step("reshape", shape=(planes, taps, channels // planes, panels, width)),
+            packing_step("transpose", permutation=(3, 1, 0, 2, 4)),
+        ]
     steps = [
-        packing_step("reshape", shape=(f43.TAPS**2 * channels, panels, width)),
-        packing_step("transpose", permutation=(1, 0, 2)),
+        *_padded(weight, panels * width - filters),
+        *in_panels,
         packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, channels, width)),
         packing_step("winograd_filter", flip=flip),
     ]
-    if surplus := panels * width - filters:
-        steps.insert(0, packing_step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
     return Packed(weight, tuple(steps))
+
+
+def _padded(weight: Value, surplus: int) -> list[PackingStep]:
+    """The step that adds filters of zeros to fill the last panel."""
+    others = ((0, 0),) * (weight.type.rank - 1)
+    return [packing_step("pad", padding=(*others, (0, surplus)))] if surplus else []
 
 
 def chunk_of(channels: int, width: int, target: Target) -> int | None:
@@ -62,13 +78,15 @@ class Chunks:
     @staticmethod
     def packed(weight: Value, panels: int, width: int) -> Packed:
         """The weight in the order of `source`."""
+        planes = weight.type.shape[0] if weight.type.rank == 5 else 1
         *_, channels, filters = weight.type.shape
+        taps = f43.TAPS**2
         steps = [
-            packing_step("reshape", shape=(f43.TAPS**2, channels, panels, width)),
-            packing_step("transpose", permutation=(2, 1, 0, 3)),
+            *_padded(weight, panels * width - filters),
+            packing_step("reshape", shape=(planes, taps, channels, panels, width)),
+            packing_step("transpose", permutation=(3, 0, 2, 1, 4)),
+            packing_step("reshape", shape=(panels, planes * channels, taps, width)),
         ]
-        if surplus := panels * width - filters:
-            steps.insert(0, packing_step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
         return Packed(weight, tuple(steps))
 
     def to_points(self, j: Expr, chunk: Expr, first: Expr, names: Names, lanes: int) -> list[Stmt]:
