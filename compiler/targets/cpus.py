@@ -84,7 +84,7 @@ _INTEL_SERVERS = (
 
 def with_core(target: Target) -> Target:
     """A target with what is known of its core by name."""
-    return replace(target, streams_slowly=True) if target.cpu in _INTEL_SERVERS else target
+    return replace(target, float_units=2, streams_slowly=True) if target.cpu in _INTEL_SERVERS else target
 
 
 CPUS: Mapping[str, Target] = {

@@ -91,6 +91,7 @@ class ContractionEmitter:
             min_vectors=min(self.fewest_vectors, max(1, self.filters // target.vector_lanes)),
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
+            units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             most_kept_vectors=self._kept_vectors(target),
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
@@ -116,6 +117,7 @@ class ContractionEmitter:
             min_vectors=len(widths),
             max_vectors=len(widths),
             pixel_cost=self.pixel_cost,
+            units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )

@@ -92,6 +92,8 @@ class Tiling:
     max_vectors: int = 4
     pixel_cost: float = 0.0
     """Cycles of a pixel in a step, beside its multiplications, that nothing hides."""
+    units: int = 1
+    """Vectors that the core multiplies in a cycle; costs are in multiplications, so that others take as many more."""
     pixel_registers: int = 0
     """Registers of a pixel, beside its sums."""
     evicts: Callable[[int, int], bool] = lambda rows, columns: False
@@ -169,7 +171,7 @@ class Tiling:
         return whole * self._tile(rows * columns, vectors) + (self._tile(rows * rest, vectors) if rest else 0)
 
     def _tile(self, pixels: int, vectors: int) -> float:
-        busy = max(pixels * vectors, vectors + pixels / 2, LATENCY)
+        busy = max(pixels * vectors, vectors + pixels * self.units / 2, LATENCY * self.units)
         if vectors > self.most_kept_vectors:
             busy = max(busy, vectors * STREAMED_CYCLES)
         return busy + self.pixel_cost * pixels + LOOP_OVERHEAD

@@ -201,6 +201,7 @@ class _Emitter:
             lanes=target.vector_lanes,
             registers=target.vector_registers,
             max_vectors=MOST_VECTORS,
+            units=target.float_units,
             pixel_registers=int(self.by_lanes),
             pixel_cost=BROADCAST_CYCLES / (QUAD if self.by_lanes else 1),
         )
