@@ -172,16 +172,19 @@ class _Emitter:
         self.g = self._view()
 
     def _transforms(self, total: int) -> bool:
-        """Are filters brought to their points chunk by chunk?"""
+        """Are filters brought to their points chunk by chunk?
+
+        Tuning can't choose: sums of a filter come in another order than when weights are loaded.
+        """
+        if not self.target.streams_slowly or total > STREAMED_TILES:
+            return False
         if self.group.outer[self.group.anchor.operands[1]] not in self.group.static:
             return False
         widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
         if chunk_of(self.channels, widest, self.target) is None:
             return False
         at_points = PRODUCTS * self.channels * self.filters * self.dtype.itemsize
-        pays = self.target.streams_slowly and total <= STREAMED_TILES and 2 * at_points > self.target.l2_bytes
-        default = "by chunks" if pays else "before"
-        return self.group.choose("filters", default, lambda: ("before", "by chunks")) == "by chunks"
+        return 2 * at_points > self.target.l2_bytes
 
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
         """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
