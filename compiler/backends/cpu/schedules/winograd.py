@@ -12,7 +12,6 @@ kernel of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
 
@@ -45,11 +44,11 @@ from ....targets.target import Target
 from ....types import DType, TensorType
 from .epilogue import loaded_once
 from .geometry import Line, Walk, walks
-from .lane_kernel import QUAD, LaneMicroKernel
+from .lane_kernel import QUAD
 from .linear import square
-from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
 from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points
+from .winograd_products import CHUNK, LaneProduct, Product
 from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 POINTS, TILE = f43.POINTS, f43.TILE
@@ -62,8 +61,6 @@ STREAMED_TILES = 64
 each run, unless they stay in the L2 cache."""
 MOST_VECTORS = 4
 """Of filters in a register tile."""
-CHUNK = Var("chunk")
-"""Number of the chunk of filters that is multiplied."""
 
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
@@ -88,60 +85,6 @@ def winograd_walk(group: Group) -> Walk:
     if rows > (walk.planes.rows or walk.buffer[1]) or columns * walk.pitch > walk.buffer[2]:
         raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x}")
     return walk
-
-
-Place = Callable[[Expr], tuple[Expr, ...]]
-
-
-class _Product(MicroKernel):
-    """A register tile of the products at one point: tiles by filters, stored as they are.
-
-    With chunks of filters they are added to the products of the chunks before.
-    """
-
-    chunk: Chunks | None = None
-
-    def emit(self, image: Expr, row: Expr, column: Expr, j: Expr) -> list[Stmt]:
-        """The statements for the tile whose first pixel is (row, column) of `image`."""
-        self.first = (image, row, column)
-        return super().emit(image, row, column, j)
-
-    def _start(self, j: Expr) -> None:
-        super()._start(j)
-        if self.chunk is None:
-            return
-        for accumulator, place in self._places():
-
-            def load(r: Expr, s: Expr, a: Buffer = accumulator, at: Place = place) -> list[Stmt]:
-                return [Store(a, (r * self.columns + s,), Load(self.o.y, at(s), a.lanes))]
-
-            self.block += self._pixels(load)
-
-    def _first_input(self, j: Expr) -> Expr | int:
-        return CHUNK * self.chunk.channels if self.chunk is not None else 0
-
-    def _places(self) -> Iterator[tuple[Buffer, Place]]:
-        """The accumulators, and where the products of column s lie."""
-        (image, row, column), offset = self.first, 0
-        for accumulator, width in zip(self.accumulators, self.widths, strict=True):
-
-            def place(s: Expr, start: int = offset) -> tuple[Expr, ...]:
-                return (image, row, (column + s) * self.o.tile.channels + start)
-
-            yield accumulator, place
-            offset += width
-
-    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
-        for accumulator, place in self._places():
-
-            def store(r: Expr, s: Expr, a: Buffer = accumulator, at: Place = place) -> list[Stmt]:
-                return [Store(self.o.y, at(s), Load(a, (r * self.columns + s,)))]
-
-            self.block += self._pixels(store)
-
-
-class _LaneProduct(LaneMicroKernel, _Product):
-    """The same on processors that multiply by lanes."""
 
 
 class _Emitter:
@@ -327,7 +270,7 @@ class _Emitter:
         self.point, self.share = Var("q"), p
 
         def tiles(i: Expr) -> list[Stmt]:
-            kind = _LaneProduct if self.by_lanes else _Product
+            kind = LaneProduct if self.by_lanes else Product
             product = kind(self, 1, self.tile.columns, widths)
             product.chunk = self.chunks
             return product.emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
