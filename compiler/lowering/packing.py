@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
+from dataclasses import replace
 
 from ..arrays import aligned_bytes
 from ..errors import InternalError
@@ -16,14 +15,17 @@ from ..modules.module import Module
 def pack_weights(module: Module, params: Mapping[str, Array], region: Array | None = None) -> Array:
     """The weights region: the outputs of the set-up graph, one after the other so that few are in memory at a time.
 
-    `region` is one to fill again.
+    The largest comes first, while the region takes no memory yet. `region` is one to fill again.
     """
     if region is None:
         region = aligned_bytes(module.weights_bytes)
-    produced = evaluate_outputs(module.setup, params)
-    for offset, array in zip(module.weight_offsets, produced, strict=True):
+    outputs = module.setup.outputs
+    order = sorted(range(len(outputs)), key=lambda i: -outputs[i].type.bytes)
+    produced = evaluate_outputs(replace(module.setup, outputs=tuple(outputs[i] for i in order)), params)
+    for i, array in zip(order, produced, strict=True):
+        offset = module.weight_offsets[i]
         end = offset + array.nbytes
         if end > module.weights_bytes:
             raise InternalError(f"packed weight at {offset} ends at {end}, beyond {module.weights_bytes} bytes")
-        region[offset:end] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        region[offset:end].view(array.dtype).reshape(array.shape)[...] = array
     return region

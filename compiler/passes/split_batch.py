@@ -212,8 +212,8 @@ class Costs:
 def _growth(op: Operation) -> float:
     """How much larger weights are than the filters that they are made of."""
     members = op.body.operations if op.body is not None else (op,)
-    tiles = [m for m in members if m.algorithm is not None and m.algorithm.tile]
-    return max((math.prod(t + 2 for t in m.algorithm.tile) / 9 for m in tiles if m.algorithm is not None), default=1.0)
+    tiles = (m.algorithm.tile for m in members if m.algorithm is not None and m.algorithm.tile)
+    return max((math.prod((t + 2) / 3 for t in tile) for tile in tiles), default=1.0)
 
 
 def _products(op: Operation) -> int:

@@ -69,8 +69,27 @@ _ZEN4 = ("sse4a", *_ICELAKE, "avx512bf16")
 """Intel's processors lack SSE4a, AMD's lack arithmetic of half precision: no name stands for more than its own."""
 _MIB = 1024 * 1024
 
+_INTEL_SERVERS = (
+    "skylake-avx512",
+    "cascadelake",
+    "cooperlake",
+    "icelake-server",
+    "sapphirerapids",
+    "emeraldrapids",
+    "graniterapids",
+    "graniterapids-d",
+    "diamondrapids",
+)
+"""LLVM's names of cores with two units for vectors of 512 bits."""
+
+
+def with_core(target: Target) -> Target:
+    """A target with what is known of its core by name."""
+    return replace(target, float_units=2, streams_slowly=True) if target.cpu in _INTEL_SERVERS else target
+
+
 CPUS: Mapping[str, Target] = {
-    t.cpu: t
+    t.cpu: with_core(t)
     for t in (
         _x86("x86-64", 4, 16),
         _x86("x86-64-v2", 4, 16, has_rounding=True),

@@ -90,6 +90,11 @@ class Target:
     has_high_products: bool = False
     """Vectors of i32 can be multiplied to the rounded upper halves of doubled products by one instruction."""
     min_max: MinMax = MinMax.SELECT
+    float_units: int = 1
+    """Vectors of floats that a core multiplies and adds in a cycle, if it reads as many."""
+    streams_slowly: bool = False
+    """Reading a weight from memory takes a core as long as multiplying it by dozens of pixels: it has two units for
+    vectors of 512 bits, or shares its memory with many other cores."""
     loads_ahead: bool = False
     """What runs the code moves the loads of a loop's body to its front, so that each of them needs a register."""
     longest_epilogue: int = 2000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from ...image import Image, LoadedObject
 from ...library.facts import Extras
@@ -54,9 +55,8 @@ class Cpu(Backend):
         if target.is_scarce:
             return (*narrow, AssignLayouts(pitch=False, shares=True), order_operations)
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
-        algorithms = ChooseAlgorithms(lanes=target.vector_lanes, pairs=pairs)
-        if choices is not None:
-            algorithms = AlgorithmsAsChosen(lanes=target.vector_lanes, pairs=pairs, choices=choices)
+        facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
+        algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         return (*floats, algorithms, *narrow, assign_layouts)
 
     def emit(self, module: Module, target: Target) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -10,7 +11,7 @@ from ...graph.analysis import static_values
 from ...graph.ir import Algorithm, Graph, Operation, Value
 from ...lowering.choices import NetworkChoices, label_of, problem_before_layout
 from ...lowering.group import Group, group_of
-from ...ops.convolution import Conv2D
+from ...ops.convolution import Conv2D, Conv3D
 from ...ops.convolution_gradients import Conv2DWeightGradient
 from ...ops.transpose_convolution import TransposeConv2D
 from ...ops.window import window_of, with_whole_tiles
@@ -24,6 +25,8 @@ Choice = Callable[[Group], Algorithm | None]
 
 TILED = Algorithm("winograd", (TILE, TILE))
 """Of a convolution: its input gets margins for whole tiles."""
+TILED_PLANES = Algorithm("winograd", (1, TILE, TILE))
+"""Of one of three dimensions: its planes are summed at the points."""
 DIRECT = "direct"
 """What a convolution is without."""
 SUMMED = Algorithm("winograd")
@@ -58,12 +61,15 @@ class ChooseAlgorithms(Pass):
     pairs: bool = False
     """Convolutions may have products of bfloat16 instead, two of which take the time of one."""
 
+    planes: bool = False
+    """Convolutions of three dimensions may be computed so, too."""
+
     def run(self, graph: Graph) -> Graph:
         """Convolutions first: their margins are what gradients find."""
         cycles, static = cycles_of(self.lanes, pairs=self.pairs), cache(lambda: static_values(graph))
         tiled = _decided(
             graph,
-            (Conv2D, TransposeConv2D),
+            (Conv2D, TransposeConv2D, *((Conv3D,) if self.planes else ())),
             lambda group: _for_convolution(group, cycles, static, self.pairs, self.choosing),
         )
         plan = cache(lambda: LayoutPlan(tiled))
@@ -126,19 +132,26 @@ def _for_convolution(
     attributes = anchor.attributes
     if attributes.get("groups", 1) != 1 or any(v not in group.outer for v in anchor.operands):
         return None
-    if not is_served(x.dtype, weight.shape[:2], attributes["strides"], attributes.get("dilations", (1, 1))):
+    flat = slice(-2, None)
+    dilations = attributes.get("dilations", (1, 1))
+    if not is_served(x.dtype, weight.shape[-4:-2], attributes["strides"][flat], dilations[flat]):
         return None
-    group, output = choosing(group), anchor.result.type.shape[1:-1]
-    at_once = 2 if pairs and group.outer[anchor.operands[1]] in static() else 1
-    is_faster = cycles.is_faster(x.shape[0], output, *weight.shape[2:], products_at_once=at_once)
+    known, output = group.outer[anchor.operands[1]] in static(), anchor.result.type.shape[1:-1]
+    if len(output) == 3 and not known:
+        return None
+    group = choosing(group)
+    at_once = 2 if pairs and known else 1
+    images, channels = x.shape[0] * math.prod(output[:-2]), math.prod(weight.shape[:-4]) * weight.shape[-2]
+    is_faster = cycles.is_faster(images, output[flat], channels, weight.shape[-1], products_at_once=at_once)
     if not is_faster and group.picker is None:
         return None
+    tiled = TILED if len(output) == 2 else TILED_PLANES
     margins = anchor.operator.input_margins((x, weight), attributes) or ()
-    dense = not any(map(any, with_whole_tiles(margins, output, TILED.tile)))
+    dense = not any(map(any, with_whole_tiles(margins, output, tiled.tile)))
     if not dense and group.outer[anchor.operands[0]] in static():
         return None
     default = TILED.name if is_faster else DIRECT
-    return TILED if group.choose("algorithm", default, lambda: (TILED.name, DIRECT)) == TILED.name else None
+    return tiled if group.choose("algorithm", default, lambda: (TILED.name, DIRECT)) == TILED.name else None
 
 
 def _for_gradient(group: Group, cycles: Cycles, plan: Callable[[], LayoutPlan]) -> Algorithm | None:

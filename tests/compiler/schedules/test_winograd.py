@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from netc.compiler.modules.verifier import verify_module
 from netc.compiler.ops import winograd
 from netc.compiler.ops.winograd import FILTER, INPUT, OUTPUT
 from netc.compiler.passes import pipelines
+from netc.compiler.targets.target import Target
 from netc.compiler.types import DType, TensorType
 from netc.runtime.program import Program
 
@@ -64,11 +66,43 @@ def convolution(op: str, size: tuple[int, ...], *, static: bool) -> Graph:
 @pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
 def test_compiled_equals_meaning(size: tuple[int, ...], op: str, static: bool) -> None:
-    graph = optimize(convolution(op, size, static=static), pipelines.TRAINING, host_target())
-    target, threads = host_target(), size[-1]
+    parameters = check(convolution(op, size, static=static), host_target(), size[-1])
+    assert "v" in parameters, "expected the tiled schedule"
+
+
+@pytest.mark.parametrize("op", ["conv2d", "transpose_conv2d"])
+@pytest.mark.parametrize("size", [(1, 14, 14, 48, 130, 2), (2, 7, 9, 48, 60, 3)], ids=lambda s: "x".join(map(str, s)))
+def test_filters_that_are_transformed_chunk_by_chunk(size: tuple[int, ...], op: str) -> None:
+    """Where weights come from memory slowly; the cache is so small that there are three chunks."""
+    target = replace(host_target(), streams_slowly=True, l2_bytes=640 * 1024)
+    parameters = check(convolution(op, size, static=True), target, size[-1])
+    assert "f" in parameters, "expected filters as they are"
+
+
+@pytest.mark.parametrize("l2_bytes", [640 * 1024, 64 * 1024 * 1024], ids=["chunks", "before"])
+@pytest.mark.parametrize(
+    "size", [(1, 4, 14, 15, 16, 130, 2), (2, 3, 9, 8, 32, 60, 1)], ids=lambda s: "x".join(map(str, s))
+)
+def test_convolutions_of_three_dimensions(size: tuple[int, ...], l2_bytes: int) -> None:
+    """Planes are summed at the points, whatever window, stride and dilation they have."""
+    images, depth, height, width, channels, filters, threads = size
+    b = GraphBuilder("net")
+    x = b.emit("tanh", b.input("x", TensorType(DType.F32, (images, depth, height, width, channels))))
+    for name, strides, dilations in (("w", (1, 1, 1), (1, 1, 1)), ("v", (2, 1, 1), (2, 1, 1))):
+        w = b.emit("param", shape=(3, 3, 3, x.type.shape[-1], filters), dtype="f32", name=name)
+        padding = ((dilations[0], dilations[0]), (1, 1), (1, 1))
+        x = b.emit("conv3d", x, w, strides=strides, padding=padding, dilations=dilations)
+    target = replace(host_target(), streams_slowly=True, l2_bytes=l2_bytes)
+    parameters = check(b.finish([b.emit("relu", x)]), target, threads)
+    assert "v" in parameters
+    assert ("f" in parameters) == (l2_bytes < 1024 * 1024)
+
+
+def check(graph: Graph, target: Target, threads: int) -> set[str]:
+    """Compare compiled code with the meaning; returns the names of all parameters of its kernels."""
+    graph = optimize(graph, pipelines.TRAINING, target)
     module = lower(graph, target, threads)
     verify_module(module)
-    assert any(b.name == "v" for k in module.kernels for b in k.params), "expected the tiled schedule"
     arrays = values(graph)
     params = {n: a for n, a in arrays.items() if n in {p.result.name for p in graph.parameters}}
     inputs = [arrays[v.name or ""] for v in graph.inputs]
@@ -76,6 +110,7 @@ def test_compiled_equals_meaning(size: tuple[int, ...], op: str, static: bool) -
     with Program(module, object_code(emit_module(module, target), target), target, threads, params) as program:
         result = program(*inputs)
     np.testing.assert_allclose(result, expected, atol=2e-5 * float(np.abs(expected).max()), rtol=0)
+    return {b.name for k in module.kernels for b in k.params}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 
 from ....permission import TILE_FEATURES, tiles_are_permitted
-from ....targets.cpus import by_features
+from ....targets.cpus import by_features, with_core
 from ....targets.target import Target
 
 
@@ -22,7 +22,7 @@ def host_target() -> Target:
         features |= {name: False for name in features if name.startswith("amx-")}
     base = by_features(triple, features)  # not by name: virtual machines hide features of their processors
     l1, l2 = _host_caches()
-    return replace(
+    target = replace(
         base,
         triple=triple,
         cpu=str(llvm.get_host_cpu_name()),
@@ -30,6 +30,7 @@ def host_target() -> Target:
         l1_bytes=l1 or base.l1_bytes,
         l2_bytes=l2 or base.l2_bytes,
     )
+    return with_core(target)
 
 
 def _host_caches() -> tuple[int | None, int | None]:

@@ -27,6 +27,8 @@ from .rescaling import Rescaling
 from .storage import as_stored
 from .tiling import BROADCAST_CYCLES, Band, Segment, Tile, Tiling, conflicts, decided_tile, grid_of
 
+KEPT_SHARE = 0.5
+"""Part of the L2 cache that the weights of a channel tile may fill to stay there."""
 BLOCK_BYTES = 192 * 1024
 """Input that one sweep over the weights serves; it should stay in the L2 cache."""
 LOAD_COST = 0.5
@@ -91,10 +93,20 @@ class ContractionEmitter:
             min_vectors=min(self.fewest_vectors, max(1, self.filters // target.vector_lanes)),
             max_vectors=8 if pixels == 1 else 4,
             pixel_cost=self.pixel_cost,
+            units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
+            most_kept_vectors=self._kept_vectors(target),
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )
         return decided_tile(self.group, tiling)
+
+    def _kept_vectors(self, target: Target) -> float:
+        """Vectors of channels whose weights stay in the L2 cache, where it matters."""
+        pixels = self.g.images * self.g.height * self.g.width
+        if not target.streams_slowly or pixels == 1:
+            return math.inf
+        one = self.g.depth * target.vector_lanes * self.x_type.dtype.itemsize
+        return target.l2_bytes * KEPT_SHARE / one
 
     def _tile_of(self, widths: tuple[int, ...], target: Target, registers: int) -> Tile:
         """The best tile of these vectors of channels."""
@@ -107,6 +119,7 @@ class ContractionEmitter:
             min_vectors=len(widths),
             max_vectors=len(widths),
             pixel_cost=self.pixel_cost,
+            units=target.float_units,
             pixel_registers=self.pixel_registers + target.loads_ahead,
             evicts=lambda rows, columns: conflicts(self._pixel_offsets(rows, columns), target.l1_bytes),
         )

@@ -50,7 +50,8 @@ class Planes:
     results: Line = Line()
 
 
-_PLANE = Planes(count=1, rows=0)
+PLANE = Planes(count=1, rows=0)
+"""Of two dimensions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Walk:
     channels: int
     """Those that a result sums over: one group's."""
     groups: int = 1
-    planes: Planes = _PLANE
+    planes: Planes = PLANE
     pitch: int
     """Elements from one input pixel to the next."""
     step: int = 1
@@ -189,7 +190,7 @@ def _convolution(group: Group) -> tuple[Walk, ...]:
     if origin is None:
         return ()
     kernel = pair_of(window.kernel, 1)
-    planes = _PLANE
+    planes = PLANE
     if x.rank == 5:
         planes = Planes(
             count=y.shape[1],

@@ -23,6 +23,9 @@ LATENCY = 4
 LOOP_OVERHEAD = 1.0
 BROADCAST_CYCLES = 0.1
 """What reading an element costs beside its multiplications: register tiles of several vectors read fewer."""
+STREAMED_CYCLES = 15.0
+"""What a vector of weights takes that doesn't stay in the L2 cache, in multiplications: measured on Emerald Rapids,
+whose cores multiply two vectors in a cycle and read 9 bytes from beyond that cache."""
 CONFLICT_PENALTY = 2.0
 CACHE_WAYS = 8
 RESERVED_WAYS = 2
@@ -89,6 +92,8 @@ class Tiling:
     max_vectors: int = 4
     pixel_cost: float = 0.0
     """Cycles of a pixel in a step, beside its multiplications, that nothing hides."""
+    units: int = 1
+    """Vectors that the core multiplies in a cycle; costs are in multiplications, so that others take as many more."""
     pixel_registers: int = 0
     """Registers of a pixel, beside its sums."""
     evicts: Callable[[int, int], bool] = lambda rows, columns: False
@@ -97,6 +102,8 @@ class Tiling:
     """Of several the busiest one counts, with bands of pixels shared out, or with tiles of channels."""
     flat: bool = False
     """Bands are tiles of a row, which holds all pixels."""
+    most_kept_vectors: float = math.inf
+    """Vectors of channels whose weights stay in the L2 cache from one tile to the next."""
     shared_input: float = 0.0
     """What it costs, in a step of the sum, that threads which share out channels read the same input."""
 
@@ -165,7 +172,9 @@ class Tiling:
         return whole * self._tile(rows * columns, vectors) + (self._tile(rows * rest, vectors) if rest else 0)
 
     def _tile(self, pixels: int, vectors: int) -> float:
-        busy = max(pixels * vectors, vectors + pixels / 2, LATENCY)
+        busy = max(pixels * vectors, vectors + pixels * self.units / 2, LATENCY * self.units)
+        if vectors > self.most_kept_vectors:
+            busy = max(busy, vectors * STREAMED_CYCLES)
         return busy + self.pixel_cost * pixels + LOOP_OVERHEAD
 
 

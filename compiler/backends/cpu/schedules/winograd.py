@@ -11,27 +11,44 @@ kernel of their own.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import groupby
 
 from ....errors import InternalError
 from ....graph.ir import Value
-from ....loops.ir import Binary, Buffer, Const, Expr, For, If, Load, LoopKind, Space, Stmt, Store, Var
+from ....loops.ir import (
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Load,
+    LoopKind,
+    Space,
+    Stmt,
+    Store,
+    Var,
+    VectorType,
+    const,
+)
 from ....lowering.elements import Elements, Loaded, physical
 from ....lowering.group import Group
-from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let, packing_step
+from ....lowering.kernel import Names, Packed, Parameters, Scheduled, let
 from ....lowering.loops import ceil_div, kind_for, loop, vector_loop, vector_widths
 from ....ops import winograd as f43
-from ....ops.convolution import Conv2D
+from ....ops.convolution import Conv2D, Conv3D
 from ....ops.transpose_convolution import TransposeConv2D
 from ....targets.target import Target
 from ....types import DType, TensorType
 from .epilogue import loaded_once
 from .geometry import Line, Walk, walks
-from .lane_kernel import QUAD, LaneMicroKernel
+from .lane_kernel import QUAD
 from .linear import square
-from .micro_kernel import MicroKernel
 from .tiling import BROADCAST_CYCLES, Tile, Tiling, decided_tile
+from .winograd_filters import Chunks, chunk_of, filter_kernel, packed_at_points
+from .winograd_products import CHUNK, LaneProduct, Product
 from .winograd_tiles import PRODUCTS, Blocks, Source, pitch_of, workspace
 
 POINTS, TILE = f43.POINTS, f43.TILE
@@ -39,11 +56,16 @@ BLOCK_SHARE = 0.2
 """Part of the L2 cache that a block's inputs at their points may fill ..."""
 BLOCK_TILES = 24
 """... but the weights, which each block reads anew, should serve so many tiles at least."""
+STREAMED_TILES = 64
+"""The same where weights come from memory slowly. With no more tiles than that, filters are brought to their points in
+each run, unless they stay in the L2 cache."""
+MOST_VECTORS = 4
+"""Of filters in a register tile."""
 
 
 def schedule_winograd(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a convolution, or the gradient of its input, for which Winograd's filtering was chosen."""
-    if not isinstance(group.anchor.operator, (Conv2D, TransposeConv2D)):
+    if not isinstance(group.anchor.operator, (Conv2D, Conv3D, TransposeConv2D)):
         return ()
     return _Emitter(group, winograd_walk(group), target, threads).schedule()
 
@@ -60,28 +82,9 @@ def winograd_walk(group: Group) -> Walk:
         first + f43.tiles_of(size) * TILE + f43.TAPS - 1
         for first, size in zip(walk.origin, (walk.height, walk.width), strict=True)
     )
-    if rows > walk.buffer[1] or columns * walk.pitch > walk.buffer[2]:
+    if rows > (walk.planes.rows or walk.buffer[1]) or columns * walk.pitch > walk.buffer[2]:
         raise InternalError(f"{anchor.name} by {anchor.algorithm} reaches beyond the margins of {x}")
     return walk
-
-
-class _Product(MicroKernel):
-    """A register tile of the products at one point: tiles by filters, stored as they are."""
-
-    def _finish(self, image: Expr, row: Expr, column: Expr) -> None:
-        offset = 0
-        for accumulator, width in zip(self.accumulators, self.widths, strict=True):
-
-            def store(r: Expr, s: Expr, a: Buffer = accumulator, start: int = offset) -> list[Stmt]:
-                place = (image, row, (column + s) * self.o.tile.channels + start)
-                return [Store(self.o.y, place, Load(a, (r * self.columns + s,)))]
-
-            self.block += self._pixels(store)
-            offset += width
-
-
-class _LaneProduct(LaneMicroKernel, _Product):
-    """The same on processors that multiply by lanes."""
 
 
 class _Emitter:
@@ -94,12 +97,15 @@ class _Emitter:
         self.kind = kind_for(group.macs)
         self.shares = threads if self.kind is LoopKind.PARALLEL else 1
         self.dtype = DType.F32
-        self.channels = walk.channels
+        self.channels = walk.planes.window * walk.channels
         self.filters = group.result.type.shape[-1]
         self.names = Names()
         self.bias: Buffer | None = None
         self.point: Expr = Const(0)
+        self.share: Expr = Const(0)
+        self.chunks: Chunks | None = None
         tiles = (walk.images, f43.tiles_of(walk.height), f43.tiles_of(walk.width))
+        self.transforms = self._transforms(math.prod(tiles))
         self.pitch = pitch_of(self.channels, self.dtype, target)
         self.by_lanes = target.multiplies_by_lane and self.channels >= QUAD
         self.tile, self.blocks = self._choose_blocks(tiles, target)
@@ -108,13 +114,28 @@ class _Emitter:
         self._declare()
         self.g = self._view()
 
+    def _transforms(self, total: int) -> bool:
+        """Are filters brought to their points chunk by chunk?
+
+        Tuning can't choose: sums of a filter come in another order than when weights are loaded.
+        """
+        if not self.target.streams_slowly or total > STREAMED_TILES:
+            return False
+        if self.group.outer[self.group.anchor.operands[1]] not in self.group.static:
+            return False
+        widest = min(MOST_VECTORS * self.target.vector_lanes, self.filters)
+        if chunk_of(self.channels, widest, self.target) is None:
+            return False
+        at_points = PRODUCTS * self.channels * self.filters * self.dtype.itemsize
+        return 2 * at_points > self.target.l2_bytes
+
     def _choose_blocks(self, tiles: tuple[int, int, int], target: Target) -> tuple[Tile, Blocks]:
         """The register tile, and blocks of so many image tiles that their inputs at all points stay in the L2 cache."""
         total = Blocks(tiles, 1).total
         share = total if self.by_panels(total) else ceil_div(total, self.shares)
         fitting = int(target.l2_bytes * BLOCK_SHARE / (PRODUCTS * self.pitch * self.dtype.itemsize))
         # First the number of blocks, then their size: so the last one is about as large as the others.
-        count = ceil_div(share, max(fitting, BLOCK_TILES))
+        count = ceil_div(share, max(fitting, STREAMED_TILES if target.streams_slowly else BLOCK_TILES))
         counts = (count, *(n for n in (count - 1, count + 1, 2 * count, 3 * count) if 0 < n <= share))
         chosen = self.group.choose("blocks", count, lambda: counts)
         assert isinstance(chosen, int)
@@ -125,6 +146,8 @@ class _Emitter:
             channels=self.filters,
             lanes=target.vector_lanes,
             registers=target.vector_registers,
+            max_vectors=MOST_VECTORS,
+            units=target.float_units,
             pixel_registers=int(self.by_lanes),
             pixel_cost=BROADCAST_CYCLES / (QUAD if self.by_lanes else 1),
         )
@@ -133,8 +156,14 @@ class _Emitter:
         return tile, Blocks(tiles, ceil_div(size, tile.columns) * tile.columns)
 
     def by_panels(self, total: int) -> bool:
-        """True if threads share out the filters, not the tiles: few tiles, whose inputs all of them transform."""
-        return self.shares > 1 and total < BLOCK_TILES * self.shares and self.filters > total
+        """True if threads share out the filters, not the tiles.
+
+        All of them transform the inputs of all tiles, so these are few, or all filters would be transformed by all.
+        """
+        if self.shares == 1:
+            return False
+        few = total < BLOCK_TILES * self.shares and self.filters > total
+        return few or (self.transforms and self.filters >= self.shares * MOST_VECTORS * self.target.vector_lanes)
 
     # ---- parameters ----
 
@@ -142,9 +171,11 @@ class _Emitter:
         operands, outer = self.group.anchor.operands, self.group.outer
         self.parameters = Parameters()
         self.input = self.parameters.add(Buffer("x", self.dtype, self.walk.buffer), outer[operands[0]])
-        shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
-        self.weights, self.preparation = self._weights(outer[operands[1]], shape)
-        self.w = self.parameters.add(Buffer("w", self.dtype, shape), self.weights)
+        self.preparation: tuple[Scheduled, ...] = ()
+        if self.transforms:
+            self._declare_chunks(outer[operands[1]])
+        else:
+            self._declare_points(outer[operands[1]])
         self.anchor_bias: Buffer | None = None
         if len(operands) > 2:
             self.anchor_bias = self.parameters.add(Buffer("b", self.dtype, (self.filters,)), outer[operands[2]])
@@ -155,23 +186,31 @@ class _Emitter:
         self.extras = self.parameters.add_epilogue(self.group, self.result, lambda v: v.type.buffer_shape)
         self.parameters.add(self.result, self.group.operation.result)
 
-    def _weights(self, weight: Value, shape: tuple[int, ...]) -> tuple[Value | Packed, tuple[Scheduled, ...]]:
+    @property
+    def flip(self) -> bool:
+        """A transposed convolution reads its filters turned by 180 degrees."""
+        return self.walk.taps[0] != Line()
+
+    def _declare_points(self, weight: Value) -> None:
         """The weights at their points, in panels, and what brings them there if that can't be done once for all."""
-        flip = self.walk.taps[0] != Line()  # a transposed convolution reads its filters turned by 180 degrees
-        if weight not in self.group.static:
-            points = Value(TensorType(self.dtype, shape))
-            return points, (filter_kernel(weight, points, flip, self.filters, self.target),)
-        # Filters go to their panels first, while they are a quarter of their later size.
-        panels, _, _, width = shape
-        steps = [
-            packing_step("reshape", shape=(f43.TAPS**2 * self.channels, panels, width)),
-            packing_step("transpose", permutation=(1, 0, 2)),
-            packing_step("reshape", shape=(panels, f43.TAPS, f43.TAPS, self.channels, width)),
-            packing_step("winograd_filter", flip=flip),
-        ]
-        if surplus := panels * width - self.filters:
-            steps.insert(0, packing_step("pad", padding=(*((0, 0),) * 3, (0, surplus))))
-        return Packed(weight, tuple(steps)), ()
+        shape = (self.panels, PRODUCTS, self.channels, self.tile.channels)
+        argument: Value | Packed
+        if weight in self.group.static:
+            argument = packed_at_points(weight, shape, self.filters, flip=self.flip)
+        else:
+            argument = Value(TensorType(self.dtype, shape))
+            self.preparation = (filter_kernel(weight, argument, self.flip, self.filters, self.target),)
+        self.w = self.parameters.add(Buffer("w", self.dtype, shape), argument)
+
+    def _declare_chunks(self, weight: Value) -> None:
+        """The filters in panels, and a place for a chunk of them at its points."""
+        width = self.tile.channels
+        channels = chunk_of(self.channels, width, self.target)
+        assert channels is not None, "narrower panels have longer chunks"
+        source = Buffer("f", self.dtype, (self.panels, self.channels, f43.TAPS**2, width))
+        self.parameters.add(source, Chunks.packed(weight, self.panels, width))
+        self.w = workspace(self.parameters, "w", self.shares, channels * width)
+        self.chunks = Chunks(channels, source, self.w, width, self.flip)
 
     # ---- what the micro-kernel sees: 36 products of [tiles, channels] and [channels, filters] ----
 
@@ -182,7 +221,7 @@ class _Emitter:
             images=PRODUCTS,
             height=1,
             width=self.blocks.size,
-            channels=self.channels,
+            channels=self.chunks.channels if self.chunks else self.channels,
             pitch=self.pitch,
             buffer=(PRODUCTS, 1, row),
             flat=True,
@@ -190,6 +229,8 @@ class _Emitter:
 
     def weight_index(self, j: Expr, depth: Expr, channel: Expr, offset: int) -> tuple[Expr, ...]:
         """Place of the weights of channel `depth` at the present point."""
+        if self.chunks:
+            return (self.share * PRODUCTS + self.point, Const(0), depth * self.tile.channels + offset)
         return (j, self.point, depth, Const(offset))
 
     # ---- loops ----
@@ -212,7 +253,7 @@ class _Emitter:
 
     def _inputs(self, p: Expr, b: Expr) -> list[Stmt]:
         """Bring the inputs of a block to their points."""
-        source = Source(self.input, self.walk.origin, self.walk.pitch, self.channels)
+        source = Source(self.input, self.walk.origin, self.walk.pitch, self.walk.channels, self.walk.planes)
         first, lanes = p * PRODUCTS, self.target.vector_lanes  # each thread has 36 rows of the workspace
         return source.to_points(f43.INPUT, self.blocks, b, self.x, first, self.pitch, self.names, lanes)
 
@@ -226,17 +267,43 @@ class _Emitter:
         return [If(test, tuple(whole), tuple(last))] if self.panels > 1 else last
 
     def _by_widths(self, p: Expr, b: Expr, j: Expr, widths: tuple[int, ...]) -> list[Stmt]:
-        self.point = Var("q")
+        self.point, self.share = Var("q"), p
 
         def tiles(i: Expr) -> list[Stmt]:
-            kind = _LaneProduct if self.by_lanes else _Product
-            return kind(self, 1, self.tile.columns, widths).emit(
-                p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j
-            )
+            kind = LaneProduct if self.by_lanes else Product
+            product = kind(self, 1, self.tile.columns, widths)
+            product.chunk = self.chunks
+            return product.emit(p * PRODUCTS + self.point, Const(0), i * self.tile.columns, j)
 
         count = self.blocks.size // self.tile.columns
         products = loop("q", PRODUCTS, lambda q: loop("i", count, tiles))
+        if self.chunks:
+            products = self._by_chunks(p, j, products)
         return [*products, *self.blocks.each(b, lambda t, number: self._results(p, j, t, number, widths))]
+
+    def _by_chunks(self, p: Expr, j: Expr, products: list[Stmt]) -> list[Stmt]:
+        """The products of all chunks of a panel, which add to those of the chunks before."""
+        assert self.chunks is not None
+        lanes = self.target.vector_lanes
+        zero = const(0, VectorType(self.dtype, lanes))
+        row, first = self.blocks.size * self.tile.channels, p * PRODUCTS
+
+        def clear(q: Expr) -> list[Stmt]:
+            def vector(at: Expr, width: int) -> list[Stmt]:
+                return [
+                    Store(
+                        self.y,
+                        (first + q, Const(0), at),
+                        zero if width == lanes else const(0, VectorType(self.dtype, width)),
+                    )
+                ]
+
+            return vector_loop(self.names, row, lanes, vector)
+
+        points = self.chunks.to_points(j, CHUNK, first, self.names, lanes)
+        count = self.channels // self.chunks.channels
+        chunks = For(CHUNK.name, Const(0), Const(count), (*points, *products))
+        return [*loop("q", PRODUCTS, clear), chunks]
 
     def _results(self, p: Expr, j: Expr, t: Expr, number: Expr, widths: tuple[int, ...]) -> list[Stmt]:
         """Bring the products of a tile back to results, and store what the epilogue makes of them."""
@@ -275,11 +342,13 @@ class _Emitter:
         constants = loaded_once(block, self.names, self.extras, channels, channel, width)
         bias = name(Load(self.anchor_bias, (channel,), width)) if self.anchor_bias is not None else None
         y, x = name(ty * TILE), name(tx * TILE)
+        planes = self.walk.planes.count
+        image = (n,) if self.group.result.type.rank == 4 else (name(n // planes), name(n % planes))
         for r in range(TILE):
             line: list[Stmt] = []
             for s in range(TILE):
                 total = results[r][s] if bias is None else results[r][s] + bias
-                pixel = self._store((n, y + r, x + s, channel), width, total, constants)
+                pixel = self._store((*image, y + r, x + s, channel), width, total, constants)
                 line += _inside(pixel, x, s, self.walk.width)
             block += _inside(line, y, r, self.walk.height)
         return block
@@ -307,41 +376,3 @@ def _inside(body: list[Stmt], first: Expr, offset: int, size: int) -> list[Stmt]
     if size % TILE == 0 or offset < size % TILE:
         return body
     return [If(Binary("lt", first, Const(size - offset)), tuple(body))]
-
-
-def filter_kernel(weight: Value, points: Value, flip: bool, filters: int, target: Target) -> Scheduled:
-    """A kernel that brings filters [3, 3, C, F] to their points, in panels [F / width][36][C][width]."""
-    panels, _, channels, width = points.type.shape
-    w = Buffer("w", weight.type.dtype, weight.type.shape)
-    u = Buffer("u", weight.type.dtype, points.type.shape, Space.OUT)
-    names = Names()
-    taps = range(f43.TAPS)
-
-    def vector(c: Expr, j: Expr, start: Expr, at: Expr, lanes: int) -> list[Stmt]:
-        block: list[Stmt] = []
-
-        def name(e: Expr) -> Expr:
-            return let(block, names.fresh("t"), e)
-
-        places = [[(f43.TAPS - 1 - y, f43.TAPS - 1 - x) if flip else (y, x) for x in taps] for y in taps]
-        values = [[name(Load(w, (Const(y), Const(x), c, start), lanes)) for y, x in line] for line in places]
-        results = square(f43.FILTER, values, name)
-        block += [Store(u, (j, Const(q), c, at), v) for q, v in enumerate(v for line in results for v in line)]
-        return block
-
-    def panel(c: Expr, j: Expr, extent: int) -> list[Stmt]:
-        return vector_loop(
-            names, extent, target.vector_lanes, lambda at, lanes: vector(c, j, j * width + at, at, lanes)
-        )
-
-    def channel(c: Expr) -> list[Stmt]:
-        whole = loop("j", filters // width, lambda j: panel(c, j, width)) if filters >= width else []
-        rest = filters % width
-        return [*whole, *(panel(c, Const(panels - 1), rest) if rest else [])]
-
-    parameters = Parameters()
-    parameters.add(w, weight)
-    parameters.add(u, points)
-    return parameters.scheduled(
-        loop("channel", channels, channel, kind_for(weight.type.size * POINTS)), multiplies=False
-    )

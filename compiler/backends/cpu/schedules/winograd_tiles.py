@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Const, Expr, For, Load, Space, Stmt, Store, Var, minimum
 from ....lowering.kernel import Names, Parameters, let
-from ....lowering.loops import ceil_div, vector_loop
+from ....lowering.loops import ceil_div, loop, vector_loop
 from ....ops.winograd import POINTS, TILE, Matrix
 from ....targets.target import Target
 from ....types import DType, TensorType
+from .geometry import PLANE, Planes
 from .linear import square
 from .tiling import conflicts
 
@@ -81,6 +82,8 @@ class Source:
     pitch: int
     """Elements from one pixel to the next."""
     channels: int
+    planes: Planes = PLANE
+    """Those of a third dimension, one below the other; at the points, what a result sums over lies side by side."""
 
     def to_points(
         self,
@@ -98,11 +101,12 @@ class Source:
         Point q goes to row `first` + q of `points`, where `pitch` elements lie between one tile's channels and the
         next's.
         """
-        side, (top, left) = len(matrix[0]), self.origin
+        side, (top, left), planes = len(matrix[0]), self.origin, self.planes
 
-        def vector(tile: tuple[Expr, Expr, Expr, Expr], c: Var, width: int) -> list[Stmt]:
+        def vector(tile: tuple[Expr, Expr, Expr, Expr], kz: Expr, c: Var, width: int) -> list[Stmt]:
             inside: list[Stmt] = []
             t, n, y, x = tile
+            y = y + kz * (self.planes.dilation * self.planes.rows)
             elements = [
                 [
                     let(inside, names.fresh("d"), Load(self.buffer, (n, y + i, x + c + j * self.pitch), width))
@@ -111,7 +115,7 @@ class Source:
                 for i in range(side)
             ]
             values = square(matrix, elements, lambda e: let(inside, names.fresh("t"), e))
-            place = let(inside, names.fresh("at"), t * pitch + c)
+            place = let(inside, names.fresh("at"), t * pitch + kz * self.channels + c)
             for q, value in enumerate(v for line in values for v in line):
                 inside.append(Store(points, (first + q, Const(0), place), value))
             return inside
@@ -119,9 +123,15 @@ class Source:
         def tile(t: Expr, number: Expr) -> list[Stmt]:
             body: list[Stmt] = []
             image, row, column = blocks.place(number)
+            image, z = (image, Const(0)) if planes.count == 1 else (image // planes.count, image % planes.count)
             n = let(body, names.fresh("n"), image)
-            y = let(body, names.fresh("iy"), row * TILE + top)
+            first = (z * planes.stride + planes.origin) * planes.rows
+            y = let(body, names.fresh("iy"), first + row * TILE + top)
             x = let(body, names.fresh("ix"), (column * TILE + left) * self.pitch)
-            return [*body, *vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), c, width))]
+
+            def plane(kz: Expr) -> list[Stmt]:
+                return vector_loop(names, self.channels, lanes, lambda c, width: vector((t, n, y, x), kz, c, width))
+
+            return [*body, *loop(names.fresh("kz"), planes.window, plane)]
 
         return blocks.each(block, tile)
