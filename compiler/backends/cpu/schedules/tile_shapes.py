@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ....lowering.loops import LINE, ceil_div
@@ -94,10 +94,47 @@ def held(pixels: tuple[int, ...], channels: int) -> tuple[Counter[int], int]:
     return Counter(set(pixels)), channels
 
 
+@cache
+def share_registers(kernels: frozenset[tuple[int, ...]], channels: int, steps: Steps) -> bool:
+    """Whether one configuration of the registers serves micro-kernels with tiles of so many pixels each."""
+    total = Counter[tuple[str, int]]()
+    for pixels in kernels:
+        inputs, weights = held(pixels, channels)
+        needed = Counter({("sums", m): n * channels for m, n in Counter(pixels).items()})
+        needed.update({("inputs", m): n for m, n in inputs.items()})
+        needed["weights", 0] = weights
+        total |= needed
+    return total.total() <= REGISTERS or len(steps.sizes) > 1
+
+
 def _bands(grid: Grid) -> list[tuple[Band, int]]:
     """The bands of an image, and how many there are of each."""
     last = [(grid.last, 1)] if grid.last is not None else []
     return [(grid.band, grid.full), *last] if grid.full else last
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An image by tiles of one size."""
+
+    tile: Tile
+    grid: Grid
+    kernels: Mapping[tuple[int, ...], int]
+    """How many micro-kernels there are, by the pixels of each tile register."""
+
+    @classmethod
+    def of(cls, g: Walk, tile: Tile) -> Cut:
+        """The cut by a tile."""
+        grid, kernels = grid_of(g.height, g.width, tile, flat=g.flat), Counter[tuple[int, ...]]()
+        for band, times in _bands(grid):
+            for segment in band.segments:
+                kernels[parts_of(segment.columns) * band.rows] += times * segment.count
+        return cls(tile, grid, kernels)
+
+    @property
+    def channels(self) -> int:
+        """Tiles of channels."""
+        return len(self.tile.widths)
 
 
 @dataclass(frozen=True)
@@ -117,68 +154,40 @@ class Shapes:
 
     def best(self) -> tuple[Tile, bool, float]:
         """The quickest tile, whether tiles of channels go outside with it, and the estimated cycles."""
-        timed = [(self.cycles(tile, outside), outside, tile) for tile in self.candidates() for outside in (True, False)]
+        timed = [(self.cycles(cut, outside), outside, cut.tile) for cut in self.cuts() for outside in (True, False)]
         cycles, outside, tile = min(timed, key=lambda each: each[0])
         return tile, outside, cycles
 
     def promising(self) -> list[Tile]:
         """Tiles by their estimated time, the quickest few."""
-        timed = {tile: min(self.cycles(tile, outside) for outside in (True, False)) for tile in self.candidates()}
+        timed = {cut.tile: min(self.cycles(cut, outside) for outside in (True, False)) for cut in self.cuts()}
         return sorted(timed, key=lambda tile: timed[tile])[:8]
 
-    def candidates(self) -> Iterator[Tile]:
+    def cuts(self) -> Iterator[Cut]:
         """All that fit the registers."""
         widest = min(6, ceil_div(self.filters, COLUMNS))
         for columns in range(1, min(self.g.width, 6 * ROWS) + 1):
             parts = parts_of(columns)
             for rows in range(1, min(self.g.height, 6 // len(parts)) + 1):
+                cut = Cut.of(self.g, Tile(rows, columns, (COLUMNS,)))
                 for channels in range(1, widest + 1):
-                    tile = Tile(rows, columns, (COLUMNS,) * channels)
-                    if self._most_registers(tile) <= REGISTERS:
-                        yield tile
+                    if max(registers(pixels, channels, self.steps) for pixels in cut.kernels) <= REGISTERS:
+                        yield replace(cut, tile=Tile(rows, columns, (COLUMNS,) * channels))
 
-    def _most_registers(self, tile: Tile) -> int:
-        """Of all micro-kernels of the grid."""
-        grid, channels = grid_of(self.g.height, self.g.width, tile, flat=self.g.flat), len(tile.widths)
-        kernels = [parts_of(segment.columns) * band.rows for band, _ in _bands(grid) for segment in band.segments]
-        return max(registers(pixels, channels, self.steps) for pixels in kernels)
-
-    def _shares_registers(self, grid: Grid, channels: int) -> bool:
-        """Whether one configuration serves all micro-kernels."""
-        total = Counter[tuple[str, int]]()
-        for band, _ in _bands(grid):
-            for segment in band.segments:
-                pixels = parts_of(segment.columns) * band.rows
-                inputs, weights = held(pixels, channels)
-                needed = Counter({("sums", m): n * channels for m, n in Counter(pixels).items()})
-                needed.update({("inputs", m): n for m, n in inputs.items()})
-                needed["weights", 0] = weights
-                total |= needed
-        return total.total() <= REGISTERS or len(self.steps.sizes) > 1
-
-    def cycles(self, tile: Tile, channels_outside: bool) -> float:
+    def cycles(self, cut: Cut, channels_outside: bool) -> float:
         """Of the busiest thread, all products and loads."""
-        g, count = self.g, len(tile.widths)
-        grid = grid_of(g.height, g.width, tile, flat=g.flat)
-        panels, rest = divmod(ceil_div(self.filters, COLUMNS), count)
+        g, grid = self.g, cut.grid
+        panels, rest = divmod(ceil_div(self.filters, COLUMNS), cut.channels)
         total = 0.0
-        for channels, times in ((count, panels), (rest, bool(rest))):
+        for channels, times in ((cut.channels, panels), (rest, bool(rest))):
             if times:
-                total += times * self._grid(grid, tile, channels, channels_outside)
-        if not self._shares_registers(grid, count):
+                kernels = cut.kernels.items()
+                total += times * sum(n * self._tile(pixels, channels, channels_outside) for pixels, n in kernels)
+        if not share_registers(frozenset(cut.kernels), cut.channels, self.steps):
             total += CONFIGURING * grid.count * sum(s.count for s in grid.band.segments) * (panels + bool(rest))
         shares = ceil_div(panels + bool(rest), self.threads) / (panels + bool(rest))
         bands = ceil_div(grid.count * g.images, self.threads) / (grid.count * g.images)
         return total * g.images * g.groups * (shares if channels_outside else bands)
-
-    def _grid(self, grid: Grid, tile: Tile, channels: int, channels_outside: bool) -> float:
-        """Of one image and panel."""
-        total = 0.0
-        for band, times in _bands(grid):
-            for segment in band.segments:
-                pixels = parts_of(segment.columns) * band.rows
-                total += times * segment.count * self._tile(pixels, channels, channels_outside)
-        return total
 
     def _tile(self, pixels: tuple[int, ...], channels: int, channels_outside: bool) -> float:
         """Of one micro-kernel."""
