@@ -186,7 +186,7 @@ def _one_hot(operands: Operands, attributes: Attributes, permutation: Permutatio
 def _gather(operands: Operands, attributes: Attributes, permutation: Permutation) -> Permuted | None:
     """Slices along an axis: the dimensions of the indices stand where it stood."""
     x, indices = operands
-    if attributes["batch_dims"] or indices.rank >= x.rank:
+    if attributes["batch_dims"]:
         return None
     axis = attributes["axis"] % x.rank
     kept = (spread(d, axis, indices.rank) for d in permutation)
@@ -262,12 +262,19 @@ def _outer(rank: int, heads_inside: bool) -> list[int]:
     return [d for d in range(rank - 1) if d != _rows(rank, heads_inside)]
 
 
+def leads(operator: Operator, operands: Operands, place: int) -> bool:
+    """True for an operand whose permutation an operator's rule takes: one of the most dimensions, and no indices."""
+    if isinstance(operator, Gather):
+        return place == 0
+    return operands[place].rank == max(o.rank for o in operands)
+
+
 def asked_for(
     operands: Operands, result: TensorType, operator: Operator, attributes: Attributes, permutation: Permutation
 ) -> tuple[int, Permutation | None]:
     """An operand, and its permutation that might give the result permuted so; the operator's rule knows if it does."""
-    rank = max(o.rank for o in operands)
-    place = next(i for i, o in enumerate(operands) if o.rank == rank)
+    place = next(i for i in range(len(operands)) if leads(operator, operands, i))
+    rank = operands[place].rank
     if isinstance(operator, Reshape):
         (x,) = operands
         back = _reshape((result,), {"shape": x.shape}, permutation)

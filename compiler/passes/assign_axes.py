@@ -13,11 +13,12 @@ from ..graph.ir import Graph, Operation, Value
 from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
-from .axis_cuts import chosen, gain, merged_from
+from .axis_cuts import chosen, cost, gain, merged_from
 from .axis_orders import Order, Roots, order_of
 from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
+from .later_merges import with_later_merges
 from .product_axes import with_axes_apart, with_one_reshape
 from .views import with_merged_views
 
@@ -56,15 +57,26 @@ class AssignAxes(Pass):
         if not any(roots.stands_for_another(op) for op in graph.operations):
             return graph
         found = start = rewritten(graph, partial(_with_full_rank, roots.static))
-        for _ in range(MAX_ROUNDS):
-            better = _better(found)
-            if better is found:
-                break
-            found = better
+        found = _settled(found)
+        apart = with_later_merges(found)
+        if apart is not found:
+            apart = _settled(apart)
+            if cost(Roots(apart), {}) < cost(Roots(found), {}):
+                found = apart
         return graph if found is start else dce(rewritten(found, partial(_with_own_rank, found)))
 
 
 assign_axes = AssignAxes()
+
+
+def _settled(graph: Graph) -> Graph:
+    """The graph that gets no better."""
+    for _ in range(MAX_ROUNDS):
+        better = _better(graph)
+        if better is graph:
+            break
+        graph = better
+    return graph
 
 
 def _better(graph: Graph) -> Graph:

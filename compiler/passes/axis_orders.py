@@ -16,7 +16,7 @@ from ..ops.contract import Contract
 from ..ops.convolution import Convolution
 from ..ops.dense import Dense
 from ..ops.facets import PERMUTED, Permuted
-from ..ops.permutation import asked_for
+from ..ops.permutation import asked_for, leads
 from ..ops.product_orders import contracted
 from ..ops.shape import Reshape, Transpose
 from ..types import TensorType
@@ -114,10 +114,11 @@ class Roots:
             return form
         rule = PERMUTED.of(op.operator)
         types = tuple(v.type for v in op.operands)
-        rank = max((t.rank for t in types), default=0)
         if place and isinstance(op.operator, Convolution):  # the order of a filter follows from that of the input
             return None
-        if rule is None or isinstance(op.operator, Transpose) or types[place].rank != rank or op.body is not None:
+        if rule is None or isinstance(op.operator, Transpose) or not leads(op.operator, types, place):
+            return None
+        if op.body is not None:
             return None
         moved = rule(types, op.attributes, order)
         if moved is None:

@@ -15,6 +15,7 @@ from netc.compiler.graph.registry import operators
 from netc.compiler.ops.axes import Permutation, composed, inverse, is_identity
 from netc.compiler.ops.elementwise import UnaryOperator
 from netc.compiler.ops.facets import PERMUTED, Permuted
+from netc.compiler.ops.permutation import leads
 from netc.compiler.types import DType, Quantization, TensorType
 
 from ..cases import CASES, OpCase
@@ -57,7 +58,9 @@ def check(op: Operation, arrays: tuple[Array, ...]) -> set[Permutation]:
     """Hold an operation against itself on transposed operands; returns the permutations with which it commutes."""
     (expected,) = map(np.asarray, evaluate_operation(op, arrays))
     found = set()
-    for permutation in some_permutations(max(v.type.rank for v in op.operands)):
+    types = tuple(v.type for v in op.operands)
+    rank = next(t.rank for place, t in enumerate(types) if leads(op.operator, types, place))
+    for permutation in some_permutations(rank):
         moved = permuted(op, permutation)
         if moved is None:
             continue

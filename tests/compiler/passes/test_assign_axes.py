@@ -14,7 +14,8 @@ from netc.compiler.graph import Graph, evaluate, parse_graph
 from netc.compiler.graph.registry import operators
 from netc.compiler.ops.facets import PERMUTED
 from netc.compiler.passes.axis_cuts import cost
-from netc.compiler.passes.axis_orders import Roots
+from netc.compiler.passes.axis_orders import Roots, transposes_left
+from netc.compiler.passes.later_merges import with_later_merges
 
 COMMUTING = tuple(name for name, operator in operators().items() if PERMUTED.of(operator))
 OTHERS = ("reshape", "conv2d", "max_pool", "gather_nd", "random_uniform")
@@ -85,3 +86,68 @@ def test_layers_along_tokens() -> None:
         }"""
     )
     assert not transposes(passes.run(graph, "assign-axes"))
+
+
+def test_overlapping_windows() -> None:
+    """Heads that come before windows, merged with them where positions are added (HaloNet): windows alone are left.
+
+    Windows that overlap are gathered by indices of more dimensions than what they are gathered from has.
+    """
+    graph = parse_graph(Path(__file__).with_name("windows.ir").read_text())
+    found = passes.run(graph, "assign-axes")
+    left = transposes_left(found)
+    assert (left.inside, left.rearranging) == (0, 2)
+    _check_meaning(graph, found)
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("relu(%1) : f32[6,4,5]", "f32[2,3,4,5]"),
+        ("add(%1, %c) : f32[6,4,5]", "f32[2,3,4,5]"),
+        ("mul(%v, %1) : f32[6,4,5]", "f32[2,3,4,5]"),
+        ("add(%1, %1) : f32[6,4,5]", "f32[2,3,4,5]"),
+        ("dense(%1, %w) : f32[6,4,7]", "f32[2,3,4,7]"),
+        ("take_along_axis(%1, %i) {axis = 2} : f32[6,1,2]", "f32[2,3,1,2]"),
+        ("broadcast_to(%1) {shape = [2,6,4,5]} : f32[2,6,4,5]", "f32[2,2,3,4,5]"),
+        ("concat(%1, %c) {axis = 1} : f32[6,8,5]", "f32[2,3,8,5]"),
+        ("slice(%1) {begin = [0,1,2], size = [6,2,3]} : f32[6,2,3]", "f32[2,3,2,3]"),
+        ("pad(%1) {padding = [[0,0],[1,0],[0,2]]} : f32[6,5,7]", "f32[2,3,5,7]"),
+        ("softmax(%1) {axis = 1} : f32[6,4,5]", "f32[2,3,4,5]"),
+        ("reshape(%1) {shape = [1,6,20]} : f32[1,6,20]", "f32[1,2,3,20]"),
+        ("softmax(%1) {axis = 0} : f32[6,4,5]", None),
+        ("concat(%1, %c) {axis = 0} : f32[12,4,5]", None),
+        ("slice(%1) {begin = [1,0,0], size = [4,4,5]} : f32[4,4,5]", None),
+        ("pad(%1) {padding = [[1,0],[0,0],[0,0]]} : f32[7,4,5]", None),
+        ("reshape(%1) {shape = [3,8,5]} : f32[3,8,5]", None),
+    ],
+)
+def test_merges_come_later(line: str, result: str | None) -> None:
+    """An operation works on the dimensions that a reshape merges, unless it does more than number rows by them."""
+    last = line.rpartition(" : ")[2]
+    graph = parse_graph(
+        f"""graph @merged(%x: f32[3,2,4,5], %c: f32[6,4,5], %v: f32[4,5]) -> ({last}) {{
+          %w = param : f32[5,7]
+          %i = constant {{value = dense<[[[3,0]],[[1,1]],[[2,0]],[[4,1]],[[0,0]],[[2,3]]]>}} : i32[6,1,2]
+          %0 = transpose(%x) {{permutation = [1,0,2,3]}} : f32[2,3,4,5]
+          %1 = reshape(%0) {{shape = [6,4,5]}} : f32[6,4,5]
+          %2 = {line}
+          %3 = relu(%2) : {last}
+          return %3
+        }}"""
+    )
+    found = with_later_merges(graph)
+    assert [str(op.result.type) for op in found.operations if op.name == "relu"][-1:] == [result or last]
+    _check_meaning(graph, found)
+
+
+def _check_meaning(graph: Graph, found: Graph) -> None:
+    random = np.random.default_rng(0)
+    inputs = [random.standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs]
+    params = {
+        str(op.result.name): random.standard_normal(op.result.type.shape).astype(np.float32)
+        for op in graph.operations
+        if op.name == "param"
+    }
+    for expected, got in zip(evaluate(graph, inputs, params), evaluate(found, inputs, params), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
