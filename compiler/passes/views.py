@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 
 from ..graph.builder import Rewriter, rewritten
 from ..graph.ir import Graph, Operation, Value
-from ..ops.axes import Permutation, groups_of, is_free
-from ..ops.elementwise import BinaryOperator
-from ..ops.normalize import Normalize
+from ..ops.axes import Permutation, is_free
 from ..ops.shape import Reshape, Transpose
-from .dce import dce
 
 
 def with_merged_views(graph: Graph) -> Graph:
@@ -132,68 +128,3 @@ class _View:
         ordered = sorted(runs)
         sizes = (math.prod(self.sizes[self.root[place]] for place in run) for run in ordered)
         return tuple(sizes), tuple(map(ordered.index, runs))
-
-
-# ---- normalisation of flattened values -------------------------------------------------------------------------------
-
-
-def with_whole_normalizations(graph: Graph) -> Graph:
-    """The graph without reshapes that merge the dimensions which a normalisation is about, and split them behind it.
-
-    Before::
-
-        %0 = reshape(%x) {shape = [1,1,48]}
-        %1 = normalize(%0) {axes = [2]}
-        %2 = reshape(%1) {shape = [1,3,4,4]}
-
-    After::
-
-        %0 = normalize(%x) {axes = [1,2,3]}
-    """
-    found = rewritten(graph, partial(_unflattened, graph))
-    return graph if found is graph else dce(found)
-
-
-def _unflattened(graph: Graph, b: Rewriter, op: Operation) -> Value | None:
-    """What stands for the last reshape; numbers may be added or multiplied before it."""
-    if not isinstance(op.operator, Reshape):
-        return None
-    flat, steps = op.operands[0], list[Operation]()
-    while (step := _only_reader(graph, flat)) is not None and isinstance(step.operator, BinaryOperator):
-        inner = [v for v in step.operands if v.type.size != 1]
-        if len(inner) != 1 or inner[0].type.shape != flat.type.shape:
-            return None
-        steps.append(step)
-        flat = inner[0]
-    if step is None or not isinstance(step.operator, Normalize) or step.attributes["groups"] != 1:
-        return None
-    source = graph.producers.get(step.operands[0])
-    if source is None or not isinstance(source.operator, Reshape):
-        return None
-    x = source.operands[0]
-    axes = _axes_before(x.type.shape, flat.type.shape, step.operator.axes(flat.type.rank, step.attributes))
-    if x.type != op.result.type or not axes:
-        return None
-    value = b.emit("normalize", b[x], **{**step.attributes, "axes": axes}, location=step.location)
-    for binary in reversed(steps):
-        operands = [value if v.type.size != 1 else b.emit("reshape", b[v], shape=()) for v in binary.operands]
-        value = b.operation(binary.operator, operands, binary.attributes, location=binary.location).result
-    return value
-
-
-def _only_reader(graph: Graph, value: Value) -> Operation | None:
-    """What makes a value that is read once."""
-    is_alone = len(graph.users[value]) == 1 and value not in graph.outputs
-    return graph.producers.get(value) if is_alone else None
-
-
-def _axes_before(old: tuple[int, ...], new: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The dimensions that a reshape makes these of; none where it makes others of them, too."""
-    found: list[int] = []
-    for merged, parts in groups_of(old, new):
-        moved = [d in axes for d in parts if new[d] != 1]
-        if any(moved):
-            if not all(moved):
-                return ()
-            found += merged
-    return tuple(sorted(found))

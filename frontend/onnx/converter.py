@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -280,14 +280,37 @@ class Converter:
         results = _ruled(alone, rule)
         operations = alone.builder.operations
         work = sum(r.type.size for op in operations for r in op.results) + sum(map(macs_of, operations))
-        if any(isinstance(r, Tensor) for r in results):
+        values = list(dict.fromkeys(value for r in results for value in _values(r)))
+        if not values:
             return results
         if work > LARGEST or self.work + work > MAX_WORK:
             return None
         self.work += work
-        values = [r for r in results if isinstance(r, Value)]
         arrays = dict(zip(values, evaluate(alone.builder.finish(values)), strict=True))
-        return [arrays[r] if isinstance(r, Value) else r for r in results]
+        return [_with_arrays(r, arrays) for r in results]
+
+
+def _values(result: Any) -> Iterator[Value]:
+    """The values of a graph that a result is, or that the tensors of a sequence are."""
+    if isinstance(result, Value):
+        yield result
+    elif isinstance(result, Tensor):
+        if result.value is not None:
+            yield result.value
+        for item in result.items or ():
+            yield from _values(item)
+
+
+def _with_arrays(result: Any, arrays: Mapping[Value, Array]) -> Any:
+    """A result with numbers in the place of values."""
+    if isinstance(result, Value):
+        return arrays[result]
+    if not isinstance(result, Tensor):
+        return result
+    items = None if result.items is None else tuple(_with_arrays(item, arrays) for item in result.items)
+    if result.value is None:
+        return replace(result, items=items)
+    return replace(result, array=arrays[result.value], value=None, items=items)
 
 
 _ABSENT = Tensor("")

@@ -10,7 +10,7 @@ from ...compiler.passes.assign_axes import assign_axes
 from ...compiler.passes.dce import dce
 from ...compiler.passes.form_attention import form_attention
 from ...compiler.passes.picked_elements import with_picked_elements
-from ...compiler.passes.views import with_whole_normalizations
+from ...compiler.passes.whole_normalizations import with_whole_normalizations
 
 
 def arranged(graph: Graph) -> Graph:

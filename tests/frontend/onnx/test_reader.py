@@ -176,6 +176,20 @@ def test_functions_of_the_file_and_of_onnx() -> None:
 # ---- sizes ----------------------------------------------------------------------------------------------------------
 
 
+def test_parts_of_known_tensors() -> None:
+    """A sequence of parts of a weight is read as numbers: none of them is an operation that nobody keeps."""
+    nodes = [
+        helper.make_node("SplitToSequence", ["w", "sizes"], ["parts"], axis=0),
+        helper.make_node("SequenceAt", ["parts", "one"], ["part"]),
+        helper.make_node("Add", ["x", "part"], ["y"]),
+    ]
+    w = np.arange(6, dtype=np.float32).reshape(3, 2)
+    known = {"w": w, "sizes": np.array([1, 2]), "one": np.array(1)}
+    graph = graph_of(model(nodes, {"x": [2, 2]}, ["y"], known), "small")
+    (found,) = evaluate(graph, [np.ones((2, 2), np.float32)])
+    np.testing.assert_array_equal(found, w[1:] + 1)
+
+
 def test_open_sizes_are_bound_by_name() -> None:
     made = model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", "height", None]}, ["y"])
     text = problems(made)
