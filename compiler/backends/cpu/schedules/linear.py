@@ -65,8 +65,9 @@ def _pair(row: Row, signs: list[float], values: Sequence[Expr], bind: Bind) -> l
     """Two rows that differ in signs: what they share, plus and minus the rest."""
     shared = tuple(c if s > 0 else 0.0 for c, s in zip(row, signs, strict=True))
     rest = tuple(c if s < 0 else 0.0 for c, s in zip(row, signs, strict=True))
+    # One of the rest needs no product of its own: the factor is that of the sum, unless one is 1 and all aren't alike.
     factor = next(c for c in rest if c)
-    if any(abs(c) not in (0.0, abs(factor)) for c in rest):
+    if 1.0 in map(abs, rest) and any(abs(c) not in (0.0, abs(factor)) for c in rest):
         factor = 1.0
     base, step = bind(_sum(shared, values)), bind(_sum(tuple(c / factor for c in rest), values))
     return [bind(_add(base, sign * factor, step)) for sign in (1.0, -1.0)]
