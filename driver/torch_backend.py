@@ -20,6 +20,7 @@ from .compiler.errors import NetcError, near_miss
 from .frontend.pytorch import UnfitError, export, library
 from .pipeline import compile_graph
 from .runtime.program import Program
+from .torch_graphs import exportable, numbers_of
 
 MAX_SHAPES = 8
 """For so many combinations of shapes a graph is compiled at most; others run in PyTorch."""
@@ -105,6 +106,7 @@ class CapturedGraph:
         self._threads = threads
         holders = [node for node in module.graph.nodes if node.op == "placeholder"]
         self._weights = frozenset(i for i, node in enumerate(holders) if _is_weight(self._torch, node))
+        self._numbers = numbers_of(module) - self._weights
         self._programs: dict[Any, Compiled | None] = {}
         self._marks: Marks | None = None
         self._changes = 0
@@ -156,10 +158,16 @@ class CapturedGraph:
             self._changes += self._marks is not None
             self._programs.clear()
             self._marks = Marks(weights)
-        key = tuple((x.shape, x.dtype) if isinstance(x, self._torch.Tensor) else x for x in arguments)
+        key = tuple(self._kind(i, x) for i, x in enumerate(arguments))
         if key not in self._programs:
             self._programs[key] = self._compile(arguments)
         return self._programs[key]
+
+    def _kind(self, place: int, x: Any) -> Any:
+        """What a program is for: shape and type of a tensor, and numbers themselves."""
+        if not isinstance(x, self._torch.Tensor):
+            return x
+        return (x.dtype, repr(x.item())) if place in self._numbers else (x.shape, x.dtype)
 
     def _compile(self, arguments: Sequence[Any]) -> Compiled | None:
         if self._changes > MAX_CHANGES:
@@ -169,9 +177,11 @@ class CapturedGraph:
             self._say(f"it has been compiled for {MAX_SHAPES} combinations of shapes")
             return None
         torch = self._torch
-        inputs = [i for i, x in enumerate(arguments) if isinstance(x, torch.Tensor) and i not in self._weights]
+        known = self._weights | self._numbers
+        inputs = [i for i, x in enumerate(arguments) if isinstance(x, torch.Tensor) and i not in known]
         try:
-            bound = _bound(torch, self._module, arguments, frozenset(inputs))
+            module = exportable(torch, self._module, {i: arguments[i].item() for i in self._numbers})
+            bound = _bound(torch, module, arguments, frozenset(inputs))
             with torch.inference_mode(False), torch.no_grad():
                 examples = tuple(arguments[i].detach().clone() for i in inputs)
             graph = export(bound, examples, "captured")

@@ -19,6 +19,7 @@ from torch import nn  # noqa: E402
 from netc import torch_backend  # noqa: E402
 from netc.compiler.errors import NetcError  # noqa: E402
 from netc.torch_backend import EagerWarning, backend  # noqa: E402
+from netc.torch_graphs import exportable  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,3 +203,40 @@ def test_nothing_is_said_where_netc_computes(made: list[int]) -> None:
         warnings.simplefilter("error", EagerWarning)
         agree(compiled(torch.relu), torch.relu, X)
     assert made
+
+
+@torch.no_grad()
+def test_numbers_that_come_as_tensors(made: list[int]) -> None:
+    """With dynamic shapes the momentum of batch normalisation is a tensor of which `item()` is read."""
+    module = nn.BatchNorm1d(3).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EagerWarning)
+        agree(compiled(module, dynamic=True), module, torch.randn(4, 3))
+    assert made
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("mask_type", [None, 0, 1, 2])
+def test_layers_of_an_encoder(norm_first: bool, mask_type: int | None) -> None:
+    """In inference PyTorch has one operator for a whole layer, which no exporter takes: it is spelt out."""
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, norm_first=norm_first)
+    attention = layer.self_attn
+    shapes = {0: (5, 5), 1: (2, 5), 2: (2, 2, 5, 5)}
+    mask = None if mask_type is None else torch.rand(shapes[mask_type]) > 0.5
+    if mask is not None:
+        mask[..., 0] = False
+    weights = (attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight, attention.out_proj.bias)
+    norms = (layer.norm1.weight, layer.norm1.bias, layer.norm2.weight, layer.norm2.bias)
+    dense = (layer.linear1.weight, layer.linear1.bias, layer.linear2.weight, layer.linear2.bias)
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    given = (*weights, True, norm_first, 1e-5, *norms, *dense, mask, mask_type)
+    holders = {i: graph.placeholder(f"p{i}") for i, v in enumerate(given) if isinstance(v, torch.Tensor)}
+    arguments = (holders.get(i, v) for i, v in enumerate(given))
+    graph.output((graph.call_function(torch._transformer_encoder_layer_fwd, (x, 8, 2, *arguments)),))
+    module = torch.fx.GraphModule(nn.Module(), graph)
+    found = exportable(torch, module, {})
+    assert not any(node.target is torch._transformer_encoder_layer_fwd for node in found.graph.nodes)
+    inputs = (torch.randn(2, 5, 8), *(v for v in given if isinstance(v, torch.Tensor)))
+    agree(found, module, *inputs)

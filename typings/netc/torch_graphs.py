@@ -1,0 +1,1 @@
+../../driver/torch_graphs.py
