@@ -14,7 +14,7 @@ from ..ops.axes import Permutation, composed, inverse, is_free, is_identity
 from ..ops.elementwise import BinaryOperator
 from ..ops.shape import Reshape, Transpose
 from .axis_cuts import chosen, cost, gain, merged_from
-from .axis_orders import Order, Roots, order_of
+from .axis_orders import Order, Roots, order_of, transposes_left
 from .axis_plans import Plan, Seed, absorbing, planned, seeds
 from .base import Pass
 from .dce import dce
@@ -58,9 +58,8 @@ class AssignAxes(Pass):
             return graph
         found = start = rewritten(graph, partial(_with_full_rank, roots.static))
         found = _settled(found)
-        apart = with_later_merges(found)
-        if apart is not found:
-            apart = _settled(apart)
+        if transposes_left(found).inside:  # else there is little to gain for twice the time
+            apart = _settled(with_later_merges(found))
             if cost(Roots(apart), {}) < cost(Roots(found), {}):
                 found = apart
         return graph if found is start else dce(rewritten(found, partial(_with_own_rank, found)))
