@@ -116,7 +116,7 @@ def cmake(build: Build, objects: Sequence[str]) -> str:
         f"""
 find_package(Threads REQUIRED)
 target_link_libraries({p} PUBLIC Threads::Threads)"""
-        if build.interface.threads > 1
+        if build.interface.has_pthreads
         else ""
     )
     files = " ".join(f"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}" for name in objects)
@@ -147,7 +147,7 @@ def readme(build: Build, files: Sequence[tuple[str, str]], command: str) -> str:
     )
     stack = f"| stack | {build.stack_bytes:,} bytes |\n" if build.stack_bytes is not None else ""
     what = "a training step of one neural network" if i.task is Task.TRAIN else "one neural network"
-    needs = "`pthread`, `memcpy` and `memset`" if i.threads > 1 else "`memcpy` and `memset` at most"
+    needs = "`pthread`, `memcpy` and `memset`" if i.has_pthreads else "`memcpy` and `memset` at most"
     weights = {
         Storage.EMBEDDED: "in the object, read-only",
         Storage.SECTION: f"in section `{i.section}` of the object, read-only",
