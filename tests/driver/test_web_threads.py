@@ -95,23 +95,29 @@ def test_a_state_is_kept_and_reset(tmp_path: Path) -> None:
 
 
 @needs_node
-def test_without_shared_memory_there_is_one_thread(library: tuple[Graph, Path]) -> None:
+@pytest.mark.parametrize(
+    ("lacking", "reason"),
+    [
+        ("delete globalThis.SharedArrayBuffer", "there is no SharedArrayBuffer"),
+        ("globalThis.crossOriginIsolated = false", "the page isn't cross-origin isolated"),
+    ],
+)
+def test_without_shared_memory_there_is_one_thread(lacking: str, reason: str, library: tuple[Graph, Path]) -> None:
     graph, folder = library
     told, found = in_node(f"""
-        delete globalThis.SharedArrayBuffer;
+        {lacking};
         const {{ load, inputs }} = await import("{folder}/net.mjs");
         const network = await load({{ threads: 3 }});
         network.selftest();
         {RUN}
         console.log(JSON.stringify([told, found]));
     """)
-    assert told == [1, f"{graph.name} runs on one thread: there is no SharedArrayBuffer"]
+    assert told == [1, f"{graph.name} runs on one thread: {reason}"]
     assert found == expected(graph)
 
 
 @needs_chromium
-@pytest.mark.parametrize("isolated", [True, False])
-def test_workers_of_a_browser(isolated: bool, library: tuple[Graph, Path], tmp_path: Path) -> None:
+def test_workers_of_a_browser(library: tuple[Graph, Path], tmp_path: Path) -> None:
     graph, folder = library
     page = f"""<script type="module">
         import {{ load, inputs }} from "./net.mjs";
@@ -123,16 +129,15 @@ def test_workers_of_a_browser(isolated: bool, library: tuple[Graph, Path], tmp_p
           await send([told, found]);
         }} catch (error) {{ await send([String(error), []]); }}
     </script>"""
-    told, found = in_browser(page, folder, isolated, tmp_path)
-    note = f"{graph.name} runs on one thread: the page isn't cross-origin isolated"
-    assert told == ([3, ""] if isolated else [1, note])
+    told, found = in_browser(page, folder, tmp_path)
+    assert told == [3, ""]
     assert found == expected(graph)
 
 
-def in_browser(page: str, folder: Path, isolated: bool, profile: Path) -> Any:
+def in_browser(page: str, folder: Path, profile: Path) -> Any:
     """What a page posts to the server that it comes from."""
     done, received = threading.Event(), list[bytes]()
-    with serving(page, folder, isolated, lambda body: (received.append(body), done.set())) as address:
+    with serving(page, folder, lambda body: (received.append(body), done.set())) as address:
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
         command = [str(CHROMIUM), *flags, f"--user-data-dir={profile}", address]
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -145,8 +150,8 @@ def in_browser(page: str, folder: Path, isolated: bool, profile: Path) -> Any:
 
 
 @contextmanager
-def serving(page: str, folder: Path, isolated: bool, result: Any) -> Iterator[str]:
-    """A server for a page and for the files of a library, with or without the headers that isolate a page."""
+def serving(page: str, folder: Path, result: Any) -> Iterator[str]:
+    """A server for a page and for the files of a library, with the headers that isolate a page."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         extensions_map: ClassVar = {
@@ -159,9 +164,8 @@ def serving(page: str, folder: Path, isolated: bool, result: Any) -> Iterator[st
             super().__init__(*arguments, directory=str(folder))
 
         def end_headers(self) -> None:
-            if isolated:
-                self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-                self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
             super().end_headers()
 
         def do_GET(self) -> None:
