@@ -160,6 +160,12 @@ def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:
         netc.load_library(tmp_path / "out/net.so", threads=threads + 1)
     with pytest.raises(NetcError, match="no library of `netc build`"):
         netc.load_library(tmp_path / "out/net.h")
+    data = (tmp_path / "out/net.so").read_bytes()
+    facts = data.index(b'{"netc_library"')
+    for length in (len(data) - 300, data.index(b"\0", facts) + 1):
+        (tmp_path / "out/half.so").write_bytes(data[:length])
+        with pytest.raises(NetcError, match="its end is missing"):
+            netc.load_library(tmp_path / "out/half.so")
 
 
 @needs_ziglang
