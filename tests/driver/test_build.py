@@ -272,6 +272,8 @@ def test_the_stack_of_a_training_step_is_certified(tiny: Path, tmp_path: Path) -
     calls = [call["function"] for call in certificate["deepest_calls"]]
     assert calls[:2] == ["net_train_step", "netc.sequence"]
     assert certificate["ram"]["stack"] == sum(call["frame"] for call in certificate["deepest_calls"])
+    page = (tmp_path / "out/README.md").read_text()
+    assert "    arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -std=c99 -O2 example.c " in page
 
 
 @needs_ziglang
