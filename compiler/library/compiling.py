@@ -15,7 +15,7 @@ def compiling(build: Build, target: Target) -> str:
     if target.environment is Environment.WASM:
         return f"`index.html` is opened from disk; pages and Node import `{p}.mjs`.\n"
     pictures = [f"{p}_preprocess.c"] if build.extras.preprocess else []
-    threads = ["-lpthread"] if build.interface.has_pthreads else []
+    threads = ["-lpthread"] if build.interface.threads > 1 else []
     files = " ".join(["example.c", *pictures, f"{p}.o", "-lm", *threads, "-o example"])
     compiler, more = _on_a_board(target) if target.environment is Environment.BARE else _in_a_process(target)
     return f"    {compiler} -std=c99 -O2 {files}\n" + (f"\n{more}\n" if more else "")

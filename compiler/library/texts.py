@@ -124,7 +124,7 @@ def cmake(build: Build, objects: Sequence[str]) -> str:
         f"""
 find_package(Threads REQUIRED)
 target_link_libraries({name} PUBLIC Threads::Threads)"""
-        if build.interface.has_pthreads
+        if build.interface.threads > 1
         else ""
     )
     files = " ".join(f"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}" for name in objects)
@@ -157,7 +157,7 @@ def readme(
     )
     stack = f"| stack | {build.stack_bytes:,} bytes |\n" if build.stack_bytes is not None else ""
     what = "a training step of one neural network" if i.task is Task.TRAIN else "one neural network"
-    needs = "`pthread`, `memcpy` and `memset`" if i.has_pthreads else "`memcpy` and `memset` at most"
+    needs = "`pthread`, `memcpy` and `memset`" if i.threads > 1 else "`memcpy` and `memset` at most"
     floats = [name for name in outside if name not in ("memcpy", "memset")]
     if floats:
         needs += f", and `libgcc` or `compiler-rt` for floats (`{floats[0]}` and others)"
