@@ -28,18 +28,19 @@ from .compiler.library.interface import (
     Task,
     check_prefix,
     code_hash,
-    identifier,
     interface_of,
+    usual_prefix,
     weights_region,
 )
 from .compiler.library.preprocess import Picture, preprocess_source
+from .compiler.library.sections import check_section
 from .compiler.library.selftest import Answer, answers, sample
 from .compiler.library.texts import cmake, example, readme
 from .compiler.library.weights import weights_file
 from .compiler.modules.module import Module
 from .compiler.modules.overlaps import overlapping_calls
 from .compiler.signature import output_names
-from .compiler.targets.target import Environment
+from .compiler.targets.target import Environment, Target
 from .library_command import command_of, usual_storage
 from .picture import usable_labels
 from .pipeline import PROGRAM, Compilation, Request, Source, Weights, build, find_weights, load, load_program
@@ -121,7 +122,7 @@ def build_library(
     )
     if train is not None:
         request = TrainingRequest(**{f.name: getattr(request, f.name) for f in fields(Request)}, **train)
-    return write_library(request, Path(folder), target, Choices(**choices))
+    return write_library(request, folder, target, Choices(**choices))
 
 
 def save_trained(
@@ -151,8 +152,11 @@ def save_trained(
     write_weights(path, graph, {**find_weights(weights, graph, seed), **trained})
 
 
-def write_library(request: Request, folder: Path, target: str, choices: Choices) -> Library:
+def write_library(request: Request, home: str | os.PathLike[str], target: str, choices: Choices) -> Library:
     """`build_library` of a request."""
+    folder = Path(home)
+    if not os.fspath(home):
+        raise NetcError("the name of the folder is empty", hint="-o . is the folder where you are")
     if folder.exists() and not folder.is_dir():
         raise NetcError(f"{folder} is no folder", hint="-o names the folder for the files of the library")
     is_page = find_target(target).environment is Environment.WASM
@@ -191,14 +195,14 @@ def write_library(request: Request, folder: Path, target: str, choices: Choices)
             text = as_json(certificate, interface.name, build_.target)
             (part / f"{prefix}.certificate.json").write_text(text, encoding="utf-8")
         notes += _link(part, build_, c)
-        files = _describe(part, build_, request, target, certificate)
+        files = _describe(part, build_, request, c.target, target, certificate)
     return Library(folder, tuple(name for name, _ in files), build_, len(object_), tuple(notes))
 
 
 def _prefix(given: str | None, graph: Graph) -> str:
     if given is not None:
         return check_prefix(given)
-    return identifier(graph.name).lower() or "net"
+    return usual_prefix(graph.name)
 
 
 def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
@@ -206,8 +210,7 @@ def _interface(c: Compilation, prefix: str, choices: Choices) -> Interface:
     if section is not None:
         if choices.embed_weights is False:
             raise NetcError("weights in a section are embedded", hint="leave one of the two options out")
-        if not section or not section.isascii() or not section.isprintable() or '"' in section or "\\" in section:
-            raise NetcError(f"`{section}` is no name of a section", hint="for example --weights-section .flash_weights")
+        check_section(section, c.target)
         storage = Storage.SECTION
     else:
         storage = usual_storage(c.target)
@@ -377,13 +380,14 @@ _MEANINGS = {
 
 
 def _describe(
-    folder: Path, build_: Build, request: Request, target: str, certificate: Certificate | None
+    folder: Path, build_: Build, request: Request, target: Target, name: str, certificate: Certificate | None
 ) -> Sequence[tuple[str, str]]:
     """Write the page; the files and what they are."""
     p = build_.interface.prefix
     names = {(f"{p}{end}" if end[0] in "._" else end): what for end, what in _MEANINGS.items()}
     there = [(name, what) for name, what in names.items() if (folder / name).exists()]
-    page = readme(build_, there, command_of(build_, request, target))
+    outside = () if certificate is None else certificate.outside
+    page = readme(build_, target, there, command_of(build_, request, name), outside)
     if certificate is not None:
         page += "\n" + as_table(certificate)
     (folder / "README.md").write_text(page, encoding="utf-8")

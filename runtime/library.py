@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..compiler.arrays import aligned_bytes
 from ..compiler.errors import NetcError, near_miss
+from ..compiler.library.elf import is_cut_off
 from ..compiler.library.facts import KEY, START
 from ..compiler.library.interface import ABI, MEANINGS, Status
 from ..compiler.types import DType
@@ -174,7 +175,10 @@ class LoadedLibrary:
         return context
 
     def _function(self, name: str, result: Any = ctypes.c_int32) -> Any:
-        function = self._library[f"{self.facts['prefix']}_{name}"]
+        try:
+            function = self._library[f"{self.facts['prefix']}_{name}"]
+        except AttributeError as error:
+            raise NetcError(f"the library lacks what it says it has: {error}") from None
         function.restype = result
         return function
 
@@ -223,6 +227,8 @@ def _opened(path: Path, facts: Mapping[str, Any]) -> ctypes.CDLL:
         copy = Path(folder) / path.name
         try:
             shutil.copyfile(path, copy)
+            if copy.suffix == ".so" and is_cut_off(copy.read_bytes()):
+                raise NetcError(f"{path} is damaged: its end is missing", hint="build it again")
             return ctypes.CDLL(os.fspath(copy))
         except OSError as error:
             raise NetcError(f"can't load {path}: {error}", hint=f"it is for {facts['target']}") from None

@@ -105,6 +105,15 @@ class Elf:
         return cls(int.from_bytes(data[18:20], "little"), wide, sections, symbols)
 
 
+def is_cut_off(data: bytes) -> bool:
+    """True for an ELF file that is shorter than its head and its sections say; loading one can end the process."""
+    try:
+        sections = _sections(data, data[4] == 2)
+    except (struct.error, IndexError, ValueError):
+        return True
+    return any(s.kind != _NO_BITS and len(s.data) < s.size for s in sections)
+
+
 def _text(strings: bytes, at: int) -> str:
     return strings[at : strings.index(b"\0", at)].decode("utf-8", "replace")
 

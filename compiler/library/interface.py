@@ -202,11 +202,12 @@ def _tensors(given: Sequence[tuple[str, TensorType]], fallback: str) -> tuple[Te
     tensors = []
     for number, (name, type_) in enumerate(given):
         base = identifier(name) or f"{fallback}{number}"
+        base = f"{base}_" if base in _RESERVED else base
         free, count = base, 1
-        while free in taken:
+        while free.upper() in taken:  # as constants have it
             count += 1
             free = f"{base}_{count}"
-        taken.add(free)
+        taken.add(free.upper())
         tensors.append(Tensor(name, free, type_))
     return tuple(tensors)
 
@@ -217,28 +218,44 @@ _WORDS = """
     nullptr operator or private protected public register restrict return short signed sizeof static struct switch
     template this throw true try typedef typename union unsigned using virtual void volatile while xor
     fn impl let loop match mod move mut pub ref self super trait type unsafe use where
+    NULL EOF assert errno linux unix stdin stdout stderr
 """
 _RESERVED = frozenset(_WORDS.split())
-"""Words of C, C++ and Rust."""
+"""Words of C, C++ and Rust, and macros that programs often have."""
+_SYSTEM = """
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic
+    stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype pthread unistd
+"""
+_HEADERS = frozenset(_SYSTEM.split())
+"""Headers of C and of its threads: a `math.h` of a network's would take the place of the system's."""
 
 
 def identifier(name: str) -> str:
-    """A name as C, C++ and Rust can have it: letters, digits and single underscores; empty if nothing of it remains."""
+    """A name as C, C++ and Rust have it: letters, digits and single underscores; empty if nothing of it remains.
+
+    It may be a word of these languages.
+    """
     ascii_only = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
     plain = "_".join(part for part in ascii_only.split("_") if part)
     if not plain:
         return ""
-    if plain[0].isdigit():
-        return f"n{plain}"
-    return f"{plain}_" if plain in _RESERVED else plain
+    return f"n{plain}" if plain[0].isdigit() else plain
+
+
+def usual_prefix(name: str) -> str:
+    """The prefix of a network that is called so."""
+    found = identifier(name).lower() or "net"
+    return f"{found}_net" if found in _HEADERS else found
 
 
 def check_prefix(prefix: str) -> str:
-    """A prefix for names in C; raises `NetcError` for what is none."""
+    """A prefix for names in C and of files; raises `NetcError` for what is none."""
     if not prefix or identifier(prefix) != prefix:
         cure = identifier(prefix)
         hint = f"for example {cure}" if cure else "letters, digits and underscores"
         raise NetcError(f"`{prefix}` can't begin names in C", hint=hint)
+    if prefix.lower() in _HEADERS:
+        raise NetcError(f"{prefix}.h would hide a header of C", hint=f"for example {prefix}_net")
     return prefix
 
 

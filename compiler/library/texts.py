@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..targets.target import Target
+from .compiling import compiling
 from .header import C_TYPES, Build, comment, string
 from .interface import Interface, Storage, Task, Tensor
 
@@ -69,7 +71,7 @@ def _steps(build: Build, upper: str) -> Iterator[str]:
     i, p = build.interface, build.interface.prefix
     if i.storage is Storage.FILE:
         yield f"""  if (!load({string(build.extras.weights_name)})) {{
-    printf("there are no weights\\n");
+    printf("can't read all of %s\\n", {string(build.extras.weights_name)});
     return EXIT_FAILURE;
   }}
   if (failed("{p}_bind", {p}_bind(workspace, weights, {upper}_WEIGHTS_BYTES))) return 1;"""
@@ -107,15 +109,21 @@ def _training(i: Interface) -> Iterator[str]:
   }}"""
 
 
+_OWN = "all clean depend edit_cache help install package preinstall rebuild_cache test uninstall"
+_TARGETS = frozenset(_OWN.split())
+"""Targets that CMake makes itself."""
+
+
 def cmake(build: Build, objects: Sequence[str]) -> str:
-    """A project with the library as target `PREFIX` and the example."""
+    """A project with the library as target `PREFIX`, or `PREFIX_net` where CMake keeps that name, and the example."""
     p = build.interface.prefix
-    sources = f"add_library({p} STATIC {p}_preprocess.c ${{objects}})" if build.extras.preprocess else None
-    library = sources or f"add_library({p} STATIC ${{objects}})"
+    name = f"{p}_net" if p in _TARGETS else p
+    sources = f"add_library({name} STATIC {p}_preprocess.c ${{objects}})" if build.extras.preprocess else None
+    library = sources or f"add_library({name} STATIC ${{objects}})"
     threads = (
         f"""
 find_package(Threads REQUIRED)
-target_link_libraries({p} PUBLIC Threads::Threads)"""
+target_link_libraries({name} PUBLIC Threads::Threads)"""
         if build.interface.threads > 1
         else ""
     )
@@ -127,17 +135,19 @@ project({p} C)
 set(objects {files})
 set_source_files_properties(${{objects}} PROPERTIES EXTERNAL_OBJECT TRUE)
 {library}
-set_target_properties({p} PROPERTIES C_STANDARD 99 LINKER_LANGUAGE C)
-target_include_directories({p} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
-target_link_libraries({p} PUBLIC $<$<BOOL:${{UNIX}}>:m>){threads}
+set_target_properties({name} PROPERTIES C_STANDARD 99 LINKER_LANGUAGE C)
+target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
+target_link_libraries({name} PUBLIC $<$<BOOL:${{UNIX}}>:m>){threads}
 
 add_executable({p}_example example.c)
-target_link_libraries({p}_example PRIVATE {p})
+target_link_libraries({p}_example PRIVATE {name})
 """
 
 
-def readme(build: Build, files: Sequence[tuple[str, str]], command: str) -> str:
-    """The page; `files` are names and what they are."""
+def readme(
+    build: Build, target: Target, files: Sequence[tuple[str, str]], command: str, outside: Sequence[str] = ()
+) -> str:
+    """The page; `files` are names and what they are, `outside` functions of others that a run calls, if known."""
     i, p = build.interface, build.interface.prefix
     rows = "\n".join(f"| `{name}` | {what} |" for name, what in files)
     tensors = "\n".join(
@@ -148,6 +158,9 @@ def readme(build: Build, files: Sequence[tuple[str, str]], command: str) -> str:
     stack = f"| stack | {build.stack_bytes:,} bytes |\n" if build.stack_bytes is not None else ""
     what = "a training step of one neural network" if i.task is Task.TRAIN else "one neural network"
     needs = "`pthread`, `memcpy` and `memset`" if i.threads > 1 else "`memcpy` and `memset` at most"
+    floats = [name for name in outside if name not in ("memcpy", "memset")]
+    if floats:
+        needs += f", and `libgcc` or `compiler-rt` for floats (`{floats[0]}` and others)"
     weights = {
         Storage.EMBEDDED: "in the object, read-only",
         Storage.SECTION: f"in section `{i.section}` of the object, read-only",
@@ -159,6 +172,7 @@ A library for C of {what}, compiled by netc. `{p}.h` says how it is called; it n
 
     {command}
 
+{compiling(build, target)}
 | file | |
 | --- | --- |
 {rows}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -80,7 +79,7 @@ def build_command(model: str, output: str, as_json: bool, target: str, train: bo
     if training is not None:
         request = TrainingRequest(model, **given, cpu=target, **training)
     names = ("prefix", "embed_weights", "weights_section", "selftest", "ram")
-    library = write_library(request, Path(output), target, Choices(**{name: options[name] for name in names}))
+    library = write_library(request, output, target, Choices(**{name: options[name] for name in names}))
     show_notes(*library.notes)
     echo(json.dumps(_summary(library), indent=1) if as_json else _report(library), nl=as_json)
 

@@ -21,6 +21,7 @@ from netc.compiler.graph.interpreter import evaluate
 from netc.compiler.graph.ir import Value
 from netc.compiler.graph.state import Session
 from netc.compiler.library.elf import Elf
+from netc.compiler.library.interface import Status
 from netc.compiler.library.selftest import numbers, sample
 from netc.compiler.types import DType, Quantization, TensorType, parse_type
 from netc.library import build_library
@@ -86,6 +87,60 @@ def test_two_networks_link_into_one_program(netc: Call, tiny: Path, tmp_path: Pa
     subprocess.run(["./both"], cwd=out, check=True)
 
 
+NAMES = """
+net {name}(Image: f32[2, 3], image: f32[2, 3], NULL: f32[2, 3], linux: f32[2, 3], class: f32[2, 3]) {{
+  return add(add(add(Image, image), add(NULL, linux)), class)
+}}
+"""
+
+
+@needs_cc
+@pytest.mark.parametrize(("name", "prefix"), [("double", "double"), ("math", "math_net"), ("test", "test")])
+def test_names_that_mean_something_to_compilers(netc: Call, name: str, prefix: str, tmp_path: Path) -> None:
+    (tmp_path / "a.net").write_text(NAMES.format(name=name))
+    out = tmp_path / "out"
+    assert netc("build", tmp_path / "a.net", "-o", out).code == 0
+    cc(out, "-std=gnu99", "example.c", f"{prefix}.o", "-o", "example")
+    assert "the self-test gives" in subprocess.run(["./example"], cwd=out, capture_output=True, text=True).stdout
+    cc(out, "-x", "c++", "-std=c++11", "-Wpedantic", "-fsyntax-only", f"{prefix}.h", warnings=False)
+    if shutil.which("cmake") and name == "test":
+        subprocess.run(["cmake", "-B", "build"], cwd=out, check=True, capture_output=True)
+
+
+REFUSALS = """
+#include <stdio.h>
+#include "net.h"
+static NET_ALIGNED uint8_t workspace[NET_WORKSPACE_BYTES], buffers[NET_SELFTEST_BYTES + 64];
+static NET_ALIGNED uint8_t weights[NET_WEIGHTS_BYTES];
+static float image[NET_INPUT_IMAGE_SIZE], scores[NET_OUTPUT_OUTPUT0_SIZE];
+int main(void) {
+  const net_inputs inputs = {image};
+  const net_outputs outputs = {scores};
+  FILE *file = fopen("net.weights", "rb");
+  if (file == NULL || fread(weights, 1, NET_WEIGHTS_BYTES, file) != NET_WEIGHTS_BYTES) return 1;
+  printf("%d ", (int)net_bind(workspace, weights, NET_WEIGHTS_BYTES));
+  printf("%d ", (int)net_run(workspace, &inputs, &outputs));
+  printf("%d ", (int)net_selftest(workspace, buffers + 8));
+  weights[NET_WEIGHTS_BYTES - 1] ^= 1;
+  printf("%d ", (int)net_bind(workspace, weights, NET_WEIGHTS_BYTES));
+  printf("%d", (int)net_run(workspace, &inputs, &outputs));
+  return 0;
+}
+"""
+
+
+@needs_cc
+def test_weights_that_were_refused_are_not_used(netc: Call, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert netc("build", tiny, "-o", out, "--prefix", "net").code == 0
+    (out / "main.c").write_text(REFUSALS)
+    cc(out, "main.c", "net.o", "-o", "main")
+    printed = subprocess.run(["./main"], cwd=out, capture_output=True, text=True, check=True).stdout
+    assert [Status(int(word)) for word in printed.split()] == [
+        *(Status.OK, Status.OK, Status.MISALIGNED, Status.DAMAGED_WEIGHTS, Status.NO_WEIGHTS),
+    ]
+
+
 @needs_ziglang
 @pytest.mark.parametrize("threads", [1, 2])
 def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:
@@ -105,6 +160,12 @@ def test_libraries_load_back(tiny: Path, tmp_path: Path, threads: int) -> None:
         netc.load_library(tmp_path / "out/net.so", threads=threads + 1)
     with pytest.raises(NetcError, match="no library of `netc build`"):
         netc.load_library(tmp_path / "out/net.h")
+    data = (tmp_path / "out/net.so").read_bytes()
+    facts = data.index(b'{"netc_library"')
+    for length in (len(data) - 300, data.index(b"\0", facts) + 1):
+        (tmp_path / "out/half.so").write_bytes(data[:length])
+        with pytest.raises(NetcError, match="its end is missing"):
+            netc.load_library(tmp_path / "out/half.so")
 
 
 @needs_ziglang
@@ -211,6 +272,8 @@ def test_the_stack_of_a_training_step_is_certified(tiny: Path, tmp_path: Path) -
     calls = [call["function"] for call in certificate["deepest_calls"]]
     assert calls[:2] == ["net_train_step", "netc.sequence"]
     assert certificate["ram"]["stack"] == sum(call["frame"] for call in certificate["deepest_calls"])
+    page = (tmp_path / "out/README.md").read_text()
+    assert "    arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -std=c99 -O2 example.c " in page
 
 
 @needs_ziglang
@@ -308,6 +371,10 @@ def test_mistakes_are_said(netc: Call, tiny: Path, tmp_path: Path) -> None:
         (("--target", "cortex-m4", "--ram", "50"), "doesn't fit in 50 bytes of RAM: the least is"),
         (("--weights-section", "", "--embed-weights"), "no name of a section"),
         (("--weights-section", ".x", "--no-embed-weights"), "weights in a section are embedded"),
+        (("--weights-section", ".bss.weights"), "means something else to linkers"),
+        (("--weights-section", ".symtab", "--target", "cortex-m4"), "means something else to linkers"),
+        (("--weights-section", ".flash", "--target", "aarch64-macos"), "a segment and a section, as macOS has them"),
+        (("--prefix", "string"), "string.h would hide a header of C"),
         (("--set", "sizes=3"), "sizes"),
         (("--freeze", "fc.*"), "--freeze is for training"),
         (("--train", "--target", "wasm32"), "libraries for WebAssembly don't train"),
@@ -321,6 +388,9 @@ def test_mistakes_are_said(netc: Call, tiny: Path, tmp_path: Path) -> None:
     done = netc("build", tiny, "-o", tiny)
     assert done.code == 2
     assert "no folder" in done.err
+    done = netc("build", tiny, "-o", "")
+    assert done.code == 2
+    assert "the name of the folder is empty" in done.err
 
 
 @needs_ziglang

@@ -58,16 +58,22 @@ def run_library(target: str, library: Library, inputs: Sequence[Array], *, runs:
 
 
 def execute(
-    target: str, library: Library, inputs: Sequence[Array], *, runs: int = 1, options: Sequence[str] = ()
+    target: str,
+    library: Library,
+    inputs: Sequence[Array],
+    *,
+    runs: int = 1,
+    options: Sequence[str] = (),
+    seconds: int = SECONDS,
 ) -> subprocess.CompletedProcess[bytes]:
-    """The process of `run_library`; `options` are QEMU's."""
+    """The process of `run_library`; `options` are QEMU's, `seconds` the time that it has."""
     folder = library.folder
     (folder / "tensors.h").write_text(_tensors(library, runs))
     program = link(target, library)
     weights = folder / "net.weights"
     data = (weights.read_bytes() if weights.exists() else b"") + joined(inputs)
     done = subprocess.run(
-        [*PROCESSES[target][0], *options, program], input=data, capture_output=True, timeout=SECONDS, check=False
+        [*PROCESSES[target][0], *options, program], input=data, capture_output=True, timeout=seconds, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{target} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")

@@ -20,17 +20,22 @@ done:
   ret i32 %hash
 }
 
+; A workspace whose weights were refused has none, even if it had some before: they may be what was overwritten.
 define i32 @{{prefix}}_bind(ptr %workspace, ptr %weights, {{size}} %bytes) nounwind {
 entry:
   %here = call i32 @netc.placed(ptr %workspace)
+  %usable = icmp eq i32 %here, 0
+  br i1 %usable, label %forget, label %misplaced
+misplaced:
+  ret i32 %here
+forget:
+  %mark = getelementptr i8, ptr %workspace, {{size}} 8
+  store i64 0, ptr %mark, align 8
   %there = call i32 @netc.placed(ptr %weights)
-  %either = or i32 %here, %there
-  %fits = icmp eq i32 %either, 0
+  %fits = icmp eq i32 %there, 0
   br i1 %fits, label %length, label %unfit
 unfit:
-  %first = icmp eq i32 %here, 0
-  %why = select i1 %first, i32 %there, i32 %here
-  ret i32 %why
+  ret i32 %there
 length:
   %long = icmp eq {{size}} %bytes, {{file}}
   br i1 %long, label %names, label %size
@@ -57,7 +62,6 @@ damaged:
   ret i32 {{damaged}}
 bind:
   store ptr %payload, ptr %workspace, align 8
-  %mark = getelementptr i8, ptr %workspace, {{size}} 8
   store i64 {{code}}, ptr %mark, align 8
   %reset = getelementptr i8, ptr %workspace, {{size}} 16
   store i64 0, ptr %reset, align 8

@@ -15,10 +15,11 @@ entry:
   %state = alloca i32, align 4
   %inputs = alloca [{{inputs_or_one}} x ptr]
   %outputs = alloca [{{outputs}} x ptr]
-  %absent = icmp eq ptr %buffers, null
-  br i1 %absent, label %null, label %begin
-null:
-  ret i32 {{null}}
+  %placed = call i32 @netc.placed(ptr %buffers)
+  %fits = icmp eq i32 %placed, 0
+  br i1 %fits, label %begin, label %unfit
+unfit:
+  ret i32 %placed
 begin:
 {{reset}}{{samples}}
   %status = call i32 @{{prefix}}_{{function}}(ptr %workspace, ptr %inputs, ptr %outputs)
