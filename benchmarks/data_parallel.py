@@ -106,12 +106,14 @@ def bits(nets: Sequence[str], samples: int) -> int:
             home = Path(name)
             write_part(home, NETS[net], samples)
             found = {}
-            for ranks, threads in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1)):
+            for ranks, threads in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)):
                 found[f"{ranks} x {threads}"] = trained(home, net, ranks, threads)
-            half = ("--batch", str(BATCH // 2), "--shards", "2", "--accumulate", "2")
-            for ranks in (1, 2):
-                found[f"{ranks} x 1, accumulated"] = trained(home, net, ranks, 1, *half)
-            found["4 x 1, killed, then 2 x 1"] = resumed(home, net)
+            half = ("--batch", str(BATCH // 2), "--shards", str(shards_of(net) // 2), "--accumulate", "2")
+            for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1)):
+                found[f"{ranks} x {threads}, accumulated"] = trained(home, net, ranks, threads, *half)
+            found["4 x 1, killed, then 2 x 1"] = resumed(home, net, 4, 2)
+            found["1 x 1, killed, then 4 x 1"] = resumed(home, net, 1, 4)
+            found["2 x 1, accumulated, killed, then 1 x 1"] = resumed(home, net, 2, 1, *half)
             expected = found["1 x 1"]
             rows += [[net, case, digest[:16], "yes" if digest == expected else "NO"] for case, digest in found.items()]
             sound &= set(found.values()) == {expected}
@@ -131,8 +133,13 @@ def write_part(home: Path, data: str, samples: int) -> None:
 
 def command(net: str, threads: int, run: str, *more: str) -> tuple[str, ...]:
     given = ("--data", "part.npz", "--epochs", str(EPOCHS), "--threads", str(threads), "--seed", "1", "--run-dir", run)
-    batch = () if "--batch" in more else ("--batch", str(BATCH), "--shards", "4", "--accumulate", "1")
+    batch = () if "--batch" in more else ("--batch", str(BATCH), "--accumulate", "1")
     return ("-m", "netc", "train", net, *given, *batch, *more)
+
+
+def shards_of(net: str) -> int:
+    """How many shards `netc train` makes of a batch."""
+    return resolve_recipe(None, {"batch": BATCH, "data": "none"}, netc.load(net)).shards
 
 
 def trained(home: Path, net: str, ranks: int, threads: int, *more: str) -> str:
@@ -142,9 +149,10 @@ def trained(home: Path, net: str, ranks: int, threads: int, *more: str) -> str:
     return digest_of(home / run)
 
 
-def resumed(home: Path, net: str) -> str:
-    """The hash of the weights of a run whose launcher is killed after an epoch, and which goes on elsewhere."""
-    job = subprocess.Popen(launched(4, *command(net, 1, "killed")), cwd=home, stdout=subprocess.PIPE, text=True)
+def resumed(home: Path, net: str, ranks: int, later: int, *more: str) -> str:
+    """The hash of the weights of a run whose launcher is killed after an epoch, and which goes on on `later` ranks."""
+    run = f"killed-{ranks}-{later}"
+    job = subprocess.Popen(launched(ranks, *command(net, 1, run, *more)), cwd=home, stdout=subprocess.PIPE, text=True)
     assert job.stdout is not None
     for line in job.stdout:
         if line.startswith("epoch 1/"):
@@ -152,9 +160,9 @@ def resumed(home: Path, net: str) -> str:
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
     time.sleep(5)  # the ranks end when their launcher is gone
-    again = launched(2, "-m", "netc", "train", "--resume", "killed", "--threads", "1")
+    again = launched(later, "-m", "netc", "train", "--resume", run, "--threads", "1")
     subprocess.run(again, cwd=home, check=True, stdout=subprocess.DEVNULL)
-    return digest_of(home / "killed")
+    return digest_of(home / run)
 
 
 def digest_of(run: Path) -> str:

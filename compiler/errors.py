@@ -85,6 +85,10 @@ class NetcError(Exception):
         """The same error, whose findings without a place stand at this one."""
         return NetcError([replace(d, location=d.location or location) for d in self.diagnostics])
 
+    def hinted(self, hint: str) -> NetcError:
+        """The same error, whose findings without a hint get this one."""
+        return NetcError([replace(d, hint=d.hint or hint) for d in self.diagnostics])
+
 
 class ShapeError(NetcError):
     """Operands or attributes that do not fit an operator. The frontend adds the location."""

@@ -14,17 +14,35 @@ from pathlib import Path
 
 from .errors import NetcError
 
+_parts: dict[str, str] = {}
+"""Files and folders that are being written under another name, with the one that they are to get."""
 _SHOWN = 40
 """How much of a file's name its part's name repeats: file systems limit the length of names."""
 
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn failures of the operating system into a `NetcError` that names the file."""
+    """Turn failures of the operating system into a `NetcError` that names the file, by the name that it is to get."""
     try:
         yield
     except OSError as error:
-        raise NetcError(f"can't write {path}: {error.strerror or error}") from None
+        raise NetcError(f"can't write {_final_name(path)}: {error.strerror or error}") from None
+
+
+@contextmanager
+def part_of(target: Path, path: str | os.PathLike[str] | None = None) -> Iterator[Path]:
+    """Another name in the same folder (see `beside`), for what will be `target`, which messages call `path`."""
+    part = beside(target)
+    _parts[str(part)] = str(target if path is None else path)
+    try:
+        yield part
+    finally:
+        del _parts[str(part)]
+
+
+def _final_name(path: str | os.PathLike[str]) -> str:
+    place = Path(path)
+    return next((_parts[str(part)] for part in (place, *place.parents) if str(part) in _parts), os.fspath(path))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -46,8 +64,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     with writing(path):
         target = _resolved(path)
         special = target.exists() and not target.is_file()
-        part = _create(beside(Path(tempfile.gettempdir(), target.name) if special else target))
-        try:
+        place = Path(tempfile.gettempdir(), target.name) if special else target
+        with part_of(place, _final_name(path)) as part, _created(part):
             mode = stat.S_IMODE((target if target.exists() and not special else part).stat().st_mode)
             yield part
             if special:
@@ -55,8 +73,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             else:
                 part.chmod(mode)
                 part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def beside(path: Path) -> Path:
@@ -72,9 +88,15 @@ def _resolved(path: str | os.PathLike[str]) -> Path:
     return Path(target)
 
 
-def _create(path: Path) -> Path:
+@contextmanager
+def _created(path: Path) -> Iterator[None]:
+    """A new, empty file, which is gone afterwards unless it has got another name."""
     with path.open("xb"):
-        return path
+        pass
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

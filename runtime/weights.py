@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ..compiler.errors import NetcError, near_miss
 from ..compiler.files import replacing
@@ -31,6 +30,7 @@ from ..compiler.published import Order, parse_order
 from ..compiler.reading import reading, require_file
 from ..compiler.stored import SCALES, ZERO_POINTS, read_quantization
 from ..compiler.types import DType
+from .tensors import write_tensors
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -130,10 +130,7 @@ def write_weights(
         tensors[name] = np.asarray(_order(op).write(arrays[name]), op.result.type.dtype.numpy, order="C")
     tensors.update(beside_them)
     with replacing(path) as part:
-        try:
-            save_file(tensors, part, dict(metadata) if metadata else None)
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+        write_tensors(part, tensors, metadata)
 
 
 # ---- orders of dimensions -------------------------------------------------------------------------------------------

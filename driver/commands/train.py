@@ -317,6 +317,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
         Watcher(job.graph.name) as watcher,
         _stop_on_interrupt(watcher, watch, job.world) as asked,
         leading(trainer, built.stream, built.scorer, job.world) as (batches, evaluate, ending),
+        _hinting_how_to_go_on(run),
     ):
         watcher.line(f"run {run.path}")
         watch.know(resume=f"netc train --resume {run.path}", report=str(run.path.absolute() / "failure.txt"))
@@ -336,6 +337,17 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
                     watcher.line(line)
         watcher.line(f"weights: {run.best}")
     return 0
+
+
+@contextmanager
+def _hinting_how_to_go_on(run: Run) -> Iterator[None]:
+    """Errors that have no other hint, such as that of a full disk, say how the run goes on, if it can."""
+    try:
+        yield
+    except NetcError as error:
+        if not run.checkpoints:
+            raise
+        raise error.hinted(f"netc train --resume {run.path} goes on from the last checkpoint") from None
 
 
 def _tell(watch: Watch, event: Event) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
 
 from ...compiler.errors import NetcError
 from ...compiler.files import writing
 from ...compiler.reading import parse_json, reading, require_file
 from ..finite import not_finite
+from ..tensors import write_tensors
 from .files import replace_file
 
 State = Mapping[str, NDArray[Any]]
@@ -52,7 +52,7 @@ class CheckpointFolder:
         path = self.path / f"step-{step:09d}.safetensors"
         with writing(self.path):
             self.path.mkdir(exist_ok=True)
-        replace_file(path, lambda part: _save(arrays, part, metadata))
+        replace_file(path, lambda part: write_tensors(part, arrays, metadata))
         for old in self._files()[self.keep :]:
             old.unlink(missing_ok=True)
         return path
@@ -72,6 +72,10 @@ class CheckpointFolder:
         if problems:
             raise NetcError("all checkpoints are damaged:", details=problems)
         return None, ()
+
+    def __bool__(self) -> bool:
+        """Whether there is one, sound or not."""
+        return bool(self._files())
 
     def _files(self) -> list[Path]:
         """Newest first."""
@@ -95,13 +99,6 @@ def _sound(checkpoint: Checkpoint, finite: bool) -> Checkpoint:
     if finite and (name := not_finite(checkpoint.state)) is not None:
         raise NetcError(f"{checkpoint.path} is of no use: {name} holds infinities or NaNs")
     return checkpoint
-
-
-def _save(arrays: State, path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(dict(arrays), path, metadata)
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
 
 
 def _digest(arrays: State, text: str) -> str:

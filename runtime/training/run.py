@@ -19,13 +19,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ...compiler.errors import NetcError, near_miss
-from ...compiler.files import beside, writing
+from ...compiler.files import part_of, writing
 from ...compiler.reading import parse_json, read_text, require_file
 from .checkpoint import CheckpointFolder
 from .files import replace_file, sync
@@ -58,8 +59,7 @@ class Run:
         """Make a folder for a new run, which must not exist or be empty."""
         check_free(path)
         text = json.dumps(_describe(recipe), indent=1) + "\n"
-        part = beside(path)
-        with writing(path):
+        with writing(path), part_of(path) as part:
             part.mkdir(parents=True)
             try:
                 replace_file(part / _DESCRIPTION, lambda file: _write_text(file, text))
@@ -104,7 +104,8 @@ class Run:
 
     def close(self) -> None:
         """Let other processes open the run."""
-        self._metrics.close()
+        with suppress(OSError):  # of a record that `log` could not write, and has said so
+            self._metrics.close()
         os.close(self._lock)
 
     def __enter__(self) -> Self:

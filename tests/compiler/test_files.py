@@ -82,6 +82,18 @@ def test_failures_leave_the_file_and_no_part(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_messages_name_a_file_as_it_will_be_called(tmp_path: Path) -> None:
+    outer, other = tmp_path / "outer", tmp_path / "other"
+    for write in (
+        lambda part: write_bytes(part, bytes(5000)),
+        lambda part: write_bytes(part / "below", b""),
+    ):
+        with pytest.raises(NetcError, match=f"can't write {outer}: "), files_of_at_most(1000), replacing(outer) as part:
+            write(part)
+    with pytest.raises(NetcError, match=f"can't write {other}: "), files_of_at_most(1000), replacing(outer):
+        write_bytes(other, bytes(5000))
+
+
 def test_killed_writers_leave_a_whole_file_and_block_nobody(tmp_path: Path) -> None:
     target = tmp_path / "net.tflite"
     script = f"""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.runtime.training.checkpoint import CheckpointFolder, read_checkpoint
@@ -68,6 +69,17 @@ def test_all_damaged_stops(tmp_path: Path) -> None:
 
 def test_none_is_none(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "nothing").latest() == (None, ())
+
+
+def test_a_full_disk_is_told_in_the_system_s_words(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    state = {"w": np.zeros(10_000, np.float32)}
+    with pytest.raises(NetcError) as caught, files_of_at_most(1000):
+        folder.write(1, state, {})
+    assert str(caught.value) == f"error: can't write {tmp_path}/step-000000001.safetensors: File too large"
+    assert not folder
+    folder.write(1, state, {})
+    assert folder
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from surroundings import files_of_at_most
 
 from netc.compiler.errors import NetcError
 from netc.runtime.training.run import Run, new_run_path, read_records
@@ -36,6 +37,20 @@ def test_records_come_back_and_can_be_taken_back(tmp_path: Path) -> None:
         run.rewind_log(position)
         run.log({"kind": "step", "loss": 0.3})
     assert [r["loss"] for r in read_records(path)] == [0.1, 0.3]
+
+
+def test_a_full_disk_names_the_file_and_the_run_can_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(NetcError, match=r"can't write .*run: File too large"), files_of_at_most(100):
+        Run.create(path, {"net": "n" * 200})
+    assert list(tmp_path.iterdir()) == []
+    with (
+        pytest.raises(NetcError, match=r"can't write .*metrics\.jsonl: File too large"),
+        Run.create(path, {"net": "net"}) as run,
+        files_of_at_most(1000),
+    ):
+        run.log({"kind": "k" * 2000})
+    Run.open(path).close()
 
 
 def test_a_line_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
