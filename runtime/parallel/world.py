@@ -6,7 +6,9 @@ MPI is imported only where a launcher says so in the environment: a plain `netc 
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -115,16 +117,15 @@ ALONE = Alone()
 class MpiWorld:
     """The ranks of MPI_COMM_WORLD, in a communicator of netc's own."""
 
-    def __init__(self) -> None:
-        from mpi4py import MPI
-
-        self._comm = MPI.COMM_WORLD.Dup()
+    def __init__(self, mpi: Any) -> None:
+        """`mpi` is mpi4py's module, and initialised."""
+        self._comm = mpi.COMM_WORLD.Dup()
         self.over = False
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
-        self.threaded = min(self._comm.allgather(MPI.Query_thread())) >= MPI.THREAD_SERIALIZED
+        self.threaded = min(self._comm.allgather(mpi.Query_thread())) >= mpi.THREAD_SERIALIZED
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED).allgather(own)
+        neighbours = self._comm.Split_type(mpi.COMM_TYPE_SHARED).allgather(own)
         self._sharers = neighbours.count(own)
 
     @property
@@ -202,16 +203,61 @@ def this_world() -> World:
     who = launcher()
     if who is None:
         return ALONE
-    try:
-        world = MpiWorld()
-    except (ImportError, RuntimeError) as error:  # the latter where the MPI library itself is missing
-        hint = 'pip install "netc[mpi]"'
-        raise NetcError(
-            f"{who} has started several processes, but mpi4py can't be used: {str(error).splitlines()[0]}", hint=hint
-        ) from None
+    problem = f"{who} has started several processes, but"
+    mpi, vendor = _loaded(problem)
+    if not speaks_with_launcher(mpi.Get_library_version()):
+        raise NetcError(f"{problem} the MPI library of mpi4py, {vendor}, can't speak with it", hint=_hint(who))
+    if not mpi.Is_initialized():
+        mpi.Init_thread()
+    world = MpiWorld(mpi)
     if world.size == 1:
-        hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
-        if who == "srun":
-            hint += ", or with srun --mpi=pmi2 (or what else `srun --mpi=list` and this library have in common)"
-        raise NetcError(f"{who} has started several processes, but each is alone in its MPI library", hint=hint)
+        raise NetcError(f"{problem} each is alone in its MPI library, {vendor}", hint=_hint(who))
     return world
+
+
+def _loaded(problem: str) -> tuple[Any, str]:
+    """mpi4py's module, not initialised yet unless somebody has done so, and the name of the library that it found."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # the latter where the MPI library itself is missing
+        hint = 'pip install "netc[mpi]" brings mpi4py, and MPICH with its mpiexec'
+        raise NetcError(f"{problem} mpi4py can't be used: {why_not_loaded(str(error))}", hint=hint) from None
+    name, version = MPI.get_vendor()
+    return MPI, f"{name} {'.'.join(map(str, version))}"
+
+
+def why_not_loaded(text: str) -> str:
+    """What mpi4py says of the places where it has looked for a library, in one line.
+
+    That most of them don't have it is no news. That one is there, and something that it needs is missing, is.
+    """
+    first, *others = text.splitlines() or [""]
+    usual = re.compile(
+        r"(.*/)?libmpi(_abi)?\.so[.0-9]*: (cannot open shared object|file too short|invalid ELF header).*"
+    )
+    reasons = [line for line in others if not usual.fullmatch(line)]
+    if path := os.environ.get("MPI4PY_LIBMPI"):
+        reasons.append(f"MPI4PY_LIBMPI is {path}")
+    return "; ".join([first, *dict.fromkeys(reasons)])
+
+
+def speaks_with_launcher(library: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether an MPI library, by its text of versions, understands what started this process.
+
+    An MPICH that was built without PMIx ends a process that only PMIx speaks to, in words that name no cure. An Open
+    MPI that MPICH's own launcher has started warns in many words, and is alone.
+    """
+    only_pmix = "PMIX_NAMESPACE" in environment and not {"PMI_FD", "PMI_PORT", "PMI_RANK"} & environment.keys()
+    if library.startswith("MPICH"):
+        return not only_pmix or "pmix" in library.lower()
+    return not (library.startswith("Open MPI") and "HYDI_CONTROL_FD" in environment)
+
+
+def _hint(who: str) -> str:
+    hint = "start it with the mpiexec that belongs to the MPI library of mpi4py"
+    if who == "srun":
+        hint += ", or with srun --mpi=pmi2 (or what else `srun --mpi=list` and this library have in common)"
+    return hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netc.runtime.parallel.launcher import launcher, rank_of_process
+from netc.runtime.parallel.world import speaks_with_launcher, why_not_loaded
 
 CASES = {
     "alone": ({}, None, 0),
@@ -33,3 +34,39 @@ def test_who_has_started_this_process_and_as_which_rank(case: str) -> None:
     environment, who, rank = CASES[case]
     assert launcher(environment) == who
     assert rank_of_process(environment) == rank
+
+
+HYDRA = {"PMI_FD": "9", "PMI_RANK": "0", "PMI_SIZE": "2", "HYDI_CONTROL_FD": "7"}
+PRTE = {"PMIX_NAMESPACE": "prterun-vm-1@1", "PMIX_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}
+MPICH = "MPICH Version:      5.0.2\nMPICH configure:    --with-device=ch4:ucx,ofi --with-pm=hydra:gforker\n"
+OPEN_MPI = "Open MPI v5.0.11, package: Open MPI user@localhost Distribution"
+
+
+@pytest.mark.parametrize(
+    ("library", "environment", "speaks"),
+    [
+        (MPICH, HYDRA, True),
+        (MPICH, PRTE, False),
+        (MPICH + "MPICH PMI: pmix", PRTE, True),
+        (MPICH, PRTE | {"PMI_RANK": "0", "PMI_FD": "9"}, True),
+        (OPEN_MPI, PRTE, True),
+        (OPEN_MPI, HYDRA, False),
+        (OPEN_MPI, {"PMI_FD": "9", "PMI_RANK": "0", "SLURM_PROCID": "0"}, True),
+    ],
+)
+def test_a_library_that_its_launcher_can_not_reach_is_seen_before_it_ends_the_process(
+    library: str, environment: dict[str, str], speaks: bool
+) -> None:
+    assert speaks_with_launcher(library, environment) == speaks
+
+
+def test_why_mpi4py_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPI4PY_LIBMPI", raising=False)
+    nowhere = "cannot load MPI library\nlibmpi.so.12: cannot open shared object file: No such file or directory"
+    assert why_not_loaded(nowhere) == "cannot load MPI library"
+    needs = "libfabric.so.1: cannot open shared object file: No such file or directory"
+    assert why_not_loaded(f"{nowhere}\n/venv/lib/libmpi.so: file too short\n{needs}\n{needs}") == (
+        f"cannot load MPI library; {needs}"
+    )
+    monkeypatch.setenv("MPI4PY_LIBMPI", "/lib/x.so")
+    assert why_not_loaded("No module named 'mpi4py'") == "No module named 'mpi4py'; MPI4PY_LIBMPI is /lib/x.so"
