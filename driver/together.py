@@ -77,3 +77,27 @@ def passing_on_signals(watch: Watch) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def noting_sigterm(watch: Watch, world: World) -> Iterator[list[int]]:
+    """While work is prepared: SIGTERM to any rank is noted in a list on rank 0, which ends the job once it can.
+
+    Rank 0 then ends all of them, with the exit code that it means; ranks that are killed amid their work leave that to
+    chance. A second signal ends this process at once.
+    """
+    asked = list[int]()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        if world.rank:
+            watch.ask_to_stop(number)
+
+    watch.asked_to_stop = asked.append
+    previous = signal.signal(signal.SIGTERM, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -46,7 +46,7 @@ from ..runtime.training.batches import BatchStream, Maker
 from ..runtime.training.events import Event, Finished, Interrupted, Saved, Started
 from ..runtime.training.loop import LoopOptions, TrainingLoop
 from ..runtime.training.run import Run, check_free, new_run_path, read_description
-from ..together import agree, passing_on_signals, together
+from ..together import agree, noting_sigterm, passing_on_signals, together
 from ..training import QAT
 from ..training_job import Job, Scorer
 from ..training_setup import COSTS, IDENTITY, Setup
@@ -197,7 +197,7 @@ def train_command(
             return _resumed(Path(resume), setup, flags, data_dir, workers, world)
         return _new(setup, flags, data_dir, workers, run_dir, world)
 
-    with Watch(world, patience) as watch:
+    with Watch(world, patience) as watch, noting_sigterm(watch, world) as asked:
         if not watch.reached:
             show_notes("not all ranks reach the watcher on rank 0's machine: the launcher alone sees that one dies")
         job, start = together(world, prepare)
@@ -206,7 +206,7 @@ def train_command(
             return 0 if world.rank else _emit(job, emit, output, log)
         if world.rank:
             return _assist(job, watch)
-        return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log, watch)
+        return _train(job, start, LoopOptions(0, log_every, save_every, save_seconds), log, watch, asked)
 
 
 _Begun = tuple[Job, Callable[[], Run]]
@@ -297,8 +297,10 @@ class _Built:
         return _Built(trainer, stream, tests, Scorer(job, trainer, tests))
 
 
-def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog, watch: Watch) -> int:
-    """Compile and train; the run starts only when everything else has succeeded."""
+def _train(
+    job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLog, watch: Watch, asked: list[int]
+) -> int:
+    """Compile and train; the run starts only when everything else has succeeded. `asked` are signals to stop."""
     check_runs_here(target_of(job.setup.cpu))
     options = replace(options, epochs=job.recipe.epochs, averaged=job.recipe.ema is not None)
     show_notes(*job.notes)
@@ -315,7 +317,7 @@ def _train(job: Job, start: Callable[[], Run], options: LoopOptions, log: PassLo
         closing(tests),
         closing(built.scorer),
         Watcher(job.graph.name) as watcher,
-        _stop_on_interrupt(watcher, watch, job.world) as asked,
+        _stop_on_interrupt(watcher, watch, job.world, asked),
         leading(trainer, built.stream, built.scorer, job.world) as (batches, evaluate, ending),
         _hinting_how_to_go_on(run),
     ):
@@ -369,12 +371,8 @@ def _assist(job: Job, watch: Watch) -> int:
 
 
 @contextmanager
-def _stop_on_interrupt(watcher: Watcher, watch: Watch, world: World) -> Iterator[list[int]]:
-    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step; the next one stops at once.
-
-    Gives a list, to which the signal is added.
-    """
-    asked: list[int] = []
+def _stop_on_interrupt(watcher: Watcher, watch: Watch, world: World, asked: list[int]) -> Iterator[None]:
+    """Let the first Ctrl-C, or SIGTERM, ask for a stop after the present step, in `asked`; the next stops at once."""
     first = 0.0
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -395,7 +393,7 @@ def _stop_on_interrupt(watcher: Watcher, watch: Watch, world: World) -> Iterator
     watch.asked_to_stop = heard
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -204,8 +204,10 @@ def main(ranks: int, host: str) -> None:
         signal.signal(number, signal.SIG_IGN)  # these are for the ranks, and say so there
     secret = sys.stdin.readline().strip()
     with socket.create_server((host, 0), backlog=max(ranks, 128)) as listener:
-        sys.stdout.write(f"{listener.getsockname()[1]}\n")
-        sys.stdout.flush()
+        try:
+            os.write(1, f"{listener.getsockname()[1]}\n".encode())
+        except BrokenPipeError:
+            return  # who started this has ended
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1):
             os.dup2(nowhere, descriptor)

@@ -126,7 +126,7 @@ class MpiWorld:
         self.threaded = min(self._comm.allgather(mpi.Query_thread())) >= mpi.THREAD_SERIALIZED
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         neighbours = self._comm.Split_type(mpi.COMM_TYPE_SHARED).allgather(own)
-        self._sharers = neighbours.count(own)
+        self._sharers: int = neighbours.count(own)
 
     @property
     def cores(self) -> int:

@@ -100,3 +100,16 @@ def test_rank_0_hears_of_signals_and_strangers_are_sent_away(job: Job) -> None:
     for rank in range(2):
         job.say(rank, {"word": "done"})
     assert job.said() == ""
+
+
+def test_a_watcher_whose_starter_has_ended_ends_without_a_word() -> None:
+    command = [sys.executable, "-I", "-S", watcher.__file__, "2", "127.0.0.1"]
+    pipes = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipes, stdout=pipes, stderr=pipes, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0

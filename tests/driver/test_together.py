@@ -1,0 +1,29 @@
+"""What ranks agree on before they work together."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from netc.runtime.parallel.watch import Watch
+from netc.runtime.parallel.world import ALONE
+from netc.together import noting_sigterm
+
+
+def test_sigterm_while_a_job_is_prepared_waits_until_it_can_end_with_its_code() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    watch = Watch(ALONE)
+    with noting_sigterm(watch, ALONE) as asked:
+        signal.raise_signal(signal.SIGTERM)
+        assert asked == [signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_rank_0_hears_that_another_rank_was_told_to_end() -> None:
+    watch = Watch(ALONE)
+    with noting_sigterm(watch, ALONE) as asked:
+        watch.asked_to_stop(signal.SIGTERM)
+    assert asked == [signal.SIGTERM]
