@@ -319,7 +319,7 @@ def _check_shards(recipe: TrainingRecipe) -> None:
     if batch % shards:
         raise NetcError(f"a batch of {batch} can't be cut into {shards} equal shards", hint="choose a divisor of it")
     if shards > 1 and recipe.qat is not None:
-        raise NetcError("quantization-aware training takes a batch as a whole", hint="leave --shards out")
+        raise NetcError("quantization-aware training takes a batch as a whole", hint="give --shards 1")
 
 
 def _check_ranks(recipe: TrainingRecipe, world: World) -> None:

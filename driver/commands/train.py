@@ -245,7 +245,7 @@ def _recipe(setup: Setup, flags: Mapping[str, Any]) -> TrainingRecipe:
 def _plan(setup: Setup, flags: Mapping[str, Any], ranks: int, network: Network, samples: int) -> None:
     """Predict training on many ranks; this reads no data."""
     if launcher() is not None:
-        raise NetcError("--plan measures one process", hint="start it without mpirun")
+        raise click.ClickException("--plan measures one process: start it without mpirun")
     if not setup.model or flags["qat"] is not None:
         raise NetcError("--plan is for a net that is trained in floats", hint="for example netc train resnet50 --plan")
     show_plan(setup, _recipe(setup, {**flags, "data": "none"}), ranks, network, samples)
