@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,15 +84,8 @@ class TileDot4(Expr):
         return self.c.type
 
     def fault(self) -> str:
-        a, b, c = self.a.type, self.b.type, self.c.type
-        if self.columns < 1:
-            return "tiles have columns"
-        if not all(isinstance(e, Load) and e.buffer.space is Space.TILE for e in self.operands):
-            return "products are those of tiles"
-        (rows, spare), (depth, rest) = divmod(c.lanes, self.columns), divmod(b.lanes, 4 * self.columns)
-        lanes = spare == rest == 0 and a.lanes == rows * depth * 4
-        types = {a.dtype, b.dtype} <= {DType.I8, DType.U8} and c.dtype is DType.I32
-        return "" if lanes and types else f"operands don't fit: {types_of(*self.operands)}"
+        types = {self.a.type.dtype, self.b.type.dtype} <= {DType.I8, DType.U8} and self.c.type.dtype is DType.I32
+        return _fault_of_tiles(self.operands, self.columns, 4, types)
 
     def meaning(self) -> Callable[..., Number]:
         columns = self.columns
@@ -103,6 +96,21 @@ class TileDot4(Expr):
             return (left @ right).reshape(-1) + np.asarray(c, np.int64)
 
         return products
+
+
+def _fault_of_tiles(operands: Sequence[Expr], columns: int, count: int, types: bool) -> str:
+    """What is wrong with a product of tiles, each sum of which takes `count` products of a row; empty if nothing is.
+
+    `types`: the elements fit.
+    """
+    if columns < 1:
+        return "tiles have columns"
+    if not all(isinstance(e, Load) and e.buffer.space is Space.TILE for e in operands):
+        return "products are those of tiles"
+    a, b, c = (e.type.lanes for e in operands)
+    (rows, spare), (depth, rest) = divmod(c, columns), divmod(b, count * columns)
+    fits = types and spare == rest == 0 and a == rows * depth * count
+    return "" if fits else f"operands don't fit: {types_of(*operands)}"
 
 
 @spelled("halves")
@@ -186,6 +194,49 @@ class Dot2Bfloat16(Expr):
             return sums[0] if self.type.lanes == 1 else sums
 
         return products
+
+
+@spelled("tile_dot2_bfloat16")
+@dataclass(frozen=True, slots=True)
+class TileDot2Bfloat16(Expr):
+    """Products of tiles of bfloat16: c[m, n] + the sum over k and j < 2 of a[m, 2k + j] * b[k, 2n + j].
+
+    Tiles count as vectors, row after row: `c` has rows of `columns` f32 sums, `a` and `b` hold bits in i16, and `b` has
+    a row of twice as many for each two columns of `a`. Products are exact; those of even and of odd columns are added
+    up from zero, each to a sum that is rounded, then both to each other, then that to c. Numbers below the normal
+    range, 2^-126, count as zeros (TDPBF16PS of Intel's Software Developer's Manual, volume 2).
+    """
+
+    a: Expr
+    b: Expr
+    c: Expr
+    columns: int
+
+    def result(self) -> VectorType:
+        return self.c.type
+
+    def fault(self) -> str:
+        types = self.a.type.dtype is self.b.type.dtype is DType.I16 and self.c.type.dtype is DType.F32
+        return _fault_of_tiles(self.operands, self.columns, 2, types)
+
+    def meaning(self) -> Callable[..., Number]:
+        columns = self.columns
+
+        def products(a: Number, b: Number, c: Number) -> Number:
+            left, right = (normal_or_zero(from_bfloat16_bits(x)).astype(np.float64) for x in (a, b))
+            left, right = left.reshape(np.size(c) // columns, -1, 2), right.reshape(-1, columns, 2)
+            sums = np.zeros((len(left), columns, 2), np.float32)
+            with np.errstate(all="ignore"):
+                for k, row in enumerate(right):
+                    sums = normal_or_zero((sums + left[:, k, None] * row).astype(np.float32))
+                both = normal_or_zero(sums[..., 0] + sums[..., 1])
+                return normal_or_zero(normal_or_zero(np.asarray(c)) + both.reshape(-1))
+
+        return products
+
+
+TileProduct = TileDot4 | TileDot2Bfloat16
+"""Products that tiles alone have."""
 
 
 @spelled("add_pairs")

@@ -23,7 +23,17 @@ from functools import cached_property
 from typing import Any
 
 from .buffers import INDEX, Buffer, Space, VectorType
-from .dot_nodes import AddPairs, Dot2, Dot2Bfloat16, Dot4, DotAll, Halves, TileDot4
+from .dot_nodes import (
+    AddPairs,
+    Dot2,
+    Dot2Bfloat16,
+    Dot4,
+    DotAll,
+    Halves,
+    TileDot2Bfloat16,
+    TileDot4,
+    TileProduct,
+)
 from .expressions import Binary, Const, Expr, Load, Unary, Var, binary, const, maximum, minimum
 from .lane_nodes import Broadcast, Interleave, Join, PairSums, Pick, Reduce, Spread
 from .nodes import Bitcast, Cast, FixedMul, Fma, FromBfloat16, HighProduct, RealMul, Select, ToBfloat16
@@ -65,7 +75,9 @@ __all__ = [
     "Spread",
     "Stmt",
     "Store",
+    "TileDot2Bfloat16",
     "TileDot4",
+    "TileProduct",
     "ToBfloat16",
     "Unary",
     "Var",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .buffers import Buffer
-from .ir import Const, Expr, Load, Store, TileDot4
+from .ir import Const, Expr, Load, Store, TileProduct
 from .violation import check
 
 MOST_TILES = 8
@@ -33,7 +33,7 @@ def check_tile(buffer: Buffer) -> None:
 
 def tiles_read(stmt: Store) -> Sequence[Expr]:
     """The loads of tiles that a statement may hold: what it stores as it is, or multiplies."""
-    return stmt.value.operands if isinstance(stmt.value, TileDot4) else (stmt.value,)
+    return stmt.value.operands if isinstance(stmt.value, TileProduct) else (stmt.value,)
 
 
 def tile_fault(stmt: Store) -> str:
@@ -44,7 +44,7 @@ def tile_fault(stmt: Store) -> str:
     if isinstance(value, Load) and not value.buffer.is_register:
         rows = (value.rows, value.lanes) == (buffer.shape[-1], buffer.lanes)
         return "" if rows or value.rows == 1 else "the rows don't fit the tile"
-    if not isinstance(value, TileDot4):
+    if not isinstance(value, TileProduct):
         return "tiles are loaded, or sums of products"
     sums = value.c
     if not isinstance(sums, Load) or (sums.buffer, sums.indices) != (buffer, stmt.indices):

@@ -19,8 +19,8 @@ Margins = tuple[tuple[int, int], ...]
 
 PITCH_BYTES = 2048
 """Rows whose length is a multiple of this fall onto few sets of the L1 cache."""
-PITCH_MARGIN = 16
-"""Elements put after the channels to spread such rows."""
+PITCH_MARGIN_BYTES = 64
+"""Put after the channels to spread such rows: a line of the cache, so that rows begin where lines do."""
 SERVED_RANKS = (3, 4, 5)
 """Tensors [N, W, C], [N, H, W, C] and [N, D, H, W, C]."""
 
@@ -34,7 +34,7 @@ class AssignLayouts(Pass):
 
     - H and W get margins of zeros: before and after, as far as any of these convolutions reaches; one whose result is
       computed in tiles (`by winograd[4,4]`) reaches as far as the last of them.
-    - With `pitch`, C gets a margin of 16 elements after it if C elements take a multiple of 2048 bytes and one of the
+    - With `pitch`, C gets a margin of 64 bytes after it if C elements take a multiple of 2048 bytes and one of the
       convolutions has a 1x1 window. Otherwise the rows that such a kernel reads together would displace each other
       from the L1 cache.
     - A value that can't carry margins (an input or output of a graph, operand or result of a reshape) stays dense,
@@ -87,7 +87,7 @@ class LayoutPlan:
         for op in graph.operations:
             for conv, value, margins in _readers(op):
                 if pitch and _wants_pitch(conv, value.type):
-                    margins = (*margins[:-1], (0, PITCH_MARGIN))
+                    margins = (*margins[:-1], (0, PITCH_MARGIN_BYTES // value.type.dtype.itemsize))
                 before = self.wanted.get(value, margins)
                 self.wanted[value] = tuple(_larger(p, q) for p, q in zip(before, margins, strict=True))
         if shares:

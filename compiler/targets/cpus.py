@@ -32,8 +32,8 @@ def _x86(cpu: str, lanes: int, registers: int, **changes: Any) -> Target:
 
 
 def _tiles(features: Collection[str]) -> dict[str, Any]:
-    """What is multiplied by tiles, with these instruction sets."""
-    kinds = {"has_byte_tiles": "amx-int8", "has_bfloat16_tiles": "amx-bf16"}
+    """What is multiplied by tiles, with these instruction sets, and what such processors have beside them."""
+    kinds = {"has_byte_tiles": "amx-int8", "has_bfloat16_tiles": "amx-bf16", "has_slow_bfloat16": "avx512bf16"}
     return {fact: {"amx-tile", name} <= set(features) for fact, name in kinds.items()}
 
 

@@ -73,6 +73,8 @@ class Target:
     dot_product: DotProduct = DotProduct.NONE
     has_bfloat16: bool = False
     """Products of pairs of bfloat16 are added to f32 by an instruction, and f32 is rounded to bfloat16 by one."""
+    has_slow_bfloat16: bool = False
+    """The former takes as long as four multiply-adds of f32, so that two of these are quicker."""
     has_byte_tiles: bool = False
     """Tiles of bytes, 16 rows of 64 at most, are multiplied and added to tiles of i32 by an instruction."""
     has_bfloat16_tiles: bool = False

@@ -19,8 +19,11 @@ from ...targets.target import Target
 from ..backend import Backend
 from .add_in_floats import AddInFloats
 from .choose_algorithms import AlgorithmsAsChosen, ChooseAlgorithms
-from .narrow_products import NarrowProducts
+from .narrow_products import LARGE, LARGE_BESIDE_TILES, NarrowProducts
 from .schedules import SCHEDULES
+
+TILE_PRODUCTS = 8
+"""Products of bfloat16 by tile registers in the time of one of f32; of small layers less than half the machine's."""
 
 
 class Cpu(Backend):
@@ -51,11 +54,14 @@ class Cpu(Backend):
         Numbers are stored narrow, if they may be, after other algorithms had their choice.
         """
         pairs = precision == BF16 and target.has_bfloat16
-        narrow = (NarrowProducts(precision=precision, pairs=pairs),) if precision != F32 else ()
+        large = LARGE_BESIDE_TILES if target.has_bfloat16_tiles else LARGE
+        narrow = (NarrowProducts(precision=precision, pairs=pairs, large=large),) if precision != F32 else ()
         if target.is_scarce:
             return (*narrow, AssignLayouts(pitch=False, shares=True), order_operations)
         floats = (AddInFloats(),) if target.has_fma and target.vector_lanes > 4 else ()
+        tiles, slow = target.has_bfloat16_tiles, target.has_slow_bfloat16
         facts: dict[str, Any] = {"lanes": target.vector_lanes, "pairs": pairs, "planes": target.streams_slowly}
+        facts["at_once"] = TILE_PRODUCTS if tiles else 1 if slow else 2
         algorithms = ChooseAlgorithms(**facts) if choices is None else AlgorithmsAsChosen(**facts, choices=choices)
         return (*floats, algorithms, *narrow, assign_layouts)
 

@@ -59,7 +59,9 @@ class ChooseAlgorithms(Pass):
     name = "choose-algorithms"
     lanes: int = 16
     pairs: bool = False
-    """Convolutions may have products of bfloat16 instead, two of which take the time of one."""
+    """Convolutions may have products of bfloat16 instead."""
+    at_once: int = 2
+    """Products of bfloat16 that take the time of one of f32."""
 
     planes: bool = False
     """Convolutions of three dimensions may be computed so, too."""
@@ -70,7 +72,7 @@ class ChooseAlgorithms(Pass):
         tiled = _decided(
             graph,
             (Conv2D, TransposeConv2D, *((Conv3D,) if self.planes else ())),
-            lambda group: _for_convolution(group, cycles, static, self.pairs, self.choosing),
+            lambda group: _for_convolution(group, cycles, static, self.at_once if self.pairs else 1, self.choosing),
         )
         plan = cache(lambda: LayoutPlan(tiled))
         return _decided(tiled, (Conv2DWeightGradient,), lambda group: _for_gradient(group, cycles, plan))
@@ -124,7 +126,7 @@ def _for_convolution(
     group: Group,
     cycles: Cycles,
     static: Callable[[], Collection[Value]],
-    pairs: bool,
+    products_at_once: int,
     choosing: Callable[[Group], Group],
 ) -> Algorithm | None:
     anchor = group.anchor
@@ -140,7 +142,7 @@ def _for_convolution(
     if len(output) == 3 and not known:
         return None
     group = choosing(group)
-    at_once = 2 if pairs and known else 1
+    at_once = products_at_once if known else 1
     images, channels = x.shape[0] * math.prod(output[:-2]), math.prod(weight.shape[:-4]) * weight.shape[-2]
     is_faster = cycles.is_faster(images, output[flat], channels, weight.shape[-1], products_at_once=at_once)
     if not is_faster and group.picker is None:

@@ -20,6 +20,8 @@ WORTH_A_COPY = 64
 """Products for each element of an input that is rounded by a kernel of its own, at least."""
 LARGE = 1 << 20
 """Elements of a depthwise convolution's input, too many for the L2 cache, so that half the bytes pay for widening."""
+LARGE_BESIDE_TILES = 1 << 10
+"""The same where the layers before it go by tile registers: what they store takes much of their time."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class NarrowProducts(Pass):
     name = "narrow-products"
     precision: str = BF16
     pairs: bool = False
+    large: int = LARGE
+    """Elements from which on the input of a depthwise convolution is stored in 16 bits."""
 
     def run(self, graph: Graph) -> Graph:
         """Decide for the whole graph, then write it anew."""
-        return _Narrowing(graph, self.precision, self.pairs and self.precision == BF16).result()
+        return _Narrowing(graph, self.precision, self.pairs and self.precision == BF16, self.large).result()
 
 
 @dataclass
@@ -76,8 +80,8 @@ class _Body:
 
 
 class _Narrowing:
-    def __init__(self, graph: Graph, precision: str, pairs: bool) -> None:
-        self.graph, self.precision = graph, precision
+    def __init__(self, graph: Graph, precision: str, pairs: bool, large: int) -> None:
+        self.graph, self.precision, self.large = graph, precision, large
         self.static = static_values(graph)
         found = ((op, self._contraction(op)) for op in graph.operations)
         self.contractions = {op: group for op, group in found if group is not None}
@@ -118,7 +122,7 @@ class _Narrowing:
         if not isinstance(group.anchor.operator, Conv2D) or any(v not in group.outer for v in operands):
             return None
         x, weight = (v.type for v in operands[:2])
-        if not group.anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1] > 1 or x.size < LARGE:
+        if not group.anchor.attributes["groups"] == x.shape[-1] == weight.shape[-1] > 1 or x.size < self.large:
             return None
         return group if all(v.type.dtype is DType.F32 for v in operands) else None
 

@@ -17,6 +17,7 @@ from netc.compiler.loops.interpreter import run_kernel
 from netc.compiler.loops.parser import parse_kernel
 from netc.compiler.loops.printer import print_kernel
 from netc.compiler.modules.verifier import verify_kernel
+from netc.compiler.numerics import bfloat16_bits, from_bfloat16_bits
 from netc.runtime import processor
 
 
@@ -81,6 +82,53 @@ def test_products_are_exact(left: str, right: str, rows: int, quads: int) -> Non
     np.testing.assert_array_equal(found, expected)
 
 
+def narrow_products(rows: int, words: int) -> str:
+    """A kernel that multiplies one tile of bfloat16 by another and adds that to a third one."""
+    return f"""\
+kernel @products(%x: i16[{40 * rows}], %w: i16[{32 * words}], %c: f32[{16 * rows}], %y: out f32[{16 * rows}]) {{
+  unroll %once = 0 to 1 {{
+    tile %sum: f32x16[1,{rows}]
+    tile %left: i16x{2 * words}[1,{rows}]
+    tile %right: i16x32[1,{words}]
+    %sum[0] = load f32x{16 * rows} %c[0]
+    %left[0] = load i16x{2 * words} %x[1] rows {rows} pitch 40
+    %right[0] = load i16x{32 * words} %w[0]
+    %sum[0] = tile_dot2_bfloat16<16>(%left[0], %right[0], %sum[0])
+    %y[0] = %sum[0]
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-19, 1e19])
+@pytest.mark.parametrize(("rows", "words"), [(16, 16), (14, 9), (2, 1)])
+def test_products_of_bfloat16_are_what_they_mean(rows: int, words: int, scale: float) -> None:
+    """To the bit: order of sums, numbers below the normal range, infinities."""
+    kernel = parse_kernel(narrow_products(rows, words))
+    assert print_kernel(kernel) == narrow_products(rows, words)
+    verify_kernel(kernel)
+    rng = np.random.default_rng(rows)
+    numbers = [
+        rng.standard_normal(b.shape[0]) * s for b, s in zip(kernel.params, (scale, scale, scale**2), strict=False)
+    ]
+    x, w, c = (n.astype(np.float32) for n in numbers)
+    if scale == 1:
+        x[2], x[-39] = np.inf, np.nan
+    bits = [bfloat16_bits(x), bfloat16_bits(w)]
+    expected = np.zeros(16 * rows, np.float32)
+    run_kernel(kernel, [*bits, c, expected])
+    pairs = [from_bfloat16_bits(b).astype(np.float64) for b in bits]
+    left = np.stack([pairs[0][1 + 40 * r : 1 + 40 * r + 2 * words] for r in range(rows)])
+    right = pairs[1].reshape(words, 16, 2).transpose(0, 2, 1).reshape(2 * words, 16)
+    if scale == 1:
+        np.testing.assert_allclose(expected.reshape(rows, 16), left @ right + c.reshape(rows, 16), rtol=1e-4, atol=1e-5)
+    if not host_target().has_bfloat16_tiles:
+        pytest.skip("this machine has no tile registers, or the process may not use them")
+    found = np.zeros_like(expected)
+    load_kernel(kernel).run([*bits, c, found])
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_the_code_of_tiles() -> None:
     target = find_target("sapphirerapids")
     assert target is not None
@@ -89,6 +137,7 @@ def test_the_code_of_tiles() -> None:
     code = assembly(text, target)
     wanted = ("ldtilecfg", "tilezero", "tileloadd", "tdpbusd", "tilestored", "tilerelease")
     assert [code.count("\t" + word) for word in wanted] == [1, 2, 3, 2, 2, 1]
+    assert assembly(kernel_text(parse_kernel(narrow_products(14, 9)), target), target).count("\ttdpbf16ps") == 1
 
 
 @pytest.mark.parametrize(("more", "times"), [(2, 1), (8, 2)])
@@ -127,6 +176,12 @@ FILLED = "tile %t: i8x64[2,4]\n tile %s: i32x16[2,4]\n"
             "tile %t: i8x16[1,4]\n tile %u: i8x64[1,4]\n tile %s: i32x32[1,2]\n"
             "%s[0] = tile_dot4<16>(%t[0], %u[0], %s[0])",
             "has no tiles",
+        ),
+        (FILLED + "%s[0] = tile_dot2_bfloat16<16>(%t[0], %t[1], %s[0])", "operands don't fit"),
+        (
+            "tile %t: i16x32[1,4]\n tile %u: i16x32[1,16]\n tile %s: i32x16[1,4]\n"
+            "%s[0] = tile_dot2_bfloat16<16>(%t[0], %u[0], %s[0])",
+            "operands don't fit",
         ),
         ("%v = tile_dot4<16>(load i8x16 %x[0], load i8x64 %x[0], 0: i32x64)", "products are those of tiles"),
     ],

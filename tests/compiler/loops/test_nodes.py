@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from netc.compiler.backends import find_target
-from netc.compiler.backends.cpu.codegen.jit import load_kernel
+from netc.compiler.backends.cpu.codegen import assembly
+from netc.compiler.backends.cpu.codegen.jit import kernel_text, load_kernel
 from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import InternalError, NetcError
 from netc.compiler.loops.buffers import VectorType
@@ -79,7 +80,10 @@ def sample(word: str) -> tuple[Expr, Kernel]:
 
 
 def test_every_node_has_a_sample() -> None:
-    assert SAMPLES.keys() == (OPERATIONS.keys() | SPELLINGS.keys()) - {"tile_dot4"}  # it is no value: see test_tiles
+    assert SAMPLES.keys() == (OPERATIONS.keys() | SPELLINGS.keys()) - {
+        "tile_dot4",
+        "tile_dot2_bfloat16",
+    }  # they are no values: see test_tiles
 
 
 @pytest.mark.parametrize("word", SAMPLES)
@@ -122,11 +126,13 @@ def bits_of(*numbers: float) -> Array:
     return (np.array(numbers, np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.int16)
 
 
-@pytest.mark.parametrize("cpu", ["host", "x86-64-v4", "x86-64-v3"])
+@pytest.mark.parametrize("cpu", ["host", "host with quick pairs", "x86-64-v4", "x86-64-v3"])
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32])
 def test_bfloat16_is_the_same_on_every_machine(cpu: str, lanes: int) -> None:
-    target = find_target(cpu)
+    target = find_target(cpu.split()[0])
     assert target is not None
+    if "quick" in cpu:
+        target = replace(target, has_slow_bfloat16=False)
     if not runs_here(target):
         pytest.skip(f"this machine doesn't run code for {cpu}")
     n, many = 2 * lanes, f"x{2 * lanes}"
@@ -146,6 +152,18 @@ def test_bfloat16_is_the_same_on_every_machine(cpu: str, lanes: int) -> None:
         load_kernel(kernel, target).run(found, 0, 1)
         np.testing.assert_array_equal(found[-2], expected[-2])
         np.testing.assert_array_equal(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize(("cpu", "words"), [("znver4", (1, 0)), ("sapphirerapids", (0, 2))])
+def test_pairs_of_bfloat16_are_multiplied_by_what_is_quicker(cpu: str, words: tuple[int, int]) -> None:
+    target = find_target(cpu)
+    assert target is not None
+    kernel = parse_kernel(
+        "kernel @k(%a: i16[2], %b: i16[32], %y: out f32[16]) {\n"
+        "  %y[0] = dot2_bfloat16(load i16x2 %a[0], load i16x32 %b[0], load f32x16 %y[0])\n}\n"
+    )
+    code = assembly(kernel_text(kernel, target), target)
+    assert (code.count("\tvdpbf16ps"), code.count("\tvfmadd")) == words
 
 
 @pytest.mark.parametrize("word", SAMPLES)

@@ -106,7 +106,7 @@ def test_pixels_are_shared_out_evenly(columns: int) -> None:
 def test_steps_cover_a_run(run: int) -> None:
     steps = Steps.of(run)
     assert steps.total == -(-run // 4)
-    assert 1 <= steps.quads <= 16
+    assert 1 <= steps.words <= 16
     assert 0 <= steps.rest < 16
 
 
@@ -118,8 +118,11 @@ def test_what_is_chosen_fits_the_registers() -> None:
             filters=filters,
             steps=Steps.of(channels),
             runs=1,
+            gathering=0.0,
             threads=1,
-            residuals=0,
+            residuals=(),
+            itemsize=1,
+            result_bytes=1,
             l1_bytes=48 << 10,
             l2_bytes=2 << 20,
         )

@@ -52,6 +52,8 @@ def dot2_bfloat16(emitter: Nested, expr: Dot2Bfloat16) -> Value:
     lanes = expr.type.lanes
     if not (emitter.target.has_bfloat16 and lanes in _DOTS):
         return _by_multiply_adds(emitter, expr)
+    if emitter.target.has_slow_bfloat16:
+        return _by_halves(emitter, expr)
     a, b, c = (emitter.value(operand) for operand in (expr.a, expr.b, expr.c))
     out, pairs = emitter.out, f"<{2 * lanes} x bfloat>"
     left = str(a)
@@ -70,6 +72,28 @@ def _by_multiply_adds(emitter: Nested, expr: Dot2Bfloat16) -> Value:
         left, right = (FromBfloat16(_elements(side, lanes, place)) for side in (a, b))
         total = Fma(left, right, total)
     return emitter.value(total)
+
+
+def _by_halves(emitter: Nested, expr: Dot2Bfloat16) -> Value:
+    """The same of whole vectors of words: shifted, an element is a float; so is the other one without the first."""
+    a, b, total = (emitter.value(operand) for operand in (expr.a, expr.b, expr.c))
+    out, lanes, kind = emitter.out, expr.type.lanes, total.type.text
+    sides = [_words(emitter, side, lanes) for side in (a, b)]
+    for take in ("and <{0} x i32> {1}, splat (i32 -65536)", "shl <{0} x i32> {1}, splat (i32 16)"):
+        halves = (out.pure(out.depth_of(words), take.format(lanes, words)) for words in sides)
+        left, right = (out.pure(out.depth_of(h), f"bitcast <{lanes} x i32> {h} to {kind}") for h in halves)
+        total = Value(
+            total.type, out.call(kind, f"llvm.fma.{total.type.suffix}", (kind, left), (kind, right), (kind, total.name))
+        )
+    return total
+
+
+def _words(emitter: Nested, pairs: Value, lanes: int) -> str:
+    """Pairs as words, a single one in every lane."""
+    out, count = emitter.out, pairs.type.lanes // 2
+    kind = llvm_type(DType.I32, count)
+    words = out.pure(out.depth_of(pairs.name), f"bitcast {pairs} to {kind.text}")
+    return words if count == lanes else emitter.splat(Value(kind, words), lanes).name
 
 
 def _elements(pairs: Expr, lanes: int, place: int) -> Expr:

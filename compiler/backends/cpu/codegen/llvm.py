@@ -30,7 +30,7 @@ from ....loops.ir import (
     Space,
     Stmt,
     Store,
-    TileDot4,
+    TileProduct,
     statements,
 )
 from ....targets.target import Target
@@ -182,7 +182,7 @@ class KernelEmitter(ExpressionEmitter):
         elif isinstance(value, Load):
             pitch = value.pitch * value.buffer.dtype.itemsize if value.rows > 1 else row
             tiles.load(self.out, number, self.address(value.buffer, value.indices), pitch)
-        elif isinstance(value, TileDot4):
+        elif isinstance(value, TileProduct):
             a, b = (self._tile(e.buffer, e.indices) for e in (value.a, value.b) if isinstance(e, Load))
             tiles.multiply(self.out, value, a, b, number)
         else:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ....errors import InternalError
-from ....loops.ir import Allocate, Buffer, For, If, Space, Stmt, TileDot4
+from ....loops.ir import Allocate, Buffer, For, If, Space, Stmt, TileDot2Bfloat16, TileProduct
 from ....types import DType
 from .writer import FunctionWriter
 
@@ -131,7 +131,10 @@ def store(out: FunctionWriter, number: int, pointer: str, pitch: int) -> None:
     out.line(f"call void @llvm.x86.tilestored64(i8 {number}, ptr {pointer}, i64 {pitch})")
 
 
-def multiply(out: FunctionWriter, product: TileDot4, a: int, b: int, c: int) -> None:
+def multiply(out: FunctionWriter, product: TileProduct, a: int, b: int, c: int) -> None:
     """Products of two tiles, added to a third one."""
-    signs = "".join(_SIGNS[side.type.dtype] for side in (product.a, product.b))
-    out.line(f"call void @llvm.x86.tdpb{signs}d(i8 {c}, i8 {a}, i8 {b})")
+    if isinstance(product, TileDot2Bfloat16):
+        name = "tdpbf16ps"
+    else:
+        name = "tdpb" + "".join(_SIGNS[side.type.dtype] for side in (product.a, product.b)) + "d"
+    out.line(f"call void @llvm.x86.{name}(i8 {c}, i8 {a}, i8 {b})")

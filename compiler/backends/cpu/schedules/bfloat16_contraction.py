@@ -12,7 +12,7 @@ from functools import partial
 from ....graph.ir import Value
 from ....loops.ir import Buffer, Const, Dot2Bfloat16, Expr, Interleave, Load, Stmt, Store
 from ....lowering.group import Group
-from ....lowering.kernel import Packed, Scheduled, let, packing_step
+from ....lowering.kernel import Packed, PackingStep, Scheduled, let, packing_step
 from ....lowering.loops import ceil_div
 from ....targets.target import Target
 from ....types import DType
@@ -26,20 +26,45 @@ PAIR = 2
 
 def schedule_bfloat16_contraction(group: Group, target: Target, threads: int) -> tuple[Scheduled, ...]:
     """Schedule a contraction without groups both of whose operands are stored as bfloat16; empty for others."""
-    if not group.anchor.operator.contraction or not target.has_bfloat16:
-        return ()
-    stored = as_stored(group)
-    anchor = stored.anchor
-    if any(v not in stored.outer for v in anchor.operands) or anchor.attributes.get("groups", 1) > 1:
-        return ()
-    if anchor.result.type.dtype is not DType.F32 or any(v.type.dtype is not DType.I16 for v in anchor.operands[:2]):
-        return ()
-    if stored.outer[anchor.operands[1]] not in stored.static:
+    stored = as_pairs(group)
+    if stored is None or not target.has_bfloat16:
         return ()
     found = walks(stored)
     if any(walk.step != 1 or walk.channel_rows for walk in found):
         return ()
     return tuple(Bfloat16Emitter(stored, walk, target, threads).schedule() for walk in found)
+
+
+def as_pairs(group: Group) -> Group | None:
+    """A contraction without groups as its operands are stored, if they are bfloat16 and the weight is known; or None.
+
+    The weight is known when weights are loaded.
+    """
+    if not group.anchor.operator.contraction:
+        return None
+    stored = as_stored(group)
+    anchor = stored.anchor
+    if any(v not in stored.outer for v in anchor.operands) or anchor.attributes.get("groups", 1) > 1:
+        return None
+    if anchor.result.type.dtype is not DType.F32 or any(v.type.dtype is not DType.I16 for v in anchor.operands[:2]):
+        return None
+    return stored if stored.outer[anchor.operands[1]] in stored.static else None
+
+
+def packing_of_pairs(runs: int, run: int, filters: int, width: int) -> tuple[PackingStep, ...]:
+    """Makes panels [filters / width][pair of the sum][channel, element] of a weight; each run is filled up to pairs."""
+    steps, panels = ceil_div(run, PAIR), ceil_div(filters, width)
+    surplus = panels * width - filters
+    packing = [
+        packing_step("reshape", shape=(runs, run, filters)),
+        packing_step("pad", padding=((0, 0), (0, steps * PAIR - run), (0, surplus))),
+        packing_step("reshape", shape=(runs * steps, PAIR, panels, width)),
+        packing_step("transpose", permutation=(2, 0, 3, 1)),
+        packing_step("reshape", shape=(panels, runs * steps, width * PAIR)),
+    ]
+    if not surplus and run % PAIR == 0:
+        del packing[1]
+    return tuple(packing)
 
 
 class Bfloat16Emitter(ContractionEmitter):
@@ -61,19 +86,9 @@ class Bfloat16Emitter(ContractionEmitter):
     def _declare_weight(self, weight: Value) -> None:
         self.packed = True
         run, width = self.run_length, self.tile.channels
-        runs, steps = self.g.depth // run, ceil_div(run, PAIR)
-        surplus = self.panels * width - self.filters
-        packing = [
-            packing_step("reshape", shape=(runs, run, self.filters)),
-            packing_step("pad", padding=((0, 0), (0, steps * PAIR - run), (0, surplus))),
-            packing_step("reshape", shape=(runs * steps, PAIR, self.panels, width)),
-            packing_step("transpose", permutation=(2, 0, 3, 1)),
-            packing_step("reshape", shape=(self.panels, runs * steps, width * PAIR)),
-        ]
-        if not surplus and run % PAIR == 0:
-            del packing[1]
-        self.w = Buffer("w", DType.I16, (self.panels, runs * steps, width * PAIR))
-        self.parameters.add(self.w, Packed(weight, tuple(packing)))
+        runs = self.g.depth // run
+        self.w = Buffer("w", DType.I16, (self.panels, runs * ceil_div(run, PAIR), width * PAIR))
+        self.parameters.add(self.w, Packed(weight, packing_of_pairs(runs, run, self.filters, width)))
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""

@@ -1,9 +1,9 @@
 """Choosing how a contraction by tile registers is cut: pixels and channels of a step, and which loop goes outside.
 
-A step multiplies tiles of up to 16 pixels by up to 64 bytes of their inputs with tiles of those bytes' weights for 16
-channels, each with each. The estimate, in cycles of a core (Emerald Rapids): a product takes one for each pixel, but no
-fewer than `LEAST_PRODUCT`, however few bytes there are; lines of memory are loaded beside it, two in a cycle from the
-first cache, each in `SECOND_CACHE` from the second, each in `THIRD_CACHE` from beyond.
+A step multiplies tiles of up to 16 pixels by up to 16 words of their inputs, of four bytes each, with tiles of those
+words' weights for 16 channels, each with each. The estimate, in cycles of a core (Emerald Rapids): a product takes one
+for each pixel, but no fewer than `LEAST_PRODUCT`, however few words there are; lines of memory are loaded beside it,
+two in a cycle from the first cache, each in `SECOND_CACHE` from the second, each in `THIRD_CACHE` from beyond.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from functools import cache
 
 from ....lowering.loops import LINE, ceil_div
 from .geometry import Walk
-from .signs import QUAD
 from .tiling import Band, Grid, Tile, grid_of
 
 ROWS = 16
 """Most pixels of a tile."""
 COLUMNS = 16
 """Channels of a tile."""
-QUADS = 16
-"""Most fours of input bytes of a tile."""
+WORD = 4
+"""Bytes of a word."""
+WORDS = 16
+"""Most words of a tile's row."""
 REGISTERS = 8
 LEAST_PRODUCT = 9.0
 SECOND_CACHE = 2.5
@@ -51,33 +52,33 @@ def parts_of(columns: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How a run of the sum that is contiguous in the input is cut: `count` steps of `quads` fours, a last one of
+    """How a run of the sum that is contiguous in the input is cut: `count` steps of `words` words, a last one of
     `rest`.
     """
 
-    quads: int
+    words: int
     count: int
     rest: int
 
     @classmethod
     def of(cls, run: int) -> Steps:
-        """The fewest steps that are equal, where that takes hardly more of them; else a shorter last one."""
-        quads = ceil_div(run, QUAD)
-        fewest = ceil_div(quads, QUADS)
+        """The fewest steps that are equal, where that takes hardly more; else a shorter last one. A run has bytes."""
+        words = ceil_div(run, WORD)
+        fewest = ceil_div(words, WORDS)
         for count in range(fewest, fewest + fewest // 3 + 1):
-            if quads % count == 0:
-                return cls(quads // count, count, 0)
-        return cls(QUADS, quads // QUADS, quads % QUADS)
+            if words % count == 0:
+                return cls(words // count, count, 0)
+        return cls(WORDS, words // WORDS, words % WORDS)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The fours of all steps of different size."""
-        return (self.quads, self.rest) if self.rest else (self.quads,)
+        """The words of all steps of different size."""
+        return (self.words, self.rest) if self.rest else (self.words,)
 
     @property
     def total(self) -> int:
-        """Fours of the run."""
-        return self.quads * self.count + self.rest
+        """Words of the run."""
+        return self.words * self.count + self.rest
 
 
 @cache
@@ -146,9 +147,15 @@ class Shapes:
     """Those that may share inputs: of one group."""
     steps: Steps
     runs: int
+    gathering: float
+    """Cycles, for each pixel of a micro-kernel, of gathering what it reads."""
     threads: int
-    residuals: int
-    """Tensors of the size of the result that its end reads."""
+    residuals: tuple[int, ...]
+    """Bytes of an element of each tensor of the result's size that its end reads."""
+    itemsize: int
+    """Bytes of an input element."""
+    result_bytes: int
+    """Of an element of the result."""
     l1_bytes: int
     l2_bytes: int
 
@@ -192,28 +199,30 @@ class Shapes:
     def _tile(self, pixels: tuple[int, ...], channels: int, channels_outside: bool) -> float:
         """Of one micro-kernel."""
         inputs, weights = self._line_costs(sum(pixels), channels, channels_outside)
-        written = max(1.0, channels * COLUMNS / LINE) * RESULT_LINE * (1 + self.residuals)
-        total = OVERHEAD + SUMS * len(pixels) * channels + written * sum(pixels)
-        for quads, times in ((self.steps.quads, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
+        lines = [max(1.0, channels * COLUMNS * size / LINE) for size in (self.result_bytes, *self.residuals)]
+        written = sum(lines) * RESULT_LINE
+        total = OVERHEAD + SUMS * len(pixels) * channels + (written + self.gathering) * sum(pixels)
+        for words, times in ((self.steps.words, self.steps.count), (self.steps.rest, bool(self.steps.rest))):
             products = channels * sum(max(float(m), LEAST_PRODUCT) for m in pixels)
-            loads = sum(pixels) * self._lines(quads) * inputs + channels * quads * weights
+            loads = sum(pixels) * self._lines(words) * inputs + channels * words * weights
             total += self.runs * times * max(products, loads)
         return total
 
-    def _lines(self, quads: int) -> float:
-        """Lines of memory that a tile's bytes of a pixel lie in, on average."""
-        aligned = self.g.pitch * self.g.strides[1] % LINE == 0 and quads * QUAD == LINE
-        return 1.0 if aligned else 1 + (quads * QUAD - 1) / LINE
+    def _lines(self, words: int) -> float:
+        """Lines of memory that a tile's words of a pixel lie in, on average."""
+        aligned = self.g.pitch * self.g.strides[1] * self.itemsize % LINE == 0 and words * WORD == LINE
+        return 1.0 if aligned else 1 + (words * WORD - 1) / LINE
 
     def _line_costs(self, pixels: int, channels: int, channels_outside: bool) -> tuple[float, float]:
         """Cycles of a line of inputs, and of weights."""
-        g, depth = self.g, self.runs * self.steps.total * QUAD
+        g, depth = self.g, self.runs * self.steps.total * WORD
         near, room = 0.5, FIRST_CACHE_SHARE * self.l1_bytes
         reuse = max(1.0, g.window[0] * g.window[1] / math.prod(g.strides))
         all_weights, panel, patch = depth * self.filters, depth * COLUMNS * channels, pixels * depth / reuse
         beyond = THIRD_CACHE if all_weights > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
         if channels_outside:
-            far = THIRD_CACHE if g.plane_inputs * g.images > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
+            inputs = g.plane_inputs * g.images * self.itemsize
+            far = THIRD_CACHE if inputs > SECOND_CACHE_SHARE * self.l2_bytes else SECOND_CACHE
             return near + far / reuse, near if panel <= room else near + SECOND_CACHE
         if all_weights + patch <= room:
             return near + SECOND_CACHE / reuse / ceil_div(self.filters, COLUMNS * channels), near
