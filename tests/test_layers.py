@@ -54,11 +54,11 @@ LAYERS = {
     "backends": {"backends.backend", "backends.cpu", "graph", "modules", "passes", "targets"},
 }
 """What each part of the compiler imports of the others. A backend is a part, and so are the folders in it."""
-RUNTIME_LEAVES = {"cache", "finite", "forks", "host", "image", "library", "litert", "processor", "weights"}
+RUNTIME_LEAVES = {"cache", "finite", "forks", "host", "image", "library", "litert", "processor", "tensors"}
 """Modules of the runtime that know none of its parts."""
 RUNTIME_LAYERS = {
     "data": {"cache", "weights"},
-    "training": {"data", "finite"},
+    "training": {"data", "finite", "tensors"},
     "evaluation": {"data", "parallel", "training"},
     "parallel": {"data", "host", "program", "session", "trainer", "training"},
     "session": {"forks", "host"},
@@ -68,6 +68,7 @@ RUNTIME_LAYERS = {
     "measure": {"program"},
     "trainer": {"data", "finite", "program", "weights"},
     "tuned": {"cache"},
+    "weights": {"tensors"},
 }
 """What each part of the runtime imports of the others."""
 
