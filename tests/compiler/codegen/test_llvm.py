@@ -7,7 +7,9 @@ import pytest
 from netc.compiler.backends import find_target
 from netc.compiler.backends.cpu.codegen.llvm import emit_kernel
 from netc.compiler.errors import InternalError
+from netc.compiler.loops.ir import Buffer, Const, Expr, Kernel, Load, Space, Store
 from netc.compiler.loops.parser import parse_kernel
+from netc.compiler.types import DType
 
 from ...conftest import Golden
 from ..loops.kernels import SCALE, tile
@@ -17,6 +19,15 @@ from ..loops.kernels import SCALE, tile
 def test_llvm_text(name: str, golden: Golden) -> None:
     text = {"scale": SCALE, "tile": tile(2, 8)}[name]
     golden(text + "\n" + emit_kernel(parse_kernel(text), find_target("haswell")))
+
+
+def test_parts_that_an_expression_holds_twice_are_emitted_once() -> None:
+    x, y = Buffer("x", DType.F32, (1,)), Buffer("y", DType.F32, (1,), Space.OUT)
+    value: Expr = Load(x, (Const(0),))
+    for _ in range(40):
+        value = value + value
+    kernel = Kernel("k", (x, y), (Store(y, (Const(0),), value),))
+    assert emit_kernel(kernel, find_target("haswell")).count(" fadd ") == 40
 
 
 @pytest.mark.parametrize(

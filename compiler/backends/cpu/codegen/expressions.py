@@ -81,6 +81,8 @@ class ExpressionEmitter(IndexEmitter):
         self.flipped: dict[str, tuple[str, int]] = {}
         self.pointers: dict[str, str] = {}
         self._strides: dict[str, tuple[int, ...]] = {}
+        self._emitted: dict[int, tuple[Expr, Value]] | None = None
+        """What a statement's expression has had emitted so far, by the identity of its parts."""
         self._emitters: dict[type[Expr], Callable[..., Value]] = {
             Const: self._const,
             Var: self._var,
@@ -111,11 +113,30 @@ class ExpressionEmitter(IndexEmitter):
             Spread: self._spread,
         }
 
+    def whole(self, expr: Expr) -> Value:
+        """Emit the expression of a statement: a part that stands in it several times, once.
+
+        Formulas use their parts again and again (a sine's has a few hundred, and a hundred thousand places).
+        """
+        self._emitted = {}
+        try:
+            return self.value(expr)
+        finally:
+            self._emitted = None
+
     def value(self, expr: Expr) -> Value:
         """Emit an expression."""
         kind = type(expr)
         if kind is Var:  # the most frequent node, ahead of the table
             return self._var(expr)  # type: ignore[arg-type]
+        emitted = self._emitted
+        if emitted is None or kind is Const:
+            return self._value(kind, expr)
+        if (found := emitted.get(id(expr))) is None:
+            found = emitted[id(expr)] = expr, self._value(kind, expr)
+        return found[1]
+
+    def _value(self, kind: type[Expr], expr: Expr) -> Value:
         if kind in (Binary, Select) and expr.type == INDEX:
             return Value(_INDEX, self.operand(self.index(expr)))
         try:

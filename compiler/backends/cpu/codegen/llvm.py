@@ -133,7 +133,7 @@ class KernelEmitter(ExpressionEmitter):
         self._uses_tiles = True
 
     def _bound(self, value: Expr) -> Value | Linear:
-        return self.index(value) if value.type == INDEX else self.value(value)
+        return self.index(value) if value.type == INDEX else self.whole(value)
 
     def _allocate(self, buffer: Buffer) -> None:
         size = math.prod(buffer.shape)
@@ -159,7 +159,7 @@ class KernelEmitter(ExpressionEmitter):
             number, pitch = self._tile(stmt.value.buffer, stmt.value.indices), tiles.shape_of(stmt.value.buffer)[1]
             tiles.store(self.out, number, self.address(buffer, stmt.indices), pitch)
             return
-        value = self.value(stmt.value)
+        value = self.whole(stmt.value)
         if buffer.space is Space.REGISTER:
             self.registers[buffer.name][self.register(buffer, stmt.indices)] = value.name
             return
