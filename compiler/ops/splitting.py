@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,16 +44,9 @@ def _parted(shape: Shape, axis: int, sizes: Shape) -> Shape | None:
     """A shape with a dimension split, or with as many of size 1 where it is broadcast."""
     if shape[axis] == 1:
         sizes = (1,) * len(sizes)
-    elif shape[axis] != _product(sizes):
+    elif shape[axis] != math.prod(sizes):
         return None
     return (*shape[:axis], *sizes, *shape[axis + 1 :])
-
-
-def _product(sizes: Shape) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
 
 
 def _elementwise(operands: tuple[TensorType, ...], attributes: Attributes, axis: int, sizes: Shape) -> Split | None:

@@ -45,12 +45,11 @@ class _Walk:
         """The result of an operation that works on dimensions apart, merged."""
         if any(v.type.layout is not None or v.type.quantization is not None for v in (*op.operands, *op.results)):
             return None
-        source = next((self.apart[v] for v in op.operands if v in self.apart), None)
-        if source is None:
+        first = next((v for v in op.operands if v in self.apart), None)
+        if first is None:
             self._begin(b, op)
             return None
-        _, axis, sizes = source
-        first = next(v for v in op.operands if v in self.apart)
+        _, axis, sizes = self.apart[first]
         types = tuple(v.type for v in op.operands)
         if len(op.results) != 1 or op.body is not None or first.type.rank != max(t.rank for t in types):
             return None

@@ -17,7 +17,7 @@ from ....lowering.loops import ceil_div
 from ....targets.target import Target
 from ....types import DType
 from .contraction import ContractionEmitter
-from .geometry import walks
+from .geometry import Walk, walks
 from .micro_kernel import MicroKernel, Step
 from .storage import as_stored
 
@@ -67,6 +67,11 @@ def packing_of_pairs(runs: int, run: int, filters: int, width: int) -> tuple[Pac
     return tuple(packing)
 
 
+def merges_rows(g: Walk) -> bool:
+    """True if a row of the window is one run of the sum, in the input as in the weight."""
+    return g.merges_columns and g.window[1] == g.kernel[1]
+
+
 class Bfloat16Emitter(ContractionEmitter):
     """Writes the kernel of one walk."""
 
@@ -75,8 +80,8 @@ class Bfloat16Emitter(ContractionEmitter):
 
     @property
     def merges(self) -> bool:
-        """True if a row of the window is one run of the sum, in the input as in the weight."""
-        return self.g.merges_columns and self.g.window[1] == self.g.kernel[1]
+        """See `merges_rows`."""
+        return merges_rows(self.g)
 
     @property
     def run_length(self) -> int:

@@ -64,8 +64,10 @@ class GroupedEmitter(ContractionEmitter):
         return (_PackedKernel if self.is_packed else _WideKernel)(self, rows, columns, widths)
 
 
-def first_of_group(owner: ContractionEmitter, j: Expr) -> Expr:
+def first_of_group(owner: ContractionEmitter, j: Expr) -> Expr | int:
     """The first input channel of the group that channel tile j is a part of."""
+    if owner.g.groups == 1:
+        return 0
     tiles = owner.filters // owner.g.groups // owner.tile.channels
     return j // tiles * owner.g.channels
 

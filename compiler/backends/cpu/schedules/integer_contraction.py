@@ -50,6 +50,11 @@ def serves(group: Group) -> bool:
     return groups == 1 or x.shape[-1] // groups % QUAD == 0
 
 
+def literal_bias(group: Group) -> int:
+    """A bias of one element is a number of the program; 0 for any other one."""
+    return sum(int(group.constants.get(v, 0)) for v in group.anchor.operands[2:])
+
+
 class DotEmitter(ContractionEmitter):
     """Writes the kernel of one integer contraction."""
 
@@ -82,14 +87,13 @@ class DotEmitter(ContractionEmitter):
 
     @property
     def literal_bias(self) -> int:
-        """A bias of one element is a number of the program."""
-        return sum(int(self.group.constants.get(v, 0)) for v in self.group.anchor.operands[2:])
+        """See `literal_bias`."""
+        return literal_bias(self.group)
 
     def _declare_weight(self, weight: Value) -> None:
         self.packed = True
         steps = self._declare_panels(weight)
-        start = Packed(weight, (self.signs.correction,))
-        self.correction = self.parameters.add(Buffer("z", DType.I32, (self.filters,)), start)
+        self.correction = self.signs.add_correction(self.parameters, weight, self.filters)
         self.ones: Buffer | None = None
         if self.signs.needs_input_sums and self.run_length % QUAD:
             ones = Packed(weight, (packing_step("pack_dot4", rows=self.runs, width=self.tile.widths[0], ones=True),))
@@ -146,7 +150,7 @@ class DotMicroKernel(MicroKernel):
         return [Store(buffer, (r * self.columns + s,), zero)]
 
     def _first_input(self, j: Expr) -> Expr | int:
-        return first_of_group(self.dot, j) if self.o.g.groups > 1 else 0
+        return first_of_group(self.dot, j)
 
     def _step(self, image: Expr, y: Expr, x: Expr, j: Expr, depth: Expr) -> list[Stmt]:
         o, g = self.dot, self.dot.g

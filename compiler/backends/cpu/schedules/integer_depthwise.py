@@ -170,7 +170,7 @@ class _IntegerDepthwise:
         if signs.needs_input_sums:
             taps = packing_step("pack_depthwise", **order, ones=self.lanes)
             self.ones = add(Buffer("o", DType.I8, (1, *block, self.lanes * QUAD)), Packed(weight, (taps,)))
-        self.correction = add(Buffer("z", DType.I32, (self.channels,)), Packed(weight, (signs.correction,)))
+        self.correction = signs.add_correction(self.parameters, weight, self.channels)
         self.bias: Buffer | None = None
         if len(operands) > 2:
             self.bias = add(Buffer("b", DType.I32, (self.channels,)), outer[operands[2]])

@@ -63,7 +63,7 @@ class _PairDepthwise:
         if self.rescaling is not None:
             self.table = add(*self.rescaling.table(weight, self.signs, self.channels, 1))
         else:
-            self.correction = add(Buffer("z", DType.I32, (self.channels,)), Packed(weight, (self.signs.correction,)))
+            self.correction = self.signs.add_correction(self.parameters, weight, self.channels)
             if len(operands) > 2:
                 self.bias = add(Buffer("b", DType.I32, (self.channels,)), outer[operands[2]])
         result = self.group.result.type

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....graph.ir import Attributes
-from ....loops.ir import Binary, Bitcast, Const, Expr
-from ....lowering.kernel import PackingStep, packing_step
+from ....graph.ir import Attributes, Value
+from ....loops.ir import Binary, Bitcast, Buffer, Const, Expr
+from ....lowering.kernel import Packed, PackingStep, Parameters, packing_step
 from ....targets.target import DotProduct, Target
 from ....types import DType
 
@@ -66,6 +66,10 @@ class Signs:
         """Makes of the weight what sums start from, beside the bias."""
         zero_points = {"x_zero": self.x_zero, "weight_zero": self.weight_zero}
         return packing_step("dot4_correction", x_offset=self.x_offset, **zero_points)
+
+    def add_correction(self, parameters: Parameters, weight: Value, channels: int) -> Buffer:
+        """The parameter of a kernel that holds the `correction` of each channel."""
+        return parameters.add(Buffer("z", DType.I32, (channels,)), Packed(weight, (self.correction,)))
 
     def as_left(self, x: Expr) -> Expr:
         """Input elements as the instruction wants them."""

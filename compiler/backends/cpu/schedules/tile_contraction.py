@@ -128,7 +128,7 @@ class TileEmitter(ContractionEmitter):
 
     def first_input(self, j: Expr) -> Expr | int:
         """The first input channel that the results of channel tile j sum over."""
-        return first_of_group(self, j) if self.g.groups > 1 else 0
+        return first_of_group(self, j)
 
     def micro_kernel(self, rows: int, columns: int, widths: tuple[int, ...]) -> MicroKernel:
         """What computes one tile."""

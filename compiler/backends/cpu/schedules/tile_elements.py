@@ -8,7 +8,6 @@ nothing is filled up, as zero times infinity is no number: runs must be of whole
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import Protocol
 
 from ....graph.ir import Value
@@ -17,8 +16,9 @@ from ....lowering.group import Group
 from ....lowering.kernel import Names, Packed, Parameters, let, packing_step
 from ....targets.target import Target
 from ....types import DType
-from .bfloat16_contraction import PAIR, packing_of_pairs
+from .bfloat16_contraction import PAIR, merges_rows, packing_of_pairs
 from .geometry import Walk
+from .integer_contraction import literal_bias
 from .signs import QUAD, Signs
 from .tile_shapes import COLUMNS
 
@@ -72,14 +72,9 @@ class Bytes:
 
     def __init__(self, group: Group, target: Target) -> None:
         x, weight = (v.type.dtype for v in group.anchor.operands[:2])
-        self.group = group
+        self.literal_bias = literal_bias(group)
         signs = Signs.of(target, x, weight, group.anchor.attributes)
         self.signs = replace(signs, left=x)  # each combination of signs has its instruction
-
-    @cached_property
-    def literal_bias(self) -> int:
-        """A bias of one element is a number of the program."""
-        return sum(int(self.group.constants.get(v, 0)) for v in self.group.anchor.operands[2:])
 
     def merges(self, g: Walk) -> bool:
         """Weights have no rows beside those of the window."""
@@ -92,8 +87,7 @@ class Bytes:
     def pack(self, parameters: Parameters, weight: Value, extent: tuple[int, int, int]) -> Packed:
         """Signed, and the sums' start values beside them."""
         runs, _, filters = extent
-        start = Packed(weight, (self.signs.correction,))
-        self.correction = parameters.add(Buffer("z", DType.I32, (filters,)), start)
+        self.correction = self.signs.add_correction(parameters, weight, filters)
         step = packing_step("pack_dot4", rows=runs, width=COLUMNS, offset=self.signs.weight_offset)
         return Packed(weight, (step,))
 
@@ -120,7 +114,7 @@ class Pairs:
 
     def merges(self, g: Walk) -> bool:
         """A phase of a transposed convolution may have a part of the weight's rows."""
-        return g.merges_columns and g.window[1] == g.kernel[1]
+        return merges_rows(g)
 
     def serves(self, g: Walk) -> bool:
         """All."""

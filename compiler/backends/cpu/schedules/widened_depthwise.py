@@ -41,8 +41,7 @@ class WidenedEmitter(DepthwiseEmitter):
         self.lanes = 2 * target.vector_lanes
 
     def _declare_weight(self, weight: Value) -> Buffer:
-        start = Packed(weight, (self.signs.correction,))
-        self.correction = self.parameters.add(Buffer("z", DType.I32, (self.walk.channels,)), start)
+        self.correction = self.signs.add_correction(self.parameters, weight, self.walk.channels)
         wide = Packed(weight, (packing_step("cast", dtype=str(self.factor)),))
         return self.parameters.add(Buffer("w", self.factor, (*self.walk.kernel, self.walk.channels)), wide)
 
